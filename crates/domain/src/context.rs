@@ -1,0 +1,141 @@
+//! Who does what, for which tenant, for which purpose, when. Every use case takes one of these
+//! first; there is no other way in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{
+    ApiKeyId, Clock, CredentialId, DeviceId, Purpose, RequestId, SessionId, TenantId, Timestamp,
+    UserId,
+};
+
+/// A built-in role. What each may do is written in the policy files of the `access` crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Manages the tenant: people, devices, keys, twins, and everything an operator does.
+    Administrator,
+    /// Watches the building, acknowledges alerts, reads history.
+    Operator,
+}
+
+impl Role {
+    /// Every role there is.
+    pub const ALL: [Self; 2] = [Self::Administrator, Self::Operator];
+
+    /// The name used in policies, records and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Administrator => "administrator",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(())
+    }
+}
+
+/// What kind of party acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActorKind {
+    /// A signed-in person.
+    User {
+        /// The account.
+        user: UserId,
+        /// The session it acts through.
+        session: SessionId,
+    },
+    /// A program with an API key.
+    ApiKey(ApiKeyId),
+    /// A connected device.
+    Device {
+        /// The device.
+        device: DeviceId,
+        /// The credential it presented.
+        credential: CredentialId,
+    },
+    /// A background job of the platform itself, by its name.
+    Job(&'static str),
+    /// Whoever holds the data directory: the command line on the same machine.
+    LocalOperator,
+    /// Nobody yet: sign-in, one-time links, public pages.
+    Anonymous,
+}
+
+/// The acting party and its roles in the context's tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// What kind of party acts.
+    pub kind: ActorKind,
+    /// Its roles in the tenant of the context; empty for devices, jobs and the anonymous.
+    pub roles: Vec<Role>,
+}
+
+impl Actor {
+    /// A background job of the platform.
+    pub const fn job(name: &'static str) -> Self {
+        Self { kind: ActorKind::Job(name), roles: Vec::new() }
+    }
+
+    /// An actor with no roles.
+    pub const fn without_roles(kind: ActorKind) -> Self {
+        Self { kind, roles: Vec::new() }
+    }
+}
+
+/// The context of an operation inside one tenant.
+#[derive(Debug, Clone)]
+pub struct OpContext {
+    /// Who acts.
+    pub actor: Actor,
+    /// The tenant; every store operation is scoped to it by construction.
+    pub tenant: TenantId,
+    /// Why.
+    pub purpose: Purpose,
+    /// For tracing.
+    pub request: RequestId,
+    /// When the operation began; records carry this moment.
+    pub at: Timestamp,
+    /// For anything that has to read time later in the operation.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The context of an operation on the platform itself, above all tenants: creating a tenant,
+/// finding the tenant of a credential, running a job over all tenants.
+#[derive(Debug, Clone)]
+pub struct PlatformContext {
+    /// Who acts.
+    pub actor: Actor,
+    /// Why.
+    pub purpose: Purpose,
+    /// For tracing.
+    pub request: RequestId,
+    /// When the operation began.
+    pub at: Timestamp,
+    /// For anything that has to read time later in the operation.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl PlatformContext {
+    /// The same operation, continued inside one tenant.
+    pub fn in_tenant(&self, tenant: TenantId, actor: Actor) -> OpContext {
+        OpContext {
+            actor,
+            tenant,
+            purpose: self.purpose,
+            request: self.request,
+            at: self.at,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}

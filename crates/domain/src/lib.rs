@@ -1,0 +1,26 @@
+//! The vocabulary every crate shares: ids, time, readings, actors, purposes and the operation
+//! context. It does no input or output and depends on (almost) nothing; a type earns its place
+//! here only when two crates that must not know each other both need it.
+
+mod clock;
+mod context;
+mod ids;
+mod limits;
+mod purpose;
+mod reading;
+mod rng;
+mod secret;
+mod time;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use context::{Actor, ActorKind, OpContext, PlatformContext, Role};
+pub use ids::{
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
+    LogId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
+};
+pub use limits::{IngestLimits, LimitExceeded};
+pub use purpose::Purpose;
+pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
+pub use rng::{Rng, SeededRng};
+pub use secret::Secret;
+pub use time::{DAY_MICROS, Timestamp, TimestampError};

@@ -1,0 +1,223 @@
+//! Readings as they travel from the wire to the log: a key, a time, a value, a quality.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::{CredentialId, DeviceId, TenantId, Timestamp};
+
+/// The name of one series of a device. 1 to 256 bytes of UTF-8 without control characters.
+/// Cloning shares the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Empty, or longer than 256 bytes.
+    #[error("key length must be 1 to 256 bytes, got {0}")]
+    Length(usize),
+    /// Holds a control character.
+    #[error("key holds a control character at byte {0}")]
+    Control(usize),
+}
+
+impl Key {
+    /// Longest key, in bytes.
+    pub const BYTES_MAX: usize = 256;
+
+    /// Checks and takes a key.
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        if text.is_empty() || text.len() > Self::BYTES_MAX {
+            return Err(KeyError::Length(text.len()));
+        }
+        if let Some((position, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(KeyError::Control(position));
+        }
+        Ok(Self(Arc::from(text)))
+    }
+}
+
+impl Deref for Key {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?})", &*self.0)
+    }
+}
+
+/// Why a value is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("number is not finite: NaN and infinities cannot be stored")]
+pub struct ValueError;
+
+/// The value of a reading. Doubles are always finite.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// IEEE 754 double, finite.
+    Double(f64),
+    /// 64-bit signed integer.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+    /// UTF-8 text.
+    Text(Arc<str>),
+    /// A JSON object or array, as its canonical text.
+    Json(Arc<str>),
+}
+
+impl Value {
+    /// A double, if it is finite.
+    pub fn double(number: f64) -> Result<Self, ValueError> {
+        if number.is_finite() { Ok(Self::Double(number)) } else { Err(ValueError) }
+    }
+
+    /// The value as a number; booleans count as 0 and 1, text and JSON as none.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Double(number) => Some(*number),
+            Self::Integer(number) => Some(*number as f64),
+            Self::Boolean(flag) => Some(f64::from(u8::from(*flag))),
+            Self::Text(_) | Self::Json(_) => None,
+        }
+    }
+}
+
+/// How far a reading can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Quality {
+    /// As measured.
+    #[default]
+    Good,
+    /// The device doubts it.
+    Uncertain,
+    /// Not usable.
+    Bad,
+}
+
+impl Quality {
+    /// The stored form.
+    pub const fn as_u8(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Uncertain => 1,
+            Self::Bad => 2,
+        }
+    }
+
+    /// From the stored form.
+    pub const fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Good),
+            1 => Some(Self::Uncertain),
+            2 => Some(Self::Bad),
+            _ => None,
+        }
+    }
+
+    /// The name used in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Uncertain => "uncertain",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// What the customer says of a stream's personal data (promise P04). An undeclared stream is
+/// treated as personal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Declaration {
+    /// Nothing said yet: accepted, sealed, visible to administrators only.
+    #[default]
+    Undeclared,
+    /// No personal data.
+    NonPersonal,
+    /// Personal data.
+    Personal,
+}
+
+impl Declaration {
+    /// The name used in records and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Undeclared => "undeclared",
+            Self::NonPersonal => "non_personal",
+            Self::Personal => "personal",
+        }
+    }
+
+    /// From the name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Undeclared, Self::NonPersonal, Self::Personal]
+            .into_iter()
+            .find(|declaration| declaration.as_str() == text)
+    }
+}
+
+/// One reading of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The series.
+    pub key: Key,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// What was measured.
+    pub value: Value,
+    /// How far it can be trusted.
+    pub quality: Quality,
+}
+
+/// Readings of one device that arrived together and become durable together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceBatch {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The credential that sent them.
+    pub credential: CredentialId,
+    /// When the platform received them.
+    pub received_at: Timestamp,
+    /// The readings, in the order they were sent.
+    pub readings: Vec<Reading>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_checked() {
+        assert!(Key::new("temperature").is_ok());
+        assert!(Key::new("溫度").is_ok());
+        assert_eq!(Key::new(""), Err(KeyError::Length(0)));
+        assert_eq!(Key::new(&"k".repeat(257)), Err(KeyError::Length(257)));
+        assert_eq!(Key::new("a\u{7}b"), Err(KeyError::Control(1)));
+    }
+
+    #[test]
+    fn doubles_are_finite() {
+        assert_eq!(Value::double(f64::NAN), Err(ValueError));
+        assert_eq!(Value::double(f64::INFINITY), Err(ValueError));
+        assert_eq!(Value::double(-0.5), Ok(Value::Double(-0.5)));
+    }
+}

@@ -1,0 +1,2 @@
+//! The veritwin binary.
+fn main() {}
