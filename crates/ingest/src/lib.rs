@@ -1,1 +1,15 @@
-//! Not written yet.
+//! Devices' front door: bytes from MQTT, HTTP and WebSocket become `domain` readings, which a
+//! [`Sink`] makes durable before anything is acknowledged. It knows no store: who may connect is
+//! the [`Login`]'s answer, and what is kept is the sink's business.
+
+mod link;
+mod model;
+mod traits;
+
+pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
+pub use model::{
+    Attributes, AttributesRequest, AttributesUpdate, ClientRpc, CloseReason, Credential,
+    DeviceSession, Downlink, Origin, PeerInfo, Refusal, RefusalReason, RpcReply, RpcRequest,
+    SinkEntry, Transport, Writer, WriterSession,
+};
+pub use traits::{Login, LoginError, Sink, SubmitError};

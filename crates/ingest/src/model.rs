@@ -1,0 +1,293 @@
+//! What passes between the listeners and the application: credentials, sessions, the entries a
+//! sink makes durable, and what travels down to a device. No wire format lives here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use veritwin_domain::{
+    CredentialId, DeviceBatch, DeviceId, Key, Secret, TenantId, Timestamp, Value,
+};
+
+/// The way a device came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// MQTT 3.1 or 3.1.1.
+    Mqtt3,
+    /// MQTT 5.0.
+    Mqtt5,
+    /// The HTTP device API or the bulk write.
+    Http,
+    /// `/v1/ws`.
+    WebSocket,
+}
+
+impl Transport {
+    /// The name used in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt3 => "mqtt3",
+            Self::Mqtt5 => "mqtt5",
+            Self::Http => "http",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// What is known of the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// Its address, when there is one. Personal data: never logged by this crate.
+    pub address: Option<SocketAddr>,
+    /// How it speaks to us. The MQTT listener replaces it by the version the client asks for.
+    pub transport: Transport,
+    /// The client certificate's DER encoding, when TLS asked for and checked one.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+impl PeerInfo {
+    /// A peer without a client certificate.
+    pub const fn new(address: Option<SocketAddr>, transport: Transport) -> Self {
+        Self { address, transport, certificate: None }
+    }
+}
+
+/// What a device shows to be let in.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// An access token: MQTT user name without a password, or HTTP path or bearer token.
+    Token(Secret<String>),
+    /// Client id, user name and password.
+    Password {
+        /// The MQTT client id.
+        client_id: Secret<String>,
+        /// The user name.
+        user: Secret<String>,
+        /// The password; bytes in MQTT.
+        password: Secret<Vec<u8>>,
+    },
+    /// An X.509 client certificate in DER, already checked against the trusted authorities.
+    Certificate(Arc<[u8]>),
+}
+
+/// A device that was let in.
+#[derive(Debug, Clone)]
+pub struct DeviceSession {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The credential it showed.
+    pub credential: CredentialId,
+    /// Its name, for answers to the device itself.
+    pub name: Option<Secret<String>>,
+    /// May speak for other devices (`v1/gateway/...`).
+    pub gateway: bool,
+}
+
+impl DeviceSession {
+    /// The session of an ordinary device.
+    pub const fn new(tenant: TenantId, device: DeviceId, credential: CredentialId) -> Self {
+        Self { tenant, device, credential, name: None, gateway: false }
+    }
+}
+
+/// A program that may write for several devices of its tenant.
+#[derive(Debug, Clone)]
+pub struct WriterSession {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// What its batches carry as credential: the bytes of the API key's id.
+    pub credential: CredentialId,
+}
+
+/// Whoever may use the bulk write.
+#[derive(Debug, Clone)]
+pub enum Writer {
+    /// A device, for itself only.
+    Device(Arc<DeviceSession>),
+    /// A program with an API key, for devices it names.
+    Tenant(Arc<WriterSession>),
+}
+
+impl Writer {
+    /// The same, borrowed as the origin of a submission.
+    pub fn origin(&self) -> Origin<'_> {
+        match self {
+            Self::Device(session) => Origin::Device(session),
+            Self::Tenant(session) => Origin::Writer(session),
+        }
+    }
+}
+
+/// On whose behalf something is submitted.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A device.
+    Device(&'a DeviceSession),
+    /// A program with an API key.
+    Writer(&'a WriterSession),
+}
+
+impl Origin<'_> {
+    /// The tenant.
+    pub const fn tenant(self) -> TenantId {
+        match self {
+            Self::Device(session) => session.tenant,
+            Self::Writer(session) => session.tenant,
+        }
+    }
+
+    /// The credential.
+    pub const fn credential(self) -> CredentialId {
+        match self {
+            Self::Device(session) => session.credential,
+            Self::Writer(session) => session.credential,
+        }
+    }
+}
+
+/// Client-side attributes that a device sent. Later values of a key replace earlier ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttributesUpdate {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The credential that sent them.
+    pub credential: CredentialId,
+    /// When the platform received them.
+    pub received_at: Timestamp,
+    /// The attributes.
+    pub entries: Vec<(Key, Value)>,
+}
+
+/// Why a message was refused. Few kinds, chosen by what the sender has to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// The payload is not what the topic takes.
+    Payload,
+    /// The topic is malformed or means nothing here.
+    Topic,
+    /// A bound was passed.
+    Limit,
+    /// The sender may not do this.
+    NotAllowed,
+    /// A policy of the tenant forbids the key or value.
+    Policy,
+    /// Understood, but this version does not do it.
+    Unsupported,
+}
+
+impl RefusalReason {
+    /// The name used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payload => "payload",
+            Self::Topic => "topic",
+            Self::Limit => "limit",
+            Self::NotAllowed => "not_allowed",
+            Self::Policy => "policy",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// A record that a message was refused. It never holds a value, a key or a topic of the sender's
+/// own making: `detail` is wording of this crate with positions and limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The credential that sent it.
+    pub credential: CredentialId,
+    /// When the platform received it.
+    pub received_at: Timestamp,
+    /// Why.
+    pub reason: RefusalReason,
+    /// What was wrong, where, and what would be right.
+    pub detail: String,
+    /// Size of the refused payload, in bytes.
+    pub payload_bytes: u64,
+}
+
+/// One thing to make durable. A submission's entries become durable together, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SinkEntry {
+    /// Readings of one device.
+    Readings(DeviceBatch),
+    /// Attributes of one device.
+    Attributes(AttributesUpdate),
+    /// A refused message.
+    Refusal(Refusal),
+}
+
+/// Which attributes a device asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttributesRequest {
+    /// Client-side keys; `None` when the request does not name the scope.
+    pub client: Option<Vec<Key>>,
+    /// Shared keys; `None` when the request does not name the scope. Both `None`: all of both.
+    pub shared: Option<Vec<Key>>,
+}
+
+/// A device's attributes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attributes {
+    /// Written by the device.
+    pub client: Vec<(Key, Value)>,
+    /// Written by the application for the device.
+    pub shared: Vec<(Key, Value)>,
+}
+
+/// A call from the application to a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcRequest {
+    /// Number of the call, unique among the device's open calls.
+    pub id: u32,
+    /// The method.
+    pub method: String,
+    /// The parameters, as JSON text.
+    pub params: String,
+}
+
+/// A device's answer to a [`RpcRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcReply {
+    /// Number of the call it answers.
+    pub id: u32,
+    /// The answer, as checked JSON text.
+    pub body: String,
+}
+
+/// A call from a device to the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRpc {
+    /// The method.
+    pub method: String,
+    /// The parameters, as JSON text.
+    pub params: String,
+}
+
+/// What the platform sends down to a device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Downlink {
+    /// Shared attributes have new values.
+    AttributesUpdated(Vec<(Key, Value)>),
+    /// Shared attributes are gone.
+    AttributesDeleted(Vec<Key>),
+    /// A call.
+    Rpc(RpcRequest),
+}
+
+/// Why the platform ends a device's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Another connection took the session over.
+    TakenOver,
+    /// The credential or the device was disabled.
+    Revoked,
+    /// The platform stops.
+    ShuttingDown,
+}

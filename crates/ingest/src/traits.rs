@@ -1,0 +1,130 @@
+//! The two sides that the application implements: who may connect, and what becomes durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use veritwin_domain::{Reading, Secret};
+
+use crate::link::DeviceLink;
+use crate::model::{
+    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, Origin, PeerInfo,
+    RpcReply, SinkEntry, Writer, WriterSession,
+};
+
+/// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
+/// say which part of a credential was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// No such credential. MQTT 5 0x86, 3.1.1 code 4, HTTP 401.
+    #[error("unknown credential: expected a valid device token, user and password, or API key")]
+    Unknown,
+    /// Known, but may not connect (disabled, expired, key revoked). MQTT 5 0x87, 3.1.1 code 5,
+    /// HTTP 403.
+    #[error("not allowed: {0}")]
+    Denied(String),
+    /// Too many attempts or connections. MQTT 5 0x97, 3.1.1 code 3, HTTP 429.
+    #[error("too many requests: {detail}; try again in {retry_after:?}")]
+    Busy {
+        /// What there is too much of, naming the limit.
+        detail: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Cannot be decided now. MQTT 5 0x88, 3.1.1 code 3, HTTP 503.
+    #[error("not available: {0}")]
+    Unavailable(String),
+}
+
+/// Why a submission did not become durable. Nothing of it may be assumed stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The durable write failed. MQTT 5 0x80, 3.1.1 closes without acknowledging, HTTP 503.
+    #[error("not durable: {0}")]
+    Unavailable(String),
+    /// No room. MQTT 5 0x97, 3.1.1 closes without acknowledging, HTTP 429 with Retry-After.
+    #[error("too much at once: {detail}; try again in {retry_after:?}")]
+    Busy {
+        /// What there is too much of, naming the limit.
+        detail: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The sender may not (any more). MQTT 5 0x87, 3.1.1 closes, HTTP 403.
+    #[error("not allowed: {0}")]
+    Denied(String),
+    /// Asked for something the platform does not have. HTTP 404; MQTT answers on the response
+    /// topic.
+    #[error("not found: {0}")]
+    NotFound(String),
+}
+
+/// Who may connect. Called once per MQTT connection and once per HTTP request, so an
+/// implementation keeps what it looked up for a short, bounded time.
+#[async_trait]
+pub trait Login: Send + Sync {
+    /// The session of a device that shows `credential`.
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        peer: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError>;
+
+    /// Whoever shows `token` at the bulk write: a device with its token or a program with an API
+    /// key that may write telemetry.
+    async fn authenticate_writer(
+        &self,
+        token: Secret<String>,
+        peer: &PeerInfo,
+    ) -> Result<Writer, LoginError>;
+
+    /// The devices of the writer's tenant with these names (or ids in text form), in the same
+    /// order; `None` for a name that no device of the tenant has. The sessions carry the
+    /// writer's credential.
+    async fn devices_by_name(
+        &self,
+        writer: &WriterSession,
+        names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError>;
+}
+
+/// Where what devices send goes. `Ok` of [`Sink::submit`] means durable: the acknowledgement
+/// leaves right after it.
+///
+/// Several submissions of one connection are in flight at once. They are first polled in the
+/// order in which they were sent, and entries have to be queued in that order.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Makes all entries durable, or none.
+    async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;
+
+    /// Looks at the readings of one message before they are submitted. `Err` refuses the message
+    /// by policy; the text names the rule and holds no value.
+    fn inspect(&self, _origin: Origin<'_>, _readings: &[Reading]) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A device's attributes.
+    async fn attributes(
+        &self,
+        session: &DeviceSession,
+        request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError>;
+
+    /// A device's answer to a call of the application.
+    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError>;
+
+    /// A device's call to the platform; the answer is JSON text.
+    async fn rpc_call(
+        &self,
+        session: &DeviceSession,
+        call: ClientRpc,
+    ) -> Result<String, SubmitError>;
+
+    /// A device is connected (MQTT, WebSocket) or waits in a long poll (HTTP). Through `link` it
+    /// can be sent attribute updates and calls, or be disconnected, until [`Sink::detach`].
+    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink);
+
+    /// The link with this id is gone. Called once for each attached link.
+    async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink);
+}
