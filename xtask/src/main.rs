@@ -1,2 +1,71 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask demo`, `test`, `tidy`, `openapi`, `bench`, `soak`, `ci`. Each
+//! installs what it needs, or says exactly what to install, and then does its job.
+
+mod demo;
+mod install;
+mod openapi;
+mod run;
+mod test;
+mod tidy;
+mod web;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Veritwin project tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds everything and starts the demo. Example: cargo xtask demo --release
+    Demo {
+        /// Builds with optimisation.
+        #[arg(long)]
+        release: bool,
+        /// Builds only, and says how long it took.
+        #[arg(long)]
+        build_only: bool,
+        /// Passed on to `veritwin demo`.
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+    /// Formatting, lints, tidy, unit, integration and browser tests, with a line of totals.
+    Test {
+        /// Leaves the browser out.
+        #[arg(long)]
+        no_browser: bool,
+    },
+    /// What continuous integration runs: the same as `test`.
+    Ci,
+    /// Crate arrows, file headers, lengths, licences.
+    Tidy,
+    /// Writes docs/reference/openapi.json and the web client's types; `--check` only compares.
+    Openapi {
+        /// Fails when a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Release build, then `veritwin bench NAME`. Example: cargo xtask bench mqtt
+    Bench {
+        /// Passed on to `veritwin bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// The long runs: 200 kill rounds and more.
+    Soak,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Demo { release, build_only, rest } => demo::run(release, build_only, &rest),
+        Task::Test { no_browser } => test::run(&test::Options { browser: !no_browser }),
+        Task::Ci => test::run(&test::Options { browser: true }),
+        Task::Tidy => tidy::run(),
+        Task::Openapi { check } => openapi::run(check),
+        Task::Bench { rest } => demo::bench(&rest),
+        Task::Soak => test::soak(),
+    }
+}

@@ -1,0 +1,214 @@
+//! Mail through the operator's SMTP server, with verified TLS except to this machine itself. It
+//! sends plain text only, to one recipient at a time, and keeps addresses out of logs and errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use veritwin_domain::Secret;
+
+use crate::register::{Destination, DestinationKind, EgressRegister, NotRegistered};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const SUBJECT_CHARS_MAX: usize = 200;
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// How to reach the mail server.
+#[derive(Debug, Clone)]
+pub struct MailConfig {
+    /// `smtps://host:465`, or `smtp://host:587` (STARTTLS required, except to this machine).
+    pub url: String,
+    /// Sender address.
+    pub from: String,
+    /// User name and password, when the server wants them.
+    pub login: Option<(String, Secret<String>)>,
+    /// PEM of a private authority to trust besides the public ones.
+    pub authority_pem: Option<Vec<u8>>,
+}
+
+/// Why mail cannot be set up or sent. Holds no address.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// The configuration cannot be used.
+    #[error("smtp: {0}")]
+    Config(String),
+    /// The address is not one.
+    #[error("not an e-mail address: expected the form name@host")]
+    Address,
+    /// The server is not registered as a destination.
+    #[error(transparent)]
+    NotRegistered(#[from] NotRegistered),
+    /// The server refuses this message for good; trying again is useless.
+    #[error("the mail server refused the message for good (code {0})")]
+    Refused(String),
+    /// Not now; try again later.
+    #[error("the mail server did not take the message: {0}")]
+    Unavailable(String),
+}
+
+/// A message to one person.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The recipient's address.
+    pub to: Secret<String>,
+    /// Subject line; longer ones are cut.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// Becomes the Message-ID, so that a repeated delivery can be recognised.
+    pub idempotency_key: String,
+}
+
+/// What the server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailReceipt {
+    /// The SMTP reply's code, such as `250`.
+    pub code: String,
+    /// The exact bytes that were sent.
+    pub bytes: Vec<u8>,
+}
+
+/// Sends mail through one server.
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    destination: Destination,
+    register: Arc<EgressRegister>,
+}
+
+impl std::fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailer").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
+struct Url<'a> {
+    implicit_tls: bool,
+    host: &'a str,
+    port: u16,
+}
+
+fn parse_url(url: &str) -> Result<Url<'_>, MailError> {
+    let wrong = || {
+        MailError::Config(
+            "smtp.url must look like smtps://mail.example:465 or smtp://mail.example:587".to_owned(),
+        )
+    };
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let implicit_tls = match scheme {
+        "smtps" => true,
+        "smtp" => false,
+        _ => return Err(wrong()),
+    };
+    let rest = rest.trim_end_matches('/');
+    let default_port = if implicit_tls { 465 } else { 587 };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+        None => (rest, default_port),
+    };
+    if host.is_empty() || host.contains('@') {
+        return Err(wrong());
+    }
+    Ok(Url { implicit_tls, host, port })
+}
+
+impl Mailer {
+    /// A mailer; registers its server as a sub-processor.
+    pub fn new(config: &MailConfig, register: Arc<EgressRegister>) -> Result<Self, MailError> {
+        let url = parse_url(&config.url)?;
+        let destination = Destination::new(url.host, url.port);
+        let mut tls = TlsParameters::builder(url.host.to_owned());
+        if let Some(pem) = &config.authority_pem {
+            let authority = Certificate::from_pem(pem)
+                .map_err(|_| MailError::Config("the authority is not a PEM certificate".to_owned()))?;
+            tls = tls.add_root_certificate(authority);
+        }
+        let tls = tls.build_rustls().map_err(|error| MailError::Config(error.to_string()))?;
+        let security = if url.implicit_tls {
+            Tls::Wrapper(tls)
+        } else if destination.is_loopback() {
+            Tls::Opportunistic(tls)
+        } else {
+            Tls::Required(tls)
+        };
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(url.host)
+            .port(url.port)
+            .timeout(Some(TIMEOUT))
+            .tls(security);
+        if let Some((user, password)) = &config.login {
+            builder =
+                builder.credentials(Credentials::new(user.clone(), password.expose().clone()));
+        }
+        let from = config.from.parse().map_err(|_| {
+            MailError::Config("smtp.from is not an e-mail address".to_owned())
+        })?;
+        register.register(destination.clone(), DestinationKind::SubProcessor, "outgoing mail");
+        Ok(Self { transport: builder.build(), from, destination, register })
+    }
+
+    /// Sends one message.
+    pub async fn send(&self, mail: &Mail) -> Result<MailReceipt, MailError> {
+        self.register.check(&self.destination)?;
+        let to: Address = mail.to.expose().parse().map_err(|_| MailError::Address)?;
+        let subject: String =
+            mail.subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARS_MAX).collect();
+        let mut end = mail.text.len().min(TEXT_BYTES_MAX);
+        while !mail.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let message = Message::builder()
+            .message_id(Some(format!("<{}@{}>", mail.idempotency_key, self.from.email.domain())))
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to.clone()))
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN)
+            .body(mail.text[..end].to_owned())
+            .map_err(|_| MailError::Config("the message cannot be built".to_owned()))?;
+        let bytes = message.formatted();
+        let envelope = lettre::address::Envelope::new(Some(self.from.email.clone()), vec![to])
+            .map_err(|_| MailError::Address)?;
+        match self.transport.send_raw(&envelope, &bytes).await {
+            Ok(response) => Ok(MailReceipt { code: response.code().to_string(), bytes }),
+            Err(error) if error.is_permanent() => {
+                let code = error.status().map_or_else(|| "5xx".to_owned(), |code| code.to_string());
+                Err(MailError::Refused(code))
+            }
+            Err(error) => {
+                // The reply text may repeat the recipient's address: only the code goes on.
+                let what = error.status().map_or_else(
+                    || if error.is_tls() { "TLS failed" } else { "no connection" }.to_owned(),
+                    |code| format!("code {code}"),
+                );
+                Err(MailError::Unavailable(what))
+            }
+        }
+    }
+}
+
+/// Whether a text has the form of an e-mail address.
+pub fn is_address(text: &str) -> bool {
+    text.len() <= 254 && text.parse::<Address>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let check = |text: &str, expect: Option<(bool, &str, u16)>| {
+            let parsed = parse_url(text).ok().map(|url| (url.implicit_tls, url.host, url.port));
+            assert_eq!(parsed, expect, "{text}");
+        };
+        check("smtps://mail.example", Some((true, "mail.example", 465)));
+        check("smtp://127.0.0.1:2525/", Some((false, "127.0.0.1", 2525)));
+        check("http://mail.example", None);
+        check("mail.example:25", None);
+        check("smtp://user@mail.example:25", None);
+        check("smtp://:25", None);
+    }
+}

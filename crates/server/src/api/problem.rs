@@ -1,0 +1,144 @@
+//! RFC 9457 problem documents: the one mapping from errors to HTTP answers.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use veritwin_app::Error;
+
+/// What went wrong, as `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// A URI reference that names the kind of problem.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/not-found")]
+    kind: &'static str,
+    /// The kind in plain words.
+    title: &'static str,
+    /// HTTP status code.
+    status: u16,
+    /// What happened here, and what would be right.
+    detail: String,
+    /// The field, row or position that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    /// The limit that was passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            position: None,
+            limit: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// The common answer for whatever does not exist or must not be seen.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "/problems/not-found", "Not found", "there is no such resource")
+    }
+
+    pub(crate) fn unauthenticated(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "/problems/unauthenticated", "Not signed in", detail)
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
+    }
+
+    pub(crate) fn at(mut self, position: impl Into<String>) -> Self {
+        self.position = Some(position.into());
+        self
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unauthenticated(detail) => Self::unauthenticated(detail),
+            Error::Forbidden(action) => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/forbidden",
+                "Not allowed",
+                format!("your role does not allow: {action}"),
+            ),
+            Error::NotFound(_) => Self::not_found(),
+            Error::Conflict(detail) => {
+                Self::new(StatusCode::CONFLICT, "/problems/conflict", "Conflict", detail)
+            }
+            Error::Invalid { detail, at } => {
+                let mut problem = Self::invalid(detail);
+                problem.position = at;
+                problem
+            }
+            Error::Limit(limit) => {
+                let mut problem = Self::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "/problems/limit",
+                    "Limit exceeded",
+                    limit.to_string(),
+                );
+                problem.limit = Some(limit.name);
+                problem
+            }
+            Error::Busy { retry_after } => {
+                let mut problem = Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "/problems/busy",
+                    "Too many requests",
+                    Error::Busy { retry_after }.to_string(),
+                );
+                problem.retry_after_s = Some(retry_after.as_secs().max(1));
+                problem
+            }
+            Error::Unavailable(detail) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/unavailable",
+                "Not available",
+                detail,
+            ),
+            Error::Internal(detail) => {
+                tracing::error!(%detail, "internal error");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "/problems/internal",
+                    "Internal error",
+                    "something inside broke; nothing was changed. The log of the platform says more",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_s = self.retry_after_s;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The answer of every handler.
+pub(crate) type Answer<T> = Result<T, Problem>;

@@ -1,0 +1,242 @@
+//! The platform's own certificate authority and server certificate, private keys sealed at rest.
+//! The authority is name-constrained to the names this installation answers to, so that trusting
+//! it gives nobody power over any other site.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use veritwin_domain::{Rng, Timestamp};
+
+use crate::datadir::{Paths, write_private, write_public};
+
+const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
+/// The leaf is replaced when less than this is left.
+pub(crate) const LEAF_RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+/// Clocks of devices may be late.
+const BACKDATE: Duration = Duration::from_secs(3600);
+
+/// Seals the private keys; implemented by the platform's key service.
+pub(crate) trait BlobSealer {
+    fn seal(&self, label: &str, plain: &[u8]) -> anyhow::Result<Vec<u8>>;
+    fn open(&self, label: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>>;
+}
+
+/// A certificate chain with its private key, ready for a TLS server.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) not_after: Timestamp,
+}
+
+/// What an opened authority can do.
+pub(crate) struct Authority {
+    certificate_pem: String,
+    key: KeyPair,
+}
+
+fn offset(at: Timestamp) -> anyhow::Result<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(at.as_micros().div_euclid(1_000_000))
+        .context("the clock is outside the range of certificates")
+}
+
+fn serial(rng: &dyn Rng) -> SerialNumber {
+    let mut bytes = [0u8; 16];
+    rng.fill(&mut bytes);
+    bytes[0] &= 0x7f;
+    SerialNumber::from_slice(&bytes)
+}
+
+/// The names and addresses the server certificate carries.
+pub(crate) fn server_names(public_name: &str, extra: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = std::iter::once(public_name.to_owned())
+        .chain(extra.iter().cloned())
+        .chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned))
+        .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+fn constraints(names: &[String]) -> NameConstraints {
+    let permitted_subtrees = names
+        .iter()
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(IpAddr::V4(v4)) => {
+                GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(v4.octets(), 32))
+            }
+            Ok(IpAddr::V6(v6)) => {
+                GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(v6.octets(), 128))
+            }
+            Err(_) => GeneralSubtree::DnsName(name.clone()),
+        })
+        .collect();
+    NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }
+}
+
+impl Authority {
+    /// Opens the authority, or makes one for these names.
+    pub(crate) fn open_or_create(
+        paths: &Paths,
+        names: &[String],
+        sealer: &dyn BlobSealer,
+        now: Timestamp,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(paths.pki())?;
+        let key_path = paths.pki().join("ca.key.sealed");
+        if key_path.exists() {
+            let der = sealer.open("pki/ca", &fs::read(&key_path)?)?;
+            let key = KeyPair::try_from(der.as_slice()).context("the CA key is damaged")?;
+            let certificate_pem = fs::read_to_string(paths.ca_pem())?;
+            return Ok(Self { certificate_pem, key });
+        }
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Veritwin private CA");
+        params.distinguished_name.push(DnType::OrganizationName, names[0].clone());
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.name_constraints = Some(constraints(names));
+        params.serial_number = Some(serial(rng));
+        params.not_before = offset(now.saturating_sub(BACKDATE))?;
+        params.not_after = offset(now.saturating_add(CA_LIFETIME))?;
+        let certificate_pem = params.self_signed(&key)?.pem();
+        write_public(&paths.ca_pem(), certificate_pem.as_bytes())?;
+        write_private(&key_path, &sealer.seal("pki/ca", key.serialized_der())?)?;
+        Ok(Self { certificate_pem, key })
+    }
+
+    /// A new server certificate for these names, with a fresh key.
+    pub(crate) fn issue(
+        &self,
+        names: &[String],
+        now: Timestamp,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<(String, KeyPair)> {
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, names[0].clone());
+        for name in names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.clone().try_into()?),
+            });
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(serial(rng));
+        params.not_before = offset(now.saturating_sub(BACKDATE))?;
+        params.not_after = offset(now.saturating_add(LEAF_LIFETIME))?;
+        Ok((params.signed_by(&key, &issuer)?.pem(), key))
+    }
+
+    /// The CA certificate, PEM.
+    pub(crate) fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+}
+
+/// The platform's own server certificate: the stored one, or a new one when it is missing, near
+/// its end, or does not cover a name.
+pub(crate) fn own_identity(
+    paths: &Paths,
+    names: &[String],
+    authority: &Authority,
+    sealer: &dyn BlobSealer,
+    now: Timestamp,
+    rng: &dyn Rng,
+) -> anyhow::Result<Identity> {
+    let (cert_path, key_path) =
+        (paths.pki().join("server.pem"), paths.pki().join("server.key.sealed"));
+    if cert_path.exists() && key_path.exists() {
+        let pem = fs::read(&cert_path)?;
+        let der = sealer.open("pki/server", &fs::read(&key_path)?)?;
+        let identity = identity_from(&pem, authority, der)?;
+        let covered = leaf_names(&identity.chain[0])?;
+        if identity.not_after.since(now) > LEAF_RENEW_BEFORE
+            && names.iter().all(|name| covered.contains(name))
+        {
+            return Ok(identity);
+        }
+    }
+    let (pem, key) = authority.issue(names, now, rng)?;
+    write_private(&key_path, &sealer.seal("pki/server", key.serialized_der())?)?;
+    write_public(&cert_path, pem.as_bytes())?;
+    identity_from(pem.as_bytes(), authority, key.serialize_der())
+}
+
+fn identity_from(pem: &[u8], authority: &Authority, key: Vec<u8>) -> anyhow::Result<Identity> {
+    let mut chain = certificates(pem)?;
+    chain.extend(certificates(authority.certificate_pem.as_bytes())?);
+    let not_after = not_after(&chain[0])?;
+    Ok(Identity { chain, key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)), not_after })
+}
+
+/// The operator's own certificate and key, from PEM files.
+pub(crate) fn operator_identity(certificate: &Path, key: &Path) -> anyhow::Result<Identity> {
+    use rustls_pki_types::pem::PemObject;
+    let pem = fs::read(certificate)
+        .with_context(|| format!("cannot read tls.certificate {}", certificate.display()))?;
+    let chain = certificates(&pem)
+        .with_context(|| format!("tls.certificate {}", certificate.display()))?;
+    let key_der = PrivateKeyDer::from_pem_file(key)
+        .map_err(|_| anyhow::anyhow!("tls.private_key {}: no PEM private key in it", key.display()))?;
+    let not_after = not_after(&chain[0])?;
+    Ok(Identity { chain, key: key_der, not_after })
+}
+
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    use rustls_pki_types::pem::PemObject;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| anyhow::anyhow!("not a PEM certificate chain"))?;
+    ensure!(!chain.is_empty(), "no PEM certificate in it");
+    Ok(chain)
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> anyhow::Result<Timestamp> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
+    Ok(Timestamp::from_micros(parsed.validity().not_after.timestamp().saturating_mul(1_000_000)))
+}
+
+fn leaf_names(certificate: &CertificateDer<'_>) -> anyhow::Result<Vec<String>> {
+    use x509_parser::extensions::GeneralName;
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
+    let Ok(Some(san)) = parsed.subject_alternative_name() else { return Ok(Vec::new()) };
+    Ok(san
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(&[a, b, c, d]) => Some(IpAddr::from([a, b, c, d]).to_string()),
+            GeneralName::IPAddress(bytes) => {
+                <[u8; 16]>::try_from(*bytes).ok().map(|octets| IpAddr::from(octets).to_string())
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// SHA-256 of a PEM certificate's DER, as browsers show it: `AB:CD:...`.
+pub(crate) fn fingerprint(pem: &str) -> anyhow::Result<String> {
+    let chain = certificates(pem.as_bytes())?;
+    let digest = veritwin_verify::sha256(&chain[0]);
+    Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+}
+

@@ -1,0 +1,50 @@
+//! What the process does to itself before anything else: no core dumps, one TLS provider,
+//! structured logs. It refuses to go on when core dumps cannot be disabled.
+
+use anyhow::{Context, ensure};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+/// Disables core dumps and asserts it: keys live in this memory.
+pub(crate) fn forbid_core_dumps() -> anyhow::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).context("cannot set the core limit to 0")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot mark the process as not dumpable")?;
+    ensure!(core_dumps_forbidden(), "core dumps are still possible after disabling them");
+    Ok(())
+}
+
+/// Whether core dumps are disabled now; `doctor` and the tests ask.
+pub(crate) fn core_dumps_forbidden() -> bool {
+    rustix::process::getrlimit(Resource::Core).current == Some(0)
+        && rustix::process::dumpable_behavior()
+            .is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable)
+}
+
+/// Raises the soft limit of open files to the hard one; connections need it.
+pub(crate) fn raise_open_files() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, wanted);
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Installs aws-lc-rs as the one TLS provider. Called once, first in `main`.
+pub(crate) fn install_tls_provider() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider was installed before"))
+}
+
+/// Starts structured logs on standard error; `VERITWIN_LOG` filters (`info` by default).
+pub(crate) fn start_logs(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VERITWIN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    if json {
+        builder.json().init();
+    } else {
+        builder.compact().init();
+    }
+}

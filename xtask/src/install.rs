@@ -1,0 +1,72 @@
+//! What the tasks need from the system. As root on Debian it is installed; otherwise the exact
+//! command is printed and nothing is guessed.
+
+use anyhow::bail;
+
+use crate::run;
+
+/// A program and the Debian package that brings it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str) -> Need {
+    Need { program, package }
+}
+
+/// To build: a C compiler, and perl and make for the OpenSSL below SQLCipher; Node for the pages.
+pub(crate) const BUILD: [Need; 5] = [
+    need("cc", "gcc"),
+    need("perl", "perl"),
+    need("make", "make"),
+    need("node", "nodejs"),
+    need("npm", "npm"),
+];
+
+/// To test against real parts.
+pub(crate) const TEST: [Need; 8] = [
+    need("/usr/bin/chromium", "chromium"),
+    need("certutil", "libnss3-tools"),
+    need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
+    need("nats-server", "nats-server"),
+    need("mosquitto", "mosquitto"),
+    need("openssl", "openssl"),
+    need("runuser", "util-linux"),
+    need("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", "fonts-noto-cjk"),
+];
+
+/// Makes sure that every program is there.
+pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !run::exists(need.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let root = run::output(run::command(&run::root(), "id", &["-u"]))? == b"0\n";
+    if !root || !run::exists("apt-get") {
+        bail!(
+            "missing: {}. Install them first, on Debian: sudo apt-get install -y --no-install-recommends {}",
+            missing.iter().map(|need| need.program).collect::<Vec<_>>().join(", "),
+            packages.join(" ")
+        );
+    }
+    run::run(apt(&["update", "-q"]))?;
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(&packages);
+    run::run(apt(&arguments))?;
+    let still: Vec<&str> =
+        missing.iter().filter(|need| !run::exists(need.program)).map(|need| need.program).collect();
+    if !still.is_empty() {
+        bail!("still missing after installing {}: {}", packages.join(" "), still.join(", "));
+    }
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> std::process::Command {
+    let mut command = run::command(&run::root(), "apt-get", arguments);
+    // Daemons of the packages are started by the tests themselves, never by their installation.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command
+}

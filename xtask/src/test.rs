@@ -1,0 +1,142 @@
+//! `cargo xtask test`: every check in one go, cheapest first, with a line of totals at the end.
+
+use std::time::Instant;
+
+use anyhow::bail;
+
+use crate::{install, run, tidy, web};
+
+/// What to leave out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Runs the browser tests.
+    pub(crate) browser: bool,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Totals {
+    /// Adds a libtest line: `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    fn add_libtest(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result:") else { return };
+        let mut words = rest.split_whitespace().peekable();
+        while let Some(word) = words.next() {
+            let Ok(count) = word.parse::<u64>() else { continue };
+            match words.peek().map(|next| next.trim_end_matches(';')) {
+                Some("passed") => self.passed += count,
+                Some("failed") => self.failed += count,
+                Some("ignored") => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds a line of ours, which the web and browser tests print: `totals: 3 passed, 0 failed`.
+    fn add_plain(&mut self, line: &str) {
+        let Some(rest) = line.trim().strip_prefix("totals: ") else { return };
+        for part in rest.split(", ") {
+            let Some((count, what)) = part.split_once(' ') else { continue };
+            let count = count.parse::<u64>().unwrap_or(0);
+            match what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "skipped" => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Steps {
+    totals: Totals,
+    broken: Vec<&'static str>,
+}
+
+impl Steps {
+    fn step(&mut self, name: &'static str, work: impl FnOnce(&mut Totals) -> anyhow::Result<bool>) {
+        let started = Instant::now();
+        let outcome = work(&mut self.totals);
+        let seconds = started.elapsed().as_secs();
+        match outcome {
+            Ok(true) => run::say(&format!("{name}: ok ({seconds} s)")),
+            Ok(false) => {
+                run::say(&format!("{name}: FAILED ({seconds} s)"));
+                self.broken.push(name);
+            }
+            Err(error) => {
+                run::say(&format!("{name}: FAILED ({seconds} s): {error:#}"));
+                self.broken.push(name);
+            }
+        }
+    }
+}
+
+/// Runs everything; fails at the end when anything failed.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let root = run::root();
+    let cargo = env!("CARGO");
+    install::ensure(&install::BUILD)?;
+    install::ensure(&install::TEST)?;
+    let mut steps = Steps { totals: Totals::default(), broken: Vec::new() };
+    steps.step("format", |_| {
+        run::run_watched(run::command(&root, cargo, &["fmt", "--all", "--check"]), |_| {})
+    });
+    steps.step("tidy", |_| tidy::run().map(|()| true));
+    steps.step("web build", |_| web::build().map(|()| true));
+    steps.step("web tests", |totals| {
+        run::run_watched(
+            run::command(&root.join("web"), "npm", &["run", "--silent", "test"]),
+            |line| totals.add_plain(line),
+        )
+    });
+    steps.step("lints", |_| {
+        let mut command = run::command(
+            &root,
+            cargo,
+            &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        );
+        command.env("CARGO_TERM_COLOR", "never");
+        run::run_watched(command, |_| {})
+    });
+    steps.step("tests", |totals| {
+        run::run_watched(
+            run::command(&root, cargo, &["test", "--locked", "--workspace", "--no-fail-fast"]),
+            |line| totals.add_libtest(line),
+        )
+    });
+    if options.browser {
+        steps.step("browser", |totals| {
+            web::packages("e2e")?;
+            run::run_watched(
+                run::command(&root.join("e2e"), "npm", &["run", "--silent", "test"]),
+                |line| totals.add_plain(line),
+            )
+        });
+    }
+    let Totals { passed, failed, skipped } = steps.totals;
+    let failed = failed.max(steps.broken.len() as u64);
+    if !steps.broken.is_empty() {
+        run::say(&format!("failed: {}", steps.broken.join(", ")));
+    }
+    run::print(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
+    if failed > 0 {
+        bail!("{failed} failed");
+    }
+    Ok(())
+}
+
+/// The long runs.
+pub(crate) fn soak() -> anyhow::Result<()> {
+    let mut command = run::command(
+        &run::root(),
+        env!("CARGO"),
+        &["test", "--locked", "--release", "--package", "veritwin-server", "--test", "it", "kill", "--", "--nocapture"],
+    );
+    command.env("VERITWIN_KILL_ROUNDS", "200");
+    run::run(command)
+}
