@@ -1,1 +1,32 @@
-//! Not written yet.
+//! Keys: the hierarchy from root to file key, sealing of values and files, destruction with a
+//! record, signing, passwords and tokens. The only crate that touches ciphers (`verify` checks
+//! signatures and hashes by itself). It refuses to seal without a stated tenant and data class.
+
+mod dek;
+mod entry;
+mod error;
+mod file;
+mod journal;
+pub mod password;
+mod primitive;
+mod ring;
+mod root;
+mod scope;
+mod service;
+mod signing;
+mod status;
+pub mod token;
+mod wire;
+
+pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
+pub use error::KeyError;
+pub use file::{FileHeader, FileKey, FileSealer};
+pub use primitive::{SecretKey, SystemRng, constant_time_eq, hmac_sha256, sha256};
+pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
+pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
+pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};
+pub use service::KeyService;
+pub use signing::{SigningKey, verify_signature};
+pub use status::{
+    ClassStatus, DekSummary, Destruction, DestructionMethod, KeyState, KeyStatus, Rotation,
+};

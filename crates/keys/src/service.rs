@@ -1,0 +1,232 @@
+//! The key service: makes, finds, rotates, withdraws and destroys keys. Every change is durable in
+//! the keyring before it is visible. Unwrapped keys are cached within a bound.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use veritwin_domain::{Clock, FileId, Rng, TenantId};
+
+use crate::entry::Entry;
+use crate::primitive::hkdf_sha256;
+use crate::ring::Inner;
+use crate::{
+    DataClass, Dek, DekId, DekScope, DekSummary, Destruction, DestructionMethod, FileHeader,
+    FileKey, KeyError, KeyStatus, RootProvider, Rotation, SecretKey,
+};
+
+const SUBKEY_LABEL: &[u8] = b"veritwin platform subkey v1";
+
+/// The keys of the platform and its tenants. Cloning shares it.
+#[derive(Clone)]
+pub struct KeyService(Arc<Inner>);
+
+impl KeyService {
+    /// Opens the keyring in `directory` (made if absent, its parent has to exist), and makes the
+    /// platform's own KEK at the first start. Fails if `root` is not the root of this keyring.
+    pub fn open(
+        root: Box<dyn RootProvider>,
+        directory: &Path,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Result<Self, KeyError> {
+        Ok(Self(Arc::new(Inner::open(root, directory, clock, rng)?)))
+    }
+
+    /// Makes a tenant's first KEK; nothing happens if it has one.
+    pub fn create_tenant(&self, tenant: TenantId) -> Result<(), KeyError> {
+        let mut ring = self.0.ring.lock();
+        if let Some(at) = ring.state.tenants_destroyed.get(&tenant) {
+            return Err(KeyError::TenantDestroyed { tenant, at: *at });
+        }
+        if ring.state.keks.contains_key(&Some(tenant)) {
+            return Ok(());
+        }
+        self.0.create_kek(&mut ring, Some(tenant))
+    }
+
+    /// The key of a scope; made and durable at the first call.
+    pub fn dek(&self, scope: &DekScope) -> Result<Dek, KeyError> {
+        if let Some(dek) = self.0.cache.read().by_scope.get(scope) {
+            dek.note_use(self.0.clock.now());
+            return Ok(dek.clone());
+        }
+        self.deks(std::slice::from_ref(scope)).remove(0)
+    }
+
+    /// The keys of many scopes, in their order; all new ones become durable together.
+    pub fn deks(&self, scopes: &[DekScope]) -> Vec<Result<Dek, KeyError>> {
+        let mut ring = self.0.ring.lock();
+        let mut failure = self.0.create_missing(&mut ring, scopes).err();
+        scopes
+            .iter()
+            .map(|scope| {
+                ring.state.check_usable(scope.tenant)?;
+                match ring.state.by_scope.get(scope).copied() {
+                    Some(id) => self.0.load(&mut ring, id),
+                    // Either the root provider or the journal refused.
+                    None => Err(match self.0.kek(&mut ring, scope.tenant) {
+                        Err(error) => error,
+                        Ok(_) => failure.take().unwrap_or(KeyError::Poisoned),
+                    }),
+                }
+            })
+            .collect()
+    }
+
+    /// The key that a sealed header names.
+    pub fn dek_by_id(&self, id: DekId) -> Result<Dek, KeyError> {
+        if let Some(dek) = self.0.cache.read().by_id.get(&id) {
+            dek.note_use(self.0.clock.now());
+            return Ok(dek.clone());
+        }
+        self.0.load(&mut self.0.ring.lock(), id)
+    }
+
+    /// The file key and header for a new file. `file` must be fresh: one file id, one file.
+    pub fn create_file(
+        &self,
+        scope: &DekScope,
+        file: FileId,
+    ) -> Result<(FileKey, FileHeader), KeyError> {
+        let key = FileKey::derive(&self.dek(scope)?, file);
+        let header = FileHeader::new(&key);
+        Ok((key, header))
+    }
+
+    /// The file key for a header that was read, its commitment checked.
+    pub fn open_file(&self, header: &FileHeader) -> Result<FileKey, KeyError> {
+        header.open(&self.dek_by_id(header.dek)?)
+    }
+
+    /// A secret for the platform itself (database, index or cookie key): HKDF-SHA-256 of a platform
+    /// DEK and the label. The same label always gives the same secret.
+    pub fn platform_subkey(&self, label: &str) -> Result<SecretKey, KeyError> {
+        let dek = self.dek(&DekScope::platform(DataClass::Record))?;
+        let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
+        hkdf_sha256(dek.secret(), SUBKEY_LABEL, &[label.as_bytes()], bytes.as_mut());
+        Ok(SecretKey::from_bytes(*bytes))
+    }
+
+    /// Destroys keys for ever and returns the record of each. All of them have to exist; an error
+    /// destroys none. The keyring is written anew, so that the wrapped keys are gone from it.
+    /// Clones of a [`Dek`] that are in use elsewhere live until they are dropped.
+    pub fn destroy(
+        &self,
+        deks: &[DekId],
+        method: DestructionMethod,
+    ) -> Result<Vec<Destruction>, KeyError> {
+        let mut ring = self.0.ring.lock();
+        let at = self.0.clock.now();
+        let distinct: HashSet<DekId> = deks.iter().copied().collect();
+        let destructions = distinct
+            .into_iter()
+            .map(|id| ring.state.destruction(id, at, method))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.0.destroy_and_rewrite(&mut ring, &destructions, None)?;
+        Ok(destructions)
+    }
+
+    /// Destroys every key of a tenant, its KEK included, for ever.
+    pub fn destroy_tenant(&self, tenant: TenantId) -> Result<Vec<Destruction>, KeyError> {
+        let mut ring = self.0.ring.lock();
+        ring.state.check_known(Some(tenant))?;
+        let at = self.0.clock.now();
+        let ids = ring.state.deks.iter().filter(|(_, dek)| dek.scope.tenant == Some(tenant));
+        let destructions = ids
+            .map(|(id, _)| ring.state.destruction(*id, at, DestructionMethod::TenantKeysDestroyed))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.0.destroy_and_rewrite(&mut ring, &destructions, Some((tenant, at)))?;
+        Ok(destructions)
+    }
+
+    /// Makes a new KEK version for a tenant, wraps every key anew, destroys the old version.
+    pub fn rotate_tenant(&self, tenant: TenantId) -> Result<Rotation, KeyError> {
+        self.0.rotate(Some(tenant))
+    }
+
+    /// The same for the platform's own KEK.
+    pub fn rotate_platform(&self) -> Result<Rotation, KeyError> {
+        self.0.rotate(None)
+    }
+
+    /// Withdraws a tenant's keys: nothing of it can be sealed or opened until [`Self::restore`].
+    pub fn revoke(&self, tenant: TenantId) -> Result<(), KeyError> {
+        let mut ring = self.0.ring.lock();
+        ring.state.check_known(Some(tenant))?;
+        if ring.state.revoked.contains_key(&tenant) {
+            return Ok(());
+        }
+        let at = self.0.clock.now();
+        ring.commit(vec![Entry::Revoked(tenant, at)])?;
+        ring.keks.remove(&Some(tenant));
+        self.0.cache.write().retain(|dek| dek.scope().tenant != Some(tenant));
+        Ok(())
+    }
+
+    /// Ends a withdrawal.
+    pub fn restore(&self, tenant: TenantId) -> Result<(), KeyError> {
+        let mut ring = self.0.ring.lock();
+        ring.state.check_known(Some(tenant))?;
+        if !ring.state.revoked.contains_key(&tenant) {
+            return Ok(());
+        }
+        ring.commit(vec![Entry::Restored(tenant)])
+    }
+
+    /// The tenants that have, or had, keys.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let ring = self.0.ring.lock();
+        let live = ring.state.keks.keys().filter_map(|owner| *owner);
+        let mut tenants: Vec<_> =
+            live.chain(ring.state.tenants_destroyed.keys().copied()).collect();
+        tenants.sort_unstable();
+        tenants
+    }
+
+    /// Which keys protect a tenant or, with `None`, the platform.
+    pub fn status(&self, tenant: Option<TenantId>) -> Result<KeyStatus, KeyError> {
+        let ring = self.0.ring.lock();
+        let state = ring.state.key_state(tenant)?;
+        let kek = ring.state.keks.get(&tenant);
+        let destroyed = ring.state.destroyed.values();
+        Ok(KeyStatus {
+            tenant,
+            root: self.0.root.describe(),
+            state,
+            kek_version: kek.map_or(0, |kek| kek.version),
+            kek_created_at: kek.map(|kek| kek.created_at),
+            classes: ring.state.class_statuses(tenant),
+            destroyed_count: destroyed.filter(|record| record.scope.tenant == tenant).count(),
+            last_used_at: ring.last_used_at(tenant),
+        })
+    }
+
+    /// The live keys of a tenant or of the platform, oldest first.
+    pub fn list(&self, tenant: Option<TenantId>) -> Vec<DekSummary> {
+        let ring = self.0.ring.lock();
+        let own = ring.state.deks.iter().filter(|(_, dek)| dek.scope.tenant == tenant);
+        let mut summaries: Vec<_> = own
+            .map(|(id, dek)| DekSummary {
+                id: *id,
+                scope: dek.scope,
+                created_at: dek.created_at,
+                kek_version: dek.kek_version,
+            })
+            .collect();
+        summaries.sort_unstable_by_key(|summary| (summary.created_at, summary.id));
+        summaries
+    }
+
+    /// The record of a destroyed key.
+    pub fn destruction(&self, dek: DekId) -> Option<Destruction> {
+        self.0.ring.lock().state.destroyed.get(&dek).copied()
+    }
+}
+
+impl fmt::Debug for KeyService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyService({:?})", self.0.root)
+    }
+}
