@@ -1,1 +1,6 @@
-//! Not written yet.
+//! Simulated buildings, devices and load, as clients of the platform only: a demo building with
+//! its physics, devices that speak MQTT over TLS, replay of recorded readings, a load generator.
+//! Everything it sends is simulated or recorded, and it never opens a store.
+
+pub mod building;
+pub mod plant;
