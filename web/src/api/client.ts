@@ -1,0 +1,70 @@
+// The typed REST client. Every call either returns data or throws a ProblemError.
+import createClient, { type Middleware } from 'openapi-fetch'
+
+import { ProblemError } from './problem'
+import type { paths } from './schema'
+
+const CREATES = new Set(['POST'])
+
+const conventions: Middleware = {
+  onRequest({ request }) {
+    if (CREATES.has(request.method)) request.headers.set('idempotency-key', crypto.randomUUID())
+    return request
+  },
+  async onResponse({ response }) {
+    if (!response.ok) throw await ProblemError.fromResponse(response)
+  },
+  onError() {
+    return ProblemError.unreachable()
+  },
+}
+
+export const client = createClient<paths>({ credentials: 'same-origin' })
+client.use(conventions)
+
+/** The body of a successful answer. */
+export async function body<T>(call: Promise<{ data?: T; response: Response }>): Promise<T> {
+  const { data } = await call
+  return data as T
+}
+
+export type Upload = {
+  method: 'POST' | 'PUT'
+  path: string
+  type: string
+  content: Blob | ArrayBuffer
+  headers?: Record<string, string>
+  onProgress?: (fraction: number) => void
+}
+
+/** fetch cannot report upload progress, XMLHttpRequest can. */
+export function upload<T>(options: Upload): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest()
+    request.open(options.method, options.path)
+    request.setRequestHeader('content-type', options.type)
+    for (const [name, value] of Object.entries(options.headers ?? {})) {
+      request.setRequestHeader(name, value)
+    }
+    request.upload.onprogress = (event) => {
+      if (event.lengthComputable) options.onProgress?.(event.loaded / event.total)
+    }
+    request.onerror = () => reject(ProblemError.unreachable())
+    request.onload = () => {
+      const ok = request.status >= 200 && request.status < 300
+      if (!ok) reject(ProblemError.fromText(request.status, request.responseText))
+      else resolve((request.responseText === '' ? undefined : JSON.parse(request.responseText)) as T)
+    }
+    request.send(options.content)
+  })
+}
+
+/** Bytes of a first-party resource; null when there is none. */
+export async function bytes(path: string, signal?: AbortSignal): Promise<ArrayBuffer | null> {
+  const response = await fetch(path, { signal: signal ?? null }).catch(() => {
+    throw ProblemError.unreachable()
+  })
+  if (response.status === 404) return null
+  if (!response.ok) throw await ProblemError.fromResponse(response)
+  return response.arrayBuffer()
+}

@@ -1,0 +1,247 @@
+// Query options per resource: keys, freshness and paging live here, not in the pages.
+import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from '@tanstack/react-query'
+
+import { bucketMs, type Range } from '../lib/time'
+import { body, bytes, client } from './client'
+import { ProblemError } from './problem'
+import type { AlertFilter, SeriesRef } from './types'
+
+/** A list longer than this is paged by the person, not fetched silently. */
+const DEVICES_MAX = 5_000
+const PAGE = 500
+const CHART_POINTS_MAX = 600
+export const REPLAY_STEPS = 120
+/** Series in one history request. */
+const SERIES_PER_REQUEST = 100
+
+export const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 15_000,
+      retry: (count, error) => ProblemError.of(error).status === 0 && count < 2,
+      refetchOnWindowFocus: false,
+    },
+  },
+})
+
+export const sessionQuery = queryOptions({
+  queryKey: ['session'],
+  queryFn: () => body(client.GET('/v1/session')),
+  staleTime: 5 * 60_000,
+  retry: false,
+})
+
+export const systemQuery = queryOptions({
+  queryKey: ['system'],
+  queryFn: () => body(client.GET('/v1/system')),
+})
+
+export const twinsQuery = queryOptions({
+  queryKey: ['twins'],
+  queryFn: () => body(client.GET('/v1/twins')),
+})
+
+export function modelQuery(twinId: string) {
+  return queryOptions({
+    queryKey: ['twins', twinId, 'model'],
+    queryFn: () => body(client.GET('/v1/twins/{id}/model', { params: { path: { id: twinId } } })),
+    staleTime: Infinity,
+  })
+}
+
+export function geometryQuery(twinId: string) {
+  return queryOptions({
+    queryKey: ['twins', twinId, 'geometry'],
+    queryFn: ({ signal }) => bytes(`/v1/twins/${twinId}/geometry`, signal),
+    staleTime: Infinity,
+    gcTime: 60_000,
+  })
+}
+
+async function everyDevice(twin_id?: string) {
+  const items = []
+  let cursor: string | undefined
+  do {
+    const page = await body(
+      client.GET('/v1/devices', {
+        params: { query: { limit: PAGE, ...(cursor && { cursor }), ...(twin_id && { twin_id }) } },
+      }),
+    )
+    items.push(...page.items)
+    cursor = page.next_cursor ?? undefined
+  } while (cursor !== undefined && items.length < DEVICES_MAX)
+  return items
+}
+
+/** All devices (up to a bound), of one twin or of the tenant. */
+export function devicesQuery(twinId?: string) {
+  return queryOptions({
+    queryKey: ['devices', 'all', twinId ?? null],
+    queryFn: () => everyDevice(twinId),
+    staleTime: 60_000,
+  })
+}
+
+export function deviceQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id],
+    queryFn: async () => {
+      const { data, response } = await client.GET('/v1/devices/{id}', { params: { path: { id } } })
+      if (data === undefined) throw ProblemError.unreachable()
+      return { device: data, etag: response.headers.get('etag') }
+    },
+  })
+}
+
+export function credentialsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'credentials'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/credentials', { params: { path: { id } } })),
+  })
+}
+
+export function attributesQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'attributes'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/attributes', { params: { path: { id } } })),
+  })
+}
+
+export function alertsQuery(filter: AlertFilter) {
+  return queryOptions({
+    queryKey: ['alerts', filter],
+    queryFn: () =>
+      body(client.GET('/v1/alerts', { params: { query: { filter, limit: PAGE } } })),
+    placeholderData: keepPreviousData,
+  })
+}
+
+export const rulesQuery = queryOptions({
+  queryKey: ['rules'],
+  queryFn: () => body(client.GET('/v1/rules')),
+})
+
+/** A chart's history: raw when it fits, else minimum, maximum and mean per bucket. */
+export function historyQuery(series: SeriesRef, range: Range) {
+  // A rolling range would change every millisecond; a quarter minute is fine enough to refetch.
+  const step = 15_000
+  const fromMs = range.rolling ? Math.floor(range.fromMs / step) * step : range.fromMs
+  const toMs = range.rolling ? Math.ceil(range.toMs / step) * step : range.toMs
+  return queryOptions({
+    queryKey: ['history', series.device_id, series.key, fromMs, toMs],
+    queryFn: async () => {
+      const answer = await body(
+        client.POST('/v1/telemetry/query', {
+          body: {
+            series: [series],
+            from: new Date(fromMs).toISOString(),
+            to: new Date(toMs).toISOString(),
+            points_max: CHART_POINTS_MAX,
+            shape: 'columns',
+          },
+        }),
+      )
+      return answer.series[0] ?? null
+    },
+    placeholderData: keepPreviousData,
+  })
+}
+
+/** Bucketed history of many series for the replay of a scene. */
+export function replayQuery(twinId: string, series: SeriesRef[], range: Range, enabled: boolean) {
+  const width = bucketMs(range, REPLAY_STEPS)
+  const fromMs = Math.floor(range.fromMs / width) * width
+  const toMs = Math.ceil(range.toMs / width) * width
+  return queryOptions({
+    queryKey: ['replay', twinId, fromMs, toMs, series.length],
+    enabled: enabled && series.length > 0,
+    queryFn: async () => {
+      const found = []
+      for (let start = 0; start < series.length; start += SERIES_PER_REQUEST) {
+        const answer = await body(
+          client.POST('/v1/telemetry/query', {
+            body: {
+              series: series.slice(start, start + SERIES_PER_REQUEST),
+              from: new Date(fromMs).toISOString(),
+              to: new Date(toMs).toISOString(),
+              bucket_ms: width,
+              shape: 'columns',
+            },
+          }),
+        )
+        found.push(...answer.series)
+      }
+      return { series: found, widthMs: width, fromMs, toMs }
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+export const ledgerQuery = queryOptions({
+  queryKey: ['ledger'],
+  queryFn: () => body(client.GET('/v1/ledger')),
+  refetchInterval: 5_000,
+})
+
+export const entriesQuery = infiniteQueryOptions({
+  queryKey: ['ledger', 'entries'],
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/ledger/entries', {
+        params: { query: { limit: 50, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: (page) => page.next_cursor ?? undefined,
+})
+
+export function proofQuery(index: number) {
+  return queryOptions({
+    queryKey: ['ledger', 'proof', index],
+    queryFn: () =>
+      body(client.GET('/v1/ledger/entries/{index}/proof', { params: { path: { index } } })),
+    staleTime: 0,
+  })
+}
+
+export function papersQuery(device_id: string, key: string, at: string) {
+  return queryOptions({
+    queryKey: ['papers', device_id, key, at],
+    queryFn: () =>
+      body(client.GET('/v1/ledger/papers', { params: { query: { device_id, key, at } } })),
+    refetchInterval: (query) => (query.state.data?.leaf ? false : 2_000),
+  })
+}
+
+export const promisesQuery = queryOptions({
+  queryKey: ['promises'],
+  queryFn: () => body(client.GET('/v1/promises')),
+})
+
+export const activityQuery = infiniteQueryOptions({
+  queryKey: ['activity'],
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/activity', {
+        params: { query: { limit: 100, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: (page) => page.next_cursor ?? undefined,
+})
+
+export const usersQuery = queryOptions({
+  queryKey: ['users'],
+  queryFn: () => body(client.GET('/v1/users')),
+})
+
+export const apiKeysQuery = queryOptions({
+  queryKey: ['api-keys'],
+  queryFn: () => body(client.GET('/v1/api-keys')),
+})
+
+export const keysQuery = queryOptions({
+  queryKey: ['keys'],
+  queryFn: () => body(client.GET('/v1/keys')),
+})

@@ -1,0 +1,170 @@
+// "Papers": the chain behind one value, in plain words, openable anywhere by its seal.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { Drawer } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { createContext, useContext, useMemo, useState, type ReactNode } from 'react'
+
+import { papersQuery } from '../api/queries'
+import type { Papers } from '../api/types'
+import { formatCount, formatScalar, shorten } from '../lib/format'
+import { SealIcon } from '../ui/icons'
+import { Failure, Loading } from '../ui/layout'
+import { ConditionMark } from '../ui/marks'
+import { Instant } from '../ui/time'
+import { Verification } from './Verification'
+
+export type PapersOf = { deviceId: string; deviceName: string; key: string; atMs: number }
+
+const PapersContext = createContext<(of: PapersOf) => void>(() => undefined)
+
+export function PapersProvider(props: { children: ReactNode }) {
+  const [of, setOf] = useState<PapersOf | null>(null)
+  const [opened, setOpened] = useState(false)
+  const open = useMemo(
+    () => (next: PapersOf) => {
+      setOf(next)
+      setOpened(true)
+    },
+    [],
+  )
+  return (
+    <PapersContext value={open}>
+      {props.children}
+      <Drawer
+        opened={opened}
+        onClose={() => setOpened(false)}
+        position="right"
+        size="md"
+        title={
+          <span className="row">
+            <SealIcon size={22} /> {i18n.t('Papers')}
+          </span>
+        }
+      >
+        {of && <PapersBody of={of} />}
+      </Drawer>
+    </PapersContext>
+  )
+}
+
+export function SealButton(props: { of: PapersOf }) {
+  const open = useContext(PapersContext)
+  const { deviceName, key } = props.of
+  return (
+    <button
+      type="button"
+      className="icon-button seal"
+      title={i18n.t('Papers')}
+      aria-label={i18n.t('Papers of {key}, {device}', { key, device: deviceName })}
+      onClick={() => open(props.of)}
+    >
+      <SealIcon />
+    </button>
+  )
+}
+
+function PapersBody({ of }: { of: PapersOf }) {
+  const query = useQuery(papersQuery(of.deviceId, of.key, new Date(of.atMs).toISOString()))
+  if (query.isPending) return <Loading rows={5} />
+  if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} />
+  return <Chain papers={query.data} name={of.deviceName} />
+}
+
+function Link(props: { done: boolean; title: string; children: ReactNode }) {
+  return (
+    <li className="chain-link" data-done={props.done || undefined}>
+      <h3>{props.title}</h3>
+      <div>{props.children}</div>
+    </li>
+  )
+}
+
+function Chain({ papers, name }: { papers: Papers; name: string }) {
+  const { i18n: lingui } = useLingui()
+  const { reading, credential, durable, batch, leaf, checkpoint, key } = papers
+  const count = (value: number) => formatCount(value, lingui.locale)
+  return (
+    <>
+      <p className="papers-value num">
+        {formatScalar(reading.value as never, lingui.locale)} <ConditionMark condition={reading.quality} />
+      </p>
+      <p className="dim">
+        {name} · <code>{reading.key}</code> · <Instant at={reading.at} />
+      </p>
+      <ol className="chain">
+        <Link done={credential !== null} title={i18n.t('Who sent it')}>
+          {credential === null ? (
+            i18n.t('The credential is no longer on record.')
+          ) : (
+            <>
+              {i18n.t('{device} proved itself with {kind}.', {
+                device: papers.device?.name ?? name,
+                kind: credential.kind,
+              })}
+              <code>{shorten(credential.id)}</code>
+            </>
+          )}
+        </Link>
+        <Link done={durable !== null} title={i18n.t('When it became durable')}>
+          {durable === null ? (
+            i18n.t('The log position was already recycled.')
+          ) : (
+            <>
+              {i18n.t('Written to disk at log position {position}, before it was acknowledged:', {
+                position: count(durable.position),
+              })}{' '}
+              <Instant at={durable.received_at} />
+            </>
+          )}
+        </Link>
+        <Link done={batch !== null} title={i18n.t('Which batch holds it')}>
+          {batch === null ? (
+            i18n.t('Not in a batch yet; batches are sealed about once a second.')
+          ) : (
+            <>
+              {i18n.t('Records {first} to {last}, {count} in all.', {
+                first: count(batch.first_sequence),
+                last: count(batch.last_sequence),
+                count: count(batch.count),
+              })}
+              <code title={batch.payload_sha256}>SHA-256 {shorten(batch.payload_sha256)}</code>
+            </>
+          )}
+        </Link>
+        <Link done={leaf !== null} title={i18n.t('Which leaf of the ledger')}>
+          {leaf === null ? (
+            i18n.t('Not in the ledger yet. Without a ledger subscription only digests of evidence are.')
+          ) : (
+            <>
+              {i18n.t('Leaf {index}.', { index: count(leaf.index) })}
+              <code title={leaf.leaf_hash}>{shorten(leaf.leaf_hash)}</code>
+            </>
+          )}
+        </Link>
+        <Link done={checkpoint !== null} title={i18n.t('Which checkpoint covers it')}>
+          {checkpoint === null ? (
+            i18n.t('No signed checkpoint covers it yet.')
+          ) : (
+            <>
+              {i18n.t('A signed checkpoint over {size} leaves.', { size: count(checkpoint.tree_size) })}
+              <code title={checkpoint.root_hash}>{shorten(checkpoint.root_hash)}</code>
+            </>
+          )}
+        </Link>
+        <Link done={false} title={i18n.t('Who witnessed that')}>
+          {i18n.t('No witness has countersigned; none is configured.')}
+        </Link>
+        <Link done={key !== null} title={i18n.t('Which key seals it')}>
+          {key === null
+            ? i18n.t('The key is not known.')
+            : i18n.t('A {class} key under version {version} of your organisation’s key.', {
+                class: key.dek_class,
+                version: key.tenant_kek_version,
+              })}
+        </Link>
+      </ol>
+      {leaf !== null && <Verification index={leaf.index} key={leaf.index} />}
+    </>
+  )
+}

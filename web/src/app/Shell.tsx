@@ -1,0 +1,165 @@
+// The frame around every signed-in page: rail, top bar, banners, live connection, announcements.
+import { i18n } from '@lingui/core'
+import { Link, Outlet, useRouterState } from '@tanstack/react-router'
+import { useSuspenseQuery } from '@tanstack/react-query'
+import { useCallback, useEffect, useRef, useState } from 'react'
+
+import { sessionQuery } from '../api/queries'
+import type { Alert } from '../api/types'
+import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
+import { Icon, Logo, type IconName } from '../ui/icons'
+import { severityLabel, SeverityMark } from '../ui/marks'
+import { toast } from '../ui/toasts'
+import { Palette } from './Palette'
+import { PapersProvider } from './Papers'
+import { useAppSearch, usePatchSearch } from './search'
+import { TopBar } from './TopBar'
+import { Instant } from '../ui/time'
+
+type Place = { to: string; icon: IconName; label: string }
+
+export function places(): Place[] {
+  return [
+    { to: '/', icon: 'centre', label: i18n.t('Centre') },
+    { to: '/alerts', icon: 'alerts', label: i18n.t('Alerts') },
+    { to: '/devices', icon: 'devices', label: i18n.t('Devices') },
+    { to: '/twins', icon: 'twins', label: i18n.t('Twins') },
+    { to: '/rules', icon: 'rules', label: i18n.t('Rules') },
+    { to: '/ledger', icon: 'ledger', label: i18n.t('Ledger') },
+    { to: '/promises', icon: 'promises', label: i18n.t('Promises') },
+    { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
+    { to: '/settings', icon: 'settings', label: i18n.t('Settings') },
+  ]
+}
+
+export function Shell() {
+  const { data: session } = useSuspenseQuery(sessionQuery)
+  const [spoken, setSpoken] = useState('')
+  const [paletteOpen, setPaletteOpen] = useState(false)
+  useEffect(() => {
+    const open = (event: KeyboardEvent) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'k') return
+      event.preventDefault()
+      setPaletteOpen((was) => !was)
+    }
+    addEventListener('keydown', open)
+    return () => removeEventListener('keydown', open)
+  }, [])
+  const onAlert = useCallback((alert: Alert) => {
+    if (alert.state !== 'active_unacknowledged') return
+    const severity = severityLabel(alert.severity)
+    setSpoken(i18n.t('New alert, {severity}: {message}', { severity, message: alert.message }))
+    toast(
+      <Link to="/" search={{ select: `alert:${alert.id}` } as never} className="toast-link">
+        <SeverityMark severity={alert.severity} label /> {alert.message}
+      </Link>,
+    )
+  }, [])
+  return (
+    <LiveProvider onAlert={onAlert}>
+      <PapersProvider>
+        <a className="skip-link" href="#main">
+          {i18n.t('Skip to the content')}
+        </a>
+        <div className="shell">
+          <TopBar session={session} onSearch={() => setPaletteOpen(true)} />
+          <Rail />
+          <div className="shell-main">
+            <Banners simulated={session.tenant.simulated} />
+            <main id="main" tabIndex={-1}>
+              <FocusOnNavigation />
+              <Outlet />
+            </main>
+          </div>
+        </div>
+        <Palette opened={paletteOpen} onClose={() => setPaletteOpen(false)} />
+        <div className="visually-hidden" role="alert" aria-live="assertive">
+          {spoken}
+        </div>
+      </PapersProvider>
+    </LiveProvider>
+  )
+}
+
+function Rail() {
+  const [more, setMore] = useState(false)
+  return (
+    <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
+      <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
+        <Logo size={28} />
+      </Link>
+      {places().map((place) => (
+        <Link
+          key={place.to}
+          to={place.to}
+          className="rail-item"
+          activeOptions={{ exact: place.to === '/', includeSearch: false }}
+          onClick={() => setMore(false)}
+        >
+          <Icon name={place.icon} size={20} />
+          <span>{place.label}</span>
+        </Link>
+      ))}
+      <button
+        type="button"
+        className="rail-item rail-more"
+        aria-expanded={more}
+        onClick={() => setMore(!more)}
+      >
+        <Icon name="more" size={20} />
+        <span>{i18n.t('More')}</span>
+      </button>
+    </nav>
+  )
+}
+
+/** After a change of page the focus goes to its heading, so that a screen reader reads it. */
+function FocusOnNavigation() {
+  const path = useRouterState({ select: (state) => state.resolvedLocation?.pathname })
+  const first = useRef(true)
+  useEffect(() => {
+    if (first.current) {
+      first.current = false
+      return
+    }
+    document.getElementById('page-title')?.focus({ preventScroll: true })
+  }, [path])
+  return null
+}
+
+function Banners(props: { simulated: boolean }) {
+  const status = useLiveStatus()
+  const search = useAppSearch()
+  const patch = usePatchSearch()
+  return (
+    <div className="banners" role="status">
+      {props.simulated && (
+        <div className="banner" data-tone="simulated">
+          <span>
+            <strong>{i18n.t('Simulated data.')}</strong>{' '}
+            {i18n.t('No real building stands behind these values.')}
+          </span>
+        </div>
+      )}
+      {status === 'lost' && search.at === undefined && (
+        <div className="banner" data-tone="lost">
+          <span>
+            <strong>{i18n.t('Not live.')}</strong>{' '}
+            {i18n.t('The connection is lost; values stand still at their last known state. Trying again.')}
+          </span>
+        </div>
+      )}
+      {search.at !== undefined && (
+        <div className="banner" data-tone="replay">
+          <span>
+            <strong>{i18n.t('Not live: replay.')}</strong> {i18n.t('You see the state of')}{' '}
+            <Instant at={search.at} />
+          </span>
+          <button type="button" className="banner-button" onClick={() => patch({ at: undefined })}>
+            {i18n.t('Back to live')}
+          </button>
+        </div>
+      )}
+    </div>
+  )
+}

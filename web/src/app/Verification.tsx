@@ -1,0 +1,115 @@
+// Runs the verification of a ledger entry in this browser and shows each step in plain words.
+import { i18n } from '@lingui/core'
+import { Button } from '@mantine/core'
+import { useState } from 'react'
+
+import { queryClient, proofQuery } from '../api/queries'
+import type { LedgerProof } from '../api/types'
+import { download } from '../lib/csv'
+import { shorten } from '../lib/format'
+import { Icon, SealIcon } from '../ui/icons'
+import { Failure } from '../ui/layout'
+import { overall, verifyEntry, type Outcome, type Step, type StepName } from '../verify/verify'
+
+function stepText(name: StepName): string {
+  switch (name) {
+    case 'leaf':
+      return i18n.t('The entry hashes to its leaf')
+    case 'root':
+      return i18n.t('Leaf and path lead to a tree root')
+    case 'checkpoint':
+      return i18n.t('The checkpoint states this root and size')
+    case 'signature':
+      return i18n.t('The log’s key signed the checkpoint')
+  }
+}
+
+function outcomeText(outcome: Outcome): string {
+  switch (outcome) {
+    case 'passed':
+      return i18n.t('holds')
+    case 'failed':
+      return i18n.t('does not hold')
+    case 'unavailable':
+      return i18n.t('cannot be checked in this browser')
+  }
+}
+
+function verdict(outcome: Outcome): string {
+  switch (outcome) {
+    case 'passed':
+      return i18n.t('Verified here, in this browser, just now.')
+    case 'failed':
+      return i18n.t('This entry does not verify. Keep the proof and tell an administrator: either the record or the proof was altered.')
+    case 'unavailable':
+      return i18n.t('The hashes hold, but this browser cannot check Ed25519 signatures. Verify offline with the command line.')
+  }
+}
+
+const MARKS = { passed: '✓', failed: '✕', unavailable: '?' } as const
+
+export function Verification(props: { index: number }) {
+  const [steps, setSteps] = useState<Step[] | null>(null)
+  const [proof, setProof] = useState<LedgerProof | null>(null)
+  const [error, setError] = useState<unknown>(null)
+  const [busy, setBusy] = useState(false)
+  const run = async () => {
+    setBusy(true)
+    setError(null)
+    try {
+      const found = await queryClient.fetchQuery(proofQuery(props.index))
+      const mismatch = found.index !== props.index
+      setProof(found)
+      setSteps(await verifyEntry(mismatch ? { ...found, index: props.index } : found))
+    } catch (failure) {
+      setError(failure)
+    } finally {
+      setBusy(false)
+    }
+  }
+  const outcome = steps && overall(steps)
+  return (
+    <div className="verification">
+      <div className="row">
+        <Button size="xs" onClick={() => void run()} loading={busy} leftSection={<SealIcon size={16} />}>
+          {i18n.t('Verify in this browser')}
+        </Button>
+        {proof && (
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="download" size={14} />}
+            onClick={() =>
+              download(`entry-${props.index}-proof.json`, 'application/json', JSON.stringify(proof, null, 2))
+            }
+          >
+            {i18n.t('Download the proof')}
+          </Button>
+        )}
+      </div>
+      {error !== null && <Failure error={error} compact />}
+      <div aria-live="polite">
+        {steps && outcome && (
+          <>
+            <p className="verdict" data-outcome={outcome}>
+              <span aria-hidden="true">{MARKS[outcome]}</span> {verdict(outcome)}
+            </p>
+            <ol className="steps">
+              {steps.map((step) => (
+                <li key={step.name} data-outcome={step.outcome}>
+                  <span className="step-mark" aria-hidden="true">
+                    {MARKS[step.outcome]}
+                  </span>
+                  <span>
+                    {stepText(step.name)}: {outcomeText(step.outcome)}
+                    <code title={step.detail}>{shorten(step.detail, 18)}</code>
+                  </span>
+                </li>
+              ))}
+            </ol>
+          </>
+        )}
+      </div>
+    </div>
+  )
+}

@@ -1,0 +1,86 @@
+// The routes. Pages load on demand; everything but welcome and sign-in needs a session.
+import {
+  createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, redirect,
+  retainSearchParams,
+} from '@tanstack/react-router'
+
+import { queryClient, sessionQuery } from '../api/queries'
+import { ProblemError } from '../api/problem'
+import { Failure } from '../ui/layout'
+import { Toasts } from '../ui/toasts'
+import { NotFound } from './NotFound'
+import { RETAINED, searchSchema } from './search'
+import { Shell } from './Shell'
+
+const rootRoute = createRootRoute({
+  validateSearch: searchSchema,
+  search: { middlewares: [retainSearchParams([...RETAINED])] },
+  component: () => (
+    <>
+      <Outlet />
+      <Toasts />
+    </>
+  ),
+  notFoundComponent: NotFound,
+})
+
+const welcomeRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/welcome',
+  component: lazyRouteComponent(() => import('../routes/Welcome'), 'WelcomePage'),
+})
+
+const signInRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/sign-in',
+  component: lazyRouteComponent(() => import('../routes/SignIn'), 'SignInPage'),
+})
+
+const shellRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  id: 'shell',
+  beforeLoad: async ({ location }) => {
+    try {
+      await queryClient.ensureQueryData(sessionQuery)
+    } catch (error) {
+      if (ProblemError.of(error).status !== 401) throw error
+      throw redirect({ to: '/sign-in', search: { next: location.href } })
+    }
+  },
+  component: Shell,
+  errorComponent: ({ error, reset }) => (
+    <div className="page">
+      <Failure error={error} retry={() => { reset(); void router.invalidate() }} />
+    </div>
+  ),
+})
+
+const page = <const Path extends string>(
+  path: Path,
+  component: ReturnType<typeof lazyRouteComponent>,
+) => createRoute({ getParentRoute: () => shellRoute, path, component })
+
+const routeTree = rootRoute.addChildren([
+  welcomeRoute,
+  signInRoute,
+  shellRoute.addChildren([
+    page('/', lazyRouteComponent(() => import('../routes/centre/CentrePage'), 'CentrePage')),
+    page('/alerts', lazyRouteComponent(() => import('../routes/Alerts'), 'AlertsPage')),
+    page('/devices', lazyRouteComponent(() => import('../routes/Devices'), 'DevicesPage')),
+    page('/devices/$id', lazyRouteComponent(() => import('../routes/Device'), 'DevicePage')),
+    page('/twins', lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage')),
+    page('/rules', lazyRouteComponent(() => import('../routes/Rules'), 'RulesPage')),
+    page('/ledger', lazyRouteComponent(() => import('../routes/Ledger'), 'LedgerPage')),
+    page('/promises', lazyRouteComponent(() => import('../routes/Promises'), 'PromisesPage')),
+    page('/activity', lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage')),
+    page('/settings', lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage')),
+  ]),
+])
+
+export const router = createRouter({ routeTree, defaultPreload: 'intent' })
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router
+  }
+}

@@ -1,0 +1,42 @@
+// Values, counts and bytes as text.
+export type Scalar = number | boolean | string | null | object
+
+const NARROW_NO_BREAK_SPACE = '\u202f'
+
+/** Enough digits to read, none to pretend with. */
+export function formatNumber(value: number, locale: string): string {
+  if (!Number.isFinite(value)) return '—'
+  const size = Math.abs(value)
+  if (size !== 0 && (size < 0.001 || size >= 1e9)) return value.toExponential(2)
+  const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 || size === 0 ? 2 : 3
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value)
+}
+
+export function formatScalar(value: Scalar | undefined, locale: string): string {
+  if (value === undefined || value === null) return '—'
+  if (typeof value === 'number') return formatNumber(value, locale)
+  if (typeof value === 'boolean') return String(value)
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+export function formatValue(value: Scalar | undefined, unit: string | undefined, locale: string): string {
+  const text = formatScalar(value, locale)
+  return unit === undefined || unit === '' || text === '—' ? text : `${text}${NARROW_NO_BREAK_SPACE}${unit}`
+}
+
+export function formatCount(count: number, locale: string): string {
+  return new Intl.NumberFormat(locale).format(count)
+}
+
+export function formatBytes(bytes: number, locale: string): string {
+  const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const
+  const step = bytes < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(bytes) / 3))
+  return new Intl.NumberFormat(locale, {
+    style: 'unit', unit: units[step] ?? 'byte', unitDisplay: 'short', maximumFractionDigits: 1,
+  }).format(bytes / 1000 ** step)
+}
+
+/** Hashes and ids: both ends stay readable. */
+export function shorten(text: string, keep = 8): string {
+  return text.length <= keep * 2 + 1 ? text : `${text.slice(0, keep)}…${text.slice(-keep)}`
+}

@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest'
+
+import { bucketMs, formatAge, formatInstant, isStale, presetMs, resolveRange } from './time'
+
+const NOW = Date.parse('2026-03-01T12:00:00Z')
+
+test('a range needs both ends in order, otherwise it rolls', () => {
+  const fixed = { from: '2026-02-01T00:00:00Z', to: '2026-02-02T00:00:00Z' }
+  expect(resolveRange(fixed, NOW)).toEqual({
+    fromMs: Date.parse(fixed.from), toMs: Date.parse(fixed.to), rolling: false,
+  })
+  for (const search of [{ from: fixed.from }, { from: fixed.to, to: fixed.from }, { from: 'x', to: 'y' }]) {
+    expect(resolveRange(search, NOW)).toEqual({ fromMs: NOW - 86_400_000, toMs: NOW, rolling: true })
+  }
+  expect(resolveRange({ range: '15m' }, NOW).fromMs).toBe(NOW - presetMs('15m'))
+})
+
+test('buckets are round and never too many', () => {
+  const day = resolveRange({ range: '24h' }, NOW)
+  expect(bucketMs(day, 400)).toBe(300_000)
+  expect(86_400_000 / bucketMs(day, 400)).toBeLessThanOrEqual(400)
+  expect(bucketMs({ fromMs: 0, toMs: 3650 * 86_400_000, rolling: false }, 100) % 86_400_000).toBe(0)
+})
+
+test('ages speak the language of the reader', () => {
+  expect(formatAge(NOW - 12_000, NOW, 'en')).toBe('12s ago')
+  expect(formatAge(NOW - 3 * 3_600_000, NOW, 'ja')).toBe('3時間前')
+  expect(formatAge(NOW + 1_000, NOW, 'en')).toContain('0s')
+})
+
+test('instants carry their zone', () => {
+  expect(formatInstant(NOW, 'en', 'UTC')).toBe('03/01/2026, 12:00:00 UTC')
+  expect(formatInstant(Number.NaN, 'en', 'UTC')).toBe('—')
+})
+
+test('staleness', () => {
+  expect(isStale(NOW - 60_000, NOW)).toBe(false)
+  expect(isStale(NOW - 3_600_000, NOW)).toBe(true)
+})

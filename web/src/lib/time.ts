@@ -1,0 +1,94 @@
+// Time ranges of the address bar, zones and relative ages. Pure: "now" is always passed in.
+export const PRESETS = ['15m', '1h', '6h', '24h', '7d', '30d'] as const
+export type Preset = (typeof PRESETS)[number]
+
+export type RangeSearch = { range?: Preset; from?: string; to?: string }
+export type Range = { fromMs: number; toMs: number; rolling: boolean }
+
+export type Zone = 'local' | 'UTC'
+
+const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+export function presetMs(preset: Preset): number {
+  const unit = preset.at(-1) as keyof typeof UNIT_MS
+  return Number(preset.slice(0, -1)) * UNIT_MS[unit]
+}
+
+/** A fixed range when both ends are given and in order, else a rolling one that ends now. */
+export function resolveRange(search: RangeSearch, nowMs: number): Range {
+  const fromMs = Date.parse(search.from ?? '')
+  const toMs = Date.parse(search.to ?? '')
+  if (Number.isFinite(fromMs) && Number.isFinite(toMs) && fromMs < toMs) {
+    return { fromMs, toMs, rolling: false }
+  }
+  return { fromMs: nowMs - presetMs(search.range ?? '24h'), toMs: nowMs, rolling: true }
+}
+
+const NICE_BUCKETS_MS = [
+  1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000,
+  1_800_000, 3_600_000, 7_200_000, 10_800_000, 21_600_000, 43_200_000, 86_400_000,
+]
+
+/** The smallest round bucket width that yields at most `pointsMax` buckets. */
+export function bucketMs(range: Range, pointsMax: number): number {
+  const least = (range.toMs - range.fromMs) / pointsMax
+  return NICE_BUCKETS_MS.find((width) => width >= least) ?? Math.ceil(least / 86_400_000) * 86_400_000
+}
+
+const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+  ['second', 1_000],
+]
+
+/** "12s ago" in the reader's language; a little clock skew counts as now. */
+export function formatAge(atMs: number, nowMs: number, locale: string): string {
+  const format = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' })
+  const delta = atMs - nowMs
+  if (delta > 0 && delta < 5_000) return format.format(0, 'second')
+  for (const [unit, width] of AGE_STEPS) {
+    if (Math.abs(delta) >= width || unit === 'second') {
+      return format.format(Math.trunc(delta / width), unit)
+    }
+  }
+  return ''
+}
+
+export function timeZoneOf(zone: Zone): string {
+  return zone === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
+/** Date, time and zone. Seconds are shown: operators compare with logs. */
+export function formatInstant(atMs: number, locale: string, zone: Zone): string {
+  if (!Number.isFinite(atMs)) return '—'
+  return new Intl.DateTimeFormat(locale, {
+    year: 'numeric', month: '2-digit', day: '2-digit',
+    hour: '2-digit', minute: '2-digit', second: '2-digit',
+    hourCycle: 'h23', timeZone: timeZoneOf(zone), timeZoneName: 'short',
+  }).format(atMs)
+}
+
+export function formatClock(atMs: number, locale: string, zone: Zone): string {
+  return new Intl.DateTimeFormat(locale, {
+    month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit',
+    hourCycle: 'h23', timeZone: timeZoneOf(zone),
+  }).format(atMs)
+}
+
+/** A width in words short enough for a label: "5 min", "2 h". */
+export function formatWidth(widthMs: number, locale: string): string {
+  const [unit, size] = (
+    [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1_000]] as const
+  ).find(([, step]) => widthMs >= step) ?? (['second', 1_000] as const)
+  return new Intl.NumberFormat(locale, { style: 'unit', unit, maximumFractionDigits: 1 }).format(
+    widthMs / size,
+  )
+}
+
+/** Older than this, a live value is marked stale. */
+export const STALE_AFTER_MS = 10 * 60_000
+
+export function isStale(atMs: number, nowMs: number): boolean {
+  return nowMs - atMs > STALE_AFTER_MS
+}

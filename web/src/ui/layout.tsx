@@ -1,0 +1,187 @@
+// Building blocks of pages: headers, empty and failed states, definition lists, copy fields.
+import { i18n } from '@lingui/core'
+import { Button, Skeleton } from '@mantine/core'
+import { useEffect, useState, type ReactNode } from 'react'
+
+import { ProblemError } from '../api/problem'
+import { Icon, type IconName } from './icons'
+
+export function Page(props: { title: string; lead?: ReactNode; actions?: ReactNode; children: ReactNode }) {
+  useEffect(() => {
+    document.title = `${props.title} · Veritwin`
+  }, [props.title])
+  return (
+    <div className="page">
+      <header className="page-head">
+        <div>
+          <h1 tabIndex={-1} id="page-title">
+            {props.title}
+          </h1>
+          {props.lead && <p className="lead">{props.lead}</p>}
+        </div>
+        {props.actions && <div className="page-actions">{props.actions}</div>}
+      </header>
+      {props.children}
+    </div>
+  )
+}
+
+export function Empty(props: { icon: IconName; title: string; children?: ReactNode; action?: ReactNode }) {
+  return (
+    <div className="empty">
+      <span className="empty-icon">
+        <Icon name={props.icon} size={28} />
+      </span>
+      <h2>{props.title}</h2>
+      {props.children && <p>{props.children}</p>}
+      {props.action && <div className="empty-action">{props.action}</div>}
+    </div>
+  )
+}
+
+type Explained = { happened: string; safe: string; todo: string }
+
+function explain(error: ProblemError): Explained {
+  const { problem } = error
+  const kept = i18n.t('Nothing was changed.')
+  switch (problem.status) {
+    case 0:
+      return {
+        happened: i18n.t('The server did not answer.'),
+        safe: i18n.t('What was acknowledged before is stored. Devices keep reporting on their own.'),
+        todo: i18n.t('Check the connection, then try again.'),
+      }
+    case 401:
+      return {
+        happened: i18n.t('You are not signed in, or the session has ended.'),
+        safe: kept,
+        todo: i18n.t('Sign in again.'),
+      }
+    case 403:
+      return {
+        happened: problem.detail ?? i18n.t('Your role does not allow this.'),
+        safe: kept,
+        todo: i18n.t('Ask an administrator of your organisation.'),
+      }
+    case 404:
+      return {
+        happened: problem.detail ?? i18n.t('There is no such thing here.'),
+        safe: kept,
+        todo: i18n.t('It may have been removed. Go back to the list.'),
+      }
+    case 412:
+      return {
+        happened: i18n.t('Somebody else changed this in the meantime.'),
+        safe: i18n.t('Their change is kept, yours was not applied.'),
+        todo: i18n.t('Reload, look at the new state, then change it again.'),
+      }
+    case 429:
+      return {
+        happened: i18n.t('Too many requests in a short time.'),
+        safe: kept,
+        todo: i18n.t('Wait a moment, then try again.'),
+      }
+    default:
+      return {
+        happened: problem.detail ?? problem.title,
+        safe: kept,
+        todo:
+          problem.status >= 500
+            ? i18n.t('Try again. If it stays, tell the operator the time and this text.')
+            : i18n.t('Correct the input and try again.'),
+      }
+  }
+}
+
+function place(error: ProblemError): string | null {
+  const { row, column, position, limit } = error.problem
+  const parts = []
+  if (row !== undefined) parts.push(i18n.t('row {row}', { row }))
+  if (column !== undefined) parts.push(i18n.t('column {column}', { column }))
+  if (position !== undefined) parts.push(i18n.t('position {position}', { position }))
+  if (limit !== undefined) parts.push(i18n.t('limit {limit}', { limit }))
+  return parts.length === 0 ? null : parts.join(', ')
+}
+
+export function Failure(props: { error: unknown; retry?: () => void; compact?: boolean }) {
+  const error = ProblemError.of(props.error)
+  const { happened, safe, todo } = explain(error)
+  const where = place(error)
+  return (
+    <div className="failure" role="alert" data-compact={props.compact || undefined}>
+      <p className="failure-happened">
+        {happened}
+        {where && <span className="failure-where"> ({where})</span>}
+      </p>
+      <p>{safe}</p>
+      <p>
+        {todo}{' '}
+        {props.retry && (
+          <Button size="compact-xs" variant="default" onClick={props.retry}>
+            {i18n.t('Try again')}
+          </Button>
+        )}
+      </p>
+    </div>
+  )
+}
+
+export function Loading(props: { rows?: number }) {
+  return (
+    <div className="loading" aria-busy="true" aria-label={i18n.t('Loading')}>
+      {Array.from({ length: props.rows ?? 6 }, (_, i) => (
+        <Skeleton key={i} height={20} radius="sm" />
+      ))}
+    </div>
+  )
+}
+
+export function Facts(props: { items: [string, ReactNode][] }) {
+  return (
+    <dl className="facts">
+      {props.items.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+export function Tag(props: { tone?: 'neutral' | 'warn' | 'simulated' | 'stale'; children: ReactNode }) {
+  return (
+    <span className="tag" data-tone={props.tone ?? 'neutral'}>
+      {props.children}
+    </span>
+  )
+}
+
+/** Text to take along, with a button that says when it was copied. */
+export function CopyField(props: { label: string; text: string; multiline?: boolean }) {
+  const [copied, setCopied] = useState(false)
+  const copy = async () => {
+    await navigator.clipboard.writeText(props.text)
+    setCopied(true)
+    setTimeout(() => setCopied(false), 2_000)
+  }
+  return (
+    <div className="copy-field">
+      <div className="copy-head">
+        <span className="field-label">{props.label}</span>
+        <Button
+          size="compact-xs"
+          variant="default"
+          leftSection={<Icon name={copied ? 'check' : 'copy'} size={14} />}
+          onClick={() => void copy()}
+          aria-label={i18n.t('Copy {what}', { what: props.label })}
+        >
+          <span aria-live="polite">{copied ? i18n.t('Copied') : i18n.t('Copy')}</span>
+        </Button>
+      </div>
+      <pre className={props.multiline ? 'code multiline' : 'code'} tabIndex={0}>
+        {props.text}
+      </pre>
+    </div>
+  )
+}
