@@ -1,1 +1,49 @@
-//! Not written yet.
+//! Pure verification of the audit ledger: RFC 6962 hashing and proofs, the C2SP formats (tiles,
+//! checkpoints, signed notes, cosignatures, proofs, policies) and the Veritwin leaf. It needs no
+//! server, account or decryption key, reads only through [`Source`], and never writes.
+
+mod audit;
+mod bundle;
+mod chain;
+mod checkpoint;
+mod digest;
+mod leaf;
+mod merkle;
+mod note;
+mod payloads;
+mod policy;
+mod proof;
+mod records;
+mod report;
+mod source;
+mod tile;
+mod tlog_proof;
+
+pub use audit::{
+    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
+    consistency, gaps, proof, verify_log,
+};
+pub use bundle::{
+    BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
+};
+pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError, SignedCheckpoint};
+pub use digest::{Digest, DigestError, sha256};
+pub use leaf::{
+    Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
+    ShredReason,
+};
+pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
+pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
+pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+pub use proof::{
+    ProofError, TileHashes, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
+};
+pub use records::{
+    RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hash, record_salt, records_root,
+};
+pub use report::{
+    ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, WitnessState,
+};
+pub use source::{DirectorySource, Source, SourceError};
+pub use tile::{TILE_BYTES_MAX, TILE_WIDTH, TileError, TileKind, TilePath, tiles_of};
+pub use tlog_proof::{CheckedProof, PROOF_BYTES_MAX, TlogProof, TlogProofError};

@@ -1,0 +1,278 @@
+//! Full verification of a log: every tile recomputed from the entries, every leaf followed, every
+//! payload hashed, in constant memory and one pass (a second only to name a forged leaf).
+
+mod answers;
+mod head;
+mod tree;
+
+pub use answers::{ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, gaps, proof};
+
+use crate::chain::Chain;
+use crate::payloads::{self, Job, payload_name};
+use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Progress, Report};
+use crate::{
+    Digest, Leaf, Policy, Source, TileKind, TilePath, VerifierKey, decode_bundle, leaf_hash,
+};
+
+use head::Head;
+use tree::TreeCheck;
+
+/// Largest entry bundle: 256 entries of the longest length, framed.
+const BUNDLE_BYTES_MAX: u64 = 256 * (2 + u16::MAX as u64);
+
+/// How submitters' signatures are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignatureCheck {
+    /// The last of each key: with the hash chain it vouches for all before it. When it fails, every
+    /// one is checked to name the leaf.
+    #[default]
+    Chained,
+    /// Every one.
+    Every,
+}
+
+/// A checkpoint that the reader has from earlier or elsewhere: from a mail, a witness, a backup.
+#[derive(Debug, Clone)]
+pub struct KnownCheckpoint {
+    /// What to call it in findings, such as a file name.
+    pub name: String,
+    /// The signed note.
+    pub note: Vec<u8>,
+}
+
+/// What to verify against.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// The log's key, from outside.
+    pub vkey: Option<VerifierKey>,
+    /// Logs and witnesses to trust.
+    pub policy: Option<Policy>,
+    /// Checkpoints that the log has to extend.
+    pub known: Vec<KnownCheckpoint>,
+    /// Public keys of the submitters to accept; empty accepts the key of the first leaf.
+    pub submitters: Vec<[u8; 32]>,
+    /// How submitters' signatures are checked.
+    pub signatures: SignatureCheck,
+    /// Leave payload files unread.
+    pub skip_payloads: bool,
+}
+
+/// Verifies a whole log.
+pub fn verify_log(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Report {
+    let every = options.signatures == SignatureCheck::Every;
+    let (report, tail_failed) = pass(source, options, every, progress);
+    if tail_failed { pass(source, options, true, progress).0 } else { report }
+}
+
+fn pass(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    every_signature: bool,
+    progress: &mut dyn FnMut(Progress),
+) -> (Report, bool) {
+    let mut report = Report::empty();
+    let Some(head) = head::read(source, options, &mut report) else { return (report, false) };
+    let origin = head.checkpoint.origin.clone();
+    let mut chain = Chain::new(&origin, &options.submitters, every_signature);
+    let mut tree = TreeCheck::new(source, &head);
+    let (sender, jobs) = payloads::queue();
+    let outcome = std::thread::scope(|scope| {
+        let worker =
+            (!options.skip_payloads).then(|| scope.spawn(move || payloads::check(source, &jobs)));
+        let mut walk = Walk { source, head: &head, progress };
+        walk.run(&mut tree, &mut chain, &mut report, &mut |index, leaf| {
+            if let Some(job) = Job::of(index, leaf)
+                && !options.skip_payloads
+            {
+                // The receiver lives as long as this sender unless it panicked, which join tells.
+                let _ = sender.send(job);
+            }
+        });
+        drop(sender);
+        worker.map(|worker| worker.join())
+    });
+    chain.settle(&mut report);
+    tree.finish(&chain.statements, &mut report);
+    match outcome {
+        None => report.notes.push("payloads were not read".to_owned()),
+        Some(Ok(outcome)) => settle_payloads(source, &head, &chain, outcome, &mut report),
+        Some(Err(_)) => {
+            report.add(Finding::new(FindingKind::Unreadable, "payload", "the check broke off"));
+        }
+    }
+    head::conclude(&head, options, &mut report);
+    (report, chain.tail_failed)
+}
+
+/// One walk over all bundles.
+struct Walk<'a> {
+    source: &'a dyn Source,
+    head: &'a Head,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Walk<'_> {
+    fn run(
+        &mut self,
+        tree: &mut TreeCheck<'_>,
+        chain: &mut Chain<'_>,
+        report: &mut Report,
+        on_leaf: &mut dyn FnMut(u64, &Leaf),
+    ) {
+        let size = self.head.checkpoint.size;
+        let mut index = 0;
+        while let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) {
+            let step = self.bundle(path, tree, chain, report, on_leaf);
+            index += step;
+            let leaves = (index * 256).min(size);
+            (self.progress)(Progress { leaves, leaves_total: size });
+        }
+    }
+
+    /// Checks one bundle; the answer is how many bundles to go on.
+    fn bundle(
+        &mut self,
+        path: TilePath,
+        tree: &mut TreeCheck<'_>,
+        chain: &mut Chain<'_>,
+        report: &mut Report,
+        on_leaf: &mut dyn FnMut(u64, &Leaf),
+    ) -> u64 {
+        let read = read_tile(self.source, path, BUNDLE_BYTES_MAX, report);
+        let Some((name, bytes)) = read else {
+            let (last_hash, step) = tree.bundle_missing(path, report);
+            chain.hole(last_hash, report);
+            return step;
+        };
+        let entries = match decode_bundle(&bytes) {
+            Ok(entries) if entries.len() >= usize::from(path.width) => entries,
+            Ok(entries) => {
+                let finding = Finding::new(FindingKind::Malformed, &name, "entries are missing");
+                report.add(finding.values(path.width, entries.len()));
+                let (last_hash, step) = tree.bundle_refused(path, report);
+                chain.hole(last_hash, report);
+                return step;
+            }
+            Err(error) => {
+                report.add(Finding::new(FindingKind::Malformed, &name, error));
+                let (last_hash, step) = tree.bundle_refused(path, report);
+                chain.hole(last_hash, report);
+                return step;
+            }
+        };
+        let entries = &entries[..usize::from(path.width)];
+        let hashes: Vec<Digest> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        tree.bundle(path, &name, entries, hashes.clone(), report);
+        let first = path.index * 256;
+        for ((index, entry), hash) in (first..).zip(entries).zip(hashes) {
+            report.counts.leaves += 1;
+            if let Some(leaf) = chain.leaf((index, entry, hash), &name, report) {
+                on_leaf(index, &leaf);
+            }
+        }
+        1
+    }
+}
+
+/// Reads a tile or bundle. A partial one may have been replaced by the full one, whose beginning
+/// then counts (C2SP tlog-tiles, "Partial Tiles").
+fn read_tile(
+    source: &dyn Source,
+    path: TilePath,
+    bytes_max: u64,
+    report: &mut Report,
+) -> Option<(String, Vec<u8>)> {
+    for candidate in [path, path.full()] {
+        let name = candidate.to_string();
+        match source.read(&name, bytes_max) {
+            Ok(Some(bytes)) => return Some((name, bytes)),
+            Ok(None) if path.is_full() => return None,
+            Ok(None) => {}
+            Err(error) => {
+                report.add(Finding::new(FindingKind::Unreadable, name, error.problem));
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Reads one leaf again, to name it. Its hash is not checked here.
+fn read_leaf(source: &dyn Source, index: u64, size: u64) -> Option<Leaf> {
+    let path = TilePath::in_tree(TileKind::Entries, index / 256, size)?;
+    let mut ignored = Report::empty();
+    let (_, bytes) = read_tile(source, path, BUNDLE_BYTES_MAX, &mut ignored)?;
+    let entries = decode_bundle(&bytes).ok()?;
+    Leaf::decode(entries.get((index % 256) as usize)?).ok()
+}
+
+/// Sorts missing payloads into destroyed, replaced and missing.
+fn settle_payloads(
+    source: &dyn Source,
+    head: &Head,
+    chain: &Chain<'_>,
+    outcome: payloads::Outcome,
+    report: &mut Report,
+) {
+    report.counts.payloads = outcome.checked;
+    report.counts.payload_bytes = outcome.bytes;
+    for finding in outcome.findings {
+        report.add(finding);
+    }
+    report.findings_total += outcome.findings_more;
+    if outcome.ranges_overflowed {
+        let problem = "too many payloads are missing to tell them one by one";
+        report.add(Finding::new(FindingKind::Missing, "payload", problem));
+    }
+    let mut looked_up = 0;
+    for index in outcome.missing.into_iter().flat_map(|(from, to)| from..to) {
+        if chain.statements.is_shredded(index) {
+            report.counts.shredded += 1;
+            continue;
+        }
+        looked_up += 1;
+        let leaf = if looked_up <= FINDINGS_MAX {
+            read_leaf(source, index, head.checkpoint.size)
+        } else {
+            None
+        };
+        let reseal = chain.statements.reseal(index);
+        match (leaf, reseal) {
+            (Some(leaf), Some((old_payload, root))) => {
+                if leaf.payload == old_payload && leaf.records_root == root {
+                    report.counts.shredded += 1;
+                } else {
+                    let problem = "a reseal leaf names another payload or other records for it";
+                    let file = payload_name(&leaf.payload);
+                    let finding = Finding::new(FindingKind::Payload, file, problem);
+                    report.add(finding.at(leaf.place(index)));
+                }
+            }
+            (Some(leaf), None) => {
+                let problem = "missing, and no leaf says that it was destroyed";
+                let finding =
+                    Finding::new(FindingKind::Missing, payload_name(&leaf.payload), problem);
+                report.add(finding.at(leaf.place(index)));
+            }
+            (None, _) => {
+                let problem = format!("the payload of leaf {index} is missing");
+                report.add(Finding::new(FindingKind::Missing, "payload", problem));
+            }
+        }
+    }
+    if report.counts.shredded > 0 {
+        let count = report.counts.shredded;
+        report.notes.push(format!("{count} payloads were lawfully destroyed or replaced"));
+    }
+}
+
+/// The exit class when a policy's witnesses are not there.
+pub(crate) fn policy_unmet(report: &mut Report) {
+    if report.exit == ExitClass::Verified {
+        report.exit = ExitClass::WitnessPolicyUnmet;
+    }
+}

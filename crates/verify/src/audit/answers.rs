@@ -1,0 +1,281 @@
+//! Questions about a log that need not read all of it: the proof of one leaf, consistency with an
+//! earlier checkpoint, gaps in the record sequence.
+
+use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
+use crate::payloads::payload_name;
+use crate::report::{ExitClass, Finding, FindingKind, Report};
+use crate::{
+    Act, Checkpoint, Digest, Leaf, ProofError, SignedCheckpoint, Source, TILE_BYTES_MAX,
+    TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path, decode_bundle,
+    inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
+};
+
+/// Most gaps listed.
+const GAPS_MAX: usize = 10_000;
+
+struct SourceTiles<'a>(&'a dyn Source);
+
+impl TileHashes for SourceTiles<'_> {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let problem = |problem: String| ProofError::Tile { path: tile.to_string(), problem };
+        let mut report = Report::empty();
+        let (_, bytes) = read_tile(self.0, tile, TILE_BYTES_MAX, &mut report)
+            .ok_or_else(|| problem("not there".to_owned()))?;
+        let (hashes, _) = bytes.as_chunks::<32>();
+        let hashes = hashes.get(..usize::from(tile.width)).ok_or_else(|| {
+            problem(format!("{} bytes, expected {}", bytes.len(), tile.width * 32))
+        })?;
+        Ok(hashes.iter().map(|hash| Digest::from_bytes(*hash)).collect())
+    }
+}
+
+/// The answer to [`proof`].
+#[derive(Debug, Clone)]
+pub struct ProofAnswer {
+    /// The proof, checked; none when the entry cannot be had.
+    pub proof: Option<TlogProof>,
+    /// The leaf.
+    pub leaf: Option<Leaf>,
+    /// What else is wrong or worth knowing: findings, notes, exit class (13 and 14 among them).
+    pub report: Report,
+}
+
+/// Builds and checks the proof of leaf `index`.
+pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofAnswer {
+    let mut report = Report::empty();
+    let Some(head) = head::read(source, options, &mut report) else {
+        return ProofAnswer { proof: None, leaf: None, report };
+    };
+    let Checkpoint { size, root, .. } = head.checkpoint;
+    let Some(path) =
+        TilePath::in_tree(TileKind::Entries, index / 256, size).filter(|_| index < size)
+    else {
+        let finding = Finding::new(FindingKind::Missing, "checkpoint", "no such leaf: tree size");
+        report.add(finding.values(format!("more than {index}"), size));
+        return ProofAnswer { proof: None, leaf: None, report };
+    };
+    let entry = read_tile(source, path, BUNDLE_BYTES_MAX, &mut report).and_then(|(_, bytes)| {
+        let entries = decode_bundle(&bytes).ok()?;
+        entries.get((index % 256) as usize).map(|entry| entry.to_vec())
+    });
+    let Some(entry) = entry else {
+        if acts_after(source, index, size).any(|act| prunes(act, index)) {
+            report.notes.push(format!("leaf {index} was lawfully pruned"));
+            report.exit = ExitClass::Pruned;
+        } else {
+            report.add(Finding::new(FindingKind::Missing, path, "not there, or cut"));
+        }
+        return ProofAnswer { proof: None, leaf: None, report };
+    };
+    let built = inclusion_path(&SourceTiles(source), index, size).and_then(|path| {
+        verify_inclusion(index, leaf_hash(&entry), &path, size, root).map(|()| path)
+    });
+    let hashes = match built {
+        Ok(hashes) => hashes,
+        Err(error) => {
+            let kind = match error {
+                ProofError::Tile { .. } => FindingKind::Missing,
+                _ => FindingKind::Hash,
+            };
+            report.add(Finding::new(kind, path, format!("leaf {index}: {error}")));
+            return ProofAnswer { proof: None, leaf: None, report };
+        }
+    };
+    let leaf = check_leaf(source, (index, &entry), &head, path, &mut report);
+    let checkpoint = note_text(source);
+    let proof = checkpoint.map(|checkpoint| TlogProof {
+        entry: Some(entry),
+        index,
+        path: hashes,
+        checkpoint,
+    });
+    head::conclude(&head, options, &mut report);
+    ProofAnswer { proof, leaf, report }
+}
+
+fn note_text(source: &dyn Source) -> Option<String> {
+    let bytes = source.read("checkpoint", crate::CHECKPOINT_BYTES_MAX).ok().flatten()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Decodes the leaf, verifies its submitter, and says whether its payload was destroyed.
+fn check_leaf(
+    source: &dyn Source,
+    (index, entry): (u64, &[u8]),
+    head: &head::Head,
+    path: TilePath,
+    report: &mut Report,
+) -> Option<Leaf> {
+    let leaf = match Leaf::decode(entry) {
+        Ok(leaf) => leaf,
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Malformed, path, error));
+            return None;
+        }
+    };
+    if let Err(error) = leaf.verify_signature(&head.checkpoint.origin) {
+        report.add(Finding::new(FindingKind::Signature, path, error).at(leaf.place(index)));
+    }
+    let name = payload_name(&leaf.payload);
+    let absent = leaf.payload_bytes > 0 && matches!(source.open(&name), Ok(None));
+    if absent {
+        let mut acts = acts_after(source, index, head.checkpoint.size);
+        if acts.any(|act| shreds(act, index) || prunes(act, index)) {
+            report.notes.push(format!("the payload of leaf {index} was lawfully destroyed"));
+            if report.exit == ExitClass::Verified {
+                report.exit = ExitClass::Shredded;
+            }
+        }
+    }
+    Some(leaf)
+}
+
+fn prunes(act: Act, index: u64) -> bool {
+    matches!(act, Act::Retention { minimum_index, .. } if index < minimum_index)
+}
+
+fn shreds(act: Act, index: u64) -> bool {
+    match act {
+        Act::Shred { from, to, .. } => (from..to).contains(&index),
+        Act::Reseal { index: resealed, .. } => resealed == index,
+        _ => false,
+    }
+}
+
+/// The acts of all leaves after `index` that can be read.
+fn acts_after(source: &dyn Source, index: u64, size: u64) -> impl Iterator<Item = Act> + '_ {
+    let paths =
+        (index / 256..).map_while(move |index| TilePath::in_tree(TileKind::Entries, index, size));
+    paths.flat_map(move |path| {
+        let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
+        let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
+        let entries = decode_bundle(&bytes).unwrap_or_default();
+        let acts: Vec<Act> = entries
+            .iter()
+            .filter_map(|entry| Leaf::decode(entry).ok())
+            .map(|leaf| leaf.act)
+            .collect();
+        acts
+    })
+}
+
+/// The answer to [`consistency`].
+#[derive(Debug, Clone)]
+pub struct ConsistencyAnswer {
+    /// The earlier checkpoint.
+    pub old: Checkpoint,
+    /// The log's checkpoint now.
+    pub new: Checkpoint,
+    /// The consistency proof between them.
+    pub path: Vec<Digest>,
+}
+
+/// Shows that the log extends an earlier checkpoint of it, from hash tiles alone. Both checkpoints
+/// have to be signed by `key`.
+pub fn consistency(
+    source: &dyn Source,
+    old: &[u8],
+    key: &VerifierKey,
+) -> Result<ConsistencyAnswer, Box<Finding>> {
+    let old = SignedCheckpoint::parse(old).map_err(|error| {
+        Box::new(Finding::new(FindingKind::Malformed, "earlier checkpoint", error))
+    })?;
+    let bytes = source
+        .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
+        .map_err(|error| {
+            Box::new(Finding::new(FindingKind::Unreadable, "checkpoint", error.problem))
+        })?
+        .ok_or_else(|| Box::new(Finding::new(FindingKind::Missing, "checkpoint", "not there")))?;
+    let new = SignedCheckpoint::parse(&bytes)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, "checkpoint", error)))?;
+    for (name, signed) in [("earlier checkpoint", &old), ("checkpoint", &new)] {
+        signed
+            .verify(key)
+            .map_err(|error| Box::new(Finding::new(FindingKind::Signature, name, error)))?;
+    }
+    let (old, new) = (old.checkpoint, new.checkpoint);
+    if old.size > new.size {
+        let problem = "the log went back behind the earlier checkpoint: tree size";
+        let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
+        return Err(Box::new(finding.values(format!("{} or more", old.size), new.size)));
+    }
+    let fork = |error: ProofError| {
+        Box::new(match error {
+            ProofError::Tile { .. } => Finding::new(FindingKind::Missing, "tile", error),
+            _ => Finding::new(
+                FindingKind::Fork,
+                "checkpoint",
+                format!("not an extension of the earlier checkpoint: {error}"),
+            ),
+        })
+    };
+    let path = consistency_path(&SourceTiles(source), old.size, new.size).map_err(fork)?;
+    verify_consistency((old.size, old.root), (new.size, new.root), &path).map_err(fork)?;
+    Ok(ConsistencyAnswer { old, new, path })
+}
+
+/// Records that are not in the log between two that are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The leaf before which they are missing.
+    pub before_leaf: u64,
+    /// First missing sequence.
+    pub first: u64,
+    /// Last missing sequence.
+    pub last: u64,
+}
+
+/// Gaps of the record sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GapReport {
+    /// The gaps, at most 10,000.
+    pub gaps: Vec<Gap>,
+    /// True when there are more.
+    pub truncated: bool,
+    /// Leaves read.
+    pub leaves: u64,
+    /// Leaves that could not be read.
+    pub unreadable: u64,
+    /// Last sequence in the log.
+    pub last_sequence: u64,
+}
+
+/// Lists gaps of the record sequence; verifies nothing else.
+pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
+    let bytes = source
+        .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
+        .map_err(|error| {
+            Box::new(Finding::new(FindingKind::Unreadable, "checkpoint", error.problem))
+        })?
+        .ok_or_else(|| Box::new(Finding::new(FindingKind::Missing, "checkpoint", "not there")))?;
+    let size = SignedCheckpoint::parse(&bytes)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, "checkpoint", error)))?
+        .checkpoint
+        .size;
+    let mut report = GapReport::default();
+    for index in 0..size.div_ceil(256) {
+        let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) else { break };
+        let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
+        let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
+        let entries = decode_bundle(&bytes).unwrap_or_default();
+        for offset in 0..usize::from(path.width) {
+            let leaf = entries.get(offset).and_then(|entry| Leaf::decode(entry).ok());
+            let Some(leaf) = leaf else {
+                report.unreadable += 1;
+                continue;
+            };
+            report.leaves += 1;
+            let wanted = report.last_sequence + 1;
+            if leaf.first_sequence > wanted {
+                if report.gaps.len() < GAPS_MAX {
+                    let (first, last) = (wanted, leaf.first_sequence - 1);
+                    report.gaps.push(Gap { before_leaf: index * 256 + offset as u64, first, last });
+                } else {
+                    report.truncated = true;
+                }
+            }
+            report.last_sequence = report.last_sequence.max(leaf.last_sequence());
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,309 @@
+//! Recomputes every hash tile from the entries and compares: tile by tile, level by level, and the
+//! root at the end. Keeps one tile per level in memory.
+
+use super::head::Head;
+use super::read_tile;
+use crate::chain::Statements;
+use crate::report::{Finding, FindingKind, Report};
+use crate::{
+    Digest, Frontier, Leaf, LeafPlace, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of,
+};
+
+/// Tile levels of a tree with a 63-bit size.
+const LEVELS: usize = 8;
+/// Most ranges of missing bundles remembered.
+const RANGES_MAX: usize = 100_000;
+
+pub(super) struct TreeCheck<'a> {
+    source: &'a dyn Source,
+    head: &'a Head,
+    frontier: Frontier,
+    /// Hashes of the tile being filled, per level from 1.
+    levels: Vec<Vec<Digest>>,
+    /// Set when no hash could be found for a part of the tree.
+    broken: bool,
+    /// Bundles not there, as half-open ranges.
+    missing: Vec<(u64, u64)>,
+    known_at: usize,
+}
+
+impl<'a> TreeCheck<'a> {
+    pub(super) fn new(source: &'a dyn Source, head: &'a Head) -> Self {
+        Self {
+            source,
+            head,
+            frontier: Frontier::new(),
+            levels: vec![Vec::new(); LEVELS],
+            broken: false,
+            missing: Vec::new(),
+            known_at: 0,
+        }
+    }
+
+    /// Takes the leaf hashes of a bundle that could be read.
+    pub(super) fn bundle(
+        &mut self,
+        path: TilePath,
+        name: &str,
+        entries: &[&[u8]],
+        hashes: Vec<Digest>,
+        report: &mut Report,
+    ) {
+        let tile = TilePath { kind: TileKind::Hashes(0), ..path };
+        let Some((tile_name, stored)) = self.tile(tile, report) else {
+            if !self.tile_explained(path) {
+                report.add(Finding::new(FindingKind::Missing, tile, "not there"));
+            }
+            self.push_leaves(path, hashes, report);
+            return;
+        };
+        report.counts.tiles += 1;
+        if stored == hashes {
+            self.push_leaves(path, hashes, report);
+            return;
+        }
+        let entries_are_right = self.arbitrate(path, &hashes, &stored);
+        for (offset, (stored, computed)) in stored.iter().zip(&hashes).enumerate() {
+            if stored == computed {
+                continue;
+            }
+            let index = path.index * 256 + offset as u64;
+            let place = Leaf::decode(entries[offset])
+                .map_or(LeafPlace { index, batch: None, records: None }, |leaf| leaf.place(index));
+            let (file, problem, expected, found) = if entries_are_right == Some(true) {
+                (&tile_name, format!("leaf hash differs from {name}"), computed, stored)
+            } else {
+                (&name.to_owned(), format!("leaf hash differs from {tile_name}"), stored, computed)
+            };
+            let finding = Finding::new(FindingKind::Hash, file, problem);
+            report.add(finding.at(place).values(expected, found));
+        }
+        let right = if entries_are_right == Some(false) { stored } else { hashes };
+        self.push_leaves(path, right, report);
+    }
+
+    /// Which of the two the tree above agrees with: true for the entries, false for the hash tile,
+    /// none when it agrees with neither or cannot tell.
+    fn arbitrate(&self, path: TilePath, computed: &[Digest], stored: &[Digest]) -> Option<bool> {
+        let (from_entries, from_tile, above) = if path.is_full() {
+            let above = self.hash_above(1, path.index)?;
+            (root_of(computed), root_of(stored), above)
+        } else {
+            if self.broken {
+                return None;
+            }
+            let with = |hashes: &[Digest]| {
+                let mut frontier = self.frontier.clone();
+                hashes.iter().for_each(|hash| frontier.push(*hash));
+                frontier.root()
+            };
+            (with(computed), with(stored), self.head.checkpoint.root)
+        };
+        match above {
+            above if above == from_entries => Some(true),
+            above if above == from_tile => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Hash number `position` of a tile level, as stored.
+    fn hash_above(&self, level: u8, position: u64) -> Option<Digest> {
+        let size = self.head.checkpoint.size;
+        let tile = TilePath::in_tree(TileKind::Hashes(level), position / 256, size)?;
+        let (_, hashes) = self.tile(tile, &mut Report::empty())?;
+        hashes.get((position % 256) as usize).copied()
+    }
+
+    fn tile(&self, tile: TilePath, report: &mut Report) -> Option<(String, Vec<Digest>)> {
+        let (name, bytes) = read_tile(self.source, tile, TILE_BYTES_MAX, report)?;
+        let width = usize::from(tile.width);
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if hashes.len() < width || !rest.is_empty() {
+            let finding = Finding::new(FindingKind::Malformed, &name, "wrong length in bytes");
+            report.add(finding.values(width * 32, bytes.len()));
+            return None;
+        }
+        Some((name, hashes[..width].iter().map(|hash| Digest::from_bytes(*hash)).collect()))
+    }
+
+    /// A missing or malformed hash tile is reported once, where it is read.
+    fn tile_explained(&self, path: TilePath) -> bool {
+        let tile = TilePath { kind: TileKind::Hashes(0), ..path };
+        let names = [tile.to_string(), tile.full().to_string()];
+        names.iter().any(|name| !matches!(self.source.open(name), Ok(None)))
+    }
+
+    /// The bundle is there and useless; that was reported. Its hashes come from the tile.
+    pub(super) fn bundle_refused(
+        &mut self,
+        path: TilePath,
+        report: &mut Report,
+    ) -> (Option<Digest>, u64) {
+        self.without_entries(path, report)
+    }
+
+    /// The bundle is not there; a statement later in the log may explain it.
+    pub(super) fn bundle_missing(
+        &mut self,
+        path: TilePath,
+        report: &mut Report,
+    ) -> (Option<Digest>, u64) {
+        let (hash, step) = self.without_entries(path, report);
+        let room = self.missing.len() < RANGES_MAX;
+        match self.missing.last_mut() {
+            Some((_, end)) if *end == path.index => *end += step,
+            _ if room => {
+                self.missing.push((path.index, path.index + step));
+            }
+            _ => {
+                let problem = "not there, like too many before it";
+                report.add(Finding::new(FindingKind::Missing, path, problem));
+            }
+        }
+        (hash, step)
+    }
+
+    /// Goes on with stored hashes: of the leaves, or of the lowest level that still has them. The
+    /// answer is the hash of the last leaf, if known, and the number of bundles passed.
+    fn without_entries(&mut self, path: TilePath, report: &mut Report) -> (Option<Digest>, u64) {
+        let tile = TilePath { kind: TileKind::Hashes(0), ..path };
+        if let Some((_, hashes)) = self.tile(tile, report) {
+            let last = hashes.last().copied();
+            self.push_leaves(path, hashes, report);
+            return (last, 1);
+        }
+        for level in 1..LEVELS as u8 {
+            let span = 1u64 << (8 * u32::from(level - 1));
+            let fits = path.index.is_multiple_of(span)
+                && (path.index + span) * 256 <= self.head.checkpoint.size;
+            if !fits {
+                break;
+            }
+            if let Some(hash) = self.hash_above(level, path.index / span) {
+                self.push_subtree(level, hash, report);
+                return (None, span);
+            }
+        }
+        self.broken = true;
+        (None, 1)
+    }
+
+    fn push_leaves(&mut self, path: TilePath, hashes: Vec<Digest>, report: &mut Report) {
+        self.check_known(&hashes, report);
+        if path.is_full() {
+            self.push_subtree(1, root_of(&hashes), report);
+        } else {
+            hashes.into_iter().for_each(|hash| self.frontier.push(hash));
+        }
+    }
+
+    /// Takes the root of a complete tile of `level - 1`, that is hash of `level`.
+    fn push_subtree(&mut self, level: u8, hash: Digest, report: &mut Report) {
+        if self.broken {
+            return;
+        }
+        if !self.frontier.push_subtree(8 * u32::from(level), hash) {
+            self.broken = true;
+            return;
+        }
+        let (mut level, mut hash) = (level, hash);
+        while usize::from(level) < LEVELS {
+            let pending = &mut self.levels[usize::from(level)];
+            pending.push(hash);
+            if pending.len() < 256 {
+                return;
+            }
+            let full = std::mem::take(pending);
+            let position = (self.frontier.size() >> (8 * u32::from(level))) - 1;
+            self.compare(level, position / 256, &full, report);
+            hash = root_of(&full);
+            level += 1;
+        }
+    }
+
+    fn compare(&self, level: u8, index: u64, computed: &[Digest], report: &mut Report) {
+        let width = computed.len() as u16;
+        let tile = TilePath { kind: TileKind::Hashes(level), index, width };
+        let Some((name, stored)) = self.tile(tile, report) else {
+            let below = TilePath { kind: TileKind::Hashes(level), index, width };
+            let names = [below.to_string(), below.full().to_string()];
+            if names.iter().all(|name| matches!(self.source.open(name), Ok(None))) {
+                report.add(Finding::new(FindingKind::Missing, tile, "not there"));
+            }
+            return;
+        };
+        report.counts.tiles += 1;
+        for (offset, (stored, computed)) in stored.iter().zip(computed).enumerate() {
+            if stored != computed {
+                let below = TilePath {
+                    kind: TileKind::Hashes(level - 1),
+                    index: index * 256 + offset as u64,
+                    width: 256,
+                };
+                let problem = format!("hash {offset} is not that of {below}");
+                let finding = Finding::new(FindingKind::Hash, &name, problem);
+                report.add(finding.values(computed, stored));
+            }
+        }
+    }
+
+    fn check_known(&mut self, hashes: &[Digest], report: &mut Report) {
+        let start = self.frontier.size();
+        while let Some((size, root, name)) = self.head.known.get(self.known_at) {
+            if *size > start + hashes.len() as u64 || self.broken {
+                return;
+            }
+            self.known_at += 1;
+            let mut frontier = self.frontier.clone();
+            let Some(more) = size.checked_sub(start) else {
+                report.notes.push(format!("{name}: too old to be compared, its part is pruned"));
+                continue;
+            };
+            hashes[..more as usize].iter().for_each(|hash| frontier.push(*hash));
+            if frontier.root() != *root {
+                let problem = format!("the log is not an extension of {name}: root at {size}");
+                let finding = Finding::new(FindingKind::Fork, "checkpoint", problem);
+                report.add(finding.values(root, frontier.root()));
+            }
+        }
+    }
+
+    /// Compares the partial tiles above level 0 and the root, and settles missing bundles.
+    pub(super) fn finish(&mut self, statements: &Statements, report: &mut Report) {
+        let checkpoint = &self.head.checkpoint;
+        if !self.broken {
+            for level in 1..LEVELS as u8 {
+                let pending = std::mem::take(&mut self.levels[usize::from(level)]);
+                if !pending.is_empty() {
+                    let index = (checkpoint.size >> (8 * u32::from(level))) / 256;
+                    self.compare(level, index, &pending, report);
+                }
+            }
+            let root = self.frontier.root();
+            if root != checkpoint.root {
+                let problem = "the root is not that of the entries";
+                let finding = Finding::new(FindingKind::Root, "checkpoint", problem);
+                report.add(finding.values(checkpoint.root, root));
+            }
+        }
+        for index in self.missing.iter().flat_map(|(from, to)| *from..*to) {
+            let Some(path) = TilePath::in_tree(TileKind::Entries, index, checkpoint.size) else {
+                continue;
+            };
+            if path.is_full() && (index + 1) * 256 <= statements.minimum_index {
+                report.counts.pruned += 256;
+            } else {
+                let problem = "not there, and no leaf says that it was pruned";
+                report.add(Finding::new(FindingKind::Missing, path, problem));
+            }
+        }
+        if self.broken {
+            let problem = "the root cannot be computed: tiles are missing";
+            report.add(Finding::new(FindingKind::Missing, "tile", problem));
+        }
+        if report.counts.pruned > 0 {
+            let (pruned, minimum) = (report.counts.pruned, statements.minimum_index);
+            report.notes.push(format!("{pruned} leaves below {minimum} were lawfully pruned"));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A SHA-256 digest and its text forms (hexadecimal for people and file names, base64 for notes).
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Why a text or a byte string is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 digest: expected {expected}")]
+pub struct DigestError {
+    expected: &'static str,
+}
+
+/// 32 bytes of SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+    /// All zero: "none", as in the previous-leaf field of a log's first leaf.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// From a slice of exactly 32 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, DigestError> {
+        bytes.try_into().map(Self).map_err(|_| DigestError { expected: "32 bytes" })
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Standard base64 with padding (RFC 4648, section 4).
+    pub fn to_base64(self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// From standard base64 with padding.
+    pub fn from_base64(text: &str) -> Result<Self, DigestError> {
+        let error = DigestError { expected: "44 characters of standard base64" };
+        let bytes = STANDARD.decode(text).map_err(|_| error.clone())?;
+        Self::from_slice(&bytes).map_err(|_| error)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let error = DigestError { expected: "64 lower-case hexadecimal digits" };
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(error);
+        }
+        let bytes = hex::decode(text).map_err(|_| error.clone())?;
+        Self::from_slice(&bytes).map_err(|_| error)
+    }
+}
+
+/// SHA-256 of `bytes` (FIPS 180-4).
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.as_ref());
+    Digest(out)
+}

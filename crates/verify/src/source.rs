@@ -1,0 +1,63 @@
+//! Where verification reads from. Names are relative paths of the C2SP layout, made by this crate;
+//! every read is bounded.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A resource exists but could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct SourceError {
+    /// The resource.
+    pub name: String,
+    /// What happened.
+    pub problem: String,
+}
+
+/// A log's resources by name. "Not there" is an answer (`None`), not an error.
+pub trait Source: Sync {
+    /// Opens a resource for reading.
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError>;
+
+    /// Reads a whole resource of at most `bytes_max` bytes.
+    fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let error = |problem: String| SourceError { name: name.to_owned(), problem };
+        let Some(reader) = self.open(name)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let taken = reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
+        taken.map_err(|source| error(source.to_string()))?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(error(format!("longer than {bytes_max} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// An exported log in a directory.
+#[derive(Debug, Clone)]
+pub struct DirectorySource {
+    root: PathBuf,
+}
+
+impl DirectorySource {
+    /// The log exported to `root`.
+    pub fn new(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().to_owned() }
+    }
+}
+
+impl Source for DirectorySource {
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
+        let error = |problem: String| SourceError { name: name.to_owned(), problem };
+        match File::open(self.root.join(name)) {
+            Ok(file) => match file.metadata() {
+                Ok(metadata) if metadata.is_file() => Ok(Some(Box::new(file))),
+                Ok(_) => Err(error("not a file".to_owned())),
+                Err(source) => Err(error(source.to_string())),
+            },
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(error(source.to_string())),
+        }
+    }
+}
