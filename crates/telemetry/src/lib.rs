@@ -1,1 +1,32 @@
-//! Not written yet.
+//! The time-series engine: memory table, sealed segments, compaction, queries. It takes readings
+//! from the log in order, each once, and refuses to hold anything readable in its store.
+//!
+//! Invariants: of two readings of a series with one time, the one committed later counts; a query
+//! sees one consistent state; the manifest with the highest number describes a complete state;
+//! `persisted_position` never passes a reading that is not in a segment.
+
+mod aggregate;
+mod cache;
+mod catalog;
+mod codec;
+mod compact;
+mod directory;
+mod engine;
+mod error;
+mod flush;
+mod manifest;
+mod memory;
+mod query;
+mod reader;
+mod section;
+mod series;
+mod sweep;
+mod values;
+mod wire;
+
+pub use aggregate::{Bucket, Stats};
+pub use compact::Maintained;
+pub use engine::{Engine, EngineConfig, EngineLimits, EngineStatus};
+pub use error::TelemetryError;
+pub use memory::Latest;
+pub use query::{Order, Page, Point, RangeQuery, Series, TimeRange};

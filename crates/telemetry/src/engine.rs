@@ -1,0 +1,370 @@
+//! The engine: opens a store, takes committed entries, and holds what flush, compaction and
+//! queries share. It is the only reader of its store's manifest while it is open.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
+use veritwin_keys::KeyService;
+use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
+
+use crate::catalog::{Catalog, LatestPlace, Pack};
+use crate::memory::{Latest, Memory};
+use crate::reader::Reader;
+use crate::{TelemetryError, manifest};
+
+/// Tenants whose latest values are read at once when the engine opens.
+const TENANTS_AT_ONCE: usize = 16;
+/// Entries applied during a replay before other tasks have their turn.
+const REPLAY_BYTES_MIN: usize = 1024 * 1024;
+
+/// The engine's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Bytes of readings in memory above which [`Engine::wait_for_room`] holds back new ones.
+    pub memory_bytes_max: usize,
+    /// Bytes of readings in memory from which [`Engine::maintain`] flushes.
+    pub flush_bytes_min: usize,
+    /// Age of the oldest reading in memory from which [`Engine::maintain`] flushes.
+    pub flush_age: Duration,
+    /// A flush of one tenant that touches more UTC days writes one overlay instead.
+    pub flush_windows_max: usize,
+    /// Bytes of decoded directories kept.
+    pub directory_cache_bytes_max: usize,
+    /// Bytes of sealed chunks kept.
+    pub frame_cache_bytes_max: usize,
+    /// Most points in a page and most buckets in an answer.
+    pub query_points_max: usize,
+    /// Most points of overlapping chunks that one query decodes at once.
+    pub query_open_points_max: usize,
+    /// Most points that one query decodes in all.
+    pub query_scan_points_max: usize,
+    /// Sections of one window, or overlays, that make a compaction due.
+    pub compaction_sections_min: usize,
+    /// Most sealed bytes that one compaction reads.
+    pub compaction_bytes_max: u64,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 256 * 1024 * 1024,
+            flush_bytes_min: 96 * 1024 * 1024,
+            flush_age: Duration::from_secs(3600),
+            flush_windows_max: 64,
+            directory_cache_bytes_max: 64 * 1024 * 1024,
+            frame_cache_bytes_max: 64 * 1024 * 1024,
+            query_points_max: 100_000,
+            query_open_points_max: 2 * 1024 * 1024,
+            query_scan_points_max: 500_000_000,
+            compaction_sections_min: 8,
+            compaction_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where sealed objects go; in production a local file system with fsync, or S3.
+    pub store: Arc<dyn ObjectStore>,
+    /// Whose keys seal them.
+    pub keys: KeyService,
+    /// For ages and days.
+    pub clock: Arc<dyn Clock>,
+    /// For file ids.
+    pub rng: Arc<dyn Rng>,
+    /// The bounds.
+    pub limits: EngineLimits,
+}
+
+impl EngineConfig {
+    /// A set-up with the usual bounds.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        keys: KeyService,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self { store, keys, clock, rng, limits: EngineLimits::default() }
+    }
+}
+
+/// The time-series engine. Cloning shares it.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) limits: EngineLimits,
+    pub(crate) reader: Reader,
+    pub(crate) memory: RwLock<Memory>,
+    /// Taken to change the manifest; one flush or compaction commits at a time.
+    pub(crate) commits: tokio::sync::Mutex<Commits>,
+    /// Taken to compact; flushes go on meanwhile.
+    pub(crate) compaction: tokio::sync::Mutex<()>,
+    /// Every pack that exists. One that nothing else refers to can be deleted.
+    pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
+    pub(crate) room: Notify,
+}
+
+/// The state of writing manifests.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    pub(crate) number_next: u64,
+    pub(crate) superseded: Vec<u64>,
+    pub(crate) conflict: Option<u64>,
+}
+
+/// What the engine holds, for status pages and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineStatus {
+    /// Everything in the log before this position is in segments.
+    pub persisted_position: u64,
+    /// The position of the next entry to apply.
+    pub next_position: u64,
+    /// Bytes of readings that are not in segments yet.
+    pub memory_bytes: usize,
+    /// Number of the current manifest.
+    pub manifest: u64,
+    /// Sealed sections of all tenants.
+    pub sections: usize,
+    /// Points in them; a time that stands in several sections counts in each.
+    pub section_points: u64,
+    /// Sealed bytes of them.
+    pub section_bytes: u64,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("status", &self.status()).finish()
+    }
+}
+
+impl Engine {
+    /// Opens the engine on its store: reads the newest manifest and every tenant's latest values,
+    /// and deletes objects that no manifest names.
+    pub async fn open(config: EngineConfig) -> Result<Self, TelemetryError> {
+        let EngineConfig { store, keys, clock, rng, limits } = config;
+        let reader = Reader::new(
+            store,
+            keys,
+            limits.directory_cache_bytes_max,
+            limits.frame_cache_bytes_max,
+        );
+        let mut numbers = manifest_numbers(&reader.store).await?;
+        numbers.sort_unstable();
+        let newest = numbers.pop();
+        let catalog = match newest {
+            None => Catalog::default(),
+            Some(number) => {
+                let sealed = read_object(&reader.store, &manifest::path_of(number)).await?;
+                manifest::open(number, &sealed, &reader.keys)?
+            }
+        };
+        let packs = catalog.packs();
+        delete_orphans(&reader.store, &packs.keys().copied().collect()).await;
+        let commits = Commits {
+            number_next: newest.map_or(1, |number| number + 1),
+            superseded: numbers,
+            conflict: None,
+        };
+        let inner = Inner {
+            clock,
+            rng,
+            limits,
+            reader,
+            memory: RwLock::new(Memory::new(Arc::new(catalog))),
+            commits: tokio::sync::Mutex::new(commits),
+            compaction: tokio::sync::Mutex::new(()),
+            packs: Mutex::new(packs.into_values().collect()),
+            room: Notify::new(),
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        engine.restore_latest().await?;
+        Ok(engine)
+    }
+
+    async fn restore_latest(&self) -> Result<(), TelemetryError> {
+        let catalog = Arc::clone(&self.inner.memory.read().catalog);
+        // Futures first, then the stream: a closure inside it would tie this to one lifetime.
+        let reads: Vec<_> = catalog
+            .tenants
+            .iter()
+            .filter_map(|(tenant, entry)| Some((*tenant, entry.latest.as_ref()?)))
+            .map(|(tenant, place)| self.latest_unless_denied(tenant, place))
+            .collect();
+        let mut tenants = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
+        while let Some((tenant, latest)) = tenants.try_next().await? {
+            let mut memory = self.inner.memory.write();
+            for (device, latest) in latest {
+                memory.restore_latest(tenant, device, latest);
+            }
+        }
+        Ok(())
+    }
+
+    async fn latest_unless_denied(
+        &self,
+        tenant: TenantId,
+        place: &LatestPlace,
+    ) -> Result<(TenantId, Vec<(DeviceId, Latest)>), TelemetryError> {
+        match self.inner.reader.latest(tenant, place).await {
+            Err(error) if error.is_denied() => {
+                tracing::warn!(%tenant, %error, "latest values stay closed");
+                Ok((tenant, Vec::new()))
+            }
+            other => other.map(|latest| (tenant, latest)),
+        }
+    }
+
+    /// Takes what the log has committed, in order; queries see it when this returns. Entries that
+    /// were applied or persisted before are passed by.
+    pub fn apply(&self, committed: &Committed) {
+        let now = self.inner.clock.monotonic();
+        let mut memory = self.inner.memory.write();
+        for (position, entry) in committed.iter() {
+            match &entry.record {
+                Record::Readings(batch) => memory.apply(position, batch, now),
+                Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
+                    memory.leave_in_log(entry.tenant, position);
+                }
+                _ => memory.skip(position),
+            }
+        }
+    }
+
+    /// The engine as an observer of the log.
+    pub fn observer(&self) -> Box<dyn CommitObserver> {
+        Box::new(Observer(self.clone()))
+    }
+
+    /// Applies what the log holds beyond the segments, flushing whenever memory fills up; call it
+    /// after opening both and before anything is appended.
+    pub async fn recover(&self, log: &FileLog) -> Result<(), TelemetryError> {
+        let (first, next) = (log.first_position(), log.tail_position());
+        let persisted = self.persisted_position();
+        if first > persisted || next < persisted {
+            return Err(TelemetryError::LogMismatch { first, next, persisted });
+        }
+        let mut bytes_before = 0;
+        for chunk in log.read_from(persisted).map_err(TelemetryError::Log)? {
+            let chunk = chunk.map_err(TelemetryError::Log)?;
+            self.apply(&chunk);
+            let bytes = self.inner.memory.read().bytes_total();
+            if bytes >= self.inner.limits.flush_bytes_min {
+                self.flush().await?;
+                bytes_before = 0;
+            } else if bytes - bytes_before >= REPLAY_BYTES_MIN {
+                bytes_before = bytes;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until memory has room. Whoever appends readings to the log calls this first: what is
+    /// committed is always taken, so the bound has to be kept at the entrance.
+    pub async fn wait_for_room(&self) {
+        loop {
+            let notified = self.inner.room.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.inner.memory.read().bytes_total() < self.inner.limits.memory_bytes_max {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Everything in the log before this position is in segments; the log may be cut there, and a
+    /// replay starts there.
+    pub fn persisted_position(&self) -> u64 {
+        self.inner.memory.read().catalog.persisted_position
+    }
+
+    /// What the engine holds.
+    pub fn status(&self) -> EngineStatus {
+        let memory = self.inner.memory.read();
+        let sections = || memory.catalog.tenants.values().flat_map(|tenant| &tenant.sections);
+        EngineStatus {
+            persisted_position: memory.catalog.persisted_position,
+            next_position: memory.next_position,
+            memory_bytes: memory.bytes_total(),
+            manifest: memory.catalog.number,
+            sections: sections().count(),
+            section_points: sections().map(|section| section.points).sum(),
+            section_bytes: sections().map(|section| section.bytes()).sum(),
+        }
+    }
+
+    /// Tenants with anything stored or in memory.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let memory = self.inner.memory.read();
+        let mut tenants: Vec<TenantId> =
+            memory.catalog.tenants.keys().chain(memory.tenants.keys()).copied().collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        tenants
+    }
+}
+
+struct Observer(Engine);
+
+impl CommitObserver for Observer {
+    fn committed(&mut self, batch: &Arc<Committed>) {
+        self.0.apply(batch);
+    }
+}
+
+async fn manifest_numbers(store: &Arc<dyn ObjectStore>) -> Result<Vec<u64>, TelemetryError> {
+    let prefix = Path::from(manifest::PREFIX);
+    store
+        .list(Some(&prefix))
+        .try_filter_map(|meta| async move { Ok(manifest::number_of(&meta.location)) })
+        .try_collect()
+        .await
+        .map_err(|source| TelemetryError::store("list", &prefix, source))
+}
+
+async fn read_object(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+) -> Result<bytes::Bytes, TelemetryError> {
+    let read = async { store.get(path).await?.bytes().await };
+    read.await.map_err(|source| TelemetryError::store("read", path, source))
+}
+
+/// Deletes packs of flushes and compactions that were cut off before their manifest. What cannot
+/// be deleted now is tried again at the next opening.
+async fn delete_orphans(store: &Arc<dyn ObjectStore>, named: &HashSet<FileId>) {
+    let prefix = Path::from(Pack::PREFIX);
+    let mut objects = store.list(Some(&prefix));
+    loop {
+        match objects.next().await {
+            None => return,
+            Some(Ok(meta)) => {
+                let file = meta.location.filename().and_then(|name| name.parse::<FileId>().ok());
+                if file.is_some_and(|file| !named.contains(&file))
+                    && let Err(error) = store.delete(&meta.location).await
+                {
+                    tracing::warn!(object = %meta.location, %error, "cannot delete an orphan");
+                }
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot list segments to find orphans");
+                return;
+            }
+        }
+    }
+}

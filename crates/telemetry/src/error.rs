@@ -1,0 +1,99 @@
+//! Why the engine cannot do something, by what the caller does next. Messages name objects,
+//! positions and bounds, never a value.
+
+use veritwin_keys::KeyError;
+
+use crate::wire::WireError;
+
+/// Why an operation of the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The object store refused; trying again later may succeed.
+    #[error("object store: cannot {action} {object}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        object: String,
+        /// The store's answer.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The keys are withdrawn, destroyed or out of reach.
+    #[error("keys: cannot {action}")]
+    Keys {
+        /// What needed the key.
+        action: &'static str,
+        /// The key service's answer.
+        #[source]
+        source: KeyError,
+    },
+    /// A stored object is not what this engine wrote.
+    #[error("object {object} is damaged: {reason}")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another engine writes into the same store; this one stops writing.
+    #[error("manifest {0} was written by another engine: one store takes one engine; restart")]
+    Conflict(u64),
+    /// An argument that cannot be answered.
+    #[error("{name} is out of range: {expected}, got {actual}")]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        actual: String,
+    },
+    /// A query needs more than one query may use.
+    #[error("limit {name} exceeded: at most {max} per query; ask for a shorter range")]
+    Limit {
+        /// The bound.
+        name: &'static str,
+        /// Its value.
+        max: usize,
+    },
+    /// The log does not hold what the segments continue from.
+    #[error("log holds positions {first} to {next}, but segments end before {persisted}")]
+    LogMismatch {
+        /// First position in the log.
+        first: u64,
+        /// Position after the last one in the log.
+        next: u64,
+        /// Everything before this position is in segments.
+        persisted: u64,
+    },
+    /// The log cannot be read.
+    #[error("log: cannot read at recovery")]
+    Log(#[source] veritwin_log::LogError),
+    /// A background task was stopped before its end; the process is shutting down.
+    #[error("stopped before the end: the process is shutting down")]
+    Stopped,
+}
+
+impl TelemetryError {
+    pub(crate) fn store(
+        action: &'static str,
+        object: &object_store::path::Path,
+        source: object_store::Error,
+    ) -> Self {
+        Self::Store { action, object: object.to_string(), source }
+    }
+
+    pub(crate) const fn keys(action: &'static str) -> impl FnOnce(KeyError) -> Self {
+        move |source| Self::Keys { action, source }
+    }
+
+    pub(crate) fn wire(object: impl ToString) -> impl FnOnce(WireError) -> Self {
+        move |error| Self::Damaged { object: object.to_string(), reason: error.to_string() }
+    }
+
+    /// True when a tenant's keys are gone or withdrawn rather than out of reach for now.
+    pub const fn is_denied(&self) -> bool {
+        matches!(self, Self::Keys { source, .. } if source.is_denied())
+    }
+}

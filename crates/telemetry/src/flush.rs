@@ -1,0 +1,369 @@
+//! From memory to sealed segments. Order: pack object, then manifest, then the switch in memory.
+//! A crash between any two steps leaves the older manifest in force and the log uncut, so the
+//! readings are applied again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
+use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError};
+
+use crate::catalog::{Catalog, LatestPlace, Pack, Section};
+use crate::codec::Encoder;
+use crate::engine::{Commits, Engine, Inner};
+use crate::memory::{Frozen, FrozenTenant, Latest};
+use crate::section::{SectionWriter, write_latest};
+use crate::series::Resolved;
+use crate::values::ColumnRef;
+use crate::{TelemetryError, manifest};
+
+/// A pack that is written but not named by a manifest yet.
+struct Built {
+    pack: Arc<Pack>,
+    bytes: Vec<u8>,
+    sections: Vec<(TenantId, Section)>,
+    latest: Vec<(TenantId, LatestPlace)>,
+}
+
+type LatestOfTenant = HashMap<TenantId, Vec<(DeviceId, Latest)>>;
+
+impl Engine {
+    /// Writes everything in memory to segments and returns the position up to which the log may be
+    /// cut. Readings of tenants whose keys are withdrawn stay in memory and hold that position.
+    pub async fn flush(&self) -> Result<u64, TelemetryError> {
+        let engine = self.clone();
+        // A task of its own: a caller that gives up must not stop between the manifest and the
+        // switch in memory.
+        let task = tokio::spawn(async move { engine.flush_now().await });
+        task.await.map_err(|_| TelemetryError::Stopped)?
+    }
+
+    async fn flush_now(&self) -> Result<u64, TelemetryError> {
+        let inner = &self.inner;
+        let mut commits = inner.commits.lock().await;
+        let unfinished = inner.memory.read().frozen.clone();
+        let frozen = match unfinished {
+            Some(frozen) => frozen,
+            None => self.freeze().await?,
+        };
+        let outcome = self.flush_frozen(&mut commits, &frozen).await;
+        match &outcome {
+            // A withdrawn key would fail every retry: the next flush leaves that tenant out.
+            Err(error) if error.is_denied() => {
+                inner.memory.write().thaw(&frozen, inner.clock.monotonic());
+            }
+            Err(_) => {}
+            Ok(_) => inner.room.notify_waiters(),
+        }
+        outcome
+    }
+
+    /// Freezes what can be sealed: tenants without usable keys are left out or, if their keys are
+    /// destroyed, forgotten.
+    async fn freeze(&self) -> Result<Arc<Frozen>, TelemetryError> {
+        let inner = Arc::clone(&self.inner);
+        let freeze = move || {
+            let tenants = inner.memory.read().dirty_tenants();
+            let scopes: Vec<DekScope> =
+                tenants.iter().map(|tenant| latest_scope(*tenant)).collect();
+            let deks = inner.reader.keys.deks(&scopes);
+            let mut held = HashSet::new();
+            for (tenant, dek) in tenants.iter().zip(deks) {
+                match dek {
+                    Ok(_) => {}
+                    Err(KeyError::TenantDestroyed { .. }) => inner.memory.write().forget(*tenant),
+                    Err(error) if error.is_denied() => drop(held.insert(*tenant)),
+                    Err(source) => {
+                        return Err(TelemetryError::Keys { action: "flush a tenant", source });
+                    }
+                }
+            }
+            let ready: HashSet<TenantId> = tenants.into_iter().collect();
+            // A tenant that came in between is asked about at the next flush.
+            let is_held = |tenant| held.contains(&tenant) || !ready.contains(&tenant);
+            Ok(inner.memory.write().freeze(is_held))
+        };
+        tokio::task::spawn_blocking(freeze).await.map_err(|_| TelemetryError::Stopped)?
+    }
+
+    async fn flush_frozen(
+        &self,
+        commits: &mut Commits,
+        frozen: &Arc<Frozen>,
+    ) -> Result<u64, TelemetryError> {
+        let inner = &self.inner;
+        let position = frozen.end_position;
+        let base = Arc::clone(&inner.memory.read().catalog);
+        if frozen.tenants.is_empty() && position <= base.persisted_position {
+            inner.memory.write().frozen = None;
+            return Ok(base.persisted_position);
+        }
+        let generation = base.generation_next;
+        let built = if frozen.tenants.is_empty() {
+            None
+        } else {
+            let latest = self.latest_of(frozen);
+            let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
+            let build = move || build(&engine, &frozen, &latest, generation);
+            let task = tokio::task::spawn_blocking(build);
+            Some(task.await.map_err(|_| TelemetryError::Stopped)??)
+        };
+        let mut new_pack = None;
+        let mut next = (*base).clone();
+        if let Some(built) = built {
+            put_pack(inner, &built.pack, built.bytes).await?;
+            new_pack = Some(Arc::clone(&built.pack));
+            for (tenant, section) in built.sections {
+                next.tenant_mut(tenant).sections.push(Arc::new(section));
+            }
+            for (tenant, place) in built.latest {
+                next.tenant_mut(tenant).latest = Some(place);
+            }
+        }
+        next.generation_next = generation + 1;
+        next.persisted_position = position.max(base.persisted_position);
+        let catalog = commit(inner, commits, next, new_pack).await?;
+        {
+            let mut memory = inner.memory.write();
+            memory.catalog = Arc::clone(&catalog);
+            memory.frozen = None;
+        }
+        drop(base);
+        self.collect_garbage(commits).await;
+        Ok(catalog.persisted_position)
+    }
+
+    /// Latest values of every tenant that is flushed. They may be ahead of the frozen table; what
+    /// they are ahead by is in the log and will be applied again.
+    fn latest_of(&self, frozen: &Frozen) -> LatestOfTenant {
+        let memory = self.inner.memory.read();
+        let mut latest = LatestOfTenant::new();
+        for tenant in frozen.tenants.keys() {
+            let Some(table) = memory.tenants.get(tenant) else { continue };
+            let mut devices: Vec<_> = table.devices.iter().collect();
+            devices.sort_unstable_by_key(|(device, _)| **device);
+            let values = devices
+                .into_iter()
+                .flat_map(|(device, table)| table.latest().map(|latest| (*device, latest.clone())))
+                .collect();
+            latest.insert(*tenant, values);
+        }
+        latest
+    }
+
+    /// Deletes packs that nothing refers to any more and manifests that are superseded. What cannot
+    /// be deleted now is tried again later.
+    pub(crate) async fn collect_garbage(&self, commits: &mut Commits) {
+        let mut files = HashSet::new();
+        self.inner.packs.lock().retain(|pack| {
+            let is_used = Arc::strong_count(pack) > 1;
+            if !is_used {
+                files.insert(pack.file);
+            }
+            is_used
+        });
+        let store = &self.inner.reader.store;
+        self.inner.reader.forget(&files);
+        for file in files {
+            if let Err(error) = store.delete(&Pack::path_of(file)).await {
+                tracing::warn!(%file, %error, "cannot delete a segment that was replaced");
+                self.inner.packs.lock().push(Arc::new(Pack { file }));
+            }
+        }
+        let mut kept = Vec::new();
+        for number in std::mem::take(&mut commits.superseded) {
+            match store.delete(&manifest::path_of(number)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(number, %error, "cannot delete a superseded manifest");
+                    kept.push(number);
+                }
+            }
+        }
+        commits.superseded = kept;
+    }
+}
+
+/// The scope of what has no day: overlays and latest values.
+pub(crate) fn latest_scope(tenant: TenantId) -> DekScope {
+    DekScope::tenant(tenant, DataClass::Segment)
+}
+
+/// The scope of a section.
+pub(crate) fn section_scope(tenant: TenantId, window: Option<i64>) -> DekScope {
+    latest_scope(tenant).with_epoch(window.map_or(Epoch::None, Epoch::Day))
+}
+
+/// Stores a pack, refusing to replace one.
+pub(crate) async fn put_pack(
+    inner: &Inner,
+    pack: &Pack,
+    bytes: Vec<u8>,
+) -> Result<(), TelemetryError> {
+    let path = Pack::path_of(pack.file);
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let put = inner.reader.store.put_opts(&path, PutPayload::from(bytes), options).await;
+    put.map(|_| ()).map_err(|source| TelemetryError::store("write", &path, source))
+}
+
+/// Makes `next` the manifest in force. After a failure it is unknown whether the manifest exists;
+/// its number is not used again, and whichever is the highest describes a correct state.
+pub(crate) async fn commit(
+    inner: &Inner,
+    commits: &mut Commits,
+    mut next: Catalog,
+    new_pack: Option<Arc<Pack>>,
+) -> Result<Arc<Catalog>, TelemetryError> {
+    if let Some(number) = commits.conflict {
+        return Err(TelemetryError::Conflict(number));
+    }
+    let superseded = next.number;
+    next.number = commits.number_next;
+    commits.number_next += 1;
+    let sealed =
+        manifest::seal(&next, &inner.reader.keys, inner.clock.as_ref(), inner.rng.as_ref())?;
+    let path = manifest::path_of(next.number);
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    match inner.reader.store.put_opts(&path, PutPayload::from(sealed), options).await {
+        Ok(_) => {}
+        Err(object_store::Error::AlreadyExists { .. }) => {
+            commits.conflict = Some(next.number);
+            return Err(TelemetryError::Conflict(next.number));
+        }
+        Err(source) => {
+            commits.superseded.push(next.number);
+            discard_pack(inner, &path, new_pack).await;
+            return Err(TelemetryError::store("write", &path, source));
+        }
+    }
+    if superseded > 0 {
+        commits.superseded.push(superseded);
+    }
+    inner.packs.lock().extend(new_pack);
+    Ok(Arc::new(next))
+}
+
+/// Deletes the pack of a failed commit, but only if its manifest certainly does not exist.
+async fn discard_pack(inner: &Inner, manifest: &object_store::path::Path, pack: Option<Arc<Pack>>) {
+    let Some(pack) = pack else { return };
+    let head = inner.reader.store.head(manifest).await;
+    if matches!(head, Err(object_store::Error::NotFound { .. })) {
+        let path = Pack::path_of(pack.file);
+        if let Err(error) = inner.reader.store.delete(&path).await {
+            tracing::warn!(object = %path, %error, "cannot delete the pack of a failed flush");
+        }
+    }
+}
+
+/// One tenant's series, ready to be cut into windows.
+struct ResolvedTenant<'f> {
+    id: TenantId,
+    devices: Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)>,
+    windows: Vec<Option<i64>>,
+}
+
+/// Encodes and seals a frozen table. Work for a blocking thread.
+fn build(
+    inner: &Inner,
+    frozen: &Frozen,
+    latest: &LatestOfTenant,
+    generation: u64,
+) -> Result<Built, TelemetryError> {
+    let pack = Arc::new(Pack { file: new_file(inner) });
+    let mut built = Built { pack, bytes: Vec::new(), sections: Vec::new(), latest: Vec::new() };
+    let mut encoder = Encoder::new();
+    let mut tenants: Vec<_> = frozen.tenants.iter().collect();
+    tenants.sort_unstable_by_key(|(id, _)| **id);
+    for (id, tenant) in tenants {
+        let resolved = resolve(*id, tenant, inner.limits.flush_windows_max);
+        let scopes: Vec<DekScope> = resolved
+            .windows
+            .iter()
+            .map(|window| section_scope(*id, *window))
+            .chain([latest_scope(*id)])
+            .collect();
+        let mut deks = inner
+            .reader
+            .keys
+            .deks(&scopes)
+            .into_iter()
+            .collect::<Result<Vec<Dek>, KeyError>>()
+            .map_err(TelemetryError::keys("seal segments"))?
+            .into_iter();
+        for (window, dek) in resolved.windows.iter().zip(&mut deks) {
+            let key = FileKey::derive(&dek, new_file(inner));
+            let writer = SectionWriter::begin(&mut built.bytes, &mut encoder, *id, key);
+            let section = write_window(writer, &resolved, *window, &built.pack, generation)?;
+            built.sections.push((*id, section));
+        }
+        if let (Some(values), Some(dek)) = (latest.get(id), deks.next()) {
+            let key = FileKey::derive(&dek, new_file(inner));
+            let values = values.iter().map(|(device, latest)| (*device, latest));
+            let (out, pack) = (&mut built.bytes, &built.pack);
+            let place = write_latest(out, &mut encoder, *id, key, pack, values)?;
+            built.latest.push((*id, place));
+        }
+    }
+    Ok(built)
+}
+
+pub(crate) fn new_file(inner: &Inner) -> FileId {
+    FileId::generate(inner.clock.now(), inner.rng.as_ref())
+}
+
+fn resolve(id: TenantId, tenant: &FrozenTenant, windows_max: usize) -> ResolvedTenant<'_> {
+    let mut devices: Vec<(DeviceId, Vec<(&Key, Resolved<'_>)>)> = tenant
+        .devices
+        .iter()
+        .map(|(device, series)| {
+            (*device, series.iter().map(|(key, rows)| (key, rows.resolve())).collect())
+        })
+        .collect();
+    devices.sort_unstable_by_key(|(device, _)| *device);
+    let mut days = BTreeSet::new();
+    for column in devices.iter().flat_map(|(_, series)| series).flat_map(|(_, r)| r.columns()) {
+        note_days(column.at, &mut days, windows_max);
+    }
+    let windows =
+        if days.len() > windows_max { vec![None] } else { days.into_iter().map(Some).collect() };
+    ResolvedTenant { id, devices, windows }
+}
+
+/// Adds the UTC days of rising times; stops once there are more than `windows_max`.
+fn note_days(at: &[i64], days: &mut BTreeSet<i64>, windows_max: usize) {
+    let mut start = 0;
+    while start < at.len() && days.len() <= windows_max {
+        let day = at[start].div_euclid(DAY_MICROS);
+        days.insert(day);
+        start += at[start..].partition_point(|at| at.div_euclid(DAY_MICROS) == day);
+    }
+}
+
+fn write_window(
+    mut writer: SectionWriter<'_>,
+    tenant: &ResolvedTenant<'_>,
+    window: Option<i64>,
+    pack: &Arc<Pack>,
+    generation: u64,
+) -> Result<Section, TelemetryError> {
+    let (low, high) = window.map_or((i64::MIN, i64::MAX), day_bounds);
+    for (device, series) in &tenant.devices {
+        let columns = series.iter().flat_map(|(key, resolved)| {
+            let columns = resolved.columns();
+            columns.map(move |column| (*key, column.between(low, high)))
+        });
+        let columns: Vec<(&Key, ColumnRef<'_>)> =
+            columns.filter(|(_, column)| !column.at.is_empty()).collect();
+        writer.device(*device, columns.into_iter())?;
+    }
+    debug_assert!(!writer.is_empty(), "windows of {} come from its readings", tenant.id);
+    writer.finish(pack, generation, window)
+}
+
+/// First and last microsecond of a UTC day, held at the ends of time.
+fn day_bounds(day: i64) -> (i64, i64) {
+    let start = i128::from(day) * i128::from(DAY_MICROS);
+    let hold = |at: i128| i64::try_from(at).unwrap_or(if at < 0 { i64::MIN } else { i64::MAX });
+    (hold(start), hold(start + i128::from(DAY_MICROS) - 1))
+}

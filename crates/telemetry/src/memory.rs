@@ -1,0 +1,278 @@
+//! The memory table: what was committed and is not in a segment yet, and the latest value of every
+//! series. Entries are taken in log order, each once; nothing here waits or does input or output.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, TenantId, Timestamp, Value};
+
+use crate::catalog::Catalog;
+use crate::series::SeriesRows;
+
+/// The latest reading of a series: the one with the highest time, of equal times the last to come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latest {
+    /// The series.
+    pub key: Key,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// What was measured.
+    pub value: Value,
+    /// How far it can be trusted.
+    pub quality: Quality,
+}
+
+#[derive(Debug)]
+struct Slot {
+    latest: Latest,
+    rows: SeriesRows,
+}
+
+/// The series of one device.
+#[derive(Debug, Default)]
+pub(crate) struct DeviceTable {
+    slots: Vec<Slot>,
+    by_key: HashMap<Key, usize>,
+    /// Where the next reading's series probably is: devices repeat their keys in one order.
+    guess: usize,
+    dirty: bool,
+}
+
+impl DeviceTable {
+    fn push(&mut self, reading: &Reading) -> usize {
+        let guessed = self.slots.get(self.guess).is_some_and(|slot| slot.latest.key == reading.key);
+        let place = if guessed { Some(self.guess) } else { self.by_key.get(&reading.key).copied() };
+        let place = place.unwrap_or_else(|| self.add(latest_of(reading)));
+        self.guess = if place + 1 == self.slots.len() { 0 } else { place + 1 };
+        self.dirty = true;
+        let slot = &mut self.slots[place];
+        if reading.at >= slot.latest.at {
+            slot.latest.at = reading.at;
+            slot.latest.value = reading.value.clone();
+            slot.latest.quality = reading.quality;
+        }
+        slot.rows.push(reading)
+    }
+
+    fn add(&mut self, latest: Latest) -> usize {
+        self.by_key.insert(latest.key.clone(), self.slots.len());
+        self.slots.push(Slot { latest, rows: SeriesRows::default() });
+        self.slots.len() - 1
+    }
+
+    pub(crate) fn latest(&self) -> impl Iterator<Item = &Latest> {
+        self.slots.iter().map(|slot| &slot.latest)
+    }
+
+    pub(crate) fn latest_of(&self, key: &Key) -> Option<&Latest> {
+        self.by_key.get(key).map(|place| &self.slots[*place].latest)
+    }
+
+    fn rows(&self, key: &Key) -> Option<&SeriesRows> {
+        self.by_key.get(key).map(|place| &self.slots[*place].rows).filter(|rows| !rows.is_empty())
+    }
+}
+
+fn latest_of(reading: &Reading) -> Latest {
+    Latest {
+        key: reading.key.clone(),
+        at: reading.at,
+        value: reading.value.clone(),
+        quality: reading.quality,
+    }
+}
+
+/// What one tenant has in memory.
+#[derive(Debug, Default)]
+pub(crate) struct TenantTable {
+    pub(crate) devices: HashMap<DeviceId, DeviceTable>,
+    /// Position of the earliest reading that is not in a segment.
+    first_position: Option<u64>,
+    /// Position of the earliest entry that could not be read and may be readable later.
+    unread_position: Option<u64>,
+    bytes: usize,
+}
+
+/// One tenant's readings on their way into a segment.
+#[derive(Debug)]
+pub(crate) struct FrozenTenant {
+    pub(crate) devices: HashMap<DeviceId, Vec<(Key, SeriesRows)>>,
+    first_position: Option<u64>,
+    bytes: usize,
+}
+
+/// Readings on their way into segments; still read by queries until the manifest names them.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) tenants: HashMap<TenantId, FrozenTenant>,
+    /// Everything before this position is here or in a segment.
+    pub(crate) end_position: u64,
+    pub(crate) bytes: usize,
+}
+
+/// Everything queries look at, under one lock, so that they see one state.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) tenants: HashMap<TenantId, TenantTable>,
+    pub(crate) frozen: Option<Arc<Frozen>>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) next_position: u64,
+    pub(crate) bytes: usize,
+    pub(crate) oldest_applied: Option<Duration>,
+}
+
+impl Memory {
+    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
+        Self {
+            tenants: HashMap::new(),
+            frozen: None,
+            next_position: catalog.persisted_position,
+            catalog,
+            bytes: 0,
+            oldest_applied: None,
+        }
+    }
+
+    /// Takes the readings of the entry at `position`; an entry that was taken before is passed by.
+    pub(crate) fn apply(&mut self, position: u64, batch: &DeviceBatch, now: Duration) {
+        if position < self.next_position {
+            return;
+        }
+        self.next_position = position + 1;
+        if batch.readings.is_empty() {
+            return;
+        }
+        let tenant = self.tenants.entry(batch.tenant).or_default();
+        tenant.first_position.get_or_insert(position);
+        let device = tenant.devices.entry(batch.device).or_default();
+        let bytes: usize = batch.readings.iter().map(|reading| device.push(reading)).sum();
+        tenant.bytes += bytes;
+        self.bytes += bytes;
+        self.oldest_applied.get_or_insert(now);
+    }
+
+    /// Passes by an entry that holds no readings.
+    pub(crate) fn skip(&mut self, position: u64) {
+        self.next_position = self.next_position.max(position + 1);
+    }
+
+    /// Notes an entry whose key is out of reach: the log has to keep it until it can be read.
+    pub(crate) fn leave_in_log(&mut self, tenant: TenantId, position: u64) {
+        if position >= self.next_position {
+            self.tenants.entry(tenant).or_default().unread_position.get_or_insert(position);
+        }
+        self.skip(position);
+    }
+
+    /// Tenants with readings to flush.
+    pub(crate) fn dirty_tenants(&self) -> Vec<TenantId> {
+        let dirty = self.tenants.iter().filter(|(_, table)| table.first_position.is_some());
+        dirty.map(|(id, _)| *id).collect()
+    }
+
+    /// Puts a recovered latest value in place; what is there already is at least as new.
+    pub(crate) fn restore_latest(&mut self, tenant: TenantId, device: DeviceId, latest: Latest) {
+        let device = self.tenants.entry(tenant).or_default().devices.entry(device).or_default();
+        if !device.by_key.contains_key(&latest.key) {
+            device.add(latest);
+        }
+    }
+
+    /// Moves the readings of every tenant but the `held` into a frozen table.
+    pub(crate) fn freeze(&mut self, held: impl Fn(TenantId) -> bool) -> Arc<Frozen> {
+        let mut tenants = HashMap::new();
+        let mut end_position = self.next_position;
+        for (id, table) in &mut self.tenants {
+            end_position = table.unread_position.map_or(end_position, |at| at.min(end_position));
+            let Some(first_position) = table.first_position else { continue };
+            if held(*id) {
+                end_position = end_position.min(first_position);
+                continue;
+            }
+            tenants.insert(*id, table.freeze());
+        }
+        let bytes = tenants.values().map(|tenant: &FrozenTenant| tenant.bytes).sum();
+        self.bytes -= bytes;
+        self.oldest_applied = None;
+        let frozen = Arc::new(Frozen { tenants, end_position, bytes });
+        self.frozen = Some(Arc::clone(&frozen));
+        frozen
+    }
+
+    /// Takes a frozen table back whose flush cannot be finished.
+    pub(crate) fn thaw(&mut self, frozen: &Arc<Frozen>, now: Duration) {
+        for (id, tenant) in &frozen.tenants {
+            let table = self.tenants.entry(*id).or_default();
+            table.first_position = tenant.first_position.or(table.first_position);
+            table.bytes += tenant.bytes;
+            for (device, series) in &tenant.devices {
+                let device = table.devices.entry(*device).or_default();
+                device.dirty = true;
+                for (key, rows) in series {
+                    let Some(place) = device.by_key.get(key) else { continue };
+                    let mut restored = rows.clone();
+                    restored.append(&device.slots[*place].rows, key);
+                    device.slots[*place].rows = restored;
+                }
+            }
+        }
+        self.bytes += frozen.bytes;
+        self.oldest_applied = Some(now);
+        self.frozen = None;
+    }
+
+    /// Drops everything of a tenant whose keys no longer exist.
+    pub(crate) fn forget(&mut self, tenant: TenantId) {
+        if let Some(table) = self.tenants.remove(&tenant) {
+            self.bytes -= table.bytes;
+        }
+    }
+
+    /// Bytes of readings that are not in a segment yet.
+    pub(crate) fn bytes_total(&self) -> usize {
+        self.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+
+    pub(crate) fn device(&self, tenant: TenantId, device: DeviceId) -> Option<&DeviceTable> {
+        self.tenants.get(&tenant)?.devices.get(&device)
+    }
+
+    /// The rows of a series that are not in a segment, the newer table first.
+    pub(crate) fn rows(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        key: &Key,
+    ) -> [Option<&SeriesRows>; 2] {
+        let active = self.device(tenant, device).and_then(|device| device.rows(key));
+        let frozen = self.frozen.as_ref().and_then(|frozen| {
+            let series = frozen.tenants.get(&tenant)?.devices.get(&device)?;
+            series.iter().find(|(name, _)| name == key).map(|(_, rows)| rows)
+        });
+        [active, frozen]
+    }
+}
+
+impl TenantTable {
+    fn freeze(&mut self) -> FrozenTenant {
+        let mut devices = HashMap::new();
+        for (id, device) in &mut self.devices {
+            if !std::mem::take(&mut device.dirty) {
+                continue;
+            }
+            let series: Vec<(Key, SeriesRows)> = device
+                .slots
+                .iter_mut()
+                .filter(|slot| !slot.rows.is_empty())
+                .map(|slot| (slot.latest.key.clone(), std::mem::take(&mut slot.rows)))
+                .collect();
+            devices.insert(*id, series);
+        }
+        FrozenTenant {
+            devices,
+            first_position: self.first_position.take(),
+            bytes: std::mem::take(&mut self.bytes),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Reading sealed sections: directories and frames, with caches that hold frames only in their
+//! sealed form. Each use of a section asks the key service first, so that a withdrawn key takes
+//! effect at once.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::ObjectStore;
+use veritwin_domain::{DeviceId, FileId, Key, TenantId};
+use veritwin_keys::{Aad, DataClass, DekId, FileHeader, FileKey, KeyService};
+
+use crate::TelemetryError;
+use crate::cache::ByteCache;
+use crate::catalog::{LatestPlace, Pack, Section};
+use crate::codec::{decode_times, decode_values};
+use crate::directory::{Chunk, Directory, Frame};
+use crate::manifest::decompress;
+use crate::memory::Latest;
+use crate::section::{DIRECTORY_BYTES_MAX, NO_DEVICE, Role, frame_context, read_latest};
+use crate::values::Column;
+use crate::wire::Cursor;
+
+/// A section whose directory is in memory.
+#[derive(Debug)]
+pub(crate) struct OpenSection {
+    pub(crate) tenant: TenantId,
+    pub(crate) file: FileId,
+    pub(crate) directory: Directory,
+    dek: DekId,
+    key: FileKey,
+}
+
+/// Sealed bytes by pack and offset, fetched for one query.
+pub(crate) type Fetched = HashMap<(FileId, u64), Bytes>;
+
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) keys: KeyService,
+    sections: ByteCache<(FileId, u64), Arc<OpenSection>>,
+    frames: ByteCache<(FileId, u64), Bytes>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        keys: KeyService,
+        directory_cache_bytes_max: usize,
+        frame_cache_bytes_max: usize,
+    ) -> Self {
+        Self {
+            store,
+            keys,
+            sections: ByteCache::new(directory_cache_bytes_max),
+            frames: ByteCache::new(frame_cache_bytes_max),
+        }
+    }
+
+    /// Opens a section's directory, or finds it in the cache.
+    pub(crate) async fn section(
+        &self,
+        tenant: TenantId,
+        section: &Section,
+    ) -> Result<Arc<OpenSection>, TelemetryError> {
+        if let Some(open) = self.sections.get(&section.id()) {
+            self.check_key(open.dek)?;
+            return Ok(open);
+        }
+        let header = section.offset..section.offset + FileHeader::BYTES as u64;
+        let end = section.directory_offset + u64::from(section.directory_bytes);
+        let ranges = [header, section.directory_offset..end];
+        let parts = self.ranges(section.pack.file, &ranges).await?;
+        let open = Arc::new(self.open_section(tenant, section, &parts[0], &parts[1])?);
+        let bytes = open.directory.memory_bytes;
+        self.sections.insert(section.id(), Arc::clone(&open), bytes);
+        Ok(open)
+    }
+
+    /// Opens a section that was read as a whole.
+    pub(crate) fn open_whole(
+        &self,
+        tenant: TenantId,
+        section: &Section,
+        whole: &Bytes,
+    ) -> Result<OpenSection, TelemetryError> {
+        let split = usize::try_from(section.directory_offset - section.offset)
+            .ok()
+            .filter(|split| *split <= whole.len())
+            .ok_or_else(|| damaged(section.pack.file, "shorter than its manifest entry"))?;
+        self.open_section(tenant, section, &whole[..split], &whole[split..])
+    }
+
+    fn open_section(
+        &self,
+        tenant: TenantId,
+        section: &Section,
+        header: &[u8],
+        sealed: &[u8],
+    ) -> Result<OpenSection, TelemetryError> {
+        let keys_error = |source| TelemetryError::Keys { action: "open a segment", source };
+        let header = FileHeader::read(header).map_err(keys_error)?;
+        let dek = self.keys.dek_by_id(header.dek).map_err(keys_error)?;
+        let key = header.open(&dek).map_err(keys_error)?;
+        let (mut context, mut body) = (Vec::new(), Vec::new());
+        frame_context(&mut context, Role::Directory, NO_DEVICE, 0, "");
+        let aad = Aad::new(tenant, DataClass::Segment, &context);
+        key.open(u64::from(section.frames), aad, sealed, &mut body).map_err(keys_error)?;
+        let directory = decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX)
+            .and_then(|plain| Directory::decode(&plain, section.offset))
+            .map_err(TelemetryError::wire(Pack::path_of(section.pack.file)))?;
+        Ok(OpenSection { tenant, file: section.pack.file, directory, dek: header.dek, key })
+    }
+
+    fn check_key(&self, dek: DekId) -> Result<(), TelemetryError> {
+        self.keys.dek_by_id(dek).map(|_| ()).map_err(TelemetryError::keys("read a segment"))
+    }
+
+    /// Reads a tenant's latest values as they were at the last flush.
+    pub(crate) async fn latest(
+        &self,
+        tenant: TenantId,
+        place: &LatestPlace,
+    ) -> Result<Vec<(DeviceId, Latest)>, TelemetryError> {
+        let range = place.offset..place.offset + u64::from(place.bytes);
+        let sealed = self.ranges(place.pack.file, &[range]).await?.remove(0);
+        let keys_error = |source| TelemetryError::Keys { action: "open latest values", source };
+        let header = FileHeader::read(&sealed).map_err(keys_error)?;
+        let dek = self.keys.dek_by_id(header.dek).map_err(keys_error)?;
+        let key = header.open(&dek).map_err(keys_error)?;
+        let (mut context, mut body) = (Vec::new(), Vec::new());
+        frame_context(&mut context, Role::Latest, NO_DEVICE, 0, "");
+        let aad = Aad::new(tenant, DataClass::Segment, &context);
+        key.open(0, aad, &sealed[FileHeader::BYTES..], &mut body).map_err(keys_error)?;
+        decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX)
+            .and_then(|plain| read_latest(&plain))
+            .map_err(TelemetryError::wire(Pack::path_of(place.pack.file)))
+    }
+
+    /// Reads a whole section.
+    pub(crate) async fn whole(&self, section: &Section) -> Result<Bytes, TelemetryError> {
+        let range = section.offset..section.offset + section.bytes();
+        Ok(self.ranges(section.pack.file, &[range]).await?.remove(0))
+    }
+
+    async fn ranges(
+        &self,
+        file: FileId,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, TelemetryError> {
+        let path = Pack::path_of(file);
+        let parts = self
+            .store
+            .get_ranges(&path, ranges)
+            .await
+            .map_err(|source| TelemetryError::store("read", &path, source))?;
+        let complete = parts.len() == ranges.len()
+            && parts.iter().zip(ranges).all(|(part, r)| part.len() as u64 == r.end - r.start);
+        if complete { Ok(parts) } else { Err(damaged(file, "shorter than its manifest entry")) }
+    }
+
+    /// Gets the sealed frames of chunks, out of the cache or the store, into `fetched`.
+    pub(crate) async fn fetch(
+        &self,
+        chunks: impl Iterator<Item = (FileId, Chunk)>,
+        fetched: &mut Fetched,
+    ) -> Result<(), TelemetryError> {
+        let mut missing: HashMap<FileId, Vec<Frame>> = HashMap::new();
+        let mut seen: HashSet<(FileId, u64)> = HashSet::new();
+        for (file, chunk) in chunks {
+            for frame in [chunk.times, chunk.values] {
+                let id = (file, frame.offset);
+                if fetched.contains_key(&id) || !seen.insert(id) {
+                    continue;
+                }
+                match self.frames.get(&id) {
+                    Some(bytes) => drop(fetched.insert(id, bytes)),
+                    None => missing.entry(file).or_default().push(frame),
+                }
+            }
+        }
+        for (file, frames) in missing {
+            let ranges: Vec<Range<u64>> = frames
+                .iter()
+                .map(|frame| frame.offset..frame.offset + u64::from(frame.bytes))
+                .collect();
+            let parts = self.ranges(file, &ranges).await?;
+            for (frame, part) in frames.iter().zip(parts) {
+                // A copy, so that a small frame does not keep a large read alive.
+                let part = Bytes::copy_from_slice(&part);
+                self.frames.insert((file, frame.offset), part.clone(), part.len() + 96);
+                fetched.insert((file, frame.offset), part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets everything about packs that no longer exist.
+    pub(crate) fn forget(&self, files: &HashSet<FileId>) {
+        self.sections.retain(|(file, _)| !files.contains(file));
+        self.frames.retain(|(file, _)| !files.contains(file));
+    }
+}
+
+impl OpenSection {
+    /// Opens and decodes one chunk from its sealed frames.
+    pub(crate) fn decode(
+        &self,
+        device: DeviceId,
+        key: &Key,
+        chunk: &Chunk,
+        times: &[u8],
+        values: &[u8],
+    ) -> Result<Column, TelemetryError> {
+        let mut plain = Vec::with_capacity(times.len().max(values.len()));
+        let mut context = Vec::with_capacity(64);
+        self.open(Role::Times, device, chunk, "", chunk.times, times, &mut context, &mut plain)?;
+        let at =
+            decode_times(&plain, chunk.count as usize).map_err(TelemetryError::wire(self.file))?;
+        plain.clear();
+        let role = Role::Values(chunk.kind);
+        self.open(role, device, chunk, key, chunk.values, values, &mut context, &mut plain)?;
+        decode_values(&plain, chunk.kind, at).map_err(TelemetryError::wire(self.file))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "scratch space is lent to save allocations")]
+    fn open(
+        &self,
+        role: Role,
+        device: DeviceId,
+        chunk: &Chunk,
+        key: &str,
+        frame: Frame,
+        sealed: &[u8],
+        context: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), TelemetryError> {
+        frame_context(context, role, device, chunk.t_min, key);
+        let aad = Aad::new(self.tenant, DataClass::Segment, context);
+        self.key
+            .open(u64::from(frame.counter), aad, sealed, plain)
+            .map_err(TelemetryError::keys("open a chunk"))
+    }
+}
+
+fn damaged(file: FileId, reason: &str) -> TelemetryError {
+    TelemetryError::Damaged { object: Pack::path_of(file).to_string(), reason: reason.to_owned() }
+}
