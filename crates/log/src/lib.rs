@@ -1,1 +1,29 @@
-//! Not written yet.
+//! The durable log: entries of all tenants in one order, sealed under each tenant's key, durable
+//! before they are acknowledged. It never appends to an old file, never retries a failed write,
+//! and refuses to skip damage.
+
+mod codec;
+mod config;
+mod consumer;
+mod error;
+mod files;
+mod format;
+mod log;
+mod opening;
+mod reader;
+mod record;
+mod shared;
+mod storage;
+mod writer;
+
+pub use config::LogConfig;
+pub use consumer::Consumer;
+pub use error::LogError;
+pub use files::Truncation;
+pub use log::FileLog;
+pub use reader::LogReader;
+pub use record::{
+    AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal,
+    SessionEvent, SessionEventKind, Unreadable,
+};
+pub use storage::{DiskStorage, LogWrite, Storage};

@@ -1,0 +1,201 @@
+//! The files of a log: found and checked at opening, listed while it runs, deleted whole.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use veritwin_keys::DekId;
+
+use crate::LogError;
+use crate::format::{LogFileHeader, is_log_file};
+use crate::reader::{FileReader, Step};
+
+/// One log file.
+#[derive(Debug, Clone)]
+pub(crate) struct FileInfo {
+    pub(crate) path: PathBuf,
+    pub(crate) header: LogFileHeader,
+    /// The tenant keys that seal it.
+    pub(crate) deks: BTreeSet<DekId>,
+}
+
+/// The files in the order of their positions; the last is the one being written.
+#[derive(Debug, Default)]
+pub(crate) struct FileList(pub(crate) Vec<FileInfo>);
+
+impl FileList {
+    pub(crate) fn first_position(&self) -> u64 {
+        self.0.first().map_or(0, |file| file.header.first_position)
+    }
+
+    /// The file that holds `position`, given that it is not before the first.
+    pub(crate) fn holding(&self, position: u64) -> Option<&FileInfo> {
+        let after = self.0.partition_point(|file| file.header.first_position <= position);
+        self.0.get(after.checked_sub(1)?)
+    }
+
+    /// Deletes whole files that end at or before `position`, oldest first.
+    pub(crate) fn truncate_before(
+        &mut self,
+        directory: &Path,
+        position: u64,
+    ) -> Result<Truncation, LogError> {
+        let mut truncation = Truncation { files_deleted: 0, deks_unused: Vec::new() };
+        let mut candidates = HashSet::new();
+        while self.0.len() > 1 && self.0[1].header.first_position <= position {
+            let path = &self.0[0].path;
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(LogError::io("delete log file", path, error));
+                }
+                _ => {}
+            }
+            // One at a time, so that a crash cannot leave a hole between two files.
+            sync_directory(directory)?;
+            let deleted = self.0.remove(0);
+            truncation.files_deleted += 1;
+            // Today's keys may be wanted again by the file that is being written.
+            let today = self.0.last().map_or(i64::MAX, |file| file.header.day);
+            if deleted.header.day < today {
+                candidates.extend(deleted.deks);
+            }
+        }
+        candidates.retain(|dek| !self.0.iter().any(|file| file.deks.contains(dek)));
+        truncation.deks_unused = candidates.into_iter().collect();
+        truncation.deks_unused.sort_unstable();
+        Ok(truncation)
+    }
+}
+
+/// What a truncation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    /// How many files were deleted.
+    pub files_deleted: usize,
+    /// Keys of past days that sealed only deleted files: ready to be destroyed.
+    pub deks_unused: Vec<DekId>,
+}
+
+/// What was found at opening.
+pub(crate) struct Found {
+    pub(crate) files: FileList,
+    /// Files without entries, to be deleted once their successor stands.
+    pub(crate) empty: Vec<PathBuf>,
+    pub(crate) tail: u64,
+    pub(crate) day: i64,
+}
+
+pub(crate) fn create_directory(directory: &Path) -> Result<(), LogError> {
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(LogError::io("create log directory", directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), LogError> {
+    File::open(directory)
+        .and_then(|handle| handle.sync_all())
+        .map_err(|source| LogError::io("make durable log directory", directory, source))
+}
+
+/// Finds the files, checks that they follow each other, checks the last in full and cuts an
+/// unfinished write off its end. The others' contents are checked when they are read.
+pub(crate) fn find(directory: &Path) -> Result<Found, LogError> {
+    let mut paths = list(directory)?;
+    remove_unfinished_last(&mut paths)?;
+    let mut found = Found { files: FileList::default(), empty: Vec::new(), tail: 0, day: i64::MIN };
+    let last = paths.len().saturating_sub(1);
+    for (index, path) in paths.into_iter().enumerate() {
+        let (info, end) = check_file(&path, index == last)?;
+        let expected = found.tail;
+        if index > 0 && info.header.first_position != expected {
+            return Err(LogError::Damaged {
+                path,
+                offset: 0,
+                reason: format!(
+                    "it begins at position {}, expected {expected}: a file before it is missing",
+                    info.header.first_position
+                ),
+            });
+        }
+        found.tail = end;
+        found.day = found.day.max(info.header.day);
+        if end == info.header.first_position {
+            found.empty.push(path);
+        } else {
+            found.files.0.push(info);
+        }
+    }
+    Ok(found)
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
+    let io = |source| LogError::io("list log directory", directory, source);
+    let mut paths = Vec::new();
+    for item in std::fs::read_dir(directory).map_err(io)? {
+        let path = item.map_err(io)?.path();
+        if is_log_file(&path) {
+            paths.push(path);
+        }
+    }
+    // Names begin with the padded position.
+    paths.sort();
+    Ok(paths)
+}
+
+/// A file whose header never became durable holds nothing that was acknowledged.
+fn remove_unfinished_last(paths: &mut Vec<PathBuf>) -> Result<(), LogError> {
+    let Some(path) = paths.last() else { return Ok(()) };
+    let mut front = Vec::new();
+    let limit = LogFileHeader::BYTES as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut front))
+        .map_err(|source| LogError::io("read log file", path, source))?;
+    if front.len() <= LogFileHeader::BYTES && LogFileHeader::decode(&front).is_none() {
+        tracing::warn!(path = %path.display(), "removed a log file whose creation was unfinished");
+        std::fs::remove_file(path)
+            .map_err(|source| LogError::io("delete unfinished log file", path, source))?;
+        paths.pop();
+    }
+    Ok(())
+}
+
+/// The file's facts and the position after its last entry.
+fn check_file(path: &Path, is_last: bool) -> Result<(FileInfo, u64), LogError> {
+    let mut reader = FileReader::open(path)?;
+    let mut payload = Vec::new();
+    loop {
+        match reader.step(|_| is_last, &mut payload)? {
+            Step::Group(_) => {}
+            Step::End => break,
+            Step::Bad { offset, reason } => {
+                if !is_last || reader.has_group_after(offset)? {
+                    return Err(LogError::Damaged { path: path.to_path_buf(), offset, reason });
+                }
+                cut(path, offset, &reason)?;
+                break;
+            }
+        }
+    }
+    let deks = reader.tenant_keys().map(|key| key.header.dek).collect();
+    let info = FileInfo { path: path.to_path_buf(), header: *reader.header(), deks };
+    Ok((info, reader.position()))
+}
+
+fn cut(path: &Path, offset: u64, reason: &str) -> Result<(), LogError> {
+    let io = |source| LogError::io("cut log file", path, source);
+    let file = File::options().write(true).open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    tracing::warn!(
+        path = %path.display(),
+        offset,
+        cut_bytes = length - offset,
+        reason,
+        "cut an unfinished write off the end of a log file"
+    );
+    file.set_len(offset).and_then(|()| file.sync_all()).map_err(io)
+}

@@ -1,0 +1,165 @@
+//! The form of a log file: a header, then groups. A group is what one fdatasync made durable: a
+//! checksummed header, the keys of tenants new to the file, then one sealed frame per entry. The
+//! next group is written only after the one before is durable; a bad group with a good group
+//! header behind it is therefore damage, and one with nothing behind it is an unfinished write.
+
+use std::path::{Path, PathBuf};
+
+use veritwin_domain::{FileId, TenantId};
+use veritwin_keys::FileHeader;
+
+const FILE_MAGIC: &[u8; 8] = b"VTLOG\x00\x00\x01";
+const GROUP_MAGIC: &[u8; 4] = b"VTLG";
+const FILE_SUFFIX: &str = ".vtlog";
+
+/// The front of a log file: magic, file id, first position, UTC day, checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogFileHeader {
+    pub(crate) file: FileId,
+    pub(crate) first_position: u64,
+    /// The day whose tenant keys seal the file.
+    pub(crate) day: i64,
+}
+
+impl LogFileHeader {
+    pub(crate) const BYTES: usize = 8 + 16 + 8 + 8 + 4;
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = FILE_MAGIC.to_vec();
+        out.extend_from_slice(self.file.as_bytes());
+        out.extend_from_slice(&self.first_position.to_le_bytes());
+        out.extend_from_slice(&self.day.to_le_bytes());
+        let checksum = crc32fast::hash(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.get(..Self::BYTES)?.try_into().ok()?;
+        let checksum = u32::from_le_bytes(bytes[40..44].try_into().ok()?);
+        if &bytes[..8] != FILE_MAGIC || crc32fast::hash(&bytes[..40]) != checksum {
+            return None;
+        }
+        Some(Self {
+            file: FileId::from_bytes(bytes[8..24].try_into().ok()?),
+            first_position: u64::from_le_bytes(bytes[24..32].try_into().ok()?),
+            day: i64::from_le_bytes(bytes[32..40].try_into().ok()?),
+        })
+    }
+
+    /// Names sort by position; the id keeps two files that begin at one position apart.
+    pub(crate) fn path(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{:020}-{}{FILE_SUFFIX}", self.first_position, self.file))
+    }
+}
+
+pub(crate) fn is_log_file(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(FILE_SUFFIX))
+}
+
+/// The front of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupHeader {
+    pub(crate) payload_bytes: u32,
+    pub(crate) first_position: u64,
+    pub(crate) entry_count: u32,
+    /// How much of the payload's front holds tenant keys.
+    pub(crate) tenant_bytes: u32,
+    pub(crate) payload_checksum: u32,
+}
+
+impl GroupHeader {
+    pub(crate) const BYTES: usize = 32;
+
+    /// The file's id goes into the checksum, so that blocks left over from another file on the
+    /// disk cannot pass for this one's.
+    pub(crate) fn encode(&self, file: FileId) -> [u8; Self::BYTES] {
+        let mut out = [0u8; Self::BYTES];
+        out[..4].copy_from_slice(GROUP_MAGIC);
+        out[4..8].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        out[8..16].copy_from_slice(&self.first_position.to_le_bytes());
+        out[16..20].copy_from_slice(&self.entry_count.to_le_bytes());
+        out[20..24].copy_from_slice(&self.tenant_bytes.to_le_bytes());
+        out[24..28].copy_from_slice(&self.payload_checksum.to_le_bytes());
+        let checksum = header_checksum(file, &out[..28]);
+        out[28..].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(file: FileId, bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.get(..Self::BYTES)?.try_into().ok()?;
+        let number = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        if &bytes[..4] != GROUP_MAGIC || header_checksum(file, &bytes[..28]) != number(28) {
+            return None;
+        }
+        let header = Self {
+            payload_bytes: number(4),
+            first_position: u64::from_le_bytes(bytes[8..16].try_into().ok()?),
+            entry_count: number(16),
+            tenant_bytes: number(20),
+            payload_checksum: number(24),
+        };
+        let tenants_fit = header.tenant_bytes <= header.payload_bytes
+            && (header.tenant_bytes as usize).is_multiple_of(TenantKey::BYTES);
+        (tenants_fit && header.entry_count > 0).then_some(header)
+    }
+
+    pub(crate) const fn end(&self) -> u64 {
+        self.first_position + self.entry_count as u64
+    }
+
+    /// Where in `bytes` a group header of this file stands, if anywhere.
+    pub(crate) fn find(file: FileId, bytes: &[u8]) -> Option<usize> {
+        (0..bytes.len()).find(|at| {
+            bytes[*at..].starts_with(GROUP_MAGIC) && Self::decode(file, &bytes[*at..]).is_some()
+        })
+    }
+}
+
+fn header_checksum(file: FileId, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(file.as_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// Tells the reader which key seals a tenant's frames in this file. Frames name it by its number
+/// in the file, from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TenantKey {
+    pub(crate) tenant: TenantId,
+    pub(crate) header: FileHeader,
+}
+
+impl TenantKey {
+    pub(crate) const BYTES: usize = 16 + FileHeader::BYTES;
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.tenant.as_bytes());
+        self.header.write(out);
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tenant, header) = bytes.split_at_checked(16)?;
+        Some(Self {
+            tenant: TenantId::from_bytes(tenant.try_into().ok()?),
+            header: FileHeader::read(header).ok()?,
+        })
+    }
+}
+
+/// The front of a frame: number of the tenant's key in the file, length of the sealed entry.
+pub(crate) const FRAME_HEADER_BYTES: usize = 8;
+
+/// The next frame of a payload: key number and sealed entry; the rest stays in `payload`.
+pub(crate) fn take_frame<'a>(payload: &mut &'a mut [u8]) -> Option<(usize, &'a mut [u8])> {
+    let taken = std::mem::take(payload);
+    let (header, rest) = taken.split_at_mut_checked(FRAME_HEADER_BYTES)?;
+    let key = u32::from_le_bytes(header[..4].try_into().ok()?);
+    let length = u32::from_le_bytes(header[4..].try_into().ok()?);
+    let (sealed, rest) = rest.split_at_mut_checked(length as usize)?;
+    *payload = rest;
+    Some((key as usize, sealed))
+}

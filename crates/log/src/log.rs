@@ -1,0 +1,210 @@
+//! The log's front: opening, appending, reading back, truncating, closing.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use veritwin_domain::Reading;
+
+use crate::codec;
+use crate::files::{self, Truncation};
+use crate::shared::{Request, Shared};
+use crate::writer::{ActiveFile, Writer};
+use crate::{
+    AppendedRange, CommitObserver, Consumer, Entry, LogConfig, LogError, LogReader, Record,
+};
+
+/// What an entry costs in memory beside its readings.
+const ENTRY_MEMORY_BYTES: usize = 256;
+
+/// The durable log. Cloning shares it; dropping the last clone writes what is queued and closes.
+#[derive(Clone)]
+pub struct FileLog(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Holds the directory's lock.
+    _lock: File,
+}
+
+impl FileLog {
+    /// Opens the log: checks what is there, cuts an unfinished write off its end, begins a new
+    /// file. `observers` see everything that is appended from now on, not what is there; read
+    /// that with [`Self::read_from`] before the first append.
+    pub fn open(
+        config: LogConfig,
+        observers: Vec<Box<dyn CommitObserver>>,
+    ) -> Result<Self, LogError> {
+        check_bounds(&config)?;
+        files::create_directory(&config.directory)?;
+        let lock = lock(&config.directory)?;
+        let found = files::find(&config.directory)?;
+        let day = config.clock.now().day().max(found.day);
+        let (active, info) = ActiveFile::create(&config, found.tail, day)?;
+        let mut list = found.files;
+        list.0.push(info);
+        // Only now that another file says where the log stands may the empty ones go.
+        for path in &found.empty {
+            std::fs::remove_file(path)
+                .map_err(|source| LogError::io("delete empty log file", path, source))?;
+        }
+        if !found.empty.is_empty() {
+            files::sync_directory(&config.directory)?;
+        }
+        let directory = config.directory.clone();
+        let shared = Arc::new(Shared::new(config, list, found.tail));
+        let writer = Writer::new(Arc::clone(&shared), observers, active);
+        let thread = std::thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|source| LogError::io("start the writing thread of", &directory, source))?;
+        Ok(Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)), _lock: lock })))
+    }
+
+    /// Appends entries, all or none, next to each other, and returns once they are durable and
+    /// every observer has seen them. Waits while the queue is full. If the future is dropped the
+    /// entries may still be appended.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<AppendedRange, LogError> {
+        let shared = &self.0.shared;
+        let config = &shared.config;
+        if entries.is_empty() {
+            let reason = "expected at least one entry".into();
+            return Err(LogError::Entry { index: 0, reason });
+        }
+        let mut plain = Vec::new();
+        let mut ends = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            codec::encode(entry, &mut plain).map_err(|reason| LogError::Entry { index, reason })?;
+            ends.push(plain.len());
+            if plain.len() > config.append_bytes_max {
+                return Err(LogError::TooLarge {
+                    actual_bytes: plain.len(),
+                    max_bytes: config.append_bytes_max,
+                });
+            }
+        }
+        let memory_bytes = plain.len() + entries.iter().map(memory_bytes).sum::<usize>();
+        // What alone exceeds the queue waits until the queue is empty.
+        let room_bytes = u32::try_from(memory_bytes.min(config.queue_bytes_max));
+        let room = Arc::clone(&shared.room)
+            .acquire_many_owned(room_bytes.unwrap_or(u32::MAX))
+            .await
+            .map_err(|_| shared.refusal())?;
+        let (reply, answer) = oneshot::channel();
+        let entries = entries.into_iter().map(Arc::new).collect();
+        shared.push(Request { entries, plain, ends, memory_bytes, _room: room, reply })?;
+        answer.await.unwrap_or_else(|_| Err(shared.refusal()))
+    }
+
+    /// The position of the first entry that is still there (or of the next, if there is none).
+    pub fn first_position(&self) -> u64 {
+        self.0.shared.files.lock().first_position()
+    }
+
+    /// The position that the next append will get.
+    pub fn tail_position(&self) -> u64 {
+        self.0.shared.tail()
+    }
+
+    /// True after a failed write: nothing can be appended until the log is opened again.
+    pub fn is_poisoned(&self) -> bool {
+        self.0.shared.is_poisoned()
+    }
+
+    /// Reads what is durable now, from a position on.
+    pub fn read_from(&self, position: u64) -> Result<LogReader, LogError> {
+        self.check_position(position)?;
+        Ok(LogReader::new(Arc::clone(&self.0.shared), position))
+    }
+
+    /// Reads what is durable now from a position on, then what is appended from then on.
+    pub fn consumer(&self, position: u64) -> Result<Consumer, LogError> {
+        self.check_position(position)?;
+        Ok(Consumer::new(Arc::clone(&self.0.shared), position))
+    }
+
+    /// Deletes the files that hold nothing at or after `position`. The file being written stays.
+    pub fn truncate_before(&self, position: u64) -> Result<Truncation, LogError> {
+        let shared = &self.0.shared;
+        shared.files.lock().truncate_before(shared.directory(), position)
+    }
+
+    /// Writes what is queued, then ends. Further appends fail. Blocks until that is done.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn check_position(&self, requested: u64) -> Result<(), LogError> {
+        let (first, tail) = (self.first_position(), self.tail_position());
+        if requested < first {
+            return Err(LogError::Truncated { requested, first });
+        }
+        if requested > tail {
+            return Err(LogError::BeyondTail { requested, tail });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for FileLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileLog({})", self.0.shared.directory().display())
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.shared.close();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // An observer that holds the last clone closes from within the thread itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn check_bounds(config: &LogConfig) -> Result<(), LogError> {
+    let refuse = |reason: &str| Err(LogError::Configuration(reason.into()));
+    let bytes_max = 1024 * 1024 * 1024;
+    if config.queue_bytes_max == 0 || config.queue_bytes_max > bytes_max {
+        return refuse("queue_bytes_max must be 1 byte to 1 GiB");
+    }
+    if config.append_bytes_max == 0 || config.append_bytes_max > bytes_max {
+        return refuse("append_bytes_max must be 1 byte to 1 GiB");
+    }
+    if config.group_bytes_max == 0 || config.group_bytes_max > bytes_max {
+        return refuse("group_bytes_max must be 1 byte to 1 GiB");
+    }
+    Ok(())
+}
+
+fn lock(directory: &Path) -> Result<File, LogError> {
+    let handle = File::open(directory)
+        .map_err(|source| LogError::io("open log directory", directory, source))?;
+    rustix::fs::flock(&handle, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| LogError::Locked(directory.to_path_buf()))?;
+    Ok(handle)
+}
+
+/// About what an entry holds in memory while it waits and while it is recent.
+fn memory_bytes(entry: &Entry) -> usize {
+    let items = match &entry.record {
+        Record::Readings(batch) => batch.readings.len(),
+        Record::Attributes(attributes) => attributes.entries.len(),
+        Record::Session(_) | Record::Refusal(_) | Record::Unreadable(_) => 0,
+    };
+    ENTRY_MEMORY_BYTES + items * size_of::<Reading>()
+}

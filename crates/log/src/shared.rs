@@ -1,0 +1,192 @@
+//! What the appenders, the writer's thread and the readers share: the bounded queue, the recent
+//! batches, the list of files, and how far the log is durable.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::files::FileList;
+use crate::{AppendedRange, Committed, Entry, LogConfig, LogError};
+
+/// One append, encoded, on its way to the writer.
+pub(crate) struct Request {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    /// The binary forms, one after the other.
+    pub(crate) plain: Vec<u8>,
+    /// Where each ends in `plain`.
+    pub(crate) ends: Vec<usize>,
+    /// About how much memory it holds.
+    pub(crate) memory_bytes: usize,
+    /// Its room in the queue, given back when it is done.
+    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) reply: oneshot::Sender<Result<AppendedRange, LogError>>,
+}
+
+#[derive(Default)]
+struct QueueState {
+    requests: VecDeque<Request>,
+    plain_bytes: usize,
+    closed: bool,
+}
+
+/// How far the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The position after the last durable entry that every observer has seen.
+    pub(crate) tail: u64,
+    pub(crate) open: bool,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: LogConfig,
+    pub(crate) files: Mutex<FileList>,
+    pub(crate) recent: Mutex<Recent>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) room: Arc<Semaphore>,
+    queue: Mutex<QueueState>,
+    arrived: Condvar,
+    poisoned: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: LogConfig, files: FileList, tail: u64) -> Self {
+        Self {
+            files: Mutex::new(files),
+            recent: Mutex::new(Recent::new(config.recent_bytes_max)),
+            progress: watch::Sender::new(Progress { tail, open: true }),
+            room: Arc::new(Semaphore::new(config.queue_bytes_max)),
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            poisoned: OnceLock::new(),
+            config,
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.config.directory
+    }
+
+    pub(crate) fn tail(&self) -> u64 {
+        self.progress.borrow().tail
+    }
+
+    /// Why nothing can be appended any more.
+    pub(crate) fn refusal(&self) -> LogError {
+        match self.poisoned.get() {
+            Some(reason) => LogError::Poisoned(reason.clone()),
+            None => LogError::Closed,
+        }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.get().is_some()
+    }
+
+    pub(crate) fn push(&self, request: Request) -> Result<(), LogError> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(self.refusal());
+        }
+        queue.plain_bytes += request.plain.len();
+        queue.requests.push_back(request);
+        drop(queue);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The appends of the next commit; waits for one. `None` once closed and drained.
+    pub(crate) fn take_group(&self) -> Option<Vec<Request>> {
+        let group_bytes_max = self.config.group_bytes_max;
+        let mut queue = self.queue.lock();
+        while queue.requests.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            self.arrived.wait(&mut queue);
+        }
+        let delay = self.config.group_commit_delay;
+        if !delay.is_zero() {
+            let wants_more =
+                |queue: &mut QueueState| !queue.closed && queue.plain_bytes < group_bytes_max;
+            self.arrived.wait_while_for(&mut queue, wants_more, delay);
+        }
+        let mut group = Vec::new();
+        let mut group_bytes = 0;
+        while group_bytes < group_bytes_max {
+            let Some(request) = queue.requests.pop_front() else { break };
+            group_bytes += request.plain.len();
+            group.push(request);
+        }
+        queue.plain_bytes -= group_bytes;
+        Some(group)
+    }
+
+    /// No further appends; those in the queue are still written.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.room.close();
+        self.arrived.notify_one();
+    }
+
+    /// No further appends, and those in the queue fail. Only the writer's thread calls this.
+    pub(crate) fn poison(&self, reason: String) {
+        tracing::error!(reason, "the log is closed for writing after a failed write");
+        let _ = self.poisoned.set(reason);
+        self.close();
+        let abandoned = std::mem::take(&mut self.queue.lock().requests);
+        for request in abandoned {
+            let _ = request.reply.send(Err(self.refusal()));
+        }
+    }
+
+    /// Shows a durable batch to the readers.
+    pub(crate) fn publish(&self, batch: Arc<Committed>, memory_bytes: usize) {
+        let tail = batch.end();
+        self.recent.lock().push(batch, memory_bytes);
+        self.progress.send_modify(|progress| progress.tail = tail);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.progress.send_modify(|progress| progress.open = false);
+    }
+}
+
+/// The newest batches, within a bound of bytes (and always the newest one).
+pub(crate) struct Recent {
+    batches: VecDeque<(Arc<Committed>, usize)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    const fn new(bytes_max: usize) -> Self {
+        Self { batches: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    fn push(&mut self, batch: Arc<Committed>, memory_bytes: usize) {
+        self.bytes += memory_bytes;
+        self.batches.push_back((batch, memory_bytes));
+        while self.bytes > self.bytes_max && self.batches.len() > 1 {
+            if let Some((_, freed_bytes)) = self.batches.pop_front() {
+                self.bytes -= freed_bytes;
+            }
+        }
+    }
+
+    /// The rest of the batch that holds `position`, if it is still here.
+    pub(crate) fn from(&self, position: u64) -> Option<Arc<Committed>> {
+        let after = self.batches.partition_point(|(batch, _)| batch.first <= position);
+        let (batch, _) = self.batches.get(after.checked_sub(1)?)?;
+        if position >= batch.end() {
+            return None;
+        }
+        if batch.first == position {
+            return Some(Arc::clone(batch));
+        }
+        let skip = usize::try_from(position - batch.first).ok()?;
+        Some(Arc::new(Committed { first: position, entries: batch.entries[skip..].to_vec() }))
+    }
+}

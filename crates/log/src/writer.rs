@@ -1,0 +1,279 @@
+//! The log's one writing thread: takes what waits, seals it, writes it once, makes it durable,
+//! tells the observers, then the appenders. After a failed write it never writes again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use veritwin_domain::{FileId, TenantId};
+use veritwin_keys::{Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES};
+
+use crate::files::{FileInfo, sync_directory};
+use crate::format::{GroupHeader, LogFileHeader, TenantKey};
+use crate::shared::{Request, Shared};
+use crate::storage::LogWrite;
+use crate::{AppendedRange, CommitObserver, Committed, LogConfig, LogError};
+
+/// The file being written.
+pub(crate) struct ActiveFile {
+    header: LogFileHeader,
+    output: Box<dyn LogWrite>,
+    bytes: u64,
+    next: u64,
+    keys: HashMap<TenantId, SealingKey>,
+    key_count: u32,
+}
+
+struct SealingKey {
+    number: u32,
+    key: FileKey,
+}
+
+impl ActiveFile {
+    /// Makes a file whose header is durable and whose name is, too.
+    pub(crate) fn create(
+        config: &LogConfig,
+        first_position: u64,
+        day: i64,
+    ) -> Result<(Self, FileInfo), LogError> {
+        let file = FileId::generate(config.clock.now(), config.rng.as_ref());
+        let header = LogFileHeader { file, first_position, day };
+        let path = header.path(&config.directory);
+        let io = |source| LogError::io("create log file", &path, source);
+        let mut output = config.storage.create(&path).map_err(io)?;
+        output.write_all(&header.encode()).and_then(|()| output.sync_data()).map_err(io)?;
+        sync_directory(&config.directory)?;
+        let active = Self {
+            header,
+            output,
+            bytes: LogFileHeader::BYTES as u64,
+            next: first_position,
+            keys: HashMap::new(),
+            key_count: 0,
+        };
+        let info = FileInfo { path, header, deks: Default::default() };
+        Ok((active, info))
+    }
+
+    fn scope(&self, tenant: TenantId) -> DekScope {
+        DekScope::tenant(tenant, DataClass::Log).with_epoch(Epoch::Day(self.header.day))
+    }
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    observers: Vec<Box<dyn CommitObserver>>,
+    file: ActiveFile,
+    /// The group being made; kept so that its memory is used again.
+    group: Vec<u8>,
+}
+
+/// Closes the log for good if the thread ends by a panic.
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the log's thread stopped unexpectedly".into());
+        }
+        self.0.finish();
+    }
+}
+
+impl Writer {
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        observers: Vec<Box<dyn CommitObserver>>,
+        file: ActiveFile,
+    ) -> Self {
+        Self { shared, observers, file, group: Vec::new() }
+    }
+
+    /// Runs until the log is closed and its queue is empty, or a write fails.
+    pub(crate) fn run(mut self) {
+        let _guard = PanicGuard(Arc::clone(&self.shared));
+        while let Some(requests) = self.shared.take_group() {
+            let mut accepted = Vec::with_capacity(requests.len());
+            let written = self.commit(requests, &mut accepted);
+            if let Err(reason) = written {
+                self.shared.poison(reason);
+                for request in accepted {
+                    let _ = request.reply.send(Err(self.shared.refusal()));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Makes one group durable and answers its appends. On failure those that were to be written
+    /// are left in `accepted`.
+    fn commit(
+        &mut self,
+        requests: Vec<Request>,
+        accepted: &mut Vec<Request>,
+    ) -> Result<(), String> {
+        if let Err(error) = self.roll_if_due() {
+            accepted.extend(requests);
+            return Err(describe(&error));
+        }
+        self.group.clear();
+        self.group.resize(GroupHeader::BYTES, 0);
+        self.find_keys(requests, accepted);
+        if accepted.is_empty() {
+            return Ok(());
+        }
+        let tenant_bytes = self.group.len() - GroupHeader::BYTES;
+        let batch = self.seal(accepted).map_err(|error| error.to_string())?;
+        let payload = &self.group[GroupHeader::BYTES..];
+        let header = GroupHeader {
+            payload_bytes: u32::try_from(payload.len()).map_err(|_| "group above 4 GiB")?,
+            first_position: batch.first,
+            entry_count: u32::try_from(batch.entries.len()).map_err(|_| "group too long")?,
+            tenant_bytes: u32::try_from(tenant_bytes).map_err(|_| "group above 4 GiB")?,
+            payload_checksum: crc32fast::hash(payload),
+        };
+        let front = header.encode(self.file.header.file);
+        self.group[..GroupHeader::BYTES].copy_from_slice(&front);
+        self.file
+            .output
+            .write_all(&self.group)
+            .and_then(|()| self.file.output.sync_data())
+            .map_err(|error| error.to_string())?;
+        self.file.bytes += self.group.len() as u64;
+        self.file.next = batch.end();
+        self.release_memory();
+        for observer in &mut self.observers {
+            observer.committed(&batch);
+        }
+        let memory_bytes = accepted.iter().map(|request| request.memory_bytes).sum();
+        let mut first = batch.first;
+        self.shared.publish(batch, memory_bytes);
+        for request in accepted.drain(..) {
+            let count = request.entries.len() as u64;
+            let _ = request.reply.send(Ok(AppendedRange { first, count }));
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// One exceptional group must not hold its memory for ever.
+    fn release_memory(&mut self) {
+        let usual_bytes = self.shared.config.group_bytes_max * 2;
+        if self.group.capacity() > usual_bytes {
+            self.group.clear();
+            self.group.shrink_to(usual_bytes);
+        }
+    }
+
+    /// A full file, or one whose day is over, is followed by a new one.
+    fn roll_if_due(&mut self) -> Result<(), LogError> {
+        let config = &self.shared.config;
+        let today = config.clock.now().day();
+        let has_entries = self.file.next > self.file.header.first_position;
+        let is_due = self.file.bytes >= config.file_bytes_max || today > self.file.header.day;
+        if !(has_entries && is_due) {
+            return Ok(());
+        }
+        // A clock that stepped back must not bring back the keys of a day that is over.
+        let day = today.max(self.file.header.day);
+        let (file, info) = ActiveFile::create(config, self.file.next, day)?;
+        self.shared.files.lock().0.push(info);
+        self.file = file;
+        Ok(())
+    }
+
+    /// Sees that the file has a key for every tenant, and answers the appends that cannot have
+    /// one. The keys that are new to the file go to the front of the group.
+    fn find_keys(&mut self, requests: Vec<Request>, accepted: &mut Vec<Request>) {
+        let entries = requests.iter().flat_map(|request| &request.entries);
+        let mut missing: Vec<_> = entries
+            .filter(|entry| !self.file.keys.contains_key(&entry.tenant))
+            .map(|entry| self.file.scope(entry.tenant))
+            .collect();
+        if !missing.is_empty() {
+            missing.sort_unstable();
+            missing.dedup();
+            // All new keys become durable together; what failed shows again below, one by one.
+            let _ = self.shared.config.keys.deks(&missing);
+        }
+        for request in requests {
+            match self.find_keys_of(&request) {
+                Ok(()) => accepted.push(request),
+                Err((tenant, source)) => {
+                    let _ = request.reply.send(Err(LogError::Key { tenant, source }));
+                }
+            }
+        }
+    }
+
+    fn find_keys_of(&mut self, request: &Request) -> Result<(), (TenantId, KeyError)> {
+        let mut previous = None;
+        for entry in &request.entries {
+            let tenant = entry.tenant;
+            if previous == Some(tenant) {
+                continue;
+            }
+            previous = Some(tenant);
+            // Asked each time, so that a withdrawal holds from the next commit on.
+            let scope = self.file.scope(tenant);
+            let dek = self.shared.config.keys.dek(&scope).map_err(|source| (tenant, source))?;
+            let known = self.file.keys.get(&tenant);
+            if known.is_some_and(|known| known.key.dek().id() == dek.id()) {
+                continue;
+            }
+            let key = FileKey::derive(&dek, self.file.header.file);
+            TenantKey { tenant, header: FileHeader::new(&key) }.encode(&mut self.group);
+            if let Some(info) = self.shared.files.lock().0.last_mut() {
+                info.deks.insert(dek.id());
+            }
+            let number = self.file.key_count;
+            self.file.key_count += 1;
+            self.file.keys.insert(tenant, SealingKey { number, key });
+        }
+        Ok(())
+    }
+
+    /// Appends a frame for every entry. The nonce is the entry's number in the file: a file is
+    /// never written again after a failure, so that no number is used twice.
+    fn seal(&mut self, requests: &[Request]) -> Result<Arc<Committed>, KeyError> {
+        let first = self.file.next;
+        let entry_count = requests.iter().map(|request| request.entries.len()).sum();
+        let mut entries = Vec::with_capacity(entry_count);
+        let mut position = first;
+        for request in requests {
+            let mut start = 0;
+            for (entry, end) in request.entries.iter().zip(&request.ends) {
+                let plain = &request.plain[start..*end];
+                start = *end;
+                let Some(sealing) = self.file.keys.get(&entry.tenant) else {
+                    return Err(KeyError::UnknownTenant(entry.tenant));
+                };
+                let sealed_bytes = u32::try_from(plain.len() + TAG_BYTES);
+                let sealed_bytes = sealed_bytes.map_err(|_| KeyError::Exhausted)?;
+                self.group.extend_from_slice(&sealing.number.to_le_bytes());
+                self.group.extend_from_slice(&sealed_bytes.to_le_bytes());
+                let context = position.to_le_bytes();
+                sealing.key.seal(
+                    position - self.file.header.first_position,
+                    Aad::new(entry.tenant, DataClass::Log, &context),
+                    plain,
+                    &mut self.group,
+                )?;
+                entries.push(Arc::clone(entry));
+                position += 1;
+            }
+        }
+        Ok(Arc::new(Committed { first, entries }))
+    }
+}
+
+/// An error with its causes, for the reason that later appends are told.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
