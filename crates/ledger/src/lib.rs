@@ -1,1 +1,29 @@
-//! Not written yet.
+//! The audit ledger's writing side: sealing batches of records into leaves (submitter), and the
+//! archive's log engine (append only, one group-committed journal, tiles as sealed objects). There
+//! is no way to alter or delete a leaf. Verification lives in `veritwin-verify`.
+
+mod archive;
+mod batch;
+mod bytes_form;
+mod commit;
+mod error;
+mod export;
+mod item;
+mod journal;
+mod objects;
+mod payload;
+mod serve;
+mod state;
+
+pub use archive::{Append, Appended, Archive, ArchiveConfig, ArchiveLimits, CreateLog, LogSummary};
+pub use batch::{
+    BatchBuilder, BatchLimits, BatchSigner, BuildError, RecordBytes, SealedBatch, origin_of,
+    seal_statement,
+};
+pub use error::{ConflictState, LedgerError};
+pub use export::{ExportError, ExportSummary, export};
+pub use payload::{OpenedPayload, PAYLOAD_PLAINTEXT_MAX, open_payload, payload_dek_id};
+pub use serve::ArchiveSource;
+
+// Callers that may not depend on `veritwin-verify` (see the allowed arrows) name its types here.
+pub use veritwin_verify::{Act, Digest, Leaf, LeafReference, ShredReason, Source, SourceError};

@@ -1,0 +1,435 @@
+//! The archive: opens its directory, replays the journal, and takes appends. Two processes cannot
+//! have one directory open.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot};
+use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
+use veritwin_keys::{KeyService, SigningKey};
+use veritwin_verify::{Digest, Leaf, sha256};
+
+use crate::LedgerError;
+use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
+use crate::item::Item;
+use crate::journal;
+use crate::objects::{Objects, log_scope};
+use crate::state::LogState;
+
+/// Upper bounds of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveLimits {
+    /// Most logs.
+    pub logs_max: usize,
+    /// Largest sealed payload, in bytes.
+    pub payload_bytes_max: usize,
+    /// Most appends that wait for the writer; more have to wait outside.
+    pub queue_max: usize,
+    /// Most leaves in one group.
+    pub group_leaves_max: usize,
+    /// Leaf bytes after which a group is closed.
+    pub group_bytes_max: usize,
+    /// Journal bytes after which a new file is begun.
+    pub journal_bytes_max: u64,
+}
+
+impl Default for ArchiveLimits {
+    fn default() -> Self {
+        Self {
+            logs_max: 100_000,
+            payload_bytes_max: (8 << 20) + 4096,
+            queue_max: 4096,
+            group_leaves_max: 8192,
+            group_bytes_max: 8 << 20,
+            journal_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// How to open an archive.
+#[derive(Debug)]
+pub struct ArchiveConfig {
+    /// Its directory; made if absent, its parent has to exist.
+    pub directory: PathBuf,
+    /// Its own keys, of no other party.
+    pub keys: KeyService,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub rng: Arc<dyn Rng>,
+    /// Its bounds.
+    pub limits: ArchiveLimits,
+}
+
+/// A log to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateLog {
+    /// Its id.
+    pub log: LogId,
+    /// Its origin, for ever: `HOST/ledger/LOG`.
+    pub origin: String,
+    /// The Ed25519 public key of the only submitter.
+    pub submitter: [u8; 32],
+}
+
+/// A leaf to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The log.
+    pub log: LogId,
+    /// The tree size that the submitter believes the log to have.
+    pub expected_size: u64,
+    /// The submitter's own resume position, given back by [`Archive::summary`]; not in the log.
+    pub cursor: u64,
+    /// The leaf, encoded.
+    pub entry: Vec<u8>,
+    /// The payload that the leaf names.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// A durable append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The leaf's index.
+    pub index: u64,
+    /// The tree size, at least one more than the index.
+    pub size: u64,
+    /// A signed checkpoint that covers the leaf.
+    pub checkpoint: String,
+    /// True when the batch had been appended before.
+    pub duplicate: bool,
+}
+
+/// Where a log stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSummary {
+    /// Its id.
+    pub log: LogId,
+    /// Its origin.
+    pub origin: String,
+    /// Its verifier key.
+    pub vkey: String,
+    /// Its tree size.
+    pub size: u64,
+    /// Its root hash.
+    pub root: Digest,
+    /// Its signed checkpoint.
+    pub checkpoint: String,
+    /// The last leaf, encoded: the submitter checks its own signature on it before going on.
+    pub last_entry: Option<Vec<u8>>,
+    /// The cursor given with the last leaf.
+    pub cursor: u64,
+    /// The submitter key in force.
+    pub submitter: [u8; 32],
+}
+
+type Logs = HashMap<LogId, Arc<Mutex<LogState>>>;
+
+/// What the writer and the readers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) directory: PathBuf,
+    pub(crate) keys: KeyService,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) limits: ArchiveLimits,
+    pub(crate) logs: RwLock<Logs>,
+    pub(crate) objects: Objects,
+    /// Held as long as the archive is open.
+    _lock: File,
+}
+
+impl Shared {
+    pub(crate) fn log(&self, log: LogId) -> Result<Arc<Mutex<LogState>>, LedgerError> {
+        self.logs.read().get(&log).cloned().ok_or(LedgerError::UnknownLog(log))
+    }
+
+    pub(crate) fn journal_directory(&self) -> PathBuf {
+        self.directory.join("journal")
+    }
+}
+
+/// An open archive. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    writer: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+impl Archive {
+    /// Opens the directory and replays its journal.
+    pub fn open(config: ArchiveConfig) -> Result<Self, LedgerError> {
+        let directory = config.directory;
+        for path in [directory.clone(), directory.join("journal"), directory.join("logs")] {
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(LedgerError::io("create", path)(error));
+                }
+                _ => {}
+            }
+        }
+        let lock = lock(&directory)?;
+        let objects = Objects::new(
+            directory.join("logs"),
+            config.keys.clone(),
+            Arc::clone(&config.clock),
+            Arc::clone(&config.rng),
+        );
+        let shared = Arc::new(Shared {
+            directory,
+            keys: config.keys,
+            clock: config.clock,
+            rng: config.rng,
+            limits: config.limits,
+            logs: RwLock::new(Logs::new()),
+            objects,
+            _lock: lock,
+        });
+        let files = journal_files(&shared.journal_directory())?;
+        if let Some((_, newest)) = files.last() {
+            let logs = replay(newest, &shared)?;
+            *shared.logs.write() = logs;
+        }
+        shared.objects.sync_all()?;
+        let number = files.last().map_or(0, |(number, _)| *number) + 1;
+        let (journal, path) = start_journal(&shared, number)?;
+        for (_, old) in files {
+            fs::remove_file(&old).map_err(LedgerError::io("remove", &old))?;
+        }
+        let (requests, receiver) = mpsc::channel(shared.limits.queue_max);
+        let committer = Committer::new(Arc::clone(&shared), journal, path, number);
+        let writer = std::thread::Builder::new()
+            .name("ledger-commit".to_owned())
+            .spawn(move || committer.run(receiver))
+            .map_err(LedgerError::io("start writer of", shared.directory.as_path()))?;
+        Ok(Self { shared, requests, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// The ids of its logs.
+    pub fn logs(&self) -> Vec<LogId> {
+        self.shared.logs.read().keys().copied().collect()
+    }
+
+    /// The bounds it was opened with.
+    pub fn limits(&self) -> &ArchiveLimits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Makes a log; the same request again gives the same log.
+    pub async fn create_log(&self, create: CreateLog) -> Result<LogSummary, LedgerError> {
+        if let Ok(log) = self.shared.log(create.log) {
+            let log = log.lock();
+            if log.origin == create.origin && log.first_submitter == create.submitter {
+                return Ok(log.summary());
+            }
+            return Err(LedgerError::invalid("the log exists with another origin or submitter"));
+        }
+        let logs = self.shared.logs.read().len();
+        let max = self.shared.limits.logs_max;
+        if logs >= max {
+            return Err(LimitExceeded { name: "logs_max", max, actual: logs + 1 }.into());
+        }
+        check_origin(&create)?;
+        let key = SigningKey::generate(self.shared.rng.as_ref());
+        let dek = self.shared.keys.dek(&log_scope(create.log))?;
+        let sealed = key.seal(&dek, key_aad(&create.log))?;
+        let log = LogState::new(create.log, create.origin, create.submitter, (key, sealed))?;
+        let summary = log.summary();
+        self.send(|reply| Request::Create(Box::new(log), reply)).await?;
+        Ok(summary)
+    }
+
+    /// Appends a leaf; returns when it, its payload and a checkpoint over it are durable.
+    pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let ready = if append.payload.is_some() {
+            let prepared = tokio::task::spawn_blocking(move || prepare(&shared, append)).await;
+            prepared.map_err(|error| LedgerError::Stopped(error.to_string()))??
+        } else {
+            prepare(&shared, append)?
+        };
+        self.send(|reply| Request::Append(Box::new(ready), reply)).await
+    }
+
+    /// Where a log stands.
+    pub fn summary(&self, log: LogId) -> Result<LogSummary, LedgerError> {
+        Ok(self.shared.log(log)?.lock().summary())
+    }
+
+    /// Finishes what is queued and stops writing. Reading goes on; the directory can be opened
+    /// anew once every handle is gone.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        self.send(Request::Stop).await?;
+        let writer = self.writer.lock().take();
+        let joined = tokio::task::spawn_blocking(move || writer.map(|writer| writer.join())).await;
+        match joined {
+            Ok(None | Some(Ok(()))) => Ok(()),
+            _ => Err(LedgerError::Stopped("its writer broke off".to_owned())),
+        }
+    }
+
+    async fn send<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
+    ) -> Result<T, LedgerError> {
+        let stopped = || LedgerError::Stopped("it was closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Checks what can be checked without the writer, and writes the payload.
+fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
+    let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
+    let log = shared.log(append.log)?;
+    {
+        let log = log.lock();
+        leaf.verify_signature(&log.origin).map_err(LedgerError::invalid)?;
+        // Told early, so that a lost race does not leave its payload behind.
+        if log.recent(leaf.batch).is_none() && append.expected_size < log.head.size() {
+            log.head.check_next(&leaf, append.expected_size)?;
+        }
+    }
+    let payload = match (append.payload, leaf.payload_bytes) {
+        (None, 0) => None,
+        (None, _) => return Err(LedgerError::invalid("the leaf names a payload that is missing")),
+        (Some(_), 0) => return Err(LedgerError::invalid("the leaf names no payload")),
+        (Some(payload), bytes) => {
+            let (max, actual) = (shared.limits.payload_bytes_max, payload.len());
+            if actual > max {
+                return Err(LimitExceeded { name: "payload_bytes_max", max, actual }.into());
+            }
+            if actual as u64 != bytes || sha256(&payload) != leaf.payload {
+                return Err(LedgerError::invalid("the payload is not the one the leaf names"));
+            }
+            Some(shared.objects.write_payload(append.log, &leaf.payload, &payload)?)
+        }
+    };
+    let Append { log, expected_size, cursor, entry, .. } = append;
+    Ok(Ready { log, expected_size, cursor, leaf, entry, payload })
+}
+
+fn check_origin(create: &CreateLog) -> Result<(), LedgerError> {
+    let origin = &create.origin;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:/[]".contains(c);
+    if origin.len() > 255 || !origin.chars().all(plain) || origin.starts_with('/') {
+        return Err(LedgerError::invalid(
+            "the origin is not HOST/ledger/LOG: at most 255 letters, digits and -._:/[]",
+        ));
+    }
+    if !origin.contains(&format!("/ledger/{}", create.log)) {
+        return Err(LedgerError::invalid("the origin does not name the log"));
+    }
+    Ok(())
+}
+
+fn lock(directory: &Path) -> Result<File, LedgerError> {
+    let path = directory.join("lock");
+    let file = File::create(&path).map_err(LedgerError::io("open", &path))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| LedgerError::Locked(directory.to_owned()))?;
+    Ok(file)
+}
+
+/// Journal files by number, ascending. Unfinished ones are removed.
+fn journal_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
+    let mut files = Vec::new();
+    let list = fs::read_dir(directory).map_err(LedgerError::io("list", directory))?;
+    for entry in list {
+        let path = entry.map_err(LedgerError::io("list", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_suffix(".journal").and_then(|number| number.parse().ok());
+        match number {
+            Some(number) => files.push((number, path)),
+            None if name.ends_with(".tmp") => {
+                fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
+            }
+            None => {}
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Rebuilds every log from a journal file.
+fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
+    let mut logs: HashMap<LogId, LogState> = HashMap::new();
+    let mut snapshot_logs = None;
+    let mut frames = 0u64;
+    let corrupt = |frame: u64, problem: &str| LedgerError::Corrupt {
+        file: path.to_owned(),
+        offset: 0,
+        problem: format!("frame {frame}: {problem}"),
+    };
+    let cut = journal::read(path, &shared.keys, &mut |frame| {
+        let items = Item::read_all(frame).ok_or_else(|| corrupt(frames, "its form is unknown"))?;
+        for item in items {
+            if let Item::SnapshotEnd { logs: count } = item {
+                snapshot_logs = Some(count);
+                if count != logs.len() as u64 {
+                    return Err(corrupt(frames, "the snapshot lacks logs"));
+                }
+                continue;
+            }
+            replay_item(item, &mut logs, shared)
+                .map_err(|problem| corrupt(frames, &problem.to_string()))?;
+        }
+        frames += 1;
+        Ok(())
+    })?;
+    if snapshot_logs.is_none() {
+        // The snapshot was durable before the file got its name: this is damage, not a crash.
+        return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
+    }
+    if let Some(offset) = cut {
+        tracing::warn!(path = %path.display(), offset, "ledger journal: torn last group cut");
+    }
+    Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+}
+
+fn replay_item(
+    item: Item,
+    logs: &mut HashMap<LogId, LogState>,
+    shared: &Shared,
+) -> Result<(), LedgerError> {
+    let unknown = || LedgerError::invalid("it names a log that was not made");
+    match item {
+        Item::Created { log, origin, submitter, key: sealed } => {
+            let dek = shared.keys.dek_by_id(veritwin_keys::sealed_dek_id(&sealed)?)?;
+            let key = SigningKey::from_sealed(&dek, key_aad(&log), &sealed)?;
+            logs.insert(log, LogState::new(log, origin, submitter, (key, sealed))?);
+        }
+        Item::Base { log, .. } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            state.restore_base(item).ok_or_else(|| LedgerError::invalid("its base is wrong"))?;
+        }
+        Item::Leaf { log, index, cursor, entry } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            if index != state.head.size() {
+                return Err(LedgerError::invalid("a leaf is out of order"));
+            }
+            state.apply(entry, cursor, &shared.objects)?;
+        }
+        Item::Checkpoint { log, size, note } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            let signed = veritwin_verify::SignedCheckpoint::parse(note.as_bytes())
+                .map_err(LedgerError::invalid)?;
+            let root = state.head.frontier.root();
+            if size != state.head.size() || signed.checkpoint.root != root {
+                return Err(LedgerError::invalid("a checkpoint is not that of its leaves"));
+            }
+            state.checkpoint = note;
+        }
+        Item::SnapshotEnd { .. } => {}
+    }
+    Ok(())
+}

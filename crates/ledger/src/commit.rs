@@ -1,0 +1,323 @@
+//! The one writer: takes appends of all logs from a bounded queue, checks them against the state,
+//! writes one journal frame for the group, syncs once, and only then shows and acknowledges them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use veritwin_domain::{FileId, LogId};
+use veritwin_verify::Leaf;
+
+use crate::archive::{Appended, Shared};
+use crate::item::Item;
+use crate::journal;
+use crate::objects::sync_directory;
+use crate::state::{Head, LogState};
+use crate::{LedgerError, objects};
+
+/// Plain bytes of one snapshot frame.
+const SNAPSHOT_FRAME_BYTES: usize = 1 << 20;
+
+/// A leaf whose form and signature were checked and whose payload was written.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) log: LogId,
+    pub(crate) expected_size: u64,
+    pub(crate) cursor: u64,
+    pub(crate) leaf: Leaf,
+    pub(crate) entry: Vec<u8>,
+    pub(crate) payload: Option<PathBuf>,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+#[derive(Debug)]
+pub(crate) enum Request {
+    Append(Box<Ready>, Reply<Appended>),
+    Create(Box<LogState>, Reply<()>),
+    Stop(Reply<()>),
+}
+
+/// The writer's own state.
+pub(crate) struct Committer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) journal: journal::Writer,
+    pub(crate) journal_path: PathBuf,
+    pub(crate) number: u64,
+    /// Length of the snapshot that the journal file begins with.
+    snapshot_bytes: u64,
+    stopped: Option<String>,
+}
+
+/// One group on its way.
+#[derive(Default)]
+struct Group {
+    items: Vec<Item>,
+    payloads: Vec<PathBuf>,
+    heads: HashMap<LogId, Head>,
+    appends: Vec<(Ready, u64, Reply<Appended>)>,
+    creates: Vec<(LogState, Reply<()>)>,
+    /// Resent batches: log, index, whom to tell once the group is durable.
+    repeats: Vec<(LogId, u64, Reply<Appended>)>,
+    batches: HashMap<(LogId, veritwin_domain::BatchId), (veritwin_verify::Digest, u64)>,
+    bytes: usize,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        journal: journal::Writer,
+        journal_path: PathBuf,
+        number: u64,
+    ) -> Self {
+        let snapshot_bytes = journal.bytes();
+        Self { shared, journal, journal_path, number, snapshot_bytes, stopped: None }
+    }
+
+    /// Runs until it is told to stop or every handle is gone.
+    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let mut group = Group::default();
+            let mut next = Some(first);
+            let limits = self.shared.limits;
+            while let Some(request) = next.take() {
+                if let Request::Stop(reply) = request {
+                    self.commit(group);
+                    // The receiver may have stopped waiting; there is no one else to tell.
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+                self.stage(request, &mut group);
+                let full = group.appends.len() + group.creates.len() >= limits.group_leaves_max
+                    || group.bytes >= limits.group_bytes_max;
+                if !full {
+                    next = requests.try_recv().ok();
+                }
+            }
+            self.commit(group);
+        }
+    }
+
+    fn stage(&self, request: Request, group: &mut Group) {
+        match request {
+            Request::Append(ready, reply) => {
+                let refused = match self.stage_append(&ready, group) {
+                    Ok(Staged::New(index)) => {
+                        group.appends.push((*ready, index, reply));
+                        return;
+                    }
+                    Ok(Staged::Repeat(index)) => {
+                        group.repeats.push((ready.log, index, reply));
+                        return;
+                    }
+                    Err(error) => error,
+                };
+                let _ = reply.send(Err(refused));
+            }
+            Request::Create(log, reply) => {
+                let known = self.shared.logs.read().contains_key(&log.id)
+                    || group.creates.iter().any(|(other, _)| other.id == log.id);
+                if known {
+                    let refused = LedgerError::invalid("the log was made by somebody else");
+                    let _ = reply.send(Err(refused));
+                    return;
+                }
+                // A new log's snapshot is its creation and its first checkpoint.
+                group
+                    .items
+                    .extend(log.snapshot().filter(|item| !matches!(item, Item::Base { .. })));
+                group.creates.push((*log, reply));
+            }
+            Request::Stop(_) => {}
+        }
+    }
+
+    fn stage_append(&self, ready: &Ready, group: &mut Group) -> Result<Staged, LedgerError> {
+        if let Some(reason) = &self.stopped {
+            return Err(LedgerError::Stopped(reason.clone()));
+        }
+        let log = self.shared.log(ready.log)?;
+        let batch = ready.leaf.batch;
+        let recent = group.batches.get(&(ready.log, batch)).copied();
+        let recent = recent.or_else(|| log.lock().recent(batch));
+        if let Some((hash, index)) = recent {
+            return if hash == veritwin_verify::leaf_hash(&ready.entry) {
+                Ok(Staged::Repeat(index))
+            } else {
+                Err(log.lock().head.conflict("the batch id is taken by another leaf"))
+            };
+        }
+        let head = group.heads.entry(ready.log).or_insert_with(|| log.lock().head.clone());
+        head.check_next(&ready.leaf, ready.expected_size)?;
+        let index = head.size();
+        let hash = head.push(ready.leaf.clone(), ready.entry.clone(), ready.cursor);
+        group.batches.insert((ready.log, batch), (hash, index));
+        group.bytes += ready.entry.len();
+        group.payloads.extend(ready.payload.clone());
+        group.items.push(Item::Leaf {
+            log: ready.log,
+            index,
+            cursor: ready.cursor,
+            entry: ready.entry.clone(),
+        });
+        Ok(Staged::New(index))
+    }
+
+    fn commit(&mut self, mut group: Group) {
+        let outcome = self.write(&mut group).map_err(|error| error.to_string());
+        if let Err(reason) = &outcome
+            && self.stopped.is_none()
+        {
+            tracing::error!(%reason, "ledger archive stopped writing");
+            self.stopped = Some(reason.clone());
+        }
+        match outcome {
+            Ok(()) => self.acknowledge(group),
+            Err(reason) => {
+                let stopped = || LedgerError::Stopped(reason.clone());
+                for (_, _, reply) in group.appends {
+                    let _ = reply.send(Err(stopped()));
+                }
+                for (_, reply) in group.creates {
+                    let _ = reply.send(Err(stopped()));
+                }
+                for (_, _, reply) in group.repeats {
+                    let _ = reply.send(Err(stopped()));
+                }
+            }
+        }
+    }
+
+    /// Payloads durable, then the journal with leaves and checkpoints, then the state.
+    fn write(&mut self, group: &mut Group) -> Result<(), LedgerError> {
+        if group.items.is_empty() {
+            return Ok(());
+        }
+        if let Some(reason) = &self.stopped {
+            return Err(LedgerError::Stopped(reason.clone()));
+        }
+        self.shared.objects.sync_payloads(&group.payloads)?;
+        let mut notes = HashMap::with_capacity(group.heads.len());
+        for (id, head) in &group.heads {
+            let log = self.shared.log(*id)?;
+            let log = log.lock();
+            // A head without new leaves was only looked at by a refused append.
+            if head.size() > log.head.size() {
+                let note = log.sign(head);
+                let (log, size) = (*id, head.size());
+                group.items.push(Item::Checkpoint { log, size, note: note.clone() });
+                notes.insert(*id, note);
+            }
+        }
+        let mut frame = Vec::with_capacity(group.bytes + 1024);
+        group.items.iter().for_each(|item| item.write(&mut frame));
+        self.journal.write(&frame)?;
+        self.journal.sync()?;
+        for (ready, _, _) in &mut group.appends {
+            let log = self.shared.log(ready.log)?;
+            let entry = std::mem::take(&mut ready.entry);
+            log.lock().apply(entry, ready.cursor, &self.shared.objects)?;
+        }
+        for (id, note) in notes {
+            self.shared.log(id)?.lock().checkpoint = note;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, group: Group) {
+        for (log, reply) in group.creates {
+            self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
+            let _ = reply.send(Ok(()));
+        }
+        let answer = |log: LogId, index, duplicate| {
+            let log = self.shared.log(log)?;
+            let log = log.lock();
+            let (size, checkpoint) = (log.head.size(), log.checkpoint.clone());
+            Ok(Appended { index, size, checkpoint, duplicate })
+        };
+        for (ready, index, reply) in group.appends {
+            let _ = reply.send(answer(ready.log, index, false));
+        }
+        for (log, index, reply) in group.repeats {
+            let _ = reply.send(answer(log, index, true));
+        }
+        // Never sooner than the snapshot's own length, so that rewriting it stays a small share.
+        let room = self.shared.limits.journal_bytes_max.max(self.snapshot_bytes);
+        if self.journal.bytes() > self.snapshot_bytes + room
+            && let Err(error) = self.rotate()
+        {
+            tracing::error!(%error, "ledger archive stopped writing: journal not rotated");
+            self.stopped = Some(error.to_string());
+        }
+    }
+
+    /// Starts a new journal file with a snapshot, once all objects are durable.
+    fn rotate(&mut self) -> Result<(), LedgerError> {
+        self.shared.objects.sync_all()?;
+        let number = self.number + 1;
+        let (journal, path) = start_journal(&self.shared, number)?;
+        let old = std::mem::replace(&mut self.journal_path, path);
+        self.snapshot_bytes = journal.bytes();
+        self.journal = journal;
+        self.number = number;
+        std::fs::remove_file(&old).map_err(LedgerError::io("remove", &old))
+    }
+}
+
+enum Staged {
+    New(u64),
+    Repeat(u64),
+}
+
+/// The name of journal file `number`.
+pub(crate) fn journal_name(number: u64) -> String {
+    format!("{number:016}.journal")
+}
+
+/// Writes a new journal file that begins with a snapshot of every log. It gets its name only when
+/// it is durable.
+pub(crate) fn start_journal(
+    shared: &Shared,
+    number: u64,
+) -> Result<(journal::Writer, PathBuf), LedgerError> {
+    let directory = shared.journal_directory();
+    let path = directory.join(journal_name(number));
+    let temporary = directory.join(format!("{number:016}.tmp"));
+    remove_if_there(&temporary)?;
+    let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
+    let mut writer = journal::Writer::create(&temporary, &shared.keys, id)?;
+    let mut frame = Vec::new();
+    let logs: Vec<_> = shared.logs.read().values().cloned().collect();
+    for log in &logs {
+        for item in log.lock().snapshot() {
+            item.write(&mut frame);
+            if frame.len() >= SNAPSHOT_FRAME_BYTES {
+                writer.write(&frame)?;
+                frame.clear();
+            }
+        }
+    }
+    Item::SnapshotEnd { logs: logs.len() as u64 }.write(&mut frame);
+    writer.write(&frame)?;
+    writer.sync()?;
+    std::fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
+    sync_directory(&directory)?;
+    writer.renamed(&path);
+    Ok((writer, path))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), LedgerError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LedgerError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The context that a log's signing key is sealed under.
+pub(crate) fn key_aad(log: &LogId) -> veritwin_keys::Aad<'_> {
+    veritwin_keys::Aad::new(None, objects::log_scope(*log).class, log.as_bytes())
+}

@@ -1,0 +1,177 @@
+//! The journal file: sealed frames, each written and synced as one group. A file is never appended
+//! to after a restart; a torn last frame is cut, a broken frame before valid ones is an error.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use veritwin_domain::FileId;
+use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, FileKey, FileSealer, KeyService};
+
+use crate::LedgerError;
+
+/// Largest frame, sealed.
+pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Marker, counter, length, checksum.
+const HEAD: usize = 4 + 8 + 4 + 4;
+
+fn aad() -> Aad<'static> {
+    Aad::new(None, DataClass::Archive, b"veritwin archive journal v1")
+}
+
+fn marker(file: FileId) -> [u8; 4] {
+    let hash = veritwin_keys::sha256(file.as_bytes());
+    [hash[0], hash[1], hash[2], hash[3]]
+}
+
+/// Writes one journal file.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    file: File,
+    path: PathBuf,
+    sealer: FileSealer,
+    marker: [u8; 4],
+    bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// Makes a new file; it must not exist.
+    pub(crate) fn create(path: &Path, keys: &KeyService, id: FileId) -> Result<Self, LedgerError> {
+        let scope = DekScope::platform(DataClass::Archive);
+        let (key, header) = keys.create_file(&scope, id)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(LedgerError::io("create", path))?;
+        let mut bytes = Vec::new();
+        header.write(&mut bytes);
+        file.write_all(&bytes).map_err(LedgerError::io("write", path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            sealer: FileSealer::new(key),
+            marker: marker(id),
+            bytes: bytes.len() as u64,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Seals and writes one frame; durable only after [`Self::sync`].
+    pub(crate) fn write(&mut self, plain: &[u8]) -> Result<(), LedgerError> {
+        self.buffer.clear();
+        self.buffer.resize(HEAD, 0);
+        let counter = self.sealer.seal_next(aad(), plain, &mut self.buffer)?;
+        let sealed = &self.buffer[HEAD..];
+        let (length, sum) = (sealed.len() as u32, crc32fast::hash(sealed));
+        self.buffer[..4].copy_from_slice(&self.marker);
+        self.buffer[4..12].copy_from_slice(&counter.to_be_bytes());
+        self.buffer[12..16].copy_from_slice(&length.to_be_bytes());
+        self.buffer[16..20].copy_from_slice(&sum.to_be_bytes());
+        self.file.write_all(&self.buffer).map_err(LedgerError::io("write", &self.path))?;
+        self.bytes += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), LedgerError> {
+        self.file.sync_data().map_err(LedgerError::io("sync", &self.path))
+    }
+
+    /// Length of the file so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The file was renamed.
+    pub(crate) fn renamed(&mut self, path: &Path) {
+        self.path = path.to_owned();
+    }
+}
+
+struct Head {
+    counter: u64,
+    length: usize,
+    sum: u32,
+}
+
+fn head(bytes: &[u8], marker: [u8; 4]) -> Option<Head> {
+    let bytes: &[u8; HEAD] = bytes.first_chunk()?;
+    let number =
+        |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    if bytes[..4] != marker {
+        return None;
+    }
+    let counter = (u64::from(number(4)) << 32) | u64::from(number(8));
+    let length = number(12) as usize;
+    (length <= FRAME_BYTES_MAX).then_some(Head { counter, length, sum: number(16) })
+}
+
+fn open_frame(key: &FileKey, counter: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    key.open(counter, aad(), sealed, &mut plain).ok()?;
+    Some(plain)
+}
+
+/// Reads every frame of a journal file. The answer is where a torn tail begins, if there is one.
+pub(crate) fn read(
+    path: &Path,
+    keys: &KeyService,
+    on_frame: &mut dyn FnMut(&[u8]) -> Result<(), LedgerError>,
+) -> Result<Option<u64>, LedgerError> {
+    let corrupt = |offset: u64, problem: &str| LedgerError::Corrupt {
+        file: path.to_owned(),
+        offset,
+        problem: problem.to_owned(),
+    };
+    let file = File::open(path).map_err(LedgerError::io("open", path))?;
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut header = vec![0; FileHeader::BYTES];
+    file.read_exact(&mut header).map_err(|_| corrupt(0, "shorter than its header"))?;
+    let header = FileHeader::read(&header)?;
+    let key = keys.open_file(&header)?;
+    let marker = marker(header.file);
+    let mut offset = FileHeader::BYTES as u64;
+    let mut wanted = 0u64;
+    let mut frame = Vec::new();
+    loop {
+        frame.clear();
+        let io = |source| LedgerError::io("read", path)(source);
+        (&mut file).take(HEAD as u64).read_to_end(&mut frame).map_err(io)?;
+        if frame.is_empty() {
+            return Ok(None);
+        }
+        let head = head(&frame, marker).filter(|head| head.counter == wanted);
+        if let Some(head) = &head {
+            let length = head.length as u64;
+            (&mut file).take(length).read_to_end(&mut frame).map_err(io)?;
+        }
+        let plain = head
+            .filter(|head| frame.len() == HEAD + head.length)
+            .filter(|head| crc32fast::hash(&frame[HEAD..]) == head.sum)
+            .and_then(|head| open_frame(&key, head.counter, &frame[HEAD..]));
+        match plain {
+            Some(plain) => on_frame(&plain)?,
+            None => {
+                // One group is in flight at a time, so that a torn tail is at most one frame.
+                file.take(2 * FRAME_BYTES_MAX as u64).read_to_end(&mut frame).map_err(io)?;
+                if valid_frame_follows(&frame, marker, &key) {
+                    return Err(corrupt(offset, "a frame is damaged although valid ones follow"));
+                }
+                return Ok(Some(offset));
+            }
+        }
+        offset += frame.len() as u64;
+        wanted += 1;
+    }
+}
+
+fn valid_frame_follows(bytes: &[u8], marker: [u8; 4], key: &FileKey) -> bool {
+    (1..bytes.len().saturating_sub(HEAD)).any(|at| {
+        let rest = &bytes[at..];
+        let Some(head) = head(rest, marker) else { return false };
+        let Some(sealed) = rest.get(HEAD..HEAD + head.length) else { return false };
+        crc32fast::hash(sealed) == head.sum && open_frame(key, head.counter, sealed).is_some()
+    })
+}

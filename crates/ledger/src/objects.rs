@@ -1,0 +1,173 @@
+//! Sealed files beside the journal: full bundles, full hash tiles above level 0, payloads. Written
+//! under a temporary name and renamed, so that a name always stands for a whole file.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use veritwin_domain::{Clock, FileId, LogId, Rng};
+use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyService, ShredUnit};
+use veritwin_verify::{Digest, TilePath};
+
+use crate::LedgerError;
+
+/// Up to this many payloads of a group are synced one by one; more by one sync of the file system.
+const SYNC_EACH_MAX: usize = 8;
+
+/// The archive's object files.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    directory: PathBuf,
+    keys: KeyService,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    temporary: AtomicU64,
+}
+
+/// The key scope of one log's objects: each log can be destroyed on its own.
+pub(crate) fn log_scope(log: LogId) -> DekScope {
+    DekScope::platform(DataClass::Archive).with_unit(ShredUnit::Subject(*log.as_bytes()))
+}
+
+impl Objects {
+    pub(crate) fn new(
+        directory: PathBuf,
+        keys: KeyService,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self { directory, keys, clock, rng, temporary: AtomicU64::new(0) }
+    }
+
+    fn path(&self, log: LogId, name: &str) -> PathBuf {
+        self.directory.join(log.to_string()).join(name)
+    }
+
+    /// The path of a payload, spread over 256 directories.
+    fn payload_name(payload: &Digest) -> String {
+        let text = payload.to_string();
+        format!("payload/{}/{text}", &text[..2])
+    }
+
+    /// Writes a full tile or bundle; not yet synced, since the journal still holds its content.
+    pub(crate) fn write_tile(
+        &self,
+        log: LogId,
+        tile: TilePath,
+        plain: &[u8],
+    ) -> Result<(), LedgerError> {
+        self.write(log, &tile.to_string(), plain).map(|_| ())
+    }
+
+    pub(crate) fn read_tile(
+        &self,
+        log: LogId,
+        tile: TilePath,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.read(log, &tile.to_string())
+    }
+
+    /// Writes a payload unless it is there. The answer is the path to sync.
+    pub(crate) fn write_payload(
+        &self,
+        log: LogId,
+        payload: &Digest,
+        bytes: &[u8],
+    ) -> Result<PathBuf, LedgerError> {
+        // An existing file may be one that a crash tore, so that it is written again.
+        self.write(log, &Self::payload_name(payload), bytes)
+    }
+
+    pub(crate) fn read_payload(
+        &self,
+        log: LogId,
+        payload: &Digest,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.read(log, &Self::payload_name(payload))
+    }
+
+    fn write(&self, log: LogId, name: &str, plain: &[u8]) -> Result<PathBuf, LedgerError> {
+        let path = self.path(log, name);
+        let id = FileId::generate(self.clock.now(), self.rng.as_ref());
+        let (key, header) = self.keys.create_file(&log_scope(log), id)?;
+        let mut sealed = Vec::with_capacity(FileHeader::BYTES + plain.len() + 16);
+        header.write(&mut sealed);
+        let context = context(log, name);
+        key.seal(0, Aad::new(None, DataClass::Archive, &context), plain, &mut sealed)?;
+        let directory = path.parent().unwrap_or(&self.directory);
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = directory.join(format!("new-{number}.tmp"));
+        let mut file = match File::create(&temporary) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(directory).map_err(LedgerError::io("create", directory))?;
+                File::create(&temporary)
+            }
+            other => other,
+        }
+        .map_err(LedgerError::io("create", &temporary))?;
+        file.write_all(&sealed).map_err(LedgerError::io("write", &temporary))?;
+        drop(file);
+        fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
+        Ok(path)
+    }
+
+    fn read(&self, log: LogId, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = self.path(log, name);
+        let mut sealed = Vec::new();
+        match File::open(&path) {
+            Ok(mut file) => {
+                file.read_to_end(&mut sealed).map_err(LedgerError::io("read", &path))?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LedgerError::io("open", &path)(error)),
+        }
+        let corrupt =
+            |problem: String| LedgerError::Corrupt { file: path.clone(), offset: 0, problem };
+        let header = FileHeader::read(&sealed).map_err(|error| corrupt(error.to_string()))?;
+        let key = self.keys.open_file(&header)?;
+        let context = context(log, name);
+        let mut plain = Vec::new();
+        let aad = Aad::new(None, DataClass::Archive, &context);
+        key.open(0, aad, &sealed[FileHeader::BYTES..], &mut plain)
+            .map_err(|error| corrupt(error.to_string()))?;
+        Ok(Some(plain))
+    }
+
+    /// Makes payload files durable, names included.
+    pub(crate) fn sync_payloads(&self, paths: &[PathBuf]) -> Result<(), LedgerError> {
+        if paths.len() > SYNC_EACH_MAX {
+            return self.sync_all();
+        }
+        for path in paths {
+            File::open(path)
+                .and_then(|file| file.sync_all())
+                .map_err(LedgerError::io("sync", path))?;
+            // A new directory's name is in its parent: payload/xx, payload, the log, the root.
+            let mut directory = path.parent();
+            for _ in 0..4 {
+                let Some(at) = directory else { break };
+                sync_directory(at)?;
+                directory = at.parent();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every object durable.
+    pub(crate) fn sync_all(&self) -> Result<(), LedgerError> {
+        let file = File::open(&self.directory).map_err(LedgerError::io("open", &self.directory))?;
+        rustix::fs::syncfs(&file)
+            .map_err(|error| LedgerError::io("sync", &self.directory)(error.into()))
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), LedgerError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(LedgerError::io("sync", path))
+}
+
+fn context(log: LogId, name: &str) -> Vec<u8> {
+    [b"veritwin archive object v1\n".as_slice(), log.as_bytes(), name.as_bytes()].concat()
+}

@@ -1,0 +1,318 @@
+//! One log in memory: frontier, partial tiles, partial bundle, signed checkpoint. Pure, except that
+//! applying a leaf that completes a tile writes the tile's object.
+
+use std::collections::VecDeque;
+
+use veritwin_domain::{BatchId, LogId};
+use veritwin_keys::SigningKey;
+use veritwin_verify::{
+    Act, Checkpoint, Digest, Frontier, KeyAlgorithm, Leaf, LeafReference, TileKind, TilePath,
+    VerifierKey, encode_bundle, leaf_hash, root_of,
+};
+
+use crate::error::ConflictState;
+use crate::item::Item;
+use crate::objects::Objects;
+use crate::{LedgerError, archive::LogSummary};
+
+/// Tile levels kept: sizes up to 2^63.
+const LEVELS: usize = 8;
+/// Batches of a log whose resending is recognised.
+pub(crate) const RECENT_BATCHES_MAX: usize = 256;
+
+/// The last leaf of a log.
+#[derive(Debug, Clone)]
+pub(crate) struct Last {
+    pub(crate) leaf: Leaf,
+    pub(crate) entry: Vec<u8>,
+    pub(crate) reference: LeafReference,
+    pub(crate) cursor: u64,
+}
+
+/// A log that was appended to in memory only, while its group is being written.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) frontier: Frontier,
+    pub(crate) last: Option<Last>,
+    pub(crate) submitter: [u8; 32],
+}
+
+impl Head {
+    pub(crate) const fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Where it stands, for a refusal.
+    pub(crate) fn conflict(&self, reason: &str) -> LedgerError {
+        let last = self.last.as_ref();
+        LedgerError::Conflict {
+            reason: reason.to_owned(),
+            state: Box::new(ConflictState {
+                size: self.size(),
+                last_batch: last.map(|last| last.reference.batch),
+                last_hash: last.map(|last| last.reference.hash),
+                last_sequence: last.map_or(0, |last| last.reference.last_sequence),
+            }),
+        }
+    }
+
+    /// Checks that a leaf is the one that comes next.
+    pub(crate) fn check_next(&self, leaf: &Leaf, expected_size: u64) -> Result<(), LedgerError> {
+        if expected_size != self.size() {
+            return Err(self.conflict(&format!("expected tree size {expected_size}")));
+        }
+        if leaf.submitter != self.submitter {
+            return Err(LedgerError::invalid("the leaf is signed by another submitter's key"));
+        }
+        let (batch, hash, sequence) =
+            self.last.as_ref().map_or((BatchId::from_bytes([0; 16]), Digest::ZERO, 0), |last| {
+                let reference = &last.reference;
+                (reference.batch, reference.hash, reference.last_sequence)
+            });
+        if leaf.previous_batch != batch || leaf.previous_hash != hash {
+            return Err(self.conflict("the leaf follows another leaf than the last"));
+        }
+        if leaf.first_sequence != sequence + 1 {
+            let reason = format!("first sequence {} does not follow", leaf.first_sequence);
+            return Err(self.conflict(&reason));
+        }
+        if self.last.as_ref().is_some_and(|last| leaf.sealed_at < last.leaf.sealed_at) {
+            return Err(LedgerError::invalid("the leaf was sealed earlier than the one before it"));
+        }
+        let reaches = match leaf.act {
+            Act::Shred { to, .. } => to,
+            Act::Retention { minimum_index, .. } => minimum_index,
+            Act::Reseal { index, .. } => index + 1,
+            Act::Batch | Act::Evidence | Act::SubmitterKey { .. } => 0,
+        };
+        if reaches > self.size() {
+            return Err(LedgerError::invalid("the leaf speaks of leaves that do not exist yet"));
+        }
+        Ok(())
+    }
+
+    /// Appends a leaf.
+    pub(crate) fn push(&mut self, leaf: Leaf, entry: Vec<u8>, cursor: u64) -> Digest {
+        let hash = leaf_hash(&entry);
+        self.frontier.push(hash);
+        if let Act::SubmitterKey { next } = leaf.act {
+            self.submitter = next;
+        }
+        let last_sequence = leaf.last_sequence();
+        let reference = LeafReference { batch: leaf.batch, hash, last_sequence };
+        self.last = Some(Last { leaf, entry, reference, cursor });
+        hash
+    }
+}
+
+/// One log as its readers see it.
+#[derive(Debug)]
+pub(crate) struct LogState {
+    pub(crate) id: LogId,
+    pub(crate) origin: String,
+    pub(crate) first_submitter: [u8; 32],
+    pub(crate) sealed_key: Vec<u8>,
+    key: SigningKey,
+    pub(crate) vkey: VerifierKey,
+    pub(crate) head: Head,
+    /// Head at the last full bundle, for the snapshot.
+    base: Head,
+    /// Hashes of the partial tile of each level.
+    levels: Vec<Vec<Digest>>,
+    /// Leaves of the partial bundle, with their cursors.
+    entries: Vec<(Vec<u8>, u64)>,
+    pub(crate) checkpoint: String,
+    recent: VecDeque<(BatchId, Digest, u64)>,
+}
+
+impl LogState {
+    /// An empty log with its first checkpoint, over the empty tree.
+    pub(crate) fn new(
+        id: LogId,
+        origin: String,
+        submitter: [u8; 32],
+        (key, sealed_key): (SigningKey, Vec<u8>),
+    ) -> Result<Self, LedgerError> {
+        let vkey = VerifierKey::new(&origin, KeyAlgorithm::Ed25519, key.public_bytes())
+            .map_err(LedgerError::invalid)?;
+        let head = Head { frontier: Frontier::new(), last: None, submitter };
+        let mut log = Self {
+            id,
+            origin,
+            first_submitter: submitter,
+            sealed_key,
+            key,
+            vkey,
+            base: head.clone(),
+            head,
+            levels: vec![Vec::new(); LEVELS],
+            entries: Vec::new(),
+            checkpoint: String::new(),
+            recent: VecDeque::new(),
+        };
+        log.checkpoint = log.sign(&log.head);
+        Ok(log)
+    }
+
+    /// The checkpoint note for `head`.
+    pub(crate) fn sign(&self, head: &Head) -> String {
+        let checkpoint = Checkpoint {
+            origin: self.origin.clone(),
+            size: head.size(),
+            root: head.frontier.root(),
+        };
+        let text = checkpoint.text();
+        let line = self.vkey.signature_line(&self.key.sign(text.as_bytes()));
+        format!("{text}\n{line}")
+    }
+
+    /// The leaf index and hash under which a batch was appended lately.
+    pub(crate) fn recent(&self, batch: BatchId) -> Option<(Digest, u64)> {
+        let found = self.recent.iter().rev().find(|(recent, _, _)| *recent == batch);
+        found.map(|(_, hash, index)| (*hash, *index))
+    }
+
+    /// Takes a durable leaf; completed tiles become objects.
+    pub(crate) fn apply(
+        &mut self,
+        entry: Vec<u8>,
+        cursor: u64,
+        objects: &Objects,
+    ) -> Result<(), LedgerError> {
+        let leaf = Leaf::decode(&entry).map_err(LedgerError::invalid)?;
+        let batch = leaf.batch;
+        let index = self.head.size();
+        let hash = self.head.push(leaf, entry.clone(), cursor);
+        if self.recent.len() == RECENT_BATCHES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((batch, hash, index));
+        self.entries.push((entry, cursor));
+        self.levels[0].push(hash);
+        if self.levels[0].len() == 256 {
+            self.complete_tiles(index, objects)?;
+        }
+        Ok(())
+    }
+
+    fn complete_tiles(&mut self, last_index: u64, objects: &Objects) -> Result<(), LedgerError> {
+        let bundle: Vec<&[u8]> = self.entries.iter().map(|(entry, _)| entry.as_slice()).collect();
+        let bundle = encode_bundle(&bundle).map_err(LedgerError::invalid)?;
+        let tile = TilePath { kind: TileKind::Entries, index: last_index / 256, width: 256 };
+        objects.write_tile(self.id, tile, &bundle)?;
+        self.entries.clear();
+        self.base = self.head.clone();
+        for level in 0..LEVELS - 1 {
+            if self.levels[level].len() < 256 {
+                break;
+            }
+            let full = std::mem::take(&mut self.levels[level]);
+            if level > 0 {
+                let index = last_index >> (8 * (level as u32 + 1));
+                let tile = TilePath { kind: TileKind::Hashes(level as u8), index, width: 256 };
+                objects.write_tile(self.id, tile, &hash_bytes(&full))?;
+            }
+            self.levels[level + 1].push(root_of(&full));
+        }
+        Ok(())
+    }
+
+    /// The items that bring an empty archive to this log's state.
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = Item> + '_ {
+        let created = Item::Created {
+            log: self.id,
+            origin: self.origin.clone(),
+            submitter: self.first_submitter,
+            key: self.sealed_key.clone(),
+        };
+        let last = self.base.last.as_ref().map(|last| (last.entry.clone(), last.cursor));
+        let base = Item::Base {
+            log: self.id,
+            size: self.base.size(),
+            peaks: self.base.frontier.peaks().to_vec(),
+            levels: self.levels[1..].to_vec(),
+            last,
+            submitter: self.base.submitter,
+        };
+        let checkpoint = Item::Checkpoint {
+            log: self.id,
+            size: self.head.size(),
+            note: self.checkpoint.clone(),
+        };
+        let leaves = (self.base.size()..).zip(&self.entries);
+        let leaves = leaves.map(|(index, (entry, cursor))| Item::Leaf {
+            log: self.id,
+            index,
+            cursor: *cursor,
+            entry: entry.clone(),
+        });
+        [created, base].into_iter().chain(leaves).chain(std::iter::once(checkpoint))
+    }
+
+    /// Takes the base out of a snapshot. None when it does not fit this log.
+    pub(crate) fn restore_base(&mut self, item: Item) -> Option<()> {
+        let Item::Base { size, peaks, levels, last, submitter, .. } = item else { return None };
+        if self.head.size() != 0 || levels.len() != LEVELS - 1 || size % 256 != 0 {
+            return None;
+        }
+        let last = match last {
+            None => None,
+            Some((entry, cursor)) => {
+                let leaf = Leaf::decode(&entry).ok()?;
+                let reference = leaf.reference();
+                self.recent.push_back((leaf.batch, reference.hash, size.checked_sub(1)?));
+                Some(Last { leaf, entry, reference, cursor })
+            }
+        };
+        let frontier = Frontier::from_peaks(size, peaks)?;
+        self.head = Head { frontier, last, submitter };
+        self.base = self.head.clone();
+        self.levels[1..].clone_from_slice(&levels);
+        Some(())
+    }
+
+    /// A tile or bundle as far as memory holds it: `Ok` with the bytes, or `Err` with the full
+    /// object to read. None when the tree does not reach it.
+    pub(crate) fn tile(&self, tile: TilePath) -> Option<Result<Vec<u8>, TilePath>> {
+        let available = TilePath::in_tree(tile.kind, tile.index, self.head.size())?;
+        if available.width < tile.width {
+            return None;
+        }
+        if available.is_full() {
+            return Some(Err(available));
+        }
+        let width = usize::from(tile.width);
+        match tile.kind {
+            TileKind::Entries => {
+                let entries: Vec<_> =
+                    self.entries[..width].iter().map(|(entry, _)| entry.as_slice()).collect();
+                encode_bundle(&entries).ok().map(Ok)
+            }
+            TileKind::Hashes(level) => {
+                let hashes = self.levels.get(usize::from(level))?.get(..width)?;
+                Some(Ok(hash_bytes(hashes)))
+            }
+        }
+    }
+
+    /// What a submitter has to know.
+    pub(crate) fn summary(&self) -> LogSummary {
+        let last = self.head.last.as_ref();
+        LogSummary {
+            log: self.id,
+            origin: self.origin.clone(),
+            vkey: self.vkey.to_string(),
+            size: self.head.size(),
+            root: self.head.frontier.root(),
+            checkpoint: self.checkpoint.clone(),
+            last_entry: last.map(|last| last.entry.clone()),
+            cursor: last.map_or(0, |last| last.cursor),
+            submitter: self.head.submitter,
+        }
+    }
+}
+
+/// The bytes of a hash tile.
+pub(crate) fn hash_bytes(hashes: &[Digest]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
+}
