@@ -1,0 +1,189 @@
+//! Alerts: list, read, acknowledge.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{AlertFilter, AlertView};
+
+use super::auth::Caller;
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
+use super::{Answer, Api, Problem};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(acknowledge_many))
+        .routes(routes!(read))
+        .routes(routes!(acknowledge))
+}
+
+/// One step in an alert's life.
+#[derive(Serialize, ToSchema)]
+struct EventBody {
+    at: String,
+    /// `raised`, `cleared` or `acknowledged`.
+    kind: &'static str,
+    /// Who, for what people do.
+    by: Option<String>,
+    comment: Option<String>,
+}
+
+/// An alert.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertBody {
+    id: String,
+    rule_id: String,
+    rule_name: String,
+    /// `critical`, `high`, `medium` or `low`.
+    severity: &'static str,
+    /// `active_unacknowledged`, `active_acknowledged`, `cleared_unacknowledged` or `cleared`.
+    state: &'static str,
+    device_id: String,
+    device_name: String,
+    key: Option<String>,
+    unit: Option<String>,
+    twin_id: Option<String>,
+    space_id: Option<String>,
+    storey_id: Option<String>,
+    /// What, where, since when, how sure.
+    message: String,
+    value: Option<f64>,
+    threshold: Option<f64>,
+    raised_at: String,
+    cleared_at: Option<String>,
+    acknowledged_at: Option<String>,
+    acknowledged_by: Option<String>,
+    /// What usually helps.
+    what_helps: String,
+    events: Vec<EventBody>,
+}
+
+impl From<AlertView> for AlertBody {
+    fn from(view: AlertView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            rule_id: view.rule_id.to_string(),
+            rule_name: view.rule_name,
+            severity: view.severity,
+            state: view.state,
+            device_id: view.device_id.to_string(),
+            device_name: view.device_name.to_string(),
+            key: view.key.map(|key| key.to_string()),
+            unit: view.unit,
+            twin_id: view.placement.twin_id.map(|id| id.to_string()),
+            space_id: view.placement.space_id,
+            storey_id: view.storey_id,
+            message: view.message,
+            value: view.value,
+            threshold: view.threshold,
+            raised_at: body::time(view.raised_at),
+            cleared_at: view.cleared_at.map(body::time),
+            acknowledged_at: view.acknowledged_at.map(body::time),
+            acknowledged_by: view.acknowledged_by,
+            what_helps: view.what_helps,
+            events: view
+                .events
+                .into_iter()
+                .map(|event| EventBody {
+                    at: body::time(event.at),
+                    kind: event.kind,
+                    by: event.by,
+                    comment: event.comment,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Which alerts are wanted.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+struct ListQuery {
+    /// `active`, `unacknowledged`, `open` (the default) or `all`.
+    filter: Option<String>,
+    /// As given by the page before.
+    cursor: Option<String>,
+    /// Rows of a page, at most 500.
+    limit: Option<usize>,
+}
+
+/// Lists alerts, newest first.
+#[utoipa::path(get, path = "/v1/alerts", tag = "alerts", params(ListQuery),
+    responses((status = 200, body = ListBody<AlertBody>)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<ListQuery>,
+) -> Answer<axum::Json<ListBody<AlertBody>>> {
+    let filter = match query.filter.as_deref() {
+        None | Some("open") => AlertFilter::Open,
+        Some("active") => AlertFilter::Active,
+        Some("unacknowledged") => AlertFilter::Unacknowledged,
+        Some("all") => AlertFilter::All,
+        Some(_) => {
+            let detail = "filter must be active, unacknowledged, open or all";
+            return Err(Problem::invalid(detail).at("filter"));
+        }
+    };
+    let page = PageQuery { cursor: query.cursor, limit: query.limit }.into();
+    let alerts = api.app.list_alerts(&context, filter, &page).await?;
+    Ok(axum::Json(ListBody::of(alerts, AlertBody::from)))
+}
+
+/// Reads an alert with its life so far.
+#[utoipa::path(get, path = "/v1/alerts/{id}", tag = "alerts", params(("id" = String, Path)),
+    responses((status = 200, body = AlertBody), (status = 404)))]
+async fn read(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<AlertBody>> {
+    Ok(axum::Json(api.app.alert(&context, body::id(&id)?).await?.into()))
+}
+
+/// An acknowledgement.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+struct AcknowledgeBody {
+    /// At most 1,000 characters.
+    comment: Option<String>,
+}
+
+/// Acknowledges an alert.
+#[utoipa::path(post, path = "/v1/alerts/{id}/acknowledge", tag = "alerts",
+    params(("id" = String, Path)), request_body = AcknowledgeBody,
+    responses((status = 200, body = AlertBody), (status = 404), (status = 409)))]
+async fn acknowledge(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(body): Json<AcknowledgeBody>,
+) -> Answer<axum::Json<AlertBody>> {
+    let alert = api.app.acknowledge_alert(&context, body::id(&id)?, body.comment).await?;
+    Ok(axum::Json(alert.into()))
+}
+
+/// An acknowledgement of several alerts.
+#[derive(Deserialize, ToSchema)]
+struct AcknowledgeManyBody {
+    /// At most 500.
+    ids: Vec<String>,
+    /// At most 1,000 characters.
+    comment: Option<String>,
+}
+
+/// Acknowledges several alerts, all of them or none.
+#[utoipa::path(post, path = "/v1/alerts/acknowledge", tag = "alerts",
+    request_body = AcknowledgeManyBody,
+    responses((status = 200, body = ListBody<AlertBody>), (status = 404), (status = 409)))]
+async fn acknowledge_many(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<AcknowledgeManyBody>,
+) -> Answer<axum::Json<ListBody<AlertBody>>> {
+    let ids = body.ids.iter().map(|id| body::id(id)).collect::<Result<Vec<_>, _>>()?;
+    let alerts = api.app.acknowledge_alerts(&context, &ids, body.comment).await?;
+    Ok(axum::Json(ListBody::whole(alerts.into_iter().map(AlertBody::from).collect())))
+}

@@ -1,0 +1,152 @@
+//! Who sends a request: the session cookie of a browser or the bearer token of a program becomes
+//! an operation context. Unsafe requests from a browser must come from our own pages.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret};
+
+use super::{Api, Problem};
+
+/// The session cookie. `__Host-` binds it to this host, over TLS, for every path.
+pub(crate) const SESSION_COOKIE: &str = "__Host-session";
+
+/// The context of a request inside the tenant of its credential.
+pub(crate) struct Caller(pub(crate) OpContext);
+
+/// The context of a request that needs no credential.
+pub(crate) struct Public(pub(crate) PlatformContext);
+
+/// The purpose that a path serves (promise P01).
+fn purpose(path: &str) -> Purpose {
+    let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
+    match resource {
+        "session" | "welcome" | "users" | "api-keys" | "tenants" => Purpose::AuthenticationSecurity,
+        "ledger" => Purpose::LedgerArchive,
+        "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
+        "activity" | "keys" | "system" | "promises" => Purpose::SecuritySupport,
+        _ => Purpose::TwinBuilding,
+    }
+}
+
+/// The value of a cookie, when it is there exactly once.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut found = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value);
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The bearer token.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a browser sends this from another site's page. Programs send none of these headers.
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    origin.strip_prefix("https://") != host
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn request_id(api: &Api) -> RequestId {
+    RequestId::generate(api.clock().now(), api.rng())
+}
+
+impl FromRequestParts<Api> for Public {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        if !is_safe(&parts.method) && is_cross_site(&parts.headers) {
+            return Err(cross_site());
+        }
+        Ok(Self(api.app.anonymous(purpose(parts.uri.path()), request_id(api))))
+    }
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let purpose = purpose(parts.uri.path());
+        let request = request_id(api);
+        if let Some(token) = bearer(&parts.headers) {
+            let token = Secret::new(token.to_owned());
+            let context = api.app.authenticate_api_key(&token, purpose, request).await?;
+            return Ok(Self(context));
+        }
+        let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
+            return Err(Problem::unauthenticated(
+                "sign in, or send an API key as `Authorization: Bearer ...`",
+            ));
+        };
+        if !is_safe(&parts.method) && is_cross_site(&parts.headers) {
+            return Err(cross_site());
+        }
+        let token = Secret::new(token.to_owned());
+        Ok(Self(api.app.authenticate_session(&token, purpose, request).await?))
+    }
+}
+
+fn cross_site() -> Problem {
+    Problem::new(
+        axum::http::StatusCode::FORBIDDEN,
+        "/problems/cross-site",
+        "Cross-site request",
+        "a page of another site may not act with your sign-in",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (name.parse().expect("name"), axum::http::HeaderValue::from_static(value))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cookies_and_bearers() {
+        let one = headers(&[("cookie", "a=b; __Host-session=tok; c=d")]);
+        assert_eq!(cookie(&one, SESSION_COOKIE), Some("tok"));
+        let twice = headers(&[("cookie", "__Host-session=x; __Host-session=y")]);
+        assert_eq!(cookie(&twice, SESSION_COOKIE), None);
+        assert_eq!(bearer(&headers(&[("authorization", "bearer abc")])), Some("abc"));
+        assert_eq!(bearer(&headers(&[("authorization", "Basic abc")])), None);
+    }
+
+    #[test]
+    fn other_sites_are_recognised() {
+        let check = |pairs: &[(&'static str, &'static str)], expect: bool| {
+            assert_eq!(is_cross_site(&headers(pairs)), expect, "{pairs:?}");
+        };
+        check(&[], false);
+        check(&[("sec-fetch-site", "same-origin")], false);
+        check(&[("sec-fetch-site", "cross-site")], true);
+        check(&[("sec-fetch-site", "same-site")], true);
+        check(&[("origin", "https://localhost:8443"), ("host", "localhost:8443")], false);
+        check(&[("origin", "https://evil.example"), ("host", "localhost:8443")], true);
+        check(&[("origin", "null"), ("host", "localhost:8443")], true);
+    }
+}

@@ -1,0 +1,433 @@
+//! Devices: inventory, credentials, attributes, commands.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{
+    AttributesChange, AttributesView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Placement,
+};
+use veritwin_domain::{Declaration, Value};
+
+use super::auth::Caller;
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
+use super::{Answer, Api, Problem};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(import))
+        .routes(routes!(read, update, delete))
+        .routes(routes!(credentials, add_credential))
+        .routes(routes!(revoke_credential))
+        .routes(routes!(attributes, change_attributes))
+        .routes(routes!(rpc))
+}
+
+/// A device.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeviceBody {
+    id: String,
+    name: String,
+    /// What kind of device.
+    #[serde(rename = "type")]
+    kind: String,
+    twin_id: Option<String>,
+    /// IFC GlobalId.
+    space_id: Option<String>,
+    /// IFC GlobalId.
+    element_id: Option<String>,
+    /// Metres, Z up.
+    position: Option<[f64; 3]>,
+    /// `undeclared`, `non_personal` or `personal`.
+    declaration: &'static str,
+    created_at: String,
+    last_seen_at: Option<String>,
+    online: bool,
+    /// Its series.
+    keys: Vec<String>,
+    /// Unit of each series.
+    units: BTreeMap<String, String>,
+}
+
+impl From<DeviceView> for DeviceBody {
+    fn from(view: DeviceView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            name: view.name.to_string(),
+            kind: view.kind.to_string(),
+            twin_id: view.placement.twin_id.map(|id| id.to_string()),
+            space_id: view.placement.space_id,
+            element_id: view.placement.element_id,
+            position: view.placement.position,
+            declaration: view.declaration.as_str(),
+            created_at: body::time(view.created_at),
+            last_seen_at: view.last_seen_at.map(body::time),
+            online: view.online,
+            keys: view.keys.iter().map(ToString::to_string).collect(),
+            units: view.units,
+        }
+    }
+}
+
+/// Which devices are wanted.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+struct ListQuery {
+    /// Part of a name or kind.
+    search: Option<String>,
+    /// Devices of one twin.
+    twin_id: Option<String>,
+    /// As given by the page before.
+    cursor: Option<String>,
+    /// Rows of a page, at most 500.
+    limit: Option<usize>,
+}
+
+/// Lists devices by name.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListQuery),
+    responses((status = 200, body = ListBody<DeviceBody>)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<ListQuery>,
+) -> Answer<axum::Json<ListBody<DeviceBody>>> {
+    let filter = DeviceFilter {
+        search: query.search,
+        twin: query.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?,
+    };
+    let page = PageQuery { cursor: query.cursor, limit: query.limit }.into();
+    let devices = api.app.list_devices(&context, &filter, &page).await?;
+    Ok(axum::Json(ListBody::of(devices, DeviceBody::from)))
+}
+
+fn declaration(text: Option<&str>) -> Result<Option<Declaration>, Problem> {
+    text.map(|text| {
+        Declaration::parse(text).ok_or_else(|| {
+            Problem::invalid("declaration must be undeclared, non_personal or personal")
+                .at("declaration")
+        })
+    })
+    .transpose()
+}
+
+/// A new device.
+#[derive(Deserialize, ToSchema)]
+struct CreateBody {
+    /// Unique in the tenant.
+    name: String,
+    /// What kind of device.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    twin_id: Option<String>,
+    space_id: Option<String>,
+    element_id: Option<String>,
+    position: Option<[f64; 3]>,
+    /// `undeclared` (the default), `non_personal` or `personal`.
+    declaration: Option<String>,
+    /// Unit of each series.
+    units: Option<BTreeMap<String, String>>,
+}
+
+/// A new device with its access token.
+#[derive(Serialize, ToSchema)]
+struct CreatedBody {
+    device: DeviceBody,
+    /// The device's access token; shown once.
+    token: String,
+}
+
+/// Creates a device.
+#[utoipa::path(post, path = "/v1/devices", tag = "devices", request_body = CreateBody,
+    responses((status = 201, body = CreatedBody), (status = 400), (status = 409)))]
+async fn create(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<CreateBody>,
+) -> Answer<impl IntoResponse> {
+    let input = DeviceInput {
+        name: body.name,
+        kind: body.kind.unwrap_or_default(),
+        placement: Placement {
+            twin_id: body.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?,
+            space_id: body.space_id,
+            element_id: body.element_id,
+            position: body.position,
+        },
+        declaration: declaration(body.declaration.as_deref())?.unwrap_or_default(),
+        units: body.units.unwrap_or_default(),
+    };
+    let (device, token) = api.app.create_device(&context, input).await?;
+    let version = device.version;
+    let created = CreatedBody { device: device.into(), token: token.into_exposed() };
+    Ok((StatusCode::CREATED, body::etag(version), axum::Json(created)))
+}
+
+/// Reads a device.
+#[utoipa::path(get, path = "/v1/devices/{id}", tag = "devices", params(("id" = String, Path)),
+    responses((status = 200, body = DeviceBody), (status = 404)))]
+async fn read(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<impl IntoResponse> {
+    let device = api.app.device(&context, body::id(&id)?).await?;
+    Ok((body::etag(device.version), axum::Json(DeviceBody::from(device))))
+}
+
+/// A change: only what is given changes; a place is replaced as a whole.
+#[derive(Deserialize, ToSchema)]
+struct UpdateBody {
+    name: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// `undeclared`, `non_personal` or `personal`.
+    declaration: Option<String>,
+    units: Option<BTreeMap<String, String>>,
+}
+
+/// Changes a device. `If-Match` refuses the change when somebody else was first.
+#[utoipa::path(patch, path = "/v1/devices/{id}", tag = "devices", params(("id" = String, Path)),
+    request_body = UpdateBody,
+    responses((status = 200, body = DeviceBody), (status = 404), (status = 409)))]
+async fn update(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<UpdateBody>,
+) -> Answer<impl IntoResponse> {
+    let change = DeviceChange {
+        name: body.name,
+        kind: body.kind,
+        placement: None,
+        declaration: declaration(body.declaration.as_deref())?,
+        units: body.units,
+        if_version: body::if_match(&headers)?,
+    };
+    let device = api.app.update_device(&context, body::id(&id)?, change).await?;
+    Ok((body::etag(device.version), axum::Json(DeviceBody::from(device))))
+}
+
+/// Deletes a device and its credentials; its history stays until its time is over.
+#[utoipa::path(delete, path = "/v1/devices/{id}", tag = "devices", params(("id" = String, Path)),
+    responses((status = 204), (status = 404)))]
+async fn delete(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    api.app.delete_device(&context, body::id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The twin an inventory belongs to.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+struct ImportQuery {
+    /// Spaces and elements are looked up in this twin.
+    twin_id: Option<String>,
+}
+
+/// A new device's name and token.
+#[derive(Serialize, ToSchema)]
+struct ImportedToken {
+    device: String,
+    /// Shown once.
+    token: String,
+}
+
+/// What an import did.
+#[derive(Serialize, ToSchema)]
+struct ImportedBody {
+    created: usize,
+    updated: usize,
+    tokens: Vec<ImportedToken>,
+}
+
+/// Imports an inventory CSV, all of it or nothing.
+#[utoipa::path(post, path = "/v1/devices/import", tag = "devices", params(ImportQuery),
+    request_body(content = String, content_type = "text/csv"),
+    responses((status = 200, body = ImportedBody), (status = 400)))]
+async fn import(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<ImportQuery>,
+    bytes: Bytes,
+) -> Answer<axum::Json<ImportedBody>> {
+    let twin = query.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?;
+    let outcome = api.app.import_inventory(&context, twin, &bytes).await?;
+    Ok(axum::Json(ImportedBody {
+        created: outcome.created,
+        updated: outcome.updated,
+        tokens: outcome
+            .tokens
+            .into_iter()
+            .map(|(device, token)| ImportedToken { device, token: token.into_exposed() })
+            .collect(),
+    }))
+}
+
+/// A credential, without its secret.
+#[derive(Serialize, ToSchema)]
+struct CredentialBody {
+    id: String,
+    kind: &'static str,
+    created_at: String,
+}
+
+/// Lists a device's credentials.
+#[utoipa::path(get, path = "/v1/devices/{id}/credentials", tag = "devices",
+    params(("id" = String, Path)),
+    responses((status = 200, body = ListBody<CredentialBody>), (status = 404)))]
+async fn credentials(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<ListBody<CredentialBody>>> {
+    let credentials = api.app.credentials(&context, body::id(&id)?).await?;
+    let convert = |view: veritwin_app::model::CredentialView| CredentialBody {
+        id: view.id.to_string(),
+        kind: view.kind,
+        created_at: body::time(view.created_at),
+    };
+    Ok(axum::Json(ListBody::whole(credentials.into_iter().map(convert).collect())))
+}
+
+/// A new access token.
+#[derive(Serialize, ToSchema)]
+struct TokenBody {
+    id: String,
+    /// Shown once.
+    token: String,
+}
+
+/// Gives a device another access token; the old ones keep working until they are revoked.
+#[utoipa::path(post, path = "/v1/devices/{id}/credentials", tag = "devices",
+    params(("id" = String, Path)), responses((status = 201, body = TokenBody), (status = 404)))]
+async fn add_credential(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<impl IntoResponse> {
+    let (credential, token) = api.app.add_credential(&context, body::id(&id)?).await?;
+    let body = TokenBody { id: credential.id.to_string(), token: token.into_exposed() };
+    Ok((StatusCode::CREATED, axum::Json(body)))
+}
+
+/// Revokes a credential; a live connection that uses it ends at once.
+#[utoipa::path(delete, path = "/v1/devices/{id}/credentials/{credential}", tag = "devices",
+    params(("id" = String, Path), ("credential" = String, Path)),
+    responses((status = 204), (status = 404)))]
+async fn revoke_credential(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path((id, credential)): Path<(String, String)>,
+) -> Answer<StatusCode> {
+    api.app.revoke_credential(&context, body::id(&id)?, body::id(&credential)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A device's attributes by scope.
+#[derive(Serialize, ToSchema)]
+struct AttributesBody {
+    /// Sent by the device.
+    client: BTreeMap<String, serde_json::Value>,
+    /// Written here, visible to the device.
+    shared: BTreeMap<String, serde_json::Value>,
+    /// Written here, hidden from the device.
+    server: BTreeMap<String, serde_json::Value>,
+}
+
+impl From<AttributesView> for AttributesBody {
+    fn from(view: AttributesView) -> Self {
+        let convert = |scope: BTreeMap<String, Value>| {
+            scope.into_iter().map(|(key, value)| (key, body::value(&value))).collect()
+        };
+        Self {
+            client: convert(view.client),
+            shared: convert(view.shared),
+            server: convert(view.server),
+        }
+    }
+}
+
+/// Reads a device's attributes.
+#[utoipa::path(get, path = "/v1/devices/{id}/attributes", tag = "devices",
+    params(("id" = String, Path)), responses((status = 200, body = AttributesBody), (status = 404)))]
+async fn attributes(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<AttributesBody>> {
+    Ok(axum::Json(api.app.attributes(&context, body::id(&id)?).await?.into()))
+}
+
+/// Attributes to write; null deletes.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+struct ChangeAttributesBody {
+    shared: BTreeMap<String, serde_json::Value>,
+    server: BTreeMap<String, serde_json::Value>,
+}
+
+/// Writes shared and server attributes; a connected device hears of shared ones at once.
+#[utoipa::path(patch, path = "/v1/devices/{id}/attributes", tag = "devices",
+    params(("id" = String, Path)), request_body = ChangeAttributesBody,
+    responses((status = 200, body = AttributesBody), (status = 404)))]
+async fn change_attributes(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(body): Json<ChangeAttributesBody>,
+) -> Answer<axum::Json<AttributesBody>> {
+    let convert = |scope: BTreeMap<String, serde_json::Value>| {
+        scope.into_iter().map(|(key, value)| (key, body::from_json(&value))).collect()
+    };
+    let change = AttributesChange { shared: convert(body.shared), server: convert(body.server) };
+    Ok(axum::Json(api.app.change_attributes(&context, body::id(&id)?, change).await?.into()))
+}
+
+/// A command to a device.
+#[derive(Deserialize, ToSchema)]
+struct RpcBody {
+    method: String,
+    #[serde(default)]
+    params: serde_json::Value,
+    /// How long to wait for the answer; 10 s when not given, at most 60 s.
+    timeout_ms: Option<u64>,
+}
+
+/// A device's answer.
+#[derive(Serialize, ToSchema)]
+struct RpcAnswer {
+    result: serde_json::Value,
+}
+
+/// Sends a command to a connected device and waits for its answer.
+#[utoipa::path(post, path = "/v1/devices/{id}/rpc", tag = "devices",
+    params(("id" = String, Path)), request_body = RpcBody,
+    responses((status = 200, body = RpcAnswer), (status = 404), (status = 503)))]
+async fn rpc(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(body): Json<RpcBody>,
+) -> Answer<axum::Json<RpcAnswer>> {
+    let id = body::id(&id)?;
+    let call = api.app.authorize_command(&context, id, &body.method).await?;
+    let timeout_ms = body.timeout_ms.unwrap_or(10_000).clamp(100, 60_000);
+    let answer = api
+        .live
+        .call_device(&call, &body.method, &body.params, std::time::Duration::from_millis(timeout_ms))
+        .await?;
+    let result = serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer));
+    Ok(axum::Json(RpcAnswer { result }))
+}
+

@@ -1,0 +1,123 @@
+//! The OpenAPI document and a page to browse it, both first-party.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use serde_json::Value;
+use utoipa::OpenApi;
+
+use super::Api;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Veritwin",
+        description = "Digital twins with a verifiable record. Sign in for a session cookie, or \
+                       send an API key as `Authorization: Bearer`. Errors are RFC 9457 problem \
+                       documents; times are RFC 3339 in UTC; lists page by cursor.",
+        license(name = "Apache-2.0")
+    ),
+    servers((url = "/"))
+)]
+struct Document;
+
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(super) fn routes(document: utoipa::openapi::OpenApi) -> Router<Api> {
+    let json = Arc::new(document.to_pretty_json().unwrap_or_default());
+    let page = Arc::new(page(&serde_json::from_str(&json).unwrap_or_default()));
+    let serve_json = {
+        let json = Arc::clone(&json);
+        move || {
+            let json = Arc::clone(&json);
+            async move { ([(header::CONTENT_TYPE, "application/json")], json.as_str().to_owned()) }
+        }
+    };
+    let serve_page = move || {
+        let page = Arc::clone(&page);
+        async move {
+            let mut response = Html(page.as_str().to_owned()).into_response();
+            response.headers_mut().insert(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(
+                    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+                     frame-ancestors 'none'",
+                ),
+            );
+            response
+        }
+    };
+    Router::new()
+        .route("/v1/openapi.json", get(serve_json))
+        .route("/v1/docs", get(serve_page))
+        .route("/v1/docs.css", get(|| async { ([(header::CONTENT_TYPE, "text/css")], STYLE) }))
+}
+
+const STYLE: &str = "
+:root { color-scheme: light dark; font: 15px/1.55 system-ui, sans-serif; }
+body { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+h1 { font-weight: 600; letter-spacing: -.01em; } h2 { margin-top: 2.5rem; font-size: 1rem;
+text-transform: uppercase; letter-spacing: .08em; opacity: .7; }
+details { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); padding: .6rem 0; }
+summary { cursor: pointer; display: grid; grid-template-columns: 4.5rem minmax(14rem, 1fr) 2fr; gap: .75rem; }
+code, pre { font-family: ui-monospace, monospace; font-size: .88em; }
+pre { overflow-x: auto; padding: .75rem; background: color-mix(in srgb, currentColor 6%, transparent); }
+.verb { font-weight: 600; } .sum { opacity: .75; }
+@media (max-width: 40rem) { summary { grid-template-columns: 4.5rem 1fr; } .sum { grid-column: 1 / -1; } }
+";
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn page(document: &Value) -> String {
+    let mut out = String::from(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>Veritwin API</title><link rel=\"stylesheet\" \
+         href=\"/v1/docs.css\"></head><body><main><h1>Veritwin API</h1>",
+    );
+    let about = document["info"]["description"].as_str().unwrap_or_default();
+    let _ = write!(
+        out,
+        "<p>{}</p><p>The whole document: <a href=\"/v1/openapi.json\">openapi.json</a></p>",
+        escape(about)
+    );
+    let mut last_tag = String::new();
+    let mut rows: Vec<(String, &String, &String, &Value)> = Vec::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for (verb, operation) in item.as_object().into_iter().flatten() {
+            let tag = operation["tags"][0].as_str().unwrap_or("other").to_owned();
+            rows.push((tag, path, verb, operation));
+        }
+    }
+    rows.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
+    for (tag, path, verb, operation) in rows {
+        if tag != last_tag {
+            let _ = write!(out, "<h2>{}</h2>", escape(&tag));
+            last_tag = tag;
+        }
+        let detail = serde_json::json!({
+            "parameters": operation["parameters"],
+            "requestBody": operation["requestBody"],
+            "responses": operation["responses"],
+        });
+        let text = serde_json::to_string_pretty(&detail).unwrap_or_default();
+        let _ = write!(
+            out,
+            "<details><summary><span class=\"verb\">{}</span><code>{}</code><span \
+             class=\"sum\">{}</span></summary><pre>{}</pre></details>",
+            escape(&verb.to_uppercase()),
+            escape(path),
+            escape(operation["summary"].as_str().unwrap_or_default()),
+            escape(&text)
+        );
+    }
+    out.push_str("</main></body></html>");
+    out
+}

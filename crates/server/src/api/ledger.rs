@@ -1,0 +1,269 @@
+//! The tenant's audit ledger: checkpoint, entries, proofs, and the papers of one reading.
+
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{LedgerEntryView, LedgerView, PapersView};
+
+use super::auth::Caller;
+use super::body::{self, ListBody, PageQuery, Path, Query};
+use super::{Answer, Api, Problem};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(read))
+        .routes(routes!(entries))
+        .routes(routes!(proof))
+        .routes(routes!(papers))
+}
+
+/// The archive that holds the log.
+#[derive(Serialize, ToSchema)]
+struct ArchiveBody {
+    connected: bool,
+    /// It runs on this host under this user: a limit to its neutrality.
+    shared_host: bool,
+    /// Readings are sealed; otherwise digests only.
+    subscribed: bool,
+    address: String,
+}
+
+/// A tenant's ledger at a glance.
+#[derive(Serialize, ToSchema)]
+struct LedgerBody {
+    /// The log is served at `/ledger/LOG/checkpoint` and `/ledger/LOG/tile/...`.
+    log_id: String,
+    origin: String,
+    /// `NAME+HEX+BASE64`.
+    vkey: String,
+    tree_size: u64,
+    /// Base64.
+    root_hash: String,
+    /// The signed checkpoint.
+    checkpoint: String,
+    last_sealed_at: Option<String>,
+    /// Records that are durable but not sealed yet.
+    pending_records: u64,
+    archive: ArchiveBody,
+}
+
+impl From<LedgerView> for LedgerBody {
+    fn from(view: LedgerView) -> Self {
+        Self {
+            log_id: view.log_id,
+            origin: view.origin,
+            vkey: view.vkey,
+            tree_size: view.tree_size,
+            root_hash: STANDARD.encode(view.root_hash),
+            checkpoint: view.checkpoint,
+            last_sealed_at: view.last_sealed_at.map(body::time),
+            pending_records: view.pending_records,
+            archive: ArchiveBody {
+                connected: view.connected,
+                shared_host: view.shared_host,
+                subscribed: view.subscribed,
+                address: view.address,
+            },
+        }
+    }
+}
+
+/// The ledger at a glance.
+#[utoipa::path(get, path = "/v1/ledger", tag = "ledger",
+    responses((status = 200, body = LedgerBody), (status = 503)))]
+async fn read(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<LedgerBody>> {
+    Ok(axum::Json(api.app.ledger(&context).await?.into()))
+}
+
+/// One leaf.
+#[derive(Serialize, ToSchema)]
+struct EntryBody {
+    index: u64,
+    /// `batch`, `evidence`, ...
+    kind: String,
+    batch_id: String,
+    first_sequence: u64,
+    last_sequence: u64,
+    /// Records in the batch.
+    count: u64,
+    /// Earliest event time.
+    from: Option<String>,
+    /// Latest event time.
+    to: Option<String>,
+    /// Of the payload's ciphertext, hexadecimal.
+    payload_sha256: String,
+    payload_bytes: u64,
+    /// Hexadecimal.
+    records_root: String,
+    /// RFC 6962, base64.
+    leaf_hash: String,
+    sealed_at: String,
+}
+
+impl From<LedgerEntryView> for EntryBody {
+    fn from(view: LedgerEntryView) -> Self {
+        Self {
+            index: view.index,
+            kind: view.kind,
+            batch_id: view.batch.to_string(),
+            first_sequence: view.first_sequence,
+            last_sequence: view.last_sequence,
+            count: view.count,
+            from: view.from.map(body::time),
+            to: view.to.map(body::time),
+            payload_sha256: hex::encode(view.payload_sha256),
+            payload_bytes: view.payload_bytes,
+            records_root: hex::encode(view.records_root),
+            leaf_hash: STANDARD.encode(view.leaf_hash),
+            sealed_at: body::time(view.sealed_at),
+        }
+    }
+}
+
+/// Lists leaves, newest first.
+#[utoipa::path(get, path = "/v1/ledger/entries", tag = "ledger", params(PageQuery),
+    responses((status = 200, body = ListBody<EntryBody>), (status = 503)))]
+async fn entries(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<PageQuery>,
+) -> Answer<axum::Json<ListBody<EntryBody>>> {
+    let page = api.app.ledger_entries(&context, &query.into()).await?;
+    Ok(axum::Json(ListBody::of(page, EntryBody::from)))
+}
+
+/// The proof that a leaf is in the log.
+#[derive(Serialize, ToSchema)]
+struct ProofBody {
+    index: u64,
+    tree_size: u64,
+    /// The leaf's bytes, base64.
+    leaf: String,
+    /// Base64.
+    leaf_hash: String,
+    /// The audit path, bottom up, base64.
+    path: Vec<String>,
+    checkpoint: String,
+    vkey: String,
+}
+
+/// Proves that a leaf is in the log.
+#[utoipa::path(get, path = "/v1/ledger/entries/{index}/proof", tag = "ledger",
+    params(("index" = u64, Path)), responses((status = 200, body = ProofBody), (status = 404)))]
+async fn proof(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(index): Path<u64>,
+) -> Answer<axum::Json<ProofBody>> {
+    let view = api.app.ledger_proof(&context, index).await?;
+    Ok(axum::Json(ProofBody {
+        index: view.index,
+        tree_size: view.tree_size,
+        leaf: STANDARD.encode(&view.leaf),
+        leaf_hash: STANDARD.encode(view.leaf_hash),
+        path: view.path.iter().map(|hash| STANDARD.encode(hash)).collect(),
+        checkpoint: view.checkpoint,
+        vkey: view.vkey,
+    }))
+}
+
+/// Which reading's papers are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+struct PapersQuery {
+    device_id: String,
+    key: String,
+    /// RFC 3339; the latest reading when not given.
+    at: Option<String>,
+}
+
+/// The reading itself.
+#[derive(Serialize, ToSchema)]
+struct ReadingBody {
+    at: String,
+    value: serde_json::Value,
+    quality: &'static str,
+}
+
+/// The device that sent it.
+#[derive(Serialize, ToSchema)]
+struct PapersDevice {
+    id: String,
+    name: String,
+}
+
+/// When it became durable.
+#[derive(Serialize, ToSchema)]
+struct DurableBody {
+    /// Position in the durable log.
+    position: Option<u64>,
+    received_at: Option<String>,
+}
+
+/// Which key seals it.
+#[derive(Serialize, ToSchema)]
+struct PapersKey {
+    /// Version of the tenant's key-encryption key.
+    tenant_kek_version: u32,
+    /// Class of the data key.
+    dek_class: &'static str,
+}
+
+/// The papers of one reading: the chain from device to checkpoint.
+#[derive(Serialize, ToSchema)]
+struct PapersBody {
+    reading: ReadingBody,
+    device: PapersDevice,
+    /// The credential that sent it; null until the batch is sealed.
+    credential_id: Option<String>,
+    durable: DurableBody,
+    /// The leaf that holds it; null until sealed, or without archive subscription.
+    entry: Option<EntryBody>,
+    checkpoint: Option<String>,
+    key: PapersKey,
+}
+
+impl From<PapersView> for PapersBody {
+    fn from(view: PapersView) -> Self {
+        Self {
+            reading: ReadingBody {
+                at: body::time(view.reading.at),
+                value: body::value(&view.reading.value),
+                quality: view.reading.quality.as_str(),
+            },
+            device: PapersDevice {
+                id: view.reading.device.to_string(),
+                name: view.device_name.to_string(),
+            },
+            credential_id: view.credential.map(|id| id.to_string()),
+            durable: DurableBody {
+                position: view.position,
+                received_at: view.received_at.map(body::time),
+            },
+            entry: view.entry.map(EntryBody::from),
+            checkpoint: view.checkpoint,
+            key: PapersKey { tenant_kek_version: view.kek_version, dek_class: "segment" },
+        }
+    }
+}
+
+/// The papers of one reading.
+#[utoipa::path(get, path = "/v1/ledger/papers", tag = "ledger", params(PapersQuery),
+    responses((status = 200, body = PapersBody), (status = 404)))]
+async fn papers(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<PapersQuery>,
+) -> Answer<axum::Json<PapersBody>> {
+    let device = body::id_at("device_id", &query.device_id)?;
+    let key = veritwin_domain::Key::new(&query.key)
+        .map_err(|error| Problem::invalid(error.to_string()).at("key"))?;
+    let at = query.at.as_deref().map(|text| body::parse_time("at", text)).transpose()?;
+    Ok(axum::Json(api.app.papers(&context, device, &key, at).await?.into()))
+}

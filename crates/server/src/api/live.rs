@@ -1,0 +1,250 @@
+//! `/v1/ws`: JSON commands and live changes. Latest values are coalesced to at most four messages
+//! a second; a subscriber that falls behind gets a new snapshot instead of a growing queue.
+
+mod devices;
+mod protocol;
+mod subscriptions;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use veritwin_domain::{OpContext, Purpose, RequestId, Secret};
+
+use super::auth::{self, Caller};
+use super::{Answer, Api, Problem};
+use protocol::{Command, ServerMessage};
+use subscriptions::Subscriptions;
+
+pub(crate) use devices::LiveState;
+
+/// Largest command.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// A connection that did not authenticate by then is closed.
+const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// At most four deltas a second.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// A ping keeps middle boxes from closing an idle connection.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer that cannot take a message for this long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+/// Rights are asked again this often, so that a revoked session ends.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/v1/ws", any(upgrade))
+}
+
+async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
+    let (mut parts, _) = request.into_parts();
+    if auth::is_cross_site(&parts.headers) {
+        return Err(Problem::new(
+            axum::http::StatusCode::FORBIDDEN,
+            "/problems/cross-site",
+            "Cross-site request",
+            "a page of another site may not act with your sign-in",
+        ));
+    }
+    let has_credential = auth::bearer(&parts.headers).is_some()
+        || auth::cookie(&parts.headers, auth::SESSION_COOKIE).is_some();
+    let credential = if has_credential {
+        let caller = Caller::from_request_parts(&mut parts, &api).await?;
+        let secret = auth::bearer(&parts.headers)
+            .or_else(|| auth::cookie(&parts.headers, auth::SESSION_COOKIE))
+            .map(|text| Secret::new(text.to_owned()));
+        let is_session = auth::bearer(&parts.headers).is_none();
+        secret.map(|secret| Party { context: caller.0, secret, is_session })
+    } else {
+        None
+    };
+    let socket = WebSocketUpgrade::from_request_parts(&mut parts, &api)
+        .await
+        .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    Ok(socket
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| Connection::run(socket, api, credential))
+        .into_response())
+}
+
+/// Who is on the other end, and how to ask again whether they still may be.
+struct Party {
+    context: OpContext,
+    secret: Secret<String>,
+    is_session: bool,
+}
+
+struct Connection {
+    socket: WebSocket,
+    api: Api,
+}
+
+enum Ended {
+    /// The peer is gone, or what it sent ends the connection.
+    Closed,
+    /// We end it and say why.
+    Because(&'static str),
+}
+
+impl Connection {
+    async fn run(socket: WebSocket, api: Api, party: Option<Party>) {
+        let mut connection = Self { socket, api };
+        let ended = connection.serve(party).await;
+        if let Err(Ended::Because(reason)) = ended {
+            let frame = CloseFrame { code: 1008, reason: reason.into() };
+            let _ = connection.socket.send(Message::Close(Some(frame))).await;
+        }
+    }
+
+    async fn send(&mut self, message: &ServerMessage) -> Result<(), Ended> {
+        let text = serde_json::to_string(message).map_err(|_| Ended::Closed)?;
+        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await
+        {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Ended::Closed),
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Command>, Ended> {
+        match self.socket.recv().await {
+            Some(Ok(Message::Text(text))) => match serde_json::from_str::<Command>(&text) {
+                Ok(command) => Ok(Some(command)),
+                Err(error) => {
+                    let detail = format!("not a command: line {} column {}", error.line(), error.column());
+                    self.send(&ServerMessage::error(None, detail)).await?;
+                    Ok(None)
+                }
+            },
+            Some(Ok(Message::Binary(_))) => {
+                self.send(&ServerMessage::error(None, "commands are JSON text".to_owned())).await?;
+                Ok(None)
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Ended::Closed),
+        }
+    }
+
+    async fn serve(&mut self, party: Option<Party>) -> Result<(), Ended> {
+        let party = match party {
+            Some(party) => Identity::Party(party),
+            None => {
+                match tokio::time::timeout(AUTHENTICATE_TIMEOUT, self.authenticate()).await {
+                    Ok(identity) => identity?,
+                    Err(_) => return Err(Ended::Because("authenticate first")),
+                }
+            }
+        };
+        match party {
+            Identity::Party(party) => self.serve_party(party).await,
+            Identity::Device(device) => self.serve_device(device).await,
+        }
+    }
+
+    async fn authenticate(&mut self) -> Result<Identity, Ended> {
+        loop {
+            let Some(command) = self.receive().await? else { continue };
+            let Command::Authenticate { token } = command else {
+                let detail = "authenticate first: {\"op\":\"authenticate\",\"token\":\"...\"}";
+                self.send(&ServerMessage::error(None, detail.to_owned())).await?;
+                continue;
+            };
+            let secret = Secret::new(token);
+            let request = RequestId::generate(self.api.clock().now(), self.api.rng());
+            let found =
+                self.api.app.authenticate_api_key(&secret, Purpose::IngestRouting, request).await;
+            if let Ok(context) = found {
+                return Ok(Identity::Party(Party { context, secret, is_session: false }));
+            }
+            return match self.api.app.login_device(&secret).await {
+                Ok(device) => Ok(Identity::Device(device)),
+                Err(_) => Err(Ended::Because("unknown token")),
+            };
+        }
+    }
+
+    /// A person or program: subscriptions.
+    async fn serve_party(&mut self, party: Party) -> Result<(), Ended> {
+        let mut events = self.api.app.subscribe(&party.context);
+        let mut subscriptions = Subscriptions::default();
+        self.send(&ServerMessage::Ready { seq: 0 }).await?;
+        let mut flush = tokio::time::interval(FLUSH_INTERVAL);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ping = tokio::time::interval(PING_INTERVAL);
+        let mut recheck = tokio::time::interval(RECHECK_INTERVAL);
+        loop {
+            tokio::select! {
+                event = events.recv() => {
+                    use tokio::sync::broadcast::error::RecvError;
+                    match event {
+                        Ok(event) => {
+                            for message in subscriptions.take(&self.api, &party.context, event).await {
+                                self.send(&message).await?;
+                            }
+                        }
+                        Err(RecvError::Lagged(_)) => subscriptions.lagged(),
+                        Err(RecvError::Closed) => return Err(Ended::Because("stopping")),
+                    }
+                }
+                _ = flush.tick() => {
+                    for message in subscriptions.flush(&self.api, &party.context).await {
+                        self.send(&message).await?;
+                    }
+                }
+                _ = ping.tick() => {
+                    self.socket.send(Message::Ping(Default::default())).await.map_err(|_| Ended::Closed)?;
+                }
+                _ = recheck.tick() => {
+                    if !self.still_allowed(&party).await {
+                        return Err(Ended::Because("the session has ended"));
+                    }
+                }
+                command = self.receive() => {
+                    if let Some(command) = command? {
+                        let answer = subscriptions.command(&self.api, &party.context, command).await;
+                        for message in answer {
+                            self.send(&message).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn still_allowed(&self, party: &Party) -> bool {
+        let request = RequestId::generate(self.api.clock().now(), self.api.rng());
+        let purpose = Purpose::IngestRouting;
+        if party.is_session {
+            self.api.app.authenticate_session(&party.secret, purpose, request).await.is_ok()
+        } else {
+            self.api.app.authenticate_api_key(&party.secret, purpose, request).await.is_ok()
+        }
+    }
+
+    /// A device: publishes readings.
+    async fn serve_device(&mut self, device: veritwin_app::DeviceLogin) -> Result<(), Ended> {
+        self.send(&ServerMessage::Ready { seq: 0 }).await?;
+        loop {
+            let Some(command) = self.receive().await? else { continue };
+            let (id, outcome) = match command {
+                Command::Publish { id, ts, values } => {
+                    let text = protocol::telemetry_json(ts, values);
+                    (id, self.api.live.publish(&device, &text).await)
+                }
+                other => (other.id(), Err("a device may only publish".to_owned())),
+            };
+            let answer = match outcome {
+                Ok(()) => ServerMessage::Done { id },
+                Err(detail) => ServerMessage::error(id, detail),
+            };
+            self.send(&answer).await?;
+        }
+    }
+}
+
+enum Identity {
+    Party(Party),
+    Device(veritwin_app::DeviceLogin),
+}

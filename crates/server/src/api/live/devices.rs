@@ -1,0 +1,338 @@
+//! The platform's side of connected devices: the ingest crate's `Login` and `Sink`, answered by
+//! use cases. It keeps who is connected and which calls wait for an answer, both bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use veritwin_app::model::AttributesView;
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Submission, WriterLogin};
+use veritwin_domain::{CredentialId, DeviceId, Key, Secret, TenantId, Value};
+use veritwin_ingest::{
+    Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
+    Downlink, LinkError, Login, LoginError, Origin, PeerInfo, RpcReply, RpcRequest, Sink,
+    SinkEntry, SubmitError, Writer, WriterSession,
+};
+
+/// Most calls that wait for devices at once.
+const CALLS_MAX: usize = 10_000;
+
+struct Attached {
+    tenant: TenantId,
+    credential: CredentialId,
+    link: DeviceLink,
+}
+
+/// Connected devices and open calls.
+pub(crate) struct LiveState {
+    app: App,
+    attached: Mutex<HashMap<DeviceId, Vec<Attached>>>,
+    calls: Mutex<HashMap<(DeviceId, u32), oneshot::Sender<String>>>,
+    next_call: AtomicU32,
+}
+
+impl LiveState {
+    pub(crate) fn new(app: App) -> Self {
+        Self {
+            app,
+            attached: Mutex::new(HashMap::new()),
+            calls: Mutex::new(HashMap::new()),
+            next_call: AtomicU32::new(1),
+        }
+    }
+
+    /// Readings of a device over WebSocket; `Ok` means durable.
+    pub(crate) async fn publish(&self, device: &DeviceLogin, json: &str) -> Result<(), String> {
+        let session = DeviceSession::new(device.tenant, device.device, device.credential);
+        let limits = veritwin_domain::IngestLimits::default();
+        let received_at = self.app.clock().now();
+        let readings = veritwin_ingest::parse_telemetry(json.as_bytes(), received_at, &limits)
+            .map_err(|error| error.to_string())?;
+        let batch = veritwin_domain::DeviceBatch {
+            tenant: device.tenant,
+            device: device.device,
+            credential: device.credential,
+            received_at,
+            readings,
+        };
+        self.submit(Origin::Device(&session), vec![SinkEntry::Readings(batch)])
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Sends a command to a connected device and waits for its answer (JSON text).
+    pub(crate) async fn call_device(
+        &self,
+        command: &DeviceCommand,
+        method: &str,
+        params: &serde_json::Value,
+        timeout: Duration,
+    ) -> Result<String, Error> {
+        let id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (answer, waiting) = oneshot::channel();
+        {
+            let mut calls = self.calls.lock();
+            if calls.len() >= CALLS_MAX {
+                return Err(Error::Unavailable(format!(
+                    "limit calls_max exceeded: {CALLS_MAX} calls wait for devices already"
+                )));
+            }
+            calls.insert((command.device, id), answer);
+        }
+        let request =
+            RpcRequest { id, method: method.to_owned(), params: params.to_string() };
+        let sent = self.send(command.tenant, command.device, |link| {
+            link.send(Downlink::Rpc(request.clone()))
+        });
+        let outcome = match sent {
+            Ok(()) => tokio::time::timeout(timeout, waiting).await.map_err(|_| {
+                Error::Unavailable("the device did not answer in time".to_owned())
+            }),
+            Err(detail) => Err(Error::Unavailable(detail)),
+        };
+        self.calls.lock().remove(&(command.device, id));
+        outcome?.map_err(|_| Error::Unavailable("the device went away".to_owned()))
+    }
+
+    /// Offers something to each of a device's links until one takes it.
+    fn send(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        send: impl Fn(&DeviceLink) -> Result<(), LinkError>,
+    ) -> Result<(), String> {
+        let attached = self.attached.lock();
+        let links = attached.get(&device).map(Vec::as_slice).unwrap_or_default();
+        let mut reason = "the device is not connected".to_owned();
+        for one in links.iter().filter(|one| one.tenant == tenant) {
+            match send(&one.link) {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(reason)
+    }
+
+    /// Tells a connected device about its shared attributes.
+    pub(crate) fn attributes_changed(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        changed: &[(Key, Option<Value>)],
+    ) {
+        let mut set = Vec::new();
+        let mut deleted = Vec::new();
+        for (key, value) in changed {
+            match value {
+                Some(value) => set.push((key.clone(), value.clone())),
+                None => deleted.push(key.clone()),
+            }
+        }
+        let attached = self.attached.lock();
+        for one in attached.get(&device).into_iter().flatten() {
+            if one.tenant != tenant {
+                continue;
+            }
+            // A device that has not subscribed asks for them when it wants them.
+            if !set.is_empty() {
+                let _ = one.link.send(Downlink::AttributesUpdated(set.clone()));
+            }
+            if !deleted.is_empty() {
+                let _ = one.link.send(Downlink::AttributesDeleted(deleted.clone()));
+            }
+        }
+    }
+
+    /// Ends the live connections of a device, or of one of its credentials.
+    pub(crate) fn disconnect(&self, device: DeviceId, credential: Option<CredentialId>) {
+        for one in self.attached.lock().get(&device).into_iter().flatten() {
+            if credential.is_none_or(|id| id == one.credential) {
+                one.link.close(CloseReason::Revoked);
+            }
+        }
+    }
+
+    /// Ends every connection: the platform stops.
+    pub(crate) fn shut_down(&self) {
+        for one in self.attached.lock().values().flatten() {
+            one.link.close(CloseReason::ShuttingDown);
+        }
+    }
+}
+
+fn login_error(error: Error) -> LoginError {
+    match error {
+        Error::Unauthenticated(_) | Error::NotFound(_) => LoginError::Unknown,
+        Error::Forbidden(detail) => LoginError::Denied(detail),
+        Error::Busy { retry_after } => {
+            LoginError::Busy { detail: "attempts".to_owned(), retry_after }
+        }
+        other => LoginError::Unavailable(other.to_string()),
+    }
+}
+
+fn submit_error(error: Error) -> SubmitError {
+    match error {
+        Error::Forbidden(detail) => SubmitError::Denied(detail),
+        Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
+        Error::Busy { retry_after } => {
+            SubmitError::Busy { detail: "readings".to_owned(), retry_after }
+        }
+        other => SubmitError::Unavailable(other.to_string()),
+    }
+}
+
+fn session(login: &DeviceLogin) -> DeviceSession {
+    let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
+    session.name = Some(Secret::new(login.name.to_string()));
+    session
+}
+
+#[async_trait]
+impl Login for LiveState {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        _peer: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        let login = match credential {
+            Credential::Token(token) => self.app.login_device(&token).await,
+            Credential::Password { .. } | Credential::Certificate(_) => {
+                Err(Error::Unauthenticated("this kind of credential is not set up"))
+            }
+        };
+        Ok(Arc::new(session(&login.map_err(login_error)?)))
+    }
+
+    async fn authenticate_writer(
+        &self,
+        token: Secret<String>,
+        _peer: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        match self.app.login_writer(&token).await.map_err(login_error)? {
+            WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login)))),
+            WriterLogin::Program { tenant, credential } => {
+                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential })))
+            }
+        }
+    }
+
+    async fn devices_by_name(
+        &self,
+        writer: &WriterSession,
+        names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        let found =
+            self.app.devices_by_name(writer.tenant, names).await.map_err(login_error)?;
+        Ok(found
+            .into_iter()
+            .map(|device| {
+                let device = device?;
+                Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
+            })
+            .collect())
+    }
+}
+
+fn attributes_of(
+    scope: std::collections::BTreeMap<String, Value>,
+    wanted: Option<&[Key]>,
+    everything: bool,
+) -> Vec<(Key, Value)> {
+    let pairs = scope.into_iter().filter_map(|(key, value)| Some((Key::new(&key).ok()?, value)));
+    match wanted {
+        Some(keys) => pairs.filter(|(key, _)| keys.contains(key)).collect(),
+        None if everything => pairs.collect(),
+        None => Vec::new(),
+    }
+}
+
+#[async_trait]
+impl Sink for LiveState {
+    async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+        let tenant = origin.tenant();
+        let submissions = entries
+            .into_iter()
+            .map(|entry| match entry {
+                SinkEntry::Readings(batch) => Submission::Readings(batch),
+                SinkEntry::Attributes(update) => Submission::ClientAttributes {
+                    device: update.device,
+                    received_at: update.received_at,
+                    entries: update.entries,
+                },
+                SinkEntry::Refusal(refusal) => Submission::Refusal {
+                    device: refusal.device,
+                    credential: refusal.credential,
+                    at: refusal.received_at,
+                    reason: refusal.reason.as_str(),
+                },
+            })
+            .collect();
+        self.app.submit(tenant, submissions).await.map_err(submit_error)
+    }
+
+    async fn attributes(
+        &self,
+        session: &DeviceSession,
+        request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        let AttributesView { client, shared, .. } = self
+            .app
+            .device_attributes(session.tenant, session.device, session.credential)
+            .await
+            .map_err(submit_error)?;
+        let everything = request.client.is_none() && request.shared.is_none();
+        Ok(Attributes {
+            client: attributes_of(client, request.client.as_deref(), everything),
+            shared: attributes_of(shared, request.shared.as_deref(), everything),
+        })
+    }
+
+    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
+        let waiting = self.calls.lock().remove(&(session.device, reply.id));
+        match waiting {
+            // The caller may have gone; the device has done its part.
+            Some(answer) => {
+                let _ = answer.send(reply.body);
+                Ok(())
+            }
+            None => Err(SubmitError::NotFound("no open call has this number".to_owned())),
+        }
+    }
+
+    async fn rpc_call(
+        &self,
+        _session: &DeviceSession,
+        call: ClientRpc,
+    ) -> Result<String, SubmitError> {
+        match call.method.as_str() {
+            "getCurrentTime" => Ok(self.app.clock().now().as_millis().to_string()),
+            _ => Err(SubmitError::NotFound(
+                "the platform answers getCurrentTime only".to_owned(),
+            )),
+        }
+    }
+
+    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
+        let attached =
+            Attached { tenant: session.tenant, credential: session.credential, link };
+        self.attached.lock().entry(session.device).or_default().push(attached);
+        self.app.device_connected(session.tenant, session.device, session.credential, true);
+    }
+
+    async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink) {
+        let mut attached = self.attached.lock();
+        if let Some(links) = attached.get_mut(&session.device) {
+            links.retain(|one| one.link.id() != link.id());
+            if links.is_empty() {
+                attached.remove(&session.device);
+            }
+        }
+        drop(attached);
+        self.app.device_connected(session.tenant, session.device, session.credential, false);
+    }
+}

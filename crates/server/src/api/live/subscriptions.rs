@@ -1,0 +1,234 @@
+//! The subscriptions of one connection: which devices it may see, what changed since the last
+//! flush. Bounded by the number of series, not by the rate of readings.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use veritwin_app::model::{LatestFilter, LatestView};
+use veritwin_app::{LiveEvent, LiveReading};
+use veritwin_domain::{DeviceId, Key, OpContext, SiteId};
+
+use super::super::{Api, body};
+use super::protocol::{Command, LatestDelta, ServerMessage, Topic};
+
+/// Most subscriptions of one connection.
+const SUBSCRIPTIONS_MAX: usize = 32;
+
+struct Latest {
+    filter: LatestFilter,
+    devices: HashSet<DeviceId>,
+    changed: HashMap<(DeviceId, Key), LatestDelta>,
+    needs_snapshot: bool,
+}
+
+enum Subscription {
+    Latest(Latest),
+    Alerts,
+    Twins,
+}
+
+/// The subscriptions of one connection.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    by_id: BTreeMap<u64, Subscription>,
+    seq: u64,
+}
+
+fn delta(view: &LatestView) -> LatestDelta {
+    LatestDelta {
+        device_id: view.device.to_string(),
+        key: view.key.to_string(),
+        at_ms: view.at.as_millis(),
+        value: body::value(&view.value),
+        quality: view.quality.as_str(),
+    }
+}
+
+fn parse_filter(
+    twin_id: Option<String>,
+    device_ids: Option<Vec<String>>,
+) -> Result<LatestFilter, String> {
+    let twin: Option<SiteId> =
+        twin_id.map(|id| id.parse()).transpose().map_err(|_| "twin_id: not an id".to_owned())?;
+    let devices = device_ids
+        .map(|ids| ids.iter().map(|id| id.parse()).collect::<Result<Vec<DeviceId>, _>>())
+        .transpose()
+        .map_err(|_| "device_ids: not an id".to_owned())?;
+    Ok(LatestFilter { devices, twin, keys: None })
+}
+
+impl Subscriptions {
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// Carries out a command.
+    pub(super) async fn command(
+        &mut self,
+        api: &Api,
+        context: &OpContext,
+        command: Command,
+    ) -> Vec<ServerMessage> {
+        let id = command.id();
+        match self.try_command(api, context, command).await {
+            Ok(messages) => messages,
+            Err(detail) => vec![ServerMessage::error(id, detail)],
+        }
+    }
+
+    async fn try_command(
+        &mut self,
+        api: &Api,
+        context: &OpContext,
+        command: Command,
+    ) -> Result<Vec<ServerMessage>, String> {
+        match command {
+            Command::Subscribe { id, topic, twin_id, device_ids } => {
+                if self.by_id.len() >= SUBSCRIPTIONS_MAX && !self.by_id.contains_key(&id) {
+                    return Err(format!(
+                        "limit subscriptions_max exceeded: at most {SUBSCRIPTIONS_MAX}"
+                    ));
+                }
+                let subscription = match topic {
+                    Topic::Latest => Subscription::Latest(Latest {
+                        filter: parse_filter(twin_id, device_ids)?,
+                        devices: HashSet::new(),
+                        changed: HashMap::new(),
+                        needs_snapshot: true,
+                    }),
+                    Topic::Alerts => {
+                        api.app.authorize_alert_list(context).map_err(|error| error.to_string())?;
+                        Subscription::Alerts
+                    }
+                    Topic::Twins => {
+                        api.app.authorize_twin_list(context).map_err(|error| error.to_string())?;
+                        Subscription::Twins
+                    }
+                };
+                self.by_id.insert(id, subscription);
+                Ok(self.flush(api, context).await)
+            }
+            Command::Unsubscribe { id } => {
+                self.by_id.remove(&id);
+                Ok(vec![ServerMessage::Done { id: Some(id) }])
+            }
+            Command::Publish { .. } => {
+                Err("publishing needs a device token; programs use /v1/telemetry/write".to_owned())
+            }
+            Command::Authenticate { .. } => Err("already authenticated".to_owned()),
+        }
+    }
+
+    /// The channel dropped events: every latest subscription needs a new snapshot.
+    pub(super) fn lagged(&mut self) {
+        for subscription in self.by_id.values_mut() {
+            if let Subscription::Latest(latest) = subscription {
+                latest.needs_snapshot = true;
+            }
+        }
+    }
+
+    /// Takes note of an event; alerts and twin changes go out at once.
+    pub(super) async fn take(
+        &mut self,
+        api: &Api,
+        context: &OpContext,
+        event: LiveEvent,
+    ) -> Vec<ServerMessage> {
+        match event {
+            LiveEvent::Entry(entry) => {
+                self.note(&entry.readings());
+                Vec::new()
+            }
+            LiveEvent::Alert(alert) => {
+                let ids: Vec<u64> = self.ids(|one| matches!(one, Subscription::Alerts));
+                if ids.is_empty() {
+                    return Vec::new();
+                }
+                let Ok(_) = api.app.authorize_alert_list(context) else { return Vec::new() };
+                let mut messages = Vec::new();
+                for id in ids {
+                    if let Ok(view) = api.app.alert(context, alert).await {
+                        let seq = self.next_seq();
+                        let alert = Box::new(view.into());
+                        messages.push(ServerMessage::Alert { id, seq, alert });
+                    }
+                }
+                messages
+            }
+            LiveEvent::Twin(twin, change) => {
+                // A device may have moved into or out of a subscribed twin.
+                self.lagged();
+                let ids = self.ids(|one| matches!(one, Subscription::Twins));
+                ids.into_iter()
+                    .map(|id| ServerMessage::Twin {
+                        id,
+                        seq: self.next_seq(),
+                        twin_id: twin.to_string(),
+                        change: change.as_str(),
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    fn ids(&self, wanted: impl Fn(&Subscription) -> bool) -> Vec<u64> {
+        self.by_id.iter().filter(|(_, one)| wanted(one)).map(|(id, _)| *id).collect()
+    }
+
+    fn note(&mut self, readings: &[LiveReading<'_>]) {
+        for subscription in self.by_id.values_mut() {
+            let Subscription::Latest(latest) = subscription else { continue };
+            for reading in readings {
+                if !latest.devices.contains(&reading.device) {
+                    continue;
+                }
+                let at_ms = reading.at.as_millis();
+                let slot = (reading.device, reading.key.clone());
+                if latest.changed.get(&slot).is_some_and(|known| known.at_ms > at_ms) {
+                    continue;
+                }
+                let change = LatestDelta {
+                    device_id: reading.device.to_string(),
+                    key: reading.key.to_string(),
+                    at_ms,
+                    value: body::value(reading.value),
+                    quality: reading.quality.as_str(),
+                };
+                latest.changed.insert(slot, change);
+            }
+        }
+    }
+
+    /// What is due: snapshots and coalesced changes.
+    pub(super) async fn flush(&mut self, api: &Api, context: &OpContext) -> Vec<ServerMessage> {
+        let mut messages = Vec::new();
+        let mut seq = self.seq;
+        for (id, subscription) in &mut self.by_id {
+            let Subscription::Latest(latest) = subscription else { continue };
+            let items = if latest.needs_snapshot {
+                match api.app.latest_with_devices(context, &latest.filter).await {
+                    Ok((devices, items)) => {
+                        latest.devices = devices.into_iter().collect();
+                        latest.needs_snapshot = false;
+                        latest.changed.clear();
+                        items.iter().map(delta).collect()
+                    }
+                    Err(error) => {
+                        latest.needs_snapshot = false;
+                        messages.push(ServerMessage::error(Some(*id), error.to_string()));
+                        continue;
+                    }
+                }
+            } else if latest.changed.is_empty() {
+                continue;
+            } else {
+                latest.changed.drain().map(|(_, change)| change).collect::<Vec<_>>()
+            };
+            seq += 1;
+            messages.push(ServerMessage::Latest { id: *id, seq, items });
+        }
+        self.seq = seq;
+        messages
+    }
+}

@@ -1,0 +1,103 @@
+//! The REST API: one file per resource. A handler parses, calls one use case, converts the
+//! answer. The OpenAPI document is made from these handlers.
+
+mod activity;
+mod alerts;
+mod api_keys;
+mod auth;
+mod body;
+mod devices;
+mod docs;
+mod ledger;
+mod live;
+mod middleware;
+mod observe;
+mod problem;
+mod promises;
+mod rules;
+mod session;
+mod system;
+mod telemetry;
+mod tiles;
+mod twins;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::Uri;
+use axum::response::Response;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use veritwin_app::App;
+use veritwin_domain::{Clock, Rng};
+
+use crate::web;
+
+pub(crate) use auth::{SESSION_COOKIE, bearer};
+pub(crate) use live::LiveState;
+pub(crate) use observe::MetricsHandle;
+pub(crate) use problem::{Answer, Problem};
+
+/// Largest body of an ordinary request. Imports and bulk writes have bounds of their own.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) app: App,
+    pub(crate) live: Arc<LiveState>,
+    pub(crate) metrics: MetricsHandle,
+    pub(crate) facts: Arc<system::Facts>,
+}
+
+impl Api {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.app.clock()
+    }
+
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        self.app.rng()
+    }
+}
+
+fn documented() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(docs::document())
+        .merge(session::routes())
+        .merge(users::routes())
+        .merge(api_keys::routes())
+        .merge(devices::routes())
+        .merge(twins::routes())
+        .merge(telemetry::routes())
+        .merge(rules::routes())
+        .merge(alerts::routes())
+        .merge(ledger::routes())
+        .merge(promises::routes())
+        .merge(activity::routes())
+        .merge(system::routes())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(twins::upload_routes())
+}
+
+/// The OpenAPI 3.1 document.
+pub(crate) fn openapi() -> OpenApi {
+    documented().split_for_parts().1
+}
+
+/// Everything the HTTPS listener serves. `devices` is the device API of the ingest crate.
+pub(crate) fn router(api: Api, devices: Router) -> Router {
+    let (rest, document) = documented().split_for_parts();
+    rest.merge(docs::routes(document))
+        .merge(observe::routes())
+        .merge(tiles::routes())
+        .merge(live::routes())
+        .fallback(fallback)
+        .with_state(api.clone())
+        .merge(devices)
+        .layer(axum::middleware::from_fn_with_state(api, middleware::around))
+}
+
+async fn fallback(State(api): State<Api>, uri: Uri) -> Response {
+    web::serve(&uri, api.rng())
+}

@@ -1,0 +1,87 @@
+//! The promise board.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::PromiseView;
+
+use super::auth::Caller;
+use super::body::{self, ListBody, Path};
+use super::{Answer, Api};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(check))
+}
+
+/// What the last run found.
+#[derive(Serialize, ToSchema)]
+struct EvidenceBody {
+    summary: String,
+    /// Facts as name and value.
+    details: Vec<(String, String)>,
+    /// The leaf of the platform's log that holds the evidence's digest.
+    ledger_index: Option<u64>,
+}
+
+/// A promise with its live state.
+#[derive(Serialize, ToSchema)]
+struct PromiseBody {
+    /// `P01` to `P62`.
+    id: String,
+    text: String,
+    /// The sentence of the published policy.
+    source: String,
+    feature: String,
+    /// `proven`, `failing`, `stale`, `not_evidenced` or `not_applicable`.
+    state: &'static str,
+    evidence: Option<EvidenceBody>,
+    checked_at: Option<String>,
+    next_check_at: Option<String>,
+    /// Why it is not proven, or what a proof cannot show.
+    reason: Option<String>,
+    /// Who must act when it is red.
+    owner: String,
+}
+
+impl From<PromiseView> for PromiseBody {
+    fn from(view: PromiseView) -> Self {
+        let (details, ledger_index) = (view.facts, view.ledger_index);
+        Self {
+            id: view.id,
+            text: view.text,
+            source: view.source,
+            feature: view.feature,
+            state: view.state,
+            evidence: view.summary.map(|summary| EvidenceBody { summary, details, ledger_index }),
+            checked_at: view.checked_at.map(body::time),
+            next_check_at: view.next_check_at.map(body::time),
+            reason: view.reason,
+            owner: view.owner,
+        }
+    }
+}
+
+/// Lists every promise with its live state.
+#[utoipa::path(get, path = "/v1/promises", tag = "promises",
+    responses((status = 200, body = ListBody<PromiseBody>)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<ListBody<PromiseBody>>> {
+    let promises = api.app.list_promises(&context).await?;
+    Ok(axum::Json(ListBody::whole(promises.into_iter().map(PromiseBody::from).collect())))
+}
+
+/// Runs a promise's check now.
+#[utoipa::path(post, path = "/v1/promises/{id}/check", tag = "promises",
+    params(("id" = String, Path)),
+    responses((status = 200, body = PromiseBody), (status = 404), (status = 409)))]
+async fn check(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<PromiseBody>> {
+    Ok(axum::Json(api.app.check_promise(&context, &id).await?.into()))
+}

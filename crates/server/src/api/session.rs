@@ -1,0 +1,192 @@
+//! Signing in and out, and one-time links. Tokens travel in the cookie and in request bodies,
+//! never in a URL.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{LinkKind, SessionView, SignedIn, Welcome};
+use veritwin_domain::Secret;
+
+use super::auth::{Caller, Public, SESSION_COOKIE};
+use super::body::Json;
+use super::{Answer, Api};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(sign_in, read, sign_out))
+        .routes(routes!(inspect))
+        .routes(routes!(welcome))
+}
+
+/// Who signs in.
+#[derive(Deserialize, ToSchema)]
+struct SignInBody {
+    /// The account's address.
+    email: String,
+    /// Its password.
+    password: String,
+}
+
+/// The signed-in person.
+#[derive(Serialize, ToSchema)]
+struct SessionUser {
+    id: String,
+    email: String,
+    name: String,
+    roles: Vec<&'static str>,
+}
+
+/// The tenant of the session.
+#[derive(Serialize, ToSchema)]
+struct SessionTenant {
+    id: String,
+    name: String,
+    /// Its data is simulated; every page says so.
+    simulated: bool,
+}
+
+/// A session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionBody {
+    user: SessionUser,
+    tenant: SessionTenant,
+    /// The platform's version.
+    version: &'static str,
+}
+
+impl From<SessionView> for SessionBody {
+    fn from(view: SessionView) -> Self {
+        Self {
+            user: SessionUser {
+                id: view.user.id.to_string(),
+                email: view.user.email.into_exposed(),
+                name: view.user.name.into_exposed(),
+                roles: view.user.roles.iter().map(|role| role.as_str()).collect(),
+            },
+            tenant: SessionTenant {
+                id: view.tenant.id.to_string(),
+                name: view.tenant.name,
+                simulated: view.tenant.simulated,
+            },
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
+
+fn set_cookie(token: &Secret<String>) -> SetCookie {
+    let text =
+        format!("{SESSION_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", token.expose());
+    cookie_header(&text)
+}
+
+fn cookie_header(text: &str) -> SetCookie {
+    let mut value =
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
+    value.set_sensitive(true);
+    AppendHeaders([(header::SET_COOKIE, value)])
+}
+
+/// Signs in.
+#[utoipa::path(post, path = "/v1/session", tag = "session", request_body = SignInBody,
+    responses((status = 200, body = SessionBody), (status = 401), (status = 429)))]
+async fn sign_in(
+    State(api): State<Api>,
+    Public(context): Public,
+    Json(body): Json<SignInBody>,
+) -> Answer<impl IntoResponse> {
+    let SignedIn { token, session } = api
+        .app
+        .sign_in(&context, &Secret::new(body.email), &Secret::new(body.password))
+        .await?;
+    Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
+}
+
+/// The current session.
+#[utoipa::path(get, path = "/v1/session", tag = "session",
+    responses((status = 200, body = SessionBody), (status = 401)))]
+async fn read(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::Json<SessionBody>> {
+    Ok(axum::Json(api.app.session(&context).await?.into()))
+}
+
+/// Signs out.
+#[utoipa::path(delete, path = "/v1/session", tag = "session", responses((status = 204)))]
+async fn sign_out(State(api): State<Api>, Caller(context): Caller) -> Answer<impl IntoResponse> {
+    api.app.sign_out(&context).await?;
+    let gone = format!("{SESSION_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
+    Ok((StatusCode::NO_CONTENT, cookie_header(&gone)))
+}
+
+/// A one-time link's token.
+#[derive(Deserialize, ToSchema)]
+struct LinkBody {
+    /// What follows `#` in the link.
+    token: String,
+}
+
+/// What a one-time link is for.
+#[derive(Serialize, ToSchema)]
+struct LinkFacts {
+    /// `first_administrator`, `administrator` or `invitation`.
+    kind: &'static str,
+    /// The invited address.
+    email: Option<String>,
+}
+
+/// Looks into a one-time link without using it up.
+#[utoipa::path(post, path = "/v1/welcome/inspect", tag = "session", request_body = LinkBody,
+    responses((status = 200, body = LinkFacts), (status = 404)))]
+async fn inspect(
+    State(api): State<Api>,
+    Public(context): Public,
+    Json(body): Json<LinkBody>,
+) -> Answer<axum::Json<LinkFacts>> {
+    let link = api.app.inspect_link(&context, &Secret::new(body.token)).await?;
+    Ok(axum::Json(LinkFacts {
+        kind: match link.kind {
+            LinkKind::FirstAdministrator => "first_administrator",
+            LinkKind::Administrator => "administrator",
+            LinkKind::Invitation => "invitation",
+        },
+        email: link.email.map(Secret::into_exposed),
+    }))
+}
+
+/// What a person enters behind a one-time link.
+#[derive(Deserialize, ToSchema)]
+struct WelcomeBody {
+    /// What follows `#` in the link.
+    token: String,
+    /// Name of the organisation; needed for the first administrator.
+    organisation: Option<String>,
+    /// Needed unless the link is an invitation.
+    email: Option<String>,
+    /// Optional.
+    name: Option<String>,
+    /// The new password, at least 12 characters.
+    password: String,
+}
+
+/// Uses a one-time link up: makes the account and signs in.
+#[utoipa::path(post, path = "/v1/welcome", tag = "session", request_body = WelcomeBody,
+    responses((status = 201, body = SessionBody), (status = 400), (status = 404)))]
+async fn welcome(
+    State(api): State<Api>,
+    Public(context): Public,
+    Json(body): Json<WelcomeBody>,
+) -> Answer<impl IntoResponse> {
+    let welcome = Welcome {
+        organisation: body.organisation,
+        email: body.email.map(Secret::new),
+        name: body.name.map(Secret::new),
+        password: Secret::new(body.password),
+    };
+    let SignedIn { token, session } =
+        api.app.redeem_link(&context, &Secret::new(body.token), welcome).await?;
+    Ok((StatusCode::CREATED, set_cookie(&token), axum::Json(SessionBody::from(session))))
+}
