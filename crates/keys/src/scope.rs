@@ -277,3 +277,31 @@ impl<'a> Aad<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn associated_data_differs_in_every_part() {
+        let bytes = |tenant, class, context: &[u8]| {
+            Aad::new(tenant, class, context).with_bytes(<[u8]>::to_vec)
+        };
+        let one = Some(TenantId::from_bytes([1; 16]));
+        let long = [7u8; 400];
+        let mut all = vec![
+            bytes(one, DataClass::Log, b""),
+            bytes(None, DataClass::Log, b""),
+            bytes(Some(TenantId::from_bytes([0; 16])), DataClass::Log, b""),
+            bytes(one, DataClass::Blob, b""),
+            bytes(one, DataClass::Log, b"\0"),
+            bytes(one, DataClass::Log, &long),
+            bytes(one, DataClass::Log, &long[1..]),
+        ];
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(all.iter().any(|bytes| bytes.len() == Aad::PREFIX_BYTES + long.len()));
+    }
+}
