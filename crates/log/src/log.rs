@@ -116,6 +116,13 @@ impl FileLog {
         self.0.shared.is_poisoned()
     }
 
+    /// About how much memory the appends take that are not yet durable; at most
+    /// `queue_bytes_max`.
+    pub fn queued_bytes(&self) -> usize {
+        let shared = &self.0.shared;
+        shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
+    }
+
     /// Reads what is durable now, from a position on.
     pub fn read_from(&self, position: u64) -> Result<LogReader, LogError> {
         self.check_position(position)?;

@@ -1,0 +1,192 @@
+//! A disk that fails or hangs: nothing is acknowledged that is not durable, nothing is retried, the
+//! queue keeps its bound.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use parking_lot::{Condvar, Mutex};
+use veritwin_log::{AppendedRange, DiskStorage, FileLog, LogConfig, LogError, LogWrite, Storage};
+
+use crate::support::{Fixture, entry, entry_of, numbers};
+
+/// What the disk does from now on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mood {
+    Works,
+    FailsToSync,
+    FailsToWrite,
+    Hangs,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    mood: Mutex<Option<Mood>>,
+    hanging: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Disk {
+    fn set(&self, mood: Mood) {
+        *self.mood.lock() = Some(mood);
+        self.changed.notify_all();
+    }
+
+    fn mood(&self) -> Mood {
+        self.mood.lock().unwrap_or(Mood::Works)
+    }
+
+    /// Waits until a write hangs.
+    fn wait_for_hang(&self) {
+        let mut hanging = self.hanging.lock();
+        while *hanging == 0 {
+            self.changed.wait(&mut hanging);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MoodyStorage(Arc<Disk>);
+
+struct MoodyFile {
+    disk: Arc<Disk>,
+    file: Box<dyn LogWrite>,
+}
+
+impl Storage for MoodyStorage {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn LogWrite>> {
+        let file = DiskStorage.create(path)?;
+        Ok(Box::new(MoodyFile { disk: Arc::clone(&self.0), file }))
+    }
+}
+
+impl LogWrite for MoodyFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.disk.mood() == Mood::FailsToWrite {
+            self.file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.file.write_all(bytes)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        if self.disk.mood() == Mood::Hangs {
+            *self.disk.hanging.lock() += 1;
+            self.disk.changed.notify_all();
+            let mut mood = self.disk.mood.lock();
+            while *mood == Some(Mood::Hangs) {
+                self.disk.changed.wait(&mut mood);
+            }
+        }
+        if self.disk.mood() == Mood::FailsToSync {
+            return Err(io::Error::other("device failed"));
+        }
+        self.file.sync_data()
+    }
+}
+
+fn moody(fixture: &Fixture) -> (Arc<Disk>, LogConfig) {
+    let disk = Arc::new(Disk::default());
+    let mut config = fixture.config();
+    config.storage = Arc::new(MoodyStorage(Arc::clone(&disk)));
+    (disk, config)
+}
+
+async fn check_poisoned(mood: Mood, expected: &str) {
+    let fixture = Fixture::new();
+    let (disk, config) = moody(&fixture);
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    log.append(vec![entry(1, 0)]).await.unwrap();
+    let mut consumer = log.consumer(0).unwrap();
+    disk.set(mood);
+    let error = log.append(vec![entry(1, 1)]).await.unwrap_err();
+    assert!(matches!(error, LogError::Poisoned(_)), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
+    disk.set(Mood::Works);
+    let error = log.append(vec![entry(1, 2)]).await.unwrap_err();
+    assert!(matches!(error, LogError::Poisoned(_)), "not even when the disk works again: {error}");
+    assert!(log.is_poisoned());
+    assert_eq!((log.tail_position(), log.queued_bytes()), (1, 0));
+    // What was acknowledged can still be read, live and after a restart.
+    assert_eq!(numbers(&log, 0), [0]);
+    assert_eq!(consumer.next().await.unwrap().unwrap().end(), 1);
+    assert!(matches!(consumer.next().await, Err(LogError::Poisoned(_))));
+    drop(log);
+    let log = fixture.open();
+    assert!(log.tail_position() >= 1);
+    assert_eq!(numbers(&log, 0)[0], 0);
+    let tail = log.tail_position();
+    assert_eq!(log.append(vec![entry(1, 3)]).await.unwrap().first, tail);
+}
+
+#[tokio::test]
+async fn a_failed_fdatasync_poisons_the_log() {
+    check_poisoned(Mood::FailsToSync, "device failed").await;
+}
+
+#[tokio::test]
+async fn a_failed_write_poisons_the_log() {
+    check_poisoned(Mood::FailsToWrite, "no storage space").await;
+}
+
+type Append<'a> = Pin<Box<dyn Future<Output = Result<AppendedRange, LogError>> + Send + 'a>>;
+
+fn is_pending(append: &mut Append<'_>) -> bool {
+    append.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[tokio::test]
+async fn the_queue_keeps_its_bound_and_goes_on() {
+    let fixture = Fixture::new();
+    let (disk, mut config) = moody(&fixture);
+    config.queue_bytes_max = 100_000;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    disk.set(Mood::Hangs);
+    // Each takes about 6 kB of the queue, so that most of them have to wait for room.
+    let mut appends: Vec<Append<'_>> = (0..40)
+        .map(|number| Box::pin(log.append(vec![entry_of(1, number, 100)])) as Append<'_>)
+        .collect();
+    assert!(is_pending(&mut appends[0]));
+    disk.wait_for_hang();
+    for append in &mut appends[1..] {
+        assert!(is_pending(append));
+    }
+    let queued_bytes = log.queued_bytes();
+    assert!((90_000..=100_000).contains(&queued_bytes), "{queued_bytes}");
+    assert_eq!(log.tail_position(), 0, "nothing is acknowledged while the disk hangs");
+    disk.set(Mood::Works);
+    for (number, append) in appends.into_iter().enumerate() {
+        assert_eq!(append.await.unwrap().first, number as u64);
+    }
+    assert_eq!(numbers(&log, 0).len(), 40);
+    // An append that is larger than the queue passes when the queue is empty.
+    log.append(vec![entry_of(1, 40, 3000)]).await.unwrap();
+    // The room is given back just after the answer.
+    drop(log);
+    assert_eq!(fixture.open().tail_position(), 41);
+}
+
+#[tokio::test]
+async fn what_arrives_during_a_commit_forms_the_next() {
+    let fixture = Fixture::new();
+    let (disk, config) = moody(&fixture);
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    disk.set(Mood::Hangs);
+    let mut appends: Vec<Append<'_>> =
+        (0..10).map(|number| Box::pin(log.append(vec![entry(1, number)])) as Append<'_>).collect();
+    assert!(is_pending(&mut appends[0]));
+    disk.wait_for_hang();
+    for append in &mut appends[1..] {
+        assert!(is_pending(append));
+    }
+    disk.set(Mood::Works);
+    for append in appends {
+        append.await.unwrap();
+    }
+    let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
+    let sizes: Vec<usize> = batches.iter().map(|batch| batch.entries.len()).collect();
+    assert_eq!(sizes, [1, 9]);
+}

@@ -1,0 +1,10 @@
+//! Tests of the log against real files and real keys: crashes, damage, back-pressure, consumers.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails is to end its test")]
+
+mod append;
+mod consume;
+mod crash;
+mod failure;
+mod recovery;
+mod support;

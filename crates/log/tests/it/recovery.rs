@@ -1,0 +1,38 @@
+//! Reading back when keys are gone: only their own tenant's entries are lost to view.
+
+use veritwin_log::{Record, Unreadable};
+
+use crate::support::{Fixture, entry, tenant};
+
+#[tokio::test]
+async fn missing_keys_make_only_their_own_entries_unreadable() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let all = || vec![entry(1, 0), entry(2, 1), entry(3, 2)];
+    log.append(all()).await.unwrap();
+    log.append(all()).await.unwrap();
+    drop(log);
+    fixture.keys.destroy_tenant(tenant(1)).unwrap();
+    fixture.keys.revoke(tenant(2)).unwrap();
+    let read = || {
+        let log = fixture.open();
+        let batches = log.read_from(0).unwrap().map(Result::unwrap);
+        let records = batches.flat_map(|batch| {
+            batch.iter().map(|(at, entry)| (at, (**entry).clone())).collect::<Vec<_>>()
+        });
+        records.collect::<Vec<_>>()
+    };
+    let records = read();
+    assert_eq!(records.len(), 6);
+    for (position, (at, found)) in records.into_iter().enumerate() {
+        assert_eq!(at, position as u64);
+        match position % 3 {
+            0 => assert_eq!(found.record, Record::Unreadable(Unreadable::KeyDestroyed)),
+            1 => assert_eq!(found.record, Record::Unreadable(Unreadable::KeyRevoked)),
+            _ => assert_eq!(found, entry(3, 2)),
+        }
+        assert_eq!(found.tenant, tenant(1 + (position % 3) as u8), "the tenant is still known");
+    }
+    fixture.keys.restore(tenant(2)).unwrap();
+    assert_eq!(read()[1].1, entry(2, 1));
+}
