@@ -2,9 +2,15 @@
 //! [`Sink`] makes durable before anything is acknowledged. It knows no store: who may connect is
 //! the [`Login`]'s answer, and what is kept is the sink's business.
 
+mod attached;
+pub mod bulk;
+pub mod http;
 mod link;
 mod model;
+pub mod mqtt;
+pub mod payload;
 mod traits;
+pub mod ws;
 
 pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
 pub use model::{

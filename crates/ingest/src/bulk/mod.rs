@@ -1,0 +1,181 @@
+//! Bulk writes: many readings of one or several devices in one text. All of it is parsed before
+//! anything is stored, and what is wrong is named with its line and column.
+
+mod line_protocol;
+mod ndjson;
+mod senml;
+
+use std::collections::HashMap;
+
+use veritwin_domain::{IngestLimits, Key, LimitExceeded, Quality, Reading, Timestamp, Value};
+
+use crate::payload::{KeyTable, PayloadError};
+
+pub use line_protocol::Precision;
+
+/// Most devices in one bulk write.
+pub const DEVICES_PER_WRITE_MAX: usize = 10_000;
+
+/// The form of a bulk write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// InfluxDB line protocol.
+    LineProtocol(Precision),
+    /// One JSON object per line.
+    NdJson,
+    /// SenML JSON (RFC 8428).
+    SenMl,
+}
+
+/// What a bulk write takes from outside its text.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkContext<'a> {
+    /// The time of readings that carry none.
+    pub received_at: Timestamp,
+    /// The bounds.
+    pub limits: &'a IngestLimits,
+    /// The writer is one device; rows may then not name another.
+    pub one_device: bool,
+}
+
+/// Why a bulk write is refused. The text holds nothing of the writer's data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {detail}")]
+pub struct BulkError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in bytes, from 1.
+    pub column: usize,
+    /// What was wrong and what would be right.
+    pub detail: String,
+    /// The limit that was passed, if that is the reason.
+    pub limit: Option<LimitExceeded>,
+}
+
+impl BulkError {
+    fn new(line: usize, column: usize, detail: impl Into<String>) -> Self {
+        Self { line, column, detail: detail.into(), limit: None }
+    }
+
+    fn of_payload(line: usize, error: PayloadError) -> Self {
+        let PayloadError { position, detail, limit } = error;
+        Self { line, column: position + 1, detail: detail.into_owned(), limit }
+    }
+
+    fn of_limit(line: usize, column: usize, limit: LimitExceeded) -> Self {
+        Self { line, column, detail: limit.to_string(), limit: Some(limit) }
+    }
+}
+
+/// The readings of one device in a bulk write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRows {
+    /// The device's name, `None` for the writer itself.
+    pub device: Option<String>,
+    /// The line that named it first.
+    pub line: usize,
+    /// Its readings, in their order.
+    pub readings: Vec<Reading>,
+}
+
+/// Parses a whole bulk write.
+pub fn parse(
+    format: Format,
+    body: &[u8],
+    context: BulkContext<'_>,
+) -> Result<Vec<DeviceRows>, BulkError> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let before = &body[..error.valid_up_to()];
+        let (line, column) = line_and_column(before, before.len());
+        BulkError::new(line, column, "not UTF-8: expected text in UTF-8")
+    })?;
+    let mut rows = Rows::new(context);
+    match format {
+        Format::LineProtocol(precision) => line_protocol::parse(text, precision, &mut rows)?,
+        Format::NdJson => ndjson::parse(text, &mut rows)?,
+        Format::SenMl => senml::parse(text, &mut rows)?,
+    }
+    Ok(rows.devices)
+}
+
+/// Line and column, both from 1, of a byte position.
+fn line_and_column(body: &[u8], position: usize) -> (usize, usize) {
+    let before = &body[..position.min(body.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    (line, before.len() - start + 1)
+}
+
+/// The rows so far.
+struct Rows<'a> {
+    context: BulkContext<'a>,
+    keys: KeyTable,
+    devices: Vec<DeviceRows>,
+    index: HashMap<Option<String>, usize>,
+    readings: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn new(context: BulkContext<'a>) -> Self {
+        let (keys, devices, index) = (KeyTable::default(), Vec::new(), HashMap::new());
+        Self { context, keys, devices, index, readings: 0 }
+    }
+
+    /// The place for a device's readings.
+    fn device(&mut self, name: Option<&str>, line: usize) -> Result<usize, BulkError> {
+        if let Some(last) = self.devices.last()
+            && last.device.as_deref() == name
+        {
+            return Ok(self.devices.len() - 1);
+        }
+        let key = name.map(str::to_owned);
+        if let Some(place) = self.index.get(&key) {
+            return Ok(*place);
+        }
+        let (max, actual) = (DEVICES_PER_WRITE_MAX, self.devices.len() + 1);
+        if actual > max {
+            let limit = LimitExceeded { name: "devices_per_write_max", max, actual };
+            return Err(BulkError::of_limit(line, 1, limit));
+        }
+        let place = self.devices.len();
+        self.devices.push(DeviceRows { device: key.clone(), line, readings: Vec::new() });
+        self.index.insert(key, place);
+        Ok(place)
+    }
+
+    /// Counts `more` readings against the bound.
+    fn count(&mut self, more: usize, line: usize, column: usize) -> Result<(), BulkError> {
+        self.readings += more;
+        let (max, actual) = (self.context.limits.readings_per_message_max, self.readings);
+        if actual <= max {
+            return Ok(());
+        }
+        let limit = LimitExceeded { name: "readings_per_message_max", max, actual };
+        Err(BulkError::of_limit(line, column, limit))
+    }
+
+    fn key(&mut self, text: &str, line: usize, column: usize) -> Result<Key, BulkError> {
+        let max = self.context.limits.key_bytes_max;
+        if text.len() > max {
+            let limit = LimitExceeded { name: "key_bytes_max", max, actual: text.len() };
+            return Err(BulkError::of_limit(line, column, limit));
+        }
+        self.keys.key(text).map_err(|error| BulkError::new(line, column, error.to_string()))
+    }
+
+    /// A text value within its bound.
+    fn text(&self, text: &str, line: usize, column: usize) -> Result<Value, BulkError> {
+        let (max, actual) = (self.context.limits.value_bytes_max, text.len());
+        if actual > max {
+            let limit = LimitExceeded { name: "value_bytes_max", max, actual };
+            return Err(BulkError::of_limit(line, column, limit));
+        }
+        Ok(Value::Text(text.into()))
+    }
+
+    fn push(&mut self, place: usize, key: Key, at: Timestamp, value: Value) {
+        if let Some(rows) = self.devices.get_mut(place) {
+            rows.readings.push(Reading { key, at, value, quality: Quality::Good });
+        }
+    }
+}

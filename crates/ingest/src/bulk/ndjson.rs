@@ -1,0 +1,73 @@
+//! Newline-delimited JSON: each line `{"device":"NAME","ts":MILLISECONDS,"values":{...}}`. A
+//! device leaves `device` out and may use every ThingsBoard telemetry shape as a line; without
+//! `ts` the time of receipt counts.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use veritwin_domain::Timestamp;
+
+use super::{BulkError, Rows};
+use crate::payload::{MessageContext, parse_telemetry, parse_values};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row<'a> {
+    #[serde(borrow)]
+    device: Cow<'a, str>,
+    ts: Option<i64>,
+    #[serde(borrow)]
+    values: &'a RawValue,
+}
+
+pub(super) fn parse(text: &str, rows: &mut Rows<'_>) -> Result<(), BulkError> {
+    for (index, line) in text.split('\n').enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let number = index + 1;
+        if rows.context.one_device {
+            own_line(line, number, rows)?;
+        } else {
+            named_line(line, number, rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn own_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), BulkError> {
+    let context =
+        MessageContext { received_at: rows.context.received_at, limits: rows.context.limits };
+    let place = rows.device(None, number)?;
+    let readings = &mut rows.devices[place].readings;
+    let before = readings.len();
+    parse_telemetry(line.as_bytes(), context, &mut rows.keys, readings)
+        .map_err(|error| BulkError::of_payload(number, error))?;
+    let more = readings.len() - before;
+    rows.count(more, number, 1)
+}
+
+fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), BulkError> {
+    let row: Row<'_> = serde_json::from_str(line).map_err(|error| {
+        let detail = "expected an object with device (a name), ts (milliseconds, optional) and \
+            values (an object), and nothing else";
+        BulkError::new(number, error.column().max(1), detail)
+    })?;
+    let received_at = match row.ts {
+        None => rows.context.received_at,
+        Some(millis) => Timestamp::from_millis(millis)
+            .map_err(|error| BulkError::new(number, 1, error.to_string()))?,
+    };
+    let values = row.values.get();
+    // The raw value is a part of the line, so the distance of their starts is its column.
+    let offset = (values.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
+    let place = rows.device(Some(&row.device), number)?;
+    let context = MessageContext { received_at, limits: rows.context.limits };
+    let readings = &mut rows.devices[place].readings;
+    let before = readings.len();
+    parse_values(values.as_bytes(), context, &mut rows.keys, readings)
+        .map_err(|error| BulkError::of_payload(number, error.moved_by(offset)))?;
+    let more = readings.len() - before;
+    rows.count(more, number, offset + 1)
+}

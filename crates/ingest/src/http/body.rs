@@ -1,0 +1,71 @@
+//! Request bodies: bounded before and after decompression.
+
+use std::io::Read;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use veritwin_domain::{IngestLimits, LimitExceeded};
+
+use super::problem::Problem;
+
+/// Largest window a zstd body may ask for, as a power of two: 8 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// The body as it arrived.
+pub(super) fn received(
+    body: Result<Bytes, BytesRejection>,
+    limits: &IngestLimits,
+) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return too_large(limits);
+        }
+        Problem::new(StatusCode::BAD_REQUEST, "the body could not be read to its end")
+    })
+}
+
+fn too_large(limits: &IngestLimits) -> Problem {
+    let max = limits.body_bytes_max;
+    LimitExceeded { name: "body_bytes_max", max, actual: max + 1 }.into()
+}
+
+/// The body without its `Content-Encoding`.
+pub(super) fn decoded(
+    headers: &HeaderMap,
+    body: Bytes,
+    limits: &IngestLimits,
+) -> Result<Bytes, Problem> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
+    match encoding.as_bytes() {
+        b"identity" => Ok(body),
+        b"gzip" => bounded(flate2::read::MultiGzDecoder::new(&*body), limits),
+        b"zstd" => {
+            let decoder =
+                zstd::stream::read::Decoder::with_buffer(&*body).and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                    Ok(decoder)
+                });
+            bounded(decoder.map_err(|_| malformed())?, limits)
+        }
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unknown Content-Encoding: expected gzip, zstd or identity",
+        )),
+    }
+}
+
+fn malformed() -> Problem {
+    let detail = "the body is not what its Content-Encoding says";
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn bounded(decoder: impl Read, limits: &IngestLimits) -> Result<Bytes, Problem> {
+    let mut out = Vec::new();
+    let max = limits.body_bytes_max;
+    decoder.take(max as u64 + 1).read_to_end(&mut out).map_err(|_| malformed())?;
+    if out.len() > max {
+        return Err(too_large(limits));
+    }
+    Ok(out.into())
+}

@@ -1,0 +1,152 @@
+//! A device's own messages over HTTP: telemetry, attributes, calls and answers.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawPathParams, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use veritwin_domain::DeviceBatch;
+
+use super::problem::Problem;
+use super::{Api, Authenticated, body};
+use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
+use crate::payload::{
+    KeyTable, MessageContext, attributes_json, key_list, parse_attributes, parse_client_rpc,
+    parse_json_text, parse_telemetry,
+};
+
+type Body = Result<Bytes, BytesRejection>;
+
+pub(super) fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let limits = &api.parts.limits;
+    body::decoded(headers, body::received(body, limits)?, limits)
+}
+
+pub(super) async fn telemetry(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let body = read(&api, &headers, body)?;
+    let received_at = api.parts.clock.now();
+    let context = MessageContext { received_at, limits: &api.parts.limits };
+    let mut readings = Vec::new();
+    parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
+    if readings.is_empty() {
+        return Ok(StatusCode::OK);
+    }
+    let origin = Origin::Device(&session);
+    api.parts
+        .sink
+        .inspect(origin, &readings)
+        .map_err(|detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))?;
+    let batch = DeviceBatch {
+        tenant: session.tenant,
+        device: session.device,
+        credential: session.credential,
+        received_at,
+        readings,
+    };
+    api.parts.sink.submit(origin, vec![SinkEntry::Readings(batch)]).await?;
+    Ok(StatusCode::OK)
+}
+
+pub(super) async fn attributes_save(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let body = read(&api, &headers, body)?;
+    let entries = parse_attributes(&body, &api.parts.limits, &mut KeyTable::default())?;
+    if entries.is_empty() {
+        return Ok(StatusCode::OK);
+    }
+    let update = AttributesUpdate {
+        tenant: session.tenant,
+        device: session.device,
+        credential: session.credential,
+        received_at: api.parts.clock.now(),
+        entries,
+    };
+    let entries = vec![SinkEntry::Attributes(update)];
+    api.parts.sink.submit(Origin::Device(&session), entries).await?;
+    Ok(StatusCode::OK)
+}
+
+/// The value of a parameter in a query, percent-decoded.
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&');
+    let value = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                out.push(u8::from_str_radix(digits, 16).ok()?);
+            }
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+pub(super) async fn attributes(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let limits = &api.parts.limits;
+    let keys = |name: &str| {
+        let list = parameter(query.as_deref(), name);
+        list.map(|list| key_list(&list, limits)).transpose()
+    };
+    let request = AttributesRequest { client: keys("clientKeys")?, shared: keys("sharedKeys")? };
+    let attributes = api.parts.sink.attributes(&session, request.clone()).await?;
+    Ok(json(attributes_json(&request, &attributes)))
+}
+
+pub(super) async fn rpc_call(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let call = parse_client_rpc(&read(&api, &headers, body)?)?;
+    Ok(json(api.parts.sink.rpc_call(&session, call).await?))
+}
+
+pub(super) async fn rpc_reply(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    path: RawPathParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let id = path.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| id.parse().ok());
+    let id = id.ok_or_else(|| {
+        let detail = "the path's last part: expected the call's number up to 4294967295";
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let body = parse_json_text(&read(&api, &headers, body)?, &api.parts.limits)?;
+    api.parts.sink.rpc_reply(&session, RpcReply { id, body }).await?;
+    Ok(StatusCode::OK)
+}
+
+pub(super) async fn claim(Authenticated(_): Authenticated) -> Problem {
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "claiming is not supported yet")
+}
+
+pub(super) async fn provision() -> Problem {
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "provisioning is not supported yet")
+}

@@ -1,0 +1,108 @@
+//! The HTTP device API as an axum router: ThingsBoard's paths with the token in the path or, as
+//! the documents teach, in `Authorization: Bearer`; and the bulk write. 2xx means durable.
+
+mod body;
+mod device;
+mod poll;
+mod problem;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use veritwin_domain::{Clock, IngestLimits, Secret};
+
+use crate::model::{Credential, DeviceSession, PeerInfo, Transport};
+use crate::traits::{Login, Sink};
+use problem::Problem;
+
+/// Most long polls at once.
+pub const LONG_POLLS_MAX: usize = 1024;
+
+/// What the device API is made of.
+#[derive(Clone)]
+pub struct HttpParts {
+    /// Who may write.
+    pub login: Arc<dyn Login>,
+    /// Where messages go.
+    pub sink: Arc<dyn Sink>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The bounds.
+    pub limits: IngestLimits,
+}
+
+/// The routes' shared state.
+struct Api {
+    parts: HttpParts,
+    polls: Arc<Semaphore>,
+}
+
+/// The routes `/api/v1/...` and `/v1/telemetry/write`. The server may put a [`PeerInfo`] into the
+/// request's extensions; without it the peer has no address.
+pub fn router(parts: HttpParts) -> Router {
+    let body_bytes_max = parts.limits.body_bytes_max;
+    let api = Arc::new(Api { parts, polls: Arc::new(Semaphore::new(LONG_POLLS_MAX)) });
+    let mut router = Router::new();
+    for prefix in ["/api/v1", "/api/v1/{token}"] {
+        router = router
+            .route(&format!("{prefix}/telemetry"), post(device::telemetry))
+            .route(
+                &format!("{prefix}/attributes"),
+                post(device::attributes_save).get(device::attributes),
+            )
+            .route(&format!("{prefix}/attributes/updates"), get(poll::attributes))
+            .route(&format!("{prefix}/rpc"), post(device::rpc_call).get(poll::rpc))
+            .route(&format!("{prefix}/rpc/{{id}}"), post(device::rpc_reply))
+            .route(&format!("{prefix}/claim"), post(device::claim));
+    }
+    router
+        .route("/api/v1/provision", post(device::provision))
+        .route("/v1/telemetry/write", post(write::write))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .with_state(api)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    // InfluxDB's clients call it Token.
+    let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
+    known.then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+fn peer(parts: &Parts) -> PeerInfo {
+    let known = parts.extensions.get::<PeerInfo>().cloned();
+    let peer = known.unwrap_or(PeerInfo::new(None, Transport::Http));
+    PeerInfo { transport: Transport::Http, ..peer }
+}
+
+fn no_token() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "no credential: expected the header Authorization: Bearer with a token",
+    )
+}
+
+/// The device whose token the request carries.
+struct Authenticated(Arc<DeviceSession>);
+
+impl FromRequestParts<Arc<Api>> for Authenticated {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let path = RawPathParams::from_request_parts(parts, api).await.ok();
+        let in_path = path.as_ref().and_then(|path| {
+            path.iter().find(|(name, _)| *name == "token").map(|(_, token)| token)
+        });
+        let token = in_path.or_else(|| bearer(&parts.headers)).ok_or_else(no_token)?;
+        let credential = Credential::Token(Secret::new(token.to_owned()));
+        let peer = peer(parts);
+        Ok(Self(api.parts.login.authenticate(credential, &peer).await?))
+    }
+}

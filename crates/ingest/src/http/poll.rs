@@ -1,0 +1,83 @@
+//! Long polls: a device that waits for one attribute update or call. While it waits it is linked
+//! like a connected device; 408 when nothing came in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use tokio::time::timeout;
+use veritwin_domain::LimitExceeded;
+
+use super::device::{json, parameter};
+use super::problem::Problem;
+use super::{Api, Authenticated, LONG_POLLS_MAX};
+use crate::attached::Attached;
+use crate::link::DeviceLink;
+use crate::model::{DeviceSession, Downlink, Transport};
+use crate::payload::{deleted_json, entries_json, rpc_json};
+
+/// Wait when the request names none, and the longest it may name.
+const WAIT_MILLIS_DEFAULT: u64 = 20_000;
+const WAIT_MILLIS_MAX: u64 = 300_000;
+
+pub(super) async fn attributes(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    wait(&api, session, query.as_deref(), (true, false)).await
+}
+
+pub(super) async fn rpc(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    wait(&api, session, query.as_deref(), (false, true)).await
+}
+
+async fn wait(
+    api: &Api,
+    session: Arc<DeviceSession>,
+    query: Option<&str>,
+    (wants_attributes, wants_rpc): (bool, bool),
+) -> Result<Response, Problem> {
+    let millis = match parameter(query, "timeout") {
+        None => WAIT_MILLIS_DEFAULT,
+        Some(text) => {
+            text.parse().ok().filter(|millis| *millis <= WAIT_MILLIS_MAX).ok_or_else(|| {
+                let detail = "timeout: expected milliseconds, at most 300000";
+                Problem::new(StatusCode::BAD_REQUEST, detail)
+            })?
+        }
+    };
+    let Ok(_permit) = api.polls.try_acquire() else {
+        let limit = LimitExceeded {
+            name: "long_polls_max",
+            max: LONG_POLLS_MAX,
+            actual: LONG_POLLS_MAX + 1,
+        };
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, limit.to_string());
+        return Err(problem.retry_after(5));
+    };
+    let (link, mut end) = DeviceLink::new(Transport::Http);
+    link.set_interests(wants_attributes, wants_rpc);
+    let attached = Attached::new(Arc::clone(&api.parts.sink), session, link).await;
+    let first = tokio::select! {
+        first = timeout(Duration::from_millis(millis), end.downlinks.recv()) => first,
+        _ = end.close.wait_for(Option::is_some) => Ok(None),
+    };
+    attached.detach().await;
+    match first {
+        Ok(Some(Downlink::AttributesUpdated(entries))) => Ok(json(entries_json(&entries))),
+        Ok(Some(Downlink::AttributesDeleted(keys))) => Ok(json(deleted_json(&keys))),
+        Ok(Some(Downlink::Rpc(request))) => Ok(json(rpc_json(&request, true))),
+        Ok(None) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the wait was ended by the platform")
+                .retry_after(5))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "nothing came in time")),
+    }
+}

@@ -1,0 +1,140 @@
+//! Problem documents (RFC 9457) of the device API.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use veritwin_domain::LimitExceeded;
+
+use crate::bulk::BulkError;
+use crate::payload::PayloadError;
+use crate::traits::{LoginError, SubmitError};
+
+/// An error answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    /// Byte position in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            limit: None,
+            position: None,
+            line: None,
+            column: None,
+            retry_after_seconds: None,
+        }
+    }
+
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = u32::try_from(seconds.max(1)).ok();
+        self
+    }
+
+    pub(super) fn at_line(mut self, line: usize) -> Self {
+        self.line = u32::try_from(line).ok();
+        self
+    }
+
+    fn of_limit(limit: &LimitExceeded) -> Self {
+        let problem = Self::new(StatusCode::PAYLOAD_TOO_LARGE, limit.to_string());
+        Self { limit: Some(limit.name), ..problem }
+    }
+}
+
+impl From<LimitExceeded> for Problem {
+    fn from(limit: LimitExceeded) -> Self {
+        Self::of_limit(&limit)
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        let problem = match &error.limit {
+            Some(limit) => Self::of_limit(limit),
+            None => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        Self { position: u32::try_from(error.position).ok(), ..problem }
+    }
+}
+
+impl From<BulkError> for Problem {
+    fn from(error: BulkError) -> Self {
+        let problem = match &error.limit {
+            Some(limit) => Self::of_limit(limit),
+            None => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        let (line, column) = (u32::try_from(error.line).ok(), u32::try_from(error.column).ok());
+        Self { line, column, ..problem }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LoginError::Unknown => Self::new(StatusCode::UNAUTHORIZED, detail),
+            LoginError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
+            LoginError::Busy { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after.as_secs())
+            }
+            LoginError::Unavailable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubmitError::Unavailable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
+            }
+            SubmitError::Busy { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after.as_secs())
+            }
+            SubmitError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
+            SubmitError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let retry_after = self.retry_after_seconds;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

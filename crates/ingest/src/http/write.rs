@@ -1,0 +1,123 @@
+//! `POST /v1/telemetry/write`: a bulk write by a device or an API key. It is stored whole or not
+//! at all.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use veritwin_domain::{DeviceBatch, Secret, Timestamp};
+
+use super::device::parameter;
+use super::problem::Problem;
+use super::{Api, bearer, body, no_token};
+use crate::bulk::{self, BulkContext, DeviceRows, Format, Precision};
+use crate::model::{DeviceSession, PeerInfo, SinkEntry, Transport, Writer};
+
+pub(super) async fn write(
+    State(api): State<Arc<Api>>,
+    peer: Option<Extension<PeerInfo>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let token = Secret::new(bearer(&headers).ok_or_else(no_token)?.to_owned());
+    let known = peer.map_or(PeerInfo::new(None, Transport::Http), |Extension(peer)| peer);
+    let peer = PeerInfo { transport: Transport::Http, ..known };
+    let writer = api.parts.login.authenticate_writer(token, &peer).await?;
+    let format = format(&headers, query.as_deref())?;
+    let received = body::received(body, &api.parts.limits)?;
+    let received_at = api.parts.clock.now();
+    let one_device = matches!(writer, Writer::Device(_));
+
+    // Decompressing and parsing some megabytes would hold up other connections of this thread.
+    let (limits, headers) = (api.parts.limits, headers.clone());
+    let parsed = tokio::task::spawn_blocking(move || {
+        let body = body::decoded(&headers, received, &limits)?;
+        let context = BulkContext { received_at, limits: &limits, one_device };
+        bulk::parse(format, &body, context).map_err(Problem::from)
+    });
+    let rows = parsed.await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")
+    })??;
+
+    let entries = entries(&api, &writer, rows, received_at).await?;
+    let (mut devices, mut readings) = (0usize, 0usize);
+    for entry in &entries {
+        if let SinkEntry::Readings(batch) = entry {
+            devices += 1;
+            readings += batch.readings.len();
+            api.parts
+                .sink
+                .inspect(writer.origin(), &batch.readings)
+                .map_err(|detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))?;
+        }
+    }
+    if !entries.is_empty() {
+        api.parts.sink.submit(writer.origin(), entries).await?;
+    }
+    Ok(Json(serde_json::json!({ "devices": devices, "readings": readings })))
+}
+
+fn format(headers: &HeaderMap, query: Option<&str>) -> Result<Format, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).map_or("", str::trim);
+    match kind.to_ascii_lowercase().as_str() {
+        "" | "text/plain" => {
+            let precision = match parameter(query, "precision") {
+                None => Precision::default(),
+                Some(text) => text
+                    .parse()
+                    .map_err(|detail: &str| Problem::new(StatusCode::BAD_REQUEST, detail))?,
+            };
+            Ok(Format::LineProtocol(precision))
+        }
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Format::NdJson),
+        "application/senml+json" => Ok(Format::SenMl),
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unknown Content-Type: expected text/plain (InfluxDB line protocol), \
+             application/x-ndjson or application/senml+json",
+        )),
+    }
+}
+
+async fn entries(
+    api: &Api,
+    writer: &Writer,
+    rows: Vec<DeviceRows>,
+    received_at: Timestamp,
+) -> Result<Vec<SinkEntry>, Problem> {
+    let mut entries = Vec::with_capacity(rows.len());
+    let sessions: Vec<Option<Arc<DeviceSession>>> = match writer {
+        Writer::Device(session) => vec![Some(Arc::clone(session)); rows.len()],
+        Writer::Tenant(session) => {
+            let names = rows.iter().map(|rows| rows.device.clone().unwrap_or_default());
+            let names = names.collect::<Vec<_>>();
+            api.parts.login.devices_by_name(session, &names).await?
+        }
+    };
+    let mut sessions = sessions.into_iter();
+    for rows in rows {
+        let Some(session) = sessions.next().flatten() else {
+            let detail = format!(
+                "line {}: unknown device: expected the name or id of a device of this tenant",
+                rows.line
+            );
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail).at_line(rows.line));
+        };
+        if rows.readings.is_empty() {
+            continue;
+        }
+        entries.push(SinkEntry::Readings(DeviceBatch {
+            tenant: session.tenant,
+            device: session.device,
+            credential: writer.origin().credential(),
+            received_at,
+            readings: rows.readings,
+        }));
+    }
+    Ok(entries)
+}

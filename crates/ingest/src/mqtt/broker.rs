@@ -1,0 +1,90 @@
+//! The broker: who is connected, under which limits, and where messages go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use veritwin_domain::{Clock, IngestLimits, Rng};
+
+use super::pending::Pending;
+use super::session::Sessions;
+use crate::model::{CloseReason, Transport};
+use crate::traits::{Login, Sink};
+
+/// Connections beyond `connections_max` that may wait to be told so; further ones are dropped.
+pub(super) const TURNED_AWAY_MAX: usize = 1024;
+
+/// What a broker is made of.
+#[derive(Clone)]
+pub struct BrokerParts {
+    /// Who may connect.
+    pub login: Arc<dyn Login>,
+    /// Where messages go.
+    pub sink: Arc<dyn Sink>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For client ids that the server assigns.
+    pub rng: Arc<dyn Rng>,
+    /// The bounds.
+    pub limits: IngestLimits,
+}
+
+/// The MQTT broker. Listeners hand it their streams; it holds no socket itself.
+pub struct Broker {
+    pub(super) login: Arc<dyn Login>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) limits: IngestLimits,
+    pub(super) sessions: Sessions,
+    connections: AtomicUsize,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// One counted connection.
+pub(super) struct Counted<'a>(&'a Broker);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Broker {
+    /// A broker without connections.
+    pub fn new(parts: BrokerParts) -> Arc<Self> {
+        let BrokerParts { login, sink, clock, rng, limits } = parts;
+        let (sessions, connections) = (Sessions::default(), AtomicUsize::new(0));
+        Arc::new(Self { login, sink, clock, rng, limits, sessions, connections })
+    }
+
+    /// Open connections, those that have not sent CONNECT yet included.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Ends every connection, at shut-down with [`CloseReason::ShuttingDown`]. Messages that were
+    /// read are still made durable and acknowledged.
+    pub fn close_all(&self, reason: CloseReason) {
+        self.sessions.close_all(reason);
+    }
+
+    pub(super) fn enter(&self) -> (Counted<'_>, usize) {
+        let now = self.connections.fetch_add(1, Ordering::AcqRel) + 1;
+        (Counted(self), now)
+    }
+
+    pub(super) fn count(&self, transport: Transport, pending: &Pending) {
+        let transport = transport.as_str();
+        metrics::counter!("veritwin_ingest_messages_total", "transport" => transport)
+            .increment(pending.messages);
+        if pending.refusals > 0 {
+            metrics::counter!("veritwin_ingest_refusals_total", "transport" => transport)
+                .increment(pending.refusals);
+        }
+    }
+}

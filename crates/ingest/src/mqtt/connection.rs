@@ -1,0 +1,334 @@
+//! Moves the bytes of one connection: CONNECT with a deadline, then one loop that reads, writes
+//! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures::{FutureExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use veritwin_domain::LimitExceeded;
+
+use super::broker::{Broker, TURNED_AWAY_MAX};
+use super::connect::{self, Hello, Rejection};
+use super::device::{Close, Device, End};
+use super::frame::{self, Version};
+use crate::attached::Attached;
+use crate::link::{DeviceLink, LinkEnd};
+use crate::model::{DeviceSession, PeerInfo, Transport};
+
+/// A connection sends its whole CONNECT within this time.
+const CONNECT_SECONDS_MAX: u64 = 10;
+/// Largest CONNECT packet, in bytes: two bounded texts, and a will of at most 65,535 bytes.
+const CONNECT_BYTES_MAX: usize = 128 * 1024;
+/// A client takes what we write within this time.
+const WRITE_SECONDS_MAX: u64 = 30;
+/// Submissions in flight at a connection's end are waited for this long.
+const DRAIN_SECONDS_MAX: u64 = 10;
+/// Smallest and largest piece read at once.
+const READ_BYTES_MIN: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Longest a will waits after its connection was lost.
+const WILL_DELAY_SECONDS_MAX: u32 = 3600;
+
+/// Any byte stream a client can be on.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Broker {
+    /// Serves one connection until it ends. `stream` is already secured by TLS. Run it to its
+    /// end, also at shut-down (see [`Broker::close_all`]): dropping the future loses the wait for
+    /// submissions in flight and the will.
+    pub async fn serve<S: Stream>(self: &Arc<Self>, mut stream: S, mut peer: PeerInfo) {
+        let (_counted, connections) = self.enter();
+        let max = self.limits.connections_max;
+        if connections > max + TURNED_AWAY_MAX {
+            return;
+        }
+        let mut input = BytesMut::new();
+        let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
+        let hello = timeout(limit, self.read_connect(&mut stream, &mut input, &mut peer)).await;
+        let accepted = match hello {
+            Err(_) => return,
+            Ok(Err(rejection)) => Err(rejection),
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(hello))) if connections > max => {
+                let limit = LimitExceeded { name: "connections_max", max, actual: connections };
+                Err(Rejection::new(hello.version, 0x97, 3, limit.to_string()))
+            }
+            Ok(Ok(Some(hello))) => self.log_in(hello, &peer).await,
+        };
+        match accepted {
+            Ok((hello, session)) => self.run(stream, input, hello, session).await,
+            Err(rejection) => {
+                tracing::info!(reason = %rejection.text, "MQTT connection refused");
+                metrics::counter!("veritwin_ingest_connections_refused_total").increment(1);
+                let answer = rejection.encode();
+                let _ = write(&mut stream, &answer).await;
+                let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
+            }
+        }
+    }
+
+    async fn read_connect<S: Stream>(
+        &self,
+        stream: &mut S,
+        input: &mut BytesMut,
+        peer: &mut PeerInfo,
+    ) -> Result<Option<Hello>, Rejection> {
+        loop {
+            if let Some(version) = connect::version_of(input)?
+                && let Ok(Some(header)) = frame::header(input)
+            {
+                let (max, actual) = (CONNECT_BYTES_MAX, header.packet_bytes());
+                if actual > max {
+                    let limit = LimitExceeded { name: "connect_bytes_max", max, actual };
+                    return Err(Rejection::new(version, 0x95, 5, limit.to_string()));
+                }
+                if input.len() >= actual {
+                    let packet = input.split_to(actual);
+                    peer.transport = match version {
+                        Version::V3 => Transport::Mqtt3,
+                        Version::V5 => Transport::Mqtt5,
+                    };
+                    return connect::read(version, &packet, peer, &self.limits).map(Some);
+                }
+            }
+            input.reserve(READ_BYTES_MIN);
+            match stream.read_buf(input).await {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn log_in(
+        &self,
+        mut hello: Hello,
+        peer: &PeerInfo,
+    ) -> Result<(Hello, Arc<DeviceSession>), Rejection> {
+        let version = hello.version;
+        let Some(credential) = hello.credential.take() else {
+            let text = "no credential: expected an access token as user name, a user name and \
+                password, or a client certificate";
+            return Err(Rejection::new(version, 0x86, 4, text));
+        };
+        match self.login.authenticate(credential, peer).await {
+            Ok(session) => Ok((hello, session)),
+            Err(error) => Err(Rejection::of_login(version, &error)),
+        }
+    }
+
+    async fn run<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: S,
+        mut input: BytesMut,
+        mut hello: Hello,
+        session: Arc<DeviceSession>,
+    ) {
+        let transport = match hello.version {
+            Version::V3 => Transport::Mqtt3,
+            Version::V5 => Transport::Mqtt5,
+        };
+        let (link, mut link_end) = DeviceLink::new(transport);
+        let assigned = hello
+            .client_id
+            .is_empty()
+            .then(|| format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()));
+        if let Some(assigned) = &assigned {
+            hello.client_id.clone_from(assigned);
+        }
+        let key = (session.tenant, std::mem::take(&mut hello.client_id));
+        let now = self.clock.monotonic();
+        let (state, present) =
+            self.sessions.attach(key.clone(), session.device, hello.clean_start, &link, now);
+        let (attributes, rpc) = state.lock().interests();
+        link.set_interests(attributes, rpc);
+        let (sink, device) = (Arc::clone(&self.sink), Arc::clone(&session));
+        let attached = Attached::new(sink, device, link.clone()).await;
+
+        let acknowledgement = connect::accepted(&hello, present, assigned.as_deref(), &self.limits);
+        let keep_alive = KeepAlive::new(hello.keep_alive_seconds);
+        let mut device = Box::new(Device::new(
+            Arc::clone(self),
+            Arc::clone(&session),
+            link.clone(),
+            state,
+            hello,
+        ));
+        device.output = acknowledgement;
+        device.resend();
+        let end = exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
+        finish(&mut stream, &mut device, &end).await;
+        drop(stream);
+
+        let keep = device.session_seconds;
+        let still_ours = self.sessions.detach(&key, &link, keep, self.clock.monotonic());
+        attached.detach().await;
+        if let Some(will) = &device.will {
+            let delay = will.delay_seconds.min(keep).min(WILL_DELAY_SECONDS_MAX);
+            sleep(Duration::from_secs(u64::from(delay))).await;
+            let resumed = delay > 0 && (!still_ours || self.sessions.is_live(&key));
+            if !resumed {
+                device.publish_will();
+                drain(&mut device).await;
+            }
+        }
+    }
+}
+
+/// The client's keep-alive: one and a half times the interval it gave (MQTT 5.0, 3.1.2.10).
+struct KeepAlive {
+    interval: Option<Duration>,
+    heard_at: Instant,
+}
+
+impl KeepAlive {
+    fn new(seconds: u16) -> Self {
+        let interval = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
+        Self { interval, heard_at: Instant::now() }
+    }
+
+    fn timer(&self) -> Sleep {
+        sleep_until(self.heard_at + self.interval.unwrap_or(Duration::from_secs(3600)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.interval.is_some_and(|interval| self.heard_at.elapsed() >= interval)
+    }
+}
+
+/// The main loop of a connection.
+async fn exchange<S: Stream>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    device: &mut Device,
+    link: &mut LinkEnd,
+    mut keep_alive: KeepAlive,
+) -> End {
+    let mut read_bytes = READ_BYTES_MIN;
+    let timer = keep_alive.timer();
+    tokio::pin!(timer);
+    if !input.is_empty()
+        && let Err(end) = device.handle_input(input)
+    {
+        return end;
+    }
+    loop {
+        if !device.output.is_empty() && write_output(stream, device).await.is_err() {
+            return End::Lost;
+        }
+        let (can_read, can_send) = (device.can_read(), device.can_send());
+        if can_read && input.capacity() - input.len() < read_bytes {
+            input.reserve(read_bytes);
+        }
+        tokio::select! {
+            biased;
+            Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
+                let mut next = Some(finished);
+                while let Some(finished) = next {
+                    if let Err(close) = device.finish(finished) {
+                        return End::Closed(close);
+                    }
+                    next = device.queue.next().now_or_never().flatten();
+                }
+            }
+            Ok(closed) = link.close.wait_for(Option::is_some) => {
+                let reason = *closed;
+                return reason.map_or(End::Lost, |reason| End::Closed(Close::of_reason(reason)));
+            }
+            Some((topic, payload)) = device.answers.next(),
+                if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
+            Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
+            result = stream.read_buf(input), if can_read => {
+                let first = match result {
+                    Ok(0) | Err(_) => return End::Lost,
+                    Ok(bytes) => bytes,
+                };
+                // What else is there already joins the same submission.
+                let mut bytes = first;
+                while bytes < READ_BYTES_MAX {
+                    match stream.read_buf(input).now_or_never() {
+                        Some(Ok(more)) if more > 0 => bytes += more,
+                        // An end or error is seen again by the next read.
+                        _ => break,
+                    }
+                }
+                read_bytes = bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+                keep_alive.heard_at = Instant::now();
+                if let Err(end) = device.handle_input(input) {
+                    return end;
+                }
+            }
+            () = &mut timer => {
+                if can_read && keep_alive.is_over() {
+                    return End::Closed(Close::new(0x8d, "keep-alive: nothing was heard in time"));
+                }
+                if !can_read {
+                    keep_alive.heard_at = Instant::now();
+                }
+                timer.set(keep_alive.timer());
+            }
+        }
+    }
+}
+
+/// The end of a connection: what was read is finished and acknowledged, then the reason is said.
+async fn finish<S: Stream>(stream: &mut S, device: &mut Device, end: &End) {
+    let unanswerable = drain(device).await;
+    if *end == End::Lost {
+        return;
+    }
+    if let End::Closed(close) = end {
+        tracing::info!(
+            device = %device.session.device,
+            code = close.code,
+            reason = %close.text,
+            "MQTT connection closed by the broker"
+        );
+        device.encoder.disconnect(&mut device.output, close.code, Some(&close.text));
+    } else if let Some(close) = unanswerable {
+        device.encoder.disconnect(&mut device.output, close.code, Some(&close.text));
+    }
+    let _ = write_output(stream, device).await;
+    let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
+}
+
+/// Waits for submissions in flight. After one that cannot be acknowledged, none is.
+async fn drain(device: &mut Device) -> Option<Close> {
+    let mut failed = None;
+    let all = async {
+        while let Some(finished) = device.queue.next().await {
+            if failed.is_none() {
+                failed = device.finish(finished).err();
+            }
+        }
+    };
+    if timeout(Duration::from_secs(DRAIN_SECONDS_MAX), all).await.is_err() {
+        tracing::warn!("submissions of a closed connection did not finish in time");
+    }
+    failed
+}
+
+async fn write_output<S: Stream>(stream: &mut S, device: &mut Device) -> std::io::Result<()> {
+    let output = device.output.split();
+    let result = write(stream, &output).await;
+    // The buffer is used again unless one long answer made it large.
+    drop(output);
+    device.output.reserve(64);
+    result
+}
+
+async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let all = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    timeout(Duration::from_secs(WRITE_SECONDS_MAX), all)
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}

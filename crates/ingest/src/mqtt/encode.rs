@@ -1,0 +1,186 @@
+//! Packets that the broker sends, written straight into the output buffer. It never writes a
+//! packet larger than the client's Maximum Packet Size: reason strings are left out first, then
+//! the packet is (MQTT 5.0, 3.1.2.11.4).
+
+use bytes::{BufMut, BytesMut};
+
+use super::frame::Version;
+
+/// Longest reason string we send, in bytes.
+const REASON_STRING_BYTES_MAX: usize = 400;
+const REASON_STRING: u8 = 0x1f;
+const SUBSCRIPTION_ID: u8 = 0x0b;
+
+pub(crate) const PUBACK: u8 = 0x40;
+pub(crate) const PUBREC: u8 = 0x50;
+pub(crate) const PUBCOMP: u8 = 0x70;
+const SUBACK: u8 = 0x90;
+const UNSUBACK: u8 = 0xb0;
+const DISCONNECT: u8 = 0xe0;
+
+/// Writes packets for one client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoder {
+    pub(crate) version: Version,
+    /// The client's Maximum Packet Size.
+    pub(crate) packet_bytes_max: usize,
+    /// The client takes reason strings (Request Problem Information).
+    pub(crate) problem_information: bool,
+}
+
+/// A message to a client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    /// `None` for QoS 0.
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) dup: bool,
+    pub(crate) subscription_ids: &'a [u32],
+}
+
+impl Encoder {
+    /// PUBACK, PUBREC or PUBCOMP.
+    #[inline]
+    pub(crate) fn acknowledge(
+        &self,
+        out: &mut BytesMut,
+        packet_type: u8,
+        packet_id: u16,
+        reason: u8,
+        text: Option<&str>,
+    ) {
+        let [high, low] = packet_id.to_be_bytes();
+        if reason == 0 || self.version == Version::V3 {
+            out.put_slice(&[packet_type, 2, high, low]);
+            return;
+        }
+        self.with_reason_string(out, packet_type, text, |body, reason_string| {
+            body.put_slice(&[high, low, reason]);
+            put_reason_string(body, reason_string);
+        });
+    }
+
+    pub(crate) fn subscribed(
+        &self,
+        out: &mut BytesMut,
+        packet_id: u16,
+        codes: &[u8],
+        text: Option<&str>,
+    ) {
+        self.coded(out, SUBACK, packet_id, codes, text);
+    }
+
+    pub(crate) fn unsubscribed(&self, out: &mut BytesMut, packet_id: u16, codes: &[u8]) {
+        let codes = if self.version == Version::V3 { &[][..] } else { codes };
+        self.coded(out, UNSUBACK, packet_id, codes, None);
+    }
+
+    fn coded(
+        &self,
+        out: &mut BytesMut,
+        packet_type: u8,
+        packet_id: u16,
+        codes: &[u8],
+        text: Option<&str>,
+    ) {
+        self.with_reason_string(out, packet_type, text, |body, reason_string| {
+            body.put_u16(packet_id);
+            if self.version == Version::V5 {
+                put_reason_string(body, reason_string);
+            }
+            body.put_slice(codes);
+        });
+    }
+
+    /// DISCONNECT; version 3 has none from the server and just closes.
+    pub(crate) fn disconnect(&self, out: &mut BytesMut, reason: u8, text: Option<&str>) {
+        if self.version == Version::V5 {
+            // A reason string is allowed here whatever Request Problem Information says.
+            let encoder = Self { problem_information: true, ..*self };
+            encoder.with_reason_string(out, DISCONNECT, text, |body, reason_string| {
+                body.put_u8(reason);
+                put_reason_string(body, reason_string);
+            });
+        }
+    }
+
+    /// PUBLISH. False when it would be larger than the client takes.
+    pub(crate) fn publish(&self, out: &mut BytesMut, message: Outgoing<'_>) -> bool {
+        let mut body = BytesMut::with_capacity(message.topic.len() + message.payload.len() + 16);
+        body.put_u16(u16::try_from(message.topic.len()).unwrap_or(0));
+        body.put_slice(message.topic.as_bytes());
+        if let Some(packet_id) = message.packet_id {
+            body.put_u16(packet_id);
+        }
+        if self.version == Version::V5 {
+            let mut properties = BytesMut::new();
+            for id in message.subscription_ids {
+                properties.put_u8(SUBSCRIPTION_ID);
+                put_variable_length(&mut properties, *id as usize);
+            }
+            put_variable_length(&mut body, properties.len());
+            body.put_slice(&properties);
+        }
+        body.put_slice(message.payload);
+        let qos = u8::from(message.packet_id.is_some());
+        self.put_packet(out, 0x30 | (qos << 1) | (u8::from(message.dup) << 3), &body)
+    }
+
+    fn with_reason_string(
+        &self,
+        out: &mut BytesMut,
+        first_byte: u8,
+        text: Option<&str>,
+        write: impl Fn(&mut BytesMut, Option<&str>),
+    ) {
+        let mut body = BytesMut::with_capacity(64);
+        let text = text.filter(|_| self.problem_information);
+        write(&mut body, text);
+        if !self.put_packet(out, first_byte, &body) && text.is_some() {
+            body.clear();
+            write(&mut body, None);
+            self.put_packet(out, first_byte, &body);
+        }
+    }
+
+    fn put_packet(&self, out: &mut BytesMut, first_byte: u8, body: &[u8]) -> bool {
+        let fits = body.len() + 5 <= self.packet_bytes_max;
+        if fits {
+            out.put_u8(first_byte);
+            put_variable_length(out, body.len());
+            out.put_slice(body);
+        }
+        fits
+    }
+}
+
+/// A property length and, if there is one, the reason string.
+fn put_reason_string(body: &mut BytesMut, text: Option<&str>) {
+    let Some(text) = text else {
+        body.put_u8(0);
+        return;
+    };
+    let mut end = text.len().min(REASON_STRING_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text.as_bytes()[..end];
+    put_variable_length(body, text.len() + 3);
+    body.put_u8(REASON_STRING);
+    body.put_u16(u16::try_from(text.len()).unwrap_or(0));
+    body.put_slice(text);
+}
+
+/// MQTT 5.0, 1.5.5.
+fn put_variable_length(out: &mut BytesMut, mut value: usize) {
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or(0);
+        value >>= 7;
+        if value == 0 {
+            out.put_u8(low);
+            return;
+        }
+        out.put_u8(low | 0x80);
+    }
+}

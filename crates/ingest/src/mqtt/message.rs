@@ -1,0 +1,266 @@
+//! What a published message means: readings, attributes, requests and answers, or a refusal that
+//! says what would be right.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use veritwin_domain::LimitExceeded;
+
+use super::device::{Device, REQUESTS_MAX};
+use super::encode::{PUBACK, PUBREC};
+use super::frame::{PublishView, Version};
+use super::pending::Ack;
+use super::session::Subscription;
+use super::topic::{self, DeviceTopic, TopicError};
+use crate::model::{AttributesUpdate, Origin, Refusal, RefusalReason, RpcReply, SinkEntry};
+use crate::payload::{
+    MessageContext, PayloadError, attributes_json, parse_attributes, parse_attributes_request,
+    parse_client_rpc, parse_json_text, parse_telemetry,
+};
+
+/// Why a message is refused.
+pub(super) struct Refused {
+    reason: RefusalReason,
+    detail: String,
+}
+
+impl From<PayloadError> for Refused {
+    fn from(error: PayloadError) -> Self {
+        let reason =
+            if error.limit.is_some() { RefusalReason::Limit } else { RefusalReason::Payload };
+        Self { reason, detail: format!("payload, {error}") }
+    }
+}
+
+impl From<TopicError> for Refused {
+    fn from(error: TopicError) -> Self {
+        let reason = match error {
+            TopicError::Malformed(_) | TopicError::Unknown => RefusalReason::Topic,
+            TopicError::Limit(_) => RefusalReason::Limit,
+            TopicError::Unsupported(_) => RefusalReason::Unsupported,
+        };
+        Self { reason, detail: error.text() }
+    }
+}
+
+/// The version 5 reason code of a refusal.
+fn reason_code(reason: RefusalReason) -> u8 {
+    match reason {
+        RefusalReason::Payload => 0x99,
+        RefusalReason::Topic => 0x90,
+        RefusalReason::Limit => 0x97,
+        RefusalReason::NotAllowed | RefusalReason::Policy => 0x87,
+        RefusalReason::Unsupported => 0x83,
+    }
+}
+
+impl Device {
+    /// Takes one message: it joins the submission of this read, or is refused.
+    pub(super) fn message(&mut self, view: &PublishView<'_>) {
+        self.pending.messages += 1;
+        if view.qos == 2 {
+            if !self.state.lock().received.insert(view.packet_id) {
+                // Sent again before its PUBREL: acknowledged again, stored once.
+                self.acknowledge(view, 0, None);
+                return;
+            }
+            self.unreleased += 1;
+        }
+        match self.take(view) {
+            Ok(()) => self.acknowledge(view, 0, None),
+            Err(refused) => self.refuse(view, refused, view.payload.len()),
+        }
+    }
+
+    pub(super) fn refuse_limit(
+        &mut self,
+        view: &PublishView<'_>,
+        limit: LimitExceeded,
+        payload_bytes: usize,
+    ) {
+        self.pending.messages += 1;
+        if view.qos == 2 && self.state.lock().received.insert(view.packet_id) {
+            self.unreleased += 1;
+        }
+        let refused = Refused { reason: RefusalReason::Limit, detail: limit.to_string() };
+        self.refuse(view, refused, payload_bytes);
+    }
+
+    fn acknowledge(&mut self, view: &PublishView<'_>, reason: u8, text: Option<String>) {
+        let packet_type = match view.qos {
+            0 => return,
+            1 => PUBACK,
+            _ => PUBREC,
+        };
+        self.pending.acks.push(Ack { packet_id: view.packet_id, packet_type, reason, text });
+    }
+
+    /// Version 5 is told by a reason code. Where the protocol has no way to tell (3.1.1, QoS 0),
+    /// a durable record says it, and the message counts as delivered.
+    fn refuse(&mut self, view: &PublishView<'_>, refused: Refused, payload_bytes: usize) {
+        self.pending.refusals += 1;
+        if self.encoder.version == Version::V5 && view.qos > 0 {
+            let code = reason_code(refused.reason);
+            self.acknowledge(view, code, Some(refused.detail));
+            return;
+        }
+        let refusal = Refusal {
+            tenant: self.session.tenant,
+            device: self.session.device,
+            credential: self.session.credential,
+            received_at: self.received_at,
+            reason: refused.reason,
+            detail: refused.detail,
+            payload_bytes: payload_bytes as u64,
+        };
+        self.pending.push(&self.session, self.received_at, SinkEntry::Refusal(refusal));
+        self.acknowledge(view, 0, None);
+    }
+
+    fn take(&mut self, view: &PublishView<'_>) -> Result<(), Refused> {
+        match topic::classify(view.topic, self.limits())? {
+            DeviceTopic::Telemetry => self.telemetry(view.payload),
+            DeviceTopic::Attributes => self.attributes(view.payload),
+            DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload),
+            DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload),
+            DeviceTopic::RpcResponse(id) => {
+                let body = parse_json_text(view.payload, self.limits())?;
+                self.pending.replies.push(RpcReply { id, body });
+                Ok(())
+            }
+        }
+    }
+
+    fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
+        let readings = &mut self.pending.readings;
+        let first = readings.len();
+        let context = MessageContext { received_at: self.received_at, limits: &self.broker.limits };
+        parse_telemetry(payload, context, &mut self.keys, readings)?;
+        let origin = Origin::Device(&self.session);
+        if let Err(detail) = self.broker.sink.inspect(origin, &readings[first..]) {
+            readings.truncate(first);
+            return Err(Refused { reason: RefusalReason::Policy, detail });
+        }
+        Ok(())
+    }
+
+    fn attributes(&mut self, payload: &[u8]) -> Result<(), Refused> {
+        let entries = parse_attributes(payload, &self.broker.limits, &mut self.keys)?;
+        if !entries.is_empty() {
+            let update = AttributesUpdate {
+                tenant: self.session.tenant,
+                device: self.session.device,
+                credential: self.session.credential,
+                received_at: self.received_at,
+                entries,
+            };
+            self.pending.push(&self.session, self.received_at, SinkEntry::Attributes(update));
+        }
+        Ok(())
+    }
+
+    fn room_for_request(&self) -> Result<(), Refused> {
+        let (max, waiting) = (REQUESTS_MAX, self.answers.len());
+        if waiting < max {
+            return Ok(());
+        }
+        let limit = LimitExceeded { name: "requests_max", max, actual: waiting + 1 };
+        Err(Refused { reason: RefusalReason::Limit, detail: limit.to_string() })
+    }
+
+    fn attributes_request(&mut self, id: u32, payload: &[u8]) -> Result<(), Refused> {
+        self.room_for_request()?;
+        let request = parse_attributes_request(payload, self.limits())?;
+        let (sink, session) = (Arc::clone(&self.broker.sink), Arc::clone(&self.session));
+        self.answers.push(
+            async move {
+                let answer = match sink.attributes(&session, request.clone()).await {
+                    Ok(attributes) => attributes_json(&request, &attributes),
+                    Err(error) => error_json(&error.to_string()),
+                };
+                (format!("{}{id}", topic::ATTRIBUTES_RESPONSE), answer)
+            }
+            .boxed(),
+        );
+        Ok(())
+    }
+
+    fn rpc_call(&mut self, id: u32, payload: &[u8]) -> Result<(), Refused> {
+        self.room_for_request()?;
+        let call = parse_client_rpc(payload)?;
+        let (sink, session) = (Arc::clone(&self.broker.sink), Arc::clone(&self.session));
+        self.answers.push(
+            async move {
+                let answer = match sink.rpc_call(&session, call).await {
+                    Ok(answer) => answer,
+                    Err(error) => error_json(&error.to_string()),
+                };
+                (format!("{}{id}", topic::RPC_RESPONSE), answer)
+            }
+            .boxed(),
+        );
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&mut self, packet_id: u16, filters: &[(&str, u8)], id: Option<u32>) {
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut first_error = None;
+        let mut state = self.state.lock();
+        for (filter, qos) in filters {
+            let max = self.broker.limits.subscriptions_max;
+            let known = state.subscriptions.iter().position(|known| known.filter == *filter);
+            let room = known.is_some() || state.subscriptions.len() < max;
+            let checked = topic::check_filter(filter, &self.broker.limits).and_then(|()| {
+                let limit = LimitExceeded { name: "subscriptions_max", max, actual: max + 1 };
+                if room { Ok(()) } else { Err(TopicError::Limit(limit)) }
+            });
+            if let Err(error) = checked {
+                codes.push(self.subscription_code(filter, &error));
+                first_error.get_or_insert_with(|| error.text());
+                continue;
+            }
+            let qos = (*qos).min(1);
+            let subscription = Subscription { filter: (*filter).to_owned(), qos, id };
+            match known.and_then(|at| state.subscriptions.get_mut(at)) {
+                Some(known) => *known = subscription,
+                None => state.subscriptions.push(subscription),
+            }
+            codes.push(qos);
+        }
+        let (attributes, rpc) = state.interests();
+        drop(state);
+        self.link.set_interests(attributes, rpc);
+        self.encoder.subscribed(&mut self.output, packet_id, &codes, first_error.as_deref());
+    }
+
+    fn subscription_code(&self, filter: &str, error: &TopicError) -> u8 {
+        if self.encoder.version == Version::V3 {
+            return 0x80;
+        }
+        match error {
+            TopicError::Malformed(_) => 0x8f,
+            TopicError::Limit(_) => 0x97,
+            TopicError::Unsupported(_) if filter.starts_with("$share/") => 0x9e,
+            TopicError::Unsupported(_) => 0x83,
+            TopicError::Unknown => 0x87,
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) {
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut state = self.state.lock();
+        for filter in filters {
+            let before = state.subscriptions.len();
+            state.subscriptions.retain(|subscription| subscription.filter != *filter);
+            codes.push(if state.subscriptions.len() < before { 0 } else { 0x11 });
+        }
+        let (attributes, rpc) = state.interests();
+        drop(state);
+        self.link.set_interests(attributes, rpc);
+        self.encoder.unsubscribed(&mut self.output, packet_id, &codes);
+    }
+}
+
+fn error_json(text: &str) -> String {
+    serde_json::json!({ "error": text }).to_string()
+}

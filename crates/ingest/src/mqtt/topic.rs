@@ -1,0 +1,210 @@
+//! Topics: which of ours a message was published to, whether a name or filter is well formed, and
+//! whether a filter matches a name (MQTT 5.0, section 4.7).
+
+use veritwin_domain::{IngestLimits, LimitExceeded};
+
+pub(crate) const ATTRIBUTES: &str = "v1/devices/me/attributes";
+pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
+pub(crate) const RPC_REQUEST: &str = "v1/devices/me/rpc/request/";
+pub(crate) const RPC_RESPONSE: &str = "v1/devices/me/rpc/response/";
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
+const DEVICE: &str = "v1/devices/me/";
+
+/// What a device can publish to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceTopic {
+    Telemetry,
+    Attributes,
+    AttributesRequest(u32),
+    /// A call from the device.
+    RpcRequest(u32),
+    /// The answer to a call to the device.
+    RpcResponse(u32),
+}
+
+/// Why a topic is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TopicError {
+    Malformed(&'static str),
+    Limit(LimitExceeded),
+    /// Ours, but not in this version.
+    Unsupported(&'static str),
+    /// Not one of ours.
+    Unknown,
+}
+
+impl TopicError {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Malformed(text) => (*text).to_owned(),
+            Self::Limit(limit) => limit.to_string(),
+            Self::Unsupported(what) => format!("{what} is not supported yet"),
+            Self::Unknown => "unknown topic: devices publish to v1/devices/me/telemetry, \
+                v1/devices/me/attributes, v1/devices/me/attributes/request/ID, \
+                v1/devices/me/rpc/request/ID or v1/devices/me/rpc/response/ID; other topics are \
+                not relayed yet"
+                .to_owned(),
+        }
+    }
+}
+
+/// Which of our topics `topic` is.
+#[inline]
+pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic, TopicError> {
+    match topic {
+        TELEMETRY => return Ok(DeviceTopic::Telemetry),
+        ATTRIBUTES => return Ok(DeviceTopic::Attributes),
+        _ => {}
+    }
+    check_name(topic, limits)?;
+    let make: fn(u32) -> DeviceTopic;
+    let id = if let Some(id) = topic.strip_prefix(ATTRIBUTES_REQUEST) {
+        make = DeviceTopic::AttributesRequest;
+        Some(id)
+    } else if let Some(id) = topic.strip_prefix(RPC_REQUEST) {
+        make = DeviceTopic::RpcRequest;
+        Some(id)
+    } else {
+        make = DeviceTopic::RpcResponse;
+        topic.strip_prefix(RPC_RESPONSE)
+    };
+    if let Some(id) = id {
+        return id.parse().map(make).map_err(|_| {
+            TopicError::Malformed("the topic's last level: expected a number up to 4294967295")
+        });
+    }
+    match topic {
+        "v1/devices/me/claim" => Err(TopicError::Unsupported("claiming (v1/devices/me/claim)")),
+        "/provision/request" => Err(TopicError::Unsupported("provisioning (/provision/request)")),
+        _ if topic.starts_with("v1/gateway/") => {
+            Err(TopicError::Unsupported("the gateway API (v1/gateway/...)"))
+        }
+        _ if topic.starts_with("spBv1.0/") => {
+            Err(TopicError::Unsupported("Sparkplug B (spBv1.0/...)"))
+        }
+        _ => Err(TopicError::Unknown),
+    }
+}
+
+fn check_size(topic: &str, limits: &IngestLimits) -> Result<(), TopicError> {
+    let limit = |name, max, actual| {
+        if actual > max {
+            Err(TopicError::Limit(LimitExceeded { name, max, actual }))
+        } else {
+            Ok(())
+        }
+    };
+    limit("topic_bytes_max", limits.topic_bytes_max, topic.len())?;
+    limit("topic_levels_max", limits.topic_levels_max, topic.split('/').count())?;
+    if topic.is_empty() {
+        return Err(TopicError::Malformed("the topic is empty: expected at least one character"));
+    }
+    if topic.contains('\0') {
+        return Err(TopicError::Malformed("the topic holds U+0000, which MQTT forbids"));
+    }
+    Ok(())
+}
+
+/// A name that can be published to.
+pub(crate) fn check_name(topic: &str, limits: &IngestLimits) -> Result<(), TopicError> {
+    check_size(topic, limits)?;
+    if topic.contains(['+', '#']) {
+        return Err(TopicError::Malformed(
+            "the topic name holds a wildcard: expected a plain name",
+        ));
+    }
+    Ok(())
+}
+
+/// A filter that a device can subscribe to.
+pub(crate) fn check_filter(filter: &str, limits: &IngestLimits) -> Result<(), TopicError> {
+    check_size(filter, limits)?;
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let is_last = levels.peek().is_none();
+        if level.contains('#') && (level != "#" || !is_last) {
+            return Err(TopicError::Malformed("'#' may only be the whole last level of a filter"));
+        }
+        if level.contains('+') && level != "+" {
+            return Err(TopicError::Malformed("'+' may only be a whole level of a filter"));
+        }
+    }
+    if filter.starts_with("$share/") {
+        return Err(TopicError::Unsupported("a shared subscription ($share/...)"));
+    }
+    if filter.starts_with("v1/gateway/") {
+        return Err(TopicError::Unsupported("the gateway API (v1/gateway/...)"));
+    }
+    if filter.strip_prefix(DEVICE).is_some_and(|rest| !rest.is_empty()) {
+        return Ok(());
+    }
+    Err(TopicError::Unknown)
+}
+
+/// Whether `filter` matches `topic`.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter_levels, mut topic_levels) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter_levels.next(), topic_levels.next()) {
+            (Some("#"), _) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(left), Some(right)) if left == right => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_the_standard_says() {
+        let check = |filter: &str, topic: &str, expect: bool| {
+            assert_eq!(matches(filter, topic), expect, "{filter} {topic}");
+        };
+        check("v1/devices/me/attributes", "v1/devices/me/attributes", true);
+        check("v1/devices/me/attributes", "v1/devices/me/attributes/response/1", false);
+        check("v1/devices/me/attributes/response/+", "v1/devices/me/attributes/response/1", true);
+        check("v1/devices/me/+", "v1/devices/me/attributes/response/1", false);
+        check("v1/devices/me/#", "v1/devices/me/attributes/response/1", true);
+        check("v1/devices/me/attributes/#", "v1/devices/me/attributes", true);
+        check("+/+", "/finance", true);
+        check("+", "/finance", false);
+    }
+
+    #[test]
+    fn topics_are_told_apart() {
+        let limits = IngestLimits::default();
+        let ok = |topic: &str, expect| assert_eq!(classify(topic, &limits), Ok(expect), "{topic}");
+        ok("v1/devices/me/telemetry", DeviceTopic::Telemetry);
+        ok("v1/devices/me/attributes/request/7", DeviceTopic::AttributesRequest(7));
+        ok("v1/devices/me/rpc/response/4294967295", DeviceTopic::RpcResponse(u32::MAX));
+        let bad = |topic: &str, part: &str| {
+            let text = classify(topic, &limits).expect_err(topic).text();
+            assert!(text.contains(part), "{topic}: {text}");
+        };
+        bad("", "empty");
+        bad("v1/devices/+/telemetry", "wildcard");
+        bad("v1/devices/me/rpc/request/x", "number");
+        bad("v1/gateway/telemetry", "gateway API");
+        bad("spBv1.0/g/NBIRTH/n", "Sparkplug");
+        bad("v1/devices/me/telemetry/", "unknown topic");
+        bad(&"a".repeat(2000), "topic_bytes_max");
+        bad(&"/".repeat(40), "topic_levels_max");
+    }
+
+    #[test]
+    fn filters_are_checked() {
+        let limits = IngestLimits::default();
+        for good in ["v1/devices/me/attributes", "v1/devices/me/+", "v1/devices/me/rpc/#"] {
+            assert_eq!(check_filter(good, &limits), Ok(()), "{good}");
+        }
+        for bad in ["", "#", "v1/devices/me/", "v1/devices/me/a#", "v1/#/x", "$share/g/v1", "a\0b"]
+        {
+            assert!(check_filter(bad, &limits).is_err(), "{bad}");
+        }
+    }
+}

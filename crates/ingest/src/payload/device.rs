@@ -1,0 +1,148 @@
+//! The other messages devices write: attributes, attribute requests, calls and answers.
+
+use veritwin_domain::{IngestLimits, Key, LimitExceeded, Value};
+
+use super::cursor::{Cursor, check_json};
+use super::telemetry::checked_key;
+use super::{KeyTable, PayloadError};
+use crate::model::{AttributesRequest, ClientRpc};
+
+/// Longest method name of a call, in bytes.
+const METHOD_BYTES_MAX: usize = 256;
+
+/// Parses `{"key":value,...}`; null values are left out.
+pub fn parse_attributes(
+    payload: &[u8],
+    limits: &IngestLimits,
+    keys: &mut KeyTable,
+) -> Result<Vec<(Key, Value)>, PayloadError> {
+    let mut cursor = Cursor::new(payload)?;
+    let mut entries = Vec::new();
+    cursor.expect(b'{', "an object with keys and values")?;
+    if !cursor.take(b'}') {
+        loop {
+            cursor.skip_whitespace();
+            let key_at = cursor.position;
+            let key = cursor.string("a key in double quotes")?;
+            cursor.expect(b':', "':' after a key")?;
+            if let Some(value) = cursor.value(limits.value_bytes_max, 1)? {
+                let key = checked_key(&key, key_at, limits, keys)?;
+                let (max, actual) = (limits.keys_per_message_max, entries.len() + 1);
+                if actual > max {
+                    let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
+                    return Err(PayloadError::limit(key_at, limit));
+                }
+                entries.push((key, value));
+            }
+            if cursor.take(b'}') {
+                break;
+            }
+            cursor.expect(b',', "',' or '}'")?;
+        }
+    }
+    cursor.end()?;
+    Ok(entries)
+}
+
+/// Parses `{"clientKeys":"a,b","sharedKeys":"c"}`; both may be missing.
+pub fn parse_attributes_request(
+    payload: &[u8],
+    limits: &IngestLimits,
+) -> Result<AttributesRequest, PayloadError> {
+    let mut request = AttributesRequest::default();
+    if payload.iter().all(u8::is_ascii_whitespace) {
+        return Ok(request);
+    }
+    let mut cursor = Cursor::new(payload)?;
+    cursor.expect(b'{', "an object with clientKeys and sharedKeys")?;
+    if !cursor.take(b'}') {
+        loop {
+            cursor.skip_whitespace();
+            let key_at = cursor.position;
+            let name = cursor.string("the key clientKeys or sharedKeys")?;
+            cursor.expect(b':', "':' after a key")?;
+            cursor.skip_whitespace();
+            let list_at = cursor.position;
+            let list = cursor.string("a string of keys with commas between them")?;
+            let keys = key_list(&list, limits)
+                .map_err(|error| PayloadError { position: list_at, ..error })?;
+            match &*name {
+                "clientKeys" => request.client = Some(keys),
+                "sharedKeys" => request.shared = Some(keys),
+                _ => {
+                    let detail = "unknown key: expected clientKeys or sharedKeys";
+                    return Err(PayloadError::new(key_at, detail));
+                }
+            }
+            if cursor.take(b'}') {
+                break;
+            }
+            cursor.expect(b',', "',' or '}'")?;
+        }
+    }
+    cursor.end()?;
+    Ok(request)
+}
+
+/// A list of keys with commas between them, as attribute requests write it.
+pub(crate) fn key_list(list: &str, limits: &IngestLimits) -> Result<Vec<Key>, PayloadError> {
+    let mut table = KeyTable::default();
+    let mut keys = Vec::new();
+    for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let (max, actual) = (limits.keys_per_message_max, keys.len() + 1);
+        if actual > max {
+            let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
+            return Err(PayloadError::limit(0, limit));
+        }
+        keys.push(checked_key(text, 0, limits, &mut table)?);
+    }
+    Ok(keys)
+}
+
+/// Parses `{"method":"name","params":any}`; other keys are left out.
+pub fn parse_client_rpc(payload: &[u8]) -> Result<ClientRpc, PayloadError> {
+    let mut cursor = Cursor::new(payload)?;
+    let (mut method, mut params) = (None, None);
+    cursor.expect(b'{', "an object with method and params")?;
+    if !cursor.take(b'}') {
+        loop {
+            let name = cursor.string("a key in double quotes")?;
+            cursor.expect(b':', "':' after a key")?;
+            cursor.skip_whitespace();
+            let value_at = cursor.position;
+            if name == "method" {
+                let text = cursor.string("a string with the method's name")?;
+                let (max, actual) = (METHOD_BYTES_MAX, text.len());
+                if actual > max {
+                    let limit = LimitExceeded { name: "method_bytes_max", max, actual };
+                    return Err(PayloadError::limit(value_at, limit));
+                }
+                method = Some(text.into_owned());
+            } else {
+                let mut out = String::new();
+                cursor.minify(&mut out, 1)?;
+                if name == "params" {
+                    params = Some(out);
+                }
+            }
+            if cursor.take(b'}') {
+                break;
+            }
+            cursor.expect(b',', "',' or '}'")?;
+        }
+    }
+    let end = cursor.position;
+    cursor.end()?;
+    let method =
+        method.ok_or_else(|| PayloadError::new(end, "expected a key \"method\" with its name"))?;
+    Ok(ClientRpc { method, params: params.unwrap_or_else(|| "{}".to_owned()) })
+}
+
+/// Checks that a payload is one JSON value within the bound and gives its minified text.
+pub fn parse_json_text(payload: &[u8], limits: &IngestLimits) -> Result<String, PayloadError> {
+    let (max, actual) = (limits.value_bytes_max, payload.len());
+    if actual > max {
+        return Err(PayloadError::limit(0, LimitExceeded { name: "value_bytes_max", max, actual }));
+    }
+    check_json(payload)
+}

@@ -1,0 +1,194 @@
+//! The HTTP device API through its router.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+use veritwin_domain::{IngestLimits, ManualClock, Timestamp, Value};
+use veritwin_ingest::http::{HttpParts, router};
+use veritwin_ingest::{Downlink, RpcRequest, Sink, SinkEntry, SubmitError};
+
+use crate::platform::{API_KEY, Door, NOW_MICROS, OTHER, Store};
+
+fn api(limits: IngestLimits) -> (Router, Arc<Store>) {
+    let store = Arc::new(Store::default());
+    let router = router(HttpParts {
+        login: Arc::new(Door),
+        sink: Arc::clone(&store) as Arc<dyn Sink>,
+        clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
+        limits,
+    });
+    (router, store)
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
+    let response = router.clone().oneshot(request).await.expect("infallible");
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|kind| kind == "application/problem+json");
+    assert_eq!(is_problem, status.is_client_error() || status.is_server_error(), "{status}");
+    let body = response.into_body().collect().await.expect("body").to_bytes();
+    (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+}
+
+fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body.into()).expect("request")
+}
+
+const BEARER: (&str, &str) = ("authorization", "Bearer token");
+const KEY: (&str, &str) = ("authorization", "Bearer key");
+
+#[tokio::test]
+async fn answers() {
+    let (router, store) = api(IngestLimits::default());
+    let table = [
+        ("POST", "/api/v1/token/telemetry", "{\"t\":1}", 200, ""),
+        ("POST", "/api/v1/telemetry", "{\"ts\":7,\"values\":{\"t\":1}}", 200, ""),
+        ("POST", "/api/v1/wrong/telemetry", "{\"t\":1}", 401, "unknown credential"),
+        ("POST", "/api/v1/disabled/telemetry", "{\"t\":1}", 403, "disabled"),
+        ("POST", "/api/v1/busy/telemetry", "{\"t\":1}", 429, "attempts_max"),
+        ("POST", "/api/v1/telemetry", "{\"t\":}", 400, "\"position\":5"),
+        ("POST", "/api/v1/telemetry", "{\"forbidden\":1}", 422, "policy deny-list"),
+        ("POST", "/api/v1/attributes", "{\"fw\":\"1\"}", 200, ""),
+        (
+            "GET",
+            "/api/v1/attributes?clientKeys=a&sharedKeys=b%2Cc",
+            "",
+            200,
+            "{\"client\":{\"a\":2.0},\"shared\":{\"b\":2.0,\"c\":2.0}}",
+        ),
+        ("POST", "/api/v1/rpc", "{\"method\":\"echo\",\"params\":[1]}", 200, "[1]"),
+        ("POST", "/api/v1/rpc", "{\"method\":\"fly\"}", 404, "no such method"),
+        ("POST", "/api/v1/rpc/12", "{\"ok\": true}", 200, ""),
+        ("POST", "/api/v1/token/rpc/x", "1", 400, "expected the call's number"),
+        ("GET", "/api/v1/rpc?timeout=1", "", 408, "nothing came in time"),
+        ("GET", "/api/v1/rpc?timeout=x", "", 400, "expected milliseconds"),
+        ("POST", "/api/v1/claim", "{}", 501, "not supported yet"),
+        ("POST", "/api/v1/provision", "{}", 501, "not supported yet"),
+    ];
+    for (method, path, body, status, part) in table {
+        let (found, answer) = send(&router, request(method, path, &[BEARER], body)).await;
+        assert_eq!(found.as_u16(), status, "{method} {path} {body}: {answer}");
+        assert!(answer.contains(part), "{method} {path} {body}: {answer}");
+    }
+    let (status, _) = send(&router, request("POST", "/api/v1/telemetry", &[], "{}")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(store.readings().len(), 2);
+    assert_eq!(store.replies.lock()[0].id, 12);
+    assert!(store.links.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_an_error() {
+    let (router, store) = api(IngestLimits::default());
+    *store.failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+    let (status, answer) =
+        send(&router, request("POST", "/api/v1/telemetry", &[BEARER], "{\"t\":1}")).await;
+    assert_eq!((status.as_u16(), answer.contains("disk full")), (503, true));
+}
+
+#[tokio::test]
+async fn long_polls_receive_calls_and_updates() {
+    let (router, store) = api(IngestLimits::default());
+    let waiting = {
+        let router = router.clone();
+        tokio::spawn(
+            async move { send(&router, request("GET", "/api/v1/token/rpc", &[], "")).await },
+        )
+    };
+    let link = store.link(|link| link.wants_rpc()).await;
+    let call = RpcRequest { id: 3, method: "open".to_owned(), params: "{}".to_owned() };
+    link.send(Downlink::Rpc(call)).expect("sent");
+    let (status, answer) = waiting.await.expect("answered");
+    assert_eq!(
+        (status.as_u16(), answer.as_str()),
+        (200, "{\"id\":3,\"method\":\"open\",\"params\":{}}")
+    );
+
+    // A client that goes away is detached, too.
+    let abandoned = {
+        let router = router.clone();
+        tokio::spawn(async move {
+            send(&router, request("GET", "/api/v1/attributes/updates", &[BEARER], "")).await
+        })
+    };
+    store.link(|link| link.wants_attributes()).await;
+    abandoned.abort();
+    while !store.links.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn bulk_writes() {
+    let (router, store) = api(IngestLimits::default());
+    let lines = "pump t=1 7\nvalve open=t 8\npump t=2 9\n";
+    let path = "/v1/telemetry/write?precision=ms";
+    let (status, answer) = send(&router, request("POST", path, &[KEY], lines)).await;
+    assert_eq!((status.as_u16(), answer.as_str()), (200, "{\"devices\":2,\"readings\":3}"));
+    let entries = store.entries();
+    assert_eq!(store.submissions.lock().len(), 1, "all or nothing");
+    let SinkEntry::Readings(valve) = &entries[1] else { panic!("{entries:?}") };
+    assert_eq!((valve.device, valve.credential), (OTHER, API_KEY));
+    assert_eq!(valve.readings[0].value, Value::Boolean(true));
+
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(lines.as_bytes()).expect("gzip");
+        encoder.finish().expect("gzip")
+    };
+    let zstd = zstd::encode_all(lines.as_bytes(), 1).expect("zstd");
+    for (encoding, body) in [("gzip", gzip), ("zstd", zstd)] {
+        let headers = [KEY, ("content-encoding", encoding)];
+        let (status, answer) = send(&router, request("POST", path, &headers, body)).await;
+        assert_eq!(status, StatusCode::OK, "{encoding}: {answer}");
+    }
+
+    let before = store.entries().len();
+    let bomb = zstd::encode_all(&vec![b'#'; 9 * 1024 * 1024][..], 1).expect("zstd");
+    let json = ("content-type", "application/x-ndjson");
+    let table: Vec<(&[(&str, &str)], Vec<u8>, u16, &str)> = vec![
+        (&[KEY], b"pump t=1 7\nghost t=1 8".to_vec(), 400, "\"line\":2"),
+        (&[KEY], b"pump t=1 7\npump t=x 8".to_vec(), 400, "\"line\":2,\"column\":8"),
+        (
+            &[KEY, ("content-type", "application/x-ndjson")],
+            b"{\"device\":\"pump\"}".to_vec(),
+            400,
+            "\"line\":1",
+        ),
+        (&[KEY, ("content-type", "text/csv")], b"a,b".to_vec(), 415, "application/x-ndjson"),
+        (&[KEY, ("content-encoding", "br")], b"a".to_vec(), 415, "expected gzip, zstd"),
+        (&[KEY, ("content-encoding", "gzip")], b"a".to_vec(), 400, "Content-Encoding"),
+        (&[KEY, ("content-encoding", "zstd")], bomb, 413, "\"limit\":\"body_bytes_max\""),
+        (&[KEY], vec![b'#'; 9 * 1024 * 1024], 413, "\"limit\":\"body_bytes_max\""),
+        (&[], b"pump t=1".to_vec(), 401, "Authorization"),
+        (&[("authorization", "Bearer x")], b"pump t=1".to_vec(), 401, "unknown credential"),
+        (&[KEY], b"pump forbidden=1".to_vec(), 422, "policy"),
+    ];
+    for (headers, body, status, part) in table {
+        let (found, answer) = send(&router, request("POST", path, headers, body)).await;
+        assert_eq!(found.as_u16(), status, "{part}: {answer}");
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    assert_eq!(store.entries().len(), before, "nothing is stored when anything is wrong");
+
+    let token = [("authorization", "Token token"), json];
+    let (status, _) =
+        send(&router, request("POST", "/v1/telemetry/write", &token, "{\"t\":1}")).await;
+    assert_eq!(status, StatusCode::OK);
+}

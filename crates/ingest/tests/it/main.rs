@@ -1,0 +1,8 @@
+//! Ingest against its own listeners: raw bytes in, raw bytes out, and what the sink was given.
+
+mod bulk;
+mod http;
+mod mqtt;
+mod mqtt_malformed;
+mod payload;
+mod platform;

@@ -1,0 +1,346 @@
+//! An application in memory: a login with a few tokens, and a sink that keeps what it is given
+//! and can be told to hold or fail commits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{Notify, Semaphore, watch};
+use veritwin_domain::{
+    CredentialId, DeviceId, IngestLimits, Key, ManualClock, Reading, Secret, SeededRng, TenantId,
+    Timestamp, Value,
+};
+use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::{
+    Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession, Login,
+    LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
+};
+
+pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+pub const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
+pub const OTHER: DeviceId = DeviceId::from_bytes([3; 16]);
+pub const CREDENTIAL: CredentialId = CredentialId::from_bytes([4; 16]);
+pub const API_KEY: CredentialId = CredentialId::from_bytes([5; 16]);
+pub const NOW_MICROS: i64 = 1_700_000_000_000_000;
+
+#[derive(Default)]
+pub struct Store {
+    pub submissions: Mutex<Vec<Vec<SinkEntry>>>,
+    pub replies: Mutex<Vec<RpcReply>>,
+    pub links: Mutex<HashMap<u64, DeviceLink>>,
+    pub attached: Notify,
+    /// When set, commits fail with it.
+    pub failure: Mutex<Option<SubmitError>>,
+    /// When set, each commit takes one permit.
+    pub gate: Mutex<Option<Arc<Semaphore>>>,
+    pub started: watch::Sender<usize>,
+}
+
+impl Store {
+    pub fn entries(&self) -> Vec<SinkEntry> {
+        self.submissions.lock().iter().flatten().cloned().collect()
+    }
+
+    pub fn readings(&self) -> Vec<(String, i64, Value)> {
+        let plain =
+            |reading: Reading| (reading.key.to_string(), reading.at.as_millis(), reading.value);
+        let batches = self.entries().into_iter().filter_map(|entry| match entry {
+            SinkEntry::Readings(batch) => Some(batch.readings),
+            _ => None,
+        });
+        batches.flatten().map(plain).collect()
+    }
+
+    pub fn refusals(&self) -> Vec<String> {
+        let entries = self.entries().into_iter();
+        entries
+            .filter_map(|entry| match entry {
+                SinkEntry::Refusal(refusal) => Some(refusal.detail),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.gate.lock() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// The link of the only attached device, once there is one that `suits`.
+    pub async fn link(&self, suits: impl Fn(&DeviceLink) -> bool) -> DeviceLink {
+        loop {
+            if let Some(link) = self.links.lock().values().find(|link| suits(link)) {
+                return link.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for Store {
+    async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+        self.started.send_modify(|count| *count += 1);
+        let gate = self.gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("gate").forget();
+        }
+        if let Some(error) = self.failure.lock().clone() {
+            return Err(error);
+        }
+        self.submissions.lock().push(entries);
+        Ok(())
+    }
+
+    fn inspect(&self, _: Origin<'_>, readings: &[Reading]) -> Result<(), String> {
+        if readings.iter().any(|reading| &*reading.key == "forbidden") {
+            return Err("policy deny-list: a key of this message is not allowed".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn attributes(
+        &self,
+        _: &DeviceSession,
+        request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        let pairs = |keys: Option<Vec<Key>>| {
+            let keys = keys.unwrap_or_default();
+            keys.into_iter().map(|key| (key, Value::Double(2.0))).collect()
+        };
+        Ok(Attributes { client: pairs(request.client), shared: pairs(request.shared) })
+    }
+
+    async fn rpc_reply(&self, _: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
+        self.replies.lock().push(reply);
+        Ok(())
+    }
+
+    async fn rpc_call(&self, _: &DeviceSession, call: ClientRpc) -> Result<String, SubmitError> {
+        if call.method == "echo" {
+            return Ok(call.params);
+        }
+        Err(SubmitError::NotFound("no such method".to_owned()))
+    }
+
+    async fn attach(&self, _: &Arc<DeviceSession>, link: DeviceLink) {
+        self.links.lock().insert(link.id(), link);
+    }
+
+    async fn detach(&self, _: &Arc<DeviceSession>, link: &DeviceLink) {
+        self.links.lock().remove(&link.id()).expect("a link is detached once");
+    }
+}
+
+pub struct Door;
+
+fn session(device: DeviceId) -> Arc<DeviceSession> {
+    Arc::new(DeviceSession::new(TENANT, device, CREDENTIAL))
+}
+
+#[async_trait]
+impl Login for Door {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        _: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        match credential {
+            Credential::Token(token) => match token.expose().as_str() {
+                "token" => Ok(session(DEVICE)),
+                "other" => Ok(session(OTHER)),
+                "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
+                "busy" => Err(LoginError::Busy {
+                    detail: "limit attempts_max".to_owned(),
+                    retry_after: Duration::from_secs(7),
+                }),
+                _ => Err(LoginError::Unknown),
+            },
+            Credential::Password { client_id, user, password }
+                if client_id.expose() == "c1"
+                    && user.expose() == "user"
+                    && password.expose() == b"secret" =>
+            {
+                Ok(session(DEVICE))
+            }
+            _ => Err(LoginError::Unknown),
+        }
+    }
+
+    async fn authenticate_writer(
+        &self,
+        token: Secret<String>,
+        peer: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        if token.expose() == "key" {
+            let session = WriterSession { tenant: TENANT, credential: API_KEY };
+            return Ok(Writer::Tenant(Arc::new(session)));
+        }
+        self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)
+    }
+
+    async fn devices_by_name(
+        &self,
+        _: &WriterSession,
+        names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        let device = |name: &String| match name.as_str() {
+            "pump" => Some(session(DEVICE)),
+            "valve" => Some(session(OTHER)),
+            _ => None,
+        };
+        Ok(names.iter().map(device).collect())
+    }
+}
+
+pub fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {
+    let store = Arc::new(Store::default());
+    let broker = Broker::new(BrokerParts {
+        login: Arc::new(Door),
+        sink: Arc::clone(&store) as Arc<dyn Sink>,
+        clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
+        rng: Arc::new(SeededRng::new(1)),
+        limits,
+    });
+    (broker, store)
+}
+
+/// A client of raw bytes.
+pub struct Client {
+    pub stream: DuplexStream,
+    pub server: tokio::task::JoinHandle<()>,
+}
+
+impl Client {
+    pub fn open(broker: &Arc<Broker>) -> Self {
+        let (stream, other) = tokio::io::duplex(16 * 1024);
+        let broker = Arc::clone(broker);
+        let peer = PeerInfo::new(None, Transport::Mqtt3);
+        let server = tokio::spawn(async move { broker.serve(other, peer).await });
+        Self { stream, server }
+    }
+
+    /// Sends all bytes; an early end of the server is not an error here.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    pub async fn expect(&mut self, bytes: &[u8]) {
+        let mut found = vec![0; bytes.len()];
+        let limit = Duration::from_secs(20);
+        let read = tokio::time::timeout(limit, self.stream.read_exact(&mut found)).await;
+        let shown = format!("expected {bytes:02x?}, found {found:02x?}");
+        read.expect(&shown).expect(&shown);
+        assert_eq!(found, bytes, "{}", String::from_utf8_lossy(&found));
+    }
+
+    /// One whole packet.
+    pub async fn packet(&mut self) -> Vec<u8> {
+        let mut packet = vec![self.stream.read_u8().await.expect("a packet")];
+        let mut length = 0usize;
+        for index in 0..4 {
+            let byte = self.stream.read_u8().await.expect("a length");
+            packet.push(byte);
+            length |= usize::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let start = packet.len();
+        packet.resize(start + length, 0);
+        self.stream.read_exact(&mut packet[start..]).await.expect("a body");
+        packet
+    }
+
+    /// Everything until the server closes.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, self.stream.read_to_end(&mut rest))
+            .await
+            .expect("the server closes")
+            .expect("read");
+        rest
+    }
+
+    /// The client goes away; waits until the server has noticed.
+    pub async fn leave(self) {
+        drop(self.stream);
+        self.server.await.expect("served");
+    }
+}
+
+/// A fixed header before `body`.
+pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first_byte];
+    let mut length = body.len();
+    loop {
+        let low = u8::try_from(length & 0x7f).expect("seven bits");
+        length >>= 7;
+        out.push(if length > 0 { low | 0x80 } else { low });
+        if length == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(body);
+    out
+}
+
+pub fn text(text: &str) -> Vec<u8> {
+    let mut out = u16::try_from(text.len()).expect("short").to_be_bytes().to_vec();
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+/// CONNECT with a token. `level` 4 or 5.
+pub fn connect(level: u8, flags: u8, client_id: &str, token: &str) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend_from_slice(&[level, flags | 0x80, 0, 60]);
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend(text(client_id));
+    body.extend(text(token));
+    packet(0x10, &body)
+}
+
+pub fn publish(level: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = text(topic);
+    if qos > 0 {
+        body.extend_from_slice(&id.to_be_bytes());
+    }
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend_from_slice(payload);
+    packet(0x30 | (qos << 1), &body)
+}
+
+pub fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    if level == 5 {
+        body.push(0);
+    }
+    for (filter, qos) in filters {
+        body.extend(text(filter));
+        body.push(*qos);
+    }
+    packet(0x82, &body)
+}
+
+/// A connected client.
+pub async fn connected(broker: &Arc<Broker>, level: u8) -> Client {
+    let mut client = Client::open(broker);
+    client.send(&connect(level, 2, "c1", "token")).await;
+    let answer = client.packet().await;
+    assert_eq!(answer[0], 0x20);
+    assert_eq!(answer[3], 0, "{answer:02x?}");
+    client
+}
+
+pub const TELEMETRY: &str = "v1/devices/me/telemetry";
