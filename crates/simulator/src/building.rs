@@ -70,6 +70,10 @@ pub struct DemoDevice {
     pub points: Vec<DemoPoint>,
 }
 
+/// The building's geometry as a quantised GLB, converted from [`demo_ifc`] by
+/// `node web/demo/convert.mjs`. A test holds the two together.
+pub const DEMO_GLB: &[u8] = include_bytes!("../assets/linden-yard.glb");
+
 /// The building as ISO 10303-21 text, schema IFC4, in metres.
 pub fn demo_ifc() -> String {
     model::write()
@@ -228,6 +232,24 @@ mod tests {
                 assert!(geometry::area(&room.corners) > 0.0, "{} runs clockwise", room.number);
             }
         }
+    }
+
+    /// The converter records length and FNV-1a hash of its source in the GLB.
+    #[test]
+    fn the_geometry_belongs_to_the_file() {
+        let text = demo_ifc();
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let length =
+            usize::try_from(u32::from_le_bytes(DEMO_GLB[12..16].try_into().expect("four bytes")))
+                .expect("a length");
+        let json: serde_json::Value =
+            serde_json::from_slice(&DEMO_GLB[20..20 + length]).expect("the JSON chunk");
+        let source = &json["asset"]["extras"]["source"];
+        assert_eq!(source["bytes"], text.len(), "run the two commands in crates/simulator/assets");
+        assert_eq!(source["fnv1a64"], format!("{hash:016x}"));
+        assert!(DEMO_GLB.len() < 400 * 1024);
     }
 
     #[test]

@@ -44,6 +44,7 @@ export type Marker = {
 
 /** Colours of spaces on their floors, CSS hex; null draws the space as "no value". */
 export type Heat = { values: Map<string, string | null> }
+/** Cuts away what lies west of x, south of y or above z; metres in the model's coordinates. */
 export type Section = { axis: 'x' | 'y' | 'z'; at: number }
 export type Theme = 'light' | 'dark'
 export type View = '3d' | 'plan'

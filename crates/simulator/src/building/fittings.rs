@@ -165,7 +165,7 @@ fn fins(model: &mut Model, frame: &StoreyFrame<'_>) {
         if along[0] < 0.5 && along[1] > -0.5 {
             continue;
         }
-        let count = (edge.length() / 1.15).floor();
+        let count = (edge.length() / 1.35).floor();
         let mut index = 0.0;
         while index <= count {
             let [x, y] = edge.point(edge.length() * index / count);
@@ -196,14 +196,13 @@ fn furniture(model: &mut Model, frame: &StoreyFrame<'_>, room: &Room) {
     let ys = room.corners.iter().map(|c| c[1]).fold(f64::INFINITY, f64::min);
     for column in 0..12u8 {
         for row in 0..10u8 {
-            let centre = [xs + 1.8 + f64::from(column) * 2.9, ys + 1.6 + f64::from(row) * 2.6];
+            let centre = [xs + 1.8 + f64::from(column) * 3.3, ys + 1.6 + f64::from(row) * 2.9];
             if !contains(&reach, centre) {
                 continue;
             }
             let solids = vec![
                 (solid_box(model, [-0.8, -0.4, 0.7], [1.6, 0.8, 0.05]), Style::Timber),
-                (solid_box(model, [-0.7, -0.3, 0.0], [0.06, 0.6, 0.7]), Style::Metal),
-                (solid_box(model, [0.64, -0.3, 0.0], [0.06, 0.6, 0.7]), Style::Metal),
+                (solid_box(model, [-0.45, -0.25, 0.0], [0.9, 0.5, 0.7]), Style::Metal),
             ];
             let at = [centre[0], centre[1], 0.0];
             let placement = model.writer.placement(Some(frame.placement), at, [1.0, 0.0]);
@@ -324,7 +323,7 @@ fn roof_and_screen(model: &mut Model, frame: &StoreyFrame<'_>) {
     let yard = [[7.4, 13.0], [1.0, 13.0], [1.0, 5.4], [7.4, 5.4]];
     for (side, pair) in yard.windows(2).enumerate() {
         let edge = Edge { from: pair[0], to: pair[1] };
-        let count = (edge.length() / 0.42).floor();
+        let count = (edge.length() / 0.48).floor();
         let mut index = 0.0;
         while index <= count {
             let [x, y] = edge.point(edge.length() * index / count);
