@@ -67,17 +67,17 @@ impl<K: Hash + Eq + Clone, V: Clone> ByteCache<K, V> {
     }
 
     /// Drops what `keep` does not want.
-    pub(crate) fn retain(&self, keep: impl Fn(&K) -> bool) {
+    pub(crate) fn retain(&self, keep: impl Fn(&K, &V) -> bool) {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        state.hand.retain(&keep);
-        state.entries.retain(|key, entry| {
-            let kept = keep(key);
+        let State { entries, hand, bytes } = &mut *state;
+        entries.retain(|key, entry| {
+            let kept = keep(key, &entry.value);
             if !kept {
-                state.bytes -= entry.bytes;
+                *bytes -= entry.bytes;
             }
             kept
         });
+        hand.retain(|key| entries.contains_key(key));
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(cache.get(&1), None);
         cache.insert(7, 7, 26);
         assert_eq!(cache.get(&7), None, "too large to keep");
-        cache.retain(|key| *key == 0);
+        cache.retain(|key, _| *key == 0);
         assert_eq!((cache.get(&0), cache.get(&9)), (Some(0), None));
         assert_eq!(cache.state.lock().bytes, 25);
     }

@@ -59,6 +59,8 @@ impl Engine {
 
     async fn maintain_now(&self) -> Result<Maintained, TelemetryError> {
         let mut done = Maintained::default();
+        self.inner.reader.forget_denied();
+        self.retry_latest().await?;
         if self.is_flush_due() {
             self.flush().await?;
             done.flushed = true;

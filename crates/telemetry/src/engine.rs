@@ -197,19 +197,32 @@ impl Engine {
 
     async fn restore_latest(&self) -> Result<(), TelemetryError> {
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
-        // Futures first, then the stream: a closure inside it would tie this to one lifetime.
-        let reads: Vec<_> = catalog
+        let places = catalog
             .tenants
             .iter()
-            .filter_map(|(tenant, entry)| Some((*tenant, entry.latest.as_ref()?)))
-            .map(|(tenant, place)| self.latest_unless_denied(tenant, place))
+            .filter_map(|(tenant, entry)| Some((*tenant, entry.latest.clone()?)))
+            .collect();
+        self.read_latest(places).await
+    }
+
+    /// Tries again to read the latest values of tenants whose keys were out of reach.
+    pub(crate) async fn retry_latest(&self) -> Result<(), TelemetryError> {
+        let unread = self.inner.memory.read().latest_unread();
+        self.read_latest(unread).await
+    }
+
+    async fn read_latest(
+        &self,
+        places: Vec<(TenantId, LatestPlace)>,
+    ) -> Result<(), TelemetryError> {
+        // Futures first, then the stream: a closure inside it would tie this to one lifetime.
+        let reads: Vec<_> = places
+            .iter()
+            .map(|(tenant, place)| self.latest_unless_denied(*tenant, place))
             .collect();
         let mut tenants = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
         while let Some((tenant, latest)) = tenants.try_next().await? {
-            let mut memory = self.inner.memory.write();
-            for (device, latest) in latest {
-                memory.restore_latest(tenant, device, latest);
-            }
+            self.inner.memory.write().restore_latest(tenant, latest);
         }
         Ok(())
     }
@@ -218,13 +231,13 @@ impl Engine {
         &self,
         tenant: TenantId,
         place: &LatestPlace,
-    ) -> Result<(TenantId, Vec<(DeviceId, Latest)>), TelemetryError> {
+    ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
             Err(error) if error.is_denied() => {
-                tracing::warn!(%tenant, %error, "latest values stay closed");
-                Ok((tenant, Vec::new()))
+                tracing::debug!(%tenant, %error, "latest values stay closed");
+                Ok((tenant, None))
             }
-            other => other.map(|latest| (tenant, latest)),
+            other => other.map(|latest| (tenant, Some(latest))),
         }
     }
 

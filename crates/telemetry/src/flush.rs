@@ -42,6 +42,7 @@ impl Engine {
     async fn flush_now(&self) -> Result<u64, TelemetryError> {
         let inner = &self.inner;
         let mut commits = inner.commits.lock().await;
+        self.retry_latest().await?;
         let unfinished = inner.memory.read().frozen.clone();
         let frozen = match unfinished {
             Some(frozen) => frozen,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, TenantId, Timestamp, Value};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LatestPlace};
 use crate::series::SeriesRows;
 
 /// The latest reading of a series: the one with the highest time, of equal times the last to come.
@@ -91,6 +91,8 @@ pub(crate) struct TenantTable {
     first_position: Option<u64>,
     /// Position of the earliest entry that could not be read and may be readable later.
     unread_position: Option<u64>,
+    /// The stored latest values could not be read: a flush must not replace them unseen.
+    latest_unread: bool,
     bytes: usize,
 }
 
@@ -171,12 +173,34 @@ impl Memory {
         dirty.map(|(id, _)| *id).collect()
     }
 
-    /// Puts a recovered latest value in place; what is there already is at least as new.
-    pub(crate) fn restore_latest(&mut self, tenant: TenantId, device: DeviceId, latest: Latest) {
-        let device = self.tenants.entry(tenant).or_default().devices.entry(device).or_default();
-        if !device.by_key.contains_key(&latest.key) {
-            device.add(latest);
+    /// Puts recovered latest values in place, unless what arrived meanwhile is newer; none when
+    /// their key is out of reach, to be tried again.
+    pub(crate) fn restore_latest(
+        &mut self,
+        tenant: TenantId,
+        latest: Option<Vec<(DeviceId, Latest)>>,
+    ) {
+        let table = self.tenants.entry(tenant).or_default();
+        table.latest_unread = latest.is_none();
+        for (device, latest) in latest.into_iter().flatten() {
+            let device = table.devices.entry(device).or_default();
+            match device.by_key.get(&latest.key) {
+                None => drop(device.add(latest)),
+                Some(place) => {
+                    let slot = &mut device.slots[*place];
+                    if slot.latest.at < latest.at {
+                        slot.latest = latest;
+                    }
+                }
+            }
         }
+    }
+
+    /// Tenants whose stored latest values could not be read yet, and where those are.
+    pub(crate) fn latest_unread(&self) -> Vec<(TenantId, LatestPlace)> {
+        let unread = self.tenants.iter().filter(|(_, table)| table.latest_unread);
+        let place = |id| self.catalog.tenants.get(id)?.latest.clone();
+        unread.filter_map(|(id, _)| Some((*id, place(id)?))).collect()
     }
 
     /// Moves the readings of every tenant but the `held` into a frozen table.

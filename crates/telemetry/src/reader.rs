@@ -65,7 +65,10 @@ impl Reader {
         section: &Section,
     ) -> Result<Arc<OpenSection>, TelemetryError> {
         if let Some(open) = self.sections.get(&section.id()) {
-            self.check_key(open.dek)?;
+            if let Err(source) = self.keys.dek_by_id(open.dek) {
+                self.sections.retain(|id, _| *id != section.id());
+                return Err(TelemetryError::Keys { action: "read a segment", source });
+            }
             return Ok(open);
         }
         let header = section.offset..section.offset + FileHeader::BYTES as u64;
@@ -111,10 +114,6 @@ impl Reader {
             .and_then(|plain| Directory::decode(&plain, section.offset))
             .map_err(TelemetryError::wire(Pack::path_of(section.pack.file)))?;
         Ok(OpenSection { tenant, file: section.pack.file, directory, dek: header.dek, key })
-    }
-
-    fn check_key(&self, dek: DekId) -> Result<(), TelemetryError> {
-        self.keys.dek_by_id(dek).map(|_| ()).map_err(TelemetryError::keys("read a segment"))
     }
 
     /// Reads a tenant's latest values as they were at the last flush.
@@ -198,8 +197,13 @@ impl Reader {
 
     /// Forgets everything about packs that no longer exist.
     pub(crate) fn forget(&self, files: &HashSet<FileId>) {
-        self.sections.retain(|(file, _)| !files.contains(file));
-        self.frames.retain(|(file, _)| !files.contains(file));
+        self.sections.retain(|(file, _), _| !files.contains(file));
+        self.frames.retain(|(file, _), _| !files.contains(file));
+    }
+
+    /// Forgets directories and file keys whose data key cannot be had any more.
+    pub(crate) fn forget_denied(&self) {
+        self.sections.retain(|_, open| self.keys.dek_by_id(open.dek).is_ok());
     }
 }
 

@@ -28,10 +28,6 @@ impl SeriesRows {
         self.count == 0
     }
 
-    pub(crate) const fn count(&self) -> u32 {
-        self.count
-    }
-
     /// Takes a reading and returns the bytes it occupies.
     pub(crate) fn push(&mut self, reading: &Reading) -> usize {
         let kind = Kind::of(&reading.value);
@@ -91,18 +87,6 @@ impl SeriesRows {
         let (count, taken) = (rows.at.len(), rows.at.len().min(count_max));
         let rows = if descending { rows.slice(count - taken, count) } else { rows.slice(0, taken) };
         if taken == 0 { Vec::new() } else { vec![rows.to_owned()] }
-    }
-
-    /// How many rows [`Self::copy_between`] would look at and copy at most.
-    pub(crate) fn count_between(&self, low: i64, high: i64) -> usize {
-        let inside = |arrivals: &Arrivals| {
-            if arrivals.rises {
-                arrivals.column.as_ref().between(low, high).at.len()
-            } else {
-                arrivals.column.at.iter().filter(|at| (low..=high).contains(*at)).count()
-            }
-        };
-        self.arrivals.iter().map(inside).sum()
     }
 
     fn sorted(&self, low: i64, high: i64) -> Vec<Column> {
@@ -234,6 +218,5 @@ mod tests {
         };
         assert_eq!(find(5), Some(Value::Integer(7)));
         assert_eq!(find(9), Some(Value::Double(8.0)));
-        assert_eq!(early.count_between(5, 5), 3);
     }
 }

@@ -190,16 +190,6 @@ impl<'a> ValuesRef<'a> {
             Self::Json(vector) => Value::Json(Arc::clone(&vector[index])),
         }
     }
-
-    /// The value at `index` as a number; text and JSON have none.
-    pub(crate) fn number(self, index: usize) -> Option<f64> {
-        match self {
-            Self::Double(vector) => Some(vector[index]),
-            Self::Integer(vector) => Some(vector[index] as f64),
-            Self::Boolean(vector) => Some(f64::from(u8::from(vector[index]))),
-            Self::Text(_) | Self::Json(_) => None,
-        }
-    }
 }
 
 /// A column whose times rise strictly (or fall strictly, while a query walks backwards).

@@ -1,0 +1,131 @@
+//! Every bound is refused by its name, and memory pressure is felt at the entrance.
+
+use futures::FutureExt;
+use veritwin_domain::{Timestamp, Value};
+use veritwin_telemetry::{Order, RangeQuery, TelemetryError, TimeRange};
+
+use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series};
+
+const WHOLE: RangeQuery =
+    RangeQuery { range: TimeRange::ALL, order: Order::Ascending, limit: 10, after: None };
+
+fn limit_name(error: TelemetryError) -> &'static str {
+    match error {
+        TelemetryError::Limit { name, .. } | TelemetryError::Argument { name, .. } => name,
+        other => panic!("not a limit: {other}"),
+    }
+}
+
+#[test]
+fn queries_name_the_bound_they_meet() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.query_points_max = 20;
+        setup.limits.query_scan_points_max = 500;
+        setup.limits.query_open_points_max = 250;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let n = series(0, 0, "n");
+        for round in 0..3 {
+            let readings =
+                (0..100).map(|i| reading("n", TODAY + i * 1000 + round, Value::Integer(i)));
+            history.commit(&engine, batch(0, 0, readings.collect()));
+            engine.flush().await.expect("flushes");
+        }
+        let refused = |limit| RangeQuery { limit, ..WHOLE };
+        let error = engine.range(&n, refused(0)).await.expect_err("nothing is asked for");
+        assert_eq!(limit_name(error), "limit");
+        let error = engine.range(&n, refused(21)).await.expect_err("too many are asked for");
+        assert_eq!(limit_name(error), "limit");
+        let error = engine.buckets(&n, TimeRange::ALL, 0).await.expect_err("no width");
+        assert_eq!(limit_name(error), "bucket width");
+        let error = engine.stats(&n, TimeRange::ALL).await.expect_err("three overlap");
+        assert_eq!(limit_name(error), "query_open_points_max");
+
+        let late = |round: i64| {
+            (0..100).map(move |i| reading("n", TODAY - round * DAY + i, Value::Integer(i)))
+        };
+        setup.limits.query_open_points_max = 1000;
+        setup.limits.query_scan_points_max = 350;
+        let engine = setup.open().await;
+        history.replay(&engine);
+        let error = engine.buckets(&n, TimeRange::ALL, 1).await.expect_err("too many buckets");
+        assert_eq!(limit_name(error), "query_points_max");
+        history.commit(&engine, batch(0, 0, late(1).collect()));
+        let few = TimeRange { to: Timestamp::from_micros(TODAY - 1), ..TimeRange::ALL };
+        assert_eq!(engine.stats(&n, few).await.expect("answers").count, 100);
+        let error = engine.stats(&n, TimeRange::ALL).await.expect_err("too many points");
+        assert_eq!(limit_name(error), "query_scan_points_max");
+    });
+}
+
+#[test]
+fn a_full_memory_table_holds_back_the_entrance_until_a_flush() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.memory_bytes_max = 1000;
+        setup.limits.flush_bytes_min = 500;
+        let engine = setup.open().await;
+        assert!(engine.wait_for_room().now_or_never().is_some());
+        let readings = (0..100).map(|i| reading("n", TODAY + i, Value::Integer(i)));
+        History::default().commit(&engine, batch(0, 0, readings.collect()));
+        assert!(engine.status().memory_bytes >= 1000);
+        assert!(engine.wait_for_room().now_or_never().is_none());
+        let waiting = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.wait_for_room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(engine.maintain().await.expect("maintains").flushed);
+        waiting.await.expect("room came free");
+        assert_eq!(engine.status().memory_bytes, 0);
+    });
+}
+
+#[test]
+fn a_quiet_engine_flushes_by_age_and_writes_nothing_without_need() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        assert!(!engine.maintain().await.expect("maintains").flushed);
+        assert_eq!(engine.flush().await.expect("nothing to do"), 0);
+        assert_eq!(engine.status().manifest, 0);
+        let readings = vec![reading("n", TODAY, Value::Boolean(true))];
+        History::default().commit(&engine, batch(0, 0, readings));
+        assert!(!engine.maintain().await.expect("maintains").flushed);
+        setup.clock.advance(setup.limits.flush_age);
+        assert!(engine.maintain().await.expect("maintains").flushed);
+        assert_eq!(engine.status().manifest, 1);
+    });
+}
+
+#[test]
+fn long_series_are_cut_into_chunks_and_read_back() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.query_points_max = 30_000;
+        let engine = setup.open().await;
+        let readings = (0..20_000).flat_map(|i| {
+            let value = 20.0 + f64::from(i % 40) / 10.0;
+            [("a", value), ("b", -value)]
+                .map(|(name, v)| reading(name, TODAY + i64::from(i) * 1_000_000, Value::Double(v)))
+        });
+        let mut history = History::default();
+        history.commit(&engine, batch(0, 0, readings.collect()));
+        engine.flush().await.expect("flushes");
+        let status = engine.status();
+        assert_eq!(status.section_points, 40_000);
+        assert!(status.section_bytes < 40_000, "{} bytes for 40,000 points", status.section_bytes);
+        let a = series(0, 0, "a");
+        let page = engine.range(&a, RangeQuery { limit: 30_000, ..WHOLE }).await.expect("answers");
+        assert_eq!(page.points.len(), 20_000);
+        assert_eq!(page.points[12_345].value, Value::Double(20.0 + f64::from(12_345 % 40) / 10.0));
+        let last = RangeQuery { order: Order::Descending, ..WHOLE };
+        let page = engine.range(&a, last).await.expect("answers");
+        assert_eq!(page.points[9].at.as_micros(), TODAY + 19_990 * 1_000_000);
+        let hours = engine.buckets(&a, TimeRange::ALL, 3_600_000_000).await.expect("answers");
+        assert_eq!(hours.len(), 6);
+        assert_eq!(hours[0].count, 3600);
+        assert!(hours[0].avg().is_some_and(|avg| (avg - 21.95).abs() < 1e-9));
+    });
+}

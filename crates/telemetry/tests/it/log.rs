@@ -1,0 +1,99 @@
+//! With the real log: what is appended can be read at once, survives a restart, and the log may be
+//! cut where the segments begin.
+
+use std::sync::Arc;
+
+use veritwin_domain::Value;
+use veritwin_log::{Entry, FileLog, LogConfig};
+use veritwin_telemetry::{Engine, TelemetryError, TimeRange};
+
+use crate::support::{Setup, TODAY, batch, device, reading, runtime, series, tenant};
+
+fn open_log(setup: &Setup, engine: &Engine) -> FileLog {
+    let config = LogConfig::new(
+        setup.directory.path().join("log"),
+        setup.keys.clone(),
+        setup.clock.clone(),
+        setup.rng.clone(),
+    );
+    FileLog::open(config, vec![engine.observer()]).expect("the log opens")
+}
+
+async fn append(log: &FileLog, number: i64) {
+    let readings = vec![reading("n", TODAY + number, Value::Integer(number))];
+    log.append(vec![Entry::from(batch(0, 0, readings))]).await.expect("appends");
+}
+
+async fn count(engine: &Engine) -> u64 {
+    engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers").count
+}
+
+#[test]
+fn readings_survive_restarts_with_and_without_a_flush() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        for number in 0..5 {
+            append(&log, number).await;
+            assert_eq!(count(&engine).await as i64, number + 1, "reads see what was written");
+        }
+        let persisted = engine.flush().await.expect("flushes");
+        assert_eq!(persisted, log.tail_position());
+        append(&log, 5).await;
+        log.truncate_before(persisted).expect("the log may be cut here");
+        log.close();
+        drop((log, engine));
+
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        assert_eq!(count(&engine).await, 5);
+        let recovering = tokio::spawn({
+            let (engine, log) = (engine.clone(), log.clone());
+            async move { engine.recover(&log).await }
+        });
+        recovering.await.expect("runs").expect("recovers");
+        assert_eq!(count(&engine).await, 6);
+        append(&log, 6).await;
+        assert_eq!(count(&engine).await, 7);
+        let latest = engine.latest(tenant(0), device(0), None).expect("answers");
+        assert_eq!(latest[0].value, Value::Integer(6));
+    });
+}
+
+#[test]
+fn a_log_that_does_not_continue_the_segments_is_refused() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        append(&log, 0).await;
+        engine.flush().await.expect("flushes");
+        log.close();
+        drop((log, engine));
+        std::fs::remove_dir_all(setup.directory.path().join("log")).expect("removes the log");
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        let error = engine.recover(&log).await.expect_err("positions would repeat");
+        assert!(matches!(error, TelemetryError::LogMismatch { .. }), "{error}");
+    });
+}
+
+#[test]
+fn entries_that_hold_no_readings_move_the_position() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        let event = veritwin_log::SessionEvent {
+            device: device(0),
+            credential: veritwin_domain::CredentialId::from_bytes([1; 16]),
+            kind: veritwin_log::SessionEventKind::Connected,
+            at: veritwin_domain::Timestamp::from_micros(TODAY),
+        };
+        let entry = Entry { tenant: tenant(0), record: veritwin_log::Record::Session(event) };
+        log.append(vec![entry]).await.expect("appends");
+        assert_eq!(engine.flush().await.expect("flushes"), log.tail_position());
+        assert_eq!(Arc::clone(&setup.store).to_string(), "InMemory");
+    });
+}

@@ -1,0 +1,8 @@
+//! The engine from outside: against a naive model, across crashes, with real keys and a real log.
+
+mod crash;
+mod limits;
+mod log;
+mod model;
+mod secrecy;
+mod support;

@@ -1,0 +1,203 @@
+//! Nothing readable in the store, and keys that are withdrawn or destroyed take effect.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use veritwin_domain::Value;
+use veritwin_keys::{DataClass, DestructionMethod, Epoch};
+use veritwin_telemetry::TimeRange;
+
+use crate::support::{
+    DAY, HOUR_MICROS, History, Setup, TODAY, batch, device, reading, runtime, series, tenant,
+};
+
+const CANARY_KEY: &str = "canary-key-7f3a";
+const CANARY_TEXT: &str = "canary text of somebody's bedroom";
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn no_object_holds_names_values_or_device_ids() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let folder = setup.directory.path().join("objects");
+        std::fs::create_dir(&folder).expect("a folder");
+        let local = LocalFileSystem::new_with_prefix(&folder).expect("a store").with_fsync(true);
+        setup.store = Arc::new(local);
+        setup.limits.compaction_sections_min = 3;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        for round in 0..4 {
+            let readings = vec![
+                reading(CANARY_KEY, TODAY + round, Value::Text(CANARY_TEXT.into())),
+                reading(CANARY_KEY, TODAY + 9 + round, Value::Integer(0x0123_4567_89ab_cdef)),
+            ];
+            history.commit(&engine, batch(0, 0, readings));
+            engine.flush().await.expect("flushes");
+            if round == 2 {
+                engine.maintain().await.expect("maintains");
+            }
+        }
+        assert_eq!(engine.status().sections, 2);
+        let names = crate::support::objects(&setup.store).await;
+        assert!(names.len() >= 3, "{names:?}");
+        let mut bytes = Vec::new();
+        for name in &names {
+            bytes.extend(std::fs::read(folder.join(name)).expect("an object"));
+        }
+        for needle in [
+            CANARY_KEY.as_bytes(),
+            CANARY_TEXT.as_bytes(),
+            device(0).as_bytes(),
+            tenant(0).as_bytes(),
+            &0x0123_4567_89ab_cdef_i64.to_le_bytes(),
+            &TODAY.to_le_bytes(),
+        ] {
+            assert!(!holds(&bytes, needle), "found {needle:?}");
+        }
+        drop(engine);
+        let reopened = setup.open().await;
+        let latest = reopened.latest(tenant(0), device(0), None).expect("answers");
+        assert_eq!(latest[0].at.as_micros(), TODAY + 12);
+        let stats =
+            reopened.stats(&series(0, 0, CANARY_KEY), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.numbers), (8, 4));
+    });
+}
+
+#[test]
+fn altered_and_swapped_objects_are_refused() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let folder = setup.directory.path().join("objects");
+        std::fs::create_dir(&folder).expect("a folder");
+        setup.store = Arc::new(LocalFileSystem::new_with_prefix(&folder).expect("a store"));
+        let engine = setup.open().await;
+        let readings = (0..50).map(|i| reading("n", TODAY + i * i, Value::Integer(i * 37 % 11)));
+        History::default().commit(&engine, batch(0, 0, readings.collect()));
+        engine.flush().await.expect("flushes");
+        drop(engine);
+        let names = crate::support::objects(&setup.store).await;
+        let pack = names.iter().find(|name| name.starts_with("segments/")).expect("a pack");
+        let path = folder.join(pack);
+        let sound = std::fs::read(&path).expect("the pack");
+        for place in (0..sound.len()).step_by(7) {
+            let mut altered = sound.clone();
+            altered[place] ^= 1;
+            std::fs::write(&path, &altered).expect("writes");
+            let opened = open(&setup).await;
+            let Ok(engine) = opened else { continue };
+            let whole = veritwin_telemetry::RangeQuery {
+                range: TimeRange::ALL,
+                order: Default::default(),
+                limit: 100,
+                after: None,
+            };
+            let read = engine.range(&series(0, 0, "n"), whole).await;
+            let same = read.is_ok_and(|page| page.points.len() == 50);
+            let in_unused_bytes = place < 8;
+            assert!(!same || in_unused_bytes || place > sound.len() / 2, "byte {place} altered");
+        }
+    });
+}
+
+async fn open(
+    setup: &Setup,
+) -> Result<veritwin_telemetry::Engine, veritwin_telemetry::TelemetryError> {
+    let store: Arc<dyn ObjectStore> = Arc::clone(&setup.store);
+    veritwin_telemetry::Engine::open(veritwin_telemetry::EngineConfig::new(
+        store,
+        setup.keys.clone(),
+        setup.clock.clone(),
+        setup.rng.clone(),
+    ))
+    .await
+}
+
+#[test]
+fn a_withdrawn_tenant_is_closed_and_holds_up_no_other() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        history.commit(&engine, batch(0, 0, vec![reading("n", TODAY, Value::Integer(1))]));
+        engine.flush().await.expect("flushes");
+        history.commit(&engine, batch(0, 0, vec![reading("n", TODAY + 1, Value::Integer(2))]));
+        history.commit(&engine, batch(1, 0, vec![reading("n", TODAY + 1, Value::Integer(3))]));
+        setup.keys.revoke(tenant(0)).expect("revokes");
+        let closed = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await;
+        assert!(closed.is_err_and(|error| error.is_denied()));
+        assert!(engine.latest(tenant(0), device(0), None).is_err_and(|e| e.is_denied()));
+        assert_eq!(engine.flush().await.expect("others go on"), 1, "the log has to keep the rest");
+        drop(engine);
+
+        let engine = setup.open().await;
+        history.replay(&engine);
+        let other = engine.stats(&series(1, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!(other.count, 1);
+        setup.keys.restore(tenant(0)).expect("restores");
+        assert_eq!(engine.flush().await.expect("flushes"), 3);
+        engine.maintain().await.expect("maintains");
+        let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.last), (2, Some(2.0)));
+        let latest = engine.latest(tenant(0), device(0), None).expect("answers");
+        assert_eq!(latest[0].value, Value::Integer(2));
+    });
+}
+
+#[test]
+fn an_expired_day_is_gone_and_the_rest_stays() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let readings = (0..4).map(|i| reading("n", TODAY + i * DAY / 2, Value::Integer(i)));
+        history.commit(&engine, batch(0, 0, readings.collect()));
+        engine.flush().await.expect("flushes");
+        assert_eq!(engine.status().sections, 2, "one section for each day");
+        let today = TODAY / DAY;
+        let day: Vec<_> = setup
+            .keys
+            .list(Some(tenant(0)))
+            .into_iter()
+            .filter(|dek| dek.scope.class == DataClass::Segment)
+            .filter(|dek| dek.scope.epoch == Epoch::Day(today))
+            .map(|dek| dek.id)
+            .collect();
+        assert_eq!(day.len(), 1);
+        setup.keys.destroy(&day, DestructionMethod::KeyDestroyed).expect("destroys");
+        let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.first), (2, Some(2.0)));
+        // Late data of the expired day comes under a new key.
+        let late = vec![reading("n", TODAY + HOUR_MICROS, Value::Integer(9))];
+        history.commit(&engine, batch(0, 0, late));
+        engine.flush().await.expect("flushes");
+        setup.advance(2 * DAY);
+        let done = engine.maintain().await.expect("maintains");
+        assert_eq!(done.sections_dropped, 1);
+        let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.first), (3, Some(9.0)));
+    });
+}
+
+#[test]
+fn a_destroyed_tenant_is_forgotten() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        for number in [0, 1] {
+            let readings = vec![reading("n", TODAY, Value::Integer(1))];
+            history.commit(&engine, batch(number, 0, readings));
+        }
+        setup.keys.destroy_tenant(tenant(0)).expect("destroys");
+        assert_eq!(engine.flush().await.expect("flushes"), 2);
+        assert_eq!(engine.tenants(), [tenant(1)]);
+        let reopened = setup.open().await;
+        let kept = reopened.stats(&series(1, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!(kept.count, 1);
+    });
+}
