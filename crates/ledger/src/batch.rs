@@ -5,7 +5,7 @@ use veritwin_domain::{BatchId, LogId, Rng, TenantId, Timestamp};
 use veritwin_keys::{Dek, KeyError, SigningKey};
 use veritwin_verify::{Act, Digest, Leaf, LeafReference, SIGNATURE_LEN, records_root, sha256};
 
-use crate::payload::{self, PAYLOAD_PLAINTEXT_MAX};
+use crate::payload::{self, OpenedPayload, PAYLOAD_PLAINTEXT_MAX};
 
 /// Why a batch cannot be built or a payload not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -189,32 +189,44 @@ impl BatchBuilder {
         if !matches!(act, Act::Batch | Act::Evidence) {
             return Err(BuildError::Statement("this act holds no records"));
         }
+        let (opened, mut parts) = self.parts(act, signer.rng)?;
+        let owner = (signer.tenant, signer.dek);
+        let plain = opened.to_plaintext();
+        parts.payload = Some(payload::seal(owner, signer.origin, &plain, (sealed_at, signer.rng))?);
+        Ok(parts.sign(previous, sealed_at, signer))
+    }
+
+    /// Seals the batch as evidence whose payload is not handed to the archive: the leaf holds its
+    /// salted root only, and the caller keeps salt and records.
+    pub fn seal_digest(
+        self,
+        previous: Option<&LeafReference>,
+        sealed_at: Timestamp,
+        signer: &BatchSigner<'_>,
+    ) -> Result<(SealedBatch, OpenedPayload), BuildError> {
+        let (opened, parts) = self.parts(Act::Evidence, signer.rng)?;
+        Ok((parts.sign(previous, sealed_at, signer), opened))
+    }
+
+    fn parts(self, act: Act, rng: &dyn Rng) -> Result<(OpenedPayload, Parts), BuildError> {
         let events = self.events.ok_or(BuildError::Empty)?;
         let mut salt = [0; 32];
-        signer.rng.fill(&mut salt);
-        let hashes = payload::hash_records(&salt, self.first_sequence, &self.records);
-        let plain = payload::encode(&salt, self.first_sequence, &self.records);
-        let owner = (signer.tenant, signer.dek);
-        let sealed = payload::seal(owner, signer.origin, &plain, (sealed_at, signer.rng))?;
-        let parts = Parts {
-            act,
-            count: self.records.len() as u32,
-            events,
-            records_root: records_root(&hashes),
-            payload: Some(sealed),
-        };
-        Ok(parts.sign(previous, sealed_at, signer))
+        rng.fill(&mut salt);
+        let count = self.records.len() as u32;
+        let opened = OpenedPayload::new(salt, self.first_sequence, self.records);
+        let records_root = opened.root();
+        Ok((opened, Parts { act, count, events, records_root, payload: None }))
     }
 
     /// Seals the content of an opened payload anew: same records, same salts, new key.
     pub fn reseal(
         (index, leaf): (u64, &Leaf),
-        opened: &payload::OpenedPayload,
+        opened: &OpenedPayload,
         reason: veritwin_verify::ShredReason,
         (previous, sealed_at): (&LeafReference, Timestamp),
         signer: &BatchSigner<'_>,
     ) -> Result<SealedBatch, BuildError> {
-        let plain = opened.encode();
+        let plain = opened.to_plaintext();
         let owner = (signer.tenant, signer.dek);
         let sealed = payload::seal(owner, signer.origin, &plain, (sealed_at, signer.rng))?;
         let parts = Parts {

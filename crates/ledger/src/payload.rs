@@ -19,7 +19,7 @@ const CONTEXT: &[u8] = b"veritwin-ledger-payload/v1\n";
 
 /// Plaintext form, version 1: version, batch salt (32), first sequence (8), then each record after
 /// its 32-bit length; numbers big-endian.
-pub(crate) fn encode(salt: &[u8; 32], first_sequence: u64, records: &[Vec<u8>]) -> Vec<u8> {
+fn encode(salt: &[u8; 32], first_sequence: u64, records: &[Vec<u8>]) -> Vec<u8> {
     let total: usize = records.iter().map(|record| record.len() + 4).sum();
     let mut out = Vec::with_capacity(41 + total);
     let mut writer = Writer(&mut out);
@@ -110,19 +110,34 @@ fn decode(plain: &[u8]) -> Option<OpenedPayload> {
     while !reader.is_empty() {
         records.push(reader.bytes()?.to_vec());
     }
-    let hashes = hash_records(&salt, first_sequence, &records);
-    Some(OpenedPayload { salt, first_sequence, records, hashes })
+    Some(OpenedPayload::new(salt, first_sequence, records))
 }
 
 /// The salted hashes of a batch's records.
-pub(crate) fn hash_records(salt: &[u8; 32], first: u64, records: &[Vec<u8>]) -> Vec<Digest> {
+fn hash_records(salt: &[u8; 32], first: u64, records: &[Vec<u8>]) -> Vec<Digest> {
     let numbered = (first..).zip(records);
     numbered.map(|(n, record)| record_hash(&record_salt(salt, n), n, record)).collect()
 }
 
 impl OpenedPayload {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The plaintext with salt and records, for a submitter that keeps it itself. To be stored
+    /// sealed, and to be destroyed like the records.
+    pub fn to_plaintext(&self) -> Vec<u8> {
         encode(&self.salt, self.first_sequence, &self.records)
+    }
+
+    /// From [`Self::to_plaintext`]; not checked against a leaf. None when it is cut.
+    pub fn from_plaintext(plain: &[u8]) -> Option<Self> {
+        decode(plain)
+    }
+
+    pub(crate) fn new(salt: [u8; 32], first_sequence: u64, records: Vec<Vec<u8>>) -> Self {
+        let hashes = hash_records(&salt, first_sequence, &records);
+        Self { salt, first_sequence, records, hashes }
+    }
+
+    pub(crate) fn root(&self) -> Digest {
+        records_root(&self.hashes)
     }
 
     /// Sequence of the first record.

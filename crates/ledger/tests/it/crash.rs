@@ -1,0 +1,89 @@
+//! Crashes: the journal is cut or damaged at any place, and the archive is opened again.
+
+use std::fs::{self, OpenOptions};
+
+use veritwin_ledger::{ArchiveLimits, LedgerError};
+use veritwin_verify::{ExitClass, SignedCheckpoint, VerifyOptions, verify_log};
+
+use crate::fixture::{Submitter, World, copy_directory, files};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_acknowledged_before_the_cut_is_there() {
+    let world = World::new(10);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let journal = files(&world.path("archive/journal")).remove(0);
+    let length = || fs::metadata(&journal).unwrap().len();
+    let mut acknowledged = vec![(length(), 0)];
+    for number in 0..12 {
+        let batch = if number % 4 == 0 { one.batch(3) } else { one.digest(3) };
+        one.append(&archive, &batch).await;
+        acknowledged.push((length(), one.size));
+    }
+    archive.close().await.unwrap();
+    drop(archive);
+    let (start, end) = (acknowledged[0].0, length());
+    let cuts = (start..end).step_by(97).chain(acknowledged.iter().map(|(length, _)| *length));
+    for (number, cut) in cuts.enumerate() {
+        let copy = world.path(&format!("cut-{number}"));
+        copy_directory(&world.path("archive"), &copy);
+        let file = copy.join("journal").join(journal.file_name().unwrap());
+        OpenOptions::new().write(true).open(&file).unwrap().set_len(cut).unwrap();
+        let archive = world.archive_at(&copy, ArchiveLimits::default()).unwrap();
+        let summary = archive.summary(one.log).unwrap();
+        let wanted = acknowledged.iter().rev().find(|(length, _)| *length <= cut).unwrap().1;
+        assert_eq!(summary.size, wanted, "cut at {cut}");
+        let signed = SignedCheckpoint::parse(summary.checkpoint.as_bytes()).unwrap();
+        assert_eq!((signed.checkpoint.size, signed.checkpoint.root), (wanted, summary.root));
+        let report = verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {});
+        assert_eq!(report.exit, ExitClass::Verified, "cut at {cut}: {report}");
+        archive.close().await.unwrap();
+        drop(archive);
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn damage_before_valid_groups_is_an_error_not_a_rewind() {
+    let world = World::new(11);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let journal = files(&world.path("archive/journal")).remove(0);
+    let created = fs::metadata(&journal).unwrap().len();
+    for _ in 0..4 {
+        let batch = one.digest(3);
+        one.append(&archive, &batch).await;
+    }
+    archive.close().await.unwrap();
+    drop(archive);
+    let whole = fs::read(&journal).unwrap();
+    for at in [created as usize + 2, created as usize + 30, 100] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 4;
+        fs::write(&journal, damaged).unwrap();
+        let opened = world.archive_at(&world.path("archive"), ArchiveLimits::default());
+        let error = opened.map(|_| ()).unwrap_err();
+        assert!(matches!(error, LedgerError::Corrupt { .. }), "{at}: {error}");
+        assert!(error.to_string().contains(".journal"), "{error}");
+    }
+    fs::write(&journal, whole).unwrap();
+    let archive = world.archive();
+    assert_eq!(archive.summary(one.log).unwrap().size, 4);
+    let batch = one.digest(1);
+    one.append(&archive, &batch).await;
+}
+
+#[tokio::test]
+async fn tiles_lost_with_the_page_cache_come_back_from_the_journal() {
+    let world = World::new(12);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    one.append_digests(&archive, 300).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    // Objects are synced only when a journal file is replaced; a power failure may take them.
+    fs::remove_dir_all(world.path("archive/logs")).unwrap();
+    let archive = world.archive();
+    let report = verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {});
+    assert_eq!((report.exit, report.size), (ExitClass::Verified, 300), "{report}");
+}

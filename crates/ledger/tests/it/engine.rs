@@ -1,0 +1,128 @@
+//! Appending, refusing, serving, and what lies on the disk.
+
+use veritwin_ledger::{Act, ArchiveLimits, LedgerError, ShredReason, export, seal_statement};
+use veritwin_verify::{ExitClass, KeyTrust, SignedCheckpoint, VerifyOptions, verify_log};
+
+use crate::fixture::{CANARY, Submitter, World, files};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_grows_survives_reopening_and_verifies() {
+    let world = World::new(1);
+    let limits = ArchiveLimits { journal_bytes_max: 40_000, ..ArchiveLimits::default() };
+    let at = world.path("archive");
+    let archive = world.archive_at(&at, limits).unwrap();
+    let mut one = Submitter::create(&world, &archive).await;
+    let mut two = Submitter::create(&world, &archive).await;
+    let batch = one.batch(120);
+    let appended = one.append(&archive, &batch).await;
+    let signed = SignedCheckpoint::parse(appended.checkpoint.as_bytes()).unwrap();
+    assert_eq!(signed.checkpoint.size, 1);
+    one.append_digests(&archive, 600).await;
+    two.append_digests(&archive, 3).await;
+    let batch = two.batch(4);
+    two.append(&archive, &batch).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    world.close_keys();
+
+    let archive = world.archive_at(&at, limits).unwrap();
+    let summary = archive.summary(one.log).unwrap();
+    assert_eq!((summary.size, summary.cursor), (601, 1600));
+    let batch = one.batch(5);
+    one.append(&archive, &batch).await;
+    for (submitter, name) in [(&one, "one"), (&two, "two")] {
+        let vkey = archive.summary(submitter.log).unwrap().vkey.parse().unwrap();
+        let options = VerifyOptions { vkey: Some(vkey), ..VerifyOptions::default() };
+        let served = archive.source(submitter.log);
+        let report = verify_log(&served, &options, &mut |_| {});
+        assert_eq!(report.exit, ExitClass::Verified, "{report}");
+        let out = world.path(name);
+        let exported = export(&served, &out, &mut |_, _| {}).unwrap();
+        assert_eq!(exported.size, submitter.size);
+        let directory = veritwin_verify::DirectorySource::new(&out);
+        let report = verify_log(&directory, &VerifyOptions::default(), &mut |_| {});
+        assert_eq!(report.exit, ExitClass::Verified, "{report}");
+        assert!(matches!(report.key, KeyTrust::NotAuthenticated(_)));
+        assert!(report.to_string().contains("not authenticated"), "{report}");
+        assert_eq!(report.size, submitter.size);
+    }
+}
+
+#[tokio::test]
+async fn rewinds_forks_and_strangers_are_refused() {
+    let world = World::new(2);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let two = Submitter::create(&world, &archive).await;
+    let first = one.batch(3);
+    let fork = one.batch(3);
+    let forked = one.request(&fork);
+    one.append(&archive, &first).await;
+    let refused = |outcome: Result<_, LedgerError>, wanted: &str| {
+        let error = outcome.map(|_: veritwin_ledger::Appended| ()).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    // The same batch again is the same append.
+    let mut again = one.request(&first);
+    again.expected_size = 0;
+    let repeated = archive.append(again.clone()).await.unwrap();
+    assert!(repeated.duplicate && repeated.index == 0);
+    refused(archive.append(forked.clone()).await, "expected tree size 0");
+    refused(
+        archive.append(veritwin_ledger::Append { expected_size: 1, ..forked }).await,
+        "follows another leaf",
+    );
+    let second = one.batch(3);
+    refused(
+        archive.append(veritwin_ledger::Append { log: two.log, ..one.request(&second) }).await,
+        "signature does not verify",
+    );
+    let mut bad = one.request(&second);
+    bad.payload = Some(vec![0; bad.payload.unwrap().len()]);
+    refused(archive.append(bad).await, "not the one the leaf names");
+    let mut bad = one.request(&second);
+    bad.payload = None;
+    refused(archive.append(bad).await, "payload that is missing");
+    let mut bad = one.request(&second);
+    bad.entry[200] ^= 1;
+    refused(archive.append(bad).await, "");
+    let future = Act::Shred { from: 0, to: 9, reason: ShredReason::Requested };
+    let future = seal_statement(future, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    refused(archive.append(one.request(&future)).await, "do not exist yet");
+    one.append(&archive, &second).await;
+
+    assert!(
+        world
+            .archive_at(&world.path("archive"), ArchiveLimits::default())
+            .is_err_and(|error| matches!(error, LedgerError::Locked(_)))
+    );
+    let mut other = one.creation();
+    other.submitter = two.key.public_bytes();
+    assert!(archive.create_log(other).await.is_err());
+    assert_eq!(archive.create_log(one.creation()).await.unwrap().size, 2);
+    archive.close().await.unwrap();
+    refused(archive.append(again).await, "stopped writing");
+}
+
+#[tokio::test]
+async fn the_directory_shows_nothing() {
+    let world = World::new(3);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let batch = one.batch(40);
+    one.append(&archive, &batch).await;
+    one.append_digests(&archive, 300).await;
+    archive.close().await.unwrap();
+    let payload = &batch.payload.as_ref().unwrap()[..64];
+    let needles: [&[u8]; 4] =
+        [CANARY.as_bytes(), one.origin.as_bytes(), &batch.entry[2..34], payload];
+    let stored = files(&world.path("archive"));
+    assert!(stored.len() > 3, "{stored:?}");
+    for file in stored {
+        let bytes = std::fs::read(&file).unwrap();
+        for needle in needles {
+            let found = bytes.windows(needle.len()).any(|window| window == needle);
+            assert!(!found, "{} holds plain text", file.display());
+        }
+    }
+}
