@@ -1,0 +1,11 @@
+//! Integration tests of alerting: rules, the evaluator by example and by property, the states,
+//! the wording.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod evaluator;
+mod fixture;
+mod properties;
+mod rules;
+mod states;
+mod wording;
