@@ -1,1 +1,25 @@
-//! Not written yet.
+//! The records: the only SQL of the product, on encrypted SQLite and on PostgreSQL. Whatever a
+//! person or customer wrote is sealed before it gets here; the connection pool is private, and
+//! the only ways in are [`TenantTx`] and [`PlatformTx`].
+
+mod bind;
+mod entity;
+mod error;
+mod migrate;
+mod names;
+mod open;
+mod page;
+mod query;
+pub mod schema;
+mod seal;
+mod store;
+mod tx;
+
+pub use entity::*;
+pub use error::{Error, Result};
+pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX};
+pub use open::{Database, PostgresConfig};
+pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page};
+pub use seal::SEALED_BYTES_MAX;
+pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
+pub use tx::{PlatformTx, TenantTx};

@@ -1,0 +1,173 @@
+//! The exact actions, one per use case, each with the kind of resource it is done to. A new use
+//! case adds a line here, a line in the schema, and a decision in the policies.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Kind;
+
+macro_rules! define_actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal on $kind:ident;)+) => {
+        /// What is done. The text form is the Cedar action, the activity record's action and the
+        /// scope's name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action { $($(#[$doc])* $name,)+ }
+
+        impl Action {
+            /// Every action there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The name used in policies, records and documents.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The kind of resource this action is done to.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$name => Kind::$kind,)+ }
+            }
+        }
+    };
+}
+
+define_actions! {
+    /// List the activity records.
+    ActivityRead = "activity.read" on Activity;
+    /// Delete activity records past their time.
+    ActivityPurge = "activity.purge" on Activity;
+    /// Acknowledge an alert.
+    AlertAcknowledge = "alert.acknowledge" on Alert;
+    /// Raise, clear and write down alerts.
+    AlertEvaluate = "alert.evaluate" on Alert;
+    /// List alerts.
+    AlertList = "alert.list" on Alert;
+    /// Read one alert with its events.
+    AlertRead = "alert.read" on Alert;
+    /// Create an API key.
+    ApiKeyCreate = "api_key.create" on ApiKey;
+    /// Revoke an API key.
+    ApiKeyDelete = "api_key.delete" on ApiKey;
+    /// List API keys (never their secrets).
+    ApiKeyList = "api_key.list" on ApiKey;
+    /// Read a device's attributes.
+    AttributeRead = "attribute.read" on Device;
+    /// Report client attributes, as the device.
+    AttributeReport = "attribute.report" on Device;
+    /// Write shared and server attributes.
+    AttributeWrite = "attribute.write" on Device;
+    /// Move the simulated clock.
+    ClockAdvance = "clock.advance" on Platform;
+    /// Give a device another credential.
+    CredentialCreate = "credential.create" on Device;
+    /// Revoke a device's credential.
+    CredentialDelete = "credential.delete" on Device;
+    /// List a device's credentials (never their secrets).
+    CredentialList = "credential.list" on Device;
+    /// Find the device behind a presented credential.
+    DeviceAuthenticate = "device.authenticate" on Platform;
+    /// Send a command (RPC) to a device.
+    DeviceCommand = "device.command" on Device;
+    /// Create a device.
+    DeviceCreate = "device.create" on Device;
+    /// Delete a device.
+    DeviceDelete = "device.delete" on Device;
+    /// Create and change devices from an inventory file.
+    DeviceImport = "device.import" on Device;
+    /// List devices.
+    DeviceList = "device.list" on Device;
+    /// Note when a device was last seen.
+    DevicePresence = "device.presence" on Device;
+    /// Read one device.
+    DeviceRead = "device.read" on Device;
+    /// Call the platform's side, or answer its call, as the device.
+    DeviceRpc = "device.rpc" on Device;
+    /// Change a device.
+    DeviceUpdate = "device.update" on Device;
+    /// Read the keys' status.
+    KeyRead = "key.read" on Keys;
+    /// Rotate, revoke, restore or destroy keys.
+    KeyManage = "key.manage" on Keys;
+    /// Write the ledger out for an auditor.
+    LedgerExport = "ledger.export" on Ledger;
+    /// Read ledger entries, proofs and a reading's papers.
+    LedgerRead = "ledger.read" on Ledger;
+    /// Seal batches into the ledger.
+    LedgerSeal = "ledger.seal" on Ledger;
+    /// Look into a one-time link.
+    LinkInspect = "link.inspect" on Platform;
+    /// Issue a one-time administrator link.
+    LinkIssue = "link.issue" on Platform;
+    /// Redeem a one-time link.
+    LinkRedeem = "link.redeem" on Platform;
+    /// Send queued mail.
+    MailSend = "mail.send" on Platform;
+    /// Run a promise's check now.
+    PromiseCheck = "promise.check" on Promise;
+    /// Read the promises' states.
+    PromiseRead = "promise.read" on Promise;
+    /// List rules.
+    RuleList = "rule.list" on Rule;
+    /// Read one rule.
+    RuleRead = "rule.read" on Rule;
+    /// Create, change or delete a rule.
+    RuleWrite = "rule.write" on Rule;
+    /// Sign in.
+    SessionCreate = "session.create" on Platform;
+    /// Sign out.
+    SessionDelete = "session.delete" on Session;
+    /// Delete expired sessions and links.
+    SessionPurge = "session.purge" on Platform;
+    /// Read one's own session.
+    SessionRead = "session.read" on Session;
+    /// Back up, restore, migrate, diagnose.
+    SystemMaintain = "system.maintain" on Platform;
+    /// Read version, certificates, listeners and stores.
+    SystemRead = "system.read" on System;
+    /// Flush, compact and expire telemetry.
+    TelemetryMaintain = "telemetry.maintain" on Telemetry;
+    /// Read series declared non-personal.
+    TelemetryRead = "telemetry.read" on Telemetry;
+    /// Read series declared personal, and those not declared yet.
+    TelemetryReadPersonal = "telemetry.read_personal" on Telemetry;
+    /// Write readings.
+    TelemetryWrite = "telemetry.write" on Device;
+    /// Create a tenant.
+    TenantCreate = "tenant.create" on Platform;
+    /// List all tenants.
+    TenantList = "tenant.list" on Platform;
+    /// Read one's own tenant.
+    TenantRead = "tenant.read" on Tenant;
+    /// Change one's own tenant.
+    TenantUpdate = "tenant.update" on Tenant;
+    /// Bind a device to a space or element, or release it.
+    TwinBind = "twin.bind" on Twin;
+    /// Delete a twin.
+    TwinDelete = "twin.delete" on Twin;
+    /// Import a twin, or replace its source.
+    TwinImport = "twin.import" on Twin;
+    /// List twins.
+    TwinList = "twin.list" on Twin;
+    /// Read a twin: model, graph, geometry, source.
+    TwinRead = "twin.read" on Twin;
+    /// Store a twin's converted geometry.
+    TwinWriteGeometry = "twin.write_geometry" on Twin;
+    /// Remove a user from the tenant.
+    UserDelete = "user.delete" on User;
+    /// Invite a user.
+    UserInvite = "user.invite" on User;
+    /// List users.
+    UserList = "user.list" on User;
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Action {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|action| action.as_str() == text).ok_or(())
+    }
+}

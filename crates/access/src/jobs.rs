@@ -1,0 +1,22 @@
+//! The names of the platform's own background jobs. Each is a Cedar principal; what it may do is
+//! listed in `policies/jobs.cedar`, and a name that is missing there may do nothing.
+
+/// Evaluates alert rules over the log.
+pub const ALERTS: &str = "alerts";
+/// Sets up the sample building of `veritwin demo`.
+pub const DEMO: &str = "demo";
+/// Logs devices in and keeps their presence.
+pub const INGEST: &str = "ingest";
+/// Seals batches into the ledger and publishes checkpoints.
+pub const LEDGER: &str = "ledger";
+/// Sends queued mail.
+pub const MAIL: &str = "mail";
+/// Runs promise checks.
+pub const PROMISES: &str = "promises";
+/// Deletes what is past its time.
+pub const RETENTION: &str = "retention";
+/// Flushes and compacts telemetry segments.
+pub const SEGMENTS: &str = "segments";
+
+/// Every job there is.
+pub const ALL: [&str; 8] = [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, SEGMENTS];

@@ -1,0 +1,130 @@
+//! What an action is done to. Everything but the platform itself belongs to exactly one tenant.
+
+use veritwin_domain::{AlertId, ApiKeyId, DeviceId, RuleId, SiteId, TenantId, UserId};
+
+/// The kind of a resource: the Cedar entity type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The platform itself, above all tenants.
+    Platform,
+    /// A tenant's own record.
+    Tenant,
+    /// An account, as a member of a tenant.
+    User,
+    /// An API key.
+    ApiKey,
+    /// A device with its credentials, attributes and presence.
+    Device,
+    /// A tenant's series.
+    Telemetry,
+    /// A twin.
+    Twin,
+    /// An alert rule.
+    Rule,
+    /// An alert.
+    Alert,
+    /// A tenant's ledger.
+    Ledger,
+    /// A tenant's activity records.
+    Activity,
+    /// A tenant's keys.
+    Keys,
+    /// The actor's own session.
+    Session,
+    /// The promise register as a tenant sees it.
+    Promise,
+    /// The running system as a tenant sees it.
+    System,
+}
+
+impl Kind {
+    /// The Cedar entity type.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Platform => "Platform",
+            Self::Tenant => "Tenant",
+            Self::User => "Account",
+            Self::ApiKey => "ApiKey",
+            Self::Device => "Device",
+            Self::Telemetry => "Telemetry",
+            Self::Twin => "Twin",
+            Self::Rule => "Rule",
+            Self::Alert => "Alert",
+            Self::Ledger => "Ledger",
+            Self::Activity => "Activity",
+            Self::Keys => "Keys",
+            Self::Session => "Session",
+            Self::Promise => "Promise",
+            Self::System => "System",
+        }
+    }
+}
+
+/// The exact resource of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// The platform itself.
+    Platform,
+    /// Something a tenant owns: one thing, or the tenant's collection of that kind.
+    Owned {
+        /// The owner.
+        tenant: TenantId,
+        /// What kind of thing.
+        kind: Kind,
+        /// Which one; none for the collection.
+        id: Option<[u8; 16]>,
+    },
+}
+
+impl Resource {
+    /// The tenant's collection of a kind: for lists, creates and things there is one of.
+    pub const fn all(tenant: TenantId, kind: Kind) -> Self {
+        Self::Owned { tenant, kind, id: None }
+    }
+
+    /// One device.
+    pub const fn device(tenant: TenantId, id: DeviceId) -> Self {
+        Self::Owned { tenant, kind: Kind::Device, id: Some(*id.as_bytes()) }
+    }
+
+    /// One twin.
+    pub const fn twin(tenant: TenantId, id: SiteId) -> Self {
+        Self::Owned { tenant, kind: Kind::Twin, id: Some(*id.as_bytes()) }
+    }
+
+    /// One rule.
+    pub const fn rule(tenant: TenantId, id: RuleId) -> Self {
+        Self::Owned { tenant, kind: Kind::Rule, id: Some(*id.as_bytes()) }
+    }
+
+    /// One alert.
+    pub const fn alert(tenant: TenantId, id: AlertId) -> Self {
+        Self::Owned { tenant, kind: Kind::Alert, id: Some(*id.as_bytes()) }
+    }
+
+    /// One member of a tenant.
+    pub const fn user(tenant: TenantId, id: UserId) -> Self {
+        Self::Owned { tenant, kind: Kind::User, id: Some(*id.as_bytes()) }
+    }
+
+    /// One API key.
+    pub const fn api_key(tenant: TenantId, id: ApiKeyId) -> Self {
+        Self::Owned { tenant, kind: Kind::ApiKey, id: Some(*id.as_bytes()) }
+    }
+
+    /// The kind of this resource.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Platform => Kind::Platform,
+            Self::Owned { kind, .. } => *kind,
+        }
+    }
+
+    /// The owner; none for the platform.
+    pub const fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Platform => None,
+            Self::Owned { tenant, .. } => Some(*tenant),
+        }
+    }
+}

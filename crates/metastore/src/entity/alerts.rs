@@ -1,0 +1,272 @@
+//! Alerts and their events. State and severity are columns, so that lists need no key; what
+//! happened is sealed.
+
+use std::collections::BTreeMap;
+
+use sea_orm::sea_query::Expr;
+use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
+
+use crate::bind::{Row, opaque_debug, stored_enum};
+use crate::query::{is_set, one_of};
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Cursor, Error, Listed, Page, Result, TenantTx};
+
+const TABLE: &str = "alerts";
+const EVENTS: &str = "alert_events";
+
+stored_enum! {
+    /// Active or cleared, acknowledged or not (ISA-18.2).
+    AlertState {
+        /// The condition holds, nobody has seen it.
+        ActiveUnacknowledged = "active_unacknowledged",
+        /// The condition holds, somebody has.
+        ActiveAcknowledged = "active_acknowledged",
+        /// It is over, nobody has seen it.
+        ClearedUnacknowledged = "cleared_unacknowledged",
+        /// It is over and done.
+        Cleared = "cleared",
+    }
+}
+
+stored_enum! {
+    /// How bad it is.
+    AlertSeverity {
+        /// Act now.
+        Critical = "critical",
+        /// Act today.
+        High = "high",
+        /// Act this week.
+        Medium = "medium",
+        /// Good to know.
+        Low = "low",
+    }
+}
+
+stored_enum! {
+    /// What happened to an alert.
+    AlertEventKind {
+        /// It became active.
+        Raised = "raised",
+        /// Somebody acknowledged it.
+        Acknowledged = "acknowledged",
+        /// The condition ended.
+        Cleared = "cleared",
+        /// Somebody was told by mail.
+        Notified = "notified",
+        /// Somebody wrote a comment.
+        Commented = "commented",
+    }
+}
+
+/// An alert.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Its id.
+    pub id: AlertId,
+    /// The rule that raised it.
+    pub rule: RuleId,
+    /// The device it is about.
+    pub device: Option<DeviceId>,
+    /// The twin that device was bound to.
+    pub twin: Option<SiteId>,
+    /// Its state.
+    pub state: AlertState,
+    /// How bad it is.
+    pub severity: AlertSeverity,
+    /// When it became active.
+    pub raised_at: Timestamp,
+    /// When the condition ended.
+    pub cleared_at: Option<Timestamp>,
+    /// When somebody acknowledged it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// Who.
+    pub acknowledged_by: Option<UserId>,
+    /// Names, key, value, message: as JSON.
+    pub detail: Vec<u8>,
+    /// Counts changes.
+    pub version: u64,
+}
+
+opaque_debug!(Alert { id, rule, state, severity, version });
+
+/// Something that happened to an alert.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AlertEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: AlertEventKind,
+    /// Who, if a person.
+    pub by: Option<UserId>,
+    /// Their words.
+    pub comment: Option<String>,
+}
+
+opaque_debug!(AlertEvent { at, kind });
+
+/// Which alerts a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertFilter {
+    /// Whose condition holds.
+    Active,
+    /// That nobody has acknowledged.
+    Unacknowledged,
+    /// That are not over and done.
+    Open,
+    /// All.
+    All,
+}
+
+impl AlertFilter {
+    const fn states(self) -> &'static [AlertState] {
+        use AlertState::{ActiveAcknowledged, ActiveUnacknowledged, ClearedUnacknowledged};
+        match self {
+            Self::Active => &[ActiveUnacknowledged, ActiveAcknowledged],
+            Self::Unacknowledged => &[ActiveUnacknowledged, ClearedUnacknowledged],
+            Self::Open => &[ActiveUnacknowledged, ActiveAcknowledged, ClearedUnacknowledged],
+            Self::All => AlertState::ALL,
+        }
+    }
+}
+
+fn load(row: &Row, vault: &Vault<'_>) -> Result<Alert> {
+    let id: AlertId = row.get("id")?;
+    Ok(Alert {
+        id,
+        rule: row.get("rule_id")?,
+        device: row.maybe("device_id")?,
+        twin: row.maybe("twin_id")?,
+        state: row.get("state")?,
+        severity: row.get("severity")?,
+        raised_at: row.get("raised_at")?,
+        cleared_at: row.maybe("cleared_at")?,
+        acknowledged_at: row.maybe("acknowledged_at")?,
+        acknowledged_by: row.maybe("acknowledged_by")?,
+        detail: vault.open(row, "detail", id.as_bytes())?,
+        version: row.get("version")?,
+    })
+}
+
+fn event_key(alert: AlertId, sequence: u64) -> Vec<u8> {
+    [&alert.as_bytes()[..], &sequence.to_be_bytes()].concat()
+}
+
+impl TenantTx {
+    fn seal_detail(&self, alert: &Alert) -> Result<Vec<u8>> {
+        let cell = Cell { table: TABLE, column: "detail", row: alert.id.as_bytes() };
+        self.vault().seal(cell, &alert.detail)
+    }
+
+    /// Writes a new alert.
+    pub async fn alert_create(&self, alert: &Alert) -> Result<()> {
+        let insert = self
+            .insert(TABLE)
+            .set("id", alert.id)
+            .set("rule_id", alert.rule)
+            .set("device_id", alert.device)
+            .set("twin_id", alert.twin)
+            .set("state", alert.state)
+            .set("severity", alert.severity)
+            .set("raised_at", alert.raised_at)
+            .set("cleared_at", alert.cleared_at)
+            .set("acknowledged_at", alert.acknowledged_at)
+            .set("acknowledged_by", alert.acknowledged_by)
+            .set("detail", self.seal_detail(alert)?)
+            .set("version", 1u64);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Writes a changed alert, if its version is still `expected`. Rule, device and the moment it
+    /// was raised stay.
+    pub async fn alert_update(&self, alert: &Alert, expected: Option<u64>) -> Result<()> {
+        let update = self
+            .update(TABLE)
+            .set("state", alert.state)
+            .set("severity", alert.severity)
+            .set("cleared_at", alert.cleared_at)
+            .set("acknowledged_at", alert.acknowledged_at)
+            .set("acknowledged_by", alert.acknowledged_by)
+            .set("detail", self.seal_detail(alert)?);
+        self.update_version(update, *alert.id.as_bytes(), expected).await
+    }
+
+    /// One alert.
+    pub async fn alert(&self, id: AlertId) -> Result<Alert> {
+        load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
+    }
+
+    /// Alerts, newest first.
+    pub async fn alerts(&self, filter: AlertFilter, page: &Page) -> Result<Listed<Alert>> {
+        let mut select = self.select(TABLE);
+        if filter != AlertFilter::All {
+            select = select.filter(one_of("state", filter.states().iter().copied()));
+        }
+        if let Some(cursor) = &page.after {
+            let (at, id) = cursor.time()?;
+            select = select.before("raised_at", at, id);
+        }
+        let select = select.descending("raised_at").descending("id").limit(page.rows() + 1);
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
+        let cursor = |alert: &Alert| Cursor::by_time(alert.raised_at, alert.id.as_bytes());
+        Ok(Listed::cut(items, page, cursor))
+    }
+
+    /// How many alerts are active on each twin.
+    pub async fn alert_counts(&self) -> Result<BTreeMap<SiteId, u64>> {
+        let select = self
+            .select(TABLE)
+            .filter(one_of("state", AlertFilter::Active.states().iter().copied()))
+            .filter(is_set("twin_id"))
+            .only(Expr::cust("count(*)"), "count")
+            .also(Expr::col("twin_id"), "twin")
+            .group_by("twin_id");
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("twin")?, row.get("count")?))).collect()
+    }
+
+    /// Adds an event at the end of an alert's history.
+    pub async fn alert_event_add(&self, alert: AlertId, event: &AlertEvent) -> Result<()> {
+        self.core.one(self.select(TABLE).eq("id", alert)).await?;
+        let newest = self.select(EVENTS).eq("alert_id", alert).descending("sequence").limit(1);
+        let sequence = match self.core.maybe(newest).await? {
+            Some(row) => row.get::<u64>("sequence")? + 1,
+            None => 1,
+        };
+        let key = event_key(alert, sequence);
+        let cell = Cell { table: EVENTS, column: "comment", row: &key };
+        let comment = event.comment.as_ref();
+        let comment = comment.map(|text| self.vault().seal(cell, text.as_bytes())).transpose()?;
+        let insert = self
+            .insert(EVENTS)
+            .set("alert_id", alert)
+            .set("sequence", sequence)
+            .set("at", event.at)
+            .set("kind", event.kind)
+            .set("by_user", event.by)
+            .set("comment", comment);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// An alert's history, oldest first.
+    pub async fn alert_events(&self, alert: AlertId) -> Result<Vec<AlertEvent>> {
+        self.core.one(self.select(TABLE).eq("id", alert)).await?;
+        let select = self.select(EVENTS).eq("alert_id", alert).ascending("sequence");
+        let vault = self.vault();
+        let load = |row: &Row| {
+            let key = event_key(alert, row.get("sequence")?);
+            let comment = vault.maybe_open(row, "comment", &key)?;
+            let comment = comment
+                .map(|text| String::from_utf8(text).map_err(|_| Error::Corrupt { what: EVENTS }));
+            Ok(AlertEvent {
+                at: row.get("at")?,
+                kind: row.get("kind")?,
+                by: row.maybe("by_user")?,
+                comment: comment.transpose()?,
+            })
+        };
+        self.core.all(select).await?.iter().map(load).collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! API keys of programs: only the digest of the secret is kept.
+
+use veritwin_domain::{ApiKeyId, Role, TenantId, Timestamp};
+
+use crate::bind::{Row, opaque_debug};
+use crate::query::above;
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
+
+const TABLE: &str = "api_keys";
+
+/// A program's key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its end, if it has one.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, as far as written.
+    pub last_used_at: Option<Timestamp>,
+}
+
+opaque_debug!(ApiKey { id, role, expires_at });
+
+fn load(row: &Row, vault: &Vault<'_>) -> Result<ApiKey> {
+    let id: ApiKeyId = row.get("id")?;
+    Ok(ApiKey {
+        id,
+        name: vault.open_text(row, "name", id.as_bytes())?,
+        role: row.get("role")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.maybe("expires_at")?,
+        last_used_at: row.maybe("last_used_at")?,
+    })
+}
+
+impl TenantTx {
+    /// Writes a new key under its secret's digest.
+    pub async fn api_key_create(&self, key: &ApiKey, token_digest: [u8; 32]) -> Result<()> {
+        let cell = Cell { table: TABLE, column: "name", row: key.id.as_bytes() };
+        let insert = self
+            .insert(TABLE)
+            .set("id", key.id)
+            .set("token_digest", token_digest)
+            .set("name", self.vault().seal(cell, key.name.as_bytes())?)
+            .set("role", key.role)
+            .set("created_at", key.created_at)
+            .set("expires_at", key.expires_at)
+            .set("last_used_at", key.last_used_at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// The tenant's keys, oldest first.
+    pub async fn api_keys(&self, page: &Page) -> Result<Listed<ApiKey>> {
+        let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
+        if let Some(cursor) = &page.after {
+            select = select.filter(above("id", cursor.id()?));
+        }
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
+        Ok(Listed::cut(items, page, |key| Cursor::by_id(key.id.as_bytes())))
+    }
+
+    /// One key.
+    pub async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey> {
+        load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
+    }
+
+    /// Revokes a key for ever.
+    pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
+        self.delete_id(TABLE, id).await
+    }
+}
+
+impl PlatformTx {
+    /// The key of a presented secret with its tenant, expired or not.
+    pub async fn api_key_by_digest(
+        &self,
+        token_digest: [u8; 32],
+    ) -> Result<Option<(TenantId, ApiKey)>> {
+        let row = self.core.maybe(self.select(TABLE).eq("token_digest", token_digest)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let tenant: TenantId = row.get("tenant_id")?;
+        Ok(Some((tenant, load(&row, &self.vault_of(tenant))?)))
+    }
+
+    /// Notes that a key was used; nothing happens if it is gone.
+    pub async fn api_key_touch(&self, tenant: TenantId, id: ApiKeyId, at: Timestamp) -> Result<()> {
+        let update = self.update(TABLE).set("last_used_at", at);
+        self.core.update(update.eq("tenant_id", tenant).eq("id", id)).await.map(|_| ())
+    }
+}

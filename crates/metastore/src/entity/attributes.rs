@@ -1,0 +1,106 @@
+//! Device attributes, one JSON object per device and scope.
+
+use veritwin_domain::{DeviceId, Timestamp};
+
+use crate::bind::{Row, opaque_debug, stored_enum};
+use crate::query::equals;
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Error, Result, TenantTx};
+
+const TABLE: &str = "attributes";
+const DEVICES: &str = "devices";
+
+stored_enum! {
+    /// Who writes an attribute and who sees it (ThingsBoard's scopes).
+    AttributeScope {
+        /// Written by the device.
+        Client = "client",
+        /// Written by the platform, sent to the device.
+        Shared = "shared",
+        /// Written by the platform, never sent to the device.
+        Server = "server",
+    }
+}
+
+/// The attributes of one scope.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// The scope.
+    pub scope: AttributeScope,
+    /// A JSON object.
+    pub body: Vec<u8>,
+    /// Counts changes.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+opaque_debug!(Attributes { scope, version });
+
+fn key(device: DeviceId, scope: AttributeScope) -> Vec<u8> {
+    [device.as_bytes(), scope.as_str().as_bytes()].concat()
+}
+
+fn load(row: &Row, device: DeviceId, vault: &Vault<'_>) -> Result<Attributes> {
+    let scope = row.get("scope")?;
+    Ok(Attributes {
+        scope,
+        body: vault.open(row, "body", &key(device, scope))?,
+        version: row.get("version")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+impl TenantTx {
+    /// A device's attributes in the scopes that have any.
+    pub async fn attributes(&self, device: DeviceId) -> Result<Vec<Attributes>> {
+        self.core.one(self.select(DEVICES).eq("id", device)).await?;
+        let select = self.select(TABLE).eq("device_id", device).ascending("scope");
+        let vault = self.vault();
+        self.core.all(select).await?.iter().map(|row| load(row, device, &vault)).collect()
+    }
+
+    /// Writes a scope's attributes as a whole. `expected` is the version they were read with,
+    /// 0 if there were none; without it the last writer wins.
+    pub async fn attributes_put(
+        &self,
+        device: DeviceId,
+        scope: AttributeScope,
+        body: &[u8],
+        expected: Option<u64>,
+    ) -> Result<()> {
+        let row = key(device, scope);
+        let sealed = self.vault().seal(Cell { table: TABLE, column: "body", row: &row }, body)?;
+        let changed = Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+        if expected.is_none_or(|version| version > 0) {
+            let update = self
+                .update(TABLE)
+                .set("body", sealed.clone())
+                .set("updated_at", self.core.at)
+                .increment("version")
+                .eq("device_id", device)
+                .eq("scope", scope);
+            let update = match expected {
+                Some(version) => update.filter(equals("version", version)),
+                None => update,
+            };
+            if self.core.update(update).await? > 0 {
+                return Ok(());
+            }
+            if expected.is_some() {
+                self.core.one(self.select(DEVICES).eq("id", device)).await?;
+                return changed;
+            }
+        }
+        let insert = self
+            .insert(TABLE)
+            .set("device_id", device)
+            .set("scope", scope)
+            .set("body", sealed)
+            .set("version", 1u64)
+            .set("updated_at", self.core.at)
+            .or_ignore(&["tenant_id", "device_id", "scope"]);
+        if self.core.insert(insert).await? == 0 { changed } else { Ok(()) }
+    }
+}

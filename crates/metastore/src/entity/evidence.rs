@@ -1,0 +1,114 @@
+//! Evidence of promise checks: state, moment, a sealed summary and, once it is there, its place
+//! in the platform's ledger.
+
+use veritwin_domain::{EvidenceId, Timestamp};
+
+use crate::bind::{Row, code, opaque_debug, stored_enum};
+use crate::query::at_most;
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Cursor, Error, Listed, Page, PlatformTx, Result};
+
+const TABLE: &str = "promise_evidence";
+
+stored_enum! {
+    /// What a check found.
+    EvidenceState {
+        /// The promise holds.
+        Proven = "proven",
+        /// It does not.
+        Failing = "failing",
+        /// It was not checked lately.
+        Stale = "stale",
+        /// Nothing shows it yet.
+        NotEvidenced = "not_evidenced",
+        /// It does not apply here.
+        NotApplicable = "not_applicable",
+    }
+}
+
+/// The result of one check.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PromiseEvidence {
+    /// Its id.
+    pub id: EvidenceId,
+    /// The promise, such as `P22`.
+    pub promise: String,
+    /// What the check found.
+    pub state: EvidenceState,
+    /// When.
+    pub at: Timestamp,
+    /// How it was found, as JSON.
+    pub summary: Vec<u8>,
+    /// Its leaf in the platform's ledger.
+    pub ledger_index: Option<u64>,
+}
+
+opaque_debug!(PromiseEvidence { id, promise, state, at });
+
+fn load(row: &Row, vault: &Vault<'_>) -> Result<PromiseEvidence> {
+    let id: EvidenceId = row.get("id")?;
+    Ok(PromiseEvidence {
+        id,
+        promise: row.get("promise")?,
+        state: row.get("state")?,
+        at: row.get("at")?,
+        summary: vault.open(row, "summary", id.as_bytes())?,
+        ledger_index: row.maybe("ledger_index")?,
+    })
+}
+
+impl PlatformTx {
+    /// Writes the result of a check.
+    pub async fn evidence_add(&self, evidence: &PromiseEvidence) -> Result<()> {
+        let cell = Cell { table: TABLE, column: "summary", row: evidence.id.as_bytes() };
+        let insert = self
+            .insert(TABLE)
+            .set("id", evidence.id)
+            .set("promise", code("promise", &evidence.promise)?)
+            .set("state", evidence.state)
+            .set("at", evidence.at)
+            .set("summary", self.vault().seal(cell, &evidence.summary)?)
+            .set("ledger_index", evidence.ledger_index);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Notes where in the platform's ledger a result stands.
+    pub async fn evidence_ledgered(&self, id: EvidenceId, ledger_index: u64) -> Result<()> {
+        let update = self.update(TABLE).set("ledger_index", ledger_index).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// The newest result of a promise.
+    pub async fn evidence_latest(&self, promise: &str) -> Result<Option<PromiseEvidence>> {
+        let select = self
+            .select(TABLE)
+            .eq("promise", promise.to_owned())
+            .descending("at")
+            .descending("id")
+            .limit(1);
+        self.core.maybe(select).await?.map(|row| load(&row, &self.vault())).transpose()
+    }
+
+    /// A promise's results, newest first.
+    pub async fn evidence(&self, promise: &str, page: &Page) -> Result<Listed<PromiseEvidence>> {
+        let mut select = self.select(TABLE).eq("promise", promise.to_owned());
+        if let Some(cursor) = &page.after {
+            let (at, id) = cursor.time()?;
+            select = select.before("at", at, id);
+        }
+        let select = select.descending("at").descending("id").limit(page.rows() + 1);
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
+        Ok(Listed::cut(items, page, |found| Cursor::by_time(found.at, found.id.as_bytes())))
+    }
+
+    /// Deletes results up to `before`.
+    pub async fn evidence_purge(&self, before: Timestamp) -> Result<u64> {
+        self.core.delete(self.delete(TABLE).filter(at_most("at", before))).await
+    }
+}

@@ -1,0 +1,146 @@
+//! One-time links: first administrator, locked-out administrator, invitation. Found by the digest
+//! of their token, used once.
+
+use veritwin_domain::{TenantId, Timestamp, UserId};
+
+use crate::bind::{Row, opaque_debug, stored_enum};
+use crate::query::{Insert, above, at_most, is_null};
+use crate::seal::{Cell, Owner};
+use crate::tx::Core;
+use crate::{Error, PlatformTx, Result, TenantTx};
+
+const TABLE: &str = "one_time_links";
+
+stored_enum! {
+    /// What a link is for.
+    LinkKind {
+        /// Makes the first administrator, and its tenant.
+        FirstAdministrator = "first_administrator",
+        /// Makes another administrator of an existing tenant.
+        Administrator = "administrator",
+        /// Lets an invited person in.
+        Invitation = "invitation",
+        /// Sets a new password.
+        PasswordReset = "password_reset",
+    }
+}
+
+/// The id of a one-time link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub [u8; 16]);
+
+/// A one-time link.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OneTimeLink {
+    /// What it is for.
+    pub kind: LinkKind,
+    /// The tenant it leads into; none for the first administrator.
+    pub tenant: Option<TenantId>,
+    /// The account it is for, or the id that the invited account will have; its key seals the
+    /// payload.
+    pub user: Option<UserId>,
+    /// What the link's use needs (e-mail, role), as JSON.
+    pub payload: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+}
+
+opaque_debug!(OneTimeLink { kind, tenant, created_at, expires_at, used_at });
+
+/// The first half of the digest: as unique as the digest, and not enough to use the link.
+fn id_of(token_digest: &[u8; 32]) -> LinkId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&token_digest[..16]);
+    LinkId(id)
+}
+
+fn owner(user: Option<UserId>) -> Owner {
+    user.map_or(Owner::Platform, Owner::Subject)
+}
+
+fn fill(core: &Core, insert: Insert, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<Insert> {
+    let id = id_of(&token_digest);
+    let cell = Cell { table: TABLE, column: "payload", row: &id.0 };
+    Ok(insert
+        .set("id", id.0)
+        .set("user_id", link.user)
+        .set("token_digest", token_digest)
+        .set("kind", link.kind)
+        .set("payload", core.vault(owner(link.user)).seal(cell, &link.payload)?)
+        .set("created_at", link.created_at)
+        .set("expires_at", link.expires_at)
+        .set("used_at", link.used_at))
+}
+
+fn load(core: &Core, row: &Row) -> Result<OneTimeLink> {
+    let id: [u8; 16] = row.get("id")?;
+    let user: Option<UserId> = row.maybe("user_id")?;
+    Ok(OneTimeLink {
+        kind: row.get("kind")?,
+        tenant: row.maybe("tenant_id")?,
+        user,
+        payload: core.vault(owner(user)).open(row, "payload", &id)?,
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        used_at: row.maybe("used_at")?,
+    })
+}
+
+impl TenantTx {
+    /// Writes a link into this tenant (whatever `link.tenant` says) under its token's digest.
+    pub async fn link_create(&self, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<LinkId> {
+        let insert = fill(&self.core, self.insert(TABLE), link, token_digest)?;
+        self.core.insert(insert).await?;
+        Ok(id_of(&token_digest))
+    }
+}
+
+impl PlatformTx {
+    /// Writes a link under its token's digest.
+    pub async fn link_create(&self, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<LinkId> {
+        let insert = self.insert(TABLE).set("tenant_id", link.tenant);
+        self.core.insert(fill(&self.core, insert, link, token_digest)?).await?;
+        Ok(id_of(&token_digest))
+    }
+
+    /// The link of a token, used, expired or not.
+    pub async fn link_by_digest(&self, token_digest: [u8; 32]) -> Result<Option<OneTimeLink>> {
+        let row = self.core.maybe(self.select(TABLE).eq("token_digest", token_digest)).await?;
+        row.map(|row| load(&self.core, &row)).transpose()
+    }
+
+    /// Uses a link up: succeeds once, and only before its end.
+    pub async fn link_use(&self, token_digest: [u8; 32], at: Timestamp) -> Result<OneTimeLink> {
+        let update = self
+            .update(TABLE)
+            .set("used_at", at)
+            .eq("token_digest", token_digest)
+            .filter(is_null("used_at"))
+            .filter(above("expires_at", at));
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        let row = self.core.one(self.select(TABLE).eq("token_digest", token_digest)).await?;
+        load(&self.core, &row)
+    }
+
+    /// Whether a link of this kind could still be used.
+    pub async fn link_open(&self, kind: LinkKind, at: Timestamp) -> Result<bool> {
+        let select = self
+            .select(TABLE)
+            .eq("kind", kind)
+            .filter(is_null("used_at"))
+            .filter(above("expires_at", at))
+            .limit(1);
+        Ok(self.core.maybe(select).await?.is_some())
+    }
+
+    /// Deletes links that ended before `before`, used or not.
+    pub async fn links_purge(&self, before: Timestamp) -> Result<u64> {
+        self.core.delete(self.delete(TABLE).filter(at_most("expires_at", before))).await
+    }
+}

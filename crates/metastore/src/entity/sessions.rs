@@ -1,0 +1,91 @@
+//! Sign-in sessions, found by the digest of their token.
+
+use veritwin_domain::{SessionId, TenantId, Timestamp, UserId};
+
+use crate::bind::Row;
+use crate::query::at_most;
+use crate::{Error, PlatformTx, Result};
+
+const TABLE: &str = "sessions";
+
+/// A sign-in session. How long it lives is `access`'s to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The tenant it works in.
+    pub tenant: TenantId,
+    /// Whose it is.
+    pub user: UserId,
+    /// When the person signed in.
+    pub created_at: Timestamp,
+    /// Its absolute end.
+    pub expires_at: Timestamp,
+    /// When it was last used, as far as written.
+    pub last_seen_at: Timestamp,
+}
+
+fn load(row: &Row) -> Result<Session> {
+    Ok(Session {
+        id: row.get("id")?,
+        tenant: row.get("tenant_id")?,
+        user: row.get("user_id")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        last_seen_at: row.get("last_seen_at")?,
+    })
+}
+
+impl PlatformTx {
+    /// Writes a new session under its token's digest.
+    pub async fn session_create(&self, session: &Session, token_digest: [u8; 32]) -> Result<()> {
+        let insert = self
+            .insert(TABLE)
+            .set("id", session.id)
+            .set("tenant_id", session.tenant)
+            .set("user_id", session.user)
+            .set("token_digest", token_digest)
+            .set("created_at", session.created_at)
+            .set("expires_at", session.expires_at)
+            .set("last_seen_at", session.last_seen_at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// The session of a token, if there is one, whatever its age.
+    pub async fn session_by_digest(&self, token_digest: [u8; 32]) -> Result<Option<Session>> {
+        let select = self.select(TABLE).eq("token_digest", token_digest);
+        self.core.maybe(select).await?.map(|row| load(&row)).transpose()
+    }
+
+    /// The sessions of an account, oldest first.
+    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>> {
+        let select = self.select(TABLE).eq("user_id", user).ascending("created_at");
+        self.core.all(select).await?.iter().map(load).collect()
+    }
+
+    /// Notes that a session was used.
+    pub async fn session_touch(&self, id: SessionId, at: Timestamp) -> Result<()> {
+        let update = self.update(TABLE).set("last_seen_at", at).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Ends a session; nothing happens if it has ended.
+    pub async fn session_delete(&self, id: SessionId) -> Result<()> {
+        self.core.delete(self.delete(TABLE).eq("id", id)).await.map(|_| ())
+    }
+
+    /// Ends every session of an account.
+    pub async fn sessions_delete_of(&self, user: UserId) -> Result<u64> {
+        self.core.delete(self.delete(TABLE).eq("user_id", user)).await
+    }
+
+    /// Deletes sessions past their end, and those not used since `idle_since`.
+    pub async fn sessions_purge(&self, now: Timestamp, idle_since: Timestamp) -> Result<u64> {
+        let ended = self.delete(TABLE).filter(at_most("expires_at", now));
+        let idle = self.delete(TABLE).filter(at_most("last_seen_at", idle_since));
+        Ok(self.core.delete(ended).await? + self.core.delete(idle).await?)
+    }
+}

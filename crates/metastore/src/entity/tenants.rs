@@ -1,0 +1,119 @@
+//! Tenants. The name is account data, sealed under the platform's key: it stays readable to the
+//! platform when the tenant's own key is revoked.
+
+use veritwin_domain::{LogId, TenantId, Timestamp};
+
+use crate::bind::{Row, opaque_debug};
+use crate::query::above;
+use crate::seal::{Cell, Owner};
+use crate::tx::Vault;
+use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
+
+const TABLE: &str = "tenants";
+
+/// A customer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// The organisation's name.
+    pub name: String,
+    /// The id its ledger log is served under.
+    pub log_id: LogId,
+    /// Whether it subscribed to the ledger archive.
+    pub archive_subscribed: bool,
+    /// Whether its data is simulated.
+    pub simulated: bool,
+    /// Counts changes.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+opaque_debug!(Tenant { id, version });
+
+fn name_cell(id: &TenantId) -> Cell<'_> {
+    Cell { table: TABLE, column: "name", row: id.as_bytes() }
+}
+
+fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
+    let id: TenantId = row.get("id")?;
+    Ok(Tenant {
+        id,
+        name: vault.open_text(row, "name", id.as_bytes())?,
+        log_id: row.get("log_id")?,
+        archive_subscribed: row.get("archive_subscribed")?,
+        simulated: row.get("simulated")?,
+        version: row.get("version")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+impl TenantTx {
+    /// The tenant of this transaction.
+    pub async fn tenant(&self) -> Result<Tenant> {
+        load(&self.core.one(self.select(TABLE)).await?, &self.core.vault(Owner::Platform))
+    }
+
+    /// Changes name and archive subscription, if the version is still `expected`.
+    pub async fn tenant_update(&self, tenant: &Tenant, expected: Option<u64>) -> Result<()> {
+        let vault = self.core.vault(Owner::Platform);
+        let name = vault.seal(name_cell(&self.tenant), tenant.name.as_bytes())?;
+        let update = self
+            .update(TABLE)
+            .set("name", name)
+            .set("archive_subscribed", tenant.archive_subscribed);
+        self.update_version(update, *self.tenant.as_bytes(), expected).await
+    }
+}
+
+impl PlatformTx {
+    /// Makes a tenant. Its keys come first (`KeyService::create_tenant`).
+    pub async fn tenant_create(&self, tenant: &Tenant) -> Result<()> {
+        let name = self.vault().seal(name_cell(&tenant.id), tenant.name.as_bytes())?;
+        let insert = self
+            .insert(TABLE)
+            .set("id", tenant.id)
+            .set("name", name)
+            .set("log_id", tenant.log_id)
+            .set("archive_subscribed", tenant.archive_subscribed)
+            .set("simulated", tenant.simulated)
+            .set("version", 1u64)
+            .set("created_at", tenant.created_at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// One tenant.
+    pub async fn tenant(&self, id: TenantId) -> Result<Tenant> {
+        load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
+    }
+
+    /// The tenant whose ledger log is served under this id.
+    pub async fn tenant_of_log(&self, log: LogId) -> Result<TenantId> {
+        self.core.one(self.select(TABLE).eq("log_id", log)).await?.get("id")
+    }
+
+    /// Tenants, oldest first.
+    pub async fn tenants(&self, page: &Page) -> Result<Listed<Tenant>> {
+        let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
+        if let Some(cursor) = &page.after {
+            select = select.filter(above("id", cursor.id()?));
+        }
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
+        Ok(Listed::cut(items, page, |tenant| Cursor::by_id(tenant.id.as_bytes())))
+    }
+
+    /// Deletes a tenant and, with it, every row it owns. Accounts stay; see
+    /// [`PlatformTx::user_delete`].
+    pub async fn tenant_delete(&self, id: TenantId) -> Result<()> {
+        for table in ["activity", "outbox"] {
+            self.core.delete(self.delete(table).eq("tenant_id", id)).await?;
+        }
+        if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
+            return Err(crate::Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Accounts: the platform's own data, each person's under a key of its own. An account is found
+//! by the keyed index of its address, which is unique in its realm and goes with the row.
+
+use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
+
+use crate::bind::{Row, opaque_debug};
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Error, PlatformTx, Result};
+
+pub(super) const TABLE: &str = "users";
+const MEMBERSHIPS: &str = "memberships";
+
+/// Longest e-mail address, in bytes (RFC 5321, 4.5.3.1: 256 with its brackets).
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// Inside which circle of accounts an e-mail address is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Realm(pub [u8; 16]);
+
+impl Realm {
+    /// The platform's own sign-in.
+    pub const PLATFORM: Self = Self([0; 16]);
+}
+
+/// A person's account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Where its address is unique.
+    pub realm: Realm,
+    /// The address it signs in with, as entered.
+    pub email: String,
+    /// The person's name, if given.
+    pub name: Option<String>,
+    /// Argon2id hash in PHC form; none until a password was chosen.
+    pub password_hash: Option<Secret<String>>,
+    /// Whether it may not sign in.
+    pub disabled: bool,
+    /// Counts changes.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+opaque_debug!(User { id, disabled, version });
+
+/// The form in which addresses are compared: without surrounding blanks, in lower case.
+pub fn normalise_email(address: &str) -> Result<String> {
+    let invalid = |reason| Error::Invalid { what: "e-mail", reason };
+    let address = address.trim().to_lowercase();
+    if address.len() > EMAIL_BYTES_MAX {
+        return Err(invalid("expected at most 254 bytes"));
+    }
+    let (local, host) =
+        address.rsplit_once('@').ok_or_else(|| invalid("expected the form name@host"))?;
+    let blank = |text: &str| text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if local.is_empty() || host.is_empty() || blank(&address) {
+        return Err(invalid("expected the form name@host"));
+    }
+    Ok(address)
+}
+
+pub(super) fn load(row: &Row, vault: &Vault<'_>) -> Result<User> {
+    let id: UserId = row.get("id")?;
+    let text = |column| match vault.maybe_open(row, column, id.as_bytes())? {
+        None => Ok(None),
+        Some(bytes) => {
+            String::from_utf8(bytes).map(Some).map_err(|_| Error::Corrupt { what: TABLE })
+        }
+    };
+    Ok(User {
+        id,
+        realm: Realm(row.get("realm")?),
+        email: vault.open_text(row, "email", id.as_bytes())?,
+        name: text("name")?,
+        password_hash: text("password_hash")?.map(Secret::new),
+        disabled: row.get("disabled")?,
+        version: row.get("version")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+struct Sealed {
+    email_index: [u8; 32],
+    email: Vec<u8>,
+    name: Option<Vec<u8>>,
+    password_hash: Option<Vec<u8>>,
+}
+
+impl PlatformTx {
+    fn email_index(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
+        Ok(self.core.sealer.blind_index("e-mail", &realm.0, &normalise_email(email)?))
+    }
+
+    fn seal_user(&self, user: &User) -> Result<Sealed> {
+        let vault = self.vault_of_subject(user.id);
+        let seal = |column, text: &str| {
+            vault.seal(Cell { table: TABLE, column, row: user.id.as_bytes() }, text.as_bytes())
+        };
+        Ok(Sealed {
+            email_index: self.email_index(user.realm, &user.email)?,
+            email: seal("email", &user.email)?,
+            name: user.name.as_ref().map(|name| seal("name", name)).transpose()?,
+            password_hash: user
+                .password_hash
+                .as_ref()
+                .map(|hash| seal("password_hash", hash.expose()))
+                .transpose()?,
+        })
+    }
+
+    /// Makes an account; `Conflict` if its address has one in this realm.
+    pub async fn user_create(&self, user: &User) -> Result<()> {
+        let sealed = self.seal_user(user)?;
+        let insert = self
+            .insert(TABLE)
+            .set("id", user.id)
+            .set("realm", user.realm.0)
+            .set("email_index", sealed.email_index)
+            .set("email", sealed.email)
+            .set("name", sealed.name)
+            .set("password_hash", sealed.password_hash)
+            .set("disabled", user.disabled)
+            .set("version", 1u64)
+            .set("created_at", user.created_at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Writes a changed account, if its version is still `expected`.
+    pub async fn user_update(&self, user: &User, expected: Option<u64>) -> Result<()> {
+        let sealed = self.seal_user(user)?;
+        let update = self
+            .update(TABLE)
+            .set("email_index", sealed.email_index)
+            .set("email", sealed.email)
+            .set("name", sealed.name)
+            .set("password_hash", sealed.password_hash)
+            .set("disabled", user.disabled);
+        self.update_version(update, *user.id.as_bytes(), expected).await
+    }
+
+    /// One account.
+    pub async fn user(&self, id: UserId) -> Result<User> {
+        let row = self.core.one(self.select(TABLE).eq("id", id)).await?;
+        load(&row, &self.vault_of_subject(id))
+    }
+
+    /// The account of an address, if there is one.
+    pub async fn user_by_email(&self, realm: Realm, email: &str) -> Result<Option<User>> {
+        let index = self.email_index(realm, email)?;
+        let row = self.core.maybe(self.select(TABLE).eq("email_index", index)).await?;
+        row.map(|row| load(&row, &self.vault_of_subject(row.get("id")?))).transpose()
+    }
+
+    /// The keyed index of an address, as a subject for the sign-in throttle: the same whether or
+    /// not there is an account.
+    pub fn email_digest(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
+        self.email_index(realm, email)
+    }
+
+    /// Deletes an account with its memberships and sessions.
+    pub async fn user_delete(&self, id: UserId) -> Result<()> {
+        if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Gives an account a role in a tenant; nothing changes if it has it.
+    pub async fn membership_add(&self, tenant: TenantId, user: UserId, role: Role) -> Result<()> {
+        let insert = self
+            .insert(MEMBERSHIPS)
+            .set("tenant_id", tenant)
+            .set("user_id", user)
+            .set("role", role)
+            .set("created_at", self.core.at)
+            .or_ignore(&["tenant_id", "user_id", "role"]);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// The tenants an account belongs to, with its role in each, oldest first.
+    pub async fn memberships(&self, user: UserId) -> Result<Vec<(TenantId, Role)>> {
+        let select = self.select(MEMBERSHIPS).eq("user_id", user).ascending("created_at");
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("role")?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_compared_in_one_form() {
+        assert_eq!(normalise_email("  Ada@Example.ORG ").ok().as_deref(), Some("ada@example.org"));
+        for bad in ["", "ada", "@example.org", "ada@", "a b@example.org", &"x".repeat(300)] {
+            assert!(normalise_email(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Why an operation on the records failed: few kinds, chosen by what the caller does next. No
+//! message holds a row's content.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use veritwin_keys::KeyError;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such row for this tenant.
+    #[error("{what} not found")]
+    NotFound {
+        /// The kind of row.
+        what: &'static str,
+    },
+    /// The row exists already, or changed since it was read.
+    #[error("{what}: {reason}")]
+    Conflict {
+        /// The kind of row.
+        what: &'static str,
+        /// What is in the way.
+        reason: &'static str,
+    },
+    /// The caller's value cannot be stored or understood.
+    #[error("{what}: {reason}")]
+    Invalid {
+        /// Which value.
+        what: &'static str,
+        /// What would be right.
+        reason: &'static str,
+    },
+    /// The database cannot be reached or is busy; trying again may help.
+    #[error("records database is unavailable")]
+    Unavailable(#[source] DbErr),
+    /// The store may not be opened as configured; the text says what to change.
+    #[error("{0}")]
+    Refused(String),
+    /// A stored row is not what was written.
+    #[error("stored {what} is damaged")]
+    Corrupt {
+        /// Where.
+        what: &'static str,
+    },
+    /// The keys cannot be reached now.
+    #[error("key unavailable")]
+    KeyUnavailable(#[source] KeyError),
+    /// The keys are revoked or destroyed.
+    #[error("key denied")]
+    KeyDenied(#[source] KeyError),
+}
+
+/// Shorthand for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn from_db(error: DbErr, what: &'static str) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => {
+                Self::Conflict { what, reason: "exists already" }
+            }
+            // The row that this one would belong to is not there, or belongs to another tenant.
+            Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::NotFound { what },
+            _ if sqlite_code(&error) == Some(SQLITE_NOTADB) => Self::Refused(
+                "records database does not open: the key is not the one it was made with, or the \
+                 file is not a database"
+                    .to_owned(),
+            ),
+            _ if is_decode(&error) => Self::Corrupt { what },
+            _ => Self::Unavailable(error),
+        }
+    }
+
+    pub(crate) fn from_key(error: KeyError, what: &'static str) -> Self {
+        match error {
+            KeyError::NotAuthentic
+            | KeyError::Format { .. }
+            | KeyError::WrongScope(_)
+            | KeyError::UnknownDek(_) => Self::Corrupt { what },
+            denied if denied.is_denied() => Self::KeyDenied(denied),
+            unavailable => Self::KeyUnavailable(unavailable),
+        }
+    }
+}
+
+/// `SQLITE_NOTADB`, <https://sqlite.org/rescode.html#notadb>.
+const SQLITE_NOTADB: i64 = 26;
+
+fn sqlite_code(error: &DbErr) -> Option<i64> {
+    let (DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = error else {
+        return None;
+    };
+    let RuntimeErr::SqlxError(source) = runtime else { return None };
+    let sqlx::Error::Database(source) = source.as_ref() else { return None };
+    source.code()?.parse().ok()
+}
+
+fn is_decode(error: &DbErr) -> bool {
+    matches!(error, DbErr::Type(_) | DbErr::TryIntoErr { .. } | DbErr::Json(_))
+}

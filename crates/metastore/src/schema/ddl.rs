@@ -1,0 +1,121 @@
+//! Renders the schema for each database. Names come from constants in this crate only, never
+//! from input, so that nothing here needs escaping.
+
+use std::fmt::Write;
+
+use super::{ColumnKind, Rows, TableDef};
+
+/// The PostgreSQL role that tenant transactions run as; sees one tenant's rows.
+pub(crate) const TENANT_ROLE: &str = "veritwin_tenant";
+/// The PostgreSQL role that platform transactions run as.
+pub(crate) const PLATFORM_ROLE: &str = "veritwin_platform";
+
+const OWN: &str = "decode(current_setting('veritwin.tenant', true), 'hex')";
+
+/// The statements that create a table and its indexes in SQLite.
+pub(crate) fn sqlite_table(table: &TableDef) -> Vec<String> {
+    let kind = |kind| match kind {
+        ColumnKind::Id | ColumnKind::Digest | ColumnKind::BlindIndex | ColumnKind::Sealed => "BLOB",
+        ColumnKind::Enum => "TEXT",
+        ColumnKind::Time | ColumnKind::Integer | ColumnKind::Boolean => "INTEGER",
+    };
+    let length = |name: &str, kind| match kind {
+        ColumnKind::Id => format!(" CHECK (length({name}) = 16)"),
+        ColumnKind::Digest | ColumnKind::BlindIndex => format!(" CHECK (length({name}) = 32)"),
+        _ => String::new(),
+    };
+    create(table, kind, length, " STRICT")
+}
+
+/// The statements that create a table and its indexes in PostgreSQL.
+pub(crate) fn postgres_table(table: &TableDef) -> Vec<String> {
+    let kind = |kind| match kind {
+        ColumnKind::Id | ColumnKind::Digest | ColumnKind::BlindIndex | ColumnKind::Sealed => {
+            "BYTEA"
+        }
+        ColumnKind::Enum => "TEXT",
+        ColumnKind::Time | ColumnKind::Integer => "BIGINT",
+        ColumnKind::Boolean => "BOOLEAN",
+    };
+    let length = |name: &str, kind| match kind {
+        ColumnKind::Id => format!(" CHECK (octet_length({name}) = 16)"),
+        ColumnKind::Digest | ColumnKind::BlindIndex => {
+            format!(" CHECK (octet_length({name}) = 32)")
+        }
+        _ => String::new(),
+    };
+    create(table, kind, length, "")
+}
+
+/// The row-level security of one table and its grants to the two runtime roles. Runs after every
+/// table exists, since policies may look into another one.
+pub(crate) fn postgres_walls(table: &TableDef) -> Vec<String> {
+    let name = table.name;
+    let mut statements = vec![
+        format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"),
+        format!("ALTER TABLE {name} FORCE ROW LEVEL SECURITY"),
+        format!(
+            "CREATE POLICY platform_rows ON {name} TO {PLATFORM_ROLE} \
+             USING (true) WITH CHECK (true)"
+        ),
+    ];
+    let rows = match table.rows {
+        Rows::Tenant => Some(format!("tenant_id = {OWN}")),
+        Rows::OwnTenant => Some(format!("id = {OWN}")),
+        Rows::Members => Some(format!(
+            "EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = {name}.id \
+             AND m.tenant_id = {OWN})"
+        )),
+        Rows::Platform => None,
+    };
+    if let Some(rows) = rows {
+        statements.push(format!(
+            "CREATE POLICY tenant_rows ON {name} TO {TENANT_ROLE} USING ({rows}) \
+             WITH CHECK ({rows})"
+        ));
+    }
+    let all = "SELECT, INSERT, UPDATE, DELETE";
+    let tenant = match table.rows {
+        Rows::Tenant => Some(all),
+        Rows::OwnTenant => Some("SELECT, UPDATE"),
+        Rows::Members => Some("SELECT"),
+        Rows::Platform => None,
+    };
+    statements.push(format!("GRANT {all} ON {name} TO {PLATFORM_ROLE}"));
+    statements.extend(tenant.map(|rights| format!("GRANT {rights} ON {name} TO {TENANT_ROLE}")));
+    statements
+}
+
+fn create(
+    table: &TableDef,
+    kind: impl Fn(ColumnKind) -> &'static str,
+    length: impl Fn(&str, ColumnKind) -> String,
+    options: &str,
+) -> Vec<String> {
+    let mut sql = format!("CREATE TABLE {} (", table.name);
+    for column in table.columns {
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        let check = length(column.name, column.kind);
+        // Writing to a string cannot fail.
+        let _ = write!(sql, "{} {}{null}{check}, ", column.name, kind(column.kind));
+    }
+    let _ = write!(sql, "PRIMARY KEY ({})", table.primary_key.join(", "));
+    for reference in table.references {
+        let _ = write!(
+            sql,
+            ", FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE CASCADE",
+            reference.columns.join(", "),
+            reference.table,
+            reference.keys.join(", ")
+        );
+    }
+    let _ = write!(sql, "){options}");
+    let index = |unique: &str, columns: &&[&str]| {
+        let name = format!("{}_{}", table.name, columns.join("_"));
+        format!("CREATE {unique}INDEX {name} ON {} ({})", table.name, columns.join(", "))
+    };
+    let mut statements = vec![sql];
+    statements.extend(table.unique.iter().map(|columns| index("UNIQUE ", columns)));
+    statements.extend(table.indexes.iter().map(|columns| index("", columns)));
+    statements
+}

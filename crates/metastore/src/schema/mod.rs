@@ -1,0 +1,189 @@
+//! What the tables look like, as data. Both databases' DDL, the row-level security, the data
+//! category inventory and `tidy`'s check all come from here; there is no column outside it.
+
+mod ddl;
+mod v1;
+
+pub(crate) use ddl::{PLATFORM_ROLE, TENANT_ROLE, postgres_table, postgres_walls, sqlite_table};
+
+/// What a column may hold. There is no kind for readable text: words are enums, everything a
+/// person or customer wrote is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ColumnKind {
+    /// 16 bytes: an entity's id.
+    Id,
+    /// 32 bytes: SHA-256 of a random token.
+    Digest,
+    /// 32 bytes: HMAC-SHA-256 of a normalised value under a platform key.
+    BlindIndex,
+    /// Text out of a list or form fixed in code: states, roles, names of consumers and settings.
+    Enum,
+    /// Bytes sealed by the `keys` crate.
+    Sealed,
+    /// Microseconds since the epoch.
+    Time,
+    /// 64-bit number.
+    Integer,
+    /// True or false.
+    Boolean,
+}
+
+impl ColumnKind {
+    /// The name used in documents and checks.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Digest => "digest",
+            Self::BlindIndex => "blind_index",
+            Self::Enum => "enum",
+            Self::Sealed => "sealed",
+            Self::Time => "time",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+/// The category of data a column belongs to: the closed list that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Category {
+    /// Accounts: e-mail, name, roles.
+    Account,
+    /// Passwords' hashes, sessions, keys and device credentials.
+    Authentication,
+    /// Organisation and its settings.
+    Organisation,
+    /// Devices, their attributes and placement.
+    DeviceRegistry,
+    /// Twins.
+    Twin,
+    /// Rules and alerts.
+    Alerting,
+    /// Activity records.
+    Activity,
+    /// Promise checks and their evidence.
+    Evidence,
+    /// Outgoing mail.
+    Correspondence,
+    /// Positions, versions, clocks: nothing about a person.
+    Operation,
+}
+
+impl Category {
+    /// The name used in documents and checks.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Authentication => "authentication",
+            Self::Organisation => "organisation",
+            Self::DeviceRegistry => "device_registry",
+            Self::Twin => "twin",
+            Self::Alerting => "alerting",
+            Self::Activity => "activity",
+            Self::Evidence => "evidence",
+            Self::Correspondence => "correspondence",
+            Self::Operation => "operation",
+        }
+    }
+}
+
+/// One column of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub column: &'static str,
+    /// What it may hold.
+    pub kind: ColumnKind,
+    /// Whether it may be empty.
+    pub nullable: bool,
+    /// The category of its data.
+    pub category: Category,
+}
+
+/// Every column there is.
+pub fn columns() -> Vec<Column> {
+    let of = |table: &'static TableDef| {
+        table.columns.iter().map(|column| Column {
+            table: table.name,
+            column: column.name,
+            kind: column.kind,
+            nullable: column.nullable,
+            category: column.category,
+        })
+    };
+    tables().flat_map(of).collect()
+}
+
+pub(crate) fn tables() -> impl Iterator<Item = &'static TableDef> {
+    MIGRATIONS.iter().flat_map(|migration| migration.tables)
+}
+
+/// The newest schema version.
+pub(crate) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// A step of the schema. A published step is never edited; a change is a new step.
+pub(crate) struct Migration {
+    pub(crate) version: i64,
+    pub(crate) tables: &'static [TableDef],
+}
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, tables: v1::TABLES }];
+
+/// Who may see the rows of a table inside a tenant's transaction (PostgreSQL policies).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Rows whose `tenant_id` is the tenant's. Rows without a tenant belong to the platform.
+    Tenant,
+    /// The row whose `id` is the tenant.
+    OwnTenant,
+    /// Accounts that are members of the tenant; read only.
+    Members,
+    /// None: the platform's own.
+    Platform,
+}
+
+pub(crate) struct TableDef {
+    pub(crate) name: &'static str,
+    pub(crate) rows: Rows,
+    pub(crate) columns: &'static [ColumnDef],
+    pub(crate) primary_key: &'static [&'static str],
+    pub(crate) unique: &'static [&'static [&'static str]],
+    pub(crate) indexes: &'static [&'static [&'static str]],
+    pub(crate) references: &'static [Reference],
+}
+
+pub(crate) struct ColumnDef {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ColumnKind,
+    pub(crate) nullable: bool,
+    pub(crate) category: Category,
+}
+
+/// A foreign key; rows go with what they refer to.
+pub(crate) struct Reference {
+    pub(crate) columns: &'static [&'static str],
+    pub(crate) table: &'static str,
+    pub(crate) keys: &'static [&'static str],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_tables_carry_the_tenant_first_and_names_are_unique() {
+        let mut seen = std::collections::HashSet::new();
+        for table in tables() {
+            assert!(seen.insert(table.name), "{}", table.name);
+            if table.rows == Rows::Tenant {
+                let column = table.columns.iter().find(|column| column.name == "tenant_id");
+                assert!(column.is_some(), "{}", table.name);
+            }
+            for key in table.primary_key.iter().chain(table.unique.iter().copied().flatten()) {
+                assert!(table.columns.iter().any(|column| column.name == *key), "{key}");
+            }
+        }
+    }
+}

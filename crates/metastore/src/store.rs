@@ -1,0 +1,215 @@
+//! The store itself: opens the database, holds the pool, begins transactions. Nothing outside
+//! this crate ever holds a connection.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use veritwin_domain::{Clock, OpContext, PlatformContext, TenantId, Timestamp};
+use veritwin_keys::KeyService;
+
+use crate::names::NameIndexes;
+use crate::open::{self, Database, PostgresConfig};
+use crate::schema::{PLATFORM_ROLE, TENANT_ROLE};
+use crate::seal::Sealer;
+use crate::tx::Core;
+use crate::{Error, PlatformTx, Result, TenantTx, migrate};
+
+/// Connections of one store when nothing else is configured.
+pub const CONNECTIONS_DEFAULT: u32 = 8;
+
+const DATABASE_KEY_LABEL: &str = "metastore database v1";
+
+/// How to open the records.
+pub struct Config {
+    /// Where they are.
+    pub database: Database,
+    /// Most connections at once.
+    pub connections_max: u32,
+    /// The keys: of the database file, the blind indexes and every sealed column.
+    pub keys: KeyService,
+    /// For the time stamps of migrations.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The records store. Cloning shares it.
+#[derive(Clone)]
+pub struct Metastore(Arc<Inner>);
+
+struct Inner {
+    connection: DatabaseConnection,
+    /// SQLite has one writer; waiting here is fair and costs no polling.
+    write_gate: Option<Arc<Semaphore>>,
+    sealer: Arc<Sealer>,
+    names: Arc<NameIndexes>,
+}
+
+impl fmt::Debug for Metastore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metastore").finish_non_exhaustive()
+    }
+}
+
+/// Which rows a transaction may see.
+enum Reach {
+    Tenant(TenantId),
+    Platform,
+}
+
+impl Metastore {
+    /// Opens the records and brings their schema up to date.
+    pub async fn open(config: Config) -> Result<Self> {
+        let now = config.clock.now();
+        let (connection, write_gate) = match &config.database {
+            Database::Sqlite(file) => {
+                let key = config.keys.platform_subkey(DATABASE_KEY_LABEL);
+                let key = key.map_err(|error| Error::from_key(error, "database key"))?;
+                let connection = open::sqlite(file, &key, config.connections_max).await?;
+                migrate::run(&connection, None, now).await?;
+                (connection, Some(Arc::new(Semaphore::new(1))))
+            }
+            Database::Postgres(postgres) => {
+                (open_postgres(postgres, config.connections_max, now).await?, None)
+            }
+        };
+        let sealer = Arc::new(Sealer::new(config.keys)?);
+        let names = Arc::new(NameIndexes::new());
+        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names })))
+    }
+
+    /// Begins a writing transaction inside the context's tenant.
+    pub async fn begin(&self, context: &OpContext) -> Result<TenantTx> {
+        self.tenant_tx(context, true).await
+    }
+
+    /// Begins a reading transaction inside the context's tenant: one consistent state.
+    pub async fn read(&self, context: &OpContext) -> Result<TenantTx> {
+        self.tenant_tx(context, false).await
+    }
+
+    /// Begins a writing transaction on the platform.
+    pub async fn begin_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
+        let core = self.core(&Reach::Platform, true, context.at).await?;
+        Ok(PlatformTx { core })
+    }
+
+    /// Begins a reading transaction on the platform.
+    pub async fn read_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
+        let core = self.core(&Reach::Platform, false, context.at).await?;
+        Ok(PlatformTx { core })
+    }
+
+    /// Drops the names of a tenant from memory, such as when its key is denied.
+    pub fn forget_names(&self, tenant: TenantId) {
+        self.0.names.forget(tenant);
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.0.connection.ping().await.map_err(|error| Error::from_db(error, "records database"))
+    }
+
+    /// Closes every connection after its work is done. Operations that come later fail.
+    pub async fn close(&self) -> Result<()> {
+        let closed = self.0.connection.close_by_ref().await;
+        closed.map_err(|error| Error::from_db(error, "records database"))
+    }
+
+    async fn tenant_tx(&self, context: &OpContext, writable: bool) -> Result<TenantTx> {
+        let name_generation = self.0.names.generation(context.tenant);
+        let core = self.core(&Reach::Tenant(context.tenant), writable, context.at).await?;
+        Ok(TenantTx { core, tenant: context.tenant, name_generation })
+    }
+
+    async fn core(&self, reach: &Reach, writable: bool, at: Timestamp) -> Result<Core> {
+        let write_permit = self.write_permit(writable).await?;
+        let transaction = self.transaction(reach, writable).await?;
+        Ok(Core {
+            transaction,
+            write_permit,
+            writable,
+            failed: AtomicBool::new(false),
+            sealer: Arc::clone(&self.0.sealer),
+            names: Arc::clone(&self.0.names),
+            name_changes: Mutex::new(Vec::new()),
+            at,
+        })
+    }
+
+    async fn write_permit(&self, writable: bool) -> Result<Option<OwnedSemaphorePermit>> {
+        match &self.0.write_gate {
+            Some(gate) if writable => {
+                let permit = Arc::clone(gate).acquire_owned().await;
+                // The gate is never closed.
+                permit.map(Some).map_err(|_| Error::Corrupt { what: "write gate" })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn transaction(&self, reach: &Reach, writable: bool) -> Result<DatabaseTransaction> {
+        let failed = |error| Error::from_db(error, "transaction");
+        let postgres = self.0.connection.get_database_backend() == DbBackend::Postgres;
+        let options = if postgres {
+            let access = if writable { AccessMode::ReadWrite } else { AccessMode::ReadOnly };
+            TransactionOptions { access_mode: Some(access), ..TransactionOptions::default() }
+        } else {
+            // A writer takes its lock at once: a reader that turns into one could not go on.
+            let mode = SqliteTransactionMode::Immediate;
+            let mode = if writable { mode } else { SqliteTransactionMode::Deferred };
+            let sqlite_transaction_mode = Some(mode);
+            TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }
+        };
+        let transaction = self.0.connection.begin_with_options(options).await.map_err(failed)?;
+        if postgres {
+            transaction.execute_unprepared(&role_statement(reach)).await.map_err(failed)?;
+        }
+        Ok(transaction)
+    }
+}
+
+/// Steps down to the role of this transaction, for its length only.
+fn role_statement(reach: &Reach) -> String {
+    match reach {
+        Reach::Platform => format!("SET LOCAL ROLE {PLATFORM_ROLE}"),
+        Reach::Tenant(tenant) => format!(
+            "SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL veritwin.tenant = '{}'",
+            hex::encode(tenant.as_bytes())
+        ),
+    }
+}
+
+async fn open_postgres(
+    config: &PostgresConfig,
+    connections_max: u32,
+    now: Timestamp,
+) -> Result<DatabaseConnection> {
+    let options = open::postgres_options(&config.url)?;
+    let runtime_role = options.get_username().to_owned();
+    let owner = match (&config.owner_url, config.demo) {
+        (Some(url), _) => Some(open::postgres_options(url)?),
+        (None, true) => Some(options.clone()),
+        (None, false) => None,
+    };
+    if let Some(owner) = owner {
+        let separate = owner.get_username() != runtime_role;
+        let connection = open::postgres(owner, 1).await?;
+        let role = separate.then_some(runtime_role.as_str());
+        let migrated = migrate::run(&connection, role, now).await;
+        // A failed close changes nothing: the connection is not used again.
+        let _ = connection.close().await;
+        migrated?;
+    }
+    let connection = open::postgres(options, connections_max).await?;
+    if !config.demo {
+        open::check_runtime_role(&connection).await?;
+    }
+    migrate::check(&connection).await?;
+    Ok(connection)
+}

@@ -1,0 +1,302 @@
+//! The two ways to the records: a tenant's transaction, whose statements are all scoped to that
+//! tenant when they are built, and the platform's. A transaction that is dropped is rolled back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, StatementBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+use veritwin_domain::{TenantId, Timestamp, UserId};
+
+use crate::bind::{Bind, Row};
+use crate::names::{NameChange, NameIndexes};
+use crate::query::{Delete, Insert, Select, Update, equals};
+use crate::schema::{self, Rows};
+use crate::seal::{Cell, Owner, Sealer};
+use crate::{Error, Result};
+
+/// What every transaction shares.
+pub(crate) struct Core {
+    // Declared before the permit: the rollback is queued before the next writer may begin.
+    pub(crate) transaction: DatabaseTransaction,
+    pub(crate) write_permit: Option<OwnedSemaphorePermit>,
+    pub(crate) writable: bool,
+    pub(crate) failed: AtomicBool,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) names: Arc<NameIndexes>,
+    pub(crate) name_changes: Mutex<Vec<NameChange>>,
+    /// When the operation began; rows carry this moment.
+    pub(crate) at: Timestamp,
+}
+
+impl Core {
+    pub(crate) async fn all(&self, select: Select) -> Result<Vec<Row>> {
+        let table = select.table;
+        let rows = self.note(self.transaction.query_all(&select.statement).await, table)?;
+        Ok(rows.into_iter().map(|result| Row { table, result }).collect())
+    }
+
+    pub(crate) async fn maybe(&self, select: Select) -> Result<Option<Row>> {
+        let table = select.table;
+        let row = self.note(self.transaction.query_one(&select.statement).await, table)?;
+        Ok(row.map(|result| Row { table, result }))
+    }
+
+    /// The one row there should be.
+    pub(crate) async fn one(&self, select: Select) -> Result<Row> {
+        let what = select.table;
+        self.maybe(select).await?.ok_or(Error::NotFound { what })
+    }
+
+    pub(crate) async fn insert(&self, insert: Insert) -> Result<u64> {
+        let table = insert.table;
+        self.run(table, &insert.statement()).await
+    }
+
+    pub(crate) async fn update(&self, update: Update) -> Result<u64> {
+        self.run(update.table, &update.statement).await
+    }
+
+    pub(crate) async fn delete(&self, delete: Delete) -> Result<u64> {
+        self.run(delete.table, &delete.statement).await
+    }
+
+    async fn run(&self, table: &'static str, statement: &impl StatementBuilder) -> Result<u64> {
+        if !self.writable {
+            let reason = "this transaction only reads; begin a writing one";
+            return Err(Error::Invalid { what: table, reason });
+        }
+        Ok(self.note(self.transaction.execute(statement).await, table)?.rows_affected())
+    }
+
+    /// PostgreSQL refuses everything after a failed statement. SQLite would go on; it is held to
+    /// the same rule, so that both behave alike.
+    fn note<T>(
+        &self,
+        answer: std::result::Result<T, sea_orm::DbErr>,
+        what: &'static str,
+    ) -> Result<T> {
+        answer.map_err(|error| {
+            self.failed.store(true, Ordering::Relaxed);
+            Error::from_db(error, what)
+        })
+    }
+
+    pub(crate) async fn commit(self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) {
+            let reason = "an earlier statement failed, so nothing is kept; begin again";
+            return Err(Error::Conflict { what: "transaction", reason });
+        }
+        self.transaction.commit().await.map_err(|error| Error::from_db(error, "transaction"))?;
+        drop(self.write_permit);
+        self.names.apply(self.name_changes.into_inner());
+        Ok(())
+    }
+
+    pub(crate) fn vault(&self, owner: Owner) -> Vault<'_> {
+        Vault { sealer: &self.sealer, owner }
+    }
+}
+
+/// Seals and opens columns under one owner's key.
+pub(crate) struct Vault<'a> {
+    sealer: &'a Sealer,
+    owner: Owner,
+}
+
+impl Vault<'_> {
+    pub(crate) fn seal(&self, cell: Cell<'_>, plaintext: &[u8]) -> Result<Vec<u8>> {
+        self.sealer.seal(self.owner, cell, plaintext)
+    }
+
+    pub(crate) fn seal_json(&self, cell: Cell<'_>, value: &impl Serialize) -> Result<Vec<u8>> {
+        let invalid = |_| Error::Invalid { what: cell.table, reason: "value has no JSON form" };
+        self.seal(cell, &serde_json::to_vec(value).map_err(invalid)?)
+    }
+
+    pub(crate) fn open(&self, row: &Row, column: &'static str, key: &[u8]) -> Result<Vec<u8>> {
+        self.maybe_open(row, column, key)?.ok_or(Error::Corrupt { what: row.table })
+    }
+
+    pub(crate) fn maybe_open(
+        &self,
+        row: &Row,
+        column: &'static str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let cell = Cell { table: row.table, column, row: key };
+        let sealed = row.maybe::<Vec<u8>>(column)?;
+        sealed.map(|sealed| self.sealer.open(self.owner, cell, &sealed)).transpose()
+    }
+
+    pub(crate) fn open_text(&self, row: &Row, column: &'static str, key: &[u8]) -> Result<String> {
+        String::from_utf8(self.open(row, column, key)?)
+            .map_err(|_| Error::Corrupt { what: row.table })
+    }
+
+    pub(crate) fn open_json<T: DeserializeOwned>(
+        &self,
+        row: &Row,
+        column: &'static str,
+        key: &[u8],
+    ) -> Result<T> {
+        serde_json::from_slice(&self.open(row, column, key)?)
+            .map_err(|_| Error::Corrupt { what: row.table })
+    }
+}
+
+/// A transaction inside one tenant. Rows of other tenants do not exist for it: every statement is
+/// built with the tenant's filter, and on PostgreSQL the database enforces the same again.
+pub struct TenantTx {
+    pub(crate) core: Core,
+    pub(crate) tenant: TenantId,
+    /// The state of the name index when this began; see `names`.
+    pub(crate) name_generation: u64,
+}
+
+impl TenantTx {
+    /// The tenant.
+    pub fn tenant_id(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Makes everything done so far durable, or nothing of it.
+    pub async fn commit(self) -> Result<()> {
+        self.core.commit().await
+    }
+
+    pub(crate) fn select(&self, table: &'static str) -> Select {
+        Select::new(table).filter(self.scope(table))
+    }
+
+    pub(crate) fn insert(&self, table: &'static str) -> Insert {
+        Insert::new(table).set("tenant_id", self.tenant)
+    }
+
+    pub(crate) fn update(&self, table: &'static str) -> Update {
+        Update::new(table).filter(self.scope(table))
+    }
+
+    pub(crate) fn delete(&self, table: &'static str) -> Delete {
+        Delete::new(table).filter(self.scope(table))
+    }
+
+    pub(crate) fn vault(&self) -> Vault<'_> {
+        self.core.vault(Owner::Tenant(self.tenant))
+    }
+
+    fn scope(&self, table: &'static str) -> Expr {
+        let rows = schema::tables().find(|known| known.name == table).map(|known| known.rows);
+        match rows {
+            Some(Rows::Tenant) => equals("tenant_id", self.tenant),
+            Some(Rows::OwnTenant) => equals("id", self.tenant),
+            Some(Rows::Members) => Expr::col("id").in_subquery(
+                Query::select()
+                    .column("user_id")
+                    .from("memberships")
+                    .and_where(equals("tenant_id", self.tenant))
+                    .take(),
+            ),
+            Some(Rows::Platform) | None => Expr::cust("1 = 0"),
+        }
+    }
+
+    /// Updates one row by id if its version is still `expected` (any, if none), counting the
+    /// version up. Tells a row that changed from one that is not there.
+    pub(crate) async fn update_version(
+        &self,
+        update: Update,
+        id: [u8; 16],
+        expected: Option<u64>,
+    ) -> Result<()> {
+        let table = update.table;
+        let update = versioned(update, expected).eq("id", id);
+        if self.core.update(update).await? > 0 {
+            return Ok(());
+        }
+        self.core.one(self.select(table).eq("id", id)).await?;
+        Err(Error::Conflict { what: table, reason: "changed since it was read" })
+    }
+
+    /// Drops the tenant's names from memory once this is committed.
+    pub(crate) fn forget_names_on_commit(&self) {
+        self.core.name_changes.lock().push(NameChange::Forget(self.tenant));
+    }
+
+    /// Deletes one row by id.
+    pub(crate) async fn delete_id(&self, table: &'static str, id: impl Bind) -> Result<()> {
+        if self.core.delete(self.delete(table).eq("id", id)).await? == 0 {
+            return Err(Error::NotFound { what: table });
+        }
+        Ok(())
+    }
+}
+
+/// A transaction on the platform, above all tenants: accounts, sign-in, finding the tenant of a
+/// credential, jobs over all tenants.
+pub struct PlatformTx {
+    pub(crate) core: Core,
+}
+
+impl PlatformTx {
+    /// Makes everything done so far durable, or nothing of it.
+    pub async fn commit(self) -> Result<()> {
+        self.core.commit().await
+    }
+
+    pub(crate) fn select(&self, table: &'static str) -> Select {
+        Select::new(table)
+    }
+
+    pub(crate) fn insert(&self, table: &'static str) -> Insert {
+        Insert::new(table)
+    }
+
+    pub(crate) fn update(&self, table: &'static str) -> Update {
+        Update::new(table)
+    }
+
+    pub(crate) fn delete(&self, table: &'static str) -> Delete {
+        Delete::new(table)
+    }
+
+    pub(crate) fn vault(&self) -> Vault<'_> {
+        self.core.vault(Owner::Platform)
+    }
+
+    pub(crate) fn vault_of(&self, tenant: TenantId) -> Vault<'_> {
+        self.core.vault(Owner::Tenant(tenant))
+    }
+
+    pub(crate) fn vault_of_subject(&self, user: UserId) -> Vault<'_> {
+        self.core.vault(Owner::Subject(user))
+    }
+
+    /// As [`TenantTx::update_version`], for rows above the tenants.
+    pub(crate) async fn update_version(
+        &self,
+        update: Update,
+        id: [u8; 16],
+        expected: Option<u64>,
+    ) -> Result<()> {
+        let table = update.table;
+        let update = versioned(update, expected).eq("id", id);
+        if self.core.update(update).await? > 0 {
+            return Ok(());
+        }
+        self.core.one(self.select(table).eq("id", id)).await?;
+        Err(Error::Conflict { what: table, reason: "changed since it was read" })
+    }
+}
+
+fn versioned(update: Update, expected: Option<u64>) -> Update {
+    let update = update.increment("version");
+    match expected {
+        Some(version) => update.eq("version", version),
+        None => update,
+    }
+}

@@ -1,0 +1,191 @@
+//! Rules, alerts, their events, consumer offsets and the outbox.
+
+use veritwin_domain::{AlertId, RuleId, UserId};
+use veritwin_metastore::{
+    Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, AlertState, Error, Page, Rule,
+};
+
+use crate::world::{START, World, everywhere, later};
+
+pub(crate) fn rule(world: &World) -> Rule {
+    Rule {
+        id: RuleId::generate(START, world.rng.as_ref()),
+        enabled: true,
+        body: br#"{"name":"too warm"}"#.to_vec(),
+        version: 1,
+        created_at: START,
+        updated_at: START,
+    }
+}
+
+pub(crate) fn alert(world: &World, state: AlertState, raised_seconds: u64) -> Alert {
+    Alert {
+        id: AlertId::generate(later(raised_seconds), world.rng.as_ref()),
+        rule: RuleId::generate(START, world.rng.as_ref()),
+        device: None,
+        twin: None,
+        state,
+        severity: AlertSeverity::High,
+        raised_at: later(raised_seconds),
+        cleared_at: None,
+        acknowledged_at: None,
+        acknowledged_by: None,
+        detail: br#"{"message":"too warm"}"#.to_vec(),
+        version: 1,
+    }
+}
+
+#[tokio::test]
+async fn rules_are_made_changed_and_deleted() {
+    everywhere(async |world| {
+        let warm = rule(world);
+        let tx = world.begin().await;
+        tx.rule_create(&warm).await.expect("a rule");
+        assert_eq!(tx.rule(warm.id).await.expect("found"), warm);
+        let off = Rule { enabled: false, ..warm.clone() };
+        tx.rule_update(&off, Some(1)).await.expect("an update");
+        assert!(matches!(tx.rule_update(&warm, Some(1)).await, Err(Error::Conflict { .. })));
+        let listed = tx.rules(&Page::whole()).await.expect("rules").items;
+        assert_eq!(listed, [Rule { version: 2, ..off }]);
+        tx.rule_delete(warm.id).await.expect("deleted");
+        assert!(matches!(tx.rule(warm.id).await, Err(Error::NotFound { .. })));
+        assert!(matches!(tx.rule_update(&warm, None).await, Err(Error::NotFound { .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alerts_are_listed_by_state_newest_first() {
+    everywhere(async |world| {
+        use AlertState::{
+            ActiveAcknowledged, ActiveUnacknowledged, Cleared, ClearedUnacknowledged,
+        };
+        let states = [ActiveUnacknowledged, ActiveAcknowledged, ClearedUnacknowledged, Cleared];
+        let tx = world.begin().await;
+        for (seconds, state) in (0..).zip(states) {
+            // Two raised at the same moment: the id decides.
+            tx.alert_create(&alert(world, state, seconds / 2)).await.expect("an alert");
+        }
+        let check = async |filter, expect: &[AlertState]| {
+            let mut page = Page::first(1);
+            let mut found = Vec::new();
+            let mut raised = Vec::new();
+            loop {
+                let listed = tx.alerts(filter, &page).await.expect("a page");
+                found.extend(listed.items.iter().map(|alert| alert.state));
+                raised.extend(listed.items.iter().map(|alert| alert.raised_at));
+                match listed.next {
+                    Some(cursor) => page.after = Some(cursor),
+                    None => break,
+                }
+            }
+            assert!(raised.is_sorted_by(|newer, older| newer >= older), "{filter:?}");
+            found.sort();
+            assert_eq!(found, expect, "{filter:?} on {}", world.label);
+        };
+        check(AlertFilter::All, &states).await;
+        check(AlertFilter::Active, &states[..2]).await;
+        check(AlertFilter::Open, &states[..3]).await;
+        check(AlertFilter::Unacknowledged, &[ActiveUnacknowledged, ClearedUnacknowledged]).await;
+        assert!(tx.alert_counts().await.expect("counts").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_alert_keeps_its_history() {
+    everywhere(async |world| {
+        let warm = alert(world, AlertState::ActiveUnacknowledged, 0);
+        let by = Some(UserId::generate(START, world.rng.as_ref()));
+        let tx = world.begin().await;
+        tx.alert_create(&warm).await.expect("an alert");
+        let events = [
+            AlertEvent { at: START, kind: AlertEventKind::Raised, by: None, comment: None },
+            AlertEvent {
+                at: later(5),
+                kind: AlertEventKind::Acknowledged,
+                by,
+                comment: Some("on my way".to_owned()),
+            },
+        ];
+        for event in &events {
+            tx.alert_event_add(warm.id, event).await.expect("an event");
+        }
+        let seen = Alert {
+            state: AlertState::ActiveAcknowledged,
+            acknowledged_at: Some(later(5)),
+            acknowledged_by: by,
+            ..warm.clone()
+        };
+        tx.alert_update(&seen, Some(1)).await.expect("an update");
+        assert!(matches!(tx.alert_update(&warm, Some(1)).await, Err(Error::Conflict { .. })));
+        assert_eq!(tx.alert(warm.id).await.expect("found"), Alert { version: 2, ..seen });
+        assert_eq!(tx.alert_events(warm.id).await.expect("history"), events);
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_offset_moves_ahead_with_its_effect_and_never_back() {
+    everywhere(async |world| {
+        let tx = world.begin().await;
+        assert_eq!(tx.offset("alerts").await.expect("none"), None);
+        tx.offset_advance("alerts", 7).await.expect("first");
+        tx.alert_create(&alert(world, AlertState::Cleared, 0)).await.expect("its effect");
+        drop(tx);
+        let tx = world.begin().await;
+        assert_eq!(tx.offset("alerts").await.expect("rolled back"), None);
+        assert!(tx.alerts(AlertFilter::All, &Page::whole()).await.expect("none").items.is_empty());
+        tx.offset_advance("alerts", 7).await.expect("first");
+        tx.offset_advance("alerts", 9).await.expect("ahead");
+        for position in [9, 8] {
+            let back = tx.offset_advance("alerts", position).await.expect_err("back");
+            assert!(matches!(back, Error::Conflict { .. }), "{back:?}");
+        }
+        assert!(tx.offset_advance("no such name!", 1).await.is_err());
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        assert_eq!(tx.offsets("alerts").await.expect("all"), [(world.tenant, 9)]);
+        assert_eq!(tx.offset("segments").await.expect("none"), None);
+        tx.offset_advance("segments", 3).await.expect("ahead");
+        assert!(tx.offset_advance("segments", 3).await.is_err());
+        assert_eq!(tx.offset("segments").await.expect("there"), Some(3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mail_is_queued_once_and_sent_until_done() {
+    everywhere(async |world| {
+        let tx = world.begin().await;
+        assert!(tx.outbox_add("rule/series/raised", b"first").await.expect("queued"));
+        assert!(!tx.outbox_add("rule/series/raised", b"again").await.expect("known"));
+        tx.commit().await.expect("commit");
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.outbox_add("rule/series/raised", b"theirs").await.expect("queued"));
+        tx.commit().await.expect("commit");
+
+        let tx = world.platform().await;
+        assert!(tx.outbox_add("reset", b"ours").await.expect("queued"));
+        let due = tx.outbox_claim(START, later(60), 10).await.expect("due");
+        let mut payloads: Vec<_> = due.iter().map(|entry| entry.payload.as_slice()).collect();
+        payloads.sort_unstable();
+        assert_eq!(payloads, [&b"first"[..], b"ours", b"theirs"]);
+        assert!(due.iter().all(|entry| entry.attempts == 1));
+        assert!(tx.outbox_claim(later(59), later(60), 10).await.expect("none").is_empty());
+        tx.outbox_done(due[0].id, later(1)).await.expect("done");
+        tx.outbox_retry(due[1].id, later(10)).await.expect("later");
+        let again = tx.outbox_claim(later(10), later(99), 10).await.expect("due");
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].id, again[0].attempts), (due[1].id, 2));
+        assert_eq!(tx.outbox_purge(later(1)).await.expect("purged"), 1);
+        tx.commit().await.expect("commit");
+
+        world.keys.revoke(world.other).expect("revoked");
+        let tx = world.platform().await;
+        let left = tx.outbox_claim(later(200), later(300), 10).await.expect("due");
+        assert!(left.iter().all(|entry| entry.tenant != Some(world.other)));
+    })
+    .await;
+}

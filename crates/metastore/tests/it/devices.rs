@@ -1,0 +1,248 @@
+//! Devices, credentials, attributes, twins.
+
+use veritwin_domain::{CredentialId, Declaration, DeviceId, Secret, SiteId};
+use veritwin_metastore::{
+    AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement, Twin,
+};
+
+use crate::world::{START, World, device, everywhere, later};
+
+pub(crate) fn twin(world: &World, name: &str) -> Twin {
+    Twin {
+        id: SiteId::generate(START, world.rng.as_ref()),
+        name: name.to_owned(),
+        source_kind: "ifc".to_owned(),
+        source_schema: "IFC4".to_owned(),
+        source_sha256: [9; 32],
+        source_bytes: 1234,
+        source_object: "twins/1/source".to_owned(),
+        model_object: "twins/1/model".to_owned(),
+        geometry_object: None,
+        detail: br#"{"storeys":2}"#.to_vec(),
+        version: 1,
+        created_at: START,
+        updated_at: START,
+    }
+}
+
+pub(crate) fn credential(world: &World, device: DeviceId) -> Credential {
+    Credential {
+        id: CredentialId::generate(START, world.rng.as_ref()),
+        device,
+        kind: CredentialKind::AccessToken,
+        created_at: START,
+        revoked_at: None,
+    }
+}
+
+#[tokio::test]
+async fn devices_are_made_changed_and_deleted() {
+    everywhere(async |world| {
+        let pump = device(world, "Pump 1");
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        assert_eq!(tx.device(pump.id).await.expect("found"), pump);
+        let by_name = tx.device_by_name(" pump 1").await.expect("look-up");
+        assert_eq!(by_name.map(|found| found.id), Some(pump.id));
+        assert_eq!(tx.device_by_name("pump 2").await.expect("look-up"), None);
+        let changed = Device {
+            name: "Pump 2".to_owned(),
+            declaration: Declaration::Personal,
+            placement: Some(Placement {
+                space_id: Some("0BTBFw6f90Nfh9rP1dl_3P".to_owned()),
+                element_id: None,
+                position: Some([1.5, -2.0, 3.25]),
+            }),
+            ..pump.clone()
+        };
+        tx.device_update(&changed, Some(1)).await.expect("an update");
+        let stale = tx.device_update(&changed, Some(1)).await.expect_err("stale");
+        assert!(matches!(stale, Error::Conflict { .. }), "{stale:?}");
+        tx.device_update(&changed, None).await.expect("whatever the version");
+        tx.device_seen(pump.id, later(9)).await.expect("seen");
+        tx.device_seen(pump.id, later(3)).await.expect("seen earlier");
+        let found = tx.device(pump.id).await.expect("found");
+        let last_seen_at = Some(later(9));
+        assert_eq!(found, Device { version: 3, last_seen_at, ..changed });
+        tx.device_delete(pump.id).await.expect("deleted");
+        assert!(matches!(tx.device(pump.id).await, Err(Error::NotFound { .. })));
+        assert!(matches!(tx.device_delete(pump.id).await, Err(Error::NotFound { .. })));
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_is_taken_once_in_a_tenant() {
+    everywhere(async |world| {
+        for tenant in [world.tenant, world.other] {
+            let tx = world.begin_in(tenant).await;
+            tx.device_create(&device(world, "Pump")).await.expect("a device");
+            tx.commit().await.expect("commit");
+        }
+        let tx = world.begin().await;
+        let taken = tx.device_create(&device(world, "pump ")).await.expect_err("taken");
+        assert!(matches!(taken, Error::Conflict { .. }), "{taken:?}");
+        let tx = world.begin().await;
+        let blank = tx.device_create(&device(world, "  ")).await.expect_err("blank");
+        assert!(matches!(blank, Error::Invalid { .. }), "{blank:?}");
+    })
+    .await;
+}
+
+async fn names(world: &World, filter: DeviceFilter, limit: u32) -> Vec<Vec<String>> {
+    let tx = world.read().await;
+    let mut page = Page::first(limit);
+    let mut pages = Vec::new();
+    loop {
+        let listed = tx.devices(&filter, &page).await.expect("a page");
+        pages.push(listed.items.iter().map(|device| device.name.clone()).collect());
+        match listed.next {
+            Some(cursor) => page.after = Some(cursor.to_string().parse().expect("a cursor")),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_sorted_searched_paged_and_follow_changes() {
+    everywhere(async |world| {
+        let home = twin(world, "Home");
+        let tx = world.begin().await;
+        tx.twin_create(&home).await.expect("a twin");
+        let mut made = Vec::new();
+        for name in ["delta", "Alpha", "charlie", "Bravo"] {
+            let mut device = device(world, name);
+            device.twin = (name != "delta").then_some(home.id);
+            tx.device_create(&device).await.expect("a device");
+            made.push(device);
+        }
+        tx.commit().await.expect("commit");
+        let all = DeviceFilter::default;
+        assert_eq!(
+            names(world, all(), 3).await,
+            [vec!["Alpha", "Bravo", "charlie"], vec!["delta"]]
+        );
+        let search = DeviceFilter { search: Some("A".to_owned()), twin: Some(home.id) };
+        assert_eq!(names(world, search, 9).await, [["Alpha", "Bravo", "charlie"]]);
+
+        let tx = world.begin().await;
+        let renamed = Device { name: "Zulu".to_owned(), ..made[1].clone() };
+        tx.device_update(&renamed, None).await.expect("renamed");
+        tx.device_delete(made[2].id).await.expect("deleted");
+        let counts = tx.device_counts().await.expect("counts");
+        assert_eq!((counts.0, counts.1.get(&home.id)), (3, Some(&2)));
+        tx.commit().await.expect("commit");
+        assert_eq!(names(world, all(), 9).await, [["Bravo", "delta", "Zulu"]]);
+
+        let tx = world.begin().await;
+        tx.twin_delete(home.id).await.expect("deleted");
+        tx.commit().await.expect("commit");
+        let bound = DeviceFilter { search: None, twin: Some(home.id) };
+        assert_eq!(names(world, bound, 9).await, [Vec::<String>::new()]);
+        let tx = world.begin().await;
+        tx.device_create(&device(world, "rolled back")).await.expect("a device");
+        drop(tx);
+        world.store.forget_names(world.tenant);
+        assert_eq!(names(world, all(), 9).await, [["Bravo", "delta", "Zulu"]]);
+        let bad = "AAAA".parse().map(|after| Page { limit: 1, after: Some(after) });
+        let refused = world.read().await.devices(&all(), &bad.expect("base64")).await;
+        assert!(matches!(refused, Err(Error::Invalid { what: "cursor", .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credentials_lead_to_their_device_until_revoked() {
+    everywhere(async |world| {
+        let pump = device(world, "Pump");
+        let token = credential(world, pump.id);
+        let basic = Credential { kind: CredentialKind::Basic, ..credential(world, pump.id) };
+        let hash = Secret::new("$argon2id$hash".to_owned());
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        tx.credential_create(&token, [1; 32], None).await.expect("a token");
+        tx.credential_create(&basic, [2; 32], Some(&hash)).await.expect("a password");
+        assert_eq!(tx.credentials(pump.id).await.expect("both").len(), 2);
+        tx.commit().await.expect("commit");
+
+        let tx = world.platform().await;
+        let found = tx.credential_by_digest([2; 32]).await.expect("look-up").expect("found");
+        assert_eq!((found.tenant, found.credential.clone()), (world.tenant, basic.clone()));
+        assert_eq!(found.secret_hash, Some(hash));
+        assert_eq!(found.device_name.expose(), "Pump");
+        drop(tx);
+
+        let tx = world.begin_in(world.other).await;
+        let elsewhere = device(world, "Pump");
+        tx.device_create(&elsewhere).await.expect("a device");
+        let taken = tx.credential_create(&credential(world, elsewhere.id), [1; 32], None).await;
+        assert!(matches!(taken, Err(Error::Conflict { .. })), "{taken:?}");
+        drop(tx);
+
+        let tx = world.begin().await;
+        tx.credential_revoke(pump.id, token.id, later(1)).await.expect("revoked");
+        tx.credential_revoke(pump.id, token.id, later(2)).await.expect("again");
+        let kept = tx.credentials(pump.id).await.expect("both");
+        assert_eq!(kept[0].revoked_at.or(kept[1].revoked_at), Some(later(1)));
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        assert!(tx.credential_by_digest([1; 32]).await.expect("look-up").is_none());
+        drop(tx);
+        let tx = world.begin().await;
+        tx.device_delete(pump.id).await.expect("deleted");
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        assert!(tx.credential_by_digest([2; 32]).await.expect("look-up").is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn attributes_are_kept_per_scope_and_version() {
+    everywhere(async |world| {
+        let pump = device(world, "Pump");
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        let put = async |body: &[u8], expected| {
+            tx.attributes_put(pump.id, AttributeScope::Shared, body, expected).await
+        };
+        assert!(matches!(put(b"{}", Some(3)).await, Err(Error::Conflict { .. })));
+        put(b"{}", Some(0)).await.expect("new");
+        assert!(matches!(put(b"{}", Some(0)).await, Err(Error::Conflict { .. })));
+        put(br#"{"a":1}"#, Some(1)).await.expect("changed");
+        put(br#"{"a":2}"#, None).await.expect("whatever the version");
+        let server = AttributeScope::Server;
+        tx.attributes_put(pump.id, server, b"{}", None).await.expect("another scope");
+        let found = tx.attributes(pump.id).await.expect("attributes");
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[1].body.as_slice(), found[1].version), (&br#"{"a":2}"#[..], 3));
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn twins_are_made_changed_and_deleted() {
+    everywhere(async |world| {
+        let home = twin(world, "Home");
+        let tx = world.begin().await;
+        tx.twin_create(&home).await.expect("a twin");
+        let mut pump = device(world, "Pump");
+        pump.twin = Some(home.id);
+        pump.placement = Some(Placement::default());
+        tx.device_create(&pump).await.expect("a device");
+        assert_eq!(tx.twin(home.id).await.expect("found"), home);
+        let changed = Twin { geometry_object: Some("g".to_owned()), ..home.clone() };
+        tx.twin_update(&changed, Some(1)).await.expect("an update");
+        assert!(matches!(tx.twin_update(&home, Some(1)).await, Err(Error::Conflict { .. })));
+        let listed = tx.twins(&Page::whole()).await.expect("twins").items;
+        assert_eq!(listed, [Twin { version: 2, ..changed }]);
+        tx.twin_delete(home.id).await.expect("deleted");
+        assert!(matches!(tx.twin(home.id).await, Err(Error::NotFound { .. })));
+        let unbound = tx.device(pump.id).await.expect("still there");
+        assert_eq!((unbound.twin, unbound.placement, unbound.version), (None, None, 2));
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}

@@ -1,0 +1,11 @@
+//! The records store from outside. Every operation runs on SQLite and, when PostgreSQL is
+//! installed, on a private server that is started once and ends with the tests.
+
+mod accounts;
+mod alerting;
+mod devices;
+mod isolation;
+mod platform;
+mod postgres;
+mod secrecy;
+mod world;
