@@ -280,6 +280,8 @@ impl Inner {
             entries.push(Entry::Dek(*id, entry));
         }
         let rewrapped_count = entries.len() - 1;
+        // If the rewrite fails, memory goes on with the new version, freshly unwrapped.
+        ring.keks.remove(&owner);
         ring.commit_by_rewrite(entries)?;
         cache_kek(&mut ring, owner, new_kek);
         Ok(Rotation { old_version, new_version, rewrapped_count })

@@ -116,7 +116,7 @@ fn encode_readings(batch: &DeviceBatch, out: &mut Vec<u8>) {
     out.extend_from_slice(batch.credential.as_bytes());
     put_signed(out, batch.received_at.as_micros());
     put_unsigned(out, batch.readings.len() as u64);
-    let mut table = KeyTable { keys: Vec::with_capacity(8), by_name: HashMap::new() };
+    let mut table = KeyTable { keys: Vec::with_capacity(16), by_name: HashMap::new() };
     let mut previous_micros = batch.received_at.as_micros();
     // The key after the last is the first: messages repeat the same keys in the same order.
     let mut next_key = 0;
@@ -209,6 +209,8 @@ pub(crate) struct Decoder {
     shared_keys: HashSet<Key>,
     /// The keys of the record at hand, by number.
     table: Vec<Key>,
+    /// Those of the record before: a device's next message mostly has the same keys.
+    previous: Vec<Key>,
 }
 
 impl Decoder {
@@ -242,6 +244,7 @@ impl Decoder {
         let credential = CredentialId::from_bytes(input.array()?);
         let received_at = input.time()?;
         let count = input.count()?;
+        std::mem::swap(&mut self.table, &mut self.previous);
         self.table.clear();
         let mut readings = Vec::with_capacity(count);
         let mut micros = received_at.as_micros();
@@ -251,7 +254,11 @@ impl Decoder {
             let used = match head & (NEXT_KEY | NEW_KEY) {
                 NEXT_KEY => next_key,
                 NEW_KEY => {
-                    let key = self.key(input.text()?)?;
+                    let text = input.text()?;
+                    let key = match self.previous.get(self.table.len()) {
+                        Some(key) if **key == *text => key.clone(),
+                        _ => self.key(text)?,
+                    };
                     self.table.push(key);
                     self.table.len() - 1
                 }

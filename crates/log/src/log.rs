@@ -123,6 +123,12 @@ impl FileLog {
         shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
     }
 
+    /// Drops the recent entries from memory, so that consumers read the files, where entries of a
+    /// tenant whose keys were withdrawn are unreadable. Call it after a withdrawal.
+    pub fn forget_recent(&self) {
+        self.0.shared.recent.lock().clear();
+    }
+
     /// Reads what is durable now, from a position on.
     pub fn read_from(&self, position: u64) -> Result<LogReader, LogError> {
         self.check_position(position)?;

@@ -131,8 +131,8 @@ impl Committed {
 }
 
 /// Sees every batch after it is durable and before anyone is told so, in order, on the log's own
-/// thread. It has to be quick, as the next commit waits for it, and must not panic: a panic stops
-/// the log.
+/// thread. It has to be quick, as the next commit waits for it, and must not panic: a panic closes
+/// the log for writing, as a failed write does.
 pub trait CommitObserver: Send {
     /// Takes note of a durable batch.
     fn committed(&mut self, batch: &Arc<Committed>);

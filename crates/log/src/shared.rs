@@ -176,6 +176,11 @@ impl Recent {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.batches.clear();
+        self.bytes = 0;
+    }
+
     /// The rest of the batch that holds `position`, if it is still here.
     pub(crate) fn from(&self, position: u64) -> Option<Arc<Committed>> {
         let after = self.batches.partition_point(|(batch, _)| batch.first <= position);

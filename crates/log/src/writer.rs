@@ -2,6 +2,7 @@
 //! tells the observers, then the appenders. After a failed write it never writes again.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use veritwin_domain::{FileId, TenantId};
@@ -67,18 +68,6 @@ pub(crate) struct Writer {
     group: Vec<u8>,
 }
 
-/// Closes the log for good if the thread ends by a panic.
-struct PanicGuard(Arc<Shared>);
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.poison("the log's thread stopped unexpectedly".into());
-        }
-        self.0.finish();
-    }
-}
-
 impl Writer {
     pub(crate) const fn new(
         shared: Arc<Shared>,
@@ -90,18 +79,23 @@ impl Writer {
 
     /// Runs until the log is closed and its queue is empty, or a write fails.
     pub(crate) fn run(mut self) {
-        let _guard = PanicGuard(Arc::clone(&self.shared));
         while let Some(requests) = self.shared.take_group() {
             let mut accepted = Vec::with_capacity(requests.len());
-            let written = self.commit(requests, &mut accepted);
-            if let Err(reason) = written {
-                self.shared.poison(reason);
-                for request in accepted {
-                    let _ = request.reply.send(Err(self.shared.refusal()));
-                }
-                return;
+            // A panic (an observer's, in all likelihood) must not leave appenders waiting. Nothing
+            // of the writer is used after it.
+            let attempt = AssertUnwindSafe(|| self.commit(requests, &mut accepted));
+            let reason = match catch_unwind(attempt) {
+                Ok(Ok(())) => continue,
+                Ok(Err(reason)) => reason,
+                Err(_) => "the writing thread or an observer panicked".into(),
+            };
+            self.shared.poison(reason);
+            for request in accepted {
+                let _ = request.reply.send(Err(self.shared.refusal()));
             }
+            break;
         }
+        self.shared.finish();
     }
 
     /// Makes one group durable and answers its appends. On failure those that were to be written

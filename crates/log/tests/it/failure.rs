@@ -7,9 +7,13 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use veritwin_log::{AppendedRange, DiskStorage, FileLog, LogConfig, LogError, LogWrite, Storage};
+use veritwin_log::{
+    AppendedRange, CommitObserver, Committed, DiskStorage, FileLog, LogConfig, LogError, LogWrite,
+    Storage,
+};
 
 use crate::support::{Fixture, entry, entry_of, numbers};
 
@@ -189,4 +193,38 @@ async fn what_arrives_during_a_commit_forms_the_next() {
     let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
     let sizes: Vec<usize> = batches.iter().map(|batch| batch.entries.len()).collect();
     assert_eq!(sizes, [1, 9]);
+}
+
+struct Panicking;
+
+impl CommitObserver for Panicking {
+    fn committed(&mut self, batch: &Arc<Committed>) {
+        assert_eq!(batch.first, 0, "an observer's mistake");
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_observer_closes_the_log_for_writing() {
+    let fixture = Fixture::new();
+    let log = FileLog::open(fixture.config(), vec![Box::new(Panicking)]).unwrap();
+    log.append(vec![entry(1, 0)]).await.unwrap();
+    let error = log.append(vec![entry(1, 1)]).await.unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+    assert!(matches!(log.append(vec![entry(1, 2)]).await, Err(LogError::Poisoned(_))));
+}
+
+#[tokio::test]
+async fn with_a_delay_a_commit_waits_for_company() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    // Far longer than the test: only the second append, which fills the group, ends the wait.
+    config.group_commit_delay = Duration::from_secs(3600);
+    config.group_bytes_max = 100;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    let mut first: Append<'_> = Box::pin(log.append(vec![entry(1, 0)]));
+    assert!(is_pending(&mut first));
+    log.append(vec![entry(1, 1)]).await.unwrap();
+    first.await.unwrap();
+    let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
+    assert_eq!((batches.len(), batches[0].entries.len()), (1, 2));
 }

@@ -36,3 +36,16 @@ async fn missing_keys_make_only_their_own_entries_unreadable() {
     fixture.keys.restore(tenant(2)).unwrap();
     assert_eq!(read()[1].1, entry(2, 1));
 }
+
+#[tokio::test]
+async fn after_a_withdrawal_nothing_of_the_tenant_is_served_from_memory() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    log.append(vec![entry(1, 0), entry(2, 1)]).await.unwrap();
+    fixture.keys.revoke(tenant(1)).unwrap();
+    log.forget_recent();
+    let batch = log.consumer(0).unwrap().next().await.unwrap().unwrap();
+    assert_eq!(batch.entries[0].record, Record::Unreadable(Unreadable::KeyRevoked));
+    assert_eq!(*batch.entries[1], entry(2, 1));
+    assert!(log.append(vec![entry(1, 2)]).await.is_err());
+}
