@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 use veritwin_domain::{FileId, TenantId};
+use veritwin_keys::DekId;
 
 /// One object that holds sections. It may be deleted when nothing refers to it any more.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ impl Pack {
 #[derive(Debug, Clone)]
 pub(crate) struct Section {
     pub(crate) pack: Arc<Pack>,
+    /// The key above its file key.
+    pub(crate) dek: DekId,
     /// Where the section begins in its pack, in bytes.
     pub(crate) offset: u64,
     /// Where its directory begins in its pack, in bytes.

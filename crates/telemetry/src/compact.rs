@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -46,6 +47,9 @@ struct Plan {
     inputs: Vec<Arc<Section>>,
 }
 
+/// How often sections are checked for destroyed keys.
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
 type SectionId = (FileId, u64);
 
 impl Engine {
@@ -66,6 +70,7 @@ impl Engine {
             done.flushed = true;
         }
         let _alone = self.inner.compaction.lock().await;
+        done.sections_dropped = self.drop_destroyed(false).await?;
         let mut passed_by = HashSet::new();
         while done.compactions < COMPACTIONS_PER_CALL_MAX {
             let catalog = Arc::clone(&self.inner.memory.read().catalog);
@@ -75,7 +80,7 @@ impl Engine {
             match self.compact(&plan).await {
                 Ok(()) => done.compactions += 1,
                 Err(error) if error.is_denied() => {
-                    let dropped = self.drop_destroyed(&plan).await?;
+                    let dropped = self.drop_destroyed(true).await?;
                     done.sections_dropped += dropped;
                     if dropped == 0 {
                         passed_by.insert(plan.tenant);
@@ -94,7 +99,7 @@ impl Engine {
         let limits = &self.inner.limits;
         let now = self.inner.clock.monotonic();
         memory.frozen.is_some()
-            || memory.bytes >= limits.flush_bytes_min
+            || memory.bytes_flushable() >= limits.flush_bytes_min
             || memory
                 .oldest_applied
                 .is_some_and(|oldest| now.saturating_sub(oldest) >= limits.flush_age)
@@ -110,47 +115,59 @@ impl Engine {
         let (pack, section, bytes) =
             tokio::task::spawn_blocking(merge).await.map_err(|_| TelemetryError::Stopped)??;
         put_pack(inner, &pack, bytes).await?;
-        self.replace(plan.tenant, &ids(&plan.inputs), Some((pack, section))).await
-    }
-
-    /// Commits a catalog without the `removed` sections and with the one that replaces them.
-    async fn replace(
-        &self,
-        tenant: TenantId,
-        removed: &HashSet<SectionId>,
-        added: Option<(Arc<Pack>, Section)>,
-    ) -> Result<(), TelemetryError> {
-        let inner = &self.inner;
+        let removed = ids(&plan.inputs);
         let mut commits = inner.commits.lock().await;
         let mut next = (*inner.memory.read().catalog).clone();
-        let entry = next.tenant_mut(tenant);
+        let entry = next.tenant_mut(plan.tenant);
         entry.sections.retain(|section| !removed.contains(&section.id()));
-        let (pack, section) = added.unzip();
-        if let Some(section) = section {
-            entry.sections.push(Arc::new(section));
-            entry.sections.sort_by_key(|section| section.generation);
-        }
-        let catalog = commit(inner, &mut commits, next, pack).await?;
+        entry.sections.push(Arc::new(section));
+        entry.sections.sort_by_key(|section| section.generation);
+        let catalog = commit(inner, &mut commits, next, Some(pack)).await?;
         inner.memory.write().catalog = catalog;
         Ok(())
     }
 
-    /// Drops those sections of a plan whose keys no longer exist; returns how many.
-    async fn drop_destroyed(&self, plan: &Plan) -> Result<usize, TelemetryError> {
-        let mut destroyed = HashSet::new();
-        for section in &plan.inputs {
-            if let Err(TelemetryError::Keys {
-                source: KeyError::Destroyed { .. } | KeyError::TenantDestroyed { .. },
-                ..
-            }) = self.inner.reader.section(plan.tenant, section).await
-            {
-                destroyed.insert(section.id());
+    /// Drops sections whose keys were destroyed and tenants that lost all of theirs; returns how
+    /// many sections. Looks only once in a while unless `now`.
+    async fn drop_destroyed(&self, now: bool) -> Result<usize, TelemetryError> {
+        let inner = &self.inner;
+        let clock = inner.clock.monotonic();
+        {
+            let mut checked = inner.expiry_checked.lock();
+            let is_due = checked.is_none_or(|at| clock.saturating_sub(at) >= EXPIRY_CHECK_INTERVAL);
+            if !is_due && !now {
+                return Ok(0);
+            }
+            *checked = Some(clock);
+        }
+        let mut commits = inner.commits.lock().await;
+        let base = Arc::clone(&inner.memory.read().catalog);
+        let mut next = (*base).clone();
+        let mut dropped = 0;
+        for (tenant, entry) in &base.tenants {
+            let is_gone = matches!(
+                inner.reader.keys.dek(&section_scope(*tenant, None)),
+                Err(KeyError::TenantDestroyed { .. })
+            );
+            if is_gone {
+                dropped += entry.sections.len();
+                next.tenants.remove(tenant);
+                inner.memory.write().forget(*tenant);
+                continue;
+            }
+            let is_destroyed =
+                |section: &Arc<Section>| inner.reader.keys.destruction(section.dek).is_some();
+            let count = entry.sections.iter().filter(|section| is_destroyed(section)).count();
+            if count > 0 {
+                dropped += count;
+                next.tenant_mut(*tenant).sections.retain(|section| !is_destroyed(section));
             }
         }
-        if !destroyed.is_empty() {
-            self.replace(plan.tenant, &destroyed, None).await?;
+        if next.tenants.len() < base.tenants.len() || dropped > 0 {
+            let catalog = commit(inner, &mut commits, next, None).await?;
+            inner.memory.write().catalog = catalog;
         }
-        Ok(destroyed.len())
+        Ok(dropped)
     }
 }
 
@@ -328,6 +345,7 @@ mod tests {
     fn section(generation: u64, window: Option<i64>, times: (i64, i64)) -> Arc<Section> {
         Arc::new(Section {
             pack: Arc::new(Pack { file: FileId::from_bytes([generation as u8; 16]) }),
+            dek: veritwin_keys::DekId::from_bytes([0; 16]),
             offset: 0,
             directory_offset: 1000,
             directory_bytes: 24,

@@ -116,6 +116,8 @@ pub(crate) struct Inner {
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
     pub(crate) room: Notify,
+    /// When sections were last checked for destroyed keys, on the monotonic clock.
+    pub(crate) expiry_checked: Mutex<Option<Duration>>,
 }
 
 /// The state of writing manifests.
@@ -189,6 +191,7 @@ impl Engine {
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
             room: Notify::new(),
+            expiry_checked: Mutex::new(None),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -274,11 +277,11 @@ impl Engine {
         for chunk in log.read_from(persisted).map_err(TelemetryError::Log)? {
             let chunk = chunk.map_err(TelemetryError::Log)?;
             self.apply(&chunk);
-            let bytes = self.inner.memory.read().bytes_total();
+            let bytes = self.inner.memory.read().bytes_flushable();
             if bytes >= self.inner.limits.flush_bytes_min {
                 self.flush().await?;
                 bytes_before = 0;
-            } else if bytes - bytes_before >= REPLAY_BYTES_MIN {
+            } else if bytes.saturating_sub(bytes_before) >= REPLAY_BYTES_MIN {
                 bytes_before = bytes;
                 tokio::task::yield_now().await;
             }
@@ -293,7 +296,7 @@ impl Engine {
             let notified = self.inner.room.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if self.inner.memory.read().bytes_total() < self.inner.limits.memory_bytes_max {
+            if self.inner.memory.read().bytes_bounded() < self.inner.limits.memory_bytes_max {
                 return;
             }
             notified.await;

@@ -261,7 +261,6 @@ async fn discard_pack(inner: &Inner, manifest: &object_store::path::Path, pack: 
 struct ResolvedTenant<'f> {
     id: TenantId,
     devices: Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)>,
-    windows: Vec<Option<i64>>,
 }
 
 /// Encodes and seals a frozen table. Work for a blocking thread.
@@ -274,25 +273,16 @@ fn build(
     let pack = Arc::new(Pack { file: new_file(inner) });
     let mut built = Built { pack, bytes: Vec::new(), sections: Vec::new(), latest: Vec::new() };
     let mut encoder = Encoder::new();
-    let mut tenants: Vec<_> = frozen.tenants.iter().collect();
-    tenants.sort_unstable_by_key(|(id, _)| **id);
-    for (id, tenant) in tenants {
-        let resolved = resolve(*id, tenant, inner.limits.flush_windows_max);
-        let scopes: Vec<DekScope> = resolved
-            .windows
-            .iter()
-            .map(|window| section_scope(*id, *window))
-            .chain([latest_scope(*id)])
-            .collect();
-        let mut deks = inner
-            .reader
-            .keys
-            .deks(&scopes)
-            .into_iter()
-            .collect::<Result<Vec<Dek>, KeyError>>()
-            .map_err(TelemetryError::keys("seal segments"))?
-            .into_iter();
-        for (window, dek) in resolved.windows.iter().zip(&mut deks) {
+    let mut tenants: Vec<_> = frozen
+        .tenants
+        .iter()
+        .map(|(id, tenant)| (*id, tenant, windows_of(tenant, inner.limits.flush_windows_max)))
+        .collect();
+    tenants.sort_unstable_by_key(|(id, ..)| *id);
+    let mut deks = keys_of(inner, &tenants)?.into_iter();
+    for (id, tenant, windows) in &tenants {
+        let resolved = resolve(*id, tenant);
+        for (window, dek) in windows.iter().zip(&mut deks) {
             let key = FileKey::derive(&dek, new_file(inner));
             let writer = SectionWriter::begin(&mut built.bytes, &mut encoder, *id, key);
             let section = write_window(writer, &resolved, *window, &built.pack, generation)?;
@@ -309,11 +299,36 @@ fn build(
     Ok(built)
 }
 
+type TenantWindows<'f> = (TenantId, &'f FrozenTenant, Vec<Option<i64>>);
+
+/// The keys of every window and then of the latest values, tenant by tenant. All new keys become
+/// durable in one write of the keyring.
+fn keys_of(inner: &Inner, tenants: &[TenantWindows<'_>]) -> Result<Vec<Dek>, TelemetryError> {
+    let scopes: Vec<DekScope> = tenants
+        .iter()
+        .flat_map(|(id, _, windows)| {
+            let sections = windows.iter().map(|window| section_scope(*id, *window));
+            sections.chain([latest_scope(*id)])
+        })
+        .collect();
+    let deks = inner.reader.keys.deks(&scopes).into_iter().collect::<Result<Vec<Dek>, KeyError>>();
+    deks.map_err(TelemetryError::keys("seal segments"))
+}
+
+/// The UTC days a tenant's readings fall into, or the one overlay when they are too many.
+fn windows_of(tenant: &FrozenTenant, windows_max: usize) -> Vec<Option<i64>> {
+    let mut days = BTreeSet::new();
+    for (_, rows) in tenant.devices.values().flatten() {
+        rows.note_days(&mut days, windows_max);
+    }
+    if days.len() > windows_max { vec![None] } else { days.into_iter().map(Some).collect() }
+}
+
 pub(crate) fn new_file(inner: &Inner) -> FileId {
     FileId::generate(inner.clock.now(), inner.rng.as_ref())
 }
 
-fn resolve(id: TenantId, tenant: &FrozenTenant, windows_max: usize) -> ResolvedTenant<'_> {
+fn resolve(id: TenantId, tenant: &FrozenTenant) -> ResolvedTenant<'_> {
     let mut devices: Vec<(DeviceId, Vec<(&Key, Resolved<'_>)>)> = tenant
         .devices
         .iter()
@@ -322,23 +337,7 @@ fn resolve(id: TenantId, tenant: &FrozenTenant, windows_max: usize) -> ResolvedT
         })
         .collect();
     devices.sort_unstable_by_key(|(device, _)| *device);
-    let mut days = BTreeSet::new();
-    for column in devices.iter().flat_map(|(_, series)| series).flat_map(|(_, r)| r.columns()) {
-        note_days(column.at, &mut days, windows_max);
-    }
-    let windows =
-        if days.len() > windows_max { vec![None] } else { days.into_iter().map(Some).collect() };
-    ResolvedTenant { id, devices, windows }
-}
-
-/// Adds the UTC days of rising times; stops once there are more than `windows_max`.
-fn note_days(at: &[i64], days: &mut BTreeSet<i64>, windows_max: usize) {
-    let mut start = 0;
-    while start < at.len() && days.len() <= windows_max {
-        let day = at[start].div_euclid(DAY_MICROS);
-        days.insert(day);
-        start += at[start..].partition_point(|at| at.div_euclid(DAY_MICROS) == day);
-    }
+    ResolvedTenant { id, devices }
 }
 
 fn write_window(

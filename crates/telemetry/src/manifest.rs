@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 use veritwin_domain::{Clock, FileId, Rng, TenantId};
-use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, FileKey, KeyService};
+use veritwin_keys::{Aad, DataClass, DekId, DekScope, FileHeader, FileKey, KeyService};
 
 use crate::TelemetryError;
 use crate::catalog::{Catalog, LatestPlace, Pack, Section, TenantCatalog};
@@ -123,6 +123,7 @@ fn encode(catalog: &Catalog) -> Vec<u8> {
 }
 
 fn encode_section(section: &Section, out: &mut Vec<u8>) {
+    out.extend_from_slice(section.dek.as_bytes());
     put_varint(out, section.offset);
     put_varint(out, section.directory_offset);
     put_varint(out, u64::from(section.directory_bytes));
@@ -188,6 +189,7 @@ fn decode_pack(cursor: &mut Cursor<'_>, packs: &[Arc<Pack>]) -> Result<Arc<Pack>
 fn decode_section(cursor: &mut Cursor<'_>, pack: Arc<Pack>) -> Result<Section, WireError> {
     let section = Section {
         pack,
+        dek: DekId::from_bytes(cursor.array()?),
         offset: cursor.varint()?,
         directory_offset: cursor.varint()?,
         directory_bytes: decode_u32(cursor)?,
@@ -215,6 +217,7 @@ mod tests {
         let mut catalog = Catalog { number: 3, persisted_position: 9, ..Catalog::default() };
         let section = Section {
             pack: Arc::clone(&pack),
+            dek: DekId::from_bytes([5; 16]),
             offset: 10,
             directory_offset: 400,
             directory_bytes: 33,

@@ -122,6 +122,10 @@ pub(crate) struct Memory {
     pub(crate) next_position: u64,
     pub(crate) bytes: usize,
     pub(crate) oldest_applied: Option<Duration>,
+    /// Bytes of tenants whose keys are withdrawn: they wait for their keys, nobody waits for them.
+    held_bytes: usize,
+    /// First position that was never applied although a later one was.
+    gap_position: Option<u64>,
 }
 
 impl Memory {
@@ -133,6 +137,8 @@ impl Memory {
             catalog,
             bytes: 0,
             oldest_applied: None,
+            held_bytes: 0,
+            gap_position: None,
         }
     }
 
@@ -141,7 +147,7 @@ impl Memory {
         if position < self.next_position {
             return;
         }
-        self.next_position = position + 1;
+        self.skip(position);
         if batch.readings.is_empty() {
             return;
         }
@@ -156,6 +162,15 @@ impl Memory {
 
     /// Passes by an entry that holds no readings.
     pub(crate) fn skip(&mut self, position: u64) {
+        if position > self.next_position && self.gap_position.is_none() {
+            let expected = self.next_position;
+            tracing::error!(
+                expected,
+                position,
+                "log positions were left out; they stay in the log"
+            );
+            self.gap_position = Some(expected);
+        }
         self.next_position = self.next_position.max(position + 1);
     }
 
@@ -206,12 +221,14 @@ impl Memory {
     /// Moves the readings of every tenant but the `held` into a frozen table.
     pub(crate) fn freeze(&mut self, held: impl Fn(TenantId) -> bool) -> Arc<Frozen> {
         let mut tenants = HashMap::new();
-        let mut end_position = self.next_position;
+        let mut end_position = self.gap_position.unwrap_or(self.next_position);
+        self.held_bytes = 0;
         for (id, table) in &mut self.tenants {
             end_position = table.unread_position.map_or(end_position, |at| at.min(end_position));
             let Some(first_position) = table.first_position else { continue };
             if held(*id) {
                 end_position = end_position.min(first_position);
+                self.held_bytes += table.bytes;
                 continue;
             }
             tenants.insert(*id, table.freeze());
@@ -251,6 +268,16 @@ impl Memory {
         if let Some(table) = self.tenants.remove(&tenant) {
             self.bytes -= table.bytes;
         }
+    }
+
+    /// Bytes of readings that the next flush can write.
+    pub(crate) const fn bytes_flushable(&self) -> usize {
+        self.bytes.saturating_sub(self.held_bytes)
+    }
+
+    /// Bytes that count against the bound of the memory table.
+    pub(crate) fn bytes_bounded(&self) -> usize {
+        self.bytes_flushable() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
 
     /// Bytes of readings that are not in a segment yet.

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
@@ -137,6 +138,23 @@ impl Engine {
         Ok(latest)
     }
 
+    /// The latest readings of several devices, seen at one moment.
+    pub fn latest_many(
+        &self,
+        tenant: TenantId,
+        devices: &[DeviceId],
+        keys: Option<&[Key]>,
+    ) -> Result<Vec<(DeviceId, Latest)>, TelemetryError> {
+        self.check_readable(tenant)?;
+        let is_wanted = |latest: &&Latest| keys.is_none_or(|keys| keys.contains(&latest.key));
+        let memory = self.inner.memory.read();
+        let tables = devices.iter().filter_map(|id| Some((*id, memory.device(tenant, *id)?)));
+        let latest = tables.flat_map(|(id, table)| {
+            table.latest().filter(is_wanted).map(move |latest| (id, latest.clone()))
+        });
+        Ok(latest.collect())
+    }
+
     /// The keys of a device's series, sorted by name.
     pub fn keys(&self, tenant: TenantId, device: DeviceId) -> Result<Vec<Key>, TelemetryError> {
         Ok(self.latest(tenant, device, None)?.into_iter().map(|latest| latest.key).collect())
@@ -205,6 +223,39 @@ impl Engine {
             return Err(TelemetryError::Limit { name: "query_points_max", max: buckets_max });
         }
         Ok(sink.buckets)
+    }
+
+    /// [`Self::buckets`] of several series, worked on by all processors; answers in their order.
+    pub async fn buckets_many(
+        &self,
+        series: &[Series],
+        range: TimeRange,
+        width_micros: i64,
+    ) -> Result<Vec<Vec<Bucket>>, TelemetryError> {
+        let tasks_max = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let next = Arc::new(AtomicUsize::new(0));
+        let shared: Arc<[Series]> = Arc::from(series);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..tasks_max.min(series.len()) {
+            let (engine, series, next) = (self.clone(), Arc::clone(&shared), Arc::clone(&next));
+            tasks.spawn(async move {
+                let mut answers = Vec::new();
+                while let Some((place, series)) = {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    series.get(place).map(|series| (place, series))
+                } {
+                    answers.push((place, engine.buckets(series, range, width_micros).await?));
+                }
+                Ok::<_, TelemetryError>(answers)
+            });
+        }
+        let mut answers = vec![Vec::new(); series.len()];
+        while let Some(done) = tasks.join_next().await {
+            for (place, buckets) in done.map_err(|_| TelemetryError::Stopped)?? {
+                answers[place] = buckets;
+            }
+        }
+        Ok(answers)
     }
 
     /// Exact count, extremes and ends of a series over a range.

@@ -192,6 +192,7 @@ impl<'p> SectionWriter<'p> {
         };
         Ok(Section {
             pack: Arc::clone(pack),
+            dek: self.sealer.key().dek().id(),
             offset: self.offset as u64,
             directory_offset,
             directory_bytes: u32::try_from(self.out.len() as u64 - directory_offset)

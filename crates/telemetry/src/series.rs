@@ -1,7 +1,9 @@
 //! One series in memory: readings in the order they arrived, by kind, and the way from there to
 //! columns whose times rise strictly. The later arrival wins where times are equal.
 
-use veritwin_domain::Reading;
+use std::collections::BTreeSet;
+
+use veritwin_domain::{DAY_MICROS, Key, Reading, Timestamp};
 
 use crate::values::{Column, ColumnRef, Kind};
 
@@ -89,6 +91,24 @@ impl SeriesRows {
         if taken == 0 { Vec::new() } else { vec![rows.to_owned()] }
     }
 
+    /// Adds the UTC days of all rows; stops once there are more than `days_max`.
+    pub(crate) fn note_days(&self, days: &mut BTreeSet<i64>, days_max: usize) {
+        for arrivals in &self.arrivals {
+            let at = arrivals.column.at.as_slice();
+            let mut start = 0;
+            while start < at.len() && days.len() <= days_max {
+                let day = at[start].div_euclid(DAY_MICROS);
+                days.insert(day);
+                let is_same = |at: &i64| at.div_euclid(DAY_MICROS) == day;
+                start += if arrivals.rises {
+                    at[start..].partition_point(is_same)
+                } else {
+                    at[start..].iter().take_while(|at| is_same(at)).count()
+                };
+            }
+        }
+    }
+
     fn sorted(&self, low: i64, high: i64) -> Vec<Column> {
         let mut rows: Vec<(i64, u32, u8, u32)> = Vec::new();
         for (place, arrivals) in self.arrivals.iter().enumerate() {
@@ -118,7 +138,7 @@ impl SeriesRows {
     }
 
     /// Appends the rows of a later table, in their order of arrival.
-    pub(crate) fn append(&mut self, later: &Self, key: &veritwin_domain::Key) {
+    pub(crate) fn append(&mut self, later: &Self, key: &Key) {
         let mut rows: Vec<(u32, usize, usize)> = Vec::new();
         for (place, arrivals) in later.arrivals.iter().enumerate() {
             for row in 0..arrivals.column.at.len() {
@@ -131,7 +151,7 @@ impl SeriesRows {
             let source = later.arrivals[place].column.as_ref();
             self.push(&Reading {
                 key: key.clone(),
-                at: veritwin_domain::Timestamp::from_micros(source.at[row]),
+                at: Timestamp::from_micros(source.at[row]),
                 value: source.values.get(row),
                 quality: source.quality_at(row),
             });
@@ -160,7 +180,7 @@ impl Resolved<'_> {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{Key, Quality, Timestamp, Value};
+    use veritwin_domain::{Quality, Value};
 
     use super::*;
 

@@ -124,6 +124,11 @@ fn long_series_are_cut_into_chunks_and_read_back() {
         let page = engine.range(&a, last).await.expect("answers");
         assert_eq!(page.points[9].at.as_micros(), TODAY + 19_990 * 1_000_000);
         let hours = engine.buckets(&a, TimeRange::ALL, 3_600_000_000).await.expect("answers");
+        let b = series(0, 0, "b");
+        let many = engine.buckets_many(&[b, a.clone()], TimeRange::ALL, 3_600_000_000).await;
+        let many = many.expect("answers");
+        assert_eq!(many[1], hours);
+        assert_eq!(many[0][5].min, hours[5].max.map(|max| -max));
         assert_eq!(hours.len(), 6);
         assert_eq!(hours[0].count, 3600);
         assert!(hours[0].avg().is_some_and(|avg| (avg - 21.95).abs() < 1e-9));

@@ -80,6 +80,30 @@ fn a_log_that_does_not_continue_the_segments_is_refused() {
 }
 
 #[test]
+fn what_was_never_applied_stays_in_the_log() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        append(&log, 0).await;
+        log.close();
+        drop((log, engine));
+        // Opened without recovery: the first entry is passed over, the second arrives.
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        append(&log, 1).await;
+        assert_eq!(engine.flush().await.expect("flushes"), 0);
+        log.close();
+        drop((log, engine));
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        engine.recover(&log).await.expect("recovers");
+        assert_eq!(count(&engine).await, 2);
+        assert_eq!(engine.flush().await.expect("flushes"), 2);
+    });
+}
+
+#[test]
 fn entries_that_hold_no_readings_move_the_position() {
     runtime().block_on(async {
         let setup = Setup::new();
