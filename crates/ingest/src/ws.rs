@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use veritwin_domain::{DeviceBatch, IngestLimits, LimitExceeded, Reading, Secret, Timestamp};
 
 use crate::model::{DeviceSession, SinkEntry};
-use crate::payload::{KeyTable, MessageContext, PayloadError, parse_values};
+use crate::payload::{KeyTable, MessageContext, PayloadError, check_json, parse_values};
 
 /// Most devices one subscription names.
 pub const DEVICES_PER_SUBSCRIPTION_MAX: usize = 1000;
@@ -103,9 +103,11 @@ pub fn parse(
         let limit = LimitExceeded { name: "body_bytes_max", max, actual };
         return Err(CommandError { id: None, detail: limit.to_string() });
     }
-    let head: Head = serde_json::from_str(text).map_err(|error| CommandError {
+    check_json(text.as_bytes())
+        .map_err(|error| CommandError { id: None, detail: error.to_string() })?;
+    let head: Head = serde_json::from_str(text).map_err(|_| CommandError {
         id: None,
-        detail: format!("byte {}: expected an object with \"op\"", error.column()),
+        detail: "expected an object with \"op\" and, but for authenticate, \"id\"".to_owned(),
     })?;
     let refuse = |detail: &str| CommandError { id: head.id, detail: detail.to_owned() };
     match head.op.as_deref() {
@@ -148,10 +150,10 @@ fn publish(
     keys: &mut KeyTable,
 ) -> Result<Command, String> {
     let wire: Publish<'_> = serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
         format!(
-            "byte {}: expected id (a number), ts (milliseconds, optional) and values (an object), \
-             and nothing else",
-            error.column()
+            "line {line}, column {column}: expected id, ts (milliseconds, optional) and values, \
+             nothing else"
         )
     })?;
     let received_at = match wire.ts {
@@ -227,12 +229,12 @@ mod tests {
             assert_eq!(error.id, id, "{text}");
             assert!(error.detail.contains(part), "{text}: {}", error.detail);
         };
-        bad("", None, "expected an object");
+        bad("", None, "byte 0: expected a value");
         bad("[]", None, "expected an object");
         bad(r#"{"op":"fly","id":3}"#, Some(3), "unknown op");
         bad(r#"{"op":"subscribe","id":3,"topic":"x"}"#, Some(3), "expected");
-        bad(r#"{"op":"publish","id":3,"values":{"a":01}}"#, None, "expected an object");
-        bad(r#"{"op":"publish","id":3,"values":{"":1}}"#, Some(3), "byte 34: key length");
-        bad(r#"{"op":"publish","id":3,"values":[]}"#, Some(3), "byte 33");
+        bad(r#"{"op":"publish","id":3,"values":{"a":01}}"#, None, "byte 37: a number may not");
+        bad(r#"{"op":"publish","id":3,"values":{"":1}}"#, Some(3), "byte 33: key length");
+        bad(r#"{"op":"publish","id":3,"values":[]}"#, Some(3), "byte 32");
     }
 }

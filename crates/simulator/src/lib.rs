@@ -3,4 +3,5 @@
 //! Everything it sends is simulated or recorded, and it never opens a store.
 
 pub mod building;
+pub mod load;
 pub mod plant;

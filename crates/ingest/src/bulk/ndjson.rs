@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use veritwin_domain::Timestamp;
 
 use super::{BulkError, Rows};
-use crate::payload::{MessageContext, parse_telemetry, parse_values};
+use crate::payload::{MessageContext, check_json, parse_telemetry, parse_values};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +50,9 @@ fn own_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), BulkEr
 
 fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), BulkError> {
     let row: Row<'_> = serde_json::from_str(line).map_err(|error| {
+        if let Err(error) = check_json(line.as_bytes()) {
+            return BulkError::of_payload(number, error);
+        }
         let detail = "expected an object with device (a name), ts (milliseconds, optional) and \
             values (an object), and nothing else";
         BulkError::new(number, error.column().max(1), detail)

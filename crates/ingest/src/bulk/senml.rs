@@ -7,6 +7,7 @@ use serde_json::Number;
 use veritwin_domain::{Timestamp, Value};
 
 use super::{BulkError, Rows, line_and_column};
+use crate::payload::check_json;
 
 /// Times below this are relative to now (RFC 8428, section 4.5.3).
 const RELATIVE_BELOW_SECONDS: f64 = 268_435_456.0;
@@ -41,8 +42,8 @@ struct Base {
 }
 
 pub(super) fn parse(text: &str, rows: &mut Rows<'_>) -> Result<(), BulkError> {
-    let records: Vec<&serde_json::value::RawValue> = serde_json::from_str(text)
-        .map_err(|error| json_error(&error, "expected a SenML pack: an array of records"))?;
+    let records: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(text).map_err(|error| pack_error(text, &error))?;
     let mut base = Base::default();
     for raw in records {
         let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
@@ -57,7 +58,12 @@ pub(super) fn parse(text: &str, rows: &mut Rows<'_>) -> Result<(), BulkError> {
     Ok(())
 }
 
-fn json_error(error: &serde_json::Error, detail: &str) -> BulkError {
+fn pack_error(text: &str, error: &serde_json::Error) -> BulkError {
+    if let Err(error) = check_json(text.as_bytes()) {
+        let (line, column) = line_and_column(text.as_bytes(), error.position);
+        return BulkError::new(line, column, error.detail);
+    }
+    let detail = "expected a SenML pack: an array of records";
     BulkError::new(error.line().max(1), error.column().max(1), detail)
 }
 

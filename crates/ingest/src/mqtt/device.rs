@@ -425,7 +425,7 @@ impl Device {
             subscription_ids: &ids,
         };
         if !self.encoder.publish(&mut self.output, message) {
-            tracing::warn!(device = %self.session.device, "message is larger than the client takes");
+            tracing::warn!(device = %self.session.device, "message over the client's limit");
             return;
         }
         if let Some(packet_id) = packet_id {

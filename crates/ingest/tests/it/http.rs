@@ -162,7 +162,7 @@ async fn bulk_writes() {
     let before = store.entries().len();
     let bomb = zstd::encode_all(&vec![b'#'; 9 * 1024 * 1024][..], 1).expect("zstd");
     let json = ("content-type", "application/x-ndjson");
-    let table: Vec<(&[(&str, &str)], Vec<u8>, u16, &str)> = vec![
+    let table: [(&[(&str, &str)], Vec<u8>, u16, &str); 11] = [
         (&[KEY], b"pump t=1 7\nghost t=1 8".to_vec(), 400, "\"line\":2"),
         (&[KEY], b"pump t=1 7\npump t=x 8".to_vec(), 400, "\"line\":2,\"column\":8"),
         (

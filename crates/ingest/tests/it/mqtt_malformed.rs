@@ -195,7 +195,10 @@ proptest! {
 
     /// Whatever comes, before or after CONNECT, the connection ends in order.
     #[test]
-    fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200), level in 3u8..6) {
+    fn any_bytes_are_survived(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        level in 3u8..6,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()
             .expect("runtime");
         runtime.block_on(async {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
     CredentialId, DeviceId, IngestLimits, Key, ManualClock, Reading, Secret, SeededRng, TenantId,
     Timestamp, Value,
@@ -20,32 +20,31 @@ use veritwin_ingest::{
     WriterSession,
 };
 
-pub const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-pub const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
-pub const OTHER: DeviceId = DeviceId::from_bytes([3; 16]);
-pub const CREDENTIAL: CredentialId = CredentialId::from_bytes([4; 16]);
-pub const API_KEY: CredentialId = CredentialId::from_bytes([5; 16]);
-pub const NOW_MICROS: i64 = 1_700_000_000_000_000;
+pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
+pub(crate) const OTHER: DeviceId = DeviceId::from_bytes([3; 16]);
+pub(crate) const CREDENTIAL: CredentialId = CredentialId::from_bytes([4; 16]);
+pub(crate) const API_KEY: CredentialId = CredentialId::from_bytes([5; 16]);
+pub(crate) const NOW_MICROS: i64 = 1_700_000_000_000_000;
 
 #[derive(Default)]
-pub struct Store {
-    pub submissions: Mutex<Vec<Vec<SinkEntry>>>,
-    pub replies: Mutex<Vec<RpcReply>>,
-    pub links: Mutex<HashMap<u64, DeviceLink>>,
-    pub attached: Notify,
+pub(crate) struct Store {
+    pub(crate) submissions: Mutex<Vec<Vec<SinkEntry>>>,
+    pub(crate) replies: Mutex<Vec<RpcReply>>,
+    pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
     /// When set, commits fail with it.
-    pub failure: Mutex<Option<SubmitError>>,
+    pub(crate) failure: Mutex<Option<SubmitError>>,
     /// When set, each commit takes one permit.
-    pub gate: Mutex<Option<Arc<Semaphore>>>,
-    pub started: watch::Sender<usize>,
+    pub(crate) gate: Mutex<Option<Arc<Semaphore>>>,
+    pub(crate) started: watch::Sender<usize>,
 }
 
 impl Store {
-    pub fn entries(&self) -> Vec<SinkEntry> {
+    pub(crate) fn entries(&self) -> Vec<SinkEntry> {
         self.submissions.lock().iter().flatten().cloned().collect()
     }
 
-    pub fn readings(&self) -> Vec<(String, i64, Value)> {
+    pub(crate) fn readings(&self) -> Vec<(String, i64, Value)> {
         let plain =
             |reading: Reading| (reading.key.to_string(), reading.at.as_millis(), reading.value);
         let batches = self.entries().into_iter().filter_map(|entry| match entry {
@@ -55,7 +54,7 @@ impl Store {
         batches.flatten().map(plain).collect()
     }
 
-    pub fn refusals(&self) -> Vec<String> {
+    pub(crate) fn refusals(&self) -> Vec<String> {
         let entries = self.entries().into_iter();
         entries
             .filter_map(|entry| match entry {
@@ -65,14 +64,14 @@ impl Store {
             .collect()
     }
 
-    pub fn hold(&self) -> Arc<Semaphore> {
+    pub(crate) fn hold(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
         *self.gate.lock() = Some(Arc::clone(&gate));
         gate
     }
 
     /// The link of the only attached device, once there is one that `suits`.
-    pub async fn link(&self, suits: impl Fn(&DeviceLink) -> bool) -> DeviceLink {
+    pub(crate) async fn link(&self, suits: impl Fn(&DeviceLink) -> bool) -> DeviceLink {
         loop {
             if let Some(link) = self.links.lock().values().find(|link| suits(link)) {
                 return link.clone();
@@ -137,7 +136,7 @@ impl Sink for Store {
     }
 }
 
-pub struct Door;
+pub(crate) struct Door;
 
 fn session(device: DeviceId) -> Arc<DeviceSession> {
     Arc::new(DeviceSession::new(TENANT, device, CREDENTIAL))
@@ -198,7 +197,7 @@ impl Login for Door {
     }
 }
 
-pub fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {
+pub(crate) fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {
     let store = Arc::new(Store::default());
     let broker = Broker::new(BrokerParts {
         login: Arc::new(Door),
@@ -211,13 +210,13 @@ pub fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {
 }
 
 /// A client of raw bytes.
-pub struct Client {
-    pub stream: DuplexStream,
-    pub server: tokio::task::JoinHandle<()>,
+pub(crate) struct Client {
+    pub(crate) stream: DuplexStream,
+    pub(crate) server: tokio::task::JoinHandle<()>,
 }
 
 impl Client {
-    pub fn open(broker: &Arc<Broker>) -> Self {
+    pub(crate) fn open(broker: &Arc<Broker>) -> Self {
         let (stream, other) = tokio::io::duplex(16 * 1024);
         let broker = Arc::clone(broker);
         let peer = PeerInfo::new(None, Transport::Mqtt3);
@@ -226,11 +225,11 @@ impl Client {
     }
 
     /// Sends all bytes; an early end of the server is not an error here.
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    pub async fn expect(&mut self, bytes: &[u8]) {
+    pub(crate) async fn expect(&mut self, bytes: &[u8]) {
         let mut found = vec![0; bytes.len()];
         let limit = Duration::from_secs(20);
         let read = tokio::time::timeout(limit, self.stream.read_exact(&mut found)).await;
@@ -240,7 +239,7 @@ impl Client {
     }
 
     /// One whole packet.
-    pub async fn packet(&mut self) -> Vec<u8> {
+    pub(crate) async fn packet(&mut self) -> Vec<u8> {
         let mut packet = vec![self.stream.read_u8().await.expect("a packet")];
         let mut length = 0usize;
         for index in 0..4 {
@@ -258,7 +257,7 @@ impl Client {
     }
 
     /// Everything until the server closes.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, self.stream.read_to_end(&mut rest))
@@ -269,14 +268,14 @@ impl Client {
     }
 
     /// The client goes away; waits until the server has noticed.
-    pub async fn leave(self) {
+    pub(crate) async fn leave(self) {
         drop(self.stream);
         self.server.await.expect("served");
     }
 }
 
 /// A fixed header before `body`.
-pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first_byte];
     let mut length = body.len();
     loop {
@@ -291,14 +290,14 @@ pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut out = u16::try_from(text.len()).expect("short").to_be_bytes().to_vec();
     out.extend_from_slice(text.as_bytes());
     out
 }
 
 /// CONNECT with a token. `level` 4 or 5.
-pub fn connect(level: u8, flags: u8, client_id: &str, token: &str) -> Vec<u8> {
+pub(crate) fn connect(level: u8, flags: u8, client_id: &str, token: &str) -> Vec<u8> {
     let mut body = text("MQTT");
     body.extend_from_slice(&[level, flags | 0x80, 0, 60]);
     if level == 5 {
@@ -309,7 +308,7 @@ pub fn connect(level: u8, flags: u8, client_id: &str, token: &str) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-pub fn publish(level: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(level: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
     let mut body = text(topic);
     if qos > 0 {
         body.extend_from_slice(&id.to_be_bytes());
@@ -321,7 +320,7 @@ pub fn publish(level: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<
     packet(0x30 | (qos << 1), &body)
 }
 
-pub fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+pub(crate) fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     if level == 5 {
         body.push(0);
@@ -334,7 +333,7 @@ pub fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
 }
 
 /// A connected client.
-pub async fn connected(broker: &Arc<Broker>, level: u8) -> Client {
+pub(crate) async fn connected(broker: &Arc<Broker>, level: u8) -> Client {
     let mut client = Client::open(broker);
     client.send(&connect(level, 2, "c1", "token")).await;
     let answer = client.packet().await;
@@ -343,4 +342,4 @@ pub async fn connected(broker: &Arc<Broker>, level: u8) -> Client {
     client
 }
 
-pub const TELEMETRY: &str = "v1/devices/me/telemetry";
+pub(crate) const TELEMETRY: &str = "v1/devices/me/telemetry";
