@@ -22,6 +22,10 @@ const STOREY_HEIGHT_M_DEFAULT: f64 = 3.0;
 /// An element this far below a storey's floor still counts as on it (slabs, floor sensors).
 const FLOOR_TOLERANCE_M: f64 = 0.5;
 
+/// Farthest coordinate from the origin: beyond the Earth's size a unit must be wrong, and numbers
+/// would stop being finite somewhere on the way to the screen.
+const COORDINATE_M_MAX: f64 = 1e8;
+
 /// A kind of spatial structure record and its place in the model.
 #[derive(Debug, Clone, Copy)]
 enum Place {
@@ -141,6 +145,7 @@ impl<'s, 'a> Builder<'s, 'a> {
                 Some(at) => self.metres(at.origin())[2],
                 None => declared,
             };
+            check_near(&record, [elevation_m])?;
             let building_id = self.above(*id, |builder, place| match place {
                 Place::Building(at) => Some(builder.buildings[at].id.clone()),
                 _ => None,
@@ -214,13 +219,16 @@ impl<'s, 'a> Builder<'s, 'a> {
             self.storey_at(elevation_m)
         });
         let outline = shape.as_ref().map(|shape| &shape.outline);
+        let corners = outline.iter().flat_map(|outline| outline.polygon.iter().flatten());
+        let height_m = shape.as_ref().map_or(0.0, |shape| shape.height_m);
+        check_near(record, corners.copied().chain([elevation_m, height_m]))?;
         Ok(Space {
             id: self.global_id(record)?,
             name,
             long_name: self.name(record, 7),
             storey_id: self.storeys[storey].id.clone(),
             area_m2: outline.map_or(0.0, |outline| outline.area_m2),
-            height_m: shape.as_ref().map_or(0.0, |shape| shape.height_m),
+            height_m,
             elevation_m,
             polygon: outline.map(|outline| outline.polygon.clone()).unwrap_or_default(),
             approximate: outline.is_some_and(|outline| outline.approximate),
@@ -242,6 +250,7 @@ impl<'s, 'a> Builder<'s, 'a> {
             if storey.is_none() && space.is_none() && !self.is_placed(record.id()) {
                 nowhere += 1;
             }
+            check_near(&record, position.into_iter().flatten())?;
             let class = self.class_of(&record, &mut types)?;
             let name = self.name(&record, 2);
             self.elements.push(Element {
@@ -473,4 +482,13 @@ impl<'s, 'a> Builder<'s, 'a> {
         let dots = if names.len() > LISTED_MAX { ", ..." } else { "" };
         self.warnings.push(format!("{} spaces {what}: {listed}{dots}", names.len()));
     }
+}
+
+fn check_near(record: &Record, coordinates: impl IntoIterator<Item = f64>) -> Result<(), IfcError> {
+    // Written so that NaN is far too.
+    if coordinates.into_iter().all(|coordinate| coordinate.abs() <= COORDINATE_M_MAX) {
+        return Ok(());
+    }
+    let max_km = COORDINATE_M_MAX / 1000.0;
+    Err(record.problem(format!("lies more than {max_km} km from the origin: check its units")))
 }

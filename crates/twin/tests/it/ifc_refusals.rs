@@ -2,6 +2,9 @@
 
 use veritwin_twin::ifc::{IfcError, IfcLimits, import};
 
+use proptest::prelude::*;
+use veritwin_twin::TwinModel;
+
 use crate::building::{base, file, gid, import_text, model, with_space};
 
 fn refusal(bytes: &[u8]) -> String {
@@ -67,6 +70,8 @@ fn contradictions_name_the_record() {
     check(&whole.replace("IFCLOCALPLACEMENT($,#6)", "IFCLOCALPLACEMENT(#7,#6)"), "refer to itself");
     check(&whole.replace("(0.,0.,3000.)", "(0.,'x')"), "two or three finite numbers");
     check(&whole.replace("'Upper'", "'Upper"), "cannot be read");
+    check(&whole.replace("(0.,0.,3000.)", "(0.,0.,1.E300)"), "#8 (IfcBuildingStorey): lies more");
+    check(&whole.replace("(0.,0.,3000.)", "(0.,0.,1.E400)"), "two or three finite numbers");
 }
 
 #[test]
@@ -109,4 +114,32 @@ fn names_are_decoded_and_cut() {
     let import = import_text(&with_space(&long, "Body", "#30", "#30=IFCSPHERE($,1.);")).unwrap();
     assert_eq!(import.model.spaces[0].name.chars().count(), 341);
     assert!(import.warnings.iter().any(|warning| warning.contains("was cut")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_files_are_imported_whole_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..3, any::<u8>()), 1..6),
+    ) {
+        let body = "#30=IFCEXTRUDEDAREASOLID(#31,$,#11,2500.);\
+                    #31=IFCARBITRARYCLOSEDPROFILEDEF(.AREA.,$,#32);#32=IFCPOLYLINE((#33,#34,#35));\
+                    #33=IFCCARTESIANPOINT((0.,0.));#34=IFCCARTESIANPOINT((9.E3,0.));\
+                    #35=IFCCARTESIANPOINT((0.,9.E3));";
+        let mut bytes = with_space("a", "Body", "#30", body).into_bytes();
+        for (at, kind, byte) in edits {
+            let at = at.index(bytes.len());
+            let byte = if byte < 128 { b"#()',;$*0123456789.E-=\\/"[usize::from(byte) % 24] } else { byte };
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => { bytes.remove(at); }
+            }
+        }
+        if let Ok(done) = import(&bytes, [0; 32], &IfcLimits::default()) {
+            let stored = done.model.to_bytes().unwrap();
+            prop_assert_eq!(TwinModel::from_bytes(&stored).unwrap(), done.model);
+        }
+    }
 }

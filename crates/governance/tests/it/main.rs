@@ -1,0 +1,9 @@
+//! Integration tests of governance: the register as shipped, states, evidence and schedule.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod evidence;
+mod fixture;
+mod register;
+mod schedule;
+mod states;
