@@ -97,7 +97,7 @@ impl FileLog {
             .map_err(|_| shared.refusal())?;
         let (reply, answer) = oneshot::channel();
         let entries = entries.into_iter().map(Arc::new).collect();
-        shared.push(Request { entries, plain, ends, memory_bytes, _room: room, reply })?;
+        shared.push(Request { entries, plain, ends, memory_bytes, room, reply })?;
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
     }
 

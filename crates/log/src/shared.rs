@@ -21,8 +21,16 @@ pub(crate) struct Request {
     /// About how much memory it holds.
     pub(crate) memory_bytes: usize,
     /// Its room in the queue, given back when it is done.
-    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) room: OwnedSemaphorePermit,
     pub(crate) reply: oneshot::Sender<Result<AppendedRange, LogError>>,
+}
+
+impl Request {
+    /// Gives the room back, then tells the appender (who may have gone away).
+    pub(crate) fn answer(self, result: Result<AppendedRange, LogError>) {
+        drop(self.room);
+        let _ = self.reply.send(result);
+    }
 }
 
 #[derive(Default)]
@@ -138,7 +146,7 @@ impl Shared {
         self.close();
         let abandoned = std::mem::take(&mut self.queue.lock().requests);
         for request in abandoned {
-            let _ = request.reply.send(Err(self.refusal()));
+            request.answer(Err(self.refusal()));
         }
     }
 

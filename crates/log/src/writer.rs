@@ -91,7 +91,7 @@ impl Writer {
             };
             self.shared.poison(reason);
             for request in accepted {
-                let _ = request.reply.send(Err(self.shared.refusal()));
+                request.answer(Err(self.shared.refusal()));
             }
             break;
         }
@@ -143,7 +143,7 @@ impl Writer {
         self.shared.publish(batch, memory_bytes);
         for request in accepted.drain(..) {
             let count = request.entries.len() as u64;
-            let _ = request.reply.send(Ok(AppendedRange { first, count }));
+            request.answer(Ok(AppendedRange { first, count }));
             first += count;
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Writer {
             match self.find_keys_of(&request) {
                 Ok(()) => accepted.push(request),
                 Err((tenant, source)) => {
-                    let _ = request.reply.send(Err(LogError::Key { tenant, source }));
+                    request.answer(Err(LogError::Key { tenant, source }));
                 }
             }
         }

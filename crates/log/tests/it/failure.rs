@@ -168,7 +168,7 @@ async fn the_queue_keeps_its_bound_and_goes_on() {
     assert_eq!(numbers(&log, 0).len(), 40);
     // An append that is larger than the queue passes when the queue is empty.
     log.append(vec![entry_of(1, 40, 3000)]).await.unwrap();
-    // The room is given back just after the answer.
+    assert_eq!(log.queued_bytes(), 0);
     drop(log);
     assert_eq!(fixture.open().tail_position(), 41);
 }
