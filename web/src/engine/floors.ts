@@ -2,7 +2,7 @@
 // room and the pointer. (Faces of IfcSpace coincide with slabs and would be hidden by them.)
 import {
   BufferGeometry, Color, Float32BufferAttribute, LineBasicMaterial, LineLoop, Mesh,
-  MeshBasicMaterial, type Object3D, ShapeUtils, Vector2, Vector3,
+  MeshBasicMaterial, type Object3D, type Plane, ShapeUtils, Vector2, Vector3,
 } from 'three'
 
 import type { Building } from './building'
@@ -83,6 +83,12 @@ export class Floors {
         }
       }
       attribute.needsUpdate = true
+    }
+  }
+
+  setSection(plane: Plane | null): void {
+    for (const material of [this.paint, this.fill]) {
+      material.clippingPlanes = plane === null ? [] : [plane]
     }
   }
 

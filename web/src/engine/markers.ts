@@ -67,6 +67,7 @@ export class Markers {
   private readonly geometry = new BufferGeometry()
   private readonly atlas: Atlas
   private readonly materials: ShaderMaterial[]
+  private section: Plane | null = null
   placed: Placed[] = []
 
   constructor(palette: Palette) {
@@ -112,6 +113,11 @@ export class Markers {
     this.atlas.draw(palette)
   }
 
+  setSection(plane: Plane | null): void {
+    this.section = plane
+    for (const material of this.materials) material.clippingPlanes = plane === null ? [] : [plane]
+  }
+
   setPixelRatio(ratio: number): void {
     for (const material of this.materials) {
       const uniform = material.uniforms['pixelRatio']
@@ -120,12 +126,12 @@ export class Markers {
   }
 
   /** Where each marker is on the screen, in CSS pixels. */
-  project(camera: Camera, width: number, height: number, clip: Plane[]): void {
+  project(camera: Camera, width: number, height: number): void {
     const point = new Vector3()
     for (const item of this.placed) {
       if (!item.isShown) continue
       point.copy(item.at).project(camera)
-      const isCutAway = clip.some((plane) => plane.distanceToPoint(item.at) < 0)
+      const isCutAway = (this.section?.distanceToPoint(item.at) ?? 0) < 0
       const isBehind = isCutAway || point.z > 1 || point.z < -1
       item.x = isBehind ? -1e4 : ((point.x + 1) / 2) * width
       item.y = isBehind ? -1e4 : ((1 - point.y) / 2) * height

@@ -21,6 +21,7 @@ export class Materials {
   private readonly lines = new Map<Look, LineBasicMaterial>()
   private readonly cap = { value: new Color() }
   private readonly capped = { value: 0 }
+  private section: Plane | null = null
 
   constructor(
     private palette: Palette,
@@ -38,7 +39,7 @@ export class Materials {
       polygonOffsetUnits: 1,
     })
     material.clipShadows = true
-    if (look === 'cut') material.clippingPlanes = [this.cutPlane]
+    material.clippingPlanes = this.planes(look)
     this.addCap(material, look === 'cut')
     this.solids.set(key, material)
     this.paint(material, role, look)
@@ -49,15 +50,20 @@ export class Materials {
     const found = this.lines.get(look)
     if (found !== undefined) return found
     const material = new LineBasicMaterial({ transparent: true, depthWrite: false })
-    if (look === 'cut') material.clippingPlanes = [this.cutPlane]
+    material.clippingPlanes = this.planes(look)
     this.lines.set(look, material)
     this.paintEdge(material, look)
     return material
   }
 
-  /** Fills what a section plane opens with the cut colour. */
-  setCapped(isCapped: boolean): void {
-    this.capped.value = isCapped ? 1 : 0
+  /** Opens everything at a plane and fills what it opens with the cut colour. */
+  setSection(plane: Plane | null): void {
+    this.section = plane
+    this.capped.value = plane === null ? 0 : 1
+    for (const [key, material] of this.solids) {
+      material.clippingPlanes = this.planes(key.split('|')[1] as Look)
+    }
+    for (const [look, material] of this.lines) material.clippingPlanes = this.planes(look)
   }
 
   setPalette(palette: Palette): void {
@@ -75,6 +81,11 @@ export class Materials {
     for (const material of all) material.dispose()
     this.solids.clear()
     this.lines.clear()
+  }
+
+  private planes(look: Look): Plane[] {
+    const cut = look === 'cut' ? [this.cutPlane] : []
+    return this.section === null ? cut : [...cut, this.section]
   }
 
   private paint(material: MeshLambertMaterial, role: Role, look: Look): void {

@@ -24,6 +24,16 @@ export function createScene(canvas: HTMLCanvasElement, options: SceneOptions): S
   return new Engine(canvas, options)
 }
 
+/** Whether WebGL runs on the processor, where shadows and smoothing cost three quarters of a frame. */
+function isSoftwareDrawn(): boolean {
+  const probe = document.createElement('canvas').getContext('webgl2')
+  if (probe === null) return false
+  const info = probe.getExtension('WEBGL_debug_renderer_info')
+  const name = info === null ? '' : String(probe.getParameter(info.UNMASKED_RENDERER_WEBGL))
+  probe.getExtension('WEBGL_lose_context')?.loseContext()
+  return /swiftshader|llvmpipe|software|basic render/i.test(name)
+}
+
 class Engine implements Scene {
   private readonly renderer: WebGLRenderer
   private readonly stage = new Stage()
@@ -48,6 +58,7 @@ class Engine implements Scene {
   private list: Marker[] = []
   private isolated: string | null = null
   private factor = 0
+  private section: Plane | null = null
   private isPlacing = false
   private isAlive = true
   private request = 0
@@ -64,9 +75,11 @@ class Engine implements Scene {
     const palette = palettes[this.theme]
     this.isStill =
       options.reducedMotion ?? window.matchMedia('(prefers-reduced-motion: reduce)').matches
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, powerPreference: 'high-performance' })
+    const quality = options.quality ?? 'auto'
+    const isFull = quality === 'full' || (quality === 'auto' && !isSoftwareDrawn())
+    this.renderer = new WebGLRenderer({ canvas, antialias: isFull, powerPreference: 'high-performance' })
     this.renderer.localClippingEnabled = true
-    this.renderer.shadowMap.enabled = true
+    this.renderer.shadowMap.enabled = isFull
     this.renderer.shadowMap.type = PCFShadowMap
     this.renderer.shadowMap.autoUpdate = false
     this.building = new Building(palette, this.cutPlane)
@@ -144,15 +157,16 @@ class Engine implements Scene {
   }
 
   setSection(section: Section | null): void {
-    const { renderer } = this
-    if (section === null) renderer.clippingPlanes = []
-    else {
-      const normal = { x: [1, 0, 0], y: [0, 0, -1], z: [0, -1, 0] }[section.axis] as [number, number, number]
-      const at = section.at
-      const point = this.frame.toScene([at, at, at])
-      renderer.clippingPlanes = [new Plane().setFromNormalAndCoplanarPoint(new Vector3(...normal), point)]
+    this.section = null
+    if (section !== null) {
+      const normals = { x: [1, 0, 0], y: [0, 0, -1], z: [0, -1, 0] } as const
+      const point = this.frame.toScene([section.at, section.at, section.at])
+      const normal = new Vector3(...normals[section.axis])
+      this.section = new Plane().setFromNormalAndCoplanarPoint(normal, point)
     }
-    this.building.materials.setCapped(section !== null)
+    for (const part of [this.building.materials, this.floors, this.markers]) {
+      part.setSection(this.section)
+    }
     this.renderer.shadowMap.needsUpdate = true
     this.invalidate()
   }
@@ -260,7 +274,7 @@ class Engine implements Scene {
     this.rig.advance(now)
     this.renderer.render(this.stage, this.rig.camera)
     const { clientWidth, clientHeight } = this.canvas
-    this.markers.project(this.rig.camera, clientWidth, clientHeight, this.renderer.clippingPlanes as Plane[])
+    this.markers.project(this.rig.camera, clientWidth, clientHeight)
     const isDetailed = this.isolated !== null || this.view === 'plan'
     this.overlay.draw(this.markers.placed, isDetailed ? this.roomNames() : [], palettes[this.theme], isDetailed)
     this.drawn += 1
@@ -363,8 +377,7 @@ class Engine implements Scene {
   }
 
   private isCutAway(point: Vector3, storey: boolean): boolean {
-    const planes = this.renderer.clippingPlanes
-    if (planes.some((plane) => plane.distanceToPoint(point) < 0)) return true
+    if ((this.section?.distanceToPoint(point) ?? 0) < 0) return true
     return storey && this.isolated !== null && this.cutPlane.distanceToPoint(point) < 0
   }
 

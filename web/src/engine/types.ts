@@ -57,6 +57,8 @@ export type Target = { kind: 'marker' | 'space' | 'element' | 'storey'; id: stri
 
 export type SceneOptions = {
   theme: Theme
+  /** Shadows and smooth edges; `auto` leaves them out where no graphics hardware draws. */
+  quality?: 'auto' | 'full' | 'plain'
   /** No flights, no storey animation. Defaults to the system's setting. */
   reducedMotion?: boolean
   onPick?: (pick: Pick) => void
