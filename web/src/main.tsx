@@ -2,13 +2,21 @@
 import '@mantine/core/styles.layer.css'
 import './theme/tokens.css'
 import './theme/base.css'
+import './theme/shell.css'
+import './theme/centre.css'
+import './theme/pages.css'
 
 import { i18n } from '@lingui/core'
-import { I18nProvider } from '@lingui/react'
+import { I18nProvider, useLingui } from '@lingui/react'
 import { MantineProvider } from '@mantine/core'
+import { QueryClientProvider } from '@tanstack/react-query'
+import { RouterProvider } from '@tanstack/react-router'
+import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import * as z from 'zod'
 
+import { queryClient } from './api/queries'
+import { router } from './app/router'
 import { activate, initialLocale } from './i18n'
 import { cssVariables, theme } from './theme/theme'
 
@@ -17,18 +25,28 @@ z.config({ jitless: true })
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? ''
 
+/** Another language means another tree: every text on the page is made anew. */
+function Localised() {
+  const { i18n: lingui } = useLingui()
+  return <RouterProvider key={lingui.locale} router={router} />
+}
+
 await activate(initialLocale())
 const root = document.getElementById('root')
 if (root === null) throw new Error('index.html has no #root')
 createRoot(root).render(
-  <MantineProvider
-    theme={theme}
-    cssVariablesResolver={cssVariables}
-    defaultColorScheme="auto"
-    getStyleNonce={() => nonce}
-  >
-    <I18nProvider i18n={i18n}>
-      <main>{i18n.t('Veritwin')}</main>
-    </I18nProvider>
-  </MantineProvider>,
+  <StrictMode>
+    <MantineProvider
+      theme={theme}
+      cssVariablesResolver={cssVariables}
+      defaultColorScheme="auto"
+      getStyleNonce={() => nonce}
+    >
+      <I18nProvider i18n={i18n}>
+        <QueryClientProvider client={queryClient}>
+          <Localised />
+        </QueryClientProvider>
+      </I18nProvider>
+    </MantineProvider>
+  </StrictMode>,
 )

@@ -4,7 +4,7 @@ import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } fro
 import { bucketMs, type Range } from '../lib/time'
 import { body, bytes, client } from './client'
 import { ProblemError } from './problem'
-import type { AlertFilter, SeriesRef } from './types'
+import type { AlertFilter, Device, SeriesRef, TwinModel } from './types'
 
 /** A list longer than this is paged by the person, not fetched silently. */
 const DEVICES_MAX = 5_000
@@ -44,7 +44,11 @@ export const twinsQuery = queryOptions({
 export function modelQuery(twinId: string) {
   return queryOptions({
     queryKey: ['twins', twinId, 'model'],
-    queryFn: () => body(client.GET('/v1/twins/{id}/model', { params: { path: { id: twinId } } })),
+    // The client's types lose tuples: a point is a triple again from here on.
+    queryFn: async () =>
+      (await body(
+        client.GET('/v1/twins/{id}/model', { params: { path: { id: twinId } } }),
+      )) as TwinModel,
     staleTime: Infinity,
   })
 }
@@ -58,8 +62,8 @@ export function geometryQuery(twinId: string) {
   })
 }
 
-async function everyDevice(twin_id?: string) {
-  const items = []
+async function everyDevice(twin_id?: string): Promise<Device[]> {
+  const items: Device[] = []
   let cursor: string | undefined
   do {
     const page = await body(
@@ -67,7 +71,7 @@ async function everyDevice(twin_id?: string) {
         params: { query: { limit: PAGE, ...(cursor && { cursor }), ...(twin_id && { twin_id }) } },
       }),
     )
-    items.push(...page.items)
+    items.push(...(page.items as Device[]))
     cursor = page.next_cursor ?? undefined
   } while (cursor !== undefined && items.length < DEVICES_MAX)
   return items
@@ -88,7 +92,7 @@ export function deviceQuery(id: string) {
     queryFn: async () => {
       const { data, response } = await client.GET('/v1/devices/{id}', { params: { path: { id } } })
       if (data === undefined) throw ProblemError.unreachable()
-      return { device: data, etag: response.headers.get('etag') }
+      return { device: data as Device, etag: response.headers.get('etag') }
     },
   })
 }

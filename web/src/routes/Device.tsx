@@ -1,0 +1,272 @@
+// One device: values with history, credentials, declaration, attributes, removal.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { Button, Modal } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { Link, useNavigate, useParams } from '@tanstack/react-router'
+import { useMemo, useState } from 'react'
+
+import { body, client } from '../api/client'
+import { alertsQuery, attributesQuery, credentialsQuery, deviceQuery, queryClient } from '../api/queries'
+import type { Declaration, Device } from '../api/types'
+import { SealButton } from '../app/Papers'
+import { useNow } from '../lib/now'
+import { formatScalar, formatValue, shorten } from '../lib/format'
+import { isStale } from '../lib/time'
+import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
+import { ConfirmTyped } from '../ui/dialogs'
+import { Icon } from '../ui/icons'
+import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { ConditionMark } from '../ui/marks'
+import { toast } from '../ui/toasts'
+import { Age, Instant } from '../ui/time'
+import { declarationLabel } from './declaration'
+import { TokenOnce } from './NewDevice'
+import { SeriesHistory } from './SeriesHistory'
+
+export function DevicePage() {
+  const { id } = useParams({ strict: false }) as { id: string }
+  const query = useQuery(deviceQuery(id))
+  useLatestFeed(useMemo(() => ({ device_ids: [id] }), [id]))
+  if (query.isPending) {
+    return (
+      <Page title={i18n.t('Device')}>
+        <Loading />
+      </Page>
+    )
+  }
+  if (query.isError) {
+    return (
+      <Page title={i18n.t('Device')}>
+        <Failure error={query.error} retry={() => void query.refetch()} />
+      </Page>
+    )
+  }
+  return <Loaded device={query.data.device} etag={query.data.etag} />
+}
+
+function Loaded({ device, etag }: { device: Device; etag: string | null }) {
+  const alerts = useQuery(alertsQuery('all'))
+  const navigate = useNavigate()
+  const [removing, setRemoving] = useState(false)
+  return (
+    <Page
+      title={device.name}
+      lead={
+        <>
+          {device.type ?? i18n.t('Device')} ·{' '}
+          {device.online ? i18n.t('Online') : <Tag tone="stale">{i18n.t('Offline')}</Tag>} ·{' '}
+          {i18n.t('last seen')} <Age at={device.last_seen_at} />
+        </>
+      }
+      actions={
+        device.twin_id && (
+          <Link
+            to="/"
+            search={{ select: `device:${device.id}`, twin: device.twin_id } as never}
+            className="button"
+          >
+            <Icon name="fly" size={15} /> {i18n.t('Show in the building')}
+          </Link>
+        )
+      }
+    >
+      <Declare device={device} etag={etag} />
+      {device.keys.length === 0 ? (
+        <Empty icon="activity" title={i18n.t('It has not reported yet')}>
+          {i18n.t('Let it publish with its token; the first value appears here by itself.')}
+        </Empty>
+      ) : (
+        <div className="series-grid">
+          {device.keys.map((key) => (
+            <SeriesCard key={key} device={device} seriesKey={key} alerts={alerts.data?.items ?? []} />
+          ))}
+        </div>
+      )}
+      <div className="columns">
+        <Credentials device={device} />
+        <Attributes device={device} />
+      </div>
+      <section className="block danger">
+        <h2>{i18n.t('Remove')}</h2>
+        <p>{i18n.t('Its credentials stop working at once. History and ledger stay until their retention ends.')}</p>
+        <Button size="xs" variant="default" leftSection={<Icon name="trash" size={14} />} onClick={() => setRemoving(true)}>
+          {i18n.t('Remove the device')}
+        </Button>
+      </section>
+      <ConfirmTyped
+        opened={removing}
+        onClose={() => setRemoving(false)}
+        title={i18n.t('Remove the device')}
+        name={device.name}
+        action={i18n.t('Remove')}
+        onConfirm={async () => {
+          await client.DELETE('/v1/devices/{id}', { params: { path: { id: device.id } } })
+          await queryClient.invalidateQueries({ queryKey: ['devices', 'all'] })
+          await navigate({ to: '/devices' })
+        }}
+      >
+        {i18n.t('Lost: its credentials, its place in the building, its rules’ alerts from now on. Not lost: what it reported.')}
+      </ConfirmTyped>
+    </Page>
+  )
+}
+
+function SeriesCard(props: { device: Device; seriesKey: string; alerts: Parameters<typeof SeriesHistory>[0]['alerts'] }) {
+  const { device, seriesKey } = props
+  const { i18n: lingui } = useLingui()
+  const value = useLatestValue(device.id, seriesKey)
+  const now = useNow(10_000)
+  const condition = value === undefined ? 'missing' : isStale(value.atMs, now) ? 'stale' : value.quality
+  return (
+    <section className="card" data-condition={condition}>
+      <header className="card-head">
+        <h2>{seriesKey}</h2>
+        <span className="card-value num">
+          {formatValue(value?.value as never, device.units[seriesKey], lingui.locale)}
+        </span>
+        {value && (
+          <SealButton of={{ deviceId: device.id, deviceName: device.name, key: seriesKey, atMs: value.atMs }} />
+        )}
+      </header>
+      <p className="card-foot dim">
+        <ConditionMark condition={condition} /> <Age at={value?.atMs} />
+      </p>
+      <SeriesHistory device={device} seriesKey={seriesKey} alerts={props.alerts} height={150} />
+    </section>
+  )
+}
+
+function Declare({ device, etag }: { device: Device; etag: string | null }) {
+  const [error, setError] = useState<unknown>(null)
+  const declare = async (declaration: Declaration) => {
+    setError(null)
+    try {
+      await client.PATCH('/v1/devices/{id}', {
+        params: { path: { id: device.id } },
+        body: { declaration },
+        ...(etag !== null && { headers: { 'if-match': etag } }),
+      })
+      await queryClient.invalidateQueries({ queryKey: ['devices'] })
+      toast(i18n.t('Declared: {what}', { what: declarationLabel(declaration) }))
+    } catch (failure) {
+      setError(failure)
+    }
+  }
+  if (device.declaration !== 'undeclared' && error === null) return null
+  return (
+    <section className="notice">
+      <h2>{i18n.t('Is what it reports personal data?')}</h2>
+      <p>{i18n.t('You judge. Until then everything is stored sealed as personal data; your answer releases the whole stream.')}</p>
+      {error !== null && <Failure error={error} compact />}
+      <div className="row">
+        <Button size="xs" variant="default" onClick={() => void declare('non_personal')}>
+          {declarationLabel('non_personal')}
+        </Button>
+        <Button size="xs" variant="default" onClick={() => void declare('personal')}>
+          {declarationLabel('personal')}
+        </Button>
+      </div>
+    </section>
+  )
+}
+
+function Credentials({ device }: { device: Device }) {
+  const query = useQuery(credentialsQuery(device.id))
+  const [token, setToken] = useState<string | null>(null)
+  const [revoking, setRevoking] = useState<string | null>(null)
+  const [error, setError] = useState<unknown>(null)
+  const add = async () => {
+    setError(null)
+    try {
+      const made = await body(
+        client.POST('/v1/devices/{id}/credentials', {
+          params: { path: { id: device.id } },
+          body: { kind: 'access_token' },
+        }),
+      )
+      setToken(made.token)
+      await query.refetch()
+    } catch (failure) {
+      setError(failure)
+    }
+  }
+  return (
+    <section className="block">
+      <h2>{i18n.t('Credentials')}</h2>
+      {(query.isError || error !== null) && <Failure error={error ?? query.error} compact />}
+      <ul className="plain-list">
+        {(query.data?.items ?? []).map((credential) => (
+          <li key={credential.id}>
+            <Icon name="key" size={16} />
+            <span>
+              {credential.kind === 'access_token' ? i18n.t('Access token') : credential.kind}{' '}
+              <code>{shorten(credential.id, 6)}</code>
+              <span className="dim">
+                {' '}
+                {i18n.t('since')} <Instant at={credential.created_at} age={false} />
+              </span>
+            </span>
+            <Button size="compact-xs" variant="default" onClick={() => setRevoking(credential.id)}>
+              {i18n.t('Revoke')}
+            </Button>
+          </li>
+        ))}
+      </ul>
+      <Button size="xs" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => void add()}>
+        {i18n.t('New token')}
+      </Button>
+      <Modal opened={token !== null} onClose={() => setToken(null)} title={i18n.t('New token')} size="lg" closeOnClickOutside={false}>
+        {token !== null && <TokenOnce name={device.name} token={token} onDone={() => setToken(null)} />}
+      </Modal>
+      <ConfirmTyped
+        opened={revoking !== null}
+        onClose={() => setRevoking(null)}
+        title={i18n.t('Revoke the credential')}
+        name={device.name}
+        action={i18n.t('Revoke')}
+        onConfirm={async () => {
+          await client.DELETE('/v1/devices/{id}/credentials/{cid}', {
+            params: { path: { id: device.id, cid: revoking ?? '' } },
+          })
+          await query.refetch()
+        }}
+      >
+        {i18n.t('A device that uses it is disconnected and cannot report until it has another.')}
+      </ConfirmTyped>
+    </section>
+  )
+}
+
+function Attributes({ device }: { device: Device }) {
+  const { i18n: lingui } = useLingui()
+  const query = useQuery(attributesQuery(device.id))
+  const scopes = [
+    ['client', i18n.t('From the device')],
+    ['shared', i18n.t('Shared with the device')],
+    ['server', i18n.t('Server only')],
+  ] as const
+  return (
+    <section className="block">
+      <h2>{i18n.t('Attributes')}</h2>
+      {query.isError && <Failure error={query.error} compact />}
+      {query.data &&
+        scopes.map(([scope, label]) => {
+          const entries = Object.entries(query.data[scope])
+          return entries.length === 0 ? null : (
+            <div key={scope}>
+              <h3>{label}</h3>
+              <Facts items={entries.map(([key, value]) => [key, formatScalar(value as never, lingui.locale)])} />
+            </div>
+          )
+        })}
+      <Facts
+        items={[
+          [i18n.t('Identifier'), <code key="id">{device.id}</code>],
+          [i18n.t('Added'), <Instant key="c" at={device.created_at} />],
+          [i18n.t('Declared as'), declarationLabel(device.declaration)],
+        ]}
+      />
+    </section>
+  )
+}

@@ -1,0 +1,127 @@
+// Devices: the list, and adding one; its token is shown once with snippets that work as they are.
+import { i18n } from '@lingui/core'
+import { Modal, Select, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { Link, useNavigate } from '@tanstack/react-router'
+import { useMemo, useState } from 'react'
+
+import { devicesQuery, twinsQuery } from '../api/queries'
+import type { Device } from '../api/types'
+import { useAppSearch, usePatchSearch } from '../app/search'
+import { DataTable, type Column } from '../ui/DataTable'
+import { Icon } from '../ui/icons'
+import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
+import { Age } from '../ui/time'
+import { declarationLabel } from './declaration'
+import { NewDeviceForm } from './NewDevice'
+
+function columnsOf(twins: Map<string, string>): Column<Device>[] {
+  return [
+    {
+      id: 'name', header: i18n.t('Device'), sort: (d) => d.name,
+      cell: (d) => (
+        <Link to="/devices/$id" params={{ id: d.id }} className="cell-main">
+          <span>{d.name}</span>
+          <span className="dim">{d.type ?? '—'}</span>
+        </Link>
+      ),
+    },
+    {
+      id: 'online', header: i18n.t('State'), sort: (d) => (d.online ? 1 : 0), width: '110px',
+      cell: (d) =>
+        d.online ? <span>{i18n.t('Online')}</span> : <Tag tone="stale">{i18n.t('Offline')}</Tag>,
+    },
+    {
+      id: 'seen', header: i18n.t('Last seen'), align: 'end',
+      sort: (d) => -Date.parse(d.last_seen_at ?? '1970-01-01'), cell: (d) => <Age at={d.last_seen_at} />,
+    },
+    {
+      id: 'keys', header: i18n.t('Reports'), give: 'second',
+      cell: (d) => <span className="keys">{d.keys.slice(0, 4).join(', ')}{d.keys.length > 4 && ` +${d.keys.length - 4}`}</span>,
+    },
+    {
+      id: 'twin', header: i18n.t('Building'), sort: (d) => twins.get(d.twin_id ?? '') ?? '', give: 'first',
+      cell: (d) => twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>,
+    },
+    {
+      id: 'declaration', header: i18n.t('Declared as'), sort: (d) => d.declaration, give: 'first',
+      cell: (d) =>
+        d.declaration === 'undeclared' ? (
+          <Tag tone="warn">{declarationLabel(d.declaration)}</Tag>
+        ) : (
+          declarationLabel(d.declaration)
+        ),
+    },
+  ]
+}
+
+export function DevicesPage() {
+  const search = useAppSearch()
+  const patch = usePatchSearch()
+  const navigate = useNavigate()
+  const [adding, setAdding] = useState(false)
+  const twins = useQuery(twinsQuery)
+  const query = useQuery(devicesQuery(search.filter))
+  const columns = useMemo(
+    () => columnsOf(new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))),
+    [twins.data],
+  )
+  const words = (search.q ?? '').toLowerCase().split(/\s+/).filter(Boolean)
+  const rows = useMemo(
+    () =>
+      (query.data ?? []).filter((d) => {
+        const text = `${d.name} ${d.type ?? ''} ${d.keys.join(' ')}`.toLowerCase()
+        return words.every((word) => text.includes(word))
+      }),
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+    [query.data, search.q],
+  )
+  const add = (
+    <button type="button" className="button primary" onClick={() => setAdding(true)}>
+      <Icon name="plus" size={16} /> {i18n.t('Add a device')}
+    </button>
+  )
+  return (
+    <Page title={i18n.t('Devices')} lead={i18n.t('Everything that reports, and when it last did.')} actions={add}>
+      <div className="filters">
+        <TextInput
+          size="xs"
+          aria-label={i18n.t('Search devices')}
+          placeholder={i18n.t('Search devices')}
+          leftSection={<Icon name="search" size={14} />}
+          value={search.q ?? ''}
+          onChange={(event) => patch({ q: event.currentTarget.value || undefined })}
+        />
+        <Select
+          size="xs"
+          clearable
+          aria-label={i18n.t('Building')}
+          placeholder={i18n.t('Every building')}
+          value={search.filter ?? null}
+          onChange={(value) => patch({ filter: value ?? undefined })}
+          data={(twins.data?.items ?? []).map((t) => ({ value: t.id, label: t.name }))}
+        />
+        <span className="dim num">{i18n.t('{count, plural, one {# device} other {# devices}}', { count: rows.length })}</span>
+      </div>
+      {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
+      {query.isPending && <Loading rows={10} />}
+      {query.data?.length === 0 && (
+        <Empty icon="devices" title={i18n.t('No device yet')} action={add}>
+          {i18n.t('Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.')}
+        </Empty>
+      )}
+      {query.data && query.data.length > 0 && (
+        <DataTable
+          label={i18n.t('Devices')}
+          rows={rows}
+          columns={columns}
+          rowId={(d) => d.id}
+          onOpen={(d) => void navigate({ to: '/devices/$id', params: { id: d.id } })}
+        />
+      )}
+      <Modal opened={adding} onClose={() => setAdding(false)} title={i18n.t('Add a device')} size="lg" closeOnClickOutside={false}>
+        <NewDeviceForm onDone={() => setAdding(false)} />
+      </Modal>
+    </Page>
+  )
+}

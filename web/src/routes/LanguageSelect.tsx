@@ -1,0 +1,20 @@
+// The choice of language, each in its own script.
+import { i18n } from '@lingui/core'
+import { NativeSelect } from '@mantine/core'
+
+import { chooseLocale, isLocale, LOCALES } from '../i18n'
+
+export function LanguageSelect() {
+  return (
+    <NativeSelect
+      size="xs"
+      aria-label={i18n.t('Language')}
+      value={i18n.locale}
+      data={Object.entries(LOCALES).map(([value, label]) => ({ value, label }))}
+      onChange={(event) => {
+        const { value } = event.currentTarget
+        if (isLocale(value)) void chooseLocale(value)
+      }}
+    />
+  )
+}

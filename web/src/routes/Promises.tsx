@@ -1,0 +1,148 @@
+// The promise board: every sentence of the policy, its state, its evidence and the age of both.
+import { i18n } from '@lingui/core'
+import { Button } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
+
+import { body, client } from '../api/client'
+import { promisesQuery, queryClient } from '../api/queries'
+import type { PromiseRow, PromiseState } from '../api/types'
+import { useAppSearch, usePatchSearch } from '../app/search'
+import { Icon } from '../ui/icons'
+import { Facts, Failure, Loading, Page } from '../ui/layout'
+import { PromiseMark, promiseStateLabel } from '../ui/marks'
+import { Age, Instant } from '../ui/time'
+
+const STATES: PromiseState[] = ['failing', 'stale', 'not_evidenced', 'proven', 'not_applicable']
+
+export function PromisesPage() {
+  const query = useQuery(promisesQuery)
+  const { filter } = useAppSearch()
+  const patch = usePatchSearch()
+  const rows = (query.data?.items ?? []) as PromiseRow[]
+  const shown = rows.filter((row) => filter === undefined || row.state === filter)
+  return (
+    <Page
+      title={i18n.t('Promises')}
+      lead={i18n.t('Every sentence of the policy that can be kept or broken. A check looks from outside; nobody can set one to proven by hand.')}
+    >
+      {query.isPending && <Loading rows={12} />}
+      {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
+      {rows.length > 0 && (
+        <>
+          <div className="promise-summary" role="group" aria-label={i18n.t('Filter by state')}>
+            {STATES.map((state) => (
+              <button
+                key={state}
+                type="button"
+                aria-pressed={filter === state}
+                data-state={state}
+                onClick={() => patch({ filter: filter === state ? undefined : state })}
+              >
+                <span className="promise-count num">{rows.filter((row) => row.state === state).length}</span>
+                <PromiseMark state={state} />
+              </button>
+            ))}
+          </div>
+          <p className="visually-hidden" aria-live="polite">
+            {i18n.t('{count, plural, one {# promise} other {# promises}}', { count: shown.length })}
+          </p>
+          <ul className="promises">
+            {shown.map((row) => (
+              <Row key={row.id} row={row} />
+            ))}
+          </ul>
+          {shown.length === 0 && (
+            <p className="dim pad">{filter && promiseStateLabel(filter as PromiseState)}: 0</p>
+          )}
+        </>
+      )}
+    </Page>
+  )
+}
+
+function Row({ row }: { row: PromiseRow }) {
+  const { select } = useAppSearch()
+  const patch = usePatchSearch()
+  const opened = select === row.id
+  const bodyId = `promise-${row.id}`
+  return (
+    <li className="promise" data-state={row.state}>
+      <button
+        type="button"
+        className="promise-row"
+        aria-expanded={opened}
+        aria-controls={bodyId}
+        onClick={() => patch({ select: opened ? undefined : row.id })}
+      >
+        <span className="promise-id num">{row.id}</span>
+        <span className="promise-state">
+          <PromiseMark state={row.state} />
+        </span>
+        <span className="promise-text">{row.text}</span>
+        <span className="promise-age dim">
+          <Age at={row.checked_at} />
+        </span>
+        <Icon name="chevron" size={14} />
+      </button>
+      {opened && (
+        <div className="promise-body" id={bodyId}>
+          <Explanation row={row} />
+        </div>
+      )}
+    </li>
+  )
+}
+
+function Explanation({ row }: { row: PromiseRow }) {
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const check = async () => {
+    setBusy(true)
+    setError(null)
+    try {
+      await body(client.POST('/v1/promises/{id}/check', { params: { path: { id: row.id } } }))
+      await queryClient.invalidateQueries({ queryKey: ['promises'] })
+    } catch (failure) {
+      setError(failure)
+    } finally {
+      setBusy(false)
+    }
+  }
+  const details = row.evidence?.details
+  return (
+    <>
+      {row.reason && <p className="promise-reason">{row.reason}</p>}
+      {row.evidence && <p>{row.evidence.summary}</p>}
+      <Facts
+        items={[
+          [i18n.t('How it is kept'), row.feature],
+          [i18n.t('Source'), row.source],
+          [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
+          [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
+          ...(row.evidence?.ledger_index != null
+            ? [
+                [
+                  i18n.t('Evidence in the ledger'),
+                  <Link key="e" to="/ledger" search={{ select: String(row.evidence.ledger_index) } as never}>
+                    {i18n.t('Entry {index}', { index: row.evidence.ledger_index })}
+                  </Link>,
+                ] as [string, React.ReactNode],
+              ]
+            : []),
+        ]}
+      />
+      {details !== undefined && details !== null && (
+        <details>
+          <summary>{i18n.t('What the check saw')}</summary>
+          <pre className="code multiline">{typeof details === 'string' ? details : JSON.stringify(details, null, 2)}</pre>
+        </details>
+      )}
+      {error !== null && <Failure error={error} compact />}
+      <Button size="xs" variant="default" loading={busy} onClick={() => void check()}>
+        {i18n.t('Run the check now')}
+      </Button>
+    </>
+  )
+}

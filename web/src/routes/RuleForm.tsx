@@ -1,0 +1,236 @@
+// The form of one rule, in sentences rather than codes.
+import { i18n } from '@lingui/core'
+import { Autocomplete, Button, Group, NumberInput, Select, SegmentedControl, TagsInput, Textarea, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+
+import { devicesQuery, twinsQuery } from '../api/queries'
+import type { NewRule, Rule } from '../api/types'
+import { SEVERITIES } from '../lib/severity'
+import { Failure } from '../ui/layout'
+import { severityLabel } from '../ui/marks'
+
+type ScopeKind = 'all' | 'device_type' | 'twin_id' | 'device_id'
+type Draft = {
+  name: string
+  severity: NewRule['severity']
+  enabled: boolean
+  scopeKind: ScopeKind
+  scopeValue: string
+  kind: 'threshold' | 'no_data'
+  key: string
+  op: 'gt' | 'ge' | 'lt' | 'le'
+  threshold: number
+  hysteresis: number
+  seconds: number
+  emails: string[]
+  helps: string
+}
+
+function draftOf(rule: Rule | null): Draft {
+  const condition = rule?.condition
+  const [scopeKind, scopeValue] = (Object.entries(rule?.scope ?? {}).find(([, v]) => v) ?? ['all', '']) as [ScopeKind, string]
+  return {
+    name: rule?.name ?? '',
+    severity: rule?.severity ?? 'medium',
+    enabled: rule?.enabled ?? true,
+    scopeKind,
+    scopeValue,
+    kind: condition?.kind ?? 'threshold',
+    key: condition?.key ?? '',
+    op: condition?.kind === 'threshold' ? condition.op : 'gt',
+    threshold: condition?.kind === 'threshold' ? condition.threshold : 0,
+    hysteresis: condition?.kind === 'threshold' ? condition.hysteresis : 0,
+    seconds: condition === undefined ? 60 : condition.kind === 'threshold' ? condition.for_seconds : condition.after_seconds,
+    emails: rule?.notify_emails ?? [],
+    helps: rule?.what_helps ?? '',
+  }
+}
+
+export function ruleOf(draft: Draft): NewRule {
+  return {
+    name: draft.name.trim(),
+    severity: draft.severity,
+    enabled: draft.enabled,
+    scope: draft.scopeKind === 'all' ? {} : { [draft.scopeKind]: draft.scopeValue },
+    condition:
+      draft.kind === 'threshold'
+        ? {
+            kind: 'threshold',
+            key: draft.key,
+            op: draft.op,
+            threshold: draft.threshold,
+            hysteresis: draft.hysteresis,
+            for_seconds: draft.seconds,
+          }
+        : {
+            kind: 'no_data',
+            after_seconds: draft.seconds,
+            ...(draft.key !== '' && { key: draft.key }),
+          },
+    notify_emails: draft.emails,
+    what_helps: draft.helps,
+  }
+}
+
+export function RuleForm(props: {
+  rule: Rule | null
+  onSave: (rule: NewRule) => Promise<void>
+  onCancel: () => void
+}) {
+  const [draft, setDraft] = useState(() => draftOf(props.rule))
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const twins = useQuery(twinsQuery)
+  const devices = useQuery(devicesQuery())
+  const set = (patch: Partial<Draft>) => setDraft({ ...draft, ...patch })
+  const number = (value: string | number) => (typeof value === 'number' ? value : Number(value) || 0)
+  const keys = [...new Set((devices.data ?? []).flatMap((d) => d.keys))].sort()
+  const types = [...new Set((devices.data ?? []).flatMap((d) => d.type ?? []))].sort()
+  const threshold = draft.kind === 'threshold'
+  const complete =
+    draft.name.trim() !== '' && (!threshold || draft.key !== '') && (draft.scopeKind === 'all' || draft.scopeValue !== '')
+  const submit = async () => {
+    setBusy(true)
+    setError(null)
+    try {
+      await props.onSave(ruleOf(draft))
+    } catch (failure) {
+      setError(failure)
+      setBusy(false)
+    }
+  }
+  return (
+    <form
+      className="stack"
+      onSubmit={(event) => {
+        event.preventDefault()
+        if (complete) void submit()
+      }}
+    >
+      <div className="form-row">
+        <TextInput label={i18n.t('Name')} required data-autofocus value={draft.name} onChange={(e) => set({ name: e.currentTarget.value })} />
+        <Select
+          label={i18n.t('Severity')}
+          allowDeselect={false}
+          data={SEVERITIES.map((value) => ({ value, label: severityLabel(value) }))}
+          value={draft.severity}
+          onChange={(value) => value && set({ severity: value })}
+        />
+      </div>
+      <SegmentedControl
+        aria-label={i18n.t('Kind of rule')}
+        value={draft.kind}
+        onChange={(value) => set({ kind: value === 'no_data' ? 'no_data' : 'threshold' })}
+        data={[
+          { value: 'threshold', label: i18n.t('A limit is crossed') },
+          { value: 'no_data', label: i18n.t('A device falls silent') },
+        ]}
+      />
+      <div className="form-row">
+        <Autocomplete
+          label={threshold ? i18n.t('Value (key)') : i18n.t('Value (key, optional)')}
+          required={threshold}
+          data={keys}
+          value={draft.key}
+          onChange={(value) => set({ key: value })}
+        />
+        {threshold && (
+          <>
+            <Select
+              label={i18n.t('Comparison')}
+              allowDeselect={false}
+              data={[
+                { value: 'gt', label: i18n.t('is above (>)') },
+                { value: 'ge', label: i18n.t('is at least (≥)') },
+                { value: 'lt', label: i18n.t('is below (<)') },
+                { value: 'le', label: i18n.t('is at most (≤)') },
+              ]}
+              value={draft.op}
+              onChange={(value) => value && set({ op: value as Draft['op'] })}
+            />
+            <NumberInput label={i18n.t('Limit')} required value={draft.threshold} onChange={(value) => set({ threshold: number(value) })} />
+          </>
+        )}
+      </div>
+      <div className="form-row">
+        <NumberInput
+          label={threshold ? i18n.t('For at least (s)') : i18n.t('Silent for (s)')}
+          description={threshold ? i18n.t('Shorter peaks raise nothing.') : undefined}
+          min={threshold ? 0 : 1}
+          max={604_800}
+          value={draft.seconds}
+          onChange={(value) => set({ seconds: number(value) })}
+        />
+        {threshold && (
+          <NumberInput
+            label={i18n.t('Hysteresis')}
+            description={i18n.t('How far back before it returns to normal.')}
+            min={0}
+            value={draft.hysteresis}
+            onChange={(value) => set({ hysteresis: number(value) })}
+          />
+        )}
+      </div>
+      <div className="form-row">
+        <Select
+          label={i18n.t('For')}
+          allowDeselect={false}
+          data={[
+            { value: 'all', label: i18n.t('all devices') },
+            { value: 'device_type', label: i18n.t('a type of device') },
+            { value: 'twin_id', label: i18n.t('a building') },
+            { value: 'device_id', label: i18n.t('one device') },
+          ]}
+          value={draft.scopeKind}
+          onChange={(value) => set({ scopeKind: (value ?? 'all') as ScopeKind, scopeValue: '' })}
+        />
+        {draft.scopeKind === 'device_type' && (
+          <Autocomplete label={i18n.t('Type')} data={types} value={draft.scopeValue} onChange={(value) => set({ scopeValue: value })} />
+        )}
+        {draft.scopeKind === 'twin_id' && (
+          <Select
+            label={i18n.t('Building')}
+            data={(twins.data?.items ?? []).map((t) => ({ value: t.id, label: t.name }))}
+            value={draft.scopeValue || null}
+            onChange={(value) => set({ scopeValue: value ?? '' })}
+          />
+        )}
+        {draft.scopeKind === 'device_id' && (
+          <Select
+            label={i18n.t('Device')}
+            searchable
+            limit={100}
+            data={(devices.data ?? []).map((d) => ({ value: d.id, label: d.name }))}
+            value={draft.scopeValue || null}
+            onChange={(value) => set({ scopeValue: value ?? '' })}
+          />
+        )}
+      </div>
+      <Textarea
+        label={i18n.t('What usually helps')}
+        description={i18n.t('Shown with every alert of this rule.')}
+        autosize
+        minRows={2}
+        maxLength={2000}
+        value={draft.helps}
+        onChange={(e) => set({ helps: e.currentTarget.value })}
+      />
+      <TagsInput
+        label={i18n.t('Mail to')}
+        placeholder={i18n.t('Address, then Enter')}
+        value={draft.emails}
+        onChange={(emails) => set({ emails })}
+      />
+      {error !== null && <Failure error={error} compact />}
+      <Group justify="flex-end">
+        <Button variant="default" onClick={props.onCancel}>
+          {i18n.t('Cancel')}
+        </Button>
+        <Button type="submit" loading={busy} disabled={!complete}>
+          {i18n.t('Save')}
+        </Button>
+      </Group>
+    </form>
+  )
+}

@@ -1,0 +1,120 @@
+// The history of one series over the page's range: chart with alerts, summary, CSV.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { Button } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useMemo } from 'react'
+
+import { historyQuery } from '../api/queries'
+import type { Alert, Device, Series } from '../api/types'
+import { useAppSearch, usePatchSearch, useRange } from '../app/search'
+import { download, toCsv } from '../lib/csv'
+import { formatNumber, formatValue } from '../lib/format'
+import { usePreferences } from '../lib/preferences'
+import { formatClock } from '../lib/time'
+import { Failure } from '../ui/layout'
+import { History } from '../ui/History'
+import { Icon } from '../ui/icons'
+import type { ChartData } from '../ui/Chart'
+
+function numeric(value: unknown): number | null {
+  if (typeof value === 'boolean') return value ? 1 : 0
+  return typeof value === 'number' && Number.isFinite(value) ? value : null
+}
+
+export function chartData(series: Series | null | undefined): ChartData {
+  const atMs = series?.at_ms ?? []
+  if (series?.avg !== undefined && series.min !== undefined && series.max !== undefined) {
+    return {
+      atMs,
+      value: series.avg.map(numeric),
+      band: { min: series.min.map(numeric), max: series.max.map(numeric) },
+    }
+  }
+  return { atMs, value: (series?.value ?? series?.last ?? []).map(numeric) }
+}
+
+function extremes(data: ChartData): { min: number; max: number } | null {
+  const low = (data.band?.min ?? data.value).filter((v) => v !== null)
+  const high = (data.band?.max ?? data.value).filter((v) => v !== null)
+  if (low.length === 0 || high.length === 0) return null
+  return { min: Math.min(...low), max: Math.max(...high) }
+}
+
+export function SeriesHistory(props: {
+  device: Device
+  seriesKey: string
+  alerts: Alert[]
+  height?: number
+}) {
+  const { device, seriesKey } = props
+  const { i18n: lingui } = useLingui()
+  const { zone } = usePreferences()
+  const { at } = useAppSearch()
+  const patch = usePatchSearch()
+  const range = useRange()
+  const query = useQuery(historyQuery({ device_id: device.id, key: seriesKey }, range))
+  const data = useMemo(() => chartData(query.data), [query.data])
+  const unit = device.units[seriesKey] ?? ''
+  const mine = props.alerts.filter((a) => a.device_id === device.id && (a.key === null || a.key === seriesKey))
+  const marks = mine.map((alert) => ({
+    fromMs: Date.parse(alert.raised_at),
+    toMs: alert.cleared_at === null ? null : Date.parse(alert.cleared_at),
+    severity: alert.severity,
+  }))
+  const span = extremes(data)
+  const show = (value: number) => formatValue(value, unit, lingui.locale)
+  const summary = span
+    ? i18n.t('{key}: lowest {min}, highest {max}', { key: seriesKey, min: show(span.min), max: show(span.max) })
+    : seriesKey
+  if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} compact />
+  return (
+    <div className="history">
+      <History
+        loading={query.isPending}
+        data={data}
+        unit={unit || i18n.t('no unit stated')}
+        label={summary}
+        fromMs={range.fromMs}
+        toMs={range.toMs}
+        alerts={marks}
+        threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
+        cursorMs={at === undefined ? null : Date.parse(at)}
+        formatTime={(ms) => formatClock(ms, lingui.locale, zone).slice(0, -3)}
+        formatValue={(value) => formatNumber(value, lingui.locale)}
+        onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
+        {...(props.height !== undefined && { height: props.height })}
+      />
+      <div className="history-foot dim">
+        <span>
+          {span && (
+            <>
+              {i18n.t('min')} <span className="num">{show(span.min)}</span> · {i18n.t('max')}{' '}
+              <span className="num">{show(span.max)}</span>
+            </>
+          )}
+        </span>
+        <Button
+          size="compact-xs"
+          variant="subtle"
+          leftSection={<Icon name="download" size={13} />}
+          disabled={data.atMs.length === 0}
+          onClick={() => download(`${device.name}-${seriesKey}.csv`, 'text/csv', csv(data, unit))}
+        >
+          CSV
+        </Button>
+      </div>
+    </div>
+  )
+}
+
+function csv(data: ChartData, unit: string): string {
+  const head = data.band ? ['time', 'mean', 'min', 'max', 'unit'] : ['time', 'value', 'unit']
+  const rows = data.atMs.map((ms, i) => {
+    const time = new Date(ms).toISOString()
+    return data.band
+      ? [time, data.value[i], data.band.min[i], data.band.max[i], unit]
+      : [time, data.value[i], unit]
+  })
+  return toCsv([head, ...rows])
+}

@@ -1,0 +1,144 @@
+// A one-time link: first administrator, locked-out administrator, or invited colleague. The token
+// comes in the fragment and leaves the address bar before anything else happens.
+import { i18n } from '@lingui/core'
+import { Button, PasswordInput, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { Link, useNavigate } from '@tanstack/react-router'
+import { useEffect, useState } from 'react'
+
+import { body, client } from '../api/client'
+import { queryClient, sessionQuery } from '../api/queries'
+import type { Welcome } from '../api/types'
+import { Failure, Loading } from '../ui/layout'
+import { Door } from './Door'
+
+const PASSWORD_MIN = 12
+
+export function WelcomePage() {
+  const [token] = useState(() => decodeURIComponent(location.hash.slice(1)))
+  useEffect(() => {
+    if (location.hash !== '') history.replaceState(history.state, '', location.pathname)
+  }, [])
+  const inspect = useQuery({
+    queryKey: ['welcome'],
+    queryFn: () => body(client.POST('/v1/welcome/inspect', { body: { token } })),
+    enabled: token !== '',
+    gcTime: 0,
+    retry: false,
+    staleTime: Infinity,
+  })
+  if (token === '' || inspect.isError) {
+    return (
+      <Door title={i18n.t('This link does not work')}>
+        {inspect.isError && <Failure error={inspect.error} compact />}
+        <p>
+          {i18n.t('One-time links work once and for a limited time. Ask for a new one: an administrator can invite you again, or on the server run')}
+        </p>
+        <pre className="code">veritwin admin link</pre>
+        <Link to="/sign-in" className="button">
+          {i18n.t('Sign in')}
+        </Link>
+      </Door>
+    )
+  }
+  if (inspect.data === undefined) {
+    return (
+      <Door title={i18n.t('Welcome')}>
+        <Loading rows={3} />
+      </Door>
+    )
+  }
+  return <WelcomeForm token={token} welcome={inspect.data} />
+}
+
+function WelcomeForm(props: { token: string; welcome: Welcome }) {
+  const { kind } = props.welcome
+  const navigate = useNavigate()
+  const [organisation, setOrganisation] = useState('')
+  const [email, setEmail] = useState(props.welcome.email ?? '')
+  const [name, setName] = useState('')
+  const [password, setPassword] = useState('')
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const first = kind === 'first_administrator'
+  const short = password.length < PASSWORD_MIN
+  const submit = async () => {
+    setBusy(true)
+    setError(null)
+    try {
+      const session = await body(
+        client.POST('/v1/welcome', {
+          body: {
+            token: props.token,
+            password,
+            ...(first && { organisation }),
+            ...(email !== '' && { email }),
+            ...(name !== '' && { name }),
+          },
+        }),
+      )
+      queryClient.setQueryData(sessionQuery.queryKey, session)
+      await navigate({ to: '/' })
+    } catch (failure) {
+      setError(failure)
+      setBusy(false)
+    }
+  }
+  return (
+    <Door
+      title={first ? i18n.t('Set up Veritwin') : i18n.t('Welcome')}
+      lead={
+        first
+          ? i18n.t('You become the first administrator. Nobody else can use this link afterwards.')
+          : i18n.t('Choose a password to finish.')
+      }
+    >
+      <form
+        className="stack"
+        onSubmit={(event) => {
+          event.preventDefault()
+          if (!short) void submit()
+        }}
+      >
+        {first && (
+          <TextInput
+            label={i18n.t('Organisation')}
+            required
+            autoFocus
+            autoComplete="organization"
+            value={organisation}
+            onChange={(event) => setOrganisation(event.currentTarget.value)}
+          />
+        )}
+        <TextInput
+          label={i18n.t('E-mail')}
+          type="email"
+          required
+          autoComplete="username"
+          readOnly={!first && Boolean(props.welcome.email)}
+          value={email}
+          onChange={(event) => setEmail(event.currentTarget.value)}
+        />
+        <TextInput
+          label={i18n.t('Name (optional)')}
+          autoComplete="name"
+          value={name}
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
+        <PasswordInput
+          label={i18n.t('Password')}
+          description={i18n.t('At least {count} characters. A sentence is fine.', { count: PASSWORD_MIN })}
+          required
+          minLength={PASSWORD_MIN}
+          autoComplete="new-password"
+          value={password}
+          onChange={(event) => setPassword(event.currentTarget.value)}
+        />
+        {error !== null && <Failure error={error} compact />}
+        <Button type="submit" loading={busy} disabled={short}>
+          {first ? i18n.t('Create the organisation') : i18n.t('Continue')}
+        </Button>
+      </form>
+    </Door>
+  )
+}

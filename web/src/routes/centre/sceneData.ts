@@ -1,0 +1,130 @@
+// From building state to what the engine draws: markers, room colours, targets. Pure.
+import type { Device } from '../../api/types'
+import type { Heat, Marker, MarkerIcon, MarkerState, Target, Vec3 } from '../../engine/types'
+import { formatValue } from '../../lib/format'
+import { domainOf, heatColor, type Domain } from '../../lib/heat'
+import type { Selection } from '../../lib/selection'
+import { worst } from '../../lib/severity'
+import type { Building } from './useBuilding'
+
+const ICON_WORDS: [RegExp, MarkerIcon][] = [
+  [/smoke|fire/, 'smoke'],
+  [/co2|carbon/, 'co2'],
+  [/humid|moist/, 'humidity'],
+  [/motion|occup|presence|pir/, 'motion'],
+  [/power|energy|electr|meter|current|voltage/, 'power'],
+  [/outdoor|weather|rain|wind/, 'weather'],
+  [/vibrat|accel/, 'vibration'],
+  [/temp|therm|boiler|heat|chiller/, 'temperature'],
+  [/water|flow|leak|pressure/, 'water'],
+  [/air|voc|pm\d|fan|vent/, 'air'],
+  [/switch|door|window|contact|light/, 'switch'],
+]
+
+export function iconOf(device: Device): MarkerIcon {
+  const words = `${device.type ?? ''} ${device.keys.join(' ')} ${device.name}`.toLowerCase()
+  return ICON_WORDS.find(([pattern]) => pattern.test(words))?.[1] ?? 'sensor'
+}
+
+function stateOf(device: Device, building: Building, stale: boolean): MarkerState {
+  const alerts = building.alertsByDevice.get(device.id) ?? []
+  const severity = worst(alerts.map((alert) => alert.severity))
+  if (severity !== null) return severity
+  if (building.values.atMs === null && !device.online) return 'offline'
+  return stale ? 'stale' : 'normal'
+}
+
+function centreOf(polygon: [number, number][]): [number, number] | null {
+  if (polygon.length === 0) return null
+  const [x, y] = polygon.reduce(([sx, sy], [px, py]) => [sx + px, sy + py], [0, 0])
+  return [x / polygon.length, y / polygon.length]
+}
+
+/** Where a device stands: its own position, else spread around the middle of its room. */
+function placeOf(device: Device, building: Building): Vec3 | null {
+  if (device.position !== null) return device.position
+  const space = building.spaceById.get(device.space_id ?? '')
+  const centre = space && centreOf(space.polygon)
+  if (space === undefined || centre === null || centre === undefined) return null
+  const mates = building.devicesBySpace.get(space.id) ?? []
+  const index = mates.indexOf(device)
+  const angle = (2 * Math.PI * index) / Math.max(1, mates.length)
+  const radius = mates.length > 1 ? 0.6 : 0
+  return [centre[0] + radius * Math.cos(angle), centre[1] + radius * Math.sin(angle), space.elevation_m + 1.2]
+}
+
+export function shownKey(device: Device, preferred: string | undefined): string | undefined {
+  return preferred !== undefined && device.keys.includes(preferred) ? preferred : device.keys[0]
+}
+
+export function markersOf(
+  building: Building,
+  options: { locale: string; heatKey: string | undefined; selectedId: string | undefined },
+): Marker[] {
+  return building.devices.flatMap((device) => {
+    const position = placeOf(device, building)
+    if (position === null) return []
+    const key = shownKey(device, options.heatKey)
+    const shown = key === undefined ? undefined : building.values.get(device.id, key)
+    const space = building.spaceById.get(device.space_id ?? '')
+    return {
+      id: device.id,
+      spaceId: device.space_id,
+      storeyId: space?.storey_id ?? null,
+      position,
+      icon: iconOf(device),
+      label: device.name,
+      value: formatValue(shown?.value as never, key && device.units[key], options.locale),
+      state: stateOf(device, building, shown?.condition === 'stale'),
+      selected: device.id === options.selectedId,
+    }
+  })
+}
+
+export type HeatMap = { heat: Heat; domain: Domain; oldestMs: number; newestMs: number; rooms: number }
+
+/** Room colours: the mean of the usable values of one key in each room. */
+export function heatOf(building: Building, key: string): HeatMap | null {
+  const means = new Map<string, number>()
+  let oldestMs = Infinity
+  let newestMs = -Infinity
+  for (const [spaceId, devices] of building.devicesBySpace) {
+    let sum = 0
+    let count = 0
+    for (const device of devices) {
+      const shown = building.values.get(device.id, key)
+      if (typeof shown?.value !== 'number' || shown.condition !== 'good') continue
+      sum += shown.value
+      count += 1
+      oldestMs = Math.min(oldestMs, shown.atMs)
+      newestMs = Math.max(newestMs, shown.atMs)
+    }
+    if (count > 0) means.set(spaceId, sum / count)
+  }
+  const domain = domainOf(means.values())
+  if (domain === null) return null
+  const values = new Map<string, string | null>()
+  for (const space of building.model.spaces) {
+    const mean = means.get(space.id)
+    values.set(space.id, mean === undefined ? null : heatColor(mean, domain))
+  }
+  return { heat: { values }, domain, oldestMs, newestMs, rooms: means.size }
+}
+
+export function targetOf(selection: Selection | null, building: Building): Target | null {
+  switch (selection?.kind) {
+    case 'space':
+      return { kind: 'space', id: selection.id }
+    case 'element':
+      return { kind: 'element', id: selection.id }
+    case 'device':
+    case 'sensor':
+      return { kind: 'marker', id: selection.id }
+    case 'alert': {
+      const alert = building.alerts.find((a) => a.id === selection.id)
+      return alert ? { kind: 'marker', id: alert.device_id } : null
+    }
+    case undefined:
+      return null
+  }
+}
