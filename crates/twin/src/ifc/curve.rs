@@ -8,7 +8,7 @@ use ifc_lite_core::{AttributeValue, IfcType};
 
 use super::error::IfcError;
 use super::placement::{self, Transform, Vec3, add, scaled};
-use super::step::{Record, Step};
+use super::step::{Record, Step, finite};
 
 /// Straight pieces in a full turn.
 const TURN_SEGMENTS: f64 = 48.0;
@@ -64,7 +64,9 @@ impl CurveReader<'_, '_> {
 
     fn indexed(&self, curve: &Record) -> Result<Option<Vec<Vec3>>, IfcError> {
         let Some(list) = curve.reference(0) else { return Ok(None) };
-        let vertices = coordinate_list(&self.step.follow(curve, list)?);
+        let Some(vertices) = coordinate_list(&self.step.follow(curve, list)?) else {
+            return Ok(None);
+        };
         let Some(segments) = curve.get(1).and_then(AttributeValue::as_list) else {
             return Ok(Some(vertices));
         };
@@ -176,16 +178,16 @@ impl CurveReader<'_, '_> {
     }
 }
 
-/// The points of an `IfcCartesianPointList`.
-pub(super) fn coordinate_list(list: &Record) -> Vec<Vec3> {
-    let rows = list.get(0).and_then(AttributeValue::as_list).unwrap_or_default();
+/// The points of an `IfcCartesianPointList`; none when one of them is malformed, since faces and
+/// segments refer to points by their number.
+pub(super) fn coordinate_list(list: &Record) -> Option<Vec<Vec3>> {
+    let rows = list.get(0).and_then(AttributeValue::as_list)?;
     rows.iter()
-        .filter_map(|row| {
-            let row = row.as_list()?;
-            let coordinate = |i: usize| row.get(i).and_then(AttributeValue::as_float);
-            Some([coordinate(0)?, coordinate(1)?, coordinate(2).unwrap_or(0.0)])
+        .map(|row| match finite(row.as_list()?)?[..] {
+            [x, y] => Some([x, y, 0.0]),
+            [x, y, z] => Some([x, y, z]),
+            _ => None,
         })
-        .filter(|point| point.iter().all(|coordinate| coordinate.is_finite()))
         .collect()
 }
 

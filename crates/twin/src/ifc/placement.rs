@@ -188,9 +188,9 @@ pub(super) fn operator(step: &Step<'_>, from: &Record, id: u32) -> Result<Transf
 /// Coordinates of an `IfcCartesianPoint` or ratios of an `IfcDirection`; a third is zero in 2D.
 pub(super) fn coordinates(step: &Step<'_>, from: &Record, id: u32) -> Result<Vec3, IfcError> {
     let record = step.follow(from, id)?;
-    match record.numbers(0)[..] {
-        [x, y] => Ok([x, y, 0.0]),
-        [x, y, z] => Ok([x, y, z]),
+    match record.numbers(0).as_deref() {
+        Some([x, y]) => Ok([*x, *y, 0.0]),
+        Some([x, y, z]) => Ok([*x, *y, *z]),
         _ => Err(record.problem("expected two or three finite numbers")),
     }
 }

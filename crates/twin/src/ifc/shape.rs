@@ -345,7 +345,7 @@ impl ShapeReader<'_, '_> {
     ) -> Result<Option<Vec<Vec3>>, IfcError> {
         let Some(list) = set.reference(0) else { return Ok(None) };
         let points = coordinate_list(&self.curves.step.follow(set, list)?);
-        Ok(Some(self.to_world(&points, ifc_from_item)))
+        Ok(points.map(|points| self.to_world(&points, ifc_from_item)))
     }
 
     fn bounding_box(

@@ -197,10 +197,9 @@ impl Record {
         })
     }
 
-    /// Numbers of a list.
-    pub(super) fn numbers(&self, index: usize) -> Vec<f64> {
-        let list = self.0.get_list(index).unwrap_or_default();
-        list.iter().filter_map(AttributeValue::as_float).filter(|n| n.is_finite()).collect()
+    /// Numbers of a list; none when anything in it is not a finite number.
+    pub(super) fn numbers(&self, index: usize) -> Option<Vec<f64>> {
+        finite(self.0.get_list(index)?)
     }
 
     pub(super) fn problem(&self, problem: impl Into<String>) -> IfcError {
@@ -210,6 +209,11 @@ impl Record {
             problem: problem.into(),
         }
     }
+}
+
+/// The values of a list as numbers; none when one of them is not a finite number.
+pub(super) fn finite(list: &[AttributeValue]) -> Option<Vec<f64>> {
+    list.iter().map(|value| value.as_float().filter(|number| number.is_finite())).collect()
 }
 
 /// Openings and virtual elements are no things in the building.

@@ -75,7 +75,7 @@ fn one(
     match map.get(&text.to_lowercase()).map(Vec::as_slice) {
         Some([id]) => Ok((*id).clone()),
         Some([first, second, ..]) => Err(format!(
-            "more than one {what} has this name: write the GlobalId, for example {first} or {second}"
+            "more than one {what} has this name: write the GlobalId, such as {first} or {second}"
         )),
         _ => Err(format!("no such {what}: expected {expected}")),
     }

@@ -130,7 +130,8 @@ proptest! {
         let mut bytes = with_space("a", "Body", "#30", body).into_bytes();
         for (at, kind, byte) in edits {
             let at = at.index(bytes.len());
-            let byte = if byte < 128 { b"#()',;$*0123456789.E-=\\/"[usize::from(byte) % 24] } else { byte };
+            let syntax = b"#()',;$*0123456789.E-=\\/";
+            let byte = if byte < 128 { syntax[usize::from(byte) % syntax.len()] } else { byte };
             match kind {
                 0 => bytes[at] = byte,
                 1 => bytes.insert(at, byte),
