@@ -65,10 +65,7 @@ impl Engine {
         let mut done = Maintained::default();
         self.inner.reader.forget_denied();
         self.retry_latest().await?;
-        if self.is_flush_due() {
-            self.flush().await?;
-            done.flushed = true;
-        }
+        done.flushed = self.flush_if_due().await?;
         let _alone = self.inner.compaction.lock().await;
         done.sections_dropped = self.drop_destroyed(false).await?;
         let mut passed_by = HashSet::new();
@@ -78,7 +75,11 @@ impl Engine {
             let Some(plan) = plan(&catalog, today, &self.inner.limits, &passed_by) else { break };
             drop(catalog);
             match self.compact(&plan).await {
-                Ok(()) => done.compactions += 1,
+                Ok(()) => {
+                    done.compactions += 1;
+                    // A merge takes seconds: memory may have filled up meanwhile.
+                    done.flushed |= self.flush_if_due().await?;
+                }
                 Err(error) if error.is_denied() => {
                     let dropped = self.drop_destroyed(true).await?;
                     done.sections_dropped += dropped;
@@ -92,6 +93,16 @@ impl Engine {
         let mut commits = self.inner.commits.lock().await;
         self.collect_garbage(&mut commits).await;
         Ok(done)
+    }
+
+    /// Flushes when memory is large or old; says whether it did. It does not wait for compactions,
+    /// so call it in a task of its own, every second.
+    pub async fn flush_if_due(&self) -> Result<bool, TelemetryError> {
+        let is_due = self.is_flush_due();
+        if is_due {
+            self.flush().await?;
+        }
+        Ok(is_due)
     }
 
     fn is_flush_due(&self) -> bool {

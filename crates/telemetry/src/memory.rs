@@ -327,3 +327,62 @@ impl TenantTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::CredentialId;
+
+    use super::*;
+
+    fn batch(at: i64, value: i64) -> DeviceBatch {
+        let reading = Reading {
+            key: Key::new("n").expect("a key"),
+            at: Timestamp::from_micros(at),
+            value: Value::Integer(value),
+            quality: Quality::Good,
+        };
+        DeviceBatch {
+            tenant: TenantId::from_bytes([1; 16]),
+            device: DeviceId::from_bytes([2; 16]),
+            credential: CredentialId::from_bytes([3; 16]),
+            received_at: Timestamp::EPOCH,
+            readings: vec![reading],
+        }
+    }
+
+    #[test]
+    fn a_thawed_table_is_as_if_it_had_never_been_frozen() {
+        let mut memory = Memory::new(Arc::new(Catalog::default()));
+        for (position, at, value) in [(0, 10, 1), (1, 20, 2)] {
+            memory.apply(position, &batch(at, value), Duration::ZERO);
+        }
+        let bytes = memory.bytes_total();
+        let frozen = memory.freeze(|_| false);
+        assert_eq!((memory.bytes_flushable(), memory.bytes_bounded()), (0, bytes));
+        memory.apply(2, &batch(10, 3), Duration::ZERO);
+        memory.apply(2, &batch(10, 99), Duration::ZERO);
+        memory.thaw(&frozen, Duration::ZERO);
+        assert!(memory.frozen.is_none());
+        let again = memory.freeze(|_| false);
+        assert_eq!((again.end_position, again.bytes > bytes), (3, true));
+        let (tenant, device) = (batch(0, 0).tenant, batch(0, 0).device);
+        let rows = &again.tenants[&tenant].devices[&device][0].1;
+        let columns = rows.copy_between(i64::MIN, i64::MAX, false, usize::MAX);
+        assert_eq!(columns[0].at, [10, 20]);
+        assert_eq!(columns[0].as_ref().values.get(0), Value::Integer(3));
+    }
+
+    #[test]
+    fn a_held_tenant_holds_the_position_and_nothing_else() {
+        let mut memory = Memory::new(Arc::new(Catalog::default()));
+        memory.skip(0);
+        memory.apply(1, &batch(10, 1), Duration::ZERO);
+        memory.skip(2);
+        let frozen = memory.freeze(|_| true);
+        assert_eq!((frozen.end_position, frozen.tenants.len()), (1, 0));
+        assert_eq!((memory.bytes_flushable(), memory.bytes_bounded()), (0, 0));
+        assert!(memory.bytes_total() > 0);
+        memory.frozen = None;
+        assert_eq!(memory.freeze(|_| false).end_position, 3);
+    }
+}

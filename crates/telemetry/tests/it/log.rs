@@ -104,6 +104,34 @@ fn what_was_never_applied_stays_in_the_log() {
 }
 
 #[test]
+fn entries_of_a_withdrawn_tenant_stay_in_the_log_until_they_can_be_read() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        append(&log, 0).await;
+        append(&log, 1).await;
+        log.close();
+        drop((log, engine));
+        setup.keys.revoke(tenant(0)).expect("revokes");
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        engine.recover(&log).await.expect("others recover");
+        let other = vec![reading("n", TODAY, Value::Integer(7))];
+        log.append(vec![Entry::from(batch(1, 0, other))]).await.expect("others append");
+        assert_eq!(engine.flush().await.expect("others flush"), 0);
+        log.close();
+        drop((log, engine));
+        setup.keys.restore(tenant(0)).expect("restores");
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        engine.recover(&log).await.expect("recovers");
+        assert_eq!(count(&engine).await, 2);
+        assert_eq!(engine.flush().await.expect("flushes"), 3);
+    });
+}
+
+#[test]
 fn entries_that_hold_no_readings_move_the_position() {
     runtime().block_on(async {
         let setup = Setup::new();

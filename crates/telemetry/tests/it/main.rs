@@ -1,5 +1,6 @@
 //! The engine from outside: against a naive model, across crashes, with real keys and a real log.
 
+mod concurrency;
 mod crash;
 mod limits;
 mod log;
