@@ -70,3 +70,71 @@ impl From<Denied> for Error {
 
 /// The answer of a use case.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<veritwin_keys::KeyError> for Error {
+    fn from(error: veritwin_keys::KeyError) -> Self {
+        if error.is_denied() {
+            Self::Forbidden("the key of this data is revoked or destroyed".to_owned())
+        } else {
+            Self::Internal(format!("keys: {error}"))
+        }
+    }
+}
+
+impl From<veritwin_metastore::Error> for Error {
+    fn from(error: veritwin_metastore::Error) -> Self {
+        use veritwin_metastore::Error as Store;
+        match error {
+            Store::NotFound { what } => Self::NotFound(what),
+            Store::Conflict { what, reason } => Self::Conflict(format!("{what}: {reason}")),
+            Store::Invalid { what, reason } => Self::invalid_at(what, reason),
+            Store::Unavailable(source) => {
+                tracing::error!(error = %source, "records database");
+                Self::Unavailable("the records database does not answer".to_owned())
+            }
+            Store::KeyUnavailable(_) => Self::Unavailable("the key does not answer".to_owned()),
+            Store::KeyDenied(_) => {
+                Self::Forbidden("the key of this data is revoked or destroyed".to_owned())
+            }
+            Store::Refused(_) | Store::Corrupt { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<veritwin_telemetry::TelemetryError> for Error {
+    fn from(error: veritwin_telemetry::TelemetryError) -> Self {
+        use veritwin_telemetry::TelemetryError as Telemetry;
+        if error.is_denied() {
+            return Self::Forbidden("the key of this data is revoked or destroyed".to_owned());
+        }
+        match error {
+            Telemetry::Argument { .. } | Telemetry::Limit { .. } => Self::invalid(error.to_string()),
+            other => Self::Internal(format!("telemetry: {other}")),
+        }
+    }
+}
+
+impl From<veritwin_log::LogError> for Error {
+    fn from(error: veritwin_log::LogError) -> Self {
+        use veritwin_log::LogError as Log;
+        match error {
+            Log::TooLarge { actual_bytes, max_bytes } => Self::Limit(LimitExceeded {
+                name: "append_bytes_max",
+                max: max_bytes,
+                actual: actual_bytes,
+            }),
+            Log::Key { source, .. } => source.into(),
+            Log::Poisoned(_) | Log::Closed => Self::Unavailable(error.to_string()),
+            other => Self::Internal(format!("log: {other}")),
+        }
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound("object"),
+            other => Self::Internal(format!("objects: {other}")),
+        }
+    }
+}

@@ -1,1 +1,39 @@
-//! Not written yet.
+//! The use cases and background jobs of the platform. Every use case takes the operation context
+//! first, authorises the exact action on the exact resource, does its work, and leaves one
+//! activity record. There is no other way to the stores.
+
+mod activity;
+mod alert_job;
+mod alerts;
+mod api_keys;
+mod attributes;
+mod context;
+mod devices;
+mod directory;
+mod error;
+mod history;
+mod ingest;
+mod ledger;
+mod ledger_job;
+mod links;
+mod live;
+mod maintenance;
+pub mod model;
+mod objects;
+mod open;
+mod people;
+mod promises;
+mod provision;
+mod rules;
+mod system;
+mod twins;
+
+pub use context::{DeviceCommand, DeviceLogin, Submission, WriterLogin};
+pub use error::{Error, Result};
+pub use ledger::ArchiveAccess;
+pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
+pub use open::{App, Config};
+pub use promises::{PlatformProbe, ProbeAnswer};
+pub use provision::Provisioned;
+pub use system::Vault;
+pub use veritwin_outbound::mail::MailConfig;

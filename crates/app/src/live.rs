@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
-use veritwin_domain::{AlertId, SiteId, TenantId};
-use veritwin_log::Entry;
+use veritwin_domain::{
+    AlertId, DeviceId, Key, OpContext, Quality, Reading, SiteId, TenantId, Timestamp, Value,
+};
+use veritwin_log::{CommitObserver, Committed, Entry, Record};
+
+use crate::App;
 
 /// Events a subscriber may be behind before it has to take a new snapshot.
 const EVENTS_MAX: usize = 1024;
@@ -41,7 +45,7 @@ impl TwinChange {
 #[derive(Debug, Clone)]
 pub enum LiveEvent {
     /// A durable log entry.
-    Entry(Arc<Entry>),
+    Entry(LiveEntry),
     /// An alert was raised, cleared or acknowledged.
     Alert(AlertId),
     /// A twin changed.
@@ -68,5 +72,63 @@ impl LiveBus {
             // An error only says that the last listener just left.
             let _ = sender.send(event());
         }
+    }
+}
+
+/// One reading of a live entry.
+#[derive(Debug, Clone)]
+pub struct LiveReading<'a> {
+    /// The device.
+    pub device: DeviceId,
+    /// The series.
+    pub key: &'a Key,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// What was measured.
+    pub value: &'a Value,
+    /// How far it can be trusted.
+    pub quality: Quality,
+}
+
+/// A durable entry, as listeners see it.
+#[derive(Debug, Clone)]
+pub struct LiveEntry(Arc<Entry>);
+
+impl LiveEntry {
+    /// Its readings; empty for other records.
+    pub fn readings(&self) -> Vec<LiveReading<'_>> {
+        let Record::Readings(batch) = &self.0.record else { return Vec::new() };
+        let convert = |reading| {
+            let Reading { key, at, value, quality } = reading;
+            LiveReading { device: batch.device, key, at: *at, value, quality: *quality }
+        };
+        batch.readings.iter().map(convert).collect()
+    }
+}
+
+/// Hands durable readings to the bus.
+pub(crate) struct LiveObserver(Arc<LiveBus>);
+
+impl LiveObserver {
+    pub(crate) fn new(bus: Arc<LiveBus>) -> Self {
+        Self(bus)
+    }
+}
+
+impl CommitObserver for LiveObserver {
+    fn committed(&mut self, batch: &Arc<Committed>) {
+        for entry in &batch.entries {
+            if matches!(entry.record, Record::Readings(_)) {
+                self.0.publish(entry.tenant, || LiveEvent::Entry(LiveEntry(Arc::clone(entry))));
+            }
+        }
+    }
+}
+
+impl App {
+    /// Listens to the tenant's events from now on. What a listener may see of them is decided
+    /// where they are converted.
+    pub fn subscribe(&self, context: &OpContext) -> broadcast::Receiver<LiveEvent> {
+        self.0.live.subscribe(context.tenant)
     }
 }

@@ -1,0 +1,151 @@
+//! Contexts and the checks every use case begins with, and what listeners hand in.
+
+use std::sync::Arc;
+
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{
+    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, OpContext, PlatformContext,
+    Purpose, RequestId, TenantId, Timestamp, Value,
+};
+
+use crate::{App, Error, Result};
+
+/// A device that was let in.
+#[derive(Debug, Clone)]
+pub struct DeviceLogin {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The credential it showed.
+    pub credential: CredentialId,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// Whoever may use the bulk write.
+#[derive(Debug, Clone)]
+pub enum WriterLogin {
+    /// A device, for itself only.
+    Device(DeviceLogin),
+    /// A program, for devices of its tenant.
+    Program {
+        /// Its tenant.
+        tenant: TenantId,
+        /// The bytes of its API key's id.
+        credential: CredentialId,
+    },
+}
+
+/// Something a device sends, to be made durable.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// Readings.
+    Readings(DeviceBatch),
+    /// Client-side attributes.
+    ClientAttributes {
+        /// The device.
+        device: DeviceId,
+        /// When the platform received them.
+        received_at: Timestamp,
+        /// The attributes.
+        entries: Vec<(Key, Value)>,
+    },
+    /// A refused message, without what it held.
+    Refusal {
+        /// The device.
+        device: DeviceId,
+        /// The credential that sent it.
+        credential: CredentialId,
+        /// When.
+        at: Timestamp,
+        /// The name of the reason.
+        reason: &'static str,
+    },
+}
+
+/// A command that may be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceCommand {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+}
+
+impl App {
+    /// The context of a request that shows no credential.
+    pub fn anonymous(&self, purpose: Purpose, request: RequestId) -> PlatformContext {
+        PlatformContext {
+            actor: Actor::without_roles(ActorKind::Anonymous),
+            purpose,
+            request,
+            at: self.clock().now(),
+            clock: self.shared_clock(),
+        }
+    }
+
+    /// The context of whoever holds the data directory.
+    pub fn local_operator(&self) -> PlatformContext {
+        self.platform_context(Actor::without_roles(ActorKind::LocalOperator))
+    }
+
+    /// The context of whoever holds the data directory, inside one tenant.
+    pub fn local_operator_in(&self, tenant: TenantId) -> OpContext {
+        let context = self.local_operator();
+        let actor = context.actor.clone();
+        context.in_tenant(tenant, actor)
+    }
+
+    pub(crate) fn job(&self, name: &'static str) -> PlatformContext {
+        self.platform_context(Actor::job(name))
+    }
+
+    pub(crate) fn job_in(&self, name: &'static str, tenant: TenantId) -> OpContext {
+        self.job(name).in_tenant(tenant, Actor::job(name))
+    }
+
+    fn platform_context(&self, actor: Actor) -> PlatformContext {
+        let at = self.clock().now();
+        PlatformContext {
+            actor,
+            purpose: Purpose::SecuritySupport,
+            request: RequestId::generate(at, self.rng()),
+            at,
+            clock: self.shared_clock(),
+        }
+    }
+
+    /// Authorises an action on a tenant's resource; a refusal leaves a record.
+    pub(crate) fn authorize(
+        &self,
+        context: &OpContext,
+        action: Action,
+        resource: &Resource,
+    ) -> Result<()> {
+        self.0.authorizer.check(context, action, resource).map_err(|denied| {
+            self.note(context, action, resource, "denied");
+            Error::from(denied)
+        })
+    }
+
+    /// Authorises an action on a tenant's collection of a kind.
+    pub(crate) fn authorize_all(
+        &self,
+        context: &OpContext,
+        action: Action,
+        kind: Kind,
+    ) -> Result<Resource> {
+        let resource = Resource::all(context.tenant, kind);
+        self.authorize(context, action, &resource)?;
+        Ok(resource)
+    }
+
+    pub(crate) fn authorize_platform(
+        &self,
+        context: &PlatformContext,
+        action: Action,
+    ) -> Result<()> {
+        self.0.authorizer.check_platform(context, action).map_err(Error::from)
+    }
+}

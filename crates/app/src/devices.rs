@@ -1,0 +1,515 @@
+//! Devices: list, create, change, import from an inventory, credentials.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use veritwin_access::{Action, Kind, Resource, TokenKind};
+use veritwin_domain::{CredentialId, Declaration, DeviceId, OpContext, Secret, SiteId, Timestamp};
+use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
+use veritwin_twin::inventory::{self, InventoryDevice, InventoryLimits};
+
+use crate::activity::store_page;
+use crate::live::{LiveEvent, TwinChange};
+use crate::model::{
+    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, InventoryOutcome, Page,
+    PageRequest, Placement,
+};
+use crate::{App, DeviceCommand, Error, Result};
+
+const KIND_CHARS_MAX: usize = 100;
+const UNITS_MAX: usize = 1024;
+const UNIT_CHARS_MAX: usize = 32;
+const METHOD_CHARS_MAX: usize = 128;
+/// A device that sent something this recently counts as online.
+const ONLINE_MICROS: i64 = 5 * 60 * 1_000_000;
+
+pub(crate) fn placement_view(device: &Device) -> Placement {
+    let place = device.placement.clone().unwrap_or_default();
+    Placement {
+        twin_id: device.twin,
+        space_id: place.space_id,
+        element_id: place.element_id,
+        position: place.position,
+    }
+}
+
+fn store_placement(place: &Placement) -> Option<veritwin_metastore::Placement> {
+    let stored = veritwin_metastore::Placement {
+        space_id: place.space_id.clone(),
+        element_id: place.element_id.clone(),
+        position: place.position,
+    };
+    (stored != veritwin_metastore::Placement::default()).then_some(stored)
+}
+
+fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
+    if text.chars().count() > chars_max {
+        return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid_at(field, "must not hold control characters"));
+    }
+    Ok(())
+}
+
+fn check_units(units: &BTreeMap<String, String>) -> Result<()> {
+    if units.len() > UNITS_MAX {
+        return Err(Error::invalid_at("units", format!("at most {UNITS_MAX} series")));
+    }
+    for (key, unit) in units {
+        veritwin_domain::Key::new(key)
+            .map_err(|error| Error::invalid_at("units", error.to_string()))?;
+        check_text("units", unit, UNIT_CHARS_MAX)?;
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<String> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > veritwin_metastore::DEVICE_NAME_BYTES_MAX {
+        let detail =
+            format!("needs 1 to {} bytes", veritwin_metastore::DEVICE_NAME_BYTES_MAX);
+        return Err(Error::invalid_at("name", detail));
+    }
+    check_text("name", name, name.len())?;
+    Ok(name.to_owned())
+}
+
+impl App {
+    fn device_view(&self, tenant: veritwin_domain::TenantId, device: &Device) -> DeviceView {
+        let now = self.clock().now();
+        let presence = self.0.presence.of(device.id);
+        let last_seen_at = presence.last_seen_at.max(device.last_seen_at);
+        let recently = |at: Timestamp| now.as_micros() - at.as_micros() < ONLINE_MICROS;
+        DeviceView {
+            id: device.id,
+            name: device.name.as_str().into(),
+            kind: device.kind.as_str().into(),
+            placement: placement_view(device),
+            declaration: device.declaration,
+            units: device.units.clone(),
+            keys: self.0.engine.keys(tenant, device.id).unwrap_or_default(),
+            created_at: device.created_at,
+            last_seen_at,
+            online: presence.connected || last_seen_at.is_some_and(recently),
+            version: i64::try_from(device.version).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Lists devices by name.
+    pub async fn list_devices(
+        &self,
+        context: &OpContext,
+        filter: &DeviceFilter,
+        page: &PageRequest,
+    ) -> Result<Page<DeviceView>> {
+        let resource = self.authorize_all(context, Action::DeviceList, Kind::Device)?;
+        let tx = self.0.store.read(context).await?;
+        let filter = veritwin_metastore::DeviceFilter {
+            search: filter.search.clone().filter(|text| !text.trim().is_empty()),
+            twin: filter.twin,
+        };
+        let listed = tx.devices(&filter, &store_page(page)?).await?;
+        self.note(context, Action::DeviceList, &resource, "done");
+        let items =
+            listed.items.iter().map(|device| self.device_view(context.tenant, device)).collect();
+        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+    }
+
+    /// Reads a device.
+    pub async fn device(&self, context: &OpContext, id: DeviceId) -> Result<DeviceView> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::DeviceRead, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let device = tx.device(id).await?;
+        self.note(context, Action::DeviceRead, &resource, "done");
+        Ok(self.device_view(context.tenant, &device))
+    }
+
+    async fn check_placement(&self, tx: &TenantTx, place: &Placement) -> Result<()> {
+        if place.position.is_some_and(|position| position.iter().any(|metre| !metre.is_finite())) {
+            return Err(Error::invalid_at("position", "must be three finite numbers of metres"));
+        }
+        let Some(twin) = place.twin_id else {
+            if *place != Placement::default() {
+                return Err(Error::invalid_at("twin_id", "a place needs its twin"));
+            }
+            return Ok(());
+        };
+        let row = tx.twin(twin).await.map_err(|error| match error {
+            veritwin_metastore::Error::NotFound { .. } => {
+                Error::invalid_at("twin_id", "there is no such twin")
+            }
+            other => other.into(),
+        })?;
+        let model = self.load_model(tx.tenant_id(), &row).await?;
+        if let Some(space) = &place.space_id
+            && !model.spaces.iter().any(|known| &*known.id == space.as_str())
+        {
+            return Err(Error::invalid_at("space_id", "there is no such space in the twin"));
+        }
+        if let Some(element) = &place.element_id
+            && !model.elements.iter().any(|known| &*known.id == element.as_str())
+        {
+            return Err(Error::invalid_at("element_id", "there is no such element in the twin"));
+        }
+        Ok(())
+    }
+
+    fn new_device(&self, context: &OpContext, input: DeviceInput) -> Result<Device> {
+        check_text("type", &input.kind, KIND_CHARS_MAX)?;
+        check_units(&input.units)?;
+        Ok(Device {
+            id: DeviceId::generate(context.at, self.rng()),
+            name: check_name(&input.name)?,
+            kind: input.kind,
+            units: input.units,
+            twin: input.placement.twin_id,
+            placement: store_placement(&input.placement),
+            declaration: input.declaration,
+            version: 0,
+            created_at: context.at,
+            updated_at: context.at,
+            last_seen_at: None,
+        })
+    }
+
+    async fn new_token(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        device: DeviceId,
+    ) -> Result<(Credential, Secret<String>)> {
+        let (token, digest) = TokenKind::Device.generate(self.0.rng.as_ref());
+        let credential = Credential {
+            id: CredentialId::generate(context.at, self.rng()),
+            device,
+            kind: CredentialKind::AccessToken,
+            created_at: context.at,
+            revoked_at: None,
+        };
+        tx.credential_create(&credential, digest.0, None).await?;
+        Ok((credential, token))
+    }
+
+    /// Makes a device and its first access token, which is given out this once.
+    pub async fn create_device(
+        &self,
+        context: &OpContext,
+        input: DeviceInput,
+    ) -> Result<(DeviceView, Secret<String>)> {
+        self.authorize_all(context, Action::DeviceCreate, Kind::Device)?;
+        let device = self.new_device(context, input)?;
+        let tx = self.0.store.begin(context).await?;
+        self.check_placement(&tx, &placement_view(&device)).await?;
+        tx.device_create(&device).await?;
+        let (_, token) = self.new_token(&tx, context, device.id).await?;
+        let stored = tx.device(device.id).await?;
+        let resource = Resource::device(context.tenant, device.id);
+        self.record(&tx, context, Action::DeviceCreate, &resource).await?;
+        tx.commit().await?;
+        self.devices_changed(context, stored.twin).await?;
+        Ok((self.device_view(context.tenant, &stored), token))
+    }
+
+    /// Changes a device.
+    pub async fn update_device(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+        change: DeviceChange,
+    ) -> Result<DeviceView> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::DeviceUpdate, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let mut device = tx.device(id).await?;
+        let old_twin = device.twin;
+        if let Some(name) = change.name {
+            device.name = check_name(&name)?;
+        }
+        if let Some(kind) = change.kind {
+            check_text("type", &kind, KIND_CHARS_MAX)?;
+            device.kind = kind;
+        }
+        if let Some(place) = change.placement {
+            self.check_placement(&tx, &place).await?;
+            device.twin = place.twin_id;
+            device.placement = store_placement(&place);
+        }
+        if let Some(declaration) = change.declaration {
+            device.declaration = declaration;
+        }
+        if let Some(units) = change.units {
+            check_units(&units)?;
+            device.units = units;
+        }
+        let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
+        tx.device_update(&device, expected).await?;
+        let stored = tx.device(id).await?;
+        self.record(&tx, context, Action::DeviceUpdate, &resource).await?;
+        tx.commit().await?;
+        self.devices_changed(context, old_twin).await?;
+        if stored.twin != old_twin {
+            self.devices_changed(context, stored.twin).await?;
+        }
+        Ok(self.device_view(context.tenant, &stored))
+    }
+
+    /// Deletes a device with its credentials; its live connections end.
+    pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::DeviceDelete, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let device = tx.device(id).await?;
+        tx.device_delete(id).await?;
+        self.record(&tx, context, Action::DeviceDelete, &resource).await?;
+        tx.commit().await?;
+        self.0.logins.forget_device(id);
+        self.devices_changed(context, device.twin).await
+    }
+
+    /// Everything in memory that knows devices takes note of a change.
+    pub(crate) async fn devices_changed(
+        &self,
+        context: &OpContext,
+        twin: Option<SiteId>,
+    ) -> Result<()> {
+        self.0.directory.changed(context.tenant);
+        if let Some(twin) = twin {
+            let event = || LiveEvent::Twin(twin, TwinChange::Bindings);
+            self.0.live.publish(context.tenant, event);
+        }
+        self.alert_sources_changed(context.tenant);
+        Ok(())
+    }
+
+    /// Binds a device to a place in a twin.
+    pub async fn bind_device(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+        place: Placement,
+    ) -> Result<()> {
+        let twin = place.twin_id.ok_or_else(|| Error::invalid_at("twin_id", "needed"))?;
+        self.authorize(context, Action::TwinBind, &Resource::twin(context.tenant, twin))?;
+        // A twin of another tenant is as unknown as one that never was.
+        let tx = self.0.store.begin(context).await?;
+        tx.twin(twin).await?;
+        let mut device = tx.device(id).await?;
+        self.check_placement(&tx, &place).await?;
+        let old_twin = device.twin;
+        device.twin = Some(twin);
+        device.placement = store_placement(&place);
+        tx.device_update(&device, None).await?;
+        let resource = Resource::device(context.tenant, id);
+        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        tx.commit().await?;
+        self.devices_changed(context, Some(twin)).await?;
+        if old_twin != Some(twin) {
+            self.devices_changed(context, old_twin).await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a device from a twin.
+    pub async fn unbind_device(
+        &self,
+        context: &OpContext,
+        twin: SiteId,
+        id: DeviceId,
+    ) -> Result<()> {
+        self.authorize(context, Action::TwinBind, &Resource::twin(context.tenant, twin))?;
+        let tx = self.0.store.begin(context).await?;
+        let mut device = tx.device(id).await?;
+        if device.twin != Some(twin) {
+            return Err(Error::NotFound("binding"));
+        }
+        device.twin = None;
+        device.placement = None;
+        tx.device_update(&device, None).await?;
+        let resource = Resource::device(context.tenant, id);
+        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        tx.commit().await?;
+        self.devices_changed(context, Some(twin)).await
+    }
+
+    /// Imports an inventory CSV, all of it or nothing. Devices that exist are changed.
+    pub async fn import_inventory(
+        &self,
+        context: &OpContext,
+        twin: Option<SiteId>,
+        bytes: &[u8],
+    ) -> Result<InventoryOutcome> {
+        self.authorize_all(context, Action::DeviceImport, Kind::Device)?;
+        let tx = self.0.store.begin(context).await?;
+        let model = match twin {
+            Some(twin) => {
+                let row = tx.twin(twin).await?;
+                Some(self.load_model(context.tenant, &row).await?)
+            }
+            None => None,
+        };
+        let rows = inventory::parse(bytes, model.as_deref(), &InventoryLimits::default())
+            .map_err(|error| {
+                Error::invalid_at(
+                    format!("row {}, column {}", error.row, error.column),
+                    error.problem,
+                )
+            })?;
+        let mut outcome = InventoryOutcome { created: 0, updated: 0, tokens: Vec::new() };
+        for row in rows {
+            self.import_row(&tx, context, twin, row, &mut outcome).await?;
+        }
+        let resource = Resource::all(context.tenant, Kind::Device);
+        self.record(&tx, context, Action::DeviceImport, &resource).await?;
+        tx.commit().await?;
+        self.devices_changed(context, twin).await?;
+        Ok(outcome)
+    }
+
+    async fn import_row(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        twin: Option<SiteId>,
+        row: InventoryDevice,
+        outcome: &mut InventoryOutcome,
+    ) -> Result<()> {
+        let units: BTreeMap<String, String> = row
+            .keys
+            .iter()
+            .filter(|key| !key.unit.is_empty())
+            .map(|key| (key.key.to_string(), key.unit.clone()))
+            .collect();
+        let has_place = row.space.is_some() || row.element.is_some() || row.position.is_some();
+        let placement = Placement {
+            twin_id: twin,
+            space_id: row.space.map(|id| id.to_string()),
+            element_id: row.element.map(|id| id.to_string()),
+            position: row.position,
+        };
+        let at_row = |error: Error| match error {
+            Error::Invalid { detail, at } => Error::Invalid {
+                detail,
+                at: Some(format!("row {}, {}", row.row, at.unwrap_or_default())),
+            },
+            other => other,
+        };
+        if let Some(mut known) = tx.device_by_name(&row.name).await? {
+            known.kind = row.device_type;
+            known.units.extend(units);
+            if row.declaration != Declaration::Undeclared {
+                known.declaration = row.declaration;
+            }
+            if has_place {
+                known.twin = twin;
+                known.placement = store_placement(&placement);
+            }
+            tx.device_update(&known, None).await?;
+            outcome.updated += 1;
+            return Ok(());
+        }
+        let input = DeviceInput {
+            name: row.name.clone(),
+            kind: row.device_type,
+            placement,
+            declaration: row.declaration,
+            units,
+        };
+        let device = self.new_device(context, input).map_err(at_row)?;
+        tx.device_create(&device).await?;
+        let (_, token) = self.new_token(tx, context, device.id).await?;
+        outcome.created += 1;
+        outcome.tokens.push((row.name, token));
+        Ok(())
+    }
+
+    /// A device's credentials, without their secrets.
+    pub async fn credentials(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+    ) -> Result<Vec<CredentialView>> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::CredentialList, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        tx.device(id).await?;
+        let credentials = tx.credentials(id).await?;
+        self.note(context, Action::CredentialList, &resource, "done");
+        Ok(credentials
+            .into_iter()
+            .filter(|credential| credential.revoked_at.is_none())
+            .map(|credential| credential_view(&credential))
+            .collect())
+    }
+
+    /// Gives a device another access token.
+    pub async fn add_credential(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+    ) -> Result<(CredentialView, Secret<String>)> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::CredentialCreate, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        tx.device(id).await?;
+        let (credential, token) = self.new_token(&tx, context, id).await?;
+        self.record(&tx, context, Action::CredentialCreate, &resource).await?;
+        tx.commit().await?;
+        Ok((credential_view(&credential), token))
+    }
+
+    /// Revokes a credential of a device.
+    pub async fn revoke_credential(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+        credential: CredentialId,
+    ) -> Result<()> {
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::CredentialDelete, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        tx.device(id).await?;
+        tx.credential_revoke(id, credential, context.at).await?;
+        self.record(&tx, context, Action::CredentialDelete, &resource).await?;
+        tx.commit().await?;
+        self.0.logins.forget_device(id);
+        Ok(())
+    }
+
+    /// Whether the actor may send this command to the device.
+    pub async fn authorize_command(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+        method: &str,
+    ) -> Result<DeviceCommand> {
+        if method.is_empty() {
+            return Err(Error::invalid_at("method", "needs a name"));
+        }
+        check_text("method", method, METHOD_CHARS_MAX)?;
+        let resource = Resource::device(context.tenant, id);
+        self.authorize(context, Action::DeviceCommand, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        tx.device(id).await?;
+        self.record(&tx, context, Action::DeviceCommand, &resource).await?;
+        tx.commit().await?;
+        Ok(DeviceCommand { tenant: context.tenant, device: id })
+    }
+
+    /// The name of a device for people; its id when it is gone.
+    pub(crate) fn device_name(
+        devices: &crate::directory::TenantDevices,
+        id: DeviceId,
+    ) -> Arc<str> {
+        devices.get(id).map_or_else(|| id.to_string().into(), |device| device.name.as_str().into())
+    }
+}
+
+fn credential_view(credential: &Credential) -> CredentialView {
+    CredentialView {
+        id: credential.id,
+        kind: credential.kind.as_str(),
+        created_at: credential.created_at,
+    }
+}

@@ -1,0 +1,292 @@
+//! The way of a reading into the log: who a device is, and the one place where what devices send
+//! becomes durable. Presence is kept in memory and written down now and then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use veritwin_access::{Action, Kind, TokenKind, jobs};
+use veritwin_domain::{
+    CredentialId, DeviceId, Purpose, RequestId, Secret, TenantId, Timestamp,
+};
+use veritwin_log::{
+    AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
+    SessionEventKind,
+};
+
+use crate::{App, DeviceLogin, Error, Result, Submission, WriterLogin};
+
+/// How long a looked-up credential is believed without asking again.
+const LOGIN_TTL: Duration = Duration::from_secs(30);
+/// Most credentials that are remembered.
+const LOGINS_MAX: usize = 65_536;
+/// Most devices whose presence is kept.
+const PRESENCE_MAX: usize = 1_000_000;
+
+const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
+
+struct Remembered {
+    login: DeviceLogin,
+    until: Duration,
+}
+
+/// Credentials that were looked up a moment ago.
+#[derive(Default)]
+pub(crate) struct LoginCache {
+    by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
+}
+
+impl LoginCache {
+    fn get(&self, digest: &[u8; 32], now: Duration) -> Option<DeviceLogin> {
+        let logins = self.by_digest.lock();
+        logins.get(digest).filter(|one| one.until > now).map(|one| one.login.clone())
+    }
+
+    fn put(&self, digest: [u8; 32], login: DeviceLogin, now: Duration) {
+        let mut logins = self.by_digest.lock();
+        if logins.len() >= LOGINS_MAX {
+            logins.retain(|_, one| one.until > now);
+        }
+        if logins.len() < LOGINS_MAX {
+            logins.insert(digest, Remembered { login, until: now + LOGIN_TTL });
+        }
+    }
+
+    pub(crate) fn forget_device(&self, device: DeviceId) {
+        self.by_digest.lock().retain(|_, one| one.login.device != device);
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.by_digest.lock().clear();
+    }
+}
+
+/// What is known of a device's presence.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DevicePresence {
+    pub(crate) connected: bool,
+    pub(crate) last_seen_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    tenant: Option<TenantId>,
+    connections: u32,
+    at: Option<Timestamp>,
+    written_at: Option<Timestamp>,
+}
+
+/// Presence of all devices.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    devices: RwLock<HashMap<DeviceId, Seen>>,
+}
+
+impl Presence {
+    pub(crate) fn of(&self, device: DeviceId) -> DevicePresence {
+        self.devices.read().get(&device).map_or_else(DevicePresence::default, |seen| {
+            DevicePresence { connected: seen.connections > 0, last_seen_at: seen.at }
+        })
+    }
+
+    fn connection(&self, tenant: TenantId, device: DeviceId, opened: bool) {
+        let mut devices = self.devices.write();
+        let seen = devices.entry(device).or_default();
+        seen.tenant = Some(tenant);
+        seen.connections = if opened {
+            seen.connections.saturating_add(1)
+        } else {
+            seen.connections.saturating_sub(1)
+        };
+    }
+
+    fn seen(&self, batches: &[(TenantId, DeviceId, Timestamp)]) {
+        let mut devices = self.devices.write();
+        for (tenant, device, at) in batches {
+            if devices.len() >= PRESENCE_MAX && !devices.contains_key(device) {
+                continue;
+            }
+            let seen = devices.entry(*device).or_default();
+            seen.tenant = Some(*tenant);
+            seen.at = seen.at.max(Some(*at));
+        }
+    }
+
+    /// What changed since it was last written down.
+    fn unwritten(&self) -> Vec<(TenantId, DeviceId, Timestamp)> {
+        let mut devices = self.devices.write();
+        let changed = devices.iter_mut().filter_map(|(device, seen)| {
+            let (tenant, at) = (seen.tenant?, seen.at?);
+            if seen.written_at == Some(at) {
+                return None;
+            }
+            seen.written_at = Some(at);
+            Some((tenant, *device, at))
+        });
+        changed.collect()
+    }
+}
+
+/// Notes who sent what is durable.
+pub(crate) struct PresenceObserver(Arc<Presence>);
+
+impl PresenceObserver {
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self(presence)
+    }
+}
+
+impl CommitObserver for PresenceObserver {
+    fn committed(&mut self, batch: &Arc<Committed>) {
+        let mut seen: Vec<(TenantId, DeviceId, Timestamp)> = Vec::new();
+        for entry in &batch.entries {
+            if let Record::Readings(readings) = &entry.record {
+                match seen.iter_mut().rev().take(64).find(|one| one.1 == readings.device) {
+                    Some(known) => known.2 = known.2.max(readings.received_at),
+                    None => seen.push((entry.tenant, readings.device, readings.received_at)),
+                }
+            }
+        }
+        self.0.seen(&seen);
+    }
+}
+
+fn entry(tenant: TenantId, submission: &Submission) -> Result<Entry> {
+    let record = match submission {
+        Submission::Readings(batch) => {
+            if batch.tenant != tenant {
+                return Err(Error::NotFound("device"));
+            }
+            Record::Readings(batch.clone())
+        }
+        Submission::ClientAttributes { device, received_at, entries } => {
+            let entries =
+                entries.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+            let (device, received_at) = (*device, *received_at);
+            let scope = AttributeScope::Client;
+            Record::Attributes(Attributes { device, scope, received_at, entries })
+        }
+        Submission::Refusal { device, credential, at, reason } => Record::Refusal(Refusal {
+            device: *device,
+            credential: *credential,
+            at: *at,
+            key: None,
+            reason: (*reason).into(),
+        }),
+    };
+    Ok(Entry { tenant, record })
+}
+
+impl App {
+    /// The device behind an access token.
+    pub async fn login_device(&self, token: &Secret<String>) -> Result<DeviceLogin> {
+        let digest = TokenKind::Device.digest(token.expose()).ok_or(UNKNOWN)?.0;
+        let now = self.clock().monotonic();
+        if let Some(login) = self.0.logins.get(&digest, now) {
+            return Ok(login);
+        }
+        let context = self.job(jobs::INGEST);
+        self.authorize_platform(&context, Action::DeviceAuthenticate)?;
+        let tx = self.0.store.read_platform(&context).await?;
+        let found = tx.credential_by_digest(digest).await?.ok_or(UNKNOWN)?;
+        let login = DeviceLogin {
+            tenant: found.tenant,
+            device: found.credential.device,
+            credential: found.credential.id,
+            name: found.device_name.expose().as_str().into(),
+        };
+        self.0.logins.put(digest, login.clone(), now);
+        Ok(login)
+    }
+
+    /// Whoever may use the bulk write with this token.
+    pub async fn login_writer(&self, token: &Secret<String>) -> Result<WriterLogin> {
+        if TokenKind::of(token.expose()) != Some(TokenKind::ApiKey) {
+            return self.login_device(token).await.map(WriterLogin::Device);
+        }
+        let request = RequestId::generate(self.clock().now(), self.rng());
+        let context = self.authenticate_api_key(token, Purpose::IngestRouting, request).await?;
+        let resource = self.authorize_all(&context, Action::TelemetryWrite, Kind::Device)?;
+        self.note(&context, Action::TelemetryWrite, &resource, "done");
+        let veritwin_domain::ActorKind::ApiKey(key) = context.actor.kind else {
+            return Err(UNKNOWN);
+        };
+        let credential = CredentialId::from_bytes(*key.as_bytes());
+        Ok(WriterLogin::Program { tenant: context.tenant, credential })
+    }
+
+    /// The tenant's devices with these names or ids, in the same order.
+    pub async fn devices_by_name(
+        &self,
+        tenant: TenantId,
+        names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>> {
+        let context = self.job_in(jobs::INGEST, tenant);
+        let devices = self.tenant_devices(&context).await?;
+        let find = |name: &String| {
+            let by_id = name.parse().ok().filter(|id| devices.get(*id).is_some());
+            by_id.or_else(|| devices.named(name))
+        };
+        Ok(names.iter().map(find).collect())
+    }
+
+    /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
+    pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
+        let entries =
+            submissions.iter().map(|one| entry(tenant, one)).collect::<Result<Vec<_>>>()?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.0.engine.wait_for_room().await;
+        self.0.log.append(entries).await?;
+        for submission in submissions {
+            if let Submission::ClientAttributes { device, entries, .. } = submission {
+                self.store_client_attributes(tenant, device, entries).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A device connected or went; leaves one record per session.
+    pub fn device_connected(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        credential: CredentialId,
+        connected: bool,
+    ) {
+        self.0.presence.connection(tenant, device, connected);
+        let kind =
+            if connected { SessionEventKind::Connected } else { SessionEventKind::Disconnected };
+        let event = SessionEvent { device, credential, kind, at: self.clock().now() };
+        let log = self.0.log.clone();
+        self.0.tasks.spawn(async move {
+            let entry = Entry { tenant, record: Record::Session(event) };
+            if let Err(error) = log.append(vec![entry]).await {
+                tracing::debug!(%error, "a session event was not recorded");
+            }
+        });
+    }
+
+    /// Writes down when devices were last seen.
+    pub(crate) async fn flush_presence(&self) -> Result<()> {
+        let mut by_tenant: HashMap<TenantId, Vec<(DeviceId, Timestamp)>> = HashMap::new();
+        for (tenant, device, at) in self.0.presence.unwritten() {
+            by_tenant.entry(tenant).or_default().push((device, at));
+        }
+        for (tenant, seen) in by_tenant {
+            let context = self.job_in(jobs::INGEST, tenant);
+            let tx = self.0.store.begin(&context).await?;
+            for (device, at) in seen {
+                match tx.device_seen(device, at).await {
+                    // It was deleted in the meantime.
+                    Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! One-time links: the first administrator, a further one, an invitation. A link is used once and
+//! ends after 72 hours; its token is only ever stored as a digest.
+
+use serde::{Deserialize, Serialize};
+use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
+use veritwin_domain::{
+    OpContext, PlatformContext, Role, Secret, TenantId, UserId,
+};
+use veritwin_metastore::{OneTimeLink, PlatformTx, Realm, User};
+
+use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
+use crate::people::check_password;
+use crate::provision::NewTenant;
+use crate::{App, Error, Result};
+
+const UNKNOWN: Error = Error::NotFound("link");
+const NAME_CHARS_MAX: usize = 200;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Payload {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+}
+
+fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
+    use veritwin_metastore::LinkKind as Stored;
+    match stored {
+        Stored::FirstAdministrator => Ok(LinkKind::FirstAdministrator),
+        Stored::Administrator => Ok(LinkKind::Administrator),
+        Stored::Invitation => Ok(LinkKind::Invitation),
+        Stored::PasswordReset => Err(UNKNOWN),
+    }
+}
+
+fn text(field: &str, value: &str) -> Result<String> {
+    let trimmed = value.trim();
+    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX {
+        let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
+        return Err(Error::invalid_at(field, detail));
+    }
+    if trimmed.chars().any(char::is_control) {
+        return Err(Error::invalid_at(field, "must not hold control characters"));
+    }
+    Ok(trimmed.to_owned())
+}
+
+impl App {
+    fn new_link(
+        &self,
+        context: &PlatformContext,
+        kind: veritwin_metastore::LinkKind,
+        tenant: Option<TenantId>,
+        payload: &Payload,
+    ) -> Result<(OneTimeLink, Secret<String>, [u8; 32])> {
+        let (token, digest) = TokenKind::Link.generate(self.0.rng.as_ref());
+        let link = OneTimeLink {
+            kind,
+            tenant,
+            user: None,
+            payload: serde_json::to_vec(payload)
+                .map_err(|error| Error::Internal(error.to_string()))?,
+            created_at: context.at,
+            expires_at: context.at.saturating_add(LINK_LIFETIME),
+            used_at: None,
+        };
+        Ok((link, token, digest.0))
+    }
+
+    /// A one-time link for an administrator: the first one, or a further one of `tenant` (of the
+    /// only tenant, when there is one and none is named).
+    pub async fn issue_admin_link(
+        &self,
+        context: &PlatformContext,
+        tenant: Option<TenantId>,
+    ) -> Result<Secret<String>> {
+        use veritwin_metastore::LinkKind as Stored;
+        self.authorize_platform(context, Action::LinkIssue)?;
+        let tenants = self.customer_tenants(context).await?;
+        let (kind, tenant) = match (tenant, tenants.as_slice()) {
+            (None, []) => (Stored::FirstAdministrator, None),
+            (None, [only]) => (Stored::Administrator, Some(only.id)),
+            (None, _) => return Err(Error::invalid("several tenants: name one with --tenant ID")),
+            (Some(id), all) if all.iter().any(|tenant| tenant.id == id) => {
+                (Stored::Administrator, Some(id))
+            }
+            (Some(_), _) => return Err(Error::NotFound("tenant")),
+        };
+        let (link, token, digest) = self.new_link(context, kind, tenant, &Payload::default())?;
+        let tx = self.0.store.begin_platform(context).await?;
+        tx.link_create(&link, digest).await?;
+        self.record_platform(&tx, context, Action::LinkIssue, tenant, "done").await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// Invites a person; the token goes into the link that is handed over.
+    pub async fn invite_user(
+        &self,
+        context: &OpContext,
+        email: &Secret<String>,
+        name: &Secret<String>,
+        role: Role,
+    ) -> Result<Secret<String>> {
+        let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        if !veritwin_outbound::mail::is_address(email.expose()) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let name = Some(name.expose().trim().to_owned()).filter(|name| !name.is_empty());
+        if let Some(name) = &name {
+            text("name", name)?;
+        }
+        let payload =
+            Payload { email: Some(email.expose().clone()), name, role: Some(role.to_string()) };
+        let platform = self.anonymous(context.purpose, context.request);
+        let kind = veritwin_metastore::LinkKind::Invitation;
+        let (mut link, token, digest) =
+            self.new_link(&platform, kind, Some(context.tenant), &payload)?;
+        link.user = Some(UserId::generate(context.at, self.rng()));
+        let tx = self.0.store.begin(context).await?;
+        tx.link_create(&link, digest).await?;
+        self.record(&tx, context, Action::UserInvite, &resource).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    async fn open_link(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        token: &Secret<String>,
+    ) -> Result<(OneTimeLink, Payload, [u8; 32])> {
+        let digest = TokenKind::Link.digest(token.expose()).ok_or(UNKNOWN)?.0;
+        let link = tx.link_by_digest(digest).await?.ok_or(UNKNOWN)?;
+        if link.used_at.is_some() || link.expires_at <= context.at {
+            return Err(UNKNOWN);
+        }
+        let payload = serde_json::from_slice(&link.payload)
+            .map_err(|_| Error::Internal("a link is damaged".to_owned()))?;
+        Ok((link, payload, digest))
+    }
+
+    /// Looks into a link without using it up.
+    pub async fn inspect_link(
+        &self,
+        context: &PlatformContext,
+        token: &Secret<String>,
+    ) -> Result<LinkView> {
+        self.authorize_platform(context, Action::LinkInspect)?;
+        let tx = self.0.store.read_platform(context).await?;
+        let (link, payload, _) = self.open_link(&tx, context, token).await?;
+        Ok(LinkView { kind: kind(link.kind)?, email: payload.email.map(Secret::new) })
+    }
+
+    /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
+    /// in. All of it happens or nothing.
+    pub async fn redeem_link(
+        &self,
+        context: &PlatformContext,
+        token: &Secret<String>,
+        welcome: Welcome,
+    ) -> Result<SignedIn> {
+        self.authorize_platform(context, Action::LinkRedeem)?;
+        check_password(&welcome.password)?;
+        let tx = self.0.store.read_platform(context).await?;
+        let (link, payload, digest) = self.open_link(&tx, context, token).await?;
+        drop(tx);
+        let email = payload
+            .email
+            .or_else(|| welcome.email.map(Secret::into_exposed))
+            .filter(|email| veritwin_outbound::mail::is_address(email))
+            .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
+        let name = welcome
+            .name
+            .map(Secret::into_exposed)
+            .or(payload.name)
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty());
+        if let Some(name) = &name {
+            text("name", name)?;
+        }
+        let role = match kind(link.kind)? {
+            LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
+            LinkKind::Invitation => {
+                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator)
+            }
+        };
+        let new_tenant = match (link.tenant, welcome.organisation) {
+            (Some(_), _) => None,
+            (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
+            (None, None) => {
+                return Err(Error::invalid_at("organisation", "needed for the first administrator"));
+            }
+        };
+        let password_hash = Some(self.hash_password(welcome.password).await?);
+        let tx = self.0.store.begin_platform(context).await?;
+        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
+        let tenant = match (link.tenant, new_tenant) {
+            (Some(tenant), _) => tenant,
+            (None, Some(NewTenant { row, .. })) => {
+                tx.tenant_create(&row).await?;
+                row.id
+            }
+            (None, None) => return Err(UNKNOWN),
+        };
+        let user = User {
+            id: link.user.unwrap_or_else(|| UserId::generate(context.at, self.rng())),
+            realm: Realm::PLATFORM,
+            email,
+            name,
+            password_hash,
+            disabled: false,
+            version: 0,
+            created_at: context.at,
+        };
+        tx.user_create(&user).await.map_err(|error| match error {
+            veritwin_metastore::Error::Conflict { .. } => {
+                Error::Conflict("this address has an account already: sign in instead".to_owned())
+            }
+            other => other.into(),
+        })?;
+        tx.membership_add(tenant, user.id, role).await?;
+        let signed_in = self.open_session(&tx, context, tenant, user).await?;
+        self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        tx.commit().await?;
+        self.tenant_ready(tenant).await?;
+        Ok(signed_in)
+    }
+}

@@ -1,0 +1,117 @@
+//! Sealed objects in the object store: sources, models and geometry of twins. Each is one file
+//! under a key of its own, written whole before anything names it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{ObjectStoreExt, path::Path};
+use parking_lot::Mutex;
+use veritwin_domain::{FileId, TenantId};
+use veritwin_keys::{Aad, DataClass, DekScope, FileHeader};
+use veritwin_metastore::Twin;
+use veritwin_twin::TwinModel;
+
+use crate::{App, Error, Result};
+
+/// Plaintext bytes sealed at a time.
+const CHUNK_BYTES: usize = 1024 * 1024;
+const TAG_BYTES: usize = 16;
+/// Models that are kept decoded.
+const MODELS_MAX: usize = 16;
+
+/// Models that were used a moment ago, by object.
+pub(crate) type ModelCache = Mutex<Vec<(String, Arc<TwinModel>)>>;
+
+impl App {
+    /// Seals and stores an object; answers its path. The bytes are durable when this returns.
+    pub(crate) async fn put_object(
+        &self,
+        tenant: TenantId,
+        kind: &str,
+        bytes: Bytes,
+    ) -> Result<String> {
+        let file = FileId::generate(self.clock().now(), self.rng());
+        let path = format!("twins/{tenant}/{kind}-{file}");
+        let app = self.clone();
+        let sealed = tokio::task::spawn_blocking(move || app.seal_object(tenant, file, &bytes))
+            .await
+            .map_err(|_| Error::Internal("sealing stopped".to_owned()))??;
+        self.0.objects.put(&Path::from(path.as_str()), sealed.into()).await?;
+        Ok(path)
+    }
+
+    fn seal_object(&self, tenant: TenantId, file: FileId, bytes: &[u8]) -> Result<Bytes> {
+        let scope = DekScope::tenant(tenant, DataClass::Twin);
+        let (key, header) = self.0.keys.create_file(&scope, file)?;
+        let mut out = Vec::with_capacity(bytes.len() + FileHeader::BYTES + 1024);
+        header.write(&mut out);
+        let count = bytes.len().div_ceil(CHUNK_BYTES).max(1) as u64;
+        out.extend_from_slice(&count.to_le_bytes());
+        for number in 0..count {
+            let start = usize::try_from(number).unwrap_or(usize::MAX) * CHUNK_BYTES;
+            let chunk = &bytes[start.min(bytes.len())..bytes.len().min(start + CHUNK_BYTES)];
+            // The count is in the associated data, so that a shortened object does not open.
+            let context = count.to_le_bytes();
+            key.seal(number, Aad::new(tenant, DataClass::Twin, &context), chunk, &mut out)?;
+        }
+        Ok(out.into())
+    }
+
+    /// Reads and opens an object.
+    pub(crate) async fn get_object(&self, tenant: TenantId, path: &str) -> Result<Bytes> {
+        let sealed = self.0.objects.get(&Path::from(path)).await?.bytes().await?;
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || app.open_object(tenant, &sealed))
+            .await
+            .map_err(|_| Error::Internal("opening stopped".to_owned()))?
+    }
+
+    fn open_object(&self, tenant: TenantId, sealed: &[u8]) -> Result<Bytes> {
+        let damaged = || Error::Internal("a stored object is damaged".to_owned());
+        let header = FileHeader::read(sealed)?;
+        let key = self.0.keys.open_file(&header)?;
+        let rest = sealed.get(FileHeader::BYTES..).ok_or_else(damaged)?;
+        let (context, mut rest) = rest.split_at_checked(8).ok_or_else(damaged)?;
+        let count = u64::from_le_bytes(context.try_into().map_err(|_| damaged())?);
+        let mut out = Vec::with_capacity(rest.len());
+        for number in 0..count {
+            let is_last = number + 1 == count;
+            let bytes = if is_last { rest.len() } else { CHUNK_BYTES + TAG_BYTES };
+            let (chunk, after) = rest.split_at_checked(bytes).ok_or_else(damaged)?;
+            key.open(number, Aad::new(tenant, DataClass::Twin, context), chunk, &mut out)?;
+            rest = after;
+        }
+        Ok(out.into())
+    }
+
+    /// Deletes objects that nothing names any more; what a crash leaves is unreadable dead weight.
+    pub(crate) async fn delete_objects(&self, paths: Vec<String>) {
+        for path in paths {
+            if let Err(error) = self.0.objects.delete(&Path::from(path.as_str())).await {
+                tracing::warn!(%error, "an object was not deleted");
+            }
+        }
+    }
+
+    /// The model of a twin.
+    pub(crate) async fn load_model(
+        &self,
+        tenant: TenantId,
+        twin: &Twin,
+    ) -> Result<Arc<TwinModel>> {
+        let cached = self.0.models.lock().iter().find(|(path, _)| *path == twin.model_object).cloned();
+        if let Some((_, model)) = cached {
+            return Ok(model);
+        }
+        let bytes = self.get_object(tenant, &twin.model_object).await?;
+        let model = TwinModel::from_bytes(&bytes)
+            .map_err(|error| Error::Internal(format!("stored twin: {error}")))?;
+        let model = Arc::new(model);
+        let mut models = self.0.models.lock();
+        if models.len() >= MODELS_MAX {
+            models.remove(0);
+        }
+        models.push((twin.model_object.clone(), Arc::clone(&model)));
+        Ok(model)
+    }
+}

@@ -1,0 +1,260 @@
+//! Opens the stores, recovers what the log holds beyond the segments, and starts the jobs. After
+//! `kill -9` at any moment this is all it takes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use veritwin_access::{Authorizer, Throttle};
+use veritwin_domain::{Clock, Rng, Timestamp};
+use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_log::{FileLog, LogConfig};
+use veritwin_metastore::{Database, Metastore};
+use veritwin_outbound::mail::{MailConfig, Mailer};
+use veritwin_outbound::register::EgressRegister;
+use veritwin_telemetry::{Engine, EngineConfig};
+
+use crate::activity::ActivityWriter;
+use crate::alert_job::AlertBoard;
+use crate::directory::Directory;
+use crate::ingest::{LoginCache, Presence, PresenceObserver};
+use crate::ledger::LedgerState;
+use crate::live::{LiveBus, LiveObserver};
+use crate::promises::PromiseBoard;
+use crate::{Error, Result};
+
+/// How to open the platform.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory; locked by the caller.
+    pub data: PathBuf,
+    /// The folder of the root keys, outside the data directory.
+    pub root_key_dir: PathBuf,
+    /// `sqlite:` or `postgres://...`.
+    pub database_url: String,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// How long a group commit waits for company.
+    pub group_commit_delay: Duration,
+    /// Size at which a log file is closed, in bytes.
+    pub log_file_bytes_max: u64,
+    /// Size of the memory table at which it is written out, in bytes.
+    pub memory_bytes_max: usize,
+    /// Outgoing mail.
+    pub mail: Option<MailConfig>,
+    /// The host name in ledger origins.
+    pub ledger_host: String,
+    /// The data of new tenants is simulated.
+    pub demo: bool,
+    /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
+    pub simulated: bool,
+}
+
+/// The platform. Clones share it.
+#[derive(Clone)]
+pub struct App(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) keys: KeyService,
+    pub(crate) store: Metastore,
+    pub(crate) log: FileLog,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) throttle: Mutex<Throttle>,
+    pub(crate) activity: ActivityWriter,
+    pub(crate) directory: Directory,
+    pub(crate) logins: LoginCache,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) live: Arc<LiveBus>,
+    pub(crate) models: crate::objects::ModelCache,
+    pub(crate) alerts: AlertBoard,
+    pub(crate) ledger: LedgerState,
+    pub(crate) promises: PromiseBoard,
+    pub(crate) egress: Arc<EgressRegister>,
+    pub(crate) mailer: Option<Mailer>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
+    let io = |error: std::io::Error| Error::Internal(format!("root key folder: {error}"));
+    if !config.root_key_dir.exists() {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.root_key_dir)
+            .map_err(io)?;
+    }
+    let path = config.root_key_dir.join("root.key");
+    let has_data = config.data.join("keyring").exists();
+    // With data there but no root key, a new one would only hide that the old one is missing.
+    let root = if has_data {
+        PlatformFile::open(&path, Arc::clone(rng))?
+    } else {
+        PlatformFile::open_or_create(&path, Arc::clone(rng))?
+    };
+    Ok(KeyService::open(
+        Box::new(root),
+        &config.data.join("keyring"),
+        Arc::clone(&config.clock),
+        Arc::clone(rng),
+    )?)
+}
+
+fn database(config: &Config) -> Result<Database> {
+    if config.database_url == "sqlite:" {
+        return Ok(Database::Sqlite(config.data.join("records.db")));
+    }
+    if config.database_url.starts_with("postgres://") {
+        return Ok(Database::Postgres(veritwin_metastore::PostgresConfig {
+            url: veritwin_domain::Secret::new(config.database_url.clone()),
+            owner_url: None,
+            demo: false,
+        }));
+    }
+    Err(Error::invalid_at("database.url", "must be `sqlite:` or `postgres://...`"))
+}
+
+fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
+    let dir = config.data.join("objects");
+    std::fs::create_dir_all(&dir).map_err(|error| Error::Internal(error.to_string()))?;
+    let store = LocalFileSystem::new_with_prefix(&dir)
+        .map_err(|error| Error::Internal(error.to_string()))?
+        .with_fsync(true);
+    Ok(Arc::new(store))
+}
+
+impl App {
+    /// Opens the platform and recovers it. Jobs do not run yet: see [`App::start`].
+    pub async fn open(config: Config) -> Result<Self> {
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+        let clock = Arc::clone(&config.clock);
+        let keys = open_keys(&config, &rng)?;
+        let store = Metastore::open(veritwin_metastore::Config {
+            database: database(&config)?,
+            connections_max: veritwin_metastore::CONNECTIONS_DEFAULT,
+            keys: keys.clone(),
+            clock: Arc::clone(&clock),
+        })
+        .await?;
+        let objects = open_objects(&config)?;
+        let mut engine_config = EngineConfig::new(
+            Arc::new(object_store::prefix::PrefixStore::new(Arc::clone(&objects), "segments")),
+            keys.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+        );
+        engine_config.limits.memory_bytes_max = config.memory_bytes_max;
+        engine_config.limits.flush_bytes_min =
+            engine_config.limits.flush_bytes_min.min(config.memory_bytes_max / 2);
+        let engine = Arc::new(Engine::open(engine_config).await?);
+        let presence = Arc::new(Presence::default());
+        let live = Arc::new(LiveBus::default());
+        let mut log_config = LogConfig::new(
+            config.data.join("log"),
+            keys.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+        );
+        log_config.group_commit_delay = config.group_commit_delay;
+        log_config.file_bytes_max = config.log_file_bytes_max;
+        let log = FileLog::open(
+            log_config,
+            vec![
+                engine.observer(),
+                Box::new(PresenceObserver::new(Arc::clone(&presence))),
+                Box::new(LiveObserver::new(Arc::clone(&live))),
+            ],
+        )?;
+        engine.recover(&log).await?;
+        let egress = Arc::new(EgressRegister::default());
+        let mailer = config
+            .mail
+            .as_ref()
+            .map(|mail| Mailer::new(mail, Arc::clone(&egress)))
+            .transpose()
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let authorizer =
+            Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
+        let inner = Inner {
+            started_at: clock.now(),
+            rng,
+            keys,
+            store,
+            log,
+            engine,
+            objects,
+            authorizer,
+            throttle: Mutex::new(Throttle::default()),
+            activity: ActivityWriter::default(),
+            directory: Directory::default(),
+            logins: LoginCache::default(),
+            presence,
+            live,
+            models: crate::objects::ModelCache::default(),
+            alerts: AlertBoard::default(),
+            ledger: LedgerState::default(),
+            promises: PromiseBoard::new()?,
+            egress,
+            mailer,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Starts the background jobs.
+    pub async fn start(&self) -> Result<()> {
+        self.start_alerts().await?;
+        self.start_maintenance();
+        self.start_ledger();
+        self.start_promises();
+        Ok(())
+    }
+
+    /// Stops the jobs and writes out what is open. What was acknowledged is durable already.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.flush_activity().await;
+        let log = self.0.log.clone();
+        // Closing waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        if let Err(error) = self.0.store.close().await {
+            tracing::warn!(%error, "the records did not close cleanly");
+        }
+    }
+
+    /// The clock of this platform.
+    pub fn clock(&self) -> &dyn Clock {
+        self.0.config.clock.as_ref()
+    }
+
+    /// The clock, to share.
+    pub fn shared_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.config.clock)
+    }
+
+    /// The randomness of this platform.
+    pub fn rng(&self) -> &dyn Rng {
+        self.0.rng.as_ref()
+    }
+}

@@ -1,0 +1,446 @@
+//! Twins: import from IFC, model, geometry, graph. The client's extraction is never trusted: the
+//! model is made here, and geometry is accepted only for the source it was converted from.
+
+use bytes::Bytes;
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{OpContext, SiteId};
+use veritwin_metastore::{DeviceFilter, Page, TenantTx, Twin};
+use veritwin_twin::ifc::{self, IfcLimits};
+use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
+
+use crate::live::{LiveEvent, TwinChange};
+use crate::model::{
+    ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
+};
+use crate::{App, Error, Result};
+
+const NAME_CHARS_MAX: usize = 200;
+const GRAPH_ROWS_MAX: usize = 10_000;
+/// The first bytes of every GLB file (glTF 2.0, section 4.4.2).
+const GLB_MAGIC: &[u8; 4] = b"glTF";
+
+fn counts_to_bytes(model: &TwinModel) -> Vec<u8> {
+    let counts = [
+        model.storeys.len(),
+        model.spaces.len(),
+        model.elements.len(),
+        model.sensor_count(),
+    ];
+    serde_json::to_vec(&counts).unwrap_or_default()
+}
+
+fn counts_from_bytes(bytes: &[u8]) -> TwinCounts {
+    let counts: [usize; 4] = serde_json::from_slice(bytes).unwrap_or_default();
+    let [storeys, spaces, elements, sensors] = counts;
+    TwinCounts { storeys, spaces, elements, sensors, devices: 0 }
+}
+
+fn global(id: &str) -> Option<GlobalId> {
+    GlobalId::new(id).ok()
+}
+
+impl App {
+    async fn twin_view(&self, tx: &TenantTx, twin: Twin) -> Result<TwinView> {
+        let (_, devices) = tx.device_counts().await?;
+        let alerts = tx.alert_counts().await?;
+        let mut counts = counts_from_bytes(&twin.detail);
+        counts.devices =
+            devices.get(&twin.id).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX));
+        Ok(TwinView {
+            id: twin.id,
+            name: twin.name,
+            schema: twin.source_schema,
+            source_sha256: twin.source_sha256,
+            source_bytes: twin.source_bytes,
+            counts,
+            has_geometry: twin.geometry_object.is_some(),
+            active_alerts: alerts
+                .get(&twin.id)
+                .map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX)),
+            updated_at: twin.updated_at,
+        })
+    }
+
+    /// Lists twins.
+    pub async fn list_twins(&self, context: &OpContext) -> Result<Vec<TwinView>> {
+        let resource = self.authorize_all(context, Action::TwinList, Kind::Twin)?;
+        let tx = self.0.store.read(context).await?;
+        let mut views = Vec::new();
+        for twin in tx.twins(&Page::whole()).await?.items {
+            views.push(self.twin_view(&tx, twin).await?);
+        }
+        self.note(context, Action::TwinList, &resource, "done");
+        Ok(views)
+    }
+
+    /// Whether the actor may follow changes of twins.
+    pub fn authorize_twin_list(&self, context: &OpContext) -> Result<()> {
+        self.authorize_all(context, Action::TwinList, Kind::Twin).map(|_| ())
+    }
+
+    /// Reads a twin.
+    pub async fn twin(&self, context: &OpContext, id: SiteId) -> Result<TwinView> {
+        let (tx, twin) = self.read_twin(context, id).await?;
+        self.twin_view(&tx, twin).await
+    }
+
+    async fn read_twin(&self, context: &OpContext, id: SiteId) -> Result<(TenantTx, Twin)> {
+        let resource = Resource::twin(context.tenant, id);
+        self.authorize(context, Action::TwinRead, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let twin = tx.twin(id).await?;
+        self.note(context, Action::TwinRead, &resource, "done");
+        Ok((tx, twin))
+    }
+
+    async fn extract(&self, bytes: Bytes) -> Result<ifc::Import> {
+        // Reading a large file takes seconds of one core.
+        let imported = tokio::task::spawn_blocking(move || {
+            ifc::import(&bytes, veritwin_keys::sha256(&bytes), &IfcLimits::default())
+        })
+        .await
+        .map_err(|_| Error::Internal("the import stopped".to_owned()))?;
+        imported.map_err(|error| Error::invalid_at("file", error.to_string()))
+    }
+
+    /// Imports an IFC file as a new twin.
+    pub async fn import_twin(
+        &self,
+        context: &OpContext,
+        name: Option<String>,
+        bytes: Bytes,
+    ) -> Result<TwinOutcome> {
+        self.authorize_all(context, Action::TwinImport, Kind::Twin)?;
+        let ifc::Import { model, warnings } = self.extract(bytes.clone()).await?;
+        let building = model.buildings.first().map(|building| building.name.clone());
+        let name = [name, Some(model.name.clone()), building]
+            .into_iter()
+            .flatten()
+            .map(|name| name.trim().chars().take(NAME_CHARS_MAX).collect::<String>())
+            .find(|name| !name.is_empty())
+            .unwrap_or_else(|| "Building".to_owned());
+        let source_object = self.put_object(context.tenant, "source", bytes).await?;
+        let model_bytes = model.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
+        let model_object = self.put_object(context.tenant, "model", model_bytes.into()).await?;
+        let twin = Twin {
+            id: SiteId::generate(context.at, self.rng()),
+            name,
+            source_kind: "ifc".to_owned(),
+            source_schema: model.source.schema.clone(),
+            source_sha256: model.source.sha256,
+            source_bytes: model.source.bytes,
+            source_object,
+            model_object,
+            geometry_object: None,
+            detail: counts_to_bytes(&model),
+            version: 0,
+            created_at: context.at,
+            updated_at: context.at,
+        };
+        let tx = self.0.store.begin(context).await?;
+        tx.twin_create(&twin).await?;
+        let resource = Resource::twin(context.tenant, twin.id);
+        self.record(&tx, context, Action::TwinImport, &resource).await?;
+        let view = self.twin_view(&tx, twin).await?;
+        tx.commit().await?;
+        self.twin_changed(context, view.id, TwinChange::Model);
+        Ok(TwinOutcome { twin: view, warnings })
+    }
+
+    /// Imports a new version of a twin's file; bindings are kept by GlobalId.
+    pub async fn replace_twin(
+        &self,
+        context: &OpContext,
+        id: SiteId,
+        bytes: Bytes,
+    ) -> Result<TwinOutcome> {
+        let resource = Resource::twin(context.tenant, id);
+        self.authorize(context, Action::TwinImport, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let old = tx.twin(id).await?;
+        let old_model = self.load_model(context.tenant, &old).await?;
+        drop(tx);
+        let ifc::Import { model, mut warnings } = self.extract(bytes.clone()).await?;
+        let source_object = self.put_object(context.tenant, "source", bytes).await?;
+        let model_bytes = model.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
+        let model_object = self.put_object(context.tenant, "model", model_bytes.into()).await?;
+        let tx = self.0.store.begin(context).await?;
+        let mut twin = tx.twin(id).await?;
+        let dropped: Vec<String> =
+            [Some(twin.source_object), Some(twin.model_object), twin.geometry_object]
+                .into_iter()
+                .flatten()
+                .collect();
+        twin.source_schema = model.source.schema.clone();
+        twin.source_sha256 = model.source.sha256;
+        twin.source_bytes = model.source.bytes;
+        twin.source_object = source_object;
+        twin.model_object = model_object;
+        twin.geometry_object = None;
+        twin.detail = counts_to_bytes(&model);
+        tx.twin_update(&twin, Some(old.version)).await?;
+        self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
+        self.record(&tx, context, Action::TwinImport, &resource).await?;
+        let view = self.twin_view(&tx, twin).await?;
+        tx.commit().await?;
+        self.delete_objects(dropped).await;
+        self.twin_changed(context, id, TwinChange::Model);
+        self.devices_changed(context, Some(id)).await?;
+        Ok(TwinOutcome { twin: view, warnings })
+    }
+
+    async fn rebind(
+        &self,
+        tx: &TenantTx,
+        id: SiteId,
+        old: &TwinModel,
+        new: &TwinModel,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let devices = bound_devices(tx, id).await?;
+        let bindings: Vec<Binding> = devices.iter().map(binding).collect();
+        let outcome = veritwin_twin::rebind(old, new, &bindings);
+        for lost in &outcome.lost {
+            let name = devices
+                .iter()
+                .find(|device| device.id == lost.binding.device)
+                .map_or_else(String::new, |device| device.name.clone());
+            warnings.push(match &lost.lost {
+                LostEnd::Space { name: space, .. } => {
+                    format!("device {name}: its space {space} is not in the new file")
+                }
+                LostEnd::Element { name: element, .. } => {
+                    format!("device {name}: its element {element} is not in the new file")
+                }
+            });
+        }
+        for mut device in devices {
+            let kept = outcome.kept.iter().find(|kept| kept.device == device.id);
+            device.placement = kept.map(|kept| veritwin_metastore::Placement {
+                space_id: kept.space.as_ref().map(ToString::to_string),
+                element_id: kept.element.as_ref().map(ToString::to_string),
+                position: kept.position,
+            });
+            if kept.is_none() {
+                device.twin = None;
+            }
+            tx.device_update(&device, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a twin with its objects; its devices stay, bound to nothing.
+    pub async fn delete_twin(&self, context: &OpContext, id: SiteId) -> Result<()> {
+        let resource = Resource::twin(context.tenant, id);
+        self.authorize(context, Action::TwinDelete, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let twin = tx.twin(id).await?;
+        tx.twin_delete(id).await?;
+        self.record(&tx, context, Action::TwinDelete, &resource).await?;
+        tx.commit().await?;
+        let objects = [Some(twin.source_object), Some(twin.model_object), twin.geometry_object];
+        self.delete_objects(objects.into_iter().flatten().collect()).await;
+        self.twin_changed(context, id, TwinChange::Deleted);
+        self.devices_changed(context, None).await
+    }
+
+    fn twin_changed(&self, context: &OpContext, id: SiteId, change: TwinChange) {
+        self.0.live.publish(context.tenant, || LiveEvent::Twin(id, change));
+    }
+
+    /// The IFC file of a twin, for whoever may import.
+    pub async fn twin_source(&self, context: &OpContext, id: SiteId) -> Result<Bytes> {
+        let resource = Resource::twin(context.tenant, id);
+        self.authorize(context, Action::TwinImport, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let twin = tx.twin(id).await?;
+        drop(tx);
+        self.note(context, Action::TwinImport, &resource, "done");
+        self.get_object(context.tenant, &twin.source_object).await
+    }
+
+    /// Storeys, spaces and elements of a twin.
+    pub async fn twin_model(&self, context: &OpContext, id: SiteId) -> Result<ModelView> {
+        let (_, twin) = self.read_twin(context, id).await?;
+        let model = self.load_model(context.tenant, &twin).await?;
+        Ok(model_view(id, &model))
+    }
+
+    /// The converted geometry of a twin.
+    pub async fn twin_geometry(&self, context: &OpContext, id: SiteId) -> Result<Bytes> {
+        let (tx, twin) = self.read_twin(context, id).await?;
+        drop(tx);
+        let object = twin.geometry_object.ok_or(Error::NotFound("geometry"))?;
+        self.get_object(context.tenant, &object).await
+    }
+
+    /// Stores converted geometry for the source it was converted from.
+    pub async fn put_twin_geometry(
+        &self,
+        context: &OpContext,
+        id: SiteId,
+        source_sha256: [u8; 32],
+        bytes: Bytes,
+    ) -> Result<()> {
+        let resource = Resource::twin(context.tenant, id);
+        self.authorize(context, Action::TwinWriteGeometry, &resource)?;
+        check_glb(&bytes)?;
+        let tx = self.0.store.read(context).await?;
+        let twin = tx.twin(id).await?;
+        drop(tx);
+        if twin.source_sha256 != source_sha256 {
+            let detail = "the twin's source has changed: convert the current one";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        let object = self.put_object(context.tenant, "geometry", bytes).await?;
+        let tx = self.0.store.begin(context).await?;
+        let mut current = tx.twin(id).await?;
+        let dropped = current.geometry_object.replace(object);
+        tx.twin_update(&current, Some(twin.version)).await?;
+        self.record(&tx, context, Action::TwinWriteGeometry, &resource).await?;
+        tx.commit().await?;
+        self.delete_objects(dropped.into_iter().collect()).await;
+        self.twin_changed(context, id, TwinChange::Geometry);
+        Ok(())
+    }
+
+    /// Relations of a twin's graph.
+    pub async fn twin_graph(
+        &self,
+        context: &OpContext,
+        id: SiteId,
+        query: &GraphQuery,
+    ) -> Result<Vec<(String, String, String)>> {
+        let (tx, twin) = self.read_twin(context, id).await?;
+        let model = self.load_model(context.tenant, &twin).await?;
+        let nodes: Vec<DeviceNode> = bound_devices(&tx, id)
+            .await?
+            .iter()
+            .map(|device| DeviceNode {
+                device: device.id,
+                keys: self.0.engine.keys(context.tenant, device.id).unwrap_or_default(),
+                binding: Some(binding(device)),
+            })
+            .collect();
+        let graph = Graph::build(&model, &nodes).ok_or_else(|| {
+            Error::invalid(format!(
+                "limit graph_edges_max exceeded: at most {}",
+                veritwin_twin::GRAPH_EDGES_MAX
+            ))
+        })?;
+        let parse = |field: &'static str, detail: &'static str| {
+            move |_| Error::invalid_at(field, detail)
+        };
+        let query = veritwin_twin::GraphQuery {
+            subject: query
+                .subject
+                .as_deref()
+                .map(|text| text.parse().map_err(|_| Error::NotFound("subject")))
+                .transpose()?,
+            relation: query
+                .relation
+                .as_deref()
+                .map(|text| {
+                    text.parse().map_err(parse(
+                        "relation",
+                        "must be hasPart, isPartOf, hasPoint, isPointOf, hasLocation or isLocationOf",
+                    ))
+                })
+                .transpose()?,
+            class: query.class.clone(),
+            limit: GRAPH_ROWS_MAX,
+        };
+        let found = graph.query(&query);
+        Ok(found
+            .into_iter()
+            .map(|fact| {
+                (fact.subject.to_string(), fact.relation.to_string(), fact.object.to_string())
+            })
+            .collect())
+    }
+}
+
+fn check_glb(bytes: &[u8]) -> Result<()> {
+    let header = bytes.get(..12);
+    let is_glb = header.is_some_and(|header| {
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        &header[..4] == GLB_MAGIC && word(4) == 2 && word(8) as usize == bytes.len()
+    });
+    if is_glb {
+        Ok(())
+    } else {
+        Err(Error::invalid_at("body", "not a glTF 2.0 binary (GLB) of the stated length"))
+    }
+}
+
+async fn bound_devices(tx: &TenantTx, twin: SiteId) -> Result<Vec<veritwin_metastore::Device>> {
+    let filter = DeviceFilter { search: None, twin: Some(twin) };
+    let mut page = Page::whole();
+    let mut devices = Vec::new();
+    loop {
+        let listed = tx.devices(&filter, &page).await?;
+        devices.extend(listed.items);
+        match listed.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(devices),
+        }
+    }
+}
+
+fn binding(device: &veritwin_metastore::Device) -> Binding {
+    let place = device.placement.clone().unwrap_or_default();
+    Binding {
+        device: device.id,
+        space: place.space_id.as_deref().and_then(global),
+        element: place.element_id.as_deref().and_then(global),
+        position: place.position,
+    }
+}
+
+fn model_view(id: SiteId, model: &TwinModel) -> ModelView {
+    let optional = |id: &Option<GlobalId>| id.as_ref().map(ToString::to_string);
+    ModelView {
+        twin: id,
+        name: model.name.clone(),
+        bounds: [model.bounds.min, model.bounds.max],
+        storeys: model
+            .storeys
+            .iter()
+            .map(|storey| StoreyView {
+                id: storey.id.to_string(),
+                name: storey.name.clone(),
+                index: storey.index,
+                elevation_m: storey.elevation_m,
+                height_m: storey.height_m,
+            })
+            .collect(),
+        spaces: model
+            .spaces
+            .iter()
+            .map(|space| SpaceView {
+                id: space.id.to_string(),
+                name: space.name.clone(),
+                long_name: space.long_name.clone(),
+                storey_id: space.storey_id.to_string(),
+                area_m2: space.area_m2,
+                height_m: space.height_m,
+                elevation_m: space.elevation_m,
+                polygon: space.polygon.clone(),
+            })
+            .collect(),
+        elements: model
+            .elements
+            .iter()
+            .map(|element| ElementView {
+                id: element.id.to_string(),
+                name: element.name.clone(),
+                class: element.class.clone(),
+                storey_id: optional(&element.storey_id),
+                space_id: optional(&element.space_id),
+                position: element.position,
+            })
+            .collect(),
+    }
+}
