@@ -14,6 +14,7 @@ mod objects;
 mod payload;
 mod serve;
 mod state;
+pub mod wire;
 
 pub use archive::{Append, Appended, Archive, ArchiveConfig, ArchiveLimits, CreateLog, LogSummary};
 pub use batch::{

@@ -1,0 +1,289 @@
+//! The neutral ledger archive as a program: own directory, own root key, own port and certificate,
+//! mutual TLS. Its interface appends and reads; there is no call that alters or deletes.
+
+mod routes;
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use veritwin_domain::{Clock, Rng};
+use veritwin_keys::{KeyError, KeyService, PlatformFile};
+use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, LedgerError};
+
+pub use tls::{ClientPair, ClientTrust, generate_client};
+
+/// Most connections at once.
+const CONNECTIONS_MAX: usize = 256;
+/// Most requests at once on one connection.
+const STREAMS_MAX: u32 = 128;
+const WINDOW_BYTES: u32 = 4 << 20;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before accepting again when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for open requests at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const RUN_FILE: &str = "run.json";
+
+/// Why the archive cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The log engine.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Its keys.
+    #[error("archive keys: {0}")]
+    Key(#[from] KeyError),
+    /// A certificate, or TLS itself.
+    #[error("archive certificate: {0}")]
+    Certificate(String),
+    /// A file or the listening address.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ServeError {
+    fn io(what: impl ToString) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.to_string();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// How to run an archive.
+#[derive(Debug)]
+pub struct ServeConfig {
+    /// Its own directory; made if absent.
+    pub directory: PathBuf,
+    /// Its own root key file, outside the directory; made if absent.
+    pub root_key: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Names and addresses for its certificate, when it makes one.
+    pub names: Vec<String>,
+    /// Which clients it serves.
+    pub clients: ClientTrust,
+    /// Bounds of the log engine.
+    pub limits: ArchiveLimits,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// What `DIRECTORY/run.json` says while the archive listens. No secret is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// `ADDRESS:PORT`.
+    pub archive: String,
+    /// The certificate's file (PEM).
+    pub certificate: PathBuf,
+    /// SHA-256 over the certificate, in hexadecimal: what a client pins.
+    pub fingerprint: String,
+    /// The process.
+    pub pid: u32,
+}
+
+impl RunFile {
+    /// Reads it; none while no archive listens there.
+    pub fn read(directory: &Path) -> Option<Self> {
+        let text = std::fs::read(directory.join(RUN_FILE)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+/// Opens the keys of an archive: root key file and keyring.
+pub fn open_keys(
+    directory: &Path,
+    root_key: &Path,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+) -> Result<KeyService, ServeError> {
+    std::fs::create_dir_all(directory).map_err(ServeError::io(directory.display()))?;
+    let root = PlatformFile::open_or_create(root_key, Arc::clone(&rng))?;
+    Ok(KeyService::open(Box::new(root), &directory.join("keyring"), clock, rng)?)
+}
+
+/// Opens a stopped archive's logs, to export them.
+pub fn open_stopped(
+    directory: &Path,
+    root_key: &Path,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+) -> Result<Archive, ServeError> {
+    let keys = open_keys(directory, root_key, Arc::clone(&clock), Arc::clone(&rng))?;
+    let limits = ArchiveLimits::default();
+    let config = ArchiveConfig { directory: directory.join("archive"), keys, clock, rng, limits };
+    Ok(Archive::open(config)?)
+}
+
+/// An archive that listens and does not answer yet.
+pub struct Server {
+    archive: Archive,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    address: SocketAddr,
+    directory: PathBuf,
+    fingerprint: [u8; 32],
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({})", self.address)
+    }
+}
+
+impl Server {
+    /// Opens directory and keys, makes a certificate at the first start, and binds the address.
+    pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng } =
+            config;
+        let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
+        let identity = tls::identity(&directory, &keys, names)?;
+        let fingerprint = identity.fingerprint;
+        let acceptor = tls::acceptor(identity, clients)?;
+        let archive_directory = directory.join("archive");
+        let opened = tokio::task::spawn_blocking(move || {
+            let directory = archive_directory;
+            Archive::open(ArchiveConfig { directory, keys, clock, rng, limits })
+        });
+        let archive = opened.await.map_err(|error| LedgerError::Stopped(error.to_string()))??;
+        let listener = TcpListener::bind(listen).await.map_err(ServeError::io(listen))?;
+        let address = listener.local_addr().map_err(ServeError::io(listen))?;
+        Ok(Self { archive, listener, acceptor, address, directory, fingerprint })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// SHA-256 over its certificate.
+    pub const fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    fn write_run_file(&self) -> Result<(), ServeError> {
+        let run = RunFile {
+            archive: self.address.to_string(),
+            certificate: self.directory.join(tls::CERTIFICATE_FILE),
+            fingerprint: tls::hexadecimal(&self.fingerprint),
+            pid: std::process::id(),
+        };
+        let path = self.directory.join(RUN_FILE);
+        let temporary = self.directory.join("run.json.tmp");
+        let text = serde_json::to_vec(&run).unwrap_or_default();
+        std::fs::write(&temporary, text).map_err(ServeError::io(temporary.display()))?;
+        std::fs::rename(&temporary, &path).map_err(ServeError::io(path.display()))
+    }
+
+    /// Serves until `shutdown` is done, then finishes open requests and closes the log.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        self.write_run_file()?;
+        tracing::info!(address = %self.address, "ledger archive listens");
+        let routes = routes::router(self.archive.clone());
+        let (stop, stopped) = watch::channel(false);
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            // The semaphore is never closed.
+            let accept = async {
+                let permit = Arc::clone(&room).acquire_owned().await.ok();
+                (self.listener.accept().await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        acceptor: self.acceptor.clone(),
+                        routes: routes.clone(),
+                        stopped: stopped.clone(),
+                    };
+                    connections.spawn(async move {
+                        if let Err(error) = connection.serve(stream).await {
+                            tracing::debug!(%peer, %error, "archive connection ended");
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "archive cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        // Nobody listens any more when every connection has ended; that is no error.
+        let _ = stop.send(true);
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            while connections.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!("archive connections were cut at the end");
+            connections.shutdown().await;
+        }
+        self.archive.close().await?;
+        let run_file = self.directory.join(RUN_FILE);
+        std::fs::remove_file(&run_file).map_err(ServeError::io(run_file.display()))
+    }
+}
+
+/// Runs an archive until `shutdown` is done. `DIRECTORY/run.json` appears once it listens.
+pub async fn serve(
+    config: ServeConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    Server::bind(config).await?.run(shutdown).await
+}
+
+struct Connection {
+    acceptor: TlsAcceptor,
+    routes: axum::Router,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(mut self, stream: TcpStream) -> Result<(), String> {
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
+        let stream = handshake.await.map_err(|_| "no TLS handshake in time".to_owned())?;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .keep_alive_interval(Duration::from_secs(20));
+        let service = TowerToHyperService::new(self.routes);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+            _ = self.stopped.wait_for(|stopped| *stopped) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await.map_err(|error| error.to_string())
+    }
+}
