@@ -137,14 +137,17 @@ fn compress<T: pco::data_types::Number>(
         .map_err(|_| WireError::Compressed("numbers"))
 }
 
+/// Decompresses the first `count` of `total` numbers.
 fn decompress<T: pco::data_types::Number + Default>(
     bytes: &[u8],
     count: usize,
+    total: usize,
 ) -> Result<Vec<T>, WireError> {
     let mut numbers = vec![T::default(); count];
     let progress = simple_decompress_into(bytes, &mut numbers)
         .map_err(|_| WireError::Compressed("numbers"))?;
-    if progress.n_processed == count && progress.finished {
+    let is_whole = progress.finished || count < total;
+    if progress.n_processed == count && is_whole {
         Ok(numbers)
     } else {
         Err(WireError::Compressed("numbers"))
@@ -195,7 +198,7 @@ pub(crate) fn decode_times(bytes: &[u8], count: usize) -> Result<Vec<i64>, WireE
         }
         PCO => {
             let millis = cursor.u8()? == 1;
-            let mut times = decompress::<i64>(cursor.rest(), count)?;
+            let mut times = decompress::<i64>(cursor.rest(), count, count)?;
             if millis {
                 times.iter_mut().for_each(|at| *at = at.wrapping_mul(1000));
             }
@@ -205,14 +208,23 @@ pub(crate) fn decode_times(bytes: &[u8], count: usize) -> Result<Vec<i64>, WireE
     }
 }
 
-/// Reads the values and qualities that belong to `at`.
-pub(crate) fn decode_values(bytes: &[u8], kind: Kind, at: Vec<i64>) -> Result<Column, WireError> {
+/// Reads the values and qualities that belong to `at`: the first `at.len()` of the `total` that the
+/// chunk holds, so that nothing behind the end of a query is decoded.
+pub(crate) fn decode_values(
+    bytes: &[u8],
+    kind: Kind,
+    at: Vec<i64>,
+    total: usize,
+) -> Result<Column, WireError> {
     let count = at.len();
     let mut cursor = Cursor::new(bytes);
-    let quality = decode_quality(cursor.bytes()?, count)?;
+    let mut quality = decode_quality(cursor.bytes()?, total)?;
+    quality.truncate(count);
     let values = match kind {
-        Kind::Double => Values::Double(decode_numbers(&mut cursor, count, f64::from_bits)?),
-        Kind::Integer => Values::Integer(decode_numbers(&mut cursor, count, |bits| bits as i64)?),
+        Kind::Double => Values::Double(decode_numbers(&mut cursor, count, total, f64::from_bits)?),
+        Kind::Integer => {
+            Values::Integer(decode_numbers(&mut cursor, count, total, |bits| bits as i64)?)
+        }
         Kind::Boolean => Values::Boolean(decode_booleans(&mut cursor, count)?),
         Kind::Text => Values::Text(decode_texts(&mut cursor, count)?),
         Kind::Json => Values::Json(decode_texts(&mut cursor, count)?),
@@ -223,12 +235,13 @@ pub(crate) fn decode_values(bytes: &[u8], kind: Kind, at: Vec<i64>) -> Result<Co
 fn decode_numbers<T: pco::data_types::Number + Default>(
     cursor: &mut Cursor<'_>,
     count: usize,
+    total: usize,
     from_bits: impl Fn(u64) -> T,
 ) -> Result<Vec<T>, WireError> {
     match cursor.u8()? {
         RAW => (0..count).map(|_| cursor.u64().map(&from_bits)).collect(),
         CONSTANT => Ok(vec![from_bits(cursor.u64()?); count]),
-        PCO => decompress(cursor.rest(), count),
+        PCO => decompress(cursor.rest(), count, total),
         _ => Err(WireError::Field("number encoding")),
     }
 }
@@ -253,8 +266,8 @@ fn decode_booleans(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<bool>, W
     let mut flag = cursor.u8()? == 1;
     let mut flags = Vec::with_capacity(count);
     while flags.len() < count {
-        let length = cursor.length(count - flags.len())?;
-        flags.resize(flags.len() + length, flag);
+        let length = usize::try_from(cursor.varint()?).unwrap_or(usize::MAX);
+        flags.resize(flags.len() + length.min(count - flags.len()), flag);
         flag = !flag;
     }
     Ok(flags)
@@ -277,11 +290,18 @@ mod tests {
         let (mut times, mut values) = (Vec::new(), Vec::new());
         encoder.times(&column.at, &mut times).expect("times encode");
         encoder.values(column.as_ref(), &mut values).expect("values encode");
-        let at = decode_times(&times, column.at.len()).expect("times decode");
-        let decoded = decode_values(&values, column.values.kind(), at).expect("values decode");
+        let (total, kind) = (column.at.len(), column.values.kind());
+        let at = decode_times(&times, total).expect("times decode");
+        let decoded = decode_values(&values, kind, at, total).expect("values decode");
         assert_eq!(&decoded, column);
+        for count in [0, 1, total / 2, total - 1] {
+            let at = column.at[..count.min(total)].to_vec();
+            let front = decode_values(&values, kind, at, total).expect("the front decodes");
+            let expect = column.as_ref().slice(0, count.min(total));
+            assert_eq!(front.as_ref(), expect, "first {count} of {total}");
+        }
         for cut in [0, values.len() / 2] {
-            let _ = decode_values(&values[..cut], column.values.kind(), column.at.clone());
+            let _ = decode_values(&values[..cut], kind, column.at.clone(), total);
         }
     }
 

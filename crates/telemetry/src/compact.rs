@@ -314,7 +314,7 @@ fn merge_device(
                 };
                 let times = frame(chunk.times.offset, chunk.times.bytes);
                 let values = frame(chunk.values.offset, chunk.values.bytes);
-                let column = open.decode(device, &entry.key, chunk, times, values)?;
+                let column = open.decode(device, &entry.key, chunk, [times, values], i64::MAX)?;
                 let columns = series.entry(entry.key.clone()).or_default();
                 columns.push((section.generation, column));
             }

@@ -208,24 +208,25 @@ impl Reader {
 }
 
 impl OpenSection {
-    /// Opens and decodes one chunk from its sealed frames.
+    /// Opens one chunk from its sealed frames and decodes what lies up to the time `high`.
     pub(crate) fn decode(
         &self,
         device: DeviceId,
         key: &Key,
         chunk: &Chunk,
-        times: &[u8],
-        values: &[u8],
+        frames: [&[u8]; 2],
+        high: i64,
     ) -> Result<Column, TelemetryError> {
+        let ([times, values], total) = (frames, chunk.count as usize);
         let mut plain = Vec::with_capacity(times.len().max(values.len()));
         let mut context = Vec::with_capacity(64);
         self.open(Role::Times, device, chunk, "", chunk.times, times, &mut context, &mut plain)?;
-        let at =
-            decode_times(&plain, chunk.count as usize).map_err(TelemetryError::wire(self.file))?;
+        let mut at = decode_times(&plain, total).map_err(TelemetryError::wire(self.file))?;
+        at.truncate(at.partition_point(|at| *at <= high));
         plain.clear();
         let role = Role::Values(chunk.kind);
         self.open(role, device, chunk, key, chunk.values, values, &mut context, &mut plain)?;
-        decode_values(&plain, chunk.kind, at).map_err(TelemetryError::wire(self.file))
+        decode_values(&plain, chunk.kind, at, total).map_err(TelemetryError::wire(self.file))
     }
 
     #[expect(clippy::too_many_arguments, reason = "scratch space is lent to save allocations")]

@@ -301,7 +301,7 @@ pub(crate) fn read_latest(plain: &[u8]) -> Result<Vec<(DeviceId, Latest)>, WireE
         let key = Key::new(cursor.text()?).map_err(|_| WireError::Field("key"))?;
         let kind = Kind::from_u8(cursor.u8()?).ok_or(WireError::Field("kind"))?;
         let at = cursor.i64()?;
-        let column = crate::codec::decode_values(cursor.bytes()?, kind, vec![at])?;
+        let column = crate::codec::decode_values(cursor.bytes()?, kind, vec![at], 1)?;
         latest.push((
             device,
             Latest {

@@ -274,7 +274,7 @@ fn open(walk: &Walk<'_>, body: &mut Body, fetched: &mut Fetched) -> Result<Colum
         Body::Sealed(section, chunk) => {
             let mut frame = |offset| fetched.remove(&(section.file, offset)).unwrap_or_default();
             let (times, values) = (frame(chunk.times.offset), frame(chunk.values.offset));
-            section.decode(walk.device, walk.key, chunk, &times, &values)?
+            section.decode(walk.device, walk.key, chunk, [&times, &values], walk.high)?
         }
     };
     column.clip(walk.low, walk.high);
