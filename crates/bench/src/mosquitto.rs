@@ -1,0 +1,107 @@
+//! mosquitto as the peer: a process of our own with a TLS listener on the loopback interface, no
+//! persistence and no log, ended when the benchmark is over.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+/// Where Debian's package puts it.
+pub const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+/// It listens within this many looks, 50 ms apart.
+const LOOKS_MAX: usize = 100;
+
+/// A certificate for the peer's listener. It is for the same server name and from the same
+/// authority as the platform's.
+#[derive(Debug, Clone)]
+pub struct PeerCertificate {
+    /// The chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// A running mosquitto.
+#[derive(Debug)]
+pub(crate) struct Mosquitto {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) pid: u32,
+    _child: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    /// Whether it can be run here.
+    pub(crate) fn is_installed() -> bool {
+        Path::new(MOSQUITTO).exists()
+    }
+
+    pub(crate) async fn start(files: &PeerCertificate) -> Result<Self> {
+        let directory = tempfile::tempdir().context("a directory for mosquitto's configuration")?;
+        let port = free_port()?;
+        let configuration = directory.path().join("mosquitto.conf");
+        std::fs::write(&configuration, text(files, port)).context("mosquitto's configuration")?;
+        let child = Command::new(MOSQUITTO)
+            .arg("-c")
+            .arg(&configuration)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {MOSQUITTO}"))?;
+        let pid = child.id().context("mosquitto ended at once")?;
+        let address = format!("127.0.0.1:{port}");
+        let name = version().await;
+        let mut mosquitto = Self { name, address, pid, _child: child, _directory: directory };
+        mosquitto.wait().await?;
+        Ok(mosquitto)
+    }
+
+    async fn wait(&mut self) -> Result<()> {
+        for _ in 0..LOOKS_MAX {
+            if let Some(status) = self._child.try_wait()? {
+                bail!("mosquitto ended with {status}: check that it can read the certificate");
+            }
+            if TcpStream::connect(&self.address).await.is_ok() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        bail!("mosquitto does not listen on {}", self.address)
+    }
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("a free port for mosquitto")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn text(files: &PeerCertificate, port: u16) -> String {
+    // Started by root it would change its user, who cannot read our key.
+    let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
+    format!(
+        "{user}listener {port} 127.0.0.1\ncertfile {}\nkeyfile {}\nallow_anonymous true\n\
+         persistence false\nlog_dest none\nconnection_messages false\nset_tcp_nodelay true\n\
+         max_queued_messages 0\n",
+        files.certificate.display(),
+        files.key.display()
+    )
+}
+
+/// `mosquitto 2.0.11`, or just the name.
+async fn version() -> String {
+    let help = Command::new(MOSQUITTO).arg("-h").output().await;
+    let help = help.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let first = help.unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+    match first.strip_prefix("mosquitto version ") {
+        Some(version) => format!("mosquitto {version}"),
+        None => "mosquitto".to_owned(),
+    }
+}

@@ -1,0 +1,189 @@
+//! The MQTT benchmark against the ingest broker over TLS, briefly: the figures are not judged,
+//! only that everything that was sent is acknowledged, stored and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use veritwin_bench::{Better, MOSQUITTO, MqttOptions, PeerCertificate, mqtt};
+use veritwin_domain::{
+    CredentialId, DeviceId, IngestLimits, Secret, SeededRng, SystemClock, TenantId,
+};
+use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::{
+    Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession, Login,
+    LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
+};
+
+#[derive(Default)]
+struct Counter {
+    readings: AtomicU64,
+}
+
+#[async_trait]
+impl Login for Counter {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        _: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        match credential {
+            Credential::Token(token) if token.expose() == "token" => {
+                let (tenant, device) =
+                    (TenantId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+                let credential = CredentialId::from_bytes([3; 16]);
+                Ok(Arc::new(DeviceSession::new(tenant, device, credential)))
+            }
+            _ => Err(LoginError::Unknown),
+        }
+    }
+
+    async fn authenticate_writer(
+        &self,
+        _: Secret<String>,
+        _: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        Err(LoginError::Unknown)
+    }
+
+    async fn devices_by_name(
+        &self,
+        _: &WriterSession,
+        _: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        Err(LoginError::Unknown)
+    }
+}
+
+#[async_trait]
+impl Sink for Counter {
+    async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+        for entry in entries {
+            let SinkEntry::Readings(batch) = entry else { panic!("not a reading: {entry:?}") };
+            self.readings.fetch_add(batch.readings.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn attributes(
+        &self,
+        _: &DeviceSession,
+        _: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        Ok(Attributes::default())
+    }
+
+    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
+        Ok(())
+    }
+
+    async fn rpc_call(&self, _: &DeviceSession, _: ClientRpc) -> Result<String, SubmitError> {
+        Ok("{}".to_owned())
+    }
+
+    async fn attach(&self, _: &Arc<DeviceSession>, _: DeviceLink) {}
+
+    async fn detach(&self, _: &Arc<DeviceSession>, _: &DeviceLink) {}
+}
+
+struct Server {
+    address: String,
+    ca_pem: String,
+    certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+    counter: Arc<Counter>,
+}
+
+async fn serve() -> Server {
+    let names = vec!["localhost".to_owned()];
+    let certificate = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], PrivateKeyDer::from(key))
+        .expect("a configuration");
+    let counter = Arc::new(Counter::default());
+    let broker = Broker::new(BrokerParts {
+        login: Arc::clone(&counter) as Arc<dyn Login>,
+        sink: Arc::clone(&counter) as Arc<dyn Sink>,
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SeededRng::new(1)),
+        limits: IngestLimits::default(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((tcp, address)) = listener.accept().await {
+            let (acceptor, broker) = (acceptor.clone(), Arc::clone(&broker));
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(tcp).await {
+                    broker.serve(stream, PeerInfo::new(Some(address), Transport::Mqtt3)).await;
+                }
+            });
+        }
+    });
+    Server { address, ca_pem: certificate.cert.pem(), certificate, counter }
+}
+
+fn options(server: &Server, token: &str) -> MqttOptions {
+    MqttOptions {
+        connections: 4,
+        warm_up: Duration::from_millis(50),
+        duration: Duration::from_millis(200),
+        ..MqttOptions::new(
+            server.address.clone(),
+            "localhost".to_owned(),
+            server.ca_pem.clone().into_bytes(),
+            vec![token.to_owned()],
+            std::process::id(),
+            Arc::new(SystemClock::new()),
+        )
+    }
+}
+
+#[tokio::test]
+async fn the_figures_are_there_and_all_messages_arrived() {
+    let server = serve().await;
+    let mut options = options(&server, "token");
+    let files = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    std::fs::write(&certificate, &server.ca_pem).expect("written");
+    std::fs::write(&key, server.certificate.signing_key.serialize_pem()).expect("written");
+    options.peer = Some(PeerCertificate { certificate, key });
+
+    let entries = mqtt(&options).await.expect("figures");
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "mqtt.qos1.tls.durable.messages_per_s",
+            "mqtt.qos1.tls.durable.cpu_s_per_million",
+            "mqtt.qos1.tls.durable.ack_p50_ms",
+            "mqtt.qos1.tls.durable.ack_p99_ms",
+            "mqtt.qos1.tls.durable.half_load.ack_p99_ms",
+        ]
+    );
+    assert_eq!(entries[0].better, Better::Higher);
+    assert!(entries[0].value > 0.0, "{entries:?}");
+    let has_peer = entries[0].peer.is_some();
+    assert_eq!(has_peer, std::path::Path::new(MOSQUITTO).exists(), "{entries:?}");
+    // Each message carries ts and four values.
+    let readings = server.counter.readings.load(Ordering::Relaxed);
+    assert_eq!(readings % 4, 0);
+    assert!(readings as f64 / 4.0 >= entries[0].value * 0.15);
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_named() {
+    let server = serve().await;
+    let error = mqtt(&options(&server, "wrong")).await.expect_err("refused");
+    assert!(format!("{error:#}").contains("CONNACK return code 4"), "{error:#}");
+}
