@@ -1,4 +1,5 @@
 // Entry of the web front-end: language, theme and router, then the first page.
+import './theme/layers.css'
 import '@mantine/core/styles.layer.css'
 import './theme/tokens.css'
 import './theme/base.css'

@@ -46,7 +46,7 @@ const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
 export function formatAge(atMs: number, nowMs: number, locale: string): string {
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' })
   const delta = atMs - nowMs
-  if (delta > 0 && delta < 5_000) return format.format(0, 'second')
+  if (delta > 0 && delta < 5_000) return format.format(-0, 'second')
   for (const [unit, width] of AGE_STEPS) {
     if (Math.abs(delta) >= width || unit === 'second') {
       return format.format(Math.trunc(delta / width), unit)

@@ -6,11 +6,20 @@ const petrol: MantineColorsTuple = [
   '#458d85', '#2c736c', '#1c5a55', '#154844', '#0d3431',
 ]
 
+const gray: MantineColorsTuple = [
+  '#f5f6f2', '#eceee8', '#e2e5de', '#d2d6cd', '#bcc2b8',
+  '#aab1a6', '#8a938a', '#5f6a65', '#47514d', '#2a322f',
+]
+const dark: MantineColorsTuple = [
+  '#e2e8e4', '#aeb9b4', '#8b9792', '#6c7a78', '#4a5655',
+  '#2a3333', '#1b2121', '#131818', '#0c0f0f', '#080b0b',
+]
+
 export const theme = createTheme({
   primaryColor: 'petrol',
   primaryShade: { light: 7, dark: 3 },
   autoContrast: true,
-  colors: { petrol },
+  colors: { petrol, gray, dark },
   fontFamily: 'var(--font)',
   fontFamilyMonospace: 'var(--mono)',
   defaultRadius: 'var(--radius)',

@@ -66,7 +66,8 @@ export function Chart(props: ChartProps) {
     plot.current?.setScale('x', { min: props.fromMs, max: props.toMs })
   }, [props.data, props.fromMs, props.toMs])
   useEffect(() => {
-    plot.current?.redraw()
+    // Without "false" it would reset the x scale to what it was before the first draw.
+    plot.current?.redraw(false)
   }, [props.alerts, props.threshold, props.cursorMs])
   return <div className="chart" ref={host} role="img" aria-label={props.label} />
 }
