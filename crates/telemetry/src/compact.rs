@@ -133,7 +133,7 @@ impl Engine {
         entry.sections.retain(|section| !removed.contains(&section.id()));
         entry.sections.push(Arc::new(section));
         entry.sections.sort_by_key(|section| section.generation);
-        let catalog = commit(inner, &mut commits, next, Some(pack)).await?;
+        let catalog = commit(inner, &mut commits, next, vec![pack]).await?;
         inner.memory.write().catalog = catalog;
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Engine {
             }
         }
         if next.tenants.len() < base.tenants.len() || dropped > 0 {
-            let catalog = commit(inner, &mut commits, next, None).await?;
+            let catalog = commit(inner, &mut commits, next, Vec::new()).await?;
             inner.memory.write().catalog = catalog;
         }
         Ok(dropped)

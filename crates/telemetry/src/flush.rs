@@ -1,4 +1,4 @@
-//! From memory to sealed segments. Order: pack object, then manifest, then the switch in memory.
+//! From memory to sealed segments. Order: pack objects, then manifest, then the switch in memory.
 //! A crash between any two steps leaves the older manifest in force and the log uncut, so the
 //! readings are applied again.
 
@@ -18,11 +18,14 @@ use crate::series::Resolved;
 use crate::values::ColumnRef;
 use crate::{TelemetryError, manifest};
 
-/// A pack that is written but not named by a manifest yet.
+/// Two packs that no manifest names yet. Latest values have one of their own: those of a tenant
+/// that falls silent stay for ever and must not keep the sections around them alive.
 struct Built {
     pack: Arc<Pack>,
     bytes: Vec<u8>,
     sections: Vec<(TenantId, Section)>,
+    latest_pack: Arc<Pack>,
+    latest_bytes: Vec<u8>,
     latest: Vec<(TenantId, LatestPlace)>,
 }
 
@@ -110,11 +113,12 @@ impl Engine {
             let task = tokio::task::spawn_blocking(build);
             Some(task.await.map_err(|_| TelemetryError::Stopped)??)
         };
-        let mut new_pack = None;
+        let mut new_packs = Vec::new();
         let mut next = (*base).clone();
         if let Some(built) = built {
             put_pack(inner, &built.pack, built.bytes).await?;
-            new_pack = Some(Arc::clone(&built.pack));
+            put_pack(inner, &built.latest_pack, built.latest_bytes).await?;
+            new_packs = vec![built.pack, built.latest_pack];
             for (tenant, section) in built.sections {
                 next.tenant_mut(tenant).sections.push(Arc::new(section));
             }
@@ -124,7 +128,7 @@ impl Engine {
         }
         next.generation_next = generation + 1;
         next.persisted_position = position.max(base.persisted_position);
-        let catalog = commit(inner, commits, next, new_pack).await?;
+        let catalog = commit(inner, commits, next, new_packs).await?;
         {
             let mut memory = inner.memory.write();
             memory.catalog = Arc::clone(&catalog);
@@ -214,7 +218,7 @@ pub(crate) async fn commit(
     inner: &Inner,
     commits: &mut Commits,
     mut next: Catalog,
-    new_pack: Option<Arc<Pack>>,
+    new_packs: Vec<Arc<Pack>>,
 ) -> Result<Arc<Catalog>, TelemetryError> {
     if let Some(number) = commits.conflict {
         return Err(TelemetryError::Conflict(number));
@@ -234,22 +238,24 @@ pub(crate) async fn commit(
         }
         Err(source) => {
             commits.superseded.push(next.number);
-            discard_pack(inner, &path, new_pack).await;
+            discard_packs(inner, &path, new_packs).await;
             return Err(TelemetryError::store("write", &path, source));
         }
     }
     if superseded > 0 {
         commits.superseded.push(superseded);
     }
-    inner.packs.lock().extend(new_pack);
+    inner.packs.lock().extend(new_packs);
     Ok(Arc::new(next))
 }
 
-/// Deletes the pack of a failed commit, but only if its manifest certainly does not exist.
-async fn discard_pack(inner: &Inner, manifest: &object_store::path::Path, pack: Option<Arc<Pack>>) {
-    let Some(pack) = pack else { return };
+/// Deletes the packs of a failed commit, but only if its manifest certainly does not exist.
+async fn discard_packs(inner: &Inner, manifest: &object_store::path::Path, packs: Vec<Arc<Pack>>) {
     let head = inner.reader.store.head(manifest).await;
-    if matches!(head, Err(object_store::Error::NotFound { .. })) {
+    if !matches!(head, Err(object_store::Error::NotFound { .. })) {
+        return;
+    }
+    for pack in packs {
         let path = Pack::path_of(pack.file);
         if let Err(error) = inner.reader.store.delete(&path).await {
             tracing::warn!(object = %path, %error, "cannot delete the pack of a failed flush");
@@ -270,8 +276,14 @@ fn build(
     latest: &LatestOfTenant,
     generation: u64,
 ) -> Result<Built, TelemetryError> {
-    let pack = Arc::new(Pack { file: new_file(inner) });
-    let mut built = Built { pack, bytes: Vec::new(), sections: Vec::new(), latest: Vec::new() };
+    let mut built = Built {
+        pack: Arc::new(Pack { file: new_file(inner) }),
+        bytes: Vec::new(),
+        sections: Vec::new(),
+        latest_pack: Arc::new(Pack { file: new_file(inner) }),
+        latest_bytes: Vec::new(),
+        latest: Vec::new(),
+    };
     let mut encoder = Encoder::new();
     let mut tenants: Vec<_> = frozen
         .tenants
@@ -291,7 +303,7 @@ fn build(
         if let (Some(values), Some(dek)) = (latest.get(id), deks.next()) {
             let key = FileKey::derive(&dek, new_file(inner));
             let values = values.iter().map(|(device, latest)| (*device, latest));
-            let (out, pack) = (&mut built.bytes, &built.pack);
+            let (out, pack) = (&mut built.latest_bytes, &built.latest_pack);
             let place = write_latest(out, &mut encoder, *id, key, pack, values)?;
             built.latest.push((*id, place));
         }
