@@ -14,6 +14,7 @@ use super::broker::{Broker, TURNED_AWAY_MAX};
 use super::connect::{self, Hello, Rejection};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
+use super::session::SessionKey;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{DeviceSession, PeerInfo, Transport};
@@ -143,6 +144,7 @@ impl Broker {
         let now = self.clock.monotonic();
         let (state, present) =
             self.sessions.attach(key.clone(), session.device, hello.clean_start, &link, now);
+        let registration = Registration::new(Arc::clone(self), key.clone(), link.clone());
         let (attributes, rpc) = state.lock().interests();
         link.set_interests(attributes, rpc);
         let (sink, device) = (Arc::clone(&self.sink), Arc::clone(&session));
@@ -164,7 +166,7 @@ impl Broker {
         drop(stream);
 
         let keep = device.session_seconds;
-        let still_ours = self.sessions.detach(&key, &link, keep, self.clock.monotonic());
+        let still_ours = registration.end(keep);
         attached.detach().await;
         if let Some(will) = &device.will {
             let delay = will.delay_seconds.min(keep).min(WILL_DELAY_SECONDS_MAX);
@@ -175,6 +177,36 @@ impl Broker {
                 drain(&mut device).await;
             }
         }
+    }
+}
+
+/// A connection's place among the sessions, given up whatever happens to the connection.
+struct Registration {
+    broker: Arc<Broker>,
+    place: Option<(SessionKey, DeviceLink)>,
+}
+
+impl Registration {
+    fn new(broker: Arc<Broker>, key: SessionKey, link: DeviceLink) -> Self {
+        Self { broker, place: Some((key, link)) }
+    }
+
+    /// Ends the connection's hold; the session stays for `keep_seconds`. False when another
+    /// connection has it already.
+    fn end(mut self, keep_seconds: u32) -> bool {
+        self.give_up(keep_seconds)
+    }
+
+    fn give_up(&mut self, keep_seconds: u32) -> bool {
+        let now = self.broker.clock.monotonic();
+        let place = self.place.take();
+        place.is_some_and(|(key, link)| self.broker.sessions.detach(&key, &link, keep_seconds, now))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.give_up(0);
     }
 }
 
@@ -249,6 +281,9 @@ async fn exchange<S: Stream>(
                 // What else is there already joins the same submission.
                 let mut bytes = first;
                 while bytes < READ_BYTES_MAX {
+                    if input.capacity() - input.len() < READ_BYTES_MIN {
+                        input.reserve(READ_BYTES_MIN);
+                    }
                     match stream.read_buf(input).now_or_never() {
                         Some(Ok(more)) if more > 0 => bytes += more,
                         // An end or error is seen again by the next read.

@@ -81,6 +81,10 @@ async fn submit(
     replies: Vec<RpcReply>,
     entries: Vec<SinkEntry>,
 ) -> Result<(), SubmitError> {
+    // Entries first: submissions have to reach the sink in the order of their reads.
+    if !entries.is_empty() {
+        sink.submit(Origin::Device(session), entries).await?;
+    }
     for reply in replies {
         match sink.rpc_reply(session, reply).await {
             // The caller has stopped waiting; the device did nothing wrong.
@@ -88,8 +92,5 @@ async fn submit(
             Err(error) => return Err(error),
         }
     }
-    if entries.is_empty() {
-        return Ok(());
-    }
-    sink.submit(Origin::Device(session), entries).await
+    Ok(())
 }

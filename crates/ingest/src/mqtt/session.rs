@@ -78,7 +78,7 @@ impl SessionState {
 }
 
 pub(crate) type SharedState = Arc<Mutex<SessionState>>;
-type SessionKey = (TenantId, String);
+pub(crate) type SessionKey = (TenantId, String);
 
 #[derive(Debug)]
 struct Registered {

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use veritwin_domain::{IngestLimits, Timestamp, Value};
 use veritwin_ingest::bulk::{BulkContext, BulkError, DeviceRows, Format, Precision, parse};
 
+use crate::platform::config;
+
 const LINE: Format = Format::LineProtocol(Precision::Milliseconds);
 const NOW: i64 = 1_700_000_000_000;
 
@@ -138,6 +140,8 @@ fn mistakes_are_named_by_line_and_column() {
 }
 
 proptest! {
+    #![proptest_config(config(500))]
+
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for format in [LINE, Format::NdJson, Format::SenMl] {

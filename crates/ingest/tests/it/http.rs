@@ -50,6 +50,8 @@ fn request(
     builder.body(body.into()).expect("request")
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 const BEARER: (&str, &str) = ("authorization", "Bearer token");
 const KEY: (&str, &str) = ("authorization", "Bearer key");
 
@@ -162,7 +164,7 @@ async fn bulk_writes() {
     let before = store.entries().len();
     let bomb = zstd::encode_all(&vec![b'#'; 9 * 1024 * 1024][..], 1).expect("zstd");
     let json = ("content-type", "application/x-ndjson");
-    let table: [(&[(&str, &str)], Vec<u8>, u16, &str); 11] = [
+    let table: [(Headers<'_>, Vec<u8>, u16, &str); 11] = [
         (&[KEY], b"pump t=1 7\nghost t=1 8".to_vec(), 400, "\"line\":2"),
         (&[KEY], b"pump t=1 7\npump t=x 8".to_vec(), 400, "\"line\":2,\"column\":8"),
         (

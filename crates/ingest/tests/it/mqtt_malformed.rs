@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use veritwin_domain::IngestLimits;
 
 use crate::platform::{
-    Client, TELEMETRY, broker, connect, connected, packet, publish, subscribe, text,
+    Client, TELEMETRY, broker, config, connect, connected, packet, publish, subscribe, text,
 };
 
 #[tokio::test]
@@ -190,8 +190,54 @@ async fn subscription_limits_are_named() {
     assert!(String::from_utf8_lossy(&answer).contains("limit subscriptions_max"));
 }
 
+/// First bytes of packets, most of them right.
+fn packet_type() -> impl Strategy<Value = u8> {
+    let known =
+        [0x10, 0x20, 0x30, 0x32, 0x34, 0x3a, 0x40, 0x50, 0x62, 0x70, 0x82, 0x90, 0xa2, 0xb0];
+    prop_oneof![8 => proptest::sample::select(known.to_vec()), 1 => any::<u8>()]
+}
+
+/// Bodies that look like lengths, properties and short texts.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![4 => 0u8..6, 2 => 0u8..0x30, 1 => any::<u8>()];
+    proptest::collection::vec(byte, 0..48)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(config(300))]
+
+    /// Packets with a right header and any body, or none that is right.
+    #[test]
+    fn any_packets_are_survived(
+        packets in proptest::collection::vec((packet_type(), body()), 1..6),
+        level in 4u8..6,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()
+            .expect("runtime");
+        runtime.block_on(async {
+            let (broker, _) = broker(IngestLimits::default());
+            let mut client = connected(&broker, level).await;
+            for (first_byte, body) in packets {
+                client.send(&packet(first_byte, &body)).await;
+            }
+            client.leave().await;
+        });
+    }
+
+    /// CONNECT with any flags, properties and texts.
+    #[test]
+    fn any_connect_is_survived(level in 3u8..7, flags in any::<u8>(), rest in body()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()
+            .expect("runtime");
+        runtime.block_on(async {
+            let (broker, _) = broker(IngestLimits::default());
+            let mut client = Client::open(&broker);
+            let body = [text("MQTT"), vec![level, flags], rest].concat();
+            client.send(&packet(0x10, &body)).await;
+            client.leave().await;
+            assert_eq!(broker.connections(), 0);
+        });
+    }
 
     /// Whatever comes, before or after CONNECT, the connection ends in order.
     #[test]

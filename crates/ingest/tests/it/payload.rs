@@ -7,6 +7,8 @@ use veritwin_ingest::payload::{
     parse_telemetry,
 };
 
+use crate::platform::config;
+
 const NOW: i64 = 5000;
 
 fn parse(payload: &[u8]) -> Result<Vec<Reading>, PayloadError> {
@@ -116,6 +118,8 @@ fn to_json(value: &Value) -> serde_json::Value {
 }
 
 proptest! {
+    #![proptest_config(config(500))]
+
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse(&bytes);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
@@ -343,3 +344,14 @@ pub(crate) async fn connected(broker: &Arc<Broker>, level: u8) -> Client {
 }
 
 pub(crate) const TELEMETRY: &str = "v1/devices/me/telemetry";
+
+/// Properties with a fixed seed; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` choose others.
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let rng_seed = match default.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        chosen => chosen,
+    };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
+}
