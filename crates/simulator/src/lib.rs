@@ -3,5 +3,10 @@
 //! Everything it sends is simulated or recorded, and it never opens a store.
 
 pub mod building;
+mod client;
+pub mod devices;
 pub mod load;
 pub mod plant;
+pub mod replay;
+
+pub use client::{ClientError, Endpoint};

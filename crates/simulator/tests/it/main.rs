@@ -1,0 +1,5 @@
+//! The simulator's clients against a listener that speaks MQTT over TLS.
+
+mod broker;
+mod devices;
+mod replay;
