@@ -30,6 +30,8 @@ const DRAIN_SECONDS_MAX: u64 = 10;
 /// Smallest and largest piece read at once.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// Largest empty read buffer that a connection keeps.
+const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
 /// Longest a will waits after its connection was lost.
 const WILL_DELAY_SECONDS_MAX: u32 = 3600;
 
@@ -252,6 +254,9 @@ async fn exchange<S: Stream>(
             return End::Lost;
         }
         let (can_read, can_send) = (device.can_read(), device.can_send());
+        if input.is_empty() && input.capacity() > KEPT_BYTES_MAX {
+            *input = BytesMut::new();
+        }
         if can_read && input.capacity() - input.len() < read_bytes {
             input.reserve(read_bytes);
         }
@@ -300,7 +305,8 @@ async fn exchange<S: Stream>(
                 if can_read && keep_alive.is_over() {
                     return End::Closed(Close::new(0x8d, "keep-alive: nothing was heard in time"));
                 }
-                if !can_read {
+                // While we do not read, or without an interval, silence says nothing.
+                if !can_read || keep_alive.interval.is_none() {
                     keep_alive.heard_at = Instant::now();
                 }
                 timer.set(keep_alive.timer());

@@ -295,6 +295,21 @@ async fn silence_ends_a_connection_after_one_and_a_half_keep_alives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_keep_alive_silence_may_last() {
+    let (broker, _) = broker(IngestLimits::default());
+    let mut body = text("MQTT");
+    body.extend_from_slice(&[4, 0x82, 0, 0]);
+    body.extend([text("c"), text("token")].concat());
+    let mut client = Client::open(&broker);
+    client.send(&packet(0x10, &body)).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    // The paused clock only moves while every task rests: a loop that spins would hang here.
+    tokio::time::sleep(std::time::Duration::from_secs(10 * 3600)).await;
+    client.send(&[0xc0, 0]).await;
+    client.expect(&[0xd0, 0]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_connect_is_closed() {
     let (broker, _) = broker(IngestLimits::default());
     let mut client = Client::open(&broker);
