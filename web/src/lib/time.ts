@@ -76,6 +76,17 @@ export function formatClock(atMs: number, locale: string, zone: Zone): string {
   }).format(atMs)
 }
 
+/** The label of a tick: the date only where a day is not enough to tell the times apart. */
+export function formatTick(atMs: number, spanMs: number, locale: string, zone: Zone): string {
+  const days = spanMs > 36 * 3_600_000
+  return new Intl.DateTimeFormat(locale, {
+    ...(days && { month: '2-digit', day: '2-digit' }),
+    ...(spanMs < 8 * 86_400_000 && { hour: '2-digit', minute: '2-digit' }),
+    ...(spanMs < 10 * 60_000 && { second: '2-digit' }),
+    hourCycle: 'h23', timeZone: timeZoneOf(zone),
+  }).format(atMs)
+}
+
 /** A width in words short enough for a label: "5 min", "2 h". */
 export function formatWidth(widthMs: number, locale: string): string {
   const [unit, size] = (

@@ -21,7 +21,7 @@ export function ActivityPage() {
       { id: 'at', header: i18n.t('When'), sort: (a) => -Date.parse(a.at), cell: (a) => <Instant at={a.at} /> },
       { id: 'actor', header: i18n.t('Who'), sort: (a) => a.actor, cell: (a) => <span title={a.actor}>{shorten(a.actor, 14)}</span> },
       { id: 'action', header: i18n.t('Did'), sort: (a) => a.action, cell: (a) => <code>{a.action}</code> },
-      { id: 'resource', header: i18n.t('To'), give: 'first', sort: (a) => a.resource, cell: (a) => <span title={a.resource}>{shorten(a.resource, 18)}</span> },
+      { id: 'resource', header: i18n.t('On what'), give: 'first', sort: (a) => a.resource, cell: (a) => <span title={a.resource}>{shorten(a.resource, 18)}</span> },
       {
         id: 'outcome', header: i18n.t('Outcome'), sort: (a) => a.outcome,
         cell: (a) => (FINE.has(a.outcome) ? a.outcome : <Tag tone="warn">{a.outcome}</Tag>),

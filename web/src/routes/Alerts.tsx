@@ -31,7 +31,7 @@ function viewLabel(view: View): string {
     case 'unacknowledged':
       return i18n.t('Unacknowledged')
     case 'open':
-      return i18n.t('Open')
+      return i18n.t('Still open')
     case 'all':
       return i18n.t('All')
   }

@@ -11,7 +11,7 @@ import { useAppSearch, usePatchSearch, useRange } from '../app/search'
 import { download, toCsv } from '../lib/csv'
 import { formatNumber, formatValue } from '../lib/format'
 import { usePreferences } from '../lib/preferences'
-import { formatClock } from '../lib/time'
+import { formatClock, formatTick } from '../lib/time'
 import { Failure } from '../ui/layout'
 import { History } from '../ui/History'
 import { Icon } from '../ui/icons'
@@ -80,7 +80,8 @@ export function SeriesHistory(props: {
         alerts={marks}
         threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
         cursorMs={at === undefined ? null : Date.parse(at)}
-        formatTime={(ms) => formatClock(ms, lingui.locale, zone).slice(0, -3)}
+        formatTime={(ms) => formatClock(ms, lingui.locale, zone)}
+        formatTick={(ms) => formatTick(ms, range.toMs - range.fromMs, lingui.locale, zone)}
         formatValue={(value) => formatNumber(value, lingui.locale)}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}

@@ -328,7 +328,7 @@ function Keys() {
         <table className="table">
           <thead>
             <tr>
-              <th>{i18n.t('Key')}</th>
+              <th>{i18n.t('Sealing key')}</th>
               <th>{i18n.t('Protects')}</th>
               <th>{i18n.t('Version')}</th>
               <th>{i18n.t('State')}</th>

@@ -22,6 +22,7 @@ export type ChartProps = {
   threshold?: number | null
   cursorMs?: number | null
   formatTime: (atMs: number) => string
+  formatTick: (atMs: number) => string
   formatValue: (value: number) => string
   onPick?: (atMs: number) => void
   height?: number
@@ -96,7 +97,7 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
         {
           ...axis,
           space: 72,
-          values: (_, splits) => splits.map((at) => latest.current.formatTime(at)),
+          values: (_, splits) => splits.map((at) => latest.current.formatTick(at)),
         },
         {
           ...axis,

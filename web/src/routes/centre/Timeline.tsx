@@ -8,7 +8,7 @@ import { REPLAY_STEPS } from '../../api/queries'
 import type { Alert } from '../../api/types'
 import { useAppSearch, usePatchSearch, useRange } from '../../app/search'
 import { usePreferences } from '../../lib/preferences'
-import { formatClock, formatInstant, formatWidth } from '../../lib/time'
+import { formatClock, formatInstant, formatTick, formatWidth } from '../../lib/time'
 import { Icon } from '../../ui/icons'
 import { severityLabel } from '../../ui/marks'
 import type { Building } from './useBuilding'
@@ -101,7 +101,7 @@ export function Timeline(props: { building: Building; allAlerts: Alert[] }) {
         />
         <div className="timeline-ticks num" aria-hidden="true">
           {ticks.map((tick, i) => (
-            <span key={i}>{formatClock(tick, lingui.locale, zone).slice(0, -3)}</span>
+            <span key={i}>{formatTick(tick, span, lingui.locale, zone)}</span>
           ))}
         </div>
       </div>

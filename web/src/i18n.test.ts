@@ -1,0 +1,31 @@
+// The catalogues are complete and keep the placeholders of the English sentence.
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+
+import { negotiate } from './i18n'
+
+function entries(locale: string): [string, string][] {
+  const text = readFileSync(new URL(`./locales/${locale}.po`, import.meta.url), 'utf8')
+  return [...text.matchAll(/^msgid "(.+)"\nmsgstr "(.*)"$/gm)].map((m) => [m[1] ?? '', m[2] ?? ''])
+}
+
+function placeholders(message: string): string[] {
+  return [...new Set([...message.matchAll(/\{(\w+)/g)].map((m) => m[1] ?? ''))].sort()
+}
+
+test.each(['zh-Hant', 'ja', 'ko'])('%s is complete', (locale) => {
+  const found = entries(locale)
+  expect(found.length).toBe(entries('en').length)
+  for (const [id, translation] of found) {
+    expect(translation, id).not.toBe('')
+    const wanted = id.includes('plural,') ? ['count'] : placeholders(id)
+    expect(placeholders(translation), id).toEqual(wanted)
+  }
+})
+
+test('the best of our languages is found', () => {
+  expect(negotiate(['de-DE', 'zh-TW', 'en'])).toBe('zh-Hant')
+  expect(negotiate(['ja-JP'])).toBe('ja')
+  expect(negotiate(['fr'])).toBe('en')
+  expect(negotiate([])).toBe('en')
+})
