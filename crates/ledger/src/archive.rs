@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
-use veritwin_verify::{Digest, Leaf, sha256};
+use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
 
 use crate::LedgerError;
 use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
@@ -124,6 +124,32 @@ pub struct LogSummary {
     pub cursor: u64,
     /// The submitter key in force.
     pub submitter: [u8; 32],
+}
+
+impl LogSummary {
+    /// What the submitter's next leaf has to follow, after checking that the archive's answer can
+    /// be believed: checkpoint signed by the key `vkey` that was noted when the log was made, last
+    /// leaf signed by the submitter itself. None for an empty log.
+    pub fn resume(
+        &self,
+        vkey: &str,
+        submitter: &[u8; 32],
+    ) -> Result<Option<LeafReference>, LedgerError> {
+        let vkey: VerifierKey = vkey.parse().map_err(LedgerError::invalid)?;
+        let signed = SignedCheckpoint::parse(self.checkpoint.as_bytes());
+        let signed = signed.map_err(LedgerError::invalid)?;
+        let checkpoint = signed.verify(&vkey).map_err(LedgerError::invalid)?;
+        if checkpoint.size != self.size || (self.size == 0) != self.last_entry.is_none() {
+            return Err(LedgerError::invalid("the archive's answer contradicts its checkpoint"));
+        }
+        let Some(entry) = &self.last_entry else { return Ok(None) };
+        let leaf = Leaf::decode(entry).map_err(LedgerError::invalid)?;
+        if leaf.submitter != *submitter {
+            return Err(LedgerError::invalid("the last leaf is signed by another submitter"));
+        }
+        leaf.verify_signature(vkey.name()).map_err(LedgerError::invalid)?;
+        Ok(Some(leaf.reference()))
+    }
 }
 
 type Logs = HashMap<LogId, Arc<Mutex<LogState>>>;
@@ -259,6 +285,24 @@ impl Archive {
         self.send(|reply| Request::Append(Box::new(ready), reply)).await
     }
 
+    /// Hands an append without payload to the writer and does not wait, so that a submitter may
+    /// have several leaves of one log on their way in order. [`Self::answer`] waits.
+    pub async fn submit(&self, append: Append) -> Result<PendingAppend, LedgerError> {
+        if append.payload.is_some() {
+            return Err(LedgerError::invalid("a payload is not submitted without waiting"));
+        }
+        let ready = prepare(&self.shared, append)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Append(Box::new(ready), reply);
+        self.requests.send(request).await.map_err(|_| closed())?;
+        Ok(PendingAppend(answer))
+    }
+
+    /// Waits until a submitted append is durable.
+    pub async fn answer(&self, pending: PendingAppend) -> Result<Appended, LedgerError> {
+        pending.0.await.map_err(|_| closed())?
+    }
+
     /// Where a log stands.
     pub fn summary(&self, log: LogId) -> Result<LogSummary, LedgerError> {
         Ok(self.shared.log(log)?.lock().summary())
@@ -280,12 +324,19 @@ impl Archive {
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
     ) -> Result<T, LedgerError> {
-        let stopped = || LedgerError::Stopped("it was closed".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        self.requests.send(request(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 }
+
+fn closed() -> LedgerError {
+    LedgerError::Stopped("it was closed".to_owned())
+}
+
+/// An append on its way to the writer.
+#[derive(Debug)]
+pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
 
 /// Checks what can be checked without the writer, and writes the payload.
 fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {

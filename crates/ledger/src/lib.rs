@@ -10,13 +10,16 @@ mod error;
 mod export;
 mod item;
 mod journal;
+pub mod measure;
 mod objects;
 mod payload;
 mod serve;
 mod state;
 pub mod wire;
 
-pub use archive::{Append, Appended, Archive, ArchiveConfig, ArchiveLimits, CreateLog, LogSummary};
+pub use archive::{
+    Append, Appended, Archive, ArchiveConfig, ArchiveLimits, CreateLog, LogSummary, PendingAppend,
+};
 pub use batch::{
     BatchBuilder, BatchLimits, BatchSigner, BuildError, RecordBytes, SealedBatch, origin_of,
     seal_statement,

@@ -96,6 +96,7 @@ fn pass(
         worker.map(|worker| worker.join())
     });
     chain.settle(&mut report);
+    chain.statements.join_ranges();
     tree.finish(&chain.statements, &mut report);
     match outcome {
         None => report.notes.push("payloads were not read".to_owned()),

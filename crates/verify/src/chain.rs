@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use veritwin_domain::{BatchId, Timestamp};
 
 use crate::report::{Finding, FindingKind, Report};
-use crate::{Act, Digest, Leaf, ShredReason};
+use crate::{Act, Digest, Leaf};
 
 /// Most ranges and reseals remembered from statements.
 const STATEMENTS_MAX: usize = 100_000;
@@ -18,7 +18,7 @@ const SUBMITTERS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Statements {
     pub(crate) minimum_index: u64,
-    shredded: Vec<(u64, u64, ShredReason)>,
+    shredded: Vec<(u64, u64)>,
     reseals: HashMap<u64, (Digest, Digest)>,
 }
 
@@ -31,8 +31,8 @@ impl Statements {
                 Err("it prunes later leaves")
             }
             Act::Reseal { index: old, .. } if old >= index => Err("it reseals a later leaf"),
-            Act::Shred { from, to, reason } if self.shredded.len() < STATEMENTS_MAX => {
-                self.shredded.push((from, to, reason));
+            Act::Shred { from, to, .. } if self.shredded.len() < STATEMENTS_MAX => {
+                self.shredded.push((from, to));
                 Ok(())
             }
             Act::Retention { minimum_index, .. } => {
@@ -48,10 +48,24 @@ impl Statements {
         }
     }
 
+    /// Orders and joins the ranges, once every statement is known and before they are asked for.
+    pub(crate) fn join_ranges(&mut self) {
+        self.shredded.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for (from, to) in self.shredded.drain(..) {
+            match joined.last_mut() {
+                Some((_, end)) if *end >= from => *end = to.max(*end),
+                _ => joined.push((from, to)),
+            }
+        }
+        self.shredded = joined;
+    }
+
     /// True when a statement says that the payload of leaf `index` was destroyed.
     pub(crate) fn is_shredded(&self, index: u64) -> bool {
-        index < self.minimum_index
-            || self.shredded.iter().any(|(from, to, _)| (*from..*to).contains(&index))
+        let after = self.shredded.partition_point(|(from, _)| *from <= index);
+        let covering = after.checked_sub(1).and_then(|at| self.shredded.get(at));
+        index < self.minimum_index || covering.is_some_and(|(_, to)| index < *to)
     }
 
     /// Old payload and records root that a reseal of leaf `index` names.

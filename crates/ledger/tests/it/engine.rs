@@ -28,6 +28,13 @@ async fn a_log_grows_survives_reopening_and_verifies() {
     let archive = world.archive_at(&at, limits).unwrap();
     let summary = archive.summary(one.log).unwrap();
     assert_eq!((summary.size, summary.cursor), (601, 1600));
+    let (submitter, stranger) = (one.key.public_bytes(), two.key.public_bytes());
+    assert_eq!(summary.resume(&summary.vkey, &submitter).unwrap(), one.previous);
+    assert!(summary.resume(&summary.vkey, &stranger).is_err());
+    assert!(summary.resume(&archive.summary(two.log).unwrap().vkey, &submitter).is_err());
+    let mut behind = summary.clone();
+    behind.size = 600;
+    assert!(behind.resume(&summary.vkey, &submitter).is_err());
     let batch = one.batch(5);
     one.append(&archive, &batch).await;
     for (submitter, name) in [(&one, "one"), (&two, "two")] {

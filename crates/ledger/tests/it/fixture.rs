@@ -181,32 +181,13 @@ impl Submitter {
         let mut waiting = Vec::new();
         for _ in 0..count {
             let batch = self.digest(2);
-            let mut append = Box::pin({
-                let (archive, request) = (archive.clone(), self.request(&batch));
-                async move { archive.append(request).await }
-            });
-            // Polled once, so that the writer gets them in order.
-            let first = futures_poll(&mut append).await;
-            match first {
-                Some(done) => drop(done.unwrap()),
-                None => waiting.push(append),
-            }
+            waiting.push(archive.submit(self.request(&batch)).await.unwrap());
             self.advance(&batch);
         }
-        for append in waiting {
-            append.await.unwrap();
+        for pending in waiting {
+            archive.answer(pending).await.unwrap();
         }
     }
-}
-
-async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 pub(crate) fn copy_directory(from: &Path, to: &Path) {

@@ -1,8 +1,10 @@
 //! Integration tests of the ledger over real files: appending and refusing, crashes, records, and
 //! the tamper matrix against `veritwin-verify`.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod crash;
 mod engine;
 mod fixture;
+mod measure;
 mod records;
 mod tamper;

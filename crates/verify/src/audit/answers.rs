@@ -82,6 +82,9 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
         }
     };
     let leaf = check_leaf(source, (index, &entry), &head, path, &mut report);
+    if let Some(leaf) = leaf.as_ref().filter(|_| !options.skip_payloads) {
+        check_payload(source, (index, leaf), size, &mut report);
+    }
     let checkpoint = note_text(source);
     let proof = checkpoint.map(|checkpoint| TlogProof {
         entry: Some(entry),
@@ -98,7 +101,7 @@ fn note_text(source: &dyn Source) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Decodes the leaf, verifies its submitter, and says whether its payload was destroyed.
+/// Decodes the leaf and verifies its submitter.
 fn check_leaf(
     source: &dyn Source,
     (index, entry): (u64, &[u8]),
@@ -116,10 +119,15 @@ fn check_leaf(
     if let Err(error) = leaf.verify_signature(&head.checkpoint.origin) {
         report.add(Finding::new(FindingKind::Signature, path, error).at(leaf.place(index)));
     }
+    Some(leaf)
+}
+
+/// Says whether the leaf's payload was destroyed.
+fn check_payload(source: &dyn Source, (index, leaf): (u64, &Leaf), size: u64, report: &mut Report) {
     let name = payload_name(&leaf.payload);
     let absent = leaf.payload_bytes > 0 && matches!(source.open(&name), Ok(None));
     if absent {
-        let mut acts = acts_after(source, index, head.checkpoint.size);
+        let mut acts = acts_after(source, index, size);
         if acts.any(|act| shreds(act, index) || prunes(act, index)) {
             report.notes.push(format!("the payload of leaf {index} was lawfully destroyed"));
             if report.exit == ExitClass::Verified {
@@ -127,7 +135,6 @@ fn check_leaf(
             }
         }
     }
-    Some(leaf)
 }
 
 fn prunes(act: Act, index: u64) -> bool {
