@@ -18,8 +18,9 @@ use super::session::SessionKey;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{DeviceSession, PeerInfo, Transport};
+use crate::traits::LoginError;
 
-/// A connection sends its whole CONNECT within this time.
+/// A connection sends its whole CONNECT, and is signed in, within this time each.
 const CONNECT_SECONDS_MAX: u64 = 10;
 /// Largest CONNECT packet, in bytes: two bounded texts, and a will of at most 65,535 bytes.
 const CONNECT_BYTES_MAX: usize = 128 * 1024;
@@ -117,9 +118,12 @@ impl Broker {
                 password, or a client certificate";
             return Err(Rejection::new(version, 0x86, 4, text));
         };
-        match self.login.authenticate(credential, peer).await {
-            Ok(session) => Ok((hello, session)),
-            Err(error) => Err(Rejection::of_login(version, &error)),
+        let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
+        let late = || LoginError::Unavailable("signing in took too long".to_owned());
+        match timeout(limit, self.login.authenticate(credential, peer)).await {
+            Ok(Ok(session)) => Ok((hello, session)),
+            Ok(Err(error)) => Err(Rejection::of_login(version, &error)),
+            Err(_) => Err(Rejection::of_login(version, &late())),
         }
     }
 
