@@ -3,3 +3,4 @@
 mod broker;
 mod devices;
 mod replay;
+mod twin;
