@@ -16,7 +16,7 @@ use crate::LedgerError;
 use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
 use crate::item::Item;
 use crate::journal;
-use crate::objects::{Objects, log_scope};
+use crate::objects::{Objects, log_scope, sync_directory};
 use crate::state::LogState;
 
 /// Upper bounds of an archive.
@@ -199,6 +199,10 @@ impl Archive {
             }
         }
         let lock = lock(&directory)?;
+        sync_directory(&directory)?;
+        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_directory(parent)?;
+        }
         let objects = Objects::new(
             directory.join("logs"),
             config.keys.clone(),
@@ -342,14 +346,16 @@ pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
 fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
     let log = shared.log(append.log)?;
-    {
+    let repeated = {
         let log = log.lock();
         leaf.verify_signature(&log.origin).map_err(LedgerError::invalid)?;
         // Told early, so that a lost race does not leave its payload behind.
-        if log.recent(leaf.batch).is_none() && append.expected_size < log.head.size() {
+        let repeated = log.recent(leaf.batch).is_some();
+        if !repeated && append.expected_size < log.head.size() {
             log.head.check_next(&leaf, append.expected_size)?;
         }
-    }
+        repeated
+    };
     let payload = match (append.payload, leaf.payload_bytes) {
         (None, 0) => None,
         (None, _) => return Err(LedgerError::invalid("the leaf names a payload that is missing")),
@@ -362,7 +368,9 @@ fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
             if actual as u64 != bytes || sha256(&payload) != leaf.payload {
                 return Err(LedgerError::invalid("the payload is not the one the leaf names"));
             }
-            Some(shared.objects.write_payload(append.log, &leaf.payload, &payload)?)
+            // The durable file of an acknowledged batch is left as it is.
+            let write = || shared.objects.write_payload(append.log, &leaf.payload, &payload);
+            if repeated { None } else { Some(write()?) }
         }
     };
     let Append { log, expected_size, cursor, entry, .. } = append;
@@ -472,8 +480,7 @@ fn replay_item(
         }
         Item::Checkpoint { log, size, note } => {
             let state = logs.get_mut(&log).ok_or_else(unknown)?;
-            let signed = veritwin_verify::SignedCheckpoint::parse(note.as_bytes())
-                .map_err(LedgerError::invalid)?;
+            let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(LedgerError::invalid)?;
             let root = state.head.frontier.root();
             if size != state.head.size() || signed.checkpoint.root != root {
                 return Err(LedgerError::invalid("a checkpoint is not that of its leaves"));

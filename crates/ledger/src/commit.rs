@@ -109,6 +109,8 @@ impl Committer {
                         return;
                     }
                     Ok(Staged::Repeat(index)) => {
+                        // Its payload may have been written anew just now.
+                        group.payloads.extend(ready.payload);
                         group.repeats.push((ready.log, index, reply));
                         return;
                     }
@@ -192,13 +194,13 @@ impl Committer {
 
     /// Payloads durable, then the journal with leaves and checkpoints, then the state.
     fn write(&mut self, group: &mut Group) -> Result<(), LedgerError> {
-        if group.items.is_empty() {
-            return Ok(());
-        }
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped(reason.clone()));
         }
         self.shared.objects.sync_payloads(&group.payloads)?;
+        if group.items.is_empty() {
+            return Ok(());
+        }
         let mut notes = HashMap::with_capacity(group.heads.len());
         for (id, head) in &group.heads {
             let log = self.shared.log(*id)?;
@@ -208,7 +210,7 @@ impl Committer {
                 let note = log.sign(head);
                 let (log, size) = (*id, head.size());
                 group.items.push(Item::Checkpoint { log, size, note: note.clone() });
-                notes.insert(*id, note);
+                notes.insert(*id, (note, Vec::new()));
             }
         }
         let mut frame = Vec::with_capacity(group.bytes + 1024);
@@ -216,12 +218,18 @@ impl Committer {
         self.journal.write(&frame)?;
         self.journal.sync()?;
         for (ready, _, _) in &mut group.appends {
-            let log = self.shared.log(ready.log)?;
-            let entry = std::mem::take(&mut ready.entry);
-            log.lock().apply(entry, ready.cursor, &self.shared.objects)?;
+            if let Some((_, leaves)) = notes.get_mut(&ready.log) {
+                leaves.push((std::mem::take(&mut ready.entry), ready.cursor));
+            }
         }
-        for (id, note) in notes {
-            self.shared.log(id)?.lock().checkpoint = note;
+        for (id, (note, leaves)) in notes {
+            // Under one lock, so that nobody sees leaves without their checkpoint.
+            let log = self.shared.log(id)?;
+            let mut log = log.lock();
+            for (entry, cursor) in leaves {
+                log.apply(entry, cursor, &self.shared.objects)?;
+            }
+            log.checkpoint = note;
         }
         Ok(())
     }

@@ -161,19 +161,18 @@ pub fn write_log(
         let mut hash = leaf_hash(&entry);
         entries.push(entry);
         frontier.push(hash);
-        let ends = index + 1 == leaves;
-        if entries.len() == 256 || ends {
+        if entries.len() == 256 || index + 1 == leaves {
             let width = entries.len() as u16;
             let tile = TilePath { kind: TileKind::Entries, index: index / 256, width };
             write(tile, &encode_bundle(&entries).map_err(std::io::Error::other)?)?;
             entries.clear();
         }
-        for level in 0..levels.len() {
-            levels[level].push(hash);
-            if levels[level].len() < 256 {
+        for (level, hashes) in levels.iter_mut().enumerate() {
+            hashes.push(hash);
+            if hashes.len() < 256 {
                 break;
             }
-            let full = std::mem::take(&mut levels[level]);
+            let full = std::mem::take(hashes);
             let kind = TileKind::Hashes(level as u8);
             let number = index >> (8 * (level as u32 + 1));
             write(TilePath { kind, index: number, width: 256 }, &hash_bytes(&full))?;

@@ -150,9 +150,11 @@ impl Walk<'_> {
             return step;
         };
         let entries = match decode_bundle(&bytes) {
-            Ok(entries) if entries.len() >= usize::from(path.width) => entries,
+            Ok(entries) if length_fits(&name, path, entries.len()) => entries,
             Ok(entries) => {
-                let finding = Finding::new(FindingKind::Malformed, &name, "entries are missing");
+                let few = entries.len() < usize::from(path.width);
+                let problem = if few { "entries are missing" } else { "too many entries" };
+                let finding = Finding::new(FindingKind::Malformed, &name, problem);
                 report.add(finding.values(path.width, entries.len()));
                 let (last_hash, step) = tree.bundle_refused(path, report);
                 chain.hole(last_hash, report);
@@ -200,6 +202,13 @@ fn read_tile(
         }
     }
     None
+}
+
+/// True when a tile or bundle read as `name` has the right number of hashes or entries: exactly its
+/// width, or at least that when the full one stands in for a partial one.
+fn length_fits(name: &str, path: TilePath, length: usize) -> bool {
+    let width = usize::from(path.width);
+    if name == path.to_string() { length == width } else { length >= width }
 }
 
 /// Reads one leaf again, to name it. Its hash is not checked here.

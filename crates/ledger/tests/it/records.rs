@@ -104,3 +104,86 @@ async fn destroyed_and_resealed_payloads_are_told_from_missing_ones() {
     );
     assert!(line.starts_with(&wanted), "{line}");
 }
+
+#[tokio::test]
+async fn a_pruned_prefix_is_told_from_a_lost_one() {
+    let world = World::new(22);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    one.append_digests(&archive, 700).await;
+    let act = Act::Retention { minimum_index: 512, reason: ShredReason::PeriodEnded };
+    let statement = seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    one.append(&archive, &statement).await;
+    one.append_digests(&archive, 3).await;
+    let out = world.path("export");
+    export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
+    let vkey: veritwin_verify::VerifierKey =
+        archive.summary(one.log).unwrap().vkey.parse().unwrap();
+    let options = VerifyOptions { vkey: Some(vkey.clone()), ..VerifyOptions::default() };
+    let source = DirectorySource::new(&out);
+    let kept = proof(&source, 600, &options).proof.unwrap();
+    let old = proof(&source, 5, &options).proof.unwrap();
+    for name in ["tile/entries/000", "tile/0/000", "tile/entries/001", "tile/0/001"] {
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
+    let report = verify_log(&source, &options, &mut |_| {});
+    assert_eq!((report.exit, report.counts.pruned), (ExitClass::Verified, 512), "{report}");
+    assert!(report.to_string().contains("512 leaves below 512 were lawfully pruned"), "{report}");
+    assert_eq!(proof(&source, 5, &options).report.exit.code(), 13);
+    assert_eq!(proof(&source, 600, &options).proof.unwrap(), kept);
+    // A proof given out before pruning still holds by itself, under its own key only.
+    assert_eq!(old.check(&vkey, None).unwrap().leaf.first_sequence, 11);
+    let other = Submitter::create(&world, &archive).await;
+    let stranger = archive.summary(other.log).unwrap().vkey.parse().unwrap();
+    assert!(old.check(&stranger, None).is_err());
+    // A prefix may be pruned, not what comes after it.
+    std::fs::remove_file(out.join("tile/entries/002.p/192")).unwrap();
+    let report = verify_log(&source, &options, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::Missing, "{report}");
+    assert!(report.findings.iter().any(|finding| finding.file == "tile/entries/002.p/192"));
+}
+
+#[tokio::test]
+async fn witnesses_are_counted_and_their_absence_is_told() {
+    let world = World::new(23);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    assert_eq!(
+        verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {}).exit,
+        ExitClass::Verified,
+        "an empty log"
+    );
+    one.append_digests(&archive, 3).await;
+    let out = world.path("export");
+    export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
+    let witness = veritwin_keys::SigningKey::generate(world.rng.as_ref());
+    let key = veritwin_verify::VerifierKey::new(
+        "witness.example",
+        veritwin_verify::KeyAlgorithm::CosignatureV1,
+        witness.public_bytes(),
+    )
+    .unwrap();
+    let vkey = archive.summary(one.log).unwrap().vkey;
+    let policy = format!("log {vkey}\nwitness w {key}\nquorum w\n");
+    let policy = veritwin_verify::Policy::parse(&policy).unwrap();
+    let options = VerifyOptions { policy: Some(policy), ..VerifyOptions::default() };
+    let source = DirectorySource::new(&out);
+    let report = verify_log(&source, &options, &mut |_| {});
+    assert_eq!(report.exit.code(), 12, "{report}");
+    assert!(!report.to_string().contains("not authenticated"), "{report}");
+
+    let note = std::fs::read_to_string(out.join("checkpoint")).unwrap();
+    let text = &note[..note.find("\n\n").unwrap() + 1];
+    let cosign = |time: u64, signed_time: u64| {
+        let message = format!("cosignature/v1\ntime {signed_time}\n{text}");
+        let mut signature = time.to_be_bytes().to_vec();
+        signature.extend_from_slice(&witness.sign(message.as_bytes()));
+        format!("{note}{}", key.signature_line(&signature))
+    };
+    std::fs::write(out.join("checkpoint"), cosign(1_772_352_000, 1_772_352_001)).unwrap();
+    assert_eq!(verify_log(&source, &options, &mut |_| {}).exit.code(), 12);
+    std::fs::write(out.join("checkpoint"), cosign(1_772_352_000, 1_772_352_000)).unwrap();
+    let report = verify_log(&source, &options, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::Verified, "{report}");
+    assert_eq!(report.witnesses.unwrap().cosigned, ["w"]);
+}

@@ -167,6 +167,17 @@ async fn dropped_reordered_and_repeated_leaves_are_found() {
     let repeat = |entries: &mut Vec<Vec<u8>>| entries[9] = entries[8].clone();
     log.check("repeat", |at| edit_bundle(at, bundle, repeat), (tampered, "appears twice"));
 
+    let partial = "tile/entries/001.p/47";
+    let add = |at: &Path| edit_bundle(at, partial, |all| all.push(all[0].clone()));
+    log.check("add at the end", add, (tampered, "tile/entries/001.p/47: too many entries"));
+    let longer = |at: &Path| {
+        let path = at.join("tile/0/001.p/47");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend([7; 32]);
+        fs::write(path, bytes).unwrap();
+    };
+    log.check("longer tile", longer, (tampered, "tile/0/001.p/47: wrong length"));
+
     // The forger rebuilds the tiles: the checkpoint still tells, and the chain names the place.
     let forge = |at: &Path, edit: &dyn Fn(&mut Vec<Vec<u8>>)| {
         edit_bundle(at, bundle, edit);

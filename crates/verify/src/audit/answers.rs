@@ -81,7 +81,7 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
             return ProofAnswer { proof: None, leaf: None, report };
         }
     };
-    let leaf = check_leaf(source, (index, &entry), &head, path, &mut report);
+    let leaf = check_leaf((index, &entry), &head, path, &mut report);
     if let Some(leaf) = leaf.as_ref().filter(|_| !options.skip_payloads) {
         check_payload(source, (index, leaf), size, &mut report);
     }
@@ -103,7 +103,6 @@ fn note_text(source: &dyn Source) -> Option<String> {
 
 /// Decodes the leaf and verifies its submitter.
 fn check_leaf(
-    source: &dyn Source,
     (index, entry): (u64, &[u8]),
     head: &head::Head,
     path: TilePath,

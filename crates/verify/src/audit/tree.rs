@@ -2,7 +2,7 @@
 //! root at the end. Keeps one tile per level in memory.
 
 use super::head::Head;
-use super::read_tile;
+use super::{length_fits, read_tile};
 use crate::chain::Statements;
 use crate::report::{Finding, FindingKind, Report};
 use crate::{
@@ -118,7 +118,7 @@ impl<'a> TreeCheck<'a> {
         let (name, bytes) = read_tile(self.source, tile, TILE_BYTES_MAX, report)?;
         let width = usize::from(tile.width);
         let (hashes, rest) = bytes.as_chunks::<32>();
-        if hashes.len() < width || !rest.is_empty() {
+        if !length_fits(&name, tile, hashes.len()) || !rest.is_empty() {
             let finding = Finding::new(FindingKind::Malformed, &name, "wrong length in bytes");
             report.add(finding.values(width * 32, bytes.len()));
             return None;
