@@ -59,6 +59,14 @@ impl App {
     }
 
     /// Every asked-for series has to be one the actor may see.
+    pub(crate) async fn authorize_reading(
+        &self,
+        context: &OpContext,
+        series: &SeriesId,
+    ) -> Result<Arc<TenantDevices>> {
+        self.authorize_series(context, std::slice::from_ref(series)).await
+    }
+
     async fn authorize_series(
         &self,
         context: &OpContext,

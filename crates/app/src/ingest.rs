@@ -21,6 +21,8 @@ use crate::{App, DeviceLogin, Error, Result, Submission, WriterLogin};
 const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
+/// How long a submission waits for room in memory before the sender is told to come back.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
@@ -238,7 +240,8 @@ impl App {
         if entries.is_empty() {
             return Ok(());
         }
-        self.0.engine.wait_for_room().await;
+        let room = tokio::time::timeout(ROOM_TIMEOUT, self.0.engine.wait_for_room()).await;
+        room.map_err(|_| Error::Busy { retry_after: ROOM_TIMEOUT })?;
         self.0.log.append(entries).await?;
         for submission in submissions {
             if let Submission::ClientAttributes { device, entries, .. } = submission {

@@ -98,11 +98,17 @@ impl LiveEntry {
     /// Its readings; empty for other records.
     pub fn readings(&self) -> Vec<LiveReading<'_>> {
         let Record::Readings(batch) = &self.0.record else { return Vec::new() };
-        let convert = |reading| {
-            let Reading { key, at, value, quality } = reading;
-            LiveReading { device: batch.device, key, at: *at, value, quality: *quality }
-        };
-        batch.readings.iter().map(convert).collect()
+        batch
+            .readings
+            .iter()
+            .map(|Reading { key, at, value, quality }| LiveReading {
+                device: batch.device,
+                key,
+                at: *at,
+                value,
+                quality: *quality,
+            })
+            .collect()
     }
 }
 

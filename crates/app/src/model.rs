@@ -414,7 +414,7 @@ pub struct LatestView {
 }
 
 /// Which series' history is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId {
     /// The device.
     pub device: DeviceId,

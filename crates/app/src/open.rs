@@ -217,7 +217,9 @@ impl App {
             tasks: TaskTracker::new(),
             config,
         };
-        Ok(Self(Arc::new(inner)))
+        let app = Self(Arc::new(inner));
+        app.ensure_platform_tenant().await?;
+        Ok(app)
     }
 
     /// Starts the background jobs.

@@ -1,0 +1,216 @@
+//! Alerts as people see them: list, read, acknowledge.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_alerting::AlertEvent as Step;
+use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
+use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx};
+
+use crate::activity::store_page;
+use crate::live::LiveEvent;
+use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
+use crate::{App, Error, Result};
+
+const COMMENT_CHARS_MAX: usize = 1000;
+const BULK_MAX: usize = 500;
+
+/// What an alert keeps of the moment it was raised, so that a later rename changes nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Detail {
+    pub(crate) rule_name: String,
+    pub(crate) device_name: String,
+    pub(crate) key: Option<String>,
+    pub(crate) unit: Option<String>,
+    pub(crate) space_id: Option<String>,
+    pub(crate) storey_id: Option<String>,
+    pub(crate) message: String,
+    pub(crate) value: Option<f64>,
+    pub(crate) threshold: Option<f64>,
+    pub(crate) what_helps: String,
+}
+
+pub(crate) fn to_domain(state: AlertState) -> veritwin_alerting::AlertState {
+    use veritwin_alerting::AlertState as Domain;
+    match state {
+        AlertState::ActiveUnacknowledged => Domain::ActiveUnacknowledged,
+        AlertState::ActiveAcknowledged => Domain::ActiveAcknowledged,
+        AlertState::ClearedUnacknowledged => Domain::ClearedUnacknowledged,
+        AlertState::Cleared => Domain::Cleared,
+    }
+}
+
+pub(crate) fn to_store(state: veritwin_alerting::AlertState) -> AlertState {
+    use veritwin_alerting::AlertState as Domain;
+    match state {
+        Domain::ActiveUnacknowledged => AlertState::ActiveUnacknowledged,
+        Domain::ActiveAcknowledged => AlertState::ActiveAcknowledged,
+        Domain::ClearedUnacknowledged => AlertState::ClearedUnacknowledged,
+        Domain::Cleared => AlertState::Cleared,
+    }
+}
+
+async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
+    let members = tx.members(&veritwin_metastore::Page::whole()).await?.items;
+    Ok(members
+        .into_iter()
+        .map(|member| {
+            let name = member.user.name.filter(|name| !name.is_empty());
+            (member.user.id, name.unwrap_or(member.user.email))
+        })
+        .collect())
+}
+
+async fn view(
+    tx: &TenantTx,
+    alert: Alert,
+    people: &HashMap<UserId, String>,
+) -> Result<AlertView> {
+    let detail: Detail = serde_json::from_slice(&alert.detail)
+        .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))?;
+    let name_of = |user: Option<UserId>| {
+        user.map(|id| people.get(&id).cloned().unwrap_or_else(|| "former member".to_owned()))
+    };
+    let events = tx
+        .alert_events(alert.id)
+        .await?
+        .into_iter()
+        .map(|event| AlertEventView {
+            at: event.at,
+            kind: event.kind.as_str(),
+            by: name_of(event.by),
+            comment: event.comment,
+        })
+        .collect();
+    Ok(AlertView {
+        id: alert.id,
+        rule_id: alert.rule,
+        rule_name: detail.rule_name,
+        severity: alert.severity.as_str(),
+        state: alert.state.as_str(),
+        device_id: alert.device.unwrap_or(DeviceId::from_bytes([0; 16])),
+        device_name: detail.device_name.into(),
+        key: detail.key.and_then(|key| Key::new(&key).ok()),
+        unit: detail.unit,
+        placement: Placement {
+            twin_id: alert.twin,
+            space_id: detail.space_id,
+            element_id: None,
+            position: None,
+        },
+        storey_id: detail.storey_id,
+        message: detail.message,
+        value: detail.value,
+        threshold: detail.threshold,
+        raised_at: alert.raised_at,
+        cleared_at: alert.cleared_at,
+        acknowledged_at: alert.acknowledged_at,
+        acknowledged_by: name_of(alert.acknowledged_by),
+        what_helps: detail.what_helps,
+        events,
+    })
+}
+
+impl App {
+    /// Whether the actor may follow alerts.
+    pub fn authorize_alert_list(&self, context: &OpContext) -> Result<()> {
+        self.authorize_all(context, Action::AlertList, Kind::Alert).map(|_| ())
+    }
+
+    /// Lists alerts, newest first.
+    pub async fn list_alerts(
+        &self,
+        context: &OpContext,
+        filter: AlertFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AlertView>> {
+        let resource = self.authorize_all(context, Action::AlertList, Kind::Alert)?;
+        let filter = match filter {
+            AlertFilter::Active => veritwin_metastore::AlertFilter::Active,
+            AlertFilter::Unacknowledged => veritwin_metastore::AlertFilter::Unacknowledged,
+            AlertFilter::Open => veritwin_metastore::AlertFilter::Open,
+            AlertFilter::All => veritwin_metastore::AlertFilter::All,
+        };
+        let tx = self.0.store.read(context).await?;
+        let listed = tx.alerts(filter, &store_page(page)?).await?;
+        let people = people(&tx).await?;
+        let mut items = Vec::with_capacity(listed.items.len());
+        for alert in listed.items {
+            items.push(view(&tx, alert, &people).await?);
+        }
+        self.note(context, Action::AlertList, &resource, "done");
+        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+    }
+
+    /// Reads an alert with its life so far.
+    pub async fn alert(&self, context: &OpContext, id: AlertId) -> Result<AlertView> {
+        let resource = Resource::alert(context.tenant, id);
+        self.authorize(context, Action::AlertRead, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let alert = tx.alert(id).await?;
+        let view = view(&tx, alert, &people(&tx).await?).await?;
+        self.note(context, Action::AlertRead, &resource, "done");
+        Ok(view)
+    }
+
+    /// Acknowledges an alert.
+    pub async fn acknowledge_alert(
+        &self,
+        context: &OpContext,
+        id: AlertId,
+        comment: Option<String>,
+    ) -> Result<AlertView> {
+        let mut alerts = self.acknowledge_alerts(context, &[id], comment).await?;
+        alerts.pop().ok_or(Error::NotFound("alert"))
+    }
+
+    /// Acknowledges several alerts, all of them or none.
+    pub async fn acknowledge_alerts(
+        &self,
+        context: &OpContext,
+        ids: &[AlertId],
+        comment: Option<String>,
+    ) -> Result<Vec<AlertView>> {
+        if ids.is_empty() || ids.len() > BULK_MAX {
+            return Err(Error::invalid_at("ids", format!("needs 1 to {BULK_MAX} alerts")));
+        }
+        let comment = comment.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        if comment.as_ref().is_some_and(|text| text.chars().count() > COMMENT_CHARS_MAX) {
+            let detail = format!("at most {COMMENT_CHARS_MAX} characters");
+            return Err(Error::invalid_at("comment", detail));
+        }
+        let by = match context.actor.kind {
+            ActorKind::User { user, .. } => Some(user),
+            _ => None,
+        };
+        let tx = self.0.store.begin(context).await?;
+        for id in ids {
+            let resource = Resource::alert(context.tenant, *id);
+            self.authorize(context, Action::AlertAcknowledge, &resource)?;
+            let mut alert = tx.alert(*id).await?;
+            let state = to_domain(alert.state)
+                .apply(Step::Acknowledge)
+                .map_err(|error| Error::Conflict(error.to_string()))?;
+            alert.state = to_store(state);
+            alert.acknowledged_at = Some(context.at);
+            alert.acknowledged_by = by;
+            tx.alert_update(&alert, Some(alert.version)).await?;
+            let kind = AlertEventKind::Acknowledged;
+            let event = AlertEvent { at: context.at, kind, by, comment: comment.clone() };
+            tx.alert_event_add(*id, &event).await?;
+            self.record(&tx, context, Action::AlertAcknowledge, &resource).await?;
+        }
+        let people = people(&tx).await?;
+        let mut views = Vec::with_capacity(ids.len());
+        for id in ids {
+            let alert = tx.alert(*id).await?;
+            views.push(view(&tx, alert, &people).await?);
+        }
+        tx.commit().await?;
+        for id in ids {
+            self.0.live.publish(context.tenant, || LiveEvent::Alert(*id));
+        }
+        Ok(views)
+    }
+}

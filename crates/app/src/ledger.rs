@@ -1,0 +1,524 @@
+//! The tenant's ledger as people see it: checkpoint, entries, proofs, and the papers of one
+//! reading. Everything is read back from the archive; nothing here can alter it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot};
+use veritwin_access::{Action, Kind, jobs};
+use veritwin_domain::{
+    CredentialId, DeviceId, Key, LogId, OpContext, PlatformContext, TenantId, Timestamp,
+};
+use veritwin_keys::{DataClass, DekScope};
+use veritwin_ledger::{Act, Leaf, LogSummary, open_payload, payload_dek_id};
+use veritwin_outbound::archive::{
+    ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
+};
+use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
+use veritwin_verify::{
+    Digest, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, VerifyOptions, decode_bundle,
+    leaf_hash,
+};
+
+use crate::ledger_job::{LedgerRecord, PendingEvidence};
+use crate::model::{
+    LatestView, LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest, PapersView,
+};
+use crate::{App, Error, Result};
+
+/// Entries looked through for one reading's papers.
+const PAPERS_LEAVES_MAX: u64 = 20_000;
+/// Payloads opened for one reading's papers.
+const PAPERS_PAYLOADS_MAX: usize = 64;
+/// Evidence that waits to be sealed.
+const EVIDENCE_QUEUE: usize = 256;
+/// Full bundles of leaves that are kept.
+const BUNDLES_MAX: usize = 256;
+
+/// How to reach the archive.
+#[derive(Debug)]
+pub struct ArchiveAccess {
+    /// Its host name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its certificate, to be pinned (PEM).
+    pub server_certificate_pem: String,
+    /// The platform's certificate towards it (PEM).
+    pub client_certificate_pem: String,
+    /// That certificate's key (PEM).
+    pub client_key_pem: veritwin_domain::Secret<String>,
+}
+
+struct Attached {
+    client: ArchiveClient,
+    shared_host: bool,
+}
+
+/// The platform's side of the archive.
+pub(crate) struct LedgerState {
+    attached: RwLock<Option<Attached>>,
+    pub(crate) evidence: mpsc::Sender<PendingEvidence>,
+    pub(crate) evidence_queue: Mutex<Option<mpsc::Receiver<PendingEvidence>>>,
+    pub(crate) pending: Mutex<HashMap<TenantId, u64>>,
+    pub(crate) saved_position: Mutex<u64>,
+    bundles: Mutex<HashMap<(LogId, u64), Arc<Vec<Leaf>>>>,
+}
+
+impl Default for LedgerState {
+    fn default() -> Self {
+        let (evidence, queue) = mpsc::channel(EVIDENCE_QUEUE);
+        Self {
+            attached: RwLock::new(None),
+            evidence,
+            evidence_queue: Mutex::new(Some(queue)),
+            pending: Mutex::new(HashMap::new()),
+            saved_position: Mutex::new(0),
+            bundles: Mutex::new(HashMap::new()),
+        }
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Unreachable { .. } | ArchiveError::Answer { .. } => {
+                Self::Unavailable("the ledger archive does not answer".to_owned())
+            }
+            other => Self::Internal(format!("archive: {other}")),
+        }
+    }
+}
+
+/// A leaf with its index.
+pub(crate) struct IndexedLeaf {
+    pub(crate) index: u64,
+    pub(crate) leaf: Leaf,
+}
+
+fn entry_view(index: u64, leaf: &Leaf) -> LedgerEntryView {
+    let has_records = leaf.count > 0;
+    LedgerEntryView {
+        index,
+        kind: leaf.kind().as_str().to_owned(),
+        batch: leaf.batch,
+        first_sequence: leaf.first_sequence,
+        last_sequence: leaf.last_sequence(),
+        count: u64::from(leaf.count),
+        from: has_records.then_some(leaf.events_from),
+        to: has_records.then_some(leaf.events_to),
+        payload_sha256: *leaf.payload.as_bytes(),
+        payload_bytes: leaf.payload_bytes,
+        records_root: *leaf.records_root.as_bytes(),
+        leaf_hash: *leaf_hash(&leaf.encode()).as_bytes(),
+        sealed_at: leaf.sealed_at,
+    }
+}
+
+impl App {
+    /// Connects the archive. The platform works without one: what is durable waits to be sealed.
+    pub async fn attach_archive(&self, access: ArchiveAccess) -> Result<()> {
+        let server = ServerTrust::certificate_pem(&access.server_certificate_pem)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let identity = ClientIdentity::from_pem(
+            &access.client_certificate_pem,
+            access.client_key_pem.expose(),
+        )
+        .map_err(|error| Error::Internal(error.to_string()))?;
+        let config = ArchiveClientConfig::new(&access.host, access.port, server, identity);
+        self.0.egress.register(
+            veritwin_outbound::register::Destination::new(&access.host, access.port),
+            veritwin_outbound::register::DestinationKind::OwnPart,
+            "ledger archive",
+        );
+        let client = ArchiveClient::new(config, Arc::clone(&self.0.egress))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let about = client.about().await?;
+        let own = veritwin_ledger::wire::AboutBody::of_this_process(&about.version, about.logs);
+        let shared_host =
+            own.os_user == about.os_user && (own.host == about.host || about.host.is_none());
+        *self.0.ledger.attached.write() = Some(Attached { client, shared_host });
+        Ok(())
+    }
+
+    pub(crate) fn archive(&self) -> Result<ArchiveClient> {
+        self.0
+            .ledger
+            .attached
+            .read()
+            .as_ref()
+            .map(|attached| attached.client.clone())
+            .ok_or_else(|| Error::Unavailable("the ledger archive is not connected".to_owned()))
+    }
+
+    /// Everything before this position is sealed or needs no sealing.
+    pub(crate) fn sealed_position(&self) -> u64 {
+        *self.0.ledger.saved_position.lock()
+    }
+
+    async fn log_of(&self, context: &OpContext) -> Result<(LogId, veritwin_metastore::Tenant)> {
+        let tx = self.0.store.read(context).await?;
+        let tenant = tx.tenant().await?;
+        Ok((tenant.log_id, tenant))
+    }
+
+    /// The tenant's ledger at a glance.
+    pub async fn ledger(&self, context: &OpContext) -> Result<LedgerView> {
+        let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let (log, tenant) = self.log_of(context).await?;
+        let client = self.archive()?;
+        let summary = client.summary(log).await.map_err(no_log_yet)?;
+        let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
+        self.note(context, Action::LedgerRead, &resource, "done");
+        let shared_host =
+            self.0.ledger.attached.read().as_ref().is_some_and(|attached| attached.shared_host);
+        Ok(LedgerView {
+            log_id: log.to_string(),
+            origin: summary.origin,
+            vkey: summary.vkey,
+            tree_size: summary.size,
+            root_hash: *summary.root.as_bytes(),
+            checkpoint: summary.checkpoint,
+            last_sealed_at: last.map(|leaf| leaf.sealed_at),
+            pending_records: self
+                .0
+                .ledger
+                .pending
+                .lock()
+                .get(&context.tenant)
+                .copied()
+                .unwrap_or(0),
+            connected: true,
+            subscribed: tenant.archive_subscribed,
+            shared_host,
+            address: client.address(),
+        })
+    }
+
+    /// The leaves of one bundle of a tree of `size` leaves.
+    async fn bundle(&self, log: LogId, number: u64, size: u64) -> Result<Arc<Vec<Leaf>>> {
+        let path = TilePath::in_tree(TileKind::Entries, number, size)
+            .ok_or(Error::NotFound("ledger entry"))?;
+        let cached = self.0.ledger.bundles.lock().get(&(log, number)).cloned();
+        if let Some(leaves) = cached
+            && leaves.len() >= usize::from(path.width)
+        {
+            return Ok(leaves);
+        }
+        let bytes = self
+            .archive()?
+            .read(log, &path.to_string())
+            .await?
+            .ok_or_else(|| Error::Internal(format!("the archive lacks {path}")))?;
+        let damaged = |what: String| Error::Internal(format!("{path}: {what}"));
+        let leaves = decode_bundle(&bytes)
+            .map_err(|error| damaged(error.to_string()))?
+            .into_iter()
+            .map(|entry| Leaf::decode(entry).map_err(|error| damaged(error.to_string())))
+            .collect::<Result<Vec<_>>>()?;
+        let leaves = Arc::new(leaves);
+        let mut bundles = self.0.ledger.bundles.lock();
+        if bundles.len() >= BUNDLES_MAX {
+            bundles.clear();
+        }
+        bundles.insert((log, number), Arc::clone(&leaves));
+        Ok(leaves)
+    }
+
+    pub(crate) async fn leaf(&self, log: LogId, index: u64, size: u64) -> Result<IndexedLeaf> {
+        if index >= size {
+            return Err(Error::NotFound("ledger entry"));
+        }
+        let leaves = self.bundle(log, index / TILE_WIDTH, size).await?;
+        let at = usize::try_from(index % TILE_WIDTH).unwrap_or(usize::MAX);
+        let leaf = leaves.get(at).cloned().ok_or(Error::NotFound("ledger entry"))?;
+        Ok(IndexedLeaf { index, leaf })
+    }
+
+    /// Leaves, newest first.
+    pub async fn ledger_entries(
+        &self,
+        context: &OpContext,
+        page: &PageRequest,
+    ) -> Result<Page<LedgerEntryView>> {
+        let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let (log, _) = self.log_of(context).await?;
+        let size = self.archive()?.summary(log).await.map_err(no_log_yet)?.size;
+        let before = match &page.cursor {
+            Some(text) => text
+                .parse::<u64>()
+                .map_err(|_| Error::invalid_at("cursor", "not a cursor of this list"))?
+                .min(size),
+            None => size,
+        };
+        let first = before.saturating_sub(page.rows() as u64);
+        let mut items = Vec::new();
+        for index in (first..before).rev() {
+            let found = self.leaf(log, index, size).await?;
+            items.push(entry_view(found.index, &found.leaf));
+        }
+        self.note(context, Action::LedgerRead, &resource, "done");
+        Ok(Page { items, next_cursor: (first > 0).then(|| first.to_string()) })
+    }
+
+    /// Proves that a leaf is in the tenant's log.
+    pub async fn ledger_proof(&self, context: &OpContext, index: u64) -> Result<LedgerProofView> {
+        let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let (log, _) = self.log_of(context).await?;
+        let view = self.prove(log, index).await?;
+        self.note(context, Action::LedgerRead, &resource, "done");
+        Ok(view)
+    }
+
+    pub(crate) async fn prove(&self, log: LogId, index: u64) -> Result<LedgerProofView> {
+        let client = self.archive()?;
+        let vkey = client.summary(log).await.map_err(no_log_yet)?.vkey;
+        let source = client.source(log);
+        let answer = tokio::task::spawn_blocking(move || {
+            veritwin_verify::proof(&source, index, &VerifyOptions::default())
+        })
+        .await
+        .map_err(|_| Error::Internal("the proof stopped".to_owned()))?;
+        let (Some(proof), Some(leaf)) = (answer.proof, answer.leaf) else {
+            return Err(Error::NotFound("ledger entry"));
+        };
+        let tree = SignedCheckpoint::parse(proof.checkpoint.as_bytes())
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let bytes = leaf.encode();
+        Ok(LedgerProofView {
+            index,
+            tree_size: tree.checkpoint.size,
+            leaf_hash: *leaf_hash(&bytes).as_bytes(),
+            leaf: bytes,
+            path: proof.path.iter().map(|hash: &Digest| *hash.as_bytes()).collect(),
+            checkpoint: proof.checkpoint,
+            vkey,
+        })
+    }
+
+    /// The payload of a leaf, as it lies in the archive.
+    pub(crate) async fn payload(&self, log: LogId, leaf: &Leaf) -> Result<Option<Bytes>> {
+        if leaf.payload_bytes == 0 {
+            return Ok(None);
+        }
+        let name = format!("payload/{}", leaf.payload);
+        Ok(self.archive()?.read(log, &name).await?)
+    }
+
+    pub(crate) async fn summary_of(&self, log: LogId) -> Result<LogSummary> {
+        self.archive()?.summary(log).await.map_err(no_log_yet)
+    }
+
+    /// The papers of a reading: of the latest one, or of the one measured at `at`.
+    pub async fn papers(
+        &self,
+        context: &OpContext,
+        device: DeviceId,
+        key: &Key,
+        at: Option<Timestamp>,
+    ) -> Result<PapersView> {
+        let series = crate::model::SeriesId { device, key: key.clone() };
+        // Rights on the series first, then on the ledger.
+        let devices = self.authorize_reading(context, &series).await?;
+        self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let reading = self.find_reading(context, device, key, at).await?;
+        let status = self.0.keys.status(Some(context.tenant))?;
+        let mut papers = PapersView {
+            device_name: Self::device_name(&devices, device),
+            reading,
+            credential: None,
+            received_at: None,
+            position: None,
+            entry: None,
+            checkpoint: None,
+            kek_version: status.kek_version,
+        };
+        // Without the archive the rest of the papers is still good.
+        match self.find_in_ledger(context, &mut papers).await {
+            Ok(()) | Err(Error::Unavailable(_) | Error::NotFound(_)) => Ok(papers),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_reading(
+        &self,
+        context: &OpContext,
+        device: DeviceId,
+        key: &Key,
+        at: Option<Timestamp>,
+    ) -> Result<LatestView> {
+        let found = match at {
+            None => self
+                .0
+                .engine
+                .latest(context.tenant, device, Some(std::slice::from_ref(key)))?
+                .pop()
+                .map(|latest| (latest.at, latest.value, latest.quality)),
+            Some(at) => {
+                let series = Series { tenant: context.tenant, device, key: key.clone() };
+                let to = Timestamp::from_micros(at.as_micros().saturating_add(1));
+                let query = RangeQuery {
+                    range: TimeRange { from: at, to },
+                    order: Order::Ascending,
+                    limit: 1,
+                    after: None,
+                };
+                let page = self.0.engine.range(&series, query).await?;
+                page.points
+                    .into_iter()
+                    .next()
+                    .map(|point| (point.at, point.value, point.quality))
+            }
+        };
+        let (at, value, quality) = found.ok_or(Error::NotFound("reading"))?;
+        Ok(LatestView { device, key: key.clone(), at, value, quality })
+    }
+
+    /// Looks through the newest leaves whose event times cover the reading.
+    async fn find_in_ledger(&self, context: &OpContext, papers: &mut PapersView) -> Result<()> {
+        let (log, _) = self.log_of(context).await?;
+        let summary = self.summary_of(log).await?;
+        let at = papers.reading.at;
+        let first = summary.size.saturating_sub(PAPERS_LEAVES_MAX);
+        let mut opened = 0usize;
+        for index in (first..summary.size).rev() {
+            let found = self.leaf(log, index, summary.size).await?;
+            let covers = matches!(found.leaf.act, Act::Batch)
+                && found.leaf.events_from <= at
+                && at <= found.leaf.events_to;
+            if !covers {
+                continue;
+            }
+            if opened >= PAPERS_PAYLOADS_MAX {
+                return Ok(());
+            }
+            opened += 1;
+            let record = self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
+            if let Some(record) = record.await? {
+                papers.credential = record.credential.parse::<CredentialId>().ok();
+                papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
+                papers.position = Some(record.position);
+                papers.entry = Some(entry_view(index, &found.leaf));
+                papers.checkpoint = Some(summary.checkpoint);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn find_record(
+        &self,
+        tenant: TenantId,
+        log: LogId,
+        origin: &str,
+        leaf: &Leaf,
+        papers: &PapersView,
+    ) -> Result<Option<LedgerRecord>> {
+        let Some(payload) = self.payload(log, leaf).await? else { return Ok(None) };
+        let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
+        let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
+        let dek = self.0.keys.dek_by_id(id)?;
+        let opened = open_payload(&payload, leaf, origin, (tenant, &dek))
+            .map_err(|error| damaged(&error))?;
+        let wanted = papers.reading.device.to_string();
+        for bytes in opened.records() {
+            let Ok(record) = serde_json::from_slice::<LedgerRecord>(bytes) else { continue };
+            if record.device == wanted && record.holds(&papers.reading) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Seals the digest of a promise's evidence into the platform's log; answers the leaf's
+    /// index, or none while the archive is away.
+    pub(crate) async fn seal_evidence(
+        &self,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        if self.archive().is_err() {
+            return Ok(None);
+        }
+        let (answer, waiting) = oneshot::channel();
+        let pending = PendingEvidence { digest, at, answer };
+        if self.0.ledger.evidence.try_send(pending).is_err() {
+            return Ok(None);
+        }
+        Ok(waiting.await.unwrap_or(None))
+    }
+
+    fn public_log(&self) -> PlatformContext {
+        self.job(jobs::LEDGER)
+    }
+
+    async fn known_log(&self, text: &str) -> Result<LogId> {
+        let log: LogId = text.parse().map_err(|_| Error::NotFound("log"))?;
+        let tx = self.0.store.read_platform(&self.public_log()).await?;
+        tx.tenant_of_log(log).await?;
+        Ok(log)
+    }
+
+    /// The signed checkpoint of a log, for whoever holds its random id.
+    pub async fn public_checkpoint(&self, log: &str) -> Result<String> {
+        let log = self.known_log(log).await?;
+        Ok(self.summary_of(log).await?.checkpoint)
+    }
+
+    /// The verifier key of a log, for whoever holds its random id.
+    pub async fn public_vkey(&self, log: &str) -> Result<String> {
+        let log = self.known_log(log).await?;
+        Ok(self.summary_of(log).await?.vkey + "\n")
+    }
+
+    /// A hash tile of a log, for whoever holds its random id.
+    pub async fn public_tile(&self, log: &str, path: &str) -> Result<Bytes> {
+        let log = self.known_log(log).await?;
+        let tile: TilePath = path.parse().map_err(|_| Error::NotFound("tile"))?;
+        if !matches!(tile.kind, TileKind::Hashes(_)) {
+            return Err(Error::NotFound("tile"));
+        }
+        self.archive()?.read(log, &tile.to_string()).await?.ok_or(Error::NotFound("tile"))
+    }
+
+    /// Writes a tenant's log out in the C2SP layout. For whoever holds the data directory.
+    pub async fn export_ledger(
+        &self,
+        context: &OpContext,
+        out: std::path::PathBuf,
+    ) -> Result<veritwin_ledger::ExportSummary> {
+        let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
+        let (log, _) = self.log_of(context).await?;
+        let source = self.archive()?.source(log);
+        let summary = tokio::task::spawn_blocking(move || {
+            veritwin_ledger::export(&source, &out, &mut |_, _| {})
+        })
+        .await
+        .map_err(|_| Error::Internal("the export stopped".to_owned()))?
+        .map_err(|error| Error::Internal(error.to_string()))?;
+        self.note(context, Action::LedgerExport, &resource, "done");
+        Ok(summary)
+    }
+
+    /// The random id under which a tenant's log is served, and its verifier key.
+    pub async fn ledger_vkey(&self, context: &OpContext) -> Result<(String, String)> {
+        let (log, _) = self.log_of(context).await?;
+        Ok((log.to_string(), self.summary_of(log).await?.vkey))
+    }
+
+    pub(crate) fn ledger_dek(&self, tenant: TenantId) -> Result<veritwin_keys::Dek> {
+        Ok(self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Ledger))?)
+    }
+}
+
+/// A log that the archive does not know yet has nothing sealed.
+fn no_log_yet(error: ArchiveError) -> Error {
+    match error {
+        ArchiveError::Ledger(veritwin_ledger::LedgerError::UnknownLog(_)) => {
+            Error::NotFound("ledger log")
+        }
+        other => other.into(),
+    }
+}

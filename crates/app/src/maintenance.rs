@@ -1,0 +1,218 @@
+//! Background work: segments and log truncation, mail, presence, activity records, purges, the
+//! clock's high-water mark. Each round is bounded and a failure waits for the next round.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use veritwin_access::{SESSION_IDLE_MAX, jobs};
+use veritwin_domain::{AlertId, Secret};
+use veritwin_metastore::{AlertEvent, AlertEventKind, OutboxEntry};
+use veritwin_outbound::mail::{Mail, MailError};
+
+use crate::{App, Result};
+
+const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
+const COMPACT_TICKS: u32 = 10;
+const MAIL_INTERVAL: Duration = Duration::from_secs(2);
+const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
+const PURGE_TICKS: u32 = 150;
+/// Mails taken at a time.
+const MAILS_MAX: u32 = 32;
+/// Wait before a mail is tried again, times the number of attempts.
+const MAIL_RETRY: Duration = Duration::from_secs(60);
+const MAIL_ATTEMPTS_MAX: u64 = 10;
+/// Activity records and sent mails are kept this long (promise P53).
+const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
+
+/// A queued mail.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MailPayload {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    /// The alert it tells of.
+    #[serde(default)]
+    pub(crate) alert: Option<String>,
+}
+
+/// The idempotency key of a mail about a transition to one recipient.
+pub(crate) fn mail_key(transition: &str, email: &str) -> String {
+    let digest = veritwin_keys::sha256(format!("{transition}\n{email}").as_bytes());
+    format!("mail-{}", hex::encode(&digest[..16]))
+}
+
+impl App {
+    pub(crate) fn start_maintenance(&self) {
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_segments().await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_records().await });
+        if self.0.mailer.is_some() {
+            let app = self.clone();
+            self.0.tasks.spawn(async move { app.keep_mail().await });
+        }
+    }
+
+    /// Waits for the next round; false when the platform stops.
+    async fn next_round(&self, interval: &mut tokio::time::Interval) -> bool {
+        tokio::select! {
+            () = self.0.stop.cancelled() => false,
+            _ = interval.tick() => true,
+        }
+    }
+
+    async fn keep_segments(&self) {
+        let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0u32;
+        while self.next_round(&mut interval).await {
+            rounds = rounds.wrapping_add(1);
+            let outcome = if rounds.is_multiple_of(COMPACT_TICKS) {
+                self.0.engine.maintain().await.map(|done| done.flushed)
+            } else {
+                self.0.engine.flush_if_due().await
+            };
+            match outcome {
+                Ok(true) => self.truncate_log().await,
+                Ok(false) => {
+                    if rounds.is_multiple_of(COMPACT_TICKS) {
+                        self.truncate_log().await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
+            }
+        }
+    }
+
+    /// Cuts the log where every consumer has had it.
+    async fn truncate_log(&self) {
+        let position = self
+            .0
+            .engine
+            .persisted_position()
+            .min(self.0.alerts.saved_position())
+            .min(self.sealed_position());
+        let log = self.0.log.clone();
+        let keys = self.0.keys.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let truncation = log.truncate_before(position)?;
+            if !truncation.deks_unused.is_empty() {
+                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
+                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
+                    tracing::warn!(%error, "keys of cut log files were not destroyed");
+                }
+            }
+            Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
+        });
+        match done.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the log was not cut"),
+            Err(_) => tracing::warn!("the log was not cut: the task stopped"),
+        }
+    }
+
+    async fn keep_records(&self) {
+        let mut interval = tokio::time::interval(RECORDS_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0u32;
+        while self.next_round(&mut interval).await {
+            rounds = rounds.wrapping_add(1);
+            self.flush_activity().await;
+            if rounds.is_multiple_of(10)
+                && let Err(error) = self.flush_presence().await
+            {
+                tracing::debug!(%error, "presence was not written down");
+            }
+            if rounds % PURGE_TICKS == 1
+                && let Err(error) = self.purge_records().await
+            {
+                tracing::warn!(%error, "old records were not purged; trying again");
+            }
+        }
+        let _ = self.flush_presence().await;
+    }
+
+    /// Deletes what is past its time and notes the clock.
+    async fn purge_records(&self) -> Result<()> {
+        let context = self.job(jobs::RETENTION);
+        let tx = self.0.store.begin_platform(&context).await?;
+        let now = context.at;
+        // A clock that jumped ahead must not destroy anything: what is kept is measured from the
+        // earlier of now and a day after the highest time ever noted.
+        let high_water = tx.clock_high_water().await?;
+        let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
+        let trusted = ceiling.map_or(now, |ceiling| now.min(ceiling));
+        tx.clock_raise(trusted).await?;
+        tx.sessions_purge(trusted, trusted.saturating_sub(SESSION_IDLE_MAX)).await?;
+        let before = trusted.saturating_sub(RECORDS_KEPT);
+        tx.links_purge(before).await?;
+        tx.activity_purge(before).await?;
+        tx.evidence_purge(before).await?;
+        tx.outbox_purge(before).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn keep_mail(&self) {
+        let mut interval = tokio::time::interval(MAIL_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.next_round(&mut interval).await {
+            if let Err(error) = self.send_mails().await {
+                tracing::warn!(%error, "mail waits; trying again");
+            }
+        }
+    }
+
+    async fn send_mails(&self) -> Result<()> {
+        let context = self.job(jobs::MAIL);
+        let tx = self.0.store.begin_platform(&context).await?;
+        let retry_at = context.at.saturating_add(MAIL_RETRY);
+        let due = tx.outbox_claim(context.at, retry_at, MAILS_MAX).await?;
+        tx.commit().await?;
+        for entry in due {
+            self.send_mail(entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_mail(&self, entry: OutboxEntry) -> Result<()> {
+        let Some(mailer) = &self.0.mailer else { return Ok(()) };
+        let context = self.job(jobs::MAIL);
+        let sent = match serde_json::from_slice::<MailPayload>(&entry.payload) {
+            Ok(payload) => {
+                let mail = Mail {
+                    to: Secret::new(payload.to),
+                    subject: payload.subject,
+                    text: payload.text,
+                    idempotency_key: hex::encode(entry.id.0),
+                };
+                mailer.send(&mail).await.map(|_| payload.alert)
+            }
+            Err(_) => Err(MailError::Refused("a queued mail is damaged".to_owned())),
+        };
+        let given_up = entry.attempts >= MAIL_ATTEMPTS_MAX;
+        let tx = self.0.store.begin_platform(&context).await?;
+        match &sent {
+            Ok(_) => tx.outbox_done(entry.id, context.at).await?,
+            Err(MailError::Unavailable(_) | MailError::NotRegistered(_)) if !given_up => {
+                let wait = MAIL_RETRY.saturating_mul(u32::try_from(entry.attempts).unwrap_or(10));
+                tx.outbox_retry(entry.id, context.at.saturating_add(wait)).await?;
+            }
+            Err(error) => {
+                tracing::error!(%error, attempts = entry.attempts, "a mail was given up");
+                tx.outbox_done(entry.id, context.at).await?;
+            }
+        }
+        tx.commit().await?;
+        if let (Ok(Some(alert)), Some(tenant)) = (sent, entry.tenant)
+            && let Ok(alert) = alert.parse::<AlertId>()
+        {
+            let context = self.job_in(jobs::MAIL, tenant);
+            let tx = self.0.store.begin(&context).await?;
+            let kind = AlertEventKind::Notified;
+            let event = AlertEvent { at: context.at, kind, by: None, comment: None };
+            tx.alert_event_add(alert, &event).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}

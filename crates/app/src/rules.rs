@@ -1,0 +1,235 @@
+//! Alert rules: list, write, delete. A change reaches the evaluator within a second.
+
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_alerting::{Condition, Operator, Rule, RuleLimits, Scope, Severity};
+use veritwin_domain::{Key, OpContext, RuleId, Secret};
+use veritwin_metastore::{Page, TenantTx};
+
+use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
+use crate::{App, Error, Result};
+
+/// Most rules of a tenant.
+const RULES_MAX: usize = 1000;
+
+fn seconds(field: &'static str, value: u64) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::invalid_at(field, "too long"))
+}
+
+fn key(text: &str) -> Result<Key> {
+    Key::new(text).map_err(|error| Error::invalid_at("condition.key", error.to_string()))
+}
+
+fn scope(scope: RuleScope) -> Result<Scope> {
+    match (scope.device_id, scope.device_type, scope.twin_id) {
+        (None, None, None) => Ok(Scope::All),
+        (Some(device), None, None) => Ok(Scope::Device(device)),
+        (None, Some(kind), None) => Ok(Scope::DeviceType(kind)),
+        (None, None, Some(twin)) => Ok(Scope::Twin(twin)),
+        _ => Err(Error::invalid_at("scope", "give at most one of device_id, device_type, twin_id")),
+    }
+}
+
+fn parse(id: RuleId, input: RuleInput) -> Result<Rule> {
+    let severity: Severity = input.severity.parse().map_err(|_| {
+        Error::invalid_at("severity", "must be critical, high, medium or low")
+    })?;
+    let condition = match input.condition {
+        RuleCondition::Threshold { key: series, op, threshold, hysteresis, for_seconds } => {
+            let operator: Operator = op
+                .parse()
+                .map_err(|_| Error::invalid_at("condition.op", "must be gt, ge, lt or le"))?;
+            let for_seconds = seconds("condition.for_seconds", for_seconds)?;
+            Condition::Threshold { key: key(&series)?, operator, threshold, hysteresis, for_seconds }
+        }
+        RuleCondition::NoData { key: series, after_seconds } => Condition::NoData {
+            key: series.as_deref().map(key).transpose()?,
+            after_seconds: seconds("condition.after_seconds", after_seconds)?,
+        },
+    };
+    let rule = Rule {
+        id,
+        name: input.name.trim().to_owned(),
+        severity,
+        enabled: input.enabled,
+        scope: scope(input.scope)?,
+        condition,
+        notify_emails: input.notify_emails.into_iter().map(Secret::into_exposed).collect(),
+        what_helps: input.what_helps,
+    };
+    if let Some(index) =
+        rule.notify_emails.iter().position(|email| !veritwin_outbound::mail::is_address(email))
+    {
+        let at = format!("notify_emails[{index}]");
+        return Err(Error::invalid_at(at, "expected the form name@host"));
+    }
+    rule.validate(&RuleLimits::default())
+        .map_err(|error| Error::invalid_at(error.field, error.problem))?;
+    Ok(rule)
+}
+
+fn view(rule: Rule, version: u64) -> RuleView {
+    let mut scope = RuleScope::default();
+    match rule.scope {
+        Scope::All => {}
+        Scope::Device(device) => scope.device_id = Some(device),
+        Scope::DeviceType(kind) => scope.device_type = Some(kind),
+        Scope::Twin(twin) => scope.twin_id = Some(twin),
+    }
+    let condition = match rule.condition {
+        Condition::Threshold { key, operator, threshold, hysteresis, for_seconds } => {
+            RuleCondition::Threshold {
+                key: key.to_string(),
+                op: operator.as_str().to_owned(),
+                threshold,
+                hysteresis,
+                for_seconds: u64::from(for_seconds),
+            }
+        }
+        Condition::NoData { key, after_seconds } => RuleCondition::NoData {
+            key: key.map(|key| key.to_string()),
+            after_seconds: u64::from(after_seconds),
+        },
+    };
+    RuleView {
+        id: rule.id,
+        rule: RuleInput {
+            name: rule.name,
+            severity: rule.severity.as_str().to_owned(),
+            enabled: rule.enabled,
+            scope,
+            condition,
+            notify_emails: rule.notify_emails.into_iter().map(Secret::new).collect(),
+            what_helps: rule.what_helps,
+        },
+        version: i64::try_from(version).unwrap_or(i64::MAX),
+    }
+}
+
+pub(crate) fn stored(row: &veritwin_metastore::Rule) -> Result<Rule> {
+    Rule::from_bytes(&row.body).map_err(|error| Error::Internal(format!("stored rule: {error}")))
+}
+
+/// Every rule of a tenant.
+pub(crate) async fn all_rules(tx: &TenantTx) -> Result<Vec<veritwin_metastore::Rule>> {
+    let mut page = Page::whole();
+    let mut rules = Vec::new();
+    loop {
+        let listed = tx.rules(&page).await?;
+        rules.extend(listed.items);
+        match listed.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(rules),
+        }
+    }
+}
+
+async fn check_scope(tx: &TenantTx, rule: &Rule) -> Result<()> {
+    let missing = |field: &'static str| {
+        move |error: veritwin_metastore::Error| match error {
+            veritwin_metastore::Error::NotFound { .. } => {
+                Error::invalid_at(field, "there is no such thing in this tenant")
+            }
+            other => other.into(),
+        }
+    };
+    match rule.scope {
+        Scope::Device(device) => {
+            tx.device(device).await.map(|_| ()).map_err(missing("scope.device_id"))
+        }
+        Scope::Twin(twin) => tx.twin(twin).await.map(|_| ()).map_err(missing("scope.twin_id")),
+        Scope::All | Scope::DeviceType(_) => Ok(()),
+    }
+}
+
+impl App {
+    /// Lists rules.
+    pub async fn list_rules(&self, context: &OpContext) -> Result<Vec<RuleView>> {
+        let resource = self.authorize_all(context, Action::RuleList, Kind::Rule)?;
+        let tx = self.0.store.read(context).await?;
+        let rows = all_rules(&tx).await?;
+        self.note(context, Action::RuleList, &resource, "done");
+        rows.iter().map(|row| Ok(view(stored(row)?, row.version))).collect()
+    }
+
+    /// Reads a rule.
+    pub async fn rule(&self, context: &OpContext, id: RuleId) -> Result<RuleView> {
+        let resource = Resource::rule(context.tenant, id);
+        self.authorize(context, Action::RuleRead, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let row = tx.rule(id).await?;
+        self.note(context, Action::RuleRead, &resource, "done");
+        Ok(view(stored(&row)?, row.version))
+    }
+
+    /// Makes a rule.
+    pub async fn create_rule(&self, context: &OpContext, input: RuleInput) -> Result<RuleView> {
+        self.authorize_all(context, Action::RuleWrite, Kind::Rule)?;
+        let rule = parse(RuleId::generate(context.at, self.rng()), input)?;
+        let tx = self.0.store.begin(context).await?;
+        if all_rules(&tx).await?.len() >= RULES_MAX {
+            let limit = veritwin_domain::LimitExceeded {
+                name: "rules_max",
+                max: RULES_MAX,
+                actual: RULES_MAX + 1,
+            };
+            return Err(limit.into());
+        }
+        check_scope(&tx, &rule).await?;
+        let row = veritwin_metastore::Rule {
+            id: rule.id,
+            enabled: rule.enabled,
+            body: rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?,
+            version: 0,
+            created_at: context.at,
+            updated_at: context.at,
+        };
+        tx.rule_create(&row).await?;
+        self.rule_written(tx, context, rule.id).await
+    }
+
+    /// Replaces a rule.
+    pub async fn replace_rule(
+        &self,
+        context: &OpContext,
+        id: RuleId,
+        input: RuleInput,
+        if_version: Option<i64>,
+    ) -> Result<RuleView> {
+        self.authorize(context, Action::RuleWrite, &Resource::rule(context.tenant, id))?;
+        let tx = self.0.store.begin(context).await?;
+        let mut row = tx.rule(id).await?;
+        let rule = parse(id, input)?;
+        check_scope(&tx, &rule).await?;
+        row.enabled = rule.enabled;
+        row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
+        let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
+        tx.rule_update(&row, expected).await?;
+        self.rule_written(tx, context, id).await
+    }
+
+    async fn rule_written(
+        &self,
+        tx: TenantTx,
+        context: &OpContext,
+        id: RuleId,
+    ) -> Result<RuleView> {
+        let row = tx.rule(id).await?;
+        let resource = Resource::rule(context.tenant, id);
+        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        tx.commit().await?;
+        self.alert_sources_changed(context.tenant);
+        Ok(view(stored(&row)?, row.version))
+    }
+
+    /// Deletes a rule; its active alerts clear.
+    pub async fn delete_rule(&self, context: &OpContext, id: RuleId) -> Result<()> {
+        let resource = Resource::rule(context.tenant, id);
+        self.authorize(context, Action::RuleWrite, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        tx.rule_delete(id).await?;
+        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        tx.commit().await?;
+        self.alert_sources_changed(context.tenant);
+        Ok(())
+    }
+}
