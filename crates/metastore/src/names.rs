@@ -1,6 +1,6 @@
 //! Device names in memory, one index per tenant, built when a list or search first needs it:
 //! names are sealed in the database and cannot be searched there. Bounded, and dropped on
-//! request, such as when the tenant's key is denied.
+//! request, such as when the tenant's key is denied. It follows this process's commits only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

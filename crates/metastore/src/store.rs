@@ -4,11 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use veritwin_domain::{Clock, OpContext, PlatformContext, TenantId, Timestamp};
@@ -23,6 +24,10 @@ use crate::{Error, PlatformTx, Result, TenantTx, migrate};
 
 /// Connections of one store when nothing else is configured.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
+
+/// How long a writer waits for the one before it. An operation that begins a second writing
+/// transaction while it holds one fails after this time.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 const DATABASE_KEY_LABEL: &str = "metastore database v1";
 
@@ -145,9 +150,14 @@ impl Metastore {
     async fn write_permit(&self, writable: bool) -> Result<Option<OwnedSemaphorePermit>> {
         match &self.0.write_gate {
             Some(gate) if writable => {
-                let permit = Arc::clone(gate).acquire_owned().await;
-                // The gate is never closed.
-                permit.map(Some).map_err(|_| Error::Corrupt { what: "write gate" })
+                let permit = Arc::clone(gate).acquire_owned();
+                match tokio::time::timeout(WRITE_WAIT_MAX, permit).await {
+                    Ok(Ok(permit)) => Ok(Some(permit)),
+                    // Closed never, late when a transaction is held for too long.
+                    Ok(Err(_)) | Err(_) => {
+                        Err(Error::Unavailable(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)))
+                    }
+                }
             }
             _ => Ok(None),
         }

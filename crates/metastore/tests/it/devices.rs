@@ -83,6 +83,7 @@ async fn a_name_is_taken_once_in_a_tenant() {
         let tx = world.begin().await;
         let taken = tx.device_create(&device(world, "pump ")).await.expect_err("taken");
         assert!(matches!(taken, Error::Conflict { .. }), "{taken:?}");
+        drop(tx);
         let tx = world.begin().await;
         let blank = tx.device_create(&device(world, "  ")).await.expect_err("blank");
         assert!(matches!(blank, Error::Invalid { .. }), "{blank:?}");

@@ -93,6 +93,7 @@ async fn everything_of_another_tenant_is_not_found() {
         // What would hang a row on another tenant's device fails as if that device were absent.
         let tx = world.begin_in(world.other).await;
         hidden("credential", tx.credential_create(&token, [9; 32], None).await);
+        drop(tx);
         let tx = world.begin_in(world.other).await;
         let scope = AttributeScope::Server;
         hidden("attributes", tx.attributes_put(pump.id, scope, b"{}", None).await);

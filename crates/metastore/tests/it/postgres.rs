@@ -80,7 +80,7 @@ fn start() -> Option<Server> {
 
 impl Server {
     pub(crate) fn url(&self, role: &str, database: &str) -> Secret<String> {
-        Secret::new(format!("postgres://{role}@/{database}?host={}", self.directory))
+        Secret::new(format!("postgres://{role}@localhost/{database}?host={}", self.directory))
     }
 
     pub(crate) async fn connect(&self, role: &str, database: &str) -> PgConnection {
