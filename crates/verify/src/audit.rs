@@ -131,6 +131,11 @@ impl Walk<'_> {
             index += step;
             let leaves = (index * 256).min(size);
             (self.progress)(Progress { leaves, leaves_total: size });
+            if tree.is_lost() {
+                let problem = format!("too much is missing: given up at leaf {leaves}");
+                report.add(Finding::new(FindingKind::Missing, "tile/entries", problem));
+                return;
+            }
         }
     }
 

@@ -10,6 +10,10 @@ use crate::{
     inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
 };
 
+/// Most bundles read in search of a statement.
+const STATEMENT_BUNDLES_MAX: usize = 1_000_000;
+/// Bundles missing in a row after which the rest is not looked for.
+const MISSING_BUNDLES_MAX: u64 = 10_000;
 /// Most gaps listed.
 const GAPS_MAX: usize = 10_000;
 
@@ -152,7 +156,7 @@ fn shreds(act: Act, index: u64) -> bool {
 fn acts_after(source: &dyn Source, index: u64, size: u64) -> impl Iterator<Item = Act> + '_ {
     let paths =
         (index / 256..).map_while(move |index| TilePath::in_tree(TileKind::Entries, index, size));
-    paths.flat_map(move |path| {
+    paths.take(STATEMENT_BUNDLES_MAX).flat_map(move |path| {
         let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
         let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
         let entries = decode_bundle(&bytes).unwrap_or_default();
@@ -259,9 +263,15 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
         .checkpoint
         .size;
     let mut report = GapReport::default();
+    let mut missing = 0;
     for index in 0..size.div_ceil(256) {
         let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) else { break };
         let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
+        missing = if read.is_some() { 0 } else { missing + 1 };
+        if missing > MISSING_BUNDLES_MAX {
+            report.truncated = true;
+            break;
+        }
         let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
         let entries = decode_bundle(&bytes).unwrap_or_default();
         for offset in 0..usize::from(path.width) {

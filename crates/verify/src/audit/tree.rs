@@ -4,13 +4,15 @@
 use super::head::Head;
 use super::{length_fits, read_tile};
 use crate::chain::Statements;
-use crate::report::{Finding, FindingKind, Report};
+use crate::report::{FINDINGS_MAX, Finding, FindingKind, Report};
 use crate::{
     Digest, Frontier, Leaf, LeafPlace, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of,
 };
 
 /// Tile levels of a tree with a 63-bit size.
 const LEVELS: usize = 8;
+/// Bundles for which nothing at all was found, after which a log is given up.
+const LOST_BUNDLES_MAX: u64 = 100_000;
 /// Most ranges of missing bundles remembered.
 const RANGES_MAX: usize = 100_000;
 
@@ -22,6 +24,8 @@ pub(super) struct TreeCheck<'a> {
     levels: Vec<Vec<Digest>>,
     /// Set when no hash could be found for a part of the tree.
     broken: bool,
+    /// Bundles for which no hash was found.
+    lost: u64,
     /// Bundles not there, as half-open ranges.
     missing: Vec<(u64, u64)>,
     known_at: usize,
@@ -35,6 +39,7 @@ impl<'a> TreeCheck<'a> {
             frontier: Frontier::new(),
             levels: vec![Vec::new(); LEVELS],
             broken: false,
+            lost: 0,
             missing: Vec::new(),
             known_at: 0,
         }
@@ -185,7 +190,14 @@ impl<'a> TreeCheck<'a> {
             }
         }
         self.broken = true;
+        self.lost += 1;
         (None, 1)
+    }
+
+    /// True when so much is missing that reading on would only take time: a checkpoint may claim
+    /// any size.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost > LOST_BUNDLES_MAX
     }
 
     fn push_leaves(&mut self, path: TilePath, hashes: Vec<Digest>, report: &mut Report) {
@@ -286,16 +298,17 @@ impl<'a> TreeCheck<'a> {
                 report.add(finding.values(checkpoint.root, root));
             }
         }
-        for index in self.missing.iter().flat_map(|(from, to)| *from..*to) {
-            let Some(path) = TilePath::in_tree(TileKind::Entries, index, checkpoint.size) else {
-                continue;
-            };
-            if path.is_full() && (index + 1) * 256 <= statements.minimum_index {
-                report.counts.pruned += 256;
-            } else {
+        for (from, to) in std::mem::take(&mut self.missing) {
+            let lawful = (statements.minimum_index / 256).clamp(from, to);
+            report.counts.pruned += (lawful - from) * 256;
+            let named = to.min(lawful.saturating_add(FINDINGS_MAX as u64));
+            for index in lawful..named {
+                let path = TilePath::in_tree(TileKind::Entries, index, checkpoint.size);
+                let name = path.map_or_else(String::new, |path| path.to_string());
                 let problem = "not there, and no leaf says that it was pruned";
-                report.add(Finding::new(FindingKind::Missing, path, problem));
+                report.add(Finding::new(FindingKind::Missing, name, problem));
             }
+            report.findings_total += to - named;
         }
         if self.broken {
             let problem = "the root cannot be computed: tiles are missing";

@@ -2,5 +2,6 @@
 //! two implementations that are not ours.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod hostile;
 mod oracle;
 mod policy;
