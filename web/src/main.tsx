@@ -13,6 +13,7 @@ import { MantineProvider } from '@mantine/core'
 import { QueryClientProvider } from '@tanstack/react-query'
 import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
+import { setNonce } from 'get-nonce'
 import { createRoot } from 'react-dom/client'
 import * as z from 'zod'
 
@@ -25,6 +26,8 @@ import { cssVariables, theme } from './theme/theme'
 z.config({ jitless: true })
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? ''
+// Dialogs lock scrolling through a style element of their own.
+setNonce(nonce)
 
 /** Another language means another tree: every text on the page is made anew. */
 function Localised() {

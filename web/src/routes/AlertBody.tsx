@@ -2,7 +2,7 @@
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button, Textarea } from '@mantine/core'
-import { useState } from 'react'
+import { useState, type ReactNode } from 'react'
 
 import { body, client } from '../api/client'
 import { queryClient } from '../api/queries'
@@ -85,7 +85,16 @@ function eventLabel(kind: string): string {
   }
 }
 
-export function AlertBody({ alert, onFly }: { alert: Alert; onFly?: () => void }) {
+export function AlertBody({
+  alert,
+  onFly,
+  children,
+}: {
+  alert: Alert
+  onFly?: () => void
+  /** Shown between the facts and what to do. */
+  children?: ReactNode
+}) {
   const { i18n: lingui } = useLingui()
   const unit = alert.unit ?? undefined
   return (
@@ -128,6 +137,7 @@ export function AlertBody({ alert, onFly }: { alert: Alert; onFly?: () => void }
             : []),
         ]}
       />
+      {children}
       {alert.what_helps && (
         <div className="what-helps">
           <h3>{i18n.t('What usually helps')}</h3>

@@ -45,10 +45,11 @@ export function Details(props: Props) {
       if (alert === undefined) return <Gone />
       return (
         <div className="details">
-          <AlertBody alert={alert} onFly={() => props.onSelect(selection, { fly: true })} />
-          {device && alert.key && (
-            <SeriesHistory device={device} seriesKey={alert.key} alerts={allAlerts} />
-          )}
+          <AlertBody alert={alert} onFly={() => props.onSelect(selection, { fly: true })}>
+            {device && alert.key && (
+              <SeriesHistory device={device} seriesKey={alert.key} alerts={allAlerts} />
+            )}
+          </AlertBody>
           {device && (
             <Button
               size="xs"

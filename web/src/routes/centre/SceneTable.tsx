@@ -68,7 +68,7 @@ export function SceneTable(props: {
           </button>
         ),
       },
-      { id: 'key', header: i18n.t('Key'), sort: (row) => row.key, cell: (row) => <code>{row.key}</code>, give: 'first' },
+      { id: 'key', header: i18n.t('Key'), sort: (row) => row.key, cell: (row) => <code>{row.key}</code> },
       {
         id: 'value', header: i18n.t('Value'), align: 'end',
         sort: (row) => {

@@ -118,12 +118,14 @@ export function Stage(props: StageProps) {
           pressed={markersOn}
           onClick={() => patch({ markers: markersOn ? false : undefined })}
         />
-        <Tool
-          icon="cut"
-          label={i18n.t('Storeys apart')}
-          pressed={explode > 0}
-          onClick={() => setExplode(explode > 0 ? 0 : 1)}
-        />
+        {view === '3d' && (
+          <Tool
+            icon="cut"
+            label={i18n.t('Storeys apart')}
+            pressed={explode > 0}
+            onClick={() => setExplode(explode > 0 ? 0 : 1)}
+          />
+        )}
         <Tool icon="fit" label={i18n.t('Whole building')} onClick={() => setReset(reset + 1)} />
         <Select
           className="heat-select"
@@ -139,20 +141,22 @@ export function Stage(props: StageProps) {
           disabled={building.keys.length === 0}
         />
       </div>
-      <div className="cut-slider">
-        <Slider
-          orientation="vertical"
-          size="xs"
-          min={0.02}
-          max={1}
-          step={0.02}
-          value={cut}
-          label={null}
-          thumbLabel={i18n.t('Section height')}
-          onChange={(value) => patch({ cut: value >= 1 ? undefined : value })}
-        />
-        <Icon name="cut" size={14} />
-      </div>
+      {view === '3d' && (
+        <div className="cut-slider">
+          <Slider
+            orientation="vertical"
+            size="xs"
+            min={0.02}
+            max={1}
+            step={0.02}
+            value={cut}
+            label={null}
+            thumbLabel={i18n.t('Section height')}
+            onChange={(value) => patch({ cut: value >= 1 ? undefined : value })}
+          />
+          <Icon name="cut" size={14} />
+        </div>
+      )}
       <StoreyLadder building={building} />
       {heatKey !== undefined && <Legend building={building} heatKey={heatKey} heat={heat} />}
       {props.placing !== null && (

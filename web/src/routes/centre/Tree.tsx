@@ -2,7 +2,7 @@
 import { i18n } from '@lingui/core'
 import { TextInput } from '@mantine/core'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from 'react'
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from 'react'
 
 import type { Alert, Device } from '../../api/types'
 import type { Selection } from '../../lib/selection'
@@ -88,7 +88,8 @@ function flatten(nodes: Node[], isOpen: (node: Node) => boolean): Node[] {
 }
 
 function ancestorsOf(selection: Selection | null, building: Building): string[] {
-  const device = selection && building.deviceById.get(selection.id)
+  const alert = building.alerts.find((a) => a.id === selection?.id)
+  const device = selection && building.deviceById.get(alert?.device_id ?? selection.id)
   const spaceId = selection?.kind === 'space' ? selection.id : device?.space_id
   const storeyId = building.spaceById.get(spaceId ?? '')?.storey_id
   return [`storey:${storeyId}`, ...(device ? [`space:${spaceId}`] : [])]
@@ -111,7 +112,13 @@ export function Tree(props: {
   const isOpen = (node: Node) =>
     words.length > 0 || (toggled.get(node.id) ?? (node.level === 1 || opened.includes(node.id)))
   const rows = flatten(shown, isOpen)
-  const selectedId = selection && `${selection.kind === 'sensor' ? 'device' : selection.kind}:${selection.id}`
+  const alertDevice = building.alerts.find((a) => a.id === selection?.id)?.device_id
+  const selectedId =
+    selection === null
+      ? null
+      : selection.kind === 'space'
+        ? `space:${selection.id}`
+        : `device:${alertDevice ?? selection.id}`
   const [focusedId, setFocusedId] = useState<string | null>(null)
   const focused = Math.max(0, rows.findIndex((row) => row.id === (focusedId ?? selectedId)))
   const virtualizer = useVirtualizer({
@@ -120,6 +127,12 @@ export function Tree(props: {
     estimateSize: () => ROW_PX,
     overscan: 12,
   })
+  const selectedIndex = rows.findIndex((row) => row.id === selectedId)
+  useEffect(() => {
+    if (selectedIndex >= 0) virtualizer.scrollToIndex(selectedIndex, { align: 'auto' })
+    // Only a new selection scrolls, not every reading.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [selectedId])
   const toggle = (node: Node, open: boolean) => setToggled(new Map(toggled).set(node.id, open))
   const focus = (index: number) => {
     const row = rows[Math.min(rows.length - 1, Math.max(0, index))]
