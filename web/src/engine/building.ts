@@ -227,7 +227,8 @@ export class Building {
     }
     const own = this.storey(part.storey)
     if (own?.rank === isolated.rank) return part.role === 'roof' ? 'hidden' : 'cut'
-    if (own !== undefined && own.rank < isolated.rank) return 'full'
+    // Walls may rise through several storeys: what is below is opened at the same height.
+    if (own !== undefined && own.rank < isolated.rank) return 'cut'
     return isShell && !this.isPlan ? 'ghost' : 'hidden'
   }
 

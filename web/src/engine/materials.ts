@@ -40,7 +40,8 @@ export class Materials {
     })
     material.clipShadows = true
     material.clippingPlanes = this.planes(look)
-    this.addCap(material, look === 'cut')
+    // Extruded rooms are hollow to look into, not solids that are cut.
+    if (role !== 'room') this.addCap(material, look === 'cut')
     this.solids.set(key, material)
     this.paint(material, role, look)
     return material

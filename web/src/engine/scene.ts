@@ -56,6 +56,7 @@ class Engine implements Scene {
   private theme: Theme
   private heat: Heat | null = null
   private list: Marker[] = []
+  private wanted: string | null = null
   private isolated: string | null = null
   private factor = 0
   private section: Plane | null = null
@@ -115,16 +116,15 @@ class Engine implements Scene {
     this.frame = new Frame(model.bounds)
     this.building.setModel(model, this.frame)
     this.floors.setModel(model, this.frame, this.building)
-    this.isolated = null
     this.refit(true)
-    this.refresh()
+    this.applyStorey(true)
   }
 
   async loadGeometry(glb: ArrayBuffer): Promise<void> {
     const isThere = await this.building.setGeometry(glb, this.frame)
     if (!this.isAlive || !isThere) return
     this.refit(true)
-    this.refresh()
+    this.applyStorey(true)
   }
 
   setMarkers(markers: Marker[]): void {
@@ -142,10 +142,8 @@ class Engine implements Scene {
   }
 
   isolateStorey(id: string | null): void {
-    if (id === this.isolated) return
-    this.isolated = this.building.storey(id)?.id ?? null
-    this.refresh()
-    this.rig.fit(this.building.bounds(this.isolated))
+    this.wanted = id
+    this.applyStorey(false)
   }
 
   explode(factor: number): void {
@@ -174,11 +172,7 @@ class Engine implements Scene {
   setView(view: View): void {
     if (view === this.rig.view) return
     this.rig.setView(view)
-    if (view === 'plan' && this.isolated === null) {
-      this.isolateStorey(this.building.storeys[0]?.id ?? null)
-    }
-    this.rig.fit(this.building.bounds(this.isolated), { jump: true })
-    this.refresh()
+    this.applyStorey(true)
   }
 
   select(target: Target | null): void {
@@ -296,6 +290,17 @@ class Engine implements Scene {
     this.placeMarkers()
     this.renderer.shadowMap.needsUpdate = true
     this.invalidate()
+  }
+
+  /** A plan shows one storey: the one asked for, otherwise the lowest. */
+  private applyStorey(isForced: boolean): void {
+    const asked = this.building.storey(this.wanted)
+    const shown = asked ?? (this.view === 'plan' ? this.building.storeys[0] : undefined)
+    const next = shown?.id ?? null
+    if (next === this.isolated && !isForced) return
+    this.isolated = next
+    this.refresh()
+    this.rig.fit(this.building.bounds(next), { jump: isForced })
   }
 
   private offsetOf(storey: string | null): number {

@@ -2,6 +2,7 @@
 // an initialised web-ifc. Spaces and openings are not drawn: the twin model has the rooms.
 import type { IfcAPI } from 'web-ifc'
 
+import { turnOutwards } from './facing'
 import { writeGlb } from './glb'
 import { appendElement, type Group } from './mesh'
 
@@ -123,7 +124,9 @@ function collect(
           `the building has more than ${TRIANGLES_MAX} triangles (reached at element ${index + 1} of ${total}); export it with less detail or in parts`,
         )
       }
+      const start = target.length
       transform(vertices, indices, m, origin, target)
+      turnOutwards(target, start)
     }
     const storey = storeyOf(mesh.expressID)
     const id = guidOf(api, model, mesh.expressID)

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
+import { turnOutwards } from './facing'
 import { writeGlb } from './glb'
 import { appendElement, type Group } from './mesh'
 
@@ -49,6 +50,32 @@ describe('merging elements', () => {
 
   it('drops triangles without area', () => {
     expect(appendElement(group(), 'a', [0, 0, 0, 0, 0, 0, 1, 1, 1])).toBe(0)
+  })
+})
+
+describe('facing', () => {
+  /** Six times the signed volume: positive when every triangle faces outwards. */
+  const volume = (corners: number[]) => {
+    let sum = 0
+    for (let at = 0; at < corners.length; at += 9) {
+      const [ax = 0, ay = 0, az = 0, bx = 0, by = 0, bz = 0, cx = 0, cy = 0, cz = 0] = corners.slice(at, at + 9)
+      sum += ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+    }
+    return sum
+  }
+
+  it('turns a solid that is inside out, wholly or in part', () => {
+    const right = box([1, 2, 3], [2, 3, 4])
+    turnOutwards(right, 0)
+    expect(volume(right)).toBeCloseTo(6 * 24)
+    const broken = [...right]
+    for (const triangle of [0, 5, 7]) {
+      const [a, b] = [broken.slice(triangle * 9 + 3, triangle * 9 + 6), broken.slice(triangle * 9 + 6, triangle * 9 + 9)]
+      broken.splice(triangle * 9 + 3, 6, ...b, ...a)
+    }
+    expect(volume(broken)).not.toBeCloseTo(6 * 24)
+    turnOutwards(broken, 0)
+    expect(volume(broken)).toBeCloseTo(6 * 24)
   })
 })
 
