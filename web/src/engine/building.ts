@@ -226,7 +226,12 @@ export class Building {
       return isShell || part.role === 'frame' ? 'xray' : 'hidden'
     }
     const own = this.storey(part.storey)
-    if (own?.rank === isolated.rank) return part.role === 'roof' ? 'hidden' : 'cut'
+    if (own?.rank === isolated.rank) {
+      if (part.role === 'roof') return 'hidden'
+      // Under the sky nothing hangs from a ceiling: plant on the roof is shown whole.
+      const isTop = own.rank === this.storeys.length - 1
+      return isTop && part.role === 'machine' ? 'full' : 'cut'
+    }
     // Walls may rise through several storeys: what is below is opened at the same height.
     if (own !== undefined && own.rank < isolated.rank) return 'cut'
     return isShell && !this.isPlan ? 'ghost' : 'hidden'

@@ -97,7 +97,9 @@ export class Overlay {
       { x: item.x - width / 2, y: item.y - gap - height },
       { x: item.x - width / 2, y: item.y + gap },
     ]
-    const spot = spots.find((place) => this.take({ ...place, width, height })) ?? (isLoud ? spots[0] : undefined)
+    const reach = this.under.clientWidth
+    const inside = spots.filter((place) => place.x >= 2 && place.x + width <= reach - 2)
+    const spot = inside.find((place) => this.take({ ...place, width, height })) ?? (isLoud ? (inside[0] ?? spots[0]) : undefined)
     if (spot === undefined) return false
     context.beginPath()
     context.roundRect(spot.x, spot.y, width, height, 4)
