@@ -53,7 +53,8 @@ export function upload<T>(options: Upload): Promise<T> {
     request.onload = () => {
       const ok = request.status >= 200 && request.status < 300
       if (!ok) reject(ProblemError.fromText(request.status, request.responseText))
-      else resolve((request.responseText === '' ? undefined : JSON.parse(request.responseText)) as T)
+      else
+        resolve((request.responseText === '' ? undefined : JSON.parse(request.responseText)) as T)
     }
     request.send(options.content)
   })

@@ -1,5 +1,10 @@
 // Query options per resource: keys, freshness and paging live here, not in the pages.
-import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from '@tanstack/react-query'
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  QueryClient,
+  queryOptions,
+} from '@tanstack/react-query'
 
 import { bucketMs, type Range } from '../lib/time'
 import { body, bytes, client } from './client'
@@ -114,8 +119,7 @@ export function attributesQuery(id: string) {
 export function alertsQuery(filter: AlertFilter) {
   return queryOptions({
     queryKey: ['alerts', filter],
-    queryFn: () =>
-      body(client.GET('/v1/alerts', { params: { query: { filter, limit: PAGE } } })),
+    queryFn: () => body(client.GET('/v1/alerts', { params: { query: { filter, limit: PAGE } } })),
     placeholderData: keepPreviousData,
   })
 }

@@ -9,13 +9,21 @@ type Failure = {
 }
 type Parameters<Path, Query> = { query?: Query; header?: never; path: Path; cookie?: never }
 type Root<Query = never> = { query?: Query; header?: never; path?: never; cookie?: never }
-type Read<R, P = Root> = { parameters: P; requestBody?: never; responses: { 200: Json<R>; default: Failure } }
+type Read<R, P = Root> = {
+  parameters: P
+  requestBody?: never
+  responses: { 200: Json<R>; default: Failure }
+}
 type Write<B, R, P = Root> = {
   parameters: P
   requestBody: { content: { 'application/json': B } }
   responses: { 200: Json<R>; default: Failure }
 }
-type Run<R, P = Root> = { parameters: P; requestBody?: never; responses: { 200: Json<R>; default: Failure } }
+type Run<R, P = Root> = {
+  parameters: P
+  requestBody?: never
+  responses: { 200: Json<R>; default: Failure }
+}
 type Remove<P> = { parameters: P; requestBody?: never; responses: { 204: Empty; default: Failure } }
 type List<T> = { items: T[]; next_cursor: string | null }
 type Page = { cursor?: string; limit?: number }
@@ -124,7 +132,13 @@ export interface components {
       tenant: { id: string; name: string; simulated: boolean }
       version: string
     }
-    User: { id: string; email: string; name: string | null; roles: S['Role'][]; created_at?: string }
+    User: {
+      id: string
+      email: string
+      name: string | null
+      roles: S['Role'][]
+      created_at?: string
+    }
     NewUser: { email: string; name?: string; role: S['Role'] }
     ApiKey: {
       id: string
@@ -180,7 +194,13 @@ export interface components {
       id: string
       name: string
       source: { kind: string; schema: string; sha256: string; bytes: number }
-      counts: { storeys: number; spaces: number; elements: number; sensors: number; devices: number }
+      counts: {
+        storeys: number
+        spaces: number
+        elements: number
+        sensors: number
+        devices: number
+      }
       geometry: 'none' | 'glb'
       active_alerts: number
       updated_at: string
@@ -274,10 +294,7 @@ export interface components {
     }
     Rule: S['NewRule'] & { id: string }
     AlertState:
-      | 'active_unacknowledged'
-      | 'active_acknowledged'
-      | 'cleared_unacknowledged'
-      | 'cleared'
+      'active_unacknowledged' | 'active_acknowledged' | 'cleared_unacknowledged' | 'cleared'
     AlertFilter: 'active' | 'unacknowledged' | 'open' | 'all'
     Alert: {
       id: string

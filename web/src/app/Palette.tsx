@@ -10,25 +10,25 @@ import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
 import { places } from './Shell'
 
-type Entry = { id: string; label: string; hint: string; icon: IconName; to: string; search?: object }
+type Entry = {
+  id: string
+  label: string
+  hint: string
+  icon: IconName
+  to: string
+  search?: object
+}
 
 const SHOWN_MAX = 40
 
 export function Palette(props: { opened: boolean; onClose: () => void }) {
   return (
-    <Modal
-      opened={props.opened}
-      onClose={props.onClose}
-      withCloseButton={false}
-      yOffset="12vh"
-      centered={false}
-      padding={0}
-      size="lg"
-      title={undefined}
-      aria-label={i18n.t('Search everything')}
-    >
-      <PaletteBody onClose={props.onClose} />
-    </Modal>
+    <Modal.Root opened={props.opened} onClose={props.onClose} yOffset="12vh" padding={0} size="lg">
+      <Modal.Overlay />
+      <Modal.Content aria-label={i18n.t('Search everything')}>
+        <PaletteBody onClose={props.onClose} />
+      </Modal.Content>
+    </Modal.Root>
   )
 }
 
@@ -41,27 +41,37 @@ function useEntries(): Entry[] {
   const alerts = useQuery(alertsQuery('open'))
   return useMemo(
     () => [
-      ...places().map(
-        (p): Entry => ({ id: p.to, label: p.label, hint: i18n.t('Page'), icon: p.icon, to: p.to }),
-      ),
-      ...(alerts.data?.items ?? []).map(
-        (a): Entry => ({
-          id: a.id, label: a.message, hint: i18n.t('Alert'), icon: 'alerts', to: '/',
-          search: { select: `alert:${a.id}` },
-        }),
-      ),
-      ...(model.data?.spaces ?? []).map(
-        (s): Entry => ({
-          id: s.id, label: s.long_name ? `${s.name} ${s.long_name}` : s.name,
-          hint: i18n.t('Room'), icon: 'plan', to: '/', search: { select: `space:${s.id}` },
-        }),
-      ),
-      ...(devices.data ?? []).map(
-        (d): Entry => ({
-          id: d.id, label: d.name, hint: d.type ?? i18n.t('Device'), icon: 'devices', to: '/',
-          search: { select: `device:${d.id}` },
-        }),
-      ),
+      ...places().map((p): Entry => ({
+        id: p.to,
+        label: p.label,
+        hint: i18n.t('Page'),
+        icon: p.icon,
+        to: p.to,
+      })),
+      ...(alerts.data?.items ?? []).map((a): Entry => ({
+        id: a.id,
+        label: a.message,
+        hint: i18n.t('Alert'),
+        icon: 'alerts',
+        to: '/',
+        search: { select: `alert:${a.id}` },
+      })),
+      ...(model.data?.spaces ?? []).map((s): Entry => ({
+        id: s.id,
+        label: s.long_name ? `${s.name} ${s.long_name}` : s.name,
+        hint: i18n.t('Room'),
+        icon: 'plan',
+        to: '/',
+        search: { select: `space:${s.id}` },
+      })),
+      ...(devices.data ?? []).map((d): Entry => ({
+        id: d.id,
+        label: d.name,
+        hint: d.type ?? i18n.t('Device'),
+        icon: 'devices',
+        to: '/',
+        search: { select: `device:${d.id}` },
+      })),
     ],
     [model.data, devices.data, alerts.data],
   )

@@ -12,6 +12,7 @@ import { SealIcon } from '../ui/icons'
 import { Failure, Loading } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
 import { Instant } from '../ui/time'
+import { credentialLabel } from '../routes/declaration'
 import { Verification } from './Verification'
 
 export type PapersOf = { deviceId: string; deviceName: string; key: string; atMs: number }
@@ -87,7 +88,8 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
   return (
     <>
       <p className="papers-value num">
-        {formatScalar(reading.value as never, lingui.locale)} <ConditionMark condition={reading.quality} />
+        {formatScalar(reading.value as never, lingui.locale)}{' '}
+        <ConditionMark condition={reading.quality} />
       </p>
       <p className="dim">
         {name} · <code>{reading.key}</code> · <Instant at={reading.at} />
@@ -100,7 +102,7 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
             <>
               {i18n.t('{device} proved itself with {kind}.', {
                 device: papers.device?.name ?? name,
-                kind: credential.kind,
+                kind: credentialLabel(credential.kind),
               })}
               <code>{shorten(credential.id)}</code>
             </>
@@ -134,7 +136,9 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
         </Link>
         <Link done={leaf !== null} title={i18n.t('Which leaf of the ledger')}>
           {leaf === null ? (
-            i18n.t('Not in the ledger yet. Without a ledger subscription only digests of evidence are.')
+            i18n.t(
+              'Not in the ledger yet. Without a ledger subscription only digests of evidence are.',
+            )
           ) : (
             <>
               {i18n.t('Leaf {index}.', { index: count(leaf.index) })}
@@ -147,7 +151,9 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
             i18n.t('No signed checkpoint covers it yet.')
           ) : (
             <>
-              {i18n.t('A signed checkpoint over {size} leaves.', { size: count(checkpoint.tree_size) })}
+              {i18n.t('A signed checkpoint over {size} leaves.', {
+                size: count(checkpoint.tree_size),
+              })}
               <code title={checkpoint.root_hash}>{shorten(checkpoint.root_hash)}</code>
             </>
           )}

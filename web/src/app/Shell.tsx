@@ -145,7 +145,9 @@ function Banners(props: { simulated: boolean }) {
         <div className="banner" data-tone="lost">
           <span>
             <strong>{i18n.t('Not live.')}</strong>{' '}
-            {i18n.t('The connection is lost; values stand still at their last known state. Trying again.')}
+            {i18n.t(
+              'The connection is lost; values stand still at their last known state. Trying again.',
+            )}
           </span>
         </div>
       )}

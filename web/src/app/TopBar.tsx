@@ -168,7 +168,11 @@ function LivePill() {
       title={state === 'replay' ? i18n.t('Back to live') : i18n.t('Pause at this moment')}
       onClick={() => patch({ at: at === undefined ? new Date().toISOString() : undefined })}
     >
-      {state === 'replay' ? <Icon name="pause" size={14} /> : <span className="live-dot" aria-hidden="true" />}
+      {state === 'replay' ? (
+        <Icon name="pause" size={14} />
+      ) : (
+        <span className="live-dot" aria-hidden="true" />
+      )}
       <span>{label}</span>
     </button>
   )
@@ -184,7 +188,11 @@ function AlertCounts() {
       aria-label={SEVERITIES.map((s) => `${severityLabel(s)}: ${counts[s]}`).join(', ')}
     >
       {SEVERITIES.map((severity) => (
-        <span key={severity} className="alert-count" data-none={counts[severity] === 0 || undefined}>
+        <span
+          key={severity}
+          className="alert-count"
+          data-none={counts[severity] === 0 || undefined}
+        >
           <SeverityMark severity={severity} quiet={counts[severity] === 0} size={15} />
           <span className="num">{counts[severity]}</span>
         </span>

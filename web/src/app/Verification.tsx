@@ -40,9 +40,13 @@ function verdict(outcome: Outcome): string {
     case 'passed':
       return i18n.t('Verified here, in this browser, just now.')
     case 'failed':
-      return i18n.t('This entry does not verify. Keep the proof and tell an administrator: either the record or the proof was altered.')
+      return i18n.t(
+        'This entry does not verify. Keep the proof and tell an administrator: either the record or the proof was altered.',
+      )
     case 'unavailable':
-      return i18n.t('The hashes hold, but this browser cannot check Ed25519 signatures. Verify offline with the command line.')
+      return i18n.t(
+        'The hashes hold, but this browser cannot check Ed25519 signatures. Verify offline with the command line.',
+      )
   }
 }
 
@@ -71,7 +75,12 @@ export function Verification(props: { index: number }) {
   return (
     <div className="verification">
       <div className="row">
-        <Button size="xs" onClick={() => void run()} loading={busy} leftSection={<SealIcon size={16} />}>
+        <Button
+          size="xs"
+          onClick={() => void run()}
+          loading={busy}
+          leftSection={<SealIcon size={16} />}
+        >
           {i18n.t('Verify in this browser')}
         </Button>
         {proof && (
@@ -80,7 +89,11 @@ export function Verification(props: { index: number }) {
             variant="default"
             leftSection={<Icon name="download" size={14} />}
             onClick={() =>
-              download(`entry-${props.index}-proof.json`, 'application/json', JSON.stringify(proof, null, 2))
+              download(
+                `entry-${props.index}-proof.json`,
+                'application/json',
+                JSON.stringify(proof, null, 2),
+              )
             }
           >
             {i18n.t('Download the proof')}

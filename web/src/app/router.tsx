@@ -1,6 +1,11 @@
 // The routes. Pages load on demand; everything but welcome and sign-in needs a session.
 import {
-  createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, redirect,
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
   retainSearchParams,
 } from '@tanstack/react-router'
 
@@ -50,7 +55,13 @@ const shellRoute = createRoute({
   component: Shell,
   errorComponent: ({ error, reset }) => (
     <div className="page">
-      <Failure error={error} retry={() => { reset(); void router.invalidate() }} />
+      <Failure
+        error={error}
+        retry={() => {
+          reset()
+          void router.invalidate()
+        }}
+      />
     </div>
   ),
 })
@@ -64,16 +75,46 @@ const routeTree = rootRoute.addChildren([
   welcomeRoute,
   signInRoute,
   shellRoute.addChildren([
-    page('/', lazyRouteComponent(() => import('../routes/centre/CentrePage'), 'CentrePage')),
-    page('/alerts', lazyRouteComponent(() => import('../routes/Alerts'), 'AlertsPage')),
-    page('/devices', lazyRouteComponent(() => import('../routes/Devices'), 'DevicesPage')),
-    page('/devices/$id', lazyRouteComponent(() => import('../routes/Device'), 'DevicePage')),
-    page('/twins', lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage')),
-    page('/rules', lazyRouteComponent(() => import('../routes/Rules'), 'RulesPage')),
-    page('/ledger', lazyRouteComponent(() => import('../routes/Ledger'), 'LedgerPage')),
-    page('/promises', lazyRouteComponent(() => import('../routes/Promises'), 'PromisesPage')),
-    page('/activity', lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage')),
-    page('/settings', lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage')),
+    page(
+      '/',
+      lazyRouteComponent(() => import('../routes/centre/CentrePage'), 'CentrePage'),
+    ),
+    page(
+      '/alerts',
+      lazyRouteComponent(() => import('../routes/Alerts'), 'AlertsPage'),
+    ),
+    page(
+      '/devices',
+      lazyRouteComponent(() => import('../routes/Devices'), 'DevicesPage'),
+    ),
+    page(
+      '/devices/$id',
+      lazyRouteComponent(() => import('../routes/Device'), 'DevicePage'),
+    ),
+    page(
+      '/twins',
+      lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage'),
+    ),
+    page(
+      '/rules',
+      lazyRouteComponent(() => import('../routes/Rules'), 'RulesPage'),
+    ),
+    page(
+      '/ledger',
+      lazyRouteComponent(() => import('../routes/Ledger'), 'LedgerPage'),
+    ),
+    page(
+      '/promises',
+      lazyRouteComponent(() => import('../routes/Promises'), 'PromisesPage'),
+    ),
+    page(
+      '/activity',
+      lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage'),
+    ),
+    page(
+      '/settings',
+      lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage'),
+    ),
   ]),
 ])
 

@@ -36,7 +36,10 @@ export function useAppSearch(): AppSearch {
   return useSearch({ strict: false }) as AppSearch
 }
 
-export function usePatchSearch(): (patch: Partial<AppSearch>, options?: { push?: boolean }) => void {
+export function usePatchSearch(): (
+  patch: Partial<AppSearch>,
+  options?: { push?: boolean },
+) => void {
   const navigate = useNavigate()
   return useCallback(
     (patch, options) =>

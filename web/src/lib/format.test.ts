@@ -3,7 +3,8 @@ import { expect, test } from 'vitest'
 import { formatBytes, formatNumber, formatScalar, formatValue, shorten } from './format'
 
 test('digits follow the size of the number', () => {
-  const check = (value: number, expected: string) => expect(formatNumber(value, 'en')).toBe(expected)
+  const check = (value: number, expected: string) =>
+    expect(formatNumber(value, 'en')).toBe(expected)
   check(0, '0')
   check(21.4567, '21.46')
   check(0.12345, '0.123')

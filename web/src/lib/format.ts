@@ -19,9 +19,15 @@ export function formatScalar(value: Scalar | undefined, locale: string): string 
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-export function formatValue(value: Scalar | undefined, unit: string | undefined, locale: string): string {
+export function formatValue(
+  value: Scalar | undefined,
+  unit: string | undefined,
+  locale: string,
+): string {
   const text = formatScalar(value, locale)
-  return unit === undefined || unit === '' || text === '—' ? text : `${text}${NARROW_NO_BREAK_SPACE}${unit}`
+  return unit === undefined || unit === '' || text === '—'
+    ? text
+    : `${text}${NARROW_NO_BREAK_SPACE}${unit}`
 }
 
 export function formatCount(count: number, locale: string): string {
@@ -32,7 +38,10 @@ export function formatBytes(bytes: number, locale: string): string {
   const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const
   const step = bytes < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(bytes) / 3))
   return new Intl.NumberFormat(locale, {
-    style: 'unit', unit: units[step] ?? 'byte', unitDisplay: 'short', maximumFractionDigits: 1,
+    style: 'unit',
+    unit: units[step] ?? 'byte',
+    unitDisplay: 'short',
+    maximumFractionDigits: 1,
   }).format(bytes / 1000 ** step)
 }
 

@@ -1,6 +1,11 @@
 // The heat scale: one colour-blind safe ramp (after cividis), its domain and its legend stops.
 const RAMP: [number, number, number][] = [
-  [32, 60, 102], [72, 83, 109], [110, 110, 117], [146, 138, 114], [188, 170, 101], [232, 207, 84],
+  [32, 60, 102],
+  [72, 83, 109],
+  [110, 110, 117],
+  [146, 138, 114],
+  [188, 170, 101],
+  [232, 207, 84],
 ]
 
 export type Domain = { min: number; max: number }
@@ -27,7 +32,9 @@ export function heatColor(value: number, domain: Domain): string {
   const high = RAMP[index + 1]
   if (low === undefined || high === undefined) return '#808080'
   const channel = (i: 0 | 1 | 2) =>
-    Math.round(low[i] + (high[i] - low[i]) * (scaled - index)).toString(16).padStart(2, '0')
+    Math.round(low[i] + (high[i] - low[i]) * (scaled - index))
+      .toString(16)
+      .padStart(2, '0')
   return `#${channel(0)}${channel(1)}${channel(2)}`
 }
 

@@ -1,16 +1,34 @@
 import { expect, test } from 'vitest'
 
-import { bucketMs, formatAge, formatInstant, formatTick, isStale, presetMs, resolveRange } from './time'
+import {
+  bucketMs,
+  formatAge,
+  formatInstant,
+  formatTick,
+  isStale,
+  presetMs,
+  resolveRange,
+} from './time'
 
 const NOW = Date.parse('2026-03-01T12:00:00Z')
 
 test('a range needs both ends in order, otherwise it rolls', () => {
   const fixed = { from: '2026-02-01T00:00:00Z', to: '2026-02-02T00:00:00Z' }
   expect(resolveRange(fixed, NOW)).toEqual({
-    fromMs: Date.parse(fixed.from), toMs: Date.parse(fixed.to), rolling: false,
+    fromMs: Date.parse(fixed.from),
+    toMs: Date.parse(fixed.to),
+    rolling: false,
   })
-  for (const search of [{ from: fixed.from }, { from: fixed.to, to: fixed.from }, { from: 'x', to: 'y' }]) {
-    expect(resolveRange(search, NOW)).toEqual({ fromMs: NOW - 86_400_000, toMs: NOW, rolling: true })
+  for (const search of [
+    { from: fixed.from },
+    { from: fixed.to, to: fixed.from },
+    { from: 'x', to: 'y' },
+  ]) {
+    expect(resolveRange(search, NOW)).toEqual({
+      fromMs: NOW - 86_400_000,
+      toMs: NOW,
+      rolling: true,
+    })
   }
   expect(resolveRange({ range: '15m' }, NOW).fromMs).toBe(NOW - presetMs('15m'))
 })

@@ -32,7 +32,9 @@ const NICE_BUCKETS_MS = [
 /** The smallest round bucket width that yields at most `pointsMax` buckets. */
 export function bucketMs(range: Range, pointsMax: number): number {
   const least = (range.toMs - range.fromMs) / pointsMax
-  return NICE_BUCKETS_MS.find((width) => width >= least) ?? Math.ceil(least / 86_400_000) * 86_400_000
+  return (
+    NICE_BUCKETS_MS.find((width) => width >= least) ?? Math.ceil(least / 86_400_000) * 86_400_000
+  )
 }
 
 const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
@@ -63,16 +65,27 @@ export function timeZoneOf(zone: Zone): string {
 export function formatInstant(atMs: number, locale: string, zone: Zone): string {
   if (!Number.isFinite(atMs)) return '—'
   return new Intl.DateTimeFormat(locale, {
-    year: 'numeric', month: '2-digit', day: '2-digit',
-    hour: '2-digit', minute: '2-digit', second: '2-digit',
-    hourCycle: 'h23', timeZone: timeZoneOf(zone), timeZoneName: 'short',
+    year: 'numeric',
+    month: '2-digit',
+    day: '2-digit',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+    timeZone: timeZoneOf(zone),
+    timeZoneName: 'short',
   }).format(atMs)
 }
 
 export function formatClock(atMs: number, locale: string, zone: Zone): string {
   return new Intl.DateTimeFormat(locale, {
-    month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit',
-    hourCycle: 'h23', timeZone: timeZoneOf(zone),
+    month: '2-digit',
+    day: '2-digit',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+    timeZone: timeZoneOf(zone),
   }).format(atMs)
 }
 
@@ -83,15 +96,22 @@ export function formatTick(atMs: number, spanMs: number, locale: string, zone: Z
     ...(days && { month: '2-digit', day: '2-digit' }),
     ...(spanMs < 8 * 86_400_000 && { hour: '2-digit', minute: '2-digit' }),
     ...(spanMs < 10 * 60_000 && { second: '2-digit' }),
-    hourCycle: 'h23', timeZone: timeZoneOf(zone),
+    hourCycle: 'h23',
+    timeZone: timeZoneOf(zone),
   }).format(atMs)
 }
 
 /** A width in words short enough for a label: "5 min", "2 h". */
 export function formatWidth(widthMs: number, locale: string): string {
-  const [unit, size] = (
-    [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1_000]] as const
-  ).find(([, step]) => widthMs >= step) ?? (['second', 1_000] as const)
+  const [unit, size] =
+    (
+      [
+        ['day', 86_400_000],
+        ['hour', 3_600_000],
+        ['minute', 60_000],
+        ['second', 1_000],
+      ] as const
+    ).find(([, step]) => widthMs >= step) ?? (['second', 1_000] as const)
   return new Intl.NumberFormat(locale, { style: 'unit', unit, maximumFractionDigits: 1 }).format(
     widthMs / size,
   )

@@ -1,8 +1,15 @@
 // The live connection of a signed-in person, and the hooks that read it.
 import { useQueryClient } from '@tanstack/react-query'
 import {
-  createContext, useCallback, useContext, useEffect, useMemo, useRef, useState,
-  useSyncExternalStore, type ReactNode,
+  createContext,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+  useSyncExternalStore,
+  type ReactNode,
 } from 'react'
 
 import type { Alert } from '../api/types'

@@ -3,7 +3,11 @@ import { expect, test, vi } from 'vitest'
 import { LatestStore, type LiveItem } from './latest'
 
 const item = (at_ms: number, value: number): LiveItem => ({
-  device_id: 'd', key: 'k', at_ms, value, quality: 'good',
+  device_id: 'd',
+  key: 'k',
+  at_ms,
+  value,
+  quality: 'good',
 })
 
 test('late values never replace newer ones, equal times do', () => {

@@ -2,7 +2,13 @@
 import type { Quality, Value } from '../api/types'
 
 export type LiveValue = { atMs: number; value: Value; quality: Quality }
-export type LiveItem = { device_id: string; key: string; at_ms: number; value: Value; quality: Quality }
+export type LiveItem = {
+  device_id: string
+  key: string
+  at_ms: number
+  value: Value
+  quality: Quality
+}
 
 /** More series than this are not held in a browser. */
 export const SERIES_MAX = 50_000

@@ -14,7 +14,11 @@ type Incoming =
   | { type: 'ready'; seq: number }
   | { type: 'done'; id: number }
   | { type: 'error'; id?: number; detail: string }
-type Subscription = { topic: Topic; filter: Record<string, unknown>; handle: (m: LiveMessage) => void }
+type Subscription = {
+  topic: Topic
+  filter: Record<string, unknown>
+  handle: (m: LiveMessage) => void
+}
 
 const RETRY_FIRST_MS = 500
 const RETRY_MAX_MS = 15_000

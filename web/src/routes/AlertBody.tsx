@@ -133,7 +133,12 @@ export function AlertBody({
           [i18n.t('Rule'), alert.rule_name],
           [i18n.t('Raised'), <Instant key="r" at={alert.raised_at} />],
           ...(alert.cleared_at
-            ? [[i18n.t('Returned'), <Instant key="c" at={alert.cleared_at} />] as [string, React.ReactNode]]
+            ? [
+                [i18n.t('Returned'), <Instant key="c" at={alert.cleared_at} />] as [
+                  string,
+                  React.ReactNode,
+                ],
+              ]
             : []),
         ]}
       />
@@ -145,7 +150,12 @@ export function AlertBody({
         </div>
       )}
       {onFly && (
-        <Button size="xs" variant="default" leftSection={<Icon name="fly" size={14} />} onClick={onFly}>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="fly" size={14} />}
+          onClick={onFly}
+        >
           {i18n.t('Fly there')}
         </Button>
       )}

@@ -58,13 +58,18 @@ export function AlertsPage() {
   const { query, alerts } = useAlerts(view, search.q)
   const [chosen, setChosen] = useState<Set<string>>(new Set())
   const [acknowledging, setAcknowledging] = useState(false)
-  const opened = alerts.find((a) => a.id === search.select) ?? query.data?.items.find((a) => a.id === search.select)
+  const opened =
+    alerts.find((a) => a.id === search.select) ??
+    query.data?.items.find((a) => a.id === search.select)
   const waiting = alerts.filter((a) => needsAcknowledgement(a.state))
   const ids = waiting.filter((a) => chosen.has(a.id)).map((a) => a.id)
   const columns = useMemo<Column<Alert>[]>(
     () => [
       {
-        id: 'choose', header: i18n.t('Choose'), bare: true, width: '36px',
+        id: 'choose',
+        header: i18n.t('Choose'),
+        bare: true,
+        width: '36px',
         cell: (alert) =>
           needsAcknowledgement(alert.state) && (
             <Checkbox
@@ -81,34 +86,66 @@ export function AlertsPage() {
           ),
       },
       {
-        id: 'severity', header: i18n.t('Severity'), width: '112px',
+        id: 'severity',
+        header: i18n.t('Severity'),
+        width: '112px',
         sort: (a) => SEVERITIES.indexOf(a.severity),
-        cell: (a) => <SeverityMark severity={a.severity} label quiet={!a.state.startsWith('active')} />,
+        cell: (a) => (
+          <SeverityMark severity={a.severity} label quiet={!a.state.startsWith('active')} />
+        ),
       },
       {
-        id: 'what', header: i18n.t('What'), sort: (a) => a.message,
+        id: 'what',
+        header: i18n.t('What'),
+        sort: (a) => a.message,
         cell: (a) => (
-          <button type="button" className="link-button cell-main" onClick={() => patch({ select: a.id })}>
+          <button
+            type="button"
+            className="link-button cell-main"
+            onClick={() => patch({ select: a.id })}
+          >
             <span>{a.message}</span>
             <span className="dim">{a.rule_name}</span>
           </button>
         ),
       },
-      { id: 'device', header: i18n.t('Device'), sort: (a) => a.device_name, cell: (a) => a.device_name, give: 'second' },
       {
-        id: 'value', header: i18n.t('Value then'), align: 'end', give: 'first',
-        cell: (a) => <span className="num">{formatValue(a.value as never, a.unit ?? undefined, lingui.locale)}</span>,
+        id: 'device',
+        header: i18n.t('Device'),
+        sort: (a) => a.device_name,
+        cell: (a) => a.device_name,
+        give: 'second',
       },
       {
-        id: 'state', header: i18n.t('State'), sort: (a) => a.state, give: 'first',
+        id: 'value',
+        header: i18n.t('Value then'),
+        align: 'end',
+        give: 'first',
+        cell: (a) => (
+          <span className="num">
+            {formatValue(a.value as never, a.unit ?? undefined, lingui.locale)}
+          </span>
+        ),
+      },
+      {
+        id: 'state',
+        header: i18n.t('State'),
+        sort: (a) => a.state,
+        give: 'first',
         cell: (a) => alertStateLabel(a.state),
       },
       {
-        id: 'raised', header: i18n.t('Raised'), align: 'end', sort: (a) => -Date.parse(a.raised_at),
+        id: 'raised',
+        header: i18n.t('Raised'),
+        align: 'end',
+        sort: (a) => -Date.parse(a.raised_at),
         cell: (a) => <Age at={a.raised_at} />,
       },
       {
-        id: 'fly', header: i18n.t('Fly there'), bare: true, width: '44px',
+        id: 'fly',
+        header: i18n.t('Fly there'),
+        bare: true,
+        width: '44px',
         cell: (a) => (
           <Link
             to="/"
@@ -133,7 +170,11 @@ export function AlertsPage() {
             <button
               type="button"
               className="button"
-              onClick={() => setChosen(ids.length === waiting.length ? new Set() : new Set(waiting.map((a) => a.id)))}
+              onClick={() =>
+                setChosen(
+                  ids.length === waiting.length ? new Set() : new Set(waiting.map((a) => a.id)),
+                )
+              }
             >
               {ids.length === waiting.length ? i18n.t('Choose none') : i18n.t('Choose all')}
             </button>
@@ -171,8 +212,13 @@ export function AlertsPage() {
       {query.isPending ? (
         <Loading />
       ) : alerts.length === 0 ? (
-        <Empty icon="check" title={view === 'attention' ? i18n.t('Nothing needs you') : i18n.t('No alert here')}>
-          {i18n.t('Alerts come from rules: a limit that was crossed, or a device that fell silent.')}{' '}
+        <Empty
+          icon="check"
+          title={view === 'attention' ? i18n.t('Nothing needs you') : i18n.t('No alert here')}
+        >
+          {i18n.t(
+            'Alerts come from rules: a limit that was crossed, or a device that fell silent.',
+          )}{' '}
           <Link to="/rules">{i18n.t('See the rules')}</Link>
         </Empty>
       ) : (
@@ -201,7 +247,11 @@ export function AlertsPage() {
           </>
         )}
       </Drawer>
-      <Modal opened={acknowledging} onClose={() => setAcknowledging(false)} title={i18n.t('Acknowledge {count}', { count: ids.length })}>
+      <Modal
+        opened={acknowledging}
+        onClose={() => setAcknowledging(false)}
+        title={i18n.t('Acknowledge {count}', { count: ids.length })}
+      >
         <AcknowledgeForm
           ids={ids}
           onDone={() => {

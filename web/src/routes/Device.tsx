@@ -7,7 +7,13 @@ import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
 import { body, client } from '../api/client'
-import { alertsQuery, attributesQuery, credentialsQuery, deviceQuery, queryClient } from '../api/queries'
+import {
+  alertsQuery,
+  attributesQuery,
+  credentialsQuery,
+  deviceQuery,
+  queryClient,
+} from '../api/queries'
 import type { Declaration, Device } from '../api/types'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
@@ -20,7 +26,7 @@ import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Age, Instant } from '../ui/time'
-import { declarationLabel } from './declaration'
+import { credentialLabel, declarationLabel } from './declaration'
 import { TokenOnce } from './NewDevice'
 import { SeriesHistory } from './SeriesHistory'
 
@@ -79,7 +85,12 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
       ) : (
         <div className="series-grid">
           {device.keys.map((key) => (
-            <SeriesCard key={key} device={device} seriesKey={key} alerts={alerts.data?.items ?? []} />
+            <SeriesCard
+              key={key}
+              device={device}
+              seriesKey={key}
+              alerts={alerts.data?.items ?? []}
+            />
           ))}
         </div>
       )}
@@ -89,8 +100,17 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
       </div>
       <section className="block danger">
         <h2>{i18n.t('Remove')}</h2>
-        <p>{i18n.t('Its credentials stop working at once. History and ledger stay until their retention ends.')}</p>
-        <Button size="xs" variant="default" leftSection={<Icon name="trash" size={14} />} onClick={() => setRemoving(true)}>
+        <p>
+          {i18n.t(
+            'Its credentials stop working at once. History and ledger stay until their retention ends.',
+          )}
+        </p>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="trash" size={14} />}
+          onClick={() => setRemoving(true)}
+        >
           {i18n.t('Remove the device')}
         </Button>
       </section>
@@ -106,18 +126,25 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
           await navigate({ to: '/devices' })
         }}
       >
-        {i18n.t('Lost: its credentials, its place in the building, its rules’ alerts from now on. Not lost: what it reported.')}
+        {i18n.t(
+          'Lost: its credentials, its place in the building, its rules’ alerts from now on. Not lost: what it reported.',
+        )}
       </ConfirmTyped>
     </Page>
   )
 }
 
-function SeriesCard(props: { device: Device; seriesKey: string; alerts: Parameters<typeof SeriesHistory>[0]['alerts'] }) {
+function SeriesCard(props: {
+  device: Device
+  seriesKey: string
+  alerts: Parameters<typeof SeriesHistory>[0]['alerts']
+}) {
   const { device, seriesKey } = props
   const { i18n: lingui } = useLingui()
   const value = useLatestValue(device.id, seriesKey)
   const now = useNow(10_000)
-  const condition = value === undefined ? 'missing' : isStale(value.atMs, now) ? 'stale' : value.quality
+  const condition =
+    value === undefined ? 'missing' : isStale(value.atMs, now) ? 'stale' : value.quality
   return (
     <section className="card" data-condition={condition}>
       <header className="card-head">
@@ -126,7 +153,9 @@ function SeriesCard(props: { device: Device; seriesKey: string; alerts: Paramete
           {formatValue(value?.value as never, device.units[seriesKey], lingui.locale)}
         </span>
         {value && (
-          <SealButton of={{ deviceId: device.id, deviceName: device.name, key: seriesKey, atMs: value.atMs }} />
+          <SealButton
+            of={{ deviceId: device.id, deviceName: device.name, key: seriesKey, atMs: value.atMs }}
+          />
         )}
       </header>
       <p className="card-foot dim">
@@ -157,7 +186,11 @@ function Declare({ device, etag }: { device: Device; etag: string | null }) {
   return (
     <section className="notice">
       <h2>{i18n.t('Is what it reports personal data?')}</h2>
-      <p>{i18n.t('You judge. Until then everything is stored sealed as personal data; your answer releases the whole stream.')}</p>
+      <p>
+        {i18n.t(
+          'You judge. Until then everything is stored sealed as personal data; your answer releases the whole stream.',
+        )}
+      </p>
       {error !== null && <Failure error={error} compact />}
       <div className="row">
         <Button size="xs" variant="default" onClick={() => void declare('non_personal')}>
@@ -200,7 +233,7 @@ function Credentials({ device }: { device: Device }) {
           <li key={credential.id}>
             <Icon name="key" size={16} />
             <span>
-              {credential.kind === 'access_token' ? i18n.t('Access token') : credential.kind}{' '}
+              {credentialLabel(credential.kind)}{' '}
               <code>{shorten(credential.id, 6)}</code>
               <span className="dim">
                 {' '}
@@ -213,11 +246,24 @@ function Credentials({ device }: { device: Device }) {
           </li>
         ))}
       </ul>
-      <Button size="xs" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => void add()}>
+      <Button
+        size="xs"
+        variant="default"
+        leftSection={<Icon name="plus" size={14} />}
+        onClick={() => void add()}
+      >
         {i18n.t('New token')}
       </Button>
-      <Modal opened={token !== null} onClose={() => setToken(null)} title={i18n.t('New token')} size="lg" closeOnClickOutside={false}>
-        {token !== null && <TokenOnce name={device.name} token={token} onDone={() => setToken(null)} />}
+      <Modal
+        opened={token !== null}
+        onClose={() => setToken(null)}
+        title={i18n.t('New token')}
+        size="lg"
+        closeOnClickOutside={false}
+      >
+        {token !== null && (
+          <TokenOnce name={device.name} token={token} onDone={() => setToken(null)} />
+        )}
       </Modal>
       <ConfirmTyped
         opened={revoking !== null}
@@ -256,7 +302,12 @@ function Attributes({ device }: { device: Device }) {
           return entries.length === 0 ? null : (
             <div key={scope}>
               <h3>{label}</h3>
-              <Facts items={entries.map(([key, value]) => [key, formatScalar(value as never, lingui.locale)])} />
+              <Facts
+                items={entries.map(([key, value]) => [
+                  key,
+                  formatScalar(value as never, lingui.locale),
+                ])}
+              />
             </div>
           )
         })}

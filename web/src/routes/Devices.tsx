@@ -18,7 +18,9 @@ import { NewDeviceForm } from './NewDevice'
 function columnsOf(twins: Map<string, string>): Column<Device>[] {
   return [
     {
-      id: 'name', header: i18n.t('Device'), sort: (d) => d.name,
+      id: 'name',
+      header: i18n.t('Device'),
+      sort: (d) => d.name,
       cell: (d) => (
         <Link to="/devices/$id" params={{ id: d.id }} className="cell-main">
           <span>{d.name}</span>
@@ -27,24 +29,44 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       ),
     },
     {
-      id: 'online', header: i18n.t('State'), sort: (d) => (d.online ? 1 : 0), width: '110px',
+      id: 'online',
+      header: i18n.t('State'),
+      sort: (d) => (d.online ? 1 : 0),
+      width: '110px',
       cell: (d) =>
         d.online ? <span>{i18n.t('Online')}</span> : <Tag tone="stale">{i18n.t('Offline')}</Tag>,
     },
     {
-      id: 'seen', header: i18n.t('Last seen'), align: 'end',
-      sort: (d) => -Date.parse(d.last_seen_at ?? '1970-01-01'), cell: (d) => <Age at={d.last_seen_at} />,
+      id: 'seen',
+      header: i18n.t('Last seen'),
+      align: 'end',
+      sort: (d) => -Date.parse(d.last_seen_at ?? '1970-01-01'),
+      cell: (d) => <Age at={d.last_seen_at} />,
     },
     {
-      id: 'keys', header: i18n.t('Reports'), give: 'second',
-      cell: (d) => <span className="keys">{d.keys.slice(0, 4).join(', ')}{d.keys.length > 4 && ` +${d.keys.length - 4}`}</span>,
+      id: 'keys',
+      header: i18n.t('Reports'),
+      give: 'second',
+      cell: (d) => (
+        <span className="keys">
+          {d.keys.slice(0, 4).join(', ')}
+          {d.keys.length > 4 && ` +${d.keys.length - 4}`}
+        </span>
+      ),
     },
     {
-      id: 'twin', header: i18n.t('Building'), sort: (d) => twins.get(d.twin_id ?? '') ?? '', give: 'first',
-      cell: (d) => twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>,
+      id: 'twin',
+      header: i18n.t('Building'),
+      sort: (d) => twins.get(d.twin_id ?? '') ?? '',
+      give: 'first',
+      cell: (d) =>
+        twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>,
     },
     {
-      id: 'declaration', header: i18n.t('Declared as'), sort: (d) => d.declaration, give: 'first',
+      id: 'declaration',
+      header: i18n.t('Declared as'),
+      sort: (d) => d.declaration,
+      give: 'first',
       cell: (d) =>
         d.declaration === 'undeclared' ? (
           <Tag tone="warn">{declarationLabel(d.declaration)}</Tag>
@@ -82,7 +104,11 @@ export function DevicesPage() {
     </button>
   )
   return (
-    <Page title={i18n.t('Devices')} lead={i18n.t('Everything that reports, and when it last did.')} actions={add}>
+    <Page
+      title={i18n.t('Devices')}
+      lead={i18n.t('Everything that reports, and when it last did.')}
+      actions={add}
+    >
       <div className="filters">
         <TextInput
           size="xs"
@@ -101,13 +127,17 @@ export function DevicesPage() {
           onChange={(value) => patch({ filter: value ?? undefined })}
           data={(twins.data?.items ?? []).map((t) => ({ value: t.id, label: t.name }))}
         />
-        <span className="dim num">{i18n.t('{count, plural, one {# device} other {# devices}}', { count: rows.length })}</span>
+        <span className="dim num">
+          {i18n.t('{count, plural, one {# device} other {# devices}}', { count: rows.length })}
+        </span>
       </div>
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isPending && <Loading rows={10} />}
       {query.data?.length === 0 && (
         <Empty icon="devices" title={i18n.t('No device yet')} action={add}>
-          {i18n.t('Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.')}
+          {i18n.t(
+            'Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.',
+          )}
         </Empty>
       )}
       {query.data && query.data.length > 0 && (
@@ -119,7 +149,13 @@ export function DevicesPage() {
           onOpen={(d) => void navigate({ to: '/devices/$id', params: { id: d.id } })}
         />
       )}
-      <Modal opened={adding} onClose={() => setAdding(false)} title={i18n.t('Add a device')} size="lg" closeOnClickOutside={false}>
+      <Modal
+        opened={adding}
+        onClose={() => setAdding(false)}
+        title={i18n.t('Add a device')}
+        size="lg"
+        closeOnClickOutside={false}
+      >
         <NewDeviceForm onDone={() => setAdding(false)} />
       </Modal>
     </Page>

@@ -21,7 +21,9 @@ export function LedgerPage() {
   return (
     <Page
       title={i18n.t('Ledger')}
-      lead={i18n.t('A log that can only grow. Whoever holds an earlier checkpoint can prove that nothing before it was changed.')}
+      lead={i18n.t(
+        'A log that can only grow. Whoever holds an earlier checkpoint can prove that nothing before it was changed.',
+      )}
     >
       {query.isPending && <Loading />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
@@ -87,13 +89,24 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
         <Facts
           items={[
             [i18n.t('Sealed'), <Instant key="s" at={ledger.last_sealed_at} />],
-            [i18n.t('Waiting for the next batch'), <span key="p" className="num">{formatCount(ledger.pending_records, lingui.locale)}</span>],
+            [
+              i18n.t('Waiting for the next batch'),
+              <span key="p" className="num">
+                {formatCount(ledger.pending_records, lingui.locale)}
+              </span>,
+            ],
             [i18n.t('Origin'), <code key="o">{ledger.origin}</code>],
             [
               i18n.t('Neutral archive'),
               <span key="a" className="row">
-                {archive.connected ? i18n.t('connected') : <Tag tone="warn">{i18n.t('not connected')}</Tag>}
-                {archive.shared_host && <Tag tone="warn">{i18n.t('same host as the platform')}</Tag>}
+                {archive.connected ? (
+                  i18n.t('connected')
+                ) : (
+                  <Tag tone="warn">{i18n.t('not connected')}</Tag>
+                )}
+                {archive.shared_host && (
+                  <Tag tone="warn">{i18n.t('same host as the platform')}</Tag>
+                )}
                 {!archive.subscribed && <Tag>{i18n.t('digests of evidence only')}</Tag>}
               </span>,
             ],
@@ -109,7 +122,9 @@ function HowItWorks() {
     i18n.t('About once a second everything that became durable is put into one batch and sealed.'),
     i18n.t('The SHA-256 fingerprint of the batch becomes a leaf of a hash tree that only grows.'),
     i18n.t('A checkpoint states the size and the root of that tree and is signed.'),
-    i18n.t('An archive outside the platform keeps the sealed batches. One changed bit there no longer matches its leaf.'),
+    i18n.t(
+      'An archive outside the platform keeps the sealed batches. One changed bit there no longer matches its leaf.',
+    ),
   ]
   return (
     <section className="how">
@@ -120,7 +135,9 @@ function HowItWorks() {
         ))}
       </ol>
       <p className="dim">
-        {i18n.t('It proves that records were kept unchanged since they were sealed. It cannot prove that a sensor measured correctly.')}
+        {i18n.t(
+          'It proves that records were kept unchanged since they were sealed. It cannot prove that a sensor measured correctly.',
+        )}
       </p>
     </section>
   )
@@ -149,21 +166,50 @@ function Entries({ ledger }: { ledger: Ledger }) {
   const columns = useMemo<Column<LedgerEntry>[]>(
     () => [
       {
-        id: 'index', header: i18n.t('Entry'), width: '96px', align: 'end',
+        id: 'index',
+        header: i18n.t('Entry'),
+        width: '96px',
+        align: 'end',
         cell: (e) => (
-          <button type="button" className="link-button num" onClick={() => patch({ select: String(e.index) })}>
+          <button
+            type="button"
+            className="link-button num"
+            onClick={() => patch({ select: String(e.index) })}
+          >
             {formatCount(e.index, lingui.locale)}
           </button>
         ),
       },
       { id: 'kind', header: i18n.t('What'), cell: (e) => kindLabel(e.kind) },
-      { id: 'count', header: i18n.t('Records'), align: 'end', cell: (e) => <span className="num">{formatCount(e.count, lingui.locale)}</span> },
       {
-        id: 'bytes', header: i18n.t('Size'), align: 'end', give: 'first',
-        cell: (e) => <span className="num">{e.payload_bytes === null ? '—' : formatBytes(e.payload_bytes, lingui.locale)}</span>,
+        id: 'count',
+        header: i18n.t('Records'),
+        align: 'end',
+        cell: (e) => <span className="num">{formatCount(e.count, lingui.locale)}</span>,
       },
-      { id: 'hash', header: i18n.t('Leaf hash'), give: 'second', cell: (e) => <code title={e.leaf_hash}>{shorten(e.leaf_hash)}</code> },
-      { id: 'sealed', header: i18n.t('Sealed'), align: 'end', cell: (e) => <Age at={e.sealed_at} /> },
+      {
+        id: 'bytes',
+        header: i18n.t('Size'),
+        align: 'end',
+        give: 'first',
+        cell: (e) => (
+          <span className="num">
+            {e.payload_bytes === null ? '—' : formatBytes(e.payload_bytes, lingui.locale)}
+          </span>
+        ),
+      },
+      {
+        id: 'hash',
+        header: i18n.t('Leaf hash'),
+        give: 'second',
+        cell: (e) => <code title={e.leaf_hash}>{shorten(e.leaf_hash)}</code>,
+      },
+      {
+        id: 'sealed',
+        header: i18n.t('Sealed'),
+        align: 'end',
+        cell: (e) => <Age at={e.sealed_at} />,
+      },
     ],
     [patch, lingui.locale],
   )
@@ -173,7 +219,9 @@ function Entries({ ledger }: { ledger: Ledger }) {
         <h2>{i18n.t('Entries')}</h2>
         {fresh > 0 && newest >= 0 && (
           <Button size="compact-xs" variant="default" onClick={() => void query.refetch()}>
-            {i18n.t('{count, plural, one {# newer entry} other {# newer entries}}', { count: fresh })}
+            {i18n.t('{count, plural, one {# newer entry} other {# newer entries}}', {
+              count: fresh,
+            })}
           </Button>
         )}
       </div>
@@ -195,7 +243,12 @@ function Entries({ ledger }: { ledger: Ledger }) {
         />
       )}
       {query.hasNextPage && (
-        <Button size="xs" variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+        <Button
+          size="xs"
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
           {i18n.t('Older entries')}
         </Button>
       )}
@@ -210,8 +263,18 @@ function Entries({ ledger }: { ledger: Ledger }) {
             <Facts
               items={[
                 [i18n.t('What'), kindLabel(opened.kind)],
-                [i18n.t('Records'), <span key="c" className="num">{formatCount(opened.count, lingui.locale)}</span>],
-                [i18n.t('Sequence'), <span key="q" className="num">{opened.first_sequence ?? '—'} – {opened.last_sequence ?? '—'}</span>],
+                [
+                  i18n.t('Records'),
+                  <span key="c" className="num">
+                    {formatCount(opened.count, lingui.locale)}
+                  </span>,
+                ],
+                [
+                  i18n.t('Sequence'),
+                  <span key="q" className="num">
+                    {opened.first_sequence ?? '—'} – {opened.last_sequence ?? '—'}
+                  </span>,
+                ],
                 [i18n.t('From'), <Instant key="f" at={opened.from} age={false} />],
                 [i18n.t('To'), <Instant key="t" at={opened.to} age={false} />],
                 [i18n.t('Sealed'), <Instant key="s" at={opened.sealed_at} />],
@@ -235,7 +298,9 @@ function Offline({ ledger }: { ledger: Ledger }) {
     <section className="block">
       <h2>{i18n.t('Verify without us')}</h2>
       <p>
-        {i18n.t('The command needs no account, no key of ours and no running platform. Keep the verifier key where you keep contracts: it says whose signature to expect.')}
+        {i18n.t(
+          'The command needs no account, no key of ours and no running platform. Keep the verifier key where you keep contracts: it says whose signature to expect.',
+        )}
       </p>
       <CopyField label={i18n.t('Verifier key')} text={ledger.vkey} />
       <CopyField
@@ -248,7 +313,9 @@ function Offline({ ledger }: { ledger: Ledger }) {
         label={i18n.t('Verify what is served')}
         text={`veritwin ledger verify ${url} --vkey '${ledger.vkey}'`}
       />
-      <p className="dim">{i18n.t('Exit code 0: verified. 10: tampered. 11: something is missing.')}</p>
+      <p className="dim">
+        {i18n.t('Exit code 0: verified. 10: tampered. 11: something is missing.')}
+      </p>
     </section>
   )
 }

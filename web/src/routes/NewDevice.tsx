@@ -16,7 +16,9 @@ export function TokenOnce(props: { name: string; token: string; onDone: () => vo
   return (
     <div className="stack">
       <p className="once">
-        {i18n.t('This token is shown once. Only its fingerprint is stored; a lost token is replaced, not recovered.')}
+        {i18n.t(
+          'This token is shown once. Only its fingerprint is stored; a lost token is replaced, not recovered.',
+        )}
       </p>
       <CopyField label={i18n.t('Access token of {name}', { name: props.name })} text={token} />
       <CopyField
@@ -82,7 +84,13 @@ export function NewDeviceForm(props: { onDone: () => void }) {
         void submit()
       }}
     >
-      <TextInput label={i18n.t('Name')} required data-autofocus value={name} onChange={(e) => setName(e.currentTarget.value)} />
+      <TextInput
+        label={i18n.t('Name')}
+        required
+        data-autofocus
+        value={name}
+        onChange={(e) => setName(e.currentTarget.value)}
+      />
       <TextInput
         label={i18n.t('Type (optional)')}
         description={i18n.t('Rules can cover all devices of a type.')}
@@ -104,15 +112,23 @@ export function NewDeviceForm(props: { onDone: () => void }) {
         clearable
         searchable
         disabled={twinId === null}
-        data={(model.data?.spaces ?? []).map((s) => ({ value: s.id, label: `${s.name} ${s.long_name ?? ''}`.trim() }))}
+        data={(model.data?.spaces ?? []).map((s) => ({
+          value: s.id,
+          label: `${s.name} ${s.long_name ?? ''}`.trim(),
+        }))}
         value={spaceId}
         onChange={setSpaceId}
       />
       <Select
         label={i18n.t('What it reports is')}
-        description={i18n.t('You judge. Until then it is stored sealed as personal data and shown to privacy officers only.')}
+        description={i18n.t(
+          'You judge. Until then it is stored sealed as personal data and shown to privacy officers only.',
+        )}
         allowDeselect={false}
-        data={(['undeclared', 'non_personal', 'personal'] as const).map((value) => ({ value, label: declarationLabel(value) }))}
+        data={(['undeclared', 'non_personal', 'personal'] as const).map((value) => ({
+          value,
+          label: declarationLabel(value),
+        }))}
         value={declaration}
         onChange={(value) => setDeclaration((value ?? 'undeclared') as Declaration)}
       />

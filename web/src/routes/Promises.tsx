@@ -25,7 +25,9 @@ export function PromisesPage() {
   return (
     <Page
       title={i18n.t('Promises')}
-      lead={i18n.t('Every sentence of the policy that can be kept or broken. A check looks from outside; nobody can set one to proven by hand.')}
+      lead={i18n.t(
+        'Every sentence of the policy that can be kept or broken. A check looks from outside; nobody can set one to proven by hand.',
+      )}
     >
       {query.isPending && <Loading rows={12} />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
@@ -40,7 +42,9 @@ export function PromisesPage() {
                 data-state={state}
                 onClick={() => patch({ filter: filter === state ? undefined : state })}
               >
-                <span className="promise-count num">{rows.filter((row) => row.state === state).length}</span>
+                <span className="promise-count num">
+                  {rows.filter((row) => row.state === state).length}
+                </span>
                 <PromiseMark state={state} />
               </button>
             ))}
@@ -125,7 +129,11 @@ function Explanation({ row }: { row: PromiseRow }) {
             ? [
                 [
                   i18n.t('Evidence in the ledger'),
-                  <Link key="e" to="/ledger" search={{ select: String(row.evidence.ledger_index) } as never}>
+                  <Link
+                    key="e"
+                    to="/ledger"
+                    search={{ select: String(row.evidence.ledger_index) } as never}
+                  >
                     {i18n.t('Entry {index}', { index: row.evidence.ledger_index })}
                   </Link>,
                 ] as [string, React.ReactNode],
@@ -136,7 +144,9 @@ function Explanation({ row }: { row: PromiseRow }) {
       {details !== undefined && details !== null && (
         <details>
           <summary>{i18n.t('What the check saw')}</summary>
-          <pre className="code multiline">{typeof details === 'string' ? details : JSON.stringify(details, null, 2)}</pre>
+          <pre className="code multiline">
+            {typeof details === 'string' ? details : JSON.stringify(details, null, 2)}
+          </pre>
         </details>
       )}
       {error !== null && <Failure error={error} compact />}

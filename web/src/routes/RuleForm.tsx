@@ -1,6 +1,16 @@
 // The form of one rule, in sentences rather than codes.
 import { i18n } from '@lingui/core'
-import { Autocomplete, Button, Group, NumberInput, Select, SegmentedControl, TagsInput, Textarea, TextInput } from '@mantine/core'
+import {
+  Autocomplete,
+  Button,
+  Group,
+  NumberInput,
+  Select,
+  SegmentedControl,
+  TagsInput,
+  Textarea,
+  TextInput,
+} from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -29,7 +39,10 @@ type Draft = {
 
 function draftOf(rule: Rule | null): Draft {
   const condition = rule?.condition
-  const [scopeKind, scopeValue] = (Object.entries(rule?.scope ?? {}).find(([, v]) => v) ?? ['all', '']) as [ScopeKind, string]
+  const [scopeKind, scopeValue] = (Object.entries(rule?.scope ?? {}).find(([, v]) => v) ?? [
+    'all',
+    '',
+  ]) as [ScopeKind, string]
   return {
     name: rule?.name ?? '',
     severity: rule?.severity ?? 'medium',
@@ -41,7 +54,12 @@ function draftOf(rule: Rule | null): Draft {
     op: condition?.kind === 'threshold' ? condition.op : 'gt',
     threshold: condition?.kind === 'threshold' ? condition.threshold : 0,
     hysteresis: condition?.kind === 'threshold' ? condition.hysteresis : 0,
-    seconds: condition === undefined ? 60 : condition.kind === 'threshold' ? condition.for_seconds : condition.after_seconds,
+    seconds:
+      condition === undefined
+        ? 60
+        : condition.kind === 'threshold'
+          ? condition.for_seconds
+          : condition.after_seconds,
     emails: rule?.notify_emails ?? [],
     helps: rule?.what_helps ?? '',
   }
@@ -84,12 +102,15 @@ export function RuleForm(props: {
   const twins = useQuery(twinsQuery)
   const devices = useQuery(devicesQuery())
   const set = (patch: Partial<Draft>) => setDraft({ ...draft, ...patch })
-  const number = (value: string | number) => (typeof value === 'number' ? value : Number(value) || 0)
+  const number = (value: string | number) =>
+    typeof value === 'number' ? value : Number(value) || 0
   const keys = [...new Set((devices.data ?? []).flatMap((d) => d.keys))].sort()
   const types = [...new Set((devices.data ?? []).flatMap((d) => d.type ?? []))].sort()
   const threshold = draft.kind === 'threshold'
   const complete =
-    draft.name.trim() !== '' && (!threshold || draft.key !== '') && (draft.scopeKind === 'all' || draft.scopeValue !== '')
+    draft.name.trim() !== '' &&
+    (!threshold || draft.key !== '') &&
+    (draft.scopeKind === 'all' || draft.scopeValue !== '')
   const submit = async () => {
     setBusy(true)
     setError(null)
@@ -109,7 +130,13 @@ export function RuleForm(props: {
       }}
     >
       <div className="form-row">
-        <TextInput label={i18n.t('Name')} required data-autofocus value={draft.name} onChange={(e) => set({ name: e.currentTarget.value })} />
+        <TextInput
+          label={i18n.t('Name')}
+          required
+          data-autofocus
+          value={draft.name}
+          onChange={(e) => set({ name: e.currentTarget.value })}
+        />
         <Select
           label={i18n.t('Severity')}
           allowDeselect={false}
@@ -149,7 +176,12 @@ export function RuleForm(props: {
               value={draft.op}
               onChange={(value) => value && set({ op: value as Draft['op'] })}
             />
-            <NumberInput label={i18n.t('Limit')} required value={draft.threshold} onChange={(value) => set({ threshold: number(value) })} />
+            <NumberInput
+              label={i18n.t('Limit')}
+              required
+              value={draft.threshold}
+              onChange={(value) => set({ threshold: number(value) })}
+            />
           </>
         )}
       </div>
@@ -186,7 +218,12 @@ export function RuleForm(props: {
           onChange={(value) => set({ scopeKind: (value ?? 'all') as ScopeKind, scopeValue: '' })}
         />
         {draft.scopeKind === 'device_type' && (
-          <Autocomplete label={i18n.t('Type')} data={types} value={draft.scopeValue} onChange={(value) => set({ scopeValue: value })} />
+          <Autocomplete
+            label={i18n.t('Type')}
+            data={types}
+            value={draft.scopeValue}
+            onChange={(value) => set({ scopeValue: value })}
+          />
         )}
         {draft.scopeKind === 'twin_id' && (
           <Select

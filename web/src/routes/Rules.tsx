@@ -32,7 +32,10 @@ export function conditionText(condition: Condition, locale: string): string {
   const limit = `${condition.key} ${SIGNS[condition.op]} ${formatNumber(condition.threshold, locale)}`
   return condition.for_seconds === 0
     ? limit
-    : i18n.t('{limit} for {span}', { limit, span: formatWidth(condition.for_seconds * 1000, locale) })
+    : i18n.t('{limit} for {span}', {
+        limit,
+        span: formatWidth(condition.for_seconds * 1000, locale),
+      })
 }
 
 function useScopeText() {
@@ -61,9 +64,7 @@ export function RulesPage() {
   const save = async (rule: NewRule) => {
     if (editing === 'new' || editing === null) await body(client.POST('/v1/rules', { body: rule }))
     else {
-      await body(
-        client.PUT('/v1/rules/{id}', { params: { path: { id: editing.id } }, body: rule }),
-      )
+      await body(client.PUT('/v1/rules/{id}', { params: { path: { id: editing.id } }, body: rule }))
     }
     await refresh()
     setEditing(null)
@@ -82,7 +83,10 @@ export function RulesPage() {
     }
     return [
       {
-        id: 'enabled', header: i18n.t('On'), width: '56px', sort: (r) => (r.enabled ? 0 : 1),
+        id: 'enabled',
+        header: i18n.t('On'),
+        width: '56px',
+        sort: (r) => (r.enabled ? 0 : 1),
         cell: (r) => (
           <Switch
             size="xs"
@@ -93,11 +97,16 @@ export function RulesPage() {
         ),
       },
       {
-        id: 'severity', header: i18n.t('Severity'), width: '112px', sort: (r) => SEVERITIES.indexOf(r.severity),
+        id: 'severity',
+        header: i18n.t('Severity'),
+        width: '112px',
+        sort: (r) => SEVERITIES.indexOf(r.severity),
         cell: (r) => <SeverityMark severity={r.severity} label quiet={!r.enabled} />,
       },
       {
-        id: 'name', header: i18n.t('Rule'), sort: (r) => r.name,
+        id: 'name',
+        header: i18n.t('Rule'),
+        sort: (r) => r.name,
         cell: (r) => (
           <button type="button" className="link-button" onClick={() => setEditing(r)}>
             {r.name}
@@ -105,12 +114,17 @@ export function RulesPage() {
         ),
       },
       {
-        id: 'condition', header: i18n.t('Raises when'), give: 'second',
+        id: 'condition',
+        header: i18n.t('Raises when'),
+        give: 'second',
         cell: (r) => <span className="num">{conditionText(r.condition, lingui.locale)}</span>,
       },
       { id: 'scope', header: i18n.t('For'), sort: scopeText, cell: scopeText, give: 'first' },
       {
-        id: 'remove', header: i18n.t('Delete'), bare: true, width: '44px',
+        id: 'remove',
+        header: i18n.t('Delete'),
+        bare: true,
+        width: '44px',
         cell: (r) => (
           <button
             type="button"
@@ -130,12 +144,18 @@ export function RulesPage() {
     </button>
   )
   return (
-    <Page title={i18n.t('Rules')} lead={i18n.t('What counts as abnormal. Few and meaningful rules keep the room calm.')} actions={add}>
+    <Page
+      title={i18n.t('Rules')}
+      lead={i18n.t('What counts as abnormal. Few and meaningful rules keep the room calm.')}
+      actions={add}
+    >
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isPending && <Loading />}
       {query.data?.items.length === 0 && (
         <Empty icon="rules" title={i18n.t('No rule yet')} action={add}>
-          {i18n.t('A rule watches one value: above or below a limit for some time, or silent for too long.')}
+          {i18n.t(
+            'A rule watches one value: above or below a limit for some time, or silent for too long.',
+          )}
         </Empty>
       )}
       {query.data && query.data.items.length > 0 && (
@@ -154,7 +174,11 @@ export function RulesPage() {
         title={editing === 'new' ? i18n.t('Add a rule') : i18n.t('Change the rule')}
       >
         {editing !== null && (
-          <RuleForm rule={editing === 'new' ? null : editing} onSave={save} onCancel={() => setEditing(null)} />
+          <RuleForm
+            rule={editing === 'new' ? null : editing}
+            onSave={save}
+            onCancel={() => setEditing(null)}
+          />
         )}
       </Modal>
       <ConfirmTyped
@@ -168,7 +192,9 @@ export function RulesPage() {
           await refresh()
         }}
       >
-        {i18n.t('It raises nothing any more; its active alerts return to normal. Past alerts stay.')}
+        {i18n.t(
+          'It raises nothing any more; its active alerts return to normal. Past alerts stay.',
+        )}
       </ConfirmTyped>
     </Page>
   )

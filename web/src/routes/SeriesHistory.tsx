@@ -56,7 +56,9 @@ export function SeriesHistory(props: {
   const query = useQuery(historyQuery({ device_id: device.id, key: seriesKey }, range))
   const data = useMemo(() => chartData(query.data), [query.data])
   const unit = device.units[seriesKey] ?? ''
-  const mine = props.alerts.filter((a) => a.device_id === device.id && (a.key === null || a.key === seriesKey))
+  const mine = props.alerts.filter(
+    (a) => a.device_id === device.id && (a.key === null || a.key === seriesKey),
+  )
   const marks = mine.map((alert) => ({
     fromMs: Date.parse(alert.raised_at),
     toMs: alert.cleared_at === null ? null : Date.parse(alert.cleared_at),
@@ -65,9 +67,14 @@ export function SeriesHistory(props: {
   const span = extremes(data)
   const show = (value: number) => formatValue(value, unit, lingui.locale)
   const summary = span
-    ? i18n.t('{key}: lowest {min}, highest {max}', { key: seriesKey, min: show(span.min), max: show(span.max) })
+    ? i18n.t('{key}: lowest {min}, highest {max}', {
+        key: seriesKey,
+        min: show(span.min),
+        max: show(span.max),
+      })
     : seriesKey
-  if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} compact />
+  if (query.isError)
+    return <Failure error={query.error} retry={() => void query.refetch()} compact />
   return (
     <div className="history">
       <History

@@ -1,6 +1,14 @@
 // Settings: this browser, colleagues, API keys, and what a device has to trust.
 import { i18n } from '@lingui/core'
-import { Button, Group, Modal, SegmentedControl, Select, TextInput, useMantineColorScheme } from '@mantine/core'
+import {
+  Button,
+  Group,
+  Modal,
+  SegmentedControl,
+  Select,
+  TextInput,
+  useMantineColorScheme,
+} from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -21,7 +29,10 @@ export function SettingsPage() {
   const session = useQuery(sessionQuery)
   const administrator = session.data?.user.roles.includes('administrator') ?? false
   return (
-    <Page title={i18n.t('Settings')} lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}>
+    <Page
+      title={i18n.t('Settings')}
+      lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
+    >
       <div className="columns">
         <ThisBrowser />
         <Trust />
@@ -60,7 +71,9 @@ function ThisBrowser() {
           ]}
         />
       </div>
-      <p className="dim">{i18n.t('Kept in this browser only. The one cookie holds your session.')}</p>
+      <p className="dim">
+        {i18n.t('Kept in this browser only. The one cookie holds your session.')}
+      </p>
     </section>
   )
 }
@@ -80,13 +93,20 @@ function Trust() {
               <span key={certificate.name}>
                 {i18n.t('valid until')} <Instant at={certificate.not_after} />{' '}
                 {certificate.own && <Tag>{i18n.t('your own')}</Tag>}
-                {certificate.fingerprint && <code className="fingerprint">{certificate.fingerprint}</code>}
+                {certificate.fingerprint && (
+                  <code className="fingerprint">{certificate.fingerprint}</code>
+                )}
               </span>,
             ])}
           />
-          <CopyField multiline label={i18n.t('On the server')} text={'veritwin ca fingerprint\nveritwin ca export > ca.pem'} />
+          <CopyField
+            multiline
+            label={i18n.t('On the server')}
+            text={'veritwin ca fingerprint\nveritwin ca export > ca.pem'}
+          />
           <p className="dim">
-            Veritwin {query.data.version} · {i18n.t('running since')} <Age at={query.data.started_at} />
+            Veritwin {query.data.version} · {i18n.t('running since')}{' '}
+            <Age at={query.data.started_at} />
             {query.data.simulated_clock && ` · ${i18n.t('simulated clock')}`}
           </p>
         </>
@@ -103,7 +123,12 @@ function Users({ me }: { me: string | undefined }) {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('People')}</h2>
-        <Button size="xs" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => setInviting(true)}>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="plus" size={14} />}
+          onClick={() => setInviting(true)}
+        >
           {i18n.t('Invite')}
         </Button>
       </div>
@@ -126,8 +151,18 @@ function Users({ me }: { me: string | undefined }) {
           </li>
         ))}
       </ul>
-      <Modal opened={inviting} onClose={() => setInviting(false)} title={i18n.t('Invite a colleague')} closeOnClickOutside={false}>
-        <InviteForm onDone={() => { setInviting(false); void query.refetch() }} />
+      <Modal
+        opened={inviting}
+        onClose={() => setInviting(false)}
+        title={i18n.t('Invite a colleague')}
+        closeOnClickOutside={false}
+      >
+        <InviteForm
+          onDone={() => {
+            setInviting(false)
+            void query.refetch()
+          }}
+        />
       </Modal>
       <ConfirmTyped
         opened={removing !== null}
@@ -140,7 +175,9 @@ function Users({ me }: { me: string | undefined }) {
           await query.refetch()
         }}
       >
-        {i18n.t('The account and its sessions end at once. What the person did stays in the activity record.')}
+        {i18n.t(
+          'The account and its sessions end at once. What the person did stays in the activity record.',
+        )}
       </ConfirmTyped>
     </section>
   )
@@ -170,7 +207,10 @@ function RoleSelect(props: { value: Role; onChange: (role: Role) => void }) {
       allowDeselect={false}
       value={props.value}
       onChange={(value) => props.onChange(value === 'administrator' ? 'administrator' : 'operator')}
-      data={(['operator', 'administrator'] as const).map((value) => ({ value, label: roleLabel(value) }))}
+      data={(['operator', 'administrator'] as const).map((value) => ({
+        value,
+        label: roleLabel(value),
+      }))}
     />
   )
 }
@@ -183,7 +223,9 @@ function InviteForm(props: { onDone: () => void }) {
   if (link !== null) {
     return (
       <div className="stack">
-        <p className="once">{i18n.t('This link works once. Hand it over yourself; it is not shown again.')}</p>
+        <p className="once">
+          {i18n.t('This link works once. Hand it over yourself; it is not shown again.')}
+        </p>
         <CopyField label={i18n.t('Invitation link')} text={link} />
         <Button onClick={props.onDone}>{i18n.t('Done')}</Button>
       </div>
@@ -194,10 +236,19 @@ function InviteForm(props: { onDone: () => void }) {
       className="stack"
       onSubmit={(event) => {
         event.preventDefault()
-        void run(async () => setLink((await body(client.POST('/v1/users', { body: { email, role } }))).link))
+        void run(async () =>
+          setLink((await body(client.POST('/v1/users', { body: { email, role } }))).link),
+        )
       }}
     >
-      <TextInput label={i18n.t('E-mail')} type="email" required data-autofocus value={email} onChange={(e) => setEmail(e.currentTarget.value)} />
+      <TextInput
+        label={i18n.t('E-mail')}
+        type="email"
+        required
+        data-autofocus
+        value={email}
+        onChange={(e) => setEmail(e.currentTarget.value)}
+      />
       <RoleSelect value={role} onChange={setRole} />
       {error !== null && <Failure error={error} compact />}
       <Group justify="flex-end">
@@ -217,13 +268,20 @@ function ApiKeys() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('API keys')}</h2>
-        <Button size="xs" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => setMaking(true)}>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="plus" size={14} />}
+          onClick={() => setMaking(true)}
+        >
           {i18n.t('New key')}
         </Button>
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
-      {query.data?.items.length === 0 && <p className="hint">{i18n.t('No key yet. Programs sign in with one, people do not.')}</p>}
+      {query.data?.items.length === 0 && (
+        <p className="hint">{i18n.t('No key yet. Programs sign in with one, people do not.')}</p>
+      )}
       <ul className="plain-list">
         {query.data?.items.map((key) => (
           <li key={key.id}>
@@ -235,7 +293,13 @@ function ApiKeys() {
               </span>
             </span>
             <span className="dim">
-              {key.expires_at ? <>{i18n.t('until')} <Instant at={key.expires_at} age={false} /></> : i18n.t('no expiry')}
+              {key.expires_at ? (
+                <>
+                  {i18n.t('until')} <Instant at={key.expires_at} age={false} />
+                </>
+              ) : (
+                i18n.t('no expiry')
+              )}
             </span>
             <Button size="compact-xs" variant="default" onClick={() => setRemoving(key)}>
               {i18n.t('Revoke')}
@@ -243,8 +307,18 @@ function ApiKeys() {
           </li>
         ))}
       </ul>
-      <Modal opened={making} onClose={() => setMaking(false)} title={i18n.t('New API key')} closeOnClickOutside={false}>
-        <ApiKeyForm onDone={() => { setMaking(false); void query.refetch() }} />
+      <Modal
+        opened={making}
+        onClose={() => setMaking(false)}
+        title={i18n.t('New API key')}
+        closeOnClickOutside={false}
+      >
+        <ApiKeyForm
+          onDone={() => {
+            setMaking(false)
+            void query.refetch()
+          }}
+        />
       </Modal>
       <ConfirmTyped
         opened={removing !== null}
@@ -274,14 +348,17 @@ function ApiKeyForm(props: { onDone: () => void }) {
   if (secret !== null) {
     return (
       <div className="stack">
-        <p className="once">{i18n.t('This secret is shown once. Only its fingerprint is stored.')}</p>
+        <p className="once">
+          {i18n.t('This secret is shown once. Only its fingerprint is stored.')}
+        </p>
         <CopyField label={i18n.t('Secret of {name}', { name })} text={secret} />
         <Button onClick={props.onDone}>{i18n.t('I have kept the secret')}</Button>
       </div>
     )
   }
   const make = async () => {
-    const expires_at = days === '' ? undefined : new Date(Date.now() + Number(days) * DAY_MS).toISOString()
+    const expires_at =
+      days === '' ? undefined : new Date(Date.now() + Number(days) * DAY_MS).toISOString()
     const made = await body(
       client.POST('/v1/api-keys', { body: { name, role, ...(expires_at && { expires_at }) } }),
     )
@@ -295,7 +372,13 @@ function ApiKeyForm(props: { onDone: () => void }) {
         void run(make)
       }}
     >
-      <TextInput label={i18n.t('Name')} required data-autofocus value={name} onChange={(e) => setName(e.currentTarget.value)} />
+      <TextInput
+        label={i18n.t('Name')}
+        required
+        data-autofocus
+        value={name}
+        onChange={(e) => setName(e.currentTarget.value)}
+      />
       <RoleSelect value={role} onChange={setRole} />
       <Select
         label={i18n.t('Expires')}
@@ -303,7 +386,10 @@ function ApiKeyForm(props: { onDone: () => void }) {
         value={days}
         onChange={(value) => setDays(value ?? '90')}
         data={[
-          ...['30', '90', '365'].map((value) => ({ value, label: i18n.t('in {count} days', { count: Number(value) }) })),
+          ...['30', '90', '365'].map((value) => ({
+            value,
+            label: i18n.t('in {count} days', { count: Number(value) }),
+          })),
           { value: '', label: i18n.t('never') },
         ]}
       />

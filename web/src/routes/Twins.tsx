@@ -45,16 +45,23 @@ async function convertAndStore(twin: Twin, ifc: ArrayBuffer, onWork: (work: Work
 export function TwinsPage() {
   const query = useQuery(twinsQuery)
   return (
-    <Page title={i18n.t('Twins')} lead={i18n.t('Buildings as storeys, rooms and elements; the map on which devices stand.')}>
+    <Page
+      title={i18n.t('Twins')}
+      lead={i18n.t('Buildings as storeys, rooms and elements; the map on which devices stand.')}
+    >
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isPending && <Loading />}
       {query.data?.items.length === 0 && (
         <Empty icon="twins" title={i18n.t('No building yet')}>
-          {i18n.t('Upload an IFC file (IFC2x3 or IFC4) below. Rooms appear at once; the full geometry is converted in this browser and stored for everyone.')}
+          {i18n.t(
+            'Upload an IFC file (IFC2x3 or IFC4) below. Rooms appear at once; the full geometry is converted in this browser and stored for everyone.',
+          )}
         </Empty>
       )}
       <div className="twin-grid">
-        {query.data?.items.map((twin) => <TwinCard key={twin.id} twin={twin} />)}
+        {query.data?.items.map((twin) => (
+          <TwinCard key={twin.id} twin={twin} />
+        ))}
       </div>
       <NewTwin />
     </Page>
@@ -117,7 +124,9 @@ function NewTwin() {
         <FileButton accept=".ifc" onChange={setFile} disabled={work !== null}>
           {(props) => (
             <Button variant="default" leftSection={<Icon name="upload" size={16} />} {...props}>
-              {file === null ? i18n.t('Choose an IFC file') : `${file.name} · ${formatBytes(file.size, i18n.locale)}`}
+              {file === null
+                ? i18n.t('Choose an IFC file')
+                : `${file.name} · ${formatBytes(file.size, i18n.locale)}`}
             </Button>
           )}
         </FileButton>
@@ -183,7 +192,8 @@ function TwinCard({ twin }: { twin: Twin }) {
       />
       <p className="dim card-foot">
         {twin.source.schema} · {formatBytes(twin.source.bytes, lingui.locale)} ·{' '}
-        <code title={twin.source.sha256}>SHA-256 {shorten(twin.source.sha256, 6)}</code> · <Age at={twin.updated_at} />
+        <code title={twin.source.sha256}>SHA-256 {shorten(twin.source.sha256, 6)}</code> ·{' '}
+        <Age at={twin.updated_at} />
       </p>
       {work && <WorkBar work={work} />}
       {error !== null && <Failure error={error} compact />}
@@ -194,7 +204,12 @@ function TwinCard({ twin }: { twin: Twin }) {
           </Button>
         )}
         <Inventory twin={twin} />
-        <Button size="xs" variant="default" leftSection={<Icon name="trash" size={14} />} onClick={() => setRemoving(true)}>
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="trash" size={14} />}
+          onClick={() => setRemoving(true)}
+        >
           {i18n.t('Delete')}
         </Button>
       </div>
@@ -210,9 +225,12 @@ function TwinCard({ twin }: { twin: Twin }) {
           await queryClient.invalidateQueries({ queryKey: ['devices'] })
         }}
       >
-        {i18n.t('Lost: the source file, the geometry and the place of {count} devices. The devices and their history stay.', {
-          count: twin.counts.devices,
-        })}
+        {i18n.t(
+          'Lost: the source file, the geometry and the place of {count} devices. The devices and their history stay.',
+          {
+            count: twin.counts.devices,
+          },
+        )}
       </ConfirmTyped>
     </section>
   )
@@ -250,7 +268,13 @@ function Inventory({ twin }: { twin: Twin }) {
     <>
       <FileButton accept=".csv,text/csv" onChange={(file) => void send(file)}>
         {(props) => (
-          <Button size="xs" variant="default" loading={busy} leftSection={<Icon name="upload" size={14} />} {...props}>
+          <Button
+            size="xs"
+            variant="default"
+            loading={busy}
+            leftSection={<Icon name="upload" size={14} />}
+            {...props}
+          >
             {i18n.t('Device inventory (CSV)')}
           </Button>
         )}
@@ -259,7 +283,14 @@ function Inventory({ twin }: { twin: Twin }) {
         type="button"
         className="link-button"
         onClick={() =>
-          download('inventory.csv', 'text/csv', toCsv([INVENTORY_HEADER, ['AHU-1 supply', 'temperature', 'A101', 'temperature', '°C', 'non_personal']]))
+          download(
+            'inventory.csv',
+            'text/csv',
+            toCsv([
+              INVENTORY_HEADER,
+              ['AHU-1 supply', 'temperature', 'A101', 'temperature', '°C', 'non_personal'],
+            ]),
+          )
         }
       >
         {i18n.t('Template')}
@@ -275,12 +306,18 @@ function Inventory({ twin }: { twin: Twin }) {
           </p>
           {result.tokens.length > 0 && (
             <>
-              <p>{i18n.t('The new tokens are shown only now. Keep the file where secrets are kept.')}</p>
+              <p>
+                {i18n.t('The new tokens are shown only now. Keep the file where secrets are kept.')}
+              </p>
               <Button
                 size="xs"
                 leftSection={<Icon name="download" size={14} />}
                 onClick={() =>
-                  download('tokens.csv', 'text/csv', toCsv([['device', 'token'], ...result.tokens.map((t) => [t.device, t.token])]))
+                  download(
+                    'tokens.csv',
+                    'text/csv',
+                    toCsv([['device', 'token'], ...result.tokens.map((t) => [t.device, t.token])]),
+                  )
                 }
               >
                 {i18n.t('Download the tokens')}

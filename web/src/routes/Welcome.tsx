@@ -32,7 +32,9 @@ export function WelcomePage() {
       <Door title={i18n.t('This link does not work')}>
         {inspect.isError && <Failure error={inspect.error} compact />}
         <p>
-          {i18n.t('One-time links work once and for a limited time. Ask for a new one: an administrator can invite you again, or on the server run')}
+          {i18n.t(
+            'One-time links work once and for a limited time. Ask for a new one: an administrator can invite you again, or on the server run',
+          )}
         </p>
         <pre className="code">veritwin admin link</pre>
         <Link to="/sign-in" className="button">
@@ -127,7 +129,9 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
         />
         <PasswordInput
           label={i18n.t('Password')}
-          description={i18n.t('At least {count} characters. A sentence is fine.', { count: PASSWORD_MIN })}
+          description={i18n.t('At least {count} characters. A sentence is fine.', {
+            count: PASSWORD_MIN,
+          })}
           required
           minLength={PASSWORD_MIN}
           autoComplete="new-password"

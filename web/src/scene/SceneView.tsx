@@ -4,7 +4,15 @@ import { useComputedColorScheme } from '@mantine/core'
 import { useEffect, useRef, useState } from 'react'
 
 import type {
-  Heat, Marker, Pick, Scene, SceneModel, Section, Target, Vec3, View,
+  Heat,
+  Marker,
+  Pick,
+  Scene,
+  SceneModel,
+  Section,
+  Target,
+  Vec3,
+  View,
 } from '../engine/types'
 
 export type Place = { position: Vec3; spaceId: string | null; storeyId: string | null }
@@ -50,7 +58,8 @@ export function SceneView(props: SceneViewProps) {
       .then(({ createScene }) => {
         if (gone) return
         made = createScene(element, {
-          theme: document.documentElement.dataset['mantineColorScheme'] === 'dark' ? 'dark' : 'light',
+          theme:
+            document.documentElement.dataset['mantineColorScheme'] === 'dark' ? 'dark' : 'light',
           onPick: (pick) => latest.current.onPick(pick),
           onPlace: (place) => latest.current.onPlace(place),
           onHover: (pick, at) => {

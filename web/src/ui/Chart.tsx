@@ -92,7 +92,10 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
       ms: 1,
       legend: { show: true, live: true },
       cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-      scales: { x: { time: true }, y: { range: (_, min, max) => padded(latest.current, min, max) } },
+      scales: {
+        x: { time: true },
+        y: { range: (_, min, max) => padded(latest.current, min, max) },
+      },
       axes: [
         {
           ...axis,
@@ -141,7 +144,8 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
 }
 
 function band(latest: { current: ChartProps }) {
-  return (_: uPlot, value: number | null) => (value === null ? '' : latest.current.formatValue(value))
+  return (_: uPlot, value: number | null) =>
+    value === null ? '' : latest.current.formatValue(value)
 }
 
 function padded(props: ChartProps, min: number | null, max: number | null): [number, number] {
@@ -160,7 +164,10 @@ function drawAlerts(plot: uPlot, props: ChartProps): void {
   ctx.save()
   for (const alert of props.alerts) {
     const left = Math.max(bbox.left, plot.valToPos(alert.fromMs, 'x', true))
-    const right = Math.min(bbox.left + bbox.width, plot.valToPos(alert.toMs ?? props.toMs, 'x', true))
+    const right = Math.min(
+      bbox.left + bbox.width,
+      plot.valToPos(alert.toMs ?? props.toMs, 'x', true),
+    )
     if (right < bbox.left || left > bbox.left + bbox.width) continue
     ctx.fillStyle = token(`--${alert.severity}-soft`)
     ctx.fillRect(left, bbox.top, Math.max(2, right - left), bbox.height)
@@ -189,7 +196,13 @@ function drawMarks(plot: uPlot, props: ChartProps): void {
   ctx.restore()
 }
 
-function stroke(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
+function stroke(
+  ctx: CanvasRenderingContext2D,
+  x0: number,
+  y0: number,
+  x1: number,
+  y1: number,
+): void {
   ctx.beginPath()
   ctx.moveTo(x0, y0)
   ctx.lineTo(x1, y1)

@@ -1,7 +1,11 @@
 // A dense table: sortable headers, rows that can be opened by keyboard, only visible rows drawn.
 import { i18n } from '@lingui/core'
 import {
-  createSortedRowModel, rowSortingFeature, tableFeatures, useTable, type ColumnDef,
+  createSortedRowModel,
+  rowSortingFeature,
+  tableFeatures,
+  useTable,
+  type ColumnDef,
 } from '@tanstack/react-table'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useMemo, useRef, type ReactNode } from 'react'
@@ -66,7 +70,14 @@ export function DataTable<Row extends object>(props: {
   const after = virtual ? virtualizer.getTotalSize() - (items.at(-1)?.end ?? 0) : 0
   const firstIndex = virtual ? (items[0]?.index ?? 0) : 0
   return (
-    <div className="table-scroll" ref={scroll} data-virtual={virtual || undefined} tabIndex={0} role="region" aria-label={props.label}>
+    <div
+      className="table-scroll"
+      ref={scroll}
+      data-virtual={virtual || undefined}
+      tabIndex={0}
+      role="region"
+      aria-label={props.label}
+    >
       <table className="table" aria-rowcount={rows.length + 1} aria-label={props.label}>
         <thead>
           {table.getHeaderGroups().map((group) => (
@@ -81,13 +92,19 @@ export function DataTable<Row extends object>(props: {
                     data-align={spec.align}
                     data-give={spec.give}
                     style={{ width: spec.width }}
-                    aria-sort={sorted === false ? undefined : sorted === 'asc' ? 'ascending' : 'descending'}
+                    aria-sort={
+                      sorted === false ? undefined : sorted === 'asc' ? 'ascending' : 'descending'
+                    }
                   >
                     {spec.sort === undefined ? (
-                      <span className={spec.bare ? 'visually-hidden' : undefined}>{spec.header}</span>
+                      <span className={spec.bare ? 'visually-hidden' : undefined}>
+                        {spec.header}
+                      </span>
                     ) : (
                       <button type="button" onClick={header.column.getToggleSortingHandler()}>
-                        <span className={spec.bare ? 'visually-hidden' : undefined}>{spec.header}</span>
+                        <span className={spec.bare ? 'visually-hidden' : undefined}>
+                          {spec.header}
+                        </span>
                         <span className="sort" aria-hidden="true">
                           {sorted === 'asc' ? '↑' : sorted === 'desc' ? '↓' : ''}
                         </span>

@@ -13,7 +13,9 @@ export function History(props: ChartProps & { loading: boolean }) {
     return props.loading ? (
       <Skeleton height={height} />
     ) : (
-      <p className="chart-empty dim">{i18n.t('No values in this time range. Widen it at the top.')}</p>
+      <p className="chart-empty dim">
+        {i18n.t('No values in this time range. Widen it at the top.')}
+      </p>
     )
   }
   return (

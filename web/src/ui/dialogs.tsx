@@ -55,7 +55,7 @@ export function ConfirmTyped(props: {
           <Button variant="default" onClick={close}>
             {i18n.t('Cancel')}
           </Button>
-          <Button type="submit" color="red" loading={busy} disabled={typed !== props.name}>
+          <Button type="submit" color="var(--critical)" loading={busy} disabled={typed !== props.name}>
             {props.action}
           </Button>
         </Group>

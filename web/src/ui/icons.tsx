@@ -2,13 +2,15 @@
 const PATHS = {
   centre: 'M3 16.5V8l7-4.5L17 8v8.5zM7.5 16.5v-5h5v5',
   alerts: 'M10 3.2 17.5 16.5h-15zM10 8v4M10 14.2v.1',
-  devices: 'M4 4h12v12H4zM8 8h4v4H8zM8 1.8V4M12 1.8V4M8 16v2.2M12 16v2.2M1.8 8H4M1.8 12H4M16 8h2.2M16 12h2.2',
+  devices:
+    'M4 4h12v12H4zM8 8h4v4H8zM8 1.8V4M12 1.8V4M8 16v2.2M12 16v2.2M1.8 8H4M1.8 12H4M16 8h2.2M16 12h2.2',
   twins: 'm10 2.5 6.5 3.7v7.6L10 17.5l-6.5-3.7V6.2zM3.7 6.3 10 10l6.3-3.7M10 10v7.3',
   rules: 'M3 14.5c3 0 3.5-9 7-9s4 9 7 9M3 9.5h14',
   ledger: 'M4.5 2.5h9l2 2v13h-11zM7.5 7h5M7.5 10h5M7.5 13h3',
   promises: 'M10 2.2 16.5 5v5c0 4-2.8 6.6-6.5 7.8C6.3 16.6 3.5 14 3.5 10V5zM7 10l2.2 2.3L13.2 8',
   activity: 'M2.5 10h3.500l2.5-6 3.5 12 2.5-6h3',
-  settings: 'M3 6h7M14 6h3M3 14h3M10 14h7M10 6a2 2 0 1 0 4 0 2 2 0 1 0-4 0M6 14a2 2 0 1 0 4 0 2 2 0 1 0-4 0',
+  settings:
+    'M3 6h7M14 6h3M3 14h3M10 14h7M10 6a2 2 0 1 0 4 0 2 2 0 1 0-4 0M6 14a2 2 0 1 0 4 0 2 2 0 1 0-4 0',
   search: 'M8.7 3a5.7 5.7 0 1 0 0 11.400A5.7 5.7 0 0 0 8.7 3M13 13l4.2 4.2',
   close: 'm5 5 10 10M15 5 5 15',
   chevron: 'm7.5 4.5 5.5 5.5-5.5 5.5',
@@ -26,7 +28,8 @@ const PATHS = {
   plan: 'M3 3h14v14H3zM3 9h6M9 3v9M12.5 17v-5H17',
   cube: 'm10 2.5 6.5 3.700v7.600L10 17.500l-6.5-3.700V6.200zM3.7 6.3 10 10l6.3-3.700M10 10v7.3',
   cut: 'M3 13 10 17l7-4M3 9.5 10 5.500l7 4-7 4z',
-  marker: 'M10 17.500S4.5 12 4.5 8a5.5 5.5 0 0 1 11 0c0 4-5.5 9.5-5.5 9.500M10 6.300a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6',
+  marker:
+    'M10 17.500S4.5 12 4.5 8a5.5 5.5 0 0 1 11 0c0 4-5.5 9.5-5.5 9.500M10 6.300a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6',
   heat: 'M8 11.600V4a2 2 0 1 1 4 0v7.600a3.6 3.6 0 1 1-4 0M10 8v6',
   fit: 'M3.5 7V3.500H7M13 3.500h3.500V7M16.5 13v3.500H13M7 16.500H3.500V13',
   fly: 'M3 10.2 17 3l-4.5 14-3-5.500z',
@@ -62,7 +65,13 @@ export function Logo(props: { size?: number }) {
 export function SealIcon(props: { size?: number }) {
   const size = props.size ?? 18
   return (
-    <svg className="icon seal-icon" viewBox="0 0 20 20" width={size} height={size} aria-hidden="true">
+    <svg
+      className="icon seal-icon"
+      viewBox="0 0 20 20"
+      width={size}
+      height={size}
+      aria-hidden="true"
+    >
       <path d="M10 1.8 12 3.400l2.5-.2.7 2.4 2.2 1.3-.9 2.4.9 2.4-2.2 1.3-.7 2.4-2.5-.2-2 1.6-2-1.6-2.5.2-.7-2.4-2.2-1.3.9-2.4-.9-2.4 2.2-1.3.7-2.4 2.5.2z" />
       <path d="m7 9.5 2.2 2.2 3.9-4.4" />
     </svg>

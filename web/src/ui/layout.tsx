@@ -6,7 +6,12 @@ import { useEffect, useState, type ReactNode } from 'react'
 import { ProblemError } from '../api/problem'
 import { Icon, type IconName } from './icons'
 
-export function Page(props: { title: string; lead?: ReactNode; actions?: ReactNode; children: ReactNode }) {
+export function Page(props: {
+  title: string
+  lead?: ReactNode
+  actions?: ReactNode
+  children: ReactNode
+}) {
   useEffect(() => {
     document.title = `${props.title} · Veritwin`
   }, [props.title])
@@ -26,7 +31,12 @@ export function Page(props: { title: string; lead?: ReactNode; actions?: ReactNo
   )
 }
 
-export function Empty(props: { icon: IconName; title: string; children?: ReactNode; action?: ReactNode }) {
+export function Empty(props: {
+  icon: IconName
+  title: string
+  children?: ReactNode
+  action?: ReactNode
+}) {
   return (
     <div className="empty">
       <span className="empty-icon">
@@ -48,7 +58,9 @@ function explain(error: ProblemError): Explained {
     case 0:
       return {
         happened: i18n.t('The server did not answer.'),
-        safe: i18n.t('What was acknowledged before is stored. Devices keep reporting on their own.'),
+        safe: i18n.t(
+          'What was acknowledged before is stored. Devices keep reporting on their own.',
+        ),
         todo: i18n.t('Check the connection, then try again.'),
       }
     case 401:
@@ -149,7 +161,10 @@ export function Facts(props: { items: [string, ReactNode][] }) {
   )
 }
 
-export function Tag(props: { tone?: 'neutral' | 'warn' | 'simulated' | 'stale'; children: ReactNode }) {
+export function Tag(props: {
+  tone?: 'neutral' | 'warn' | 'simulated' | 'stale'
+  children: ReactNode
+}) {
   return (
     <span className="tag" data-tone={props.tone ?? 'neutral'}>
       {props.children}

@@ -10,7 +10,12 @@ const SEVERITY_SHAPES: Record<Severity, string> = {
   medium: 'M10 1 19 10l-9 9-9-9z',
   low: 'M10 2a8 8 0 1 0 0 16 8 8 0 0 0 0-16',
 }
-const SEVERITY_DIGITS: Record<Severity, string> = { critical: '1', high: '2', medium: '3', low: '4' }
+const SEVERITY_DIGITS: Record<Severity, string> = {
+  critical: '1',
+  high: '2',
+  medium: '3',
+  low: '4',
+}
 
 export function severityLabel(severity: Severity): string {
   switch (severity) {
@@ -40,7 +45,9 @@ export function SeverityMark(props: {
           {SEVERITY_DIGITS[severity]}
         </text>
       </svg>
-      <span className={props.label ? 'mark-label' : 'visually-hidden'}>{severityLabel(severity)}</span>
+      <span className={props.label ? 'mark-label' : 'visually-hidden'}>
+        {severityLabel(severity)}
+      </span>
     </span>
   )
 }

@@ -4,7 +4,11 @@ import { useSyncExternalStore, type ReactNode } from 'react'
 
 import { Icon } from './icons'
 
-type Toast = { id: number; content: ReactNode; action?: { label: string; run: () => void } | undefined }
+type Toast = {
+  id: number
+  content: ReactNode
+  action?: { label: string; run: () => void } | undefined
+}
 
 const TOASTS_MAX = 4
 const SHOWN_MS = 8_000

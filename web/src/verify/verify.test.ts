@@ -2,8 +2,20 @@
 import { expect, test } from 'vitest'
 
 import {
-  equal, fromBase64, isConsistent, leafHash, nodeHash, overall, parseCheckpoint, parseVerifierKey,
-  rootFromInclusion, toBase64, verifyEntry, verifyNote, type Bytes, type EntryProof,
+  equal,
+  fromBase64,
+  isConsistent,
+  leafHash,
+  nodeHash,
+  overall,
+  parseCheckpoint,
+  parseVerifierKey,
+  rootFromInclusion,
+  toBase64,
+  verifyEntry,
+  verifyNote,
+  type Bytes,
+  type EntryProof,
 } from './verify'
 
 const encode = (text: string) => new TextEncoder().encode(text)
@@ -82,15 +94,23 @@ test('consistency proofs verify, altered histories do not', async () => {
 
 async function signedLog(index: number): Promise<EntryProof> {
   const name = 'veritwin.example/log'
-  const pair = (await crypto.subtle.generateKey('Ed25519', true, ['sign', 'verify'])) as CryptoKeyPair
+  const pair = (await crypto.subtle.generateKey('Ed25519', true, [
+    'sign',
+    'verify',
+  ])) as CryptoKeyPair
   const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey))
   const material = Uint8Array.of(1, ...raw)
-  const digest = await crypto.subtle.digest('SHA-256', Uint8Array.of(...encode(`${name}\n`), ...material))
+  const digest = await crypto.subtle.digest(
+    'SHA-256',
+    Uint8Array.of(...encode(`${name}\n`), ...material),
+  )
   const id = new Uint8Array(digest).slice(0, 4)
   const hex = [...id].map((b) => b.toString(16).padStart(2, '0')).join('')
   const leaves = LEAVES.slice(0, 13)
   const text = `${name}\n13\n${toBase64(await root(leaves))}\n`
-  const signature = new Uint8Array(await crypto.subtle.sign('Ed25519', pair.privateKey, encode(text)))
+  const signature = new Uint8Array(
+    await crypto.subtle.sign('Ed25519', pair.privateKey, encode(text)),
+  )
   const leaf = leaves[index] ?? encode('')
   return {
     index,
@@ -106,7 +126,10 @@ async function signedLog(index: number): Promise<EntryProof> {
 test('an honest entry passes every step', async () => {
   const steps = await verifyEntry(await signedLog(6))
   expect(steps.map((step) => [step.name, step.outcome])).toEqual([
-    ['leaf', 'passed'], ['root', 'passed'], ['checkpoint', 'passed'], ['signature', 'passed'],
+    ['leaf', 'passed'],
+    ['root', 'passed'],
+    ['checkpoint', 'passed'],
+    ['signature', 'passed'],
   ])
   expect(overall(steps)).toBe('passed')
 })

@@ -165,7 +165,9 @@ export async function verifyNote(note: string, key: VerifierKey): Promise<Outcom
     const signed = fromBase64(match[2])
     if (!equal(signed.slice(0, 4), key.id)) continue
     try {
-      const imported = await crypto.subtle.importKey('raw', key.publicKey, 'Ed25519', false, ['verify'])
+      const imported = await crypto.subtle.importKey('raw', key.publicKey, 'Ed25519', false, [
+        'verify',
+      ])
       const valid = await crypto.subtle.verify('Ed25519', imported, signed.slice(4), message)
       return valid ? 'passed' : 'failed'
     } catch {
@@ -178,7 +180,10 @@ export async function verifyNote(note: string, key: VerifierKey): Promise<Outcom
 /** Everything a reader can check about one entry: leaf, path, checkpoint, signature. */
 export async function verifyEntry(proof: EntryProof): Promise<Step[]> {
   const steps: Step[] = []
-  const run = async (name: StepName, check: () => Promise<{ outcome: Outcome; detail: string }>) => {
+  const run = async (
+    name: StepName,
+    check: () => Promise<{ outcome: Outcome; detail: string }>,
+  ) => {
     try {
       steps.push({ name, ...(await check()) })
     } catch (error) {
@@ -204,9 +209,7 @@ export async function verifyEntry(proof: EntryProof): Promise<Step[]> {
   await run('checkpoint', async () => {
     const checkpoint = parseCheckpoint(proof.checkpoint)
     const agrees =
-      root !== null &&
-      checkpoint.size === BigInt(proof.tree_size) &&
-      equal(checkpoint.root, root)
+      root !== null && checkpoint.size === BigInt(proof.tree_size) && equal(checkpoint.root, root)
     return judge(agrees, `${checkpoint.origin}, ${checkpoint.size}`)
   })
   await run('signature', async () => {
@@ -231,7 +234,10 @@ function judge(passed: boolean, detail: string): { outcome: Outcome; detail: str
 function splitNote(note: string): { text: string; signatures: string[] } {
   const end = note.lastIndexOf('\n\n')
   if (end < 0) throw new VerifyError('not a signed note: no empty line before the signatures')
-  const signatures = note.slice(end + 2).split('\n').filter((line) => line !== '')
+  const signatures = note
+    .slice(end + 2)
+    .split('\n')
+    .filter((line) => line !== '')
   return { text: note.slice(0, end + 1), signatures }
 }
 

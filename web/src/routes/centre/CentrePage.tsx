@@ -41,7 +41,9 @@ export function CentrePage() {
           </Link>
         }
       >
-        {i18n.t('Bring an IFC file: its storeys and rooms become the map on which sensors, values and alerts appear.')}
+        {i18n.t(
+          'Bring an IFC file: its storeys and rooms become the map on which sensors, values and alerts appear.',
+        )}
       </Empty>
     )
   }
@@ -89,7 +91,9 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
             data={twins.map((t) => ({ value: t.id, label: t.name }))}
             value={twin.id}
             allowDeselect={false}
-            onChange={(id) => patch({ twin: id ?? undefined, select: undefined, storey: undefined })}
+            onChange={(id) =>
+              patch({ twin: id ?? undefined, select: undefined, storey: undefined })
+            }
           />
         ) : (
           <h1 className="panel-title" id="page-title" tabIndex={-1}>
@@ -141,6 +145,7 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
           <button
             type="button"
             className="side-button"
+            aria-label={i18n.t('Rooms')}
             aria-pressed={narrow ? sheet === 'tree' : treeOpen}
             onClick={() => (narrow ? setSheet('tree') : setPreference('treeOpen', !treeOpen))}
           >
@@ -150,8 +155,11 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
           <button
             type="button"
             className="side-button"
+            aria-label={i18n.t('Details')}
             aria-pressed={narrow ? sheet === 'details' : detailsOpen}
-            onClick={() => (narrow ? setSheet('details') : setPreference('detailsOpen', !detailsOpen))}
+            onClick={() =>
+              narrow ? setSheet('details') : setPreference('detailsOpen', !detailsOpen)
+            }
           >
             <Icon name="info" size={16} />
             <span>{i18n.t('Details')}</span>

@@ -108,14 +108,41 @@ function Overview({ building, onSelect }: Props) {
       <DetailsHead over={i18n.t('Building')} title={model.name} />
       <Facts
         items={[
-          [i18n.t('Storeys'), <span className="num" key="s">{model.storeys.length}</span>],
-          [i18n.t('Rooms'), <span className="num" key="r">{model.spaces.length}</span>],
-          [i18n.t('Devices'), <span className="num" key="d">{devices.length}</span>],
-          [i18n.t('Offline'), <span className="num" key="o">{offline}</span>],
-          [i18n.t('Not in a room'), <span className="num" key="u">{unplaced}</span>],
+          [
+            i18n.t('Storeys'),
+            <span className="num" key="s">
+              {model.storeys.length}
+            </span>,
+          ],
+          [
+            i18n.t('Rooms'),
+            <span className="num" key="r">
+              {model.spaces.length}
+            </span>,
+          ],
+          [
+            i18n.t('Devices'),
+            <span className="num" key="d">
+              {devices.length}
+            </span>,
+          ],
+          [
+            i18n.t('Offline'),
+            <span className="num" key="o">
+              {offline}
+            </span>,
+          ],
+          [
+            i18n.t('Not in a room'),
+            <span className="num" key="u">
+              {unplaced}
+            </span>,
+          ],
         ]}
       />
-      <h3>{building.values.atMs === null ? i18n.t('Needs you') : i18n.t('Active at this moment')}</h3>
+      <h3>
+        {building.values.atMs === null ? i18n.t('Needs you') : i18n.t('Active at this moment')}
+      </h3>
       {alerts.length === 0 ? (
         <p className="quiet">
           <Icon name="check" size={16} /> {i18n.t('Nothing is abnormal.')}
@@ -187,8 +214,18 @@ function SpaceDetails(props: Props & { space: Space }) {
       <Facts
         items={[
           [i18n.t('Storey'), building.storeyById.get(space.storey_id ?? '')?.name ?? '—'],
-          [i18n.t('Area'), <span className="num" key="a">{metres(space.area_m2, 'm²')}</span>],
-          [i18n.t('Height'), <span className="num" key="h">{metres(space.height_m, 'm')}</span>],
+          [
+            i18n.t('Area'),
+            <span className="num" key="a">
+              {metres(space.area_m2, 'm²')}
+            </span>,
+          ],
+          [
+            i18n.t('Height'),
+            <span className="num" key="h">
+              {metres(space.height_m, 'm')}
+            </span>,
+          ],
           ['GlobalId', <code key="g">{space.id}</code>],
         ]}
       />
@@ -228,7 +265,9 @@ function ValueRows(props: {
               <Age at={shown?.atMs} />
             </span>
             {shown ? (
-              <SealButton of={{ deviceId: device.id, deviceName: device.name, key, atMs: shown.atMs }} />
+              <SealButton
+                of={{ deviceId: device.id, deviceName: device.name, key, atMs: shown.atMs }}
+              />
             ) : (
               <span />
             )}
@@ -247,13 +286,20 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
   const live = building.values.atMs === null
   const alerts = [...(building.alertsByDevice.get(device.id) ?? [])].sort(compareAlerts)
   const space = building.spaceById.get(device.space_id ?? '')
-  const condition = live && !device.online && shown === undefined ? 'offline' : (shown?.condition ?? 'missing')
+  const condition =
+    live && !device.online && shown === undefined ? 'offline' : (shown?.condition ?? 'missing')
   return (
     <div className="details">
       <DetailsHead over={device.type ?? i18n.t('Device')} title={device.name}>
         <div className="row">
-          {live && <Tag tone={device.online ? 'neutral' : 'stale'}>{device.online ? i18n.t('Online') : i18n.t('Offline')}</Tag>}
-          {device.declaration === 'undeclared' && <Tag tone="warn">{i18n.t('Stream not declared')}</Tag>}
+          {live && (
+            <Tag tone={device.online ? 'neutral' : 'stale'}>
+              {device.online ? i18n.t('Online') : i18n.t('Offline')}
+            </Tag>
+          )}
+          {device.declaration === 'undeclared' && (
+            <Tag tone="warn">{i18n.t('Stream not declared')}</Tag>
+          )}
         </div>
       </DetailsHead>
       {alerts.length > 0 && <AlertList alerts={alerts} onSelect={props.onSelect} />}
@@ -264,7 +310,9 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
             {formatValue(shown?.value as never, device.units[key], lingui.locale)}
           </span>
           {shown && (
-            <SealButton of={{ deviceId: device.id, deviceName: device.name, key, atMs: shown.atMs }} />
+            <SealButton
+              of={{ deviceId: device.id, deviceName: device.name, key, atMs: shown.atMs }}
+            />
           )}
           <span className="big-foot">
             <ConditionMark condition={condition} />
@@ -272,7 +320,9 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
           </span>
         </div>
       )}
-      {key !== undefined && <SeriesHistory device={device} seriesKey={key} alerts={props.allAlerts} />}
+      {key !== undefined && (
+        <SeriesHistory device={device} seriesKey={key} alerts={props.allAlerts} />
+      )}
       {device.keys.length > 1 && (
         <ValueRows building={building} device={device} chosen={key} onSelect={props.onSelect} />
       )}

@@ -29,8 +29,15 @@ export function SceneTable(props: {
         const space = building.spaceById.get(device.space_id ?? '')
         if (storey !== undefined && space?.storey_id !== storey) return []
         const level = building.storeyById.get(space?.storey_id ?? '')
-        const room = space ? `${space.name} ${space.long_name ?? ''}`.trim() : i18n.t('Not in a room')
-        const base = { device, storey: level?.name ?? '—', room, elevation: level?.elevation_m ?? -1e9 }
+        const room = space
+          ? `${space.name} ${space.long_name ?? ''}`.trim()
+          : i18n.t('Not in a room')
+        const base = {
+          device,
+          storey: level?.name ?? '—',
+          room,
+          elevation: level?.elevation_m ?? -1e9,
+        }
         return (device.keys.length === 0 ? [''] : device.keys).map((key) => ({ ...base, key }))
       }),
     [building, storey],
@@ -38,20 +45,35 @@ export function SceneTable(props: {
   const columns = useMemo<Column<Row>[]>(
     () => [
       {
-        id: 'alert', header: i18n.t('Alert'), bare: true, width: '40px',
+        id: 'alert',
+        header: i18n.t('Alert'),
+        bare: true,
+        width: '40px',
         sort: (row) => {
-          const severity = worst((building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity))
+          const severity = worst(
+            (building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity),
+          )
           return severity === null ? SEVERITIES.length : SEVERITIES.indexOf(severity)
         },
         cell: (row) => {
-          const severity = worst((building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity))
+          const severity = worst(
+            (building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity),
+          )
           return severity && <SeverityMark severity={severity} />
         },
       },
-      { id: 'storey', header: i18n.t('Storey'), sort: (row) => row.elevation, cell: (row) => row.storey, give: 'first' },
+      {
+        id: 'storey',
+        header: i18n.t('Storey'),
+        sort: (row) => row.elevation,
+        cell: (row) => row.storey,
+        give: 'first',
+      },
       { id: 'room', header: i18n.t('Room'), sort: (row) => row.room, cell: (row) => row.room },
       {
-        id: 'device', header: i18n.t('Device'), sort: (row) => row.device.name,
+        id: 'device',
+        header: i18n.t('Device'),
+        sort: (row) => row.device.name,
         cell: (row) => (
           <button
             type="button"
@@ -68,9 +90,16 @@ export function SceneTable(props: {
           </button>
         ),
       },
-      { id: 'key', header: i18n.t('Key'), sort: (row) => row.key, cell: (row) => <code>{row.key}</code> },
       {
-        id: 'value', header: i18n.t('Value'), align: 'end',
+        id: 'key',
+        header: i18n.t('Key'),
+        sort: (row) => row.key,
+        cell: (row) => <code>{row.key}</code>,
+      },
+      {
+        id: 'value',
+        header: i18n.t('Value'),
+        align: 'end',
         sort: (row) => {
           const value = building.values.get(row.device.id, row.key)?.value
           return typeof value === 'number' ? value : String(value ?? '')
@@ -86,14 +115,21 @@ export function SceneTable(props: {
         ),
       },
       {
-        id: 'condition', header: i18n.t('Quality'), give: 'second',
+        id: 'condition',
+        header: i18n.t('Quality'),
+        give: 'second',
         sort: (row) => building.values.get(row.device.id, row.key)?.condition ?? 'missing',
         cell: (row) => (
-          <ConditionMark condition={building.values.get(row.device.id, row.key)?.condition ?? 'missing'} />
+          <ConditionMark
+            condition={building.values.get(row.device.id, row.key)?.condition ?? 'missing'}
+          />
         ),
       },
       {
-        id: 'age', header: i18n.t('Age'), align: 'end', give: 'second',
+        id: 'age',
+        header: i18n.t('Age'),
+        align: 'end',
+        give: 'second',
         sort: (row) => -(building.values.get(row.device.id, row.key)?.atMs ?? 0),
         cell: (row) => <Age at={building.values.get(row.device.id, row.key)?.atMs} />,
       },

@@ -45,7 +45,8 @@ export function Stage(props: StageProps) {
   const [homes, setHomes] = useState(0)
   const view = search.view ?? '3d'
   const markersOn = search.markers ?? true
-  const heatKey = search.heat !== undefined && building.keys.includes(search.heat) ? search.heat : undefined
+  const heatKey =
+    search.heat !== undefined && building.keys.includes(search.heat) ? search.heat : undefined
   const heat = useMemo(
     () => (heatKey === undefined ? null : heatOf(building, heatKey)),
     [building, heatKey],

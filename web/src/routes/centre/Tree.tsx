@@ -57,8 +57,12 @@ function buildTree(building: Building): Node[] {
       .map((space) => spaceNode(space.id))
       .sort((a, b) => a.label.localeCompare(b.label, i18n.locale, { numeric: true }))
     return {
-      id: `storey:${storey.id}`, level: 1, label: storey.name, selection: null,
-      alerts: children.flatMap((child) => child.alerts), children,
+      id: `storey:${storey.id}`,
+      level: 1,
+      label: storey.name,
+      selection: null,
+      alerts: children.flatMap((child) => child.alerts),
+      children,
     }
   })
   const unplaced = building.devices
@@ -66,8 +70,12 @@ function buildTree(building: Building): Node[] {
     .map((d) => ({ ...deviceNode(d, building), level: 2 as const }))
   if (unplaced.length > 0) {
     nodes.push({
-      id: UNPLACED, level: 1, label: i18n.t('Not in a room'), selection: null,
-      alerts: unplaced.flatMap((node) => node.alerts), children: unplaced,
+      id: UNPLACED,
+      level: 1,
+      label: i18n.t('Not in a room'),
+      selection: null,
+      alerts: unplaced.flatMap((node) => node.alerts),
+      children: unplaced,
     })
   }
   return nodes
@@ -120,7 +128,10 @@ export function Tree(props: {
         ? `space:${selection.id}`
         : `device:${alertDevice ?? selection.id}`
   const [focusedId, setFocusedId] = useState<string | null>(null)
-  const focused = Math.max(0, rows.findIndex((row) => row.id === (focusedId ?? selectedId)))
+  const focused = Math.max(
+    0,
+    rows.findIndex((row) => row.id === (focusedId ?? selectedId)),
+  )
   const virtualizer = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroll.current,
@@ -152,10 +163,18 @@ export function Tree(props: {
     const parentIndex = rows.slice(0, focused).findLastIndex((row) => row.level < node.level)
     const expandable = node.children.length > 0
     switch (event.key) {
-      case 'ArrowDown': focus(focused + 1); break
-      case 'ArrowUp': focus(focused - 1); break
-      case 'Home': focus(0); break
-      case 'End': focus(rows.length - 1); break
+      case 'ArrowDown':
+        focus(focused + 1)
+        break
+      case 'ArrowUp':
+        focus(focused - 1)
+        break
+      case 'Home':
+        focus(0)
+        break
+      case 'End':
+        focus(rows.length - 1)
+        break
       case 'ArrowRight':
         if (expandable && !isOpen(node)) toggle(node, true)
         else if (expandable) focus(focused + 1)
@@ -165,8 +184,11 @@ export function Tree(props: {
         else if (parentIndex >= 0) focus(parentIndex)
         break
       case 'Enter':
-      case ' ': activate(node); break
-      default: return
+      case ' ':
+        activate(node)
+        break
+      default:
+        return
     }
     event.preventDefault()
   }
@@ -225,7 +247,8 @@ export function Tree(props: {
                   {node.sub && <span className="dim"> {node.sub}</span>}
                 </span>
                 {severity === null ? (
-                  node.level < 3 && expandable && <span className="tree-count num">{node.children.length}</span>
+                  node.level < 3 &&
+                  expandable && <span className="tree-count num">{node.children.length}</span>
                 ) : (
                   <span className="tree-alerts num">
                     <SeverityMark severity={severity} size={14} />

@@ -50,7 +50,11 @@ function placeOf(device: Device, building: Building): Vec3 | null {
   const index = mates.indexOf(device)
   const angle = (2 * Math.PI * index) / Math.max(1, mates.length)
   const radius = mates.length > 1 ? 0.6 : 0
-  return [centre[0] + radius * Math.cos(angle), centre[1] + radius * Math.sin(angle), space.elevation_m + 1.2]
+  return [
+    centre[0] + radius * Math.cos(angle),
+    centre[1] + radius * Math.sin(angle),
+    space.elevation_m + 1.2,
+  ]
 }
 
 export function shownKey(device: Device, preferred: string | undefined): string | undefined {
@@ -81,7 +85,13 @@ export function markersOf(
   })
 }
 
-export type HeatMap = { heat: Heat; domain: Domain; oldestMs: number; newestMs: number; rooms: number }
+export type HeatMap = {
+  heat: Heat
+  domain: Domain
+  oldestMs: number
+  newestMs: number
+  rooms: number
+}
 
 /** Room colours: the mean of the usable values of one key in each room. */
 export function heatOf(building: Building, key: string): HeatMap | null {

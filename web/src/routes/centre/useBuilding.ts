@@ -35,7 +35,10 @@ export type Building = {
   replay: { loading: boolean; widthMs: number } | null
 }
 
-export function groupBy<T>(items: T[], key: (item: T) => string | null | undefined): Map<string, T[]> {
+export function groupBy<T>(
+  items: T[],
+  key: (item: T) => string | null | undefined,
+): Map<string, T[]> {
   const groups = new Map<string, T[]>()
   for (const item of items) {
     const name = key(item)
