@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// How long a statement waits for another process's lock on the SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an operation waits for a free connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the records are.
 #[derive(Debug, Clone)]

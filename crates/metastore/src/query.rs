@@ -92,6 +92,15 @@ impl Insert {
         self
     }
 
+    /// Overwrites these columns of an existing row with the same key, counting its version up.
+    pub(crate) fn or_overwrite(mut self, keys: &[&'static str], columns: &[&'static str]) -> Self {
+        let version = Expr::col((self.table, "version")).add(1);
+        let mut on_conflict = OnConflict::columns(keys.iter().copied());
+        on_conflict.update_columns(columns.iter().copied()).value("version", version);
+        self.on_conflict = Some(on_conflict);
+        self
+    }
+
     pub(crate) fn statement(self) -> InsertStatement {
         let mut statement = Query::insert();
         statement.into_table(self.table).columns(self.columns);

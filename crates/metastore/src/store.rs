@@ -27,7 +27,7 @@ pub const CONNECTIONS_DEFAULT: u32 = 8;
 
 /// How long a writer waits for the one before it. An operation that begins a second writing
 /// transaction while it holds one fails after this time.
-const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 const DATABASE_KEY_LABEL: &str = "metastore database v1";
 

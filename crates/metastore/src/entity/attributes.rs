@@ -3,7 +3,6 @@
 use veritwin_domain::{DeviceId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::equals;
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, Result, TenantTx};
@@ -72,35 +71,33 @@ impl TenantTx {
     ) -> Result<()> {
         let row = key(device, scope);
         let sealed = self.vault().seal(Cell { table: TABLE, column: "body", row: &row }, body)?;
-        let changed = Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
-        if expected.is_none_or(|version| version > 0) {
-            let update = self
-                .update(TABLE)
-                .set("body", sealed.clone())
-                .set("updated_at", self.core.at)
-                .increment("version")
-                .eq("device_id", device)
-                .eq("scope", scope);
-            let update = match expected {
-                Some(version) => update.filter(equals("version", version)),
-                None => update,
-            };
-            if self.core.update(update).await? > 0 {
-                return Ok(());
-            }
-            if expected.is_some() {
-                self.core.one(self.select(DEVICES).eq("id", device)).await?;
-                return changed;
-            }
-        }
         let insert = self
             .insert(TABLE)
             .set("device_id", device)
             .set("scope", scope)
-            .set("body", sealed)
+            .set("body", sealed.clone())
             .set("version", 1u64)
-            .set("updated_at", self.core.at)
-            .or_ignore(&["tenant_id", "device_id", "scope"]);
-        if self.core.insert(insert).await? == 0 { changed } else { Ok(()) }
+            .set("updated_at", self.core.at);
+        let keys = &["tenant_id", "device_id", "scope"];
+        let written = match expected {
+            None => self.core.insert(insert.or_overwrite(keys, &["body", "updated_at"])).await?,
+            Some(0) => self.core.insert(insert.or_ignore(keys)).await?,
+            Some(version) => {
+                let update = self
+                    .update(TABLE)
+                    .set("body", sealed)
+                    .set("updated_at", self.core.at)
+                    .increment("version")
+                    .eq("device_id", device)
+                    .eq("scope", scope)
+                    .eq("version", version);
+                self.core.update(update).await?
+            }
+        };
+        if written == 0 {
+            self.core.one(self.select(DEVICES).eq("id", device)).await?;
+            return Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+        }
+        Ok(())
     }
 }

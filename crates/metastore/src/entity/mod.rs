@@ -7,6 +7,7 @@ mod attributes;
 mod credentials;
 mod devices;
 mod evidence;
+mod idempotency;
 mod links;
 mod members;
 mod offsets;

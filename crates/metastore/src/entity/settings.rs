@@ -32,8 +32,8 @@ fn load(row: &Row, vault: &Vault<'_>, name: &str) -> Result<Setting> {
     })
 }
 
-/// A write to either table: an update if there is a row with the expected version, an insert if
-/// there should be none.
+/// A write to either table: an update of the row with the expected version, an insert if there
+/// should be none, either if nothing is expected.
 struct Put {
     update: Update,
     insert: Insert,
@@ -44,33 +44,30 @@ struct Put {
 impl Put {
     async fn run(self, core: &Core, name: String, sealed: Vec<u8>) -> Result<()> {
         let what = self.update.table;
-        if self.expected.is_none_or(|version| version > 0) {
-            let update = self
-                .update
-                .set("body", sealed.clone())
-                .set("updated_at", core.at)
-                .increment("version")
-                .eq("name", name.clone());
-            let update = match self.expected {
-                Some(version) => update.eq("version", version),
-                None => update,
-            };
-            if core.update(update).await? > 0 {
-                return Ok(());
-            }
-        }
-        let changed = Err(Error::Conflict { what, reason: "changed since it was read" });
-        if self.expected.is_some_and(|version| version > 0) {
-            return changed;
-        }
         let insert = self
             .insert
-            .set("name", name)
-            .set("body", sealed)
+            .set("name", name.clone())
+            .set("body", sealed.clone())
             .set("version", 1u64)
-            .set("updated_at", core.at)
-            .or_ignore(self.keys);
-        if core.insert(insert).await? == 0 { changed } else { Ok(()) }
+            .set("updated_at", core.at);
+        let written = match self.expected {
+            None => core.insert(insert.or_overwrite(self.keys, &["body", "updated_at"])).await?,
+            Some(0) => core.insert(insert.or_ignore(self.keys)).await?,
+            Some(version) => {
+                let update = self
+                    .update
+                    .set("body", sealed)
+                    .set("updated_at", core.at)
+                    .increment("version")
+                    .eq("name", name)
+                    .eq("version", version);
+                core.update(update).await?
+            }
+        };
+        if written == 0 {
+            return Err(Error::Conflict { what, reason: "changed since it was read" });
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,15 @@
 //! Accounts: the platform's own data, each person's under a key of its own. An account is found
 //! by the keyed index of its address, which is unique in its realm and goes with the row.
 
+use std::collections::BTreeMap;
+
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug};
+use crate::query::above;
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{Error, PlatformTx, Result};
+use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
 
 pub(super) const TABLE: &str = "users";
 const MEMBERSHIPS: &str = "memberships";
@@ -80,6 +83,18 @@ pub(super) fn load(row: &Row, vault: &Vault<'_>) -> Result<User> {
         version: row.get("version")?,
         created_at: row.get("created_at")?,
     })
+}
+
+/// What a PHC string says before its salt; the text never holds anything after that.
+fn phc_parameters(hash: &[u8]) -> String {
+    let text = String::from_utf8_lossy(hash);
+    let parts: Vec<&str> = text.split('$').collect();
+    match parts.as_slice() {
+        ["", algorithm, version, parameters, _salt, _hash] => {
+            format!("{algorithm}${version}${parameters}")
+        }
+        _ => "not a PHC string".to_owned(),
+    }
 }
 
 struct Sealed {
@@ -160,6 +175,30 @@ impl PlatformTx {
         self.email_index(realm, email)
     }
 
+    /// How many accounts have a password hash of which algorithm, version and parameters, as they
+    /// stand in its PHC string (`argon2id$v=19$m=19456,t=2,p=1`). Salts and hashes stay inside.
+    pub async fn password_parameters(&self) -> Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        let mut after: Option<UserId> = None;
+        loop {
+            let mut select = self.select(TABLE).ascending("id").limit(u64::from(PAGE_ROWS_MAX));
+            if let Some(last) = after {
+                select = select.filter(above("id", last));
+            }
+            let rows = self.core.all(select).await?;
+            let Some(last) = rows.last() else { return Ok(counts) };
+            after = Some(last.get("id")?);
+            for row in &rows {
+                let id: UserId = row.get("id")?;
+                let vault = self.vault_of_subject(id);
+                let Some(hash) = vault.maybe_open(row, "password_hash", id.as_bytes())? else {
+                    continue;
+                };
+                *counts.entry(phc_parameters(&hash)).or_insert(0) += 1;
+            }
+        }
+    }
+
     /// Deletes an account with its memberships and sessions.
     pub async fn user_delete(&self, id: UserId) -> Result<()> {
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
@@ -191,6 +230,16 @@ impl PlatformTx {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_are_all_that_leaves_a_hash() {
+        let check = |hash: &str, expect: &str| {
+            assert_eq!(phc_parameters(hash.as_bytes()), expect, "{hash}");
+        };
+        check("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", "argon2id$v=19$m=19456,t=2,p=1");
+        check("$2b$10$saltandhash", "not a PHC string");
+        check("hunter2", "not a PHC string");
+    }
 
     #[test]
     fn addresses_are_compared_in_one_form() {

@@ -331,6 +331,21 @@ pub(super) const TABLES: &[TableDef] = &[
         references: &[],
     },
     TableDef {
+        name: "idempotency_keys",
+        rows: Rows::Tenant,
+        columns: &[
+            column("tenant_id", ColumnKind::Id, Category::Operation),
+            column("key_index", ColumnKind::BlindIndex, Category::Operation),
+            column("request_digest", ColumnKind::BlindIndex, Category::Operation),
+            column("answer", ColumnKind::Sealed, Category::Operation),
+            column("created_at", ColumnKind::Time, Category::Operation),
+        ],
+        primary_key: &["tenant_id", "key_index"],
+        unique: &[],
+        indexes: &[&["created_at"]],
+        references: &[OF_TENANT],
+    },
+    TableDef {
         name: "settings",
         rows: Rows::Tenant,
         columns: &[

@@ -118,6 +118,27 @@ async fn a_reading_transaction_does_not_write_and_a_failed_one_keeps_nothing() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_gets_its_first_answer() {
+    everywhere(async |world| {
+        let key = "user/POST devices/4711";
+        let tx = world.begin().await;
+        assert_eq!(tx.idempotent_answer(key, &[1; 32]).await.expect("none"), None);
+        tx.idempotent_keep(key, &[1; 32], b"created").await.expect("kept");
+        let found = tx.idempotent_answer(key, &[1; 32]).await.expect("found");
+        assert_eq!(found.as_deref(), Some(&b"created"[..]));
+        let other = tx.idempotent_answer(key, &[2; 32]).await.expect_err("another body");
+        assert!(matches!(other, Error::Conflict { .. }), "{other:?}");
+        tx.commit().await.expect("commit");
+        let tx = world.begin_in(world.other).await;
+        assert_eq!(tx.idempotent_answer(key, &[1; 32]).await.expect("none"), None);
+        drop(tx);
+        let tx = world.platform().await;
+        assert_eq!(tx.idempotency_purge(later(0)).await.expect("purged"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_writers_take_turns() {
     everywhere(async |world| {
         const WRITERS: u64 = 20;
