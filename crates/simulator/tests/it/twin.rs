@@ -28,6 +28,6 @@ fn the_importer_reads_building_and_inventory() {
         let near = element.position.expect("a position");
         let distance = (0..3).map(|axis| (near[axis] - device.position[axis]).powi(2)).sum::<f64>();
         assert!(distance.sqrt() < 6.0, "{}: {near:?} {:?}", device.name, device.position);
-        assert_eq!(element.space_id.as_ref().map(|id| &**id), Some(device.space_id.as_str()));
+        assert_eq!(element.space_id.as_deref(), Some(device.space_id.as_str()));
     }
 }
