@@ -23,6 +23,7 @@ use crate::{App, Error, Result};
 
 const CONSUMER: &str = "ledger";
 const SUBMITTER_SETTING: &str = "ledger_submitter";
+const VKEY_SETTING: &str = "ledger_vkey";
 const TICK: Duration = Duration::from_millis(250);
 const BATCH_AGE: Duration = Duration::from_secs(1);
 /// Between tries while the archive is away.
@@ -152,6 +153,8 @@ struct TenantLog {
     previous: Option<LeafReference>,
     /// Everything before this position is sealed.
     cursor: u64,
+    /// A leaf is never sealed before the one in front of it, whatever the clock says.
+    sealed_at: Timestamp,
     builder: BatchBuilder,
     opened_at: Duration,
     /// One past the last entry in the builder.
@@ -278,7 +281,10 @@ impl Job {
             .map(Leaf::decode)
             .transpose()
             .map_err(|error| Error::Internal(format!("last leaf: {error}")))?;
-        let previous = last.as_ref().map(Leaf::reference);
+        let vkey = self.log_key(tenant, &summary.vkey).await?;
+        let previous = summary
+            .resume(&vkey, &key.public_bytes())
+            .map_err(|error| Error::Internal(format!("ledger archive: {error}")))?;
         Ok(TenantLog {
             log: row.log_id,
             origin,
@@ -288,9 +294,23 @@ impl Job {
             builder: BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
             previous,
             cursor: summary.cursor,
+            sealed_at: last.map_or(Timestamp::MIN, |leaf| leaf.sealed_at),
             opened_at: Duration::ZERO,
             reached: summary.cursor,
         })
+    }
+
+    /// The archive's key for a log: learnt when the log was made, believed from then on.
+    async fn log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
+        let context = self.app.job_in(jobs::LEDGER, tenant);
+        let tx = self.app.0.store.begin(&context).await?;
+        if let Some(known) = tx.setting(VKEY_SETTING).await? {
+            return String::from_utf8(known.body)
+                .map_err(|_| Error::Internal("the stored ledger key is damaged".to_owned()));
+        }
+        tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
+        tx.commit().await?;
+        Ok(shown.to_owned())
     }
 
     async fn log(&mut self, tenant: TenantId) -> Result<()> {
@@ -366,13 +386,15 @@ impl Job {
             key: &log.key,
             rng: app.0.rng.as_ref(),
         };
-        let previous = log.previous.clone();
+        let previous = log.previous;
+        log.sealed_at = log.sealed_at.max(app.clock().now());
+        let sealed_at = log.sealed_at;
         let builder = std::mem::replace(
             &mut log.builder,
             BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
         );
         let sealed = builder
-            .seal(act, previous.as_ref(), app.clock().now(), &signer)
+            .seal(act, previous.as_ref(), sealed_at, &signer)
             .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
         #[cfg_attr(not(feature = "test-controls"), expect(unused_mut, reason = "see the feature"))]
         let mut payload = sealed.payload.clone();

@@ -37,3 +37,8 @@ pub use promises::{PlatformProbe, ProbeAnswer};
 pub use provision::Provisioned;
 pub use system::Vault;
 pub use veritwin_outbound::mail::MailConfig;
+
+/// The operating system's randomness.
+pub fn system_rng() -> impl veritwin_domain::Rng {
+    veritwin_keys::SystemRng
+}

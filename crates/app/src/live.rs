@@ -54,7 +54,7 @@ pub enum LiveEvent {
 
 /// One channel per tenant that somebody listens to.
 #[derive(Debug, Default)]
-pub struct LiveBus {
+pub(crate) struct LiveBus {
     tenants: RwLock<HashMap<TenantId, broadcast::Sender<LiveEvent>>>,
 }
 

@@ -255,6 +255,11 @@ impl App {
         Arc::clone(&self.0.config.clock)
     }
 
+    /// The randomness of this platform, to share.
+    pub fn shared_rng(&self) -> Arc<dyn Rng> {
+        Arc::clone(&self.0.rng)
+    }
+
     /// The randomness of this platform.
     pub fn rng(&self) -> &dyn Rng {
         self.0.rng.as_ref()

@@ -1,2 +1,30 @@
-//! The veritwin binary.
-fn main() {}
+//! The veritwin binary: the composition root. It parses, wires the parts together and runs; what
+//! the parts do is theirs.
+
+mod api;
+mod archive_child;
+mod bench;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod controls;
+mod datadir;
+mod dispatch;
+mod listen;
+mod pki;
+mod probes;
+mod process;
+mod run;
+mod tls;
+mod web;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Err(error) = process::install_tls_provider() {
+        cli::print_error(&format!("{error:#}"));
+        return ExitCode::FAILURE;
+    }
+    cli::run()
+}

@@ -197,7 +197,7 @@ impl Connection {
                     self.socket.send(Message::Ping(Default::default())).await.map_err(|_| Ended::Closed)?;
                 }
                 _ = recheck.tick() => {
-                    if !self.still_allowed(&party).await {
+                    if !still_allowed(&self.api, &party).await {
                         return Err(Ended::Because("the session has ended"));
                     }
                 }
@@ -210,16 +210,6 @@ impl Connection {
                     }
                 }
             }
-        }
-    }
-
-    async fn still_allowed(&self, party: &Party) -> bool {
-        let request = RequestId::generate(self.api.clock().now(), self.api.rng());
-        let purpose = Purpose::IngestRouting;
-        if party.is_session {
-            self.api.app.authenticate_session(&party.secret, purpose, request).await.is_ok()
-        } else {
-            self.api.app.authenticate_api_key(&party.secret, purpose, request).await.is_ok()
         }
     }
 
@@ -241,6 +231,16 @@ impl Connection {
             };
             self.send(&answer).await?;
         }
+    }
+}
+
+async fn still_allowed(api: &Api, party: &Party) -> bool {
+    let request = RequestId::generate(api.clock().now(), api.rng());
+    let purpose = Purpose::IngestRouting;
+    if party.is_session {
+        api.app.authenticate_session(&party.secret, purpose, request).await.is_ok()
+    } else {
+        api.app.authenticate_api_key(&party.secret, purpose, request).await.is_ok()
     }
 }
 

@@ -35,10 +35,11 @@ use veritwin_domain::{Clock, Rng};
 
 use crate::web;
 
-pub(crate) use auth::{SESSION_COOKIE, bearer};
+pub(crate) use auth::SESSION_COOKIE;
 pub(crate) use live::LiveState;
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};
+pub(crate) use system::Facts;
 
 /// Largest body of an ordinary request. Imports and bulk writes have bounds of their own.
 const BODY_BYTES_MAX: usize = 1024 * 1024;

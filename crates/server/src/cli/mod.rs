@@ -10,15 +10,18 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use veritwin_domain::{SiteId, TenantId};
 
 #[derive(Parser)]
 #[command(
     name = "veritwin",
     version,
     about = "An IoT digital-twin platform that proves what it promises",
-    propagate_version = true
+    propagate_version = true,
+    after_help = "Example: veritwin demo"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -50,39 +53,51 @@ pub(crate) struct ServeArguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the platform. Example: veritwin serve --data /var/lib/veritwin
+    /// Runs the platform.
+    #[command(after_help = "Example: veritwin serve --data /var/lib/veritwin")]
     Serve(ServeArguments),
-    /// Runs the platform with a sample building. Example: veritwin demo
+    /// Runs the platform with a sample building and simulated devices.
+    #[command(after_help = "Example: veritwin demo --data ./demo")]
     Demo(ServeArguments),
     /// The neutral ledger archive, as a process of its own.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml"
+    )]
     Archive(ArchiveCommand),
-    /// Administrators. Example: veritwin admin link
-    #[command(subcommand)]
+    /// Administrators.
+    #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
-    /// The simulated clock. Example: veritwin clock advance 2h
-    #[command(subcommand)]
+    /// The simulated clock.
+    #[command(subcommand, after_help = "Example: veritwin clock advance 36h")]
     Clock(ClockCommand),
-    /// Exports and verifies the audit ledger. Example: veritwin ledger verify ./export
-    #[command(subcommand)]
+    /// Exports and verifies the audit ledger.
+    #[command(subcommand, after_help = "Example: veritwin ledger verify ./export")]
     Ledger(ledger::LedgerCommand),
-    /// Imports a twin or an inventory. Example: veritwin import building.ifc --name "Head office"
+    /// Imports a twin (IFC) or a device inventory (CSV).
+    #[command(after_help = "Examples:\n  veritwin import building.ifc --name \"Head office\"\n  \
+                            veritwin import devices.csv --twin ID --json > tokens.json")]
     Import(ImportArguments),
-    /// Sends recorded readings. Example: veritwin replay --csv room.csv --device-token TOKEN
+    /// Sends recorded readings through MQTT over TLS.
+    #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArguments),
-    /// Keys: what protects what. Example: veritwin keys status
-    #[command(subcommand)]
+    /// Keys: which key protects what.
+    #[command(subcommand, after_help = "Example: veritwin keys status")]
     Keys(KeysCommand),
-    /// Every promise with its state and evidence; exit 1 if one fails. Example: veritwin promises
+    /// Every promise with its state and evidence; exit 1 if one fails.
+    #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
-    /// The certificate authority to trust. Example: veritwin ca export > ca.pem
-    #[command(subcommand)]
+    /// The certificate authority to trust.
+    #[command(subcommand, after_help = "Example: veritwin ca export > ca.pem")]
     Ca(CaCommand),
-    /// Says what is wrong with ports, certificates, disk, clock, keys. Example: veritwin doctor
+    /// Says what is wrong with ports, certificates, disk, clock and keys; exit 1 for an error.
+    #[command(after_help = "Example: veritwin doctor --data /var/lib/veritwin")]
     Doctor(JsonPlace),
     /// Prints the OpenAPI 3.1 document.
+    #[command(after_help = "Example: veritwin openapi > openapi.json")]
     Openapi,
-    /// Runs a benchmark. Example: veritwin bench mqtt --json
+    /// Runs a benchmark on a private platform in a temporary directory.
+    #[command(after_help = "Example: veritwin bench mqtt --json")]
     Bench(BenchArguments),
 }
 
@@ -98,6 +113,7 @@ pub(crate) struct JsonPlace {
 #[derive(Subcommand)]
 enum ArchiveCommand {
     /// Serves an archive. Started by the platform as a child, or by another party.
+    #[command(after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml")]
     Serve {
         /// The archive's own configuration (TOML).
         #[arg(long, value_name = "FILE")]
@@ -108,39 +124,42 @@ enum ArchiveCommand {
 #[derive(Subcommand)]
 enum AdminCommand {
     /// Prints a one-time link for an administrator, first or locked out.
+    #[command(after_help = "Example: veritwin admin link --data /var/lib/veritwin")]
     Link {
         #[command(flatten)]
-        place: Place,
+        place: JsonPlace,
         /// The tenant to administer; not needed while there is at most one.
         #[arg(long, value_name = "ID")]
-        tenant: Option<String>,
+        tenant: Option<TenantId>,
     },
 }
 
 #[derive(Subcommand)]
 enum ClockCommand {
-    /// Moves the simulated clock ahead. Example: veritwin clock advance 36h
+    /// Moves the simulated clock ahead. Only where the directory began with --simulated-clock.
+    #[command(after_help = "Example: veritwin clock advance 36h")]
     Advance {
-        /// Such as 90s, 15m, 36h, 10d.
-        duration: String,
+        /// Such as 90s, 15m, 36h, 10d, 2w, or 1d12h.
+        #[arg(value_parser = commands::parse_duration)]
+        duration: Duration,
         #[command(flatten)]
-        place: Place,
+        place: JsonPlace,
     },
 }
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ImportArguments {
-    /// An IFC file, or a device inventory CSV.
+    /// An IFC file, or a device inventory CSV; the content decides.
     pub(crate) file: PathBuf,
-    /// Name of the twin; the file's own by default.
+    /// Name of a new twin; the file's own by default.
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// The twin that an inventory, or a new version of the model, belongs to.
     #[arg(long, value_name = "ID")]
-    pub(crate) twin: Option<String>,
+    pub(crate) twin: Option<SiteId>,
     /// The tenant; not needed while there is only one.
     #[arg(long, value_name = "ID")]
-    pub(crate) tenant: Option<String>,
+    pub(crate) tenant: Option<TenantId>,
     #[command(flatten)]
     pub(crate) place: JsonPlace,
 }
@@ -148,39 +167,63 @@ pub(crate) struct ImportArguments {
 #[derive(Subcommand)]
 enum KeysCommand {
     /// Which key protects what, its age and last use.
-    Status(JsonPlace),
+    #[command(after_help = "Example: veritwin keys status --json")]
+    Status {
+        #[command(flatten)]
+        place: JsonPlace,
+        /// One tenant's keys; all by default.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+    },
     /// A new version of a tenant's key-encryption key; data keys are rewrapped.
+    #[command(after_help = "Example: veritwin keys rotate")]
     Rotate {
         /// The tenant; not needed while there is only one.
         #[arg(long, value_name = "ID")]
-        tenant: Option<String>,
+        tenant: Option<TenantId>,
         #[command(flatten)]
-        place: Place,
+        place: JsonPlace,
     },
 }
 
 #[derive(Subcommand)]
 enum CaCommand {
     /// Prints the certificate authority, PEM.
+    #[command(after_help = "Example: veritwin ca export > ca.pem")]
     Export {
         #[command(flatten)]
         place: Place,
     },
-    /// Prints its SHA-256 fingerprint.
+    /// Prints its SHA-256 fingerprint, to compare with what a browser shows.
+    #[command(after_help = "Example: veritwin ca fingerprint")]
     Fingerprint {
         #[command(flatten)]
-        place: Place,
+        place: JsonPlace,
     },
+}
+
+/// Which benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchName {
+    /// MQTT over TLS, QoS 1, durable; beside mosquitto where it is installed.
+    Mqtt,
+    /// Every one there is.
+    All,
 }
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct BenchArguments {
-    /// Which: mqtt, telemetry, ledger, or all.
-    pub(crate) name: String,
+    /// Which benchmark.
+    pub(crate) name: BenchName,
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The arguments parse, but what they name cannot be meant: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadArguments(pub(crate) String);
 
 /// Parses the arguments and runs the command.
 pub(crate) fn run() -> ExitCode {
@@ -189,14 +232,18 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
-        Command::Admin(AdminCommand::Link { place, tenant }) => commands::admin_link(&place, tenant),
+        Command::Admin(AdminCommand::Link { place, tenant }) => {
+            commands::admin_link(&place, tenant)
+        }
         Command::Clock(ClockCommand::Advance { duration, place }) => {
-            commands::clock_advance(&place, &duration)
+            commands::clock_advance(&place, duration)
         }
         Command::Ledger(command) => ledger::run(command),
         Command::Import(arguments) => commands::import(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
-        Command::Keys(KeysCommand::Status(place)) => commands::keys_status(&place),
+        Command::Keys(KeysCommand::Status { place, tenant }) => {
+            commands::keys_status(&place, tenant)
+        }
         Command::Keys(KeysCommand::Rotate { tenant, place }) => {
             commands::keys_rotate(&place, tenant)
         }
@@ -209,7 +256,7 @@ pub(crate) fn run() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         print_error(&format!("{error:#}"));
-        ExitCode::FAILURE
+        if error.is::<BadArguments>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }
 
@@ -220,8 +267,56 @@ pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints JSON facts.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
 /// Prints what went wrong.
 pub(crate) fn print_error(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "veritwin: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(example.contains("Example"), "{path} --help shows no example");
+        for inner in command.get_subcommands() {
+            walk(inner, &path);
+        }
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        walk(&command, "");
+    }
+
+    #[test]
+    fn bad_arguments_are_refused_while_parsing() {
+        let check = |line: &str| {
+            let refused = Arguments::try_parse_from(line.split(' '));
+            let error = refused.err().unwrap_or_else(|| panic!("{line} was accepted"));
+            assert_eq!(error.exit_code(), 2, "{line}");
+        };
+        check("veritwin clock advance soon");
+        check("veritwin clock advance 5");
+        check("veritwin admin link --tenant 7");
+        check("veritwin bench everything");
+        check("veritwin ledger verify ./x --vkey nonsense");
+        check("veritwin ledger proof ./x");
+        check("veritwin replay");
+        check("veritwin replay --csv a.csv --speed 0");
+        check("veritwin replay --csv a.csv --speed 2 --backfill");
+        check("veritwin import");
+    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, load};
+pub use load::load;
 
 /// Everything that can be configured. Each key is also `VERITWIN__SECTION__KEY`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]

@@ -1,0 +1,211 @@
+//! P26: the newest batches of every log are read back from the archive. The SHA-256 of what lies
+//! there is the one in the leaf, the leaf is in the tree of the signed checkpoint, and one flipped
+//! bit in a copy of either is found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use veritwin_access::jobs;
+use veritwin_domain::{OpContext, Rng};
+use veritwin_verify::{
+    Digest, Leaf, SignedCheckpoint, VerifierKey, leaf_hash, sha256, verify_inclusion,
+};
+
+use super::run::InApp;
+use super::{PlatformProbe, ProbeAnswer};
+use crate::model::{LedgerProofView, PageRequest};
+use crate::{App, Error, Result};
+
+const PROMISE: u8 = 26;
+const VERSION: u32 = 1;
+/// Newest batches checked of each log.
+const BATCHES_MAX: usize = 3;
+/// Newest leaves among which they are looked for.
+const LEAVES_MAX: usize = 20;
+/// Logs checked in one run.
+const LOGS_MAX: usize = 200;
+/// A platform that has just started seals its first batch within this time.
+const FIRST_BATCH_WAIT: Duration = Duration::from_secs(12);
+const FIRST_BATCH_LOOK: Duration = Duration::from_millis(500);
+
+pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
+    InApp::shared(app, PROMISE, VERSION, |app: App| async move { app.check_fingerprints().await })
+}
+
+/// Counts of a run, and the first thing that is wrong.
+#[derive(Debug, Default)]
+struct Seen {
+    logs: u64,
+    batches: u64,
+    bytes: u64,
+    flips_found: u64,
+    wrong: Option<(String, String)>,
+}
+
+/// Checks a leaf with its payload against the signed checkpoint; the error says what is wrong.
+fn verify(view: &LedgerProofView, payload: &[u8]) -> std::result::Result<(), String> {
+    let leaf = Leaf::decode(&view.leaf).map_err(|error| error.to_string())?;
+    if sha256(payload) != leaf.payload {
+        return Err("the payload's SHA-256 is not the one in the leaf".to_owned());
+    }
+    if payload.len() as u64 != leaf.payload_bytes {
+        return Err("the payload's length is not the one in the leaf".to_owned());
+    }
+    let key: VerifierKey = view.vkey.parse().map_err(|_| "not a verifier key".to_owned())?;
+    let signed = SignedCheckpoint::parse(view.checkpoint.as_bytes())
+        .map_err(|error| format!("checkpoint: {error}"))?;
+    let tree = signed.verify(&key).map_err(|error| format!("checkpoint: {error}"))?;
+    leaf.verify_signature(&tree.origin).map_err(|error| format!("leaf: {error}"))?;
+    let path: Vec<Digest> = view.path.iter().map(|hash| Digest::from_bytes(*hash)).collect();
+    verify_inclusion(view.index, leaf_hash(&view.leaf), &path, tree.size, tree.root)
+        .map_err(|error| format!("the leaf is not in the tree: {error}"))
+}
+
+/// Flips one random bit.
+fn flip(bytes: &mut [u8], rng: &dyn Rng) {
+    let bits = (bytes.len() as u64).saturating_mul(8).max(1);
+    let bit = rng.next_u64() % bits;
+    if let Some(byte) = bytes.get_mut(usize::try_from(bit / 8).unwrap_or(usize::MAX)) {
+        *byte ^= 1 << (bit % 8);
+    }
+}
+
+/// How many of two flipped bits, one in the payload and one in the leaf, are found.
+fn flips_found(view: &LedgerProofView, payload: &[u8], rng: &dyn Rng) -> u64 {
+    let mut other_payload = payload.to_vec();
+    flip(&mut other_payload, rng);
+    let mut other_leaf = view.clone();
+    flip(&mut other_leaf.leaf, rng);
+    u64::from(verify(view, &other_payload).is_err())
+        + u64::from(verify(&other_leaf, payload).is_err())
+}
+
+impl App {
+    async fn check_fingerprints(&self) -> Result<ProbeAnswer> {
+        let attempts = FIRST_BATCH_WAIT.as_millis() / FIRST_BATCH_LOOK.as_millis();
+        let mut last = None;
+        for _ in 0..attempts {
+            match self.look_at_batches().await {
+                Ok(seen) if seen.batches > 0 || seen.wrong.is_some() => {
+                    return Ok(answer(&seen));
+                }
+                Ok(_) => last = None,
+                Err(error @ (Error::Unavailable(_) | Error::NotFound(_))) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                () = tokio::time::sleep(FIRST_BATCH_LOOK) => {}
+            }
+        }
+        Ok(ProbeAnswer::CouldNotRun(match last {
+            Some(error) => error.to_string(),
+            None => "no batch has been sealed yet".to_owned(),
+        }))
+    }
+
+    async fn look_at_batches(&self) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let tenants = self.all_tenants(&self.job(jobs::PROMISES)).await?;
+        self.archive()?;
+        for tenant in tenants.iter().take(LOGS_MAX) {
+            let context = self.job_in(jobs::PROMISES, tenant.id);
+            self.look_at_log(&context, tenant.log_id, &mut seen).await?;
+            if seen.wrong.is_some() {
+                break;
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn look_at_log(
+        &self,
+        context: &OpContext,
+        log: veritwin_domain::LogId,
+        seen: &mut Seen,
+    ) -> Result<()> {
+        let page = PageRequest { cursor: None, limit: Some(LEAVES_MAX) };
+        let entries = match self.ledger_entries(context, &page).await {
+            // The archive knows no such log yet: nothing was sealed for this tenant.
+            Err(Error::NotFound(_)) => return Ok(()),
+            entries => entries?.items,
+        };
+        let with_payload = entries.iter().filter(|entry| entry.payload_bytes > 0);
+        let batches: Vec<_> = with_payload.take(BATCHES_MAX).collect();
+        seen.logs += u64::from(!batches.is_empty());
+        for entry in batches {
+            let place = format!("log {log}, leaf {}", entry.index);
+            let view = self.ledger_proof(context, entry.index).await?;
+            let leaf = Leaf::decode(&view.leaf)
+                .map_err(|error| Error::Internal(format!("{place}: {error}")))?;
+            let Some(payload) = self.payload(log, &leaf).await? else {
+                // Lawfully destroyed payloads are said by later leaves; the newest are not.
+                seen.wrong = Some((place, "its payload is missing".to_owned()));
+                return Ok(());
+            };
+            #[cfg(feature = "test-controls")]
+            let payload = {
+                let mut altered = payload.to_vec();
+                self.0.promises.alter_payload(&mut altered);
+                altered
+            };
+            if let Err(problem) = verify(&view, &payload) {
+                seen.wrong = Some((place, problem));
+                return Ok(());
+            }
+            let found = flips_found(&view, &payload, self.rng());
+            if found < 2 {
+                seen.wrong = Some((place, "a flipped bit in a copy was not found".to_owned()));
+                return Ok(());
+            }
+            seen.batches += 1;
+            seen.bytes += payload.len() as u64;
+            seen.flips_found += found;
+        }
+        Ok(())
+    }
+}
+
+fn answer(seen: &Seen) -> ProbeAnswer {
+    let mut facts = vec![
+        ("batches recomputed".to_owned(), seen.batches.to_string()),
+        ("bytes hashed".to_owned(), seen.bytes.to_string()),
+        ("flipped bits found".to_owned(), seen.flips_found.to_string()),
+        ("logs".to_owned(), seen.logs.to_string()),
+        ("newest batches of each log, at most".to_owned(), BATCHES_MAX.to_string()),
+    ];
+    match &seen.wrong {
+        None => ProbeAnswer::Passed {
+            summary: format!(
+                "{} batches were read back; each fingerprint holds and each flipped bit was found.",
+                seen.batches
+            ),
+            facts,
+        },
+        Some((place, problem)) => {
+            facts.push(("problem".to_owned(), problem.clone()));
+            ProbeAnswer::Failed {
+                summary: "A batch does not fit its fingerprint.".to_owned(),
+                facts,
+                place: place.clone(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veritwin_domain::SeededRng;
+
+    #[test]
+    fn exactly_one_bit_is_flipped() {
+        let rng = SeededRng::new(11);
+        for length in [1, 2, 100] {
+            let mut bytes = vec![0u8; length];
+            flip(&mut bytes, &rng);
+            assert_eq!(bytes.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
+        }
+        flip(&mut [], &rng);
+    }
+}

@@ -1,0 +1,282 @@
+//! The promise board: every promise of the register with its state, derived from what probes
+//! found. Every run is stored and its digest sealed into the platform's own log; a state cannot
+//! be set by hand.
+
+mod canary;
+mod fingerprints;
+mod fixture;
+mod passwords;
+mod probe;
+mod run;
+#[cfg(feature = "test-controls")]
+mod sabotage;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{EvidenceId, OpContext, PlatformContext, Timestamp};
+use veritwin_governance::{
+    CHECKS_AT_ONCE_MAX, CheckOutcome, Evidence, History, OutcomeKind, Polarity, Promise, PromiseId,
+    Register, Schedule, State, StateKind,
+};
+
+use crate::model::PromiseView;
+use crate::{App, Error, Result};
+
+pub use probe::{PlatformProbe, ProbeAnswer};
+
+pub(crate) use fixture::PROBE_TENANT;
+
+/// Most checks that people may be waiting for at once.
+const ASKED_MAX: usize = 16;
+/// Most evidence records that wait in memory for the ledger; what is over it is found again at
+/// the next start.
+const UNSEALED_MAX: usize = 4096;
+
+/// A run and the leaf that holds its digest.
+#[derive(Debug, Clone)]
+struct Run {
+    evidence: Evidence,
+    ledger_index: Option<u64>,
+}
+
+/// What is known of a promise: its newest run, and the newest that came to a conclusion.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    latest: Option<Run>,
+    conclusive: Option<Run>,
+}
+
+impl Found {
+    fn take(&mut self, run: Run) {
+        let is_newer = |known: &Option<Run>| {
+            let known = known.as_ref().map(|known| known.evidence.finished_at());
+            known.is_none_or(|at| at <= run.evidence.finished_at())
+        };
+        let concludes = run.evidence.outcome().kind() != OutcomeKind::CouldNotRun;
+        if concludes && is_newer(&self.conclusive) {
+            self.conclusive = Some(run.clone());
+        }
+        if is_newer(&self.latest) {
+            self.latest = Some(run);
+        }
+    }
+
+    fn ledgered(&mut self, id: EvidenceId, index: u64) {
+        for run in [&mut self.latest, &mut self.conclusive].into_iter().flatten() {
+            if run.evidence.id() == id {
+                run.ledger_index = Some(index);
+            }
+        }
+    }
+}
+
+/// Evidence whose digest is not in the ledger yet.
+#[derive(Debug, Clone, Copy)]
+struct Unsealed {
+    promise: PromiseId,
+    digest: [u8; 32],
+    at: Timestamp,
+}
+
+#[derive(Default)]
+struct Board {
+    probes: BTreeMap<PromiseId, Arc<dyn PlatformProbe>>,
+    schedule: Schedule,
+    found: BTreeMap<PromiseId, Found>,
+    running: BTreeSet<PromiseId>,
+    unsealed: BTreeMap<EvidenceId, Unsealed>,
+}
+
+impl Board {
+    /// Runs of an older version of a probe do not count: that check is due at once.
+    fn reschedule(&mut self) {
+        self.schedule = Schedule::new(self.probes.keys().copied());
+        for (id, probe) in &self.probes {
+            let latest = self.found.get(id).and_then(|found| found.latest.as_ref());
+            if let Some(run) = latest
+                && run.evidence.probe_version() == probe.version()
+            {
+                self.schedule.ran(&run.evidence);
+            }
+        }
+    }
+
+    fn took(&mut self, run: Run) {
+        self.schedule.ran(&run.evidence);
+        self.found.entry(run.evidence.promise()).or_default().take(run);
+    }
+}
+
+/// The register, the probes and what they found.
+pub(crate) struct PromiseBoard {
+    register: Register,
+    board: Mutex<Board>,
+    /// One check of a promise at a time.
+    turns: Vec<tokio::sync::Mutex<()>>,
+    slots: Semaphore,
+    asked: Arc<Semaphore>,
+    /// A probe was added, or a check ended.
+    changed: Notify,
+    /// There is evidence to seal.
+    to_seal: Notify,
+    #[cfg(feature = "test-controls")]
+    sabotage: sabotage::Sabotage,
+}
+
+impl PromiseBoard {
+    /// A board without evidence and without probes.
+    pub(crate) fn new() -> Result<Self> {
+        let register = Register::built_in().map_err(|error| Error::Internal(error.to_string()))?;
+        let turns = register.promises().iter().map(|_| tokio::sync::Mutex::default()).collect();
+        Ok(Self {
+            register,
+            board: Mutex::default(),
+            turns,
+            slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
+            asked: Arc::new(Semaphore::new(ASKED_MAX)),
+            changed: Notify::new(),
+            to_seal: Notify::new(),
+            #[cfg(feature = "test-controls")]
+            sabotage: sabotage::Sabotage::default(),
+        })
+    }
+
+    fn add(&self, probe: Arc<dyn PlatformProbe>) -> Result<()> {
+        let number = probe.promise();
+        let id = PromiseId::new(number)
+            .map_err(|error| Error::Internal(format!("probe of promise {number}: {error}")))?;
+        let mut board = self.board.lock();
+        board.probes.insert(id, probe);
+        board.reschedule();
+        drop(board);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn probe(&self, id: PromiseId) -> Option<Arc<dyn PlatformProbe>> {
+        self.board.lock().probes.get(&id).cloned()
+    }
+
+    fn view(&self, id: PromiseId, now: Timestamp) -> PromiseView {
+        let promise = self.register.get(id);
+        let board = self.board.lock();
+        let found = board.found.get(&id).cloned().unwrap_or_default();
+        let next_check_at = board.schedule.next_check_at(&self.register, id, now);
+        drop(board);
+        let history = History {
+            latest: found.latest.as_ref().map(|run| &run.evidence),
+            latest_conclusive: found.conclusive.as_ref().map(|run| &run.evidence),
+        };
+        let state = State::derive(promise, history, now);
+        let shown = found.conclusive.as_ref().or(found.latest.as_ref());
+        let facts = shown.map(|run| facts(run.evidence.outcome())).unwrap_or_default();
+        PromiseView {
+            id: id.to_string(),
+            text: promise.text.clone(),
+            source: promise.source.clone(),
+            feature: promise.feature.clone(),
+            state: state.kind().as_str(),
+            summary: shown.map(|run| run.evidence.outcome().summary().to_owned()),
+            facts,
+            ledger_index: shown.and_then(|run| run.ledger_index),
+            checked_at: found.latest.as_ref().map(|run| run.evidence.finished_at()),
+            next_check_at,
+            reason: reason(promise, &state),
+            owner: promise.owner.as_str().to_owned(),
+        }
+    }
+
+    fn views(&self, now: Timestamp) -> Vec<PromiseView> {
+        PromiseId::all().map(|id| self.view(id, now)).collect()
+    }
+}
+
+/// The facts to show; where a promise was broken stands first.
+fn facts(outcome: &CheckOutcome) -> Vec<(String, String)> {
+    let place = match outcome {
+        CheckOutcome::Failed { place, .. } => Some(("place".to_owned(), place.clone())),
+        _ => None,
+    };
+    let seen = outcome.facts().into_iter().flatten();
+    place.into_iter().chain(seen.map(|(name, value)| (name.clone(), value.clone()))).collect()
+}
+
+/// Why a promise is not proven, or what a proof of it cannot show.
+fn reason(promise: &Promise, state: &State) -> Option<String> {
+    if state.kind() != StateKind::Proven {
+        return Some(state.reason().to_owned());
+    }
+    let limits = &promise.limits;
+    let sampled = (limits.polarity == Polarity::Negative)
+        .then_some("A probe samples this; it cannot prove absence.");
+    let said = match limits.text.as_deref() {
+        Some(text) => Some(text),
+        None => sampled,
+    };
+    let parts: Vec<&str> = said.into_iter().chain(limits.operators_part.as_deref()).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+impl App {
+    /// Adds a probe that needs more than the stores, such as the listeners.
+    pub fn register_probe(&self, probe: Arc<dyn PlatformProbe>) -> Result<()> {
+        self.0.promises.add(probe)
+    }
+
+    /// Every promise with its live state.
+    pub async fn list_promises(&self, context: &OpContext) -> Result<Vec<PromiseView>> {
+        let resource = self.authorize_all(context, Action::PromiseRead, Kind::Promise)?;
+        self.note(context, Action::PromiseRead, &resource, "done");
+        Ok(self.0.promises.views(context.at))
+    }
+
+    /// Runs a promise's check now.
+    pub async fn check_promise(&self, context: &OpContext, id: &str) -> Result<PromiseView> {
+        let resource = self.authorize_all(context, Action::PromiseCheck, Kind::Promise)?;
+        let view = self.check_now(id).await?;
+        self.note(context, Action::PromiseCheck, &resource, "done");
+        Ok(view)
+    }
+
+    /// Every promise with its live state, for whoever holds the data directory.
+    pub fn promise_states_for_local(&self, context: &PlatformContext) -> Result<Vec<PromiseView>> {
+        self.authorize_platform(context, Action::PromiseRead)?;
+        Ok(self.0.promises.views(context.at))
+    }
+
+    /// Runs a promise's check now, for whoever holds the data directory.
+    pub async fn check_promise_for_local(
+        &self,
+        context: &PlatformContext,
+        id: &str,
+    ) -> Result<PromiseView> {
+        self.authorize_platform(context, Action::PromiseCheck)?;
+        self.check_now(id).await
+    }
+
+    async fn check_now(&self, id: &str) -> Result<PromiseView> {
+        let id: PromiseId = id.parse().map_err(|_| Error::NotFound("promise"))?;
+        if self.0.promises.probe(id).is_none() {
+            let detail = format!("{id} has no check that could be run yet");
+            return Err(Error::Conflict(detail));
+        }
+        let busy = Error::Busy { retry_after: Duration::from_secs(5) };
+        let asked = Arc::clone(&self.0.promises.asked).try_acquire_owned().map_err(|_| busy)?;
+        // A task of its own: who asked may go away while the check has things to tidy up.
+        let app = self.clone();
+        let task = self.0.tasks.spawn(async move {
+            let _asked = asked;
+            app.run_check(id, run::Why::Asked).await;
+        });
+        task.await.map_err(|_| Error::Internal("a promise check stopped".to_owned()))?;
+        Ok(self.0.promises.view(id, self.clock().now()))
+    }
+}

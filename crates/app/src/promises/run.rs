@@ -1,0 +1,279 @@
+//! Running checks: those that are due, those that somebody asked for, and the sealing of what they
+//! found. Nothing here decides a state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use veritwin_access::jobs;
+use veritwin_domain::EvidenceId;
+use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
+use veritwin_keys::sha256;
+use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
+
+use super::probe::Adapted;
+use super::{Run, UNSEALED_MAX, Unsealed};
+use crate::{App, Result};
+
+/// Longest wait before the schedule is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How long evidence waits for an archive that is away.
+const SEAL_AGAIN: Duration = Duration::from_secs(15);
+/// Newest runs of a promise that are read back at start.
+const LOADED_MAX: u32 = 16;
+
+/// Why a check runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its time has come; passed by when another run came first.
+    Due,
+    /// Somebody wants to know now.
+    Asked,
+}
+
+const fn stored_state(kind: OutcomeKind) -> EvidenceState {
+    match kind {
+        OutcomeKind::Passed => EvidenceState::Proven,
+        OutcomeKind::Failed => EvidenceState::Failing,
+        OutcomeKind::NotApplicable => EvidenceState::NotApplicable,
+        OutcomeKind::CouldNotRun => EvidenceState::NotEvidenced,
+    }
+}
+
+impl App {
+    /// Starts the checks and the sealing of evidence.
+    pub(crate) fn start_promises(&self) {
+        let in_app = [
+            super::passwords::probe(self),
+            super::fingerprints::probe(self),
+            super::canary::probe(self),
+        ];
+        for probe in in_app {
+            if let Err(error) = self.register_probe(probe) {
+                tracing::error!(%error, "a promise's probe");
+            }
+        }
+        let app = self.clone();
+        self.0.tasks.spawn(async move {
+            if let Err(error) = app.load_evidence().await {
+                tracing::warn!(%error, "earlier evidence could not be read: everything is due");
+            }
+            app.run_due_checks().await;
+            // Probes may hold the platform; it must not hold itself.
+            app.0.promises.board.lock().probes.clear();
+        });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.seal_as_it_comes().await });
+    }
+
+    async fn load_evidence(&self) -> Result<()> {
+        let context = self.job(jobs::PROMISES);
+        let tx = self.0.store.read_platform(&context).await?;
+        let mut runs = Vec::new();
+        for id in PromiseId::all() {
+            let stored = tx.evidence(&id.to_string(), &Page::first(LOADED_MAX)).await?;
+            runs.extend(stored.items);
+        }
+        drop(tx);
+        let mut board = self.0.promises.board.lock();
+        for stored in runs {
+            let Ok(evidence) = Evidence::from_canonical_bytes(&stored.summary) else {
+                tracing::warn!(evidence = %stored.id, "an evidence record is damaged");
+                continue;
+            };
+            if stored.ledger_index.is_none() && board.unsealed.len() < UNSEALED_MAX {
+                let unsealed = Unsealed {
+                    promise: evidence.promise(),
+                    digest: sha256(&stored.summary),
+                    at: evidence.finished_at(),
+                };
+                board.unsealed.insert(stored.id, unsealed);
+            }
+            let run = Run { evidence, ledger_index: stored.ledger_index };
+            board.found.entry(run.evidence.promise()).or_default().take(run);
+        }
+        board.reschedule();
+        drop(board);
+        self.0.promises.to_seal.notify_one();
+        Ok(())
+    }
+
+    async fn run_due_checks(&self) {
+        let promises = &self.0.promises;
+        loop {
+            let now = self.clock().now();
+            let due = {
+                let mut board = promises.board.lock();
+                let mut due = board.schedule.due(&promises.register, now);
+                due.retain(|id| board.running.insert(*id));
+                due
+            };
+            for id in due {
+                let app = self.clone();
+                self.0.tasks.spawn(async move {
+                    app.run_check(id, Why::Due).await;
+                    app.0.promises.board.lock().running.remove(&id);
+                    app.0.promises.changed.notify_one();
+                });
+            }
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = promises.changed.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
+    /// of checks run at once.
+    pub(super) async fn run_check(&self, id: PromiseId, why: Why) {
+        let promises = &self.0.promises;
+        let Some(turn) = promises.turns.get(usize::from(id.number() - 1)) else { return };
+        let _turn = turn.lock().await;
+        let Ok(_slot) = promises.slots.acquire().await else { return };
+        let started = self.clock().now();
+        let is_due =
+            || promises.board.lock().schedule.due(&promises.register, started).contains(&id);
+        if why == Why::Due && !is_due() {
+            return;
+        }
+        let Some(probe) = promises.probe(id) else { return };
+        let run_id = EvidenceId::generate(started, self.rng());
+        let adapted = Adapted { promise: id, probe };
+        let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
+        // What is found while the listeners and stores go away says nothing of the promise.
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        let outcome = evidence.outcome().kind().as_str();
+        metrics::counter!("veritwin_promise_checks_total", "outcome" => outcome).increment(1);
+        if evidence.outcome().kind() == OutcomeKind::Failed {
+            tracing::warn!(promise = %id, found = evidence.outcome().summary(), "promise broken");
+        }
+        self.keep(evidence).await;
+    }
+
+    async fn keep(&self, evidence: Evidence) {
+        let id = evidence.id();
+        let bytes = evidence.canonical_bytes();
+        let unsealed = Unsealed {
+            promise: evidence.promise(),
+            digest: sha256(&bytes),
+            at: evidence.finished_at(),
+        };
+        let stored = PromiseEvidence {
+            id,
+            promise: evidence.promise().to_string(),
+            state: stored_state(evidence.outcome().kind()),
+            at: evidence.finished_at(),
+            summary: bytes,
+            ledger_index: None,
+        };
+        let is_stored = match self.store_evidence(&stored).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, promise = %stored.promise, "evidence was not stored");
+                false
+            }
+        };
+        let mut board = self.0.promises.board.lock();
+        board.took(Run { evidence, ledger_index: None });
+        if is_stored && board.unsealed.len() < UNSEALED_MAX {
+            board.unsealed.insert(id, unsealed);
+        }
+        drop(board);
+        self.0.promises.to_seal.notify_one();
+    }
+
+    async fn store_evidence(&self, evidence: &PromiseEvidence) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
+        tx.evidence_add(evidence).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn seal_as_it_comes(&self) {
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = self.0.promises.to_seal.notified() => {}
+                () = tokio::time::sleep(SEAL_AGAIN) => {}
+            }
+            if let Err(error) = self.seal_waiting().await {
+                tracing::warn!(%error, "evidence waits for the ledger");
+            }
+        }
+    }
+
+    /// Appends the digests of what waits, oldest first. A crash between leaf and note makes a
+    /// second leaf of the same digest, which harms nothing.
+    async fn seal_waiting(&self) -> Result<()> {
+        loop {
+            let next = self
+                .0
+                .promises
+                .board
+                .lock()
+                .unsealed
+                .first_key_value()
+                .map(|(id, unsealed)| (*id, *unsealed));
+            let Some((id, unsealed)) = next else { return Ok(()) };
+            let Some(index) = self.seal_evidence(unsealed.digest, unsealed.at).await? else {
+                return Ok(());
+            };
+            let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
+            match tx.evidence_ledgered(id, index).await {
+                Ok(()) => tx.commit().await?,
+                // It was deleted in the meantime.
+                Err(veritwin_metastore::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let mut board = self.0.promises.board.lock();
+            board.unsealed.remove(&id);
+            board.found.entry(unsealed.promise).or_default().ledgered(id, index);
+        }
+    }
+}
+
+/// A probe that reaches the platform without keeping it alive.
+pub(super) struct InApp<F> {
+    pub(super) promise: u8,
+    pub(super) version: u32,
+    pub(super) platform: std::sync::Weak<crate::open::Inner>,
+    pub(super) check: F,
+}
+
+impl<F, Fut> InApp<F>
+where
+    F: Fn(App) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<super::ProbeAnswer>> + Send + 'static,
+{
+    pub(super) fn shared(
+        app: &App,
+        promise: u8,
+        version: u32,
+        check: F,
+    ) -> Arc<dyn super::PlatformProbe> {
+        Arc::new(Self { promise, version, platform: Arc::downgrade(&app.0), check })
+    }
+}
+
+#[async_trait::async_trait]
+impl<F, Fut> super::PlatformProbe for InApp<F>
+where
+    F: Fn(App) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<super::ProbeAnswer>> + Send + 'static,
+{
+    fn promise(&self) -> u8 {
+        self.promise
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    async fn check(&self) -> super::ProbeAnswer {
+        match self.platform.upgrade() {
+            Some(inner) => (self.check)(App(inner)).await.into(),
+            None => super::ProbeAnswer::CouldNotRun("the platform is stopping".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Sabotage twins of the checks, compiled for tests only: switches that break a feature so that
+//! its promise has to turn red.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use veritwin_domain::Secret;
+use veritwin_keys::sha256;
+
+use super::PromiseBoard;
+use crate::App;
+
+/// Which features are broken, by promise number, and what the broken ones left.
+#[derive(Debug, Default)]
+pub(super) struct Sabotage {
+    broken: AtomicU64,
+    leaked: Mutex<Option<PathBuf>>,
+    victim: Mutex<Option<String>>,
+}
+
+impl Sabotage {
+    fn is_on(&self, promise: u8) -> bool {
+        self.broken.load(Ordering::SeqCst) & (1u64 << (promise % 64)) != 0
+    }
+}
+
+impl PromiseBoard {
+    /// P32: the hash of a platform that does not care; nobody can sign in with it.
+    pub(crate) fn weak_password_hash(&self, text: &Secret<String>) -> Option<String> {
+        use base64::Engine as _;
+        self.sabotage.is_on(32).then(|| {
+            let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+            let digest = engine.encode(sha256(text.expose().as_bytes()));
+            format!("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA${digest}")
+        })
+    }
+
+    /// P26: a payload that is not the one its leaf names.
+    pub(crate) fn alter_payload(&self, payload: &mut [u8]) {
+        if self.sabotage.is_on(26)
+            && let Some(byte) = payload.last_mut()
+        {
+            *byte ^= 1;
+        }
+    }
+
+    pub(super) fn note_victim(&self, device: &str) {
+        *self.sabotage.victim.lock() = Some(device.to_owned());
+    }
+}
+
+impl App {
+    /// Breaks or mends the feature behind a promise.
+    pub fn sabotage(&self, promise: u8, on: bool) {
+        let bit = 1u64 << (promise % 64);
+        let broken = &self.0.promises.sabotage.broken;
+        if on {
+            broken.fetch_or(bit, Ordering::SeqCst);
+        } else {
+            broken.fetch_and(!bit, Ordering::SeqCst);
+            if promise == 22
+                && let Some(path) = self.0.promises.sabotage.leaked.lock().take()
+            {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// P22: the platform also writes what it stores in clear.
+    pub(super) fn leak(&self, text: &str) {
+        if self.0.promises.sabotage.is_on(22) {
+            let path = self.0.config.data.join("notes.txt");
+            let _ = std::fs::write(&path, text);
+            *self.0.promises.sabotage.leaked.lock() = Some(path);
+        }
+    }
+
+    /// P31: whether a text is the id of a device that the caller of the check must not know of.
+    pub fn is_hidden_device(&self, id: &str) -> bool {
+        self.0.promises.sabotage.victim.lock().as_deref() == Some(id)
+    }
+}

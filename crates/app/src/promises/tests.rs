@@ -1,0 +1,177 @@
+//! The board by itself, and the probes against a real platform in a folder of its own.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use veritwin_domain::{Clock, ManualClock, SystemClock};
+
+use super::*;
+
+struct Answers(ProbeAnswer, u32);
+
+#[async_trait]
+impl PlatformProbe for Answers {
+    fn promise(&self) -> u8 {
+        32
+    }
+    fn version(&self) -> u32 {
+        self.1
+    }
+    async fn check(&self) -> ProbeAnswer {
+        self.0.clone()
+    }
+}
+
+fn passed() -> ProbeAnswer {
+    ProbeAnswer::Passed { summary: "Held.".to_owned(), facts: vec![] }
+}
+
+async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &ManualClock) {
+    clock.advance(Duration::from_secs(1));
+    let probe = Arc::new(Answers(answer, version));
+    let promise = PromiseId::new(32).expect("a promise");
+    let adapted = probe::Adapted { promise, probe };
+    let id = EvidenceId::from_bytes([1; 16]);
+    let evidence = veritwin_governance::run(&adapted, id, clock).await;
+    board.board.lock().took(Run { evidence, ledger_index: None });
+}
+
+#[tokio::test]
+async fn a_state_comes_out_of_evidence_alone() {
+    let clock = ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000));
+    let board = PromiseBoard::new().expect("register");
+    let id = PromiseId::new(32).expect("a promise");
+    let state = |board: &PromiseBoard| board.view(id, clock.now()).state;
+    assert_eq!(board.views(clock.now()).len(), 62);
+    assert!(board.views(clock.now()).iter().all(|view| view.state == "not_evidenced"));
+    board.add(Arc::new(Answers(passed(), 1))).expect("a promise's probe");
+    let now = clock.now();
+    assert_eq!(board.board.lock().schedule.due(&board.register, now), [id]);
+    run(&board, passed(), 1, &clock).await;
+    assert_eq!(state(&board), "proven");
+    assert!(board.view(id, clock.now()).reason.is_some_and(|text| text.contains("operator")));
+    let failed = ProbeAnswer::Failed {
+        summary: "Broken.".to_owned(),
+        facts: vec![("stored".to_owned(), "1".to_owned())],
+        place: "users".to_owned(),
+    };
+    run(&board, failed, 1, &clock).await;
+    assert_eq!(state(&board), "failing");
+    let view = board.view(id, clock.now());
+    assert_eq!(view.facts[0], ("place".to_owned(), "users".to_owned()));
+    // A check that could not run changes nothing but the moment it was tried.
+    run(&board, ProbeAnswer::CouldNotRun("No.".to_owned()), 1, &clock).await;
+    assert_eq!(state(&board), "failing");
+    run(&board, passed(), 1, &clock).await;
+    assert_eq!(state(&board), "proven");
+}
+
+#[tokio::test]
+async fn a_changed_probe_is_due_at_once() {
+    let clock = ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000));
+    let board = PromiseBoard::new().expect("register");
+    let id = PromiseId::new(32).expect("a promise");
+    run(&board, passed(), 1, &clock).await;
+    board.add(Arc::new(Answers(passed(), 1))).expect("same version");
+    let now = clock.now();
+    assert!(board.board.lock().schedule.due(&board.register, now).is_empty());
+    board.add(Arc::new(Answers(passed(), 2))).expect("newer version");
+    assert_eq!(board.board.lock().schedule.due(&board.register, now), [id]);
+}
+
+async fn platform(root: &Path) -> App {
+    let config = crate::Config {
+        data: root.join("data"),
+        root_key_dir: root.join("root"),
+        database_url: "sqlite:".to_owned(),
+        clock: Arc::new(SystemClock::new()),
+        group_commit_delay: Duration::ZERO,
+        log_file_bytes_max: 1 << 20,
+        memory_bytes_max: 8 << 20,
+        mail: None,
+        ledger_host: "localhost".to_owned(),
+        demo: false,
+        simulated: false,
+    };
+    std::fs::create_dir_all(&config.data).expect("data directory");
+    let app = App::open(config).await.expect("a platform");
+    app.ensure_platform_tenant().await.expect("the platform's tenant");
+    app
+}
+
+async fn check(app: &App, id: &str) -> PromiseView {
+    let context = app.local_operator();
+    app.check_promise_for_local(&context, id).await.expect("a check")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_and_files_at_rest_are_proven_and_kept() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    let passwords = check(&app, "P32").await;
+    assert_eq!(passwords.state, "proven", "{passwords:?}");
+    let at_rest = check(&app, "P22").await;
+    assert_eq!(at_rest.state, "proven", "{at_rest:?}");
+    let files = at_rest.facts.iter().find(|(name, _)| name == "files searched");
+    assert!(files.is_some_and(|(_, count)| count.parse::<u64>().is_ok_and(|n| n > 4)), "{files:?}");
+    // Nothing of the canary is left.
+    let context = app.job_in(veritwin_access::jobs::PROMISES, crate::provision::PLATFORM_TENANT);
+    let tx = app.0.store.read(&context).await.expect("records");
+    let whole = veritwin_metastore::Page::whole();
+    assert!(tx.twins(&whole).await.expect("twins").items.is_empty());
+    assert!(tx.api_keys(&whole).await.expect("keys").items.is_empty());
+    drop(tx);
+    let unknown = app.check_promise_for_local(&app.local_operator(), "P99").await;
+    assert!(matches!(unknown, Err(Error::NotFound(_))));
+    let without = app.check_promise_for_local(&app.local_operator(), "P47").await;
+    assert!(matches!(without, Err(Error::Conflict(_))));
+    app.close().await;
+    drop(app);
+    // What was found is there after a restart.
+    let again = platform(root.path()).await;
+    again.load_evidence().await.expect("evidence");
+    let context = again.local_operator();
+    let views = again.promise_states_for_local(&context).expect("views");
+    assert_eq!(views[31].state, "proven");
+    assert_eq!(views[21].state, "proven");
+    again.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_isolation_fixture_is_made_once() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    let first = app.open_isolation_fixture().await.expect("a fixture");
+    let kinds: Vec<&str> = first.foreign.keys().copied().collect();
+    assert_eq!(kinds, ["alert", "api_key", "credential", "device", "rule", "twin", "user"]);
+    let (own, foreign) = (first.own.clone(), first.foreign.clone());
+    assert!(own.iter().all(|(kind, id)| foreign.get(kind) != Some(id)));
+    let token = first.api_key().clone();
+    app.close_isolation_fixture(first).await.expect("closed");
+    let purpose = veritwin_domain::Purpose::SecuritySupport;
+    let request = app.local_operator().request;
+    assert!(app.authenticate_api_key(&token, purpose, request).await.is_err());
+    let second = app.open_isolation_fixture().await.expect("a fixture");
+    assert_eq!((second.own.clone(), second.foreign.clone()), (own, foreign));
+    app.close_isolation_fixture(second).await.expect("closed");
+    app.close().await;
+}
+
+#[cfg(feature = "test-controls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sabotage_turns_the_row_red_and_back() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    for (id, number) in [("P22", 22), ("P32", 32)] {
+        assert_eq!(check(&app, id).await.state, "proven", "{id}");
+        app.sabotage(number, true);
+        let broken = check(&app, id).await;
+        assert_eq!(broken.state, "failing", "{broken:?}");
+        assert_eq!(broken.facts[0].0, "place");
+        app.sabotage(number, false);
+        assert_eq!(check(&app, id).await.state, "proven", "{id}");
+    }
+    app.close().await;
+}

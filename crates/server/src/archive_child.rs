@@ -1,0 +1,192 @@
+//! The ledger archive as a child process of a standalone platform: its own keys, port and folder.
+//! It ends when the platform's end of its standard input closes, so it never outlives it, and it
+//! is started again when it stops by itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use veritwin_app::{App, ArchiveAccess};
+use veritwin_domain::Secret;
+use veritwin_outpost::archive::{RunFile, generate_client};
+
+use crate::datadir::{Paths, write_private, write_public};
+
+/// How long the child may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+const RESTART_WAIT: Duration = Duration::from_secs(1);
+/// How long the child may take to finish when it is asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the child reads at its start.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArchiveFile {
+    /// Its own directory.
+    pub(crate) directory: PathBuf,
+    /// Its own root key file, outside the directory.
+    pub(crate) root_key: PathBuf,
+    /// Where to listen.
+    pub(crate) listen: String,
+    /// Names and addresses for its certificate.
+    pub(crate) names: Vec<String>,
+    /// The one client it serves (PEM).
+    pub(crate) client_certificate: PathBuf,
+    /// Ends when standard input closes.
+    #[serde(default)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+/// How to start the child.
+#[derive(Debug, Clone)]
+pub(crate) struct ArchiveOptions {
+    pub(crate) bind: String,
+    pub(crate) port: u16,
+    pub(crate) root_key_dir: PathBuf,
+}
+
+/// The platform's certificate towards the archive; made at the first start, its key sealed.
+struct Pairing {
+    certificate_pem: String,
+    key_pem: Secret<String>,
+}
+
+fn pairing(app: &App, paths: &Paths) -> anyhow::Result<Pairing> {
+    let dir = paths.archive_pairing();
+    std::fs::create_dir_all(&dir)?;
+    let (certificate, key) = (dir.join("client.pem"), dir.join("client.key.sealed"));
+    let vault = app.vault();
+    if certificate.exists() && key.exists() {
+        let plain = vault.open("archive/client", &std::fs::read(&key)?)?;
+        return Ok(Pairing {
+            certificate_pem: std::fs::read_to_string(&certificate)?,
+            key_pem: Secret::new(String::from_utf8(plain).context("archive client key")?),
+        });
+    }
+    let pair = generate_client("veritwin platform")?;
+    write_private(&key, &vault.seal("archive/client", pair.key_pem.expose().as_bytes())?)?;
+    write_public(&certificate, pair.certificate_pem.as_bytes())?;
+    Ok(Pairing { certificate_pem: pair.certificate_pem, key_pem: pair.key_pem })
+}
+
+fn spawn(config: &Path) -> anyhow::Result<Child> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Command::new(program)
+        .arg("archive")
+        .arg("serve")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start the ledger archive")
+}
+
+/// A started archive.
+pub(crate) struct ArchiveChild {
+    child: Child,
+    config: PathBuf,
+    directory: PathBuf,
+    /// `host:port`.
+    pub(crate) address: String,
+}
+
+impl ArchiveChild {
+    /// Starts the child, waits until it listens, and connects the platform to it.
+    pub(crate) async fn start(
+        app: &App,
+        paths: &Paths,
+        options: &ArchiveOptions,
+    ) -> anyhow::Result<Self> {
+        let pairing = pairing(app, paths)?;
+        let directory = paths.archive();
+        std::fs::create_dir_all(&directory)?;
+        let file = ArchiveFile {
+            directory: directory.clone(),
+            root_key: options.root_key_dir.join("archive.key"),
+            listen: format!("{}:{}", options.bind, options.port),
+            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            client_certificate: paths.archive_pairing().join("client.pem"),
+            stop_with_stdin: true,
+        };
+        let config = paths.archive_pairing().join("archive.toml");
+        write_private(&config, toml::to_string(&file)?.as_bytes())?;
+        let (child, run) = Self::launch(&config, &directory).await?;
+        let address = run.archive.clone();
+        connect(app, &run, &pairing).await?;
+        Ok(Self { child, config, directory, address })
+    }
+
+    async fn launch(config: &Path, directory: &Path) -> anyhow::Result<(Child, RunFile)> {
+        let mut child = spawn(config)?;
+        let pid = child.id();
+        let listening = async {
+            loop {
+                if let Some(run) = RunFile::read(directory).filter(|run| Some(run.pid) == pid) {
+                    return Ok(run);
+                }
+                if let Some(status) = child.try_wait()? {
+                    bail!("the ledger archive ended at its start ({status}); its log says why");
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let run = tokio::time::timeout(START_TIMEOUT, listening)
+            .await
+            .context("the ledger archive did not start in time")??;
+        Ok((child, run))
+    }
+
+    /// Keeps the child running until `stop`, then lets it finish.
+    pub(crate) async fn supervise(mut self, app: App, paths: Paths, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                status = self.child.wait() => {
+                    tracing::error!(?status, "the ledger archive ended; starting it again");
+                }
+            }
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(RESTART_WAIT) => {}
+                }
+                match self.relaunch(&app, &paths).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(%error, "the ledger archive does not start"),
+                }
+            }
+        }
+        drop(self.child.stdin.take());
+        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+            tracing::warn!("the ledger archive did not stop in time and is ended");
+            let _ = self.child.kill().await;
+        }
+    }
+
+    async fn relaunch(&mut self, app: &App, paths: &Paths) -> anyhow::Result<()> {
+        let (child, run) = Self::launch(&self.config, &self.directory).await?;
+        connect(app, &run, &pairing(app, paths)?).await?;
+        self.child = child;
+        self.address = run.archive;
+        Ok(())
+    }
+}
+
+async fn connect(app: &App, run: &RunFile, pairing: &Pairing) -> anyhow::Result<()> {
+    let (host, port) = run.archive.rsplit_once(':').context("the archive's address has no port")?;
+    let access = ArchiveAccess {
+        host: host.to_owned(),
+        port: port.parse()?,
+        server_certificate_pem: std::fs::read_to_string(&run.certificate)?,
+        client_certificate_pem: pairing.certificate_pem.clone(),
+        client_key_pem: pairing.key_pem.clone(),
+    };
+    Ok(app.attach_archive(access).await?)
+}

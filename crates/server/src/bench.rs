@@ -1,0 +1,132 @@
+//! What the benchmarks need of a platform: a private one in a temporary folder, as a process of
+//! its own so that its CPU time can be told from the load generator's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
+use veritwin_bench::{Entry, MqttOptions, PeerCertificate};
+use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
+
+use crate::control::{self, Request};
+use crate::datadir::{Paths, write_private};
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+/// Devices that the connections share.
+const DEVICES: usize = 50;
+
+/// A platform of its own, ended and removed when dropped.
+struct Private {
+    root: PathBuf,
+    child: Child,
+    run: Value,
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+impl Private {
+    async fn start(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<Self> {
+        let name = format!("veritwin-bench-{}", SiteId::generate(clock.now(), rng));
+        let root = std::env::temp_dir().join(name);
+        let data = root.join("data");
+        std::fs::create_dir_all(&root)?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--data"])
+            .arg(&data)
+            .env("VERITWIN__KEYS__ROOT_DIR", root.join("keys"))
+            .env("VERITWIN__HTTP__PORT", "0")
+            .env("VERITWIN__HTTP__BIND", "127.0.0.1")
+            .env("VERITWIN__MQTT__PORT", "0")
+            .env("VERITWIN__MQTT__BIND", "127.0.0.1")
+            .env("VERITWIN__ARCHIVE__PORT", "0")
+            .env("VERITWIN_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start a private platform")?;
+        let mut private = Self { root, child, run: Value::Null };
+        let run_json = Paths::new(&data).run_json();
+        let listening = async {
+            loop {
+                if let Ok(text) = std::fs::read(&run_json) {
+                    return Ok(serde_json::from_slice(&text)?);
+                }
+                if let Some(status) = private.child.try_wait()? {
+                    bail!("the private platform ended at its start ({status})");
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        private.run = tokio::time::timeout(START_TIMEOUT, listening)
+            .await
+            .context("the private platform did not start in time")??;
+        Ok(private)
+    }
+
+    fn text(&self, key: &str) -> anyhow::Result<String> {
+        let value = self.run[key].as_str().with_context(|| format!("run.json has no {key}"))?;
+        Ok(value.to_owned())
+    }
+
+    async fn tokens(&self) -> anyhow::Result<Vec<String>> {
+        let socket = Paths::new(&self.root.join("data")).control_socket();
+        let tenant = control::call(&socket, Request::new("create_tenant", json!({"name": "Bench"})))
+            .await?["tenant"]
+            .clone();
+        let mut tokens = Vec::with_capacity(DEVICES);
+        for number in 0..DEVICES {
+            let arguments = json!({
+                "tenant": tenant,
+                "name": format!("load-{number:03}"),
+                "declaration": "non_personal",
+            });
+            let made = control::call(&socket, Request::new("create_device", arguments)).await?;
+            let token = made["token"].as_str().context("a device was made without a token")?;
+            tokens.push(token.to_owned());
+        }
+        Ok(tokens)
+    }
+}
+
+/// A certificate for the peer's listener, signed by itself.
+fn peer_certificate(dir: &Path) -> anyhow::Result<(PeerCertificate, String)> {
+    let key = KeyPair::generate()?;
+    let pem = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?.pem();
+    let certificate = dir.join("peer.pem");
+    let key_file = dir.join("peer.key");
+    write_private(&certificate, pem.as_bytes())?;
+    write_private(&key_file, key.serialize_pem().as_bytes())?;
+    Ok((PeerCertificate { certificate, key: key_file }, pem))
+}
+
+/// The MQTT benchmark: our broker and, when it is installed, mosquitto.
+pub(crate) async fn mqtt() -> anyhow::Result<Vec<Entry>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let rng = veritwin_app::system_rng();
+    let private = Private::start(clock.as_ref(), &rng).await?;
+    let tokens = private.tokens().await?;
+    let mut ca_pem = std::fs::read(private.text("ca")?)?;
+    let (peer, peer_pem) = peer_certificate(&private.root)?;
+    ca_pem.extend_from_slice(peer_pem.as_bytes());
+    let mut options = MqttOptions::new(
+        private.text("mqtts")?,
+        "localhost".to_owned(),
+        ca_pem,
+        tokens,
+        private.child.id(),
+        clock,
+    );
+    options.peer = Some(peer);
+    veritwin_bench::mqtt(&options).await
+}

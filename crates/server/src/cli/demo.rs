@@ -1,0 +1,221 @@
+//! `veritwin demo`: a platform with a sample building whose devices talk MQTT over TLS like real
+//! ones. Its data is simulated, and the pages say so.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use veritwin_app::model::{RuleCondition, RuleInput, RuleScope};
+use veritwin_app::{App, Provisioned};
+use veritwin_domain::{OpContext, Secret, SeededRng, TenantId};
+use veritwin_simulator::Endpoint;
+use veritwin_simulator::building::{
+    DEMO_BUILDING_NAME, DEMO_GLB, demo_devices, demo_ifc, inventory_csv,
+};
+use veritwin_simulator::devices::{DevicesConfig, DevicesStatus, SimulatedDevice};
+use veritwin_simulator::plant::{FaultSchedule, SUPPLY_WATER_ALERT_CELSIUS};
+
+use super::print;
+use crate::datadir::write_private;
+use crate::run::Platform;
+
+const EMAIL: &str = "demo@veritwin.example";
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The demo's sealed tokens, so that a second start goes on with the same devices.
+const STATE_FILE: &str = "demo.sealed";
+const STATE_LABEL: &str = "demo/state";
+/// How long the ledger may take to know its first leaf.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a demo directory keeps, sealed.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct State {
+    tenant: TenantId,
+    email: String,
+    password: String,
+    api_key: String,
+    tokens: Vec<(String, String)>,
+}
+
+fn random_password(app: &App) -> Secret<String> {
+    let mut bytes = [0u8; 12];
+    app.rng().fill(&mut bytes);
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+async fn prepare(app: &App) -> anyhow::Result<State> {
+    let Provisioned { tenant, email, password, api_key } =
+        app.provision_demo(DEMO_BUILDING_NAME, EMAIL, random_password(app)).await?;
+    let context = app.demo_context(tenant.id);
+    let ifc = Bytes::from(demo_ifc());
+    let twin = app.import_twin(&context, Some(DEMO_BUILDING_NAME.to_owned()), ifc).await?.twin;
+    let geometry = Bytes::from_static(DEMO_GLB);
+    app.put_twin_geometry(&context, twin.id, twin.source_sha256, geometry).await?;
+    let inventory = app
+        .import_inventory(&context, Some(twin.id), inventory_csv().as_bytes())
+        .await
+        .context("the demo's own inventory")?;
+    rules(app, &context).await?;
+    Ok(State {
+        tenant: tenant.id,
+        email: email.into_exposed(),
+        password: password.into_exposed(),
+        api_key: api_key.into_exposed(),
+        tokens: inventory
+            .tokens
+            .into_iter()
+            .map(|(device, token)| (device, token.into_exposed()))
+            .collect(),
+    })
+}
+
+/// The rules of the sample building.
+async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
+    let threshold = |key: &str, op: &str, threshold: f64, hysteresis: f64, for_seconds: u64| {
+        RuleCondition::Threshold {
+            key: key.to_owned(),
+            op: op.to_owned(),
+            threshold,
+            hysteresis,
+            for_seconds,
+        }
+    };
+    let of_type = |kind: &str| RuleScope {
+        device_type: Some(kind.to_owned()),
+        ..RuleScope::default()
+    };
+    let chiller = demo_devices()
+        .into_iter()
+        .find(|device| device.points.iter().any(|point| point.key == "supply_water_temperature"))
+        .map(|device| device.device_type)
+        .unwrap_or("chiller");
+    let all = [
+        ("Chilled water too warm", "critical", of_type(chiller),
+            threshold("supply_water_temperature", "gt", SUPPLY_WATER_ALERT_CELSIUS, 1.0, 10),
+            "Check the compressor's fault code, then the condenser pump and its strainer."),
+        ("Room too warm", "medium", RuleScope::default(),
+            threshold("temperature", "gt", 27.0, 0.5, 60),
+            "Look for a failed chiller or a closed supply damper on this storey."),
+        ("Room air stale", "low", RuleScope::default(),
+            threshold("co2", "gt", 1400.0, 100.0, 120),
+            "Check that the air-handling unit runs and that no filter is blocked."),
+        ("Device silent", "high", RuleScope::default(),
+            RuleCondition::NoData { key: None, after_seconds: 120 },
+            "Check power and network of the device; its last session is on its page."),
+    ];
+    for (name, severity, scope, condition, what_helps) in all {
+        let rule = RuleInput {
+            name: name.to_owned(),
+            severity: severity.to_owned(),
+            enabled: true,
+            scope,
+            condition,
+            notify_emails: Vec::new(),
+            what_helps: what_helps.to_owned(),
+        };
+        app.create_rule(context, rule).await.with_context(|| format!("rule {name}"))?;
+    }
+    Ok(())
+}
+
+async fn state(platform: &Platform) -> anyhow::Result<State> {
+    let path = platform.paths.root.join(STATE_FILE);
+    let vault = platform.app.vault();
+    if path.exists() {
+        let plain = vault.open(STATE_LABEL, &std::fs::read(&path)?)?;
+        return serde_json::from_slice(&plain).context("the demo's stored state");
+    }
+    let state = prepare(&platform.app).await?;
+    write_private(&path, &vault.seal(STATE_LABEL, &serde_json::to_vec(&state)?)?)?;
+    Ok(state)
+}
+
+/// The client side of TLS towards our own listeners.
+pub(crate) fn client_tls(ca_pem: &str) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        roots.add(certificate.map_err(|_| anyhow::anyhow!("the CA is not PEM"))?)?;
+    }
+    let config =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn devices(platform: &Platform, state: &State) -> anyhow::Result<DevicesConfig> {
+    let devices = demo_devices()
+        .into_iter()
+        .filter_map(|device| {
+            let (_, token) = state.tokens.iter().find(|(name, _)| *name == device.name)?;
+            Some(SimulatedDevice { token: Secret::new(token.clone()), device })
+        })
+        .collect();
+    let ca_pem = std::fs::read_to_string(platform.paths.ca_pem())?;
+    let (host, _) = platform.mqtts.rsplit_once(':').context("the MQTT address has no port")?;
+    Ok(DevicesConfig {
+        endpoint: Endpoint {
+            address: platform.mqtts.clone(),
+            server_name: host.to_owned().try_into()?,
+            tls: client_tls(&ca_pem)?,
+        },
+        devices,
+        interval: INTERVAL,
+        speed: 1.0,
+        faults: Some(FaultSchedule::DEMO),
+        clock: platform.app.shared_clock(),
+        rng: Arc::new(SeededRng::new(20_251)),
+    })
+}
+
+/// The verifier key of the demo's log, once the archive has its first leaf.
+async fn vkey(platform: &Platform, tenant: TenantId) -> Option<String> {
+    let context = platform.app.local_operator_in(tenant);
+    let wait = async {
+        loop {
+            if let Ok((_, vkey)) = platform.app.ledger_vkey(&context).await {
+                return vkey;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LEDGER_TIMEOUT, wait).await.ok()
+}
+
+pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<()> {
+    let state = state(&platform).await?;
+    let stop = CancellationToken::new();
+    let status = Arc::new(DevicesStatus::default());
+    let config = devices(&platform, &state)?;
+    let first_token = config.devices.first().map(|device| device.token.expose().clone());
+    let simulated = tokio::spawn(veritwin_simulator::devices::run(
+        config,
+        Arc::clone(&status),
+        stop.clone(),
+    ));
+    let vkey = vkey(&platform, state.tenant).await;
+    platform.announce(Some(json!({
+        "tenant": state.tenant,
+        "user": state.email,
+        "password": state.password,
+        "api_key": state.api_key,
+        "device_token": first_token,
+        "ledger_vkey": vkey,
+    })))?;
+    print(&format!("Veritwin demo: {}", platform.https));
+    print(&format!("  sign in as {} with {}", state.email, state.password));
+    print("  The building and its readings are simulated. A chiller fails about a minute from now.");
+    print(&format!("  trust its authority: {}", platform.paths.ca_pem().display()));
+    print(&format!("  SHA-256 {}", platform.facts.ca_fingerprint));
+    print(&format!("  started in {} ms; stop with Control-C", started.elapsed().as_millis()));
+    let outcome = platform.run_until_signal().await;
+    stop.cancel();
+    let _ = simulated.await;
+    outcome
+}

@@ -1,0 +1,143 @@
+//! `veritwin serve`, `veritwin demo` and `veritwin archive serve`.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::io::AsyncReadExt;
+use veritwin_domain::{SystemClock, Timestamp};
+use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
+
+use super::{ServeArguments, demo, print};
+use crate::archive_child::ArchiveFile;
+use crate::{process, run};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Serve,
+    Demo,
+}
+
+/// Threads that serve connections.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("veritwin")
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn prepare(log_json: bool) -> anyhow::Result<()> {
+    process::forbid_core_dumps()?;
+    process::start_logs(log_json);
+    process::raise_open_files();
+    Ok(())
+}
+
+pub(crate) fn run(arguments: &ServeArguments, mode: Mode) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    prepare(arguments.log_json)?;
+    let simulated_clock = arguments
+        .simulated_clock
+        .as_deref()
+        .map(|text| Timestamp::parse_rfc3339(text).context("--simulated-clock"))
+        .transpose()?;
+    let mut config = run::load_config(arguments.place.config.as_deref())?;
+    if mode == Mode::Demo {
+        // A demo is for this machine's own user.
+        for bind in [&mut config.http.bind, &mut config.mqtt.bind] {
+            if bind == "0.0.0.0" {
+                "127.0.0.1".clone_into(bind);
+            }
+        }
+    }
+    let options = run::Options {
+        config,
+        data: arguments.place.data.clone(),
+        simulated_clock,
+        demo: mode == Mode::Demo,
+    };
+    let metrics = run::install_metrics()?;
+    runtime()?.block_on(async move {
+        let platform = run::start(options, metrics).await?;
+        match mode {
+            Mode::Serve => {
+                platform.announce(None)?;
+                welcome(&platform, started).await?;
+                platform.run_until_signal().await?;
+            }
+            Mode::Demo => demo::run(platform, started).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn welcome(platform: &run::Platform, started: Instant) -> anyhow::Result<()> {
+    print(&format!("Veritwin listens at {} and mqtts://{}", platform.https, platform.mqtts));
+    print(&format!("Started in {} ms", started.elapsed().as_millis()));
+    if !platform.facts.own_certificate {
+        print(&format!("Its certificate authority: {}", platform.paths.ca_pem().display()));
+        print(&format!("SHA-256 {}", platform.facts.ca_fingerprint));
+        print("Trust it once on each device: veritwin ca export > ca.pem");
+    }
+    if !platform.app.has_tenants().await? {
+        let token = platform.app.issue_admin_link(&platform.app.local_operator(), None).await?;
+        print("Nobody can sign in yet. This link makes the first administrator, once, within 72 hours:");
+        print(&format!("  {}", platform.facts.link(&token)));
+    }
+    Ok(())
+}
+
+/// `veritwin archive serve`.
+pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
+    prepare(false)?;
+    let text = std::fs::read_to_string(config)
+        .with_context(|| format!("cannot read {}", config.display()))?;
+    let file: ArchiveFile =
+        toml::from_str(&text).with_context(|| format!("{}", config.display()))?;
+    let stop_with_stdin = file.stop_with_stdin;
+    let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
+    let serve = ServeConfig {
+        directory: file.directory,
+        root_key: file.root_key,
+        listen,
+        names: file.names,
+        clients: ClientTrust::CertificateFile(file.client_certificate),
+        limits: veritwin_outpost::archive::Limits::default(),
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(veritwin_app::system_rng()),
+    };
+    runtime()?.block_on(async move {
+        let server = Server::bind(serve).await?;
+        server.run(stopped(stop_with_stdin)).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Until a signal, or until whoever started the archive closes its standard input.
+async fn stopped(with_stdin: bool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
+    let parent_gone = async {
+        if with_stdin {
+            let mut rest = Vec::new();
+            let _ = tokio::io::stdin().take(1 << 16).read_to_end(&mut rest).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    if with_stdin {
+        // Control-C in a terminal reaches the whole group; the platform decides when to end.
+        parent_gone.await;
+        return;
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = parent_gone => {}
+    }
+}

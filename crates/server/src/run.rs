@@ -1,0 +1,417 @@
+//! Starts and stops a platform: data directory, stores, certificates, archive, listeners, control
+//! socket, in this order; `run.json` says that everything listens.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use serde_json::json;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use veritwin_app::{App, MailConfig};
+use veritwin_domain::{Clock, IngestLimits, Secret, SystemClock, Timestamp};
+use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::{CloseReason, PeerInfo, Transport};
+
+use crate::api::{self, Api, LiveState, MetricsHandle};
+use crate::archive_child::{ArchiveChild, ArchiveOptions};
+use crate::clock::SimulatedClock;
+use crate::config::Config;
+use crate::controls::Controls;
+use crate::datadir::{DataDir, Paths, write_private};
+use crate::dispatch::Dispatcher;
+use crate::pki::{self, Authority, BlobSealer};
+use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
+use crate::{control, listen};
+
+/// Open requests may finish for this long when the platform stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
+/// A certificate that ends sooner than this is an alarm.
+const CERTIFICATE_ALARM: Duration = Duration::from_secs(14 * 86_400);
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) config: Config,
+    pub(crate) data: PathBuf,
+    pub(crate) simulated_clock: Option<Timestamp>,
+    pub(crate) demo: bool,
+}
+
+/// A platform that runs.
+pub(crate) struct Platform {
+    pub(crate) app: App,
+    pub(crate) facts: Arc<api::Facts>,
+    pub(crate) paths: Paths,
+    pub(crate) https: String,
+    pub(crate) mqtts: String,
+    pub(crate) archive: Option<String>,
+    live: Arc<LiveState>,
+    broker: Arc<Broker>,
+    archive_stop: CancellationToken,
+    archive_task: Option<tokio::task::JoinHandle<()>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    // Dropped last: the lock on the directory.
+    _dir: DataDir,
+}
+
+impl BlobSealer for veritwin_app::Vault {
+    fn seal(&self, label: &str, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Ok(Self::seal(self, label, plain)?)
+    }
+    fn open(&self, label: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Ok(Self::open(self, label, sealed)?)
+    }
+}
+
+/// The stores' part of the configuration.
+pub(crate) fn app_config(
+    config: &Config,
+    dir: &DataDir,
+    clock: Arc<dyn Clock>,
+    demo: bool,
+) -> anyhow::Result<veritwin_app::Config> {
+    let mail = (!config.smtp.url.is_empty()).then(|| MailConfig {
+        url: config.smtp.url.clone(),
+        from: config.smtp.from.clone(),
+        login: (!config.smtp.user.is_empty())
+            .then(|| (config.smtp.user.clone(), Secret::new(config.smtp.password.clone()))),
+        authority_pem: None,
+    });
+    anyhow::ensure!(
+        config.objects.url == "file:",
+        "objects.url: this version keeps objects in the data directory (`file:`)"
+    );
+    Ok(veritwin_app::Config {
+        data: dir.root().to_owned(),
+        root_key_dir: dir.root_key_dir(config.keys.root_dir.as_deref())?,
+        database_url: config.database.url.clone(),
+        clock,
+        group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
+        log_file_bytes_max: config.log.file_bytes_max,
+        memory_bytes_max: config.telemetry.memory_bytes_max,
+        mail,
+        ledger_host: config.http.public_name.clone(),
+        demo,
+        simulated: dir.simulated_clock().is_some(),
+    })
+}
+
+/// The clock of a directory: the machine's, or the simulated one it was started with.
+pub(crate) fn clock_of(
+    dir: &DataDir,
+) -> anyhow::Result<(Arc<dyn Clock>, Option<Arc<SimulatedClock>>)> {
+    match dir.simulated_clock() {
+        Some(start) => {
+            let clock = Arc::new(SimulatedClock::open(dir.root(), start)?);
+            Ok((Arc::<SimulatedClock>::clone(&clock), Some(clock)))
+        }
+        None => Ok((Arc::new(SystemClock::new()), None)),
+    }
+}
+
+struct Certificates {
+    current: Arc<CurrentCertificate>,
+    own: bool,
+    ca_fingerprint: String,
+    names: Vec<String>,
+}
+
+fn certificates(app: &App, config: &Config, paths: &Paths) -> anyhow::Result<Certificates> {
+    let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
+    let (vault, now) = (app.vault(), app.clock().now());
+    let authority = Authority::open_or_create(paths, &names, &vault, now, app.rng())?;
+    let ca_fingerprint = pki::fingerprint(authority.certificate_pem())?;
+    let (identity, own) = match (&config.tls.certificate, &config.tls.private_key) {
+        (Some(certificate), Some(key)) => (pki::operator_identity(certificate, key)?, true),
+        (None, None) => {
+            (pki::own_identity(paths, &names, &authority, &vault, now, app.rng())?, false)
+        }
+        _ => anyhow::bail!("tls.certificate and tls.private_key go together: set both or neither"),
+    };
+    let current = CurrentCertificate::new(identity)?;
+    Ok(Certificates { current, own, ca_fingerprint, names })
+}
+
+/// Replaces certificates: the operator's when their files change, our own before it ends.
+async fn watch_certificates(
+    app: App,
+    config: Config,
+    paths: Paths,
+    certificates: Arc<CurrentCertificate>,
+    names: Vec<String>,
+    stop: CancellationToken,
+) {
+    let mut watched = match (config.tls.certificate, config.tls.private_key) {
+        (Some(certificate), Some(key)) => Some(WatchedFiles::new(certificate, key)),
+        _ => None,
+    };
+    let mut alarmed = false;
+    let mut interval = tokio::time::interval(CERTIFICATE_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        let now = app.clock().now();
+        let left = certificates.not_after().since(now);
+        metrics::gauge!("veritwin_certificate_seconds_left").set(left.as_secs_f64());
+        if let Some(files) = &mut watched {
+            if files.changed() {
+                let fresh = pki::operator_identity(&files.certificate, &files.private_key)
+                    .and_then(|identity| certificates.replace(identity));
+                match fresh {
+                    Ok(()) => tracing::info!("the operator's certificate was reloaded"),
+                    Err(error) => tracing::error!(
+                        %error, "the new certificate cannot be used; the old one stays"
+                    ),
+                }
+            }
+        } else if left < pki::LEAF_RENEW_BEFORE {
+            let vault = app.vault();
+            let renewed = Authority::open_or_create(&paths, &names, &vault, now, app.rng())
+                .and_then(|authority| {
+                    pki::own_identity(&paths, &names, &authority, &vault, now, app.rng())
+                })
+                .and_then(|identity| certificates.replace(identity));
+            if let Err(error) = renewed {
+                tracing::error!(%error, "the server certificate was not renewed");
+            }
+        }
+        let is_near = certificates.not_after().since(now) < CERTIFICATE_ALARM;
+        if is_near && !alarmed {
+            tracing::error!(
+                ends_at = %certificates.not_after(),
+                "the server certificate ends soon: replace it, or devices will be turned away"
+            );
+        }
+        alarmed = is_near;
+    }
+}
+
+/// Starts a platform.
+pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::Result<Platform> {
+    let Options { config, data, simulated_clock, demo } = options;
+    let machine = SystemClock::new();
+    let dir = DataDir::open(&data, simulated_clock, &machine, &veritwin_app::system_rng())?;
+    let paths = dir.paths();
+    let _ = std::fs::remove_file(paths.run_json());
+    let (clock, simulated) = clock_of(&dir)?;
+    let app_config = app_config(&config, &dir, clock, demo)?;
+    let root_key_dir = app_config.root_key_dir.clone();
+    let app = App::open(app_config).await?;
+    let certificates = certificates(&app, &config, &paths)?;
+    let stop = CancellationToken::new();
+    let archive_stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+
+    let archive_options =
+        ArchiveOptions { bind: config.archive.bind.clone(), port: config.archive.port, root_key_dir };
+    let archive = ArchiveChild::start(&app, &paths, &archive_options).await?;
+    let archive_address = archive.address.clone();
+    let archive_task = tokio::spawn(archive.supervise(
+        app.clone(),
+        paths.clone(),
+        archive_stop.clone(),
+    ));
+    app.start().await?;
+
+    let http = listen::bind("http", &config.http.bind, config.http.port).await?;
+    let mqtt = listen::bind("mqtt", &config.mqtt.bind, config.mqtt.port).await?;
+    let name = &config.http.public_name;
+    let https = format!("https://{name}:{}", http.local_addr()?.port());
+    let mqtts = format!("{name}:{}", mqtt.local_addr()?.port());
+    let controls = Arc::new(Controls::default());
+    let facts = Arc::new(api::Facts {
+        address: https.clone(),
+        mqtt_address: mqtts.clone(),
+        started_at: app.clock().now(),
+        simulated_clock: simulated.is_some(),
+        certificate: Arc::clone(&certificates.current),
+        own_certificate: certificates.own,
+        ca_fingerprint: certificates.ca_fingerprint.clone(),
+        controls: Arc::clone(&controls),
+    });
+    let live = Arc::new(LiveState::new(app.clone()));
+    let limits = IngestLimits {
+        packet_bytes_max: config.mqtt.packet_bytes_max,
+        connections_max: config.mqtt.connections_max,
+        ..IngestLimits::default()
+    };
+    let broker = Broker::new(BrokerParts {
+        login: Arc::<LiveState>::clone(&live),
+        sink: Arc::<LiveState>::clone(&live),
+        clock: app.shared_clock(),
+        rng: app.shared_rng(),
+        limits,
+    });
+    let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
+        login: Arc::<LiveState>::clone(&live),
+        sink: Arc::<LiveState>::clone(&live),
+        clock: app.shared_clock(),
+        limits,
+    });
+    let api = Api {
+        app: app.clone(),
+        live: Arc::clone(&live),
+        metrics,
+        facts: Arc::clone(&facts),
+    };
+    let router = api::router(api.clone(), devices);
+    crate::probes::register(&app, &crate::probes::Wiring {
+        router: router.clone(),
+        controls: Arc::clone(&controls),
+        https_address: http.local_addr()?,
+        mqtts_address: mqtt.local_addr()?,
+        archive_address: archive_address.clone(),
+        ca_pem: std::fs::read_to_string(paths.ca_pem())?,
+        server_name: name.clone(),
+        own_certificate: certificates.own,
+    });
+
+    spawn_http(&config, http, &certificates.current, router, &stop, &tasks);
+    spawn_mqtt(&config, mqtt, &certificates.current, &broker, &stop, &tasks);
+    let watch = watch_certificates(
+        app.clone(),
+        config,
+        paths.clone(),
+        Arc::clone(&certificates.current),
+        certificates.names,
+        stop.clone(),
+    );
+    tasks.spawn(watch);
+    let dispatcher = Arc::new(Dispatcher {
+        app: app.clone(),
+        address: https.clone(),
+        ca_fingerprint: (!certificates.own).then_some(certificates.ca_fingerprint),
+        clock: simulated,
+        controls,
+        running: true,
+    });
+    let socket = control::listen(&paths.control_socket())?;
+    tasks.spawn(control::serve(socket, dispatcher, stop.clone(), tasks.clone()));
+
+    Ok(Platform {
+        app,
+        facts,
+        paths,
+        https,
+        mqtts,
+        archive: Some(archive_address),
+        live,
+        broker,
+        archive_stop,
+        archive_task: Some(archive_task),
+        stop,
+        tasks,
+        _dir: dir,
+    })
+}
+
+fn spawn_http(
+    config: &Config,
+    socket: tokio::net::TcpListener,
+    certificate: &Arc<CurrentCertificate>,
+    router: Router,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let listener = listen::Listener {
+        name: "https",
+        socket,
+        acceptor: TlsAcceptor::from(server_config(certificate, &[b"h2", b"http/1.1"])),
+        connections_max: config.http.connections_max,
+    };
+    let connection_stop = stop.clone();
+    tasks.spawn(listen::accept_loop(listener, stop.clone(), tasks.clone(), move |tls, peer| {
+        listen::serve_http(tls, peer, router.clone(), connection_stop.clone())
+    }));
+}
+
+fn spawn_mqtt(
+    config: &Config,
+    socket: tokio::net::TcpListener,
+    certificate: &Arc<CurrentCertificate>,
+    broker: &Arc<Broker>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let listener = listen::Listener {
+        name: "mqtts",
+        socket,
+        acceptor: TlsAcceptor::from(server_config(certificate, &[b"mqtt"])),
+        connections_max: config.mqtt.connections_max,
+    };
+    let broker = Arc::clone(broker);
+    tasks.spawn(listen::accept_loop(listener, stop.clone(), tasks.clone(), move |tls, peer| {
+        let broker = Arc::clone(&broker);
+        async move { broker.serve(tls, PeerInfo::new(Some(peer), Transport::Mqtt3)).await }
+    }));
+}
+
+impl Platform {
+    /// Writes `run.json`: everything listens. `demo` holds the demo's credentials, if any.
+    pub(crate) fn announce(&self, demo: Option<serde_json::Value>) -> anyhow::Result<()> {
+        let mut facts = json!({
+            "https": self.https,
+            "mqtts": self.mqtts,
+            "ca": self.paths.ca_pem(),
+            "pid": std::process::id(),
+        });
+        if let Some(archive) = &self.archive {
+            facts["archive"] = json!(archive);
+        }
+        if let Some(demo) = demo {
+            facts["demo"] = demo;
+        }
+        write_private(&self.paths.run_json(), &serde_json::to_vec_pretty(&facts)?)
+    }
+
+    /// Stops: no new connections, open requests finish, what is durable is sealed, stores close.
+    pub(crate) async fn shut_down(mut self) {
+        let _ = std::fs::remove_file(self.paths.run_json());
+        self.stop.cancel();
+        self.live.shut_down();
+        self.broker.close_all(CloseReason::ShuttingDown);
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not finish in time and are cut");
+        }
+        self.app.close().await;
+        self.archive_stop.cancel();
+        if let Some(task) = self.archive_task.take() {
+            let _ = task.await;
+        }
+        let _ = std::fs::remove_file(self.paths.control_socket());
+    }
+
+    /// Stops when the process is told to.
+    pub(crate) async fn run_until_signal(self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        self.shut_down().await;
+        Ok(())
+    }
+}
+
+/// The recorder behind `/metrics`; installed once per process.
+pub(crate) fn install_metrics() -> anyhow::Result<MetricsHandle> {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new();
+    Ok(MetricsHandle::new(recorder.install_recorder().context("cannot record metrics")?))
+}
+
+/// Reads the configuration of a command.
+pub(crate) fn load_config(file: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(crate::config::load(file, std::env::vars())?)
+}
