@@ -24,8 +24,8 @@ client.use(conventions)
 
 /** The body of a successful answer. */
 export async function body<T>(call: Promise<{ data?: T; response: Response }>): Promise<T> {
-  const { data } = await call
-  return data as T
+  const { data, response } = await call
+  return (response.status === 204 ? undefined : data) as T
 }
 
 export type Upload = {

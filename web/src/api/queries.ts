@@ -2,6 +2,7 @@
 import {
   infiniteQueryOptions,
   keepPreviousData,
+  QueryCache,
   QueryClient,
   queryOptions,
 } from '@tanstack/react-query'
@@ -19,7 +20,16 @@ export const REPLAY_STEPS = 120
 /** Series in one history request. */
 const SERIES_PER_REQUEST = 100
 
+/** Told when an answer says that the session has ended; the router sets it. */
+export const sessionEnded = { handle: () => {} }
+
 export const queryClient = new QueryClient({
+  queryCache: new QueryCache({
+    onError(error, query) {
+      const before = query.queryKey[0] === 'session' || query.queryKey[0] === 'welcome'
+      if (!before && ProblemError.of(error).status === 401) sessionEnded.handle()
+    },
+  }),
   defaultOptions: {
     queries: {
       staleTime: 15_000,
@@ -31,7 +41,12 @@ export const queryClient = new QueryClient({
 
 export const sessionQuery = queryOptions({
   queryKey: ['session'],
-  queryFn: () => body(client.GET('/v1/session')),
+  queryFn: async () => {
+    const session = await body(client.GET('/v1/session'))
+    // 204: nobody is signed in. (A 401 would be an error on every visitor's console.)
+    if (!session) throw new ProblemError({ title: 'not signed in', status: 401 })
+    return session
+  },
   staleTime: 5 * 60_000,
   retry: false,
 })
@@ -99,6 +114,8 @@ export function deviceQuery(id: string) {
       if (data === undefined) throw ProblemError.unreachable()
       return { device: data as Device, etag: response.headers.get('etag') }
     },
+    // Until its first reading arrives a device has no keys to subscribe to.
+    refetchInterval: (query) => (query.state.data?.device.keys.length === 0 ? 3_000 : false),
   })
 }
 

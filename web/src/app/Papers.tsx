@@ -1,7 +1,6 @@
 // "Papers": the chain behind one value, in plain words, openable anywhere by its seal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Drawer } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react'
 
@@ -14,6 +13,7 @@ import { ConditionMark } from '../ui/marks'
 import { Instant } from '../ui/time'
 import { credentialLabel } from '../routes/declaration'
 import { Verification } from './Verification'
+import { Drawer } from '../ui/overlays'
 
 export type PapersOf = { deviceId: string; deviceName: string; key: string; atMs: number }
 

@@ -9,7 +9,7 @@ import {
   retainSearchParams,
 } from '@tanstack/react-router'
 
-import { queryClient, sessionQuery } from '../api/queries'
+import { queryClient, sessionEnded, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import { Failure } from '../ui/layout'
 import { Toasts } from '../ui/toasts'
@@ -119,6 +119,13 @@ const routeTree = rootRoute.addChildren([
 ])
 
 export const router = createRouter({ routeTree, defaultPreload: 'intent' })
+
+sessionEnded.handle = () => {
+  const { pathname, href } = router.state.location
+  if (pathname === '/sign-in') return
+  queryClient.removeQueries({ queryKey: sessionQuery.queryKey })
+  void router.navigate({ to: '/sign-in', search: { next: href } })
+}
 
 declare module '@tanstack/react-router' {
   interface Register {

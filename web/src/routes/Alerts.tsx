@@ -1,7 +1,7 @@
 // Alerts: what is abnormal, what still waits for a person; acknowledge one or many.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Checkbox, Drawer, Modal, SegmentedControl, Select } from '@mantine/core'
+import { Checkbox, SegmentedControl, Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -17,6 +17,7 @@ import { Empty, Failure, Loading, Page } from '../ui/layout'
 import { alertStateLabel, severityLabel, SeverityMark } from '../ui/marks'
 import { Age } from '../ui/time'
 import { AcknowledgeForm, AlertBody } from './AlertBody'
+import { Drawer, Modal } from '../ui/overlays'
 
 /** The server's filters, and the one people ask for most: active and unacknowledged. */
 type View = AlertFilter | 'attention'

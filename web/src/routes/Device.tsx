@@ -1,7 +1,7 @@
 // One device: values with history, credentials, declaration, attributes, removal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Button, Modal } from '@mantine/core'
+import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -29,6 +29,7 @@ import { Age, Instant } from '../ui/time'
 import { credentialLabel, declarationLabel } from './declaration'
 import { TokenOnce } from './NewDevice'
 import { SeriesHistory } from './SeriesHistory'
+import { Modal } from '../ui/overlays'
 
 export function DevicePage() {
   const { id } = useParams({ strict: false }) as { id: string }
@@ -233,8 +234,7 @@ function Credentials({ device }: { device: Device }) {
           <li key={credential.id}>
             <Icon name="key" size={16} />
             <span>
-              {credentialLabel(credential.kind)}{' '}
-              <code>{shorten(credential.id, 6)}</code>
+              {credentialLabel(credential.kind)} <code>{shorten(credential.id, 6)}</code>
               <span className="dim">
                 {' '}
                 {i18n.t('since')} <Instant at={credential.created_at} age={false} />

@@ -1,6 +1,6 @@
 // Devices: the list, and adding one; its token is shown once with snippets that work as they are.
 import { i18n } from '@lingui/core'
-import { Modal, Select, TextInput } from '@mantine/core'
+import { Select, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -14,6 +14,7 @@ import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age } from '../ui/time'
 import { declarationLabel } from './declaration'
 import { NewDeviceForm } from './NewDevice'
+import { Modal } from '../ui/overlays'
 
 function columnsOf(twins: Map<string, string>): Column<Device>[] {
   return [

@@ -1,7 +1,7 @@
 // The ledger: what it is, its newest checkpoint, its entries, each verifiable here and offline.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Button, Drawer } from '@mantine/core'
+import { Button } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useEffect, useMemo, useState } from 'react'
 
@@ -15,6 +15,7 @@ import { SealIcon } from '../ui/icons'
 import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
+import { Drawer } from '../ui/overlays'
 
 export function LedgerPage() {
   const query = useQuery(ledgerQuery)

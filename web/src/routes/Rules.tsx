@@ -1,7 +1,7 @@
 // Rules: what counts as abnormal, for which devices, and what helps then.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Modal, Switch } from '@mantine/core'
+import { Switch } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
@@ -19,6 +19,7 @@ import { SeverityMark } from '../ui/marks'
 import { ProblemError } from '../api/problem'
 import { toast } from '../ui/toasts'
 import { RuleForm } from './RuleForm'
+import { Modal } from '../ui/overlays'
 
 const SIGNS = { gt: '>', ge: '≥', lt: '<', le: '≤' } as const
 

@@ -3,7 +3,6 @@ import { i18n } from '@lingui/core'
 import {
   Button,
   Group,
-  Modal,
   SegmentedControl,
   Select,
   TextInput,
@@ -20,6 +19,7 @@ import { Icon } from '../ui/icons'
 import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
+import { Modal } from '../ui/overlays'
 
 function roleLabel(role: Role): string {
   return role === 'administrator' ? i18n.t('Administrator') : i18n.t('Operator')

@@ -1,9 +1,10 @@
 // Confirmation of destructive acts: it names what will be lost and wants the name typed.
 import { i18n } from '@lingui/core'
-import { Button, Group, Modal, TextInput } from '@mantine/core'
+import { Button, Group, TextInput } from '@mantine/core'
 import { useState, type ReactNode } from 'react'
 
 import { Failure } from './layout'
+import { Modal } from './overlays'
 
 export function ConfirmTyped(props: {
   opened: boolean
@@ -55,7 +56,12 @@ export function ConfirmTyped(props: {
           <Button variant="default" onClick={close}>
             {i18n.t('Cancel')}
           </Button>
-          <Button type="submit" color="var(--critical)" loading={busy} disabled={typed !== props.name}>
+          <Button
+            type="submit"
+            color="var(--critical)"
+            loading={busy}
+            disabled={typed !== props.name}
+          >
             {props.action}
           </Button>
         </Group>

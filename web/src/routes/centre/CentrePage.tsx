@@ -1,6 +1,6 @@
 // The command centre: tree, scene, details and timeline of one building, in step with each other.
 import { i18n } from '@lingui/core'
-import { Drawer, Select } from '@mantine/core'
+import { Select } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
@@ -19,6 +19,7 @@ import { Stage } from './Stage'
 import { Timeline } from './Timeline'
 import { Tree } from './Tree'
 import { useBuilding } from './useBuilding'
+import { Drawer } from '../../ui/overlays'
 
 export function CentrePage() {
   const twins = useQuery(twinsQuery)
