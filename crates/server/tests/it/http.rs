@@ -1,0 +1,269 @@
+//! A small HTTP/1.1 client over TLS that trusts one authority. It speaks in blocking calls, opens
+//! one connection per request unless asked otherwise, and follows nothing.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Ports};
+
+/// A TLS connection.
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// Trusts the certificates of a PEM file and nothing else.
+pub(crate) fn client_tls(pem: &[u8]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// Opens a TLS connection to `host:port`.
+pub(crate) fn connect(address: &str, tls: &Arc<ClientConfig>) -> io::Result<Tls> {
+    let (host, _) = address.rsplit_once(':').expect("host:port");
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let name = ServerName::try_from(host.to_owned()).expect("a host name");
+    let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// A platform's HTTPS side.
+#[derive(Clone)]
+pub(crate) struct Http {
+    ports: Arc<Mutex<Ports>>,
+    tls: Arc<ClientConfig>,
+}
+
+impl Http {
+    pub(crate) fn new(ports: Arc<Mutex<Ports>>, tls: Arc<ClientConfig>) -> Self {
+        Self { ports, tls }
+    }
+
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports.lock().unwrap().clone()
+    }
+
+    pub(crate) fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    /// A connection for several requests.
+    pub(crate) fn connect(&self) -> io::Result<Connection> {
+        let stream = connect(&self.ports().https, &self.tls)?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request {
+            http: self.clone(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Request {
+        self.request("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Request {
+        self.request("POST", path)
+    }
+}
+
+/// A request that is being put together.
+#[derive(Clone)]
+pub(crate) struct Request {
+    http: Http,
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Request {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn body(mut self, content_type: &str, bytes: &[u8]) -> Self {
+        self.body = Some(bytes.to_owned());
+        self.header("content-type", content_type)
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string().as_bytes())
+    }
+
+    /// Sends it on a connection of its own.
+    #[track_caller]
+    pub(crate) fn send(self) -> Answer {
+        let (method, path) = (self.method.clone(), self.path.clone());
+        self.try_send().unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    pub(crate) fn try_send(self) -> io::Result<Answer> {
+        self.http.connect()?.send(self.header("connection", "close"))
+    }
+
+    fn head(&self) -> String {
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: {}\r\n",
+            self.method,
+            self.path,
+            self.http.ports().https
+        );
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = &self.body {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        head
+    }
+}
+
+/// A kept connection.
+pub(crate) struct Connection {
+    stream: BufReader<Tls>,
+}
+
+impl Connection {
+    /// Sends a request and reads its answer.
+    pub(crate) fn send(&mut self, request: Request) -> io::Result<Answer> {
+        let stream = self.stream.get_mut();
+        let sent = stream
+            .write_all(request.head().as_bytes())
+            .and_then(|()| stream.write_all(request.body.as_deref().unwrap_or_default()))
+            .and_then(|()| stream.flush());
+        // A server that refuses a large body answers before it has read all of it.
+        match self.read() {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(sent.err().unwrap_or(error)),
+        }
+    }
+
+    /// The stream, after an upgrade.
+    pub(crate) fn into_stream(self) -> BufReader<Tls> {
+        self.stream
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn read(&mut self) -> io::Result<Answer> {
+        let status_line = self.line()?;
+        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("not HTTP: {status_line}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':') {
+                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            }
+        }
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        if status == 101 || status == 204 || status == 304 {
+            return Ok(answer);
+        }
+        if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+            answer.body = self.chunks()?;
+        } else if let Some(length) = answer.header("content-length") {
+            let length = length.parse().map_err(|_| io::Error::other("content-length"))?;
+            answer.body.resize(length, 0);
+            self.stream.read_exact(&mut answer.body)?;
+        } else {
+            let _ = self.stream.read_to_end(&mut answer.body);
+        }
+        Ok(answer)
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            let start = body.len();
+            body.resize(start + length, 0);
+            self.stream.read_exact(&mut body[start..])?;
+            self.line()?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body, when the status is the expected one.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| Value::from(self.text()))
+    }
+
+    /// The problem document of a refusal: it has to be one, and to say what is wrong.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        problem
+    }
+
+    /// `name=value` of the cookie it sets.
+    pub(crate) fn cookie(&self) -> Option<String> {
+        let line = self.header("set-cookie")?;
+        Some(line.split(';').next().unwrap_or_default().to_owned())
+    }
+}

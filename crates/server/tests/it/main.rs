@@ -1,0 +1,20 @@
+//! Integration tests of the built binary: real processes, real sockets, real files. Nothing in
+//! here stands in for a part of the product.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
+
+mod alerts;
+mod canary;
+mod harness;
+mod http;
+mod ingest;
+mod isolation;
+mod kill;
+mod ledger;
+mod malformed;
+mod mqtt;
+mod shared_data;
+mod start;
+mod tenant;
+mod tls;
+mod websocket;
