@@ -1,0 +1,193 @@
+//! Checks of the server certificate and its authority: time, names, rights of the key file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use veritwin_domain::{Clock, SystemClock, Timestamp};
+
+use super::Finding;
+use crate::cli::commands::show_age;
+use crate::config::Config;
+use crate::datadir::Paths;
+use crate::pki;
+
+const CHECK: &str = "certificate";
+const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
+
+/// What a certificate says of itself.
+struct Certificate {
+    not_before: Timestamp,
+    not_after: Timestamp,
+    names: Vec<String>,
+}
+
+fn parse_certificate(pem: &[u8]) -> Result<Certificate, String> {
+    use x509_parser::extensions::GeneralName;
+    let der = CertificateDer::from_pem_slice(pem).map_err(|_| "not a PEM certificate")?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&der).map_err(|_| "not an X.509 certificate")?;
+    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+    let mut names = Vec::new();
+    if let Ok(Some(alternative)) = parsed.subject_alternative_name() {
+        for name in &alternative.value.general_names {
+            match *name {
+                GeneralName::DNSName(name) => names.push(name.to_owned()),
+                GeneralName::IPAddress(&[a, b, c, d]) => {
+                    names.push(std::net::IpAddr::from([a, b, c, d]).to_string());
+                }
+                GeneralName::IPAddress(bytes) => {
+                    if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
+                        names.push(std::net::IpAddr::from(octets).to_string());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let validity = parsed.validity();
+    Ok(Certificate {
+        not_before: at(validity.not_before.timestamp()),
+        not_after: at(validity.not_after.timestamp()),
+        names,
+    })
+}
+
+/// Whether a certificate's name covers `wanted`; `*.` stands for one label.
+fn covers(name: &str, wanted: &str) -> bool {
+    let (name, wanted) = (name.to_ascii_lowercase(), wanted.to_ascii_lowercase());
+    if name == wanted {
+        return true;
+    }
+    let rest = wanted.split_once('.').map(|(_, rest)| rest);
+    name.strip_prefix("*.").is_some_and(|domain| rest == Some(domain))
+}
+
+/// The platform's time: certificates of a simulated directory follow its own clock.
+fn platform_now(paths: &Paths) -> Timestamp {
+    let real = SystemClock::new().now();
+    let is_simulated = paths.root.join("clock.json");
+    let Ok(text) = std::fs::read(is_simulated) else { return real };
+    serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|stored| stored["shown_micros"].as_i64())
+        .map_or(real, Timestamp::from_micros)
+}
+
+pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
+    let now = platform_now(paths);
+    let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
+    match (&config.tls.certificate, &config.tls.private_key) {
+        (Some(certificate), Some(key)) => {
+            // Loading it is what the platform will do with it.
+            if let Err(error) = pki::operator_identity(certificate, key) {
+                let advice = "correct tls.certificate and tls.private_key";
+                return vec![Finding::error(CHECK, format!("{error:#}"), advice)];
+            }
+            let advice = "put a new chain and key in its place: it is reloaded while running";
+            let mut found =
+                vec![one_certificate(certificate, &[config.http.public_name.clone()], now, advice)];
+            found.extend(private_key_mode(key));
+            found
+        }
+        (None, None) => {
+            let server = paths.pki().join("server.pem");
+            if !server.exists() {
+                let finding = "the platform makes its own at the first start";
+                return vec![Finding::ok(CHECK, finding)];
+            }
+            let advice = "restart the platform: it makes a new one";
+            let authority_advice = "the authority is past its time: make a new directory";
+            vec![
+                one_certificate(&server, &names, now, advice),
+                one_certificate(&paths.ca_pem(), &[], now, authority_advice),
+            ]
+        }
+        _ => {
+            let finding = "only one of tls.certificate and tls.private_key is set";
+            vec![Finding::error(CHECK, finding, "set both or neither")]
+        }
+    }
+}
+
+fn one_certificate(path: &Path, names: &[String], now: Timestamp, advice: &str) -> Finding {
+    let shown = path.display();
+    let parsed = std::fs::read(path)
+        .map_err(|error| error.to_string())
+        .and_then(|pem| parse_certificate(&pem));
+    let certificate = match parsed {
+        Ok(certificate) => certificate,
+        Err(error) => return Finding::error(CHECK, format!("{shown}: {error}"), advice),
+    };
+    let Certificate { not_before, not_after, names: covered } = certificate;
+    if now < not_before {
+        let advice = "set the machine's clock";
+        return Finding::error(CHECK, format!("{shown} is valid from {not_before} only"), advice);
+    }
+    if now >= not_after {
+        return Finding::error(CHECK, format!("{shown} ended on {not_after}"), advice);
+    }
+    let missing = names.iter().find(|name| !covered.iter().any(|own| covers(own, name)));
+    if let Some(name) = missing {
+        let finding = format!("{shown} does not cover the name {name}");
+        return Finding::error(CHECK, finding, advice);
+    }
+    let left = not_after.since(now);
+    if left < CERTIFICATE_WARNING {
+        let finding = format!("{shown} ends in {}", show_age(left));
+        return Finding::warning(CHECK, finding, advice);
+    }
+    Finding::ok(CHECK, format!("{shown} is valid until {not_after}"))
+}
+
+fn private_key_mode(key: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(key).ok()?.permissions().mode() & 0o777;
+    let shown = key.display();
+    (mode & 0o007 != 0).then(|| {
+        let finding = format!("{shown} can be read by everybody (mode {mode:o})");
+        Finding::error(CHECK, finding, format!("chmod 600 {shown}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn certificates_and_their_names() {
+        let check = |own: &str, wanted: &str, expected: bool| {
+            assert_eq!(covers(own, wanted), expected, "{own} {wanted}");
+        };
+        check("iot.example", "IOT.example", true);
+        check("*.example", "iot.example", true);
+        check("*.example", "a.iot.example", false);
+        check("example", "iot.example", false);
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("server.pem");
+        std::fs::write(&path, "nonsense").expect("write");
+        let names = vec!["localhost".to_owned()];
+        let now = Timestamp::parse_rfc3339("2030-01-01T00:00:00Z").expect("time");
+        assert_eq!(one_certificate(&path, &names, now, "x").level, Level::Error);
+        let key = rcgen::KeyPair::generate().expect("key");
+        let mut params = rcgen::CertificateParams::new(names.clone()).expect("names");
+        let certificate = |params: &rcgen::CertificateParams| {
+            let pem = params.self_signed(&key).expect("certificate").pem();
+            std::fs::write(&path, pem).expect("write");
+        };
+        params.not_before = rcgen::date_time_ymd(2029, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2031, 1, 1);
+        certificate(&params);
+        assert_eq!(one_certificate(&path, &names, now, "x").level, Level::Ok);
+        let other = ["iot.example".to_owned()];
+        assert!(one_certificate(&path, &other, now, "x").finding.contains("does not cover"));
+        params.not_after = rcgen::date_time_ymd(2030, 1, 3);
+        certificate(&params);
+        assert_eq!(one_certificate(&path, &names, now, "x").level, Level::Warning);
+        params.not_after = rcgen::date_time_ymd(2029, 2, 1);
+        certificate(&params);
+        assert!(one_certificate(&path, &names, now, "x").finding.contains("ended on"));
+    }
+}

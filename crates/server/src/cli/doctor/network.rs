@@ -1,0 +1,181 @@
+//! Checks of ports, control socket and archive. Connections are opened and closed; nothing is sent.
+
+use std::io::ErrorKind;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+use veritwin_outpost::archive::RunFile;
+
+use super::Finding;
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::datadir::Paths;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is needed of `run.json`.
+#[derive(Debug, Deserialize)]
+pub(super) struct RunJson {
+    https: String,
+    mqtts: String,
+    pub(super) pid: u32,
+}
+
+/// Ports that a stopped platform will want.
+pub(super) fn free_ports(config: &Config) -> Vec<Finding> {
+    let mut wanted = vec![
+        ("http", config.http.bind.as_str(), config.http.port),
+        ("mqtt", config.mqtt.bind.as_str(), config.mqtt.port),
+    ];
+    if config.archive.url.is_empty() {
+        wanted.push(("archive", &config.archive.bind, config.archive.port));
+    }
+    wanted.into_iter().map(|(name, bind, port)| free_port(name, bind, port)).collect()
+}
+
+fn free_port(name: &'static str, bind: &str, port: u16) -> Finding {
+    const CHECK: &str = "ports";
+    if port == 0 {
+        return Finding::ok(CHECK, format!("{name}: a free port is picked at the start"));
+    }
+    match std::net::TcpListener::bind((bind, port)) {
+        Ok(_) => Finding::ok(CHECK, format!("{name}: {bind}:{port} is free")),
+        Err(error) => {
+            let finding = format!("{name}: {bind}:{port} cannot be used: {error}");
+            let advice = match error.kind() {
+                ErrorKind::AddrInUse => format!(
+                    "another program listens there (`ss -ltnp 'sport = :{port}'` shows it): stop \
+                     it or set {name}.port"
+                ),
+                ErrorKind::PermissionDenied => format!(
+                    "ports below 1024 need CAP_NET_BIND_SERVICE: grant it or set {name}.port"
+                ),
+                _ => format!("{name}.bind must be an address of this machine"),
+            };
+            Finding::error(CHECK, finding, advice)
+        }
+    }
+}
+
+async fn is_reachable(address: &str) -> Result<(), String> {
+    let connect = tokio::net::TcpStream::connect(address);
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Ports that a running platform holds.
+pub(super) async fn held_ports(run: Option<&RunJson>) -> Vec<Finding> {
+    const CHECK: &str = "ports";
+    let Some(run) = run else {
+        let advice = "wait until it has started; its log says what it waits for";
+        return vec![Finding::warning(
+            CHECK,
+            "there is no run.json: it does not listen yet",
+            advice,
+        )];
+    };
+    let mut findings = Vec::new();
+    let addresses =
+        [("https", run.https.trim_start_matches("https://")), ("mqtts", run.mqtts.as_str())];
+    for (name, address) in addresses {
+        findings.push(match is_reachable(address).await {
+            Ok(()) => Finding::ok(CHECK, format!("{name}: {address} answers")),
+            Err(error) => Finding::error(
+                CHECK,
+                format!("{name}: {address} does not answer: {error}"),
+                "check that http.public_name leads to this machine, and the firewall",
+            ),
+        });
+    }
+    findings
+}
+
+pub(super) async fn control_socket(paths: &Paths) -> Finding {
+    const CHECK: &str = "control socket";
+    let path = paths.control_socket();
+    let call = control::call(&path, Request::new("status", json!({})));
+    match tokio::time::timeout(CONNECT_TIMEOUT, call).await {
+        Ok(Ok(facts)) => {
+            let version = facts["version"].as_str().unwrap_or("?").to_owned();
+            if version == env!("CARGO_PKG_VERSION") {
+                Finding::ok(CHECK, format!("version {version} answers"))
+            } else {
+                let finding = format!("version {version} runs, this is another one");
+                Finding::warning(CHECK, finding, "restart the platform with this program")
+            }
+        }
+        Ok(Err(error)) => {
+            let advice = "restart the platform, as the same user as this command";
+            Finding::error(CHECK, format!("{error:#}"), advice)
+        }
+        Err(_) => {
+            let advice = "restart the platform; its log says what it waits for";
+            Finding::error(CHECK, format!("{} does not answer", path.display()), advice)
+        }
+    }
+}
+
+pub(super) async fn archive(paths: &Paths, config: &Config, is_running: bool) -> Finding {
+    const CHECK: &str = "archive";
+    if config.archive.url.is_empty() {
+        if !is_running {
+            return Finding::ok(CHECK, "runs as a child process when the platform runs");
+        }
+        let Some(run) = RunFile::read(&paths.archive()) else {
+            let advice = "the platform starts it again by itself; its log says why it ended";
+            return Finding::error(CHECK, "the ledger archive does not run", advice);
+        };
+        return match is_reachable(&run.archive).await {
+            Ok(()) => Finding::ok(
+                CHECK,
+                format!(
+                    "{} answers; it runs on this host under this user, which limits its neutrality",
+                    run.archive
+                ),
+            ),
+            Err(error) => Finding::error(
+                CHECK,
+                format!("{} does not answer: {error}", run.archive),
+                "the platform starts it again by itself; its log says why it ended",
+            ),
+        };
+    }
+    let url = &config.archive.url;
+    let advice = "correct archive.url, or ask the party that runs the archive";
+    let Some(address) = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/')) else {
+        return Finding::error(CHECK, "archive.url does not begin with https://", advice);
+    };
+    let with_port = if address.to_socket_addrs().is_ok() {
+        address.to_owned()
+    } else {
+        format!("{address}:443")
+    };
+    match is_reachable(&with_port).await {
+        Ok(()) => Finding::ok(CHECK, format!("{with_port} answers")),
+        Err(error) => {
+            Finding::error(CHECK, format!("{with_port} does not answer: {error}"), advice)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind");
+        let port = taken.local_addr().expect("address").port();
+        let finding = free_port("mqtt", "127.0.0.1", port);
+        assert_eq!(finding.level, Level::Error);
+        assert!(finding.advice.is_some_and(|advice| advice.contains("mqtt.port")));
+        assert_eq!(free_port("http", "127.0.0.1", 0).level, Level::Ok);
+        assert_eq!(free_port("http", "198.51.100.7", 8443).level, Level::Error);
+    }
+}
