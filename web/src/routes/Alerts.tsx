@@ -240,12 +240,12 @@ export function AlertsPage() {
         title={i18n.t('Alert')}
       >
         {opened && (
-          <>
+          <div className="stack">
             <AlertBody alert={opened} />
             <Link to="/" search={{ select: `alert:${opened.id}` } as never} className="button">
               <Icon name="fly" size={14} /> {i18n.t('Show in the building')}
             </Link>
-          </>
+          </div>
         )}
       </Drawer>
       <Modal

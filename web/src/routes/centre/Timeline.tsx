@@ -29,8 +29,8 @@ export function Timeline(props: { building: Building; allAlerts: Alert[] }) {
   const step = span / REPLAY_STEPS
   const atMs = search.at === undefined ? range.toMs : Date.parse(search.at)
   const goTo = (ms: number) => {
-    // Letting go within a step of now means "live again".
-    if (range.rolling && ms >= range.toMs - step) patch({ at: undefined })
+    // Letting go within half a step of now means "live again".
+    if (range.rolling && ms > range.toMs - step / 2) patch({ at: undefined })
     else patch({ at: new Date(Math.max(range.fromMs, ms)).toISOString() })
   }
   const advance = useRef(() => {})

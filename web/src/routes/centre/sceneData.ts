@@ -21,9 +21,15 @@ const ICON_WORDS: [RegExp, MarkerIcon][] = [
   [/switch|door|window|contact|light/, 'switch'],
 ]
 
-export function iconOf(device: Device): MarkerIcon {
-  const words = `${device.type ?? ''} ${device.keys.join(' ')} ${device.name}`.toLowerCase()
-  return ICON_WORDS.find(([pattern]) => pattern.test(words))?.[1] ?? 'sensor'
+/** What a device is called says most, then what it reports first, then everything known. */
+export function iconOf(device: Pick<Device, 'type' | 'keys' | 'name'>): MarkerIcon {
+  const hints = [device.type ?? '', device.keys[0] ?? '', `${device.keys.join(' ')} ${device.name}`]
+  for (const hint of hints) {
+    const words = hint.toLowerCase()
+    const found = ICON_WORDS.find(([pattern]) => pattern.test(words))
+    if (found !== undefined) return found[1]
+  }
+  return 'sensor'
 }
 
 function stateOf(device: Device, building: Building, stale: boolean): MarkerState {
