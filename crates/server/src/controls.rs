@@ -2,19 +2,26 @@
 //! exist only in builds with the feature `test-controls`; elsewhere every method does nothing.
 
 use axum::http::HeaderMap;
+use axum::response::Response;
 
 #[cfg(feature = "test-controls")]
+use std::sync::OnceLock;
+#[cfg(feature = "test-controls")]
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "test-controls")]
+use veritwin_app::App;
 
 /// Which sabotages are on, by promise number.
 #[derive(Debug, Default)]
 pub(crate) struct Controls {
     #[cfg(feature = "test-controls")]
     broken: AtomicU64,
+    #[cfg(feature = "test-controls")]
+    app: OnceLock<App>,
 }
 
 impl Controls {
-    /// Breaks or mends the feature behind a promise.
+    /// Breaks or mends the feature behind a promise, wherever the feature lives.
     #[cfg(feature = "test-controls")]
     pub(crate) fn set(&self, promise: u8, on: bool) {
         let bit = 1u64 << (promise % 64);
@@ -23,25 +30,48 @@ impl Controls {
         } else {
             self.broken.fetch_and(!bit, Ordering::SeqCst);
         }
+        if let Some(app) = self.app.get() {
+            app.sabotage(promise, on);
+        }
+    }
+
+    /// The platform whose features [`Self::set`] breaks.
+    #[cfg(feature = "test-controls")]
+    pub(crate) fn attach(&self, app: App) {
+        let _ = self.app.set(app);
     }
 
     /// Whether the feature behind a promise is broken on purpose.
-    #[cfg_attr(not(feature = "test-controls"), expect(clippy::unused_self, reason = "one signature"))]
+    #[cfg(feature = "test-controls")]
     pub(crate) fn is_broken(&self, promise: u8) -> bool {
-        #[cfg(feature = "test-controls")]
-        return self.broken.load(Ordering::SeqCst) & (1u64 << (promise % 64)) != 0;
-        #[cfg(not(feature = "test-controls"))]
-        {
-            let _ = promise;
-            false
-        }
+        self.broken.load(Ordering::SeqCst) & (1u64 << (promise % 64)) != 0
     }
 
     /// P56: a cookie that is in no register.
     pub(crate) fn add_tracking_cookie(&self, headers: &mut HeaderMap) {
+        #[cfg(feature = "test-controls")]
         if self.is_broken(56) {
             let value = axum::http::HeaderValue::from_static("visitor=1; Path=/");
             headers.append(axum::http::header::SET_COOKIE, value);
         }
+        #[cfg(not(feature = "test-controls"))]
+        let _ = headers;
+    }
+
+    /// P31: another tenant's device is told from one that never was.
+    pub(crate) fn betray(&self, path: &str, response: Response) -> Response {
+        #[cfg(feature = "test-controls")]
+        {
+            use axum::http::StatusCode;
+            use axum::response::IntoResponse;
+            let hidden = |app: &App| path.split('/').any(|part| app.is_hidden_device(part));
+            let is_absent = response.status() == StatusCode::NOT_FOUND;
+            if self.is_broken(31) && is_absent && self.app.get().is_some_and(hidden) {
+                let text = "this device belongs to another customer";
+                return (StatusCode::FORBIDDEN, text).into_response();
+            }
+        }
+        let _ = path;
+        response
     }
 }

@@ -83,7 +83,8 @@ impl App {
         }
         Ok(ProbeAnswer::Passed {
             summary: format!(
-                "All {accounts} stored password hashes, and one made now, are Argon2id with at least the published parameters."
+                "All {accounts} stored password hashes, and one made now, are Argon2id with at \
+                 least the published parameters."
             ),
             facts,
         })

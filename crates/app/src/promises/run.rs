@@ -65,7 +65,7 @@ impl App {
         self.0.tasks.spawn(async move { app.seal_as_it_comes().await });
     }
 
-    async fn load_evidence(&self) -> Result<()> {
+    pub(super) async fn load_evidence(&self) -> Result<()> {
         let context = self.job(jobs::PROMISES);
         let tx = self.0.store.read_platform(&context).await?;
         let mut runs = Vec::new();

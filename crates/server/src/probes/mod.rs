@@ -1,0 +1,50 @@
+//! Probes of promises that need the listeners and the pages: transport (P23), isolation (P31) and
+//! cookies (P56). They ask from outside, as a client would; the app runs them and keeps what they
+//! find.
+
+mod cookies;
+mod isolation;
+mod scan;
+mod transport;
+mod walk;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use veritwin_app::{App, PlatformProbe};
+
+use crate::controls::Controls;
+
+/// What the composition root knows and the probes need.
+pub(crate) struct Wiring {
+    /// Everything the HTTPS listener serves.
+    pub(crate) router: Router,
+    pub(crate) controls: Arc<Controls>,
+    pub(crate) https_address: SocketAddr,
+    pub(crate) mqtts_address: SocketAddr,
+    /// `host:port`.
+    pub(crate) archive_address: String,
+    /// The platform's own authority.
+    pub(crate) ca_pem: String,
+    /// The name in the server certificate.
+    pub(crate) server_name: String,
+    /// The operator's certificate is in use instead of one of our authority.
+    pub(crate) own_certificate: bool,
+}
+
+/// Registers the probes. Their first checks run at once.
+pub(crate) fn register(app: &App, wiring: &Wiring) {
+    #[cfg(feature = "test-controls")]
+    wiring.controls.attach(app.clone());
+    let probes: [Arc<dyn PlatformProbe>; 3] = [
+        Arc::new(transport::Transport::new(app, wiring)),
+        Arc::new(isolation::Isolation::new(app, wiring)),
+        Arc::new(cookies::Cookies::new(app, wiring)),
+    ];
+    for probe in probes {
+        if let Err(error) = app.register_probe(probe) {
+            tracing::error!(%error, "a promise's probe");
+        }
+    }
+}

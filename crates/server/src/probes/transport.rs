@@ -1,0 +1,493 @@
+//! P23: every listener is spoken to in plain text and with TLS 1.0 and 1.1, which it must not
+//! answer, and with TLS 1.2 and 1.3, which it must. The old protocols are written by hand, since
+//! no library here speaks them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use veritwin_app::{App, PlatformProbe, ProbeAnswer};
+use veritwin_domain::{Clock, Rng};
+
+use super::Wiring;
+use crate::controls::Controls;
+
+const PROMISE: u8 = 23;
+const VERSION: u32 = 1;
+/// A listener answers, or hangs up, within this time.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// More of an answer is not needed to see what it is.
+const ANSWER_BYTES: usize = 64;
+/// TLS record types (RFC 8446, section 5.1).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+/// What a plaintext client would say first.
+const PLAIN: [(&str, &[u8]); 2] = [
+    ("HTTP in plain text", b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+    // MQTT 3.1.1 CONNECT, clean session, client id `p` (OASIS MQTT 3.1.1, section 3.1).
+    ("MQTT in plain text", b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01p"),
+];
+/// Protocol versions that must be refused, as the minor number on the wire (RFC 2246, RFC 4346).
+const OLD: [(&str, u8); 2] = [("TLS 1.0", 1), ("TLS 1.1", 2)];
+
+/// How a listener's certificate is judged.
+#[derive(Clone)]
+enum Trust {
+    /// It comes from the platform's authority and carries the name.
+    Authority(Arc<WebPkiServerVerifier>),
+    /// The listener holds the key of whatever certificate it shows.
+    Possession,
+}
+
+struct Target {
+    name: &'static str,
+    address: String,
+    trust: Trust,
+    /// It turns away whoever shows no certificate, after it has shown its own.
+    wants_certificate: bool,
+}
+
+pub(super) struct Transport {
+    targets: Result<Vec<Target>, String>,
+    server_name: String,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    controls: Arc<Controls>,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reply {
+    /// The connection was closed without a byte.
+    Closed,
+    /// A TLS alert with this description.
+    Alert(u8),
+    /// A TLS handshake message: it would go on.
+    Handshake,
+    /// Something else.
+    Other,
+    /// Nothing, and the connection stays open.
+    Silence,
+}
+
+impl Reply {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [] => Self::Closed,
+            [ALERT, 3, _, _, _, _, description, ..] => Self::Alert(*description),
+            [HANDSHAKE, 3, ..] => Self::Handshake,
+            _ => Self::Other,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Closed => "closed".to_owned(),
+            Self::Alert(description) => format!("alert {description}"),
+            Self::Handshake => "goes on with the handshake".to_owned(),
+            Self::Other => "answered".to_owned(),
+            Self::Silence => "not answered".to_owned(),
+        }
+    }
+}
+
+/// A ClientHello as an old client writes it (RFC 2246, section 7.4.1.2), with suites of its time
+/// for every kind of key.
+fn old_hello(minor: u8, rng: &dyn Rng) -> Vec<u8> {
+    const SUITES: [u16; 8] = [0xc00a, 0xc014, 0xc009, 0xc013, 0x0035, 0x002f, 0x000a, 0x00ff];
+    let mut random = [0u8; 32];
+    rng.fill(&mut random);
+    let mut body = vec![3, minor];
+    body.extend_from_slice(&random);
+    body.push(0); // no session
+    let suites: Vec<u8> = SUITES.iter().flat_map(|suite| suite.to_be_bytes()).collect();
+    push_16(&mut body, &suites);
+    body.extend_from_slice(&[1, 0]); // no compression
+    let mut extensions = Vec::new();
+    // supported_groups: secp256r1 and secp384r1; ec_point_formats: uncompressed (RFC 8422).
+    extensions.extend_from_slice(&[0, 10, 0, 6, 0, 4, 0, 23, 0, 24]);
+    extensions.extend_from_slice(&[0, 11, 0, 2, 1, 0]);
+    push_16(&mut body, &extensions);
+    let mut message = vec![1, 0];
+    push_16(&mut message, &body);
+    // The record layer of a first message says 3.1 in both versions.
+    let mut record = vec![HANDSHAKE, 3, 1];
+    push_16(&mut record, &message);
+    record
+}
+
+fn push_16(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+async fn connect(target: &Target) -> Result<TcpStream, String> {
+    let name = target.name;
+    match tokio::time::timeout(STEP_TIMEOUT, TcpStream::connect(&target.address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(format!("{name}: cannot connect to {}: {error}", target.address)),
+        Err(_) => Err(format!("{name}: {} does not take the connection", target.address)),
+    }
+}
+
+/// Sends bytes and looks at what comes back first.
+async fn offer(target: &Target, bytes: &[u8]) -> Result<Reply, String> {
+    let mut stream = connect(target).await?;
+    if stream.write_all(bytes).await.is_err() {
+        return Ok(Reply::Closed);
+    }
+    let mut answer = Vec::new();
+    let mut buffer = [0u8; ANSWER_BYTES];
+    loop {
+        match tokio::time::timeout(STEP_TIMEOUT, stream.read(&mut buffer)).await {
+            Err(_) if answer.is_empty() => return Ok(Reply::Silence),
+            // A reset is a close.
+            Err(_) | Ok(Err(_) | Ok(0)) => return Ok(Reply::of(&answer)),
+            Ok(Ok(count)) => answer.extend_from_slice(&buffer[..count]),
+        }
+        // An alert is seven bytes long.
+        if answer.len() >= 7 {
+            return Ok(Reply::of(&answer));
+        }
+    }
+}
+
+/// Certificates are judged by the platform's own clock, which may be a simulated one.
+#[derive(Debug)]
+struct PlatformTime(Arc<dyn Clock>);
+
+impl TimeProvider for PlatformTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let micros = u64::try_from(self.0.now().as_micros()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_micros(micros)))
+    }
+}
+
+/// Verifies as the trust says, and notes when the listener has proven that it holds the key: then
+/// it has taken up the version that was offered.
+struct Witness {
+    trust: Trust,
+    provider: Arc<CryptoProvider>,
+    proven: AtomicBool,
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").finish_non_exhaustive()
+    }
+}
+
+impl Witness {
+    fn note(
+        &self,
+        verified: Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if verified.is_ok() {
+            self.proven.store(true, Ordering::SeqCst);
+        }
+        verified
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.trust {
+            Trust::Authority(authority) => authority.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            Trust::Possession => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let schemes = &self.provider.signature_verification_algorithms;
+        self.note(verify_tls12_signature(message, cert, dss, schemes))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let schemes = &self.provider.signature_verification_algorithms;
+        self.note(verify_tls13_signature(message, cert, dss, schemes))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn authority(ca_pem: &str) -> Result<Trust, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| format!("own authority: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("own authority: {error}"))?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map(Trust::Authority)
+        .map_err(|error| format!("own authority: {error}"))
+}
+
+/// Where a client on this host reaches a listener that may listen everywhere.
+fn reachable(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::from((ip, address.port())).to_string()
+}
+
+fn targets(wiring: &Wiring) -> Result<Vec<Target>, String> {
+    let own = if wiring.own_certificate { Trust::Possession } else { authority(&wiring.ca_pem)? };
+    let target = |name, address, trust, wants_certificate| Target {
+        name,
+        address,
+        trust,
+        wants_certificate,
+    };
+    Ok(vec![
+        target("https", reachable(wiring.https_address), own.clone(), false),
+        target("mqtts", reachable(wiring.mqtts_address), own, false),
+        // Its certificate is pinned by the platform's own connection to it.
+        target("archive", wiring.archive_address.clone(), Trust::Possession, true),
+    ])
+}
+
+/// What is wrong with a listener.
+struct Broken {
+    listener: &'static str,
+    problem: String,
+}
+
+impl Transport {
+    pub(super) fn new(app: &App, wiring: &Wiring) -> Self {
+        Self {
+            targets: targets(wiring),
+            server_name: wiring.server_name.clone(),
+            clock: app.shared_clock(),
+            rng: app.shared_rng(),
+            controls: Arc::clone(&wiring.controls),
+        }
+    }
+
+    /// Whether a listener takes up exactly this version.
+    async fn shakes_hands(
+        &self,
+        target: &Target,
+        version: &'static SupportedProtocolVersion,
+    ) -> Result<bool, String> {
+        let witness = Arc::new(Witness {
+            trust: target.trust.clone(),
+            provider: provider(),
+            proven: AtomicBool::new(false),
+        });
+        let time = Arc::new(PlatformTime(Arc::clone(&self.clock)));
+        let config = ClientConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(&[version])
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Witness>::clone(&witness))
+            .with_no_client_auth();
+        let name = ServerName::try_from(self.server_name.clone())
+            .map_err(|_| format!("{:?} is not a server name", self.server_name))?;
+        let stream = connect(target).await?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let shaken = tokio::time::timeout(STEP_TIMEOUT, connector.connect(name, stream)).await;
+        let is_complete = matches!(shaken, Ok(Ok(_)));
+        let is_proven = witness.proven.load(Ordering::SeqCst);
+        Ok(is_proven && (is_complete || target.wants_certificate))
+    }
+
+    /// What is seen of one listener, in words, or what is wrong with it.
+    async fn look(&self, target: &Target) -> Result<Result<String, Broken>, String> {
+        let broken = |problem: String| Ok(Err(Broken { listener: target.name, problem }));
+        let mut seen = Vec::new();
+        for (what, bytes) in PLAIN {
+            let reply = offer(target, bytes).await?;
+            if matches!(reply, Reply::Other | Reply::Handshake) {
+                return broken(format!("{what} is answered"));
+            }
+            seen.push(format!("{what}: {}", reply.text()));
+        }
+        for (what, minor) in OLD {
+            let reply = offer(target, &old_hello(minor, self.rng.as_ref())).await?;
+            if !matches!(reply, Reply::Closed | Reply::Alert(_)) {
+                return broken(format!("{what} is not refused: {}", reply.text()));
+            }
+            seen.push(format!("{what}: {}", reply.text()));
+        }
+        for (what, version) in
+            [("TLS 1.2", &rustls::version::TLS12), ("TLS 1.3", &rustls::version::TLS13)]
+        {
+            if !self.shakes_hands(target, version).await? {
+                return broken(format!("{what} is refused"));
+            }
+            seen.push(format!("{what}: accepted"));
+        }
+        Ok(Ok(seen.join("; ")))
+    }
+
+    async fn look_at_all(&self) -> Result<ProbeAnswer, String> {
+        let known = self.targets.as_ref().map_err(Clone::clone)?;
+        let sabotaged = sabotage::plaintext_listener(&self.controls).await;
+        let mut facts = Vec::new();
+        let mut broken = None;
+        for target in known.iter().chain(sabotaged.as_ref().map(|listener| &listener.target)) {
+            match self.look(target).await? {
+                Ok(seen) => facts.push((target.name.to_owned(), seen)),
+                Err(found) => {
+                    facts.push((target.name.to_owned(), found.problem.clone()));
+                    broken.get_or_insert(found);
+                }
+            }
+        }
+        let listeners = facts.len();
+        Ok(match broken {
+            None => ProbeAnswer::Passed {
+                summary: format!(
+                    "All {listeners} listeners refuse plain text, TLS 1.0 and 1.1, and take \
+                     TLS 1.2 and 1.3."
+                ),
+                facts,
+            },
+            Some(Broken { listener, problem }) => ProbeAnswer::Failed {
+                summary: format!("Listener {listener}: {problem}."),
+                facts,
+                place: format!("listener {listener}"),
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl PlatformProbe for Transport {
+    fn promise(&self) -> u8 {
+        PROMISE
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    async fn check(&self) -> ProbeAnswer {
+        self.look_at_all().await.unwrap_or_else(ProbeAnswer::CouldNotRun)
+    }
+}
+
+/// The sabotage twin: a listener that speaks plain text, open while the check runs.
+mod sabotage {
+    use super::{Controls, Target};
+
+    pub(super) struct Listener {
+        pub(super) target: Target,
+        #[cfg(feature = "test-controls")]
+        _task: tokio_util::task::AbortOnDropHandle<()>,
+    }
+
+    #[cfg(feature = "test-controls")]
+    pub(super) async fn plaintext_listener(controls: &Controls) -> Option<Listener> {
+        use tokio::io::AsyncWriteExt;
+        if !controls.is_broken(super::PROMISE) {
+            return None;
+        }
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.ok()?;
+        let address = socket.local_addr().ok()?.to_string();
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = socket.accept().await {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        });
+        Some(Listener {
+            target: Target {
+                name: "plain",
+                address,
+                trust: super::Trust::Possession,
+                wants_certificate: false,
+            },
+            _task: tokio_util::task::AbortOnDropHandle::new(task),
+        })
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    pub(super) async fn plaintext_listener(_controls: &Controls) -> Option<Listener> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veritwin_domain::SeededRng;
+
+    #[test]
+    fn an_old_hello_has_the_lengths_it_says() {
+        for (_, minor) in OLD {
+            let hello = old_hello(minor, &SeededRng::new(1));
+            assert_eq!(hello[..3], [HANDSHAKE, 3, 1]);
+            let record = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+            assert_eq!(hello.len(), 5 + record);
+            assert_eq!(hello[5], 1);
+            let message = usize::from(u16::from_be_bytes([hello[7], hello[8]]));
+            assert_eq!((hello[6], record), (0, 4 + message));
+            assert_eq!(hello[9..11], [3, minor]);
+        }
+    }
+
+    #[test]
+    fn replies_are_told_apart() {
+        assert_eq!(Reply::of(b""), Reply::Closed);
+        assert_eq!(Reply::of(&[21, 3, 1, 0, 2, 2, 70]), Reply::Alert(70));
+        assert_eq!(Reply::of(&[22, 3, 3, 0, 80, 2, 0]), Reply::Handshake);
+        assert_eq!(Reply::of(b"HTTP/1.1 400"), Reply::Other);
+        assert_eq!(Reply::of(&[0x20, 2, 0, 5]), Reply::Other);
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_on_this_host() {
+        let check = |from: &str, expect: &str| {
+            assert_eq!(reachable(from.parse().expect("address")), expect);
+        };
+        check("0.0.0.0:8443", "127.0.0.1:8443");
+        check("[::]:8443", "[::1]:8443");
+        check("192.0.2.1:8883", "192.0.2.1:8883");
+    }
+}

@@ -1,0 +1,94 @@
+//! Requests through the router that the HTTPS listener serves, without a socket in between.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::ConnectInfo;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use tower::ServiceExt;
+
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Headers that may differ between two answers to the same question.
+const VARYING: [&str; 2] = ["date", "x-request-id"];
+
+/// A request to make.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) uri: &'a str,
+    /// An API key.
+    pub(super) token: Option<&'a str>,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+    /// Further headers.
+    pub(super) headers: &'static [(&'static str, &'static str)],
+}
+
+impl<'a> Ask<'a> {
+    /// A request without a body or credential.
+    pub(super) fn get(uri: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            uri,
+            token: None,
+            content_type: "",
+            body: Vec::new(),
+            headers: &[],
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answered {
+    /// Without what may differ between two answers to the same question.
+    pub(super) fn without_varying(mut self) -> Self {
+        for name in VARYING {
+            self.headers.remove(name);
+        }
+        self
+    }
+
+    pub(super) fn content_type(&self) -> &str {
+        self.headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Asks; an error says what could not be asked.
+pub(super) async fn ask(router: &Router, ask: Ask<'_>) -> Result<Answered, String> {
+    let mut request = Request::builder().method(ask.method).uri(ask.uri);
+    if let Some(token) = ask.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if !ask.content_type.is_empty() {
+        request = request.header(header::CONTENT_TYPE, ask.content_type);
+    }
+    for (name, value) in ask.headers {
+        request = request.header(*name, *value);
+    }
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let request = request
+        .header(header::HOST, "localhost")
+        .extension(ConnectInfo(peer))
+        .body(Body::from(ask.body))
+        .map_err(|error| format!("{}: {error}", ask.uri))?;
+    let response = match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX)
+        .await
+        .map_err(|error| format!("{}: {error}", ask.uri))?;
+    Ok(Answered { status: parts.status, headers: parts.headers, body })
+}
