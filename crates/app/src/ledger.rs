@@ -24,7 +24,8 @@ use veritwin_verify::{
 
 use crate::ledger_job::{LedgerRecord, PendingEvidence};
 use crate::model::{
-    LatestView, LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest, PapersView,
+    LatestView, LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest, PapersCredential,
+    PapersView,
 };
 use crate::{App, Error, Result};
 
@@ -362,10 +363,11 @@ impl App {
                 .map(|latest| (latest.at, latest.value, latest.quality)),
             Some(at) => {
                 let series = Series { tenant: context.tenant, device, key: key.clone() };
-                let to = Timestamp::from_micros(at.as_micros().saturating_add(1));
+                // Pages know milliseconds: the latest reading of that millisecond is meant.
+                let to = Timestamp::from_micros(at.as_micros().saturating_add(1000));
                 let query = RangeQuery {
                     range: TimeRange { from: at, to },
-                    order: Order::Ascending,
+                    order: Order::Descending,
                     limit: 1,
                     after: None,
                 };
@@ -401,15 +403,28 @@ impl App {
             opened += 1;
             let record = self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
             if let Some(record) = record.await? {
-                papers.credential = record.credential.parse::<CredentialId>().ok();
+                papers.credential = self.papers_credential(context, &record).await?;
                 papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
                 papers.position = Some(record.position);
                 papers.entry = Some(entry_view(index, &found.leaf));
-                papers.checkpoint = Some(summary.checkpoint);
+                papers.checkpoint = Some((summary.size, *summary.root.as_bytes()));
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    async fn papers_credential(
+        &self,
+        context: &OpContext,
+        record: &LedgerRecord,
+    ) -> Result<Option<PapersCredential>> {
+        let Ok(id) = record.credential.parse::<CredentialId>() else { return Ok(None) };
+        let Ok(device) = record.device.parse::<DeviceId>() else { return Ok(None) };
+        let tx = self.0.store.read(context).await?;
+        let known = tx.credentials(device).await?;
+        let kind = known.iter().find(|one| one.id == id).map_or("api_key", |one| one.kind.as_str());
+        Ok(Some(PapersCredential { id, kind }))
     }
 
     async fn find_record(

@@ -399,7 +399,9 @@ impl Job {
         #[cfg_attr(not(feature = "test-controls"), expect(unused_mut, reason = "see the feature"))]
         let mut payload = sealed.payload.clone();
         #[cfg(feature = "test-controls")]
-        app.0.promises.alter_payload(&mut payload);
+        if let Some(payload) = &mut payload {
+            app.0.promises.alter_payload(payload);
+        }
         let append = Append {
             log: log.log,
             expected_size: log.size,

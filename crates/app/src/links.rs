@@ -36,7 +36,7 @@ fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
     }
 }
 
-fn text(field: &str, value: &str) -> Result<String> {
+pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     let trimmed = value.trim();
     if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX {
         let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
@@ -226,7 +226,7 @@ impl App {
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         tx.commit().await?;
-        self.tenant_ready(tenant).await?;
+        self.tenant_ready(tenant);
         Ok(signed_in)
     }
 }

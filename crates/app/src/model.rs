@@ -442,7 +442,7 @@ pub struct HistoryQuery {
 }
 
 /// Most series in one question.
-pub const SERIES_PER_QUERY_MAX: usize = 64;
+pub const SERIES_PER_QUERY_MAX: usize = 128;
 /// Most points of one series in one answer.
 pub const POINTS_PER_SERIES_MAX: usize = 100_000;
 
@@ -756,6 +756,15 @@ pub struct LedgerProofView {
     pub vkey: String,
 }
 
+/// The credential behind a reading.
+#[derive(Debug, Clone, Copy)]
+pub struct PapersCredential {
+    /// Its id.
+    pub id: CredentialId,
+    /// `access_token`, ... or `api_key` for a program.
+    pub kind: &'static str,
+}
+
 /// The papers of one reading.
 #[derive(Debug, Clone)]
 pub struct PapersView {
@@ -764,15 +773,15 @@ pub struct PapersView {
     /// The device's name.
     pub device_name: Arc<str>,
     /// The credential that sent it, once the batch is sealed.
-    pub credential: Option<CredentialId>,
+    pub credential: Option<PapersCredential>,
     /// When the platform received it.
     pub received_at: Option<Timestamp>,
     /// Its position in the durable log.
     pub position: Option<u64>,
     /// The leaf that holds it.
     pub entry: Option<LedgerEntryView>,
-    /// The checkpoint that covers the leaf.
-    pub checkpoint: Option<String>,
+    /// Tree size and root hash of the checkpoint that covers the leaf.
+    pub checkpoint: Option<(u64, [u8; 32])>,
     /// Version of the tenant's key-encryption key.
     pub kek_version: u32,
 }

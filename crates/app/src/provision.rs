@@ -16,6 +16,11 @@ pub(crate) const PLATFORM_TENANT: TenantId = TenantId::from_bytes([
 ]);
 const PLATFORM_NAME: &str = "Platform";
 
+/// Whether a tenant is the platform's own, of which no list tells.
+pub(crate) fn is_own(tenant: TenantId) -> bool {
+    tenant == PLATFORM_TENANT || tenant == crate::promises::PROBE_TENANT
+}
+
 /// A tenant whose keys exist and whose row does not yet.
 pub(crate) struct NewTenant {
     pub(crate) row: Tenant,
@@ -77,10 +82,10 @@ impl App {
         Ok(())
     }
 
-    /// Every tenant, the platform's own excepted.
+    /// Every customer.
     pub(crate) async fn customer_tenants(&self, context: &PlatformContext) -> Result<Vec<Tenant>> {
         let mut tenants = self.all_tenants(context).await?;
-        tenants.retain(|tenant| tenant.id != PLATFORM_TENANT);
+        tenants.retain(|tenant| !is_own(tenant.id));
         Ok(tenants)
     }
 
@@ -104,6 +109,21 @@ impl App {
         self.authorize_platform(context, Action::TenantList)?;
         let tenants = self.customer_tenants(context).await?;
         Ok(tenants.into_iter().map(tenant_view).collect())
+    }
+
+    /// Makes a tenant without people, for whoever holds the data directory; an administrator link
+    /// brings the first one in.
+    pub async fn create_tenant(&self, context: &PlatformContext, name: &str) -> Result<TenantView> {
+        self.authorize_platform(context, Action::TenantCreate)?;
+        let name = crate::links::text("name", name)?;
+        let NewTenant { row } = self.new_tenant(context, &name)?;
+        let tx = self.0.store.begin_platform(context).await?;
+        tx.tenant_create(&row).await?;
+        let tenant = tenant_view(tx.tenant(row.id).await?);
+        self.record_platform(&tx, context, Action::TenantCreate, Some(row.id), "done").await?;
+        tx.commit().await?;
+        self.tenant_ready(row.id);
+        Ok(tenant)
     }
 
     /// Whether anybody can sign in yet.

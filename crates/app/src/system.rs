@@ -125,8 +125,7 @@ impl App {
     }
 
     /// Everything of a new tenant that is not a row: its jobs learn of it.
-    pub(crate) async fn tenant_ready(&self, tenant: TenantId) -> Result<()> {
+    pub(crate) fn tenant_ready(&self, tenant: TenantId) {
         self.alert_sources_changed(tenant);
-        Ok(())
     }
 }

@@ -224,19 +224,23 @@ fn leaf_names(certificate: &CertificateDer<'_>) -> anyhow::Result<Vec<String>> {
         .iter()
         .filter_map(|name| match name {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(&[a, b, c, d]) => Some(IpAddr::from([a, b, c, d]).to_string()),
-            GeneralName::IPAddress(bytes) => {
-                <[u8; 16]>::try_from(*bytes).ok().map(|octets| IpAddr::from(octets).to_string())
-            }
+            GeneralName::IPAddress(bytes) => address(bytes),
             _ => None,
         })
         .collect())
+}
+
+/// An address of a certificate: 4 or 16 bytes.
+fn address(bytes: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
+    v4.or(v6).map(|address| address.to_string())
 }
 
 /// SHA-256 of a PEM certificate's DER, as browsers show it: `AB:CD:...`.
 pub(crate) fn fingerprint(pem: &str) -> anyhow::Result<String> {
     let chain = certificates(pem.as_bytes())?;
     let digest = veritwin_verify::sha256(&chain[0]);
-    Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+    Ok(digest.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
 

@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Placement,
+    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Placement,
 };
-use veritwin_domain::{Declaration, Value};
+use veritwin_domain::{Declaration, Key, Value};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
@@ -223,7 +223,9 @@ async fn delete(
     Caller(context): Caller,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
-    api.app.delete_device(&context, body::id(&id)?).await?;
+    let id = body::id(&id)?;
+    api.app.delete_device(&context, id).await?;
+    api.live.disconnect(id, None);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -292,18 +294,23 @@ async fn credentials(
     Path(id): Path<String>,
 ) -> Answer<axum::Json<ListBody<CredentialBody>>> {
     let credentials = api.app.credentials(&context, body::id(&id)?).await?;
-    let convert = |view: veritwin_app::model::CredentialView| CredentialBody {
-        id: view.id.to_string(),
-        kind: view.kind,
-        created_at: body::time(view.created_at),
-    };
-    Ok(axum::Json(ListBody::whole(credentials.into_iter().map(convert).collect())))
+    Ok(axum::Json(ListBody::whole(credentials.into_iter().map(CredentialBody::from).collect())))
+}
+
+impl From<CredentialView> for CredentialBody {
+    fn from(view: CredentialView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            kind: view.kind,
+            created_at: body::time(view.created_at),
+        }
+    }
 }
 
 /// A new access token.
 #[derive(Serialize, ToSchema)]
 struct TokenBody {
-    id: String,
+    credential: CredentialBody,
     /// Shown once.
     token: String,
 }
@@ -317,7 +324,7 @@ async fn add_credential(
     Path(id): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let (credential, token) = api.app.add_credential(&context, body::id(&id)?).await?;
-    let body = TokenBody { id: credential.id.to_string(), token: token.into_exposed() };
+    let body = TokenBody { credential: credential.into(), token: token.into_exposed() };
     Ok((StatusCode::CREATED, axum::Json(body)))
 }
 
@@ -330,7 +337,9 @@ async fn revoke_credential(
     Caller(context): Caller,
     Path((id, credential)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    api.app.revoke_credential(&context, body::id(&id)?, body::id(&credential)?).await?;
+    let (id, credential) = (body::id(&id)?, body::id(&credential)?);
+    api.app.revoke_credential(&context, id, credential).await?;
+    api.live.disconnect(id, Some(credential));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -390,8 +399,16 @@ async fn change_attributes(
     let convert = |scope: BTreeMap<String, serde_json::Value>| {
         scope.into_iter().map(|(key, value)| (key, body::from_json(&value))).collect()
     };
+    let id = body::id(&id)?;
     let change = AttributesChange { shared: convert(body.shared), server: convert(body.server) };
-    Ok(axum::Json(api.app.change_attributes(&context, body::id(&id)?, change).await?.into()))
+    let shared: Vec<(Key, Option<Value>)> = change
+        .shared
+        .iter()
+        .filter_map(|(key, value)| Some((Key::new(key).ok()?, value.clone())))
+        .collect();
+    let after = api.app.change_attributes(&context, id, change).await?;
+    api.live.attributes_changed(context.tenant, id, &shared);
+    Ok(axum::Json(after.into()))
 }
 
 /// A command to a device.

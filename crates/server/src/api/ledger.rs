@@ -206,6 +206,42 @@ struct DurableBody {
     received_at: Option<String>,
 }
 
+/// The credential that sent it.
+#[derive(Serialize, ToSchema)]
+struct PapersCredential {
+    id: String,
+    /// `access_token`, or `api_key` for a program.
+    kind: &'static str,
+}
+
+/// The batch that holds it.
+#[derive(Serialize, ToSchema)]
+struct PapersBatch {
+    batch_id: String,
+    first_sequence: u64,
+    last_sequence: u64,
+    count: u64,
+    /// Of the payload's ciphertext, hexadecimal.
+    payload_sha256: String,
+    sealed_at: String,
+}
+
+/// The leaf of that batch.
+#[derive(Serialize, ToSchema)]
+struct PapersLeaf {
+    index: u64,
+    /// RFC 6962, base64.
+    leaf_hash: String,
+}
+
+/// The checkpoint that covers the leaf.
+#[derive(Serialize, ToSchema)]
+struct PapersCheckpoint {
+    tree_size: u64,
+    /// Base64.
+    root_hash: String,
+}
+
 /// Which key seals it.
 #[derive(Serialize, ToSchema)]
 struct PapersKey {
@@ -213,6 +249,8 @@ struct PapersKey {
     tenant_kek_version: u32,
     /// Class of the data key.
     dek_class: &'static str,
+    /// The UTC day whose data key seals the reading's segment.
+    dek_epoch: String,
 }
 
 /// The papers of one reading: the chain from device to checkpoint.
@@ -220,17 +258,33 @@ struct PapersKey {
 struct PapersBody {
     reading: ReadingBody,
     device: PapersDevice,
-    /// The credential that sent it; null until the batch is sealed.
-    credential_id: Option<String>,
+    /// Null until the batch is sealed.
+    credential: Option<PapersCredential>,
     durable: DurableBody,
-    /// The leaf that holds it; null until sealed, or without archive subscription.
-    entry: Option<EntryBody>,
-    checkpoint: Option<String>,
+    /// Null until sealed, or without archive subscription.
+    batch: Option<PapersBatch>,
+    leaf: Option<PapersLeaf>,
+    checkpoint: Option<PapersCheckpoint>,
     key: PapersKey,
 }
 
 impl From<PapersView> for PapersBody {
     fn from(view: PapersView) -> Self {
+        let batch = view.entry.as_ref().map(|entry| PapersBatch {
+            batch_id: entry.batch.to_string(),
+            first_sequence: entry.first_sequence,
+            last_sequence: entry.last_sequence,
+            count: entry.count,
+            payload_sha256: hex::encode(entry.payload_sha256),
+            sealed_at: body::time(entry.sealed_at),
+        });
+        let leaf = view.entry.as_ref().map(|entry| PapersLeaf {
+            index: entry.index,
+            leaf_hash: STANDARD.encode(entry.leaf_hash),
+        });
+        let day = veritwin_domain::Timestamp::from_micros(
+            view.reading.at.day().saturating_mul(veritwin_domain::DAY_MICROS),
+        );
         Self {
             reading: ReadingBody {
                 at: body::time(view.reading.at),
@@ -241,14 +295,25 @@ impl From<PapersView> for PapersBody {
                 id: view.reading.device.to_string(),
                 name: view.device_name.to_string(),
             },
-            credential_id: view.credential.map(|id| id.to_string()),
+            credential: view.credential.map(|credential| PapersCredential {
+                id: credential.id.to_string(),
+                kind: credential.kind,
+            }),
             durable: DurableBody {
                 position: view.position,
                 received_at: view.received_at.map(body::time),
             },
-            entry: view.entry.map(EntryBody::from),
-            checkpoint: view.checkpoint,
-            key: PapersKey { tenant_kek_version: view.kek_version, dek_class: "segment" },
+            batch,
+            leaf,
+            checkpoint: view.checkpoint.map(|(tree_size, root)| PapersCheckpoint {
+                tree_size,
+                root_hash: STANDARD.encode(root),
+            }),
+            key: PapersKey {
+                tenant_kek_version: view.kek_version,
+                dek_class: "segment",
+                dek_epoch: body::time(day).chars().take(10).collect(),
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use veritwin_domain::Secret;
 
 use super::auth::{Caller, Public, SESSION_COOKIE};
 use super::body::Json;
-use super::{Answer, Api};
+use super::{Answer, Api, Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -107,11 +107,17 @@ async fn sign_in(
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
 }
 
-/// The current session.
+/// The current session; 204 when nobody is signed in.
 #[utoipa::path(get, path = "/v1/session", tag = "session",
-    responses((status = 200, body = SessionBody), (status = 401)))]
-async fn read(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::Json<SessionBody>> {
-    Ok(axum::Json(api.app.session(&context).await?.into()))
+    responses((status = 200, body = SessionBody), (status = 204)))]
+async fn read(
+    State(api): State<Api>,
+    caller: Result<Caller, Problem>,
+) -> Answer<axum::response::Response> {
+    // Asking who one is cannot fail for being nobody: a page asks this before anyone signs in.
+    let Ok(Caller(context)) = caller else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let body = SessionBody::from(api.app.session(&context).await?);
+    Ok(axum::Json(body).into_response())
 }
 
 /// Signs out.

@@ -54,7 +54,7 @@ struct CertificateBody {
     /// The operator's own instead of the platform's.
     own: bool,
     /// SHA-256 fingerprint of the authority to trust; empty for the operator's own.
-    ca_fingerprint: String,
+    fingerprint: String,
 }
 
 /// A listener.
@@ -96,7 +96,7 @@ async fn read(
             name: "server",
             not_after: body::time(facts.certificate.not_after()),
             own: facts.own_certificate,
-            ca_fingerprint: if facts.own_certificate {
+            fingerprint: if facts.own_certificate {
                 String::new()
             } else {
                 facts.ca_fingerprint.clone()
@@ -112,18 +112,33 @@ async fn read(
 /// What one kind of key protects.
 #[derive(Serialize, ToSchema)]
 struct KeyBody {
-    /// `platform` or `tenant`.
-    owner: String,
-    /// `kek`, or the class of data of a data key.
-    kind: String,
+    /// Such as `tenant key-encryption key`.
+    name: String,
+    /// What it protects, in plain words.
+    protects: &'static str,
     /// Version of the key-encryption key.
     version: u32,
     /// Live keys of this kind.
     count: u64,
-    oldest: Option<String>,
-    newest: Option<String>,
-    last_used: Option<String>,
+    /// The oldest one's birth.
+    created_at: Option<String>,
+    /// The newest one's birth.
+    newest_at: Option<String>,
+    last_used_at: Option<String>,
     state: String,
+}
+
+fn protects(kind: &str) -> &'static str {
+    match kind {
+        "kek" => "every data key of this tenant",
+        "log" => "readings in the durable log",
+        "segment" => "history in segments, one key a day",
+        "record" => "names, rules, alerts and settings in the records",
+        "ledger" => "batches before they go to the archive",
+        "archive" => "payloads of the ledger archive",
+        "twin" => "building files, models and geometry",
+        _ => "other stored files",
+    }
 }
 
 /// Which key protects what, its age and last use.
@@ -135,13 +150,17 @@ async fn keys(
 ) -> Answer<axum::Json<ListBody<KeyBody>>> {
     let keys = api.app.list_keys(&context).await?;
     let convert = |view: KeyView| KeyBody {
-        owner: view.owner,
-        kind: view.kind,
+        name: if view.kind == "kek" {
+            format!("{} key-encryption key", view.owner)
+        } else {
+            format!("{} data keys: {}", view.owner, view.kind)
+        },
+        protects: protects(&view.kind),
         version: view.version,
         count: view.count,
-        oldest: view.oldest.map(body::time),
-        newest: view.newest.map(body::time),
-        last_used: view.last_used.map(body::time),
+        created_at: view.oldest.map(body::time),
+        newest_at: view.newest.map(body::time),
+        last_used_at: view.last_used.map(body::time),
         state: view.state,
     };
     Ok(axum::Json(ListBody::whole(keys.into_iter().map(convert).collect())))

@@ -111,7 +111,7 @@ enum Shape {
 /// A history question.
 #[derive(Deserialize, ToSchema)]
 struct QueryBody {
-    /// At most 64 series.
+    /// At most 128 series.
     series: Vec<SeriesBody>,
     /// RFC 3339, inclusive.
     from: String,
@@ -261,7 +261,7 @@ async fn query(
 /// Which figures are wanted.
 #[derive(Deserialize, ToSchema)]
 struct StatsBody {
-    /// At most 64 series.
+    /// At most 128 series.
     series: Vec<SeriesBody>,
     /// RFC 3339, inclusive; since ever when not given.
     from: Option<String>,

@@ -311,8 +311,18 @@ impl Sink for LiveState {
     ) -> Result<String, SubmitError> {
         match call.method.as_str() {
             "getCurrentTime" => Ok(self.app.clock().now().as_millis().to_string()),
+            // ThingsBoard's own client libraries ask this when they connect.
+            "getSessionLimits" => {
+                let limits = veritwin_domain::IngestLimits::default();
+                Ok(serde_json::json!({
+                    "maxPayloadSize": limits.packet_bytes_max,
+                    "maxInflightMessages": limits.receive_maximum,
+                    "rateLimits": {},
+                })
+                .to_string())
+            }
             _ => Err(SubmitError::NotFound(
-                "the platform answers getCurrentTime only".to_owned(),
+                "the platform answers getCurrentTime and getSessionLimits".to_owned(),
             )),
         }
     }
