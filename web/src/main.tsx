@@ -18,15 +18,11 @@ import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { setNonce } from 'get-nonce'
 import { createRoot } from 'react-dom/client'
-import * as z from 'zod'
 
 import { queryClient } from './api/queries'
 import { router } from './app/router'
 import { activate, initialLocale } from './i18n'
 import { cssVariables, theme } from './theme/theme'
-
-// Compiled validators would need eval, which the content security policy forbids.
-z.config({ jitless: true })
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? ''
 // Dialogs lock scrolling through a style element of their own.

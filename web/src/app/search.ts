@@ -6,6 +6,10 @@ import * as z from 'zod'
 import { PRESETS, resolveRange, type Range } from '../lib/time'
 import { useNow } from '../lib/now'
 
+// Compiled validators would need eval, which the content security policy forbids. It has to be said
+// before the first schema is made.
+z.config({ jitless: true })
+
 const text = z.string().max(400).optional().catch(undefined)
 const instant = z.iso.datetime({ offset: true }).optional().catch(undefined)
 

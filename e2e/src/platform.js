@@ -1,0 +1,141 @@
+// Starts the real binary in a folder of its own, waits until it says that it listens, talks to it
+// as a device would, and stops it.
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import https from 'node:https'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { until } from './runner.js'
+
+export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+const BINARY = process.env.VERITWIN_BINARY ?? path.join(ROOT, 'target/debug/veritwin')
+const START_TIMEOUT_MS = 60_000
+const STOP_TIMEOUT_MS = 20_000
+const OUTPUT_CHARS_MAX = 200_000
+
+/**
+ * @typedef {object} Facts what `run.json` holds
+ * @property {string} https
+ * @property {string} ca
+ * @property {{ tenant: string, user: string, password: string, ledger_vkey: string }} [demo]
+ */
+
+export class Platform {
+  /** @param {'demo' | 'serve'} mode @param {string} folder */
+  static async start(mode, folder) {
+    if (!existsSync(BINARY)) {
+      throw new Error(`${BINARY} is missing; cargo build -p veritwin-server makes it`)
+    }
+    await mkdir(folder, { recursive: true })
+    const platform = new Platform(mode, folder)
+    try {
+      await platform.#listening()
+    } catch (error) {
+      await platform.stop()
+      throw error
+    }
+    return platform
+  }
+
+  /** @param {string} mode @param {string} folder */
+  constructor(mode, folder) {
+    this.data = path.join(folder, 'data')
+    this.output = ''
+    this.env = {
+      ...process.env,
+      HOME: folder,
+      VERITWIN__HTTP__PORT: '0',
+      VERITWIN__MQTT__PORT: '0',
+      VERITWIN__ARCHIVE__PORT: '0',
+      VERITWIN__KEYS__ROOT_DIR: path.join(folder, 'root-keys'),
+    }
+    this.startedAt = Date.now()
+    this.child = spawn(BINARY, [mode, '--data', this.data], {
+      cwd: folder,
+      env: this.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        this.output = (this.output + text).slice(-OUTPUT_CHARS_MAX)
+      })
+    }
+    this.ended = new Promise((done) => {
+      this.child.once('error', (error) => done(error.message))
+      this.child.once('exit', (code, signal) => done(`exit ${code ?? signal}`))
+    })
+  }
+
+  async #listening() {
+    let ended = ''
+    void this.ended.then((how) => {
+      ended = String(how)
+    })
+    const file = path.join(this.data, 'run.json')
+    /** @type {Facts} */
+    this.facts = await until(
+      'run.json',
+      async () => {
+        if (ended !== '') throw new Error(`the platform ended: ${ended}\n${this.output}`)
+        const text = await readFile(file, 'utf8').catch(() => '')
+        try {
+          return text === '' ? null : JSON.parse(text)
+        } catch {
+          return null
+        }
+      },
+      { timeoutMs: START_TIMEOUT_MS },
+    )
+    this.ca = await readFile(this.facts.ca, 'utf8')
+  }
+
+  get origin() {
+    return this.facts.https
+  }
+
+  /** Runs another command of the binary against this platform's directory. */
+  command(args) {
+    return new Promise((done, failed) => {
+      const child = spawn(BINARY, args, { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] })
+      let output = ''
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.setEncoding('utf8').on('data', (text) => {
+          output = (output + text).slice(-OUTPUT_CHARS_MAX)
+        })
+      }
+      child.once('error', failed)
+      child.once('exit', (code) => done({ code, output }))
+    })
+  }
+
+  /** Sends readings over HTTPS with a device's token; answers the status. */
+  report(token, values) {
+    const body = JSON.stringify(values)
+    return new Promise((done, failed) => {
+      const request = https.request(
+        `${this.origin}/api/v1/telemetry`,
+        {
+          method: 'POST',
+          ca: this.ca,
+          headers: {
+            authorization: `Bearer ${token}`,
+            'content-type': 'application/json',
+            'content-length': Buffer.byteLength(body),
+          },
+        },
+        (response) => response.resume().once('end', () => done(response.statusCode)),
+      )
+      request.once('error', failed).end(body)
+    })
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
+    this.child.kill('SIGTERM')
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_TIMEOUT_MS)
+    await this.ended
+    clearTimeout(timer)
+  }
+}

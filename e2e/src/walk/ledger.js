@@ -1,0 +1,65 @@
+// The ledger: checkpoint and entry verified in the browser; export, verification and the finding
+// of one changed byte by the command line.
+import assert from 'node:assert/strict'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+
+/** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
+export function ledgerSteps({ visitor, demo, scratch }) {
+  const { page } = visitor
+  const folder = path.join(scratch, 'export')
+  return [
+    {
+      name: 'the newest checkpoint and an entry verify in the browser',
+      run: async () => {
+        await visitor.open('/ledger')
+        await page.getByText('Signature checked in this browser: it holds.').waitFor()
+        await page.getByRole('region', { name: 'Entries' }).getByRole('button').first().click()
+        const entry = page.getByRole('dialog', { name: /^Entry/ })
+        await entry.getByRole('button', { name: 'Verify in this browser' }).click()
+        await entry.getByText('Verified here, in this browser, just now.').waitFor()
+        assert.equal(await entry.locator('.steps [data-outcome=passed]').count(), 4)
+        await visitor.assertSound('ledger')
+      },
+    },
+    {
+      name: 'the exported ledger verifies offline',
+      run: async () => {
+        const { tenant, ledger_vkey: vkey } = demo.facts.demo
+        const exported = await demo.command([
+          ...['ledger', 'export', folder],
+          ...['--tenant', tenant, '--data', demo.data],
+        ])
+        assert.equal(exported.code, 0, exported.output)
+        const verified = await demo.command(['ledger', 'verify', folder, '--vkey', vkey])
+        assert.equal(verified.code, 0, verified.output)
+      },
+    },
+    {
+      name: 'one changed byte is found and its file is named',
+      run: async () => {
+        const { file, bytes } = await largest(folder)
+        const middle = bytes.length >> 1
+        bytes[middle] ^= 1
+        await writeFile(file, bytes)
+        const found = await demo.command(['ledger', 'verify', folder])
+        assert.equal(found.code, 10, found.output)
+        const name = path.basename(file)
+        assert.ok(found.output.includes(name), `${name} is not named:\n${found.output}`)
+        return path.relative(folder, file)
+      },
+    },
+  ]
+}
+
+/** The largest file below a folder: a batch of readings or a bundle of entries. */
+async function largest(folder) {
+  let best = { file: '', size: -1 }
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const file = path.join(entry.parentPath ?? entry.path, entry.name)
+    const { size } = await stat(file)
+    if (size > best.size) best = { file, size }
+  }
+  return { file: best.file, bytes: await readFile(best.file) }
+}

@@ -1,0 +1,170 @@
+// The person in front: settings, languages, appearance, keyboard alone, and a phone.
+import assert from 'node:assert/strict'
+
+import { until } from '../runner.js'
+
+const PAGES = [
+  '/',
+  '/alerts',
+  '/devices',
+  '/twins',
+  '/rules',
+  '/ledger',
+  '/promises',
+  '/activity',
+  '/settings',
+]
+const SETTINGS = { 'zh-Hant': '設定', ja: '設定', ko: '설정', en: 'Settings' }
+
+/** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
+export function personSteps(stage) {
+  return [...settingSteps(stage), ...keyboardSteps(stage), ...phoneSteps(stage)]
+}
+
+function settingSteps({ visitor }) {
+  const { page } = visitor
+  return [
+    {
+      name: 'settings: people, keys, certificates; an API key shown once and revoked',
+      run: async () => {
+        await visitor.open('/settings')
+        await page.getByText('valid until').first().waitFor()
+        await page.getByRole('heading', { name: 'Which key protects what' }).waitFor()
+        await visitor.assertSound('settings')
+        await page.getByRole('button', { name: 'New key' }).click()
+        const dialog = page.getByRole('dialog', { name: 'New API key' })
+        await dialog.getByLabel('Name').fill('nightly export')
+        await dialog.getByRole('button', { name: 'Make the key' }).click()
+        await dialog.getByText('This secret is shown once.').waitFor()
+        const secret = (await dialog.locator('pre').first().innerText()).trim()
+        await visitor.assertSound('API key')
+        await dialog.getByRole('button', { name: 'I have kept the secret' }).click()
+        const row = page.locator('li').filter({ hasText: 'nightly export' })
+        await row.getByRole('button', { name: 'Revoke' }).click()
+        const confirm = page.getByRole('dialog', { name: 'Revoke the API key' })
+        await confirm.getByRole('textbox').fill('nightly export')
+        await confirm.getByRole('button', { name: 'Revoke', exact: true }).click()
+        await row.waitFor({ state: 'detached' })
+        assert.ok(!(await page.content()).includes(secret), 'the secret is shown once')
+        await visitor.assertCalm()
+      },
+    },
+    {
+      name: 'four languages',
+      run: async () => {
+        await visitor.open('/settings')
+        for (const [locale, title] of Object.entries(SETTINGS)) {
+          await page.locator(`select:has(option[value="${locale}"])`).first().selectOption(locale)
+          await page.getByRole('heading', { name: title, level: 1 }).waitFor()
+          assert.equal(await page.locator('html').getAttribute('lang'), locale)
+          await visitor.assertSound(`settings in ${locale}`)
+        }
+      },
+    },
+    {
+      name: 'the dark appearance, page by page',
+      run: async () => {
+        await visitor.open('/settings')
+        await page.getByText('Dark', { exact: true }).click()
+        const html = page.locator('html[data-mantine-color-scheme=dark]')
+        await html.waitFor()
+        for (const address of PAGES) {
+          await visitor.open(address)
+          await settled(page)
+          await html.waitFor()
+          await visitor.assertSound(`${address} in the dark`)
+        }
+        await visitor.open('/settings')
+        await page.getByText('Light', { exact: true }).click()
+        await page.locator('html[data-mantine-color-scheme=light]').waitFor()
+      },
+    },
+  ]
+}
+
+/** Waits until nothing on the page says that it is still loading. */
+export function settled(page) {
+  return until('the page has loaded', async () => {
+    return (await page.locator('[aria-busy=true]').count()) === 0
+  })
+}
+
+function focused(page) {
+  return page.evaluate(() => {
+    const element = document.activeElement
+    return element?.getAttribute('aria-label') ?? element?.textContent?.trim() ?? ''
+  })
+}
+
+function keyboardSteps({ visitor }) {
+  const { page } = visitor
+  return [
+    {
+      name: 'the keyboard alone: skip link, order of focus, tree, palette',
+      run: async () => {
+        await visitor.open('/')
+        await page.getByRole('treeitem').first().waitFor()
+        const order = []
+        for (let i = 0; i < 22; i += 1) {
+          await page.keyboard.press('Tab')
+          order.push(await focused(page))
+        }
+        assert.equal(order[0], 'Skip to the content')
+        const places = ['Account', 'Alerts', 'Settings', 'Search rooms and devices'].map((name) =>
+          order.findIndex((label) => label.startsWith(name)),
+        )
+        const sorted = [...places].sort((a, b) => a - b)
+        assert.ok(!places.includes(-1) && String(places) === String(sorted), order.join(' > '))
+        await page.getByRole('treeitem').first().focus()
+        await page.keyboard.press('ArrowDown')
+        await until('focus on the second row', async () => {
+          const second = page.getByRole('treeitem').nth(1)
+          return second.evaluate((element) => element === document.activeElement)
+        })
+        await page.keyboard.press('Enter')
+        await page.waitForURL(/select=/)
+        await page.keyboard.press('Control+k')
+        const palette = page.getByRole('dialog', { name: 'Search everything' })
+        await palette.getByRole('combobox').waitFor()
+        await visitor.assertSound('palette')
+        await page.keyboard.type('ledger')
+        await page.keyboard.press('Enter')
+        await page.getByRole('heading', { name: 'Ledger', level: 1 }).waitFor()
+        await until('focus on the heading', async () => (await focused(page)) === 'Ledger')
+        await page.keyboard.press('Control+k')
+        await palette.waitFor()
+        await page.keyboard.press('Escape')
+        await palette.waitFor({ state: 'detached' })
+        await visitor.assertCalm()
+      },
+    },
+  ]
+}
+
+function phoneSteps({ visitor }) {
+  const { page } = visitor
+  return [
+    {
+      name: 'a phone of 390 px, page by page',
+      run: async () => {
+        const before = page.viewportSize()
+        await page.setViewportSize({ width: 390, height: 780 })
+        try {
+          for (const address of PAGES) {
+            await visitor.open(address)
+            await settled(page)
+            await visitor.assertSound(`${address} on a phone`)
+          }
+          await visitor.open('/')
+          await page.getByRole('button', { name: 'Rooms' }).click()
+          await page.getByRole('dialog').getByRole('tree').waitFor()
+          await page.getByRole('dialog').getByRole('treeitem').nth(1).click()
+          await page.getByRole('dialog', { name: 'Details' }).waitFor()
+          await visitor.assertSound('details on a phone')
+        } finally {
+          await page.setViewportSize(before)
+        }
+      },
+    },
+  ]
+}
