@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, ArchiveAccess};
 use veritwin_domain::Secret;
@@ -91,6 +91,8 @@ fn spawn(config: &Path) -> anyhow::Result<Child> {
 /// A started archive.
 pub(crate) struct ArchiveChild {
     child: Child,
+    /// Held open: closing it tells the child to end. (Waiting for a child would close its own.)
+    lifeline: Option<ChildStdin>,
     config: PathBuf,
     directory: PathBuf,
     /// `host:port`.
@@ -117,10 +119,11 @@ impl ArchiveChild {
         };
         let config = paths.archive_pairing().join("archive.toml");
         write_private(&config, toml::to_string(&file)?.as_bytes())?;
-        let (child, run) = Self::launch(&config, &directory).await?;
+        let (mut child, run) = Self::launch(&config, &directory).await?;
         let address = run.archive.clone();
         connect(app, &run, &pairing).await?;
-        Ok(Self { child, config, directory, address })
+        let lifeline = child.stdin.take();
+        Ok(Self { child, lifeline, config, directory, address })
     }
 
     async fn launch(config: &Path, directory: &Path) -> anyhow::Result<(Child, RunFile)> {
@@ -163,7 +166,7 @@ impl ArchiveChild {
                 }
             }
         }
-        drop(self.child.stdin.take());
+        drop(self.lifeline.take());
         if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("the ledger archive did not stop in time and is ended");
             let _ = self.child.kill().await;
@@ -171,8 +174,9 @@ impl ArchiveChild {
     }
 
     async fn relaunch(&mut self, app: &App, paths: &Paths) -> anyhow::Result<()> {
-        let (child, run) = Self::launch(&self.config, &self.directory).await?;
+        let (mut child, run) = Self::launch(&self.config, &self.directory).await?;
         connect(app, &run, &pairing(app, paths)?).await?;
+        self.lifeline = child.stdin.take();
         self.child = child;
         self.address = run.archive;
         Ok(())

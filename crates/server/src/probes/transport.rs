@@ -54,6 +54,7 @@ enum Trust {
     Possession,
 }
 
+#[derive(Clone)]
 struct Target {
     name: &'static str,
     address: String,
@@ -63,10 +64,9 @@ struct Target {
 }
 
 pub(super) struct Transport {
+    app: App,
     targets: Result<Vec<Target>, String>,
     server_name: String,
-    clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
     controls: Arc<Controls>,
 }
 
@@ -134,6 +134,16 @@ fn old_hello(minor: u8, rng: &dyn Rng) -> Vec<u8> {
 fn push_16(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+impl Target {
+    /// Where it is now: the archive may move when it starts again.
+    fn moved(&self, archive: Option<String>) -> Self {
+        match archive {
+            Some(address) if self.wants_certificate => Self { address, ..self.clone() },
+            _ => self.clone(),
+        }
+    }
 }
 
 async fn connect(target: &Target) -> Result<TcpStream, String> {
@@ -301,10 +311,9 @@ struct Broken {
 impl Transport {
     pub(super) fn new(app: &App, wiring: &Wiring) -> Self {
         Self {
+            app: app.clone(),
             targets: targets(wiring),
             server_name: wiring.server_name.clone(),
-            clock: app.shared_clock(),
-            rng: app.shared_rng(),
             controls: Arc::clone(&wiring.controls),
         }
     }
@@ -320,7 +329,7 @@ impl Transport {
             provider: provider(),
             proven: AtomicBool::new(false),
         });
-        let time = Arc::new(PlatformTime(Arc::clone(&self.clock)));
+        let time = Arc::new(PlatformTime(self.app.shared_clock()));
         let config = ClientConfig::builder_with_details(provider(), time)
             .with_protocol_versions(&[version])
             .map_err(|error| error.to_string())?
@@ -349,7 +358,7 @@ impl Transport {
             seen.push(format!("{what}: {}", reply.text()));
         }
         for (what, minor) in OLD {
-            let reply = offer(target, &old_hello(minor, self.rng.as_ref())).await?;
+            let reply = offer(target, &old_hello(minor, self.app.rng())).await?;
             if !matches!(reply, Reply::Closed | Reply::Alert(_)) {
                 return broken(format!("{what} is not refused: {}", reply.text()));
             }
@@ -367,7 +376,13 @@ impl Transport {
     }
 
     async fn look_at_all(&self) -> Result<ProbeAnswer, String> {
-        let known = self.targets.as_ref().map_err(Clone::clone)?;
+        let known: Vec<Target> = self
+            .targets
+            .as_ref()
+            .map_err(Clone::clone)?
+            .iter()
+            .map(|target| target.moved(self.app.archive_address()))
+            .collect();
         let sabotaged = sabotage::plaintext_listener(&self.controls).await;
         let mut facts = Vec::new();
         let mut broken = None;
