@@ -1,0 +1,325 @@
+//! Walks the OpenAPI document: every operation without a credential, and every operation that
+//! takes an id with another tenant's. What belongs to others answers exactly as what never was.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use veritwin_simulator::building::demo_ifc;
+
+use crate::harness::{Platform, wait_for};
+use crate::http::{Answer, Request};
+use crate::tenant::Tenant;
+
+/// Operations that anybody may call: they take a secret in their body.
+const PUBLIC: [&str; 3] = ["POST /v1/session", "POST /v1/welcome", "POST /v1/welcome/inspect"];
+/// Paths with a parameter that names nothing of a tenant's, with why.
+const NO_TENANT_ID: [(&str, &str); 2] = [
+    ("/v1/promises/{id}/check", "promises are the platform's"),
+    ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
+];
+
+/// `METHOD /path` of every operation of the document.
+fn operations(platform: &Platform) -> Vec<(String, String)> {
+    let document = platform.http().get("/v1/openapi.json").send().expect(200);
+    let printed = platform.cli(&["openapi"]).json();
+    assert_eq!(document, printed, "served and printed documents are the same");
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if item.get(method).is_some() {
+                operations.push((method.to_ascii_uppercase(), path.clone()));
+            }
+        }
+    }
+    assert!(operations.len() > 40, "{} operations", operations.len());
+    operations
+}
+
+/// Everything of one tenant that has an id.
+struct Owned {
+    tenant: Tenant,
+    device: String,
+    credential: String,
+    twin: String,
+    rule: String,
+    alert: String,
+    user: String,
+    api_key: String,
+}
+
+impl Owned {
+    fn new(platform: &Platform) -> Self {
+        let tenant = platform.tenant();
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+        let device = tenant.device("theirs");
+        let credentials = tenant.get(&format!("/v1/devices/{}/credentials", device.id)).expect(200);
+        let model = demo_ifc();
+        let twin = tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes());
+        let twin = twin.send().expect(201);
+        let condition = json!({"kind": "threshold", "key": "t", "op": "gt", "threshold": 0});
+        let rule = json!({"name": "r", "severity": "low", "condition": condition});
+        let rule = tenant.post("/v1/rules", &rule).expect(201);
+        tenant.send(&device, &json!({"t": 1})).expect(200);
+        let alert = wait_for("an alert", || {
+            tenant.get("/v1/alerts").expect(200)["items"].get(0).cloned()
+        });
+        let users = tenant.get("/v1/users").expect(200);
+        let keys = tenant.get("/v1/api-keys").expect(200);
+        Self {
+            device: device.id,
+            credential: text(&credentials["items"][0]["id"]),
+            twin: text(&twin["twin"]["id"]),
+            rule: text(&rule["id"]),
+            alert: text(&alert["id"]),
+            user: text(&users["items"][0]["id"]),
+            api_key: text(&keys["items"][0]["id"]),
+            tenant,
+        }
+    }
+
+    /// The same places, with ids that never were.
+    fn absent(&self) -> Ids {
+        let other = |id: &str| {
+            let last = if id.ends_with('0') { "1" } else { "0" };
+            format!("{}{last}", &id[..id.len() - 1])
+        };
+        Ids {
+            device: other(&self.device),
+            credential: other(&self.credential),
+            twin: other(&self.twin),
+            rule: other(&self.rule),
+            alert: other(&self.alert),
+            user: other(&self.user),
+            api_key: other(&self.api_key),
+        }
+    }
+
+    fn ids(&self) -> Ids {
+        Ids {
+            device: self.device.clone(),
+            credential: self.credential.clone(),
+            twin: self.twin.clone(),
+            rule: self.rule.clone(),
+            alert: self.alert.clone(),
+            user: self.user.clone(),
+            api_key: self.api_key.clone(),
+        }
+    }
+
+    /// Everything there is, to see that nothing changed.
+    fn state(&self) -> Vec<Value> {
+        let mut state: Vec<Value> = ["devices", "twins", "rules", "users", "alerts?filter=all"]
+            .iter()
+            .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
+            .collect();
+        let device = format!("/v1/devices/{}", self.device);
+        state.push(self.tenant.get(&format!("{device}/credentials")).expect(200));
+        state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
+        let keys = self.tenant.get("/v1/api-keys").expect(200);
+        state.push(json!(keys["items"].as_array().unwrap().len()));
+        state
+    }
+}
+
+struct Ids {
+    device: String,
+    credential: String,
+    twin: String,
+    rule: String,
+    alert: String,
+    user: String,
+    api_key: String,
+}
+
+impl Ids {
+    /// A path with its parameters filled in; none when the kind of id is not known here.
+    fn fill(&self, path: &str) -> Option<String> {
+        let resource = path.strip_prefix("/v1/")?.split('/').next()?;
+        let id = match resource {
+            "devices" => &self.device,
+            "twins" => &self.twin,
+            "rules" => &self.rule,
+            "alerts" => &self.alert,
+            "users" => &self.user,
+            "api-keys" => &self.api_key,
+            _ => return None,
+        };
+        let filled = path
+            .replace("{id}", id)
+            .replace("{credential}", &self.credential)
+            .replace("{device}", &self.device);
+        (!filled.contains('{')).then_some(filled)
+    }
+}
+
+/// A request that would be right if the id were the caller's own.
+fn with_body(request: Request, method: &str, path: &str) -> Request {
+    let condition = json!({"kind": "no_data", "after_seconds": 600});
+    match (method, path) {
+        ("PUT", "/v1/rules/{id}") => {
+            request.json(&json!({"name": "r", "severity": "low", "condition": condition}))
+        }
+        ("PUT", "/v1/twins/{id}/source") => {
+            request.body("application/x-step", demo_ifc().as_bytes())
+        }
+        ("PUT", "/v1/twins/{id}/geometry") => request
+            .header("x-source-sha256", &"0".repeat(64))
+            .body("model/gltf-binary", b"glTF"),
+        ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
+        ("PATCH", "/v1/devices/{id}") => request.json(&json!({"name": "mine now"})),
+        ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
+        ("POST", "/v1/devices/{id}/rpc") => {
+            request.json(&json!({"method": "reboot", "params": {}, "timeout_ms": 100}))
+        }
+        ("POST", "/v1/alerts/{id}/acknowledge") => request.json(&json!({"comment": "mine"})),
+        ("POST", _) => request.json(&json!({})),
+        _ => request,
+    }
+}
+
+/// Two answers that nobody can tell apart, dates and request numbers aside.
+#[track_caller]
+fn same(what: &str, theirs: &Answer, never: &Answer) {
+    assert_eq!((theirs.status, theirs.text()), (never.status, never.text()), "{what}");
+    let names = |answer: &Answer| -> Vec<String> {
+        answer.headers.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(theirs), names(never), "{what}");
+}
+
+#[test]
+fn every_operation_refuses_strangers() {
+    let platform = Platform::shared();
+    let owned = Owned::new(platform);
+    let before = owned.state();
+    let mut public = BTreeSet::new();
+    for (method, path) in operations(platform) {
+        let filled = owned.ids().fill(&path).unwrap_or_else(|| {
+            path.replace("{id}", "P22").replace("{index}", "0").replace("{log}", "0")
+        });
+        let name = format!("{method} {path}");
+        let ask = |request: Request| with_body(request, &method, &path).send();
+        let answer = ask(platform.http().request(&method, &filled));
+        if PUBLIC.contains(&name.as_str()) {
+            assert!(matches!(answer.status, 400 | 422), "{name}: {}", answer.text());
+            public.insert(name);
+            continue;
+        }
+        assert_eq!(answer.status, 401, "{name} without a credential: {}", answer.text());
+        answer.problem(401);
+        let guessed = ask(platform.http().request(&method, &filled).bearer("vtk_guess"));
+        assert_eq!(guessed.status, 401, "{name} with a wrong key: {}", guessed.text());
+        let device = owned.tenant.device(&format!("d{}", name.len() * 1000 + filled.len()));
+        let as_device = ask(platform.http().request(&method, &filled).bearer(&device.token));
+        assert_eq!(as_device.status, 401, "{name} as a device: {}", as_device.text());
+        owned.tenant.delete(&format!("/v1/devices/{}", device.id)).expect(204);
+    }
+    assert_eq!(public.len(), PUBLIC.len(), "{public:?}");
+    for path in ["/metrics", "/v1/telemetry/write"] {
+        let method = if path == "/metrics" { "GET" } else { "POST" };
+        assert_eq!(platform.http().request(method, path).send().status, 401, "{path}");
+    }
+    assert_eq!(owned.state(), before);
+}
+
+#[test]
+fn another_tenants_ids_are_ids_that_never_were() {
+    let platform = Platform::shared();
+    let owned = Owned::new(platform);
+    let caller = platform.tenant();
+    let before = owned.state();
+    let (theirs, never) = (owned.ids(), owned.absent());
+    let mut walked = 0;
+    for (method, path) in operations(platform) {
+        if !path.contains('{') || NO_TENANT_ID.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        let name = format!("{method} {path}");
+        let ask = |ids: &Ids| {
+            let filled = ids.fill(&path).unwrap_or_else(|| panic!("no case for {name}: add one"));
+            with_body(caller.request(&method, &filled), &method, &path).send()
+        };
+        let (foreign, absent) = (ask(&theirs), ask(&never));
+        foreign.problem(404);
+        same(&name, &foreign, &absent);
+        walked += 1;
+    }
+    assert!(walked >= 25, "{walked} operations with ids");
+
+    // Own parent, foreign child.
+    let own = caller.device("own");
+    let own_twin = caller.request("POST", "/v1/twins");
+    let own_twin = own_twin.body("application/x-step", demo_ifc().as_bytes()).send().expect(201);
+    let own_twin = own_twin["twin"]["id"].as_str().unwrap();
+    let pair = |path: &dyn Fn(&Ids) -> (&'static str, String, Value)| {
+        let ask = |ids: &Ids| {
+            let (method, path, body) = path(ids);
+            let request = caller.request(method, &path);
+            (format!("{method} {path}"), request.json(&body).send())
+        };
+        let ((name, foreign), (_, absent)) = (ask(&theirs), ask(&never));
+        assert!((400..500).contains(&foreign.status), "{name}: {}", foreign.text());
+        same(&name, &foreign, &absent);
+    };
+    let none = Value::Null;
+    pair(&|ids| {
+        let path = format!("/v1/devices/{}/credentials/{}", own.id, ids.credential);
+        ("DELETE", path, none.clone())
+    });
+    pair(&|ids| ("PUT", format!("/v1/twins/{own_twin}/bindings/{}", ids.device), json!({})));
+    pair(&|ids| ("PUT", format!("/v1/twins/{}/bindings/{}", ids.twin, own.id), json!({})));
+    // Ids in queries and bodies.
+    pair(&|ids| ("GET", format!("/v1/devices?twin_id={}", ids.twin), none.clone()));
+    pair(&|ids| ("POST", format!("/v1/devices/import?twin_id={}", ids.twin), none.clone()));
+    pair(&|ids| {
+        ("GET", format!("/v1/ledger/papers?device_id={}&key=t", ids.device), none.clone())
+    });
+    let post = |path: &'static str, body: &dyn Fn(&Ids) -> Value| {
+        pair(&|ids| ("POST", path.to_owned(), body(ids)));
+    };
+    let series = |ids: &Ids| json!([{"device_id": ids.device, "key": "t"}]);
+    let condition = json!({"kind": "no_data", "after_seconds": 600});
+    let rule = |scope: Value| {
+        json!({"name": "r", "severity": "low", "condition": condition, "scope": scope})
+    };
+    post("/v1/devices", &|ids| json!({"name": "x", "twin_id": ids.twin}));
+    post("/v1/rules", &|ids| rule(json!({"device_id": ids.device})));
+    post("/v1/rules", &|ids| rule(json!({"twin_id": ids.twin})));
+    post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
+    post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
+    post("/v1/telemetry/query", &|ids| {
+        json!({"series": series(ids), "from": "2026-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"})
+    });
+    post("/v1/telemetry/latest", &|ids| json!({"device_ids": [ids.device]}));
+    post("/v1/telemetry/latest", &|ids| json!({"twin_id": ids.twin}));
+    let line = |id: &str| caller.write("", "text/plain", &format!("{id} t=2"));
+    same("bulk write", &line(&theirs.device), &line(&never.device));
+    line(&theirs.device).problem(400);
+    assert_eq!(owned.state(), before, "nothing of the other tenant changed");
+    let latest = owned.tenant.post("/v1/telemetry/latest", &json!({})).expect(200);
+    assert_eq!(latest["items"].as_array().unwrap().len(), 1, "{latest}");
+}
+
+#[test]
+fn lists_hold_only_what_is_ones_own() {
+    let platform = Platform::shared();
+    let owned = Owned::new(platform);
+    let caller = platform.tenant();
+    let foreign = owned.ids();
+    let ids = [&foreign.device, &foreign.twin, &foreign.rule, &foreign.alert, &foreign.user];
+    for (method, path) in operations(platform) {
+        if method != "GET" || path.contains('{') {
+            continue;
+        }
+        let answer = caller.get(&path);
+        // Questions that need parameters, and a ledger that waits for its first leaf.
+        assert!(matches!(answer.status, 200 | 400 | 404 | 503), "{path}: {}", answer.text());
+        let text = answer.text();
+        for id in ids.iter().chain(&[&owned.tenant.id]) {
+            assert!(!text.contains(id.as_str()), "{path} shows {id}");
+        }
+    }
+    let latest = caller.post("/v1/telemetry/latest", &json!({})).expect(200);
+    assert_eq!(latest["items"], json!([]));
+}

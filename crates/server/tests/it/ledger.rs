@@ -1,0 +1,200 @@
+//! Export and offline verification through the command line: from a running and from a stopped
+//! platform, with the key and without, and after a byte of each kind of file was changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Platform, files_below};
+use crate::tenant::Tenant;
+
+const TAMPERED: i32 = 10;
+const MISSING: i32 = 11;
+
+/// A platform with a few sealed batches.
+fn filled() -> (Platform, Tenant) {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let device = tenant.device("sealed");
+    let mut size = 0;
+    for value in 0..3 {
+        tenant.send(&device, &json!({"t": value})).expect(200);
+        size = tenant.sealed(size + 1);
+    }
+    (platform, tenant)
+}
+
+fn export(platform: &Platform, tenant: &Tenant, name: &str) -> PathBuf {
+    let out = platform.scratch(name);
+    let arguments =
+        ["ledger", "export", out.to_str().unwrap(), "--tenant", &tenant.id, "--json"];
+    let facts = platform.cli(&arguments).json();
+    assert_eq!(facts["payloads_absent"], 0, "{facts}");
+    out
+}
+
+/// Exit code and findings of a verification.
+fn verify(platform: &Platform, log: &Path, vkey: Option<&str>) -> (i32, String) {
+    let mut arguments = vec!["ledger", "verify", log.to_str().unwrap()];
+    if let Some(vkey) = vkey {
+        arguments.extend(["--vkey", vkey]);
+    }
+    let output = platform.cli(&arguments);
+    (output.code, output.stdout + &output.stderr)
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+}
+
+/// One file of each kind of an export, by its path inside.
+fn kinds(log: &Path) -> Vec<String> {
+    let mut kinds: Vec<(String, String)> = Vec::new();
+    for file in files_below(log) {
+        let name = file.strip_prefix(log).unwrap().to_str().unwrap().to_owned();
+        let kind = match name.split('/').collect::<Vec<_>>().as_slice() {
+            ["tile", level, ..] => format!("tile {level}"),
+            [folder, _, ..] => (*folder).to_owned(),
+            _ => name.clone(),
+        };
+        if !kinds.iter().any(|(known, _)| *known == kind) {
+            kinds.push((kind, name));
+        }
+    }
+    let names: Vec<&str> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+    for expected in ["checkpoint", "log.vkey", "payload", "tile 0", "tile entries"] {
+        assert!(names.contains(&expected), "no {expected} in {names:?}");
+    }
+    kinds.into_iter().map(|(_, name)| name).collect()
+}
+
+#[test]
+fn exports_verify_and_any_change_is_found_and_named() {
+    let (mut platform, tenant) = filled();
+    let ledger = tenant.get("/v1/ledger").expect(200);
+    let vkey = ledger["vkey"].as_str().unwrap().to_owned();
+    let running = export(&platform, &tenant, "running");
+    let (code, text) = verify(&platform, &running, Some(&vkey));
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("not authenticated"), "{text}");
+    let (code, text) = verify(&platform, &running, None);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("not authenticated"), "{text}");
+    let checkpoint = fs::read_to_string(running.join("checkpoint")).unwrap();
+    let size: u64 = checkpoint.lines().nth(1).unwrap().parse().unwrap();
+    assert!(size >= ledger["tree_size"].as_u64().unwrap());
+
+    every_change_is_found(&platform, &running, &vkey);
+
+    let other = platform.tenant().get("/v1/ledger");
+    if other.status == 200 {
+        let other = other.expect(200)["vkey"].as_str().unwrap().to_owned();
+        let (code, text) = verify(&platform, &running, Some(&other));
+        assert_ne!(code, 0, "another log's key: {text}");
+    }
+
+    let old = platform.scratch("old.checkpoint");
+    fs::write(&old, &checkpoint).unwrap();
+    let device = tenant.device("later");
+    tenant.send(&device, &json!({"t": 1})).expect(200);
+    tenant.sealed(size + 1);
+    platform.stop();
+    let stopped = export(&platform, &tenant, "stopped");
+    let (code, text) = verify(&platform, &stopped, Some(&vkey));
+    assert_eq!(code, 0, "{text}");
+    let known = [old.to_str().unwrap(), stopped.to_str().unwrap()];
+    let extends =
+        platform.cli(&["ledger", "consistency", known[1], "--old", known[0], "--vkey", &vkey]);
+    assert_eq!(extends.code, 0, "{extends:?}");
+    let audit = platform.cli(&["ledger", "audit", known[1], "--known", known[0], "--json"]).json();
+    assert!(audit["gaps"].is_object(), "{audit}");
+    proofs(&platform, &stopped, &vkey);
+    platform.start_again();
+    let after = tenant.get("/v1/ledger").expect(200);
+    assert_eq!(after["vkey"], ledger["vkey"], "the same log after a restart");
+}
+
+fn every_change_is_found(platform: &Platform, log: &Path, vkey: &str) {
+    for (number, name) in kinds(log).into_iter().enumerate() {
+        let changed = platform.scratch(&format!("changed-{number}"));
+        copy(log, &changed);
+        let file = changed.join(&name);
+        let mut bytes = fs::read(&file).unwrap();
+        // The signature or hash at the end of a text is as good a place as any in the middle.
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        let (code, text) = verify(platform, &changed, None);
+        assert_eq!(code, TAMPERED, "{name} changed: {text}");
+        assert!(text.contains(&name), "{name} changed, and the output does not name it: {text}");
+        let (code, text) = verify(platform, &changed, Some(vkey));
+        if name == "log.vkey" {
+            // The key that was given counts; the one that came with the log is not needed.
+            assert!(matches!(code, 0 | TAMPERED), "{name}: {text}");
+        } else {
+            assert_eq!(code, TAMPERED, "{name} changed: {text}");
+        }
+
+        fs::remove_file(&file).unwrap();
+        let (code, text) = verify(platform, &changed, None);
+        assert_eq!(code, MISSING, "{name} deleted: {text}");
+        assert!(text.contains(&name), "{name} deleted, and the output does not name it: {text}");
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(verify(platform, &changed, Some(vkey)).0, 0, "{name} is whole again");
+    }
+}
+
+fn proofs(platform: &Platform, log: &Path, vkey: &str) {
+    let log = log.to_str().unwrap();
+    let proof = platform.cli(&["ledger", "proof", log, "--index", "1", "--vkey", vkey]).done();
+    let file = platform.scratch("1.proof");
+    fs::write(&file, &proof).unwrap();
+    let path = file.to_str().unwrap();
+    let checked =
+        platform.cli(&["ledger", "proof", "--check", path, "--vkey", vkey, "--json"]).json();
+    assert_eq!((&checked["exit"], &checked["index"]), (&json!("verified"), &json!(1)));
+    let mut changed = proof.into_bytes();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(&file, changed).unwrap();
+    let output = platform.cli(&["ledger", "proof", "--check", path, "--vkey", vkey]);
+    assert_eq!(output.code, TAMPERED, "{output:?}");
+    let beyond = platform.cli(&["ledger", "proof", log, "--index", "99999", "--vkey", vkey]);
+    assert_ne!(beyond.code, 0, "{beyond:?}");
+}
+
+#[test]
+fn the_public_side_serves_hashes_and_hides_entries() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("public");
+    tenant.send(&device, &json!({"t": 1})).expect(200);
+    tenant.sealed(1);
+    let ledger = tenant.get("/v1/ledger").expect(200);
+    let log = ledger["log_id"].as_str().unwrap();
+    let get = |path: &str| platform.http().get(path).send();
+    let checkpoint = get(&format!("/ledger/{log}/checkpoint"));
+    assert_eq!(checkpoint.status, 200);
+    let checkpoint = checkpoint.text();
+    assert!(checkpoint.starts_with(ledger["origin"].as_str().unwrap()), "{checkpoint}");
+    let size: u64 = checkpoint.lines().nth(1).unwrap().parse().unwrap();
+    assert_eq!(get(&format!("/ledger/{log}/tile/0/000.p/{size}")).status, 200);
+    let entries = get(&format!("/ledger/{log}/tile/entries/000.p/{size}"));
+    assert_eq!(entries.status, 404, "entry bundles need a right of their own");
+    let unknown = get("/ledger/00000000000000000000000000000000/checkpoint");
+    assert_eq!((unknown.status, &unknown.body), (404, &entries.body), "the common 404");
+
+    let papers = format!("/v1/ledger/papers?device_id={}&key=t", device.id);
+    let papers: Value = tenant.get(&papers).expect(200);
+    let index = papers["entry"]["index"].as_u64().expect("sealed");
+    let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
+    assert_eq!(proof["leaf_hash"], papers["entry"]["leaf_hash"]);
+    assert_eq!(proof["vkey"], ledger["vkey"]);
+    tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
+}

@@ -1,0 +1,360 @@
+//! Malformed input of every kind through every door: a precise error (what, where, what would be
+//! right), and nothing changed.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use veritwin_simulator::building::demo_ifc;
+
+use crate::harness::Platform;
+use crate::mqtt::{Mqtt, Packet, Version, packet};
+use crate::tenant::{Device, Tenant};
+use crate::websocket::WebSocket;
+
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+const LARGE_BYTES: usize = 10 * 1024 * 1024;
+
+/// A tenant with a device, and everything that must stay as it is.
+struct World {
+    platform: &'static Platform,
+    tenant: Tenant,
+    device: Device,
+    before: Vec<Value>,
+}
+
+impl World {
+    fn new() -> Self {
+        let platform = Platform::shared();
+        let tenant = platform.tenant();
+        let device = tenant.device("meter");
+        tenant.send(&device, &json!({"ts": 1000, "values": {"t": 1}})).expect(200);
+        let before = Self::state(&tenant);
+        Self { platform, tenant, device, before }
+    }
+
+    fn state(tenant: &Tenant) -> Vec<Value> {
+        let lists = ["devices", "twins", "rules", "users", "alerts"];
+        let mut state: Vec<Value> =
+            lists.iter().map(|list| tenant.get(&format!("/v1/{list}")).expect(200)).collect();
+        // A connection changes whether and when a device was seen, not what is known of it.
+        for device in state[0]["items"].as_array_mut().unwrap() {
+            device["online"] = Value::Null;
+            device["last_seen_at"] = Value::Null;
+        }
+        let keys = tenant.get("/v1/api-keys").expect(200);
+        state.push(json!(keys["items"].as_array().unwrap().len()));
+        state.push(tenant.post("/v1/telemetry/latest", &json!({})).expect(200));
+        state
+    }
+
+    #[track_caller]
+    fn unchanged(&self) {
+        assert_eq!(Self::state(&self.tenant), self.before);
+    }
+}
+
+/// The problem document says all of `parts`, somewhere in detail, position, line or limit.
+#[track_caller]
+fn says(problem: &Value, parts: &[&str]) {
+    let text = problem.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn device_telemetry_over_http() {
+    let world = World::new();
+    let long_key = format!(r#"{{"{}":1}}"#, "k".repeat(300));
+    let long_value = format!(r#"{{"k":"{}"}}"#, "v".repeat(70_000));
+    let cases: [(&str, u16, &[&str]); 9] = [
+        (r#"{"t":}"#, 400, &["byte 5", "expected a value"]),
+        (r#"{"t":1"#, 400, &["byte 6", "found the end"]),
+        (r#"{"t":NaN}"#, 400, &["byte 5", "NaN"]),
+        (r#"{"t":1e999}"#, 400, &["byte 5", "number out of range"]),
+        ("not json", 400, &["byte 0", "expected an object or an array"]),
+        ("", 400, &["byte 0"]),
+        (r#"{"ts":"now","values":{"t":1}}"#, 400, &["byte"]),
+        (&long_key, 413, &["key_bytes_max", "256", "300"]),
+        (&long_value, 413, &["value_bytes_max", "65536"]),
+    ];
+    for (body, status, parts) in cases {
+        let request = world.tenant.http().post("/api/v1/telemetry").bearer(&world.device.token);
+        let answer = request.body("application/json", body.as_bytes()).send();
+        says(&answer.problem(status), parts);
+    }
+    let large = vec![b' '; LARGE_BYTES];
+    let request = world.tenant.http().post("/api/v1/telemetry").bearer(&world.device.token);
+    let answer = request.body("application/json", &large).send();
+    says(&answer.problem(413), &["body_bytes_max", "8388608"]);
+    let zipped = world.tenant.http().post("/api/v1/telemetry").bearer(&world.device.token);
+    let zipped = zipped.header("content-encoding", "gzip").body("application/json", b"{}");
+    says(&zipped.send().problem(400), &["Content-Encoding"]);
+    world.unchanged();
+}
+
+#[test]
+fn unknown_and_missing_tokens() {
+    let world = World::new();
+    let reading = json!({"t": 2});
+    let (http, unknown) = (world.tenant.http(), "vtd_0000000000000000000000000000000000000000000");
+    let with = |token: &str| http.post("/api/v1/telemetry").bearer(token).json(&reading).send();
+    says(&with(unknown).problem(401), &["unknown"]);
+    with(&world.tenant.api_key).problem(401);
+    http.post("/api/v1/telemetry").json(&reading).send().problem(401);
+    http.post(&format!("/api/v1/{unknown}/telemetry")).json(&reading).send().problem(401);
+    http.get("/v1/devices").bearer(&world.device.token).send().problem(401);
+    http.get("/v1/devices").header("cookie", "__Host-session=guess").send().problem(401);
+    for (version, codes) in [(Version::V311, [4, 5]), (Version::V5, [0x86, 0x87])] {
+        for token in [unknown, "", world.tenant.api_key.as_str()] {
+            let code = Mqtt::connect(http, version, token).err();
+            assert!(code.is_some_and(|code| codes.contains(&code)), "{version:?}: {code:?}");
+        }
+    }
+    let mut socket = WebSocket::connect(http);
+    socket.send(&json!({"op": "authenticate", "token": unknown}));
+    assert_eq!(socket.closed(), (1008, "unknown token".to_owned()));
+    world.unchanged();
+}
+
+#[test]
+fn mqtt_payloads_topics_and_sizes() {
+    let world = World::new();
+    let cases: [(&str, &str, u8, &str); 6] = [
+        (TELEMETRY, r#"{"t":}"#, 0x99, "byte 5: expected a value"),
+        (TELEMETRY, r#"{"t":NaN}"#, 0x99, "NaN"),
+        (TELEMETRY, "hello", 0x99, "byte 0: expected an object or an array"),
+        ("v1/devices/me/telemetri", r#"{"t":1}"#, 0x90, "unknown topic"),
+        ("v1/gateway/telemetry", r#"{"a":[{"t":1}]}"#, 0x83, "gateway"),
+        ("v1/devices/me/attributes", "[]", 0x99, "byte 0: expected an object"),
+    ];
+    let mut told = world.platform.mqtt(Version::V5, &world.device.token);
+    let mut silent = world.platform.mqtt(Version::V311, &world.device.token);
+    for (topic, payload, code, part) in cases {
+        let (found, reason) = told.publish(topic, payload.as_bytes());
+        assert_eq!(found, code, "{topic} {payload}: {reason}");
+        assert!(reason.contains(part), "{part:?} is not in {reason:?}");
+        // 3.1.1 has no reason codes: the refusal is recorded and acknowledged.
+        assert_eq!(silent.publish(topic, payload.as_bytes()).0, 0, "{topic} {payload}");
+    }
+    // 10 MB: 5.0 ends the connection and says why, 3.1.1 reads over it and goes on.
+    let large = vec![b'x'; LARGE_BYTES];
+    assert_eq!(silent.publish(TELEMETRY, &large).0, 0);
+    let _ = told.send(TELEMETRY, &large);
+    let ended = std::iter::repeat_with(|| told.read()).find_map(|read| match read {
+        Ok(Packet::Disconnect(code)) => Some(Some(code)),
+        Ok(_) => None,
+        Err(_) => Some(None),
+    });
+    // A reset may overtake the DISCONNECT, since the rest of the packet is never read.
+    assert!(matches!(ended, Some(Some(0x95) | None)), "{ended:?}");
+    let mut broken = world.platform.mqtt(Version::V311, &world.device.token);
+    broken.write(&packet(0x36, b"\x00\x01a\x00\x01")).unwrap();
+    assert!(broken.read().is_err(), "QoS 3 ends the connection");
+    world.unchanged();
+}
+
+#[test]
+fn bulk_writes_are_stored_whole_or_not_at_all() {
+    let world = World::new();
+    let lines = "text/plain";
+    let rows = "application/x-ndjson";
+    let good = "meter u=1 1700000000000000000\n";
+    let cases: [(&str, &str, String, u16, &[&str]); 10] = [
+        ("", lines, format!("{good}meter u= 1\n"), 400, &["line 2", "column"]),
+        ("", lines, format!("{good}meter u=NaN\n"), 400, &["line 2", "column 9"]),
+        ("", lines, format!("{good}nobody u=1\n"), 400, &["line 2", "unknown device"]),
+        ("", lines, format!("{good}meter u=1 yesterday\n"), 400, &["line 2"]),
+        ("?precision=h", lines, good.to_owned(), 400, &["unknown precision", "ns, us, ms or s"]),
+        ("", rows, r#"{"device":"meter","values":{"u":}}"#.to_owned(), 400, &["line 1", "column"]),
+        ("", rows, r#"{"device":"meter","value":{"u":1}}"#.to_owned(), 400, &["values"]),
+        ("", rows, r#"{"values":{"u":1}}"#.to_owned(), 400, &["line 1", "device"]),
+        ("", "application/senml+json", "[{}]".to_owned(), 400, &["line 1"]),
+        ("", "text/html", "<p>".to_owned(), 415, &["Content-Type", "text/plain"]),
+    ];
+    for (query, kind, body, status, parts) in cases {
+        says(&world.tenant.write(query, kind, &body).problem(status), parts);
+    }
+    let latin = world.tenant.request("POST", "/v1/telemetry/write");
+    let latin = latin.body(lines, b"meter u=1\nmeter k\xe9y=1\n").send();
+    says(&latin.problem(400), &["line 2", "column 8", "UTF-8"]);
+    let large = " ".repeat(LARGE_BYTES);
+    says(&world.tenant.write("", lines, &large).problem(413), &["body_bytes_max"]);
+    world.unchanged();
+}
+
+#[test]
+fn websocket_commands() {
+    let world = World::new();
+    let mut socket = WebSocket::authenticated(world.tenant.http(), &world.device.token);
+    let mut refused = |text: &str, part: &str| {
+        socket.send_text(text);
+        let answer = socket.receive();
+        assert_eq!(answer["type"], "error", "{text}: {answer}");
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{text}: {detail}");
+    };
+    refused("{", "line 1 column 1");
+    refused(r#"{"op":"dance"}"#, "not a command");
+    refused(r#"{"op":"subscribe","id":1,"topic":"latest"}"#, "a device may only publish");
+    refused(r#"{"op":"publish","id":2,"values":{"":1}}"#, "key length must be 1 to 256 bytes");
+    refused(r#"{"op":"publish","id":2,"values":{"t":1e999}}"#, "line 1");
+    world.unchanged();
+}
+
+#[test]
+fn building_models() {
+    let world = World::new();
+    let whole = demo_ifc();
+    let cut = &whole.as_bytes()[..whole.len() / 2];
+    let no_schema = whole.replacen("FILE_SCHEMA(('IFC4'))", "FILE_SCHEMA(('IFC9'))", 1);
+    assert_ne!(no_schema, whole, "the header is as expected");
+    let zip = [b"PK\x03\x04".as_slice(), &[0; 64]].concat();
+    let cases: [(&str, &[u8], &[&str]); 5] = [
+        ("cut.ifc", cut, &["cut off", "byte", "END-ISO-10303-21"]),
+        ("zip.ifc", &zip, &["ZIP", "unpack"]),
+        ("schema.ifc", no_schema.as_bytes(), &["IFC9", "IFC4"]),
+        ("empty.ifc", b"", &["empty"]),
+        ("text.ifc", b"hello", &["ISO-10303-21"]),
+    ];
+    for (name, bytes, parts) in cases {
+        let request = world.tenant.request("POST", "/v1/twins");
+        let answer = request.body("application/x-step", bytes).send();
+        says(&answer.problem(400), parts);
+        let file = world.platform.scratch(name);
+        fs::write(&file, bytes).unwrap();
+        let output = world.platform.cli(&[
+            "import",
+            file.to_str().unwrap(),
+            "--tenant",
+            &world.tenant.id,
+        ]);
+        assert_eq!(output.code, 1, "{name}: {output:?}");
+        for part in parts.iter().chain(&[name]) {
+            assert!(output.stderr.contains(part), "{part:?} is not in {}", output.stderr);
+        }
+        assert_eq!(output.stdout, "", "{name}");
+    }
+    world.unchanged();
+}
+
+#[test]
+fn device_inventories() {
+    let world = World::new();
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("header.csv", "nam,type\nx,y\n", &["row 1", "nam", "expected a header out of name,type"]),
+        ("twice.csv", "name,name\nx,y\n", &["row 1", "twice"]),
+        ("noname.csv", "type,unit\nx,y\n", &["row 1", "name is missing"]),
+        ("fields.csv", "name,type\nx,y\nz\n", &["row 3"]),
+        ("space.csv", "name,space\nx,Room 9\n", &["row 2", "space"]),
+        ("declaration.csv", "name,declaration\nx,secret\n", &["row 2", "declaration"]),
+        ("noname2.csv", "name,type\nfirst,t\n,t\n", &["row 3", "name"]),
+    ];
+    for (name, text, parts) in cases {
+        let request = world.tenant.request("POST", "/v1/devices/import");
+        let answer = request.body("text/csv", text.as_bytes()).send();
+        says(&answer.problem(400), parts);
+        let file = world.platform.scratch(name);
+        fs::write(&file, text).unwrap();
+        let output = world.platform.cli(&[
+            "import",
+            file.to_str().unwrap(),
+            "--tenant",
+            &world.tenant.id,
+        ]);
+        assert_eq!(output.code, 1, "{name}: {output:?}");
+        for part in parts {
+            assert!(output.stderr.contains(part), "{part:?} is not in {}", output.stderr);
+        }
+    }
+    world.unchanged();
+}
+
+#[test]
+fn rest_bodies_and_queries() {
+    let world = World::new();
+    let id = &world.device.id;
+    let series = json!([{"device_id": id, "key": "t"}]);
+    let day = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let rule = |condition: Value| json!({"name": "r", "severity": "high", "condition": condition});
+    let gt = |op: &str| {
+        let threshold = json!({"kind": "threshold", "key": "t", "op": op, "threshold": 1});
+        rule(threshold)
+    };
+    let mut bad_mail = gt("gt");
+    bad_mail["notify_emails"] = json!(["good@x.example", "nobody"]);
+    let mut bad_severity = gt("gt");
+    bad_severity["severity"] = json!("dire");
+    let cases: Vec<(&str, Value, &[&str])> = vec![
+        ("/v1/devices", json!({"type": "x"}), &["name"]),
+        ("/v1/devices", json!({"name": ""}), &["\"position\":\"name\""]),
+        ("/v1/devices", json!({"name": "x", "declaration": "maybe"}), &["non_personal", "position"]),
+        ("/v1/devices", json!({"name": "x", "twin_id": "7"}), &["twin_id", "8-4-4-4-12"]),
+        ("/v1/devices", json!({"name": "x", "position": [1, 2]}), &["position"]),
+        ("/v1/rules", gt("above"), &["gt"]),
+        ("/v1/rules", bad_severity, &["severity"]),
+        ("/v1/rules", bad_mail, &["notify_emails[1]", "name@host"]),
+        ("/v1/rules", rule(json!({"kind": "guess"})), &["threshold", "no_data"]),
+        ("/v1/users", json!({"email": "nobody", "role": "operator"}), &["email", "name@host"]),
+        ("/v1/users", json!({"email": "a@x.example", "role": "king"}), &["role", "operator"]),
+        ("/v1/api-keys", json!({"name": "k", "role": "operator", "expires_at": "soon"}),
+            &["expires_at"]),
+        ("/v1/telemetry/query", json!({"series": series, "from": "x", "to": day.1}), &["from"]),
+        ("/v1/telemetry/query", json!({"series": series, "from": day.1, "to": day.0}),
+            &["after from"]),
+        ("/v1/telemetry/query", json!({"series": [], "from": day.0, "to": day.1}), &["series"]),
+        ("/v1/telemetry/query",
+            json!({"series": series, "from": day.0, "to": day.1, "bucket_ms": 0}), &["bucket_ms"]),
+        ("/v1/telemetry/query",
+            json!({"series": series, "from": day.0, "to": day.1, "order": "up"}), &["order"]),
+        ("/v1/telemetry/stats", json!({"series": [{"device_id": "x", "key": "t"}]}),
+            &["series[0].device_id"]),
+        ("/v1/telemetry/latest", json!({"keys": [""]}), &["keys", "1 to 256 bytes"]),
+        ("/v1/alerts/acknowledge", json!({"ids": []}), &["ids"]),
+    ];
+    for (path, body, parts) in cases {
+        let answer = world.tenant.post(path, &body);
+        assert!(matches!(answer.status, 400 | 422), "{path} {body}: {}", answer.text());
+        says(&answer.problem(answer.status), parts);
+    }
+    let raw = |body: &[u8], kind: &str| {
+        world.tenant.request("POST", "/v1/devices").body(kind, body).send()
+    };
+    says(&raw(b"{\"name\":", "application/json").problem(400), &["line 1"]);
+    raw(b"{\"name\":\"x\"}", "text/plain").problem(415);
+    says(&raw(&vec![b' '; LARGE_BYTES], "application/json").problem(413), &["body_bytes_max"]);
+    says(&world.tenant.get("/v1/alerts?filter=some").problem(400), &["filter", "unacknowledged"]);
+    says(&world.tenant.get("/v1/devices?limit=many").problem(400), &["limit"]);
+    world.tenant.get("/v1/devices/not-an-id").problem(404);
+    let path = format!("/v1/devices/{id}");
+    let stale = world.tenant.request("PATCH", &path).header("if-match", "\"999\"");
+    says(&stale.json(&json!({"name": "other"})).send().problem(409), &[]);
+    let password = json!({"email": "a@x.example", "password": 7});
+    let answer = world.tenant.http().post("/v1/session").json(&password).send();
+    says(&answer.problem(answer.status), &["password"]);
+    world.unchanged();
+}
+
+#[test]
+fn recordings() {
+    let world = World::new();
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("header", "when,value\n1,2\n", &["line 1", "no time column", "date"]),
+        ("value", "date,value\n1569888000,20.0\n1569888060,warm\n", &["line 3", "column 2"]),
+        ("nan", "date,value\n1569888000,NaN\n", &["line 2", "column 2"]),
+        ("time", "date,value\nyesterday,1\n", &["line 2", "column 1", "not a time"]),
+    ];
+    for (name, text, parts) in cases {
+        let file = world.platform.scratch(&format!("recording-{name}.csv"));
+        fs::write(&file, text).unwrap();
+        let path = file.to_str().unwrap();
+        let tenant = world.tenant.id.as_str();
+        let output =
+            world.platform.cli(&["replay", "--backfill", "--tenant", tenant, "--csv", path]);
+        assert_ne!(output.code, 0, "{name}: {output:?}");
+        for part in parts {
+            assert!(output.stderr.contains(part), "{part:?} is not in {}", output.stderr);
+        }
+    }
+    world.unchanged();
+}

@@ -1,0 +1,71 @@
+//! The promise board of a real platform: six checks hold, and each turns red when its feature is
+//! broken. The second half needs a build with the feature `test-controls`.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Platform, wait_for};
+
+/// The promises that are kept and checked now.
+const CHECKED: [&str; 6] = ["P22", "P23", "P26", "P31", "P32", "P56"];
+
+fn states(platform: &Platform) -> Vec<(String, String)> {
+    let facts = platform.control("promises", json!({})).expect("promises");
+    let text = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
+    let items = facts["items"].as_array().expect("a list").iter();
+    items.map(|item| (text(item, "id"), text(item, "state"))).collect()
+}
+
+fn state(platform: &Platform, id: &str) -> String {
+    let states = states(platform);
+    states.into_iter().find(|(known, _)| known == id).map(|(_, state)| state).expect(id)
+}
+
+fn wait_until_proven(platform: &Platform) {
+    wait_for("six proven promises", || {
+        let states = states(platform);
+        let is_proven = |id: &&str| states.iter().any(|(known, s)| known == *id && s == "proven");
+        CHECKED.iter().all(|id| is_proven(&id)).then_some(())
+    });
+}
+
+#[test]
+fn what_is_kept_is_proven_and_the_rest_is_not_claimed() {
+    let platform = Platform::serve();
+    wait_until_proven(&platform);
+    let states = states(&platform);
+    assert_eq!(states.len(), 62);
+    for (id, state) in &states {
+        let expect = if CHECKED.contains(&id.as_str()) { "proven" } else { "not_evidenced" };
+        assert_eq!(state, expect, "{id}");
+    }
+    assert_eq!(platform.cli(&["promises"]).code, 0);
+    // Each run's digest is a leaf of the platform's log.
+    wait_for("evidence in the ledger", || {
+        let facts = platform.control("promises", json!({})).ok()?;
+        let mut checked = facts["items"]
+            .as_array()?
+            .iter()
+            .filter(|item| item["id"].as_str().is_some_and(|id| CHECKED.contains(&id)));
+        checked.all(|item| item["evidence"]["ledger_index"].is_u64()).then_some(())
+    });
+}
+
+#[cfg(feature = "test-controls")]
+#[test]
+fn each_check_has_a_sabotage_that_turns_it_red() {
+    let platform = Platform::serve();
+    wait_until_proven(&platform);
+    for id in CHECKED {
+        let number: u8 = id[1..].parse().expect("a number");
+        let switch = |on: bool| {
+            platform.control("sabotage", json!({"promise": number, "on": on})).expect("sabotage");
+            platform.control("promise_check", json!({"id": id})).expect("check")
+        };
+        let broken = switch(true);
+        assert_eq!(broken["state"], "failing", "{broken}");
+        assert_eq!(state(&platform, id), "failing");
+        assert_eq!(platform.cli(&["promises"]).code, 1);
+        let mended = switch(false);
+        assert_eq!(mended["state"], "proven", "{mended}");
+    }
+}

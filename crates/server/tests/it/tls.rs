@@ -1,0 +1,163 @@
+//! No port speaks plaintext or an old protocol: raw bytes, hand-made handshakes, and OpenSSL's
+//! own client where it is installed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, Platform};
+use crate::mqtt::{Version, connect_packet};
+
+/// Record type of a TLS alert.
+const ALERT: u8 = 0x15;
+/// Record type of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
+
+fn listeners(platform: &Platform) -> [(&'static str, String); 3] {
+    let ports = platform.ports();
+    assert!(!ports.archive.is_empty(), "run.json names the archive: {}", platform.run());
+    [("https", ports.https), ("mqtts", ports.mqtts), ("archive", ports.archive)]
+}
+
+/// What comes back for bytes that are no TLS handshake, up to the end of the connection.
+fn answer_to(address: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    // A reset is a refusal like any other.
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn plaintext_is_refused_on_every_port() {
+    let platform = Platform::shared();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mqtt = connect_packet(Version::V311, "plain", "token");
+    let mqtt5 = connect_packet(Version::V5, "plain", "token");
+    let inputs: [(&str, &[u8]); 4] = [
+        ("HTTP", request),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        ("MQTT 3.1.1", &mqtt),
+        ("MQTT 5.0", &mqtt5),
+    ];
+    for (name, address) in listeners(platform) {
+        for (what, bytes) in inputs {
+            let answer = answer_to(&address, bytes);
+            let is_alert = answer.first() == Some(&ALERT);
+            assert!(answer.is_empty() || is_alert, "{name}, {what}: {answer:02x?}");
+        }
+    }
+}
+
+/// A ClientHello of one protocol version without extensions (RFC 5246, section 7.4.1.2).
+fn client_hello(version: [u8; 2]) -> Vec<u8> {
+    let mut hello = version.to_vec();
+    hello.extend_from_slice(&[7; 32]);
+    hello.push(0);
+    // ECDHE with RSA and ECDSA and AES-128-CBC-SHA, RSA with AES-128-CBC-SHA.
+    hello.extend_from_slice(&[0, 6, 0xc0, 0x13, 0xc0, 0x09, 0x00, 0x2f]);
+    hello.extend_from_slice(&[1, 0]);
+    let length = u8::try_from(hello.len()).unwrap();
+    let mut handshake = vec![1, 0, 0, length];
+    handshake.extend(hello);
+    let length = u8::try_from(handshake.len()).unwrap();
+    let mut record = vec![HANDSHAKE, 3, 1, 0, length];
+    record.extend(handshake);
+    record
+}
+
+#[test]
+fn handshakes_older_than_tls_1_2_are_answered_with_an_alert() {
+    let platform = Platform::shared();
+    for (name, address) in listeners(platform) {
+        for (what, version) in [("TLS 1.1", [3, 2]), ("TLS 1.0", [3, 1]), ("SSL 3.0", [3, 0])] {
+            let answer = answer_to(&address, &client_hello(version));
+            assert!(answer.first() != Some(&HANDSHAKE), "{name}, {what}: {answer:02x?}");
+            assert_eq!(answer.first(), Some(&ALERT), "{name}, {what}: {answer:02x?}");
+            // Fatal: protocol_version, or handshake_failure.
+            assert!(matches!(answer[5..], [2, 70 | 40]), "{name}, {what}: {answer:02x?}");
+        }
+    }
+}
+
+/// Runs OpenSSL's client with one version; whether a session came about, and what it said.
+fn openssl(platform: &Platform, address: &str, version: &str) -> Option<(bool, String)> {
+    let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", address, version, "-servername", "localhost"])
+        // Otherwise it is OpenSSL's own policy that refuses old versions, not the server.
+        .args(["-cipher", "ALL:@SECLEVEL=0", "-verify_return_error", "-CAfile"])
+        .arg(ca)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    let connected = output.status.success() && !text.contains("Cipher is (NONE)");
+    Some((connected, text))
+}
+
+#[test]
+fn openssl_connects_with_tls_1_2_and_1_3_only() {
+    let platform = Platform::shared();
+    for (name, address) in listeners(platform) {
+        for version in ["-tls1", "-tls1_1"] {
+            let Some((connected, text)) = openssl(platform, &address, version) else {
+                println!("skipped: openssl is not installed");
+                return;
+            };
+            assert!(!connected, "{name} accepts {version}: {text}");
+            assert!(text.contains("alert") || text.contains("no protocols"), "{name}: {text}");
+        }
+        if name == "archive" {
+            // It has a certificate of its own and asks for its one client's; see below.
+            continue;
+        }
+        for version in ["-tls1_2", "-tls1_3"] {
+            let (connected, text) = openssl(platform, &address, version).unwrap();
+            assert!(connected, "{name} refuses {version}: {text}");
+            assert!(text.contains("Verify return code: 0 (ok)"), "{name} {version}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_archive_knows_nobody_without_its_client_certificate() {
+    let platform = Platform::shared();
+    let address = platform.ports().archive;
+    let mut child = match Command::new("openssl")
+        .args(["s_client", "-connect", &address, "-tls1_3", "-quiet"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(child) => child,
+        Err(_) => {
+            println!("skipped: openssl is not installed");
+            return;
+        }
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("HTTP/1.1"), "{text}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("certificate required"), "{errors}");
+}
+
+#[test]
+fn a_silent_connection_does_not_hold_up_others() {
+    let platform = Platform::shared();
+    let silent: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(platform.ports().https).unwrap()).collect();
+    let answer = platform.http().get("/healthz").send();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+    let mut one = &silent[0];
+    one.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    assert!(one.read(&mut [0]).is_err(), "nothing is said before a handshake");
+}
