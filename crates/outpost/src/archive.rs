@@ -22,6 +22,7 @@ use veritwin_keys::{KeyError, KeyService, PlatformFile};
 use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, LedgerError};
 
 pub use tls::{ClientPair, ClientTrust, generate_client};
+pub use veritwin_ledger::ArchiveLimits as Limits;
 
 /// Most connections at once.
 const CONNECTIONS_MAX: usize = 256;
