@@ -2,7 +2,10 @@
 //! exist only in builds with the feature `test-controls`; elsewhere every method does nothing.
 
 use axum::http::HeaderMap;
-use axum::response::Response;
+#[cfg(feature = "test-controls")]
+use axum::http::StatusCode;
+#[cfg(feature = "test-controls")]
+use axum::response::{IntoResponse, Response};
 
 #[cfg(feature = "test-controls")]
 use std::sync::OnceLock;
@@ -59,19 +62,14 @@ impl Controls {
     }
 
     /// P31: another tenant's device is told from one that never was.
+    #[cfg(feature = "test-controls")]
     pub(crate) fn betray(&self, path: &str, response: Response) -> Response {
-        #[cfg(feature = "test-controls")]
-        {
-            use axum::http::StatusCode;
-            use axum::response::IntoResponse;
-            let hidden = |app: &App| path.split('/').any(|part| app.is_hidden_device(part));
-            let is_absent = response.status() == StatusCode::NOT_FOUND;
-            if self.is_broken(31) && is_absent && self.app.get().is_some_and(hidden) {
-                let text = "this device belongs to another customer";
-                return (StatusCode::FORBIDDEN, text).into_response();
-            }
+        let hidden = |app: &App| path.split('/').any(|part| app.is_hidden_device(part));
+        let is_absent = response.status() == StatusCode::NOT_FOUND;
+        if self.is_broken(31) && is_absent && self.app.get().is_some_and(hidden) {
+            let text = "this device belongs to another customer";
+            return (StatusCode::FORBIDDEN, text).into_response();
         }
-        let _ = path;
         response
     }
 }

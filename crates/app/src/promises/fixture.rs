@@ -115,6 +115,11 @@ impl App {
         Ok(())
     }
 
+    /// `host:port` of the archive that is connected now; it may move when it starts again.
+    pub fn archive_address(&self) -> Option<String> {
+        self.archive().ok().map(|client| client.address())
+    }
+
     /// One thing of each kind in two tenants, and an administrator's key of the first.
     pub async fn open_isolation_fixture(&self) -> Result<IsolationFixture> {
         self.ensure_probe_tenant().await?;

@@ -81,13 +81,17 @@ impl App {
                 place: "table users, column password_hash".to_owned(),
             });
         }
-        Ok(ProbeAnswer::Passed {
-            summary: format!(
-                "All {accounts} stored password hashes, and one made now, are Argon2id with at \
-                 least the published parameters."
-            ),
-            facts,
-        })
+        let summary = if accounts == 0 {
+            "No password is stored yet; one set now gets Argon2id with at least the published \
+             parameters."
+                .to_owned()
+        } else {
+            format!(
+                "{accounts} stored password hashes, and one made now, are Argon2id with at least \
+                 the published parameters."
+            )
+        };
+        Ok(ProbeAnswer::Passed { summary, facts })
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cookies;
 mod isolation;
+mod opening;
 mod scan;
 mod transport;
 mod walk;
