@@ -3,7 +3,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret};
 
 use super::{Api, Problem};
@@ -50,7 +50,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether a browser sends this from another site's page. Programs send none of these headers.
-pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+/// Over HTTP/2, WebSockets included, the address stands in `:authority` and there is no `Host`.
+pub(crate) fn is_cross_site(headers: &HeaderMap, uri: &Uri) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
@@ -58,6 +59,7 @@ pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
         return false;
     };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
     origin.strip_prefix("https://") != host
 }
 
@@ -73,7 +75,7 @@ impl FromRequestParts<Api> for Public {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        if !is_safe(&parts.method) && is_cross_site(&parts.headers) {
+        if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
             return Err(cross_site());
         }
         Ok(Self(api.app.anonymous(purpose(parts.uri.path()), request_id(api))))
@@ -96,7 +98,7 @@ impl FromRequestParts<Api> for Caller {
                 "sign in, or send an API key as `Authorization: Bearer ...`",
             ));
         };
-        if !is_safe(&parts.method) && is_cross_site(&parts.headers) {
+        if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
             return Err(cross_site());
         }
         let token = Secret::new(token.to_owned());
@@ -139,7 +141,8 @@ mod tests {
     #[test]
     fn other_sites_are_recognised() {
         let check = |pairs: &[(&'static str, &'static str)], expect: bool| {
-            assert_eq!(is_cross_site(&headers(pairs)), expect, "{pairs:?}");
+            let relative = Uri::from_static("/v1/ws");
+            assert_eq!(is_cross_site(&headers(pairs), &relative), expect, "{pairs:?}");
         };
         check(&[], false);
         check(&[("sec-fetch-site", "same-origin")], false);
@@ -148,5 +151,8 @@ mod tests {
         check(&[("origin", "https://localhost:8443"), ("host", "localhost:8443")], false);
         check(&[("origin", "https://evil.example"), ("host", "localhost:8443")], true);
         check(&[("origin", "null"), ("host", "localhost:8443")], true);
+        let absolute = Uri::from_static("https://localhost:8443/v1/ws");
+        assert!(!is_cross_site(&headers(&[("origin", "https://localhost:8443")]), &absolute));
+        assert!(is_cross_site(&headers(&[("origin", "https://evil.example")]), &absolute));
     }
 }

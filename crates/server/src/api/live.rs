@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
     let (mut parts, _) = request.into_parts();
-    if auth::is_cross_site(&parts.headers) {
+    if auth::is_cross_site(&parts.headers, &parts.uri) {
         return Err(Problem::new(
             axum::http::StatusCode::FORBIDDEN,
             "/problems/cross-site",
