@@ -110,6 +110,8 @@ impl Job {
                 () = stop.cancelled() => break,
                 next = consumer.next() => match next {
                     Ok(Some(batch)) => {
+                        // A rule that was written before a reading came counts for it.
+                        self.reload_changed().await;
                         self.apply(&batch);
                         if !caught_up && batch.end() >= caught_up_at {
                             caught_up = true;
@@ -153,7 +155,9 @@ impl Job {
             evaluator.restore(stored.snapshot.as_bytes()).map_err(|_| damaged())?;
             for (device, key, rule, alert) in stored.open {
                 let key = key.and_then(|key| veritwin_domain::Key::new(&key).ok());
-                if let (Ok(device), Ok(rule), Ok(alert)) = (device.parse(), rule.parse(), alert.parse()) {
+                if let (Ok(device), Ok(rule), Ok(alert)) =
+                    (device.parse(), rule.parse(), alert.parse())
+                {
                     open.insert(SeriesId { rule, device, key }, alert);
                 }
             }
@@ -175,6 +179,9 @@ impl Job {
 
     async fn reload_changed(&mut self) {
         let changed = std::mem::take(&mut *self.app.0.alerts.changed.lock());
+        if changed.is_empty() {
+            return;
+        }
         for tenant in changed {
             let outcome = if self.tenants.contains_key(&tenant) {
                 self.reload(tenant).await
@@ -407,8 +414,7 @@ impl App {
                     text: message.paragraph(),
                     alert: Some(id.to_string()),
                 };
-                let body =
-                    serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
+                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
                 tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;
             }
         }
@@ -443,11 +449,8 @@ impl App {
         let Some(space) = space_id.as_deref().and_then(|id| model.space(id)) else { return place };
         place.space_id = space_id;
         place.storey_id = Some(space.storey_id.to_string());
-        place.names.space = if space.long_name.is_empty() {
-            space.name.clone()
-        } else {
-            space.long_name.clone()
-        };
+        place.names.space =
+            if space.long_name.is_empty() { space.name.clone() } else { space.long_name.clone() };
         place.names.storey =
             model.storey(&space.storey_id).map(|storey| storey.name.clone()).unwrap_or_default();
         place

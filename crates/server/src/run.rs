@@ -90,7 +90,9 @@ pub(crate) fn app_config(
     Ok(veritwin_app::Config {
         data: dir.root().to_owned(),
         root_key_dir: dir.root_key_dir(config.keys.root_dir.as_deref())?,
-        database_url: config.database.url.clone(),
+        database_url: Secret::new(config.database.url.clone()),
+        database_owner_url: (!config.database.owner_url.is_empty())
+            .then(|| Secret::new(config.database.owner_url.clone())),
         clock,
         group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
         log_file_bytes_max: config.log.file_bytes_max,
@@ -102,10 +104,11 @@ pub(crate) fn app_config(
     })
 }
 
+/// The clock of a directory, and the simulated one behind it where there is one.
+type DirectoryClock = (Arc<dyn Clock>, Option<Arc<SimulatedClock>>);
+
 /// The clock of a directory: the machine's, or the simulated one it was started with.
-pub(crate) fn clock_of(
-    dir: &DataDir,
-) -> anyhow::Result<(Arc<dyn Clock>, Option<Arc<SimulatedClock>>)> {
+pub(crate) fn clock_of(dir: &DataDir) -> anyhow::Result<DirectoryClock> {
     match dir.simulated_clock() {
         Some(start) => {
             let clock = Arc::new(SimulatedClock::open(dir.root(), start)?);
@@ -124,7 +127,8 @@ struct Certificates {
 
 fn certificates(app: &App, config: &Config, paths: &Paths) -> anyhow::Result<Certificates> {
     let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
-    let (vault, now) = (app.vault(), app.clock().now());
+    // Whoever checks a certificate lives by the machine's clock, also when ours is simulated.
+    let (vault, now) = (app.vault(), SystemClock::new().now());
     let authority = Authority::open_or_create(paths, &names, &vault, now, app.rng())?;
     let ca_fingerprint = pki::fingerprint(authority.certificate_pem())?;
     let (identity, own) = match (&config.tls.certificate, &config.tls.private_key) {
@@ -158,7 +162,7 @@ async fn watch_certificates(
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let now = app.clock().now();
+        let now = SystemClock::new().now();
         let left = certificates.not_after().since(now);
         metrics::gauge!("veritwin_certificate_seconds_left").set(left.as_secs_f64());
         if let Some(files) = &mut watched {
@@ -210,70 +214,32 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    let archive_options =
-        ArchiveOptions { bind: config.archive.bind.clone(), port: config.archive.port, root_key_dir };
+    let archive_options = ArchiveOptions {
+        bind: config.archive.bind.clone(),
+        port: config.archive.port,
+        root_key_dir,
+    };
     let archive = ArchiveChild::start(&app, &paths, &archive_options).await?;
     let archive_address = archive.address.clone();
-    let archive_task = tokio::spawn(archive.supervise(
-        app.clone(),
-        paths.clone(),
-        archive_stop.clone(),
-    ));
+    let archive_task =
+        tokio::spawn(archive.supervise(app.clone(), paths.clone(), archive_stop.clone()));
     app.start().await?;
 
-    let http = listen::bind("http", &config.http.bind, config.http.port).await?;
-    let mqtt = listen::bind("mqtt", &config.mqtt.bind, config.mqtt.port).await?;
-    let name = &config.http.public_name;
-    let https = format!("https://{name}:{}", http.local_addr()?.port());
-    let mqtts = format!("{name}:{}", mqtt.local_addr()?.port());
-    let controls = Arc::new(Controls::default());
-    let facts = Arc::new(api::Facts {
-        address: https.clone(),
-        mqtt_address: mqtts.clone(),
-        started_at: app.clock().now(),
-        simulated_clock: simulated.is_some(),
-        certificate: Arc::clone(&certificates.current),
-        own_certificate: certificates.own,
-        ca_fingerprint: certificates.ca_fingerprint.clone(),
-        controls: Arc::clone(&controls),
-    });
-    let live = Arc::new(LiveState::new(app.clone()));
-    let limits = IngestLimits {
-        packet_bytes_max: config.mqtt.packet_bytes_max,
-        connections_max: config.mqtt.connections_max,
-        ..IngestLimits::default()
-    };
-    let broker = Broker::new(BrokerParts {
-        login: Arc::<LiveState>::clone(&live),
-        sink: Arc::<LiveState>::clone(&live),
-        clock: app.shared_clock(),
-        rng: app.shared_rng(),
-        limits,
-    });
-    let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
-        login: Arc::<LiveState>::clone(&live),
-        sink: Arc::<LiveState>::clone(&live),
-        clock: app.shared_clock(),
-        limits,
-    });
-    let api = Api {
-        app: app.clone(),
-        live: Arc::clone(&live),
-        metrics,
-        facts: Arc::clone(&facts),
-    };
-    let router = api::router(api.clone(), devices);
-    crate::probes::register(&app, &crate::probes::Wiring {
-        router: router.clone(),
-        controls: Arc::clone(&controls),
-        https_address: http.local_addr()?,
-        mqtts_address: mqtt.local_addr()?,
-        archive_address: archive_address.clone(),
-        ca_pem: std::fs::read_to_string(paths.ca_pem())?,
-        server_name: name.clone(),
-        own_certificate: certificates.own,
-    });
-
+    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics).await?;
+    crate::probes::register(
+        &app,
+        &crate::probes::Wiring {
+            router: open.router.clone(),
+            controls: Arc::clone(&open.controls),
+            https_address: open.http.local_addr()?,
+            mqtts_address: open.mqtt.local_addr()?,
+            archive_address: archive_address.clone(),
+            ca_pem: std::fs::read_to_string(paths.ca_pem())?,
+            server_name: config.http.public_name.clone(),
+            own_certificate: certificates.own,
+        },
+    );
+    let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls } = open;
     spawn_http(&config, http, &certificates.current, router, &stop, &tasks);
     spawn_mqtt(&config, mqtt, &certificates.current, &broker, &stop, &tasks);
     let watch = watch_certificates(
@@ -311,6 +277,66 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         tasks,
         _dir: dir,
     })
+}
+
+/// Bound sockets and what answers on them.
+struct Listeners {
+    http: tokio::net::TcpListener,
+    mqtt: tokio::net::TcpListener,
+    https: String,
+    mqtts: String,
+    facts: Arc<api::Facts>,
+    live: Arc<LiveState>,
+    broker: Arc<Broker>,
+    router: Router,
+    controls: Arc<Controls>,
+}
+
+async fn open_listeners(
+    app: &App,
+    config: &Config,
+    certificates: &Certificates,
+    simulated_clock: bool,
+    metrics: MetricsHandle,
+) -> anyhow::Result<Listeners> {
+    let http = listen::bind("http", &config.http.bind, config.http.port).await?;
+    let mqtt = listen::bind("mqtt", &config.mqtt.bind, config.mqtt.port).await?;
+    let name = &config.http.public_name;
+    let https = format!("https://{name}:{}", http.local_addr()?.port());
+    let mqtts = format!("{name}:{}", mqtt.local_addr()?.port());
+    let controls = Arc::new(Controls::default());
+    let facts = Arc::new(api::Facts {
+        address: https.clone(),
+        mqtt_address: mqtts.clone(),
+        started_at: app.clock().now(),
+        simulated_clock,
+        certificate: Arc::clone(&certificates.current),
+        own_certificate: certificates.own,
+        ca_fingerprint: certificates.ca_fingerprint.clone(),
+        controls: Arc::clone(&controls),
+    });
+    let live = Arc::new(LiveState::new(app.clone()));
+    let limits = IngestLimits {
+        packet_bytes_max: config.mqtt.packet_bytes_max,
+        connections_max: config.mqtt.connections_max,
+        ..IngestLimits::default()
+    };
+    let broker = Broker::new(BrokerParts {
+        login: Arc::<LiveState>::clone(&live),
+        sink: Arc::<LiveState>::clone(&live),
+        clock: app.shared_clock(),
+        rng: app.shared_rng(),
+        limits,
+    });
+    let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
+        login: Arc::<LiveState>::clone(&live),
+        sink: Arc::<LiveState>::clone(&live),
+        clock: app.shared_clock(),
+        limits,
+    });
+    let api = Api { app: app.clone(), live: Arc::clone(&live), metrics, facts: Arc::clone(&facts) };
+    let router = api::router(api, devices);
+    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls })
 }
 
 fn spawn_http(

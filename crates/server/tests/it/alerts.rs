@@ -53,11 +53,8 @@ fn serve_smtp(stream: TcpStream, sender: &Sender<Mail>) {
             }
             "DATA" => {
                 let _ = answer("354 go on");
-                let body: Vec<String> = lines
-                    .by_ref()
-                    .map_while(Result::ok)
-                    .take_while(|line| line != ".")
-                    .collect();
+                let body: Vec<String> =
+                    lines.by_ref().map_while(Result::ok).take_while(|line| line != ".").collect();
                 let mail = Mail { from: from.clone(), to: to.clone(), text: body.join("\n") };
                 let _ = sender.send(mail);
                 answer("250 taken")
@@ -90,7 +87,12 @@ fn only_alert(tenant: &Tenant, state: &str) -> Value {
 }
 
 fn kinds(alert: &Value) -> Vec<&str> {
-    alert["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
+    alert["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect()
 }
 
 fn rule(name: &str, condition: Value) -> Value {

@@ -76,14 +76,50 @@ fn nothing_readable_stays_on_disk_or_in_the_logs() {
     let mut platform = Platform::start(Mode::Serve, options);
     let tenant = platform.tenant();
     let places = [
-        "text", "json", "key", "device", "type", "unit", "mail", "person", "label", "space",
-        "attribute", "shared", "server", "rule", "helps", "recipient", "apikey", "refused",
-        "wrongmail", "path",
+        "text",
+        "json",
+        "key",
+        "device",
+        "type",
+        "unit",
+        "mail",
+        "person",
+        "label",
+        "space",
+        "attribute",
+        "shared",
+        "server",
+        "rule",
+        "helps",
+        "recipient",
+        "apikey",
+        "refused",
+        "wrongmail",
+        "path",
     ];
     let canaries: Vec<String> = places.iter().map(|place| canary(place)).collect();
-    let [text, json_text, key, device_name, kind, unit, mail, person, label, space, attribute,
-        shared, server, rule, helps, recipient, api_key, refused, wrong_mail, path] =
-        <[String; 20]>::try_from(canaries.clone()).unwrap();
+    let [
+        text,
+        json_text,
+        key,
+        device_name,
+        kind,
+        unit,
+        mail,
+        person,
+        label,
+        space,
+        attribute,
+        shared,
+        server,
+        rule,
+        helps,
+        recipient,
+        api_key,
+        refused,
+        wrong_mail,
+        path,
+    ] = <[String; 20]>::try_from(canaries.clone()).unwrap();
 
     let device = json!({"name": device_name, "type": kind, "units": {"t": unit}});
     let made = tenant.post("/v1/devices", &device).expect(201);

@@ -121,10 +121,8 @@ fn bulk_write_by_key_and_by_device() {
     own.body("text/plain", line.as_bytes()).send().expect(200);
     asked_back(&tenant, &one, "k", &[(T0, 1.5), (T0 + 5, 2.5)]);
 
-    let senml = format!(
-        r#"[{{"bn":"bulk-two/","bt":{},"n":"humidity","u":"%RH","v":45.5}}]"#,
-        T0 / 1000
-    );
+    let senml =
+        format!(r#"[{{"bn":"bulk-two/","bt":{},"n":"humidity","u":"%RH","v":45.5}}]"#, T0 / 1000);
     tenant.write("", "application/senml+json", &senml).expect(200);
     asked_back(&tenant, &two, "humidity", &[(T0, 45.5)]);
 }

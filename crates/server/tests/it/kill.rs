@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use veritwin_domain::{Rng, SeededRng};
 
-use crate::harness::{Platform, now_ms, pause};
+use crate::harness::{Platform, now_ms, pause, wait_for};
 use crate::http::{Connection, Http};
 use crate::mqtt::{Mqtt, Packet, Version};
 use crate::tenant::{Device, Tenant};
@@ -169,9 +169,7 @@ fn drain_for(heard: &Receiver<Acknowledged>, time: Duration, into: &mut Vec<Ackn
 }
 
 fn points_between(tenant: &Tenant, device: &Device, from: i64, to: i64) -> HashMap<i64, f64> {
-    let time = |at: i64| {
-        veritwin_domain::Timestamp::from_millis(at).expect("in range").to_string()
-    };
+    let time = |at: i64| veritwin_domain::Timestamp::from_millis(at).expect("in range").to_string();
     let answer = tenant
         .post(
             "/v1/telemetry/query",
@@ -263,7 +261,11 @@ fn ledger_is_whole(world: &World) {
         let path = format!("/v1/ledger/papers?device_id={}&key={KEY}&at={time}", device.id);
         let papers = world.tenant.get(&path).expect(200);
         assert_eq!(papers["reading"]["value"], value_at(at), "{papers}");
-        assert!(papers["entry"]["index"].is_u64(), "{} at {at} is not sealed: {papers}", device.name);
+        assert!(
+            papers["entry"]["index"].is_u64(),
+            "{} at {at} is not sealed: {papers}",
+            device.name
+        );
     }
 }
 

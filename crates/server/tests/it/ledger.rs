@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Platform, files_below};
+use crate::harness::{Platform, files_below, wait_for};
 use crate::tenant::Tenant;
 
 const TAMPERED: i32 = 10;
@@ -27,8 +27,7 @@ fn filled() -> (Platform, Tenant) {
 
 fn export(platform: &Platform, tenant: &Tenant, name: &str) -> PathBuf {
     let out = platform.scratch(name);
-    let arguments =
-        ["ledger", "export", out.to_str().unwrap(), "--tenant", &tenant.id, "--json"];
+    let arguments = ["ledger", "export", out.to_str().unwrap(), "--tenant", &tenant.id, "--json"];
     let facts = platform.cli(&arguments).json();
     assert_eq!(facts["payloads_absent"], 0, "{facts}");
     out
@@ -191,8 +190,11 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     assert_eq!((unknown.status, &unknown.body), (404, &entries.body), "the common 404");
 
     let papers = format!("/v1/ledger/papers?device_id={}&key=t", device.id);
-    let papers: Value = tenant.get(&papers).expect(200);
-    let index = papers["entry"]["index"].as_u64().expect("sealed");
+    let papers: Value = wait_for("the reading to be sealed", || {
+        let papers = tenant.get(&papers).expect(200);
+        papers["entry"].is_object().then_some(papers)
+    });
+    let index = papers["entry"]["index"].as_u64().unwrap();
     let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
     assert_eq!(proof["leaf_hash"], papers["entry"]["leaf_hash"]);
     assert_eq!(proof["vkey"], ledger["vkey"]);

@@ -21,7 +21,11 @@ pub(crate) enum Packet {
     /// Packet id, reason code (0 in 3.1.1) and reason string.
     PubAck(u16, u8, String),
     SubAck(u16, Vec<u8>),
-    Publish { topic: String, payload: Vec<u8>, id: Option<u16> },
+    Publish {
+        topic: String,
+        payload: Vec<u8>,
+        id: Option<u16>,
+    },
     Disconnect(u8),
     Other(u8),
 }

@@ -65,7 +65,8 @@ fn core_dumps_are_disabled_and_private_files_are_private() {
     println!("resident memory of `serve` in tests: {}", resident.trim());
 
     let mode = |path: std::path::PathBuf| {
-        fs::metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        fs::metadata(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
             .permissions()
             .mode()
             & 0o777
@@ -129,7 +130,7 @@ fn the_demo_says_what_scripts_need_and_goes_on_with_the_same_devices() {
     for key in ["tenant", "user", "password", "api_key", "device_token"] {
         assert!(!text(key).is_empty(), "{key}");
     }
-    assert_eq!(text("ledger_vkey").split('+').count(), 3, "NAME+HEX+BASE64");
+    assert_eq!(text("ledger_vkey").splitn(3, '+').count(), 3, "NAME+HEX+BASE64");
     assert!(platform.run()["archive"].is_string());
     let session = platform.sign_in(&text("user"), &text("password")).expect(200);
     assert_eq!(session["tenant"]["simulated"], true);
