@@ -65,19 +65,9 @@ fn covers(name: &str, wanted: &str) -> bool {
     name.strip_prefix("*.").is_some_and(|domain| rest == Some(domain))
 }
 
-/// The platform's time: certificates of a simulated directory follow its own clock.
-fn platform_now(paths: &Paths) -> Timestamp {
-    let real = SystemClock::new().now();
-    let is_simulated = paths.root.join("clock.json");
-    let Ok(text) = std::fs::read(is_simulated) else { return real };
-    serde_json::from_slice::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|stored| stored["shown_micros"].as_i64())
-        .map_or(real, Timestamp::from_micros)
-}
-
 pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
-    let now = platform_now(paths);
+    // Browsers and devices judge it by real time, whatever clock the directory runs on.
+    let now = SystemClock::new().now();
     let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
     match (&config.tls.certificate, &config.tls.private_key) {
         (Some(certificate), Some(key)) => {
@@ -87,8 +77,8 @@ pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
                 return vec![Finding::error(CHECK, format!("{error:#}"), advice)];
             }
             let advice = "put a new chain and key in its place: it is reloaded while running";
-            let mut found =
-                vec![one_certificate(certificate, &[config.http.public_name.clone()], now, advice)];
+            let own_name = std::slice::from_ref(&config.http.public_name);
+            let mut found = vec![one_certificate(certificate, own_name, now, advice)];
             found.extend(private_key_mode(key));
             found
         }

@@ -25,13 +25,11 @@ pub(super) struct RunJson {
 
 /// Ports that a stopped platform will want.
 pub(super) fn free_ports(config: &Config) -> Vec<Finding> {
-    let mut wanted = vec![
+    let wanted = [
         ("http", config.http.bind.as_str(), config.http.port),
         ("mqtt", config.mqtt.bind.as_str(), config.mqtt.port),
+        ("archive", config.archive.bind.as_str(), config.archive.port),
     ];
-    if config.archive.url.is_empty() {
-        wanted.push(("archive", &config.archive.bind, config.archive.port));
-    }
     wanted.into_iter().map(|(name, bind, port)| free_port(name, bind, port)).collect()
 }
 
@@ -120,45 +118,25 @@ pub(super) async fn control_socket(paths: &Paths) -> Finding {
     }
 }
 
-pub(super) async fn archive(paths: &Paths, config: &Config, is_running: bool) -> Finding {
+pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
     const CHECK: &str = "archive";
-    if config.archive.url.is_empty() {
-        if !is_running {
-            return Finding::ok(CHECK, "runs as a child process when the platform runs");
-        }
-        let Some(run) = RunFile::read(&paths.archive()) else {
-            let advice = "the platform starts it again by itself; its log says why it ended";
-            return Finding::error(CHECK, "the ledger archive does not run", advice);
-        };
-        return match is_reachable(&run.archive).await {
-            Ok(()) => Finding::ok(
-                CHECK,
-                format!(
-                    "{} answers; it runs on this host under this user, which limits its neutrality",
-                    run.archive
-                ),
-            ),
-            Err(error) => Finding::error(
-                CHECK,
-                format!("{} does not answer: {error}", run.archive),
-                "the platform starts it again by itself; its log says why it ended",
-            ),
-        };
+    if !is_running {
+        return Finding::ok(CHECK, "runs as a child process when the platform runs");
     }
-    let url = &config.archive.url;
-    let advice = "correct archive.url, or ask the party that runs the archive";
-    let Some(address) = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/')) else {
-        return Finding::error(CHECK, "archive.url does not begin with https://", advice);
+    let advice = "the platform starts it again by itself; its log says why it ended";
+    let Some(run) = RunFile::read(&paths.archive()) else {
+        return Finding::error(CHECK, "the ledger archive does not run", advice);
     };
-    let with_port = if address.to_socket_addrs().is_ok() {
-        address.to_owned()
-    } else {
-        format!("{address}:443")
-    };
-    match is_reachable(&with_port).await {
-        Ok(()) => Finding::ok(CHECK, format!("{with_port} answers")),
+    match is_reachable(&run.archive).await {
+        Ok(()) => Finding::ok(
+            CHECK,
+            format!(
+                "{} answers; it runs on this host under this user, which limits its neutrality",
+                run.archive
+            ),
+        ),
         Err(error) => {
-            Finding::error(CHECK, format!("{with_port} does not answer: {error}"), advice)
+            Finding::error(CHECK, format!("{} does not answer: {error}", run.archive), advice)
         }
     }
 }

@@ -118,12 +118,23 @@ pub(super) fn report(
             }
             Err(error) => {
                 is_done = false;
-                let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-                print_error(&format!("{error}{}", cause.unwrap_or_default()));
+                print_error(&chain(error));
             }
         }
     }
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
