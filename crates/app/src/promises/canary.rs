@@ -149,7 +149,7 @@ impl App {
 
     fn at_rest_answer(&self, searched: &Searched) -> ProbeAnswer {
         let config = &self.0.config;
-        let database = if config.database_url == "sqlite:" {
+        let database = if config.database_url.expose() == "sqlite:" {
             "in the data directory"
         } else {
             "on another server, not searched"
