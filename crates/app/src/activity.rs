@@ -169,7 +169,8 @@ impl App {
             return;
         }
         let written = async {
-            let tx = self.0.store.begin_platform(&self.job(veritwin_access::jobs::RETENTION)).await?;
+            let tx =
+                self.0.store.begin_platform(&self.job(veritwin_access::jobs::RETENTION)).await?;
             for gathered in &waiting {
                 tx.activity_add(&gathered.record, Some(gathered.tenant)).await?;
             }
@@ -192,7 +193,8 @@ impl App {
         let listed = tx.activity(&store_page(page)?).await?;
         let mut names: HashMap<String, String> = HashMap::new();
         for member in tx.members(&veritwin_metastore::Page::whole()).await?.items {
-            let shown = member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);
+            let shown =
+                member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);
             names.insert(format!("user:{}", member.user.id), shown);
         }
         for key in tx.api_keys(&veritwin_metastore::Page::whole()).await?.items {
@@ -226,8 +228,7 @@ pub(crate) fn store_page(page: &PageRequest) -> Result<veritwin_metastore::Page>
         .cursor
         .as_deref()
         .map(|text| {
-            text.parse()
-                .map_err(|_| Error::invalid_at("cursor", "not a cursor of this list"))
+            text.parse().map_err(|_| Error::invalid_at("cursor", "not a cursor of this list"))
         })
         .transpose()?;
     let limit = u32::try_from(page.rows()).unwrap_or(u32::MAX);

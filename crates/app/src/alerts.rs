@@ -62,11 +62,7 @@ async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
         .collect())
 }
 
-async fn view(
-    tx: &TenantTx,
-    alert: Alert,
-    people: &HashMap<UserId, String>,
-) -> Result<AlertView> {
+async fn view(tx: &TenantTx, alert: Alert, people: &HashMap<UserId, String>) -> Result<AlertView> {
     let detail: Detail = serde_json::from_slice(&alert.detail)
         .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))?;
     let name_of = |user: Option<UserId>| {

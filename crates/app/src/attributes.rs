@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use veritwin_access::{Action, Resource};
-use veritwin_domain::{
-    Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value,
-};
+use veritwin_domain::{Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value};
 use veritwin_metastore::{AttributeScope, TenantTx};
 
 use crate::model::{AttributesChange, AttributesView};

@@ -67,8 +67,7 @@ fn check_units(units: &BTreeMap<String, String>) -> Result<()> {
 fn check_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.len() > veritwin_metastore::DEVICE_NAME_BYTES_MAX {
-        let detail =
-            format!("needs 1 to {} bytes", veritwin_metastore::DEVICE_NAME_BYTES_MAX);
+        let detail = format!("needs 1 to {} bytes", veritwin_metastore::DEVICE_NAME_BYTES_MAX);
         return Err(Error::invalid_at("name", detail));
     }
     check_text("name", name, name.len())?;
@@ -349,13 +348,14 @@ impl App {
             }
             None => None,
         };
-        let rows = inventory::parse(bytes, model.as_deref(), &InventoryLimits::default())
-            .map_err(|error| {
+        let rows = inventory::parse(bytes, model.as_deref(), &InventoryLimits::default()).map_err(
+            |error| {
                 Error::invalid_at(
                     format!("row {}, column {}", error.row, error.column),
                     error.problem,
                 )
-            })?;
+            },
+        )?;
         let mut outcome = InventoryOutcome { created: 0, updated: 0, tokens: Vec::new() };
         for row in rows {
             self.import_row(&tx, context, twin, row, &mut outcome).await?;
@@ -498,10 +498,7 @@ impl App {
     }
 
     /// The name of a device for people; its id when it is gone.
-    pub(crate) fn device_name(
-        devices: &crate::directory::TenantDevices,
-        id: DeviceId,
-    ) -> Arc<str> {
+    pub(crate) fn device_name(devices: &crate::directory::TenantDevices, id: DeviceId) -> Arc<str> {
         devices.get(id).map_or_else(|| id.to_string().into(), |device| device.name.as_str().into())
     }
 }

@@ -108,7 +108,9 @@ impl From<veritwin_telemetry::TelemetryError> for Error {
             return Self::Forbidden("the key of this data is revoked or destroyed".to_owned());
         }
         match error {
-            Telemetry::Argument { .. } | Telemetry::Limit { .. } => Self::invalid(error.to_string()),
+            Telemetry::Argument { .. } | Telemetry::Limit { .. } => {
+                Self::invalid(error.to_string())
+            }
             other => Self::Internal(format!("telemetry: {other}")),
         }
     }

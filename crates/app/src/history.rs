@@ -38,9 +38,22 @@ fn check_series(series: &[SeriesId]) -> Result<()> {
 fn bucket_for(span_micros: i64, points_max: usize) -> i64 {
     const SECOND: i64 = 1_000_000;
     const WIDTHS: [i64; 16] = [
-        SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND, 60 * SECOND, 120 * SECOND, 300 * SECOND,
-        600 * SECOND, 900 * SECOND, 1800 * SECOND, 3600 * SECOND, 7200 * SECOND, 21_600 * SECOND,
-        43_200 * SECOND, 86_400 * SECOND, 604_800 * SECOND,
+        SECOND,
+        5 * SECOND,
+        10 * SECOND,
+        30 * SECOND,
+        60 * SECOND,
+        120 * SECOND,
+        300 * SECOND,
+        600 * SECOND,
+        900 * SECOND,
+        1800 * SECOND,
+        3600 * SECOND,
+        7200 * SECOND,
+        21_600 * SECOND,
+        43_200 * SECOND,
+        86_400 * SECOND,
+        604_800 * SECOND,
     ];
     let least = span_micros / i64::try_from(points_max.max(1)).unwrap_or(i64::MAX);
     let fitting = WIDTHS.into_iter().find(|width| *width >= least);
@@ -175,9 +188,8 @@ impl App {
     ) -> Result<HistorySeries> {
         let stored = engine_series(context, series);
         let range = TimeRange { from: query.from, to: query.to };
-        let unit = devices
-            .get(series.device)
-            .and_then(|device| device.units.get(&*series.key).cloned());
+        let unit =
+            devices.get(series.device).and_then(|device| device.units.get(&*series.key).cloned());
         let mut answer = HistorySeries {
             series: series.clone(),
             unit,

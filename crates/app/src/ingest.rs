@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, TokenKind, jobs};
-use veritwin_domain::{
-    CredentialId, DeviceId, Purpose, RequestId, Secret, TenantId, Timestamp,
-};
+use veritwin_domain::{CredentialId, DeviceId, Purpose, RequestId, Secret, TenantId, Timestamp};
 use veritwin_log::{
     AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
     SessionEventKind,

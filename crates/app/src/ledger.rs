@@ -372,10 +372,7 @@ impl App {
                     after: None,
                 };
                 let page = self.0.engine.range(&series, query).await?;
-                page.points
-                    .into_iter()
-                    .next()
-                    .map(|point| (point.at, point.value, point.quality))
+                page.points.into_iter().next().map(|point| (point.at, point.value, point.quality))
             }
         };
         let (at, value, quality) = found.ok_or(Error::NotFound("reading"))?;
@@ -401,7 +398,8 @@ impl App {
                 return Ok(());
             }
             opened += 1;
-            let record = self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
+            let record =
+                self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
             if let Some(record) = record.await? {
                 papers.credential = self.papers_credential(context, &record).await?;
                 papers.received_at = Some(Timestamp::from_micros(record.received_at_us));

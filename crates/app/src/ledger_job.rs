@@ -11,8 +11,8 @@ use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp, Value};
 use veritwin_keys::{Aad, DataClass, SigningKey};
 use veritwin_ledger::{
-    Act, Append, BatchBuilder, BatchLimits, BatchSigner, CreateLog, Leaf, LedgerError,
-    LeafReference, RecordBytes, origin_of,
+    Act, Append, BatchBuilder, BatchLimits, BatchSigner, CreateLog, Leaf, LeafReference,
+    LedgerError, RecordBytes, origin_of,
 };
 use veritwin_log::{Committed, Consumer, Entry, LogError, Record};
 use veritwin_outbound::archive::ArchiveError;
@@ -329,8 +329,7 @@ impl Job {
                 continue;
             }
             let Some((record, events_from, events_to)) = record(position, entry) else { continue };
-            let bytes =
-                serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
+            let bytes = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
             if !log.builder.fits(bytes.len()) {
                 self.seal(entry.tenant, Act::Batch).await?;
             }
@@ -421,8 +420,7 @@ impl Job {
 
     async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
         self.log(PLATFORM_TENANT).await?;
-        let has_batch =
-            self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty());
+        let has_batch = self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty());
         if has_batch {
             self.seal(PLATFORM_TENANT, Act::Batch).await?;
         }

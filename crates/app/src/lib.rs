@@ -12,6 +12,7 @@ mod devices;
 mod directory;
 mod error;
 mod history;
+mod idempotency;
 mod ingest;
 mod ledger;
 mod ledger_job;
@@ -30,6 +31,7 @@ mod twins;
 
 pub use context::{DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result};
+pub use idempotency::Idempotent;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};

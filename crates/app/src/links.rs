@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{
-    OpContext, PlatformContext, Role, Secret, TenantId, UserId,
-};
+use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{OneTimeLink, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
@@ -192,7 +190,10 @@ impl App {
             (Some(_), _) => None,
             (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
             (None, None) => {
-                return Err(Error::invalid_at("organisation", "needed for the first administrator"));
+                return Err(Error::invalid_at(
+                    "organisation",
+                    "needed for the first administrator",
+                ));
             }
         };
         let password_hash = Some(self.hash_password(welcome.password).await?);

@@ -149,6 +149,7 @@ impl App {
         tx.activity_purge(before).await?;
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
+        tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         Ok(tx.commit().await?)
     }
 

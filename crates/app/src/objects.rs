@@ -94,12 +94,9 @@ impl App {
     }
 
     /// The model of a twin.
-    pub(crate) async fn load_model(
-        &self,
-        tenant: TenantId,
-        twin: &Twin,
-    ) -> Result<Arc<TwinModel>> {
-        let cached = self.0.models.lock().iter().find(|(path, _)| *path == twin.model_object).cloned();
+    pub(crate) async fn load_model(&self, tenant: TenantId, twin: &Twin) -> Result<Arc<TwinModel>> {
+        let cached =
+            self.0.models.lock().iter().find(|(path, _)| *path == twin.model_object).cloned();
         if let Some((_, model)) = cached {
             return Ok(model);
         }

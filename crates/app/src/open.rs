@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
-use veritwin_domain::{Clock, Rng, Timestamp};
+use veritwin_domain::{Clock, Rng, Secret, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SystemRng};
 use veritwin_log::{FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
@@ -35,8 +35,10 @@ pub struct Config {
     pub data: PathBuf,
     /// The folder of the root keys, outside the data directory.
     pub root_key_dir: PathBuf,
-    /// `sqlite:` or `postgres://...`.
-    pub database_url: String,
+    /// `sqlite:` or `postgres://...` of the runtime role.
+    pub database_url: Secret<String>,
+    /// `postgres://...` of the owner, who applies schema versions.
+    pub database_owner_url: Option<Secret<String>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// How long a group commit waits for company.
@@ -76,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
     pub(crate) activity: ActivityWriter,
+    pub(crate) in_flight: crate::idempotency::InFlight,
     pub(crate) directory: Directory,
     pub(crate) logins: LoginCache,
     pub(crate) presence: Arc<Presence>,
@@ -118,13 +121,14 @@ fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
 }
 
 fn database(config: &Config) -> Result<Database> {
-    if config.database_url == "sqlite:" {
+    let url = config.database_url.expose();
+    if url == "sqlite:" {
         return Ok(Database::Sqlite(config.data.join("records.db")));
     }
-    if config.database_url.starts_with("postgres://") {
+    if url.starts_with("postgres://") {
         return Ok(Database::Postgres(veritwin_metastore::PostgresConfig {
-            url: veritwin_domain::Secret::new(config.database_url.clone()),
-            owner_url: None,
+            url: config.database_url.clone(),
+            owner_url: config.database_owner_url.clone(),
             demo: false,
         }));
     }
@@ -190,8 +194,7 @@ impl App {
             .map(|mail| Mailer::new(mail, Arc::clone(&egress)))
             .transpose()
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let authorizer =
-            Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
+        let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
             rng,
@@ -203,6 +206,7 @@ impl App {
             authorizer,
             throttle: Mutex::new(Throttle::default()),
             activity: ActivityWriter::default(),
+            in_flight: crate::idempotency::InFlight::default(),
             directory: Directory::default(),
             logins: LoginCache::default(),
             presence,

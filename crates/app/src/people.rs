@@ -84,9 +84,11 @@ impl App {
         let digest = tx.email_digest(Realm::PLATFORM, email.expose()).map_err(|_| WRONG)?;
         let subject = ThrottleSubject::Account(digest);
         let now = context.clock.monotonic();
-        self.0.throttle.lock().check(&subject, now).map_err(|throttled| Error::Busy {
-            retry_after: throttled.retry_after,
-        })?;
+        self.0
+            .throttle
+            .lock()
+            .check(&subject, now)
+            .map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
         let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
@@ -218,8 +220,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
         let others = tx.members(&Page::whole()).await?.items;
-        let is_administrator =
-            |member: &Member| member.roles.contains(&Role::Administrator);
+        let is_administrator = |member: &Member| member.roles.contains(&Role::Administrator);
         let remaining =
             others.iter().filter(|member| member.user.id != id && is_administrator(member)).count();
         if is_administrator(&leaving) && remaining == 0 {

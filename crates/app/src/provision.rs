@@ -11,9 +11,8 @@ use crate::{App, Error, Result};
 
 /// The tenant that stands for the platform itself: its ledger log holds the digests of promise
 /// evidence. It has no people and is in no list.
-pub(crate) const PLATFORM_TENANT: TenantId = TenantId::from_bytes([
-    0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1,
-]);
+pub(crate) const PLATFORM_TENANT: TenantId =
+    TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
 const PLATFORM_NAME: &str = "Platform";
 
 /// Whether a tenant is the platform's own, of which no list tells.
@@ -44,12 +43,7 @@ impl App {
         self.tenant_row(context, TenantId::generate(context.at, self.rng()), name)
     }
 
-    fn tenant_row(
-        &self,
-        context: &PlatformContext,
-        id: TenantId,
-        name: &str,
-    ) -> Result<NewTenant> {
+    fn tenant_row(&self, context: &PlatformContext, id: TenantId, name: &str) -> Result<NewTenant> {
         self.0.keys.create_tenant(id)?;
         // The id under which a log is served is a secret of its own: 128 random bits.
         let mut log = [0u8; 16];

@@ -30,16 +30,23 @@ fn scope(scope: RuleScope) -> Result<Scope> {
 }
 
 fn parse(id: RuleId, input: RuleInput) -> Result<Rule> {
-    let severity: Severity = input.severity.parse().map_err(|_| {
-        Error::invalid_at("severity", "must be critical, high, medium or low")
-    })?;
+    let severity: Severity = input
+        .severity
+        .parse()
+        .map_err(|_| Error::invalid_at("severity", "must be critical, high, medium or low"))?;
     let condition = match input.condition {
         RuleCondition::Threshold { key: series, op, threshold, hysteresis, for_seconds } => {
             let operator: Operator = op
                 .parse()
                 .map_err(|_| Error::invalid_at("condition.op", "must be gt, ge, lt or le"))?;
             let for_seconds = seconds("condition.for_seconds", for_seconds)?;
-            Condition::Threshold { key: key(&series)?, operator, threshold, hysteresis, for_seconds }
+            Condition::Threshold {
+                key: key(&series)?,
+                operator,
+                threshold,
+                hysteresis,
+                for_seconds,
+            }
         }
         RuleCondition::NoData { key: series, after_seconds } => Condition::NoData {
             key: series.as_deref().map(key).transpose()?,

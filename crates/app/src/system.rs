@@ -32,8 +32,8 @@ fn key_views(owner: &str, status: &veritwin_keys::KeyStatus) -> Vec<KeyView> {
         KeyState::Revoked { since } => format!("revoked since {since}"),
         KeyState::Destroyed { at } => format!("destroyed at {at}"),
     };
-    let view = |kind: &str, count: usize, oldest: Option<Timestamp>, newest: Option<Timestamp>| {
-        KeyView {
+    let view =
+        |kind: &str, count: usize, oldest: Option<Timestamp>, newest: Option<Timestamp>| KeyView {
             owner: owner.to_owned(),
             kind: kind.to_owned(),
             version: status.kek_version,
@@ -42,8 +42,7 @@ fn key_views(owner: &str, status: &veritwin_keys::KeyStatus) -> Vec<KeyView> {
             newest,
             last_used: status.last_used_at,
             state: state.clone(),
-        }
-    };
+        };
     let mut views = vec![view("kek", 1, status.kek_created_at, status.kek_created_at)];
     views.extend(status.classes.iter().map(|class| {
         let (oldest, newest) = (Some(class.oldest_at), Some(class.newest_at));

@@ -20,12 +20,8 @@ const GRAPH_ROWS_MAX: usize = 10_000;
 const GLB_MAGIC: &[u8; 4] = b"glTF";
 
 fn counts_to_bytes(model: &TwinModel) -> Vec<u8> {
-    let counts = [
-        model.storeys.len(),
-        model.spaces.len(),
-        model.elements.len(),
-        model.sensor_count(),
-    ];
+    let counts =
+        [model.storeys.len(), model.spaces.len(), model.elements.len(), model.sensor_count()];
     serde_json::to_vec(&counts).unwrap_or_default()
 }
 
@@ -328,9 +324,8 @@ impl App {
                 veritwin_twin::GRAPH_EDGES_MAX
             ))
         })?;
-        let parse = |field: &'static str, detail: &'static str| {
-            move |_| Error::invalid_at(field, detail)
-        };
+        let parse =
+            |field: &'static str, detail: &'static str| move |_| Error::invalid_at(field, detail);
         let query = veritwin_twin::GraphQuery {
             subject: query
                 .subject

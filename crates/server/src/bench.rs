@@ -81,9 +81,10 @@ impl Private {
 
     async fn tokens(&self) -> anyhow::Result<Vec<String>> {
         let socket = Paths::new(&self.root.join("data")).control_socket();
-        let tenant = control::call(&socket, Request::new("create_tenant", json!({"name": "Bench"})))
-            .await?["tenant"]
-            .clone();
+        let tenant =
+            control::call(&socket, Request::new("create_tenant", json!({"name": "Bench"}))).await?
+                ["tenant"]
+                .clone();
         let mut tokens = Vec::with_capacity(DEVICES);
         for number in 0..DEVICES {
             let arguments = json!({

@@ -173,9 +173,9 @@ fn take_lock(root: &Path) -> anyhow::Result<File> {
         .write(true)
         .mode(0o600)
         .open(root.join("lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        anyhow::anyhow!("another Veritwin process holds {}: stop it first", root.display())
-    })?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+        |_| anyhow::anyhow!("another Veritwin process holds {}: stop it first", root.display()),
+    )?;
     Ok(file)
 }
 

@@ -36,7 +36,11 @@ pub(crate) struct Listener {
 }
 
 /// Binds a listener; the error names the address and what usually helps.
-pub(crate) async fn bind(name: &'static str, address: &str, port: u16) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(
+    name: &'static str,
+    address: &str,
+    port: u16,
+) -> anyhow::Result<TcpListener> {
     let resolved: SocketAddr = tokio::net::lookup_host((address, port))
         .await
         .with_context(|| format!("{name}.bind {address:?} is not an address of this machine"))?
@@ -81,7 +85,8 @@ pub(crate) async fn accept_loop<F, Fut>(
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            metrics::counter!("veritwin_connections_refused_total", "listener" => name).increment(1);
+            metrics::counter!("veritwin_connections_refused_total", "listener" => name)
+                .increment(1);
             drop(stream);
             continue;
         };

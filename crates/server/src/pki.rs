@@ -190,10 +190,11 @@ pub(crate) fn operator_identity(certificate: &Path, key: &Path) -> anyhow::Resul
     use rustls_pki_types::pem::PemObject;
     let pem = fs::read(certificate)
         .with_context(|| format!("cannot read tls.certificate {}", certificate.display()))?;
-    let chain = certificates(&pem)
-        .with_context(|| format!("tls.certificate {}", certificate.display()))?;
-    let key_der = PrivateKeyDer::from_pem_file(key)
-        .map_err(|_| anyhow::anyhow!("tls.private_key {}: no PEM private key in it", key.display()))?;
+    let chain =
+        certificates(&pem).with_context(|| format!("tls.certificate {}", certificate.display()))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|_| {
+        anyhow::anyhow!("tls.private_key {}: no PEM private key in it", key.display())
+    })?;
     let not_after = not_after(&chain[0])?;
     Ok(Identity { chain, key: key_der, not_after })
 }
@@ -243,4 +244,3 @@ pub(crate) fn fingerprint(pem: &str) -> anyhow::Result<String> {
     let digest = veritwin_verify::sha256(&chain[0]);
     Ok(digest.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
-

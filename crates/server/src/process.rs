@@ -38,10 +38,13 @@ pub(crate) fn install_tls_provider() -> anyhow::Result<()> {
 
 /// Starts structured logs on standard error; `VERITWIN_LOG` filters (`info` by default).
 pub(crate) fn start_logs(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VERITWIN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VERITWIN_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn")
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(true);
     if json {
         builder.json().init();
     } else {

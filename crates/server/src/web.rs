@@ -47,11 +47,6 @@ pub(crate) fn is_built() -> bool {
     Assets::get("index.html").is_some()
 }
 
-/// A file embedded with the web application, such as the demo building's geometry.
-pub(crate) fn embedded(path: &str) -> Option<Vec<u8>> {
-    Assets::get(path).map(|file| file.data.into_owned())
-}
-
 /// Answers any path that no other route took: a file, or the application's page.
 pub(crate) fn serve(uri: &Uri, rng: &dyn Rng) -> Response {
     let path = uri.path().trim_start_matches('/');
@@ -104,10 +99,8 @@ fn serve_file(path: &str, file: rust_embed::EmbeddedFile) -> Response {
         }),
     );
     if path.contains("import-worker") {
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(IMPORT_WORKER_CSP),
-        );
+        headers
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(IMPORT_WORKER_CSP));
     }
     response
 }

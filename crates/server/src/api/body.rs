@@ -25,10 +25,7 @@ impl<T> ListBody<T> {
     }
 
     pub(crate) fn of<V>(page: Page<V>, convert: impl FnMut(V) -> T) -> Self {
-        Self {
-            items: page.items.into_iter().map(convert).collect(),
-            next_cursor: page.next_cursor,
-        }
+        Self { items: page.items.into_iter().map(convert).collect(), next_cursor: page.next_cursor }
     }
 }
 
@@ -118,8 +115,7 @@ pub(crate) fn time(at: Timestamp) -> String {
 
 /// Parses a time of a body or query.
 pub(crate) fn parse_time(field: &str, text: &str) -> Result<Timestamp, Problem> {
-    Timestamp::parse_rfc3339(text)
-        .map_err(|error| Problem::invalid(error.to_string()).at(field))
+    Timestamp::parse_rfc3339(text).map_err(|error| Problem::invalid(error.to_string()).at(field))
 }
 
 /// A reading's value as JSON.
@@ -129,8 +125,9 @@ pub(crate) fn value(value: &Value) -> serde_json::Value {
         Value::Integer(number) => serde_json::Value::from(*number),
         Value::Boolean(flag) => serde_json::Value::from(*flag),
         Value::Text(text) => serde_json::Value::from(&**text),
-        Value::Json(text) => serde_json::from_str(text)
-            .unwrap_or_else(|_| serde_json::Value::from(&**text)),
+        Value::Json(text) => {
+            serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(&**text))
+        }
     }
 }
 
@@ -187,7 +184,8 @@ mod tests {
 
     #[test]
     fn parser_messages_lose_their_values() {
-        let text = "Failed: password: invalid type: string \"hunter2 \\\" x\", expected u8 at line 1";
+        let text =
+            "Failed: password: invalid type: string \"hunter2 \\\" x\", expected u8 at line 1";
         let cut = without_values(text);
         assert!(!cut.contains("hunter2"), "{cut}");
         assert!(cut.contains("expected u8 at line 1"), "{cut}");

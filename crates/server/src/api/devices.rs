@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Placement,
+    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
+    DeviceView, Placement,
 };
 use veritwin_domain::{Declaration, Key, Value};
 
@@ -299,11 +300,7 @@ async fn credentials(
 
 impl From<CredentialView> for CredentialBody {
     fn from(view: CredentialView) -> Self {
-        Self {
-            id: view.id.to_string(),
-            kind: view.kind,
-            created_at: body::time(view.created_at),
-        }
+        Self { id: view.id.to_string(), kind: view.kind, created_at: body::time(view.created_at) }
     }
 }
 
@@ -442,9 +439,13 @@ async fn rpc(
     let timeout_ms = body.timeout_ms.unwrap_or(10_000).clamp(100, 60_000);
     let answer = api
         .live
-        .call_device(&call, &body.method, &body.params, std::time::Duration::from_millis(timeout_ms))
+        .call_device(
+            &call,
+            &body.method,
+            &body.params,
+            std::time::Duration::from_millis(timeout_ms),
+        )
         .await?;
     let result = serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer));
     Ok(axum::Json(RpcAnswer { result }))
 }
-

@@ -75,10 +75,7 @@ impl From<LedgerView> for LedgerBody {
 /// The ledger at a glance.
 #[utoipa::path(get, path = "/v1/ledger", tag = "ledger",
     responses((status = 200, body = LedgerBody), (status = 503)))]
-async fn read(
-    State(api): State<Api>,
-    Caller(context): Caller,
-) -> Answer<axum::Json<LedgerBody>> {
+async fn read(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::Json<LedgerBody>> {
     Ok(axum::Json(api.app.ledger(&context).await?.into()))
 }
 

@@ -113,7 +113,8 @@ impl Connection {
             Some(Ok(Message::Text(text))) => match serde_json::from_str::<Command>(&text) {
                 Ok(command) => Ok(Some(command)),
                 Err(error) => {
-                    let detail = format!("not a command: line {} column {}", error.line(), error.column());
+                    let detail =
+                        format!("not a command: line {} column {}", error.line(), error.column());
                     self.send(&ServerMessage::error(None, detail)).await?;
                     Ok(None)
                 }
@@ -130,12 +131,10 @@ impl Connection {
     async fn serve(&mut self, party: Option<Party>) -> Result<(), Ended> {
         let party = match party {
             Some(party) => Identity::Party(party),
-            None => {
-                match tokio::time::timeout(AUTHENTICATE_TIMEOUT, self.authenticate()).await {
-                    Ok(identity) => identity?,
-                    Err(_) => return Err(Ended::Because("authenticate first")),
-                }
-            }
+            None => match tokio::time::timeout(AUTHENTICATE_TIMEOUT, self.authenticate()).await {
+                Ok(identity) => identity?,
+                Err(_) => return Err(Ended::Because("authenticate first")),
+            },
         };
         match party {
             Identity::Party(party) => self.serve_party(party).await,

@@ -14,6 +14,7 @@ mod middleware;
 mod observe;
 mod problem;
 mod promises;
+mod repeat;
 mod rules;
 mod session;
 mod system;
@@ -50,7 +51,7 @@ pub(crate) struct Api {
     pub(crate) app: App,
     pub(crate) live: Arc<LiveState>,
     pub(crate) metrics: MetricsHandle,
-    pub(crate) facts: Arc<system::Facts>,
+    pub(crate) facts: Arc<Facts>,
 }
 
 impl Api {
@@ -89,7 +90,9 @@ pub(crate) fn openapi() -> OpenApi {
 /// Everything the HTTPS listener serves. `devices` is the device API of the ingest crate.
 pub(crate) fn router(api: Api, devices: Router) -> Router {
     let (rest, document) = documented().split_for_parts();
-    rest.merge(docs::routes(document))
+    let repeatable = axum::middleware::from_fn_with_state(api.clone(), repeat::layer);
+    rest.layer(repeatable)
+        .merge(docs::routes(document))
         .merge(observe::routes())
         .merge(tiles::routes())
         .merge(live::routes())

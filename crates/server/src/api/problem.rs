@@ -31,7 +31,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             kind,
             title,
@@ -45,7 +50,12 @@ impl Problem {
 
     /// The common answer for whatever does not exist or must not be seen.
     pub(crate) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "/problems/not-found", "Not found", "there is no such resource")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "/problems/not-found",
+            "Not found",
+            "there is no such resource",
+        )
     }
 
     pub(crate) fn unauthenticated(detail: &str) -> Self {
@@ -126,10 +136,7 @@ impl IntoResponse for Problem {
         let retry_after_s = self.retry_after_s;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -100,10 +100,8 @@ async fn sign_in(
     Public(context): Public,
     Json(body): Json<SignInBody>,
 ) -> Answer<impl IntoResponse> {
-    let SignedIn { token, session } = api
-        .app
-        .sign_in(&context, &Secret::new(body.email), &Secret::new(body.password))
-        .await?;
+    let SignedIn { token, session } =
+        api.app.sign_in(&context, &Secret::new(body.email), &Secret::new(body.password)).await?;
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
 }
 

@@ -79,10 +79,7 @@ struct SystemBody {
 /// The running system.
 #[utoipa::path(get, path = "/v1/system", tag = "system",
     responses((status = 200, body = SystemBody)))]
-async fn read(
-    State(api): State<Api>,
-    Caller(context): Caller,
-) -> Answer<axum::Json<SystemBody>> {
+async fn read(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::Json<SystemBody>> {
     api.app.authorize_system_read(&context)?;
     let facts = &api.facts;
     let listener =
@@ -102,10 +99,7 @@ async fn read(
                 facts.ca_fingerprint.clone()
             },
         }],
-        listeners: vec![
-            listener("https", &facts.address),
-            listener("mqtts", &facts.mqtt_address),
-        ],
+        listeners: vec![listener("https", &facts.address), listener("mqtts", &facts.mqtt_address)],
     }))
 }
 

@@ -57,10 +57,8 @@ async fn latest(
         .device_ids
         .map(|ids| ids.iter().map(|id| body::id_at("device_ids", id)).collect())
         .transpose()?;
-    let keys = body
-        .keys
-        .map(|keys| keys.iter().map(|key| key_at("keys", key)).collect())
-        .transpose()?;
+    let keys =
+        body.keys.map(|keys| keys.iter().map(|key| key_at("keys", key)).collect()).transpose()?;
     let filter = LatestFilter {
         devices,
         twin: body.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?,

@@ -422,8 +422,7 @@ async fn graph(
     Path(id): Path<String>,
     Query(query): Query<GraphParams>,
 ) -> Answer<axum::Json<ListBody<RelationBody>>> {
-    let query =
-        GraphQuery { subject: query.subject, relation: query.relation, class: query.class };
+    let query = GraphQuery { subject: query.subject, relation: query.relation, class: query.class };
     let found = api.app.twin_graph(&context, body::id(&id)?, &query).await?;
     let convert = |(subject, relation, object): (String, String, String)| RelationBody {
         subject,

@@ -85,7 +85,12 @@ async fn invite(
         .map_err(|()| Problem::invalid("role must be administrator or operator").at("role"))?;
     let token = api
         .app
-        .invite_user(&context, &Secret::new(body.email), &Secret::new(body.name.unwrap_or_default()), role)
+        .invite_user(
+            &context,
+            &Secret::new(body.email),
+            &Secret::new(body.name.unwrap_or_default()),
+            role,
+        )
         .await?;
     let link = api.facts.link(&token);
     Ok((StatusCode::CREATED, axum::Json(InvitedBody { link })))

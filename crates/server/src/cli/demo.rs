@@ -88,28 +88,42 @@ async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
             for_seconds,
         }
     };
-    let of_type = |kind: &str| RuleScope {
-        device_type: Some(kind.to_owned()),
-        ..RuleScope::default()
-    };
+    let of_type =
+        |kind: &str| RuleScope { device_type: Some(kind.to_owned()), ..RuleScope::default() };
     let chiller = demo_devices()
         .into_iter()
         .find(|device| device.points.iter().any(|point| point.key == "supply_water_temperature"))
         .map(|device| device.device_type)
         .unwrap_or("chiller");
     let all = [
-        ("Chilled water too warm", "critical", of_type(chiller),
+        (
+            "Chilled water too warm",
+            "critical",
+            of_type(chiller),
             threshold("supply_water_temperature", "gt", SUPPLY_WATER_ALERT_CELSIUS, 1.0, 10),
-            "Check the compressor's fault code, then the condenser pump and its strainer."),
-        ("Room too warm", "medium", RuleScope::default(),
+            "Check the compressor's fault code, then the condenser pump and its strainer.",
+        ),
+        (
+            "Room too warm",
+            "medium",
+            RuleScope::default(),
             threshold("temperature", "gt", 27.0, 0.5, 60),
-            "Look for a failed chiller or a closed supply damper on this storey."),
-        ("Room air stale", "low", RuleScope::default(),
+            "Look for a failed chiller or a closed supply damper on this storey.",
+        ),
+        (
+            "Room air stale",
+            "low",
+            RuleScope::default(),
             threshold("co2", "gt", 1400.0, 100.0, 120),
-            "Check that the air-handling unit runs and that no filter is blocked."),
-        ("Device silent", "high", RuleScope::default(),
+            "Check that the air-handling unit runs and that no filter is blocked.",
+        ),
+        (
+            "Device silent",
+            "high",
+            RuleScope::default(),
             RuleCondition::NoData { key: None, after_seconds: 120 },
-            "Check power and network of the device; its last session is on its page."),
+            "Check power and network of the device; its last session is on its page.",
+        ),
     ];
     for (name, severity, scope, condition, what_helps) in all {
         let rule = RuleInput {
@@ -194,11 +208,8 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
     let status = Arc::new(DevicesStatus::default());
     let config = devices(&platform, &state)?;
     let first_token = config.devices.first().map(|device| device.token.expose().clone());
-    let simulated = tokio::spawn(veritwin_simulator::devices::run(
-        config,
-        Arc::clone(&status),
-        stop.clone(),
-    ));
+    let simulated =
+        tokio::spawn(veritwin_simulator::devices::run(config, Arc::clone(&status), stop.clone()));
     let vkey = vkey(&platform, state.tenant).await;
     platform.announce(Some(json!({
         "tenant": state.tenant,
@@ -210,7 +221,9 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
     })))?;
     print(&format!("Veritwin demo: {}", platform.https));
     print(&format!("  sign in as {} with {}", state.email, state.password));
-    print("  The building and its readings are simulated. A chiller fails about a minute from now.");
+    print(
+        "  The building and its readings are simulated. A chiller fails about a minute from now.",
+    );
     print(&format!("  trust its authority: {}", platform.paths.ca_pem().display()));
     print(&format!("  SHA-256 {}", platform.facts.ca_fingerprint));
     print(&format!("  started in {} ms; stop with Control-C", started.elapsed().as_millis()));

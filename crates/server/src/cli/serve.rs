@@ -85,7 +85,9 @@ async fn welcome(platform: &run::Platform, started: Instant) -> anyhow::Result<(
     }
     if !platform.app.has_tenants().await? {
         let token = platform.app.issue_admin_link(&platform.app.local_operator(), None).await?;
-        print("Nobody can sign in yet. This link makes the first administrator, once, within 72 hours:");
+        print(
+            "Nobody can sign in yet. This link makes the first administrator, once, within 72 hours:",
+        );
         print(&format!("  {}", platform.facts.link(&token)));
     }
     Ok(())

@@ -13,7 +13,7 @@ const ENV_PREFIX: &str = "VERITWIN__";
 /// Why a configuration is refused. The text says where and what would be right; it never holds a
 /// configured value, since that may be a secret.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read configuration {path}: {source}")]
     Read {
@@ -49,12 +49,8 @@ pub enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 4] = [
-    ("tls", "certificate"),
-    ("tls", "private_key"),
-    ("keys", "root_dir"),
-    ("smtp", "password"),
-];
+const OPTIONAL_KEYS: [(&str, &str); 4] =
+    [("tls", "certificate"), ("tls", "private_key"), ("keys", "root_dir"), ("smtp", "password")];
 
 fn known_keys() -> Vec<(String, String)> {
     let mut keys: Vec<(String, String)> =
@@ -114,11 +110,18 @@ fn parse_file(path: &Path, known: &[(String, String)]) -> Result<Table, ConfigEr
 
 fn env_value(raw: &str, default: Option<&Value>) -> Value {
     match default {
-        Some(Value::Integer(_)) => raw.parse().map_or_else(|_| Value::String(raw.to_owned()), Value::Integer),
-        Some(Value::Boolean(_)) => raw.parse().map_or_else(|_| Value::String(raw.to_owned()), Value::Boolean),
+        Some(Value::Integer(_)) => {
+            raw.parse().map_or_else(|_| Value::String(raw.to_owned()), Value::Integer)
+        }
+        Some(Value::Boolean(_)) => {
+            raw.parse().map_or_else(|_| Value::String(raw.to_owned()), Value::Boolean)
+        }
         Some(Value::Array(_)) => Value::Array(
-            raw.split(',').map(str::trim).filter(|part| !part.is_empty())
-                .map(|part| Value::String(part.to_owned())).collect(),
+            raw.split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| Value::String(part.to_owned()))
+                .collect(),
         ),
         _ => Value::String(raw.to_owned()),
     }
@@ -129,7 +132,8 @@ fn apply_env(
     env: impl Iterator<Item = (String, String)>,
     known: &[(String, String)],
 ) -> Result<(), ConfigError> {
-    let defaults = Value::try_from(Config::default()).map_err(|e| ConfigError::Type(e.to_string()))?;
+    let defaults =
+        Value::try_from(Config::default()).map_err(|e| ConfigError::Type(e.to_string()))?;
     for (name, raw) in env {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
         let Some((section, key)) = rest.split_once("__") else {
@@ -158,7 +162,7 @@ fn apply_env(
 }
 
 /// Loads the configuration: defaults, then `file`, then the environment.
-pub fn load(
+pub(crate) fn load(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {

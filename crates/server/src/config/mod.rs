@@ -7,50 +7,48 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::load;
+pub(crate) use load::load;
 
 /// Everything that can be configured. Each key is also `VERITWIN__SECTION__KEY`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Web, REST, WebSocket and ledger tiles.
-    pub http: Http,
+    pub(crate) http: Http,
     /// MQTT over TLS.
-    pub mqtt: Mqtt,
+    pub(crate) mqtt: Mqtt,
     /// The neutral ledger archive.
-    pub archive: Archive,
+    pub(crate) archive: Archive,
     /// Certificates.
-    pub tls: Tls,
+    pub(crate) tls: Tls,
     /// Key custody.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// Records.
-    pub database: Database,
+    pub(crate) database: Database,
     /// Segments and twins.
-    pub objects: Objects,
+    pub(crate) objects: Objects,
     /// Outgoing mail.
-    pub smtp: Smtp,
+    pub(crate) smtp: Smtp,
     /// The durable log.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The telemetry engine.
-    pub telemetry: Telemetry,
-    /// The published policy's operator.
-    pub operator: Operator,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// `[http]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Http {
+pub(crate) struct Http {
     /// Address to listen on.
-    pub bind: String,
+    pub(crate) bind: String,
     /// TCP port; 0 picks a free one.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The host name that browsers and devices use.
-    pub public_name: String,
+    pub(crate) public_name: String,
     /// Further names and addresses in the platform's own certificate.
-    pub extra_names: Vec<String>,
+    pub(crate) extra_names: Vec<String>,
     /// Most connections at once.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
 }
 
 impl Default for Http {
@@ -68,15 +66,15 @@ impl Default for Http {
 /// `[mqtt]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Mqtt {
+pub(crate) struct Mqtt {
     /// Address to listen on.
-    pub bind: String,
+    pub(crate) bind: String,
     /// TCP port; 0 picks a free one.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Most connections at once.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Largest packet, in bytes.
-    pub packet_bytes_max: usize,
+    pub(crate) packet_bytes_max: usize,
 }
 
 impl Default for Mqtt {
@@ -93,60 +91,61 @@ impl Default for Mqtt {
 /// `[archive]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Archive {
+pub(crate) struct Archive {
     /// Address the child process listens on.
-    pub bind: String,
+    pub(crate) bind: String,
     /// Its TCP port; 0 picks a free one.
-    pub port: u16,
-    /// An archive run by another party (`https://...`); empty starts one as a child process.
-    pub url: String,
+    pub(crate) port: u16,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { bind: "127.0.0.1".to_owned(), port: 8444, url: String::new() }
+        Self { bind: "127.0.0.1".to_owned(), port: 8444 }
     }
 }
 
 /// `[tls]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// PEM file of the operator's own certificate chain; empty uses the platform's own CA.
-    pub certificate: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
     /// PEM file of its private key.
-    pub private_key: Option<PathBuf>,
+    pub(crate) private_key: Option<PathBuf>,
 }
 
 /// `[keys]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Folder of the root keys, outside the data directory. Default: `$CREDENTIALS_DIRECTORY`
     /// under systemd, else the user's configuration folder.
-    pub root_dir: Option<PathBuf>,
+    pub(crate) root_dir: Option<PathBuf>,
 }
 
 /// `[database]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Database {
-    /// `sqlite:` (a file in the data directory) or `postgres://...`.
-    pub url: String,
+pub(crate) struct Database {
+    /// `sqlite:` (a file in the data directory) or `postgres://...` of the runtime role. Holds a
+    /// password, so best given as `VERITWIN__DATABASE__URL_FILE`.
+    pub(crate) url: String,
+    /// `postgres://...` of the owner, who applies schema versions; empty: an old schema is refused.
+    pub(crate) owner_url: String,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: "sqlite:".to_owned() }
+        Self { url: "sqlite:".to_owned(), owner_url: String::new() }
     }
 }
 
 /// `[objects]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Objects {
+pub(crate) struct Objects {
     /// `file:` (a folder in the data directory).
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Default for Objects {
@@ -158,26 +157,26 @@ impl Default for Objects {
 /// `[smtp]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Smtp {
+pub(crate) struct Smtp {
     /// `smtps://host:465` or `smtp://host:587` (STARTTLS; plain only to loopback); empty: no mail.
-    pub url: String,
+    pub(crate) url: String,
     /// Sender address.
-    pub from: String,
+    pub(crate) from: String,
     /// User name; empty: none.
-    pub user: String,
+    pub(crate) user: String,
     /// Password, best given as `VERITWIN__SMTP__PASSWORD_FILE`.
     #[serde(skip_serializing)]
-    pub password: String,
+    pub(crate) password: String,
 }
 
 /// `[log]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Log {
+pub(crate) struct Log {
     /// How long a group commit waits for company, in microseconds.
-    pub group_commit_delay_micros: u64,
+    pub(crate) group_commit_delay_micros: u64,
     /// Size at which a log file is closed, in bytes.
-    pub file_bytes_max: u64,
+    pub(crate) file_bytes_max: u64,
 }
 
 impl Default for Log {
@@ -189,23 +188,13 @@ impl Default for Log {
 /// `[telemetry]`
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     /// Size of the memory table at which it is written out, in bytes.
-    pub memory_bytes_max: usize,
+    pub(crate) memory_bytes_max: usize,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
         Self { memory_bytes_max: 64 * 1024 * 1024 }
     }
-}
-
-/// `[operator]`: who runs this installation, as the published policy names it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct Operator {
-    /// Legal name.
-    pub name: String,
-    /// Contact address for privacy matters.
-    pub contact_email: String,
 }

@@ -83,15 +83,13 @@ impl LiveState {
             }
             calls.insert((command.device, id), answer);
         }
-        let request =
-            RpcRequest { id, method: method.to_owned(), params: params.to_string() };
-        let sent = self.send(command.tenant, command.device, |link| {
-            link.send(Downlink::Rpc(request.clone()))
-        });
+        let request = RpcRequest { id, method: method.to_owned(), params: params.to_string() };
+        let sent = self
+            .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
         let outcome = match sent {
-            Ok(()) => tokio::time::timeout(timeout, waiting).await.map_err(|_| {
-                Error::Unavailable("the device did not answer in time".to_owned())
-            }),
+            Ok(()) => tokio::time::timeout(timeout, waiting)
+                .await
+                .map_err(|_| Error::Unavailable("the device did not answer in time".to_owned())),
             Err(detail) => Err(Error::Unavailable(detail)),
         };
         self.calls.lock().remove(&(command.device, id));
@@ -226,8 +224,7 @@ impl Login for LiveState {
         writer: &WriterSession,
         names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
-        let found =
-            self.app.devices_by_name(writer.tenant, names).await.map_err(login_error)?;
+        let found = self.app.devices_by_name(writer.tenant, names).await.map_err(login_error)?;
         Ok(found
             .into_iter()
             .map(|device| {
@@ -328,8 +325,7 @@ impl Sink for LiveState {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        let attached =
-            Attached { tenant: session.tenant, credential: session.credential, link };
+        let attached = Attached { tenant: session.tenant, credential: session.credential, link };
         self.attached.lock().entry(session.device).or_default().push(attached);
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }

@@ -12,20 +12,11 @@ pub(super) enum Command {
     /// An API key or a device token.
     Authenticate { token: String },
     /// Changes of one topic from now on, after a snapshot.
-    Subscribe {
-        id: u64,
-        topic: Topic,
-        twin_id: Option<String>,
-        device_ids: Option<Vec<String>>,
-    },
+    Subscribe { id: u64, topic: Topic, twin_id: Option<String>, device_ids: Option<Vec<String>> },
     /// Ends a subscription.
     Unsubscribe { id: u64 },
     /// Readings of the device that authenticated.
-    Publish {
-        id: Option<u64>,
-        ts: Option<i64>,
-        values: serde_json::Map<String, Value>,
-    },
+    Publish { id: Option<u64>, ts: Option<i64>, values: serde_json::Map<String, Value> },
 }
 
 impl Command {

@@ -53,7 +53,7 @@ pub(super) async fn all(
         findings.extend(free_ports(config));
     }
     findings.extend(certificates(&paths, config));
-    findings.push(archive(&paths, config, is_running).await);
+    findings.push(archive(&paths, is_running).await);
     findings.push(core_dumps(run.as_ref().filter(|_| is_running)));
     findings.push(open_files(config));
     findings.push(pages());

@@ -1,7 +1,6 @@
 //! Checks of ports, control socket and archive. Connections are opened and closed; nothing is sent.
 
 use std::io::ErrorKind;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use serde::Deserialize;
