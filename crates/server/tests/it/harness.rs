@@ -166,12 +166,6 @@ impl Platform {
         SHARED.get_or_init(Self::serve)
     }
 
-    /// The `demo` that tests share. Nobody may stop or break it for longer than a moment.
-    pub(crate) fn shared_demo() -> &'static Self {
-        static SHARED: OnceLock<Platform> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(Mode::Demo, Options::default()))
-    }
-
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_veritwin"));
         for (key, _) in std::env::vars_os() {

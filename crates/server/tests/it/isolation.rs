@@ -168,7 +168,7 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.body("application/x-step", demo_ifc().as_bytes())
         }
         ("PUT", "/v1/twins/{id}/geometry") => {
-            request.header("x-source-sha256", &"0".repeat(64)).body("model/gltf-binary", b"glTF")
+            request.header("x-source-sha256", &"0".repeat(64)).body("model/gltf-binary", EMPTY_GLB)
         }
         ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
         ("PATCH", "/v1/devices/{id}") => request.json(&json!({"name": "mine now"})),

@@ -192,11 +192,11 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     let papers = format!("/v1/ledger/papers?device_id={}&key=t", device.id);
     let papers: Value = wait_for("the reading to be sealed", || {
         let papers = tenant.get(&papers).expect(200);
-        papers["entry"].is_object().then_some(papers)
+        papers["leaf"].is_object().then_some(papers)
     });
-    let index = papers["entry"]["index"].as_u64().unwrap();
+    let index = papers["leaf"]["index"].as_u64().unwrap();
     let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
-    assert_eq!(proof["leaf_hash"], papers["entry"]["leaf_hash"]);
+    assert_eq!(proof["leaf_hash"], papers["leaf"]["leaf_hash"]);
     assert_eq!(proof["vkey"], ledger["vkey"]);
     tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
 }

@@ -13,6 +13,7 @@ mod kill;
 mod ledger;
 mod malformed;
 mod mqtt;
+mod promises;
 mod shared_data;
 mod start;
 mod tenant;
