@@ -14,7 +14,7 @@ import { countActive, SEVERITIES } from '../lib/severity'
 import { formatClock, PRESETS, timeZoneOf, type Preset } from '../lib/time'
 import { useLiveStatus } from '../live/LiveProvider'
 import { Icon } from '../ui/icons'
-import { severityLabel, SeverityMark } from '../ui/marks'
+import { SeverityMark } from '../ui/marks'
 import { useAppSearch, usePatchSearch, useRange } from './search'
 
 export function TopBar(props: { session: Session; onSearch: () => void }) {
@@ -27,7 +27,12 @@ export function TopBar(props: { session: Session; onSearch: () => void }) {
       <RangeControl />
       <LivePill />
       <AlertCounts />
-      <button type="button" className="search-button" onClick={props.onSearch}>
+      <button
+        type="button"
+        className="search-button"
+        aria-label={`${i18n.t('Search')} Ctrl K`}
+        onClick={props.onSearch}
+      >
         <Icon name="search" size={16} />
         <span>{i18n.t('Search')}</span>
         <kbd>Ctrl K</kbd>
@@ -182,18 +187,14 @@ function AlertCounts() {
   const { data } = useQuery(alertsQuery('open'))
   const counts = countActive(data?.items ?? [])
   return (
-    <Link
-      to="/alerts"
-      className="bar-button alert-counts"
-      aria-label={SEVERITIES.map((s) => `${severityLabel(s)}: ${counts[s]}`).join(', ')}
-    >
+    <Link to="/alerts" className="bar-button alert-counts">
       {SEVERITIES.map((severity) => (
         <span
           key={severity}
           className="alert-count"
           data-none={counts[severity] === 0 || undefined}
         >
-          <SeverityMark severity={severity} quiet={counts[severity] === 0} size={15} />
+          <SeverityMark severity={severity} quiet={counts[severity] === 0} size={15} />{' '}
           <span className="num">{counts[severity]}</span>
         </span>
       ))}
