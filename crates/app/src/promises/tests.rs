@@ -84,6 +84,7 @@ async fn platform(root: &Path) -> App {
         data: root.join("data"),
         root_key_dir: root.join("root"),
         database_url: veritwin_domain::Secret::new("sqlite:".to_owned()),
+        database_owner_url: None,
         clock: Arc::new(SystemClock::new()),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
