@@ -135,7 +135,18 @@ pub(crate) fn soak() -> anyhow::Result<()> {
     let mut command = run::command(
         &run::root(),
         env!("CARGO"),
-        &["test", "--locked", "--release", "--package", "veritwin-server", "--test", "it", "kill", "--", "--nocapture"],
+        &[
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "veritwin-server",
+            "--test",
+            "it",
+            "kill",
+            "--",
+            "--nocapture",
+        ],
     );
     command.env("VERITWIN_KILL_ROUNDS", "200");
     run::run(command)

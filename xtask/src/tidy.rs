@@ -30,8 +30,17 @@ const ARROWS: [(&str, &[&str]); 19] = [
     (
         "app",
         &[
-            "metastore", "log", "telemetry", "ledger", "verify", "twin", "alerting", "access",
-            "governance", "keys", "outbound",
+            "metastore",
+            "log",
+            "telemetry",
+            "ledger",
+            "verify",
+            "twin",
+            "alerting",
+            "access",
+            "governance",
+            "keys",
+            "outbound",
         ],
     ),
     ("outpost", &["ingest", "log", "ledger", "verify", "keys"]),
@@ -184,7 +193,8 @@ fn check_source(shown: &str, text: &str, rust: bool, wrong: &mut Vec<String>) {
     if rust && !text.starts_with("//!") {
         wrong.push(format!("{shown}: does not open with `//!` and what it holds"));
     }
-    if !rust && !text.starts_with("//") && !text.starts_with("/*") {
+    let is_test = shown.contains(".test.");
+    if !rust && !is_test && !text.starts_with("//") && !text.starts_with("/*") {
         wrong.push(format!("{shown}: does not open with a comment that says what it holds"));
     }
     let header = text.lines().take_while(|line| line.starts_with("//!")).count();
@@ -198,7 +208,10 @@ fn check_source(shown: &str, text: &str, rust: bool, wrong: &mut Vec<String>) {
     for (number, line) in text.lines().enumerate() {
         let chars = line.chars().count();
         if rust && chars > LINE_CHARS_MAX && !line.contains('"') && !line.contains("http") {
-            wrong.push(format!("{shown}:{}: {chars} characters, at most {LINE_CHARS_MAX}", number + 1));
+            wrong.push(format!(
+                "{shown}:{}: {chars} characters, at most {LINE_CHARS_MAX}",
+                number + 1
+            ));
         }
     }
 }
@@ -210,7 +223,9 @@ mod tests {
     #[test]
     fn licence_expressions() {
         let allowed = ["MIT", "Apache-2.0", "ISC"].map(str::to_owned);
-        let check = |text: &str, expect: bool| assert_eq!(licence_allowed(text, &allowed), expect, "{text}");
+        let check = |text: &str, expect: bool| {
+            assert_eq!(licence_allowed(text, &allowed), expect, "{text}")
+        };
         check("MIT", true);
         check("MIT OR GPL-3.0", true);
         check("MIT/Apache-2.0", true);

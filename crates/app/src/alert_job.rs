@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use veritwin_access::jobs;
 use veritwin_alerting::{
-    AlertEvent as Step, Condition, DeviceFacts, Evaluator, EvaluatorLimits, Message, Names, Rule,
-    SeriesId, Transition, TransitionKind,
+    AlertEvent as Step, DeviceFacts, Evaluator, EvaluatorLimits, Message, Rule, SeriesId,
+    Transition, TransitionKind,
 };
 use veritwin_domain::{AlertId, DeviceId, RuleId, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError, Record};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
-use crate::alerts::{Detail, to_domain, to_store};
+use crate::alert_place::detail;
+use crate::alerts::{to_domain, to_store};
 use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
 use crate::maintenance::{MailPayload, mail_key};
@@ -371,7 +372,7 @@ impl App {
         transition: &Transition,
     ) -> Result<AlertId> {
         let series = &transition.id.series;
-        let names = self.names(tenant, alerts, series).await;
+        let names = self.place_names(tenant, &alerts.devices, series).await;
         let message = Message::of(transition, rule, &names.names);
         let event = raised_event(transition.at);
         let reopened = match open.get(series) {
@@ -420,71 +421,10 @@ impl App {
         }
         Ok(id)
     }
-
-    async fn names(
-        &self,
-        tenant: TenantId,
-        alerts: &TenantAlerts,
-        series: &SeriesId,
-    ) -> PlaceNames {
-        let mut place = PlaceNames::default();
-        let Some(device) = alerts.devices.get(series.device) else { return place };
-        place.names.device = device.name.clone();
-        let unit = series.key.as_ref().and_then(|key| device.units.get(&**key));
-        place.names.unit = unit.cloned().unwrap_or_default();
-        place.twin = device.twin;
-        let Some(twin) = device.twin else { return place };
-        let context = self.job_in(jobs::ALERTS, tenant);
-        let model = async {
-            let tx = self.0.store.read(&context).await?;
-            let row = tx.twin(twin).await?;
-            drop(tx);
-            self.load_model(tenant, &row).await
-        };
-        // Without the model an alert only says less about the place.
-        let Ok(model) = model.await else { return place };
-        place.names.building =
-            model.buildings.first().map(|building| building.name.clone()).unwrap_or_default();
-        let space_id = device.placement.as_ref().and_then(|place| place.space_id.clone());
-        let Some(space) = space_id.as_deref().and_then(|id| model.space(id)) else { return place };
-        place.space_id = space_id;
-        place.storey_id = Some(space.storey_id.to_string());
-        place.names.space =
-            if space.long_name.is_empty() { space.name.clone() } else { space.long_name.clone() };
-        place.names.storey =
-            model.storey(&space.storey_id).map(|storey| storey.name.clone()).unwrap_or_default();
-        place
-    }
-}
-
-#[derive(Default)]
-struct PlaceNames {
-    names: Names,
-    twin: Option<veritwin_domain::SiteId>,
-    space_id: Option<String>,
-    storey_id: Option<String>,
 }
 
 fn raised_event(at: Timestamp) -> AlertEvent {
     AlertEvent { at, kind: AlertEventKind::Raised, by: None, comment: None }
-}
-
-fn detail(rule: &Rule, transition: &Transition, place: &PlaceNames, message: &Message) -> Detail {
-    Detail {
-        rule_name: rule.name.clone(),
-        device_name: place.names.device.clone(),
-        key: rule.condition.key().map(ToString::to_string),
-        unit: Some(place.names.unit.clone()).filter(|unit| !unit.is_empty()),
-        space_id: place.space_id.clone(),
-        storey_id: place.storey_id.clone(),
-        message: message.headline(),
-        value: transition.value,
-        threshold: match rule.condition {
-            Condition::Threshold { threshold, .. } => Some(threshold),
-            Condition::NoData { .. } => None,
-        },
-        what_helps: rule.what_helps.clone(),
-    }
 }
 
 async fn clear(

@@ -8,31 +8,21 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{
-    CredentialId, DeviceId, Key, LogId, OpContext, PlatformContext, TenantId, Timestamp,
-};
+use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekScope};
-use veritwin_ledger::{Act, Leaf, LogSummary, open_payload, payload_dek_id};
+use veritwin_ledger::{Leaf, LogSummary};
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
-use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
 use veritwin_verify::{
     Digest, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, VerifyOptions, decode_bundle,
     leaf_hash,
 };
 
-use crate::ledger_job::{LedgerRecord, PendingEvidence};
-use crate::model::{
-    LatestView, LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest, PapersCredential,
-    PapersView,
-};
+use crate::ledger_job::PendingEvidence;
+use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
 use crate::{App, Error, Result};
 
-/// Entries looked through for one reading's papers.
-const PAPERS_LEAVES_MAX: u64 = 20_000;
-/// Payloads opened for one reading's papers.
-const PAPERS_PAYLOADS_MAX: usize = 64;
 /// Evidence that waits to be sealed.
 const EVIDENCE_QUEUE: usize = 256;
 /// Full bundles of leaves that are kept.
@@ -102,7 +92,7 @@ pub(crate) struct IndexedLeaf {
     pub(crate) leaf: Leaf,
 }
 
-fn entry_view(index: u64, leaf: &Leaf) -> LedgerEntryView {
+pub(crate) fn entry_view(index: u64, leaf: &Leaf) -> LedgerEntryView {
     let has_records = leaf.count > 0;
     LedgerEntryView {
         index,
@@ -162,7 +152,10 @@ impl App {
         *self.0.ledger.saved_position.lock()
     }
 
-    async fn log_of(&self, context: &OpContext) -> Result<(LogId, veritwin_metastore::Tenant)> {
+    pub(crate) async fn log_of(
+        &self,
+        context: &OpContext,
+    ) -> Result<(LogId, veritwin_metastore::Tenant)> {
         let tx = self.0.store.read(context).await?;
         let tenant = tx.tenant().await?;
         Ok((tenant.log_id, tenant))
@@ -314,139 +307,6 @@ impl App {
 
     pub(crate) async fn summary_of(&self, log: LogId) -> Result<LogSummary> {
         self.archive()?.summary(log).await.map_err(no_log_yet)
-    }
-
-    /// The papers of a reading: of the latest one, or of the one measured at `at`.
-    pub async fn papers(
-        &self,
-        context: &OpContext,
-        device: DeviceId,
-        key: &Key,
-        at: Option<Timestamp>,
-    ) -> Result<PapersView> {
-        let series = crate::model::SeriesId { device, key: key.clone() };
-        // Rights on the series first, then on the ledger.
-        let devices = self.authorize_reading(context, &series).await?;
-        self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
-        let reading = self.find_reading(context, device, key, at).await?;
-        let status = self.0.keys.status(Some(context.tenant))?;
-        let mut papers = PapersView {
-            device_name: Self::device_name(&devices, device),
-            reading,
-            credential: None,
-            received_at: None,
-            position: None,
-            entry: None,
-            checkpoint: None,
-            kek_version: status.kek_version,
-        };
-        // Without the archive the rest of the papers is still good.
-        match self.find_in_ledger(context, &mut papers).await {
-            Ok(()) | Err(Error::Unavailable(_) | Error::NotFound(_)) => Ok(papers),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn find_reading(
-        &self,
-        context: &OpContext,
-        device: DeviceId,
-        key: &Key,
-        at: Option<Timestamp>,
-    ) -> Result<LatestView> {
-        let found = match at {
-            None => self
-                .0
-                .engine
-                .latest(context.tenant, device, Some(std::slice::from_ref(key)))?
-                .pop()
-                .map(|latest| (latest.at, latest.value, latest.quality)),
-            Some(at) => {
-                let series = Series { tenant: context.tenant, device, key: key.clone() };
-                // Pages know milliseconds: the latest reading of that millisecond is meant.
-                let to = Timestamp::from_micros(at.as_micros().saturating_add(1000));
-                let query = RangeQuery {
-                    range: TimeRange { from: at, to },
-                    order: Order::Descending,
-                    limit: 1,
-                    after: None,
-                };
-                let page = self.0.engine.range(&series, query).await?;
-                page.points.into_iter().next().map(|point| (point.at, point.value, point.quality))
-            }
-        };
-        let (at, value, quality) = found.ok_or(Error::NotFound("reading"))?;
-        Ok(LatestView { device, key: key.clone(), at, value, quality })
-    }
-
-    /// Looks through the newest leaves whose event times cover the reading.
-    async fn find_in_ledger(&self, context: &OpContext, papers: &mut PapersView) -> Result<()> {
-        let (log, _) = self.log_of(context).await?;
-        let summary = self.summary_of(log).await?;
-        let at = papers.reading.at;
-        let first = summary.size.saturating_sub(PAPERS_LEAVES_MAX);
-        let mut opened = 0usize;
-        for index in (first..summary.size).rev() {
-            let found = self.leaf(log, index, summary.size).await?;
-            let covers = matches!(found.leaf.act, Act::Batch)
-                && found.leaf.events_from <= at
-                && at <= found.leaf.events_to;
-            if !covers {
-                continue;
-            }
-            if opened >= PAPERS_PAYLOADS_MAX {
-                return Ok(());
-            }
-            opened += 1;
-            let record =
-                self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
-            if let Some(record) = record.await? {
-                papers.credential = self.papers_credential(context, &record).await?;
-                papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
-                papers.position = Some(record.position);
-                papers.entry = Some(entry_view(index, &found.leaf));
-                papers.checkpoint = Some((summary.size, *summary.root.as_bytes()));
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    async fn papers_credential(
-        &self,
-        context: &OpContext,
-        record: &LedgerRecord,
-    ) -> Result<Option<PapersCredential>> {
-        let Ok(id) = record.credential.parse::<CredentialId>() else { return Ok(None) };
-        let Ok(device) = record.device.parse::<DeviceId>() else { return Ok(None) };
-        let tx = self.0.store.read(context).await?;
-        let known = tx.credentials(device).await?;
-        let kind = known.iter().find(|one| one.id == id).map_or("api_key", |one| one.kind.as_str());
-        Ok(Some(PapersCredential { id, kind }))
-    }
-
-    async fn find_record(
-        &self,
-        tenant: TenantId,
-        log: LogId,
-        origin: &str,
-        leaf: &Leaf,
-        papers: &PapersView,
-    ) -> Result<Option<LedgerRecord>> {
-        let Some(payload) = self.payload(log, leaf).await? else { return Ok(None) };
-        let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
-        let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
-        let dek = self.0.keys.dek_by_id(id)?;
-        let opened = open_payload(&payload, leaf, origin, (tenant, &dek))
-            .map_err(|error| damaged(&error))?;
-        let wanted = papers.reading.device.to_string();
-        for bytes in opened.records() {
-            let Ok(record) = serde_json::from_slice::<LedgerRecord>(bytes) else { continue };
-            if record.device == wanted && record.holds(&papers.reading) {
-                return Ok(Some(record));
-            }
-        }
-        Ok(None)
     }
 
     /// Seals the digest of a promise's evidence into the platform's log; answers the leaf's

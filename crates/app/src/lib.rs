@@ -4,6 +4,7 @@
 
 mod activity;
 mod alert_job;
+mod alert_place;
 mod alerts;
 mod api_keys;
 mod attributes;
@@ -14,6 +15,7 @@ mod error;
 mod history;
 mod idempotency;
 mod ingest;
+mod inventory;
 mod ledger;
 mod ledger_job;
 mod links;
@@ -22,6 +24,7 @@ mod maintenance;
 pub mod model;
 mod objects;
 mod open;
+mod papers;
 mod people;
 mod promises;
 mod provision;

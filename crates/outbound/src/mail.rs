@@ -95,7 +95,8 @@ struct Url<'a> {
 fn parse_url(url: &str) -> Result<Url<'_>, MailError> {
     let wrong = || {
         MailError::Config(
-            "smtp.url must look like smtps://mail.example:465 or smtp://mail.example:587".to_owned(),
+            "smtp.url must look like smtps://mail.example:465 or smtp://mail.example:587"
+                .to_owned(),
         )
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
@@ -123,8 +124,9 @@ impl Mailer {
         let destination = Destination::new(url.host, url.port);
         let mut tls = TlsParameters::builder(url.host.to_owned());
         if let Some(pem) = &config.authority_pem {
-            let authority = Certificate::from_pem(pem)
-                .map_err(|_| MailError::Config("the authority is not a PEM certificate".to_owned()))?;
+            let authority = Certificate::from_pem(pem).map_err(|_| {
+                MailError::Config("the authority is not a PEM certificate".to_owned())
+            })?;
             tls = tls.add_root_certificate(authority);
         }
         let tls = tls.build_rustls().map_err(|error| MailError::Config(error.to_string()))?;
@@ -143,9 +145,10 @@ impl Mailer {
             builder =
                 builder.credentials(Credentials::new(user.clone(), password.expose().clone()));
         }
-        let from = config.from.parse().map_err(|_| {
-            MailError::Config("smtp.from is not an e-mail address".to_owned())
-        })?;
+        let from = config
+            .from
+            .parse()
+            .map_err(|_| MailError::Config("smtp.from is not an e-mail address".to_owned()))?;
         register.register(destination.clone(), DestinationKind::SubProcessor, "outgoing mail");
         Ok(Self { transport: builder.build(), from, destination, register })
     }

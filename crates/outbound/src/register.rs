@@ -90,7 +90,8 @@ impl EgressRegister {
             tracing::error!("limit destinations_max exceeded: a destination was not registered");
             return;
         }
-        let row = Row { destination: destination.clone(), kind, purpose: purpose.to_owned(), calls: 0 };
+        let row =
+            Row { destination: destination.clone(), kind, purpose: purpose.to_owned(), calls: 0 };
         rows.entry(destination).or_insert(row);
     }
 
@@ -106,9 +107,7 @@ impl EgressRegister {
                 row.calls += 1;
                 Ok(())
             }
-            None => {
-                Err(NotRegistered { host: destination.host.clone(), port: destination.port })
-            }
+            None => Err(NotRegistered { host: destination.host.clone(), port: destination.port }),
         }
     }
 
@@ -137,9 +136,13 @@ mod tests {
 
     #[test]
     fn loopback_is_recognised() {
-        for (host, expect) in
-            [("localhost", true), ("127.0.0.2", true), ("[::1]", true), ("10.0.0.1", false), ("mail.example", false)]
-        {
+        for (host, expect) in [
+            ("localhost", true),
+            ("127.0.0.2", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+            ("mail.example", false),
+        ] {
             assert_eq!(Destination::new(host, 1).is_loopback(), expect, "{host}");
         }
     }

@@ -9,7 +9,7 @@ use veritwin_app::model::{AlertFilter, AlertView};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 struct EventBody {
     at: String,
     /// `raised`, `cleared` or `acknowledged`.
+    #[schema(schema_with = words::alert_event)]
     kind: &'static str,
     /// Who, for what people do.
     by: Option<String>,
@@ -37,8 +38,10 @@ pub(super) struct AlertBody {
     rule_id: String,
     rule_name: String,
     /// `critical`, `high`, `medium` or `low`.
+    #[schema(schema_with = words::severity)]
     severity: &'static str,
     /// `active_unacknowledged`, `active_acknowledged`, `cleared_unacknowledged` or `cleared`.
+    #[schema(schema_with = words::alert_state)]
     state: &'static str,
     device_id: String,
     device_name: String,

@@ -13,7 +13,7 @@ use veritwin_app::model::ApiKeyView;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 /// How long a key works when nothing is said.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
@@ -27,6 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 struct ApiKeyBody {
     id: String,
     name: String,
+    #[schema(schema_with = words::role)]
     role: &'static str,
     created_at: String,
     expires_at: String,
@@ -59,10 +60,12 @@ async fn list(
 
 /// A new key.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = CreateApiKeyBody)]
 struct CreateBody {
     /// What it is for.
     name: String,
     /// `administrator` or `operator`.
+    #[schema(schema_with = words::role)]
     role: String,
     /// RFC 3339; 90 days from now when not given, at most a year.
     expires_at: Option<String>,
@@ -70,6 +73,7 @@ struct CreateBody {
 
 /// A key with its secret, shown once.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CreatedApiKeyBody)]
 struct CreatedBody {
     api_key: ApiKeyBody,
     /// Send it as `Authorization: Bearer ...`.

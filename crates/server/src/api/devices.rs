@@ -18,7 +18,7 @@ use veritwin_domain::{Declaration, Key, Value};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -47,6 +47,7 @@ pub(super) struct DeviceBody {
     /// Metres, Z up.
     position: Option<[f64; 3]>,
     /// `undeclared`, `non_personal` or `personal`.
+    #[schema(schema_with = words::declaration)]
     declaration: &'static str,
     created_at: String,
     last_seen_at: Option<String>,
@@ -120,6 +121,7 @@ fn declaration(text: Option<&str>) -> Result<Option<Declaration>, Problem> {
 
 /// A new device.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = CreateDeviceBody)]
 struct CreateBody {
     /// Unique in the tenant.
     name: String,
@@ -131,6 +133,7 @@ struct CreateBody {
     element_id: Option<String>,
     position: Option<[f64; 3]>,
     /// `undeclared` (the default), `non_personal` or `personal`.
+    #[schema(schema_with = words::declaration, required = false)]
     declaration: Option<String>,
     /// Unit of each series.
     units: Option<BTreeMap<String, String>>,
@@ -138,6 +141,7 @@ struct CreateBody {
 
 /// A new device with its access token.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CreatedDeviceBody)]
 struct CreatedBody {
     device: DeviceBody,
     /// The device's access token; shown once.

@@ -29,6 +29,20 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
+/// Handlers of different resources share names; an operation's id is its own.
+pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
+            let id = operation.operation_id.as_deref().unwrap_or_default();
+            operation.operation_id = Some(format!("{}_{id}", tag.replace(' ', "_")));
+        }
+    }
+    document
+}
+
 pub(super) fn routes(document: utoipa::openapi::OpenApi) -> Router<Api> {
     let json = Arc::new(document.to_pretty_json().unwrap_or_default());
     let page = Arc::new(page(&serde_json::from_str(&json).unwrap_or_default()));

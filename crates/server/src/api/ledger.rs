@@ -11,7 +11,7 @@ use veritwin_app::model::{LedgerEntryView, LedgerView, PapersView};
 
 use super::auth::Caller;
 use super::body::{self, ListBody, PageQuery, Path, Query};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -185,6 +185,7 @@ struct PapersQuery {
 struct ReadingBody {
     at: String,
     value: serde_json::Value,
+    #[schema(schema_with = words::quality)]
     quality: &'static str,
 }
 

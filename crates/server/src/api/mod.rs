@@ -22,6 +22,7 @@ mod telemetry;
 mod tiles;
 mod twins;
 mod users;
+mod words;
 
 use std::sync::Arc;
 
@@ -84,12 +85,13 @@ fn documented() -> OpenApiRouter<Api> {
 
 /// The OpenAPI 3.1 document.
 pub(crate) fn openapi() -> OpenApi {
-    documented().split_for_parts().1
+    docs::finished(documented().split_for_parts().1)
 }
 
 /// Everything the HTTPS listener serves. `devices` is the device API of the ingest crate.
 pub(crate) fn router(api: Api, devices: Router) -> Router {
     let (rest, document) = documented().split_for_parts();
+    let document = docs::finished(document);
     let repeatable = axum::middleware::from_fn_with_state(api.clone(), repeat::layer);
     rest.layer(repeatable)
         .merge(docs::routes(document))

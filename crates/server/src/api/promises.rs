@@ -9,7 +9,7 @@ use veritwin_app::model::PromiseView;
 
 use super::auth::Caller;
 use super::body::{self, ListBody, Path};
-use super::{Answer, Api};
+use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(check))
@@ -35,6 +35,7 @@ struct PromiseBody {
     source: String,
     feature: String,
     /// `proven`, `failing`, `stale`, `not_evidenced` or `not_applicable`.
+    #[schema(schema_with = words::promise_state)]
     state: &'static str,
     evidence: Option<EvidenceBody>,
     checked_at: Option<String>,

@@ -12,7 +12,7 @@ use veritwin_domain::Secret;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, replace, delete))
@@ -35,6 +35,7 @@ enum ConditionBody {
     Threshold {
         key: String,
         /// `gt`, `ge`, `lt` or `le`.
+        #[schema(schema_with = words::operator)]
         op: String,
         threshold: f64,
         /// How far back it must come before the alert clears.
@@ -57,6 +58,7 @@ enum ConditionBody {
 struct RuleBody {
     name: String,
     /// `critical`, `high`, `medium` or `low`.
+    #[schema(schema_with = words::severity)]
     severity: String,
     #[serde(default = "enabled")]
     enabled: bool,

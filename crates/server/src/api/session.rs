@@ -13,7 +13,7 @@ use veritwin_domain::Secret;
 
 use super::auth::{Caller, Public, SESSION_COOKIE};
 use super::body::Json;
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -37,6 +37,7 @@ struct SessionUser {
     id: String,
     email: String,
     name: String,
+    #[schema(schema_with = words::roles)]
     roles: Vec<&'static str>,
 }
 

@@ -12,7 +12,7 @@ use veritwin_domain::{Key, Timestamp};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(latest)).routes(routes!(query)).routes(routes!(stats))
@@ -38,6 +38,7 @@ struct LatestItem {
     at: String,
     value: serde_json::Value,
     /// `good`, `uncertain` or `bad`.
+    #[schema(schema_with = words::quality)]
     quality: &'static str,
 }
 

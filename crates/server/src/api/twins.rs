@@ -15,7 +15,7 @@ use veritwin_app::model::{GraphQuery, ModelView, Placement, TwinView};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 /// Largest IFC file through the API.
 const SOURCE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -72,6 +72,7 @@ struct TwinBody {
     source: SourceBody,
     counts: CountsBody,
     /// `none` until a browser converted it, then `glb`.
+    #[schema(schema_with = words::geometry)]
     geometry: &'static str,
     active_alerts: usize,
     updated_at: String,
@@ -123,6 +124,7 @@ struct ImportQuery {
 
 /// An imported twin.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ImportedTwinBody)]
 struct ImportedBody {
     twin: TwinBody,
     /// What was left out of the file, and why.

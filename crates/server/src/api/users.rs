@@ -12,7 +12,7 @@ use veritwin_domain::Secret;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -27,6 +27,7 @@ struct UserBody {
     id: String,
     email: String,
     name: String,
+    #[schema(schema_with = words::roles)]
     roles: Vec<&'static str>,
     created_at: String,
 }
@@ -61,6 +62,7 @@ struct InviteBody {
     /// Optional.
     name: Option<String>,
     /// `administrator` or `operator`.
+    #[schema(schema_with = words::role)]
     role: String,
 }
 

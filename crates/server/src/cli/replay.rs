@@ -1,5 +1,5 @@
-//! `veritwin replay`: recorded readings from CSV through MQTT over TLS, live at a speed factor or as
-//! a backfill with their own time stamps. It ends well only when every reading was acknowledged.
+//! `veritwin replay`: recorded readings from CSV through MQTT over TLS, live at a speed factor or
+//! as a backfill with their own time stamps. It ends well only when every reading was acknowledged.
 
 mod report;
 mod target;

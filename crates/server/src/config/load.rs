@@ -161,6 +161,24 @@ fn apply_env(
     Ok(())
 }
 
+/// Values of the wrong type are named by their key: the parser's own words would show the value.
+fn check_types(table: &Table) -> Result<(), ConfigError> {
+    let defaults =
+        Value::try_from(Config::default()).map_err(|e| ConfigError::Type(e.to_string()))?;
+    for (section, values) in table {
+        for (key, value) in values.as_table().into_iter().flatten() {
+            let default = defaults.get(section).and_then(|values| values.get(key));
+            let expected = default.map_or("string", Value::type_str);
+            if value.type_str() != expected {
+                let found = value.type_str();
+                let detail = format!("{section}.{key} must be of type {expected}, got {found}");
+                return Err(ConfigError::Type(detail));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Loads the configuration: defaults, then `file`, then the environment.
 pub(crate) fn load(
     file: Option<&Path>,
@@ -172,6 +190,7 @@ pub(crate) fn load(
         None => Table::new(),
     };
     apply_env(&mut table, env, &known)?;
+    check_types(&table)?;
     table.try_into().map_err(|error: toml::de::Error| ConfigError::Type(error.message().to_owned()))
 }
 

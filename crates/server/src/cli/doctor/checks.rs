@@ -1,4 +1,4 @@
-//! The checks of `doctor`. Each looks at one thing and answers with findings; none changes anything.
+//! The checks of `doctor`. Each looks at one thing and answers with findings; none changes a thing.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

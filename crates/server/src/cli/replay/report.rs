@@ -1,4 +1,4 @@
-//! What became of a replay: per series the rows, what was sent and acknowledged, least and greatest.
+//! What became of a replay: per series the rows, what was sent and acknowledged, its extremes.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

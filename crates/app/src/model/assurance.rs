@@ -1,0 +1,53 @@
+//! Promises and keys.
+
+use veritwin_domain::Timestamp;
+
+/// A promise with its live state.
+#[derive(Debug, Clone)]
+pub struct PromiseView {
+    /// `P01` to `P62`.
+    pub id: String,
+    /// What is promised.
+    pub text: String,
+    /// The sentence of the published policy.
+    pub source: String,
+    /// The feature that keeps it.
+    pub feature: String,
+    /// `proven`, `failing`, `stale`, `not_evidenced`, `not_applicable`.
+    pub state: &'static str,
+    /// What the last run found.
+    pub summary: Option<String>,
+    /// Its facts.
+    pub facts: Vec<(String, String)>,
+    /// The leaf of the platform's log that holds the evidence's digest.
+    pub ledger_index: Option<u64>,
+    /// When it was last checked.
+    pub checked_at: Option<Timestamp>,
+    /// When it is due again.
+    pub next_check_at: Option<Timestamp>,
+    /// Why it is not proven, or what a proof cannot show.
+    pub reason: Option<String>,
+    /// Who must act when it is red.
+    pub owner: String,
+}
+
+/// What one key protects.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    /// `platform` or the tenant.
+    pub owner: String,
+    /// `kek`, or the class of data of a data key.
+    pub kind: String,
+    /// Version of the key-encryption key.
+    pub version: u32,
+    /// How many live keys of this kind.
+    pub count: u64,
+    /// The oldest one's birth.
+    pub oldest: Option<Timestamp>,
+    /// The newest one's birth.
+    pub newest: Option<Timestamp>,
+    /// Last use.
+    pub last_used: Option<Timestamp>,
+    /// `active`, `revoked`, ...
+    pub state: String,
+}

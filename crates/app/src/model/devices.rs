@@ -1,0 +1,129 @@
+//! Devices with their place, credentials and attributes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use veritwin_domain::{CredentialId, Declaration, DeviceId, Key, Secret, SiteId, Timestamp, Value};
+
+/// Where a device stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Placement {
+    /// The twin.
+    pub twin_id: Option<SiteId>,
+    /// IFC GlobalId of the space.
+    pub space_id: Option<String>,
+    /// IFC GlobalId of the element.
+    pub element_id: Option<String>,
+    /// Metres, Z up, in the twin's world frame.
+    pub position: Option<[f64; 3]>,
+}
+
+/// A device.
+#[derive(Debug, Clone)]
+pub struct DeviceView {
+    /// The device.
+    pub id: DeviceId,
+    /// Its name, unique in the tenant.
+    pub name: Arc<str>,
+    /// What kind of device; empty when not said.
+    pub kind: Arc<str>,
+    /// Where it stands.
+    pub placement: Placement,
+    /// What the customer says of personal data in its streams.
+    pub declaration: Declaration,
+    /// Unit of each series, such as `°C`.
+    pub units: BTreeMap<String, String>,
+    /// Its series.
+    pub keys: Vec<Key>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When something last arrived from it.
+    pub last_seen_at: Option<Timestamp>,
+    /// Whether it is connected now, or sent something in the last minutes.
+    pub online: bool,
+    /// For `ETag` and `If-Match`.
+    pub version: i64,
+}
+
+/// What can be set of a device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceInput {
+    /// Its name.
+    pub name: String,
+    /// What kind of device.
+    pub kind: String,
+    /// Where it stands.
+    pub placement: Placement,
+    /// What the customer says of personal data in its streams.
+    pub declaration: Declaration,
+    /// Unit of each series.
+    pub units: BTreeMap<String, String>,
+}
+
+/// A change to a device: only what is given changes.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new kind.
+    pub kind: Option<String>,
+    /// A new place.
+    pub placement: Option<Placement>,
+    /// A new declaration.
+    pub declaration: Option<Declaration>,
+    /// New units.
+    pub units: Option<BTreeMap<String, String>>,
+    /// The version it was read at; a newer one is a conflict.
+    pub if_version: Option<i64>,
+}
+
+/// Which devices are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFilter {
+    /// Part of a name or kind, whatever its case.
+    pub search: Option<String>,
+    /// Devices of one twin.
+    pub twin: Option<SiteId>,
+}
+
+/// A device's credential, without its secret.
+#[derive(Debug, Clone)]
+pub struct CredentialView {
+    /// The credential.
+    pub id: CredentialId,
+    /// `access_token`, ...
+    pub kind: &'static str,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an inventory import did.
+#[derive(Debug)]
+pub struct InventoryOutcome {
+    /// Devices made.
+    pub created: usize,
+    /// Devices changed.
+    pub updated: usize,
+    /// Tokens of the new devices, shown once.
+    pub tokens: Vec<(String, Secret<String>)>,
+}
+
+/// The attributes of a device, by scope, as JSON values.
+#[derive(Debug, Clone, Default)]
+pub struct AttributesView {
+    /// Sent by the device.
+    pub client: BTreeMap<String, Value>,
+    /// Written here, visible to the device.
+    pub shared: BTreeMap<String, Value>,
+    /// Written here, hidden from the device.
+    pub server: BTreeMap<String, Value>,
+}
+
+/// Attributes to write; none deletes.
+#[derive(Debug, Clone, Default)]
+pub struct AttributesChange {
+    /// Shared scope.
+    pub shared: BTreeMap<String, Option<Value>>,
+    /// Server scope.
+    pub server: BTreeMap<String, Option<Value>>,
+}

@@ -1,0 +1,32 @@
+//! What use cases take and give back. Plain values without a wire format: each edge has its own.
+
+mod alerts;
+mod assurance;
+mod devices;
+mod ledger;
+mod page;
+mod people;
+mod telemetry;
+mod twins;
+
+pub use alerts::{
+    AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
+};
+pub use assurance::{KeyView, PromiseView};
+pub use devices::{
+    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
+    DeviceView, InventoryOutcome, Placement,
+};
+pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
+pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
+pub use people::{
+    ActivityView, ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView,
+    Welcome,
+};
+pub use telemetry::{
+    BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
+    POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+};
+pub use twins::{
+    ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
+};

@@ -1,0 +1,50 @@
+//! Closed sets of words, as the OpenAPI document spells them out.
+
+use utoipa::openapi::schema::{Array, Object, ObjectBuilder, Type};
+
+fn one_of(words: &[&str]) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words.iter().map(|word| (*word).to_owned())))
+        .build()
+}
+
+pub(super) fn severity() -> Object {
+    one_of(&["critical", "high", "medium", "low"])
+}
+
+pub(super) fn alert_state() -> Object {
+    one_of(&["active_unacknowledged", "active_acknowledged", "cleared_unacknowledged", "cleared"])
+}
+
+pub(super) fn alert_event() -> Object {
+    one_of(&["raised", "cleared", "acknowledged"])
+}
+
+pub(super) fn operator() -> Object {
+    one_of(&["gt", "ge", "lt", "le"])
+}
+
+pub(super) fn role() -> Object {
+    one_of(&["administrator", "operator"])
+}
+
+pub(super) fn roles() -> Array {
+    Array::new(role())
+}
+
+pub(super) fn declaration() -> Object {
+    one_of(&["undeclared", "non_personal", "personal"])
+}
+
+pub(super) fn quality() -> Object {
+    one_of(&["good", "uncertain", "bad"])
+}
+
+pub(super) fn geometry() -> Object {
+    one_of(&["none", "glb"])
+}
+
+pub(super) fn promise_state() -> Object {
+    one_of(&["proven", "failing", "stale", "not_evidenced", "not_applicable"])
+}
