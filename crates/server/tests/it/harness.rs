@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -209,7 +210,7 @@ impl Platform {
         // Its standard input ends when this process does, even by a signal.
         let guard = Command::new("sh")
             .arg("-c")
-            .arg("read line; kill -9 \"$1\"; rm -rf \"$2\"; rm -rf \"$2\"")
+            .arg("read line; kill -9 \"$1\"; sleep 1; rm -rf \"$2\"")
             .arg("guard")
             .arg(child.id().to_string())
             .arg(self.folder.path())
@@ -380,6 +381,21 @@ impl Platform {
 /// The token of a one-time link.
 pub(crate) fn link_token(link: &str) -> &str {
     link.trim().split_once("/welcome#").expect("a link with a token").1
+}
+
+impl Drop for Platform {
+    /// The archive ends by itself after the platform; only then its folder can go.
+    fn drop(&mut self) {
+        drop(self.running.take());
+        let archive = self.ports().archive;
+        let ended = || TcpStream::connect(&archive).is_err();
+        for _ in 0..400 {
+            if ended() {
+                break;
+            }
+            pause(POLL);
+        }
+    }
 }
 
 /// All files below a folder, sockets and the like left out.

@@ -158,10 +158,10 @@ impl Connection {
             .write_all(request.head().as_bytes())
             .and_then(|()| stream.write_all(request.body.as_deref().unwrap_or_default()))
             .and_then(|()| stream.flush());
-        // A server that refuses a large body answers before it has read all of it.
-        match self.read() {
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(sent.err().unwrap_or(error)),
+        match sent {
+            Ok(()) => read_answer(&mut self.stream),
+            // A server that refuses a large body answers before it has read all of it, and closes.
+            Err(error) => read_answer(&mut &*received(stream)).map_err(|_| error),
         }
     }
 
@@ -169,57 +169,69 @@ impl Connection {
     pub(crate) fn into_stream(self) -> BufReader<Tls> {
         self.stream
     }
+}
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+/// What has arrived on a connection that can no longer be written to.
+fn received(stream: &mut Tls) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while stream.conn.read_tls(&mut stream.sock).is_ok_and(|count| count > 0) {
+        if stream.conn.process_new_packets().is_err() {
+            break;
         }
-        Ok(line.trim_end().to_owned())
+        let _ = stream.conn.reader().read_to_end(&mut bytes);
     }
+    bytes
+}
 
-    fn read(&mut self) -> io::Result<Answer> {
-        let status_line = self.line()?;
-        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other(format!("not HTTP: {status_line}")))?;
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line.is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':') {
-                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-            }
-        }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        if status == 101 || status == 204 || status == 304 {
-            return Ok(answer);
-        }
-        if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
-            answer.body = self.chunks()?;
-        } else if let Some(length) = answer.header("content-length") {
-            let length = length.parse().map_err(|_| io::Error::other("content-length"))?;
-            answer.body.resize(length, 0);
-            self.stream.read_exact(&mut answer.body)?;
-        } else {
-            let _ = self.stream.read_to_end(&mut answer.body);
-        }
-        Ok(answer)
+fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    Ok(line.trim_end().to_owned())
+}
 
-    fn chunks(&mut self) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let line = self.line()?;
-            let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
-            let start = body.len();
-            body.resize(start + length, 0);
-            self.stream.read_exact(&mut body[start..])?;
-            self.line()?;
-            if length == 0 {
-                return Ok(body);
-            }
+fn read_answer(stream: &mut impl BufRead) -> io::Result<Answer> {
+    let status_line = read_line(stream)?;
+    let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other(format!("not HTTP: {status_line}")))?;
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+    let mut answer = Answer { status, headers, body: Vec::new() };
+    if status == 101 || status == 204 || status == 304 {
+        return Ok(answer);
+    }
+    if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+        answer.body = read_chunks(stream)?;
+    } else if let Some(length) = answer.header("content-length") {
+        let length = length.parse().map_err(|_| io::Error::other("content-length"))?;
+        answer.body.resize(length, 0);
+        stream.read_exact(&mut answer.body)?;
+    } else {
+        let _ = stream.read_to_end(&mut answer.body);
+    }
+    Ok(answer)
+}
+
+fn read_chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        let start = body.len();
+        body.resize(start + length, 0);
+        stream.read_exact(&mut body[start..])?;
+        read_line(stream)?;
+        if length == 0 {
+            return Ok(body);
         }
     }
 }
