@@ -10,7 +10,17 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let document = run::output(run::command(
         &root,
         env!("CARGO"),
-        &["run", "--quiet", "--locked", "--package", "veritwin-server", "--", "openapi"],
+        &[
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "veritwin-server",
+            "--features",
+            "veritwin-server/test-controls",
+            "--",
+            "openapi",
+        ],
     ))?;
     let path = root.join("docs/reference/openapi.json");
     if check {

@@ -6,6 +6,10 @@ use anyhow::bail;
 
 use crate::{install, run, tidy, web};
 
+/// The switches that break features on purpose, for the sabotage tests. The browser's binary is
+/// the same one: one build for all tests.
+const TEST_FEATURES: &str = "veritwin-server/test-controls";
+
 /// What to leave out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
@@ -88,6 +92,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     });
     steps.step("tidy", |_| tidy::run().map(|()| true));
     steps.step("web build", |_| web::build().map(|()| true));
+    steps.step("web types", |_| {
+        run::run_watched(
+            run::command(&root.join("web"), "npm", &["run", "--silent", "typecheck"]),
+            |_| {},
+        )
+    });
     steps.step("web tests", |totals| {
         run::run_watched(
             run::command(&root.join("web"), "npm", &["run", "--silent", "test"]),
@@ -98,17 +108,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let mut command = run::command(
             &root,
             cargo,
-            &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            &[
+                "clippy",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--features",
+                TEST_FEATURES,
+                "--",
+                "-D",
+                "warnings",
+            ],
         );
         command.env("CARGO_TERM_COLOR", "never");
         run::run_watched(command, |_| {})
     });
     steps.step("tests", |totals| {
-        run::run_watched(
-            run::command(&root, cargo, &["test", "--locked", "--workspace", "--no-fail-fast"]),
-            |line| totals.add_libtest(line),
-        )
+        let arguments =
+            ["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
+        run::run_watched(run::command(&root, cargo, &arguments), |line| totals.add_libtest(line))
     });
+    steps.step("openapi", |_| crate::openapi::run(true).map(|()| true));
     if options.browser {
         steps.step("browser", |totals| {
             web::packages("e2e")?;

@@ -395,18 +395,12 @@ impl Job {
         let sealed = builder
             .seal(act, previous.as_ref(), sealed_at, &signer)
             .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
-        #[cfg_attr(not(feature = "test-controls"), expect(unused_mut, reason = "see the feature"))]
-        let mut payload = sealed.payload.clone();
-        #[cfg(feature = "test-controls")]
-        if let Some(payload) = &mut payload {
-            app.0.promises.alter_payload(payload);
-        }
         let append = Append {
             log: log.log,
             expected_size: log.size,
             cursor: log.reached,
             entry: sealed.entry.clone(),
-            payload,
+            payload: sealed.payload.clone(),
         };
         let appended = send(&app, &append).await?;
         log.size = appended.size;

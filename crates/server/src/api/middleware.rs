@@ -22,6 +22,8 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
+    #[cfg(feature = "test-controls")]
+    let path = request.uri().path().to_owned();
     let is_stream = request.headers().contains_key("sec-websocket-key");
     let mut response = if is_stream {
         next.run(request).await
@@ -37,6 +39,10 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
             .into_response(),
         }
     };
+    #[cfg(feature = "test-controls")]
+    {
+        response = api.facts.controls.betray(&path, response);
+    }
     web::common_headers(response.headers_mut());
     api.facts.sabotage_headers(response.headers_mut());
     let status = response.status().as_u16().to_string();

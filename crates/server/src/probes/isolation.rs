@@ -191,11 +191,6 @@ struct Walked {
 impl Isolation {
     pub(super) fn new(app: &App, wiring: &Wiring) -> Self {
         let router = wiring.router.clone();
-        #[cfg(feature = "test-controls")]
-        let router = router.layer(axum::middleware::from_fn_with_state(
-            std::sync::Arc::clone(&wiring.controls),
-            sabotage,
-        ));
         Self { app: app.clone(), router }
     }
 
@@ -354,17 +349,6 @@ impl Isolation {
         let text = String::from_utf8_lossy(&answer.body).replace(id, ID);
         Ok((answer.status, text))
     }
-}
-
-/// The sabotage twin: the API as it would answer if it told another tenant's device from none.
-#[cfg(feature = "test-controls")]
-async fn sabotage(
-    axum::extract::State(controls): axum::extract::State<std::sync::Arc<crate::controls::Controls>>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> axum::response::Response {
-    let path = request.uri().path().to_owned();
-    controls.betray(&path, next.run(request).await)
 }
 
 fn answer(walked: &Walked) -> ProbeAnswer {

@@ -89,20 +89,10 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
     if let Some(leaf) = leaf.as_ref().filter(|_| !options.skip_payloads) {
         check_payload(source, (index, leaf), size, &mut report);
     }
-    let checkpoint = note_text(source);
-    let proof = checkpoint.map(|checkpoint| TlogProof {
-        entry: Some(entry),
-        index,
-        path: hashes,
-        checkpoint,
-    });
+    let checkpoint = head.note.clone();
+    let proof = TlogProof { entry: Some(entry), index, path: hashes, checkpoint };
     head::conclude(&head, options, &mut report);
-    ProofAnswer { proof, leaf, report }
-}
-
-fn note_text(source: &dyn Source) -> Option<String> {
-    let bytes = source.read("checkpoint", crate::CHECKPOINT_BYTES_MAX).ok().flatten()?;
-    String::from_utf8(bytes).ok()
+    ProofAnswer { proof: Some(proof), leaf, report }
 }
 
 /// Decodes the leaf and verifies its submitter.

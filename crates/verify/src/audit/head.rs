@@ -12,6 +12,8 @@ const VKEY_BYTES_MAX: u64 = 4096;
 /// The checkpoint under test, and what its root is compared with on the way.
 pub(super) struct Head {
     pub(super) checkpoint: Checkpoint,
+    /// The checkpoint as it was read: a log that grows has another one a moment later.
+    pub(super) note: String,
     pub(super) signed: SignedCheckpoint,
     /// Known checkpoints not larger than the log: size, root, name; ascending.
     pub(super) known: Vec<(u64, Digest, String)>,
@@ -71,7 +73,8 @@ pub(super) fn read(
         }
     }
     let known = known(options, key.as_ref(), &checkpoint, report);
-    Some(Head { checkpoint, signed, known })
+    let note = String::from_utf8_lossy(&bytes).into_owned();
+    Some(Head { checkpoint, note, signed, known })
 }
 
 fn signature_finding(
