@@ -40,16 +40,23 @@ impl Totals {
         }
     }
 
-    /// Adds a line of ours, which the web and browser tests print: `totals: 3 passed, 0 failed`.
+    /// Adds the browser tests' line (`totals: 3 passed, 0 failed`) or vitest's
+    /// (`Tests  1 failed | 47 passed (48)`).
     fn add_plain(&mut self, line: &str) {
-        let Some(rest) = line.trim().strip_prefix("totals: ") else { return };
-        for part in rest.split(", ") {
-            let Some((count, what)) = part.split_once(' ') else { continue };
-            let count = count.parse::<u64>().unwrap_or(0);
-            match what {
-                "passed" => self.passed += count,
-                "failed" => self.failed += count,
-                "skipped" => self.skipped += count,
+        let line = line.trim();
+        let Some(rest) = line.strip_prefix("totals: ").or_else(|| line.strip_prefix("Tests "))
+        else {
+            return;
+        };
+        for part in rest.split([',', '|']) {
+            let mut words = part.split_whitespace();
+            let Some(count) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+                continue;
+            };
+            match words.next() {
+                Some("passed") => self.passed += count,
+                Some("failed") => self.failed += count,
+                Some("skipped") => self.skipped += count,
                 _ => {}
             }
         }
@@ -170,4 +177,21 @@ pub(crate) fn soak() -> anyhow::Result<()> {
     );
     command.env("VERITWIN_KILL_ROUNDS", "200");
     run::run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_of_each_runner() {
+        let mut totals = Totals::default();
+        totals.add_libtest(
+            "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out",
+        );
+        totals.add_plain("totals: 10 passed, 0 failed, 4 skipped");
+        totals.add_plain("      Tests  1 failed | 47 passed (48)");
+        totals.add_plain("Testing 5 passed things");
+        assert_eq!((totals.passed, totals.failed, totals.skipped), (60, 2, 6));
+    }
 }
