@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, TokenKind, jobs};
-use veritwin_domain::{CredentialId, DeviceId, Purpose, RequestId, Secret, TenantId, Timestamp};
+use veritwin_domain::{
+    CredentialId, DeviceId, Key, Purpose, RequestId, Secret, TenantId, Timestamp, Value,
+};
 use veritwin_log::{
     AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
     SessionEventKind,
@@ -152,28 +154,30 @@ impl CommitObserver for PresenceObserver {
     }
 }
 
-fn entry(tenant: TenantId, submission: &Submission) -> Result<Entry> {
+/// Client attributes that go into the records once they are durable.
+type ClientAttributes = (DeviceId, Vec<(Key, Value)>);
+
+fn entry(
+    tenant: TenantId,
+    submission: Submission,
+    attributes: &mut Vec<ClientAttributes>,
+) -> Result<Entry> {
     let record = match submission {
         Submission::Readings(batch) => {
             if batch.tenant != tenant {
                 return Err(Error::NotFound("device"));
             }
-            Record::Readings(batch.clone())
+            Record::Readings(batch)
         }
         Submission::ClientAttributes { device, received_at, entries } => {
-            let entries =
-                entries.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-            let (device, received_at) = (*device, *received_at);
+            attributes.push((device, entries.clone()));
+            let entries = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
             let scope = AttributeScope::Client;
             Record::Attributes(Attributes { device, scope, received_at, entries })
         }
-        Submission::Refusal { device, credential, at, reason } => Record::Refusal(Refusal {
-            device: *device,
-            credential: *credential,
-            at: *at,
-            key: None,
-            reason: (*reason).into(),
-        }),
+        Submission::Refusal { device, credential, at, reason } => {
+            Record::Refusal(Refusal { device, credential, at, key: None, reason: reason.into() })
+        }
     };
     Ok(Entry { tenant, record })
 }
@@ -233,18 +237,19 @@ impl App {
 
     /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
     pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
-        let entries =
-            submissions.iter().map(|one| entry(tenant, one)).collect::<Result<Vec<_>>>()?;
+        let mut attributes = Vec::new();
+        let entries = submissions
+            .into_iter()
+            .map(|one| entry(tenant, one, &mut attributes))
+            .collect::<Result<Vec<_>>>()?;
         if entries.is_empty() {
             return Ok(());
         }
         let room = tokio::time::timeout(ROOM_TIMEOUT, self.0.engine.wait_for_room()).await;
         room.map_err(|_| Error::Busy { retry_after: ROOM_TIMEOUT })?;
         self.0.log.append(entries).await?;
-        for submission in submissions {
-            if let Submission::ClientAttributes { device, entries, .. } = submission {
-                self.store_client_attributes(tenant, device, entries).await?;
-            }
+        for (device, entries) in attributes {
+            self.store_client_attributes(tenant, device, entries).await?;
         }
         Ok(())
     }

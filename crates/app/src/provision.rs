@@ -107,10 +107,16 @@ impl App {
 
     /// Makes a tenant without people, for whoever holds the data directory; an administrator link
     /// brings the first one in.
-    pub async fn create_tenant(&self, context: &PlatformContext, name: &str) -> Result<TenantView> {
+    pub async fn create_tenant(
+        &self,
+        context: &PlatformContext,
+        name: &str,
+        archive_subscribed: bool,
+    ) -> Result<TenantView> {
         self.authorize_platform(context, Action::TenantCreate)?;
         let name = crate::links::text("name", name)?;
-        let NewTenant { row } = self.new_tenant(context, &name)?;
+        let NewTenant { mut row } = self.new_tenant(context, &name)?;
+        row.archive_subscribed = archive_subscribed;
         let tx = self.0.store.begin_platform(context).await?;
         tx.tenant_create(&row).await?;
         let tenant = tenant_view(tx.tenant(row.id).await?);

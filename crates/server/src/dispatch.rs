@@ -97,6 +97,13 @@ struct CreateDevice {
 #[serde(deny_unknown_fields)]
 struct CreateTenant {
     name: String,
+    /// Whether its readings are sealed into the ledger archive.
+    #[serde(default = "subscribed")]
+    archive_subscribed: bool,
+}
+
+const fn subscribed() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -289,7 +296,11 @@ impl Dispatcher {
 
     async fn create_tenant(&self, arguments: &CreateTenant) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
-        let tenant = self.app.create_tenant(&context, &arguments.name).await.map_err(refused)?;
+        let tenant = self
+            .app
+            .create_tenant(&context, &arguments.name, arguments.archive_subscribed)
+            .await
+            .map_err(refused)?;
         Ok(json!({"tenant": tenant.id, "name": tenant.name}))
     }
 

@@ -1,6 +1,8 @@
 //! What the process does to itself before anything else: no core dumps, one TLS provider,
 //! structured logs. It refuses to go on when core dumps cannot be disabled.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, ensure};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
@@ -44,6 +46,7 @@ pub(crate) fn start_logs(json: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(true);
     if json {
         builder.json().init();

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::Uri;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use veritwin_app::App;
@@ -105,5 +105,8 @@ pub(crate) fn router(api: Api, devices: Router) -> Router {
 }
 
 async fn fallback(State(api): State<Api>, uri: Uri) -> Response {
+    if uri.path().starts_with("/v1/") || uri.path().starts_with("/api/") {
+        return Problem::not_found().into_response();
+    }
     web::serve(&uri, api.rng())
 }
