@@ -229,12 +229,15 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut client = platform.mqtt(Version::V311, &device.token);
     let reading = format!(r#"{{"ts":{T0},"values":{{"t":19.75,"note":"kept"}}}}"#);
     assert_eq!(client.publish(TELEMETRY, reading.as_bytes()).0, 0);
+    assert_eq!(client.publish(ATTRIBUTES, br#"{"firmware":"7.1"}"#).0, 0);
     platform.kill();
     assert!(client.read().is_err(), "the connection is gone");
     platform.start_again();
     println!("start after a kill: {:?}", platform.start_time());
     asked_back(&tenant, &device, "t", &[(T0, 19.75)]);
     assert_eq!(tenant.latest(&device, "note"), "kept");
+    let attributes = tenant.get(&format!("/v1/devices/{}/attributes", device.id)).expect(200);
+    assert_eq!(attributes["client"], json!({"firmware": "7.1"}));
 }
 
 #[test]

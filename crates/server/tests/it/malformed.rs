@@ -337,6 +337,7 @@ fn rest_bodies_and_queries() {
     says(&world.tenant.get("/v1/alerts?filter=some").problem(400), &["filter", "unacknowledged"]);
     says(&world.tenant.get("/v1/devices?limit=many").problem(400), &["limit"]);
     world.tenant.get("/v1/devices/not-an-id").problem(404);
+    world.tenant.get("/v1/nothing").problem(404);
     let path = format!("/v1/devices/{id}");
     let stale = world.tenant.request("PATCH", &path).header("if-match", "\"999\"");
     says(&stale.json(&json!({"name": "other"})).send().problem(409), &[]);

@@ -56,6 +56,7 @@ fn first_start_makes_an_administrator_and_second_start_keeps_the_data() {
     assert_eq!(tenant.points(&device, "temperature"), [(at, json!(21.5))]);
     tenant.send(&device, &json!({"temperature": 22})).expect(200);
     assert_eq!(link_of(&platform.stdout()), None, "no further link");
+    assert!(!platform.stderr().contains('\x1b'), "logs in a file have no colours");
     let session = platform.http().get("/v1/session").header("cookie", &tenant.cookie).send();
     assert_eq!(session.expect(200)["user"]["email"], tenant.email, "sessions outlive a restart");
 }
