@@ -3,6 +3,7 @@ import createClient, { type Middleware } from 'openapi-fetch'
 
 import { ProblemError } from './problem'
 import type { paths } from './schema'
+import type { Answer } from './types'
 
 const CREATES = new Set(['POST'])
 
@@ -23,9 +24,11 @@ export const client = createClient<paths>({ credentials: 'same-origin' })
 client.use(conventions)
 
 /** The body of a successful answer. */
-export async function body<T>(call: Promise<{ data?: T; response: Response }>): Promise<T> {
+export async function body<T>(
+  call: Promise<{ data?: T; response: Response }>,
+): Promise<Answer<Exclude<T, undefined>>> {
   const { data, response } = await call
-  return (response.status === 204 ? undefined : data) as T
+  return (response.status === 204 ? undefined : data) as Answer<Exclude<T, undefined>>
 }
 
 export type Upload = {

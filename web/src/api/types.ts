@@ -3,39 +3,82 @@ import type { components } from './schema'
 
 type Schemas = components['schemas']
 
-export type Activity = Schemas['Activity']
-export type Alert = Schemas['Alert']
-export type AlertFilter = Schemas['AlertFilter']
-export type ApiKey = Schemas['ApiKey']
-export type Condition = Schemas['Condition']
-export type Declaration = Schemas['Declaration']
-export type Device = Schemas['Device']
-export type DevicePatch = Schemas['DevicePatch']
-export type Element = Schemas['Element']
-export type ImportResult = Schemas['ImportResult']
-export type KeyStatus = Schemas['KeyStatus']
-export type Latest = Schemas['Latest']
-export type Ledger = Schemas['Ledger']
-export type LedgerEntry = Schemas['LedgerEntry']
-export type LedgerProof = Schemas['LedgerProof']
-export type NewDevice = Schemas['NewDevice']
-export type NewRule = Schemas['NewRule']
-export type Papers = Schemas['Papers']
-export type Problem = Schemas['Problem']
-export type PromiseRow = Schemas['Promise']
-export type PromiseState = Schemas['PromiseState']
-export type Quality = Schemas['Quality']
-export type Role = Schemas['Role']
-export type Rule = Schemas['Rule']
-export type Series = Schemas['Series']
-export type SeriesRef = Schemas['SeriesRef']
-export type Session = Schemas['Session']
-export type Space = Schemas['Space']
-export type Storey = Schemas['Storey']
-export type System = Schemas['System']
-export type Twin = Schemas['Twin']
-export type TwinModel = Schemas['TwinModel']
-export type User = Schemas['User']
-export type Value = Schemas['Value']
-export type Welcome = Schemas['Welcome']
-export type WelcomeAnswer = Schemas['WelcomeAnswer']
+export type Value = number | boolean | string | { [key: string]: unknown } | unknown[] | null
+
+/** What an answer says: every member is there, what has no value is null, JSON is a `Value`. */
+export type Answer<T> = unknown extends T
+  ? Value
+  : T extends readonly (infer Item)[]
+    ? Answer<Item>[]
+    : T extends object
+      ? { [K in keyof T]-?: Answer<Exclude<T[K], undefined>> }
+      : T
+
+export type Point3 = [number, number, number]
+
+export type Activity = Answer<Schemas['ActivityBody']>
+export type Alert = Answer<Schemas['AlertBody']>
+export type AlertFilter = 'active' | 'unacknowledged' | 'open' | 'all'
+export type ApiKey = Answer<Schemas['ApiKeyBody']>
+export type Condition = Answer<Schemas['ConditionBody']>
+export type Declaration = Device['declaration']
+export type Device = Omit<Answer<Schemas['DeviceBody']>, 'position'> & { position: Point3 | null }
+export type DevicePatch = Schemas['UpdateBody']
+export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
+export type ImportResult = Answer<Schemas['ImportedBody']>
+export type KeyStatus = Answer<Schemas['KeyBody']>
+export type Latest = Answer<Schemas['LatestItem']>
+export type Ledger = Answer<Schemas['LedgerBody']>
+export type LedgerEntry = Answer<Schemas['EntryBody']>
+export type LedgerProof = Answer<Schemas['ProofBody']>
+export type NewDevice = Schemas['CreateDeviceBody']
+export type NewRule = Schemas['RuleBody']
+export type Papers = Answer<Schemas['PapersBody']>
+export type PromiseRow = Answer<Schemas['PromiseBody']>
+export type PromiseState = PromiseRow['state']
+export type Quality = Latest['quality']
+export type Role = ApiKey['role']
+export type Rule = Omit<Answer<Schemas['StoredRuleBody']>, 'condition'> & { condition: Condition }
+export type SeriesRef = Schemas['SeriesBody']
+export type Session = Answer<Schemas['SessionBody']>
+export type Space = Omit<Answer<Schemas['SpaceBody']>, 'polygon'> & { polygon: [number, number][] }
+export type Storey = Answer<Schemas['StoreyBody']>
+export type System = Answer<Schemas['SystemBody']>
+export type Twin = Answer<Schemas['TwinBody']>
+export type User = Answer<Schemas['UserBody']>
+export type Welcome = Answer<Schemas['LinkFacts']>
+export type WelcomeAnswer = Schemas['WelcomeBody']
+
+export type TwinModel = {
+  twin_id: string
+  name: string
+  unit: string
+  bounds: { min: Point3; max: Point3 }
+  storeys: Storey[]
+  spaces: Space[]
+  elements: Element[]
+}
+
+/** A series in columns: raw ones have `value` and `quality`, buckets the rest. */
+export type Series = Answer<Omit<Schemas['SeriesAnswer'], never>> & {
+  at_ms?: number[]
+  value?: Value[]
+  quality?: Quality[]
+  count?: number[]
+  min?: (number | null)[]
+  max?: (number | null)[]
+  avg?: (number | null)[]
+  last?: Value[]
+}
+
+/** RFC 9457, with what the platform adds. */
+export type Problem = {
+  type?: string
+  title: string
+  status: number
+  detail?: string
+  limit?: string | number
+  position?: string | number
+  row?: number
+  column?: string | number
+}

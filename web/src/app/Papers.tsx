@@ -6,7 +6,7 @@ import { createContext, useContext, useMemo, useState, type ReactNode } from 're
 
 import { papersQuery } from '../api/queries'
 import type { Papers } from '../api/types'
-import { formatCount, formatScalar, shorten } from '../lib/format'
+import { formatCount, formatScalar, keyLabel, shorten } from '../lib/format'
 import { SealIcon } from '../ui/icons'
 import { Failure, Loading } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
@@ -69,7 +69,7 @@ function PapersBody({ of }: { of: PapersOf }) {
   const query = useQuery(papersQuery(of.deviceId, of.key, new Date(of.atMs).toISOString()))
   if (query.isPending) return <Loading rows={5} />
   if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} />
-  return <Chain papers={query.data} name={of.deviceName} />
+  return <Chain papers={query.data} name={of.deviceName} seriesKey={of.key} />
 }
 
 function Link(props: { done: boolean; title: string; children: ReactNode }) {
@@ -81,7 +81,7 @@ function Link(props: { done: boolean; title: string; children: ReactNode }) {
   )
 }
 
-function Chain({ papers, name }: { papers: Papers; name: string }) {
+function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seriesKey: string }) {
   const { i18n: lingui } = useLingui()
   const { reading, credential, durable, batch, leaf, checkpoint, key } = papers
   const count = (value: number) => formatCount(value, lingui.locale)
@@ -92,7 +92,7 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
         <ConditionMark condition={reading.quality} />
       </p>
       <p className="dim">
-        {name} · <code>{reading.key}</code> · <Instant at={reading.at} />
+        {name} · {keyLabel(seriesKey)} · <Instant at={reading.at} />
       </p>
       <ol className="chain">
         <Link done={credential !== null} title={i18n.t('Who sent it')}>
@@ -108,8 +108,8 @@ function Chain({ papers, name }: { papers: Papers; name: string }) {
             </>
           )}
         </Link>
-        <Link done={durable !== null} title={i18n.t('When it became durable')}>
-          {durable === null ? (
+        <Link done={durable.position !== null} title={i18n.t('When it became durable')}>
+          {durable.position === null ? (
             i18n.t('The log position was already recycled.')
           ) : (
             <>

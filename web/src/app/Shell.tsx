@@ -1,12 +1,14 @@
 // The frame around every signed-in page: rail, top bar, banners, live connection, announcements.
 import { i18n } from '@lingui/core'
 import { Link, Outlet, useRouterState } from '@tanstack/react-router'
-import { useSuspenseQuery } from '@tanstack/react-query'
+import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
-import { sessionQuery } from '../api/queries'
+import { alertsQuery, sessionQuery } from '../api/queries'
 import type { Alert } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
+import { readable } from '../lib/format'
+import { compareAlerts } from '../lib/severity'
 import { Icon, Logo, type IconName } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
@@ -14,7 +16,7 @@ import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
 import { useAppSearch, usePatchSearch } from './search'
 import { TopBar } from './TopBar'
-import { Instant } from '../ui/time'
+import { Age, Instant } from '../ui/time'
 
 type Place = { to: string; icon: IconName; label: string }
 
@@ -48,10 +50,13 @@ export function Shell() {
   const onAlert = useCallback((alert: Alert) => {
     if (alert.state !== 'active_unacknowledged') return
     const severity = severityLabel(alert.severity)
-    setSpoken(i18n.t('New alert, {severity}: {message}', { severity, message: alert.message }))
+    const message = readable(alert.message, alert.key)
+    setSpoken(i18n.t('New alert, {severity}: {message}', { severity, message }))
+    // The loud ones stand in the banner until somebody acknowledges them.
+    if (isLoud(alert)) return
     toast(
       <Link to="/" search={{ select: `alert:${alert.id}` } as never} className="toast-link">
-        <SeverityMark severity={alert.severity} label /> {alert.message}
+        <SeverityMark severity={alert.severity} label /> {message}
       </Link>,
     )
   }, [])
@@ -127,6 +132,37 @@ function FocusOnNavigation() {
   return null
 }
 
+function isLoud(alert: Alert): boolean {
+  const { severity, state } = alert
+  return (severity === 'critical' || severity === 'high') && state === 'active_unacknowledged'
+}
+
+/** The worst alert that nobody has acknowledged, on every page, one press from its place. */
+function LoudAlert() {
+  const { data } = useQuery(alertsQuery('open'))
+  const loud = (data?.items ?? []).filter(isLoud).sort(compareAlerts)
+  const [alert] = loud
+  if (alert === undefined) return null
+  const search = { select: `alert:${alert.id}`, twin: alert.twin_id ?? undefined }
+  return (
+    <div className="banner" data-tone="alert" data-severity={alert.severity}>
+      <SeverityMark severity={alert.severity} size={20} />
+      <span className="banner-text">
+        <strong>{alert.rule_name}</strong> {readable(alert.message, alert.key)}
+      </span>
+      <Age at={alert.raised_at} />
+      <Link to="/" search={search as never} className="banner-button">
+        {i18n.t('Show where')}
+      </Link>
+      {loud.length > 1 && (
+        <Link to="/alerts" className="banner-more">
+          {i18n.t('{count, plural, one {# more} other {# more}}', { count: loud.length - 1 })}
+        </Link>
+      )}
+    </div>
+  )
+}
+
 function Banners(props: { simulated: boolean }) {
   const status = useLiveStatus()
   const search = useAppSearch()
@@ -141,6 +177,7 @@ function Banners(props: { simulated: boolean }) {
           </span>
         </div>
       )}
+      <LoudAlert />
       {status === 'lost' && search.at === undefined && (
         <div className="banner" data-tone="lost">
           <span>

@@ -11,7 +11,7 @@ import { alertsQuery, sessionQuery } from '../api/queries'
 import type { Session } from '../api/types'
 import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
-import { formatClock, PRESETS, timeZoneOf, type Preset } from '../lib/time'
+import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '../lib/time'
 import { useLiveStatus } from '../live/LiveProvider'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
@@ -67,7 +67,7 @@ function RangeControl() {
   const { zone } = usePreferences()
   const [opened, setOpened] = useState(false)
   const label = range.rolling
-    ? i18n.t('Last {span}', { span: presetLabel(search.range ?? '24h') })
+    ? i18n.t('Last {span}', { span: presetLabel(search.range ?? RANGE_DEFAULT) })
     : `${formatClock(range.fromMs, lingui.locale, zone)} – ${formatClock(range.toMs, lingui.locale, zone)}`
   const choose = (preset: string) => {
     patch({ range: preset as Preset, from: undefined, to: undefined })
@@ -93,7 +93,7 @@ function RangeControl() {
           <SegmentedControl
             size="xs"
             aria-label={i18n.t('Rolling range')}
-            value={range.rolling ? (search.range ?? '24h') : ''}
+            value={range.rolling ? (search.range ?? RANGE_DEFAULT) : ''}
             onChange={choose}
             data={PRESETS.map((preset) => ({ value: preset, label: presetLabel(preset) }))}
           />
@@ -220,7 +220,7 @@ function Account(props: { session: Session }) {
         </button>
       </Menu.Target>
       <Menu.Dropdown>
-        <Menu.Label>{user.name ?? user.email}</Menu.Label>
+        <Menu.Label>{user.name || user.email}</Menu.Label>
         <Menu.Item component={Link} to="/settings">
           {i18n.t('Settings')}
         </Menu.Item>

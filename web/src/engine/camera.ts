@@ -2,7 +2,7 @@
 // mouse, touch and keyboard. It draws nothing; it says when something changed.
 import { type Box3, OrthographicCamera, PerspectiveCamera, Vector3 } from 'three'
 
-import type { View } from './types'
+import type { Inset, View } from './types'
 
 /** Longest flight, in milliseconds. */
 const FLIGHT_MS = 260
@@ -10,7 +10,9 @@ const POLAR_MIN = 0.12
 const POLAR_MAX = Math.PI / 2 - 0.03
 const DISTANCE_MIN = 2
 /** Room left around what is framed. */
-const MARGIN = 1.1
+const MARGIN = 1.04
+/** The nearest flight, as a share of the distance that shows the whole building. */
+const NEAREST = 0.45
 /** A pointer that moved less than this many pixels has clicked. */
 const CLICK_SLOP_PX = 5
 
@@ -23,6 +25,7 @@ export class CameraRig {
   private flight: { from: Pose; to: Pose; start: number } | null = null
   private home: Pose = this.pose
   private size = { width: 1, height: 1 }
+  private inset: Inset = { top: 0, right: 0, bottom: 0, left: 0 }
   private radius = 30
   private readonly pointers = new Map<number, { x: number; y: number }>()
   private travelled = 0
@@ -60,6 +63,10 @@ export class CameraRig {
     this.place()
   }
 
+  setInset(inset: Inset): void {
+    this.inset = inset
+  }
+
   setView(view: View): void {
     this.view = view
     this.flight = null
@@ -75,8 +82,31 @@ export class CameraRig {
     this.go(next, options.jump ?? false)
   }
 
-  flyTo(point: Vector3, distance: number): void {
-    this.go({ ...this.pose, target: point.clone(), distance }, false)
+  /** To a point, near enough to read it and far enough to see where in the building it is. */
+  flyTo(point: Vector3, reach: number): void {
+    const distance = Math.max(reach, this.home.distance * NEAREST)
+    const target = point.clone()
+    const { right, up } = this.axes()
+    const tall = Math.tan((this.perspective.fov * Math.PI) / 360) * distance * 2
+    const { top, right: r, bottom, left } = this.inset
+    target.addScaledVector(right, (((r - left) / 2) * tall) / this.size.height)
+    target.addScaledVector(up, (((top - bottom) / 2) * tall) / this.size.height)
+    this.go({ ...this.pose, target, distance }, false)
+  }
+
+  private axes(): { back: Vector3; right: Vector3; up: Vector3 } {
+    const { azimuth, polar } = this.pose
+    const back = new Vector3(
+      Math.sin(azimuth) * Math.sin(polar), Math.cos(polar), Math.cos(azimuth) * Math.sin(polar),
+    )
+    const right = new Vector3(Math.cos(azimuth), 0, -Math.sin(azimuth))
+    const up = back.clone().cross(right)
+    if (this.view === 'plan') {
+      back.set(0, 1, 0)
+      right.set(1, 0, 0)
+      up.set(0, 0, -1)
+    }
+    return { back, right, up }
   }
 
   /** Moves on an ongoing flight. Called once per frame. */
@@ -102,20 +132,14 @@ export class CameraRig {
 
   /** The nearest view of a box from the current direction that shows all its corners. */
   private framing(box: Box3): { target: Vector3; distance: number } {
-    const { azimuth, polar } = this.pose
-    const back = new Vector3(
-      Math.sin(azimuth) * Math.sin(polar), Math.cos(polar), Math.cos(azimuth) * Math.sin(polar),
-    )
-    const right = new Vector3(Math.cos(azimuth), 0, -Math.sin(azimuth))
-    const up = back.clone().cross(right)
-    if (this.view === 'plan') {
-      back.set(0, 1, 0)
-      right.set(1, 0, 0)
-      up.set(0, 0, -1)
-    }
+    const { back, right, up } = this.axes()
     const target = box.getCenter(new Vector3())
-    const tall = Math.tan((this.perspective.fov * Math.PI) / 360) / MARGIN
-    const wide = (tall * this.size.width) / this.size.height
+    // The free part of the window: what is framed fits into it and stands in its middle.
+    const { inset, size } = this
+    const half = Math.tan((this.perspective.fov * Math.PI) / 360)
+    const free = (room: number, a: number, b: number) => Math.max(room * 0.4, room - a - b)
+    const tall = (half / MARGIN) * (free(size.height, inset.top, inset.bottom) / size.height)
+    const wide = (half / MARGIN) * (free(size.width, inset.left, inset.right) / size.height)
     const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((i) =>
       new Vector3(
         i & 1 ? box.max.x : box.min.x, i & 2 ? box.max.y : box.min.y, i & 4 ? box.max.z : box.min.z,
@@ -144,6 +168,9 @@ export class CameraRig {
       target.addScaledVector(right, ((x0 + x1) / 2) * distance)
       target.addScaledVector(up, ((y0 + y1) / 2) * distance)
     }
+    const perPixel = (2 * half * distance) / size.height
+    target.addScaledVector(right, ((inset.right - inset.left) / 2) * perPixel)
+    target.addScaledVector(up, ((inset.top - inset.bottom) / 2) * perPixel)
     return { target, distance }
   }
 

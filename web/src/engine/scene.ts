@@ -1,7 +1,7 @@
 // The command centre's scene: owns the renderer and the loop, and puts building, floors, markers,
 // overlay and camera together. Draws on demand only; an idle scene draws nothing.
 import {
-  Color, DirectionalLight, Group, HemisphereLight, Mesh, MeshBasicMaterial, PCFShadowMap, Plane,
+  Box3, Color, DirectionalLight, Group, HemisphereLight, Mesh, MeshBasicMaterial, PCFShadowMap, Plane,
   PlaneGeometry, Raycaster, Scene as Stage, ShadowMaterial, Vector2, Vector3, WebGLRenderer,
 } from 'three'
 
@@ -13,7 +13,7 @@ import { Markers } from './markers'
 import { Overlay, type RoomName } from './overlay'
 import { palettes } from './palette'
 import type {
-  Heat, Marker, Pick, Scene, SceneModel, SceneOptions, Section, Target, Theme, View,
+  Heat, Inset, Marker, Pick, Scene, SceneModel, SceneOptions, Section, Target, Theme, View,
 } from './types'
 
 const PIXEL_RATIO_MAX = 2
@@ -169,6 +169,10 @@ class Engine implements Scene {
     this.invalidate()
   }
 
+  setInset(inset: Inset): void {
+    this.rig.setInset(inset)
+  }
+
   setView(view: View): void {
     if (view === this.rig.view) return
     this.rig.setView(view)
@@ -197,11 +201,11 @@ class Engine implements Scene {
   flyTo(target: Target | null): void {
     if (target === null) return this.refit(false)
     if (target.kind === 'storey') {
-      return this.rig.fit(this.building.bounds(target.id))
+      return this.rig.fit(this.framed(target.id))
     }
     if (target.kind === 'marker') {
       const item = this.markers.placed.find((candidate) => candidate.marker.id === target.id)
-      if (item !== undefined) this.rig.flyTo(item.at, 16)
+      if (item !== undefined) this.rig.flyTo(item.at, 24)
       return
     }
     if (target.kind === 'element') {
@@ -300,7 +304,15 @@ class Engine implements Scene {
     if (next === this.isolated && !isForced) return
     this.isolated = next
     this.refresh()
-    this.rig.fit(this.building.bounds(next), { jump: isForced })
+    this.rig.fit(this.framed(next), { jump: isForced })
+  }
+
+  /** What is looked at with a storey isolated: it and what carries it. */
+  private framed(id: string | null): Box3 {
+    const own = this.building.storey(id)
+    if (own === undefined || this.view === 'plan') return this.building.bounds(id)
+    const below = this.building.storeys.filter((storey) => storey.rank <= own.rank)
+    return below.reduce((box, storey) => box.union(this.building.bounds(storey.id)), new Box3())
   }
 
   private offsetOf(storey: string | null): number {

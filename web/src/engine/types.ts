@@ -81,6 +81,8 @@ export type Scene = {
   /** 0 closed, 1 storeys apart by about their own height. */
   explode(factor: number): void
   setSection(section: Section | null): void
+  /** Room around the picture that is covered by tools. */
+  setInset(inset: Inset): void
   setView(view: View): void
   readonly view: View
   select(target: Target | null): void
@@ -93,3 +95,6 @@ export type Scene = {
   /** Frames drawn so far; stands still while nothing changes. */
   readonly frames: number
 }
+
+/** CSS pixels. */
+export type Inset = { top: number; right: number; bottom: number; left: number }

@@ -1,4 +1,6 @@
 // Values, counts and bytes as text.
+import { i18n } from '@lingui/core'
+
 export type Scalar = number | boolean | string | null | object
 
 const NARROW_NO_BREAK_SPACE = '\u202f'
@@ -15,7 +17,7 @@ export function formatNumber(value: number, locale: string): string {
 export function formatScalar(value: Scalar | undefined, locale: string): string {
   if (value === undefined || value === null) return '—'
   if (typeof value === 'number') return formatNumber(value, locale)
-  if (typeof value === 'boolean') return String(value)
+  if (typeof value === 'boolean') return value ? i18n.t('yes') : i18n.t('no')
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
@@ -43,6 +45,16 @@ export function formatBytes(bytes: number, locale: string): string {
     unitDisplay: 'short',
     maximumFractionDigits: 1,
   }).format(bytes / 1000 ** step)
+}
+
+/** A key as people read it: `supply_water_temperature` is "supply water temperature". */
+export function keyLabel(key: string): string {
+  return key.replaceAll('_', ' ').replace(/\bco2\b/g, 'CO₂').replace(/\bpm(\d)/g, 'PM$1')
+}
+
+/** A message of the server with its key as people read it. */
+export function readable(message: string, key: string | null): string {
+  return key === null ? message : message.replaceAll(key, keyLabel(key))
 }
 
 /** Hashes and ids: both ends stay readable. */

@@ -1,5 +1,7 @@
 // Time ranges of the address bar, zones and relative ages. Pure: "now" is always passed in.
 export const PRESETS = ['15m', '1h', '6h', '24h', '7d', '30d'] as const
+/** Shown when nothing else is asked for. */
+export const RANGE_DEFAULT = '1h'
 export type Preset = (typeof PRESETS)[number]
 
 export type RangeSearch = { range?: Preset; from?: string; to?: string }
@@ -21,7 +23,7 @@ export function resolveRange(search: RangeSearch, nowMs: number): Range {
   if (Number.isFinite(fromMs) && Number.isFinite(toMs) && fromMs < toMs) {
     return { fromMs, toMs, rolling: false }
   }
-  return { fromMs: nowMs - presetMs(search.range ?? '24h'), toMs: nowMs, rolling: true }
+  return { fromMs: nowMs - presetMs(search.range ?? RANGE_DEFAULT), toMs: nowMs, rolling: true }
 }
 
 const NICE_BUCKETS_MS = [
@@ -66,8 +68,8 @@ export function formatInstant(atMs: number, locale: string, zone: Zone): string 
   if (!Number.isFinite(atMs)) return '—'
   return new Intl.DateTimeFormat(locale, {
     year: 'numeric',
-    month: '2-digit',
-    day: '2-digit',
+    month: 'short',
+    day: 'numeric',
     hour: '2-digit',
     minute: '2-digit',
     second: '2-digit',
@@ -79,8 +81,8 @@ export function formatInstant(atMs: number, locale: string, zone: Zone): string 
 
 export function formatClock(atMs: number, locale: string, zone: Zone): string {
   return new Intl.DateTimeFormat(locale, {
-    month: '2-digit',
-    day: '2-digit',
+    month: 'short',
+    day: 'numeric',
     hour: '2-digit',
     minute: '2-digit',
     second: '2-digit',
@@ -93,7 +95,7 @@ export function formatClock(atMs: number, locale: string, zone: Zone): string {
 export function formatTick(atMs: number, spanMs: number, locale: string, zone: Zone): string {
   const days = spanMs > 36 * 3_600_000
   return new Intl.DateTimeFormat(locale, {
-    ...(days && { month: '2-digit', day: '2-digit' }),
+    ...(days && { month: 'short', day: 'numeric' }),
     ...(spanMs < 8 * 86_400_000 && { hour: '2-digit', minute: '2-digit' }),
     ...(spanMs < 10 * 60_000 && { second: '2-digit' }),
     hourCycle: 'h23',

@@ -8,7 +8,7 @@ import { body, client } from '../api/client'
 import { queryClient } from '../api/queries'
 import type { Alert } from '../api/types'
 import { SealButton } from '../app/Papers'
-import { formatValue } from '../lib/format'
+import { formatValue, readable } from '../lib/format'
 import { needsAcknowledgement } from '../lib/severity'
 import { Icon } from '../ui/icons'
 import { Facts, Failure } from '../ui/layout'
@@ -103,7 +103,7 @@ export function AlertBody({
         <span className="over">
           <SeverityMark severity={alert.severity} label /> · {alertStateLabel(alert.state)}
         </span>
-        <h2>{alert.message}</h2>
+        <h2>{readable(alert.message, alert.key)}</h2>
       </header>
       <Facts
         items={[
@@ -142,13 +142,13 @@ export function AlertBody({
             : []),
         ]}
       />
-      {children}
       {alert.what_helps && (
         <div className="what-helps">
           <h3>{i18n.t('What usually helps')}</h3>
           <p>{alert.what_helps}</p>
         </div>
       )}
+      {needsAcknowledgement(alert.state) && <AcknowledgeForm ids={[alert.id]} key={alert.id} />}
       {onFly && (
         <Button
           size="xs"
@@ -159,7 +159,7 @@ export function AlertBody({
           {i18n.t('Fly there')}
         </Button>
       )}
-      {needsAcknowledgement(alert.state) && <AcknowledgeForm ids={[alert.id]} key={alert.id} />}
+      {children}
       {alert.events.length > 0 && (
         <ol className="events">
           {alert.events.map((event, i) => (

@@ -9,7 +9,7 @@ import { useMemo, useState } from 'react'
 import { alertsQuery } from '../api/queries'
 import type { Alert, AlertFilter } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
-import { formatValue } from '../lib/format'
+import { formatValue, readable } from '../lib/format'
 import { compareAlerts, needsAcknowledgement, SEVERITIES } from '../lib/severity'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
@@ -105,7 +105,7 @@ export function AlertsPage() {
             className="link-button cell-main"
             onClick={() => patch({ select: a.id })}
           >
-            <span>{a.message}</span>
+            <span>{readable(a.message, a.key)}</span>
             <span className="dim">{a.rule_name}</span>
           </button>
         ),

@@ -216,7 +216,6 @@ function Credentials({ device }: { device: Device }) {
       const made = await body(
         client.POST('/v1/devices/{id}/credentials', {
           params: { path: { id: device.id } },
-          body: { kind: 'access_token' },
         }),
       )
       setToken(made.token)
@@ -272,8 +271,8 @@ function Credentials({ device }: { device: Device }) {
         name={device.name}
         action={i18n.t('Revoke')}
         onConfirm={async () => {
-          await client.DELETE('/v1/devices/{id}/credentials/{cid}', {
-            params: { path: { id: device.id, cid: revoking ?? '' } },
+          await client.DELETE('/v1/devices/{id}/credentials/{credential}', {
+            params: { path: { id: device.id, credential: revoking ?? '' } },
           })
           await query.refetch()
         }}

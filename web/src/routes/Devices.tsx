@@ -9,6 +9,7 @@ import { devicesQuery, twinsQuery } from '../api/queries'
 import type { Device } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { DataTable, type Column } from '../ui/DataTable'
+import { keyLabel } from '../lib/format'
 import { Icon } from '../ui/icons'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age } from '../ui/time'
@@ -50,8 +51,8 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       give: 'second',
       cell: (d) => (
         <span className="keys">
-          {d.keys.slice(0, 4).join(', ')}
-          {d.keys.length > 4 && ` +${d.keys.length - 4}`}
+          {d.keys.slice(0, 3).map(keyLabel).join(', ')}
+          {d.keys.length > 3 && ` +${d.keys.length - 3}`}
         </span>
       ),
     },
@@ -61,7 +62,11 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       sort: (d) => twins.get(d.twin_id ?? '') ?? '',
       give: 'first',
       cell: (d) =>
-        twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>,
+        (
+          <span className="nowrap">
+            {twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>}
+          </span>
+        ),
     },
     {
       id: 'declaration',
@@ -72,7 +77,7 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
         d.declaration === 'undeclared' ? (
           <Tag tone="warn">{declarationLabel(d.declaration)}</Tag>
         ) : (
-          declarationLabel(d.declaration)
+          <span className="nowrap">{declarationLabel(d.declaration)}</span>
         ),
     },
   ]

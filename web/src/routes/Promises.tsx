@@ -2,7 +2,6 @@
 import { i18n } from '@lingui/core'
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
@@ -14,14 +13,17 @@ import { Facts, Failure, Loading, Page } from '../ui/layout'
 import { PromiseMark, promiseStateLabel } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 
-const STATES: PromiseState[] = ['failing', 'stale', 'not_evidenced', 'proven', 'not_applicable']
+/** What needs somebody comes first, then what holds, then what nobody looks at yet. */
+const STATES: PromiseState[] = ['failing', 'stale', 'proven', 'not_evidenced', 'not_applicable']
 
 export function PromisesPage() {
   const query = useQuery(promisesQuery)
   const { filter } = useAppSearch()
   const patch = usePatchSearch()
-  const rows = (query.data?.items ?? []) as PromiseRow[]
-  const shown = rows.filter((row) => filter === undefined || row.state === filter)
+  const rows: PromiseRow[] = query.data?.items ?? []
+  const shown = rows
+    .filter((row) => filter === undefined || row.state === filter)
+    .sort((a, b) => STATES.indexOf(a.state) - STATES.indexOf(b.state))
   return (
     <Page
       title={i18n.t('Promises')}
@@ -117,36 +119,42 @@ function Explanation({ row }: { row: PromiseRow }) {
   const details = row.evidence?.details
   return (
     <>
-      {row.reason && <p className="promise-reason">{row.reason}</p>}
-      {row.evidence && <p>{row.evidence.summary}</p>}
+      {row.state === 'proven' ? (
+        <>
+          <p className="promise-reason">{row.evidence?.summary}</p>
+          {row.reason && <p className="dim">{row.reason}</p>}
+        </>
+      ) : (
+        <>
+          {row.reason && <p className="promise-reason">{row.reason}</p>}
+          {row.evidence && <p>{row.evidence.summary}</p>}
+        </>
+      )}
       <Facts
         items={[
           [i18n.t('How it is kept'), row.feature],
           [i18n.t('Source'), row.source],
+          [i18n.t('Who must act'), row.owner],
           [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
           [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
           ...(row.evidence?.ledger_index != null
             ? [
                 [
                   i18n.t('Evidence in the ledger'),
-                  <Link
-                    key="e"
-                    to="/ledger"
-                    search={{ select: String(row.evidence.ledger_index) } as never}
-                  >
-                    {i18n.t('Entry {index}', { index: row.evidence.ledger_index })}
-                  </Link>,
+                  <span key="e">
+                    {i18n.t('Entry {index} of the platform’s own log', {
+                      index: row.evidence.ledger_index,
+                    })}
+                  </span>,
                 ] as [string, React.ReactNode],
               ]
             : []),
         ]}
       />
-      {details !== undefined && details !== null && (
+      {details !== undefined && details.length > 0 && (
         <details>
           <summary>{i18n.t('What the check saw')}</summary>
-          <pre className="code multiline">
-            {typeof details === 'string' ? details : JSON.stringify(details, null, 2)}
-          </pre>
+          <Facts items={details.map(([name, value]) => [name ?? '', value ?? ''])} />
         </details>
       )}
       {error !== null && <Failure error={error} compact />}

@@ -9,9 +9,9 @@ import { historyQuery } from '../api/queries'
 import type { Alert, Device, Series } from '../api/types'
 import { useAppSearch, usePatchSearch, useRange } from '../app/search'
 import { download, toCsv } from '../lib/csv'
-import { formatNumber, formatValue } from '../lib/format'
+import { formatNumber, formatValue, keyLabel } from '../lib/format'
 import { usePreferences } from '../lib/preferences'
-import { formatClock, formatTick } from '../lib/time'
+import { formatClock, formatTick, type Range } from '../lib/time'
 import { Failure } from '../ui/layout'
 import { History } from '../ui/History'
 import { Icon } from '../ui/icons'
@@ -32,6 +32,14 @@ export function chartData(series: Series | null | undefined): ChartData {
     }
   }
   return { atMs, value: (series?.value ?? series?.last ?? []).map(numeric) }
+}
+
+/** A device that has just begun to report would be a line at the edge: begin where it began. */
+function startOf(range: Range, atMs: number[]): number {
+  const first = atMs[0]
+  const span = range.toMs - range.fromMs
+  if (!range.rolling || first === undefined || first < range.toMs - span / 2) return range.fromMs
+  return Math.max(range.fromMs, Math.min(first, range.toMs - 60_000) - (range.toMs - first) * 0.05)
 }
 
 function extremes(data: ChartData): { min: number; max: number } | null {
@@ -68,7 +76,7 @@ export function SeriesHistory(props: {
   const show = (value: number) => formatValue(value, unit, lingui.locale)
   const summary = span
     ? i18n.t('{key}: lowest {min}, highest {max}', {
-        key: seriesKey,
+        key: keyLabel(seriesKey),
         min: show(span.min),
         max: show(span.max),
       })
@@ -82,13 +90,13 @@ export function SeriesHistory(props: {
         data={data}
         unit={unit || i18n.t('no unit stated')}
         label={summary}
-        fromMs={range.fromMs}
+        fromMs={startOf(range, data.atMs)}
         toMs={range.toMs}
         alerts={marks}
         threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
         cursorMs={at === undefined ? null : Date.parse(at)}
         formatTime={(ms) => formatClock(ms, lingui.locale, zone)}
-        formatTick={(ms) => formatTick(ms, range.toMs - range.fromMs, lingui.locale, zone)}
+        formatTick={(ms) => formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)}
         formatValue={(value) => formatNumber(value, lingui.locale)}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}

@@ -139,7 +139,7 @@ function Users({ me }: { me: string | undefined }) {
           <li key={user.id}>
             <Icon name="user" size={16} />
             <span>
-              {user.name ?? user.email}
+              {user.name || user.email}
               <span className="dim"> {user.name && user.email}</span>
             </span>
             <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>

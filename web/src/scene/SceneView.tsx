@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from 'react'
 
 import type {
   Heat,
+  Inset,
   Marker,
   Pick,
   Scene,
@@ -25,6 +26,8 @@ export type SceneViewProps = {
   storey: string | null
   section: Section | null
   explode: number
+  /** Room under what lies over the picture. */
+  inset: Inset
   view: View
   selected: Target | null
   /** A change of `token` flies to the selection. */
@@ -80,6 +83,11 @@ export function SceneView(props: SceneViewProps) {
     }
   }, [])
 
+  const { top, right, bottom, left } = props.inset
+  useEffect(
+    () => scene?.setInset({ top, right, bottom, left }),
+    [scene, top, right, bottom, left],
+  )
   useEffect(() => scene?.setTheme(scheme), [scene, scheme])
   useEffect(() => scene?.loadModel(props.model), [scene, props.model])
   useEffect(() => {

@@ -4,7 +4,7 @@ import { Select } from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useCallback, useEffect, useMemo, useState } from 'react'
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 
 import { twinsQuery } from '../../api/queries'
 import type { Twin } from '../../api/types'
@@ -14,8 +14,9 @@ import { parseSelection, printSelection, type Selection } from '../../lib/select
 import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading } from '../../ui/layout'
 import { Details } from './Details'
+import { storeyOf } from './sceneData'
 import { placeDevice } from './placing'
-import { Stage } from './Stage'
+import { Stage, type Flight } from './Stage'
 import { Timeline } from './Timeline'
 import { Tree } from './Tree'
 import { useBuilding } from './useBuilding'
@@ -58,25 +59,35 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
   const { treeOpen, detailsOpen } = usePreferences()
   const narrow = useMediaQuery('(max-width: 900px)') ?? false
   const [sheet, setSheet] = useState<'tree' | 'details' | null>(null)
-  const [fly, setFly] = useState(0)
+  const [fly, setFly] = useState<Flight>({ to: null, token: 0 })
   const [placing, setPlacing] = useState<string | null>(null)
   const selection = useMemo(() => parseSelection(search.select), [search.select])
+  /** What was selected here; anything else in the address came by a link. */
+  const chosen = useRef<string | undefined>(undefined)
   const select = useCallback(
     (next: Selection | null, options?: { fly?: boolean }) => {
-      patch({ select: next === null ? undefined : printSelection(next) })
-      if (options?.fly) setFly((token) => token + 1)
+      chosen.current = next === null ? undefined : printSelection(next)
+      // What is flown to must not be hidden by another storey being isolated.
+      const storey = building && options?.fly ? storeyOf(next, building) : null
+      patch({
+        select: next === null ? undefined : printSelection(next),
+        ...(search.storey !== undefined && storey !== null && { storey }),
+      })
+      // The address follows a moment later, so that a flight names its own target.
+      if (options?.fly) setFly(({ token }) => ({ to: next, token: token + 1 }))
       if (narrow) setSheet(next === null ? null : 'details')
       else if (next !== null) setPreference('detailsOpen', true)
     },
-    [patch, narrow],
+    [patch, narrow, building, search.storey],
   )
-  // A deep link flies to what it names once the building is there.
+  // A link flies to what it names, once the building is there.
   const ready = building !== null
   useEffect(() => {
-    if (ready && search.select !== undefined) setFly((token) => token + 1)
-    // Only for the first showing.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [ready])
+    if (!ready || search.select === undefined || search.select === chosen.current) return
+    chosen.current = search.select
+    setFly(({ token }) => ({ to: selection, token: token + 1 }))
+    if (narrow) setSheet('details')
+  }, [ready, search.select, selection, narrow])
   if (error) return <Failure error={error} />
   if (building === null) return <Loading rows={12} />
   const tree = (
@@ -134,7 +145,7 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
           twin={twin}
           selection={selection}
           onSelect={select}
-          flyToken={fly}
+          flight={fly}
           placing={placing}
           onPlace={(place) => {
             const device = building.deviceById.get(placing ?? '')

@@ -6,7 +6,8 @@ import { Link } from '@tanstack/react-router'
 
 import type { Alert, Device, Space } from '../../api/types'
 import { SealButton } from '../../app/Papers'
-import { formatNumber, formatValue } from '../../lib/format'
+import { formatNumber, formatValue, keyLabel, readable } from '../../lib/format'
+import { useAppSearch, usePatchSearch } from '../../app/search'
 import type { Selection } from '../../lib/selection'
 import { compareAlerts } from '../../lib/severity'
 import { Icon } from '../../ui/icons'
@@ -15,8 +16,11 @@ import { ConditionMark, SeverityMark } from '../../ui/marks'
 import { Age, Instant } from '../../ui/time'
 import { AlertBody } from '../AlertBody'
 import { SeriesHistory } from '../SeriesHistory'
-import { shownKey } from './sceneData'
+import { readingsOf, shownKey, type Reading } from './sceneData'
 import type { Building } from './useBuilding'
+
+/** Keys of the overview; the table lists all. */
+const READINGS_SHOWN = 8
 
 type Props = {
   building: Building
@@ -100,12 +104,30 @@ function DetailsHead(props: { over: string; title: string; children?: React.Reac
 
 function Overview({ building, onSelect }: Props) {
   const { model, devices } = building
-  const alerts = [...building.alerts].sort(compareAlerts)
+  const alerts = [...building.open].sort(compareAlerts)
+  const readings = readingsOf(building)
   const offline = devices.filter((d) => !d.online).length
   const unplaced = devices.filter((d) => !building.spaceById.has(d.space_id ?? '')).length
   return (
     <div className="details">
       <DetailsHead over={i18n.t('Building')} title={model.name} />
+      <h3>
+        {building.values.atMs === null ? i18n.t('Needs you') : i18n.t('Active at this moment')}
+      </h3>
+      {alerts.length === 0 ? (
+        <p className="quiet">
+          <Icon name="check" size={16} /> {i18n.t('Nothing is abnormal.')}
+        </p>
+      ) : (
+        <AlertList alerts={alerts.slice(0, 12)} onSelect={onSelect} />
+      )}
+      {readings.length > 0 && (
+        <>
+          <h3>{building.values.atMs === null ? i18n.t('Now') : i18n.t('At this moment')}</h3>
+          <Readings readings={readings.slice(0, READINGS_SHOWN)} />
+        </>
+      )}
+      <h3>{i18n.t('Inventory')}</h3>
       <Facts
         items={[
           [
@@ -140,16 +162,6 @@ function Overview({ building, onSelect }: Props) {
           ],
         ]}
       />
-      <h3>
-        {building.values.atMs === null ? i18n.t('Needs you') : i18n.t('Active at this moment')}
-      </h3>
-      {alerts.length === 0 ? (
-        <p className="quiet">
-          <Icon name="check" size={16} /> {i18n.t('Nothing is abnormal.')}
-        </p>
-      ) : (
-        <AlertList alerts={alerts.slice(0, 12)} onSelect={onSelect} />
-      )}
       {devices.length === 0 && (
         <p className="hint">
           {i18n.t('No device reports here yet.')}{' '}
@@ -157,6 +169,32 @@ function Overview({ building, onSelect }: Props) {
         </p>
       )}
     </div>
+  )
+}
+
+/** Mean and extent per key; a press colours the rooms by it. */
+function Readings({ readings }: { readings: Reading[] }) {
+  const { i18n: lingui } = useLingui()
+  const { heat } = useAppSearch()
+  const patch = usePatchSearch()
+  const show = (value: number) => formatNumber(value, lingui.locale)
+  return (
+    <ul className="readings">
+      {readings.map(({ key, unit, mean, min, max, count }) => (
+        <li key={key}>
+          <button
+            type="button"
+            aria-pressed={heat === key}
+            title={i18n.t('Show as heat map')}
+            onClick={() => patch({ heat: heat === key ? undefined : key })}
+          >
+            <span>{keyLabel(key)}</span>
+            <strong className="num">{formatValue(mean, unit, lingui.locale)}</strong>
+            <span className="dim num">{count > 1 ? `${show(min)} – ${show(max)}` : ''}</span>
+          </button>
+        </li>
+      ))}
+    </ul>
   )
 }
 
@@ -169,12 +207,13 @@ function AlertList(props: { alerts: Alert[]; onSelect: Props['onSelect'] }) {
             type="button"
             onClick={() => props.onSelect({ kind: 'alert', id: alert.id }, { fly: true })}
           >
-            <SeverityMark severity={alert.severity} />
+            <SeverityMark severity={alert.severity} size={20} />
             <span className="alert-list-text">
-              <strong>{alert.message}</strong>
+              <strong>{readable(alert.message, alert.key)}</strong>
               <span className="dim">
                 {alert.device_name} · <Age at={alert.raised_at} />
                 {alert.state === 'active_acknowledged' && ` · ${i18n.t('acknowledged')}`}
+                {alert.state === 'cleared_unacknowledged' && ` · ${i18n.t('back to normal')}`}
               </span>
             </span>
           </button>
@@ -255,7 +294,7 @@ function ValueRows(props: {
               aria-pressed={key === props.chosen}
               onClick={() => props.onSelect({ kind: 'sensor', id: device.id, key })}
             >
-              {key}
+              {keyLabel(key)}
             </button>
             <span className="value-number num">
               {formatValue(shown?.value as never, device.units[key], lingui.locale)}
@@ -281,7 +320,7 @@ function ValueRows(props: {
 function DeviceDetails(props: Props & { device: Device; wanted: string | undefined }) {
   const { building, device } = props
   const { i18n: lingui } = useLingui()
-  const key = shownKey(device, props.wanted)
+  const key = shownKey(device, props.wanted, building.alertsByDevice.get(device.id))
   const shown = key === undefined ? undefined : building.values.get(device.id, key)
   const live = building.values.atMs === null
   const alerts = [...(building.alertsByDevice.get(device.id) ?? [])].sort(compareAlerts)
@@ -305,7 +344,7 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
       {alerts.length > 0 && <AlertList alerts={alerts} onSelect={props.onSelect} />}
       {key !== undefined && (
         <div className="big-value" data-condition={condition}>
-          <span className="over">{key}</span>
+          <span className="over">{keyLabel(key)}</span>
           <span className="big-number num">
             {formatValue(shown?.value as never, device.units[key], lingui.locale)}
           </span>

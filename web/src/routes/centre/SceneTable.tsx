@@ -5,7 +5,7 @@ import { useMemo } from 'react'
 
 import type { Device } from '../../api/types'
 import { useAppSearch } from '../../app/search'
-import { formatValue } from '../../lib/format'
+import { formatValue, keyLabel } from '../../lib/format'
 import type { Selection } from '../../lib/selection'
 import { SEVERITIES, worst } from '../../lib/severity'
 import { DataTable, type Column } from '../../ui/DataTable'
@@ -69,7 +69,7 @@ export function SceneTable(props: {
         cell: (row) => row.storey,
         give: 'first',
       },
-      { id: 'room', header: i18n.t('Room'), sort: (row) => row.room, cell: (row) => row.room },
+      { id: 'room', header: i18n.t('Room'), sort: (row) => row.room, cell: (row) => <span className="room-cell" title={row.room}>{row.room}</span> },
       {
         id: 'device',
         header: i18n.t('Device'),
@@ -94,7 +94,7 @@ export function SceneTable(props: {
         id: 'key',
         header: i18n.t('Key'),
         sort: (row) => row.key,
-        cell: (row) => <code>{row.key}</code>,
+        cell: (row) => keyLabel(row.key),
       },
       {
         id: 'value',

@@ -8,8 +8,8 @@ import { useMemo, useState } from 'react'
 import { geometryQuery } from '../../api/queries'
 import type { Twin } from '../../api/types'
 import { useAppSearch, usePatchSearch } from '../../app/search'
-import type { Pick, Target } from '../../engine/types'
-import { formatNumber } from '../../lib/format'
+import type { Inset, Pick, Target } from '../../engine/types'
+import { formatNumber, keyLabel } from '../../lib/format'
 import { HEAT_GRADIENT } from '../../lib/heat'
 import type { Selection } from '../../lib/selection'
 import { worst } from '../../lib/severity'
@@ -21,12 +21,14 @@ import { SceneTable } from './SceneTable'
 import { heatOf, markersOf, targetOf, type HeatMap } from './sceneData'
 import type { Building } from './useBuilding'
 
+/** A new token starts one flight; no target is the whole building. */
+export type Flight = { to: Selection | null; token: number }
 export type StageProps = {
   building: Building
   twin: Twin
   selection: Selection | null
   onSelect: (selection: Selection | null, options?: { fly?: boolean }) => void
-  flyToken: number
+  flight: Flight
   placing: string | null
   onPlace: (place: Place | null) => void
 }
@@ -41,8 +43,7 @@ export function Stage(props: StageProps) {
     enabled: props.twin.geometry === 'glb' && search.view !== 'table',
   })
   const [explode, setExplode] = useState(0)
-  const [reset, setReset] = useState(0)
-  const [homes, setHomes] = useState(0)
+  const [home, setHome] = useState(0)
   const view = search.view ?? '3d'
   const markersOn = search.markers ?? true
   const heatKey =
@@ -63,12 +64,19 @@ export function Stage(props: StageProps) {
     () => (cut >= 1 ? null : { axis: 'z' as const, at: min[2] + (max[2] - min[2]) * cut }),
     [cut, min, max],
   )
-  const token = props.flyToken + reset
-  const [flight, setFlight] = useState<{ target: Target | null; token: number }>({ target, token })
-  // A new token starts one flight, to the selection or, by "whole building", back home.
-  if (token !== flight.token) {
-    setFlight({ target: reset > homes ? null : target, token })
-    if (reset > homes) setHomes(reset)
+  const [flown, setFlown] = useState(props.flight.token)
+  const [flight, setFlight] = useState<{ target: Target | null; token: number }>({
+    target: null,
+    token: 0,
+  })
+  if (props.flight.token !== flown) {
+    setFlown(props.flight.token)
+    const to = targetOf(props.flight.to, building)
+    if (to !== null) setFlight({ target: to, token: flight.token + 1 })
+  }
+  if (home > 0) {
+    setHome(0)
+    setFlight({ target: null, token: flight.token + 1 })
   }
 
   const onPick = (pick: Pick) => {
@@ -103,6 +111,7 @@ export function Stage(props: StageProps) {
         storey={search.storey ?? null}
         section={section}
         explode={explode}
+        inset={insets(view, heatKey !== undefined)}
         view={view}
         selected={target}
         fly={flight}
@@ -127,7 +136,7 @@ export function Stage(props: StageProps) {
             onClick={() => setExplode(explode > 0 ? 0 : 1)}
           />
         )}
-        <Tool icon="fit" label={i18n.t('Whole building')} onClick={() => setReset(reset + 1)} />
+        <Tool icon="fit" label={i18n.t('Whole building')} onClick={() => setHome(1)} />
         <Select
           className="heat-select"
           size="xs"
@@ -136,7 +145,7 @@ export function Stage(props: StageProps) {
           leftSection={<Icon name="heat" size={14} />}
           clearable
           searchable
-          data={building.keys}
+          data={building.keys.map((key) => ({ value: key, label: keyLabel(key) }))}
           value={heatKey ?? null}
           onChange={(key) => patch({ heat: key ?? undefined })}
           disabled={building.keys.length === 0}
@@ -174,6 +183,11 @@ export function Stage(props: StageProps) {
       )}
     </>
   )
+}
+
+/** Pixels under the tools, which the picture of the building keeps free. */
+function insets(view: '3d' | 'plan', hasLegend: boolean): Inset {
+  return { top: 56, right: 116, bottom: view === 'plan' && hasLegend ? 128 : 12, left: view === 'plan' ? 8 : 44 }
 }
 
 function Tool(props: { icon: IconName; label: string; pressed?: boolean; onClick: () => void }) {
@@ -258,7 +272,7 @@ function Legend(props: { building: Building; heatKey: string; heat: HeatMap | nu
   return (
     <div className="legend">
       <div className="legend-head">
-        <strong>{heatKey}</strong> <span className="dim">{unit || i18n.t('no unit stated')}</span>
+        <strong>{keyLabel(heatKey)}</strong> <span className="dim">{unit || i18n.t('no unit stated')}</span>
       </div>
       {heat === null ? (
         <p className="dim">{i18n.t('No usable value in any room.')}</p>

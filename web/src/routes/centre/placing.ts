@@ -11,13 +11,13 @@ import { toast } from '../../ui/toasts'
 type Binding = Pick<Device, 'space_id' | 'element_id' | 'position'>
 
 async function bind(twinId: string, deviceId: string, binding: Binding): Promise<void> {
-  const path = { id: twinId, device_id: deviceId }
+  const path = { id: twinId, device: deviceId }
   const { space_id, element_id, position } = binding
   if (space_id === null && element_id === null && position === null) {
-    await client.DELETE('/v1/twins/{id}/bindings/{device_id}', { params: { path } })
+    await client.DELETE('/v1/twins/{id}/bindings/{device}', { params: { path } })
   } else {
     await body(
-      client.PUT('/v1/twins/{id}/bindings/{device_id}', {
+      client.PUT('/v1/twins/{id}/bindings/{device}', {
         params: { path },
         body: {
           ...(space_id !== null && { space_id }),

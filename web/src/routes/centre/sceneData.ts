@@ -1,5 +1,5 @@
 // From building state to what the engine draws: markers, room colours, targets. Pure.
-import type { Device } from '../../api/types'
+import type { Alert, Device } from '../../api/types'
 import type { Heat, Marker, MarkerIcon, MarkerState, Target, Vec3 } from '../../engine/types'
 import { formatValue } from '../../lib/format'
 import { domainOf, heatColor, type Domain } from '../../lib/heat'
@@ -22,7 +22,7 @@ const ICON_WORDS: [RegExp, MarkerIcon][] = [
 ]
 
 /** What a device is called says most, then what it reports first, then everything known. */
-export function iconOf(device: Pick<Device, 'type' | 'keys' | 'name'>): MarkerIcon {
+export function iconOf(device: Pick<Device, 'keys' | 'name'> & { type: string | null }): MarkerIcon {
   const hints = [device.type ?? '', device.keys[0] ?? '', `${device.keys.join(' ')} ${device.name}`]
   for (const hint of hints) {
     const words = hint.toLowerCase()
@@ -63,8 +63,23 @@ function placeOf(device: Device, building: Building): Vec3 | null {
   ]
 }
 
-export function shownKey(device: Device, preferred: string | undefined): string | undefined {
-  return preferred !== undefined && device.keys.includes(preferred) ? preferred : device.keys[0]
+/** What people look for first. */
+const KEY_WORDS = [/^(room_|air_|indoor_)?temperature$/, /^supply.*temp/, /temp/, /^co2$/, /^power$/, /^flow$/]
+
+/** The series that stands for a device: the one asked for, one that is abnormal, the usual one. */
+export function shownKey(
+  device: Pick<Device, 'keys'>,
+  preferred: string | undefined,
+  alerts: Pick<Alert, 'key'>[] = [],
+): string | undefined {
+  if (preferred !== undefined && device.keys.includes(preferred)) return preferred
+  const abnormal = alerts.find((alert) => alert.key !== null && device.keys.includes(alert.key))
+  if (abnormal?.key) return abnormal.key
+  for (const word of KEY_WORDS) {
+    const found = device.keys.find((key) => word.test(key))
+    if (found !== undefined) return found
+  }
+  return device.keys[0]
 }
 
 export function markersOf(
@@ -74,7 +89,8 @@ export function markersOf(
   return building.devices.flatMap((device) => {
     const position = placeOf(device, building)
     if (position === null) return []
-    const key = shownKey(device, options.heatKey)
+    const alerts = building.alertsByDevice.get(device.id)
+    const key = shownKey(device, alerts ? undefined : options.heatKey, alerts)
     const shown = key === undefined ? undefined : building.values.get(device.id, key)
     const space = building.spaceById.get(device.space_id ?? '')
     return {
@@ -82,7 +98,7 @@ export function markersOf(
       spaceId: device.space_id,
       storeyId: space?.storey_id ?? null,
       position,
-      icon: iconOf(device),
+      icon: iconOf({ ...device, keys: key === undefined ? [] : [key] }),
       label: device.name,
       value: formatValue(shown?.value as never, key && device.units[key], options.locale),
       state: stateOf(device, building, shown?.condition === 'stale'),
@@ -137,10 +153,46 @@ export function targetOf(selection: Selection | null, building: Building): Targe
     case 'sensor':
       return { kind: 'marker', id: selection.id }
     case 'alert': {
-      const alert = building.alerts.find((a) => a.id === selection.id)
+      const alert = building.open.find((a) => a.id === selection.id)
       return alert ? { kind: 'marker', id: alert.device_id } : null
     }
     case undefined:
       return null
   }
+}
+
+/** The storey on which a selection lies. */
+export function storeyOf(selection: Selection | null, building: Building): string | null {
+  if (selection === null) return null
+  const space = (id: string | null | undefined) =>
+    building.spaceById.get(id ?? '')?.storey_id ?? null
+  if (selection.kind === 'space') return space(selection.id)
+  if (selection.kind === 'element') {
+    return building.model.elements.find((e) => e.id === selection.id)?.storey_id ?? null
+  }
+  const alert = building.open.find((a) => a.id === selection.id)
+  return space(building.deviceById.get(alert?.device_id ?? selection.id)?.space_id)
+}
+
+export type Reading = { key: string; unit: string; mean: number; min: number; max: number; count: number }
+
+/** The building in figures: each key that several devices report, over its usable values. */
+export function readingsOf(building: Building): Reading[] {
+  const found: Reading[] = []
+  for (const key of building.keys) {
+    const values = building.devices.flatMap((device) => {
+      const shown = device.keys.includes(key) ? building.values.get(device.id, key) : undefined
+      return typeof shown?.value === 'number' && shown.condition === 'good' ? [shown.value] : []
+    })
+    if (values.length === 0) continue
+    found.push({
+      key,
+      unit: building.unitOf(key),
+      mean: values.reduce((sum, value) => sum + value, 0) / values.length,
+      min: Math.min(...values),
+      max: Math.max(...values),
+      count: values.length,
+    })
+  }
+  return found.sort((a, b) => b.count - a.count || a.key.localeCompare(b.key))
 }

@@ -28,6 +28,8 @@ export type Building = {
   spacesByStorey: Map<string, Space[]>
   /** Newest first; at a replayed moment those that were active then. */
   alerts: Alert[]
+  /** Those, and while live those that returned to normal before anyone acknowledged them. */
+  open: Alert[]
   alertsByDevice: Map<string, Alert[]>
   keys: string[]
   unitOf: (key: string) => string
@@ -67,15 +69,23 @@ export function wasActive(alert: Alert, atMs: number): boolean {
   return Date.parse(alert.raised_at) <= atMs && atMs < cleared
 }
 
-function replayed(series: Map<string, Series>, atMs: number): Values['get'] {
+function replayed(
+  series: Map<string, Series>,
+  atMs: number,
+  isSwitch: (deviceId: string, key: string) => boolean,
+): Values['get'] {
   return (deviceId, key) => {
     const found = series.get(seriesId(deviceId, key))
     const index = lastBefore(atMs, found?.at_ms ?? [])
     const at = found?.at_ms?.[index]
     if (found === undefined || at === undefined) return undefined
-    const value = found.last?.[index] ?? found.avg?.[index] ?? found.value?.[index] ?? null
+    const last = found.last?.[index] ?? found.avg?.[index] ?? found.value?.[index] ?? null
+    // Buckets hold numbers; a switch is shown as it is shown live.
+    const value = typeof last === 'number' && isSwitch(deviceId, key) ? last >= 0.5 : last
+    // A bucket speaks for all of its width.
+    const end = at + (found.bucket_ms ?? 0)
     const quality: Quality = found.quality?.[index] ?? 'good'
-    return { atMs: at, value, quality, condition: isStale(at, atMs) ? 'stale' : quality }
+    return { atMs: at, value, quality, condition: isStale(end, atMs) ? 'stale' : quality }
   }
 }
 
@@ -106,8 +116,14 @@ export function useBuilding(twinId: string) {
     [replay.data],
   )
 
+  // A replayed moment stands still while readings go on arriving.
+  const liveVersion = atMs === null ? version : 0
   const values = useMemo<Values>(() => {
-    if (atMs !== null) return { atMs, get: replayed(replayIndex, atMs) }
+    if (atMs !== null) {
+      const isSwitch = (deviceId: string, key: string) =>
+        typeof store.get(deviceId, key)?.value === 'boolean'
+      return { atMs, get: replayed(replayIndex, atMs, isSwitch) }
+    }
     const now = Date.now()
     return {
       atMs: null,
@@ -117,9 +133,9 @@ export function useBuilding(twinId: string) {
         return { ...held, condition: isStale(held.atMs, now) ? 'stale' : held.quality }
       },
     }
-    // `version` stands for the store's content.
+    // `liveVersion` stands for the store's content.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [atMs, replayIndex, store, version])
+  }, [atMs, replayIndex, store, liveVersion])
 
   const known = useMemo(() => {
     if (model.data === undefined || list === undefined) return null
@@ -141,14 +157,14 @@ export function useBuilding(twinId: string) {
   const building = useMemo<Building | null>(() => {
     if (known === null) return null
     const pool = atMs === null ? open.data?.items : every.data?.items
-    const alerts = (pool ?? []).filter(
-      (alert) =>
-        known.deviceById.has(alert.device_id) &&
-        (atMs === null ? isActive(alert.state) : wasActive(alert, atMs)),
+    const here = (pool ?? []).filter((alert) => known.deviceById.has(alert.device_id))
+    const alerts = here.filter((alert) =>
+      atMs === null ? isActive(alert.state) : wasActive(alert, atMs),
     )
     return {
       ...known,
       alerts,
+      open: atMs === null ? here : alerts,
       alertsByDevice: groupBy(alerts, (a) => a.device_id),
       values,
       replay:
