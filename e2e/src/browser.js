@@ -1,5 +1,5 @@
 // Chromium that trusts the platforms' own authority and nothing else new, with watchers: console
-// errors, policy violations, foreign requests and unknown cookies are collected on every page.
+// errors, policy violations, foreign requests, unknown cookies and findings of axe are collected.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -82,14 +82,15 @@ export class Visitor {
     this.context = context
     this.page = page
     this.origin = origin
-    /** @type {string[]} */
-    this.complaints = []
+    /** @type {Map<string, string>} finding to the place where it was first seen */
+    this.findings = new Map()
+    this.looked = 0
     /** Answers that a step provokes on purpose, as "STATUS /path". */
     this.provoked = new Set()
     /** @type {Record<string, unknown>[]} */
     this.live = []
     page.on('console', (message) => this.#heard(message))
-    page.on('pageerror', (error) => this.complaints.push(`exception: ${error.message}`))
+    page.on('pageerror', (error) => this.note(`exception: ${error.message}`))
     context.on('request', (request) => this.#asked(request.url()))
     page.on('websocket', (socket) => {
       this.#asked(socket.url().replace(/^wss:/, 'https:'))
@@ -103,12 +104,12 @@ export class Visitor {
     const status = /status of (\d+)/.exec(message.text())?.[1]
     const pathname = URL.canParse(url) ? new URL(url).pathname : url
     if (status !== undefined && this.provoked.has(`${status} ${pathname}`)) return
-    this.complaints.push(`console on ${this.page.url()}: ${message.text()} (${pathname})`)
+    this.note(`console: ${message.text()} (${pathname})`)
   }
 
   #asked(url) {
     if (/^(data|blob):/.test(url)) return
-    if (new URL(url).origin !== this.origin) this.complaints.push(`foreign request: ${url}`)
+    if (new URL(url).origin !== this.origin) this.note(`foreign request: ${url}`)
   }
 
   #received(text) {
@@ -116,55 +117,54 @@ export class Visitor {
     if (this.live.length > 500) this.live.shift()
   }
 
-  /** Opens a page of ours as a reader would, and waits for its heading. */
+  /** Opens a page of ours as a reader would, and waits until it stands. */
   async open(address) {
     await this.page.goto(`${this.origin}${address}`)
-    await this.page.locator('h1').first().waitFor()
+    await this.page.locator('h1, .centre').first().waitFor()
   }
 
-  /** Fails when anything was complained about since the last time, or a cookie is unknown. */
-  async assertCalm() {
+  /** Looks over what is shown now; what is wrong is kept for the end of the walk. */
+  async look(label) {
+    const found = [...(await this.#unreadable()), ...(await this.#tooWide())]
+    for (const finding of found) this.note(finding, label)
     const cookies = await this.context.cookies()
-    for (const cookie of cookies) {
-      const { name, secure, httpOnly, sameSite } = cookie
-      if (name !== COOKIE) this.complaints.push(`unregistered cookie: ${name}`)
+    for (const { name, secure, httpOnly, sameSite } of cookies) {
+      if (name !== COOKIE) this.note(`unregistered cookie: ${name}`, label)
       else if (!secure || !httpOnly || sameSite !== 'Strict') {
-        this.complaints.push(`cookie ${name}: not Secure, HttpOnly, SameSite=Strict`)
+        this.note(`cookie ${name}: not Secure, HttpOnly, SameSite=Strict`, label)
       }
     }
-    const found = this.complaints.splice(0)
-    if (found.length > 0) throw new Error(found.join('\n'))
+    this.looked += 1
   }
 
-  /** Fails on serious or critical findings of axe on what is shown now. */
-  async assertAccessible(label) {
+  /** Notes a finding once, with the first place where it was seen. */
+  note(finding, label = this.page.url()) {
+    if (!this.findings.has(finding)) this.findings.set(finding, label)
+  }
+
+  /** Serious and critical findings of axe. */
+  async #unreadable() {
     await this.page.evaluate(await readFile(AXE, 'utf8'))
-    const findings = await this.page.evaluate(async () => {
+    return this.page.evaluate(async () => {
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
       return violations
         .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-        .map(({ id, impact, nodes }) => {
-          const places = nodes.slice(0, 4).map((n) => `${n.target.join(' ')}: ${n.html}`)
-          return `${impact} ${id} (${nodes.length}): ${places.join(' | ')}`
-        })
+        .flatMap(({ id, impact, nodes }) =>
+          nodes.slice(0, 3).map(({ target, html, failureSummary }) => {
+            const why = failureSummary.split('\n').slice(1, 2).join('').trim()
+            return `axe, ${impact}: ${id} at ${target.join(' ')}: ${why} ${html.slice(0, 160)}`
+          }),
+        )
     })
-    if (findings.length > 0) throw new Error(`axe, ${label}:\n${findings.join('\n')}`)
   }
 
-  /** Fails when the page is wider than its window. */
-  async assertFits() {
+  /** A page must not be wider than its window. */
+  async #tooWide() {
     const [wide, room] = await this.page.evaluate(() => [
       document.documentElement.scrollWidth,
       document.documentElement.clientWidth,
     ])
-    if (wide > room) throw new Error(`${this.page.url()} is ${wide} px wide in ${room} px`)
-  }
-
-  /** Everything that holds on every page. */
-  async assertSound(label) {
-    await this.assertAccessible(label)
-    await this.assertFits()
-    await this.assertCalm()
+    return wide > room ? [`${new URL(this.page.url()).pathname}: ${wide} px in ${room} px`] : []
   }
 
   drawn() {

@@ -22,7 +22,21 @@ const WALK = [
   personSteps,
   welcomeSteps,
   signOutSteps,
+  calmSteps,
 ]
+
+/** What was collected on every page of the walk. */
+function calmSteps({ visitor }) {
+  return [
+    {
+      name: 'all the way: calm console, one cookie, no foreign request, axe content, all fits',
+      run: async () => {
+        if (visitor.findings.size === 0) return `${visitor.looked} looks`
+        throw new Error([...visitor.findings].map(([what, at]) => `${what} [${at}]`).join('\n'))
+      },
+    },
+  ]
+}
 
 const started = Date.now()
 let totals = { passed: 0, failed: 1, skipped: 0 }
@@ -35,7 +49,7 @@ try {
       const file = `${name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)}.png`
       await stage.visitor.page.screenshot({ path: path.join(OUT, 'failed', file) })
       say(`           picture: e2e/out/failed/${file}`)
-      stage.visitor.complaints.length = 0
+      await stage.visitor.page.evaluate(() => localStorage.clear())
     })
     if (done.failed > 0) say(`the platform's last words:\n${stage.demo.output.slice(-3_000)}`)
     return done

@@ -31,15 +31,15 @@ function deviceSteps({ visitor, demo }) {
       run: async () => {
         await visitor.open('/devices')
         await page.getByRole('link', { name: /^RS-/ }).first().waitFor()
-        await visitor.assertSound('devices')
+        await visitor.look('devices')
         await page.getByRole('button', { name: 'Add a device' }).click()
         const dialog = page.getByRole('dialog', { name: 'Add a device' })
         await dialog.getByLabel('Name').fill(name)
-        await visitor.assertSound('new device')
+        await visitor.look('new device')
         await dialog.getByRole('button', { name: 'Add and show the token' }).click()
         await dialog.getByText('This token is shown once.').waitFor()
         const token = (await dialog.locator('pre').first().innerText()).trim()
-        await visitor.assertSound('token')
+        await visitor.look('token')
         await dialog.getByRole('button', { name: 'I have kept the token' }).click()
         assert.equal(await demo.report(token, { temperature: 21.5 }), 200)
         await page.getByRole('link', { name: new RegExp(`^${name}`) }).click()
@@ -47,7 +47,7 @@ function deviceSteps({ visitor, demo }) {
         await page.getByRole('heading', { name: 'temperature' }).waitFor()
         await page.getByRole('img', { name: /lowest/ }).waitFor()
         assert.ok(!(await page.content()).includes(token), 'the token is shown once')
-        await visitor.assertSound('device')
+        await visitor.look('device')
       },
     },
     {
@@ -60,7 +60,6 @@ function deviceSteps({ visitor, demo }) {
         await page.getByRole('heading', { name: 'Devices', level: 1 }).waitFor()
         await page.getByRole('link', { name: /^RS-/ }).first().waitFor()
         assert.equal(await page.getByRole('link', { name: new RegExp(`^${name}`) }).count(), 0)
-        await visitor.assertCalm()
       },
     },
   ]
@@ -77,7 +76,7 @@ function twinSteps({ visitor }) {
       run: async () => {
         await visitor.open('/twins')
         await page.getByRole('heading', { name: 'Linden Yard' }).waitFor()
-        await visitor.assertSound('twins')
+        await visitor.look('twins')
         if (!existsSync(file)) throw new Skip(`${file} is not there; VERITWIN_SHARED may name it`)
         await page.locator('input[type=file][accept=".ifc"]').setInputFiles(file)
         await page.getByLabel('Name', { exact: true }).fill(name)
@@ -86,12 +85,11 @@ function twinSteps({ visitor }) {
         const card = page.locator('.twin-card').filter({ hasText: name })
         assert.match((await card.innerText()).replaceAll('\n', ' '), /Rooms 21/)
         assert.equal(await card.getByText('Rooms only').count(), 0)
-        await visitor.assertSound('twins, two')
+        await visitor.look('twins, two')
         const geometry = page.waitForResponse((r) => /\/geometry$/.test(new URL(r.url()).pathname))
         await card.getByRole('link', { name: 'Open' }).click()
         assert.equal((await geometry).status(), 200)
         await page.getByRole('tree').waitFor()
-        await visitor.assertCalm()
       },
     },
     {
@@ -103,7 +101,6 @@ function twinSteps({ visitor }) {
         await card.getByRole('button', { name: 'Delete' }).click()
         await confirmTyped(page, 'Delete the building', name, 'Delete')
         await card.waitFor({ state: 'detached' })
-        await visitor.assertCalm()
       },
     },
   ]
