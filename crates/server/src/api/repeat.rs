@@ -23,8 +23,11 @@ struct Kept {
 }
 
 pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let is_creating = request.method() == Method::POST && request.headers().contains_key(HEADER);
-    if !is_creating {
+    let headers = request.headers();
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if request.method() != Method::POST || !headers.contains_key(HEADER) || !is_json {
         return next.run(request).await;
     }
     run(api, request, next).await.unwrap_or_else(IntoResponse::into_response)
