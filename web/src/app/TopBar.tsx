@@ -30,7 +30,6 @@ export function TopBar(props: { session: Session; onSearch: () => void }) {
       <button
         type="button"
         className="search-button"
-        aria-label={`${i18n.t('Search')} Ctrl K`}
         onClick={props.onSearch}
       >
         <Icon name="search" size={16} />

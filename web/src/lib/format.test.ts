@@ -1,6 +1,9 @@
+import { i18n } from '@lingui/core'
 import { expect, test } from 'vitest'
 
-import { formatBytes, formatNumber, formatScalar, formatValue, shorten } from './format'
+import { formatBytes, formatNumber, formatScalar, formatValue, shorten, keyLabel, readable } from './format'
+
+i18n.loadAndActivate({ locale: 'en', messages: {} })
 
 test('digits follow the size of the number', () => {
   const check = (value: number, expected: string) =>
@@ -17,7 +20,7 @@ test('digits follow the size of the number', () => {
 test('units stay with their value, absent values have none', () => {
   expect(formatValue(21.5, '°C', 'en')).toBe('21.5\u202f°C')
   expect(formatValue(undefined, '°C', 'en')).toBe('—')
-  expect(formatScalar(true, 'en')).toBe('true')
+  expect(formatScalar(true, 'en')).toBe('yes')
   expect(formatScalar({ a: 1 }, 'en')).toBe('{"a":1}')
 })
 
@@ -26,4 +29,10 @@ test('bytes and hashes', () => {
   expect(formatBytes(1_250_000, 'en')).toBe('1.3 MB')
   expect(shorten('0123456789abcdef0123456789abcdef')).toBe('01234567…89abcdef')
   expect(shorten('short')).toBe('short')
+})
+
+test('keys read as words', () => {
+  expect(keyLabel('supply_water_temperature')).toBe('supply water temperature')
+  expect(keyLabel('co2')).toBe('CO₂')
+  expect(readable('fan_speed is 3', 'fan_speed')).toBe('fan speed is 3')
 })

@@ -25,7 +25,7 @@ test('a range needs both ends in order, otherwise it rolls', () => {
     { from: 'x', to: 'y' },
   ]) {
     expect(resolveRange(search, NOW)).toEqual({
-      fromMs: NOW - 86_400_000,
+      fromMs: NOW - 3_600_000,
       toMs: NOW,
       rolling: true,
     })

@@ -187,7 +187,9 @@ export function Stage(props: StageProps) {
 
 /** Pixels under the tools, which the picture of the building keeps free. */
 function insets(view: '3d' | 'plan', hasLegend: boolean): Inset {
-  return { top: 56, right: 116, bottom: view === 'plan' && hasLegend ? 128 : 12, left: view === 'plan' ? 8 : 44 }
+  // In 3D the tools lie in corners that the oblique picture of a building leaves free.
+  if (view === '3d') return { top: 0, right: 16, bottom: 48, left: 16 }
+  return { top: 56, right: 116, bottom: hasLegend ? 128 : 12, left: 8 }
 }
 
 function Tool(props: { icon: IconName; label: string; pressed?: boolean; onClick: () => void }) {

@@ -176,15 +176,23 @@ export function storeyOf(selection: Selection | null, building: Building): strin
 
 export type Reading = { key: string; unit: string; mean: number; min: number; max: number; count: number }
 
-/** The building in figures: each key that several devices report, over its usable values. */
+/**
+ * The building in figures: keys of which a room has one value at most, so that a mean says
+ * something. Meters and pumps side by side have none.
+ */
 export function readingsOf(building: Building): Reading[] {
   const found: Reading[] = []
   for (const key of building.keys) {
+    const rooms = new Set<string>()
+    let isPerRoom = true
     const values = building.devices.flatMap((device) => {
       const shown = device.keys.includes(key) ? building.values.get(device.id, key) : undefined
-      return typeof shown?.value === 'number' && shown.condition === 'good' ? [shown.value] : []
+      if (typeof shown?.value !== 'number' || shown.condition !== 'good') return []
+      if (device.space_id === null || rooms.has(device.space_id)) isPerRoom = false
+      else rooms.add(device.space_id)
+      return [shown.value]
     })
-    if (values.length === 0) continue
+    if (values.length === 0 || !isPerRoom) continue
     found.push({
       key,
       unit: building.unitOf(key),
@@ -194,5 +202,6 @@ export function readingsOf(building: Building): Reading[] {
       count: values.length,
     })
   }
-  return found.sort((a, b) => b.count - a.count || a.key.localeCompare(b.key))
+  const rank = (key: string) => (KEY_WORDS.findIndex((word) => word.test(key)) + 1 || 99)
+  return found.sort((a, b) => b.count - a.count || rank(a.key) - rank(b.key))
 }
