@@ -17,7 +17,7 @@ import {
 import type { Declaration, Device } from '../api/types'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
-import { formatScalar, formatValue, shorten } from '../lib/format'
+import { formatScalar, formatValue, keyLabel, shorten } from '../lib/format'
 import { isStale } from '../lib/time'
 import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
 import { ConfirmTyped } from '../ui/dialogs'
@@ -149,7 +149,7 @@ function SeriesCard(props: {
   return (
     <section className="card" data-condition={condition}>
       <header className="card-head">
-        <h2>{seriesKey}</h2>
+        <h2>{keyLabel(seriesKey)}</h2>
         <span className="card-value num">
           {formatValue(value?.value as never, device.units[seriesKey], lingui.locale)}
         </span>

@@ -8,7 +8,7 @@ import { useMemo, useState } from 'react'
 import { body, client } from '../api/client'
 import { devicesQuery, queryClient, rulesQuery, twinsQuery } from '../api/queries'
 import type { Condition, NewRule, Rule } from '../api/types'
-import { formatNumber } from '../lib/format'
+import { formatNumber, keyLabel } from '../lib/format'
 import { SEVERITIES } from '../lib/severity'
 import { formatWidth } from '../lib/time'
 import { ConfirmTyped } from '../ui/dialogs'
@@ -26,11 +26,11 @@ const SIGNS = { gt: '>', ge: '≥', lt: '<', le: '≤' } as const
 export function conditionText(condition: Condition, locale: string): string {
   if (condition.kind === 'no_data') {
     return i18n.t('no {what} for {span}', {
-      what: condition.key ?? i18n.t('value'),
+      what: condition.key === null ? i18n.t('value') : keyLabel(condition.key),
       span: formatWidth(condition.after_seconds * 1000, locale),
     })
   }
-  const limit = `${condition.key} ${SIGNS[condition.op]} ${formatNumber(condition.threshold, locale)}`
+  const limit = `${keyLabel(condition.key)} ${SIGNS[condition.op]} ${formatNumber(condition.threshold, locale)}`
   return condition.for_seconds === 0
     ? limit
     : i18n.t('{limit} for {span}', {

@@ -107,7 +107,7 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
               patch({ twin: id ?? undefined, select: undefined, storey: undefined })
             }
           />
-        ) : (
+        ) : narrow ? null : (
           <h1 className="panel-title" id="page-title" tabIndex={-1}>
             {twin.name}
           </h1>
@@ -134,6 +134,11 @@ function Centre({ twin, twins }: { twin: Twin; twins: Twin[] }) {
       data-tree={(!narrow && treeOpen) || undefined}
       data-details={(!narrow && detailsOpen) || undefined}
     >
+      {(narrow || !treeOpen || twins.length > 1) && (
+        <h1 className="visually-hidden" id="page-title" tabIndex={-1}>
+          {twin.name}
+        </h1>
+      )}
       {!narrow && treeOpen && (
         <aside className="panel panel-left" aria-label={i18n.t('Site')}>
           {tree}

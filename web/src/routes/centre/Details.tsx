@@ -329,7 +329,7 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
     live && !device.online && shown === undefined ? 'offline' : (shown?.condition ?? 'missing')
   return (
     <div className="details">
-      <DetailsHead over={device.type ?? i18n.t('Device')} title={device.name}>
+      <DetailsHead over={device.type ? keyLabel(device.type) : i18n.t('Device')} title={device.name}>
         <div className="row">
           {live && (
             <Tag tone={device.online ? 'neutral' : 'stale'}>

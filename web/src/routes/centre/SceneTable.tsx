@@ -94,7 +94,11 @@ export function SceneTable(props: {
         id: 'key',
         header: i18n.t('Key'),
         sort: (row) => row.key,
-        cell: (row) => keyLabel(row.key),
+        cell: (row) => (
+          <span className="room-cell" title={row.key}>
+            {keyLabel(row.key)}
+          </span>
+        ),
       },
       {
         id: 'value',

@@ -192,7 +192,7 @@ export function readingsOf(building: Building): Reading[] {
       else rooms.add(device.space_id)
       return [shown.value]
     })
-    if (values.length === 0 || !isPerRoom) continue
+    if (values.length < 2 || !isPerRoom) continue
     found.push({
       key,
       unit: building.unitOf(key),
