@@ -187,6 +187,7 @@ function AlertCounts() {
   const counts = countActive(data?.items ?? [])
   return (
     <Link to="/alerts" className="bar-button alert-counts">
+      <span className="visually-hidden">{i18n.t('Active alerts')}</span>
       {SEVERITIES.map((severity) => (
         <span
           key={severity}
