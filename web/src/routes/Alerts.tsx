@@ -89,7 +89,7 @@ export function AlertsPage() {
       {
         id: 'severity',
         header: i18n.t('Severity'),
-        width: '112px',
+        width: 'min(112px, 15vw)',
         sort: (a) => SEVERITIES.indexOf(a.severity),
         cell: (a) => (
           <SeverityMark severity={a.severity} label quiet={!a.state.startsWith('active')} />
