@@ -2,6 +2,7 @@
 //! raised and the mail it queued are written in one transaction, so that a replay after a crash
 //! repeats nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use veritwin_alerting::{
     AlertEvent as Step, DeviceFacts, Evaluator, EvaluatorLimits, Message, Rule, SeriesId,
     Transition, TransitionKind,
 };
-use veritwin_domain::{AlertId, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_domain::{AlertId, Declaration, DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError, Record};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
@@ -28,6 +29,8 @@ use crate::{App, Error, Result};
 
 const SETTING: &str = "alert_state";
 const CONSUMER: &str = "alerts";
+/// A reading further ahead of its arrival than this is recorded but raises nothing.
+const FUTURE_MAX: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_secs(1);
 /// State that changed without a transition is written this often.
 const SAVE_TICKS: u32 = 10;
@@ -250,7 +253,8 @@ impl Job {
         for (position, entry) in batch.iter() {
             let Some(alerts) = self.tenants.get_mut(&entry.tenant) else { continue };
             if let Record::Readings(readings) = &entry.record {
-                alerts.pending.extend(alerts.evaluator.apply(position, readings));
+                let readings = without_future(readings);
+                alerts.pending.extend(alerts.evaluator.apply(position, &readings));
                 alerts.dirty = true;
             }
         }
@@ -308,6 +312,18 @@ impl Job {
             Err(error) => tracing::warn!(%error, "alert offset was not written"),
         }
     }
+}
+
+/// Leaves out readings that claim to be measured well after they were received: one of them
+/// would make every right one after it look late.
+fn without_future(batch: &DeviceBatch) -> Cow<'_, DeviceBatch> {
+    let end = batch.received_at.saturating_add(FUTURE_MAX);
+    if batch.readings.iter().all(|reading| reading.at <= end) {
+        return Cow::Borrowed(batch);
+    }
+    let mut kept = batch.clone();
+    kept.readings.retain(|reading| reading.at <= end);
+    Cow::Owned(kept)
 }
 
 fn severity(rule: &Rule) -> AlertSeverity {
@@ -408,11 +424,24 @@ impl App {
         tx.alert_event_add(id, &event).await?;
         open.insert(series.clone(), id);
         if !transition.late {
+            let is_open = alerts
+                .devices
+                .get(series.device)
+                .is_some_and(|device| device.declaration == Declaration::NonPersonal);
             for email in &rule.notify_emails {
                 let mail = MailPayload {
                     to: email.clone(),
-                    subject: format!("[{}] {}", rule.severity.as_str(), message.headline()),
-                    text: message.paragraph(),
+                    // Mail leaves the platform: values of other streams stay here.
+                    subject: if is_open {
+                        format!("[{}] {}", rule.severity.as_str(), message.headline())
+                    } else {
+                        format!("[{}] {}", rule.severity.as_str(), rule.name)
+                    },
+                    text: if is_open {
+                        message.paragraph()
+                    } else {
+                        "An alert was raised. Sign in to see it.".to_owned()
+                    },
                     alert: Some(id.to_string()),
                 };
                 let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;

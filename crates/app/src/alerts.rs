@@ -1,6 +1,7 @@
 //! Alerts as people see them: list, read, acknowledge.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Resource};
@@ -9,6 +10,7 @@ use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx};
 
 use crate::activity::store_page;
+use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
 use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
 use crate::{App, Error, Result};
@@ -62,9 +64,32 @@ async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
         .collect())
 }
 
-async fn view(tx: &TenantTx, alert: Alert, people: &HashMap<UserId, String>) -> Result<AlertView> {
-    let detail: Detail = serde_json::from_slice(&alert.detail)
+/// Who reads alerts: names of people, and which devices' values may be shown.
+struct Reader {
+    people: HashMap<UserId, String>,
+    devices: Arc<TenantDevices>,
+    sees_personal: bool,
+}
+
+impl Reader {
+    /// Values of a stream that is personal or not declared yet are for administrators only.
+    fn conceal(&self, device: Option<DeviceId>, detail: &mut Detail) {
+        let device = device.and_then(|id| self.devices.get(id));
+        let is_visible = device.is_some_and(|device| App::visible(device, self.sees_personal));
+        if !self.sees_personal && !is_visible {
+            detail.value = None;
+            detail.key = None;
+            detail.message =
+                format!("{}: values of this device are not shown to you", detail.rule_name);
+        }
+    }
+}
+
+async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView> {
+    let people = &reader.people;
+    let mut detail: Detail = serde_json::from_slice(&alert.detail)
         .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))?;
+    reader.conceal(alert.device, &mut detail);
     let name_of = |user: Option<UserId>| {
         user.map(|id| people.get(&id).cloned().unwrap_or_else(|| "former member".to_owned()))
     };
@@ -109,6 +134,14 @@ async fn view(tx: &TenantTx, alert: Alert, people: &HashMap<UserId, String>) -> 
 }
 
 impl App {
+    async fn alert_reader(&self, context: &OpContext, tx: &TenantTx) -> Result<Reader> {
+        Ok(Reader {
+            people: people(tx).await?,
+            devices: self.tenant_devices(context).await?,
+            sees_personal: self.sees_personal(context),
+        })
+    }
+
     /// Whether the actor may follow alerts.
     pub fn authorize_alert_list(&self, context: &OpContext) -> Result<()> {
         self.authorize_all(context, Action::AlertList, Kind::Alert).map(|_| ())
@@ -130,10 +163,10 @@ impl App {
         };
         let tx = self.0.store.read(context).await?;
         let listed = tx.alerts(filter, &store_page(page)?).await?;
-        let people = people(&tx).await?;
+        let reader = self.alert_reader(context, &tx).await?;
         let mut items = Vec::with_capacity(listed.items.len());
         for alert in listed.items {
-            items.push(view(&tx, alert, &people).await?);
+            items.push(view(&tx, alert, &reader).await?);
         }
         self.note(context, Action::AlertList, &resource, "done");
         Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
@@ -145,7 +178,8 @@ impl App {
         self.authorize(context, Action::AlertRead, &resource)?;
         let tx = self.0.store.read(context).await?;
         let alert = tx.alert(id).await?;
-        let view = view(&tx, alert, &people(&tx).await?).await?;
+        let reader = self.alert_reader(context, &tx).await?;
+        let view = view(&tx, alert, &reader).await?;
         self.note(context, Action::AlertRead, &resource, "done");
         Ok(view)
     }
@@ -197,11 +231,11 @@ impl App {
             tx.alert_event_add(*id, &event).await?;
             self.record(&tx, context, Action::AlertAcknowledge, &resource).await?;
         }
-        let people = people(&tx).await?;
+        let reader = self.alert_reader(context, &tx).await?;
         let mut views = Vec::with_capacity(ids.len());
         for id in ids {
             let alert = tx.alert(*id).await?;
-            views.push(view(&tx, alert, &people).await?);
+            views.push(view(&tx, alert, &reader).await?);
         }
         tx.commit().await?;
         for id in ids {

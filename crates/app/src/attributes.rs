@@ -120,7 +120,10 @@ impl App {
         let resource = Resource::device(context.tenant, id);
         self.authorize(context, Action::AttributeRead, &resource)?;
         let tx = self.0.store.read(context).await?;
-        tx.device(id).await?;
+        let device = tx.device(id).await?;
+        if !Self::visible(&device, self.sees_personal(context)) {
+            return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
+        }
         self.note(context, Action::AttributeRead, &resource, "done");
         view(&tx, id).await
     }

@@ -74,7 +74,7 @@ fn check_name(name: &str) -> Result<String> {
 }
 
 impl App {
-    fn device_view(&self, tenant: veritwin_domain::TenantId, device: &Device) -> DeviceView {
+    fn device_view(&self, context: &OpContext, device: &Device) -> DeviceView {
         let now = self.clock().now();
         let presence = self.0.presence.of(device.id);
         let last_seen_at = presence.last_seen_at.max(device.last_seen_at);
@@ -86,7 +86,12 @@ impl App {
             placement: placement_view(device),
             declaration: device.declaration,
             units: device.units.clone(),
-            keys: self.0.engine.keys(tenant, device.id).unwrap_or_default(),
+            // Names of series may tell as much as their values.
+            keys: if Self::visible(device, self.sees_personal(context)) {
+                self.0.engine.keys(context.tenant, device.id).unwrap_or_default()
+            } else {
+                Vec::new()
+            },
             created_at: device.created_at,
             last_seen_at,
             online: presence.connected || last_seen_at.is_some_and(recently),
@@ -109,8 +114,7 @@ impl App {
         };
         let listed = tx.devices(&filter, &store_page(page)?).await?;
         self.note(context, Action::DeviceList, &resource, "done");
-        let items =
-            listed.items.iter().map(|device| self.device_view(context.tenant, device)).collect();
+        let items = listed.items.iter().map(|device| self.device_view(context, device)).collect();
         Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
     }
 
@@ -121,7 +125,7 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let device = tx.device(id).await?;
         self.note(context, Action::DeviceRead, &resource, "done");
-        Ok(self.device_view(context.tenant, &device))
+        Ok(self.device_view(context, &device))
     }
 
     async fn check_placement(&self, tx: &TenantTx, place: &Placement) -> Result<()> {
@@ -207,7 +211,7 @@ impl App {
         self.record(&tx, context, Action::DeviceCreate, &resource).await?;
         tx.commit().await?;
         self.devices_changed(context, stored.twin).await?;
-        Ok((self.device_view(context.tenant, &stored), token))
+        Ok((self.device_view(context, &stored), token))
     }
 
     /// Changes a device.
@@ -250,7 +254,7 @@ impl App {
         if stored.twin != old_twin {
             self.devices_changed(context, stored.twin).await?;
         }
-        Ok(self.device_view(context.tenant, &stored))
+        Ok(self.device_view(context, &stored))
     }
 
     /// Deletes a device with its credentials; its live connections end.

@@ -62,12 +62,12 @@ fn bucket_for(span_micros: i64, points_max: usize) -> i64 {
 
 impl App {
     /// Whether the actor may see personal and undeclared series; asked once per operation.
-    fn sees_personal(&self, context: &OpContext) -> bool {
+    pub(crate) fn sees_personal(&self, context: &OpContext) -> bool {
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         self.0.authorizer.check(context, Action::TelemetryReadPersonal, &resource).is_ok()
     }
 
-    fn visible(device: &Device, sees_personal: bool) -> bool {
+    pub(crate) fn visible(device: &Device, sees_personal: bool) -> bool {
         device.declaration == Declaration::NonPersonal || sees_personal
     }
 

@@ -166,7 +166,7 @@ impl App {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, tenant) = self.log_of(context).await?;
         let client = self.archive()?;
-        let summary = client.summary(log).await.map_err(no_log_yet)?;
+        let summary = self.own_summary(context, log).await?;
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
         self.note(context, Action::LedgerRead, &resource, "done");
         let shared_host =
@@ -242,7 +242,7 @@ impl App {
     ) -> Result<Page<LedgerEntryView>> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
-        let size = self.archive()?.summary(log).await.map_err(no_log_yet)?.size;
+        let size = self.own_summary(context, log).await?.size;
         let before = match &page.cursor {
             Some(text) => text
                 .parse::<u64>()
@@ -303,6 +303,14 @@ impl App {
         }
         let name = format!("payload/{}", leaf.payload);
         Ok(self.archive()?.read(log, &name).await?)
+    }
+
+    /// Where the tenant's own log stands; a new tenant's is made by asking for it.
+    async fn own_summary(&self, context: &OpContext, log: LogId) -> Result<LogSummary> {
+        match self.summary_of(log).await {
+            Err(Error::NotFound(_)) => Ok(self.open_log(context.tenant).await?.summary),
+            other => other,
+        }
     }
 
     pub(crate) async fn summary_of(&self, log: LogId) -> Result<LogSummary> {

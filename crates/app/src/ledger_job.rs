@@ -12,9 +12,10 @@ use veritwin_domain::{LogId, TenantId, Timestamp, Value};
 use veritwin_keys::{Aad, DataClass, SigningKey};
 use veritwin_ledger::{
     Act, Append, BatchBuilder, BatchLimits, BatchSigner, CreateLog, Leaf, LeafReference,
-    LedgerError, RecordBytes, origin_of,
+    LedgerError, LogSummary, RecordBytes, origin_of,
 };
 use veritwin_log::{Committed, Consumer, Entry, LogError, Record};
+use veritwin_metastore::Tenant;
 use veritwin_outbound::archive::ArchiveError;
 
 use crate::model::LatestView;
@@ -192,58 +193,101 @@ impl App {
     }
 }
 
+/// A tenant's log as the archive has it.
+pub(crate) struct OpenedLog {
+    row: Tenant,
+    key: SigningKey,
+    origin: String,
+    pub(crate) summary: LogSummary,
+    vkey: String,
+}
+
+impl App {
+    /// A tenant's log in the archive; made at the first use.
+    pub(crate) async fn open_log(&self, tenant: TenantId) -> Result<OpenedLog> {
+        let context = self.job_in(jobs::LEDGER, tenant);
+        let tx = self.0.store.read(&context).await?;
+        let row = tx.tenant().await?;
+        drop(tx);
+        let key = self.submitter_key(tenant).await?;
+        let origin = origin_of(&self.0.config.ledger_host, row.log_id, self.0.config.simulated);
+        let create =
+            CreateLog { log: row.log_id, origin: origin.clone(), submitter: key.public_bytes() };
+        let summary = self.archive()?.create_log(&create).await?;
+        let vkey = self.log_key(tenant, &summary.vkey).await?;
+        Ok(OpenedLog { row, key, origin, summary, vkey })
+    }
+
+    /// The archive's key for a log: learnt when the log was made, believed from then on.
+    async fn log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
+        let context = self.job_in(jobs::LEDGER, tenant);
+        let tx = self.0.store.begin(&context).await?;
+        if let Some(known) = tx.setting(VKEY_SETTING).await? {
+            return String::from_utf8(known.body)
+                .map_err(|_| Error::Internal("the stored ledger key is damaged".to_owned()));
+        }
+        tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
+        tx.commit().await?;
+        Ok(shown.to_owned())
+    }
+}
+
 impl Job {
+    /// Reads on only while everything read so far is sealed or in a builder. After any error what
+    /// was in memory is dropped and read again from the stored offset: the archive knows what it
+    /// has. The offset is written only when nothing failed since.
     async fn run(&mut self, mut evidence: mpsc::Receiver<PendingEvidence>) {
         let stop = self.app.0.stop.clone();
-        let mut consumer = loop {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !stop.is_cancelled() {
             match self.begin().await {
-                Ok(consumer) => break consumer,
+                Ok(consumer) => match self.follow(consumer, &mut evidence, &mut tick).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "sealing goes on from the archive's last leaf");
+                    }
+                },
                 Err(error) => tracing::debug!(%error, "the ledger waits for its archive"),
             }
+            self.logs.clear();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
             }
-        };
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+    }
+
+    /// Seals until the platform stops, or until the first error.
+    async fn follow(
+        &mut self,
+        mut consumer: Consumer,
+        evidence: &mut mpsc::Receiver<PendingEvidence>,
+        tick: &mut tokio::time::Interval,
+    ) -> Result<()> {
+        let stop = self.app.0.stop.clone();
         let mut ticks = 0u32;
         loop {
-            let outcome = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => break,
                 next = consumer.next() => match next {
-                    Ok(Some(batch)) => self.take(&batch).await,
+                    Ok(Some(batch)) => self.take(&batch).await?,
                     Ok(None) => break,
-                    Err(LogError::Truncated { first, .. }) => self.go_on(&mut consumer, first),
-                    Err(error) => { tracing::error!(%error, "sealing stopped"); break }
+                    Err(LogError::Truncated { first, .. }) => self.go_on(&mut consumer, first)?,
+                    Err(error) => return Err(error.into()),
                 },
-                Some(pending) = evidence.recv() => self.seal_evidence(pending).await,
+                Some(pending) = evidence.recv() => self.seal_evidence(pending).await?,
                 _ = tick.tick() => {
                     ticks += 1;
-                    match self.seal_due(false).await {
-                        Ok(()) if ticks.is_multiple_of(SAVE_TICKS) => {
-                            self.save(consumer.position()).await
-                        }
-                        other => other,
+                    self.seal_due(false).await?;
+                    if ticks.is_multiple_of(SAVE_TICKS) {
+                        self.save(consumer.position()).await?;
                     }
-                }
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "sealing waits and goes on from the archive's last leaf");
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    () = tokio::time::sleep(RETRY) => {}
-                }
-                // The archive knows what it has; what was in memory is read again from the log.
-                self.logs.clear();
-                match self.begin().await {
-                    Ok(fresh) => consumer = fresh,
-                    Err(error) => tracing::debug!(%error, "the archive is still away"),
                 }
             }
         }
-        let _ = self.seal_due(true).await;
-        let _ = self.save(consumer.position()).await;
+        self.seal_due(true).await?;
+        self.save(consumer.position()).await
     }
 
     fn go_on(&self, consumer: &mut Consumer, first: u64) -> Result<()> {
@@ -265,23 +309,13 @@ impl Job {
     }
 
     async fn open(&self, tenant: TenantId) -> Result<TenantLog> {
-        let app = &self.app;
-        let context = app.job_in(jobs::LEDGER, tenant);
-        let tx = app.0.store.read(&context).await?;
-        let row = tx.tenant().await?;
-        drop(tx);
-        let key = app.submitter_key(tenant).await?;
-        let origin = origin_of(&app.0.config.ledger_host, row.log_id, app.0.config.simulated);
-        let create =
-            CreateLog { log: row.log_id, origin: origin.clone(), submitter: key.public_bytes() };
-        let summary = app.archive()?.create_log(&create).await?;
+        let OpenedLog { row, key, origin, summary, vkey } = self.app.open_log(tenant).await?;
         let last = summary
             .last_entry
             .as_deref()
             .map(Leaf::decode)
             .transpose()
             .map_err(|error| Error::Internal(format!("last leaf: {error}")))?;
-        let vkey = self.log_key(tenant, &summary.vkey).await?;
         let previous = summary
             .resume(&vkey, &key.public_bytes())
             .map_err(|error| Error::Internal(format!("ledger archive: {error}")))?;
@@ -298,19 +332,6 @@ impl Job {
             opened_at: Duration::ZERO,
             reached: summary.cursor,
         })
-    }
-
-    /// The archive's key for a log: learnt when the log was made, believed from then on.
-    async fn log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
-        let context = self.app.job_in(jobs::LEDGER, tenant);
-        let tx = self.app.0.store.begin(&context).await?;
-        if let Some(known) = tx.setting(VKEY_SETTING).await? {
-            return String::from_utf8(known.body)
-                .map_err(|_| Error::Internal("the stored ledger key is damaged".to_owned()));
-        }
-        tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
-        tx.commit().await?;
-        Ok(shown.to_owned())
     }
 
     async fn log(&mut self, tenant: TenantId) -> Result<()> {

@@ -4,11 +4,11 @@
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
-use veritwin_metastore::{OneTimeLink, PlatformTx, Realm, User};
+use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::NewTenant;
+use crate::provision::{NewTenant, is_own};
 use crate::{App, Error, Result};
 
 const UNKNOWN: Error = Error::NotFound("link");
@@ -199,6 +199,11 @@ impl App {
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
+        let is_first = link.kind == veritwin_metastore::LinkKind::FirstAdministrator;
+        if is_first && tx.tenants(&Page::whole()).await?.items.iter().any(|one| !is_own(one.id)) {
+            let detail = "the first administrator exists already: ask for an administrator link";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         let tenant = match (link.tenant, new_tenant) {
             (Some(tenant), _) => tenant,
             (None, Some(NewTenant { row, .. })) => {
@@ -217,12 +222,25 @@ impl App {
             version: 0,
             created_at: context.at,
         };
-        tx.user_create(&user).await.map_err(|error| match error {
-            veritwin_metastore::Error::Conflict { .. } => {
-                Error::Conflict("this address has an account already: sign in instead".to_owned())
+        let user = match tx.user_by_email(Realm::PLATFORM, &user.email).await? {
+            None => {
+                tx.user_create(&user).await?;
+                user
             }
-            other => other.into(),
-        })?;
+            Some(known) => {
+                // Whoever holds the data directory may let an account in again; an invitation
+                // may only do so when the account belongs to nobody, or it could take one over.
+                let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
+                if !by_operator && !tx.memberships(known.id).await?.is_empty() {
+                    let detail = "this address cannot be used here: sign in, or use another";
+                    return Err(Error::Conflict(detail.to_owned()));
+                }
+                tx.sessions_delete_of(known.id).await?;
+                let again = User { password_hash: user.password_hash, disabled: false, ..known };
+                tx.user_update(&again, None).await?;
+                again
+            }
+        };
         tx.membership_add(tenant, user.id, role).await?;
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;

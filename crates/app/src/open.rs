@@ -8,6 +8,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
@@ -27,6 +28,9 @@ use crate::ledger::LedgerState;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
 use crate::{Error, Result};
+
+/// Passwords that are hashed at once.
+const HASHES_AT_ONCE: usize = 4;
 
 /// How to open the platform.
 #[derive(Debug, Clone)]
@@ -77,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// How many passwords are hashed at once.
+    pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
     pub(crate) in_flight: crate::idempotency::InFlight,
     pub(crate) directory: Directory,
@@ -205,6 +211,7 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             in_flight: crate::idempotency::InFlight::default(),
             directory: Directory::default(),

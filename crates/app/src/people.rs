@@ -1,6 +1,9 @@
 //! Signing in, sessions, and the people of a tenant. Unknown addresses and wrong passwords take
 //! the same time and get the same answer.
 
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
 use veritwin_access::{
     Action, Kind, Resource, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes, ThrottleSubject,
     TokenKind,
@@ -16,6 +19,8 @@ use crate::model::{SessionView, SignedIn, TenantView, UserView};
 use crate::{App, Error, Result};
 
 const WRONG: Error = Error::Unauthenticated("the address or the password is wrong");
+/// How long a sign-in waits for its turn to be checked.
+const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
 const ENDED: Error = Error::Unauthenticated("the session has ended: sign in again");
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
 /// second factor; 12 is the policy here).
@@ -58,10 +63,20 @@ pub(crate) fn check_password(password: &Secret<String>) -> Result<()> {
 impl App {
     /// Hashes a password away from the threads that serve connections.
     pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
+        let _turn = self.hashing_turn().await?;
         let app = self.clone();
         tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
             .await
             .map_err(|_| Error::Internal("password hashing stopped".to_owned()))?
+    }
+
+    /// Each hash takes 19 MiB and a core: only a few run at once, the others wait or come back.
+    async fn hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(HASHING_TIMEOUT, self.0.hashing.acquire()).await;
+        match turn {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
+        }
     }
 
     fn hash_password_blocking(&self, text: &Secret<String>) -> Result<Secret<String>> {
@@ -84,19 +99,26 @@ impl App {
         let digest = tx.email_digest(Realm::PLATFORM, email.expose()).map_err(|_| WRONG)?;
         let subject = ThrottleSubject::Account(digest);
         let now = context.clock.monotonic();
-        self.0
-            .throttle
-            .lock()
-            .check(&subject, now)
-            .map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
+        {
+            // The attempt counts before it is checked, so that many at once do not slip through.
+            let mut throttle = self.0.throttle.lock();
+            throttle
+                .check(&subject, now)
+                .map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
+            throttle.failed(subject, now);
+        }
         let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.verify_password(secret.clone(), hash).await?;
         let user = user.filter(|user| matches && !user.disabled);
+        let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
+        let fresh = match user.as_ref().and_then(|user| user.password_hash.as_ref()) {
+            Some(hash) if is_outdated(hash) => Some(self.hash_password(secret.clone()).await?),
+            _ => None,
+        };
         let tx = self.0.store.begin_platform(context).await?;
         let Some(user) = user else {
-            self.0.throttle.lock().failed(subject, now);
             self.record_platform(&tx, context, Action::SessionCreate, None, "denied").await?;
             tx.commit().await?;
             return Err(WRONG);
@@ -104,9 +126,8 @@ impl App {
         self.0.throttle.lock().succeeded(&subject);
         let memberships = tx.memberships(user.id).await?;
         let Some((tenant, _)) = memberships.first().copied() else { return Err(WRONG) };
-        if user.password_hash.as_ref().is_some_and(|hash| password::needs_rehash(hash.expose())) {
-            let fresh = self.hash_password(secret.clone()).await?;
-            tx.user_update(&User { password_hash: Some(fresh), ..user.clone() }, None).await?;
+        if fresh.is_some() {
+            tx.user_update(&User { password_hash: fresh, ..user.clone() }, None).await?;
         }
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
         self.record_platform(&tx, context, Action::SessionCreate, Some(tenant), "done").await?;
@@ -120,6 +141,7 @@ impl App {
         secret: Secret<String>,
         hash: Option<Secret<String>>,
     ) -> Result<bool> {
+        let _turn = self.hashing_turn().await?;
         let app = self.clone();
         tokio::task::spawn_blocking(move || match hash {
             Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
@@ -168,8 +190,9 @@ impl App {
             SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
         let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
         let roles = roles_in(&tx.memberships(session.user).await?, session.tenant);
+        let is_disabled = tx.user(session.user).await?.disabled;
         drop(tx);
-        if roles.is_empty() {
+        if roles.is_empty() || is_disabled {
             return Err(ENDED);
         }
         if touch {

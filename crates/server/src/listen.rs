@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const HTTP2_STREAMS_MAX: u32 = 128;
 const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 const BACKLOG: i32 = 1024;
+
+/// A connection's place under the bound; clones keep it taken.
+pub(crate) type ConnectionSlot = Arc<OwnedSemaphorePermit>;
 
 /// A bound socket, its name for logs, and how many connections it takes at once.
 pub(crate) struct Listener {
@@ -65,7 +68,7 @@ pub(crate) async fn accept_loop<F, Fut>(
     tasks: TaskTracker,
     handle: F,
 ) where
-    F: Fn(TlsStream<TcpStream>, SocketAddr) -> Fut + Clone + Send + 'static,
+    F: Fn(TlsStream<TcpStream>, SocketAddr, ConnectionSlot) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(listener.connections_max));
@@ -94,10 +97,10 @@ pub(crate) async fn accept_loop<F, Fut>(
         let acceptor = listener.acceptor.clone();
         let handle = handle.clone();
         tasks.spawn(async move {
-            let _slot = slot;
+            let slot = Arc::new(slot);
             let _ = stream.set_nodelay(true);
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(tls)) => handle(tls, peer).await,
+                Ok(Ok(tls)) => handle(tls, peer, slot).await,
                 Ok(Err(error)) => {
                     metrics::counter!("veritwin_tls_handshakes_failed_total", "listener" => name)
                         .increment(1);
@@ -113,11 +116,13 @@ pub(crate) async fn accept_loop<F, Fut>(
 pub(crate) async fn serve_http(
     tls: TlsStream<TcpStream>,
     peer: SocketAddr,
+    slot: ConnectionSlot,
     router: Router,
     stop: CancellationToken,
 ) {
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arc::clone(&slot));
         request.extensions_mut().insert(PeerInfo::new(Some(peer), Transport::Http));
         request.map(axum::body::Body::new)
     });

@@ -354,9 +354,14 @@ fn spawn_http(
         connections_max: config.http.connections_max,
     };
     let connection_stop = stop.clone();
-    tasks.spawn(listen::accept_loop(listener, stop.clone(), tasks.clone(), move |tls, peer| {
-        listen::serve_http(tls, peer, router.clone(), connection_stop.clone())
-    }));
+    tasks.spawn(listen::accept_loop(
+        listener,
+        stop.clone(),
+        tasks.clone(),
+        move |tls, peer, slot| {
+            listen::serve_http(tls, peer, slot, router.clone(), connection_stop.clone())
+        },
+    ));
 }
 
 fn spawn_mqtt(
@@ -374,10 +379,18 @@ fn spawn_mqtt(
         connections_max: config.mqtt.connections_max,
     };
     let broker = Arc::clone(broker);
-    tasks.spawn(listen::accept_loop(listener, stop.clone(), tasks.clone(), move |tls, peer| {
-        let broker = Arc::clone(&broker);
-        async move { broker.serve(tls, PeerInfo::new(Some(peer), Transport::Mqtt3)).await }
-    }));
+    tasks.spawn(listen::accept_loop(
+        listener,
+        stop.clone(),
+        tasks.clone(),
+        move |tls, peer, slot| {
+            let broker = Arc::clone(&broker);
+            async move {
+                broker.serve(tls, PeerInfo::new(Some(peer), Transport::Mqtt3)).await;
+                drop(slot);
+            }
+        },
+    ));
 }
 
 impl Platform {

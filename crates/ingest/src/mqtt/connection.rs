@@ -17,7 +17,7 @@ use super::frame::{self, Version};
 use super::session::SessionKey;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
-use crate::model::{DeviceSession, PeerInfo, Transport};
+use crate::model::{CloseReason, DeviceSession, PeerInfo, Transport};
 use crate::traits::LoginError;
 
 /// A connection sends its whole CONNECT, and is signed in, within this time each.
@@ -33,8 +33,9 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Largest empty read buffer that a connection keeps.
 const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
-/// Longest a will waits after its connection was lost.
-const WILL_DELAY_SECONDS_MAX: u32 = 3600;
+/// Longest a will waits after its connection was lost. It keeps its connection's place meanwhile,
+/// so the wait is short whatever the client asks for.
+const WILL_DELAY_SECONDS_MAX: u32 = 10;
 
 /// Any byte stream a client can be on.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -175,6 +176,9 @@ impl Broker {
         let still_ours = registration.end(keep);
         attached.detach().await;
         if let Some(will) = &device.will {
+            if *link_end.close.borrow() == Some(CloseReason::Revoked) {
+                return;
+            }
             let delay = will.delay_seconds.min(keep).min(WILL_DELAY_SECONDS_MAX);
             sleep(Duration::from_secs(u64::from(delay))).await;
             let resumed = delay > 0 && (!still_ours || self.sessions.is_live(&key));

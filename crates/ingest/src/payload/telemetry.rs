@@ -75,6 +75,8 @@ struct Parser<'a, 'o> {
 struct Envelope {
     /// The time, and where it was written.
     ts: Option<(i64, usize)>,
+    /// Where a `ts` is that is no integer.
+    ts_malformed: Option<usize>,
     /// Where the object `values` starts, when it came before the time.
     values: Option<usize>,
     /// The readings of `values` were taken already, with the time that came before.
@@ -146,11 +148,12 @@ impl Parser<'_, '_> {
             && envelope.ts.is_none()
         {
             if let Number::Integer(millis) = self.cursor.number()? {
-                envelope.ts = Some((millis, key_at));
+                envelope.ts = Some((millis, value_at));
                 return Ok(());
             }
             self.cursor.position = value_at;
         }
+        envelope.ts_malformed.get_or_insert(value_at);
         envelope.other.get_or_insert(key_at);
         self.reading("ts", key_at, start, depth)
     }
@@ -189,6 +192,12 @@ impl Parser<'_, '_> {
     ) -> Result<(), PayloadError> {
         let is_envelope = envelope.values_taken || envelope.values.is_some();
         let resume_at = self.cursor.position;
+        if let (true, Some(ts_at)) = (is_envelope, envelope.ts_malformed) {
+            return Err(PayloadError::new(
+                ts_at,
+                "ts beside values must be an integer: milliseconds since 1970",
+            ));
+        }
         match (envelope.ts, is_envelope) {
             (Some((millis, ts_at)), true) => {
                 if let Some(other) = envelope.other {

@@ -65,6 +65,20 @@ fn shapes() {
 }
 
 #[test]
+fn an_envelope_needs_a_whole_time() {
+    for text in ["now", "1.5", "null", "{}"] {
+        let ts = if text == "now" { "\"now\"" } else { text };
+        for payload in [
+            format!("{{\"ts\":{ts},\"values\":{{\"k\":1}}}}"),
+            format!("{{\"values\":{{\"k\":1}},\"ts\":{ts}}}"),
+        ] {
+            let error = parse(payload.as_bytes()).expect_err(&payload).to_string();
+            assert!(error.contains("must be an integer"), "{payload}: {error}");
+        }
+    }
+}
+
+#[test]
 fn readings_per_message_are_bounded() {
     let limits = IngestLimits { readings_per_message_max: 2, ..IngestLimits::default() };
     let context = MessageContext { received_at: Timestamp::EPOCH, limits: &limits };

@@ -16,6 +16,7 @@ use veritwin_domain::{OpContext, Purpose, RequestId, Secret};
 
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem};
+use crate::listen::ConnectionSlot;
 use protocol::{Command, ServerMessage};
 use subscriptions::Subscriptions;
 
@@ -60,13 +61,18 @@ async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
     } else {
         None
     };
+    // Held until the socket ends: an upgraded connection still counts.
+    let slot = parts.extensions.get::<ConnectionSlot>().cloned();
     let socket = WebSocketUpgrade::from_request_parts(&mut parts, &api)
         .await
         .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     Ok(socket
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| Connection::run(socket, api, credential))
+        .on_upgrade(move |socket| async move {
+            Connection::run(socket, api, credential).await;
+            drop(slot);
+        })
         .into_response())
 }
 
@@ -138,7 +144,7 @@ impl Connection {
         };
         match party {
             Identity::Party(party) => self.serve_party(party).await,
-            Identity::Device(device) => self.serve_device(device).await,
+            Identity::Device(device, secret) => self.serve_device(&device, &secret).await,
         }
     }
 
@@ -158,7 +164,7 @@ impl Connection {
                 return Ok(Identity::Party(Party { context, secret, is_session: false }));
             }
             return match self.api.app.login_device(&secret).await {
-                Ok(device) => Ok(Identity::Device(device)),
+                Ok(device) => Ok(Identity::Device(device, secret)),
                 Err(_) => Err(Ended::Because("unknown token")),
             };
         }
@@ -213,14 +219,22 @@ impl Connection {
     }
 
     /// A device: publishes readings.
-    async fn serve_device(&mut self, device: veritwin_app::DeviceLogin) -> Result<(), Ended> {
+    async fn serve_device(
+        &mut self,
+        device: &veritwin_app::DeviceLogin,
+        secret: &Secret<String>,
+    ) -> Result<(), Ended> {
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
         loop {
             let Some(command) = self.receive().await? else { continue };
             let (id, outcome) = match command {
                 Command::Publish { id, ts, values } => {
+                    // Remembered for seconds only, and forgotten at once when it is revoked.
+                    if self.api.app.login_device(secret).await.is_err() {
+                        return Err(Ended::Because("the credential is no longer valid"));
+                    }
                     let text = protocol::telemetry_json(ts, values);
-                    (id, self.api.live.publish(&device, &text).await)
+                    (id, self.api.live.publish(device, &text).await)
                 }
                 other => (other.id(), Err("a device may only publish".to_owned())),
             };
@@ -245,5 +259,5 @@ async fn still_allowed(api: &Api, party: &Party) -> bool {
 
 enum Identity {
     Party(Party),
-    Device(veritwin_app::DeviceLogin),
+    Device(veritwin_app::DeviceLogin, Secret<String>),
 }

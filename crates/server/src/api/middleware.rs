@@ -1,18 +1,94 @@
 //! What happens around every request: headers, metrics, an upper time bound, and a panic that
 //! stays inside its request.
 
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use futures::StreamExt;
+use http_body::{Frame, SizeHint};
 
 use super::{Api, Problem};
 use crate::web;
 
 /// No request takes longer, long polls (60 s) and uploads included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Of a body that a handler left unread, this much is still taken in after the answer, for so
+/// long: a client that is not read from may never see the answer.
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request body that reads itself to its end, within bounds, when it is dropped before.
+struct Drained {
+    body: Option<Body>,
+    ended: bool,
+}
+
+impl http_body::Body for Drained {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.ended = true;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take() else { return };
+        if self.ended || http_body::Body::is_end_stream(&body) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, async move {
+            let mut stream = body.into_data_stream();
+            let mut taken = 0usize;
+            while let Some(Ok(bytes)) = stream.next().await {
+                taken = taken.saturating_add(bytes.len());
+                if taken > DRAIN_BYTES_MAX {
+                    break;
+                }
+            }
+        }));
+    }
+}
+
+/// A method's name for metrics: a client may invent any word, and every label stays for ever.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
 
 pub(super) async fn around(State(api): State<Api>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -24,7 +100,8 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
         .map_or_else(|| "page".to_owned(), |path| path.as_str().to_owned());
     #[cfg(feature = "test-controls")]
     let path = request.uri().path().to_owned();
-    let is_stream = request.headers().contains_key("sec-websocket-key");
+    let is_stream = request.uri().path() == "/v1/ws";
+    let request = request.map(|body| Body::new(Drained { body: Some(body), ended: false }));
     let mut response = if is_stream {
         next.run(request).await
     } else {
@@ -46,7 +123,7 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     web::common_headers(response.headers_mut());
     api.facts.sabotage_headers(response.headers_mut());
     let status = response.status().as_u16().to_string();
-    let labels = [("method", method.to_string()), ("route", route), ("status", status)];
+    let labels = [("method", known(&method).to_owned()), ("route", route), ("status", status)];
     metrics::counter!("veritwin_http_requests_total", &labels).increment(1);
     metrics::histogram!("veritwin_http_request_seconds").record(started.elapsed().as_secs_f64());
     response

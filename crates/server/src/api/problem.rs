@@ -62,6 +62,10 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "/problems/unauthenticated", "Not signed in", detail)
     }
 
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED.as_u16()
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
     }

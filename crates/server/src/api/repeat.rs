@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::auth::Caller;
 use super::{Api, BODY_BYTES_MAX, Problem};
 
-/// Largest answer that is kept.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const HEADER: &str = "idempotency-key";
 
 #[derive(Serialize, Deserialize)]
@@ -22,12 +20,13 @@ struct Kept {
     body: String,
 }
 
+/// The requests that create something and answer in little space. Imports are recognised by their
+/// content; questions and sign-ins create nothing to repeat.
+const CREATING: [&str; 4] = ["/v1/users", "/v1/api-keys", "/v1/devices", "/v1/rules"];
+
 pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if request.method() != Method::POST || !headers.contains_key(HEADER) || !is_json {
+    let is_creating = request.method() == Method::POST && CREATING.contains(&request.uri().path());
+    if !is_creating || !request.headers().contains_key(HEADER) {
         return next.run(request).await;
     }
     run(api, request, next).await.unwrap_or_else(IntoResponse::into_response)
@@ -51,7 +50,7 @@ async fn run(api: Api, request: Request, next: Next) -> Result<Response, Problem
         return Ok(response);
     }
     let (head, body) = response.into_parts();
-    let bytes = read(body, ANSWER_BYTES_MAX).await?;
+    let bytes = read(body, BODY_BYTES_MAX).await?;
     let content_type = head.headers.get(header::CONTENT_TYPE);
     let kept = Kept {
         status: head.status.as_u16(),
@@ -61,8 +60,11 @@ async fn run(api: Api, request: Request, next: Next) -> Result<Response, Problem
             .to_owned(),
         body: String::from_utf8_lossy(&bytes).into_owned(),
     };
-    if let Ok(answer) = serde_json::to_vec(&kept) {
-        repeated.keep(&context, &answer).await?;
+    // What was done is done: an answer that cannot be kept is still given.
+    if let Ok(answer) = serde_json::to_vec(&kept)
+        && let Err(error) = repeated.keep(&context, &answer).await
+    {
+        tracing::warn!(%error, "an answer was not kept for repetition");
     }
     Ok(Response::from_parts(head, Body::from(bytes)))
 }

@@ -113,8 +113,14 @@ async fn read(
     State(api): State<Api>,
     caller: Result<Caller, Problem>,
 ) -> Answer<axum::response::Response> {
-    // Asking who one is cannot fail for being nobody: a page asks this before anyone signs in.
-    let Ok(Caller(context)) = caller else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let context = match caller {
+        Ok(Caller(context)) => context,
+        // A page asks this before anyone signs in: being nobody is no failure.
+        Err(problem) if problem.is_unauthenticated() => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        Err(problem) => return Err(problem),
+    };
     let body = SessionBody::from(api.app.session(&context).await?);
     Ok(axum::Json(body).into_response())
 }

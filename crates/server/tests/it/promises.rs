@@ -23,8 +23,8 @@ fn state(platform: &Platform, id: &str) -> String {
 fn wait_until_proven(platform: &Platform) {
     wait_for("six proven promises", || {
         let states = states(platform);
-        let is_proven = |id: &&str| states.iter().any(|(known, s)| known == *id && s == "proven");
-        CHECKED.iter().all(|id| is_proven(id)).then_some(())
+        let is_proven = |id: &str| states.iter().any(|(known, s)| known == id && s == "proven");
+        CHECKED.iter().copied().all(is_proven).then_some(())
     });
 }
 

@@ -27,11 +27,25 @@ struct Attached {
     link: DeviceLink,
 }
 
+type Calls = Mutex<HashMap<(DeviceId, u32), oneshot::Sender<String>>>;
+
+/// A call that waits for its device; forgotten when dropped.
+struct OpenCall<'a> {
+    calls: &'a Calls,
+    id: (DeviceId, u32),
+}
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        self.calls.lock().remove(&self.id);
+    }
+}
+
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
     attached: Mutex<HashMap<DeviceId, Vec<Attached>>>,
-    calls: Mutex<HashMap<(DeviceId, u32), oneshot::Sender<String>>>,
+    calls: Calls,
     next_call: AtomicU32,
 }
 
@@ -83,6 +97,8 @@ impl LiveState {
             }
             calls.insert((command.device, id), answer);
         }
+        // Whoever asked may hang up: the call is forgotten however this ends.
+        let _open = OpenCall { calls: &self.calls, id: (command.device, id) };
         let request = RpcRequest { id, method: method.to_owned(), params: params.to_string() };
         let sent = self
             .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
@@ -92,7 +108,6 @@ impl LiveState {
                 .map_err(|_| Error::Unavailable("the device did not answer in time".to_owned())),
             Err(detail) => Err(Error::Unavailable(detail)),
         };
-        self.calls.lock().remove(&(command.device, id));
         outcome?.map_err(|_| Error::Unavailable("the device went away".to_owned()))
     }
 
