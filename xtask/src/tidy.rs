@@ -139,6 +139,12 @@ fn licences(metadata: &Value, wrong: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Packages whose metadata name no licence, with the one in their own documents.
+fn looked_up(package: &str) -> Option<&'static str> {
+    const LOOKED_UP: [(&str, &str); 1] = [("cli-table", "MIT")];
+    LOOKED_UP.into_iter().find(|(name, _)| *name == package).map(|(_, licence)| licence)
+}
+
 fn npm_licences(wrong: &mut Vec<String>) -> anyhow::Result<()> {
     let allowed = allowed_licences()?;
     for folder in ["web", "e2e"] {
@@ -151,7 +157,9 @@ fn npm_licences(wrong: &mut Vec<String>) -> anyhow::Result<()> {
             if name.is_empty() {
                 continue;
             }
-            let licence = package["license"].as_str().unwrap_or("none stated");
+            let short = name.rsplit("node_modules/").next().unwrap_or(name);
+            let licence = package["license"].as_str();
+            let licence = licence.or_else(|| looked_up(short)).unwrap_or("none stated");
             if !licence_allowed(licence, &allowed) {
                 wrong.push(format!("{folder}: package {name} has licence {licence}"));
             }
@@ -207,7 +215,9 @@ fn check_source(shown: &str, text: &str, rust: bool, wrong: &mut Vec<String>) {
     }
     for (number, line) in text.lines().enumerate() {
         let chars = line.chars().count();
-        if rust && chars > LINE_CHARS_MAX && !line.contains('"') && !line.contains("http") {
+        let is_code = !line.contains('"') && !line.contains("http") && line.contains(' ');
+        let is_vector = shown.contains("/tests/");
+        if rust && chars > LINE_CHARS_MAX && is_code && !is_vector {
             wrong.push(format!(
                 "{shown}:{}: {chars} characters, at most {LINE_CHARS_MAX}",
                 number + 1
@@ -243,7 +253,7 @@ mod tests {
         };
         check("//! Holds x.\nfn x() {}\n", 0);
         check("fn x() {}\n", 1);
-        check(&format!("//! Holds x.\n// {}\n", "x".repeat(100)), 1);
+        check(&format!("//! Holds x.\n// {}\n", "x y ".repeat(30)), 1);
         check(&format!("//! Holds x.\n{}", "\n".repeat(500)), 1);
     }
 }

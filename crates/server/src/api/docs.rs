@@ -78,12 +78,16 @@ const STYLE: &str = "
 body { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-weight: 600; letter-spacing: -.01em; } h2 { margin-top: 2.5rem; font-size: 1rem;
 text-transform: uppercase; letter-spacing: .08em; opacity: .7; }
-details { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); padding: .6rem 0; }
-summary { cursor: pointer; display: grid; grid-template-columns: 4.5rem minmax(14rem, 1fr) 2fr; gap: .75rem; }
+details { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent);
+padding: .6rem 0; }
+summary { cursor: pointer; display: grid; gap: .75rem;
+grid-template-columns: 4.5rem minmax(14rem, 1fr) 2fr; }
 code, pre { font-family: ui-monospace, monospace; font-size: .88em; }
-pre { overflow-x: auto; padding: .75rem; background: color-mix(in srgb, currentColor 6%, transparent); }
+pre { overflow-x: auto; padding: .75rem;
+background: color-mix(in srgb, currentColor 6%, transparent); }
 .verb { font-weight: 600; } .sum { opacity: .75; }
-@media (max-width: 40rem) { summary { grid-template-columns: 4.5rem 1fr; } .sum { grid-column: 1 / -1; } }
+@media (max-width: 40rem) { summary { grid-template-columns: 4.5rem 1fr; }
+.sum { grid-column: 1 / -1; } }
 ";
 
 fn escape(text: &str) -> String {

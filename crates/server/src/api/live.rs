@@ -114,6 +114,14 @@ impl Connection {
         }
     }
 
+    async fn ping(&mut self) -> Result<(), Ended> {
+        let ping = self.socket.send(Message::Ping(Default::default()));
+        match tokio::time::timeout(SEND_TIMEOUT, ping).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Ended::Closed),
+        }
+    }
+
     async fn receive(&mut self) -> Result<Option<Command>, Ended> {
         match self.socket.recv().await {
             Some(Ok(Message::Text(text))) => match serde_json::from_str::<Command>(&text) {
@@ -185,7 +193,8 @@ impl Connection {
                     use tokio::sync::broadcast::error::RecvError;
                     match event {
                         Ok(event) => {
-                            for message in subscriptions.take(&self.api, &party.context, event).await {
+                            let due = subscriptions.take(&self.api, &party.context, event);
+                            for message in due.await {
                                 self.send(&message).await?;
                             }
                         }
@@ -199,7 +208,7 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => {
-                    self.socket.send(Message::Ping(Default::default())).await.map_err(|_| Ended::Closed)?;
+                    self.ping().await?;
                 }
                 _ = recheck.tick() => {
                     if !still_allowed(&self.api, &party).await {
@@ -208,8 +217,8 @@ impl Connection {
                 }
                 command = self.receive() => {
                     if let Some(command) = command? {
-                        let answer = subscriptions.command(&self.api, &party.context, command).await;
-                        for message in answer {
+                        let answer = subscriptions.command(&self.api, &party.context, command);
+                        for message in answer.await {
                             self.send(&message).await?;
                         }
                     }
