@@ -140,7 +140,7 @@ export function Failure(props: { error: unknown; retry?: () => void; compact?: b
 
 export function Loading(props: { rows?: number }) {
   return (
-    <div className="loading" aria-busy="true" aria-label={i18n.t('Loading')}>
+    <div className="loading" role="status" aria-busy="true" aria-label={i18n.t('Loading')}>
       {Array.from({ length: props.rows ?? 6 }, (_, i) => (
         <Skeleton key={i} height={20} radius="sm" />
       ))}
