@@ -1,13 +1,11 @@
 //! Programs' API keys. The secret is shown once and stored as a digest.
 
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
-use veritwin_domain::{
-    Actor, ActorKind, ApiKeyId, OpContext, Purpose, RequestId, Role, Secret, Timestamp,
-};
+use veritwin_domain::{Actor, ActorKind, ApiKeyId, OpContext, Role, Secret, Timestamp};
 use veritwin_metastore::{ApiKey, Page};
 
 use crate::model::ApiKeyView;
-use crate::{App, Error, Result};
+use crate::{App, Arrival, Error, Result};
 
 const UNKNOWN: Error = Error::Unauthenticated("unknown or expired API key");
 const NAME_CHARS_MAX: usize = 100;
@@ -30,11 +28,10 @@ impl App {
     pub async fn authenticate_api_key(
         &self,
         token: &Secret<String>,
-        purpose: Purpose,
-        request: RequestId,
+        arrival: Arrival,
     ) -> Result<OpContext> {
         let digest = TokenKind::ApiKey.digest(token.expose()).ok_or(UNKNOWN)?;
-        let platform = self.anonymous(purpose, request);
+        let platform = self.anonymous(arrival);
         let tx = self.0.store.read_platform(&platform).await?;
         let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or(UNKNOWN)?;
         drop(tx);

@@ -4,11 +4,22 @@ use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, OpContext, PlatformContext,
+    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, OpContext, Origin, PlatformContext,
     Purpose, RequestId, TenantId, Timestamp, Value,
 };
 
 use crate::{App, Error, Result};
+
+/// How a request arrives, before anybody knows who sends it.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its id.
+    pub request: RequestId,
+    /// Where it comes from.
+    pub origin: Origin,
+}
 
 /// A device that was let in.
 #[derive(Debug, Clone)]
@@ -75,14 +86,25 @@ pub struct DeviceCommand {
 
 impl App {
     /// The context of a request that shows no credential.
-    pub fn anonymous(&self, purpose: Purpose, request: RequestId) -> PlatformContext {
+    pub fn anonymous(&self, arrival: Arrival) -> PlatformContext {
+        let Arrival { purpose, request, origin } = arrival;
         PlatformContext {
             actor: Actor::without_roles(ActorKind::Anonymous),
             purpose,
             request,
+            origin,
             at: self.clock().now(),
             clock: self.shared_clock(),
         }
+    }
+
+    /// The same request above its tenant, as nobody: for what accounts and sessions need.
+    pub(crate) fn above(&self, context: &OpContext) -> PlatformContext {
+        self.anonymous(Arrival {
+            purpose: context.purpose,
+            request: context.request,
+            origin: context.origin.clone(),
+        })
     }
 
     /// The context of whoever holds the data directory.
@@ -111,6 +133,7 @@ impl App {
             actor,
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(at, self.rng()),
+            origin: Origin::default(),
             at,
             clock: self.shared_clock(),
         }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, TokenKind, jobs};
 use veritwin_domain::{
-    CredentialId, DeviceId, Key, Purpose, RequestId, Secret, TenantId, Timestamp, Value,
+    CredentialId, DeviceId, Key, Origin, Purpose, RequestId, Secret, TenantId, Timestamp, Value,
 };
 use veritwin_log::{
     AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
     SessionEventKind,
 };
 
-use crate::{App, DeviceLogin, Error, Result, Submission, WriterLogin};
+use crate::{App, Arrival, DeviceLogin, Error, Result, Submission, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
 const LOGIN_TTL: Duration = Duration::from_secs(30);
@@ -205,12 +205,20 @@ impl App {
     }
 
     /// Whoever may use the bulk write with this token.
-    pub async fn login_writer(&self, token: &Secret<String>) -> Result<WriterLogin> {
+    pub async fn login_writer(
+        &self,
+        token: &Secret<String>,
+        origin: Origin,
+    ) -> Result<WriterLogin> {
         if TokenKind::of(token.expose()) != Some(TokenKind::ApiKey) {
             return self.login_device(token).await.map(WriterLogin::Device);
         }
-        let request = RequestId::generate(self.clock().now(), self.rng());
-        let context = self.authenticate_api_key(token, Purpose::IngestRouting, request).await?;
+        let arrival = Arrival {
+            purpose: Purpose::IngestRouting,
+            request: RequestId::generate(self.clock().now(), self.rng()),
+            origin,
+        };
+        let context = self.authenticate_api_key(token, arrival).await?;
         let resource = self.authorize_all(&context, Action::TelemetryWrite, Kind::Device)?;
         self.note(&context, Action::TelemetryWrite, &resource, "done");
         let veritwin_domain::ActorKind::ApiKey(key) = context.actor.kind else {

@@ -32,7 +32,7 @@ mod rules;
 mod system;
 mod twins;
 
-pub use context::{DeviceCommand, DeviceLogin, Submission, WriterLogin};
+pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result};
 pub use idempotency::Idempotent;
 pub use ledger::ArchiveAccess;

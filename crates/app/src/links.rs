@@ -113,7 +113,7 @@ impl App {
         }
         let payload =
             Payload { email: Some(email.expose().clone()), name, role: Some(role.to_string()) };
-        let platform = self.anonymous(context.purpose, context.request);
+        let platform = self.above(context);
         let kind = veritwin_metastore::LinkKind::Invitation;
         let (mut link, token, digest) =
             self.new_link(&platform, kind, Some(context.tenant), &payload)?;

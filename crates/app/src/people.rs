@@ -9,14 +9,13 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Purpose, RequestId, Role, Secret, SessionId,
-    TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, TenantId, UserId,
 };
 use veritwin_keys::password;
 use veritwin_metastore::{Member, Page, PlatformTx, Realm, Session, User};
 
 use crate::model::{SessionView, SignedIn, TenantView, UserView};
-use crate::{App, Error, Result};
+use crate::{App, Arrival, Error, Result};
 
 const WRONG: Error = Error::Unauthenticated("the address or the password is wrong");
 /// How long a sign-in waits for its turn to be checked.
@@ -179,11 +178,10 @@ impl App {
     pub async fn authenticate_session(
         &self,
         token: &Secret<String>,
-        purpose: Purpose,
-        request: RequestId,
+        arrival: Arrival,
     ) -> Result<OpContext> {
         let digest = TokenKind::Session.digest(token.expose()).ok_or(ENDED)?;
-        let platform = self.anonymous(purpose, request);
+        let platform = self.anonymous(arrival);
         let tx = self.0.store.read_platform(&platform).await?;
         let session = tx.session_by_digest(digest.0).await?.ok_or(ENDED)?;
         let times =
@@ -219,7 +217,7 @@ impl App {
     pub async fn sign_out(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let ActorKind::User { session, .. } = context.actor.kind else { return Ok(()) };
-        let platform = self.anonymous(context.purpose, context.request);
+        let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.session_delete(session).await?;
         tx.commit().await?;

@@ -2,12 +2,12 @@
 //! is a key nobody uses. The platform's own tenant holds the platform's ledger log.
 
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{LogId, OpContext, PlatformContext, Purpose, Role, Secret, TenantId};
+use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
 use veritwin_metastore::{Page, Tenant};
 
 use crate::model::{LinkKind, TenantView, Welcome};
 use crate::people::tenant_view;
-use crate::{App, Error, Result};
+use crate::{App, Arrival, Error, Result};
 
 /// The tenant that stands for the platform itself: its ledger log holds the digests of promise
 /// evidence. It has no people and is in no list.
@@ -145,8 +145,11 @@ impl App {
         password: Secret<String>,
     ) -> Result<Provisioned> {
         let token = self.issue_admin_link(&self.local_operator(), None).await?;
-        let request = self.local_operator().request;
-        let context = self.anonymous(Purpose::AuthenticationSecurity, request);
+        let context = self.anonymous(Arrival {
+            purpose: Purpose::AuthenticationSecurity,
+            request: self.local_operator().request,
+            origin: Origin::default(),
+        });
         let link = self.inspect_link(&context, &token).await?;
         if link.kind != LinkKind::FirstAdministrator {
             return Err(Error::Conflict("this data directory has a tenant already".to_owned()));

@@ -2,6 +2,7 @@
 //! first; there is no other way in.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,21 +14,56 @@ use crate::{
 /// A built-in role. What each may do is written in the policy files of the `access` crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
+    /// Answers for the tenant: everything an administrator does, and its end.
+    Owner,
     /// Manages the tenant: people, devices, keys, twins, and everything an operator does.
     Administrator,
     /// Watches the building, acknowledges alerts, reads history.
     Operator,
+    /// Reads history and rules to draw conclusions; changes nothing.
+    Analyst,
+    /// Watches the building; changes nothing.
+    Viewer,
+    /// Reads records and the ledger, never what the building measures.
+    Auditor,
+    /// Judges and sees what is personal.
+    PrivacyOfficer,
+    /// Watches over access: people, keys, records.
+    SecurityLead,
+    /// Sets up devices, twins and rules; no people.
+    Integrator,
+    /// The platform's staff, on the customer's request; may nothing by itself.
+    Support,
 }
 
 impl Role {
     /// Every role there is.
-    pub const ALL: [Self; 2] = [Self::Administrator, Self::Operator];
+    pub const ALL: [Self; 10] = [
+        Self::Owner,
+        Self::Administrator,
+        Self::Operator,
+        Self::Analyst,
+        Self::Viewer,
+        Self::Auditor,
+        Self::PrivacyOfficer,
+        Self::SecurityLead,
+        Self::Integrator,
+        Self::Support,
+    ];
 
     /// The name used in policies, records and the API.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Owner => "owner",
             Self::Administrator => "administrator",
             Self::Operator => "operator",
+            Self::Analyst => "analyst",
+            Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
+            Self::PrivacyOfficer => "privacy_officer",
+            Self::SecurityLead => "security_lead",
+            Self::Integrator => "integrator",
+            Self::Support => "support",
         }
     }
 }
@@ -93,6 +129,23 @@ impl Actor {
     }
 }
 
+/// Where a request comes from. The address never shows in `Debug`: it is personal data.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The peer's address, or what a trusted proxy says it is; none for the platform itself.
+    pub address: Option<IpAddr>,
+    /// The kind of browser or program, from a closed list; none when it says nothing known.
+    pub browser: Option<&'static str>,
+    /// The operating system, from a closed list, with its major version where the client says it.
+    pub system: Option<Arc<str>>,
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").finish_non_exhaustive()
+    }
+}
+
 /// The context of an operation inside one tenant.
 #[derive(Debug, Clone)]
 pub struct OpContext {
@@ -104,6 +157,8 @@ pub struct OpContext {
     pub purpose: Purpose,
     /// For tracing.
     pub request: RequestId,
+    /// Where the request comes from.
+    pub origin: Origin,
     /// When the operation began; records carry this moment.
     pub at: Timestamp,
     /// For anything that has to read time later in the operation.
@@ -120,6 +175,8 @@ pub struct PlatformContext {
     pub purpose: Purpose,
     /// For tracing.
     pub request: RequestId,
+    /// Where the request comes from.
+    pub origin: Origin,
     /// When the operation began.
     pub at: Timestamp,
     /// For anything that has to read time later in the operation.
@@ -134,6 +191,7 @@ impl PlatformContext {
             tenant,
             purpose: self.purpose,
             request: self.request,
+            origin: self.origin.clone(),
             at: self.at,
             clock: Arc::clone(&self.clock),
         }

@@ -13,7 +13,7 @@ mod secret;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use context::{Actor, ActorKind, OpContext, PlatformContext, Role};
+pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
     LogId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,

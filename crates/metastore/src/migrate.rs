@@ -122,6 +122,13 @@ async fn apply(
             execute(transaction, &statement).await?;
         }
     }
+    for added in migration.added {
+        let statements =
+            if postgres { schema::postgres_column(added) } else { schema::sqlite_column(added) };
+        for statement in statements {
+            execute(transaction, &statement).await?;
+        }
+    }
     if postgres {
         for statement in migration.tables.iter().flat_map(schema::postgres_walls) {
             execute(transaction, &statement).await?;

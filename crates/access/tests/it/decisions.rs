@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use veritwin_access::{Action, Authorizer, Kind, Resource, jobs};
 use veritwin_domain::{
-    Actor, ActorKind, Clock, CredentialId, DeviceId, ManualClock, OpContext, PlatformContext,
-    Purpose, RequestId, Role, SeededRng, SessionId, TenantId, Timestamp, UserId,
+    Actor, ActorKind, Clock, CredentialId, DeviceId, ManualClock, OpContext, Origin,
+    PlatformContext, Purpose, RequestId, Role, SeededRng, SessionId, TenantId, Timestamp, UserId,
 };
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -29,6 +29,7 @@ impl World {
             actor,
             purpose: Purpose::TwinBuilding,
             request: RequestId::generate(AT, &self.rng),
+            origin: Origin::default(),
             at: AT,
             clock: Arc::new(ManualClock::new(AT)) as Arc<dyn Clock>,
         }

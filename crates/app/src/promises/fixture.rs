@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use veritwin_access::{Action, Resource, TokenKind, jobs};
 use veritwin_domain::{
-    AlertId, ApiKeyId, Declaration, DeviceId, LogId, OpContext, Purpose, Role, RuleId, Secret,
-    SiteId, TenantId, UserId,
+    AlertId, ApiKeyId, Declaration, DeviceId, LogId, OpContext, Origin, Purpose, Role, RuleId,
+    Secret, SiteId, TenantId, UserId,
 };
 use veritwin_metastore::{
     Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, Page, Realm, Tenant, User,
@@ -16,7 +16,7 @@ use veritwin_metastore::{
 
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
 use crate::provision::PLATFORM_TENANT;
-use crate::{App, Result};
+use crate::{App, Arrival, Result};
 
 /// A tenant of nobody, in no list. Its things are what nobody else may see.
 pub(crate) const PROBE_TENANT: TenantId =
@@ -98,8 +98,12 @@ impl App {
         let resource = Resource::api_key(tenant, key.id);
         self.record(&tx, &context, Action::ApiKeyCreate, &resource).await?;
         tx.commit().await?;
-        let purpose = Purpose::SecuritySupport;
-        let context = self.authenticate_api_key(&secret, purpose, context.request).await?;
+        let arrival = Arrival {
+            purpose: Purpose::SecuritySupport,
+            request: context.request,
+            origin: Origin::default(),
+        };
+        let context = self.authenticate_api_key(&secret, arrival).await?;
         Ok(ProbeIdentity { context, key: key.id, secret })
     }
 

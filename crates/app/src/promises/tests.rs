@@ -150,9 +150,12 @@ async fn the_isolation_fixture_is_made_once() {
     assert!(own.iter().all(|(kind, id)| foreign.get(kind) != Some(id)));
     let token = first.api_key().clone();
     app.close_isolation_fixture(first).await.expect("closed");
-    let purpose = veritwin_domain::Purpose::SecuritySupport;
-    let request = app.local_operator().request;
-    assert!(app.authenticate_api_key(&token, purpose, request).await.is_err());
+    let arrival = crate::Arrival {
+        purpose: veritwin_domain::Purpose::SecuritySupport,
+        request: app.local_operator().request,
+        origin: veritwin_domain::Origin::default(),
+    };
+    assert!(app.authenticate_api_key(&token, arrival).await.is_err());
     let second = app.open_isolation_fixture().await.expect("a fixture");
     assert_eq!((second.own.clone(), second.foreign.clone()), (own, foreign));
     app.close_isolation_fixture(second).await.expect("closed");

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{ColumnKind, Rows, TableDef};
+use super::{AddedColumns, ColumnKind, Rows, TableDef};
 
 /// The PostgreSQL role that tenant transactions run as; sees one tenant's rows.
 pub(crate) const TENANT_ROLE: &str = "veritwin_tenant";
@@ -14,37 +14,59 @@ const OWN: &str = "decode(current_setting('veritwin.tenant', true), 'hex')";
 
 /// The statements that create a table and its indexes in SQLite.
 pub(crate) fn sqlite_table(table: &TableDef) -> Vec<String> {
-    let kind = |kind| match kind {
+    create(table, sqlite_kind, sqlite_length, " STRICT")
+}
+
+/// The statements that add columns to a table in SQLite.
+pub(crate) fn sqlite_column(added: &AddedColumns) -> Vec<String> {
+    add(added, sqlite_kind, sqlite_length)
+}
+
+fn sqlite_kind(kind: ColumnKind) -> &'static str {
+    match kind {
         ColumnKind::Id | ColumnKind::Digest | ColumnKind::BlindIndex | ColumnKind::Sealed => "BLOB",
         ColumnKind::Enum => "TEXT",
         ColumnKind::Time | ColumnKind::Integer | ColumnKind::Boolean => "INTEGER",
-    };
-    let length = |name: &str, kind| match kind {
+    }
+}
+
+fn sqlite_length(name: &str, kind: ColumnKind) -> String {
+    match kind {
         ColumnKind::Id => format!(" CHECK (length({name}) = 16)"),
         ColumnKind::Digest | ColumnKind::BlindIndex => format!(" CHECK (length({name}) = 32)"),
         _ => String::new(),
-    };
-    create(table, kind, length, " STRICT")
+    }
 }
 
 /// The statements that create a table and its indexes in PostgreSQL.
 pub(crate) fn postgres_table(table: &TableDef) -> Vec<String> {
-    let kind = |kind| match kind {
+    create(table, postgres_kind, postgres_length, "")
+}
+
+/// The statements that add columns to a table in PostgreSQL.
+pub(crate) fn postgres_column(added: &AddedColumns) -> Vec<String> {
+    add(added, postgres_kind, postgres_length)
+}
+
+fn postgres_kind(kind: ColumnKind) -> &'static str {
+    match kind {
         ColumnKind::Id | ColumnKind::Digest | ColumnKind::BlindIndex | ColumnKind::Sealed => {
             "BYTEA"
         }
         ColumnKind::Enum => "TEXT",
         ColumnKind::Time | ColumnKind::Integer => "BIGINT",
         ColumnKind::Boolean => "BOOLEAN",
-    };
-    let length = |name: &str, kind| match kind {
+    }
+}
+
+fn postgres_length(name: &str, kind: ColumnKind) -> String {
+    match kind {
         ColumnKind::Id => format!(" CHECK (octet_length({name}) = 16)"),
         ColumnKind::Digest | ColumnKind::BlindIndex => {
             format!(" CHECK (octet_length({name}) = 32)")
         }
         _ => String::new(),
-    };
-    create(table, kind, length, "")
+    }
 }
 
 /// The row-level security of one table and its grants to the two runtime roles. Runs after every
@@ -110,12 +132,28 @@ fn create(
         );
     }
     let _ = write!(sql, "){options}");
-    let index = |unique: &str, columns: &&[&str]| {
-        let name = format!("{}_{}", table.name, columns.join("_"));
-        format!("CREATE {unique}INDEX {name} ON {} ({})", table.name, columns.join(", "))
-    };
     let mut statements = vec![sql];
-    statements.extend(table.unique.iter().map(|columns| index("UNIQUE ", columns)));
-    statements.extend(table.indexes.iter().map(|columns| index("", columns)));
+    statements.extend(table.unique.iter().map(|columns| index("UNIQUE ", table.name, columns)));
+    statements.extend(table.indexes.iter().map(|columns| index("", table.name, columns)));
     statements
+}
+
+fn add(
+    added: &AddedColumns,
+    kind: impl Fn(ColumnKind) -> &'static str,
+    length: impl Fn(&str, ColumnKind) -> String,
+) -> Vec<String> {
+    let table = added.table;
+    let column = |column: &super::ColumnDef| {
+        let (name, check) = (column.name, length(column.name, column.kind));
+        format!("ALTER TABLE {table} ADD COLUMN {name} {}{check}", kind(column.kind))
+    };
+    let mut statements: Vec<String> = added.columns.iter().map(column).collect();
+    statements.extend(added.indexes.iter().map(|columns| index("", table, columns)));
+    statements
+}
+
+fn index(unique: &str, table: &str, columns: &[&str]) -> String {
+    let name = format!("{table}_{}", columns.join("_"));
+    format!("CREATE {unique}INDEX {name} ON {table} ({})", columns.join(", "))
 }

@@ -3,8 +3,12 @@
 
 mod ddl;
 mod v1;
+mod v2;
 
-pub(crate) use ddl::{PLATFORM_ROLE, TENANT_ROLE, postgres_table, postgres_walls, sqlite_table};
+pub(crate) use ddl::{
+    PLATFORM_ROLE, TENANT_ROLE, postgres_column, postgres_table, postgres_walls, sqlite_column,
+    sqlite_table,
+};
 
 /// What a column may hold. There is no kind for readable text: words are enums, everything a
 /// person or customer wrote is sealed.
@@ -104,16 +108,18 @@ pub struct Column {
 
 /// Every column there is.
 pub fn columns() -> Vec<Column> {
-    let of = |table: &'static TableDef| {
-        table.columns.iter().map(|column| Column {
-            table: table.name,
+    let of = |table: &'static str, columns: &'static [ColumnDef]| {
+        columns.iter().map(move |column| Column {
+            table,
             column: column.name,
             kind: column.kind,
             nullable: column.nullable,
             category: column.category,
         })
     };
-    tables().flat_map(of).collect()
+    let made = tables().flat_map(|table| of(table.name, table.columns));
+    let added = MIGRATIONS.iter().flat_map(|migration| migration.added);
+    made.chain(added.flat_map(|added| of(added.table, added.columns))).collect()
 }
 
 pub(crate) fn tables() -> impl Iterator<Item = &'static TableDef> {
@@ -127,9 +133,22 @@ pub(crate) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 pub(crate) struct Migration {
     pub(crate) version: i64,
     pub(crate) tables: &'static [TableDef],
+    /// Columns that tables of earlier steps get. They are nullable: rows of before have none, and
+    /// a build of before goes on writing rows without them.
+    pub(crate) added: &'static [AddedColumns],
 }
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, tables: v1::TABLES }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, tables: v1::TABLES, added: &[] },
+    Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
+];
+
+/// Columns added to a table of an earlier step, with indexes over it.
+pub(crate) struct AddedColumns {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static [ColumnDef],
+    pub(crate) indexes: &'static [&'static [&'static str]],
+}
 
 /// Who may see the rows of a table inside a tenant's transaction (PostgreSQL policies).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +190,18 @@ pub(crate) struct Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn added_columns_are_nullable_and_new() {
+        let mut seen = std::collections::HashSet::new();
+        for column in columns() {
+            assert!(seen.insert((column.table, column.column)), "{column:?}");
+        }
+        for added in MIGRATIONS.iter().flat_map(|migration| migration.added) {
+            assert!(tables().any(|table| table.name == added.table), "{}", added.table);
+            assert!(added.columns.iter().all(|column| column.nullable), "{}", added.table);
+        }
+    }
 
     #[test]
     fn tenant_tables_carry_the_tenant_first_and_names_are_unique() {

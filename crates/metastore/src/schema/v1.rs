@@ -2,11 +2,11 @@
 
 use super::{Category, ColumnDef, ColumnKind, Reference, Rows, TableDef};
 
-const fn column(name: &'static str, kind: ColumnKind, category: Category) -> ColumnDef {
+pub(super) const fn column(name: &'static str, kind: ColumnKind, category: Category) -> ColumnDef {
     ColumnDef { name, kind, nullable: false, category }
 }
 
-const fn nullable(column: ColumnDef) -> ColumnDef {
+pub(super) const fn nullable(column: ColumnDef) -> ColumnDef {
     ColumnDef { nullable: true, ..column }
 }
 

@@ -111,6 +111,7 @@ impl World {
             actor: Actor::without_roles(ActorKind::LocalOperator),
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(START, self.rng.as_ref()),
+            origin: veritwin_domain::Origin::default(),
             at: self.clock.now(),
             clock: self.clock.clone(),
         }

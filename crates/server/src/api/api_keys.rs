@@ -88,10 +88,7 @@ async fn create(
     Caller(context): Caller,
     Json(body): Json<CreateBody>,
 ) -> Answer<impl IntoResponse> {
-    let role = body
-        .role
-        .parse()
-        .map_err(|()| Problem::invalid("role must be administrator or operator").at("role"))?;
+    let role = words::parsed_role(&body.role)?;
     let expires_at = match &body.expires_at {
         Some(text) => body::parse_time("expires_at", text)?,
         None => context.at.saturating_add(LIFETIME_DEFAULT),

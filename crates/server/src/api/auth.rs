@@ -4,9 +4,10 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
+use veritwin_app::Arrival;
 use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret};
 
-use super::{Api, Problem};
+use super::{Api, Problem, origin};
 
 /// The session cookie. `__Host-` binds it to this host, over TLS, for every path.
 pub(crate) const SESSION_COOKIE: &str = "__Host-session";
@@ -67,8 +68,12 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-fn request_id(api: &Api) -> RequestId {
-    RequestId::generate(api.clock().now(), api.rng())
+fn arrival(api: &Api, parts: &Parts) -> Arrival {
+    Arrival {
+        purpose: purpose(parts.uri.path()),
+        request: RequestId::generate(api.clock().now(), api.rng()),
+        origin: origin::of(parts),
+    }
 }
 
 impl FromRequestParts<Api> for Public {
@@ -78,7 +83,7 @@ impl FromRequestParts<Api> for Public {
         if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
             return Err(cross_site());
         }
-        Ok(Self(api.app.anonymous(purpose(parts.uri.path()), request_id(api))))
+        Ok(Self(api.app.anonymous(arrival(api, parts))))
     }
 }
 
@@ -86,11 +91,10 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let purpose = purpose(parts.uri.path());
-        let request = request_id(api);
+        let arrival = arrival(api, parts);
         if let Some(token) = bearer(&parts.headers) {
             let token = Secret::new(token.to_owned());
-            let context = api.app.authenticate_api_key(&token, purpose, request).await?;
+            let context = api.app.authenticate_api_key(&token, arrival).await?;
             return Ok(Self(context));
         }
         let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
@@ -102,7 +106,7 @@ impl FromRequestParts<Api> for Caller {
             return Err(cross_site());
         }
         let token = Secret::new(token.to_owned());
-        Ok(Self(api.app.authenticate_session(&token, purpose, request).await?))
+        Ok(Self(api.app.authenticate_session(&token, arrival).await?))
     }
 }
 

@@ -12,10 +12,11 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use veritwin_domain::{OpContext, Purpose, RequestId, Secret};
+use veritwin_app::Arrival;
+use veritwin_domain::{OpContext, Origin, Purpose, RequestId, Secret};
 
 use super::auth::{self, Caller};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, origin};
 use crate::listen::ConnectionSlot;
 use protocol::{Command, ServerMessage};
 use subscriptions::Subscriptions;
@@ -61,6 +62,7 @@ async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
     } else {
         None
     };
+    let origin = origin::of(&parts);
     // Held until the socket ends: an upgraded connection still counts.
     let slot = parts.extensions.get::<ConnectionSlot>().cloned();
     let socket = WebSocketUpgrade::from_request_parts(&mut parts, &api)
@@ -70,7 +72,7 @@ async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| async move {
-            Connection::run(socket, api, credential).await;
+            Connection::run(socket, api, origin, credential).await;
             drop(slot);
         })
         .into_response())
@@ -86,6 +88,7 @@ struct Party {
 struct Connection {
     socket: WebSocket,
     api: Api,
+    origin: Origin,
 }
 
 enum Ended {
@@ -96,8 +99,8 @@ enum Ended {
 }
 
 impl Connection {
-    async fn run(socket: WebSocket, api: Api, party: Option<Party>) {
-        let mut connection = Self { socket, api };
+    async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Party>) {
+        let mut connection = Self { socket, api, origin };
         let ended = connection.serve(party).await;
         if let Err(Ended::Because(reason)) = ended {
             let frame = CloseFrame { code: 1008, reason: reason.into() };
@@ -165,9 +168,8 @@ impl Connection {
                 continue;
             };
             let secret = Secret::new(token);
-            let request = RequestId::generate(self.api.clock().now(), self.api.rng());
-            let found =
-                self.api.app.authenticate_api_key(&secret, Purpose::IngestRouting, request).await;
+            let arrival = arrival(&self.api, &self.origin);
+            let found = self.api.app.authenticate_api_key(&secret, arrival).await;
             if let Ok(context) = found {
                 return Ok(Identity::Party(Party { context, secret, is_session: false }));
             }
@@ -256,13 +258,20 @@ impl Connection {
     }
 }
 
+fn arrival(api: &Api, origin: &Origin) -> Arrival {
+    Arrival {
+        purpose: Purpose::IngestRouting,
+        request: RequestId::generate(api.clock().now(), api.rng()),
+        origin: origin.clone(),
+    }
+}
+
 async fn still_allowed(api: &Api, party: &Party) -> bool {
-    let request = RequestId::generate(api.clock().now(), api.rng());
-    let purpose = Purpose::IngestRouting;
+    let arrival = arrival(api, &party.context.origin);
     if party.is_session {
-        api.app.authenticate_session(&party.secret, purpose, request).await.is_ok()
+        api.app.authenticate_session(&party.secret, arrival).await.is_ok()
     } else {
-        api.app.authenticate_api_key(&party.secret, purpose, request).await.is_ok()
+        api.app.authenticate_api_key(&party.secret, arrival).await.is_ok()
     }
 }
 

@@ -12,6 +12,7 @@ mod ledger;
 mod live;
 mod middleware;
 mod observe;
+mod origin;
 mod problem;
 mod promises;
 mod repeat;

@@ -61,7 +61,7 @@ struct InviteBody {
     email: String,
     /// Optional.
     name: Option<String>,
-    /// `administrator` or `operator`.
+    /// A built-in role.
     #[schema(schema_with = words::role)]
     role: String,
 }
@@ -81,10 +81,7 @@ async fn invite(
     Caller(context): Caller,
     Json(body): Json<InviteBody>,
 ) -> Answer<impl IntoResponse> {
-    let role = body
-        .role
-        .parse()
-        .map_err(|()| Problem::invalid("role must be administrator or operator").at("role"))?;
+    let role = words::parsed_role(&body.role)?;
     let token = api
         .app
         .invite_user(

@@ -1,6 +1,9 @@
 //! Closed sets of words, as the OpenAPI document spells them out.
 
 use utoipa::openapi::schema::{Array, Object, ObjectBuilder, Type};
+use veritwin_domain::Role;
+
+use super::Problem;
 
 fn one_of(words: &[&str]) -> Object {
     ObjectBuilder::new()
@@ -26,7 +29,12 @@ pub(super) fn operator() -> Object {
 }
 
 pub(super) fn role() -> Object {
-    one_of(&["administrator", "operator"])
+    one_of(&Role::ALL.map(Role::as_str))
+}
+
+pub(super) fn parsed_role(text: &str) -> Result<Role, Problem> {
+    let known = || format!("role must be one of {}", Role::ALL.map(Role::as_str).join(", "));
+    text.parse().map_err(|()| Problem::invalid(known()).at("role"))
 }
 
 pub(super) fn roles() -> Array {

@@ -224,9 +224,13 @@ impl Login for LiveState {
     async fn authenticate_writer(
         &self,
         token: Secret<String>,
-        _peer: &PeerInfo,
+        peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
-        match self.app.login_writer(&token).await.map_err(login_error)? {
+        let origin = veritwin_domain::Origin {
+            address: peer.address.map(|address| address.ip().to_canonical()),
+            ..Default::default()
+        };
+        match self.app.login_writer(&token, origin).await.map_err(login_error)? {
             WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login)))),
             WriterLogin::Program { tenant, credential } => {
                 Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential })))
