@@ -13,7 +13,7 @@ use veritwin_app::model::ApiKeyView;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, Problem, words};
+use super::{Answer, Api, words};
 
 /// How long a key works when nothing is said.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
