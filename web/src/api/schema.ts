@@ -769,7 +769,7 @@ export interface components {
             last_used_at?: string | null;
             name: string;
             /** @enum {string} */
-            role: "administrator" | "operator";
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
         /** @description The archive that holds the log. */
         ArchiveBody: {
@@ -868,7 +868,7 @@ export interface components {
             /** @description What it is for. */
             name: string;
             /** @enum {string} */
-            role: "administrator" | "operator";
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
         /** @description A new device. */
         CreateDeviceBody: {
@@ -1026,7 +1026,7 @@ export interface components {
             /** @description Optional. */
             name?: string | null;
             /** @enum {string} */
-            role: "administrator" | "operator";
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
         /** @description An invitation. */
         InvitedBody: {
@@ -1177,7 +1177,7 @@ export interface components {
                 last_used_at?: string | null;
                 name: string;
                 /** @enum {string} */
-                role: "administrator" | "operator";
+                role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1381,7 +1381,7 @@ export interface components {
                 email: string;
                 id: string;
                 name: string;
-                roles: ("administrator" | "operator")[];
+                roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1610,7 +1610,7 @@ export interface components {
             email: string;
             id: string;
             name: string;
-            roles: ("administrator" | "operator")[];
+            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
         };
         /**
          * @description How answers are laid out.
@@ -1740,7 +1740,7 @@ export interface components {
             email: string;
             id: string;
             name: string;
-            roles: ("administrator" | "operator")[];
+            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
         };
         /** @description What a person enters behind a one-time link. */
         WelcomeBody: {
