@@ -1,11 +1,19 @@
-//! The benchmarks behind `veritwin bench`, each as a client of a running platform, beside a peer
-//! where one is installed. They print what they measure and judge nothing.
+//! The benchmarks behind `veritwin bench`: of a running platform as its client, and of the engines
+//! in directories of their own; beside a peer where one is installed. They print what they measure
+//! and judge nothing.
 
 mod entry;
+mod influx;
+mod ledger;
 mod mosquitto;
 mod mqtt;
 mod process;
+mod shape;
+mod telemetry;
 
 pub use entry::{Better, Entry, Peer, table};
+pub use influx::INFLUXD;
+pub use ledger::{LedgerOptions, ledger};
 pub use mosquitto::{MOSQUITTO, PeerCertificate};
 pub use mqtt::{MqttOptions, mqtt};
+pub use telemetry::{TelemetryOptions, telemetry};

@@ -78,8 +78,8 @@ impl Mosquitto {
     }
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("a free port for mosquitto")?;
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("a free port for a peer")?;
     Ok(listener.local_addr()?.port())
 }
 

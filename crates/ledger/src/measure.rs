@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_domain::{BatchId, Clock, LogId, Rng, Timestamp};
-use veritwin_keys::SigningKey;
+use veritwin_keys::{KeyService, PlatformFile, SigningKey};
 use veritwin_verify::{
     Act, Checkpoint, Digest, Frontier, KeyAlgorithm, Leaf, LeafReference, SIGNATURE_LEN, TileKind,
     TilePath, VerifierKey, encode_bundle, leaf_hash, root_of,
@@ -15,7 +15,7 @@ use veritwin_verify::{
 
 use crate::batch::origin_of;
 use crate::state::hash_bytes;
-use crate::{Append, Archive, CreateLog, LedgerError};
+use crate::{Append, Archive, ArchiveConfig, ArchiveLimits, CreateLog, LedgerError};
 
 /// What appends took.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +33,19 @@ impl AppendMeasure {
     pub fn leaves_per_s(&self) -> f64 {
         self.leaves as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
+}
+
+/// An archive of its own with real keys, in an empty directory.
+pub fn archive(
+    directory: &Path,
+    (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
+) -> Result<Archive, LedgerError> {
+    let root = PlatformFile::open_or_create(&directory.join("root.key"), Arc::clone(&rng))?;
+    let ring = directory.join("keyring");
+    let keys = KeyService::open(Box::new(root), &ring, Arc::clone(&clock), Arc::clone(&rng))?;
+    let limits = ArchiveLimits::default();
+    let directory = directory.join("archive");
+    Archive::open(ArchiveConfig { directory, keys, clock, rng, limits })
 }
 
 /// A submitter of evidence leaves without payloads.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use veritwin_bench::{Entry, MqttOptions, PeerCertificate};
+use veritwin_bench::{Entry, LedgerOptions, MqttOptions, PeerCertificate, TelemetryOptions};
 use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 
 use crate::control::{self, Request};
@@ -37,11 +37,8 @@ impl Drop for Private {
 
 impl Private {
     async fn start(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<Self> {
-        let name = format!("veritwin-bench-{}", SiteId::generate(clock.now(), rng));
-        // Not the system's temporary folder: where that is memory, fdatasync costs nothing.
-        let root = Path::new("/var/tmp").join(name);
+        let root = new_folder(clock, rng)?;
         let data = root.join("data");
-        std::fs::create_dir_all(&root)?;
         let child = Command::new(std::env::current_exe()?)
             .args(["serve", "--data"])
             .arg(&data)
@@ -99,6 +96,43 @@ impl Private {
         }
         Ok(tokens)
     }
+}
+
+/// A new folder on a real disk. Not the system's temporary folder: where that is memory, fdatasync
+/// costs nothing.
+fn new_folder(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<PathBuf> {
+    let name = format!("veritwin-bench-{}", SiteId::generate(clock.now(), rng));
+    let root = Path::new("/var/tmp").join(name);
+    std::fs::create_dir_all(&root)?;
+    Ok(root)
+}
+
+/// A folder that goes when the benchmark is over.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn scratch() -> anyhow::Result<(Scratch, Arc<dyn Clock>, Arc<dyn Rng>)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let rng: Arc<dyn Rng> = Arc::new(veritwin_app::system_rng());
+    Ok((Scratch(new_folder(clock.as_ref(), rng.as_ref())?), clock, rng))
+}
+
+/// The ledger benchmark: the archive's engine and the verifier in a folder of their own.
+pub(crate) async fn ledger() -> anyhow::Result<Vec<Entry>> {
+    let (folder, clock, rng) = scratch()?;
+    veritwin_bench::ledger(&LedgerOptions::new(folder.0.clone(), clock, rng)).await
+}
+
+/// The telemetry benchmark: log and engine in a folder of their own and, when it is installed,
+/// InfluxDB.
+pub(crate) async fn telemetry() -> anyhow::Result<Vec<Entry>> {
+    let (folder, clock, rng) = scratch()?;
+    veritwin_bench::telemetry(&TelemetryOptions::new(folder.0.clone(), clock, rng)).await
 }
 
 /// A certificate for the peer's listener, signed by itself.

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod flush;
 mod manifest;
+pub mod measure;
 mod memory;
 mod query;
 mod reader;

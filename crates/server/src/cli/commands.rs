@@ -298,10 +298,21 @@ pub(super) fn openapi() -> anyhow::Result<ExitCode> {
 
 /// `veritwin bench NAME`
 pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
-    // There is one benchmark so far, so that both names mean the same.
-    let (BenchName::Mqtt | BenchName::All) = arguments.name;
-    let bar = spinner("a private platform under load".to_owned());
-    let measured = block_on(crate::bench::mqtt());
+    let bar = spinner("measuring".to_owned());
+    let is = |name| arguments.name == name || arguments.name == BenchName::All;
+    let measured = block_on(async {
+        let mut entries = Vec::new();
+        if is(BenchName::Mqtt) {
+            entries.extend(crate::bench::mqtt().await?);
+        }
+        if is(BenchName::Telemetry) {
+            entries.extend(crate::bench::telemetry().await?);
+        }
+        if is(BenchName::Ledger) {
+            entries.extend(crate::bench::ledger().await?);
+        }
+        Ok(entries)
+    });
     bar.finish_and_clear();
     let entries = measured?;
     if arguments.json {

@@ -207,6 +207,10 @@ enum CaCommand {
 pub(crate) enum BenchName {
     /// MQTT over TLS, QoS 1, durable; beside mosquitto where it is installed.
     Mqtt,
+    /// Durable encrypted ingest, size on disk, questions; beside InfluxDB where it is installed.
+    Telemetry,
+    /// Durable appends, audit, fingerprints, proofs; beside OpenSSL where it is installed.
+    Ledger,
     /// Every one there is.
     All,
 }
