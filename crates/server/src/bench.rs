@@ -107,32 +107,40 @@ fn new_folder(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// A folder that goes when the benchmark is over.
-struct Scratch(PathBuf);
+/// What a benchmark of an engine is given: a folder that goes when it is over, time, randomness.
+struct Scratch {
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let rng: Arc<dyn Rng> = Arc::new(veritwin_app::system_rng());
+        Ok(Self { folder: new_folder(clock.as_ref(), rng.as_ref())?, clock, rng })
     }
 }
 
-fn scratch() -> anyhow::Result<(Scratch, Arc<dyn Clock>, Arc<dyn Rng>)> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rng: Arc<dyn Rng> = Arc::new(veritwin_app::system_rng());
-    Ok((Scratch(new_folder(clock.as_ref(), rng.as_ref())?), clock, rng))
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }
 
 /// The ledger benchmark: the archive's engine and the verifier in a folder of their own.
 pub(crate) async fn ledger() -> anyhow::Result<Vec<Entry>> {
-    let (folder, clock, rng) = scratch()?;
-    veritwin_bench::ledger(&LedgerOptions::new(folder.0.clone(), clock, rng)).await
+    let scratch = Scratch::new()?;
+    let (clock, rng) = (Arc::clone(&scratch.clock), Arc::clone(&scratch.rng));
+    veritwin_bench::ledger(&LedgerOptions::new(scratch.folder.clone(), clock, rng)).await
 }
 
 /// The telemetry benchmark: log and engine in a folder of their own and, when it is installed,
 /// InfluxDB.
 pub(crate) async fn telemetry() -> anyhow::Result<Vec<Entry>> {
-    let (folder, clock, rng) = scratch()?;
-    veritwin_bench::telemetry(&TelemetryOptions::new(folder.0.clone(), clock, rng)).await
+    let scratch = Scratch::new()?;
+    let (clock, rng) = (Arc::clone(&scratch.clock), Arc::clone(&scratch.rng));
+    veritwin_bench::telemetry(&TelemetryOptions::new(scratch.folder.clone(), clock, rng)).await
 }
 
 /// A certificate for the peer's listener, signed by itself.
