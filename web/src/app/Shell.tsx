@@ -140,16 +140,31 @@ function isLoud(alert: Alert): boolean {
 /** The worst alert that nobody has acknowledged, on every page, one press from its place. */
 function LoudAlert() {
   const { data } = useQuery(alertsQuery('open'))
+  const [expanded, setExpanded] = useState(false)
   const loud = (data?.items ?? []).filter(isLoud).sort(compareAlerts)
   const [alert] = loud
   if (alert === undefined) return null
   const search = { select: `alert:${alert.id}`, twin: alert.twin_id ?? undefined }
   return (
-    <div className="banner" data-tone="alert" data-severity={alert.severity}>
+    <div
+      className="banner"
+      data-tone="alert"
+      data-severity={alert.severity}
+      data-expanded={expanded || undefined}
+    >
       <SeverityMark severity={alert.severity} size={20} />
       <span className="banner-text">
         <strong>{alert.rule_name}</strong> {readable(alert.message, alert.key)}
       </span>
+      <button
+        type="button"
+        className="banner-expand"
+        aria-expanded={expanded}
+        aria-label={expanded ? i18n.t('Show less') : i18n.t('Show the whole alert')}
+        onClick={() => setExpanded(!expanded)}
+      >
+        <span aria-hidden="true">{expanded ? '▴' : '▾'}</span>
+      </button>
       <Age at={alert.raised_at} />
       <Link to="/" search={search as never} className="banner-button">
         {i18n.t('Show where')}

@@ -89,7 +89,7 @@ export function AlertsPage() {
       {
         id: 'severity',
         header: i18n.t('Severity'),
-        width: 'min(112px, 15vw)',
+        width: 'min(112px, 11vw)',
         sort: (a) => SEVERITIES.indexOf(a.severity),
         cell: (a) => (
           <SeverityMark severity={a.severity} label quiet={!a.state.startsWith('active')} />
@@ -106,7 +106,13 @@ export function AlertsPage() {
             onClick={() => patch({ select: a.id })}
           >
             <span>{readable(a.message, a.key)}</span>
-            <span className="dim">{a.rule_name}</span>
+            <span className="dim">
+              {a.rule_name}
+              <span className="narrow-only">
+                {' · '}
+                <Age at={a.raised_at} />
+              </span>
+            </span>
           </button>
         ),
       },
@@ -139,6 +145,7 @@ export function AlertsPage() {
         id: 'raised',
         header: i18n.t('Raised'),
         align: 'end',
+        give: 'second',
         sort: (a) => -Date.parse(a.raised_at),
         cell: (a) => <Age at={a.raised_at} />,
       },
