@@ -3,7 +3,7 @@
 
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
-use veritwin_metastore::{Page, Tenant};
+use veritwin_metastore::{Tenant, every_row};
 
 use crate::model::{LinkKind, TenantView, Welcome};
 use crate::people::tenant_view;
@@ -85,17 +85,8 @@ impl App {
 
     /// Every tenant, the platform's own included.
     pub(crate) async fn all_tenants(&self, context: &PlatformContext) -> Result<Vec<Tenant>> {
-        let tx = self.0.store.read_platform(context).await?;
-        let mut tenants = Vec::new();
-        let mut page = Page::whole();
-        loop {
-            let listed = tx.tenants(&page).await?;
-            tenants.extend(listed.items);
-            match listed.next {
-                Some(next) => page.after = Some(next),
-                None => return Ok(tenants),
-            }
-        }
+        let tx = &self.0.store.read_platform(context).await?;
+        Ok(every_row(|page| async move { tx.tenants(&page).await }).await?)
     }
 
     /// The tenants of this installation, for whoever holds the data directory.
