@@ -42,6 +42,7 @@ pub use promises::{PlatformProbe, ProbeAnswer};
 pub use provision::Provisioned;
 pub use system::Vault;
 pub use veritwin_outbound::mail::MailConfig;
+pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 
 /// The operating system's randomness.
 pub fn system_rng() -> impl veritwin_domain::Rng {
