@@ -39,7 +39,6 @@ pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use promises::{PlatformProbe, ProbeAnswer};
-pub use provision::Provisioned;
 pub use system::Vault;
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;

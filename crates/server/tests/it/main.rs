@@ -5,6 +5,7 @@
 
 mod alerts;
 mod canary;
+mod demo;
 mod harness;
 mod http;
 mod ingest;
