@@ -15,6 +15,7 @@ mod ledger;
 mod malformed;
 mod mqtt;
 mod promises;
+mod ready;
 mod shared_data;
 mod start;
 mod tenant;
