@@ -14,7 +14,7 @@ use veritwin_domain::{DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
 
 use crate::alert_state::TenantAlerts;
-use crate::held::{Batch, HeldTenants, key_withdrawn, next_of};
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
 use crate::rules::{all_rules, stored};
@@ -47,7 +47,7 @@ struct AlertJob {
     /// Everything before this position was given to the tenants that are not late.
     here: u64,
     /// Reads again what late tenants have not had.
-    late: Option<Consumer>,
+    late: Option<Lane>,
     /// When the platform was back after its last stop; silence counts from there.
     resumed_at: Option<Timestamp>,
     /// The records are away: nothing is read ahead.
@@ -295,7 +295,7 @@ impl AlertJob {
         let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
         if let Some(from) = places.min().filter(|from| *from < self.here) {
             match self.app.0.log.consumer(from.max(self.app.0.log.first_position())) {
-                Ok(lane) => self.late = Some(lane),
+                Ok(reader) => self.late = Some(Lane::start(reader, &self.app.0.tasks)),
                 Err(error) => self.take_late(Err(error)).await,
             }
         }

@@ -243,7 +243,14 @@ async fn clear(
     transition: &Transition,
 ) -> Result<Option<AlertId>> {
     let Some(id) = open.get(&transition.id.series).copied() else { return Ok(None) };
-    let mut alert = tx.alert(id).await?;
+    let mut alert = match tx.alert(id).await {
+        // It went with what it was about.
+        Err(veritwin_metastore::Error::NotFound { .. }) => {
+            open.remove(&transition.id.series);
+            return Ok(None);
+        }
+        other => other?,
+    };
     let Ok(state) = to_domain(alert.state).apply(Step::Clear) else { return Ok(None) };
     alert.state = to_store(state);
     alert.cleared_at = Some(transition.at);

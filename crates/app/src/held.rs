@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use veritwin_domain::{Clock, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError};
 
@@ -36,12 +38,46 @@ pub(crate) struct HeldTenants(Mutex<BTreeMap<TenantId, HeldTenant>>);
 /// What a consumer of the log answers.
 pub(crate) type Batch = Result<Option<Arc<Committed>>, LogError>;
 
-/// The next batch of the lane on which late tenants come back; waits for ever without one.
-pub(crate) async fn next_of(lane: &mut Option<Consumer>) -> Batch {
-    match lane {
-        Some(lane) => lane.next().await,
-        None => std::future::pending().await,
+/// The second reader of the log, on which held tenants come back. It reads in a task of its own:
+/// on a busy platform the others' batches would cut off every read of a file.
+pub(crate) struct Lane {
+    position: u64,
+    batches: mpsc::Receiver<Batch>,
+}
+
+impl Lane {
+    pub(crate) fn start(mut consumer: Consumer, tasks: &TaskTracker) -> Self {
+        let position = consumer.position();
+        let (sender, batches) = mpsc::channel(1);
+        tasks.spawn(async move {
+            loop {
+                let batch = tokio::select! {
+                    () = sender.closed() => return,
+                    batch = consumer.next() => batch,
+                };
+                let is_last = !matches!(batch, Ok(Some(_)));
+                if sender.send(batch).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self { position, batches }
     }
+
+    /// The position of the next entry that it hands out.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+/// The next batch of the lane; waits for ever without one. May be cancelled.
+pub(crate) async fn next_of(lane: &mut Option<Lane>) -> Batch {
+    let Some(lane) = lane else { return std::future::pending().await };
+    let Some(batch) = lane.batches.recv().await else { return Ok(None) };
+    if let Ok(Some(batch)) = &batch {
+        lane.position = batch.end();
+    }
+    batch
 }
 
 /// Why an entry of the log cannot be read for now.
@@ -104,6 +140,10 @@ impl HeldTenants {
             .take(TRIED_AT_ONCE_MAX)
             .map(|(tenant, one)| (*tenant, one.position))
             .collect()
+    }
+
+    pub(crate) fn of(&self, tenant: TenantId) -> Option<HeldTenant> {
+        self.0.lock().get(&tenant).cloned()
     }
 
     pub(crate) fn position(&self, tenant: TenantId) -> Option<u64> {

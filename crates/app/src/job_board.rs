@@ -171,6 +171,12 @@ impl App {
             .collect()
     }
 
+    /// Whether sealing waits for a tenant.
+    pub(crate) fn ledger_held_up(&self, tenant: TenantId) -> Option<HeldView> {
+        let held = self.0.jobs.ledger_held.of(tenant)?;
+        Some(view(Job::Ledger, tenant, held))
+    }
+
     /// Sets the gauges about jobs.
     pub(crate) fn record_job_gauges(&self) {
         let now = self.clock().monotonic();

@@ -11,15 +11,14 @@ use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
 use veritwin_ledger::{
-    Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, LedgerError,
-    RecordBytes,
+    Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
 };
 use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
 use veritwin_outbound::archive::ArchiveError;
 
-use crate::held::{Batch, HeldTenants, key_withdrawn, next_of};
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
-use crate::ledger_open::OpenedLog;
+use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
@@ -66,7 +65,7 @@ struct LedgerJob {
     /// Everything before this position was given to the logs that are not late.
     here: u64,
     /// Reads again what late tenants have not had.
-    late: Option<Consumer>,
+    late: Option<Lane>,
     /// Tenants whose keys are destroyed: nothing of them can be sealed any more.
     gone: HashSet<TenantId>,
 }
@@ -188,7 +187,7 @@ impl LedgerJob {
             .map_err(|error| Error::Internal(format!("last leaf: {error}")))?;
         let previous = summary
             .resume(&vkey, &key.public_bytes())
-            .map_err(|error| Error::Internal(format!("ledger archive: {error}")))?;
+            .map_err(|error| Error::Conflict(format!("ledger archive: {error}")))?;
         Ok(TenantLog {
             log: row.log_id,
             origin,
@@ -310,7 +309,8 @@ impl LedgerJob {
         let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
         if let Some(from) = places.min().filter(|from| *from < self.here) {
             let log = &self.app.0.log;
-            self.late = Some(log.consumer(from.max(log.first_position()))?);
+            let reader = log.consumer(from.max(log.first_position()))?;
+            self.late = Some(Lane::start(reader, &self.app.0.tasks));
         }
         self.join().await
     }
@@ -465,10 +465,8 @@ impl LedgerJob {
 async fn send(app: &App, append: &Append) -> Result<veritwin_ledger::Appended> {
     let client = app.archive()?;
     match client.append(append).await {
-        Err(ArchiveError::Unreachable { .. }) => Ok(client.append(append).await?),
-        Err(ArchiveError::Ledger(LedgerError::Conflict { reason, .. })) => {
-            Err(Error::Conflict(format!("ledger archive: {reason}")))
-        }
-        other => Ok(other?),
+        Err(ArchiveError::Unreachable { .. }) => client.append(append).await,
+        other => other,
     }
+    .map_err(refused)
 }

@@ -6,6 +6,7 @@ use veritwin_domain::TenantId;
 use veritwin_keys::{Aad, DataClass, SigningKey};
 use veritwin_ledger::{CreateLog, LogSummary, origin_of};
 use veritwin_metastore::Tenant;
+use veritwin_outbound::archive::ArchiveError;
 
 use crate::{App, Error, Result};
 
@@ -49,7 +50,7 @@ impl App {
         let origin = origin_of(&self.0.config.ledger_host, row.log_id, self.0.config.simulated);
         let create =
             CreateLog { log: row.log_id, origin: origin.clone(), submitter: key.public_bytes() };
-        let summary = self.archive()?.create_log(&create).await?;
+        let summary = self.archive()?.create_log(&create).await.map_err(refused)?;
         let vkey = self.log_key(tenant, &summary.vkey).await?;
         Ok(OpenedLog { row, key, origin, summary, vkey })
     }
@@ -65,5 +66,13 @@ impl App {
         tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
         tx.commit().await?;
         Ok(shown.to_owned())
+    }
+}
+
+/// What the archive has against one log is that log's conflict.
+pub(crate) fn refused(error: ArchiveError) -> Error {
+    match error {
+        ArchiveError::Ledger(refusal) => Error::Conflict(format!("ledger archive: {refusal}")),
+        other => other.into(),
     }
 }

@@ -142,14 +142,14 @@ impl App {
         let mut interval = tokio::time::interval(MAIL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.next_round(&mut interval).await {
-            match self.send_mails().await {
+            match self.send_mails(watch).await {
                 Ok(()) => watch.turned(),
                 Err(error) => tracing::warn!(%error, "mail waits; trying again"),
             }
         }
     }
 
-    async fn send_mails(&self) -> Result<()> {
+    async fn send_mails(&self, watch: &JobWatch) -> Result<()> {
         let context = self.job(jobs::MAIL);
         let tx = self.0.store.begin_platform(&context).await?;
         let retry_at = context.at.saturating_add(MAIL_RETRY);
@@ -158,10 +158,13 @@ impl App {
         let mut outcome = Ok(());
         for entry in due {
             // What is wrong with one mail or its tenant does not hold the others.
-            if let Err(error) = self.send_mail(entry).await {
-                tracing::warn!(%error, "a mail or its note waits");
-                if self.is_database_away().await {
-                    outcome = Err(error);
+            match self.send_mail(entry).await {
+                Ok(()) => watch.turned(),
+                Err(error) => {
+                    tracing::warn!(%error, "a mail or its note waits");
+                    if self.is_database_away().await {
+                        outcome = Err(error);
+                    }
                 }
             }
         }
