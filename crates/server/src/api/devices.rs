@@ -258,8 +258,7 @@ struct ImportedBody {
     tokens: Vec<ImportedToken>,
 }
 
-/// Imports an inventory CSV. A mistake in it changes nothing; an import that was cut off is
-/// completed by the same file.
+/// Imports an inventory CSV; the same file completes an import that was cut off.
 #[utoipa::path(post, path = "/v1/devices/import", tag = "devices", params(ImportQuery),
     request_body(content = String, content_type = "text/csv"),
     responses((status = 200, body = ImportedBody), (status = 400), (status = 409), (status = 503)))]
