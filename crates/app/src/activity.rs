@@ -187,7 +187,8 @@ impl App {
         match written.await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, records = waiting.len(), "activity records were not written");
+                let records = waiting.len();
+                tracing::warn!(%error, records, "activity records were not written");
                 false
             }
         }
