@@ -162,22 +162,35 @@ impl App {
         waiting.push(Gathered { tenant: context.tenant, record });
     }
 
-    /// Writes what was gathered.
-    pub(crate) async fn flush_activity(&self) {
+    /// Writes what was gathered; whether the records took it. What a tenant's withdrawn key cannot
+    /// seal is written without its details.
+    pub(crate) async fn flush_activity(&self) -> bool {
         let waiting = std::mem::take(&mut *self.0.activity.waiting.lock());
         if waiting.is_empty() {
-            return;
+            return true;
         }
         let written = async {
-            let tx =
-                self.0.store.begin_platform(&self.job(veritwin_access::jobs::RETENTION)).await?;
-            for gathered in &waiting {
-                tx.activity_add(&gathered.record, Some(gathered.tenant)).await?;
+            use veritwin_metastore::Error::{KeyDenied, KeyUnavailable};
+            let context = self.job(veritwin_access::jobs::RETENTION);
+            let tx = self.0.store.begin_platform(&context).await?;
+            for Gathered { tenant, record } in &waiting {
+                match tx.activity_add(record, Some(*tenant)).await {
+                    Err(KeyDenied(_) | KeyUnavailable(_)) => {
+                        let bare = Activity { details: None, ..record.clone() };
+                        tx.activity_add(&bare, Some(*tenant)).await?;
+                    }
+                    other => other?,
+                }
             }
             tx.commit().await
         };
-        if let Err(error) = written.await {
-            tracing::warn!(%error, records = waiting.len(), "activity records were not written");
+        match written.await {
+            Ok(()) => true,
+            Err(error) => {
+                let records = waiting.len();
+                tracing::warn!(%error, records, "activity records were not written");
+                false
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_alerting::AlertEvent as Step;
 use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
-use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx};
+use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx, every_row};
 
 use crate::activity::store_page;
 use crate::directory::TenantDevices;
@@ -54,7 +54,7 @@ pub(crate) fn to_store(state: veritwin_alerting::AlertState) -> AlertState {
 }
 
 async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
-    let members = tx.members(&veritwin_metastore::Page::whole()).await?.items;
+    let members = every_row(|page| async move { tx.members(&page).await }).await?;
     Ok(members
         .into_iter()
         .map(|member| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Resource, TokenKind};
-use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, Timestamp};
+use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp};
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 
 use crate::activity::store_page;
@@ -276,13 +276,17 @@ impl App {
         context: &OpContext,
         twin: Option<SiteId>,
     ) -> Result<()> {
-        self.0.directory.changed(context.tenant);
-        if let Some(twin) = twin {
-            let event = || LiveEvent::Twin(twin, TwinChange::Bindings);
-            self.0.live.publish(context.tenant, event);
-        }
-        self.alert_sources_changed(context.tenant);
+        self.note_devices_changed(context.tenant, twin);
         Ok(())
+    }
+
+    /// As [`App::devices_changed`], where nothing can be waited for.
+    pub(crate) fn note_devices_changed(&self, tenant: TenantId, twin: Option<SiteId>) {
+        self.0.directory.changed(tenant);
+        if let Some(twin) = twin {
+            self.0.live.publish(tenant, || LiveEvent::Twin(twin, TwinChange::Bindings));
+        }
+        self.alert_sources_changed(tenant);
     }
 
     /// Binds a device to a place in a twin.

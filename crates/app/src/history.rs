@@ -140,7 +140,8 @@ impl App {
         let chosen: Vec<DeviceId> = chosen.into_iter().filter(covered).collect();
         let mut items = Vec::new();
         for device in &chosen {
-            for latest in self.0.engine.latest(context.tenant, *device, filter.keys.as_deref())? {
+            let keys = filter.keys.as_deref();
+            for latest in self.0.engine.latest(context.tenant, *device, keys).await? {
                 if items.len() >= LATEST_MAX {
                     let limit = veritwin_domain::LimitExceeded {
                         name: "latest_max",

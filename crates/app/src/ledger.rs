@@ -187,6 +187,7 @@ impl App {
                 .get(&context.tenant)
                 .copied()
                 .unwrap_or(0),
+            held_up: self.ledger_held_up(context.tenant),
             connected: true,
             subscribed: tenant.archive_subscribed,
             shared_host,

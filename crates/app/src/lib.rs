@@ -5,6 +5,7 @@
 mod activity;
 mod alert_job;
 mod alert_place;
+mod alert_state;
 mod alerts;
 mod api_keys;
 mod attributes;
@@ -12,14 +13,21 @@ mod context;
 mod devices;
 mod directory;
 mod error;
+mod held;
 mod history;
 mod idempotency;
 mod ingest;
 mod inventory;
+mod job_board;
+#[cfg(test)]
+mod job_tests;
 mod ledger;
 mod ledger_job;
+mod ledger_open;
+mod ledger_record;
 mod links;
 mod live;
+mod log_cut;
 mod maintenance;
 pub mod model;
 mod objects;
@@ -35,13 +43,14 @@ mod twins;
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result};
 pub use idempotency::Idempotent;
+pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use promises::{PlatformProbe, ProbeAnswer};
-pub use provision::Provisioned;
 pub use system::Vault;
 pub use veritwin_outbound::mail::MailConfig;
+pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 
 /// The operating system's randomness.
 pub fn system_rng() -> impl veritwin_domain::Rng {

@@ -9,6 +9,8 @@ use veritwin_domain::{AlertId, Secret};
 use veritwin_metastore::{AlertEvent, AlertEventKind, OutboxEntry};
 use veritwin_outbound::mail::{Mail, MailError};
 
+use crate::job_board::{Job, JobWatch};
+use crate::log_cut::LogCut;
 use crate::{App, Result};
 
 const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,13 +45,13 @@ pub(crate) fn mail_key(transition: &str, email: &str) -> String {
 
 impl App {
     pub(crate) fn start_maintenance(&self) {
-        let app = self.clone();
-        self.0.tasks.spawn(async move { app.keep_segments().await });
-        let app = self.clone();
-        self.0.tasks.spawn(async move { app.keep_records().await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Segments));
+        self.0.tasks.spawn(async move { app.keep_segments(&watch).await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Records));
+        self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         if self.0.mailer.is_some() {
-            let app = self.clone();
-            self.0.tasks.spawn(async move { app.keep_mail().await });
+            let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
+            self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
     }
 
@@ -61,75 +63,58 @@ impl App {
         }
     }
 
-    async fn keep_segments(&self) {
+    async fn keep_segments(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
+        let mut cut = LogCut::default();
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
-            let outcome = if rounds.is_multiple_of(COMPACT_TICKS) {
+            let compact = rounds.is_multiple_of(COMPACT_TICKS);
+            let outcome = if compact {
                 self.0.engine.maintain().await.map(|done| done.flushed)
             } else {
                 self.0.engine.flush_if_due().await
             };
             match outcome {
-                Ok(true) => self.truncate_log().await,
-                Ok(false) => {
-                    if rounds.is_multiple_of(COMPACT_TICKS) {
-                        self.truncate_log().await;
+                Ok(flushed) if flushed || compact => {
+                    if self.cut_log(&mut cut).await {
+                        watch.turned();
                     }
                 }
+                Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
             }
         }
     }
 
-    /// Cuts the log where every consumer has had it.
-    async fn truncate_log(&self) {
-        let position = self
-            .0
-            .engine
-            .persisted_position()
-            .min(self.0.alerts.saved_position())
-            .min(self.sealed_position());
-        let log = self.0.log.clone();
-        let keys = self.0.keys.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let truncation = log.truncate_before(position)?;
-            if !truncation.deks_unused.is_empty() {
-                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
-                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
-                    tracing::warn!(%error, "keys of cut log files were not destroyed");
-                }
-            }
-            Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
-        });
-        match done.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the log was not cut"),
-            Err(_) => tracing::warn!("the log was not cut: the task stopped"),
-        }
-    }
-
-    async fn keep_records(&self) {
+    async fn keep_records(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(RECORDS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
+        // What failed is tried again in the next round and does not count as a turn.
+        let mut purge_is_due = true;
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
-            self.flush_activity().await;
-            if rounds.is_multiple_of(10)
-                && let Err(error) = self.flush_presence().await
-            {
-                tracing::debug!(%error, "presence was not written down");
+            let mut done = self.flush_activity().await;
+            if rounds.is_multiple_of(10) {
+                self.flush_presence().await;
             }
-            if rounds % PURGE_TICKS == 1
-                && let Err(error) = self.purge_records().await
-            {
-                tracing::warn!(%error, "old records were not purged; trying again");
+            purge_is_due |= rounds.is_multiple_of(PURGE_TICKS);
+            if purge_is_due {
+                match self.purge_records().await {
+                    Ok(()) => purge_is_due = false,
+                    Err(error) => {
+                        tracing::warn!(%error, "old records were not purged; trying again");
+                        done = false;
+                    }
+                }
+            }
+            if done {
+                watch.turned();
             }
         }
-        let _ = self.flush_presence().await;
+        self.flush_presence().await;
     }
 
     /// Deletes what is past its time and notes the clock.
@@ -153,26 +138,37 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn keep_mail(&self) {
+    async fn keep_mail(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(MAIL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.next_round(&mut interval).await {
-            if let Err(error) = self.send_mails().await {
-                tracing::warn!(%error, "mail waits; trying again");
+            match self.send_mails(watch).await {
+                Ok(()) => watch.turned(),
+                Err(error) => tracing::warn!(%error, "mail waits; trying again"),
             }
         }
     }
 
-    async fn send_mails(&self) -> Result<()> {
+    async fn send_mails(&self, watch: &JobWatch) -> Result<()> {
         let context = self.job(jobs::MAIL);
         let tx = self.0.store.begin_platform(&context).await?;
         let retry_at = context.at.saturating_add(MAIL_RETRY);
         let due = tx.outbox_claim(context.at, retry_at, MAILS_MAX).await?;
         tx.commit().await?;
+        let mut outcome = Ok(());
         for entry in due {
-            self.send_mail(entry).await?;
+            // What is wrong with one mail or its tenant does not hold the others.
+            match self.send_mail(entry).await {
+                Ok(()) => watch.turned(),
+                Err(error) => {
+                    tracing::warn!(%error, "a mail or its note waits");
+                    if self.is_database_away().await {
+                        outcome = Err(error);
+                    }
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn send_mail(&self, entry: OutboxEntry) -> Result<()> {

@@ -24,6 +24,7 @@ use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
 use crate::directory::Directory;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
+use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
@@ -93,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) alerts: AlertBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
+    pub(crate) jobs: JobBoard,
+    pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) started_at: Timestamp,
@@ -222,6 +225,8 @@ impl App {
             alerts: AlertBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
+            jobs: JobBoard::default(),
+            imports: crate::inventory::Imports::default(),
             egress,
             mailer,
             stop: CancellationToken::new(),

@@ -3,7 +3,7 @@
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_alerting::{Condition, Operator, Rule, RuleLimits, Scope, Severity};
 use veritwin_domain::{Key, OpContext, RuleId, Secret};
-use veritwin_metastore::{Page, TenantTx};
+use veritwin_metastore::{TenantTx, every_row};
 
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::{App, Error, Result};
@@ -118,16 +118,7 @@ pub(crate) fn stored(row: &veritwin_metastore::Rule) -> Result<Rule> {
 
 /// Every rule of a tenant.
 pub(crate) async fn all_rules(tx: &TenantTx) -> Result<Vec<veritwin_metastore::Rule>> {
-    let mut page = Page::whole();
-    let mut rules = Vec::new();
-    loop {
-        let listed = tx.rules(&page).await?;
-        rules.extend(listed.items);
-        match listed.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(rules),
-        }
-    }
+    Ok(every_row(|page| async move { tx.rules(&page).await }).await?)
 }
 
 async fn check_scope(tx: &TenantTx, rule: &Rule) -> Result<()> {

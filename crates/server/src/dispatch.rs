@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use veritwin_app::model::{DeviceInput, KeyView, PromiseView, TenantView, TwinOutcome};
+use veritwin_app::model::{DeviceInput, HeldView, KeyView, PromiseView, TenantView, TwinOutcome};
 use veritwin_app::{App, Error};
 use veritwin_domain::{Declaration, OpContext, SiteId, TenantId, Timestamp};
 
@@ -385,6 +385,8 @@ impl Dispatcher {
             "simulated_clock": self.clock.is_some(),
             "now": self.app.clock().now().to_string(),
             "tenants": tenants,
+            "problem": self.app.readiness().err(),
+            "held_up": self.app.held_tenants().into_iter().map(held_facts).collect::<Vec<_>>(),
         }))
     }
 }
@@ -402,6 +404,15 @@ fn choose(named: Option<TenantId>, tenants: &[TenantView]) -> anyhow::Result<Ten
         (None, [only]) => Ok(only.id),
         (None, _) => bail!("several tenants: name one with --tenant: {}", listed()),
     }
+}
+
+fn held_facts(held: HeldView) -> Value {
+    json!({
+        "job": held.job,
+        "tenant": held.tenant,
+        "since": held.since.to_string(),
+        "reason": held.reason,
+    })
 }
 
 fn time(at: Option<Timestamp>) -> Option<String> {

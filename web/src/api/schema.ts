@@ -151,7 +151,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Imports an inventory CSV, all of it or nothing. */
+        /** Imports an inventory CSV; the same file completes an import that was cut off. */
         post: operations["devices_import"];
         delete?: never;
         options?: never;
@@ -1002,6 +1002,11 @@ export interface components {
             ledger_index?: number | null;
             summary: string;
         };
+        /** @description Why something waits for this tenant. */
+        HeldBody: {
+            reason: string;
+            since: string;
+        };
         /** @description What an import did. */
         ImportedBody: {
             created: number;
@@ -1088,6 +1093,7 @@ export interface components {
             archive: components["schemas"]["ArchiveBody"];
             /** @description The signed checkpoint. */
             checkpoint: string;
+            held_up?: components["schemas"]["HeldBody"] | null;
             last_sealed_at?: string | null;
             /** @description The log is served at `/ledger/LOG/checkpoint` and `/ledger/LOG/tile/...`. */
             log_id: string;
@@ -2086,6 +2092,18 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

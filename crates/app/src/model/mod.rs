@@ -12,7 +12,7 @@ mod twins;
 pub use alerts::{
     AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
 };
-pub use assurance::{KeyView, PromiseView};
+pub use assurance::{HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
     DeviceView, InventoryOutcome, Placement,

@@ -141,7 +141,14 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts a platform in a new folder and waits until it listens.
     pub(crate) fn start(mode: Mode, options: Options) -> Self {
-        let mut platform = Self {
+        let mut platform = Self::new(mode, options);
+        platform.start_again();
+        platform
+    }
+
+    /// A new folder, in which nothing runs yet.
+    pub(crate) fn new(mode: Mode, options: Options) -> Self {
+        Self {
             mode,
             options,
             folder: tempfile::tempdir().unwrap(),
@@ -151,9 +158,7 @@ impl Platform {
             http: None,
             made: AtomicU32::new(0),
             start_time: Duration::ZERO,
-        };
-        platform.start_again();
-        platform
+        }
     }
 
     /// A `serve` with nothing special.

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod canary;
+mod demo;
 mod harness;
 mod http;
 mod ingest;
@@ -14,6 +15,7 @@ mod ledger;
 mod malformed;
 mod mqtt;
 mod promises;
+mod ready;
 mod shared_data;
 mod start;
 mod tenant;
