@@ -27,6 +27,9 @@ pub(crate) struct Detail {
     pub(crate) unit: Option<String>,
     pub(crate) space_id: Option<String>,
     pub(crate) storey_id: Option<String>,
+    /// What the message says, for translation; alerts of before have none.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) value: Option<f64>,
     pub(crate) threshold: Option<f64>,
@@ -77,6 +80,7 @@ impl Reader {
         let device = device.and_then(|id| self.devices.get(id));
         let is_visible = device.is_some_and(|device| App::visible(device, self.sees_personal));
         if !self.sees_personal && !is_visible {
+            detail.code = None;
             detail.value = None;
             detail.key = None;
             detail.message =
@@ -121,6 +125,7 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
             position: None,
         },
         storey_id: detail.storey_id,
+        code: detail.code,
         message: detail.message,
         value: detail.value,
         threshold: detail.threshold,

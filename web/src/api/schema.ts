@@ -736,6 +736,11 @@ export interface components {
             acknowledged_at?: string | null;
             acknowledged_by?: string | null;
             cleared_at?: string | null;
+            /**
+             * @description What the message says, to be worded in another language from the other facts:
+             *     `alert.what.above`, `at_or_above`, `below`, `at_or_below`, `no_data`.
+             */
+            code?: string | null;
             device_id: string;
             device_name: string;
             events: components["schemas"]["EventBody"][];
@@ -1145,6 +1150,11 @@ export interface components {
                 acknowledged_at?: string | null;
                 acknowledged_by?: string | null;
                 cleared_at?: string | null;
+                /**
+                 * @description What the message says, to be worded in another language from the other facts:
+                 *     `alert.what.above`, `at_or_above`, `below`, `at_or_below`, `no_data`.
+                 */
+                code?: string | null;
                 device_id: string;
                 device_name: string;
                 events: components["schemas"]["EventBody"][];

@@ -7,8 +7,8 @@ import { useCallback, useEffect, useRef, useState } from 'react'
 import { alertsQuery, sessionQuery } from '../api/queries'
 import type { Alert } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
-import { readable } from '../lib/format'
 import { compareAlerts } from '../lib/severity'
+import { alertSentence } from '../lib/sentence'
 import { Icon, Logo, type IconName } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
@@ -50,7 +50,7 @@ export function Shell() {
   const onAlert = useCallback((alert: Alert) => {
     if (alert.state !== 'active_unacknowledged') return
     const severity = severityLabel(alert.severity)
-    const message = readable(alert.message, alert.key)
+    const message = alertSentence(alert)
     setSpoken(i18n.t('New alert, {severity}: {message}', { severity, message }))
     // The loud ones stand in the banner until somebody acknowledges them.
     if (isLoud(alert)) return
@@ -154,7 +154,7 @@ function LoudAlert() {
     >
       <SeverityMark severity={alert.severity} size={20} />
       <span className="banner-text">
-        <strong>{alert.rule_name}</strong> {readable(alert.message, alert.key)}
+        <strong>{alert.rule_name}</strong> {alertSentence(alert)}
       </span>
       <button
         type="button"
@@ -188,7 +188,9 @@ function Banners(props: { simulated: boolean }) {
         <div className="banner" data-tone="simulated">
           <span>
             <strong>{i18n.t('Simulated data.')}</strong>{' '}
-            {i18n.t('No real building stands behind these values.')}
+            <span className="banner-detail">
+              {i18n.t('No real building stands behind these values.')}
+            </span>
           </span>
         </div>
       )}
@@ -197,9 +199,11 @@ function Banners(props: { simulated: boolean }) {
         <div className="banner" data-tone="lost">
           <span>
             <strong>{i18n.t('Not live.')}</strong>{' '}
-            {i18n.t(
-              'The connection is lost; values stand still at their last known state. Trying again.',
-            )}
+            <span className="banner-detail">
+              {i18n.t(
+                'The connection is lost; values stand still at their last known state. Trying again.',
+              )}
+            </span>
           </span>
         </div>
       )}
