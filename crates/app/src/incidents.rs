@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActivityId, ActorKind, AlertId, IncidentId, OpContext, Timestamp, UserId};
-use veritwin_metastore::{Incident, IncidentNote, TenantTx};
+use veritwin_metastore::{Incident, IncidentNote, TenantTx, every_row};
 
 use crate::activity::Change;
 use crate::holds::words;
@@ -20,7 +20,7 @@ const SEVERITIES: [&str; 4] = ["critical", "high", "medium", "low"];
 
 /// Names of the tenant's people.
 pub(crate) async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
-    let members = tx.members(&veritwin_metastore::Page::whole()).await?.items;
+    let members = every_row(|page| async move { tx.members(&page).await }).await?;
     let shown = |user: veritwin_metastore::User| {
         let name = user.name.filter(|name| !name.is_empty());
         (user.id, name.unwrap_or(user.email))

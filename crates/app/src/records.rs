@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{ActivityId, OpContext, RequestId, UserId};
-use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx};
+use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx, every_row};
 
 use crate::activity::{Change, Details, Envelope};
 use crate::model::{ActivityQuery, ActivityView, Page, PageRequest};
@@ -25,11 +25,11 @@ type Names = HashMap<String, String>;
 
 async fn names(tx: &TenantTx) -> Result<Names> {
     let mut names = Names::new();
-    for member in tx.members(&StorePage::whole()).await?.items {
+    for member in every_row(|page| async move { tx.members(&page).await }).await? {
         let shown = member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);
         names.insert(format!("user:{}", member.user.id), shown);
     }
-    for key in tx.api_keys(&StorePage::whole()).await?.items {
+    for key in every_row(|page| async move { tx.api_keys(&page).await }).await? {
         names.insert(format!("api_key:{}", key.id), format!("API key {}", key.name));
     }
     Ok(names)

@@ -16,7 +16,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
-    Activity, ActivityFilter, Incident, Page, PlatformTx, SecurityAlert, TenantTx,
+    Activity, ActivityFilter, Incident, Page, PlatformTx, SecurityAlert, TenantTx, every_row,
 };
 
 use crate::activity::{Envelope, actor_id, actor_text};
@@ -351,7 +351,7 @@ impl App {
         if self.0.mailer.is_none() {
             return Ok(());
         }
-        for member in tx.members(&Page::whole()).await?.items {
+        for member in every_row(|page| async move { tx.members(&page).await }).await? {
             let answers = [Role::Owner, Role::Administrator, Role::SecurityLead];
             if !member.roles.iter().any(|role| answers.contains(role)) {
                 continue;
