@@ -433,6 +433,7 @@ impl App {
                 is_written &= self.write_by_tenant(part).await;
             }
         }
+        is_written
     }
 
     /// So that a tenant whose key is away stops nobody else's records. What its key cannot seal
