@@ -11,6 +11,7 @@ import { inventorySteps } from './walk/inventory.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
 import { recordSteps } from './walk/records.js'
+import { supportSteps } from './walk/support.js'
 
 const WALK = [
   signInSteps,
@@ -19,6 +20,7 @@ const WALK = [
   ledgerSteps,
   inventorySteps,
   recordSteps,
+  supportSteps,
   personSteps,
   welcomeSteps,
   signOutSteps,

@@ -31,6 +31,8 @@ macro_rules! define_actions {
 }
 
 define_actions! {
+    /// Take activity records away as CSV or JSON.
+    ActivityExport = "activity.export" on Activity;
     /// List the activity records.
     ActivityRead = "activity.read" on Activity;
     /// Delete activity records past their time.
@@ -83,6 +85,24 @@ define_actions! {
     DeviceRpc = "device.rpc" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
+    /// Approve a hold that somebody else asked for.
+    HoldApprove = "hold.approve" on Hold;
+    /// List holds on activity records.
+    HoldList = "hold.list" on Hold;
+    /// End a hold before its time.
+    HoldRelease = "hold.release" on Hold;
+    /// Ask for a hold on activity records.
+    HoldRequest = "hold.request" on Hold;
+    /// List security alerts and incidents.
+    IncidentList = "incident.list" on Incident;
+    /// Open an incident.
+    IncidentOpen = "incident.open" on Incident;
+    /// Raise a security alert and its incident.
+    IncidentRaise = "incident.raise" on Incident;
+    /// Read one incident with its notes.
+    IncidentRead = "incident.read" on Incident;
+    /// Note, acknowledge or close an incident.
+    IncidentUpdate = "incident.update" on Incident;
     /// Read the keys' status.
     KeyRead = "key.read" on Keys;
     /// Rotate, revoke, restore or destroy keys.
@@ -99,6 +119,8 @@ define_actions! {
     LinkIssue = "link.issue" on Platform;
     /// Redeem a one-time link.
     LinkRedeem = "link.redeem" on Platform;
+    /// Read figures of the running platform, one's own part of them.
+    MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
     /// Run a promise's check now.
@@ -119,6 +141,14 @@ define_actions! {
     SessionPurge = "session.purge" on Platform;
     /// Read one's own session.
     SessionRead = "session.read" on Session;
+    /// Ask for, or approve, access to a tenant that did not ask for it.
+    SupportBreakGlass = "support.break_glass" on SupportDesk;
+    /// Open tickets; grant and revoke support access.
+    SupportManage = "support.manage" on Support;
+    /// Read tickets, grants and support's steps.
+    SupportRead = "support.read" on Support;
+    /// See what customers granted, and enter it.
+    SupportServe = "support.serve" on SupportDesk;
     /// Back up, restore, migrate, diagnose.
     SystemMaintain = "system.maintain" on Platform;
     /// Read version, certificates, listeners and stores.

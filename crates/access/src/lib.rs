@@ -3,12 +3,14 @@
 
 mod action;
 mod authorizer;
+mod countries;
 pub mod jobs;
 mod matrix;
 mod resource;
 mod session;
 mod throttle;
 mod token;
+mod watch;
 
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
@@ -23,3 +25,9 @@ pub use throttle::{
     THROTTLE_SUBJECTS_MAX, Throttle, ThrottleSubject, Throttled,
 };
 pub use token::{TokenDigest, TokenKind};
+pub use watch::{
+    DENIED_MAX, DENIED_WINDOW, EXPORT_ROWS_MAX, EXPORT_WINDOW, EXPORTS_MAX, Finding,
+    HOURS_KNOWN_MIN, REFUSED_KEYS_MAX, REFUSED_KEYS_WINDOW, STUFFING_ACCOUNTS_MAX,
+    STUFFING_FAILURES_MAX, STUFFING_WINDOW, SignIn, TOLD_AGAIN, TRAVEL_KM_MIN,
+    TRAVEL_KM_PER_HOUR_MAX, WATCHED_MAX, Watch, WatchSubject, judge_sign_in, network_of,
+};

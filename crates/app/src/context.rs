@@ -148,6 +148,7 @@ impl App {
     ) -> Result<()> {
         self.0.authorizer.check(context, action, resource).map_err(|denied| {
             self.note(context, action, resource, "denied");
+            self.watch_denied(context);
             Error::from(denied)
         })
     }

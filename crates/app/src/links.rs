@@ -6,9 +6,10 @@ use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
 
+use crate::activity::Change;
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::{NewTenant, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
 use crate::{App, Error, Result};
 
 const UNKNOWN: Error = Error::NotFound("link");
@@ -95,6 +96,22 @@ impl App {
         Ok(token)
     }
 
+    /// A one-time link for a member of the platform's support. It lets into the platform's own
+    /// tenant, and into no customer's without the customer's grant.
+    pub async fn issue_support_link(&self, context: &PlatformContext) -> Result<Secret<String>> {
+        self.authorize_platform(context, Action::LinkIssue)?;
+        let payload = Payload { role: Some(Role::Support.to_string()), ..Payload::default() };
+        let kind = veritwin_metastore::LinkKind::Invitation;
+        let (link, token, digest) =
+            self.new_link(context, kind, Some(PLATFORM_TENANT), &payload)?;
+        let tx = self.0.store.begin_platform(context).await?;
+        tx.link_create(&link, digest).await?;
+        let action = Action::LinkIssue;
+        self.record_platform(&tx, context, action, Some(PLATFORM_TENANT), "done").await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
     /// Invites a person; the token goes into the link that is handed over.
     pub async fn invite_user(
         &self,
@@ -120,7 +137,8 @@ impl App {
         link.user = Some(UserId::generate(context.at, self.rng()));
         let tx = self.0.store.begin(context).await?;
         tx.link_create(&link, digest).await?;
-        self.record(&tx, context, Action::UserInvite, &resource).await?;
+        let change = Change::to(serde_json::json!({"role": role.as_str()}));
+        self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(token)
     }
@@ -150,7 +168,11 @@ impl App {
         self.authorize_platform(context, Action::LinkInspect)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, _) = self.open_link(&tx, context, token).await?;
-        Ok(LinkView { kind: kind(link.kind)?, email: payload.email.map(Secret::new) })
+        let kind = match link.tenant {
+            Some(PLATFORM_TENANT) => LinkKind::Support,
+            _ => kind(link.kind)?,
+        };
+        Ok(LinkView { kind, email: payload.email.map(Secret::new) })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
@@ -182,7 +204,7 @@ impl App {
         }
         let role = match kind(link.kind)? {
             LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
-            LinkKind::Invitation => {
+            LinkKind::Invitation | LinkKind::Support => {
                 payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator)
             }
         };

@@ -23,11 +23,13 @@ use veritwin_telemetry::{Engine, EngineConfig};
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
 use crate::directory::Directory;
+use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
+use crate::security::Security;
 use crate::{Error, Result};
 
 /// Passwords that are hashed at once.
@@ -54,6 +56,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
+    /// A file in MaxMind's format; without one no place of an address is known.
+    pub geo_database: Option<PathBuf>,
     /// The host name in ledger origins.
     pub ledger_host: String,
     /// The data of new tenants is simulated.
@@ -85,6 +89,8 @@ pub(crate) struct Inner {
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
+    pub(crate) geo: Geo,
+    pub(crate) security: Security,
     pub(crate) in_flight: crate::idempotency::InFlight,
     pub(crate) directory: Directory,
     pub(crate) logins: LoginCache,
@@ -206,7 +212,6 @@ impl App {
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
-            rng,
             keys,
             store,
             log,
@@ -216,6 +221,8 @@ impl App {
             throttle: Mutex::new(Throttle::default()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
+            geo: Geo::open(config.geo_database.clone()),
+            security: Security::new(rng.as_ref()),
             in_flight: crate::idempotency::InFlight::default(),
             directory: Directory::default(),
             logins: LoginCache::default(),
@@ -232,6 +239,7 @@ impl App {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
+            rng,
         };
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
@@ -252,7 +260,7 @@ impl App {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        self.flush_activity().await;
+        self.finish_activity().await;
         let log = self.0.log.clone();
         // Closing waits for the disk.
         let _ = tokio::task::spawn_blocking(move || log.close()).await;

@@ -14,6 +14,7 @@ use veritwin_domain::{
 use veritwin_keys::password;
 use veritwin_metastore::{Member, Page, PlatformTx, Realm, Session, User};
 
+use crate::activity::Change;
 use crate::model::{SessionView, SignedIn, TenantView, UserView};
 use crate::{App, Arrival, Error, Result};
 
@@ -101,15 +102,17 @@ impl App {
         {
             // The attempt counts before it is checked, so that many at once do not slip through.
             let mut throttle = self.0.throttle.lock();
-            throttle
-                .check(&subject, now)
-                .map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
+            throttle.check(&subject, now).map_err(|throttled| {
+                self.watch_failed_sign_in(context, digest, &[]);
+                Error::Busy { retry_after: throttled.retry_after }
+            })?;
             throttle.failed(subject, now);
         }
         let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.verify_password(secret.clone(), hash).await?;
+        let known = user.as_ref().map(|user| user.id);
         let user = user.filter(|user| matches && !user.disabled);
         let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
         let fresh = match user.as_ref().and_then(|user| user.password_hash.as_ref()) {
@@ -118,7 +121,7 @@ impl App {
         };
         let tx = self.0.store.begin_platform(context).await?;
         let Some(user) = user else {
-            self.record_platform(&tx, context, Action::SessionCreate, None, "denied").await?;
+            self.refused_sign_in(&tx, context, digest, known).await?;
             tx.commit().await?;
             return Err(WRONG);
         };
@@ -129,9 +132,33 @@ impl App {
             tx.user_update(&User { password_hash: fresh, ..user.clone() }, None).await?;
         }
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
-        self.record_platform(&tx, context, Action::SessionCreate, Some(tenant), "done").await?;
         tx.commit().await?;
         Ok(signed_in)
+    }
+
+    /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
+    /// platform's own when there is none.
+    async fn refused_sign_in(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        account: [u8; 32],
+        known: Option<UserId>,
+    ) -> Result<()> {
+        let mut tenants: Vec<TenantId> = match known {
+            Some(user) => tx.memberships(user).await?.into_iter().map(|(id, _)| id).collect(),
+            None => Vec::new(),
+        };
+        tenants.dedup();
+        let action = Action::SessionCreate;
+        if tenants.is_empty() {
+            self.record_platform(tx, context, action, None, "denied").await?;
+        }
+        for tenant in &tenants {
+            self.record_platform(tx, context, action, Some(*tenant), "denied").await?;
+        }
+        self.watch_failed_sign_in(context, account, &tenants);
+        Ok(())
     }
 
     /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
@@ -169,9 +196,15 @@ impl App {
             last_seen_at: context.at,
         };
         tx.session_create(&session, digest.0).await?;
+        let own = (session.user, session.id);
+        self.watch_sign_in(tx, context, tenant, own).await?;
+        self.record_sign_in(tx, context, tenant, own).await?;
         let roles = roles_in(&tx.memberships(user.id).await?, tenant);
         let tenant = tenant_view(tx.tenant(tenant).await?);
-        Ok(SignedIn { token, session: SessionView { user: user_view(user, roles), tenant } })
+        Ok(SignedIn {
+            token,
+            session: SessionView { user: user_view(user, roles), tenant, support: None },
+        })
     }
 
     /// The context behind a session token.
@@ -180,6 +213,9 @@ impl App {
         token: &Secret<String>,
         arrival: Arrival,
     ) -> Result<OpContext> {
+        if TokenKind::of(token.expose()) == Some(TokenKind::Support) {
+            return self.authenticate_support(token, arrival).await;
+        }
         let digest = TokenKind::Session.digest(token.expose()).ok_or(ENDED)?;
         let platform = self.anonymous(arrival);
         let tx = self.0.store.read_platform(&platform).await?;
@@ -205,21 +241,27 @@ impl App {
     /// The session of the context.
     pub async fn session(&self, context: &OpContext) -> Result<SessionView> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
-        let ActorKind::User { user, .. } = context.actor.kind else {
-            return Err(Error::Forbidden("a program has no session".to_owned()));
+        let user = match context.actor.kind {
+            ActorKind::User { user, .. } => user,
+            ActorKind::Support { .. } => return self.own_support_session(context).await,
+            _ => return Err(Error::Forbidden("a program has no session".to_owned())),
         };
         let tx = self.0.store.read(context).await?;
         let Member { user, roles } = tx.member(user).await?;
-        Ok(SessionView { user: user_view(user, roles), tenant: tenant_view(tx.tenant().await?) })
+        let tenant = tenant_view(tx.tenant().await?);
+        Ok(SessionView { user: user_view(user, roles), tenant, support: None })
     }
 
     /// Ends the session of the context.
     pub async fn sign_out(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
-        let ActorKind::User { session, .. } = context.actor.kind else { return Ok(()) };
         let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
-        tx.session_delete(session).await?;
+        match context.actor.kind {
+            ActorKind::User { session, .. } => tx.session_delete(session).await?,
+            ActorKind::Support { session, .. } => tx.support_session_delete(session).await?,
+            _ => return Ok(()),
+        }
         tx.commit().await?;
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
@@ -249,7 +291,9 @@ impl App {
             return Err(Error::Conflict(detail.to_owned()));
         }
         tx.member_remove(id).await?;
-        self.record(&tx, context, Action::UserDelete, &resource).await?;
+        let roles: Vec<&str> = leaving.roles.iter().map(|role| role.as_str()).collect();
+        let change = Change::from(serde_json::json!({"roles": roles}));
+        self.record_change(&tx, context, Action::UserDelete, &resource, change).await?;
         Ok(tx.commit().await?)
     }
 

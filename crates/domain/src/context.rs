@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    ApiKeyId, Clock, CredentialId, DeviceId, Purpose, RequestId, SessionId, TenantId, Timestamp,
-    UserId,
+    ApiKeyId, Clock, CredentialId, DeviceId, GrantId, Purpose, RequestId, SessionId, SupportAreas,
+    TenantId, Timestamp, UserId,
 };
 
 /// A built-in role. What each may do is written in the policy files of the `access` crate.
@@ -90,6 +90,17 @@ pub enum ActorKind {
         user: UserId,
         /// The session it acts through.
         session: SessionId,
+    },
+    /// A member of the platform's staff inside a customer's tenant, by the customer's grant.
+    Support {
+        /// The staff member's account.
+        user: UserId,
+        /// The support session.
+        session: SessionId,
+        /// The grant it rests on.
+        grant: GrantId,
+        /// What the grant opens.
+        areas: SupportAreas,
     },
     /// A program with an API key.
     ApiKey(ApiKeyId),

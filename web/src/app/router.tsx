@@ -112,6 +112,18 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage'),
     ),
     page(
+      '/incidents',
+      lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
+    ),
+    page(
+      '/support',
+      lazyRouteComponent(() => import('../routes/Support'), 'SupportPage'),
+    ),
+    page(
+      '/support-desk',
+      lazyRouteComponent(() => import('../routes/SupportDesk'), 'SupportDeskPage'),
+    ),
+    page(
       '/settings',
       lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage'),
     ),

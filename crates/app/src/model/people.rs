@@ -1,6 +1,8 @@
-//! People, tenants, sessions, links, API keys and their activity.
+//! People, tenants, sessions, links and API keys.
 
-use veritwin_domain::{ActivityId, ApiKeyId, RequestId, Role, Secret, TenantId, Timestamp, UserId};
+use veritwin_domain::{ApiKeyId, Role, Secret, TenantId, Timestamp, UserId};
+
+use super::SupportView;
 
 /// A signed-in person and where they are.
 #[derive(Debug, Clone)]
@@ -9,6 +11,8 @@ pub struct SessionView {
     pub user: UserView,
     /// The tenant.
     pub tenant: TenantView,
+    /// What the customer opened, when the platform's support is in the tenant.
+    pub support: Option<SupportView>,
 }
 
 /// A new session: the cookie's token and what it shows.
@@ -59,6 +63,8 @@ pub enum LinkKind {
     Administrator,
     /// Takes up an invitation.
     Invitation,
+    /// Makes a member of the platform's support.
+    Support,
 }
 
 /// A one-time link, looked into.
@@ -98,23 +104,4 @@ pub struct ApiKeyView {
     pub expires_at: Timestamp,
     /// When it was last used.
     pub last_used_at: Option<Timestamp>,
-}
-
-/// One row of the activity record.
-#[derive(Debug, Clone)]
-pub struct ActivityView {
-    /// The row.
-    pub id: ActivityId,
-    /// When.
-    pub at: Timestamp,
-    /// Who: a person's name or address, an API key's name, a device, a job.
-    pub actor: String,
-    /// What, as in the policies.
-    pub action: String,
-    /// To what.
-    pub resource: String,
-    /// `done`, `denied`, `failed`.
-    pub outcome: String,
-    /// For tracing.
-    pub request: RequestId,
 }

@@ -45,6 +45,26 @@ impl PromiseBoard {
         }
     }
 
+    /// P20: what the location file says of coordinates is kept as well.
+    pub(crate) fn keeps_coordinates(&self) -> bool {
+        self.sabotage.is_on(20)
+    }
+
+    /// P34: nothing that is found is written down.
+    pub(crate) fn is_watch_blind(&self) -> bool {
+        self.sabotage.is_on(34)
+    }
+
+    /// P35: taking a grant back changes nothing.
+    pub(crate) fn is_revocation_ignored(&self) -> bool {
+        self.sabotage.is_on(35)
+    }
+
+    /// P53: nothing is purged.
+    pub(crate) fn keeps_everything(&self) -> bool {
+        self.sabotage.is_on(53)
+    }
+
     pub(super) fn note_victim(&self, device: &str) {
         *self.sabotage.victim.lock() = Some(device.to_owned());
     }

@@ -72,6 +72,32 @@ impl PlatformTx {
         Ok(())
     }
 
+    /// Asks a session to prove itself again, such as after something that looks unlike its owner.
+    pub async fn session_ask_step_up(&self, id: SessionId, at: Timestamp) -> Result<()> {
+        let update = self.update(TABLE).set("step_up_asked_at", Some(at)).eq("id", id);
+        self.core.update(update).await.map(|_| ())
+    }
+
+    /// Since when a session is asked to prove itself again.
+    pub async fn session_step_up_asked(&self, id: SessionId) -> Result<Option<Timestamp>> {
+        let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
+        row.map_or(Ok(None), |row| row.maybe("step_up_asked_at"))
+    }
+
+    /// The session, if it has not ended.
+    pub async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.core.maybe(self.select(TABLE).eq("id", id)).await?.map(|row| load(&row)).transpose()
+    }
+
+    /// Gives a session a new token; the old one works no more.
+    pub async fn session_renew(&self, id: SessionId, token_digest: [u8; 32]) -> Result<()> {
+        let update = self.update(TABLE).set("token_digest", token_digest).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
     /// Ends a session; nothing happens if it has ended.
     pub async fn session_delete(&self, id: SessionId) -> Result<()> {
         self.core.delete(self.delete(TABLE).eq("id", id)).await.map(|_| ())

@@ -8,6 +8,8 @@ mod auth;
 mod body;
 mod devices;
 mod docs;
+mod holds;
+mod incidents;
 mod ledger;
 mod live;
 mod middleware;
@@ -18,6 +20,7 @@ mod promises;
 mod repeat;
 mod rules;
 mod session;
+mod support;
 mod system;
 mod telemetry;
 mod tiles;
@@ -79,6 +82,9 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(holds::routes())
+        .merge(incidents::routes())
+        .merge(support::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

@@ -13,6 +13,7 @@ use veritwin_domain::Secret;
 
 use super::auth::{Caller, Public, SESSION_COOKIE};
 use super::body::Json;
+use super::support::SupportBody;
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -55,6 +56,8 @@ struct SessionTenant {
 pub(super) struct SessionBody {
     user: SessionUser,
     tenant: SessionTenant,
+    /// What the customer opened, when the platform's support is in the tenant; else null.
+    support: Option<SupportBody>,
     /// The platform's version.
     version: &'static str,
 }
@@ -73,14 +76,15 @@ impl From<SessionView> for SessionBody {
                 name: view.tenant.name,
                 simulated: view.tenant.simulated,
             },
+            support: view.support.map(SupportBody::from),
             version: env!("CARGO_PKG_VERSION"),
         }
     }
 }
 
-type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
+pub(super) type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
 
-fn set_cookie(token: &Secret<String>) -> SetCookie {
+pub(super) fn set_cookie(token: &Secret<String>) -> SetCookie {
     let text =
         format!("{SESSION_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", token.expose());
     cookie_header(&text)
@@ -143,7 +147,7 @@ struct LinkBody {
 /// What a one-time link is for.
 #[derive(Serialize, ToSchema)]
 struct LinkFacts {
-    /// `first_administrator`, `administrator` or `invitation`.
+    /// `first_administrator`, `administrator`, `invitation` or `support`.
     kind: &'static str,
     /// The invited address.
     email: Option<String>,
@@ -163,6 +167,7 @@ async fn inspect(
             LinkKind::FirstAdministrator => "first_administrator",
             LinkKind::Administrator => "administrator",
             LinkKind::Invitation => "invitation",
+            LinkKind::Support => "support",
         },
         email: link.email.map(Secret::into_exposed),
     }))

@@ -16,6 +16,7 @@ mod malformed;
 mod mqtt;
 mod promises;
 mod ready;
+mod records;
 mod shared_data;
 mod start;
 mod tenant;
