@@ -2,6 +2,7 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod account;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -13,11 +14,13 @@ mod context;
 mod devices;
 mod directory;
 mod error;
+mod factors;
 mod held;
 mod history;
 mod idempotency;
 mod ingest;
 mod inventory;
+mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
@@ -36,19 +39,24 @@ mod papers;
 mod people;
 mod promises;
 mod provision;
+mod recovery;
 mod rules;
+mod sign_in;
 mod system;
 mod twins;
 
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use idempotency::Idempotent;
+pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use promises::{PlatformProbe, ProbeAnswer};
+pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
+pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

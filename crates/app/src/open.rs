@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{Clock, Rng, Secret, Timestamp};
-use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
 use veritwin_log::{FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::mail::{MailConfig, Mailer};
@@ -82,6 +82,9 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// Under which network addresses are known to the throttle; of this process only.
+    pub(crate) attempt_key: [u8; 32],
+    pub(crate) challenges: crate::factors::Challenges,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -206,7 +209,6 @@ impl App {
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
-            rng,
             keys,
             store,
             log,
@@ -214,6 +216,9 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
+            challenges: crate::factors::Challenges::new(rng.as_ref()),
+            rng,
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             in_flight: crate::idempotency::InFlight::default(),

@@ -148,6 +148,7 @@ impl App {
             email: Some(email),
             name: None,
             password: password.clone(),
+            attested: true,
         };
         Ok(self.redeem_link(&context, &token, welcome).await?.session.tenant.id)
     }

@@ -132,6 +132,8 @@ define_ids! {
     DeviceId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// Something an account signs in with besides its password: a passkey, an authenticator.
+    FactorId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// The random id under which a tenant's ledger log is served.

@@ -13,9 +13,9 @@ mod secret;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
+pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FactorId, FileId, IdError,
     LogId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};

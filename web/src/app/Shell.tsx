@@ -15,6 +15,7 @@ import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
 import { useAppSearch, usePatchSearch } from './search'
+import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
 import { TopBar } from './TopBar'
 import { Age, Instant } from '../ui/time'
 
@@ -60,6 +61,8 @@ export function Shell() {
       </Link>,
     )
   }, [])
+  // Everything else is refused until the second factor is there.
+  if (session.lacks_second_factor) return <SetUpSecondFactor />
   return (
     <LiveProvider onAlert={onAlert}>
       <PapersProvider>

@@ -20,8 +20,9 @@ pub use devices::{
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use people::{
-    ActivityView, ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView,
-    Welcome,
+    AccountView, ActivityView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView,
+    NewAuthenticator, OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView,
+    UserView, Welcome,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -152,7 +152,7 @@ impl App {
         self.close_probe_identity(&fixture.identity).await
     }
 
-    async fn ensure_probe_tenant(&self) -> Result<()> {
+    pub(super) async fn ensure_probe_tenant(&self) -> Result<()> {
         let context = self.job(jobs::PROMISES);
         let tx = self.0.store.read_platform(&context).await?;
         let is_there = tx.tenant(PROBE_TENANT).await.is_ok();
@@ -240,6 +240,8 @@ impl App {
             name: None,
             password_hash: None,
             disabled: true,
+            email_verified_at: None,
+            attestation: None,
             version: 0,
             created_at: context.at,
         };

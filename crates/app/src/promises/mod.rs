@@ -11,6 +11,7 @@ mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
 mod search;
+mod sign_up;
 #[cfg(test)]
 mod tests;
 

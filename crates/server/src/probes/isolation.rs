@@ -17,8 +17,9 @@ use crate::api;
 
 const PROMISE: u8 = 31;
 const VERSION: u32 = 1;
-/// Ids in these paths are nobody's: a promise's number, an index in one's own log.
-const NOBODYS: [&str; 2] = ["/v1/promises/{id}", "/v1/ledger/entries/{index}"];
+/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, a person's own
+/// sessions and passkeys, which programs do not reach at all.
+const NOBODYS: [&str; 3] = ["/v1/promises/{id}", "/v1/ledger/entries/{index}", "/v1/account/"];
 
 /// Stands for the id that is asked for.
 const ID: &str = "ID";
