@@ -4,6 +4,7 @@ import path from 'node:path'
 
 import { runSteps, say } from './runner.js'
 import { OUT, withStage } from './stage.js'
+import { accountSteps } from './walk/account.js'
 import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
@@ -22,6 +23,7 @@ const WALK = [
   recordSteps,
   supportSteps,
   personSteps,
+  accountSteps,
   welcomeSteps,
   signOutSteps,
   calmSteps,

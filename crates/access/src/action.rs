@@ -30,9 +30,49 @@ macro_rules! define_actions {
     };
 }
 
+impl Action {
+    /// Whether a person has to have proved who they are a short while ago: acts that destroy, let
+    /// somebody in or shut somebody out.
+    pub const fn needs_recent_proof(self) -> bool {
+        matches!(
+            self,
+            Self::AccountSecure
+                | Self::ApiKeyCreate
+                | Self::ApiKeyDelete
+                | Self::CredentialDelete
+                | Self::DeviceDelete
+                | Self::KeyManage
+                | Self::TenantUpdate
+                | Self::TwinDelete
+                | Self::UserDelete
+                | Self::UserErase
+        )
+    }
+
+    /// Whether a person may do it who still has to set up the second factor their tenant asks for.
+    pub const fn is_open_without_second_factor(self) -> bool {
+        matches!(
+            self,
+            Self::AccountRead
+                | Self::AccountSecure
+                | Self::SessionConfirm
+                | Self::SessionDelete
+                | Self::SessionRead
+        )
+    }
+}
+
 define_actions! {
     /// Take activity records away as CSV or JSON.
     ActivityExport = "activity.export" on Activity;
+    /// Read one's own account: sessions, passkeys, how one signs in.
+    AccountRead = "account.read" on Session;
+    /// Ask for a new password, take a mailed link up.
+    AccountRecover = "account.recover" on Platform;
+    /// Change how one signs in: password, e-mail, passkeys, codes, sessions.
+    AccountSecure = "account.secure" on Session;
+    /// Change one's own name.
+    AccountUpdate = "account.update" on Session;
     /// List the activity records.
     ActivityRead = "activity.read" on Activity;
     /// Delete activity records past their time.
@@ -133,6 +173,8 @@ define_actions! {
     RuleRead = "rule.read" on Rule;
     /// Create, change or delete a rule.
     RuleWrite = "rule.write" on Rule;
+    /// Prove again who one is.
+    SessionConfirm = "session.confirm" on Session;
     /// Sign in.
     SessionCreate = "session.create" on Platform;
     /// Sign out.
@@ -183,6 +225,8 @@ define_actions! {
     TwinWriteGeometry = "twin.write_geometry" on Twin;
     /// Remove a user from the tenant.
     UserDelete = "user.delete" on User;
+    /// Destroy the account of a child.
+    UserErase = "user.erase" on User;
     /// Invite a user.
     UserInvite = "user.invite" on User;
     /// List users.

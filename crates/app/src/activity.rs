@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use veritwin_access::{Action, Resource};
 use veritwin_domain::{
-    ActivityId, ActorKind, OpContext, Origin, PlatformContext, RequestId, SessionId, TenantId,
-    Timestamp, UserId,
+    ActivityId, ActorKind, OpContext, Origin, PlatformContext, RequestId, SessionId, SignIn,
+    TenantId, Timestamp, UserId,
 };
 use veritwin_metastore::{Activity, Error as StoreError, PlatformTx, TenantTx};
 
@@ -261,7 +261,8 @@ impl App {
         tenant: TenantId,
         (user, session): (UserId, SessionId),
     ) -> Result<()> {
-        let actor = ActorKind::User { user, session };
+        let sign_in = SignIn { proved_at: context.at, lacks_second_factor: false };
+        let actor = ActorKind::User { user, session, sign_in };
         self.record_as(tx, context, (&actor, Action::SessionCreate), Some(tenant), "done").await
     }
 

@@ -178,6 +178,7 @@ impl App {
         Ok(SessionView {
             user: user_view(user, vec![Role::Support]),
             tenant: tenant_view(tx.tenant(session.tenant).await?),
+            lacks_second_factor: false,
             support: Some(SupportView {
                 grant: grant.id,
                 areas: grant.areas,

@@ -2,6 +2,7 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod account;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -14,6 +15,7 @@ mod desk;
 mod devices;
 mod directory;
 mod error;
+mod factors;
 mod figures;
 mod geo;
 mod held;
@@ -23,6 +25,7 @@ mod idempotency;
 mod incidents;
 mod ingest;
 mod inventory;
+mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
@@ -42,22 +45,27 @@ mod people;
 mod promises;
 mod provision;
 mod records;
+mod recovery;
 mod redact;
 mod rules;
 mod security;
+mod sign_in;
 mod support;
 mod system;
 mod twins;
 
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use idempotency::Idempotent;
+pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson};
+pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
+pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{Clock, Rng, Secret, Timestamp};
-use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
 use veritwin_log::{FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::mail::{MailConfig, Mailer};
@@ -86,6 +86,9 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// Under which network addresses are known to the throttle; of this process only.
+    pub(crate) attempt_key: [u8; 32],
+    pub(crate) challenges: crate::factors::Challenges,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -219,6 +222,8 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
+            challenges: crate::factors::Challenges::new(rng.as_ref()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
 use veritwin_metastore::{Tenant, every_row};
 
 use crate::model::{TenantView, Welcome};
 use crate::people::tenant_view;
+use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result};
 
 /// The tenant that stands for the platform itself: its ledger log holds the digests of promise
@@ -134,7 +136,9 @@ impl App {
         });
         let email = Secret::new(email.to_owned());
         if self.has_tenants().await? {
-            return match self.sign_in(&context, &email, password).await {
+            let proof = Proof::Password { password: password.clone(), second: None };
+            let party = RelyingParty::of("https://localhost");
+            return match self.sign_in(&context, &email, proof, &party, None).await {
                 Ok(signed_in) => Ok(signed_in.session.tenant.id),
                 Err(Error::Unauthenticated(_)) => {
                     Err(Error::Conflict("this data directory has a tenant already".to_owned()))
@@ -148,6 +152,7 @@ impl App {
             email: Some(email),
             name: None,
             password: password.clone(),
+            attested: true,
         };
         Ok(self.redeem_link(&context, &token, welcome).await?.session.tenant.id)
     }

@@ -81,6 +81,15 @@ impl FromStr for Role {
     }
 }
 
+/// How sure the platform is of a signed-in person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignIn {
+    /// When the person last proved who they are.
+    pub proved_at: Timestamp,
+    /// The tenant asks for a second factor and this sign-in had none.
+    pub lacks_second_factor: bool,
+}
+
 /// What kind of party acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActorKind {
@@ -90,6 +99,8 @@ pub enum ActorKind {
         user: UserId,
         /// The session it acts through.
         session: SessionId,
+        /// How it signed in.
+        sign_in: SignIn,
     },
     /// A member of the platform's staff inside a customer's tenant, by the customer's grant.
     Support {

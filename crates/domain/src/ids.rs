@@ -132,6 +132,8 @@ define_ids! {
     DeviceId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// Something an account signs in with besides its password: a passkey, an authenticator.
+    FactorId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// A support grant: what a customer opens to support, until when.

@@ -14,11 +14,11 @@ mod support;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
+pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, GrantId,
-    HoldId, IdError, IncidentId, LogId, RequestId, RuleId, SessionId, SiteId, TenantId, TicketId,
-    UserId,
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FactorId, FileId,
+    GrantId, HoldId, IdError, IncidentId, LogId, RequestId, RuleId, SessionId, SiteId, TenantId,
+    TicketId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use purpose::Purpose;

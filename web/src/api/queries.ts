@@ -51,6 +51,16 @@ export const sessionQuery = queryOptions({
   retry: false,
 })
 
+export const accountQuery = queryOptions({
+  queryKey: ['account'],
+  queryFn: () => body(client.GET('/v1/account')),
+})
+
+export const openSessionsQuery = queryOptions({
+  queryKey: ['account', 'sessions'],
+  queryFn: () => body(client.GET('/v1/account/sessions')),
+})
+
 export const systemQuery = queryOptions({
   queryKey: ['system'],
   queryFn: () => body(client.GET('/v1/system')),

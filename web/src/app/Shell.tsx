@@ -17,6 +17,7 @@ import { PapersProvider } from './Papers'
 import { placesOf, watches } from './places'
 import { useAppSearch, usePatchSearch } from './search'
 import { SupportBanner } from './SupportBanner'
+import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
 import { TopBar } from './TopBar'
 import { Age, Instant } from '../ui/time'
 
@@ -46,6 +47,8 @@ export function Shell() {
       </Link>,
     )
   }, [])
+  // Everything else is refused until the second factor is there.
+  if (session.lacks_second_factor) return <SetUpSecondFactor />
   return (
     <LiveProvider onAlert={onAlert}>
       <PapersProvider>

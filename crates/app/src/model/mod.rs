@@ -21,7 +21,8 @@ pub use devices::{
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use people::{
-    ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView, Welcome,
+    AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
+    OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, GrantView, HoldInput, HoldScope, HoldView,

@@ -107,6 +107,8 @@ impl App {
             name: None,
             password_hash: Some(self.hash_password(password.clone()).await?),
             disabled: false,
+            email_verified_at: None,
+            attestation: None,
             version: 0,
             created_at: context.at,
         };

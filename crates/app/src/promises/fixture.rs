@@ -329,6 +329,8 @@ impl App {
             name: None,
             password_hash: None,
             disabled: true,
+            email_verified_at: None,
+            attestation: None,
             version: 0,
             created_at: context.at,
         };

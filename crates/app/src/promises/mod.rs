@@ -13,6 +13,7 @@ mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
 mod search;
+mod sign_up;
 #[cfg(test)]
 pub(crate) mod tests;
 

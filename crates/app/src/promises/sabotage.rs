@@ -26,6 +26,11 @@ impl Sabotage {
 }
 
 impl PromiseBoard {
+    /// Whether the feature of a promise is broken on purpose.
+    pub(crate) fn is_sabotaged(&self, promise: u8) -> bool {
+        self.sabotage.is_on(promise)
+    }
+
     /// P32: the hash of a platform that does not care; nobody can sign in with it.
     pub(crate) fn weak_password_hash(&self, text: &Secret<String>) -> Option<String> {
         use base64::Engine as _;

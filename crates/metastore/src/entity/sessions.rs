@@ -23,6 +23,14 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was last used, as far as written.
     pub last_seen_at: Timestamp,
+    /// When the person last proved who they are.
+    pub proved_at: Timestamp,
+    /// Whether a second factor was shown.
+    pub second_factor: bool,
+    /// The kind of browser, out of a closed list.
+    pub browser: Option<String>,
+    /// The system, out of a closed list, with its major version.
+    pub system: Option<String>,
 }
 
 fn load(row: &Row) -> Result<Session> {
@@ -33,6 +41,11 @@ fn load(row: &Row) -> Result<Session> {
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         last_seen_at: row.get("last_seen_at")?,
+        // Sessions of before have none: they prove themselves anew when it matters.
+        proved_at: row.maybe("proved_at")?.unwrap_or(row.get("created_at")?),
+        second_factor: row.maybe("second_factor")?.unwrap_or(false),
+        browser: row.maybe("browser")?,
+        system: row.maybe("system")?,
     })
 }
 
@@ -47,7 +60,11 @@ impl PlatformTx {
             .set("token_digest", token_digest)
             .set("created_at", session.created_at)
             .set("expires_at", session.expires_at)
-            .set("last_seen_at", session.last_seen_at);
+            .set("last_seen_at", session.last_seen_at)
+            .set("proved_at", session.proved_at)
+            .set("second_factor", session.second_factor)
+            .set("browser", session.browser.clone())
+            .set("system", session.system.clone());
         self.core.insert(insert).await.map(|_| ())
     }
 
@@ -93,6 +110,29 @@ impl PlatformTx {
     pub async fn session_renew(&self, id: SessionId, token_digest: [u8; 32]) -> Result<()> {
         let update = self.update(TABLE).set("token_digest", token_digest).eq("id", id);
         if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Notes that the person proved again who they are; the session goes on under a new token.
+    pub async fn session_prove(&self, session: &Session, token_digest: [u8; 32]) -> Result<()> {
+        let update = self
+            .update(TABLE)
+            .set("token_digest", token_digest)
+            .set("proved_at", session.proved_at)
+            .set("second_factor", session.second_factor)
+            .eq("id", session.id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Ends one session of an account.
+    pub async fn session_delete_of(&self, user: UserId, id: SessionId) -> Result<()> {
+        let delete = self.delete(TABLE).eq("user_id", user).eq("id", id);
+        if self.core.delete(delete).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod ddl;
 mod v1;
 mod v2;
+mod v3;
 mod v4;
 
 pub(crate) use ddl::{
@@ -143,6 +144,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, tables: v1::TABLES, added: &[] },
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
     Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
+    Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
 ];
 
 /// Columns added to a table of an earlier step, with indexes over it.

@@ -24,7 +24,8 @@ pub(crate) struct Public(pub(crate) PlatformContext);
 fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
-        "session" | "welcome" | "users" | "api-keys" | "tenants" => Purpose::AuthenticationSecurity,
+        "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
+        | "api-keys" | "tenants" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
@@ -78,6 +79,18 @@ fn arrival(api: &Api, parts: &Parts) -> Arrival {
         purpose: purpose(parts.uri.path()),
         request: RequestId::generate(api.clock().now(), api.rng()),
         origin: origin::of(parts),
+    }
+}
+
+/// The session that a browser holds, whether or not it is still one.
+pub(crate) struct HeldSession(pub(crate) Option<Secret<String>>);
+
+impl FromRequestParts<Api> for HeldSession {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        let token = cookie(&parts.headers, SESSION_COOKIE);
+        Ok(Self(token.map(|token| Secret::new(token.to_owned()))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The REST API: one file per resource. A handler parses, calls one use case, converts the
 //! answer. The OpenAPI document is made from these handlers.
 
+mod account;
 mod activity;
 mod alerts;
 mod api_keys;
@@ -15,6 +16,7 @@ mod live;
 mod middleware;
 mod observe;
 mod origin;
+mod passkeys;
 mod problem;
 mod promises;
 mod repeat;
@@ -72,6 +74,8 @@ impl Api {
 fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::document())
         .merge(session::routes())
+        .merge(account::routes())
+        .merge(passkeys::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(devices::routes())

@@ -17,10 +17,15 @@ use crate::api;
 
 const PROMISE: u8 = 31;
 const VERSION: u32 = 1;
-/// Ids in these paths are nobody's: a promise's number, an index in one's own log, and what only
-/// the platform's own staff may ask for.
-const NOBODYS: [&str; 3] =
-    ["/v1/promises/{id}", "/v1/ledger/entries/{index}", "/v1/support-desk/break-glass/{id}"];
+/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, a person's own
+/// sessions and passkeys, which programs do not reach at all, and what only the platform's own
+/// staff may ask for.
+const NOBODYS: [&str; 4] = [
+    "/v1/promises/{id}",
+    "/v1/ledger/entries/{index}",
+    "/v1/account/",
+    "/v1/support-desk/break-glass/{id}",
+];
 
 /// Stands for the id that is asked for.
 const ID: &str = "ID";

@@ -14,6 +14,7 @@ mod kill;
 mod ledger;
 mod malformed;
 mod mqtt;
+mod people;
 mod promises;
 mod ready;
 mod records;
