@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 
 import { Visitor } from '../browser.js'
+import { until } from '../runner.js'
 import { settled } from './person.js'
 
 const SUBJECT = 'The chart of the chiller is empty'
@@ -23,6 +24,10 @@ export function supportSteps({ browser, demo, visitor }) {
         await row.click()
         const record = page.getByRole('dialog', { name: 'Record' })
         await record.getByText('Taipei, TW').waitFor()
+        // While the sheet slides in, its colours are no reader's colours.
+        await until('the sheet stands', () =>
+          record.evaluate((sheet) => sheet.getAnimations({ subtree: true }).length === 0),
+        )
         await visitor.look('one record')
         await record.getByRole('button', { name: 'Close' }).click()
         await visitor.open('/incidents')
