@@ -6,7 +6,7 @@ use std::time::Duration;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
-use veritwin_metastore::{Tenant, every_row};
+use veritwin_metastore::{Realm, Tenant, every_row};
 
 use crate::model::{TenantView, Welcome};
 use crate::people::tenant_view;
@@ -140,6 +140,8 @@ impl App {
             let party = RelyingParty::of("https://localhost");
             return match self.sign_in(&context, &email, proof, &party, None).await {
                 Ok(signed_in) => Ok(signed_in.session.tenant.id),
+                // The password is right: the person set up a second factor since.
+                Err(Error::SecondFactor) => self.tenant_of(&context, &email).await,
                 Err(Error::Unauthenticated(_)) => {
                     Err(Error::Conflict("this data directory has a tenant already".to_owned()))
                 }
@@ -155,6 +157,18 @@ impl App {
             attested: true,
         };
         Ok(self.redeem_link(&context, &token, welcome).await?.session.tenant.id)
+    }
+
+    async fn tenant_of(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+    ) -> Result<TenantId> {
+        let tx = self.0.store.read_platform(context).await?;
+        let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        let user = user.ok_or(Error::NotFound("account"))?;
+        let memberships = tx.memberships(user.id).await?;
+        memberships.first().map(|(tenant, _)| *tenant).ok_or(Error::NotFound("tenant"))
     }
 
     /// An administrator's API key of the demo, instead of any that was made before.

@@ -14,7 +14,7 @@ use veritwin_domain::Secret;
 
 use super::auth::{Caller, Public};
 use super::body::{self, Json, ListBody, Path};
-use super::session::{ProofBody, set_cookie};
+use super::session::{SignInProofBody, set_cookie};
 use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -112,7 +112,7 @@ struct NewPasswordBody {
     /// The new password, at least 12 characters.
     new_password: String,
     #[serde(flatten)]
-    proof: ProofBody,
+    proof: SignInProofBody,
 }
 
 /// Sets a new password; every other session ends, this one goes on under a new token.

@@ -34,12 +34,12 @@ struct SignInBody {
     #[serde(default)]
     email: String,
     #[serde(flatten)]
-    proof: ProofBody,
+    proof: SignInProofBody,
 }
 
 /// How a person proves who they are.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct ProofBody {
+pub(super) struct SignInProofBody {
     /// The password.
     password: Option<String>,
     /// Six digits of the authenticator, or a recovery code.
@@ -48,10 +48,10 @@ pub(super) struct ProofBody {
     passkey: Option<AssertionBody>,
 }
 
-impl TryFrom<ProofBody> for Proof {
+impl TryFrom<SignInProofBody> for Proof {
     type Error = Problem;
 
-    fn try_from(body: ProofBody) -> Result<Self, Problem> {
+    fn try_from(body: SignInProofBody) -> Result<Self, Problem> {
         let passkey = body.passkey.map(Assertion::try_from).transpose()?;
         Ok(match (body.password, body.code, passkey) {
             (Some(password), code, passkey) => {
@@ -181,12 +181,12 @@ async fn sign_out(State(api): State<Api>, Caller(context): Caller) -> Answer<imp
 }
 
 /// Proves again who one is, for acts that need it; the session goes on under a new token.
-#[utoipa::path(post, path = "/v1/session/confirm", tag = "session", request_body = ProofBody,
+#[utoipa::path(post, path = "/v1/session/confirm", tag = "session", request_body = SignInProofBody,
     responses((status = 204), (status = 401), (status = 403), (status = 429)))]
 async fn confirm(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(body): Json<ProofBody>,
+    Json(body): Json<SignInProofBody>,
 ) -> Answer<impl IntoResponse> {
     let proof = Proof::try_from(body)?;
     let token = api.app.confirm_identity(&context, proof, &api.facts.relying_party()).await?;

@@ -1,13 +1,13 @@
 //! People over REST: sign-up, invitations by link, mail and CSV, second factors, sessions, a
 //! forgotten password, and the proof that destructive acts ask for.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use veritwin_keys::totp;
 
 use crate::alerts::smtp_server;
-use crate::harness::{Mode, Options, Platform, link_token};
+use crate::harness::{Mode, Options, Platform, link_token, now_ms};
 use crate::http::Answer;
 use crate::tenant::Tenant;
 
@@ -64,7 +64,7 @@ fn decode(base32: &str) -> Vec<u8> {
 }
 
 fn code_now(secret: &[u8], steps_later: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = u64::try_from(now_ms() / 1000).unwrap();
     totp::code(secret, now / totp::TOTP_STEP_S + steps_later)
 }
 

@@ -5,7 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { accountQuery } from '../../api/queries'
 import { Failure, Loading } from '../../ui/layout'
 import { Door } from '../Door'
-import { SecondFactors } from './Account'
+import { SecondFactors } from './SecondFactors'
 
 export function SetUpSecondFactor() {
   const account = useQuery(accountQuery)
