@@ -4,6 +4,180 @@
  */
 
 export interface paths {
+    "/v1/account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one signs in. */
+        get: operations["account_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes one's name. */
+        patch: operations["account_change"];
+        trace?: never;
+    };
+    "/v1/account/authenticator": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Ends the set-up with the first code; the session goes on under a new token. */
+        put: operations["account_add_authenticator"];
+        /** Begins to set up an authenticator app. */
+        post: operations["account_begin_authenticator"];
+        /** Takes the authenticator away. */
+        delete: operations["account_remove_authenticator"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/email": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks to change one's address: a link goes to the new one, and only it changes anything. */
+        post: operations["account_change_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Adds a passkey; the session goes on under a new token. */
+        post: operations["account_add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys/new": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to make a passkey. */
+        post: operations["account_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a passkey away. */
+        delete: operations["account_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets a new password; every other session ends, this one goes on under a new token. */
+        post: operations["account_set_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes ten recovery codes; those of before stop working. */
+        post: operations["account_recovery_codes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's sign-ins that still go on. */
+        get: operations["account_sessions"];
+        put?: never;
+        post?: never;
+        /** Ends every session but this one. */
+        delete: operations["account_end_others"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a session. */
+        delete: operations["account_end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/activity": {
         parameters: {
             query?: never;
@@ -268,6 +442,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/email-confirmation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms an address with a mailed link. */
+        post: operations["session_confirm_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/holds": {
         parameters: {
             query?: never;
@@ -474,6 +665,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/password-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a new password with a mailed link; every session of the account ends. */
+        put: operations["session_reset"];
+        /** Asks for a mailed link that sets a new password. The answer is the same for every address. */
+        post: operations["session_ask_reset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/promises": {
         parameters: {
             query?: never;
@@ -593,6 +802,40 @@ export interface paths {
         post: operations["session_sign_in"];
         /** Signs out. */
         delete: operations["session_sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Proves again who one is, for acts that need it; the session goes on under a new token. */
+        post: operations["session_confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A challenge for signing in, or for proving again who one is, with a passkey. */
+        post: operations["session_challenge"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -840,6 +1083,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tenants/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets what the organisation asks of everybody who signs in. */
+        put: operations["users_require_second_factor"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/twins": {
         parameters: {
             query?: never;
@@ -974,8 +1234,28 @@ export interface paths {
         /** Lists the people of the tenant. */
         get: operations["users_list"];
         put?: never;
-        /** Invites a person: makes a one-time link. */
+        /** Invites a person: by mail, or, when the platform sends none, with a one-time link. */
         post: operations["users_invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`: all of
+         *     them or, when a line is wrong, nobody.
+         */
+        post: operations["users_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -994,6 +1274,23 @@ export interface paths {
         post?: never;
         /** Removes a person from the tenant; their sessions end at once. */
         delete: operations["users_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{id}/underage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that an account is a child's: it is destroyed at once, with its key. */
+        post: operations["users_underage"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1037,6 +1334,23 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description How the person signs in. */
+        AccountBody: {
+            /** @description When they attested to be of age and to act for a business. */
+            attested_at?: string | null;
+            /** @description When the authenticator was set up. */
+            authenticator_since?: string | null;
+            /** @description When the address was shown to be theirs. */
+            email_verified_at?: string | null;
+            has_password: boolean;
+            /** @description Whether the platform can send mail. */
+            mails: boolean;
+            passkeys: components["schemas"]["PasskeyBody"][];
+            /** @description Recovery codes that were not used yet. */
+            recovery_codes: number;
+            /** @description Whether the organisation asks everybody for a second factor. */
+            second_factor_required: boolean;
+        };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
             /**
@@ -1057,18 +1371,13 @@ export interface components {
             action: string;
             /** @description A person's name or address, an API key's name, a device, a job, or support. */
             actor: string;
-            at: string;
-            id: string;
-            /** @enum {string} */
-            outcome: "done" | "denied" | "not_found" | "failed";
-            request_id: string;
-            resource: string;
             /** @description Of support, the grant's. */
             actor_id?: string | null;
             /** @description The address it came from. */
             address?: string | null;
             /** @description What is after a change, without secrets. */
             after?: Record<string, never> | null;
+            at: string;
             /** @description What was before a change, without secrets. */
             before?: Record<string, never> | null;
             /** @description Kind of browser or program. */
@@ -1079,6 +1388,11 @@ export interface components {
              *     the city is known.
              */
             country?: string | null;
+            id: string;
+            /** @enum {string} */
+            outcome: "done" | "denied" | "not_found" | "failed";
+            request_id: string;
+            resource: string;
             session_id?: string | null;
             /** @description Operating system and its major version. */
             system?: string | null;
@@ -1142,6 +1456,17 @@ export interface components {
             /** @description Readings are sealed; otherwise digests only. */
             subscribed: boolean;
         };
+        /** @description What an authenticator answers when a passkey is used. */
+        AssertionBody: {
+            /** @description `response.authenticatorData`. */
+            authenticator_data: string;
+            /** @description `response.clientDataJSON`. */
+            client_data: string;
+            /** @description The credential's id. */
+            id: string;
+            /** @description `response.signature`. */
+            signature: string;
+        };
         /** @description A device's attributes by scope. */
         AttributesBody: {
             /** @description Sent by the device. */
@@ -1156,6 +1481,13 @@ export interface components {
             shared: {
                 [key: string]: unknown;
             };
+        };
+        /** @description A new authenticator. */
+        AuthenticatorBody: {
+            /** @description The secret to type in; shown once. */
+            secret: string;
+            /** @description The same as `otpauth://totp/...`, for a QR code. */
+            uri: string;
         };
         /** @description Where a device stands. */
         BindBody: {
@@ -1187,6 +1519,13 @@ export interface components {
             /** @description The operator's own instead of the platform's. */
             own: boolean;
         };
+        /** @description A challenge for signing in with a passkey. */
+        ChallengeBody: {
+            /** @description To be answered once, within five minutes. */
+            challenge: string;
+            /** @description The relying party's id. */
+            rp_id: string;
+        };
         /** @description Attributes to write; null deletes. */
         ChangeAttributesBody: {
             /** @default {} */
@@ -1197,6 +1536,10 @@ export interface components {
             shared?: {
                 [key: string]: unknown;
             };
+        };
+        /** @description A code of an authenticator. */
+        CodeBody: {
+            code: string;
         };
         /** @description When a rule raises an alert. */
         ConditionBody: {
@@ -1221,6 +1564,11 @@ export interface components {
             key?: string | null;
             /** @enum {string} */
             kind: "no_data";
+        };
+        /** @description A mailed link's token. */
+        ConfirmEmailBody: {
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description Counts of a twin. */
         CountsBody: {
@@ -1336,6 +1684,10 @@ export interface components {
             space_id?: string | null;
             storey_id?: string | null;
         };
+        /** @description An address. */
+        EmailBody: {
+            email: string;
+        };
         /** @description Where to go. */
         EnterBody: {
             tenant_id: string;
@@ -1369,6 +1721,13 @@ export interface components {
             sealed_at: string;
             /** @description Latest event time. */
             to?: string | null;
+        };
+        /** @description The certificate of an erased account. */
+        ErasureBody: {
+            at: string;
+            /** @description The keys that were destroyed; nothing they sealed can be read again. */
+            keys: string[];
+            user: string;
         };
         /** @description One step in an alert's life. */
         EventBody: {
@@ -1516,8 +1875,12 @@ export interface components {
         };
         /** @description An invitation. */
         InvitedBody: {
-            /** @description The one-time link to hand over; shown once. */
-            link: string;
+            /** @description Whom it is for. */
+            email: string;
+            /** @description The one-time link to hand over when it was not mailed; shown once. */
+            link?: string | null;
+            /** @description Whether it was mailed. */
+            mailed: boolean;
         };
         /** @description What one kind of key protects. */
         KeyBody: {
@@ -1610,18 +1973,13 @@ export interface components {
                 action: string;
                 /** @description A person's name or address, an API key's name, a device, a job, or support. */
                 actor: string;
-                at: string;
-                id: string;
-                /** @enum {string} */
-                outcome: "done" | "denied" | "not_found" | "failed";
-                request_id: string;
-                resource: string;
                 /** @description Of support, the grant's. */
                 actor_id?: string | null;
                 /** @description The address it came from. */
                 address?: string | null;
                 /** @description What is after a change, without secrets. */
                 after?: Record<string, never> | null;
+                at: string;
                 /** @description What was before a change, without secrets. */
                 before?: Record<string, never> | null;
                 /** @description Kind of browser or program. */
@@ -1632,6 +1990,11 @@ export interface components {
                  *     the city is known.
                  */
                 country?: string | null;
+                id: string;
+                /** @enum {string} */
+                outcome: "done" | "denied" | "not_found" | "failed";
+                request_id: string;
+                resource: string;
                 session_id?: string | null;
                 /** @description Operating system and its major version. */
                 system?: string | null;
@@ -1833,6 +2196,20 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_InvitedBody: {
+            /** @description The rows. */
+            items: {
+                /** @description Whom it is for. */
+                email: string;
+                /** @description The one-time link to hand over when it was not mailed; shown once. */
+                link?: string | null;
+                /** @description Whether it was mailed. */
+                mailed: boolean;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_KeyBody: {
             /** @description The rows. */
             items: {
@@ -1870,6 +2247,24 @@ export interface components {
                 /** @enum {string} */
                 quality: "good" | "uncertain" | "bad";
                 value: unknown;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_OpenSessionBody: {
+            /** @description The rows. */
+            items: {
+                /** @description The kind of browser. */
+                browser?: string | null;
+                created_at: string;
+                /** @description Whether it is the one that asks. */
+                current: boolean;
+                id: string;
+                /** @description To the minute. */
+                last_seen_at: string;
+                /** @description The system. */
+                system?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1999,6 +2394,28 @@ export interface components {
             /** @description Always `m`. */
             unit: string;
         };
+        /** @description What a browser needs to make a passkey. */
+        NewPasskeyBody: {
+            /** @description COSE numbers of the algorithms, best first. */
+            algorithms: number[];
+            /** @description To be answered once, within five minutes. */
+            challenge: string;
+            /** @description Credentials that the account has already. */
+            exclude: string[];
+            /** @description The relying party's id. */
+            rp_id: string;
+            /** @description The account's name. */
+            user_display_name: string;
+            /** @description The account's handle. */
+            user_id: string;
+            /** @description The account's address. */
+            user_name: string;
+        };
+        /** @description A new password, with the proof that it is its owner who sets it. */
+        NewPasswordBody: components["schemas"]["SignInProofBody"] & {
+            /** @description The new password, at least 12 characters. */
+            new_password: string;
+        };
         /** @description A text about an incident. */
         NoteBody: {
             text: string;
@@ -2010,6 +2427,19 @@ export interface components {
             /** @description What happened. */
             text: string;
             title: string;
+        };
+        /** @description A sign-in that still goes on. */
+        OpenSessionBody: {
+            /** @description The kind of browser. */
+            browser?: string | null;
+            created_at: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            id: string;
+            /** @description To the minute. */
+            last_seen_at: string;
+            /** @description The system. */
+            system?: string | null;
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -2071,6 +2501,18 @@ export interface components {
             index: number;
             /** @description RFC 6962, base64. */
             leaf_hash: string;
+        };
+        /** @description A passkey. */
+        PasskeyBody: {
+            created_at: string;
+            id: string;
+            last_used_at?: string | null;
+            name: string;
+        };
+        /** @description What changes of an account. */
+        ProfileBody: {
+            /** @description The name; empty takes it away. */
+            name: string;
         };
         /** @description A promise with its live state. */
         PromiseBody: {
@@ -2141,12 +2583,33 @@ export interface components {
             quality: "good" | "uncertain" | "bad";
             value: unknown;
         };
+        /** @description Recovery codes. */
+        RecoveryBody: {
+            /** @description Each works once instead of a code of the authenticator; shown once. */
+            codes: string[];
+        };
+        /** @description A passkey that a browser made. */
+        RegistrationBody: {
+            /** @description `response.attestationObject`. */
+            attestation: string;
+            /** @description `response.clientDataJSON`. */
+            client_data: string;
+            /** @description What to call it. */
+            name: string;
+        };
         /** @description One relation. */
         RelationBody: {
             object: string;
             /** @description A Brick relation. */
             relation: string;
             subject: string;
+        };
+        /** @description A mailed link's token, with a new password. */
+        ResetBody: {
+            /** @description The new password, at least 12 characters. */
+            password: string;
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description A device's answer. */
         RpcAnswer: {
@@ -2219,11 +2682,16 @@ export interface components {
         };
         /** @description A session. */
         SessionBody: {
+            /**
+             * @description The organisation asks for a second factor and this sign-in had none: everything else waits
+             *     until one is set up.
+             */
+            lacks_second_factor: boolean;
+            support?: components["schemas"]["SupportBody"] | null;
             tenant: components["schemas"]["SessionTenant"];
             user: components["schemas"]["SessionUser"];
             /** @description The platform's version. */
             version: string;
-            support?: components["schemas"]["SupportBody"] | null;
         };
         /** @description The tenant of the session. */
         SessionTenant: {
@@ -2244,12 +2712,26 @@ export interface components {
          * @enum {string}
          */
         Shape: "points" | "columns";
-        /** @description Who signs in. */
-        SignInBody: {
-            /** @description The account's address. */
-            email: string;
-            /** @description Its password. */
-            password: string;
+        /**
+         * @description Who signs in: with address and password, and a second factor where the account has one, or with
+         *     a passkey alone.
+         */
+        SignInBody: components["schemas"]["SignInProofBody"] & {
+            /** @description The account's address; not needed with a passkey. */
+            email?: string;
+        };
+        /** @description How a person proves who they are. */
+        SignInProofBody: {
+            /** @description Six digits of the authenticator, or a recovery code. */
+            code?: string | null;
+            passkey?: components["schemas"]["AssertionBody"] | null;
+            /** @description The password. */
+            password?: string | null;
+        };
+        /** @description What an organisation asks of everybody who signs in. */
+        SignInRulesBody: {
+            /** @description Whether everybody needs a second factor. */
+            second_factor_required: boolean;
         };
         /** @description Where a model came from. */
         SourceBody: {
@@ -2395,6 +2877,8 @@ export interface components {
         };
         /** @description What a person enters behind a one-time link. */
         WelcomeBody: {
+            /** @description That the person is 18 or older and acts for a business. Nobody gets in without it. */
+            attested?: boolean;
             /** @description Needed unless the link is an invitation. */
             email?: string | null;
             /** @description Optional. */
@@ -2415,6 +2899,452 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    account_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_add_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_begin_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthenticatorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_remove_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_change_email: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmailBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_add: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegistrationBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewPasskeyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_set_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPasswordBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_recovery_codes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_OpenSessionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_end_others: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     activity_list: {
         parameters: {
             query?: {
@@ -3090,6 +4020,33 @@ export interface operations {
             };
         };
     };
+    session_confirm_email: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmEmailBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     holds_list: {
         parameters: {
             query?: never;
@@ -3533,6 +4490,78 @@ export interface operations {
             };
         };
     };
+    session_reset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResetBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_ask_reset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmailBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     promises_list: {
         parameters: {
             query?: never;
@@ -3857,6 +4886,64 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    session_confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInProofBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_challenge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChallengeBody"];
+                };
             };
         };
     };
@@ -4331,6 +5418,39 @@ export interface operations {
             };
         };
     };
+    users_require_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInRulesBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     twins_list: {
         parameters: {
             query?: never;
@@ -4751,6 +5871,41 @@ export interface operations {
             };
         };
     };
+    users_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "text/csv": string;
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_InvitedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     users_remove: {
         parameters: {
             query?: never;
@@ -4775,6 +5930,39 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_underage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
