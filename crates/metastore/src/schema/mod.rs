@@ -143,8 +143,8 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, tables: v1::TABLES, added: &[] },
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
-    Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
     Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
+    Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
 ];
 
 /// Columns added to a table of an earlier step, with indexes over it.
@@ -194,6 +194,11 @@ pub(crate) struct Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_stand_in_their_order() {
+        assert!(MIGRATIONS.windows(2).all(|pair| pair[0].version < pair[1].version));
+    }
 
     #[test]
     fn added_columns_are_nullable_and_new() {
