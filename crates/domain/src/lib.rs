@@ -6,6 +6,7 @@ mod clock;
 mod context;
 mod ids;
 mod limits;
+mod network;
 mod purpose;
 mod reading;
 mod rng;
@@ -21,6 +22,9 @@ pub use ids::{
     TicketId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
+pub use network::{
+    ADDRESS_LIST_NETWORKS_MAX, AddressList, AddressListError, Network, NetworkError, address_party,
+};
 pub use purpose::Purpose;
 pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
 pub use rng::{Rng, SeededRng};

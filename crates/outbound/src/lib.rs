@@ -2,5 +2,6 @@
 //! is not called. TLS is verified everywhere, this machine's own loopback excepted.
 
 pub mod archive;
+pub mod guard;
 pub mod mail;
 pub mod register;

@@ -1,0 +1,191 @@
+//! An HTTPS client for addresses that tenants choose: one request, one connection, verified TLS,
+//! bounded in time and bytes, no redirects, no cookies, nothing kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use super::{Guard, GuardError, Target};
+use crate::archive::TrustError;
+use crate::register::{Destination, EgressRegister};
+
+/// Largest answer unless the caller asks for less, in bytes.
+pub const REPLY_BYTES_MAX: usize = 1 << 20;
+/// Longest header section of an answer, in bytes.
+const REPLY_HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Most requests on their way at once; more wait within their own time.
+const CALLS_MAX: usize = 256;
+const AGENT: HeaderValue = HeaderValue::from_static("Veritwin");
+
+/// One request.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub target: &'a Target,
+    /// Headers beside `Host` and `User-Agent`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+    /// Largest answer, in bytes; at most [`REPLY_BYTES_MAX`] counts.
+    pub reply_bytes_max: usize,
+    /// For everything together: resolving, connecting, sending and the whole answer.
+    pub timeout: Duration,
+}
+
+impl<'a> Call<'a> {
+    /// A GET with the usual bounds: 10 s, 1 MiB.
+    pub const fn get(target: &'a Target) -> Self {
+        Self {
+            method: Method::GET,
+            target,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            reply_bytes_max: REPLY_BYTES_MAX,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// A POST with the usual bounds.
+    pub fn post(target: &'a Target, content_type: HeaderValue, body: Bytes) -> Self {
+        let headers = vec![(hyper::header::CONTENT_TYPE, content_type)];
+        Self { method: Method::POST, headers, body, ..Self::get(target) }
+    }
+}
+
+/// What the other side answered; never a redirect.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The client.
+pub struct GuardedClient {
+    guard: Guard,
+    register: Arc<EgressRegister>,
+    tls: TlsConnector,
+    room: Semaphore,
+}
+
+impl std::fmt::Debug for GuardedClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuardedClient").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+impl GuardedClient {
+    /// A client. Destinations have to be in the register before they are called. Trusted are the
+    /// public authorities and those in `authorities_pem`, the operator's own.
+    pub fn new(
+        guard: Guard,
+        register: Arc<EgressRegister>,
+        authorities_pem: Option<&str>,
+    ) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for certificate in
+            CertificateDer::pem_slice_iter(authorities_pem.unwrap_or_default().as_bytes())
+        {
+            let certificate = certificate.map_err(|error| TrustError::Pem {
+                what: "authorities",
+                problem: error.to_string(),
+            })?;
+            roots.add(certificate)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { guard, register, tls, room: Semaphore::new(CALLS_MAX) })
+    }
+
+    /// The guard, to judge an address when a tenant stores it.
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Makes one request.
+    pub async fn call(&self, call: Call<'_>) -> Result<Reply, GuardError> {
+        let host = call.target.host().to_owned();
+        match tokio::time::timeout(call.timeout, self.exchange(call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(GuardError::Unreachable { host, problem: "no answer in time".to_owned() })
+            }
+        }
+    }
+
+    async fn exchange(&self, call: Call<'_>) -> Result<Reply, GuardError> {
+        let target = call.target;
+        let host = target.host().to_owned();
+        let broken = |problem: String| GuardError::Unreachable { host: host.clone(), problem };
+        self.guard.check(target)?;
+        self.register.check(&Destination::new(target.host(), target.port()))?;
+        let _room = self.room.acquire().await;
+        let stream = self.guard.connect(target).await?;
+        let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();
+        let name = ServerName::try_from(name).map_err(|error| broken(error.to_string()))?;
+        let stream = self.tls.connect(name, stream).await;
+        let stream = stream.map_err(|error| broken(format!("TLS: {error}")))?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(REPLY_HEADER_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(error.to_string()))?;
+        // Ends with the connection, which ends when the sender is dropped.
+        let driver = tokio::spawn(connection);
+        let request = request(&call).map_err(|error| broken(error.to_string()))?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|error| broken(error.to_string()))?;
+        let status = answer.status();
+        let reply = if status.is_redirection() {
+            Err(GuardError::Redirect { host: host.clone(), status: status.as_u16() })
+        } else {
+            let headers = answer.headers().clone();
+            let max = call.reply_bytes_max.min(REPLY_BYTES_MAX);
+            let body = Limited::new(answer.into_body(), max).collect().await;
+            body.map(|body| Reply { status: status.as_u16(), headers, body: body.to_bytes() })
+                .map_err(|error| {
+                    if error.is::<LengthLimitError>() {
+                        let name = "reply_bytes_max";
+                        GuardError::Size { host: host.clone(), name, max }
+                    } else {
+                        broken(error.to_string())
+                    }
+                })
+        };
+        drop(sender);
+        driver.abort();
+        reply
+    }
+}
+
+fn request(call: &Call<'_>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder()
+        .method(call.method.clone())
+        .uri(call.target.path_and_query())
+        .header(HOST, call.target.authority())
+        .header(USER_AGENT, AGENT);
+    for (name, value) in call.headers.iter().filter(|(name, _)| *name != HOST) {
+        request = request.header(name, value);
+    }
+    request.body(Full::new(call.body.clone()))
+}
