@@ -178,7 +178,7 @@ impl App {
     }
 
     /// The key that signs a tenant's leaves, made at the first use.
-    async fn submitter_key(&self, tenant: TenantId) -> Result<SigningKey> {
+    pub(crate) async fn submitter_key(&self, tenant: TenantId) -> Result<SigningKey> {
         let context = self.job_in(jobs::LEDGER, tenant);
         let dek = self.ledger_dek(tenant)?;
         let aad = Aad::new(tenant, DataClass::Ledger, b"submitter");
@@ -319,6 +319,7 @@ impl Job {
         let previous = summary
             .resume(&vkey, &key.public_bytes())
             .map_err(|error| Error::Internal(format!("ledger archive: {error}")))?;
+        let cursor = self.app.0.lineage.position(summary.cursor)?;
         Ok(TenantLog {
             log: row.log_id,
             origin,
@@ -327,10 +328,10 @@ impl Job {
             size: summary.size,
             builder: BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
             previous,
-            cursor: summary.cursor,
+            cursor,
             sealed_at: last.map_or(Timestamp::MIN, |leaf| leaf.sealed_at),
             opened_at: Duration::ZERO,
-            reached: summary.cursor,
+            reached: cursor,
         })
     }
 
@@ -344,7 +345,11 @@ impl Job {
 
     async fn take(&mut self, batch: &Committed) -> Result<()> {
         for (position, entry) in batch.iter() {
-            self.log(entry.tenant).await?;
+            match self.log(entry.tenant).await {
+                // Its row is gone, or came after the cut of a backup: nobody has a log for it.
+                Err(Error::NotFound("tenants")) => continue,
+                opened => opened?,
+            }
             let Some(log) = self.logs.get(&entry.tenant) else { continue };
             if position < log.cursor || !log.subscribed {
                 continue;
@@ -419,7 +424,7 @@ impl Job {
         let append = Append {
             log: log.log,
             expected_size: log.size,
-            cursor: log.reached,
+            cursor: app.0.lineage.cursor(log.reached),
             entry: sealed.entry.clone(),
             payload: sealed.payload.clone(),
         };

@@ -86,6 +86,9 @@ impl App {
 
     /// Cuts the log where every consumer has had it.
     async fn truncate_log(&self) {
+        if self.0.backup.is_on() {
+            return;
+        }
         let position = self
             .0
             .engine

@@ -25,6 +25,7 @@ use crate::alert_job::AlertBoard;
 use crate::directory::Directory;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::ledger::LedgerState;
+use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
 use crate::{Error, Result};
@@ -90,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) presence: Arc<Presence>,
     pub(crate) live: Arc<LiveBus>,
     pub(crate) models: crate::objects::ModelCache,
+    pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
@@ -100,7 +103,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
 }
 
-fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
+pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
     let io = |error: std::io::Error| Error::Internal(format!("root key folder: {error}"));
     if !config.root_key_dir.exists() {
         use std::os::unix::fs::DirBuilderExt;
@@ -126,7 +129,7 @@ fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
     )?)
 }
 
-fn database(config: &Config) -> Result<Database> {
+pub(crate) fn database(config: &Config) -> Result<Database> {
     let url = config.database_url.expose();
     if url == "sqlite:" {
         return Ok(Database::Sqlite(config.data.join("records.db")));
@@ -156,6 +159,7 @@ impl App {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let clock = Arc::clone(&config.clock);
         let keys = open_keys(&config, &rng)?;
+        crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(veritwin_metastore::Config {
             database: database(&config)?,
             connections_max: veritwin_metastore::CONNECTIONS_DEFAULT,
@@ -193,6 +197,7 @@ impl App {
             ],
         )?;
         engine.recover(&log).await?;
+        let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
         let mailer = config
             .mail
@@ -219,6 +224,8 @@ impl App {
             presence,
             live,
             models: crate::objects::ModelCache::default(),
+            backup: crate::backup::BackupHold::default(),
+            lineage,
             alerts: AlertBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
