@@ -76,6 +76,25 @@ pub(crate) fn app_config(
     clock: Arc<dyn Clock>,
     demo: bool,
 ) -> anyhow::Result<veritwin_app::Config> {
+    let root_key_dir = dir.root_key_dir(config.keys.root_dir.as_deref())?;
+    let simulated = dir.simulated_clock().is_some();
+    app_config_at(config, dir.root(), root_key_dir, clock, Kind { demo, simulated })
+}
+
+/// What a directory is beside a place.
+pub(crate) struct Kind {
+    pub(crate) demo: bool,
+    pub(crate) simulated: bool,
+}
+
+/// The stores' part of the configuration for any place.
+pub(crate) fn app_config_at(
+    config: &Config,
+    data: &Path,
+    root_key_dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    kind: Kind,
+) -> anyhow::Result<veritwin_app::Config> {
     let mail = (!config.smtp.url.is_empty()).then(|| MailConfig {
         url: config.smtp.url.clone(),
         from: config.smtp.from.clone(),
@@ -88,8 +107,8 @@ pub(crate) fn app_config(
         "objects.url: this version keeps objects in the data directory (`file:`)"
     );
     Ok(veritwin_app::Config {
-        data: dir.root().to_owned(),
-        root_key_dir: dir.root_key_dir(config.keys.root_dir.as_deref())?,
+        data: data.to_owned(),
+        root_key_dir,
         database_url: Secret::new(config.database.url.clone()),
         database_owner_url: (!config.database.owner_url.is_empty())
             .then(|| Secret::new(config.database.owner_url.clone())),
@@ -99,8 +118,8 @@ pub(crate) fn app_config(
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
         ledger_host: config.http.public_name.clone(),
-        demo,
-        simulated: dir.simulated_clock().is_some(),
+        demo: kind.demo,
+        simulated: kind.simulated,
     })
 }
 
@@ -214,6 +233,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
+    refuse_without_archive(&paths)?;
     let archive_options = ArchiveOptions {
         bind: config.archive.bind.clone(),
         port: config.archive.port,
@@ -277,6 +297,18 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         tasks,
         _dir: dir,
     })
+}
+
+/// A restored platform goes on with the ledger archive it had; a new one would be a second ledger.
+fn refuse_without_archive(paths: &Paths) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !paths.lineage().exists() || paths.archive().join("archive").exists(),
+        "{} was restored without its ledger archive: put the archive's folder at {}, with its \
+         keyring, or restore a backup that was made with --archive",
+        paths.root.display(),
+        paths.archive().display()
+    );
+    Ok(())
 }
 
 /// Bound sockets and what answers on them.

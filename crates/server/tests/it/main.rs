@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
 mod alerts;
+mod backup;
 mod canary;
+mod database;
 mod harness;
 mod http;
 mod ingest;
@@ -13,6 +15,8 @@ mod kill;
 mod ledger;
 mod malformed;
 mod mqtt;
+#[path = "../../../metastore/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod promises;
 mod shared_data;
 mod start;
