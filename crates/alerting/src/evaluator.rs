@@ -108,8 +108,13 @@ impl Evaluator {
         self.unwatched.len()
     }
 
-    /// Adds or replaces a rule. Active alerts of a rule that changed what it watches are cleared;
-    /// a new name, severity, address or advice leaves them alone.
+    /// Series with a state, also of rules and devices that were not put in since a restart.
+    pub fn watched(&self) -> impl Iterator<Item = &SeriesId> {
+        self.series.keys()
+    }
+
+    /// Adds or replaces a rule. Active alerts of a rule that changed what it watches, or that is
+    /// off, are cleared; a new name, severity, address or advice leaves them alone.
     pub fn put_rule(
         &mut self,
         rule: Rule,
@@ -124,13 +129,13 @@ impl Evaluator {
         let watches_the_same = known.is_some_and(|known| {
             (known.enabled, &known.condition) == (rule.enabled, &rule.condition)
         });
-        let is_new = known.is_none();
+        let is_restored = known.is_none() && rule.enabled;
         let id = rule.id;
         self.rules.insert(id, rule);
         self.covering.clear();
         self.coverage_changed = true;
         // A rule that comes from the store after a restart finds its restored series as they are.
-        if is_new || watches_the_same {
+        if is_restored || watches_the_same {
             return Ok(self.close_uncovered(id, now));
         }
         let mut transitions = Vec::new();

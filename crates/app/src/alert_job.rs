@@ -1,36 +1,26 @@
-//! Evaluates alert rules over the log, in order and once: the evaluator's state, the alerts it
-//! raised and the mail it queued are written in one transaction, so that a replay after a crash
-//! repeats nothing.
+//! Evaluates alert rules over the log, in order and once. A tenant that cannot be read or written
+//! is held by itself: the others go on, it comes back on a lane of its own from where it was, and
+//! the log keeps what it has not had.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use veritwin_access::jobs;
-use veritwin_alerting::{
-    AlertEvent as Step, DeviceFacts, Evaluator, EvaluatorLimits, Message, Rule, SeriesId,
-    Transition, TransitionKind,
-};
-use veritwin_domain::{AlertId, Declaration, DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
-use veritwin_log::{Committed, Consumer, LogError, Record};
-use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
+use veritwin_alerting::{DeviceFacts, Rule};
+use veritwin_domain::{DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
 
-use crate::alert_place::detail;
-use crate::alerts::{to_domain, to_store};
-use crate::directory::TenantDevices;
+use crate::alert_state::TenantAlerts;
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
-use crate::maintenance::{MailPayload, mail_key};
 use crate::rules::{all_rules, stored};
-use crate::{App, Error, Result};
+use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
-const SETTING: &str = "alert_state";
 const CONSUMER: &str = "alerts";
-/// A reading further ahead of its arrival than this is recorded but raises nothing.
-const FUTURE_MAX: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_secs(1);
 /// State that changed without a transition is written this often.
 const SAVE_TICKS: u32 = 10;
@@ -50,27 +40,18 @@ impl AlertBoard {
     }
 }
 
-/// The stored state: the evaluator's snapshot and which alert each series has open.
-#[derive(Default, Serialize, Deserialize)]
-struct Stored {
-    snapshot: String,
-    open: Vec<(String, Option<String>, String, String)>,
-}
-
-struct TenantAlerts {
-    evaluator: Evaluator,
-    rules: BTreeMap<RuleId, Rule>,
-    devices: Arc<TenantDevices>,
-    known: HashSet<DeviceId>,
-    open: HashMap<SeriesId, AlertId>,
-    /// Transitions whose transaction has not succeeded yet.
-    pending: Vec<Transition>,
-    dirty: bool,
-}
-
-struct Job {
+struct AlertJob {
     app: App,
+    /// Every tenant that is not held, and held ones on their way back.
     tenants: HashMap<TenantId, TenantAlerts>,
+    /// Everything before this position was given to the tenants that are not late.
+    here: u64,
+    /// Reads again what late tenants have not had.
+    late: Option<Lane>,
+    /// When the platform was back after its last stop; silence counts from there.
+    resumed_at: Option<Timestamp>,
+    /// The records are away: nothing is read ahead.
+    is_waiting: bool,
 }
 
 impl App {
@@ -88,39 +69,42 @@ impl App {
         let first = self.0.log.first_position();
         let start = offset.clamp(first, self.0.log.tail_position());
         *self.0.alerts.saved_position.lock() = start;
-        let mut job = Job { app: self.clone(), tenants: HashMap::new() };
+        let mut job = AlertJob {
+            app: self.clone(),
+            tenants: HashMap::new(),
+            here: start,
+            late: None,
+            resumed_at: None,
+            is_waiting: false,
+        };
         for tenant in self.all_tenants(&platform).await? {
-            job.load(tenant.id).await?;
+            job.take_in(tenant.id, start, false).await;
         }
         let consumer = self.0.log.consumer(start)?;
         let caught_up_at = self.0.log.tail_position();
-        self.0.tasks.spawn(async move { job.run(consumer, caught_up_at).await });
+        let watch = self.watch_job(Job::Alerts);
+        self.0.tasks.spawn(async move { job.run(consumer, caught_up_at, &watch).await });
         Ok(())
     }
 }
 
-impl Job {
-    async fn run(mut self, mut consumer: Consumer, caught_up_at: u64) {
+impl AlertJob {
+    async fn run(mut self, mut consumer: Consumer, caught_up_at: u64, watch: &JobWatch) {
         let stop = self.app.0.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut caught_up = consumer.position() >= caught_up_at;
-        if caught_up {
-            self.resume();
-        }
+        self.resume_at(caught_up_at);
         let mut ticks = 0u32;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                next = consumer.next() => match next {
+                next = consumer.next(), if !self.is_waiting => match next {
                     Ok(Some(batch)) => {
                         // A rule that was written before a reading came counts for it.
                         self.reload_changed().await;
-                        self.apply(&batch);
-                        if !caught_up && batch.end() >= caught_up_at {
-                            caught_up = true;
-                            self.resume();
-                        }
+                        self.take(&batch, false);
+                        self.here = batch.end();
+                        self.resume_at(caught_up_at);
                         self.settle(false).await;
                     }
                     Ok(None) => break,
@@ -130,55 +114,53 @@ impl Job {
                     },
                     Err(error) => { tracing::error!(%error, "alerts stopped"); break }
                 },
+                next = next_of(&mut self.late), if !self.is_waiting => self.take_late(next).await,
                 () = self.app.0.alerts.wake.notified() => self.reload_changed().await,
                 _ = tick.tick() => {
-                    if caught_up {
-                        self.tick();
-                    }
+                    self.tick();
+                    self.retry().await;
                     ticks += 1;
                     let save = ticks.is_multiple_of(SAVE_TICKS);
-                    if self.settle(save).await && save {
-                        self.advance(consumer.position()).await;
+                    if self.settle(save).await && save && self.advance().await {
+                        watch.turned();
                     }
                 }
             }
         }
         if self.settle(true).await {
-            self.advance(consumer.position()).await;
+            self.advance().await;
         }
     }
 
-    async fn load(&mut self, tenant: TenantId) -> Result<()> {
-        let context = self.app.job_in(jobs::ALERTS, tenant);
-        let tx = self.app.0.store.read(&context).await?;
-        let mut evaluator = Evaluator::new(EvaluatorLimits::default());
-        let mut open = HashMap::new();
-        if let Some(setting) = tx.setting(SETTING).await? {
-            let damaged = || Error::Internal("the stored alert state is damaged".to_owned());
-            let stored: Stored = serde_json::from_slice(&setting.body).map_err(|_| damaged())?;
-            evaluator.restore(stored.snapshot.as_bytes()).map_err(|_| damaged())?;
-            for (device, key, rule, alert) in stored.open {
-                let key = key.and_then(|key| veritwin_domain::Key::new(&key).ok());
-                if let (Ok(device), Ok(rule), Ok(alert)) =
-                    (device.parse(), rule.parse(), alert.parse())
-                {
-                    open.insert(SeriesId { rule, device, key }, alert);
-                }
+    fn held(&self) -> &HeldTenants {
+        &self.app.0.jobs.alerts_held
+    }
+
+    /// Reads a tenant in, or holds it with everything from `position` on.
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
+        let loaded = match self.app.load_alerts(tenant).await {
+            Ok(mut alerts) => {
+                alerts.late = late;
+                self.tenants.insert(tenant, alerts);
+                self.reload(tenant).await
             }
-        }
-        drop(tx);
-        let devices = self.app.tenant_devices(&context).await?;
-        let alerts = TenantAlerts {
-            evaluator,
-            rules: BTreeMap::new(),
-            devices,
-            known: HashSet::new(),
-            open,
-            pending: Vec::new(),
-            dirty: false,
+            Err(error) => Err(error),
         };
-        self.tenants.insert(tenant, alerts);
-        self.reload(tenant).await
+        if let Err(error) = loaded {
+            self.hold(tenant, position, &error);
+        }
+    }
+
+    /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
+    fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
+        let known = self.tenants.remove(&tenant);
+        if self.app.is_tenant_destroyed(tenant) {
+            self.held().release(CONSUMER, tenant);
+            return;
+        }
+        let dirty_from = known.filter(|known| known.dirty).map(|known| known.stored_to);
+        let position = dirty_from.map_or(position, |from| from.min(position));
+        self.held().hold(CONSUMER, tenant, position, error, self.app.clock());
     }
 
     async fn reload_changed(&mut self) {
@@ -187,20 +169,19 @@ impl Job {
             return;
         }
         for tenant in changed {
-            let outcome = if self.tenants.contains_key(&tenant) {
-                self.reload(tenant).await
-            } else {
-                self.load(tenant).await
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "alert rules were not read again; trying once more");
-                self.app.0.alerts.changed.lock().insert(tenant);
+            if self.tenants.contains_key(&tenant) {
+                if let Err(error) = self.reload(tenant).await {
+                    self.hold(tenant, self.here, &error);
+                }
+            } else if !self.held().contains(tenant) {
+                self.take_in(tenant, self.here, false).await;
             }
         }
         self.settle(true).await;
     }
 
-    /// Puts the tenant's present rules and devices into its evaluator.
+    /// Puts the tenant's present rules and devices into its evaluator. What was deleted while
+    /// nobody looked, such as just before a crash, is removed with its alerts.
     async fn reload(&mut self, tenant: TenantId) -> Result<()> {
         let context = self.app.job_in(jobs::ALERTS, tenant);
         let tx = self.app.0.store.read(&context).await?;
@@ -212,6 +193,8 @@ impl Job {
         drop(tx);
         let devices = self.app.tenant_devices(&context).await?;
         let now = self.app.clock().now();
+        let place = self.held().position(tenant);
+        let here = self.here;
         let Some(alerts) = self.tenants.get_mut(&tenant) else { return Ok(()) };
         let refused = |error: veritwin_alerting::EvaluatorError| {
             tracing::warn!(%error, "an alert rule or device is not watched");
@@ -231,8 +214,12 @@ impl Job {
             let made = alerts.evaluator.put_device(facts, now).unwrap_or_else(refused);
             alerts.pending.extend(made);
         }
-        for gone in alerts.rules.keys().filter(|id| !rules.contains_key(id)) {
-            alerts.pending.extend(alerts.evaluator.remove_rule(*gone, now));
+        let watched: HashSet<RuleId> =
+            alerts.evaluator.watched().map(|series| series.rule).collect();
+        for gone in watched.union(&alerts.rules.keys().copied().collect()) {
+            if !rules.contains_key(gone) {
+                alerts.pending.extend(alerts.evaluator.remove_rule(*gone, now));
+            }
         }
         for rule in rules.values() {
             let made = alerts.evaluator.put_rule(rule.clone(), now).unwrap_or_else(refused);
@@ -245,60 +232,164 @@ impl Job {
         }
         alerts.devices = devices;
         alerts.known = present;
-        alerts.dirty = true;
+        let from = if alerts.late { place.unwrap_or(here) } else { here };
+        alerts.touch(from);
         Ok(())
     }
 
-    fn apply(&mut self, batch: &Committed) {
+    /// Gives the entries to the tenants they belong to: to late ones, or to all others.
+    fn take(&mut self, batch: &Committed, late: bool) {
         for (position, entry) in batch.iter() {
-            let Some(alerts) = self.tenants.get_mut(&entry.tenant) else { continue };
-            if let Record::Readings(readings) = &entry.record {
-                let readings = without_future(readings);
-                alerts.pending.extend(alerts.evaluator.apply(position, &readings));
-                alerts.dirty = true;
+            let tenant = entry.tenant;
+            let Some(alerts) = self.tenants.get_mut(&tenant).filter(|one| one.late == late) else {
+                continue;
+            };
+            match &entry.record {
+                Record::Readings(readings) => {
+                    let readings = without_future(readings);
+                    alerts.touch(position);
+                    alerts.pending.extend(alerts.evaluator.apply(position, &readings));
+                }
+                Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
+                    self.hold(tenant, position, &key_withdrawn());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn take_late(&mut self, next: Batch) {
+        match next {
+            Ok(Some(batch)) => {
+                self.take(&batch, true);
+                self.settle(false).await;
+                self.join().await;
+            }
+            Ok(None) => self.late = None,
+            Err(error) => {
+                self.late = None;
+                let error = Error::from(error);
+                for tenant in self.late_tenants() {
+                    self.hold(tenant, 0, &error);
+                }
+            }
+        }
+    }
+
+    fn late_tenants(&self) -> Vec<TenantId> {
+        self.tenants.iter().filter(|(_, one)| one.late).map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// Reads held tenants in again whose time has come. They share one lane; who is further back
+    /// than it waits for the next.
+    async fn retry(&mut self) {
+        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
+            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
+            if !is_past && !self.tenants.contains_key(&tenant) {
+                self.take_in(tenant, position, true).await;
+            }
+        }
+        if self.late.is_some() {
+            return;
+        }
+        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
+        if let Some(from) = places.min().filter(|from| *from < self.here) {
+            match self.app.0.log.consumer(from.max(self.app.0.log.first_position())) {
+                Ok(reader) => self.late = Some(Lane::start(reader, &self.app.0.tasks)),
+                Err(error) => self.take_late(Err(error)).await,
+            }
+        }
+        self.join().await;
+    }
+
+    /// Late tenants that have had everything go on with the others.
+    async fn join(&mut self) {
+        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
+            return;
+        }
+        self.late = None;
+        for tenant in self.late_tenants() {
+            if !self.write(tenant).await {
+                continue;
+            }
+            if let Some(alerts) = self.tenants.get_mut(&tenant) {
+                alerts.late = false;
+                if let Some(at) = self.resumed_at {
+                    alerts.evaluator.resume(at);
+                }
+                self.held().release(CONSUMER, tenant);
             }
         }
     }
 
     fn tick(&mut self) {
+        if self.resumed_at.is_none() {
+            return;
+        }
         let now = self.app.clock().now();
-        for alerts in self.tenants.values_mut() {
-            alerts.pending.extend(alerts.evaluator.tick(now));
+        for alerts in self.tenants.values_mut().filter(|one| !one.late) {
+            let made = alerts.evaluator.tick(now);
+            if !made.is_empty() {
+                alerts.touch(self.here);
+                alerts.pending.extend(made);
+            }
         }
     }
 
-    fn resume(&mut self) {
+    /// Once what came before the start is read, time counts again.
+    fn resume_at(&mut self, caught_up_at: u64) {
+        if self.resumed_at.is_some() || self.here < caught_up_at {
+            return;
+        }
         let now = self.app.clock().now();
+        self.resumed_at = Some(now);
         for alerts in self.tenants.values_mut() {
             alerts.evaluator.resume(now);
         }
     }
 
-    /// Writes transitions, and with `save` every changed state. Answers whether all is written.
+    /// Writes transitions, and with `save` every changed state. False while the records are away;
+    /// a tenant that alone cannot be written is held.
     async fn settle(&mut self, save: bool) -> bool {
-        let mut all = true;
-        for (tenant, alerts) in &mut self.tenants {
-            if alerts.pending.is_empty() && !(save && alerts.dirty) {
-                continue;
-            }
-            match self.app.write_alerts(*tenant, alerts).await {
-                Ok(changed) => {
-                    alerts.pending.clear();
-                    alerts.dirty = false;
-                    for alert in changed {
-                        self.app.0.live.publish(*tenant, || LiveEvent::Alert(alert));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "alert state was not written; trying again");
-                    all = false;
-                }
-            }
+        if self.is_waiting {
+            self.is_waiting = self.app.is_database_away().await;
         }
-        all
+        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save));
+        let due: Vec<TenantId> = due.map(|(tenant, _)| *tenant).collect();
+        for tenant in due {
+            if self.is_waiting {
+                break;
+            }
+            self.write(tenant).await;
+        }
+        !self.is_waiting
     }
 
-    async fn advance(&self, position: u64) {
+    /// Writes one tenant; whether that was done.
+    async fn write(&mut self, tenant: TenantId) -> bool {
+        let Some(alerts) = self.tenants.get_mut(&tenant) else { return false };
+        match self.app.write_alerts(tenant, alerts).await {
+            Ok(changed) => {
+                for alert in changed {
+                    self.app.0.live.publish(tenant, || LiveEvent::Alert(alert));
+                }
+                true
+            }
+            Err(error) if self.app.is_database_away().await => {
+                tracing::warn!(%error, "alert state was not written; trying again");
+                self.is_waiting = true;
+                false
+            }
+            Err(error) => {
+                self.hold(tenant, self.here, &error);
+                false
+            }
+        }
+    }
+
+    /// Notes how far everybody is, held tenants included.
+    async fn advance(&self) -> bool {
+        let position = self.held().lowest().map_or(self.here, |held| held.min(self.here));
         let platform = self.app.job(jobs::ALERTS);
         let written = async {
             let tx = self.app.0.store.begin_platform(&platform).await?;
@@ -308,170 +399,27 @@ impl Job {
             tx.commit().await
         };
         match written.await {
-            Ok(()) => *self.app.0.alerts.saved_position.lock() = position,
-            Err(error) => tracing::warn!(%error, "alert offset was not written"),
+            Ok(()) => {
+                let mut saved = self.app.0.alerts.saved_position.lock();
+                *saved = (*saved).max(position);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "alert offset was not written");
+                false
+            }
         }
     }
 }
 
-/// Leaves out readings that claim to be measured well after they were received: one of them
-/// would make every right one after it look late.
+/// Leaves out readings that claim to be measured well after they were received: they are recorded
+/// and raise nothing, since one of them would make every right one after it look late.
 fn without_future(batch: &DeviceBatch) -> Cow<'_, DeviceBatch> {
-    let end = batch.received_at.saturating_add(FUTURE_MAX);
+    let end = batch.received_at.saturating_add(LATEST_AHEAD_MAX);
     if batch.readings.iter().all(|reading| reading.at <= end) {
         return Cow::Borrowed(batch);
     }
     let mut kept = batch.clone();
     kept.readings.retain(|reading| reading.at <= end);
     Cow::Owned(kept)
-}
-
-fn severity(rule: &Rule) -> AlertSeverity {
-    match rule.severity {
-        veritwin_alerting::Severity::Critical => AlertSeverity::Critical,
-        veritwin_alerting::Severity::High => AlertSeverity::High,
-        veritwin_alerting::Severity::Medium => AlertSeverity::Medium,
-        veritwin_alerting::Severity::Low => AlertSeverity::Low,
-    }
-}
-
-impl App {
-    /// Writes a tenant's transitions, mail and state in one transaction.
-    async fn write_alerts(
-        &self,
-        tenant: TenantId,
-        alerts: &mut TenantAlerts,
-    ) -> Result<Vec<AlertId>> {
-        let context = self.job_in(jobs::ALERTS, tenant);
-        let tx = self.0.store.begin(&context).await?;
-        let mut open = alerts.open.clone();
-        let mut changed = Vec::new();
-        for transition in &alerts.pending {
-            let Some(rule) = alerts.rules.get(&transition.id.series.rule) else { continue };
-            let id = match transition.kind {
-                TransitionKind::Raised => {
-                    Some(self.raise(&tx, tenant, alerts, &mut open, rule, transition).await?)
-                }
-                TransitionKind::Cleared => clear(&tx, &mut open, transition).await?,
-            };
-            changed.extend(id);
-        }
-        let snapshot = alerts
-            .evaluator
-            .snapshot()
-            .map_err(|error| Error::Internal(format!("alert state: {error}")))?;
-        let stored = Stored {
-            snapshot: String::from_utf8(snapshot)
-                .map_err(|_| Error::Internal("alert state is not text".to_owned()))?,
-            open: open
-                .iter()
-                .map(|(series, alert)| {
-                    let key = series.key.as_ref().map(ToString::to_string);
-                    (series.device.to_string(), key, series.rule.to_string(), alert.to_string())
-                })
-                .collect(),
-        };
-        let body = serde_json::to_vec(&stored).map_err(|e| Error::Internal(e.to_string()))?;
-        tx.setting_put(SETTING, &body, None).await?;
-        tx.commit().await?;
-        alerts.open = open;
-        Ok(changed)
-    }
-
-    async fn raise(
-        &self,
-        tx: &TenantTx,
-        tenant: TenantId,
-        alerts: &TenantAlerts,
-        open: &mut HashMap<SeriesId, AlertId>,
-        rule: &Rule,
-        transition: &Transition,
-    ) -> Result<AlertId> {
-        let series = &transition.id.series;
-        let names = self.place_names(tenant, &alerts.devices, series).await;
-        let message = Message::of(transition, rule, &names.names);
-        let event = raised_event(transition.at);
-        let reopened = match open.get(series) {
-            Some(id) => tx.alert(*id).await.ok().filter(|alert| {
-                to_domain(alert.state) == veritwin_alerting::AlertState::ClearedUnacknowledged
-            }),
-            None => None,
-        };
-        let id = if let Some(mut alert) = reopened {
-            alert.state = AlertState::ActiveUnacknowledged;
-            alert.cleared_at = None;
-            tx.alert_update(&alert, Some(alert.version)).await?;
-            alert.id
-        } else {
-            let alert = Alert {
-                id: AlertId::generate(self.clock().now(), self.rng()),
-                rule: rule.id,
-                device: Some(series.device),
-                twin: names.twin,
-                state: to_store(veritwin_alerting::AlertState::START),
-                severity: severity(rule),
-                raised_at: transition.at,
-                cleared_at: None,
-                acknowledged_at: None,
-                acknowledged_by: None,
-                detail: serde_json::to_vec(&detail(rule, transition, &names, &message))
-                    .map_err(|error| Error::Internal(error.to_string()))?,
-                version: 0,
-            };
-            tx.alert_create(&alert).await?;
-            alert.id
-        };
-        tx.alert_event_add(id, &event).await?;
-        open.insert(series.clone(), id);
-        if !transition.late {
-            let is_open = alerts
-                .devices
-                .get(series.device)
-                .is_some_and(|device| device.declaration == Declaration::NonPersonal);
-            for email in &rule.notify_emails {
-                let mail = MailPayload {
-                    to: email.clone(),
-                    // Mail leaves the platform: values of other streams stay here.
-                    subject: if is_open {
-                        format!("[{}] {}", rule.severity.as_str(), message.headline())
-                    } else {
-                        format!("[{}] {}", rule.severity.as_str(), rule.name)
-                    },
-                    text: if is_open {
-                        message.paragraph()
-                    } else {
-                        "An alert was raised. Sign in to see it.".to_owned()
-                    },
-                    alert: Some(id.to_string()),
-                };
-                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-                tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;
-            }
-        }
-        Ok(id)
-    }
-}
-
-fn raised_event(at: Timestamp) -> AlertEvent {
-    AlertEvent { at, kind: AlertEventKind::Raised, by: None, comment: None }
-}
-
-async fn clear(
-    tx: &TenantTx,
-    open: &mut HashMap<SeriesId, AlertId>,
-    transition: &Transition,
-) -> Result<Option<AlertId>> {
-    let Some(id) = open.get(&transition.id.series).copied() else { return Ok(None) };
-    let mut alert = tx.alert(id).await?;
-    let Ok(state) = to_domain(alert.state).apply(Step::Clear) else { return Ok(None) };
-    alert.state = to_store(state);
-    alert.cleared_at = Some(transition.at);
-    tx.alert_update(&alert, Some(alert.version)).await?;
-    let kind = AlertEventKind::Cleared;
-    let comment = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
-    tx.alert_event_add(id, &AlertEvent { at: transition.at, kind, by: None, comment }).await?;
-    if !state.is_open() {
-        open.remove(&transition.id.series);
-    }
-    Ok(Some(id))
 }

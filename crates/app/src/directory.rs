@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use veritwin_domain::{DeviceId, OpContext, TenantId};
-use veritwin_metastore::{Device, DeviceFilter, Page};
+use veritwin_metastore::{Device, DeviceFilter, every_row};
 
 use crate::{App, Result};
 
@@ -80,19 +80,11 @@ impl App {
         if let Some(devices) = kept {
             return Ok(devices);
         }
-        let tx = self.0.store.read(context).await?;
+        let (tx, filter) = (&self.0.store.read(context).await?, &DeviceFilter::default());
         let mut devices = TenantDevices::default();
-        let mut page = Page::whole();
-        loop {
-            let listed = tx.devices(&DeviceFilter::default(), &page).await?;
-            for device in listed.items {
-                devices.by_name.insert(device.name.to_lowercase(), device.id);
-                devices.by_id.insert(device.id, Arc::new(device));
-            }
-            match listed.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
+        for device in every_row(|page| async move { tx.devices(filter, &page).await }).await? {
+            devices.by_name.insert(device.name.to_lowercase(), device.id);
+            devices.by_id.insert(device.id, Arc::new(device));
         }
         let devices = Arc::new(devices);
         self.0.directory.put(context.tenant, generation, &devices);

@@ -140,7 +140,8 @@ impl App {
         let chosen: Vec<DeviceId> = chosen.into_iter().filter(covered).collect();
         let mut items = Vec::new();
         for device in &chosen {
-            for latest in self.0.engine.latest(context.tenant, *device, filter.keys.as_deref())? {
+            let keys = filter.keys.as_deref();
+            for latest in self.0.engine.latest(context.tenant, *device, keys).await? {
                 if items.len() >= LATEST_MAX {
                     let limit = veritwin_domain::LimitExceeded {
                         name: "latest_max",
@@ -176,6 +177,11 @@ impl App {
         for series in &query.series {
             answers.push(self.one_history(context, query, series, &devices).await?);
         }
+        let rows = |answer: &HistorySeries| match &answer.data {
+            HistoryData::Points(points) => points.len() as u64,
+            HistoryData::Buckets { .. } => 0,
+        };
+        self.watch_taken(context, answers.iter().map(rows).sum(), false);
         Ok(answers)
     }
 

@@ -284,25 +284,34 @@ impl App {
         });
     }
 
-    /// Writes down when devices were last seen.
-    pub(crate) async fn flush_presence(&self) -> Result<()> {
+    /// Writes down when devices were last seen; what fails for one tenant leaves the others alone.
+    pub(crate) async fn flush_presence(&self) {
         let mut by_tenant: HashMap<TenantId, Vec<(DeviceId, Timestamp)>> = HashMap::new();
         for (tenant, device, at) in self.0.presence.unwritten() {
             by_tenant.entry(tenant).or_default().push((device, at));
         }
         for (tenant, seen) in by_tenant {
-            let context = self.job_in(jobs::INGEST, tenant);
-            let tx = self.0.store.begin(&context).await?;
-            for (device, at) in seen {
-                match tx.device_seen(device, at).await {
-                    // It was deleted in the meantime.
-                    Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+            if let Err(error) = self.write_presence(tenant, seen).await {
+                tracing::debug!(%tenant, %error, "presence was not written down");
             }
-            tx.commit().await?;
         }
-        Ok(())
+    }
+
+    async fn write_presence(
+        &self,
+        tenant: TenantId,
+        seen: Vec<(DeviceId, Timestamp)>,
+    ) -> Result<()> {
+        let context = self.job_in(jobs::INGEST, tenant);
+        let tx = self.0.store.begin(&context).await?;
+        for (device, at) in seen {
+            match tx.device_seen(device, at).await {
+                // It was deleted in the meantime.
+                Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(tx.commit().await?)
     }
 }
 

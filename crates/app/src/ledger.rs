@@ -187,6 +187,7 @@ impl App {
                 .get(&context.tenant)
                 .copied()
                 .unwrap_or(0),
+            held_up: self.ledger_held_up(context.tenant),
             connected: true,
             subscribed: tenant.archive_subscribed,
             shared_host,
@@ -384,6 +385,7 @@ impl App {
         .map_err(|_| Error::Internal("the export stopped".to_owned()))?
         .map_err(|error| Error::Internal(error.to_string()))?;
         self.note(context, Action::LedgerExport, &resource, "done");
+        self.watch_taken(context, summary.size, true);
         Ok(summary)
     }
 

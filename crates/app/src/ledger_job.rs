@@ -1,30 +1,29 @@
 //! Seals what is durable: per tenant, one batch a second or 4 MiB, in log order. The position up
 //! to which a log is sealed is stored by the archive with the leaf itself, so that a replay after
-//! a crash neither doubles nor skips. While the archive is away nothing is read ahead.
+//! a crash neither doubles nor skips. While the archive is away nothing is read ahead; a tenant
+//! that alone cannot be sealed is held by itself and comes back on a lane of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_access::jobs;
-use veritwin_domain::{LogId, TenantId, Timestamp, Value};
-use veritwin_keys::{Aad, DataClass, SigningKey};
+use veritwin_domain::{LogId, TenantId, Timestamp};
+use veritwin_keys::SigningKey;
 use veritwin_ledger::{
-    Act, Append, BatchBuilder, BatchLimits, BatchSigner, CreateLog, Leaf, LeafReference,
-    LedgerError, LogSummary, RecordBytes, origin_of,
+    Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
 };
-use veritwin_log::{Committed, Consumer, Entry, LogError, Record};
-use veritwin_metastore::Tenant;
+use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
 use veritwin_outbound::archive::ArchiveError;
 
-use crate::model::LatestView;
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::job_board::{Job, JobWatch};
+use crate::ledger_open::{OpenedLog, refused};
+use crate::ledger_record::record;
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "ledger";
-const SUBMITTER_SETTING: &str = "ledger_submitter";
-const VKEY_SETTING: &str = "ledger_vkey";
 const TICK: Duration = Duration::from_millis(250);
 const BATCH_AGE: Duration = Duration::from_secs(1);
 /// Between tries while the archive is away.
@@ -39,111 +38,6 @@ pub(crate) struct PendingEvidence {
     pub(crate) answer: oneshot::Sender<Option<u64>>,
 }
 
-/// One record of a batch: what one log entry held. The canonical form is this JSON with its
-/// fields in this order; `docs/reference/ledger.md` describes it for auditors.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LedgerRecord {
-    v: u8,
-    kind: String,
-    /// Position in the durable log.
-    pub(crate) position: u64,
-    pub(crate) device: String,
-    #[serde(default)]
-    pub(crate) credential: String,
-    pub(crate) received_at_us: i64,
-    /// Key, event time in microseconds, value, quality.
-    #[serde(default)]
-    readings: Vec<(String, i64, serde_json::Value, String)>,
-    /// Attribute names and values; null deletes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    attributes: Vec<(String, serde_json::Value)>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    detail: String,
-}
-
-impl LedgerRecord {
-    /// Whether this record holds the reading.
-    pub(crate) fn holds(&self, reading: &LatestView) -> bool {
-        self.readings.iter().any(|(key, at, value, _)| {
-            key == &*reading.key && *at == reading.at.as_micros() && *value == json(&reading.value)
-        })
-    }
-}
-
-fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Double(number) => serde_json::Value::from(*number),
-        Value::Integer(number) => serde_json::Value::from(*number),
-        Value::Boolean(flag) => serde_json::Value::from(*flag),
-        Value::Text(text) | Value::Json(text) => serde_json::Value::from(&**text),
-    }
-}
-
-/// The record of an entry with the span of its event times; none for what is not sealed.
-fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Timestamp, Timestamp)> {
-    let mut record = LedgerRecord {
-        v: 1,
-        kind: String::new(),
-        position,
-        device: String::new(),
-        credential: String::new(),
-        received_at_us: 0,
-        readings: Vec::new(),
-        attributes: Vec::new(),
-        detail: String::new(),
-    };
-    let (from, to) = match &entry.record {
-        Record::Readings(batch) => {
-            record.kind = "readings".to_owned();
-            record.device = batch.device.to_string();
-            record.credential = batch.credential.to_string();
-            record.received_at_us = batch.received_at.as_micros();
-            record.readings = batch
-                .readings
-                .iter()
-                .map(|reading| {
-                    let quality = reading.quality.as_str().to_owned();
-                    let at = reading.at.as_micros();
-                    (reading.key.to_string(), at, json(&reading.value), quality)
-                })
-                .collect();
-            let times = batch.readings.iter().map(|reading| reading.at);
-            (times.clone().min()?, times.max()?)
-        }
-        Record::Attributes(update) => {
-            record.kind = "attributes".to_owned();
-            record.device = update.device.to_string();
-            record.received_at_us = update.received_at.as_micros();
-            record.attributes = update
-                .entries
-                .iter()
-                .map(|(key, value)| {
-                    (key.to_string(), value.as_ref().map_or(serde_json::Value::Null, json))
-                })
-                .collect();
-            (update.received_at, update.received_at)
-        }
-        Record::Session(event) => {
-            record.kind = "session".to_owned();
-            record.device = event.device.to_string();
-            record.credential = event.credential.to_string();
-            record.received_at_us = event.at.as_micros();
-            record.detail = format!("{:?}", event.kind).to_lowercase();
-            (event.at, event.at)
-        }
-        Record::Refusal(refusal) => {
-            record.kind = "refusal".to_owned();
-            record.device = refusal.device.to_string();
-            record.credential = refusal.credential.to_string();
-            record.received_at_us = refusal.at.as_micros();
-            record.detail = refusal.reason.to_string();
-            (refusal.at, refusal.at)
-        }
-        Record::Unreadable(_) => return None,
-    };
-    Some((record, from, to))
-}
-
 /// The sealing state of one tenant's log.
 struct TenantLog {
     log: LogId,
@@ -152,105 +46,68 @@ struct TenantLog {
     subscribed: bool,
     size: u64,
     previous: Option<LeafReference>,
-    /// Everything before this position is sealed.
-    cursor: u64,
     /// A leaf is never sealed before the one in front of it, whatever the clock says.
     sealed_at: Timestamp,
     builder: BatchBuilder,
     opened_at: Duration,
-    /// One past the last entry in the builder.
+    /// Position of the first entry in the builder; stays until the archive has it.
+    waiting_from: Option<u64>,
+    /// One past the last entry that is sealed or in the builder.
     reached: u64,
+    /// It is behind the others, on its way back to them.
+    late: bool,
 }
 
-struct Job {
+struct LedgerJob {
     app: App,
+    /// Logs of tenants that are not held, and of held ones on their way back.
     logs: HashMap<TenantId, TenantLog>,
+    /// Everything before this position was given to the logs that are not late.
+    here: u64,
+    /// Reads again what late tenants have not had.
+    late: Option<Lane>,
+    /// Tenants whose row is gone or whose keys are destroyed: nothing of them can be sealed.
+    gone: HashSet<TenantId>,
 }
 
 impl App {
     pub(crate) fn start_ledger(&self) {
         let Some(evidence) = self.0.ledger.evidence_queue.lock().take() else { return };
-        let app = self.clone();
-        self.0.tasks.spawn(async move {
-            let mut job = Job { app, logs: HashMap::new() };
-            job.run(evidence).await;
-        });
-    }
-
-    /// The key that signs a tenant's leaves, made at the first use.
-    pub(crate) async fn submitter_key(&self, tenant: TenantId) -> Result<SigningKey> {
-        let context = self.job_in(jobs::LEDGER, tenant);
-        let dek = self.ledger_dek(tenant)?;
-        let aad = Aad::new(tenant, DataClass::Ledger, b"submitter");
-        let tx = self.0.store.begin(&context).await?;
-        if let Some(setting) = tx.setting(SUBMITTER_SETTING).await? {
-            return Ok(SigningKey::from_sealed(&dek, aad, &setting.body)?);
-        }
-        let key = SigningKey::generate(self.0.rng.as_ref());
-        tx.setting_put(SUBMITTER_SETTING, &key.seal(&dek, aad)?, Some(0)).await?;
-        tx.commit().await?;
-        Ok(key)
+        let watch = self.watch_job(Job::Ledger);
+        let mut job = LedgerJob {
+            app: self.clone(),
+            logs: HashMap::new(),
+            here: 0,
+            late: None,
+            gone: HashSet::new(),
+        };
+        self.0.tasks.spawn(async move { job.run(evidence, &watch).await });
     }
 }
 
-/// A tenant's log as the archive has it.
-pub(crate) struct OpenedLog {
-    row: Tenant,
-    key: SigningKey,
-    origin: String,
-    pub(crate) summary: LogSummary,
-    vkey: String,
-}
-
-impl App {
-    /// A tenant's log in the archive; made at the first use.
-    pub(crate) async fn open_log(&self, tenant: TenantId) -> Result<OpenedLog> {
-        let context = self.job_in(jobs::LEDGER, tenant);
-        let tx = self.0.store.read(&context).await?;
-        let row = tx.tenant().await?;
-        drop(tx);
-        let key = self.submitter_key(tenant).await?;
-        let origin = origin_of(&self.0.config.ledger_host, row.log_id, self.0.config.simulated);
-        let create =
-            CreateLog { log: row.log_id, origin: origin.clone(), submitter: key.public_bytes() };
-        let summary = self.archive()?.create_log(&create).await?;
-        let vkey = self.log_key(tenant, &summary.vkey).await?;
-        Ok(OpenedLog { row, key, origin, summary, vkey })
-    }
-
-    /// The archive's key for a log: learnt when the log was made, believed from then on.
-    async fn log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
-        let context = self.job_in(jobs::LEDGER, tenant);
-        let tx = self.0.store.begin(&context).await?;
-        if let Some(known) = tx.setting(VKEY_SETTING).await? {
-            return String::from_utf8(known.body)
-                .map_err(|_| Error::Internal("the stored ledger key is damaged".to_owned()));
-        }
-        tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
-        tx.commit().await?;
-        Ok(shown.to_owned())
-    }
-}
-
-impl Job {
-    /// Reads on only while everything read so far is sealed or in a builder. After any error what
-    /// was in memory is dropped and read again from the stored offset: the archive knows what it
-    /// has. The offset is written only when nothing failed since.
-    async fn run(&mut self, mut evidence: mpsc::Receiver<PendingEvidence>) {
+impl LedgerJob {
+    /// Reads on only while everything read so far is sealed, in a builder, or of a held tenant.
+    /// When the archive or the records are away, what was in memory is dropped and read again from
+    /// the stored offset: the archive knows what it has. What fails for one tenant alone holds
+    /// that tenant; the offset never passes what it has not had.
+    async fn run(&mut self, mut evidence: mpsc::Receiver<PendingEvidence>, watch: &JobWatch) {
         let stop = self.app.0.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             match self.begin().await {
-                Ok(consumer) => match self.follow(consumer, &mut evidence, &mut tick).await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::warn!(%error, "sealing goes on from the archive's last leaf");
+                Ok(consumer) => {
+                    match self.follow(consumer, &mut evidence, &mut tick, watch).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(%error, "sealing goes on from the archive's last leaf");
+                        }
                     }
-                },
+                }
                 Err(error) => tracing::debug!(%error, "the ledger waits for its archive"),
             }
             self.logs.clear();
+            self.late = None;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
@@ -258,12 +115,13 @@ impl Job {
         }
     }
 
-    /// Seals until the platform stops, or until the first error.
+    /// Seals until the platform stops, or until the first error that concerns everybody.
     async fn follow(
         &mut self,
         mut consumer: Consumer,
         evidence: &mut mpsc::Receiver<PendingEvidence>,
         tick: &mut tokio::time::Interval,
+        watch: &JobWatch,
     ) -> Result<()> {
         let stop = self.app.0.stop.clone();
         let mut ticks = 0u32;
@@ -271,23 +129,33 @@ impl Job {
             tokio::select! {
                 () = stop.cancelled() => break,
                 next = consumer.next() => match next {
-                    Ok(Some(batch)) => self.take(&batch).await?,
+                    Ok(Some(batch)) => {
+                        self.take(&batch, false).await?;
+                        self.here = batch.end();
+                    }
                     Ok(None) => break,
                     Err(LogError::Truncated { first, .. }) => self.go_on(&mut consumer, first)?,
                     Err(error) => return Err(error.into()),
                 },
+                next = next_of(&mut self.late) => self.take_late(next).await?,
                 Some(pending) = evidence.recv() => self.seal_evidence(pending).await?,
                 _ = tick.tick() => {
                     ticks += 1;
                     self.seal_due(false).await?;
+                    self.retry().await?;
                     if ticks.is_multiple_of(SAVE_TICKS) {
-                        self.save(consumer.position()).await?;
+                        self.save().await?;
+                        watch.turned();
                     }
                 }
             }
         }
         self.seal_due(true).await?;
-        self.save(consumer.position()).await
+        self.save().await
+    }
+
+    fn held(&self) -> &HeldTenants {
+        &self.app.0.jobs.ledger_held
     }
 
     fn go_on(&self, consumer: &mut Consumer, first: u64) -> Result<()> {
@@ -295,7 +163,7 @@ impl Job {
         Ok(())
     }
 
-    /// Where to read from: the stored offset, or the oldest cursor of a log behind it.
+    /// Where to read from: the stored offset.
     async fn begin(&mut self) -> Result<Consumer> {
         self.app.archive()?;
         let platform = self.app.job(jobs::LEDGER);
@@ -305,10 +173,11 @@ impl Job {
         let log = &self.app.0.log;
         let start = offset.clamp(log.first_position(), log.tail_position());
         *self.app.0.ledger.saved_position.lock() = start;
+        self.here = start;
         Ok(log.consumer(start)?)
     }
 
-    async fn open(&self, tenant: TenantId) -> Result<TenantLog> {
+    async fn open(&self, tenant: TenantId, late: bool) -> Result<TenantLog> {
         let OpenedLog { row, key, origin, summary, vkey } = self.app.open_log(tenant).await?;
         let last = summary
             .last_entry
@@ -318,8 +187,8 @@ impl Job {
             .map_err(|error| Error::Internal(format!("last leaf: {error}")))?;
         let previous = summary
             .resume(&vkey, &key.public_bytes())
-            .map_err(|error| Error::Internal(format!("ledger archive: {error}")))?;
-        let cursor = self.app.0.lineage.position(summary.cursor)?;
+            .map_err(|error| Error::Conflict(format!("ledger archive: {error}")))?;
+        let reached = self.app.0.lineage.position(summary.cursor)?;
         Ok(TenantLog {
             log: row.log_id,
             origin,
@@ -328,49 +197,140 @@ impl Job {
             size: summary.size,
             builder: BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
             previous,
-            cursor,
             sealed_at: last.map_or(Timestamp::MIN, |leaf| leaf.sealed_at),
             opened_at: Duration::ZERO,
-            reached: cursor,
+            waiting_from: None,
+            reached,
+            late,
         })
     }
 
-    async fn log(&mut self, tenant: TenantId) -> Result<()> {
-        if !self.logs.contains_key(&tenant) {
-            let log = self.open(tenant).await?;
-            self.logs.insert(tenant, log);
+    /// Something failed for a tenant: it is held with everything from `position` on, unless the
+    /// failure is everybody's, which is handed back.
+    async fn failed(&mut self, tenant: TenantId, position: u64, error: Error) -> Result<()> {
+        let known = self.logs.remove(&tenant);
+        self.app.0.ledger.pending.lock().remove(&tenant);
+        // Its row is gone, or came after the cut of a backup: nobody has a log for it.
+        let is_rowless = matches!(error, Error::NotFound("tenants"));
+        if is_rowless || self.app.is_tenant_destroyed(tenant) {
+            self.gone.insert(tenant);
+            self.held().release(CONSUMER, tenant);
+            return Ok(());
         }
+        if self.app.is_ledger_away().await {
+            return Err(error);
+        }
+        let from = known.and_then(|log| log.waiting_from).map_or(position, |at| at.min(position));
+        self.held().hold(CONSUMER, tenant, from, &error, self.app.clock());
         Ok(())
     }
 
-    async fn take(&mut self, batch: &Committed) -> Result<()> {
+    /// Gives the entries to the logs they belong to: of late tenants, or of all others.
+    async fn take(&mut self, batch: &Committed, late: bool) -> Result<()> {
         for (position, entry) in batch.iter() {
-            match self.log(entry.tenant).await {
-                // Its row is gone, or came after the cut of a backup: nobody has a log for it.
-                Err(Error::NotFound("tenants")) => continue,
-                opened => opened?,
+            if let Err(error) = self.take_entry(position, entry, late).await {
+                self.failed(entry.tenant, position, error).await?;
             }
-            let Some(log) = self.logs.get(&entry.tenant) else { continue };
-            if position < log.cursor || !log.subscribed {
-                continue;
-            }
-            let Some((record, events_from, events_to)) = record(position, entry) else { continue };
-            let bytes = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
-            if !log.builder.fits(bytes.len()) {
-                self.seal(entry.tenant, Act::Batch).await?;
-            }
-            let now = self.app.clock().monotonic();
-            let Some(log) = self.logs.get_mut(&entry.tenant) else { continue };
-            if log.builder.is_empty() {
-                log.opened_at = now;
-            }
-            let sequence = log.builder.next_sequence();
-            log.builder
-                .push(RecordBytes { sequence, events_from, events_to, bytes })
-                .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
-            log.reached = position + 1;
         }
         self.publish_pending();
+        Ok(())
+    }
+
+    async fn take_entry(&mut self, position: u64, entry: &Entry, late: bool) -> Result<()> {
+        let tenant = entry.tenant;
+        if !self.logs.contains_key(&tenant) {
+            if late || self.held().contains(tenant) || self.gone.contains(&tenant) {
+                return Ok(());
+            }
+            let log = self.open(tenant, false).await?;
+            self.logs.insert(tenant, log);
+        }
+        let Some(log) = self.logs.get(&tenant) else { return Ok(()) };
+        if log.late != late || position < log.reached || !log.subscribed {
+            return Ok(());
+        }
+        if let Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) =
+            &entry.record
+        {
+            return Err(key_withdrawn());
+        }
+        let Some((record, events_from, events_to)) = record(position, entry) else {
+            return Ok(());
+        };
+        let bytes = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
+        if !log.builder.fits(bytes.len()) {
+            self.seal(tenant, Act::Batch).await?;
+        }
+        let now = self.app.clock().monotonic();
+        let Some(log) = self.logs.get_mut(&tenant) else { return Ok(()) };
+        if log.builder.is_empty() {
+            log.opened_at = now;
+        }
+        let sequence = log.builder.next_sequence();
+        log.builder
+            .push(RecordBytes { sequence, events_from, events_to, bytes })
+            .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
+        log.waiting_from.get_or_insert(position);
+        log.reached = position + 1;
+        Ok(())
+    }
+
+    async fn take_late(&mut self, next: Batch) -> Result<()> {
+        match next {
+            Ok(Some(batch)) => {
+                self.take(&batch, true).await?;
+                self.join().await
+            }
+            Ok(None) => {
+                self.late = None;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn late_tenants(&self) -> Vec<TenantId> {
+        self.logs.iter().filter(|(_, log)| log.late).map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// Opens logs of held tenants again whose time has come. They share one lane; who is further
+    /// back than it waits for the next.
+    async fn retry(&mut self) -> Result<()> {
+        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
+            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
+            if is_past || self.logs.contains_key(&tenant) {
+                continue;
+            }
+            match self.open(tenant, true).await {
+                Ok(log) => drop(self.logs.insert(tenant, log)),
+                Err(error) => self.failed(tenant, position, error).await?,
+            }
+        }
+        if self.late.is_some() {
+            return Ok(());
+        }
+        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
+        if let Some(from) = places.min().filter(|from| *from < self.here) {
+            let log = &self.app.0.log;
+            let reader = log.consumer(from.max(log.first_position()))?;
+            self.late = Some(Lane::start(reader, &self.app.0.tasks));
+        }
+        self.join().await
+    }
+
+    /// Late tenants that have had everything, and whose archive took it, go on with the others.
+    async fn join(&mut self) -> Result<()> {
+        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
+            return Ok(());
+        }
+        self.late = None;
+        for tenant in self.late_tenants() {
+            self.seal_or_hold(tenant).await?;
+            if let Some(log) = self.logs.get_mut(&tenant) {
+                log.late = false;
+                self.held().release(CONSUMER, tenant);
+            }
+        }
         Ok(())
     }
 
@@ -393,10 +353,21 @@ impl Job {
             .map(|(tenant, _)| *tenant)
             .collect();
         for tenant in due {
-            self.seal(tenant, Act::Batch).await?;
+            self.seal_or_hold(tenant).await?;
         }
         self.publish_pending();
         Ok(())
+    }
+
+    /// Seals what a tenant's builder holds, or holds the tenant.
+    async fn seal_or_hold(&mut self, tenant: TenantId) -> Result<()> {
+        if self.logs.get(&tenant).is_none_or(|log| log.builder.is_empty()) {
+            return Ok(());
+        }
+        match self.seal(tenant, Act::Batch).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.failed(tenant, self.here, error).await,
+        }
     }
 
     /// Seals the open batch of a log and waits until the archive has it.
@@ -430,7 +401,7 @@ impl Job {
         };
         let appended = send(&app, &append).await?;
         log.size = appended.size;
-        log.cursor = log.reached;
+        log.waiting_from = None;
         let reference = sealed.reference();
         log.builder = BatchBuilder::new(BatchLimits::default(), Some(&reference));
         log.previous = Some(reference);
@@ -438,13 +409,30 @@ impl Job {
         Ok(appended.index)
     }
 
+    /// Seals evidence into the platform's own log; while that is held the evidence waits.
     async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        self.log(PLATFORM_TENANT).await?;
-        let has_batch = self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty());
-        if has_batch {
+        if self.held().contains(PLATFORM_TENANT) {
+            return Ok(());
+        }
+        match self.try_evidence(&pending).await {
+            Ok(index) => {
+                // Whoever asked may be gone; the leaf stands.
+                let _ = pending.answer.send(Some(index));
+                Ok(())
+            }
+            Err(error) => self.failed(PLATFORM_TENANT, self.here, error).await,
+        }
+    }
+
+    async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
+        if !self.logs.contains_key(&PLATFORM_TENANT) {
+            let log = self.open(PLATFORM_TENANT, false).await?;
+            self.logs.insert(PLATFORM_TENANT, log);
+        }
+        if self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty()) {
             self.seal(PLATFORM_TENANT, Act::Batch).await?;
         }
-        let Some(log) = self.logs.get_mut(&PLATFORM_TENANT) else { return Ok(()) };
+        let log = self.logs.get_mut(&PLATFORM_TENANT).ok_or(Error::NotFound("ledger log"))?;
         let (sequence, at) = (log.builder.next_sequence(), pending.at);
         let record = RecordBytes {
             sequence,
@@ -455,17 +443,14 @@ impl Job {
         log.builder
             .push(record)
             .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        let index = self.seal(PLATFORM_TENANT, Act::Evidence).await?;
-        // Whoever asked may be gone; the leaf stands.
-        let _ = pending.answer.send(Some(index));
-        Ok(())
+        self.seal(PLATFORM_TENANT, Act::Evidence).await
     }
 
-    /// Writes how far the whole log is sealed: up to the oldest entry that still waits.
-    async fn save(&self, position: u64) -> Result<()> {
-        let waiting =
-            self.logs.values().filter(|log| !log.builder.is_empty()).map(|log| log.cursor).min();
-        let position = waiting.map_or(position, |oldest| oldest.min(position));
+    /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a
+    /// builder or for a held tenant.
+    async fn save(&self) -> Result<()> {
+        let waiting = self.logs.values().filter_map(|log| log.waiting_from);
+        let position = waiting.chain(self.held().lowest()).fold(self.here, u64::min);
         let platform = self.app.job(jobs::LEDGER);
         let tx = self.app.0.store.begin_platform(&platform).await?;
         if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
@@ -483,10 +468,8 @@ impl Job {
 async fn send(app: &App, append: &Append) -> Result<veritwin_ledger::Appended> {
     let client = app.archive()?;
     match client.append(append).await {
-        Err(ArchiveError::Unreachable { .. }) => Ok(client.append(append).await?),
-        Err(ArchiveError::Ledger(LedgerError::Conflict { reason, .. })) => {
-            Err(Error::Conflict(format!("ledger archive: {reason}")))
-        }
-        other => Ok(other?),
+        Err(ArchiveError::Unreachable { .. }) => client.append(append).await,
+        other => other,
     }
+    .map_err(refused)
 }

@@ -2,26 +2,42 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod account;
 mod activity;
 mod alert_job;
 mod alert_place;
+mod alert_state;
 mod alerts;
 mod api_keys;
 mod attributes;
 mod backup;
 mod context;
+mod desk;
 mod devices;
 mod directory;
 mod error;
+mod factors;
+mod figures;
+mod geo;
+mod held;
 mod history;
+mod holds;
 mod idempotency;
+mod incidents;
 mod ingest;
 mod inventory;
+mod invitations;
+mod job_board;
+#[cfg(test)]
+mod job_tests;
 mod ledger;
 mod ledger_job;
+mod ledger_open;
+mod ledger_record;
 mod lineage;
 mod links;
 mod live;
+mod log_cut;
 mod maintenance;
 pub mod model;
 mod objects;
@@ -31,7 +47,13 @@ mod people;
 mod population;
 mod promises;
 mod provision;
+mod records;
+mod recovery;
+mod redact;
 mod rules;
+mod security;
+mod sign_in;
+mod support;
 mod system;
 mod twins;
 mod upgrade;
@@ -41,18 +63,22 @@ pub use backup::{
     RestoreSummary, backup_instance, restore,
 };
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use idempotency::Idempotent;
+pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
+pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use population::{Population, populated_email};
-pub use promises::{PlatformProbe, ProbeAnswer};
-pub use provision::Provisioned;
+pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson};
+pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
 pub use upgrade::SchemaUpgrade;
+pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_metastore::PendingStep;
 pub use veritwin_outbound::mail::MailConfig;
+pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 
 /// The operating system's randomness.
 pub fn system_rng() -> impl veritwin_domain::Rng {

@@ -9,6 +9,8 @@ use veritwin_domain::{AlertId, Secret};
 use veritwin_metastore::{AlertEvent, AlertEventKind, OutboxEntry};
 use veritwin_outbound::mail::{Mail, MailError};
 
+use crate::job_board::{Job, JobWatch};
+use crate::log_cut::LogCut;
 use crate::{App, Result};
 
 const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
@@ -16,13 +18,15 @@ const COMPACT_TICKS: u32 = 10;
 const MAIL_INTERVAL: Duration = Duration::from_secs(2);
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
+/// A clock that moved on by more than this has a purge come due at once.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Mails taken at a time.
 const MAILS_MAX: u32 = 32;
 /// Wait before a mail is tried again, times the number of attempts.
 const MAIL_RETRY: Duration = Duration::from_secs(60);
 const MAIL_ATTEMPTS_MAX: u64 = 10;
 /// Activity records and sent mails are kept this long (promise P53).
-const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
+pub(crate) const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// A queued mail.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,13 +47,15 @@ pub(crate) fn mail_key(transition: &str, email: &str) -> String {
 
 impl App {
     pub(crate) fn start_maintenance(&self) {
+        let (app, watch) = (self.clone(), self.watch_job(Job::Segments));
+        self.0.tasks.spawn(async move { app.keep_segments(&watch).await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Records));
+        self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
-        self.0.tasks.spawn(async move { app.keep_segments().await });
-        let app = self.clone();
-        self.0.tasks.spawn(async move { app.keep_records().await });
+        self.0.tasks.spawn(async move { app.keep_activity().await });
         if self.0.mailer.is_some() {
-            let app = self.clone();
-            self.0.tasks.spawn(async move { app.keep_mail().await });
+            let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
+            self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
     }
 
@@ -61,82 +67,69 @@ impl App {
         }
     }
 
-    async fn keep_segments(&self) {
+    async fn keep_segments(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
+        let mut cut = LogCut::default();
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
-            let outcome = if rounds.is_multiple_of(COMPACT_TICKS) {
+            let compact = rounds.is_multiple_of(COMPACT_TICKS);
+            let outcome = if compact {
                 self.0.engine.maintain().await.map(|done| done.flushed)
             } else {
                 self.0.engine.flush_if_due().await
             };
             match outcome {
-                Ok(true) => self.truncate_log().await,
-                Ok(false) => {
-                    if rounds.is_multiple_of(COMPACT_TICKS) {
-                        self.truncate_log().await;
+                Ok(flushed) if flushed || compact => {
+                    if self.cut_log(&mut cut).await {
+                        watch.turned();
                     }
                 }
+                Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
             }
         }
     }
 
-    /// Cuts the log where every consumer has had it.
-    async fn truncate_log(&self) {
-        if self.0.backup.is_on() {
-            return;
-        }
-        let position = self
-            .0
-            .engine
-            .persisted_position()
-            .min(self.0.alerts.saved_position())
-            .min(self.sealed_position());
-        let log = self.0.log.clone();
-        let keys = self.0.keys.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let truncation = log.truncate_before(position)?;
-            if !truncation.deks_unused.is_empty() {
-                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
-                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
-                    tracing::warn!(%error, "keys of cut log files were not destroyed");
-                }
-            }
-            Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
-        });
-        match done.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the log was not cut"),
-            Err(_) => tracing::warn!("the log was not cut: the task stopped"),
-        }
-    }
-
-    async fn keep_records(&self) {
+    async fn keep_records(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(RECORDS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
+        let mut purged_at = self.clock().now();
+        // What failed is tried again in the next round and does not count as a turn.
+        let mut purge_is_due = true;
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
-            self.flush_activity().await;
-            if rounds.is_multiple_of(10)
-                && let Err(error) = self.flush_presence().await
-            {
-                tracing::debug!(%error, "presence was not written down");
+            let mut done = self.flush_activity().await;
+            if rounds.is_multiple_of(10) {
+                self.flush_presence().await;
+                self.0.geo.reload();
             }
-            if rounds % PURGE_TICKS == 1
-                && let Err(error) = self.purge_records().await
-            {
-                tracing::warn!(%error, "old records were not purged; trying again");
+            let now = self.clock().now();
+            let moved_on = now.since(purged_at) > PURGE_INTERVAL;
+            purge_is_due |= rounds.is_multiple_of(PURGE_TICKS) || moved_on;
+            if purge_is_due {
+                match self.purge_records().await {
+                    Ok(()) => {
+                        purge_is_due = false;
+                        purged_at = now;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "old records were not purged; trying again");
+                        done = false;
+                    }
+                }
+            }
+            if done {
+                watch.turned();
             }
         }
-        let _ = self.flush_presence().await;
+        self.flush_presence().await;
     }
 
     /// Deletes what is past its time and notes the clock.
-    async fn purge_records(&self) -> Result<()> {
+    pub(crate) async fn purge_records(&self) -> Result<()> {
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
         let now = context.at;
@@ -144,38 +137,64 @@ impl App {
         // earlier of now and a day after the highest time ever noted.
         let high_water = tx.clock_high_water().await?;
         let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
+        // A simulated clock only moves when somebody moves it.
+        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
         let trusted = ceiling.map_or(now, |ceiling| now.min(ceiling));
         tx.clock_raise(trusted).await?;
         tx.sessions_purge(trusted, trusted.saturating_sub(SESSION_IDLE_MAX)).await?;
         let before = trusted.saturating_sub(RECORDS_KEPT);
         tx.links_purge(before).await?;
-        tx.activity_purge(before).await?;
+        let holds = tx.holds_in_force(trusted).await?;
+        if !self.is_purge_broken() {
+            tx.activity_purge(before, &holds).await?;
+        }
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn keep_mail(&self) {
+    #[cfg(feature = "test-controls")]
+    fn is_purge_broken(&self) -> bool {
+        self.0.promises.keeps_everything()
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn is_purge_broken(&self) -> bool {
+        false
+    }
+
+    async fn keep_mail(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(MAIL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.next_round(&mut interval).await {
-            if let Err(error) = self.send_mails().await {
-                tracing::warn!(%error, "mail waits; trying again");
+            match self.send_mails(watch).await {
+                Ok(()) => watch.turned(),
+                Err(error) => tracing::warn!(%error, "mail waits; trying again"),
             }
         }
     }
 
-    async fn send_mails(&self) -> Result<()> {
+    async fn send_mails(&self, watch: &JobWatch) -> Result<()> {
         let context = self.job(jobs::MAIL);
         let tx = self.0.store.begin_platform(&context).await?;
         let retry_at = context.at.saturating_add(MAIL_RETRY);
         let due = tx.outbox_claim(context.at, retry_at, MAILS_MAX).await?;
         tx.commit().await?;
+        let mut outcome = Ok(());
         for entry in due {
-            self.send_mail(entry).await?;
+            // What is wrong with one mail or its tenant does not hold the others.
+            match self.send_mail(entry).await {
+                Ok(()) => watch.turned(),
+                Err(error) => {
+                    tracing::warn!(%error, "a mail or its note waits");
+                    if self.is_database_away().await {
+                        outcome = Err(error);
+                    }
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     async fn send_mail(&self, entry: OutboxEntry) -> Result<()> {

@@ -7,7 +7,7 @@ use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
 use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
 
 use crate::ledger::entry_view;
-use crate::ledger_job::LedgerRecord;
+use crate::ledger_record::LedgerRecord;
 use crate::model::{LatestView, PapersCredential, PapersView};
 use crate::{App, Error, Result};
 
@@ -58,7 +58,8 @@ impl App {
             None => self
                 .0
                 .engine
-                .latest(context.tenant, device, Some(std::slice::from_ref(key)))?
+                .latest(context.tenant, device, Some(std::slice::from_ref(key)))
+                .await?
                 .pop()
                 .map(|latest| (latest.at, latest.value, latest.quality)),
             Some(at) => {

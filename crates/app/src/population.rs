@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, PlatformContext, Role, Secret, SessionId, TenantId, UserId,
+    Actor, ActorKind, PlatformContext, Role, Secret, SessionId, SignIn, TenantId, UserId,
 };
 use veritwin_keys::{DataClass, DekScope, ShredUnit};
 use veritwin_metastore::{Realm, User};
@@ -93,6 +93,8 @@ impl App {
             name: Some("Populated".to_owned()),
             password_hash: Some(hash),
             disabled: false,
+            email_verified_at: None,
+            attestation: None,
             version: 0,
             created_at: context.at,
         }
@@ -123,6 +125,7 @@ impl App {
                     let kind = ActorKind::User {
                         user: UserId::generate(platform.at, self.rng()),
                         session: SessionId::generate(platform.at, self.rng()),
+                        sign_in: SignIn { proved_at: platform.at, lacks_second_factor: false },
                     };
                     let roles = vec![Role::ALL[turn % Role::ALL.len()]];
                     let (action, kind_of_thing) = actions[turn % actions.len()];

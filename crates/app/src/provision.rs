@@ -1,12 +1,16 @@
 //! Making tenants. A tenant's keys come first, then its row; what a crash leaves between the two
 //! is a key nobody uses. The platform's own tenant holds the platform's ledger log.
 
+use std::time::Duration;
+
+use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
-use veritwin_metastore::{Page, Tenant};
+use veritwin_metastore::{Realm, Tenant, every_row};
 
-use crate::model::{LinkKind, TenantView, Welcome};
+use crate::model::{TenantView, Welcome};
 use crate::people::tenant_view;
+use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result};
 
 /// The tenant that stands for the platform itself: its ledger log holds the digests of promise
@@ -14,6 +18,8 @@ use crate::{App, Arrival, Error, Result};
 pub(crate) const PLATFORM_TENANT: TenantId =
     TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
 const PLATFORM_NAME: &str = "Platform";
+const DEMO_KEY_NAME: &str = "demo";
+const DEMO_KEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
 /// Whether a tenant is the platform's own, of which no list tells.
 pub(crate) fn is_own(tenant: TenantId) -> bool {
@@ -23,19 +29,6 @@ pub(crate) fn is_own(tenant: TenantId) -> bool {
 /// A tenant whose keys exist and whose row does not yet.
 pub(crate) struct NewTenant {
     pub(crate) row: Tenant,
-}
-
-/// What the demo is given: a tenant, a person and an API key, each new.
-#[derive(Debug)]
-pub struct Provisioned {
-    /// The tenant.
-    pub tenant: TenantView,
-    /// The person's address.
-    pub email: Secret<String>,
-    /// The person's password.
-    pub password: Secret<String>,
-    /// An administrator's API key.
-    pub api_key: Secret<String>,
 }
 
 impl App {
@@ -85,17 +78,8 @@ impl App {
 
     /// Every tenant, the platform's own included.
     pub(crate) async fn all_tenants(&self, context: &PlatformContext) -> Result<Vec<Tenant>> {
-        let tx = self.0.store.read_platform(context).await?;
-        let mut tenants = Vec::new();
-        let mut page = Page::whole();
-        loop {
-            let listed = tx.tenants(&page).await?;
-            tenants.extend(listed.items);
-            match listed.next {
-                Some(next) => page.after = Some(next),
-                None => return Ok(tenants),
-            }
-        }
+        let tx = &self.0.store.read_platform(context).await?;
+        Ok(every_row(|page| async move { tx.tenants(&page).await }).await?)
     }
 
     /// The tenants of this installation, for whoever holds the data directory.
@@ -137,35 +121,77 @@ impl App {
         self.job_in(jobs::DEMO, tenant)
     }
 
-    /// Makes the demo's tenant, person and API key through the same use cases as everybody's.
+    /// The demo's tenant with its person, made through the same use cases as everybody's; at a
+    /// second call the one that was made.
     pub async fn provision_demo(
         &self,
         organisation: &str,
         email: &str,
-        password: Secret<String>,
-    ) -> Result<Provisioned> {
-        let token = self.issue_admin_link(&self.local_operator(), None).await?;
+        password: &Secret<String>,
+    ) -> Result<TenantId> {
         let context = self.anonymous(Arrival {
             purpose: Purpose::AuthenticationSecurity,
             request: self.local_operator().request,
             origin: Origin::default(),
         });
-        let link = self.inspect_link(&context, &token).await?;
-        if link.kind != LinkKind::FirstAdministrator {
-            return Err(Error::Conflict("this data directory has a tenant already".to_owned()));
+        let email = Secret::new(email.to_owned());
+        if self.has_tenants().await? {
+            let proof = Proof::Password { password: password.clone(), second: None };
+            let party = RelyingParty::of("https://localhost");
+            return match self.sign_in(&context, &email, proof, &party, None).await {
+                Ok(signed_in) => Ok(signed_in.session.tenant.id),
+                // The password is right: the person set up a second factor since.
+                Err(Error::SecondFactor) => self.tenant_of(&context, &email).await,
+                Err(Error::Unauthenticated(_)) => {
+                    Err(Error::Conflict("this data directory has a tenant already".to_owned()))
+                }
+                Err(error) => Err(error),
+            };
         }
+        let token = self.issue_admin_link(&self.local_operator(), None).await?;
         let welcome = Welcome {
             organisation: Some(organisation.to_owned()),
-            email: Some(Secret::new(email.to_owned())),
+            email: Some(email),
             name: None,
             password: password.clone(),
+            attested: true,
         };
-        let signed_in = self.redeem_link(&context, &token, welcome).await?;
-        let tenant = signed_in.session.tenant;
-        let demo = self.demo_context(tenant.id);
-        let expires_at = demo.at.saturating_add(std::time::Duration::from_secs(30 * 86_400));
-        let (_, api_key) =
-            self.create_api_key(&demo, "demo", Role::Administrator, expires_at).await?;
-        Ok(Provisioned { tenant, email: Secret::new(email.to_owned()), password, api_key })
+        Ok(self.redeem_link(&context, &token, welcome).await?.session.tenant.id)
+    }
+
+    async fn tenant_of(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+    ) -> Result<TenantId> {
+        let tx = self.0.store.read_platform(context).await?;
+        let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        let user = user.ok_or(Error::NotFound("account"))?;
+        let memberships = tx.memberships(user.id).await?;
+        memberships.first().map(|(tenant, _)| *tenant).ok_or(Error::NotFound("tenant"))
+    }
+
+    /// An administrator's API key of the demo, instead of any that was made before.
+    pub async fn demo_api_key(&self, tenant: TenantId) -> Result<Secret<String>> {
+        let context = self.demo_context(tenant);
+        for known in self.list_api_keys(&context).await? {
+            if known.name == DEMO_KEY_NAME {
+                self.revoke_api_key(&context, known.id).await?;
+            }
+        }
+        let expires_at = context.at.saturating_add(DEMO_KEY_LIFETIME);
+        let role = Role::Administrator;
+        Ok(self.create_api_key(&context, DEMO_KEY_NAME, role, expires_at).await?.1)
+    }
+
+    /// A new access token of a demo's device, instead of any that was made before.
+    pub async fn demo_token(&self, tenant: TenantId, device: &str) -> Result<Secret<String>> {
+        let context = self.demo_context(tenant);
+        let found = self.devices_by_name(tenant, &[device.to_owned()]).await?;
+        let device = found.into_iter().flatten().next().ok_or(Error::NotFound("device"))?;
+        for known in self.credentials(&context, device).await? {
+            self.revoke_credential(&context, device, known.id).await?;
+        }
+        Ok(self.add_credential(&context, device).await?.1)
     }
 }

@@ -57,7 +57,7 @@ impl App {
         Vault(self.clone())
     }
 
-    /// Whether the platform takes readings and answers questions.
+    /// Whether the platform takes readings and answers questions, and its jobs get on.
     pub fn readiness(&self) -> std::result::Result<(), String> {
         if self.0.log.is_poisoned() {
             return Err("the log cannot be written: restart after freeing the disk".to_owned());
@@ -65,7 +65,7 @@ impl App {
         if self.0.stop.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        Ok(())
+        self.job_problem().map_or(Ok(()), Err)
     }
 
     /// Whether the actor may see the running system.
@@ -81,8 +81,8 @@ impl App {
         metrics::gauge!("veritwin_telemetry_memory_bytes").set(engine.memory_bytes as f64);
         metrics::gauge!("veritwin_telemetry_points").set(engine.section_points as f64);
         metrics::gauge!("veritwin_telemetry_bytes").set(engine.section_bytes as f64);
-        metrics::gauge!("veritwin_log_tail_position").set(self.0.log.tail_position() as f64);
-        metrics::gauge!("veritwin_log_first_position").set(self.0.log.first_position() as f64);
+        self.record_log_gauges();
+        self.record_job_gauges();
         metrics::gauge!("veritwin_ledger_sealed_position").set(self.sealed_position() as f64);
         let up = self.clock().now().since(self.0.started_at);
         metrics::gauge!("veritwin_uptime_seconds").set(up.as_secs_f64());

@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, SiteId};
-use veritwin_metastore::{DeviceFilter, Page, TenantTx, Twin};
+use veritwin_metastore::{DeviceFilter, TenantTx, Twin, every_row};
 use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
+use crate::activity::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
@@ -60,10 +61,10 @@ impl App {
     /// Lists twins.
     pub async fn list_twins(&self, context: &OpContext) -> Result<Vec<TwinView>> {
         let resource = self.authorize_all(context, Action::TwinList, Kind::Twin)?;
-        let tx = self.0.store.read(context).await?;
+        let tx = &self.0.store.read(context).await?;
         let mut views = Vec::new();
-        for twin in tx.twins(&Page::whole()).await?.items {
-            views.push(self.twin_view(&tx, twin).await?);
+        for twin in every_row(|page| async move { tx.twins(&page).await }).await? {
+            views.push(self.twin_view(tx, twin).await?);
         }
         self.note(context, Action::TwinList, &resource, "done");
         Ok(views)
@@ -232,7 +233,8 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
         tx.twin_delete(id).await?;
-        self.record(&tx, context, Action::TwinDelete, &resource).await?;
+        let change = Change::from(serde_json::json!({"name": twin.name}));
+        self.record_change(&tx, context, Action::TwinDelete, &resource, change).await?;
         tx.commit().await?;
         let objects = [Some(twin.source_object), Some(twin.model_object), twin.geometry_object];
         self.delete_objects(objects.into_iter().flatten().collect()).await;
@@ -371,17 +373,8 @@ fn check_glb(bytes: &[u8]) -> Result<()> {
 }
 
 async fn bound_devices(tx: &TenantTx, twin: SiteId) -> Result<Vec<veritwin_metastore::Device>> {
-    let filter = DeviceFilter { search: None, twin: Some(twin) };
-    let mut page = Page::whole();
-    let mut devices = Vec::new();
-    loop {
-        let listed = tx.devices(&filter, &page).await?;
-        devices.extend(listed.items);
-        match listed.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(devices),
-        }
-    }
+    let filter = &DeviceFilter { search: None, twin: Some(twin) };
+    Ok(every_row(|page| async move { tx.devices(filter, &page).await }).await?)
 }
 
 fn binding(device: &veritwin_metastore::Device) -> Binding {

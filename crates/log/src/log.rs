@@ -111,6 +111,13 @@ impl FileLog {
         self.0.shared.tail()
     }
 
+    /// Bytes of the files, as far as they can be asked.
+    pub fn size_bytes(&self) -> u64 {
+        let paths: Vec<_> =
+            self.0.shared.files.lock().0.iter().map(|file| file.path.clone()).collect();
+        paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum()
+    }
+
     /// True after a failed write: nothing can be appended until the log is opened again.
     pub fn is_poisoned(&self) -> bool {
         self.0.shared.is_poisoned()

@@ -109,3 +109,105 @@ impl Metastore {
         export(&self.0.connection, &self.0.sealer.keys, context.at, VERSION, out).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use sea_orm::sea_query::Value;
+    use sea_orm::{DatabaseConnection, Statement};
+    use veritwin_domain::{ManualClock, SeededRng, Timestamp};
+    use veritwin_keys::{KeyService, PlatformFile};
+
+    use super::*;
+    use crate::{Config, Database, Upgrade};
+
+    fn config(folder: &Path, name: &str, keys: &KeyService) -> Config {
+        Config {
+            database: Database::Sqlite(folder.join(name)),
+            connections_max: 1,
+            keys: keys.clone(),
+            clock: Arc::new(ManualClock::new(Timestamp::EPOCH)),
+        }
+    }
+
+    fn keys(folder: &Path) -> KeyService {
+        let rng = Arc::new(SeededRng::new(7));
+        let root = PlatformFile::open_or_create(&folder.join("root"), rng.clone());
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        let ring = folder.join("keyring");
+        KeyService::open(Box::new(root.expect("a root key")), &ring, clock, rng).expect("a keyring")
+    }
+
+    /// A value that tells the column; ids are one and the same, so that references hold.
+    fn example(place: usize, name: &str, kind: ColumnKind) -> Value {
+        let number = u8::try_from(place + 1).expect("few columns");
+        match kind {
+            ColumnKind::Id => Value::Bytes(Some(vec![1; 16])),
+            ColumnKind::Digest | ColumnKind::BlindIndex => Value::Bytes(Some(vec![number; 32])),
+            ColumnKind::Sealed => Value::Bytes(Some(name.as_bytes().to_vec())),
+            ColumnKind::Enum => Value::String(Some(name.to_owned())),
+            ColumnKind::Time | ColumnKind::Integer => Value::BigInt(Some(number.into())),
+            ColumnKind::Boolean => Value::Bool(Some(true)),
+        }
+    }
+
+    fn row(table: &DumpTable) -> Vec<Value> {
+        let columns = table.columns.iter().enumerate();
+        columns.map(|(place, (name, kind))| example(place, name, *kind)).collect()
+    }
+
+    fn names(table: &DumpTable) -> String {
+        table.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    async fn insert(connection: &DatabaseConnection, table: &DumpTable) {
+        let values = row(table);
+        let places = write::placeholders(DbBackend::Sqlite, values.len(), 0);
+        let sql = format!("INSERT INTO {} ({}) VALUES ({places})", table.name, names(table));
+        let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
+        connection.execute_raw(statement).await.expect(table.name);
+    }
+
+    async fn check(connection: &DatabaseConnection, table: &DumpTable) {
+        let sql = format!("SELECT {} FROM {}", names(table), table.name);
+        let statement = Statement::from_string(DbBackend::Sqlite, sql);
+        let rows = connection.query_all_raw(statement).await.expect(table.name);
+        assert_eq!(rows.len(), 1, "{}", table.name);
+        let columns = table.columns.iter();
+        let found = columns.map(|(name, kind)| codec::value(&rows[0], name, *kind).expect(name));
+        assert_eq!(found.collect::<Vec<_>>(), row(table), "{}", table.name);
+    }
+
+    #[tokio::test]
+    async fn every_column_of_every_step_comes_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = keys(folder.path());
+        for version in 1..=VERSION {
+            let name = |what: &str| format!("{what}-{version}");
+            let tables = tables_at(version);
+            let config = |what: &str| config(folder.path(), &name(what), &keys);
+            let upgrade = Upgrade::open(config("from")).await.expect("opens");
+            upgrade.apply(Timestamp::EPOCH, version).await.expect("the steps");
+            for table in &tables {
+                insert(upgrade.connection(), table).await;
+            }
+            upgrade.close().await;
+            let upgrade = Upgrade::open(config("from")).await.expect("opens");
+            let mut copy = Vec::new();
+            let summary = upgrade.export(Timestamp::EPOCH, &mut copy).await.expect("a copy");
+            upgrade.close().await;
+            assert_eq!((summary.schema, summary.rows), (version, tables.len() as u64));
+            let read = import(&config("to"), Timestamp::EPOCH, &mut copy.as_slice()).await;
+            assert_eq!(read.expect("restored"), summary);
+            let upgrade = Upgrade::open(config("to")).await.expect("opens");
+            for table in &tables {
+                check(upgrade.connection(), table).await;
+            }
+            upgrade.close().await;
+        }
+        let newest: usize = tables_at(VERSION).iter().map(|table| table.columns.len()).sum();
+        assert_eq!(newest, schema::columns().len());
+    }
+}

@@ -22,7 +22,7 @@ pub use entity::*;
 pub use error::{Error, Result};
 pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX};
 pub use open::{Database, PostgresConfig};
-pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page};
+pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};
 pub use seal::SEALED_BYTES_MAX;
 pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
 #[cfg(feature = "test-controls")]

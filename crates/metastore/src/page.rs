@@ -115,3 +115,49 @@ impl<T> Listed<T> {
         Self { items, next }
     }
 }
+
+/// Most rows that [`every_row`] gathers.
+pub const WALK_ROWS_MAX: usize = 1_000_000;
+
+/// Reads every page of a list, one after the other: `read` is given each page in turn.
+pub async fn every_row<T, F, Answer>(read: F) -> Result<Vec<T>>
+where
+    F: Fn(Page) -> Answer,
+    Answer: Future<Output = Result<Listed<T>>>,
+{
+    let mut rows = Vec::new();
+    let mut page = Page::whole();
+    loop {
+        let listed = read(page).await?;
+        rows.extend(listed.items);
+        if rows.len() > WALK_ROWS_MAX {
+            let reason = "limit walk_rows_max exceeded: at most 1,000,000 rows at once";
+            return Err(Error::Invalid { what: "list", reason });
+        }
+        match listed.next {
+            Some(next) => page = Page { after: Some(next), ..Page::whole() },
+            None => return Ok(rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_reads_every_page_once_and_ends() {
+        let id = |row: u8| Cursor::by_id(&[row; 16]);
+        let read = |page: Page| {
+            let first = page.after.map_or(0, |after| after.id().expect("an id")[0]);
+            let items: Vec<u8> = (first..7).take(3).collect();
+            let end = first + 3;
+            let next = (end < 7).then(|| id(end));
+            std::future::ready(Ok(Listed { items, next }))
+        };
+        let rows = futures::executor::block_on(every_row(read)).expect("rows");
+        assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);
+        let failing = |_| std::future::ready(Err::<Listed<u8>, _>(BAD_CURSOR));
+        assert!(futures::executor::block_on(every_row(failing)).is_err());
+    }
+}

@@ -2,6 +2,7 @@
 //! It ends when the platform's end of its standard input closes, so it never outlives it, and it
 //! is started again when it stops by itself.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
-use veritwin_app::{App, ArchiveAccess};
+use veritwin_app::{App, ArchiveAccess, Job, JobWatch};
 use veritwin_domain::Secret;
 use veritwin_outpost::archive::{RunFile, generate_client};
 
@@ -19,6 +20,8 @@ use crate::datadir::{Paths, write_private, write_public};
 /// How long the child may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
+/// Between questions to a running child.
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
 const RESTART_WAIT: Duration = Duration::from_secs(1);
 /// How long the child may take to finish when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -148,12 +151,14 @@ impl ArchiveChild {
 
     /// Keeps the child running until `stop`, then lets it finish.
     pub(crate) async fn supervise(mut self, app: App, paths: Paths, stop: CancellationToken) {
+        let watch = app.watch_job(Job::Archive);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 status = self.child.wait() => {
                     tracing::error!(?status, "the ledger archive ended; starting it again");
                 }
+                never = ask_again_and_again(&app, &watch) => match never {},
             }
             loop {
                 tokio::select! {
@@ -180,6 +185,16 @@ impl ArchiveChild {
         self.child = child;
         self.address = run.archive;
         Ok(())
+    }
+}
+
+/// Asks the archive whether it answers, for ever; each answer is a turn of its job.
+async fn ask_again_and_again(app: &App, watch: &JobWatch) -> Infallible {
+    loop {
+        if app.archive_answers().await {
+            watch.turned();
+        }
+        tokio::time::sleep(ASK_INTERVAL).await;
     }
 }
 

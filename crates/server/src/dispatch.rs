@@ -1,6 +1,7 @@
 //! Carries out what the command line asks for: the same code for a running platform, behind its
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
 
+mod admin;
 mod backup;
 mod stopped;
 
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use veritwin_app::model::{DeviceInput, KeyView, PromiseView, TenantView, TwinOutcome};
+use veritwin_app::model::{DeviceInput, HeldView, KeyView, PromiseView, TenantView, TwinOutcome};
 use veritwin_app::{App, Error};
 use veritwin_domain::{Declaration, OpContext, SiteId, TenantId, Timestamp};
 
@@ -23,8 +24,6 @@ use crate::controls::Controls;
 
 pub(crate) use stopped::ask;
 
-/// How long a one-time link lives, as `access` sets it.
-const LINK_HOURS: u64 = 72;
 /// Every request there is, for the error that names them.
 const REQUESTS: &[&str] = &[
     "admin_link",
@@ -39,6 +38,7 @@ const REQUESTS: &[&str] = &[
     "keys_rotate",
     "keys_status",
     "ledger_export",
+    "metrics_key",
     "promise_check",
     "promises",
     "status",
@@ -156,6 +156,7 @@ impl Dispatch for Dispatcher {
             "backup" => self.backup(arguments(&request)?).await,
             "backup_keyring" => self.backup_keyring(arguments(&request)?).await,
             "backup_progress" => Ok(self.backup_progress()),
+            "metrics_key" => self.metrics_key().await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
             "create_device" => self.create_device(arguments(&request)?).await,
             "create_tenant" => self.create_tenant(&arguments(&request)?).await,
@@ -208,17 +209,6 @@ impl Dispatcher {
         let tenants = self.tenants().await?;
         let tenant = choose(named, &tenants)?;
         Ok(self.app.local_operator_in(tenant))
-    }
-
-    async fn admin_link(&self, arguments: &InTenant) -> anyhow::Result<Value> {
-        let context = self.app.local_operator();
-        let token = self.app.issue_admin_link(&context, arguments.tenant).await.map_err(refused)?;
-        Ok(json!({
-            // The token follows `#`, so that no server ever logs it.
-            "link": format!("{}/welcome#{}", self.address, token.expose()),
-            "expires_in_hours": LINK_HOURS,
-            "ca_fingerprint": self.ca_fingerprint,
-        }))
     }
 
     fn clock_advance(&self, arguments: &Advance) -> anyhow::Result<Value> {
@@ -398,6 +388,8 @@ impl Dispatcher {
             "simulated_clock": self.clock.is_some(),
             "now": self.app.clock().now().to_string(),
             "tenants": tenants,
+            "problem": self.app.readiness().err(),
+            "held_up": self.app.held_tenants().into_iter().map(held_facts).collect::<Vec<_>>(),
         }))
     }
 }
@@ -415,6 +407,15 @@ fn choose(named: Option<TenantId>, tenants: &[TenantView]) -> anyhow::Result<Ten
         (None, [only]) => Ok(only.id),
         (None, _) => bail!("several tenants: name one with --tenant: {}", listed()),
     }
+}
+
+fn held_facts(held: HeldView) -> Value {
+    json!({
+        "job": held.job,
+        "tenant": held.tenant,
+        "since": held.since.to_string(),
+        "reason": held.reason,
+    })
 }
 
 fn time(at: Option<Timestamp>) -> Option<String> {

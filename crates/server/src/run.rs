@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veritwin_app::{App, MailConfig};
-use veritwin_domain::{Clock, IngestLimits, Secret, SystemClock, Timestamp};
+use veritwin_app::App;
+use veritwin_domain::{Clock, IngestLimits, SystemClock, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
@@ -24,6 +24,7 @@ use crate::controls::Controls;
 use crate::datadir::{DataDir, Paths, write_private};
 use crate::dispatch::Dispatcher;
 use crate::pki::{self, Authority, BlobSealer};
+use crate::stores::app_config;
 use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
 use crate::{control, listen};
 
@@ -67,60 +68,6 @@ impl BlobSealer for veritwin_app::Vault {
     fn open(&self, label: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         Ok(Self::open(self, label, sealed)?)
     }
-}
-
-/// The stores' part of the configuration.
-pub(crate) fn app_config(
-    config: &Config,
-    dir: &DataDir,
-    clock: Arc<dyn Clock>,
-    demo: bool,
-) -> anyhow::Result<veritwin_app::Config> {
-    let root_key_dir = dir.root_key_dir(config.keys.root_dir.as_deref())?;
-    let simulated = dir.simulated_clock().is_some();
-    app_config_at(config, dir.root(), root_key_dir, clock, Kind { demo, simulated })
-}
-
-/// What a directory is beside a place.
-pub(crate) struct Kind {
-    pub(crate) demo: bool,
-    pub(crate) simulated: bool,
-}
-
-/// The stores' part of the configuration for any place.
-pub(crate) fn app_config_at(
-    config: &Config,
-    data: &Path,
-    root_key_dir: PathBuf,
-    clock: Arc<dyn Clock>,
-    kind: Kind,
-) -> anyhow::Result<veritwin_app::Config> {
-    let mail = (!config.smtp.url.is_empty()).then(|| MailConfig {
-        url: config.smtp.url.clone(),
-        from: config.smtp.from.clone(),
-        login: (!config.smtp.user.is_empty())
-            .then(|| (config.smtp.user.clone(), Secret::new(config.smtp.password.clone()))),
-        authority_pem: None,
-    });
-    anyhow::ensure!(
-        config.objects.url == "file:",
-        "objects.url: this version keeps objects in the data directory (`file:`)"
-    );
-    Ok(veritwin_app::Config {
-        data: data.to_owned(),
-        root_key_dir,
-        database_url: Secret::new(config.database.url.clone()),
-        database_owner_url: (!config.database.owner_url.is_empty())
-            .then(|| Secret::new(config.database.owner_url.clone())),
-        clock,
-        group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
-        log_file_bytes_max: config.log.file_bytes_max,
-        memory_bytes_max: config.telemetry.memory_bytes_max,
-        mail,
-        ledger_host: config.http.public_name.clone(),
-        demo: kind.demo,
-        simulated: kind.simulated,
-    })
 }
 
 /// The clock of a directory, and the simulated one behind it where there is one.

@@ -1,4 +1,4 @@
-//! Questions and answers: latest values, points of a range, buckets, statistics. Every query has
+//! Questions and answers: points of a range, buckets, statistics. Every query has
 //! bounds with names; a query that needs more is refused, never cut short in silence.
 
 use std::ops::ControlFlow;
@@ -14,7 +14,6 @@ use crate::aggregate::{Bucket, Stats, Summary};
 use crate::catalog::Section;
 use crate::directory::Chunk;
 use crate::engine::Engine;
-use crate::memory::Latest;
 use crate::reader::OpenSection;
 use crate::sweep::{Body, Sink, Source, Walk, sweep};
 use crate::values::ColumnRef;
@@ -117,61 +116,6 @@ struct Span {
 }
 
 impl Engine {
-    /// The latest reading of each series of a device, or of those of its series that are named;
-    /// in the order of the keys' names.
-    pub fn latest(
-        &self,
-        tenant: TenantId,
-        device: DeviceId,
-        keys: Option<&[Key]>,
-    ) -> Result<Vec<Latest>, TelemetryError> {
-        self.check_readable(tenant)?;
-        let memory = self.inner.memory.read();
-        let Some(table) = memory.device(tenant, device) else { return Ok(Vec::new()) };
-        let mut latest: Vec<Latest> = match keys {
-            None => table.latest().cloned().collect(),
-            Some(keys) => keys.iter().filter_map(|key| table.latest_of(key).cloned()).collect(),
-        };
-        drop(memory);
-        latest.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        latest.dedup_by(|a, b| a.key == b.key);
-        Ok(latest)
-    }
-
-    /// The latest readings of several devices, seen at one moment.
-    pub fn latest_many(
-        &self,
-        tenant: TenantId,
-        devices: &[DeviceId],
-        keys: Option<&[Key]>,
-    ) -> Result<Vec<(DeviceId, Latest)>, TelemetryError> {
-        self.check_readable(tenant)?;
-        let is_wanted = |latest: &&Latest| keys.is_none_or(|keys| keys.contains(&latest.key));
-        let memory = self.inner.memory.read();
-        let tables = devices.iter().filter_map(|id| Some((*id, memory.device(tenant, *id)?)));
-        let latest = tables.flat_map(|(id, table)| {
-            table.latest().filter(is_wanted).map(move |latest| (id, latest.clone()))
-        });
-        Ok(latest.collect())
-    }
-
-    /// The keys of a device's series, sorted by name.
-    pub fn keys(&self, tenant: TenantId, device: DeviceId) -> Result<Vec<Key>, TelemetryError> {
-        Ok(self.latest(tenant, device, None)?.into_iter().map(|latest| latest.key).collect())
-    }
-
-    /// When a device last sent anything, by the time of its readings.
-    pub fn last_at(
-        &self,
-        tenant: TenantId,
-        device: DeviceId,
-    ) -> Result<Option<Timestamp>, TelemetryError> {
-        self.check_readable(tenant)?;
-        let memory = self.inner.memory.read();
-        let table = memory.device(tenant, device);
-        Ok(table.and_then(|table| table.latest().map(|latest| latest.at).max()))
-    }
-
     /// A page of a series' points.
     pub async fn range(&self, series: &Series, query: RangeQuery) -> Result<Page, TelemetryError> {
         let limit_max = self.inner.limits.query_points_max;
@@ -269,7 +213,7 @@ impl Engine {
     }
 
     /// Fails when the tenant's keys are withdrawn or gone, also for what is still in memory.
-    fn check_readable(&self, tenant: TenantId) -> Result<(), TelemetryError> {
+    pub(crate) fn check_readable(&self, tenant: TenantId) -> Result<(), TelemetryError> {
         if !self.inner.memory.read().tenants.contains_key(&tenant) {
             return Ok(());
         }

@@ -11,8 +11,28 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the activity record, newest first. */
+        /**
+         * Lists the activity record, newest first. A search looks through 20,000 records at a time; the
+         *     cursor goes on behind them.
+         */
         get: operations["activity_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/activity/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Takes the records away, at most 50,000 at a time; this is recorded itself. */
+        get: operations["activity_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -151,7 +171,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Imports an inventory CSV, all of it or nothing. */
+        /** Imports an inventory CSV; the same file completes an import that was cut off. */
         post: operations["devices_import"];
         delete?: never;
         options?: never;
@@ -242,6 +262,127 @@ export interface paths {
         put?: never;
         /** Sends a command to a connected device and waits for its answer. */
         post: operations["devices_rpc"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the holds, newest first. */
+        get: operations["holds_list"];
+        put?: never;
+        /** Asks for a hold. It keeps nothing until somebody else approves it. */
+        post: operations["holds_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a hold: what is past its time goes with the next purge. */
+        delete: operations["holds_release"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves a hold that somebody else asked for. */
+        post: operations["holds_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the incidents, newest first. */
+        get: operations["incidents_list"];
+        put?: never;
+        /** Opens an incident. */
+        post: operations["incidents_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads an incident with what happened to it. */
+        get: operations["incidents_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes an incident with what was concluded. */
+        post: operations["incidents_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Notes something at an incident. */
+        post: operations["incidents_note"];
         delete?: never;
         options?: never;
         head?: never;
@@ -404,6 +545,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/security-alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the security alerts, newest first. */
+        get: operations["incidents_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/security-alerts/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes note of a security alert. */
+        post: operations["incidents_acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -418,6 +593,163 @@ export interface paths {
         post: operations["session_sign_in"];
         /** Signs out. */
         delete: operations["session_sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the tickets, and what support may or might see. */
+        get: operations["support_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists what customers have opened to support. For the platform's own staff. */
+        get: operations["support_desk"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/break-glass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks for access to a tenant that did not ask for it. A second of the staff has to approve. */
+        post: operations["support_ask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/break-glass/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves what another of the staff asked for. The customer's administrators are told. */
+        post: operations["support_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enters a customer's tenant by a live grant. Without one: 403 when the customer ever opened a
+         *     ticket, else 404.
+         */
+        post: operations["support_enter"];
+        /** Leaves the customer's tenant; one's own session goes on. */
+        delete: operations["support_leave"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a grant back; sessions that rest on it end at once. */
+        delete: operations["support_revoke"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens a ticket. Support sees it once something is granted for it. */
+        post: operations["support_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Closes a ticket; what was granted for it ends at once. */
+        delete: operations["support_close"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets/{id}/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens areas of the tenant to support, for reading. */
+        post: operations["support_grant"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -720,22 +1052,52 @@ export interface components {
             /** @description At most 500. */
             ids: string[];
         };
-        /** @description Who did what. */
+        /** @description Who did what, from where. */
         ActivityBody: {
             action: string;
+            /** @description A person's name or address, an API key's name, a device, a job, or support. */
             actor: string;
             at: string;
             id: string;
-            /** @description `done`, `denied` or `failed`. */
-            outcome: string;
+            /** @enum {string} */
+            outcome: "done" | "denied" | "not_found" | "failed";
             request_id: string;
             resource: string;
+            /** @description Of support, the grant's. */
+            actor_id?: string | null;
+            /** @description The address it came from. */
+            address?: string | null;
+            /** @description What is after a change, without secrets. */
+            after?: Record<string, never> | null;
+            /** @description What was before a change, without secrets. */
+            before?: Record<string, never> | null;
+            /** @description Kind of browser or program. */
+            browser?: string | null;
+            city?: string | null;
+            /**
+             * @description ISO 3166-1 alpha-2 code, where the operator supplies a location file. Nothing finer than
+             *     the city is known.
+             */
+            country?: string | null;
+            session_id?: string | null;
+            /** @description Operating system and its major version. */
+            system?: string | null;
+            /**
+             * Format: int64
+             * @description How often it was repeated within a minute; null for a single act.
+             */
+            times?: number | null;
         };
         /** @description An alert. */
         AlertBody: {
             acknowledged_at?: string | null;
             acknowledged_by?: string | null;
             cleared_at?: string | null;
+            /**
+             * @description What the message says, to be worded in another language from the other facts:
+             *     `alert.what.above`, `at_or_above`, `below`, `at_or_below`, `no_data`.
+             */
+            code?: string | null;
             device_id: string;
             device_name: string;
             events: components["schemas"]["EventBody"][];
@@ -808,6 +1170,13 @@ export interface components {
         BoundsBody: {
             max: number[];
             min: number[];
+        };
+        /** @description Access that nobody of the customer asked for. */
+        BreakGlassBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            /** @description Why it cannot wait; the customer reads it. */
+            reason: string;
+            tenant_id: string;
         };
         /** @description A certificate in use. */
         CertificateBody: {
@@ -905,6 +1274,24 @@ export interface components {
             id: string;
             kind: string;
         };
+        /** @description The tenant's side of support. */
+        CustomerBody: {
+            /** @description Access that nobody of the tenant asked for, newest first. */
+            break_glass: components["schemas"]["GrantBody"][];
+            /** @description Newest first. */
+            tickets: components["schemas"]["TicketBody"][];
+        };
+        /** @description A customer's grant at the staff's desk. */
+        DeskBody: {
+            grant: components["schemas"]["GrantBody"];
+            /** @description Whoever asks now asked for it, and so cannot approve it. */
+            is_own: boolean;
+            /** @description Null when nobody of the customer asked. */
+            subject?: string | null;
+            tenant_id: string;
+            tenant_name: string;
+            text?: string | null;
+        };
         /** @description A device. */
         DeviceBody: {
             created_at: string;
@@ -948,6 +1335,10 @@ export interface components {
             position?: number[] | null;
             space_id?: string | null;
             storey_id?: string | null;
+        };
+        /** @description Where to go. */
+        EnterBody: {
+            tenant_id: string;
         };
         /** @description One leaf. */
         EntryBody: {
@@ -1002,6 +1393,79 @@ export interface components {
             ledger_index?: number | null;
             summary: string;
         };
+        /** @description What support may see, until when. Always for reading only. */
+        GrantBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            /** @description Support's steps are the records with this actor. */
+            id: string;
+            /** @description Why, when nobody of the tenant asked. */
+            reason: string;
+            requested_at: string;
+            revoked_at?: string | null;
+            /** @enum {string} */
+            state: "asked" | "live" | "revoked" | "ended";
+            /** @description Null when nobody of the tenant asked. */
+            ticket_id?: string | null;
+        };
+        /** @description What to open, for how long. */
+        GrantInput: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            /**
+             * Format: int64
+             * @description 1 to 72.
+             */
+            hours: number;
+        };
+        /** @description Why something waits for this tenant. */
+        HeldBody: {
+            reason: string;
+            since: string;
+        };
+        /** @description A hold. */
+        HoldBody: {
+            approved_at?: string | null;
+            approved_by?: string | null;
+            expires_at: string;
+            id: string;
+            /** @description Whoever asks now asked for it, and so cannot approve it. */
+            is_own: boolean;
+            note: string;
+            /** @enum {string} */
+            reason: "fraud" | "incident" | "legal_duty";
+            released_at?: string | null;
+            requested_at: string;
+            requested_by: string;
+            scope: components["schemas"]["HoldScopeBody"];
+            /** @enum {string} */
+            state: "asked" | "in_force" | "expired" | "released";
+        };
+        /** @description A hold to ask for. */
+        HoldRequestBody: {
+            /** @description Its end, at most two years from now. */
+            expires_at: string;
+            /** @description Why, in words. */
+            note: string;
+            /** @enum {string} */
+            reason: "fraud" | "incident" | "legal_duty";
+            scope: components["schemas"]["HoldScopeBody"];
+        };
+        /**
+         * @description Which records are held; every part that is given has to fit, and one of actor, action, both
+         *     times or records has to be there.
+         */
+        HoldScopeBody: {
+            /** @description What the action begins with, such as `device.`. */
+            action?: string | null;
+            /** @description The id of an account, API key, device or support grant. */
+            actor?: string | null;
+            /** @description From this time on. */
+            from?: string | null;
+            /** @description Ids of single records, at most 200. */
+            records?: string[];
+            /** @description Before this time. */
+            to?: string | null;
+        };
         /** @description What an import did. */
         ImportedBody: {
             created: number;
@@ -1019,6 +1483,28 @@ export interface components {
             twin: components["schemas"]["TwinBody"];
             /** @description What was left out of the file, and why. */
             warnings: string[];
+        };
+        /** @description An incident. */
+        IncidentBody: {
+            closed_at?: string | null;
+            id: string;
+            /** @enum {string} */
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            /** @description Oldest first; empty in lists. */
+            notes: components["schemas"]["IncidentNoteBody"][];
+            opened_at: string;
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+            title: string;
+        };
+        /** @description What happened to an incident. */
+        IncidentNoteBody: {
+            at: string;
+            /** @description Null for the platform. */
+            by?: string | null;
+            /** @enum {string} */
+            kind: "opened" | "alert" | "note" | "closed";
+            text: string;
         };
         /** @description Whom to invite. */
         InviteBody: {
@@ -1088,6 +1574,7 @@ export interface components {
             archive: components["schemas"]["ArchiveBody"];
             /** @description The signed checkpoint. */
             checkpoint: string;
+            held_up?: components["schemas"]["HeldBody"] | null;
             last_sealed_at?: string | null;
             /** @description The log is served at `/ledger/LOG/checkpoint` and `/ledger/LOG/tile/...`. */
             log_id: string;
@@ -1113,7 +1600,7 @@ export interface components {
         LinkFacts: {
             /** @description The invited address. */
             email?: string | null;
-            /** @description `first_administrator`, `administrator` or `invitation`. */
+            /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
         };
         /** @description A page of a list. */
@@ -1121,13 +1608,38 @@ export interface components {
             /** @description The rows. */
             items: {
                 action: string;
+                /** @description A person's name or address, an API key's name, a device, a job, or support. */
                 actor: string;
                 at: string;
                 id: string;
-                /** @description `done`, `denied` or `failed`. */
-                outcome: string;
+                /** @enum {string} */
+                outcome: "done" | "denied" | "not_found" | "failed";
                 request_id: string;
                 resource: string;
+                /** @description Of support, the grant's. */
+                actor_id?: string | null;
+                /** @description The address it came from. */
+                address?: string | null;
+                /** @description What is after a change, without secrets. */
+                after?: Record<string, never> | null;
+                /** @description What was before a change, without secrets. */
+                before?: Record<string, never> | null;
+                /** @description Kind of browser or program. */
+                browser?: string | null;
+                city?: string | null;
+                /**
+                 * @description ISO 3166-1 alpha-2 code, where the operator supplies a location file. Nothing finer than
+                 *     the city is known.
+                 */
+                country?: string | null;
+                session_id?: string | null;
+                /** @description Operating system and its major version. */
+                system?: string | null;
+                /**
+                 * Format: int64
+                 * @description How often it was repeated within a minute; null for a single act.
+                 */
+                times?: number | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1139,6 +1651,11 @@ export interface components {
                 acknowledged_at?: string | null;
                 acknowledged_by?: string | null;
                 cleared_at?: string | null;
+                /**
+                 * @description What the message says, to be worded in another language from the other facts:
+                 *     `alert.what.above`, `at_or_above`, `below`, `at_or_below`, `no_data`.
+                 */
+                code?: string | null;
                 device_id: string;
                 device_name: string;
                 events: components["schemas"]["EventBody"][];
@@ -1189,6 +1706,22 @@ export interface components {
                 created_at: string;
                 id: string;
                 kind: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_DeskBody: {
+            /** @description The rows. */
+            items: {
+                grant: components["schemas"]["GrantBody"];
+                /** @description Whoever asks now asked for it, and so cannot approve it. */
+                is_own: boolean;
+                /** @description Null when nobody of the customer asked. */
+                subject?: string | null;
+                tenant_id: string;
+                tenant_name: string;
+                text?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1254,6 +1787,47 @@ export interface components {
                 sealed_at: string;
                 /** @description Latest event time. */
                 to?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_HoldBody: {
+            /** @description The rows. */
+            items: {
+                approved_at?: string | null;
+                approved_by?: string | null;
+                expires_at: string;
+                id: string;
+                /** @description Whoever asks now asked for it, and so cannot approve it. */
+                is_own: boolean;
+                note: string;
+                /** @enum {string} */
+                reason: "fraud" | "incident" | "legal_duty";
+                released_at?: string | null;
+                requested_at: string;
+                requested_by: string;
+                scope: components["schemas"]["HoldScopeBody"];
+                /** @enum {string} */
+                state: "asked" | "in_force" | "expired" | "released";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_IncidentBody: {
+            /** @description The rows. */
+            items: {
+                closed_at?: string | null;
+                id: string;
+                /** @enum {string} */
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                /** @description Oldest first; empty in lists. */
+                notes: components["schemas"]["IncidentNoteBody"][];
+                opened_at: string;
+                /** @enum {string} */
+                severity: "critical" | "high" | "medium" | "low";
+                title: string;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1336,6 +1910,24 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_SecurityAlertBody: {
+            /** @description The rows. */
+            items: {
+                acknowledged_at?: string | null;
+                acknowledged_by?: string | null;
+                id: string;
+                incident_id: string;
+                /** @enum {string} */
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                raised_at: string;
+                seen: components["schemas"]["SeenBody"][];
+                /** @enum {string} */
+                severity: "critical" | "high" | "medium" | "low";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_StoredRuleBody: {
             /** @description The rows. */
             items: (components["schemas"]["RuleBody"] & {
@@ -1392,6 +1984,10 @@ export interface components {
             name: string;
             tls: string;
         };
+        /** @description The id of what was made. */
+        MadeBody: {
+            id: string;
+        };
         /** @description The model of a twin: metres, Z up; ids are IFC GlobalIds. */
         ModelBody: {
             bounds: components["schemas"]["BoundsBody"];
@@ -1402,6 +1998,18 @@ export interface components {
             twin_id: string;
             /** @description Always `m`. */
             unit: string;
+        };
+        /** @description A text about an incident. */
+        NoteBody: {
+            text: string;
+        };
+        /** @description An incident to open by hand. */
+        OpenBody: {
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+            /** @description What happened. */
+            text: string;
+            title: string;
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -1575,6 +2183,24 @@ export interface components {
             /** @default null */
             twin_id?: string | null;
         };
+        /** @description Access that was unlike the usual. */
+        SecurityAlertBody: {
+            acknowledged_at?: string | null;
+            acknowledged_by?: string | null;
+            id: string;
+            incident_id: string;
+            /** @enum {string} */
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            raised_at: string;
+            seen: components["schemas"]["SeenBody"][];
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+        };
+        /** @description One thing that was seen. */
+        SeenBody: {
+            name: string;
+            value: string;
+        };
         /** @description One series of an answer: `points`, or columns. */
         SeriesAnswer: unknown & {
             /**
@@ -1597,6 +2223,7 @@ export interface components {
             user: components["schemas"]["SessionUser"];
             /** @description The platform's version. */
             version: string;
+            support?: components["schemas"]["SupportBody"] | null;
         };
         /** @description The tenant of the session. */
         SessionTenant: {
@@ -1690,6 +2317,14 @@ export interface components {
             index: number;
             name: string;
         };
+        /** @description What a support session is allowed, for its banner. */
+        SupportBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            grant_id: string;
+            /** @description Nobody of the customer asked. */
+            is_break_glass: boolean;
+        };
         /** @description The running system. */
         SystemBody: {
             certificates: components["schemas"]["CertificateBody"][];
@@ -1706,6 +2341,22 @@ export interface components {
             created_at: string;
             id: string;
             name: string;
+        };
+        /** @description A ticket. */
+        TicketBody: {
+            closed_at?: string | null;
+            /** @description Newest first. */
+            grants: components["schemas"]["GrantBody"][];
+            id: string;
+            opened_at: string;
+            opened_by: string;
+            subject: string;
+            text: string;
+        };
+        /** @description What the ticket is about. */
+        TicketInput: {
+            subject: string;
+            text: string;
         };
         /** @description A new access token. */
         TokenBody: {
@@ -1767,6 +2418,18 @@ export interface operations {
     activity_list: {
         parameters: {
             query?: {
+                /** @description The id of an account, API key, device or support grant. */
+                actor?: string | null;
+                /** @description What the action begins with, such as `device.`. */
+                action?: string | null;
+                /** @description `done`, `denied`, `not_found` or `failed`. */
+                outcome?: string | null;
+                /** @description From this time on. */
+                from?: string | null;
+                /** @description Before this time. */
+                to?: string | null;
+                /** @description A text that the record holds. */
+                q?: string | null;
                 /** @description As given by the page before. */
                 cursor?: string | null;
                 /** @description Rows of a page, at most 500. */
@@ -1786,7 +2449,65 @@ export interface operations {
                     "application/json": components["schemas"]["ListBody_ActivityBody"];
                 };
             };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    activity_export: {
+        parameters: {
+            query?: {
+                /** @description `csv` (the default) or `json`. */
+                format?: string | null;
+                /** @description The id of an account, API key, device or support grant. */
+                actor?: string | null;
+                /** @description What the action begins with, such as `device.`. */
+                action?: string | null;
+                /** @description `done`, `denied`, `not_found` or `failed`. */
+                outcome?: string | null;
+                /** @description From this time on. */
+                from?: string | null;
+                /** @description Before this time. */
+                to?: string | null;
+                /** @description A text that the record holds. */
+                q?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityBody"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2091,6 +2812,18 @@ export interface operations {
                 };
                 content?: never;
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     devices_read: {
@@ -2350,6 +3083,312 @@ export interface operations {
                 content?: never;
             };
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_HoldBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldRequestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_IncidentBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OpenBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2689,6 +3728,61 @@ export interface operations {
             };
         };
     };
+    incidents_alerts: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SecurityAlertBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_acknowledge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_read: {
         parameters: {
             query?: never;
@@ -2759,6 +3853,346 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_desk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DeskBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreakGlassBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_enter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnterBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_leave: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TicketInput"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GrantInput"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,7 +6,8 @@ import { createContext, useContext, useMemo, useState, type ReactNode } from 're
 
 import { papersQuery } from '../api/queries'
 import type { Papers } from '../api/types'
-import { formatCount, formatScalar, keyLabel, shorten } from '../lib/format'
+import { formatCount, formatScalar, shorten } from '../lib/format'
+import { keyLabel } from '../lib/keys'
 import { SealIcon } from '../ui/icons'
 import { Failure, Loading } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'

@@ -1,7 +1,8 @@
 import { i18n } from '@lingui/core'
 import { expect, test } from 'vitest'
 
-import { formatBytes, formatNumber, formatScalar, formatValue, shorten, keyLabel, readable } from './format'
+import { formatBytes, formatNumber, formatScalar, formatValue, readable, shorten } from './format'
+import { keyLabel } from './keys'
 
 i18n.loadAndActivate({ locale: 'en', messages: {} })
 

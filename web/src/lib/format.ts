@@ -1,6 +1,8 @@
 // Values, counts and bytes as text.
 import { i18n } from '@lingui/core'
 
+import { humanised } from './keys'
+
 export type Scalar = number | boolean | string | null | object
 
 const NARROW_NO_BREAK_SPACE = '\u202f'
@@ -47,14 +49,9 @@ export function formatBytes(bytes: number, locale: string): string {
   }).format(bytes / 1000 ** step)
 }
 
-/** A key as people read it: `supply_water_temperature` is "supply water temperature". */
-export function keyLabel(key: string): string {
-  return key.replaceAll('_', ' ').replace(/\bco2\b/g, 'CO₂').replace(/\bpm(\d)/g, 'PM$1')
-}
-
-/** A message of the server with its key as people read it. */
+/** A message of the server, which is English, with its key in English words. */
 export function readable(message: string, key: string | null): string {
-  return key === null ? message : message.replaceAll(key, keyLabel(key))
+  return key === null ? message : message.replaceAll(key, humanised(key))
 }
 
 /** Hashes and ids: both ends stay readable. */

@@ -92,8 +92,9 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
             [i18n.t('Sealed'), <Instant key="s" at={ledger.last_sealed_at} />],
             [
               i18n.t('Waiting for the next batch'),
-              <span key="p" className="num">
-                {formatCount(ledger.pending_records, lingui.locale)}
+              <span key="p" className="row">
+                <span className="num">{formatCount(ledger.pending_records, lingui.locale)}</span>
+                {ledger.held_up && <Tag tone="warn">{i18n.t('held up; nothing is lost')}</Tag>}
               </span>,
             ],
             [i18n.t('Origin'), <code key="o">{ledger.origin}</code>],

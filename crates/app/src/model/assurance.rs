@@ -1,6 +1,6 @@
 //! Promises and keys.
 
-use veritwin_domain::Timestamp;
+use veritwin_domain::{TenantId, Timestamp};
 
 /// A promise with its live state.
 #[derive(Debug, Clone)]
@@ -50,4 +50,28 @@ pub struct KeyView {
     pub last_used: Option<Timestamp>,
     /// `active`, `revoked`, ...
     pub state: String,
+}
+
+/// A tenant that a background job waits for while the others go on.
+#[derive(Debug, Clone)]
+pub struct HeldView {
+    /// The job.
+    pub job: &'static str,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// One figure of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name in metrics.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How many.
+    pub value: u64,
 }

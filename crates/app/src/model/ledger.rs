@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{BatchId, CredentialId, Timestamp};
 
-use super::LatestView;
+use super::{HeldView, LatestView};
 
 /// A tenant's ledger at a glance.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct LedgerView {
     pub last_sealed_at: Option<Timestamp>,
     /// Records that are durable but not yet sealed.
     pub pending_records: u64,
+    /// Since when and why sealing waits for this tenant, if it does.
+    pub held_up: Option<HeldView>,
     /// Whether the archive answers.
     pub connected: bool,
     /// Whether readings are sealed, or digests only.

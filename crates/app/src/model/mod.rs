@@ -6,13 +6,14 @@ mod devices;
 mod ledger;
 mod page;
 mod people;
+mod security;
 mod telemetry;
 mod twins;
 
 pub use alerts::{
     AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
 };
-pub use assurance::{KeyView, PromiseView};
+pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
     DeviceView, InventoryOutcome, Placement,
@@ -20,8 +21,12 @@ pub use devices::{
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use people::{
-    ActivityView, ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView,
-    Welcome,
+    AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
+    OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,
+};
+pub use security::{
+    ActivityQuery, ActivityView, DeskGrant, GrantView, HoldInput, HoldScope, HoldView,
+    IncidentNoteView, IncidentView, SecurityAlertView, SupportView, TicketView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -107,7 +107,7 @@ impl App {
         #[cfg(feature = "test-controls")]
         self.leak(canary);
         self.flush_activity().await;
-        self.flush_presence().await?;
+        self.flush_presence().await;
         self.0.engine.flush().await?;
         Ok(())
     }

@@ -12,6 +12,7 @@ use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
 use super::{Run, UNSEALED_MAX, Unsealed};
+use crate::job_board::{Job, JobWatch};
 use crate::{App, Result};
 
 /// Longest wait before the schedule is looked at again.
@@ -46,23 +47,26 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::retention::probe(self),
+            super::sign_up::optional_probe(self),
+            super::sign_up::attestation_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }
         }
-        let app = self.clone();
+        let (app, watch) = (self.clone(), self.watch_job(Job::Promises));
         self.0.tasks.spawn(async move {
             if let Err(error) = app.load_evidence().await {
                 tracing::warn!(%error, "earlier evidence could not be read: everything is due");
             }
-            app.run_due_checks().await;
+            app.run_due_checks(&watch).await;
             // Probes may hold the platform; it must not hold itself.
             app.0.promises.board.lock().probes.clear();
         });
-        let app = self.clone();
-        self.0.tasks.spawn(async move { app.seal_as_it_comes().await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Evidence));
+        self.0.tasks.spawn(async move { app.seal_as_it_comes(&watch).await });
     }
 
     pub(super) async fn load_evidence(&self) -> Result<()> {
@@ -97,7 +101,7 @@ impl App {
         Ok(())
     }
 
-    async fn run_due_checks(&self) {
+    async fn run_due_checks(&self, watch: &JobWatch) {
         let promises = &self.0.promises;
         loop {
             let now = self.clock().now();
@@ -115,6 +119,7 @@ impl App {
                     app.0.promises.changed.notify_one();
                 });
             }
+            watch.turned();
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
                 () = promises.changed.notified() => {}
@@ -190,15 +195,16 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn seal_as_it_comes(&self) {
+    async fn seal_as_it_comes(&self, watch: &JobWatch) {
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
                 () = self.0.promises.to_seal.notified() => {}
                 () = tokio::time::sleep(SEAL_AGAIN) => {}
             }
-            if let Err(error) = self.seal_waiting().await {
-                tracing::warn!(%error, "evidence waits for the ledger");
+            match self.seal_waiting().await {
+                Ok(()) => watch.turned(),
+                Err(error) => tracing::warn!(%error, "evidence waits for the ledger"),
             }
         }
     }

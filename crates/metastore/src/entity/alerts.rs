@@ -74,7 +74,7 @@ pub struct Alert {
     pub state: AlertState,
     /// How bad it is.
     pub severity: AlertSeverity,
-    /// When it became active.
+    /// When it became active; the last time, if it did so again.
     pub raised_at: Timestamp,
     /// When the condition ended.
     pub cleared_at: Option<Timestamp>,
@@ -177,13 +177,13 @@ impl TenantTx {
         self.core.insert(insert).await.map(|_| ())
     }
 
-    /// Writes a changed alert, if its version is still `expected`. Rule, device and the moment it
-    /// was raised stay.
+    /// Writes a changed alert, if its version is still `expected`. Rule and device stay.
     pub async fn alert_update(&self, alert: &Alert, expected: Option<u64>) -> Result<()> {
         let update = self
             .update(TABLE)
             .set("state", alert.state)
             .set("severity", alert.severity)
+            .set("raised_at", alert.raised_at)
             .set("cleared_at", alert.cleared_at)
             .set("acknowledged_at", alert.acknowledged_at)
             .set("acknowledged_by", alert.acknowledged_by)

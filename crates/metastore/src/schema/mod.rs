@@ -5,6 +5,8 @@ mod contract;
 mod ddl;
 mod v1;
 mod v2;
+mod v3;
+mod v4;
 
 pub(crate) use contract::{CONTRACTIONS, Contraction, contraction_statements};
 pub(crate) use ddl::{
@@ -168,7 +170,19 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, tables: v1::TABLES, added: &[] },
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
+    Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
+    Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
 ];
+
+/// Steps stand in the order of their versions: the last is the newest, and a table's columns have
+/// one order in every copy.
+const _: () = {
+    let mut place = 1;
+    while place < MIGRATIONS.len() {
+        assert!(MIGRATIONS[place - 1].version < MIGRATIONS[place].version);
+        place += 1;
+    }
+};
 
 /// Columns added to a table of an earlier step, with indexes over it.
 pub(crate) struct AddedColumns {

@@ -3,11 +3,16 @@
 
 use std::path::Path;
 
-use veritwin_metastore::{Config, Database, DumpSummary, Error, Metastore, Page, Upgrade, import};
+use veritwin_domain::SessionId;
+use veritwin_metastore::{
+    Config, Database, DumpSummary, Error, Metastore, Page, Realm, Session, Upgrade, User, import,
+};
 
 use crate::accounts::user;
 use crate::postgres;
 use crate::world::{START, World, device, everywhere, later};
+
+const DIGEST: [u8; 32] = [9; 32];
 
 async fn export(world: &World, path: &Path) -> DumpSummary {
     let mut file = tokio::fs::File::create(path).await.expect("a file");
@@ -15,6 +20,21 @@ async fn export(world: &World, path: &Path) -> DumpSummary {
     let summary = world.store.export(&context, &mut file).await.expect("a copy");
     file.sync_all().await.expect("durable");
     summary
+}
+
+fn session(world: &World, user: &User) -> Session {
+    Session {
+        id: SessionId::generate(START, world.rng.as_ref()),
+        tenant: world.tenant,
+        user: user.id,
+        created_at: START,
+        expires_at: later(60),
+        last_seen_at: START,
+        proved_at: later(3),
+        second_factor: true,
+        browser: Some("firefox".to_owned()),
+        system: Some("linux".to_owned()),
+    }
 }
 
 /// Rows of every kind of column in some tables, more than one page of them.
@@ -26,7 +46,9 @@ async fn fill(world: &World) {
     tx.setting_put("mail", b"7", None).await.expect("a setting");
     tx.commit().await.expect("commit");
     let tx = world.platform().await;
-    tx.user_create(&user(world, "ada@example.org")).await.expect("an account");
+    let ada = user(world, "ada@example.org");
+    tx.user_create(&ada).await.expect("an account");
+    tx.session_create(&session(world, &ada), DIGEST).await.expect("a session");
     tx.offset_advance("alerts", 5).await.expect("an offset");
     tx.clock_raise(later(9)).await.expect("a mark");
     tx.commit().await.expect("commit");
@@ -53,6 +75,11 @@ async fn has_everything(world: &World, store: &Metastore) {
     drop(tx);
     let tx = store.read_platform(&world.platform_context()).await.expect("a transaction");
     assert_eq!(tx.tenants(&Page::whole()).await.expect("tenants").items.len(), 2);
+    let ada = tx.user_by_email(Realm::PLATFORM, "ada@example.org").await.expect("look-up");
+    let ada = ada.expect("there");
+    assert_eq!(ada, User { id: ada.id, ..user(world, "ada@example.org") });
+    let known = tx.session_by_digest(DIGEST).await.expect("look-up").expect("there");
+    assert_eq!(known, Session { id: known.id, ..session(world, &ada) });
     assert_eq!(tx.clock_high_water().await.expect("read"), Some(later(9)));
     assert_eq!(tx.offset("alerts").await.expect("read"), Some(5));
     drop(tx);

@@ -258,10 +258,10 @@ struct ImportedBody {
     tokens: Vec<ImportedToken>,
 }
 
-/// Imports an inventory CSV, all of it or nothing.
+/// Imports an inventory CSV; the same file completes an import that was cut off.
 #[utoipa::path(post, path = "/v1/devices/import", tag = "devices", params(ImportQuery),
     request_body(content = String, content_type = "text/csv"),
-    responses((status = 200, body = ImportedBody), (status = 400)))]
+    responses((status = 200, body = ImportedBody), (status = 400), (status = 409), (status = 503)))]
 async fn import(
     State(api): State<Api>,
     Caller(context): Caller,

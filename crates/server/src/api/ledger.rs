@@ -48,7 +48,17 @@ struct LedgerBody {
     last_sealed_at: Option<String>,
     /// Records that are durable but not sealed yet.
     pending_records: u64,
+    /// Sealing waits for this tenant alone, and loses nothing; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_up: Option<HeldBody>,
     archive: ArchiveBody,
+}
+
+/// Why something waits for this tenant.
+#[derive(Serialize, ToSchema)]
+struct HeldBody {
+    since: String,
+    reason: String,
 }
 
 impl From<LedgerView> for LedgerBody {
@@ -62,6 +72,9 @@ impl From<LedgerView> for LedgerBody {
             checkpoint: view.checkpoint,
             last_sealed_at: view.last_sealed_at.map(body::time),
             pending_records: view.pending_records,
+            held_up: view
+                .held_up
+                .map(|held| HeldBody { since: body::time(held.since), reason: held.reason }),
             archive: ArchiveBody {
                 connected: view.connected,
                 shared_host: view.shared_host,

@@ -21,7 +21,7 @@ use super::{Private, new_folder};
 use crate::cli::demo_tls as client_tls;
 use crate::config::Config;
 use crate::datadir::DataDir;
-use crate::run;
+use crate::stores;
 
 const PASSWORD: &str = "correct horse battery staple";
 /// Administrators who sign in; each of another tenant, spread over all of them.
@@ -109,7 +109,7 @@ async fn populate(
     config.keys.root_dir = Some(root.join("keys"));
     let rng = veritwin_app::system_rng();
     let dir = DataDir::open(&root.join("data"), None, clock.as_ref(), &rng)?;
-    let app = App::open(run::app_config(&config, &dir, Arc::clone(clock), false)?).await?;
+    let app = App::open(stores::app_config(&config, &dir, Arc::clone(clock), false)?).await?;
     let context = app.local_operator();
     let population =
         Population { tenants: options.tenants, users_per_tenant: options.users_per_tenant };

@@ -1,6 +1,7 @@
 //! `veritwin demo`: a platform with a sample building whose devices talk MQTT over TLS like real
 //! ones. Its data is simulated, and the pages say so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use veritwin_app::model::{RuleCondition, RuleInput, RuleScope};
-use veritwin_app::{App, Provisioned};
-use veritwin_domain::{OpContext, Secret, SeededRng, TenantId};
+use veritwin_app::{App, Vault};
+use veritwin_domain::{OpContext, Secret, SeededRng, SiteId, TenantId};
 use veritwin_simulator::Endpoint;
 use veritwin_simulator::building::{
     DEMO_BUILDING_NAME, DEMO_GLB, demo_devices, demo_ifc, inventory_csv,
@@ -35,46 +36,122 @@ const STATE_LABEL: &str = "demo/state";
 /// How long the ledger may take to know its first leaf.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a demo directory keeps, sealed.
+/// What a demo directory keeps, sealed: written first of all and after each step, so that a start
+/// that was cut off anywhere is completed by the next one.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct State {
-    tenant: TenantId,
+    tenant: Option<TenantId>,
     email: String,
     password: String,
-    api_key: String,
+    api_key: Option<String>,
     tokens: Vec<(String, String)>,
+    /// Everything of the sample building is there; the first version wrote no other state.
+    #[serde(default = "was_complete")]
+    complete: bool,
 }
 
-fn random_password(app: &App) -> Secret<String> {
+const fn was_complete() -> bool {
+    true
+}
+
+impl State {
+    fn token(&self, device: &str) -> Option<&str> {
+        let found = self.tokens.iter().find(|(name, _)| name == device);
+        found.map(|(_, token)| token.as_str())
+    }
+}
+
+fn random_password(app: &App) -> String {
     let mut bytes = [0u8; 12];
     app.rng().fill(&mut bytes);
-    Secret::new(URL_SAFE_NO_PAD.encode(bytes))
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
-async fn prepare(app: &App) -> anyhow::Result<State> {
-    let Provisioned { tenant, email, password, api_key } =
-        app.provision_demo(DEMO_BUILDING_NAME, EMAIL, random_password(app)).await?;
-    let context = app.demo_context(tenant.id);
-    let ifc = Bytes::from(demo_ifc());
-    let twin = app.import_twin(&context, Some(DEMO_BUILDING_NAME.to_owned()), ifc).await?.twin;
-    let geometry = Bytes::from_static(DEMO_GLB);
-    app.put_twin_geometry(&context, twin.id, twin.source_sha256, geometry).await?;
-    let inventory = app
-        .import_inventory(&context, Some(twin.id), inventory_csv().as_bytes())
-        .await
-        .context("the demo's own inventory")?;
-    rules(app, &context).await?;
-    Ok(State {
-        tenant: tenant.id,
-        email: email.into_exposed(),
-        password: password.into_exposed(),
-        api_key: api_key.into_exposed(),
-        tokens: inventory
-            .tokens
-            .into_iter()
-            .map(|(device, token)| (device, token.into_exposed()))
-            .collect(),
-    })
+/// The sealed file that holds the state.
+struct StateFile<'a> {
+    path: PathBuf,
+    vault: Vault,
+    app: &'a App,
+}
+
+impl StateFile<'_> {
+    async fn read_or_create(&self) -> anyhow::Result<State> {
+        if self.path.exists() {
+            let plain = self.vault.open(STATE_LABEL, &std::fs::read(&self.path)?)?;
+            return serde_json::from_slice(&plain).context("the demo's stored state");
+        }
+        anyhow::ensure!(
+            !self.app.has_tenants().await?,
+            "this data directory has a tenant already: the demo needs one of its own"
+        );
+        let state = State {
+            tenant: None,
+            email: EMAIL.to_owned(),
+            password: random_password(self.app),
+            api_key: None,
+            tokens: Vec::new(),
+            complete: false,
+        };
+        self.write(&state)?;
+        Ok(state)
+    }
+
+    fn write(&self, state: &State) -> anyhow::Result<()> {
+        write_private(&self.path, &self.vault.seal(STATE_LABEL, &serde_json::to_vec(state)?)?)
+    }
+
+    /// Does what is not done yet. Each step finds what it made before and was not noted.
+    async fn complete(&self, state: &mut State) -> anyhow::Result<()> {
+        let app = self.app;
+        let tenant = match state.tenant {
+            Some(tenant) => tenant,
+            None => {
+                let password = Secret::new(state.password.clone());
+                app.provision_demo(DEMO_BUILDING_NAME, &state.email, &password).await?
+            }
+        };
+        state.tenant = Some(tenant);
+        if state.api_key.is_none() {
+            state.api_key = Some(app.demo_api_key(tenant).await?.into_exposed());
+            self.write(state)?;
+        }
+        let context = app.demo_context(tenant);
+        let twin = twin(app, &context).await?;
+        if demo_devices().iter().any(|device| state.token(&device.name).is_none()) {
+            let csv = inventory_csv();
+            let inventory = app.import_inventory(&context, Some(twin), csv.as_bytes()).await;
+            let made = inventory.context("the demo's own inventory")?.tokens;
+            let made = made.into_iter().map(|(device, token)| (device, token.into_exposed()));
+            state.tokens.extend(made);
+            for device in demo_devices() {
+                if state.token(&device.name).is_none() {
+                    let token = app.demo_token(tenant, &device.name).await?.into_exposed();
+                    state.tokens.push((device.name, token));
+                }
+            }
+            self.write(state)?;
+        }
+        rules(app, &context).await?;
+        state.complete = true;
+        self.write(state)
+    }
+}
+
+/// The sample building, imported once.
+async fn twin(app: &App, context: &OpContext) -> anyhow::Result<SiteId> {
+    let known = app.list_twins(context).await?;
+    let twin = match known.into_iter().find(|twin| twin.name == DEMO_BUILDING_NAME) {
+        Some(twin) => twin,
+        None => {
+            let ifc = Bytes::from(demo_ifc());
+            app.import_twin(context, Some(DEMO_BUILDING_NAME.to_owned()), ifc).await?.twin
+        }
+    };
+    if !twin.has_geometry {
+        let geometry = Bytes::from_static(DEMO_GLB);
+        app.put_twin_geometry(context, twin.id, twin.source_sha256, geometry).await?;
+    }
+    Ok(twin.id)
 }
 
 /// The rules of the sample building.
@@ -125,7 +202,11 @@ async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
             "Check power and network of the device; its last session is on its page.",
         ),
     ];
+    let known = app.list_rules(context).await?;
     for (name, severity, scope, condition, what_helps) in all {
+        if known.iter().any(|rule| rule.rule.name == name) {
+            continue;
+        }
         let rule = RuleInput {
             name: name.to_owned(),
             severity: severity.to_owned(),
@@ -142,13 +223,11 @@ async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
 
 async fn state(platform: &Platform) -> anyhow::Result<State> {
     let path = platform.paths.root.join(STATE_FILE);
-    let vault = platform.app.vault();
-    if path.exists() {
-        let plain = vault.open(STATE_LABEL, &std::fs::read(&path)?)?;
-        return serde_json::from_slice(&plain).context("the demo's stored state");
+    let file = StateFile { path, vault: platform.app.vault(), app: &platform.app };
+    let mut state = file.read_or_create().await?;
+    if !state.complete {
+        file.complete(&mut state).await?;
     }
-    let state = prepare(&platform.app).await?;
-    write_private(&path, &vault.seal(STATE_LABEL, &serde_json::to_vec(&state)?)?)?;
     Ok(state)
 }
 
@@ -167,8 +246,8 @@ fn devices(platform: &Platform, state: &State) -> anyhow::Result<DevicesConfig> 
     let devices = demo_devices()
         .into_iter()
         .filter_map(|device| {
-            let (_, token) = state.tokens.iter().find(|(name, _)| *name == device.name)?;
-            Some(SimulatedDevice { token: Secret::new(token.clone()), device })
+            let token = Secret::new(state.token(&device.name)?.to_owned());
+            Some(SimulatedDevice { token, device })
         })
         .collect();
     let ca_pem = std::fs::read_to_string(platform.paths.ca_pem())?;
@@ -210,9 +289,10 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
     let first_token = config.devices.first().map(|device| device.token.expose().clone());
     let simulated =
         tokio::spawn(veritwin_simulator::devices::run(config, Arc::clone(&status), stop.clone()));
-    let vkey = vkey(&platform, state.tenant).await;
+    let tenant = state.tenant.context("the demo has no tenant")?;
+    let vkey = vkey(&platform, tenant).await;
     platform.announce(Some(json!({
-        "tenant": state.tenant,
+        "tenant": tenant,
         "user": state.email,
         "password": state.password,
         "api_key": state.api_key,

@@ -16,7 +16,7 @@ use super::commands::{block_on, number, text};
 use super::{JsonPlace, print, print_json};
 use crate::control::{self, Request};
 use crate::datadir::{DataDir, Paths, is_running, lock_new, root_key_dir};
-use crate::{dispatch, process, run};
+use crate::{dispatch, process, run, stores};
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -158,8 +158,8 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
     let _lock = lock_new(&place.data)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let data = place.data.canonicalize()?;
-    let kind = run::Kind { demo: false, simulated: false };
-    let app_config = run::app_config_at(&config, &data, root_key_dir, clock, kind)?;
+    let kind = stores::Kind { demo: false, simulated: false };
+    let app_config = stores::app_config_at(&config, &data, root_key_dir, clock, kind)?;
     let plan = RestorePlan { source: arguments.source.clone(), keyring: arguments.keyring.clone() };
     let progress = Arc::new(BackupProgress::default());
     let bar = bar("restoring");
@@ -240,7 +240,7 @@ pub(super) fn migrate(arguments: &MigrateArguments) -> anyhow::Result<ExitCode> 
     let machine = SystemClock::new();
     let dir = DataDir::open(&place.data, None, &machine, &veritwin_app::system_rng())?;
     let (clock, _) = run::clock_of(&dir)?;
-    let app_config = run::app_config(&config, &dir, clock, false)?;
+    let app_config = stores::app_config(&config, &dir, clock, false)?;
     let done = block_on(async {
         let found = SchemaUpgrade::open(&app_config).await.map_err(placed)?;
         let done = bring_up(&found, arguments, target).await;

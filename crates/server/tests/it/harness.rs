@@ -183,7 +183,7 @@ impl Platform {
         platform
     }
 
-    /// A platform in a new folder that is not started.
+    /// A new folder, in which nothing runs yet.
     pub(crate) fn new(mode: Mode, options: Options) -> Self {
         Self {
             mode,

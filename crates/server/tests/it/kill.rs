@@ -23,11 +23,11 @@ pub(crate) const T0: i64 = 1_767_225_600_000;
 /// Time stamps that each round has for itself.
 pub(crate) const ROUND_MS: i64 = 1_000_000;
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn below(rng: &SeededRng, bound: u64) -> u64 {
+pub(crate) fn below(rng: &SeededRng, bound: u64) -> u64 {
     let mut bytes = [0u8; 8];
     rng.fill(&mut bytes);
     u64::from_le_bytes(bytes) % bound

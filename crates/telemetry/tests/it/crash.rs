@@ -162,7 +162,7 @@ async fn check(engine: &Engine, rounds: i64, what: &str) {
     let sum: i64 = (0..last).map(|round| 5 * round).sum::<i64>() + 30 * last;
     assert_eq!(buckets.iter().map(|bucket| bucket.sum).sum::<f64>(), sum as f64, "{what}");
     let tenant = crate::support::tenant(0);
-    let latest = engine.latest(tenant, crate::support::device(0), None).expect("answers");
+    let latest = engine.latest(tenant, crate::support::device(0), None).await.expect("answers");
     assert_eq!(latest.len(), 2, "{what}");
     assert_eq!(latest[1].at.as_micros(), TODAY + last, "{what}");
 }

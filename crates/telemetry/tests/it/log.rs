@@ -56,7 +56,7 @@ fn readings_survive_restarts_with_and_without_a_flush() {
         assert_eq!(count(&engine).await, 6);
         append(&log, 6).await;
         assert_eq!(count(&engine).await, 7);
-        let latest = engine.latest(tenant(0), device(0), None).expect("answers");
+        let latest = engine.latest(tenant(0), device(0), None).await.expect("answers");
         assert_eq!(latest[0].value, Value::Integer(6));
     });
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use veritwin_domain::{Quality, Reading, Timestamp, Value};
-use veritwin_telemetry::{Bucket, Engine, Order, Point, RangeQuery, Stats, TimeRange};
+use veritwin_telemetry::{
+    Bucket, Engine, LATEST_AHEAD_MAX, Order, Point, RangeQuery, Stats, TimeRange,
+};
 
 use crate::support::{
     DAY, HOUR_MICROS, History, Setup, TODAY, batch, device, key, runtime, series,
@@ -144,7 +146,7 @@ impl Run {
             range(i64::MIN, i64::MIN + 1),
         ];
         for number in 0..DEVICES {
-            self.check_latest(number);
+            self.check_latest(number).await;
             for name in KEYS {
                 let empty = BTreeMap::new();
                 let model = self.model.get(&(number, name)).unwrap_or(&empty);
@@ -157,9 +159,12 @@ impl Run {
         }
     }
 
-    fn check_latest(&self, number: u8) {
+    async fn check_latest(&self, number: u8) {
         let tenant = crate::support::tenant(0);
-        let latest = self.engine.latest(tenant, device(number), None).expect("answers");
+        let latest = self.engine.latest(tenant, device(number), None).await.expect("answers");
+        // What lies in the future does not count yet.
+        let now = veritwin_domain::Clock::now(self.setup.clock.as_ref());
+        let end = now.saturating_add(LATEST_AHEAD_MAX).as_micros();
         let found: Vec<(String, i64, Value, Quality)> = latest
             .into_iter()
             .map(|latest| {
@@ -169,7 +174,8 @@ impl Run {
         let mut expect: Vec<(String, i64, Value, Quality)> = KEYS
             .iter()
             .filter_map(|name| {
-                let (at, (value, quality)) = self.model.get(&(number, *name))?.last_key_value()?;
+                let readings = self.model.get(&(number, *name))?;
+                let (at, (value, quality)) = readings.range(..=end).next_back()?;
                 Some(((*name).to_owned(), *at, value.clone(), *quality))
             })
             .collect();

@@ -60,7 +60,7 @@ fn no_object_holds_names_values_or_device_ids() {
         }
         drop(engine);
         let reopened = setup.open().await;
-        let latest = reopened.latest(tenant(0), device(0), None).expect("answers");
+        let latest = reopened.latest(tenant(0), device(0), None).await.expect("answers");
         assert_eq!(latest[0].at.as_micros(), TODAY + 12);
         let stats =
             reopened.stats(&series(0, 0, CANARY_KEY), TimeRange::ALL).await.expect("answers");
@@ -141,7 +141,8 @@ fn a_withdrawn_tenant_is_closed_and_holds_up_no_other() {
         setup.keys.revoke(tenant(0)).expect("revokes");
         let closed = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await;
         assert!(closed.is_err_and(|error| error.is_denied()));
-        assert!(engine.latest(tenant(0), device(0), None).is_err_and(|e| e.is_denied()));
+        let latest = engine.latest(tenant(0), device(0), None).await;
+        assert!(latest.is_err_and(|error| error.is_denied()));
         assert_eq!(engine.flush().await.expect("others go on"), 1, "the log has to keep the rest");
         drop(engine);
 
@@ -154,7 +155,7 @@ fn a_withdrawn_tenant_is_closed_and_holds_up_no_other() {
         engine.maintain().await.expect("maintains");
         let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
         assert_eq!((stats.count, stats.last), (2, Some(2.0)));
-        let latest = engine.latest(tenant(0), device(0), None).expect("answers");
+        let latest = engine.latest(tenant(0), device(0), None).await.expect("answers");
         assert_eq!(latest[0].value, Value::Integer(2));
     });
 }

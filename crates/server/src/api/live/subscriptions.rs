@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use veritwin_app::model::{LatestFilter, LatestView};
-use veritwin_app::{LiveEvent, LiveReading};
-use veritwin_domain::{DeviceId, Key, OpContext, SiteId};
+use veritwin_app::{LATEST_AHEAD_MAX, LiveEvent, LiveReading};
+use veritwin_domain::{DeviceId, Key, OpContext, SiteId, Timestamp};
 
 use super::super::{Api, body};
 use super::protocol::{Command, LatestDelta, ServerMessage, Topic};
@@ -137,7 +137,8 @@ impl Subscriptions {
     ) -> Vec<ServerMessage> {
         match event {
             LiveEvent::Entry(entry) => {
-                self.note(&entry.readings());
+                let end = api.app.clock().now().saturating_add(LATEST_AHEAD_MAX);
+                self.note(&entry.readings(), end);
                 Vec::new()
             }
             LiveEvent::Alert(alert) => {
@@ -176,11 +177,12 @@ impl Subscriptions {
         self.by_id.iter().filter(|(_, one)| wanted(one)).map(|(id, _)| *id).collect()
     }
 
-    fn note(&mut self, readings: &[LiveReading<'_>]) {
+    /// Notes changes; a reading past `end` is from the future and no latest value yet.
+    fn note(&mut self, readings: &[LiveReading<'_>], end: Timestamp) {
         for subscription in self.by_id.values_mut() {
             let Subscription::Latest(latest) = subscription else { continue };
             for reading in readings {
-                if !latest.devices.contains(&reading.device) {
+                if !latest.devices.contains(&reading.device) || reading.at > end {
                     continue;
                 }
                 let at_ms = reading.at.as_millis();

@@ -47,7 +47,7 @@ pub(super) async fn all(
     let run = std::fs::read(paths.run_json()).ok();
     let run: Option<RunJson> = run.and_then(|text| serde_json::from_slice(&text).ok());
     if is_running {
-        findings.push(control_socket(&paths).await);
+        findings.extend(control_socket(&paths).await);
         findings.extend(held_ports(run.as_ref()).await);
     } else {
         findings.extend(free_ports(config));

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use veritwin_outpost::archive::RunFile;
 
 use super::Finding;
@@ -92,29 +92,55 @@ pub(super) async fn held_ports(run: Option<&RunJson>) -> Vec<Finding> {
     findings
 }
 
-pub(super) async fn control_socket(paths: &Paths) -> Finding {
+/// What the running platform says of itself.
+pub(super) async fn control_socket(paths: &Paths) -> Vec<Finding> {
     const CHECK: &str = "control socket";
     let path = paths.control_socket();
     let call = control::call(&path, Request::new("status", json!({})));
     match tokio::time::timeout(CONNECT_TIMEOUT, call).await {
         Ok(Ok(facts)) => {
             let version = facts["version"].as_str().unwrap_or("?").to_owned();
-            if version == env!("CARGO_PKG_VERSION") {
+            let answers = if version == env!("CARGO_PKG_VERSION") {
                 Finding::ok(CHECK, format!("version {version} answers"))
             } else {
                 let finding = format!("version {version} runs, this is another one");
                 Finding::warning(CHECK, finding, "restart the platform with this program")
-            }
+            };
+            let mut findings = vec![answers];
+            findings.extend(jobs(&facts));
+            findings
         }
         Ok(Err(error)) => {
             let advice = "restart the platform, as the same user as this command";
-            Finding::error(CHECK, format!("{error:#}"), advice)
+            vec![Finding::error(CHECK, format!("{error:#}"), advice)]
         }
         Err(_) => {
             let advice = "restart the platform; its log says what it waits for";
-            Finding::error(CHECK, format!("{} does not answer", path.display()), advice)
+            vec![Finding::error(CHECK, format!("{} does not answer", path.display()), advice)]
         }
     }
+}
+
+/// Jobs that do not get on, and tenants that one of them waits for.
+fn jobs(facts: &Value) -> Vec<Finding> {
+    const CHECK: &str = "jobs";
+    let mut findings = Vec::new();
+    if let Some(problem) = facts["problem"].as_str() {
+        let advice = "restart the platform; its log says what the job ran into";
+        findings.push(Finding::error(CHECK, problem.to_owned(), advice));
+    }
+    for held in facts["held_up"].as_array().into_iter().flatten() {
+        let text = |key: &str| held[key].as_str().unwrap_or("?").to_owned();
+        let (job, tenant, since) = (text("job"), text("tenant"), text("since"));
+        let finding = format!("{job} waits for tenant {tenant} since {since}: {}", text("reason"));
+        let advice = "mend what the reason names: the log keeps growing for this tenant; the \
+                      others go on";
+        findings.push(Finding::warning(CHECK, finding, advice));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, "all get on, and no tenant is held up"));
+    }
+    findings
 }
 
 pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
@@ -144,6 +170,16 @@ pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
 mod tests {
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn stuck_jobs_and_held_tenants_are_named() {
+        let ok = jobs(&json!({"problem": null, "held_up": []}));
+        assert_eq!((ok.len(), ok[0].level), (1, Level::Ok));
+        let held = json!({"job": "ledger", "tenant": "t1", "since": "now", "reason": "revoked"});
+        let found = jobs(&json!({"problem": "the job mail has ended", "held_up": [held]}));
+        assert_eq!((found[0].level, found[1].level), (Level::Error, Level::Warning));
+        assert!(found[1].finding.contains("tenant t1") && found[1].finding.contains("revoked"));
+    }
 
     #[test]
     fn a_taken_port_is_named() {

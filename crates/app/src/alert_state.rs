@@ -1,0 +1,265 @@
+//! What the alert job keeps of one tenant, and how it is stored: the evaluator's state, the alerts
+//! it raised and the mail it queued in one transaction, so that a replay repeats nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use veritwin_access::jobs;
+use veritwin_alerting::{
+    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Rule, SeriesId, Transition,
+    TransitionKind,
+};
+use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
+
+use crate::alert_place::detail;
+use crate::alerts::{to_domain, to_store};
+use crate::directory::TenantDevices;
+use crate::maintenance::{MailPayload, mail_key};
+use crate::{App, Error, Result};
+
+pub(crate) const SETTING: &str = "alert_state";
+
+/// The stored state: the evaluator's snapshot and which alert each series has open.
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    snapshot: String,
+    open: Vec<(String, Option<String>, String, String)>,
+}
+
+/// One tenant in the job.
+pub(crate) struct TenantAlerts {
+    pub(crate) evaluator: Evaluator,
+    pub(crate) rules: BTreeMap<RuleId, Rule>,
+    pub(crate) devices: Arc<TenantDevices>,
+    pub(crate) known: HashSet<DeviceId>,
+    open: HashMap<SeriesId, AlertId>,
+    /// Transitions whose transaction has not succeeded yet.
+    pub(crate) pending: Vec<Transition>,
+    /// It differs from what is stored.
+    pub(crate) dirty: bool,
+    /// Everything before this position is in what is stored; counts while it is dirty.
+    pub(crate) stored_to: u64,
+    /// It is behind the others, on its way back to them.
+    pub(crate) late: bool,
+}
+
+impl TenantAlerts {
+    /// Something of it changes at this position of the log.
+    pub(crate) const fn touch(&mut self, position: u64) {
+        if !self.dirty {
+            self.dirty = true;
+            self.stored_to = position;
+        }
+    }
+
+    /// Whether there is something to write; states alone wait for `save`.
+    pub(crate) const fn is_due(&self, save: bool) -> bool {
+        !self.pending.is_empty() || (save && self.dirty)
+    }
+}
+
+fn damaged() -> Error {
+    Error::Internal("the stored alert state is damaged".to_owned())
+}
+
+fn severity(rule: &Rule) -> AlertSeverity {
+    match rule.severity {
+        veritwin_alerting::Severity::Critical => AlertSeverity::Critical,
+        veritwin_alerting::Severity::High => AlertSeverity::High,
+        veritwin_alerting::Severity::Medium => AlertSeverity::Medium,
+        veritwin_alerting::Severity::Low => AlertSeverity::Low,
+    }
+}
+
+impl App {
+    /// What is stored of a tenant, without its rules.
+    pub(crate) async fn load_alerts(&self, tenant: TenantId) -> Result<TenantAlerts> {
+        let context = self.job_in(jobs::ALERTS, tenant);
+        let tx = self.0.store.read(&context).await?;
+        let mut evaluator = Evaluator::new(EvaluatorLimits::default());
+        let mut open = HashMap::new();
+        if let Some(setting) = tx.setting(SETTING).await? {
+            let stored: Stored = serde_json::from_slice(&setting.body).map_err(|_| damaged())?;
+            evaluator.restore(stored.snapshot.as_bytes()).map_err(|_| damaged())?;
+            for (device, key, rule, alert) in stored.open {
+                let key = key.and_then(|key| veritwin_domain::Key::new(&key).ok());
+                if let (Ok(device), Ok(rule), Ok(alert)) =
+                    (device.parse(), rule.parse(), alert.parse())
+                {
+                    open.insert(SeriesId { rule, device, key }, alert);
+                }
+            }
+        }
+        drop(tx);
+        let devices = self.tenant_devices(&context).await?;
+        // What was deleted just before a crash is known by its series alone.
+        let known = evaluator.watched().map(|series| series.device).collect();
+        Ok(TenantAlerts {
+            evaluator,
+            rules: BTreeMap::new(),
+            devices,
+            known,
+            open,
+            pending: Vec::new(),
+            dirty: false,
+            stored_to: 0,
+            late: false,
+        })
+    }
+
+    /// Writes a tenant's transitions, mail and state in one transaction.
+    pub(crate) async fn write_alerts(
+        &self,
+        tenant: TenantId,
+        alerts: &mut TenantAlerts,
+    ) -> Result<Vec<AlertId>> {
+        let context = self.job_in(jobs::ALERTS, tenant);
+        let tx = self.0.store.begin(&context).await?;
+        let mut open = alerts.open.clone();
+        let mut changed = Vec::new();
+        for transition in &alerts.pending {
+            let rule = alerts.rules.get(&transition.id.series.rule);
+            let id = match (transition.kind, rule) {
+                (TransitionKind::Raised, Some(rule)) => {
+                    Some(self.raise(&tx, tenant, alerts, &mut open, rule, transition).await?)
+                }
+                (TransitionKind::Raised, None) => None,
+                (TransitionKind::Cleared, _) => clear(&tx, &mut open, transition).await?,
+            };
+            changed.extend(id);
+        }
+        let snapshot = alerts
+            .evaluator
+            .snapshot()
+            .map_err(|error| Error::Internal(format!("alert state: {error}")))?;
+        let stored = Stored {
+            snapshot: String::from_utf8(snapshot)
+                .map_err(|_| Error::Internal("alert state is not text".to_owned()))?,
+            open: open
+                .iter()
+                .map(|(series, alert)| {
+                    let key = series.key.as_ref().map(ToString::to_string);
+                    (series.device.to_string(), key, series.rule.to_string(), alert.to_string())
+                })
+                .collect(),
+        };
+        let body = serde_json::to_vec(&stored).map_err(|e| Error::Internal(e.to_string()))?;
+        tx.setting_put(SETTING, &body, None).await?;
+        tx.commit().await?;
+        alerts.open = open;
+        alerts.pending.clear();
+        alerts.dirty = false;
+        Ok(changed)
+    }
+
+    async fn raise(
+        &self,
+        tx: &TenantTx,
+        tenant: TenantId,
+        alerts: &TenantAlerts,
+        open: &mut HashMap<SeriesId, AlertId>,
+        rule: &Rule,
+        transition: &Transition,
+    ) -> Result<AlertId> {
+        let series = &transition.id.series;
+        let names = self.place_names(tenant, &alerts.devices, series).await;
+        let message = Message::of(transition, rule, &names.names);
+        let event = raised_event(transition.at);
+        let reopened = match open.get(series) {
+            Some(id) => tx.alert(*id).await.ok().filter(|alert| {
+                to_domain(alert.state) == veritwin_alerting::AlertState::ClearedUnacknowledged
+            }),
+            None => None,
+        };
+        let detail = serde_json::to_vec(&detail(rule, transition, &names, &message))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let id = if let Some(mut alert) = reopened {
+            // What it says is of this time; its events still tell of the first.
+            alert.state = AlertState::ActiveUnacknowledged;
+            alert.severity = severity(rule);
+            alert.raised_at = transition.at;
+            alert.cleared_at = None;
+            alert.detail = detail;
+            tx.alert_update(&alert, Some(alert.version)).await?;
+            alert.id
+        } else {
+            let alert = Alert {
+                id: AlertId::generate(self.clock().now(), self.rng()),
+                rule: rule.id,
+                device: Some(series.device),
+                twin: names.twin,
+                state: to_store(veritwin_alerting::AlertState::START),
+                severity: severity(rule),
+                raised_at: transition.at,
+                cleared_at: None,
+                acknowledged_at: None,
+                acknowledged_by: None,
+                detail,
+                version: 0,
+            };
+            tx.alert_create(&alert).await?;
+            alert.id
+        };
+        tx.alert_event_add(id, &event).await?;
+        open.insert(series.clone(), id);
+        if !transition.late {
+            let is_open = alerts
+                .devices
+                .get(series.device)
+                .is_some_and(|device| device.declaration == Declaration::NonPersonal);
+            for email in &rule.notify_emails {
+                let mail = MailPayload {
+                    to: email.clone(),
+                    // Mail leaves the platform: values of other streams stay here.
+                    subject: if is_open {
+                        format!("[{}] {}", rule.severity.as_str(), message.headline())
+                    } else {
+                        format!("[{}] {}", rule.severity.as_str(), rule.name)
+                    },
+                    text: if is_open {
+                        message.paragraph()
+                    } else {
+                        "An alert was raised. Sign in to see it.".to_owned()
+                    },
+                    alert: Some(id.to_string()),
+                };
+                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
+                tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;
+            }
+        }
+        Ok(id)
+    }
+}
+
+fn raised_event(at: Timestamp) -> AlertEvent {
+    AlertEvent { at, kind: AlertEventKind::Raised, by: None, comment: None }
+}
+
+async fn clear(
+    tx: &TenantTx,
+    open: &mut HashMap<SeriesId, AlertId>,
+    transition: &Transition,
+) -> Result<Option<AlertId>> {
+    let Some(id) = open.get(&transition.id.series).copied() else { return Ok(None) };
+    let mut alert = match tx.alert(id).await {
+        // It went with what it was about.
+        Err(veritwin_metastore::Error::NotFound { .. }) => {
+            open.remove(&transition.id.series);
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let Ok(state) = to_domain(alert.state).apply(Step::Clear) else { return Ok(None) };
+    alert.state = to_store(state);
+    alert.cleared_at = Some(transition.at);
+    tx.alert_update(&alert, Some(alert.version)).await?;
+    let kind = AlertEventKind::Cleared;
+    let comment = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
+    tx.alert_event_add(id, &AlertEvent { at: transition.at, kind, by: None, comment }).await?;
+    if !state.is_open() {
+        open.remove(&transition.id.series);
+    }
+    Ok(Some(id))
+}

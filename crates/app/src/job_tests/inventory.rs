@@ -1,0 +1,77 @@
+//! Inventories: others write in between, and a cut is mended by the same file.
+
+use super::*;
+
+/// A file with this many devices.
+fn inventory(devices: usize) -> String {
+    let rows = (0..devices).map(|number| format!("sensor-{number:05},sensor,non_personal\n"));
+    std::iter::once("name,type,declaration\n".to_owned()).chain(rows).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_leaves_the_writer_to_others() {
+    const DEVICES: usize = 3000;
+    let world = World::new().await;
+    let (large, small) = (world.customer("Large").await, world.customer("Small").await);
+    let (app, context) = (world.app.clone(), large.context.clone());
+    let started = std::time::Instant::now();
+    let importing = tokio::spawn(async move {
+        app.import_inventory(&context, None, inventory(DEVICES).as_bytes()).await
+    });
+    let (mut writes, mut longest) = (0u32, Duration::ZERO);
+    while !importing.is_finished() {
+        let began = std::time::Instant::now();
+        world.setting(&small, "other", b"1").await;
+        longest = longest.max(began.elapsed());
+        writes += 1;
+    }
+    let outcome = importing.await.expect("runs").expect("imported");
+    let took = started.elapsed();
+    println!("{DEVICES} devices in {took:?}; meanwhile {writes} writes, the longest {longest:?}");
+    assert_eq!((outcome.created, outcome.tokens.len()), (DEVICES, DEVICES));
+    assert!(writes >= 20, "only {writes} writes in {took:?}");
+    assert!(longest < took / 4, "a write waited {longest:?} of {took:?}");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_was_cut_off_is_completed_by_the_same_file() {
+    const DEVICES: usize = 600;
+    let mut world = World::new().await;
+    let customer = world.customer("Only").await;
+    let file = inventory(DEVICES);
+    let count = async |world: &World| {
+        let tx = world.app.0.store.read(&customer.context).await.expect("records");
+        tx.device_counts().await.expect("a count").0
+    };
+    let (app, context, bytes) = (world.app.clone(), customer.context.clone(), file.clone());
+    let importing =
+        tokio::spawn(async move { app.import_inventory(&context, None, bytes.as_bytes()).await });
+    world.until("the first batch", async || (count(&world).await > 1).then_some(())).await;
+    importing.abort();
+    let cut_off = importing.await;
+    // In a new process; a commit that was on its way is through by then.
+    world = world.reopen().await;
+    let written = count(&world).await;
+    println!("cut off with {written} devices: {}", cut_off.is_err());
+    let context = world.app.demo_context(customer.tenant());
+    let damaged = format!("{file}sensor-x,sensor,perhaps\n");
+    let refused = world.app.import_inventory(&context, None, damaged.as_bytes()).await;
+    let at = |error: crate::Error| match error {
+        crate::Error::Invalid { at, .. } => at.unwrap_or_default(),
+        other => other.to_string(),
+    };
+    assert_eq!(refused.map_err(at).err().as_deref(), Some("row 602, column declaration"));
+    assert_eq!(count(&world).await, written, "a mistake changes nothing");
+    let outcome = world.app.import_inventory(&context, None, file.as_bytes()).await;
+    let outcome = outcome.expect("completed");
+    let expect = if cut_off.is_err() { (DEVICES, 0) } else { (0, DEVICES) };
+    assert_eq!((outcome.created, outcome.updated), expect);
+    assert_eq!(count(&world).await, DEVICES as u64 + 1);
+    for (name, token) in &outcome.tokens {
+        assert_eq!(*world.app.login_device(token).await.expect("lets in").name, **name);
+    }
+    let again = world.app.import_inventory(&context, None, file.as_bytes()).await.expect("again");
+    assert_eq!((again.created, again.updated), (0, DEVICES));
+    world.app.close().await;
+}

@@ -1,0 +1,122 @@
+//! Cutting the log where every consumer has had it, and saying clearly when it cannot be cut: it
+//! waits for its slowest consumer, and a tenant that stays held up makes it grow.
+
+use std::time::Duration;
+
+use crate::App;
+
+/// A log that waits this long for alerts or ledger is an alarm.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+/// The alarm is repeated this often.
+const ALARM_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Since when the log could be cut further if it were not for one consumer.
+#[derive(Debug, Default)]
+pub(crate) struct LogCut {
+    waits_since: Option<Duration>,
+    alarmed_at: Option<Duration>,
+}
+
+impl LogCut {
+    /// Takes note of whether the log waits at `now`; answers how long it has waited when that is
+    /// to be said.
+    fn note(&mut self, waits: bool, now: Duration) -> Option<Duration> {
+        if !waits {
+            *self = Self::default();
+            return None;
+        }
+        let waited = now.saturating_sub(*self.waits_since.get_or_insert(now));
+        let is_said = self.alarmed_at.is_some_and(|at| now.saturating_sub(at) < ALARM_INTERVAL);
+        if waited < WAIT_MAX || is_said {
+            return None;
+        }
+        self.alarmed_at = Some(now);
+        Some(waited)
+    }
+}
+
+impl App {
+    /// How far each consumer is, by name.
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 3] {
+        [
+            ("segments", self.0.engine.persisted_position()),
+            ("alerts", self.0.alerts.saved_position()),
+            ("ledger", self.sealed_position()),
+        ]
+    }
+
+    /// Cuts the log where every consumer has had it; whether that went well.
+    pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
+        if self.0.backup.is_on() {
+            return true;
+        }
+        let positions = self.consumer_positions();
+        let slowest = positions.iter().min_by_key(|(_, position)| *position);
+        let Some((consumer, position)) = slowest.copied() else { return true };
+        let segments = self.0.engine.persisted_position();
+        if let Some(waited) = cut.note(position < segments, self.clock().monotonic()) {
+            let jobs = &self.0.jobs;
+            tracing::error!(
+                consumer,
+                waits_s = waited.as_secs(),
+                log_bytes = self.0.log.size_bytes(),
+                held_by_alerts = jobs.alerts_held.count(),
+                held_by_ledger = jobs.ledger_held.count(),
+                "the log cannot be cut and grows: a full disk stops writing; see `veritwin doctor`"
+            );
+        }
+        let log = self.0.log.clone();
+        let keys = self.0.keys.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let truncation = log.truncate_before(position)?;
+            if !truncation.deks_unused.is_empty() {
+                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
+                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
+                    tracing::warn!(%error, "keys of cut log files were not destroyed");
+                }
+            }
+            Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
+        });
+        match done.await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => tracing::warn!(%error, "the log was not cut"),
+            Err(_) => tracing::warn!("the log was not cut: the task stopped"),
+        }
+        false
+    }
+
+    /// Sets the gauges about the log.
+    pub(crate) fn record_log_gauges(&self) {
+        let (log, tail) = (&self.0.log, self.0.log.tail_position());
+        metrics::gauge!("veritwin_log_tail_position").set(tail as f64);
+        metrics::gauge!("veritwin_log_first_position").set(log.first_position() as f64);
+        metrics::gauge!("veritwin_log_bytes").set(log.size_bytes() as f64);
+        for (consumer, position) in self.consumer_positions() {
+            let lag = tail.saturating_sub(position) as f64;
+            metrics::gauge!("veritwin_log_waits_entries", "consumer" => consumer).set(lag);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_waits_is_said_again_and_again_until_it_does_not() {
+        let mut cut = LogCut::default();
+        let mut check = |waits: bool, at: u64, said: Option<u64>| {
+            let said = said.map(Duration::from_secs);
+            assert_eq!(cut.note(waits, Duration::from_secs(at)), said, "at {at}");
+        };
+        check(true, 100, None);
+        check(true, 699, None);
+        check(true, 700, Some(600));
+        check(true, 701, None);
+        check(true, 1300, Some(1200));
+        check(false, 1310, None);
+        check(true, 2000, None);
+        check(true, 2599, None);
+        check(true, 2600, Some(600));
+    }
+}

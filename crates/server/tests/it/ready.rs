@@ -1,0 +1,65 @@
+//! Readiness follows the background jobs: one that hangs makes the running platform not ready, by
+//! its name, and the rest go on.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Platform, wait_for};
+
+/// The archive's process, stopped for as long as this lives.
+struct Frozen(String);
+
+impl Frozen {
+    fn archive_of(platform: &Platform) -> Self {
+        let run = std::fs::read(platform.data().join("archive/run.json")).unwrap();
+        let run: Value = serde_json::from_slice(&run).unwrap();
+        let frozen = Self(run["pid"].to_string());
+        frozen.signal("-STOP");
+        frozen
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0]).status().unwrap().success());
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
+#[test]
+fn an_archive_that_hangs_is_named_and_the_others_turn() {
+    let arguments = vec!["--simulated-clock".to_owned(), "2027-03-01T08:00:00Z".to_owned()];
+    let platform = Platform::start(Mode::Serve, Options { arguments, ..Options::default() });
+    let tenant = platform.tenant();
+    let ready = || {
+        let answer = platform.http().get("/readyz").send();
+        (answer.status, answer.text())
+    };
+    assert_eq!(ready(), (200, "ready\n".to_owned()));
+    let frozen = Frozen::archive_of(&platform);
+    platform.cli(&["clock", "advance", "5m"]).done();
+    let told = wait_for("the archive alone", || {
+        let (status, text) = ready();
+        let is_named = text.contains("the job archive is stuck: no turn for");
+        let others = ["alerts", "segments", "records"];
+        let others = others.iter().any(|job| text.contains(&format!("job {job} ")));
+        (status == 503 && is_named && !others).then_some(text)
+    });
+    assert!(!told.contains("Tenant") && !told.contains(&tenant.id), "{told}");
+    let status = platform.control("status", json!({})).unwrap();
+    assert!(status["problem"].as_str().is_some_and(|text| text.contains("archive")), "{status}");
+    let metrics = tenant.get("/metrics").text();
+    for line in [
+        "veritwin_job_turn_age_seconds{job=\"archive\"}",
+        "veritwin_job_running{job=\"alerts\"} 1",
+        "veritwin_tenants_held_up{job=\"ledger\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    drop(frozen);
+    wait_for("all jobs", || (ready().0 == 200).then_some(()));
+}
