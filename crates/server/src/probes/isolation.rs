@@ -17,8 +17,8 @@ use crate::api;
 
 const PROMISE: u8 = 31;
 const VERSION: u32 = 1;
-/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, a person's own
-/// sessions and passkeys, which programs do not reach at all, and what only the platform's own
+/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, a person's
+/// own sessions and passkeys, which programs do not reach at all, and what only the platform's own
 /// staff may ask for.
 const NOBODYS: [&str; 4] = [
     "/v1/promises/{id}",
