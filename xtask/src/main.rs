@@ -37,6 +37,9 @@ enum Task {
         /// Leaves the browser out.
         #[arg(long)]
         no_browser: bool,
+        /// Runs every test of the server on PostgreSQL too, not only those about records.
+        #[arg(long)]
+        postgres: bool,
     },
     /// What continuous integration runs: the same as `test`.
     Ci,
@@ -61,8 +64,10 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo { release, build_only, rest } => demo::run(release, build_only, &rest),
-        Task::Test { no_browser } => test::run(&test::Options { browser: !no_browser }),
-        Task::Ci => test::run(&test::Options { browser: true }),
+        Task::Test { no_browser, postgres } => {
+            test::run(&test::Options { browser: !no_browser, postgres_whole: postgres })
+        }
+        Task::Ci => test::run(&test::Options { browser: true, postgres_whole: false }),
         Task::Tidy => tidy::run(),
         Task::Openapi { check } => openapi::run(check),
         Task::Bench { rest } => demo::bench(&rest),

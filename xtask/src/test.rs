@@ -15,7 +15,12 @@ const TEST_FEATURES: &str = "veritwin-server/test-controls";
 pub(crate) struct Options {
     /// Runs the browser tests.
     pub(crate) browser: bool,
+    /// Runs every test of the server on PostgreSQL too, not only those about records.
+    pub(crate) postgres_whole: bool,
 }
+
+/// Tests of the server that are mostly about records; the others differ little by database.
+const POSTGRES_TESTS: [&str; 4] = ["alerts::", "isolation::", "ledger::", "start::"];
 
 #[derive(Debug, Default)]
 struct Totals {
@@ -134,6 +139,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let arguments =
             ["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
         run::run_watched(run::command(&root, cargo, &arguments), |line| totals.add_libtest(line))
+    });
+    steps.step("tests on PostgreSQL", |totals| {
+        // The same selection of crates and features, so that nothing is built anew.
+        let mut arguments =
+            vec!["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
+        arguments.extend(["--test", "it", "--"]);
+        if !options.postgres_whole {
+            arguments.extend(POSTGRES_TESTS);
+        }
+        let mut command = run::command(&root, cargo, &arguments);
+        command.env("VERITWIN_TEST_DATABASE", "postgres");
+        run::run_watched(command, |line| totals.add_libtest(line))
     });
     steps.step("openapi", |_| crate::openapi::check_built().map(|()| true));
     if options.browser {

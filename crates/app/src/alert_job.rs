@@ -154,7 +154,8 @@ impl AlertJob {
     /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
     fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
         let known = self.tenants.remove(&tenant);
-        if self.app.is_tenant_destroyed(tenant) {
+        let is_rowless = matches!(error, Error::NotFound("tenants"));
+        if is_rowless || self.app.is_tenant_destroyed(tenant) {
             self.held().release(CONSUMER, tenant);
             return;
         }

@@ -78,6 +78,8 @@ impl App {
     pub(crate) async fn load_alerts(&self, tenant: TenantId) -> Result<TenantAlerts> {
         let context = self.job_in(jobs::ALERTS, tenant);
         let tx = self.0.store.read(&context).await?;
+        // Its row may be gone, or have come after the cut of a backup: nothing is kept for it.
+        tx.tenant().await?;
         let mut evaluator = Evaluator::new(EvaluatorLimits::default());
         let mut open = HashMap::new();
         if let Some(setting) = tx.setting(SETTING).await? {

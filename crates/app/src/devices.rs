@@ -92,7 +92,7 @@ fn check_name(name: &str) -> Result<String> {
 impl App {
     fn device_view(&self, context: &OpContext, device: &Device) -> DeviceView {
         let now = self.clock().now();
-        let presence = self.0.presence.of(device.id);
+        let presence = self.0.presence.of(context.tenant, device.id);
         let last_seen_at = presence.last_seen_at.max(device.last_seen_at);
         let recently = |at: Timestamp| now.as_micros() - at.as_micros() < ONLINE_MICROS;
         DeviceView {

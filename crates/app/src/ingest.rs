@@ -73,7 +73,6 @@ pub(crate) struct DevicePresence {
 
 #[derive(Debug, Default)]
 struct Seen {
-    tenant: Option<TenantId>,
     connections: u32,
     at: Option<Timestamp>,
     written_at: Option<Timestamp>,
@@ -82,20 +81,21 @@ struct Seen {
 /// Presence of all devices.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    devices: RwLock<HashMap<DeviceId, Seen>>,
+    devices: RwLock<HashMap<(TenantId, DeviceId), Seen>>,
 }
 
 impl Presence {
-    pub(crate) fn of(&self, device: DeviceId) -> DevicePresence {
-        self.devices.read().get(&device).map_or_else(DevicePresence::default, |seen| {
-            DevicePresence { connected: seen.connections > 0, last_seen_at: seen.at }
+    pub(crate) fn of(&self, tenant: TenantId, device: DeviceId) -> DevicePresence {
+        let devices = self.devices.read();
+        devices.get(&(tenant, device)).map_or_else(DevicePresence::default, |seen| DevicePresence {
+            connected: seen.connections > 0,
+            last_seen_at: seen.at,
         })
     }
 
     fn connection(&self, tenant: TenantId, device: DeviceId, opened: bool) {
         let mut devices = self.devices.write();
-        let seen = devices.entry(device).or_default();
-        seen.tenant = Some(tenant);
+        let seen = devices.entry((tenant, device)).or_default();
         seen.connections = if opened {
             seen.connections.saturating_add(1)
         } else {
@@ -106,11 +106,11 @@ impl Presence {
     fn seen(&self, batches: &[(TenantId, DeviceId, Timestamp)]) {
         let mut devices = self.devices.write();
         for (tenant, device, at) in batches {
-            if devices.len() >= PRESENCE_MAX && !devices.contains_key(device) {
+            let owned = (*tenant, *device);
+            if devices.len() >= PRESENCE_MAX && !devices.contains_key(&owned) {
                 continue;
             }
-            let seen = devices.entry(*device).or_default();
-            seen.tenant = Some(*tenant);
+            let seen = devices.entry(owned).or_default();
             seen.at = seen.at.max(Some(*at));
         }
     }
@@ -118,13 +118,13 @@ impl Presence {
     /// What changed since it was last written down.
     fn unwritten(&self) -> Vec<(TenantId, DeviceId, Timestamp)> {
         let mut devices = self.devices.write();
-        let changed = devices.iter_mut().filter_map(|(device, seen)| {
-            let (tenant, at) = (seen.tenant?, seen.at?);
+        let changed = devices.iter_mut().filter_map(|((tenant, device), seen)| {
+            let at = seen.at?;
             if seen.written_at == Some(at) {
                 return None;
             }
             seen.written_at = Some(at);
-            Some((tenant, *device, at))
+            Some((*tenant, *device, at))
         });
         changed.collect()
     }
@@ -144,7 +144,8 @@ impl CommitObserver for PresenceObserver {
         let mut seen: Vec<(TenantId, DeviceId, Timestamp)> = Vec::new();
         for entry in &batch.entries {
             if let Record::Readings(readings) = &entry.record {
-                match seen.iter_mut().rev().take(64).find(|one| one.1 == readings.device) {
+                let owned = (entry.tenant, readings.device);
+                match seen.iter_mut().rev().take(64).find(|one| (one.0, one.1) == owned) {
                     Some(known) => known.2 = known.2.max(readings.received_at),
                     None => seen.push((entry.tenant, readings.device, readings.received_at)),
                 }
@@ -311,5 +312,26 @@ impl App {
             }
         }
         Ok(tx.commit().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presence_is_a_tenants_own_even_where_ids_are_equal() {
+        let presence = Presence::default();
+        let device = DeviceId::from_bytes([7; 16]);
+        let (mine, theirs) = (TenantId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+        let at = Timestamp::from_micros(5);
+        presence.connection(theirs, device, true);
+        presence.seen(&[(theirs, device, at)]);
+        let of_mine = presence.of(mine, device);
+        assert!(!of_mine.connected && of_mine.last_seen_at.is_none());
+        let of_theirs = presence.of(theirs, device);
+        assert!(of_theirs.connected && of_theirs.last_seen_at == Some(at));
+        assert_eq!(presence.unwritten(), [(theirs, device, at)]);
+        assert!(presence.unwritten().is_empty(), "written down once");
     }
 }

@@ -66,7 +66,7 @@ struct LedgerJob {
     here: u64,
     /// Reads again what late tenants have not had.
     late: Option<Lane>,
-    /// Tenants whose keys are destroyed: nothing of them can be sealed any more.
+    /// Tenants whose row is gone or whose keys are destroyed: nothing of them can be sealed.
     gone: HashSet<TenantId>,
 }
 
@@ -188,6 +188,7 @@ impl LedgerJob {
         let previous = summary
             .resume(&vkey, &key.public_bytes())
             .map_err(|error| Error::Conflict(format!("ledger archive: {error}")))?;
+        let reached = self.app.0.lineage.position(summary.cursor)?;
         Ok(TenantLog {
             log: row.log_id,
             origin,
@@ -199,7 +200,7 @@ impl LedgerJob {
             sealed_at: last.map_or(Timestamp::MIN, |leaf| leaf.sealed_at),
             opened_at: Duration::ZERO,
             waiting_from: None,
-            reached: summary.cursor,
+            reached,
             late,
         })
     }
@@ -209,7 +210,9 @@ impl LedgerJob {
     async fn failed(&mut self, tenant: TenantId, position: u64, error: Error) -> Result<()> {
         let known = self.logs.remove(&tenant);
         self.app.0.ledger.pending.lock().remove(&tenant);
-        if self.app.is_tenant_destroyed(tenant) {
+        // Its row is gone, or came after the cut of a backup: nobody has a log for it.
+        let is_rowless = matches!(error, Error::NotFound("tenants"));
+        if is_rowless || self.app.is_tenant_destroyed(tenant) {
             self.gone.insert(tenant);
             self.held().release(CONSUMER, tenant);
             return Ok(());
@@ -392,7 +395,7 @@ impl LedgerJob {
         let append = Append {
             log: log.log,
             expected_size: log.size,
-            cursor: log.reached,
+            cursor: app.0.lineage.cursor(log.reached),
             entry: sealed.entry.clone(),
             payload: sealed.payload.clone(),
         };

@@ -15,7 +15,7 @@ pub(crate) const VKEY_SETTING: &str = "ledger_vkey";
 
 impl App {
     /// The key that signs a tenant's leaves, made at the first use.
-    async fn submitter_key(&self, tenant: TenantId) -> Result<SigningKey> {
+    pub(crate) async fn submitter_key(&self, tenant: TenantId) -> Result<SigningKey> {
         let context = self.job_in(jobs::LEDGER, tenant);
         let dek = self.ledger_dek(tenant)?;
         let aad = Aad::new(tenant, DataClass::Ledger, b"submitter");

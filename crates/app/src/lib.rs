@@ -10,6 +10,7 @@ mod alert_state;
 mod alerts;
 mod api_keys;
 mod attributes;
+mod backup;
 mod context;
 mod desk;
 mod devices;
@@ -33,6 +34,7 @@ mod ledger;
 mod ledger_job;
 mod ledger_open;
 mod ledger_record;
+mod lineage;
 mod links;
 mod live;
 mod log_cut;
@@ -42,6 +44,7 @@ mod objects;
 mod open;
 mod papers;
 mod people;
+mod population;
 mod promises;
 mod provision;
 mod records;
@@ -53,7 +56,12 @@ mod sign_in;
 mod support;
 mod system;
 mod twins;
+mod upgrade;
 
+pub use backup::{
+    BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary, RestorePlan,
+    RestoreSummary, backup_instance, restore,
+};
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
 pub use idempotency::Idempotent;
@@ -62,10 +70,13 @@ pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
+pub use population::{Population, populated_email};
 pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson};
 pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
+pub use upgrade::SchemaUpgrade;
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
+pub use veritwin_metastore::PendingStep;
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

@@ -47,6 +47,9 @@ impl App {
 
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
+        if self.0.backup.is_on() {
+            return true;
+        }
         let positions = self.consumer_positions();
         let slowest = positions.iter().min_by_key(|(_, position)| *position);
         let Some((consumer, position)) = slowest.copied() else { return true };

@@ -19,8 +19,9 @@ const TAG_BYTES: usize = 16;
 /// Models that are kept decoded.
 const MODELS_MAX: usize = 16;
 
-/// Models that were used a moment ago, by object.
-pub(crate) type ModelCache = Mutex<Vec<(String, Arc<TwinModel>)>>;
+/// Models that were used a moment ago, by tenant and object.
+pub(crate) type ModelCache = Mutex<Vec<(ModelName, Arc<TwinModel>)>>;
+type ModelName = (TenantId, String);
 
 impl App {
     /// Seals and stores an object; answers its path. The bytes are durable when this returns.
@@ -59,6 +60,10 @@ impl App {
 
     /// Reads and opens an object.
     pub(crate) async fn get_object(&self, tenant: TenantId, path: &str) -> Result<Bytes> {
+        // A path of another tenant would not open either: the tenant is in the associated data.
+        if !path.starts_with(&format!("twins/{tenant}/")) {
+            return Err(Error::NotFound("object"));
+        }
         let sealed = self.0.objects.get(&Path::from(path)).await?.bytes().await?;
         let app = self.clone();
         tokio::task::spawn_blocking(move || app.open_object(tenant, &sealed))
@@ -86,6 +91,10 @@ impl App {
 
     /// Deletes objects that nothing names any more; what a crash leaves is unreadable dead weight.
     pub(crate) async fn delete_objects(&self, paths: Vec<String>) {
+        // A backup that is being made may have rows that name them.
+        if self.0.backup.put_off(&paths) {
+            return;
+        }
         for path in paths {
             if let Err(error) = self.0.objects.delete(&Path::from(path.as_str())).await {
                 tracing::warn!(%error, "an object was not deleted");
@@ -95,8 +104,8 @@ impl App {
 
     /// The model of a twin.
     pub(crate) async fn load_model(&self, tenant: TenantId, twin: &Twin) -> Result<Arc<TwinModel>> {
-        let cached =
-            self.0.models.lock().iter().find(|(path, _)| *path == twin.model_object).cloned();
+        let name = (tenant, twin.model_object.clone());
+        let cached = self.0.models.lock().iter().find(|(known, _)| *known == name).cloned();
         if let Some((_, model)) = cached {
             return Ok(model);
         }
@@ -108,7 +117,7 @@ impl App {
         if models.len() >= MODELS_MAX {
             models.remove(0);
         }
-        models.push((twin.model_object.clone(), Arc::clone(&model)));
+        models.push((name, Arc::clone(&model)));
         Ok(model)
     }
 }

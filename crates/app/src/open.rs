@@ -27,6 +27,7 @@ use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
+use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
 use crate::security::Security;
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) presence: Arc<Presence>,
     pub(crate) live: Arc<LiveBus>,
     pub(crate) models: crate::objects::ModelCache,
+    pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
@@ -112,7 +115,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
 }
 
-fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
+pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
     let io = |error: std::io::Error| Error::Internal(format!("root key folder: {error}"));
     if !config.root_key_dir.exists() {
         use std::os::unix::fs::DirBuilderExt;
@@ -138,7 +141,7 @@ fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyService> {
     )?)
 }
 
-fn database(config: &Config) -> Result<Database> {
+pub(crate) fn database(config: &Config) -> Result<Database> {
     let url = config.database_url.expose();
     if url == "sqlite:" {
         return Ok(Database::Sqlite(config.data.join("records.db")));
@@ -168,6 +171,7 @@ impl App {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let clock = Arc::clone(&config.clock);
         let keys = open_keys(&config, &rng)?;
+        crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(veritwin_metastore::Config {
             database: database(&config)?,
             connections_max: veritwin_metastore::CONNECTIONS_DEFAULT,
@@ -205,6 +209,7 @@ impl App {
             ],
         )?;
         engine.recover(&log).await?;
+        let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
         let mailer = config
             .mail
@@ -234,6 +239,8 @@ impl App {
             presence,
             live,
             models: crate::objects::ModelCache::default(),
+            backup: crate::backup::BackupHold::default(),
+            lineage,
             alerts: AlertBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,

@@ -24,7 +24,7 @@ pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
 pub use error::KeyError;
 pub use file::{FileHeader, FileKey, FileSealer};
 pub use passkey::PasskeyKey;
-pub use primitive::{SecretKey, SystemRng, constant_time_eq, hmac_sha256, sha256};
+pub use primitive::{SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256};
 pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
 pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
 pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};

@@ -3,6 +3,7 @@
 //! the only ways in are [`TenantTx`] and [`PlatformTx`].
 
 mod bind;
+mod dump;
 mod entity;
 mod error;
 mod migrate;
@@ -14,7 +15,9 @@ pub mod schema;
 mod seal;
 mod store;
 mod tx;
+mod upgrade;
 
+pub use dump::{DumpSummary, import};
 pub use entity::*;
 pub use error::{Error, Result};
 pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX};
@@ -22,4 +25,7 @@ pub use open::{Database, PostgresConfig};
 pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};
 pub use seal::SEALED_BYTES_MAX;
 pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
+#[cfg(feature = "test-controls")]
+pub use tx::forget_tenant_filter;
 pub use tx::{PlatformTx, TenantTx};
+pub use upgrade::{PendingStep, Upgrade};

@@ -1,5 +1,6 @@
-//! Brings a database to the newest schema, one transaction for each version, and refuses one that
-//! a newer build has written.
+//! Brings a database to a schema version, one transaction for each step, so that whatever ends the
+//! process leaves whole steps behind and the next run goes on. A database of a newer build is
+//! refused.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
@@ -7,7 +8,7 @@ use sea_orm::{
 };
 use veritwin_domain::Timestamp;
 
-use crate::schema::{self, Migration, PLATFORM_ROLE, TENANT_ROLE};
+use crate::schema::{self, Contraction, Migration, PLATFORM_ROLE, TENANT_ROLE};
 use crate::{Error, Result};
 
 /// Serialises migrations of several nodes (`pg_advisory_xact_lock`): "veritwin" in ASCII.
@@ -15,20 +16,107 @@ const ADVISORY_LOCK: i64 = 0x7665_7269_7477_696e;
 
 const FAILED: &str = "schema";
 
-/// Applies what is missing. `runtime_role` is the PostgreSQL role that gets the rights.
+/// What a PostgreSQL connection calls itself before the schema version its build knows, so that
+/// a step that takes something away sees the builds that still use it.
+pub(crate) const NODE_NAME: &str = "veritwin schema ";
+
+/// Applies what is missing up to the step `target`. `connection` is a pool of one;
+/// `runtime_role` is the PostgreSQL role that gets the rights.
 pub(crate) async fn run(
     connection: &DatabaseConnection,
     runtime_role: Option<&str>,
     at: Timestamp,
+    target: i64,
+) -> Result<()> {
+    run_steps(connection, runtime_role, at, Steps::published(target)).await
+}
+
+/// The steps that a run goes through, in the order of their versions.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps {
+    pub(crate) migrations: &'static [Migration],
+    pub(crate) contractions: &'static [Contraction],
+    pub(crate) target: i64,
+}
+
+impl Steps {
+    const fn published(target: i64) -> Self {
+        Self { migrations: schema::MIGRATIONS, contractions: schema::CONTRACTIONS, target }
+    }
+
+    fn versions(self) -> Vec<i64> {
+        let expanding = self.migrations.iter().map(|step| step.version);
+        let contracting = self.contractions.iter().map(|step| step.version);
+        let mut versions: Vec<i64> =
+            expanding.chain(contracting).filter(|version| *version <= self.target).collect();
+        versions.sort_unstable();
+        versions
+    }
+
+    /// The SQL of one step.
+    fn statements(self, version: i64, backend: DbBackend) -> Vec<String> {
+        let expand = self.migrations.iter().filter(|step| step.version == version);
+        let contract = self.contractions.iter().filter(|step| step.version == version);
+        let expand = expand.flat_map(|step| statements(step, backend));
+        expand.chain(contract.flat_map(schema::contraction_statements)).collect()
+    }
+}
+
+async fn run_steps(
+    connection: &DatabaseConnection,
+    runtime_role: Option<&str>,
+    at: Timestamp,
+    steps: Steps,
 ) -> Result<()> {
     let failed = |error| Error::from_db(error, FAILED);
     let transaction = connection.begin().await.map_err(failed)?;
     prepare(&transaction, runtime_role).await?;
     let current = version(&transaction).await?;
-    for migration in schema::MIGRATIONS.iter().filter(|step| step.version > current) {
-        apply(&transaction, migration, at).await?;
+    transaction.commit().await.map_err(failed)?;
+    for step in steps.versions().into_iter().filter(|step| *step > current) {
+        let transaction = connection.begin().await.map_err(failed)?;
+        lock(&transaction).await?;
+        // Another node may have been here between the two transactions.
+        if version(&transaction).await? < step {
+            for contraction in steps.contractions.iter().filter(|known| known.version == step) {
+                refuse_while_used(&transaction, contraction).await?;
+            }
+            let backend = transaction.get_database_backend();
+            for statement in steps.statements(step, backend) {
+                execute(&transaction, &statement).await?;
+            }
+            let at = at.as_micros();
+            let note =
+                format!("INSERT INTO schema_versions (version, applied_at) VALUES ({step}, {at})");
+            execute(&transaction, &note).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
     }
-    transaction.commit().await.map_err(failed)
+    Ok(())
+}
+
+/// The steps after `current` up to `target` with their SQL.
+pub(crate) fn pending(current: i64, target: i64, backend: DbBackend) -> Vec<(i64, Vec<String>)> {
+    let steps = Steps::published(target);
+    let missing = steps.versions().into_iter().filter(|version| *version > current);
+    missing.map(|version| (version, steps.statements(version, backend))).collect()
+}
+
+/// The version of a database; 0 when it has no schema yet.
+pub(crate) async fn current(connection: &impl ConnectionTrait) -> Result<i64> {
+    let sql = match connection.get_database_backend() {
+        DbBackend::Postgres => "SELECT to_regclass('schema_versions') IS NOT NULL AS found",
+        _ => "SELECT count(*) > 0 AS found FROM sqlite_master WHERE name = 'schema_versions'",
+    };
+    let failed = |error| Error::from_db(error, FAILED);
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await.map_err(failed)?;
+    let row = row.ok_or(Error::Corrupt { what: FAILED })?;
+    if row.try_get_by::<bool, _>("found").map_err(failed)? {
+        version(connection).await
+    } else {
+        Ok(0)
+    }
 }
 
 /// Refuses a schema that is not the newest.
@@ -49,12 +137,8 @@ pub(crate) async fn check(connection: &DatabaseConnection) -> Result<()> {
 }
 
 async fn version(connection: &impl ConnectionTrait) -> Result<i64> {
-    let failed = |error| Error::from_db(error, FAILED);
-    let sql = "SELECT coalesce(max(version), 0) AS version FROM schema_versions";
-    let statement = Statement::from_string(connection.get_database_backend(), sql);
-    let row = connection.query_one_raw(statement).await.map_err(failed)?;
-    let row = row.ok_or(Error::Corrupt { what: FAILED })?;
-    let version: i64 = row.try_get_by("version").map_err(failed)?;
+    let sql = "SELECT coalesce(max(version), 0) AS number FROM schema_versions";
+    let version = number(connection, sql).await?;
     if version > schema::VERSION {
         return Err(Error::Refused(format!(
             "the database has schema {version}, written by a newer build; this one knows {}",
@@ -64,15 +148,29 @@ async fn version(connection: &impl ConnectionTrait) -> Result<i64> {
     Ok(version)
 }
 
+async fn number(connection: &impl ConnectionTrait, sql: &str) -> Result<i64> {
+    let failed = |error| Error::from_db(error, FAILED);
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await.map_err(failed)?;
+    row.ok_or(Error::Corrupt { what: FAILED })?.try_get_by("number").map_err(failed)
+}
+
 async fn execute(transaction: &DatabaseTransaction, sql: &str) -> Result<()> {
     let done = transaction.execute_unprepared(sql).await;
     done.map(|_| ()).map_err(|error| Error::from_db(error, FAILED))
 }
 
+async fn lock(transaction: &DatabaseTransaction) -> Result<()> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        execute(transaction, &format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
+    }
+    Ok(())
+}
+
 async fn prepare(transaction: &DatabaseTransaction, runtime_role: Option<&str>) -> Result<()> {
     let postgres = transaction.get_database_backend() == DbBackend::Postgres;
+    lock(transaction).await?;
     if postgres {
-        execute(transaction, &format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
         for role in [TENANT_ROLE, PLATFORM_ROLE] {
             execute(transaction, &create_role(role)).await?;
         }
@@ -109,33 +207,115 @@ fn grant_role(group: &str, member: &str) -> String {
     )
 }
 
-async fn apply(
-    transaction: &DatabaseTransaction,
-    migration: &Migration,
-    at: Timestamp,
-) -> Result<()> {
-    let postgres = transaction.get_database_backend() == DbBackend::Postgres;
-    for table in migration.tables {
-        let statements =
-            if postgres { schema::postgres_table(table) } else { schema::sqlite_table(table) };
-        for statement in statements {
-            execute(transaction, &statement).await?;
-        }
-    }
-    for added in migration.added {
-        let statements =
-            if postgres { schema::postgres_column(added) } else { schema::sqlite_column(added) };
-        for statement in statements {
-            execute(transaction, &statement).await?;
-        }
-    }
+/// The SQL of a step that adds: tables, columns, indexes, and on PostgreSQL the walls.
+fn statements(migration: &Migration, backend: DbBackend) -> Vec<String> {
+    let postgres = backend == DbBackend::Postgres;
+    let table = if postgres { schema::postgres_table } else { schema::sqlite_table };
+    let column = if postgres { schema::postgres_column } else { schema::sqlite_column };
+    let mut all: Vec<String> = migration.tables.iter().flat_map(table).collect();
+    all.extend(migration.added.iter().flat_map(column));
     if postgres {
-        for statement in migration.tables.iter().flat_map(schema::postgres_walls) {
-            execute(transaction, &statement).await?;
+        all.extend(migration.tables.iter().flat_map(schema::postgres_walls));
+    }
+    all
+}
+
+/// Nothing is taken away while a row or a node of a build that uses it is there.
+async fn refuse_while_used(
+    transaction: &DatabaseTransaction,
+    contraction: &Contraction,
+) -> Result<()> {
+    for (table, column) in contraction.filled {
+        let sql = format!("SELECT count(*) AS number FROM {table} WHERE {column} IS NULL");
+        let rows = number(transaction, &sql).await?;
+        if rows > 0 {
+            return Err(Error::Refused(format!(
+                "schema step {} would take away what {rows} rows of {table} still need: an older \
+                 build wrote them, and {column} is not filled in yet",
+                contraction.version
+            )));
         }
     }
-    let (version, at) = (migration.version, at.as_micros());
-    let note =
-        format!("INSERT INTO schema_versions (version, applied_at) VALUES ({version}, {at})");
-    execute(transaction, &note).await
+    if transaction.get_database_backend() != DbBackend::Postgres {
+        // The directory's lock says that no other process has the file.
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name LIKE '{NODE_NAME}%' \
+         AND substring(application_name FROM '[0-9]+$')::bigint < {}",
+        contraction.unused_since
+    );
+    let nodes = number(transaction, &sql).await?;
+    if nodes > 0 {
+        return Err(Error::Refused(format!(
+            "schema step {} would take away what {nodes} connections of an older build still use: \
+             stop or replace those nodes first",
+            contraction.version
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::SqlxSqliteConnector;
+
+    use super::*;
+    use crate::schema::{Category, ColumnDef, ColumnKind, Rows, TableDef};
+
+    const fn column(name: &'static str, nullable: bool) -> ColumnDef {
+        ColumnDef { name, kind: ColumnKind::Integer, nullable, category: Category::Operation }
+    }
+
+    const TABLE: TableDef = TableDef {
+        name: "things",
+        rows: Rows::Platform,
+        columns: &[column("id", false), column("old", true), column("new", true)],
+        primary_key: &["id"],
+        unique: &[],
+        indexes: &[],
+        references: &[],
+    };
+    const EXPAND: &[Migration] = &[Migration { version: 1, tables: &[TABLE], added: &[] }];
+    const CONTRACT: &[Contraction] = &[Contraction {
+        version: 2,
+        dropped: &[("things", "old")],
+        filled: &[("things", "new")],
+        unused_since: 1,
+    }];
+
+    async fn migrate(connection: &DatabaseConnection, target: i64) -> Result<()> {
+        let steps = Steps { migrations: EXPAND, contractions: CONTRACT, target };
+        run_steps(connection, None, Timestamp::EPOCH, steps).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_away_while_rows_of_an_older_build_need_it() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.expect("a database");
+        let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        migrate(&connection, 1).await.expect("expanded");
+        let insert = "INSERT INTO things (id, old) VALUES (7, 1)";
+        connection.execute_unprepared(insert).await.expect("a row of an older build");
+        let refused = migrate(&connection, 2).await.expect_err("refused").to_string();
+        assert!(refused.contains("1 rows of things"), "{refused}");
+        assert_eq!(current(&connection).await.expect("a version"), 1, "nothing happened");
+        connection.execute_unprepared("UPDATE things SET new = old").await.expect("filled in");
+        migrate(&connection, 2).await.expect("contracted");
+        assert_eq!(current(&connection).await.expect("a version"), 2);
+        let gone = connection.execute_unprepared("SELECT old FROM things").await;
+        assert!(gone.is_err(), "the column is gone");
+        migrate(&connection, 2).await.expect("nothing left to do");
+    }
+
+    #[test]
+    fn every_published_step_has_sql_for_both_databases() {
+        for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
+            let steps = pending(0, schema::VERSION, backend);
+            assert_eq!(steps.last().map(|step| step.0), Some(schema::VERSION));
+            assert!(steps.iter().all(|(_, sql)| !sql.is_empty()));
+        }
+        assert!(pending(schema::VERSION, schema::VERSION, DbBackend::Sqlite).is_empty());
+    }
 }

@@ -111,7 +111,8 @@ pub(crate) fn postgres_options(url: &Secret<String>) -> Result<PgConnectOptions>
     let loopback = matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
     let socket = options.get_socket().is_some() || options.get_host().starts_with('/');
     let mode = if loopback || socket { PgSslMode::Prefer } else { PgSslMode::VerifyFull };
-    Ok(options.ssl_mode(mode).disable_statement_logging())
+    let name = format!("{}{}", crate::migrate::NODE_NAME, crate::schema::VERSION);
+    Ok(options.ssl_mode(mode).application_name(&name).disable_statement_logging())
 }
 
 pub(crate) async fn postgres(
@@ -147,4 +148,26 @@ pub(crate) async fn check_runtime_role(connection: &DatabaseConnection) -> Resul
         return Ok(());
     };
     Err(Error::Refused(format!("the PostgreSQL runtime role {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_elsewhere_is_reached_over_verified_tls_only() {
+        let check = |url: &str, verified: bool| {
+            let options = postgres_options(&Secret::new(url.to_owned())).expect("a URL");
+            let is_verified = matches!(options.get_ssl_mode(), PgSslMode::VerifyFull);
+            assert_eq!(is_verified, verified, "{url}");
+        };
+        check("postgres://role@db.example.org/records", true);
+        check("postgres://role@db.example.org/records?sslmode=disable", true);
+        check("postgres://role@localhost.example.org/records?sslmode=prefer", true);
+        check("postgres://role@192.0.2.7/records", true);
+        check("postgres://role@localhost/records", false);
+        check("postgres://role@127.0.0.1/records", false);
+        check("postgres://role@localhost/records?host=/run/postgresql", false);
+        assert!(postgres_options(&Secret::new("not an address".to_owned())).is_err());
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Cell<'a> {
 
 /// The keys behind the store.
 pub(crate) struct Sealer {
-    keys: KeyService,
+    pub(crate) keys: KeyService,
     index_key: SecretKey,
 }
 

@@ -17,7 +17,7 @@ use veritwin_keys::KeyService;
 
 use crate::names::NameIndexes;
 use crate::open::{self, Database, PostgresConfig};
-use crate::schema::{PLATFORM_ROLE, TENANT_ROLE};
+use crate::schema::{PLATFORM_ROLE, TENANT_ROLE, VERSION};
 use crate::seal::Sealer;
 use crate::tx::Core;
 use crate::{Error, PlatformTx, Result, TenantTx, migrate};
@@ -29,9 +29,10 @@ pub const CONNECTIONS_DEFAULT: u32 = 8;
 /// transaction while it holds one fails after this time.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
-const DATABASE_KEY_LABEL: &str = "metastore database v1";
+pub(crate) const DATABASE_KEY_LABEL: &str = "metastore database v1";
 
 /// How to open the records.
+#[derive(Clone)]
 pub struct Config {
     /// Where they are.
     pub database: Database,
@@ -45,13 +46,13 @@ pub struct Config {
 
 /// The records store. Cloning shares it.
 #[derive(Clone)]
-pub struct Metastore(Arc<Inner>);
+pub struct Metastore(pub(crate) Arc<Inner>);
 
-struct Inner {
-    connection: DatabaseConnection,
+pub(crate) struct Inner {
+    pub(crate) connection: DatabaseConnection,
     /// SQLite has one writer; waiting here is fair and costs no polling.
     write_gate: Option<Arc<Semaphore>>,
-    sealer: Arc<Sealer>,
+    pub(crate) sealer: Arc<Sealer>,
     names: Arc<NameIndexes>,
 }
 
@@ -75,8 +76,13 @@ impl Metastore {
             Database::Sqlite(file) => {
                 let key = config.keys.platform_subkey(DATABASE_KEY_LABEL);
                 let key = key.map_err(|error| Error::from_key(error, "database key"))?;
+                // One connection by itself, closed before the others open: a connection that knew
+                // the schema of before would read rows wider than it expects.
+                let connection = open::sqlite(file, &key, 1).await?;
+                migrate::run(&connection, None, now, VERSION).await?;
+                let closed = connection.close().await;
+                closed.map_err(|error| Error::from_db(error, "records database"))?;
                 let connection = open::sqlite(file, &key, config.connections_max).await?;
-                migrate::run(&connection, None, now).await?;
                 (connection, Some(Arc::new(Semaphore::new(1))))
             }
             Database::Postgres(postgres) => {
@@ -211,7 +217,7 @@ async fn open_postgres(
         let separate = owner.get_username() != runtime_role;
         let connection = open::postgres(owner, 1).await?;
         let role = separate.then_some(runtime_role.as_str());
-        let migrated = migrate::run(&connection, role, now).await;
+        let migrated = migrate::run(&connection, role, now, VERSION).await;
         // A failed close changes nothing: the connection is not used again.
         let _ = connection.close().await;
         migrated?;

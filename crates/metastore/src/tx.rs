@@ -149,6 +149,17 @@ impl Vault<'_> {
     }
 }
 
+/// Whether statements inside a tenant forget its filter.
+#[cfg(feature = "test-controls")]
+static FORGOTTEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves the tenant's filter out of every statement of this process, or puts it back, to show
+/// what the wall below it does.
+#[cfg(feature = "test-controls")]
+pub fn forget_tenant_filter(on: bool) {
+    FORGOTTEN.store(on, Ordering::SeqCst);
+}
+
 /// A transaction inside one tenant. Rows of other tenants do not exist for it: every statement is
 /// built with the tenant's filter, and on PostgreSQL the database enforces the same again.
 pub struct TenantTx {
@@ -190,6 +201,10 @@ impl TenantTx {
     }
 
     fn scope(&self, table: &'static str) -> Expr {
+        #[cfg(feature = "test-controls")]
+        if FORGOTTEN.load(Ordering::SeqCst) {
+            return Expr::cust("1 = 1");
+        }
         let rows = schema::tables().find(|known| known.name == table).map(|known| known.rows);
         match rows {
             Some(Rows::Tenant) => equals("tenant_id", self.tenant),

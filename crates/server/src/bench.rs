@@ -1,6 +1,8 @@
 //! What the benchmarks need of a platform: a private one in a temporary folder, as a process of
 //! its own so that its CPU time can be told from the load generator's.
 
+mod tenants;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +17,10 @@ use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 use crate::control::{self, Request};
 use crate::datadir::{Paths, write_private};
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) use tenants::{TenantsOptions, tenants};
+
+/// A platform with many tenants takes its time.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
 /// Devices that the connections share.
 const DEVICES: usize = 50;
@@ -37,7 +42,10 @@ impl Drop for Private {
 
 impl Private {
     async fn start(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<Self> {
-        let root = new_folder(clock, rng)?;
+        Self::start_in(new_folder(clock, rng)?).await
+    }
+
+    async fn start_in(root: PathBuf) -> anyhow::Result<Self> {
         let data = root.join("data");
         let child = Command::new(std::env::current_exe()?)
             .args(["serve", "--data"])

@@ -54,6 +54,9 @@ impl Paths {
     pub(crate) fn ca_pem(&self) -> PathBuf {
         self.pki().join("ca.pem")
     }
+    pub(crate) fn lineage(&self) -> PathBuf {
+        self.root.join("lineage.json")
+    }
     pub(crate) fn archive(&self) -> PathBuf {
         self.root.join("archive")
     }
@@ -135,7 +138,8 @@ pub(crate) fn root_key_dir_of(data: &Path, configured: Option<&Path>) -> anyhow:
     root_key_dir(configured, &identity.instance)
 }
 
-fn root_key_dir(configured: Option<&Path>, instance: &str) -> anyhow::Result<PathBuf> {
+/// The root key folder of an instance.
+pub(crate) fn root_key_dir(configured: Option<&Path>, instance: &str) -> anyhow::Result<PathBuf> {
     if let Some(dir) = configured {
         return Ok(dir.to_owned());
     }
@@ -164,6 +168,16 @@ fn read_identity(path: &Path) -> anyhow::Result<Identity> {
         identity.format
     );
     Ok(identity)
+}
+
+/// Takes the lock of a directory that holds no platform yet, so that nothing starts in it.
+pub(crate) fn lock_new(root: &Path) -> anyhow::Result<File> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(root)
+        .with_context(|| format!("cannot create the data directory {}", root.display()))?;
+    take_lock(root)
 }
 
 fn take_lock(root: &Path) -> anyhow::Result<File> {

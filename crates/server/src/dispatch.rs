@@ -2,6 +2,7 @@
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
 
 mod admin;
+mod backup;
 mod stopped;
 
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ pub(crate) use stopped::ask;
 /// Every request there is, for the error that names them.
 const REQUESTS: &[&str] = &[
     "admin_link",
+    "backup",
+    "backup_keyring",
+    "backup_progress",
     "clock_advance",
     "create_device",
     "create_tenant",
@@ -149,6 +153,9 @@ impl Dispatch for Dispatcher {
     async fn dispatch(&self, request: Request) -> anyhow::Result<Value> {
         match request.command.as_str() {
             "admin_link" => self.admin_link(&arguments(&request)?).await,
+            "backup" => self.backup(arguments(&request)?).await,
+            "backup_keyring" => self.backup_keyring(arguments(&request)?).await,
+            "backup_progress" => Ok(self.backup_progress()),
             "metrics_key" => self.metrics_key().await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
             "create_device" => self.create_device(arguments(&request)?).await,
@@ -166,6 +173,12 @@ impl Dispatch for Dispatcher {
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
+            #[cfg(feature = "test-controls")]
+            "forget_tenant_filter" => {
+                let on = request.arguments["on"].as_bool().context("on must be true or false")?;
+                self.app.forget_tenant_filter(on);
+                Ok(json!({"on": on}))
+            }
             #[cfg(feature = "test-controls")]
             "sabotage" => self.sabotage(&arguments(&request)?),
             "status" => self.status().await,

@@ -16,6 +16,7 @@ mod pki;
 mod probes;
 mod process;
 mod run;
+mod stores;
 mod tls;
 mod web;
 

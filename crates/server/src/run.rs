@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veritwin_app::{App, MailConfig};
-use veritwin_domain::{Clock, IngestLimits, Secret, SystemClock, Timestamp};
+use veritwin_app::App;
+use veritwin_domain::{Clock, IngestLimits, SystemClock, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
@@ -24,6 +24,7 @@ use crate::controls::Controls;
 use crate::datadir::{DataDir, Paths, write_private};
 use crate::dispatch::Dispatcher;
 use crate::pki::{self, Authority, BlobSealer};
+use crate::stores::app_config;
 use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
 use crate::{control, listen};
 
@@ -67,57 +68,6 @@ impl BlobSealer for veritwin_app::Vault {
     fn open(&self, label: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         Ok(Self::open(self, label, sealed)?)
     }
-}
-
-/// The stores' part of the configuration.
-pub(crate) fn app_config(
-    config: &Config,
-    dir: &DataDir,
-    clock: Arc<dyn Clock>,
-    demo: bool,
-) -> anyhow::Result<veritwin_app::Config> {
-    let mail = (!config.smtp.url.is_empty()).then(|| MailConfig {
-        url: config.smtp.url.clone(),
-        from: config.smtp.from.clone(),
-        login: (!config.smtp.user.is_empty())
-            .then(|| (config.smtp.user.clone(), Secret::new(config.smtp.password.clone()))),
-        authority_pem: None,
-    });
-    anyhow::ensure!(
-        config.objects.url == "file:",
-        "objects.url: this version keeps objects in the data directory (`file:`)"
-    );
-    Ok(veritwin_app::Config {
-        data: dir.root().to_owned(),
-        root_key_dir: dir.root_key_dir(config.keys.root_dir.as_deref())?,
-        database_url: Secret::new(config.database.url.clone()),
-        database_owner_url: (!config.database.owner_url.is_empty())
-            .then(|| Secret::new(config.database.owner_url.clone())),
-        clock,
-        group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
-        log_file_bytes_max: config.log.file_bytes_max,
-        memory_bytes_max: config.telemetry.memory_bytes_max,
-        mail,
-        geo_database: geo_database(config, dir, demo)?,
-        ledger_host: config.http.public_name.clone(),
-        demo,
-        simulated: dir.simulated_clock().is_some(),
-    })
-}
-
-/// The operator's location file; the demo's is made up, for this machine's own addresses.
-fn geo_database(config: &Config, dir: &DataDir, demo: bool) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(path) = &config.geo.database {
-        anyhow::ensure!(path.is_file(), "geo.database: there is no file {}", path.display());
-        return Ok(Some(path.clone()));
-    }
-    if !demo {
-        return Ok(None);
-    }
-    let path = dir.root().join("demo-locations.mmdb");
-    let sample = veritwin_simulator::geo::sample();
-    write_private(&path, &veritwin_simulator::geo::database(&sample))?;
-    Ok(Some(path))
 }
 
 /// The clock of a directory, and the simulated one behind it where there is one.
@@ -230,6 +180,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
+    refuse_without_archive(&paths)?;
     let archive_options = ArchiveOptions {
         bind: config.archive.bind.clone(),
         port: config.archive.port,
@@ -293,6 +244,18 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         tasks,
         _dir: dir,
     })
+}
+
+/// A restored platform goes on with the ledger archive it had; a new one would be a second ledger.
+fn refuse_without_archive(paths: &Paths) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !paths.lineage().exists() || paths.archive().join("archive").exists(),
+        "{} was restored without its ledger archive: put the archive's folder at {}, with its \
+         keyring, or restore a backup that was made with --archive",
+        paths.root.display(),
+        paths.archive().display()
+    );
+    Ok(())
 }
 
 /// Bound sockets and what answers on them.

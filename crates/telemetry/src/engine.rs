@@ -353,7 +353,7 @@ async fn manifest_numbers(store: &Arc<dyn ObjectStore>) -> Result<Vec<u64>, Tele
         .map_err(|source| TelemetryError::store("list", &prefix, source))
 }
 
-async fn read_object(
+pub(crate) async fn read_object(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<bytes::Bytes, TelemetryError> {

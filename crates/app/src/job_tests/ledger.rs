@@ -54,22 +54,43 @@ async fn sealing_of_the_others_goes_on() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn destroyed_keys_hold_nobody_up() {
+/// Why nothing of a tenant can be sealed any more.
+#[derive(Debug, Clone, Copy)]
+enum Gone {
+    Keys,
+    Row,
+}
+
+async fn gone(what: Gone) {
     let mut world = World::new().await;
     world.archive().await;
     let (bad, good) = (world.customer("Bad").await, world.customer("Good").await);
     world.send(&bad, 30.0).await;
     world.send(&good, 30.0).await;
-    world.app.0.keys.destroy_tenant(bad.tenant()).expect("destroyed");
+    match what {
+        Gone::Keys => drop(world.app.0.keys.destroy_tenant(bad.tenant()).expect("destroyed")),
+        Gone::Row => {
+            let context = world.app.local_operator();
+            let tx = world.app.0.store.begin_platform(&context).await.expect("records");
+            tx.tenant_delete(bad.tenant()).await.expect("deleted");
+            tx.commit().await.expect("written");
+        }
+    }
     world.app.start_alerts().await.expect("started");
     world.app.start_ledger();
     world.only_alert(&good, AlertState::ActiveUnacknowledged).await;
     world.until("the leaf", async || (world.sealed(&good).await == 1).then_some(())).await;
-    assert!(world.held().is_empty(), "{:?}", world.held());
+    assert!(world.held().is_empty(), "{what:?}: {:?}", world.held());
     let tail = world.app.0.log.tail_position();
     world = world.reopen().await;
     let offsets = (world.offset("alerts").await, world.offset("ledger").await);
-    assert_eq!(offsets, (Some(tail), Some(tail)));
+    assert_eq!(offsets, (Some(tail), Some(tail)), "{what:?}");
     world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn destroyed_keys_and_rows_that_are_gone_hold_nobody_up() {
+    for what in [Gone::Keys, Gone::Row] {
+        gone(what).await;
+    }
 }

@@ -76,6 +76,12 @@ impl PromiseBoard {
 }
 
 impl App {
+    /// Leaves the tenant's filter out of every statement, or puts it back: what refuses then is
+    /// the database.
+    pub fn forget_tenant_filter(&self, on: bool) {
+        veritwin_metastore::forget_tenant_filter(on);
+    }
+
     /// Breaks or mends the feature behind a promise.
     pub fn sabotage(&self, promise: u8, on: bool) {
         let bit = 1u64 << (promise % 64);

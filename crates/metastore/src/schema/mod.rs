@@ -1,12 +1,14 @@
 //! What the tables look like, as data. Both databases' DDL, the row-level security, the data
 //! category inventory and `tidy`'s check all come from here; there is no column outside it.
 
+mod contract;
 mod ddl;
 mod v1;
 mod v2;
 mod v3;
 mod v4;
 
+pub(crate) use contract::{CONTRACTIONS, Contraction, contraction_statements};
 pub(crate) use ddl::{
     PLATFORM_ROLE, TENANT_ROLE, postgres_column, postgres_table, postgres_walls, sqlite_column,
     sqlite_table,
@@ -110,18 +112,36 @@ pub struct Column {
 
 /// Every column there is.
 pub fn columns() -> Vec<Column> {
-    let of = |table: &'static str, columns: &'static [ColumnDef]| {
-        columns.iter().map(move |column| Column {
+    columns_at(VERSION)
+        .into_iter()
+        .map(|(table, column)| Column {
             table,
             column: column.name,
             kind: column.kind,
             nullable: column.nullable,
             category: column.category,
         })
+        .collect()
+}
+
+/// The columns of a schema version, table after table in the order they were made.
+pub(crate) fn columns_at(version: i64) -> Vec<(&'static str, &'static ColumnDef)> {
+    let steps = || MIGRATIONS.iter().filter(move |step| step.version <= version);
+    let gone = |table: &str, column: &str| {
+        let steps = CONTRACTIONS.iter().filter(|step| step.version <= version);
+        steps.flat_map(|step| step.dropped).any(|dropped| *dropped == (table, column))
     };
-    let made = tables().flat_map(|table| of(table.name, table.columns));
-    let added = MIGRATIONS.iter().flat_map(|migration| migration.added);
-    made.chain(added.flat_map(|added| of(added.table, added.columns))).collect()
+    let mut all = Vec::new();
+    for table in steps().flat_map(|step| step.tables) {
+        let later = steps().flat_map(|step| step.added).filter(|added| added.table == table.name);
+        let columns = table.columns.iter().chain(later.flat_map(|added| added.columns));
+        all.extend(
+            columns
+                .filter(|column| !gone(table.name, column.name))
+                .map(|column| (table.name, column)),
+        );
+    }
+    all
 }
 
 pub(crate) fn tables() -> impl Iterator<Item = &'static TableDef> {
@@ -129,7 +149,14 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static TableDef> {
 }
 
 /// The newest schema version.
-pub(crate) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+pub(crate) const VERSION: i64 = {
+    let expanded = MIGRATIONS[MIGRATIONS.len() - 1].version;
+    let contracted = match CONTRACTIONS {
+        [.., last] => last.version,
+        [] => 0,
+    };
+    if contracted > expanded { contracted } else { expanded }
+};
 
 /// A step of the schema. A published step is never edited; a change is a new step.
 pub(crate) struct Migration {
@@ -146,6 +173,16 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
     Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
 ];
+
+/// Steps stand in the order of their versions: the last is the newest, and a table's columns have
+/// one order in every copy.
+const _: () = {
+    let mut place = 1;
+    while place < MIGRATIONS.len() {
+        assert!(MIGRATIONS[place - 1].version < MIGRATIONS[place].version);
+        place += 1;
+    }
+};
 
 /// Columns added to a table of an earlier step, with indexes over it.
 pub(crate) struct AddedColumns {

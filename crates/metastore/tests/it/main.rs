@@ -4,8 +4,10 @@
 mod accounts;
 mod alerting;
 mod devices;
+mod dump;
 mod isolation;
 mod platform;
 mod postgres;
+mod postgres_server;
 mod secrecy;
 mod world;

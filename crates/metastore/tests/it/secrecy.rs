@@ -92,12 +92,12 @@ async fn nothing_is_readable_in_the_sqlite_files() {
 #[tokio::test]
 async fn nothing_of_a_customer_is_readable_in_postgresql() {
     let Some(server) = crate::postgres::server() else { return };
-    let (name, config) = server.database().await;
+    let (name, config) = server.config();
     let world = World::on(Database::Postgres(config), "postgres").await;
     fill(&world).await;
     let mut admin = server.connect("postgres", &name).await;
     sqlx::Executor::execute(&mut admin, "CHECKPOINT").await.expect("a checkpoint");
-    let data = Path::new(&server.directory).join("data");
+    let data = Path::new(server.directory()).join("data");
     assert_eq!(holding(&data, CANARY), Vec::<String>::new());
     // The search sees what is there.
     assert!(!holding(&data, "memberships").is_empty());

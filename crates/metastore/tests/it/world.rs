@@ -33,7 +33,7 @@ pub(crate) struct World {
 pub(crate) async fn everywhere(test: impl AsyncFn(&World)) {
     test(&World::sqlite().await).await;
     if let Some(server) = postgres::server() {
-        let (_, config) = server.database().await;
+        let (_, config) = server.config();
         test(&World::on(Database::Postgres(config), "postgres").await).await;
     }
 }

@@ -230,7 +230,7 @@ async fn delete(
 ) -> Answer<StatusCode> {
     let id = body::id(&id)?;
     api.app.delete_device(&context, id).await?;
-    api.live.disconnect(id, None);
+    api.live.disconnect(context.tenant, id, None);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -340,7 +340,7 @@ async fn revoke_credential(
 ) -> Answer<StatusCode> {
     let (id, credential) = (body::id(&id)?, body::id(&credential)?);
     api.app.revoke_credential(&context, id, credential).await?;
-    api.live.disconnect(id, Some(credential));
+    api.live.disconnect(context.tenant, id, Some(credential));
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -170,11 +170,11 @@ pub(super) fn clock_advance(place: &JsonPlace, by: Duration) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn text<'a>(facts: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(facts: &'a Value, key: &str) -> &'a str {
     facts.get(key).and_then(Value::as_str).unwrap_or("-")
 }
 
-fn number(facts: &Value, key: &str) -> u64 {
+pub(super) fn number(facts: &Value, key: &str) -> u64 {
     facts.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 
@@ -335,6 +335,15 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         }
         if is(BenchName::Ledger) {
             entries.extend(crate::bench::ledger().await?);
+        }
+        if is(BenchName::Tenants) {
+            let options = crate::bench::TenantsOptions {
+                tenants: arguments.tenants,
+                users_per_tenant: arguments.users,
+            };
+            let made =
+                |made: usize| bar.set_message(format!("{made} of {} tenants", options.tenants));
+            entries.extend(crate::bench::tenants(options, made).await?);
         }
         Ok(entries)
     });

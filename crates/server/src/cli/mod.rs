@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod ledger;
+mod operations;
 mod replay;
 mod serve;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use veritwin_domain::{SiteId, TenantId};
+
+pub(crate) use demo::client_tls as demo_tls;
 
 #[derive(Parser)]
 #[command(
@@ -81,6 +84,17 @@ enum Command {
     /// Sends recorded readings through MQTT over TLS.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArguments),
+    /// Backs a platform up while it runs, or its keyring.
+    #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
+                            veritwin backup --keyring /keyring-backups")]
+    Backup(operations::BackupArguments),
+    /// Restores a backup into an empty directory.
+    #[command(after_help = "Example: veritwin restore /backups/monday --keyring \
+                            /keyring-backups/keyring-20260101T000000Z --data /var/lib/veritwin")]
+    Restore(operations::RestoreArguments),
+    /// Brings the records of a stopped platform to this build's schema.
+    #[command(after_help = "Example: veritwin migrate --dry-run")]
+    Migrate(operations::MigrateArguments),
     /// Keys: which key protects what.
     #[command(subcommand, after_help = "Example: veritwin keys status")]
     Keys(KeysCommand),
@@ -217,6 +231,8 @@ pub(crate) enum BenchName {
     Telemetry,
     /// Durable appends, audit, fingerprints, proofs; beside OpenSSL where it is installed.
     Ledger,
+    /// Many tenants with people: signing in, listing, deciding.
+    Tenants,
     /// Every one there is.
     All,
 }
@@ -225,6 +241,12 @@ pub(crate) enum BenchName {
 pub(crate) struct BenchArguments {
     /// Which benchmark.
     pub(crate) name: BenchName,
+    /// Tenants of `bench tenants`.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) tenants: usize,
+    /// People in each of them.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) users: usize,
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -252,6 +274,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Import(arguments) => commands::import(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Backup(arguments) => operations::backup(&arguments),
+        Command::Restore(arguments) => operations::restore(&arguments),
+        Command::Migrate(arguments) => operations::migrate(&arguments),
         Command::Keys(KeysCommand::Status { place, tenant }) => {
             commands::keys_status(&place, tenant)
         }
@@ -329,5 +354,9 @@ mod tests {
         check("veritwin replay --csv a.csv --speed 0");
         check("veritwin replay --csv a.csv --speed 2 --backfill");
         check("veritwin import");
+        check("veritwin backup");
+        check("veritwin backup out --keyring --archive");
+        check("veritwin restore in");
+        check("veritwin migrate --backup out --no-backup");
     }
 }

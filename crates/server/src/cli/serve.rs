@@ -65,8 +65,9 @@ pub(crate) fn run(arguments: &ServeArguments, mode: Mode) -> anyhow::Result<Exit
         let platform = run::start(options, metrics).await?;
         match mode {
             Mode::Serve => {
-                platform.announce(None)?;
                 welcome(&platform, started).await?;
+                // Last, since whoever waits for it may send a signal at once.
+                platform.announce(None)?;
                 platform.run_until_signal().await?;
             }
             Mode::Demo => demo::run(platform, started).await?,

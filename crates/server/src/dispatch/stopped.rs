@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::{self, Dispatch, Request};
 use crate::controls::Controls;
 use crate::datadir::{DataDir, Paths, is_running};
-use crate::run;
+use crate::{run, stores};
 
 /// A stopped platform, opened for one request under its directory's lock. Its jobs do not run.
 struct Stopped {
@@ -40,7 +40,7 @@ impl Stopped {
         let machine = SystemClock::new();
         let dir = DataDir::open(data, None, &machine, &veritwin_app::system_rng())?;
         let (clock, simulated) = run::clock_of(&dir)?;
-        let app_config = run::app_config(config, &dir, clock, false)?;
+        let app_config = stores::app_config(config, &dir, clock, false)?;
         let root_key_dir = app_config.root_key_dir.clone();
         let app = App::open(app_config).await?;
         let paths = dir.paths();

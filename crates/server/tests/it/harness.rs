@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::http::{Answer, Http, client_tls};
 use crate::mqtt::{Mqtt, Version};
+use crate::postgres_server;
 use crate::tenant::Tenant;
 
 /// Longest wait for anything; a machine under load is slow, not wrong.
@@ -61,9 +62,45 @@ pub(crate) struct Options {
     pub(crate) arguments: Vec<String>,
     /// Further environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// The PostgreSQL database, if it is one.
+    pub(crate) database: Option<String>,
 }
 
 impl Options {
+    /// Keeps the records in a new PostgreSQL database; none where PostgreSQL is not installed.
+    pub(crate) fn postgres() -> Option<Self> {
+        let server = postgres_server::server()?;
+        static ROLES: OnceLock<()> = OnceLock::new();
+        // Several databases get their schema at once; their shared roles are there before.
+        ROLES.get_or_init(|| {
+            let roles = "CREATE ROLE veritwin_tenant NOLOGIN NOINHERIT; \
+                         CREATE ROLE veritwin_platform NOLOGIN NOINHERIT; \
+                         GRANT veritwin_tenant, veritwin_platform TO runtime_role";
+            server.sql("postgres", "postgres", roles).unwrap();
+        });
+        let name = server.database();
+        let options = Self { database: Some(name.clone()), ..Self::default() };
+        let url = |role: &str| server.url(role, &name);
+        let options =
+            options.environment("VERITWIN__DATABASE__URL", &url(postgres_server::RUNTIME));
+        Some(options.environment("VERITWIN__DATABASE__OWNER_URL", &url(postgres_server::OWNER)))
+    }
+
+    /// Where the records of a test are kept that does not care: `VERITWIN_TEST_DATABASE=postgres`
+    /// runs the whole suite on PostgreSQL.
+    fn anywhere(self) -> Self {
+        let wanted = std::env::var("VERITWIN_TEST_DATABASE").unwrap_or_default();
+        if wanted != "postgres" || self.database.is_some() {
+            return self;
+        }
+        let postgres = Self::postgres().expect("PostgreSQL is installed");
+        Self {
+            arguments: self.arguments,
+            environment: [postgres.environment, self.environment].concat(),
+            database: postgres.database,
+        }
+    }
+
     pub(crate) fn environment(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
         self
@@ -150,7 +187,7 @@ impl Platform {
     pub(crate) fn new(mode: Mode, options: Options) -> Self {
         Self {
             mode,
-            options,
+            options: options.anywhere(),
             folder: tempfile::tempdir().unwrap(),
             running: None,
             run: Value::Null,
@@ -159,6 +196,11 @@ impl Platform {
             made: AtomicU32::new(0),
             start_time: Duration::ZERO,
         }
+    }
+
+    /// The PostgreSQL database, if its records are in one.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.options.database.as_deref()
     }
 
     /// A `serve` with nothing special.
@@ -172,7 +214,8 @@ impl Platform {
         SHARED.get_or_init(Self::serve)
     }
 
-    fn command(&self) -> Command {
+    /// A command of the binary with this platform's environment.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_veritwin"));
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("VERITWIN") {

@@ -19,9 +19,9 @@ const TELEMETRY: &str = "v1/devices/me/telemetry";
 const WINDOW: i64 = 8;
 const KEY: &str = "k";
 /// 2026-01-01T00:00:00Z in milliseconds.
-const T0: i64 = 1_767_225_600_000;
+pub(crate) const T0: i64 = 1_767_225_600_000;
 /// Time stamps that each round has for itself.
-const ROUND_MS: i64 = 1_000_000;
+pub(crate) const ROUND_MS: i64 = 1_000_000;
 
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -34,7 +34,7 @@ pub(crate) fn below(rng: &SeededRng, bound: u64) -> u64 {
 }
 
 /// The value that belongs to a time stamp, so that a wrong one is seen.
-fn value_at(at: i64) -> f64 {
+pub(crate) fn value_at(at: i64) -> f64 {
     (at - T0) as f64 / 8.0 - 3.0
 }
 
@@ -43,10 +43,10 @@ fn reading(at: i64) -> Value {
 }
 
 /// One acknowledged reading: which device, and when.
-type Acknowledged = (usize, i64);
+pub(crate) type Acknowledged = (usize, i64);
 
 /// Publishes until the connection breaks.
-fn write_mqtt(mut client: Mqtt, device: usize, from: i64, told: &Sender<Acknowledged>) {
+pub(crate) fn write_mqtt(mut client: Mqtt, device: usize, from: i64, told: &Sender<Acknowledged>) {
     let mut waiting: HashMap<u16, i64> = HashMap::new();
     let mut next = from;
     loop {
@@ -69,7 +69,13 @@ fn write_mqtt(mut client: Mqtt, device: usize, from: i64, told: &Sender<Acknowle
 }
 
 /// Posts until the connection breaks.
-fn write_http(http: &Http, token: &str, device: usize, from: i64, told: &Sender<Acknowledged>) {
+pub(crate) fn write_http(
+    http: &Http,
+    token: &str,
+    device: usize,
+    from: i64,
+    told: &Sender<Acknowledged>,
+) {
     let Ok(mut connection) = http.connect() else { return };
     for at in from..from + ROUND_MS {
         let request = http.post("/api/v1/telemetry").bearer(token).json(&reading(at));
@@ -168,7 +174,12 @@ fn drain_for(heard: &Receiver<Acknowledged>, time: Duration, into: &mut Vec<Ackn
     }
 }
 
-fn points_between(tenant: &Tenant, device: &Device, from: i64, to: i64) -> HashMap<i64, f64> {
+pub(crate) fn points_between(
+    tenant: &Tenant,
+    device: &Device,
+    from: i64,
+    to: i64,
+) -> HashMap<i64, f64> {
     let time = |at: i64| veritwin_domain::Timestamp::from_millis(at).expect("in range").to_string();
     let answer = tenant
         .post(

@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
 mod alerts;
+mod backup;
 mod canary;
+mod database;
 mod demo;
 mod harness;
 mod http;
@@ -15,6 +17,8 @@ mod ledger;
 mod malformed;
 mod mqtt;
 mod people;
+#[path = "../../../metastore/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod promises;
 mod ready;
 mod records;

@@ -58,6 +58,11 @@ impl Tenant {
         }
     }
 
+    /// The same tenant of a platform that was restored elsewhere.
+    pub(crate) fn at(&self, http: &Http) -> Self {
+        Self { http: http.clone(), ..self.clone() }
+    }
+
     pub(crate) fn http(&self) -> &Http {
         &self.http
     }

@@ -22,17 +22,19 @@ use veritwin_ingest::{
 const CALLS_MAX: usize = 10_000;
 
 struct Attached {
-    tenant: TenantId,
     credential: CredentialId,
     link: DeviceLink,
 }
 
-type Calls = Mutex<HashMap<(DeviceId, u32), oneshot::Sender<String>>>;
+/// A device and the tenant it belongs to: nothing is kept under an id alone.
+type Owned = (TenantId, DeviceId);
+
+type Calls = Mutex<HashMap<(Owned, u32), oneshot::Sender<String>>>;
 
 /// A call that waits for its device; forgotten when dropped.
 struct OpenCall<'a> {
     calls: &'a Calls,
-    id: (DeviceId, u32),
+    id: (Owned, u32),
 }
 
 impl Drop for OpenCall<'_> {
@@ -44,7 +46,7 @@ impl Drop for OpenCall<'_> {
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
-    attached: Mutex<HashMap<DeviceId, Vec<Attached>>>,
+    attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     calls: Calls,
     next_call: AtomicU32,
 }
@@ -87,6 +89,7 @@ impl LiveState {
         timeout: Duration,
     ) -> Result<String, Error> {
         let id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let owned = (command.tenant, command.device);
         let (answer, waiting) = oneshot::channel();
         {
             let mut calls = self.calls.lock();
@@ -95,10 +98,10 @@ impl LiveState {
                     "limit calls_max exceeded: {CALLS_MAX} calls wait for devices already"
                 )));
             }
-            calls.insert((command.device, id), answer);
+            calls.insert((owned, id), answer);
         }
         // Whoever asked may hang up: the call is forgotten however this ends.
-        let _open = OpenCall { calls: &self.calls, id: (command.device, id) };
+        let _open = OpenCall { calls: &self.calls, id: (owned, id) };
         let request = RpcRequest { id, method: method.to_owned(), params: params.to_string() };
         let sent = self
             .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
@@ -119,9 +122,9 @@ impl LiveState {
         send: impl Fn(&DeviceLink) -> Result<(), LinkError>,
     ) -> Result<(), String> {
         let attached = self.attached.lock();
-        let links = attached.get(&device).map(Vec::as_slice).unwrap_or_default();
+        let links = attached.get(&(tenant, device)).map(Vec::as_slice).unwrap_or_default();
         let mut reason = "the device is not connected".to_owned();
-        for one in links.iter().filter(|one| one.tenant == tenant) {
+        for one in links {
             match send(&one.link) {
                 Ok(()) => return Ok(()),
                 Err(error) => reason = error.to_string(),
@@ -146,10 +149,7 @@ impl LiveState {
             }
         }
         let attached = self.attached.lock();
-        for one in attached.get(&device).into_iter().flatten() {
-            if one.tenant != tenant {
-                continue;
-            }
+        for one in attached.get(&(tenant, device)).into_iter().flatten() {
             // A device that has not subscribed asks for them when it wants them.
             if !set.is_empty() {
                 let _ = one.link.send(Downlink::AttributesUpdated(set.clone()));
@@ -161,8 +161,13 @@ impl LiveState {
     }
 
     /// Ends the live connections of a device, or of one of its credentials.
-    pub(crate) fn disconnect(&self, device: DeviceId, credential: Option<CredentialId>) {
-        for one in self.attached.lock().get(&device).into_iter().flatten() {
+    pub(crate) fn disconnect(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        credential: Option<CredentialId>,
+    ) {
+        for one in self.attached.lock().get(&(tenant, device)).into_iter().flatten() {
             if credential.is_none_or(|id| id == one.credential) {
                 one.link.close(CloseReason::Revoked);
             }
@@ -309,7 +314,7 @@ impl Sink for LiveState {
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
-        let waiting = self.calls.lock().remove(&(session.device, reply.id));
+        let waiting = self.calls.lock().remove(&((session.tenant, session.device), reply.id));
         match waiting {
             // The caller may have gone; the device has done its part.
             Some(answer) => {
@@ -344,17 +349,19 @@ impl Sink for LiveState {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        let attached = Attached { tenant: session.tenant, credential: session.credential, link };
-        self.attached.lock().entry(session.device).or_default().push(attached);
+        let attached = Attached { credential: session.credential, link };
+        let owned = (session.tenant, session.device);
+        self.attached.lock().entry(owned).or_default().push(attached);
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }
 
     async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink) {
         let mut attached = self.attached.lock();
-        if let Some(links) = attached.get_mut(&session.device) {
+        let owned = (session.tenant, session.device);
+        if let Some(links) = attached.get_mut(&owned) {
             links.retain(|one| one.link.id() != link.id());
             if links.is_empty() {
-                attached.remove(&session.device);
+                attached.remove(&owned);
             }
         }
         drop(attached);

@@ -1,0 +1,315 @@
+//! `veritwin backup`, `veritwin restore` and `veritwin migrate`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use veritwin_app::{BackupProgress, PendingStep, RestorePlan, SchemaUpgrade};
+use veritwin_domain::{Clock, SystemClock};
+
+use super::commands::{block_on, number, text};
+use super::{JsonPlace, print, print_json};
+use crate::control::{self, Request};
+use crate::datadir::{DataDir, Paths, is_running, lock_new, root_key_dir};
+use crate::{dispatch, process, run, stores};
+
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct BackupArguments {
+    /// A new folder; with --keyring, the folder that keyring copies go to.
+    pub(crate) out: PathBuf,
+    /// Copies the ledger archive of a standalone platform too.
+    #[arg(long, conflicts_with = "keyring")]
+    pub(crate) archive: bool,
+    /// Copies the keyring, and nothing else. Copies older than 7 days are deleted there.
+    #[arg(long)]
+    pub(crate) keyring: bool,
+    #[command(flatten)]
+    pub(crate) place: JsonPlace,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RestoreArguments {
+    /// The folder of a backup.
+    pub(crate) source: PathBuf,
+    /// The folder of a keyring copy that was made after the backup, at most 7 days ago.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keyring: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: JsonPlace,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct MigrateArguments {
+    /// Shows the pending steps and their SQL, and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where the backup before the first step goes; `backups` in the data directory by default.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_backup")]
+    pub(crate) backup: Option<PathBuf>,
+    /// Makes no backup before the first step.
+    #[arg(long)]
+    pub(crate) no_backup: bool,
+    /// The last step to apply; the newest by default.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<i64>,
+    #[command(flatten)]
+    pub(crate) place: JsonPlace,
+}
+
+fn bar(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let form = "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar.set_message(message);
+    bar
+}
+
+fn show(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
+/// A path as the platform's process understands it.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{}", path.display()))
+}
+
+/// `veritwin backup OUT`
+pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<ExitCode> {
+    let place = &arguments.place.place;
+    let out = absolute(&arguments.out)?;
+    let request = if arguments.keyring {
+        Request::new("backup_keyring", json!({"out": out}))
+    } else {
+        Request::new("backup", json!({"out": out, "archive": arguments.archive}))
+    };
+    let bar = bar("backing up");
+    let socket = is_running(&place.data).then(|| Paths::new(&place.data).control_socket());
+    let facts = block_on(async {
+        let watch = async {
+            let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
+            loop {
+                interval.tick().await;
+                let Some(socket) = &socket else { continue };
+                // A missed look at the progress changes nothing.
+                if let Ok(facts) =
+                    control::call(socket, Request::new("backup_progress", json!({}))).await
+                {
+                    show(&bar, number(&facts, "bytes_done"), number(&facts, "bytes_total"));
+                }
+            }
+        };
+        tokio::select! {
+            facts = dispatch::ask(place, request) => facts,
+            () = watch => unreachable!("it watches until the answer is there"),
+        }
+    });
+    bar.finish_and_clear();
+    let facts = facts?;
+    if arguments.place.json {
+        print_json(&facts)?;
+    } else if arguments.keyring {
+        print(&format!("keyring copy in {}", text(&facts, "out")));
+        print(&format!("a restore takes it until {}", text(&facts, "expires_at")));
+    } else {
+        print(&show_backup(&facts));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_backup(facts: &Value) -> String {
+    let archive = if text(facts, "archive") == "copied" {
+        "the ledger archive is in it"
+    } else {
+        "the ledger archive is not in it: it keeps its own, or use --archive"
+    };
+    format!(
+        "backup of {} in {}: {} files, {} bytes, {} records\n{archive}\nthe keyring is not in \
+         it: veritwin backup --keyring DIR, within 7 days before a restore",
+        text(facts, "taken_at"),
+        text(facts, "out"),
+        number(facts, "files"),
+        number(facts, "bytes"),
+        number(facts, "rows"),
+    )
+}
+
+/// `veritwin restore IN --keyring DIR`
+pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> {
+    process::forbid_core_dumps()?;
+    let place = &arguments.place.place;
+    ensure!(
+        !is_running(&place.data),
+        "a platform runs in {}: a restore needs an empty directory",
+        place.data.display()
+    );
+    let config = run::load_config(place.config.as_deref())?;
+    let instance = veritwin_app::backup_instance(&arguments.source).map_err(placed)?;
+    let root_key_dir = root_key_dir(config.keys.root_dir.as_deref(), &instance)?;
+    let _lock = lock_new(&place.data)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let data = place.data.canonicalize()?;
+    let kind = stores::Kind { demo: false, simulated: false };
+    let app_config = stores::app_config_at(&config, &data, root_key_dir, clock, kind)?;
+    let plan = RestorePlan { source: arguments.source.clone(), keyring: arguments.keyring.clone() };
+    let progress = Arc::new(BackupProgress::default());
+    let bar = bar("restoring");
+    let restored = block_on(async {
+        let watch = async {
+            let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
+            loop {
+                interval.tick().await;
+                let (_, done, total) = progress.get();
+                show(&bar, done, total);
+            }
+        };
+        let work = veritwin_app::restore(&app_config, plan, Arc::clone(&progress));
+        tokio::select! {
+            restored = work => restored.map_err(placed),
+            () = watch => unreachable!("it watches until the restore is done"),
+        }
+    });
+    bar.finish_and_clear();
+    let restored = restored?;
+    let facts = json!({
+        "data": data,
+        "instance": instance,
+        "taken_at": restored.taken_at.to_string(),
+        "files": restored.files,
+        "bytes": restored.bytes,
+        "rows": restored.rows,
+        "archive": if restored.archive_copied { "copied" } else { "referenced" },
+    });
+    if arguments.place.json {
+        print_json(&facts)?;
+    } else {
+        print(&show_restore(&facts));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_restore(facts: &Value) -> String {
+    let next = if text(facts, "archive") == "copied" {
+        "start it with `veritwin serve`"
+    } else {
+        "put the ledger archive's folder `archive` in place, then start it with `veritwin serve`"
+    };
+    format!(
+        "the platform of {} is in {}: {} files, {} bytes, {} records\n{next}",
+        text(facts, "taken_at"),
+        text(facts, "data"),
+        number(facts, "files"),
+        number(facts, "bytes"),
+        number(facts, "rows"),
+    )
+}
+
+/// The use case's own words, with the place where there is one.
+fn placed(error: veritwin_app::Error) -> anyhow::Error {
+    match error {
+        veritwin_app::Error::Invalid { detail, at: Some(at) } => anyhow::anyhow!("{at}: {detail}"),
+        other => anyhow::Error::new(other),
+    }
+}
+
+/// `veritwin migrate`
+pub(super) fn migrate(arguments: &MigrateArguments) -> anyhow::Result<ExitCode> {
+    process::forbid_core_dumps()?;
+    let place = &arguments.place.place;
+    ensure!(
+        !arguments.dry_run || place.data.join("instance.json").exists(),
+        "there is no platform in {}: name its directory with --data",
+        place.data.display()
+    );
+    let target = arguments.to.unwrap_or(SchemaUpgrade::NEWEST);
+    if !(1..=SchemaUpgrade::NEWEST).contains(&target) {
+        let newest = SchemaUpgrade::NEWEST;
+        let detail = format!("--to must be 1 to {newest}, which is the newest this build knows");
+        return Err(super::BadArguments(detail).into());
+    }
+    let config = run::load_config(place.config.as_deref())?;
+    let machine = SystemClock::new();
+    let dir = DataDir::open(&place.data, None, &machine, &veritwin_app::system_rng())?;
+    let (clock, _) = run::clock_of(&dir)?;
+    let app_config = stores::app_config(&config, &dir, clock, false)?;
+    let done = block_on(async {
+        let found = SchemaUpgrade::open(&app_config).await.map_err(placed)?;
+        let done = bring_up(&found, arguments, target).await;
+        found.close().await;
+        done
+    })?;
+    if arguments.place.json {
+        print_json(&done)?;
+    } else {
+        print(&show_migration(&done));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bring_up(
+    found: &SchemaUpgrade,
+    arguments: &MigrateArguments,
+    target: i64,
+) -> anyhow::Result<Value> {
+    let from = found.current();
+    let steps = found.pending(target);
+    let mut backup = None;
+    if !arguments.dry_run && !steps.is_empty() {
+        // An empty database has nothing to go back to.
+        if from > 0 && !arguments.no_backup {
+            let out = match &arguments.backup {
+                Some(out) => absolute(out)?,
+                None => found.backup_place(target),
+            };
+            if let Some(above) = out.parent() {
+                std::fs::create_dir_all(above)?;
+            }
+            found.backup(out.clone()).await.map_err(placed)?;
+            backup = Some(out);
+        }
+        found.apply(target).await.map_err(placed)?;
+    }
+    let facts = |step: &PendingStep| {
+        let (sqlite, postgres) = (&step.sqlite, &step.postgres);
+        json!({"version": step.version, "sqlite": sqlite, "postgres": postgres})
+    };
+    Ok(json!({
+        "database": if found.is_postgres() { "postgres" } else { "sqlite" },
+        "from": from,
+        "to": if steps.is_empty() { from } else { target },
+        "applied": !arguments.dry_run && !steps.is_empty(),
+        "backup": backup,
+        "steps": steps.iter().map(facts).collect::<Vec<_>>(),
+    }))
+}
+
+fn show_migration(facts: &Value) -> String {
+    let (from, to) = (&facts["from"], &facts["to"]);
+    let steps = facts["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if steps.is_empty() {
+        return format!("schema {from}: nothing to do");
+    }
+    if facts["applied"] == true {
+        let backup = facts["backup"].as_str();
+        let backup = backup.map_or_else(String::new, |at| format!("\nbacked up before in {at}"));
+        return format!("schema {from} is schema {to} now{backup}");
+    }
+    let database = text(facts, "database");
+    let mut lines = vec![format!("schema {from}, pending up to {to}; nothing was changed")];
+    for step in steps {
+        lines.push(format!("\n-- step {}", step["version"]));
+        for statement in step[database].as_array().into_iter().flatten() {
+            lines.push(format!("{};", statement.as_str().unwrap_or_default()));
+        }
+    }
+    lines.join("\n")
+}

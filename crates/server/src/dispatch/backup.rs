@@ -1,0 +1,59 @@
+//! Requests about backups: of the platform, of its keyring, and how far one is.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use veritwin_app::BackupPlan;
+
+use super::{Dispatcher, refused};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backup {
+    out: PathBuf,
+    #[serde(default)]
+    archive: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keyring {
+    out: PathBuf,
+}
+
+impl Dispatcher {
+    pub(super) async fn backup(&self, arguments: Backup) -> anyhow::Result<Value> {
+        ensure!(arguments.out.is_absolute(), "out must be an absolute path");
+        let plan = BackupPlan { out: arguments.out, archive: arguments.archive };
+        let made = self.app.backup(&self.app.local_operator(), plan).await.map_err(refused)?;
+        Ok(json!({
+            "out": made.out,
+            "taken_at": made.taken_at.to_string(),
+            "files": made.files,
+            "bytes": made.bytes,
+            "resumed_files": made.resumed_files,
+            "rows": made.rows,
+            "log_position": made.log_position,
+            "archive": if arguments.archive { "copied" } else { "referenced" },
+        }))
+    }
+
+    pub(super) async fn backup_keyring(&self, arguments: Keyring) -> anyhow::Result<Value> {
+        ensure!(arguments.out.is_absolute(), "out must be an absolute path");
+        let context = self.app.local_operator();
+        let made = self.app.backup_keyring(&context, &arguments.out).await.map_err(refused)?;
+        Ok(json!({
+            "out": made.folder,
+            "taken_at": made.taken_at.to_string(),
+            "expires_at": made.expires_at.to_string(),
+            "deleted": made.deleted,
+        }))
+    }
+
+    pub(super) fn backup_progress(&self) -> Value {
+        let (running, bytes_done, bytes_total) = self.app.backup_progress();
+        json!({"running": running, "bytes_done": bytes_done, "bytes_total": bytes_total})
+    }
+}

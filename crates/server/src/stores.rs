@@ -1,0 +1,82 @@
+//! What the configuration says about the stores: of a data directory, or of a place that is about
+//! to become one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use veritwin_app::MailConfig;
+use veritwin_domain::{Clock, Secret};
+
+use crate::config::Config;
+use crate::datadir::{DataDir, write_private};
+
+/// The stores' part of the configuration.
+pub(crate) fn app_config(
+    config: &Config,
+    dir: &DataDir,
+    clock: Arc<dyn Clock>,
+    demo: bool,
+) -> anyhow::Result<veritwin_app::Config> {
+    let root_key_dir = dir.root_key_dir(config.keys.root_dir.as_deref())?;
+    let simulated = dir.simulated_clock().is_some();
+    app_config_at(config, dir.root(), root_key_dir, clock, Kind { demo, simulated })
+}
+
+/// What a directory is beside a place.
+pub(crate) struct Kind {
+    pub(crate) demo: bool,
+    pub(crate) simulated: bool,
+}
+
+/// The stores' part of the configuration for any place.
+pub(crate) fn app_config_at(
+    config: &Config,
+    data: &Path,
+    root_key_dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    kind: Kind,
+) -> anyhow::Result<veritwin_app::Config> {
+    let mail = (!config.smtp.url.is_empty()).then(|| MailConfig {
+        url: config.smtp.url.clone(),
+        from: config.smtp.from.clone(),
+        login: (!config.smtp.user.is_empty())
+            .then(|| (config.smtp.user.clone(), Secret::new(config.smtp.password.clone()))),
+        authority_pem: None,
+    });
+    anyhow::ensure!(
+        config.objects.url == "file:",
+        "objects.url: this version keeps objects in the data directory (`file:`)"
+    );
+    Ok(veritwin_app::Config {
+        data: data.to_owned(),
+        root_key_dir,
+        database_url: Secret::new(config.database.url.clone()),
+        database_owner_url: (!config.database.owner_url.is_empty())
+            .then(|| Secret::new(config.database.owner_url.clone())),
+        clock,
+        group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
+        log_file_bytes_max: config.log.file_bytes_max,
+        memory_bytes_max: config.telemetry.memory_bytes_max,
+        mail,
+        geo_database: geo_database(config, data, kind.demo)?,
+        ledger_host: config.http.public_name.clone(),
+        demo: kind.demo,
+        simulated: kind.simulated,
+    })
+}
+
+/// The operator's location file; the demo's is made up, for this machine's own addresses.
+fn geo_database(config: &Config, data: &Path, demo: bool) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(path) = &config.geo.database {
+        anyhow::ensure!(path.is_file(), "geo.database: there is no file {}", path.display());
+        return Ok(Some(path.clone()));
+    }
+    if !demo {
+        return Ok(None);
+    }
+    let path = data.join("demo-locations.mmdb");
+    let sample = veritwin_simulator::geo::sample();
+    write_private(&path, &veritwin_simulator::geo::database(&sample))?;
+    Ok(Some(path))
+}

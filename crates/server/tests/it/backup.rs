@@ -1,0 +1,328 @@
+//! Backup of a platform under load, a kill, and a restore elsewhere: every reading acknowledged
+//! before the cut is there, and the ledger goes on where its archive stands, without a record
+//! twice and without one missed. What was altered is refused and nothing is written.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Platform, files_below, wait_for};
+use crate::kill::{Acknowledged, ROUND_MS, T0, points_between, value_at, write_http, write_mqtt};
+use crate::mqtt::{Mqtt, Version};
+use crate::tenant::{Device, Tenant};
+
+const WRITERS: usize = 4;
+/// Readings acknowledged before the backup begins, and after it ended.
+const SOME: usize = 300;
+
+/// What is left of a platform that was backed up while devices wrote, and killed.
+struct Original {
+    platform: Platform,
+    tenant: Tenant,
+    devices: Vec<Device>,
+    /// Acknowledged before the backup began.
+    before: Vec<Acknowledged>,
+    out: PathBuf,
+    keyring: PathBuf,
+}
+
+fn take(heard: &Receiver<Acknowledged>, count: usize) -> Vec<Acknowledged> {
+    (0..count).map(|_| heard.recv().expect("an acknowledgement")).collect()
+}
+
+/// Records in the tenant's ledger.
+fn records(tenant: &Tenant) -> u64 {
+    let mut count = 0;
+    let mut cursor = String::new();
+    loop {
+        let page = tenant.get(&format!("/v1/ledger/entries?limit=500{cursor}")).expect(200);
+        let items = page["items"].as_array().unwrap();
+        count += items.iter().map(|entry| entry["count"].as_u64().unwrap()).sum::<u64>();
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return count,
+        }
+    }
+}
+
+/// Waits until the whole log is sealed, and answers the number of the tenant's records.
+fn settled(tenant: &Tenant) -> u64 {
+    wait_for("the whole log to be sealed", || {
+        let metrics = tenant.get("/metrics").text();
+        let gauge = |name: &str| {
+            let line = metrics.lines().find(|line| line.split(' ').next() == Some(name))?;
+            line.split(' ').next_back()?.parse::<f64>().ok()
+        };
+        let sealed = gauge("veritwin_ledger_sealed_position")?;
+        (sealed >= gauge("veritwin_log_tail_position")?).then_some(())
+    });
+    records(tenant)
+}
+
+/// Backs up while devices write; more is written after it.
+fn under_load(options: Options, archive: bool) -> Original {
+    let platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let devices: Vec<Device> = (0..WRITERS).map(|i| tenant.device(&format!("w{i}"))).collect();
+    let (out, keyrings) = (platform.scratch("backup"), platform.scratch("keyrings"));
+    let (told, heard) = channel();
+    let mut original = Original {
+        platform,
+        tenant,
+        devices,
+        before: Vec::new(),
+        out: out.clone(),
+        keyring: PathBuf::new(),
+    };
+    std::thread::scope(|scope| {
+        for (index, device) in original.devices.iter().enumerate() {
+            let (told, http) = (told.clone(), original.platform.http().clone());
+            let token = device.token.clone();
+            scope.spawn(move || {
+                if index % 2 == 0 {
+                    let client = Mqtt::connect(&http, Version::V5, &token).unwrap();
+                    write_mqtt(client, index, T0, &told);
+                } else {
+                    write_http(&http, &token, index, T0, &told);
+                }
+            });
+        }
+        drop(told);
+        // Writers stop when the process does, also when something here fails.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            back_up(&mut original, &heard, archive, (&out, &keyrings));
+        }));
+        original.platform.kill();
+        heard.iter().for_each(drop);
+        done.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    original
+}
+
+fn back_up(
+    original: &mut Original,
+    heard: &Receiver<Acknowledged>,
+    archive: bool,
+    (out, keyrings): (&Path, &Path),
+) {
+    original.before = take(heard, SOME);
+    original.before.extend(heard.try_iter());
+    let mut arguments = vec!["backup", out.to_str().unwrap(), "--json"];
+    arguments.extend(archive.then_some("--archive"));
+    let made = original.platform.cli(&arguments).json();
+    assert_eq!(made["out"], out.to_str().unwrap());
+    let copied =
+        original.platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
+    original.keyring = copied.json()["out"].as_str().unwrap().into();
+    take(heard, SOME);
+}
+
+/// A platform that is not started, with the root keys of another.
+fn elsewhere(original: &Platform, options: Options) -> Platform {
+    let platform = Platform::new(Mode::Serve, options);
+    std::fs::create_dir_all(platform.key_dir()).unwrap();
+    for key in files_below(&original.key_dir()) {
+        std::fs::copy(&key, platform.key_dir().join(key.file_name().unwrap())).unwrap();
+    }
+    platform
+}
+
+fn restore(platform: &Platform, out: &Path, keyring: &Path) -> crate::harness::Output {
+    let (out, keyring) = (out.to_str().unwrap(), keyring.to_str().unwrap());
+    platform.cli(&["restore", out, "--keyring", keyring, "--json"])
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&file, &target).unwrap();
+    }
+}
+
+/// Puts the ledger archive of a platform that was killed in the place of the restored one's.
+fn hand_over_archive(from: &Platform, to: &Platform) {
+    wait_for("the archive's end", || {
+        std::net::TcpStream::connect(from.ports().archive).is_err().then_some(())
+    });
+    copy_folder(&from.data().join("archive"), &to.data().join("archive"));
+}
+
+/// Everything acknowledged before the backup is there with its value, nothing that nobody sent,
+/// and new readings are sealed once.
+fn goes_on(original: &Original, restored: &Platform, sealed: Option<u64>) {
+    let tenant = original.tenant.at(restored.http());
+    for (index, device) in original.devices.iter().enumerate() {
+        let points = points_between(&tenant, device, T0, T0 + ROUND_MS);
+        for (at, value) in &points {
+            assert_eq!(*value, value_at(*at), "{} at {at}", device.name);
+        }
+        for (_, at) in original.before.iter().filter(|one| one.0 == index) {
+            assert!(points.contains_key(at), "{}: {at} is lost", device.name);
+        }
+    }
+    let found = settled(&tenant);
+    if let Some(sealed) = sealed {
+        assert_eq!(found, sealed, "nothing is sealed twice");
+    }
+    let device = tenant.device("after");
+    for number in 0..50 {
+        let reading = json!({"ts": T0 + number, "values": {"k": number}});
+        tenant.send(&device, &reading).expect(200);
+    }
+    assert_eq!(settled(&tenant), found + 50, "each new record is sealed, once");
+    let export = restored.scratch("export");
+    let export = export.to_str().unwrap();
+    restored.cli(&["ledger", "export", export, "--tenant", &tenant.id]).done();
+    let vkey = tenant.get("/v1/ledger").expect(200)["vkey"].as_str().unwrap().to_owned();
+    assert_eq!(restored.cli(&["ledger", "verify", export, "--vkey", &vkey]).code, 0);
+    restored.cli(&["ledger", "gaps", export]).done();
+    restored.sign_in(&tenant.email, &tenant.password).expect(200);
+}
+
+/// The archive is another party's: it went on after the cut, and the restored platform goes on
+/// behind it.
+#[test]
+fn a_restored_platform_goes_on_behind_an_archive_that_is_ahead() {
+    let mut original = under_load(Options::default(), false);
+    // The archive gets what was acknowledged after the cut, too.
+    original.platform.start_again();
+    let sealed = settled(&original.tenant);
+    original.platform.kill();
+    let mut restored = elsewhere(&original.platform, Options::default());
+    let facts = restore(&restored, &original.out, &original.keyring).json();
+    assert_eq!(facts["archive"], "referenced");
+    let refused = restored.cli(&["serve"]);
+    assert!(refused.stderr.contains("without its ledger archive"), "{}", refused.stderr);
+    hand_over_archive(&original.platform, &restored);
+    restored.start_again();
+    goes_on(&original, &restored, Some(sealed));
+    restored.kill();
+    restored.start_again();
+    let tenant = original.tenant.at(restored.http());
+    assert_eq!(settled(&tenant), sealed + 50, "a restart changes nothing");
+}
+
+#[test]
+fn a_standalone_platform_is_restored_with_its_archive_on_postgres() {
+    let (Some(options), Some(target)) = (Options::postgres(), Options::postgres()) else { return };
+    let original = under_load(options, true);
+    let mut restored = elsewhere(&original.platform, target);
+    let facts = restore(&restored, &original.out, &original.keyring).json();
+    assert_eq!(facts["archive"], "copied");
+    restored.start_again();
+    goes_on(&original, &restored, None);
+    // From PostgreSQL into the embedded database.
+    let embedded = elsewhere(&original.platform, Options::default());
+    let again = restore(&embedded, &original.out, &original.keyring).json();
+    assert_eq!(again["rows"], facts["rows"]);
+}
+
+#[test]
+fn an_altered_backup_is_refused_and_nothing_is_written() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    tenant.send(&tenant.device("boiler"), &json!({"t": 1})).expect(200);
+    let early = platform.scratch("early");
+    let early = platform.cli(&["backup", "--keyring", early.to_str().unwrap(), "--json"]).json();
+    let out = platform.scratch("backup");
+    platform.cli(&["backup", out.to_str().unwrap()]).done();
+    let again = platform.cli(&["backup", out.to_str().unwrap()]);
+    assert!(again.stderr.contains("is there already"), "{}", again.stderr);
+    let keyrings = platform.scratch("keyrings");
+    let keyring = platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
+    let keyring = PathBuf::from(keyring.json()["out"].as_str().unwrap());
+    for file in files_below(&out) {
+        let name = file.strip_prefix(&out).unwrap();
+        assert!(!name.to_string_lossy().contains("keyring"), "the keyring is not in a backup");
+    }
+    let check = |what: &str, expected: &str, alter: &dyn Fn(&Path)| {
+        let altered = platform.scratch(&format!("altered {what}"));
+        copy_folder(&out, &altered);
+        alter(&altered);
+        let target = elsewhere(&platform, Options::default());
+        let refused = restore(&target, &altered, &keyring);
+        assert_eq!(refused.code, 1, "{what}: {refused:?}");
+        assert!(refused.stderr.contains(expected), "{what}: {}", refused.stderr);
+        let data = target.data();
+        let left = if data.exists() { files_below(&data) } else { Vec::new() };
+        assert!(left.iter().all(|file| file.ends_with("lock")), "{what}: {left:?}");
+    };
+    let log = |folder: &Path| files_below(&folder.join("data/log")).remove(0);
+    check("cut", "bytes, expected", &|folder| {
+        let bytes = std::fs::read(log(folder)).unwrap();
+        std::fs::write(log(folder), &bytes[..bytes.len() - 1]).unwrap();
+    });
+    check("bit", "was altered", &|folder| {
+        let mut bytes = std::fs::read(folder.join("records.copy")).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(folder.join("records.copy"), bytes).unwrap();
+    });
+    check("missing", "is missing", &|folder| std::fs::remove_file(log(folder)).unwrap());
+    check("stranger", "not in the backup", &|folder| {
+        std::fs::write(folder.join("data/stranger"), "x").unwrap();
+    });
+    check("unfinished", "not a finished backup", &|folder| {
+        std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    });
+    check("forged", "manifest.json", &|folder| {
+        let path = folder.join("manifest.json");
+        let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        manifest["taken_at_us"] = json!(manifest["taken_at_us"].as_i64().unwrap() - 1);
+        std::fs::write(&path, manifest.to_string()).unwrap();
+    });
+    let target = elsewhere(&platform, Options::default());
+    let early = PathBuf::from(early["out"].as_str().unwrap());
+    let refused = restore(&target, &out, &early);
+    assert!(refused.stderr.contains("before the backup's cut"), "{}", refused.stderr);
+    let occupied = restore(&platform, &out, &keyring);
+    assert!(occupied.stderr.contains("a platform runs"), "{}", occupied.stderr);
+    restore(&target, &out, &keyring).done();
+    let twice = restore(&target, &out, &keyring);
+    assert!(twice.stderr.contains("holds a platform"), "{}", twice.stderr);
+}
+
+/// Killed in the middle, the same command goes on and uses what is there.
+#[test]
+fn a_backup_that_was_cut_off_is_taken_up_again() {
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let device = tenant.device("many");
+    for body in 0..20 {
+        let rows = body * 2000..(body + 1) * 2000;
+        let lines: Vec<String> = rows.map(|row| format!("many k={row} {}", T0 + row)).collect();
+        tenant.write("?precision=ms", "text/plain", &lines.join("\n")).expect(200);
+    }
+    let out = platform.scratch("backup");
+    let mut child = platform
+        .command()
+        .arg("backup")
+        .arg(&out)
+        .arg("--data")
+        .arg(platform.data())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let partial = platform.scratch("backup.partial");
+    wait_for("its first file", || partial.join("records.copy").exists().then_some(()));
+    platform.kill();
+    let _ = child.wait();
+    platform.start_again();
+    assert!(!out.exists() || out.join("manifest.json").exists());
+    if !out.exists() {
+        platform.cli(&["backup", out.to_str().unwrap()]).done();
+    }
+    assert!(!partial.exists());
+    let keyrings = platform.scratch("keyrings");
+    let keyring = platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
+    let keyring = PathBuf::from(keyring.json()["out"].as_str().unwrap());
+    let mut restored = elsewhere(&platform, Options::default());
+    restore(&restored, &out, &keyring).done();
+    platform.kill();
+    hand_over_archive(&platform, &restored);
+    restored.start_again();
+    assert_eq!(tenant.at(restored.http()).stats(&device, "k").0, 40_000);
+}
