@@ -3,12 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
+use veritwin_domain::{ActorKind, OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::{NewTenant, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::tree::Quota;
 use crate::{App, Error, Result};
 
 const UNKNOWN: Error = Error::NotFound("link");
@@ -82,6 +83,7 @@ impl App {
             (None, []) => (Stored::FirstAdministrator, None),
             (None, [only]) => (Stored::Administrator, Some(only.id)),
             (None, _) => return Err(Error::invalid("several tenants: name one with --tenant ID")),
+            (Some(PLATFORM_TENANT), _) => (Stored::Administrator, Some(PLATFORM_TENANT)),
             (Some(id), all) if all.iter().any(|tenant| tenant.id == id) => {
                 (Stored::Administrator, Some(id))
             }
@@ -119,10 +121,70 @@ impl App {
             self.new_link(&platform, kind, Some(context.tenant), &payload)?;
         link.user = Some(UserId::generate(context.at, self.rng()));
         let tx = self.0.store.begin(context).await?;
+        let users = tx.usage().await?.users + 1;
+        self.check_quota(context.tenant, Quota::Users, users)?;
         tx.link_create(&link, digest).await?;
         self.record(&tx, context, Action::UserInvite, &resource).await?;
         tx.commit().await?;
         Ok(token)
+    }
+
+    /// An invitation into a tenant, made from above it.
+    pub(crate) async fn invitation(
+        &self,
+        platform: &PlatformContext,
+        tenant: TenantId,
+        email: &Secret<String>,
+        role: Role,
+    ) -> Result<Secret<String>> {
+        if !veritwin_outbound::mail::is_address(email.expose()) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let payload = Payload {
+            email: Some(email.expose().clone()),
+            name: None,
+            role: Some(role.to_string()),
+        };
+        let kind = veritwin_metastore::LinkKind::Invitation;
+        let (mut link, token, digest) = self.new_link(platform, kind, Some(tenant), &payload)?;
+        link.user = Some(UserId::generate(platform.at, self.rng()));
+        let tx = self.0.store.begin_platform(platform).await?;
+        tx.link_create(&link, digest).await?;
+        let action = Action::TenantInviteBelow;
+        self.record_platform(&tx, platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// Takes up an invitation as somebody who is signed in already, and goes there. The invitation
+    /// must be to the account's own address.
+    pub async fn join_tenant(
+        &self,
+        context: &OpContext,
+        token: &Secret<String>,
+    ) -> Result<SignedIn> {
+        self.authorize_all(context, Action::SessionJoin, Kind::Session)?;
+        let ActorKind::User { user, .. } = context.actor.kind else { return Err(UNKNOWN) };
+        let platform = self.above(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let (link, payload, digest) = self.open_link(&tx, &platform, token).await?;
+        let user = tx.user(user).await?;
+        let same = |email: String| {
+            let normal = |text: &str| veritwin_metastore::normalise_email(text).ok();
+            normal(&email).is_some() && normal(&email) == normal(&user.email)
+        };
+        let is_invitation = link.kind == veritwin_metastore::LinkKind::Invitation;
+        let (Some(tenant), true) = (link.tenant, is_invitation) else { return Err(UNKNOWN) };
+        if !payload.email.is_some_and(same) {
+            return Err(UNKNOWN);
+        }
+        let role = payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator);
+        tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
+        tx.membership_add(tenant, user.id, role).await?;
+        let action = Action::SessionJoin;
+        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        self.switch_to(context, tenant).await
     }
 
     async fn open_link(
@@ -244,7 +306,9 @@ impl App {
         tx.membership_add(tenant, user.id, role).await?;
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        let stored = tx.tenant(tenant).await?;
         tx.commit().await?;
+        self.0.tree.write().put(stored);
         self.tenant_ready(tenant);
         Ok(signed_in)
     }

@@ -35,6 +35,9 @@ pub(crate) struct MailPayload {
     /// The alert it tells of.
     #[serde(default)]
     pub(crate) alert: Option<String>,
+    /// Where the answer goes, if not to whoever answers for the tenant.
+    #[serde(default)]
+    pub(crate) reply_to: Option<String>,
 }
 
 /// The idempotency key of a mail about a transition to one recipient.
@@ -176,7 +179,12 @@ impl App {
         let context = self.job(jobs::MAIL);
         let sent = match serde_json::from_slice::<MailPayload>(&entry.payload) {
             Ok(payload) => {
+                let mut voice = self.mail_voice(entry.tenant);
+                if let Some(reply_to) = payload.reply_to {
+                    voice.reply_to = Some(Secret::new(reply_to));
+                }
                 let mail = Mail {
+                    voice,
                     to: Secret::new(payload.to),
                     subject: payload.subject,
                     text: payload.text,

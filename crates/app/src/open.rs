@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,6 +82,9 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// Slows down who writes through the contact form.
+    pub(crate) contact_throttle: Mutex<Throttle>,
+    pub(crate) tree: RwLock<crate::tree::Tree>,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -214,6 +217,8 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            contact_throttle: Mutex::new(Throttle::default()),
+            tree: RwLock::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             in_flight: crate::idempotency::InFlight::default(),
@@ -235,6 +240,7 @@ impl App {
         };
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
+        app.load_tree().await?;
         Ok(app)
     }
 

@@ -14,12 +14,13 @@ use veritwin_domain::{
 use veritwin_keys::password;
 use veritwin_metastore::{Member, Page, PlatformTx, Realm, Session, User};
 
-use crate::model::{SessionView, SignedIn, TenantView, UserView};
+use crate::model::{Belonging, SessionView, SignedIn, TenantView, UserView};
 use crate::{App, Arrival, Error, Result};
 
 const WRONG: Error = Error::Unauthenticated("the address or the password is wrong");
 /// How long a sign-in waits for its turn to be checked.
 const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
+const SUSPENDED: Error = Error::Unauthenticated("this organisation is suspended");
 const ENDED: Error = Error::Unauthenticated("the session has ended: sign in again");
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
 /// second factor; 12 is the policy here).
@@ -124,7 +125,12 @@ impl App {
         };
         self.0.throttle.lock().succeeded(&subject);
         let memberships = tx.memberships(user.id).await?;
-        let Some((tenant, _)) = memberships.first().copied() else { return Err(WRONG) };
+        if memberships.is_empty() {
+            return Err(WRONG);
+        }
+        let is_served = |(tenant, _): &&(TenantId, Role)| self.refuse_unserved(*tenant).is_ok();
+        let served = memberships.iter().find(is_served).copied();
+        let Some((tenant, _)) = served else { return Err(SUSPENDED) };
         if fresh.is_some() {
             tx.user_update(&User { password_hash: fresh, ..user.clone() }, None).await?;
         }
@@ -193,6 +199,7 @@ impl App {
         if roles.is_empty() || is_disabled {
             return Err(ENDED);
         }
+        self.refuse_unserved(session.tenant)?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;
@@ -223,6 +230,69 @@ impl App {
         tx.commit().await?;
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
+    }
+
+    /// The tenants that the person of the context belongs to and that are served.
+    pub async fn belongings(&self, context: &OpContext) -> Result<Vec<Belonging>> {
+        let resource = self.authorize_all(context, Action::SessionRead, Kind::Session)?;
+        let ActorKind::User { user, .. } = context.actor.kind else {
+            return Err(Error::Forbidden("a program has no session".to_owned()));
+        };
+        let platform = self.above(context);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let memberships = tx.memberships(user).await?;
+        let mut found: Vec<Belonging> = Vec::new();
+        for (id, role) in memberships {
+            if let Some(known) = found.iter_mut().find(|known| known.id == id) {
+                known.roles.push(role);
+            } else if self.refuse_unserved(id).is_ok() {
+                let name = tx.tenant(id).await?.name;
+                let current = id == context.tenant;
+                found.push(Belonging { id, name, roles: vec![role], current });
+            }
+        }
+        self.note(context, Action::SessionRead, &resource, "done");
+        Ok(found)
+    }
+
+    /// Goes to another tenant that the person belongs to: a new token, and the old one ends.
+    pub async fn switch_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
+        self.authorize_all(context, Action::SessionSwitch, Kind::Session)?;
+        self.switch_to(context, tenant).await
+    }
+
+    /// The new session ends when the old one would have: going back and forth prolongs nothing.
+    pub(crate) async fn switch_to(
+        &self,
+        context: &OpContext,
+        tenant: TenantId,
+    ) -> Result<SignedIn> {
+        let ActorKind::User { user, session } = context.actor.kind else {
+            return Err(Error::Forbidden("a program has no session".to_owned()));
+        };
+        let platform = self.above(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let roles = roles_in(&tx.memberships(user).await?, tenant);
+        if roles.is_empty() || self.refuse_unserved(tenant).is_err() {
+            return Err(Error::NotFound("tenant"));
+        }
+        let sessions = tx.sessions_of(user).await?;
+        let old = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
+        let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
+        let new = Session {
+            id: SessionId::generate(context.at, self.rng()),
+            tenant,
+            last_seen_at: context.at,
+            ..old
+        };
+        tx.session_delete(session).await?;
+        tx.session_create(&new, digest.0).await?;
+        let user = user_view(tx.user(user).await?, roles);
+        let view = tenant_view(tx.tenant(tenant).await?);
+        let action = Action::SessionSwitch;
+        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        Ok(SignedIn { token, session: SessionView { user, tenant: view } })
     }
 
     /// The people of the tenant.

@@ -16,7 +16,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
-    LogId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
+    LogId, MessageId, PlanId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use purpose::Purpose;

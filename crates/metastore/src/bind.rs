@@ -4,8 +4,8 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, LogId, Role,
-    RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
+    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, LogId,
+    MessageId, PlanId, Role, RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
 };
 
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId LogId RuleId SessionId SiteId
+    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId LogId MessageId PlanId RuleId SessionId SiteId
     TenantId UserId
 }
 

@@ -22,4 +22,4 @@ pub use open::{Database, PostgresConfig};
 pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};
 pub use seal::SEALED_BYTES_MAX;
 pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
-pub use tx::{PlatformTx, TenantTx};
+pub use tx::{PlatformTx, TenantTx, Usage};

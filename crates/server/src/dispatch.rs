@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use veritwin_app::model::{DeviceInput, HeldView, KeyView, PromiseView, TenantView, TwinOutcome};
+use veritwin_app::model::{
+    DeviceInput, HeldView, KeyView, PromiseView, TenantInput, TenantView, TwinOutcome,
+};
 use veritwin_app::{App, Error};
 use veritwin_domain::{Declaration, OpContext, SiteId, TenantId, Timestamp};
 
@@ -64,6 +66,15 @@ struct InTenant {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AdminLink {
+    tenant: Option<TenantId>,
+    /// Into the platform's own administration.
+    #[serde(default)]
+    platform: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Advance {
     micros: u64,
 }
@@ -100,6 +111,9 @@ struct CreateTenant {
     /// Whether its readings are sealed into the ledger archive.
     #[serde(default = "subscribed")]
     archive_subscribed: bool,
+    /// A partner instead of a customer.
+    #[serde(default)]
+    partner: bool,
 }
 
 const fn subscribed() -> bool {
@@ -197,9 +211,11 @@ impl Dispatcher {
         Ok(self.app.local_operator_in(tenant))
     }
 
-    async fn admin_link(&self, arguments: &InTenant) -> anyhow::Result<Value> {
+    async fn admin_link(&self, arguments: &AdminLink) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
-        let token = self.app.issue_admin_link(&context, arguments.tenant).await.map_err(refused)?;
+        let tenant =
+            if arguments.platform { Some(App::platform_tenant()) } else { arguments.tenant };
+        let token = self.app.issue_admin_link(&context, tenant).await.map_err(refused)?;
         Ok(json!({
             // The token follows `#`, so that no server ever logs it.
             "link": format!("{}/welcome#{}", self.address, token.expose()),
@@ -296,11 +312,13 @@ impl Dispatcher {
 
     async fn create_tenant(&self, arguments: &CreateTenant) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
-        let tenant = self
-            .app
-            .create_tenant(&context, &arguments.name, arguments.archive_subscribed)
-            .await
-            .map_err(refused)?;
+        let input = TenantInput {
+            name: arguments.name.clone(),
+            is_partner: arguments.partner,
+            plan: None,
+            archive_subscribed: arguments.archive_subscribed,
+        };
+        let tenant = self.app.create_tenant(&context, input).await.map_err(refused)?;
         Ok(json!({"tenant": tenant.id, "name": tenant.name}))
     }
 

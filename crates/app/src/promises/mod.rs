@@ -5,6 +5,7 @@
 mod canary;
 mod fingerprints;
 mod fixture;
+mod partners;
 mod passwords;
 mod probe;
 mod run;
@@ -33,6 +34,7 @@ use crate::{App, Error, Result};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;
+pub(crate) use partners::{PROBE_CUSTOMER, PROBE_PARTNER};
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

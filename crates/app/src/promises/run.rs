@@ -47,6 +47,7 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::partners::probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -5,7 +5,10 @@ mod activity;
 mod alerts;
 mod api_keys;
 mod auth;
+mod belongings;
 mod body;
+mod brand;
+mod contact;
 mod devices;
 mod docs;
 mod ledger;
@@ -13,6 +16,7 @@ mod live;
 mod middleware;
 mod observe;
 mod origin;
+mod plans;
 mod problem;
 mod promises;
 mod repeat;
@@ -20,6 +24,7 @@ mod rules;
 mod session;
 mod system;
 mod telemetry;
+mod tenants;
 mod tiles;
 mod twins;
 mod users;
@@ -69,6 +74,11 @@ impl Api {
 fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::document())
         .merge(session::routes())
+        .merge(belongings::routes())
+        .merge(tenants::routes())
+        .merge(plans::routes())
+        .merge(brand::documented())
+        .merge(contact::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(devices::routes())
@@ -97,6 +107,7 @@ pub(crate) fn router(api: Api, devices: Router) -> Router {
     rest.layer(repeatable)
         .merge(docs::routes(document))
         .merge(observe::routes())
+        .merge(brand::routes())
         .merge(tiles::routes())
         .merge(live::routes())
         .fallback(fallback)

@@ -78,9 +78,9 @@ impl From<SessionView> for SessionBody {
     }
 }
 
-type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
+pub(super) type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
 
-fn set_cookie(token: &Secret<String>) -> SetCookie {
+pub(super) fn set_cookie(token: &Secret<String>) -> SetCookie {
     let text =
         format!("{SESSION_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", token.expose());
     cookie_header(&text)

@@ -1,4 +1,4 @@
-//! People of a tenant: list, invite, remove; and the tenant itself.
+//! People of a tenant: list, invite, remove.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,10 +15,7 @@ use super::body::{self, Json, ListBody, Path};
 use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, invite))
-        .routes(routes!(remove))
-        .routes(routes!(tenants))
+    OpenApiRouter::new().routes(routes!(list, invite)).routes(routes!(remove))
 }
 
 /// An account as a member of the tenant.
@@ -105,30 +102,4 @@ async fn remove(
 ) -> Answer<StatusCode> {
     api.app.remove_user(&context, body::id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// A tenant.
-#[derive(Serialize, ToSchema)]
-struct TenantBody {
-    id: String,
-    name: String,
-    /// Whether readings are sealed into the ledger archive.
-    archive_subscribed: bool,
-    created_at: String,
-}
-
-/// Lists the tenants of this account: its own.
-#[utoipa::path(get, path = "/v1/tenants", tag = "users",
-    responses((status = 200, body = ListBody<TenantBody>)))]
-async fn tenants(
-    State(api): State<Api>,
-    Caller(context): Caller,
-) -> Answer<axum::Json<ListBody<TenantBody>>> {
-    let tenant = api.app.own_tenant(&context).await?;
-    Ok(axum::Json(ListBody::whole(vec![TenantBody {
-        id: tenant.id.to_string(),
-        name: tenant.name,
-        archive_subscribed: tenant.archive_subscribed,
-        created_at: body::time(tenant.created_at),
-    }])))
 }

@@ -112,8 +112,13 @@ struct Link {
 }
 
 /// `veritwin admin link`
-pub(super) fn admin_link(place: &JsonPlace, tenant: Option<TenantId>) -> anyhow::Result<ExitCode> {
-    let facts = ask(&place.place, Request::new("admin_link", json!({"tenant": tenant})))?;
+pub(super) fn admin_link(
+    place: &JsonPlace,
+    tenant: Option<TenantId>,
+    platform: bool,
+) -> anyhow::Result<ExitCode> {
+    let arguments = json!({"tenant": tenant, "platform": platform});
+    let facts = ask(&place.place, Request::new("admin_link", arguments))?;
     if place.json {
         print_json(&facts)?;
         return Ok(ExitCode::SUCCESS);

@@ -131,6 +131,9 @@ enum AdminCommand {
         /// The tenant to administer; not needed while there is at most one.
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
+        /// Into the platform's own administration: partners, plans, host names.
+        #[arg(long, conflicts_with = "tenant")]
+        platform: bool,
     },
 }
 
@@ -236,8 +239,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
-        Command::Admin(AdminCommand::Link { place, tenant }) => {
-            commands::admin_link(&place, tenant)
+        Command::Admin(AdminCommand::Link { place, tenant, platform }) => {
+            commands::admin_link(&place, tenant, platform)
         }
         Command::Clock(ClockCommand::Advance { duration, place }) => {
             commands::clock_advance(&place, duration)

@@ -16,9 +16,10 @@ use super::walk::{Answered, Ask, ask};
 use crate::api;
 
 const PROMISE: u8 = 31;
-const VERSION: u32 = 1;
-/// Ids in these paths are nobody's: a promise's number, an index in one's own log.
-const NOBODYS: [&str; 2] = ["/v1/promises/{id}", "/v1/ledger/entries/{index}"];
+const VERSION: u32 = 2;
+/// Ids in these paths are nobody's: a promise's number, an index in one's own log, the platform's
+/// plans.
+const NOBODYS: [&str; 3] = ["/v1/promises/{id}", "/v1/ledger/entries/{index}", "/v1/plans/{id}"];
 
 /// Stands for the id that is asked for.
 const ID: &str = "ID";
@@ -61,6 +62,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("api-keys", "api_key"),
         ("devices", "device"),
         ("rules", "rule"),
+        ("tenants", "tenant"),
         ("twins", "twin"),
         ("users", "user"),
     ];
@@ -108,6 +110,8 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
     }
     let path = operation.path.as_str();
     let body = match path.rsplit('/').next().unwrap_or_default() {
+        "invitations" => json!({"email": "probe@customer.invalid"}),
+        "hosts" => json!({"hosts": []}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         "source" => return ("application/octet-stream", b"ISO-10303-21;".to_vec()),
         "geometry" => return ("model/gltf-binary", smallest_glb()),

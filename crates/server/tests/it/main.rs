@@ -14,6 +14,7 @@ mod kill;
 mod ledger;
 mod malformed;
 mod mqtt;
+mod partners;
 mod promises;
 mod ready;
 mod shared_data;
