@@ -9,7 +9,9 @@ import type { Alert } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
 import { compareAlerts } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
-import { Icon, Logo, type IconName } from '../ui/icons'
+import { BrandMark } from '../routes/partners/Face'
+import { tenantsQuery } from '../routes/partners/queries'
+import { Icon, type IconName } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
@@ -32,6 +34,11 @@ export function places(): Place[] {
     { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
     { to: '/settings', icon: 'settings', label: i18n.t('Settings') },
   ]
+}
+
+/** Only partners and the platform's administration have it. */
+function customers(): Place {
+  return { to: '/customers', icon: 'tree', label: i18n.t('Customers') }
 }
 
 export function Shell() {
@@ -88,12 +95,14 @@ export function Shell() {
 
 function Rail() {
   const [more, setMore] = useState(false)
+  const tenants = useQuery(tenantsQuery)
+  const answers = tenants.data !== undefined && tenants.data[0]?.kind !== 'customer'
   return (
     <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
       <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
-        <Logo size={28} />
+        <BrandMark size={28} />
       </Link>
-      {places().map((place) => (
+      {[...places(), ...(answers ? [customers()] : [])].map((place) => (
         <Link
           key={place.to}
           to={place.to}

@@ -13,6 +13,7 @@ import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
 import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '../lib/time'
 import { useLiveStatus } from '../live/LiveProvider'
+import { TenantSwitch } from '../routes/partners/TenantSwitch'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
 import { useAppSearch, usePatchSearch, useRange } from './search'
@@ -22,7 +23,7 @@ export function TopBar(props: { session: Session; onSearch: () => void }) {
   return (
     <header className="top-bar">
       <div className="top-tenant">
-        <span className="tenant-name">{tenant.name}</span>
+        <TenantSwitch name={tenant.name} />
       </div>
       <RangeControl />
       <LivePill />

@@ -112,6 +112,18 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage'),
     ),
     page(
+      '/customers',
+      lazyRouteComponent(() => import('../routes/partners/Customers'), 'CustomersPage'),
+    ),
+    page(
+      '/plans',
+      lazyRouteComponent(() => import('../routes/partners/Plans'), 'PlansPage'),
+    ),
+    page(
+      '/brand',
+      lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
+    ),
+    page(
       '/settings',
       lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage'),
     ),
