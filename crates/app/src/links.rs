@@ -9,7 +9,6 @@ use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
-use crate::tree::Quota;
 use crate::{App, Error, Result};
 
 const UNKNOWN: Error = Error::NotFound("link");
@@ -106,6 +105,7 @@ impl App {
         role: Role,
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        self.check_users_quota(context.tenant).await?;
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
@@ -121,8 +121,6 @@ impl App {
             self.new_link(&platform, kind, Some(context.tenant), &payload)?;
         link.user = Some(UserId::generate(context.at, self.rng()));
         let tx = self.0.store.begin(context).await?;
-        let users = tx.usage().await?.users + 1;
-        self.check_quota(context.tenant, Quota::Users, users)?;
         tx.link_create(&link, digest).await?;
         self.record(&tx, context, Action::UserInvite, &resource).await?;
         tx.commit().await?;
@@ -179,12 +177,23 @@ impl App {
             return Err(UNKNOWN);
         }
         let role = payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator);
+        if tx.memberships(user.id).await?.iter().all(|(known, _)| *known != tenant) {
+            self.check_users_quota(tenant).await?;
+        }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         tx.membership_add(tenant, user.id, role).await?;
         let action = Action::SessionJoin;
         self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
         tx.commit().await?;
         self.switch_to(context, tenant).await
+    }
+
+    /// An invitation needs room for one more person; whoever holds the data directory does not.
+    async fn check_room(&self, link: &OneTimeLink) -> Result<()> {
+        match (link.tenant, kind(link.kind)?) {
+            (Some(tenant), LinkKind::Invitation) => self.check_users_quota(tenant).await,
+            _ => Ok(()),
+        }
     }
 
     async fn open_link(
@@ -258,6 +267,7 @@ impl App {
                 ));
             }
         };
+        self.check_room(&link).await?;
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;

@@ -70,10 +70,7 @@ impl Colour {
             let value =
                 f64::from(self.0[index]) * share + f64::from(ground.0[index]) * (1.0 - share);
             // Between 0 and 255, since both ends are.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-            {
-                *channel = value.round() as u8;
-            }
+            *channel = value.round() as u8;
         }
         Self(mixed)
     }
@@ -126,7 +123,10 @@ pub(crate) struct Palette {
 impl Palette {
     /// Checks both colours; empty means the built-in one. The error names the field.
     pub(crate) fn new(light: &str, dark: &str) -> Result<Self, (&'static str, String)> {
-        let check = |field: &'static str, scheme: &Scheme, text: &str| {
+        let check = |field: &'static str,
+                     scheme: &Scheme,
+                     text: &str|
+         -> Result<Option<Colour>, (&'static str, String)> {
             if text.is_empty() {
                 return Ok(None);
             }

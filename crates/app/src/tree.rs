@@ -64,7 +64,7 @@ impl Tree {
 
     /// A tenant and everything above it, the platform last.
     pub(crate) fn upwards(&self, id: TenantId) -> impl Iterator<Item = TenantId> {
-        let next = |id: &TenantId| self.parent(*id);
+        let next = move |id: &TenantId| self.parent(*id);
         std::iter::successors(Some(id), next).take(TENANT_LEVELS_MAX + 2)
     }
 
@@ -211,6 +211,13 @@ impl App {
             Some(max) if count > max => Err(over(name, max, count)),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses another member of a tenant that would be over its plan.
+    pub(crate) async fn check_users_quota(&self, tenant: TenantId) -> Result<()> {
+        let counting = self.job_in(jobs::RETENTION, tenant);
+        let users = self.0.store.read(&counting).await?.usage().await?.users;
+        self.check_quota(tenant, Quota::Users, users + 1)
     }
 
     /// Refuses another tenant below `parent` that would be over a plan of it or above it.

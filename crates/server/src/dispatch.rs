@@ -68,7 +68,6 @@ struct InTenant {
 #[serde(deny_unknown_fields)]
 struct AdminLink {
     tenant: Option<TenantId>,
-    /// Into the platform's own administration.
     #[serde(default)]
     platform: bool,
 }
@@ -111,7 +110,6 @@ struct CreateTenant {
     /// Whether its readings are sealed into the ledger archive.
     #[serde(default = "subscribed")]
     archive_subscribed: bool,
-    /// A partner instead of a customer.
     #[serde(default)]
     partner: bool,
 }
@@ -213,8 +211,7 @@ impl Dispatcher {
 
     async fn admin_link(&self, arguments: &AdminLink) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
-        let tenant =
-            if arguments.platform { Some(App::platform_tenant()) } else { arguments.tenant };
+        let tenant = arguments.platform.then(App::platform_tenant).or(arguments.tenant);
         let token = self.app.issue_admin_link(&context, tenant).await.map_err(refused)?;
         Ok(json!({
             // The token follows `#`, so that no server ever logs it.

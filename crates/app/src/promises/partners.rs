@@ -74,7 +74,7 @@ impl App {
             for message in &found {
                 self.close_contact(&identity.context, message.id).await?;
             }
-            Ok(found.len())
+            Ok::<usize, crate::Error>(found.len())
         };
         let taken = taken.await;
         self.close_probe_identity(&identity).await?;
