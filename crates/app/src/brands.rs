@@ -200,7 +200,7 @@ impl App {
             version: 0,
             updated_at: context.at,
         };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.brand_put(&row, expected).await?;

@@ -163,7 +163,7 @@ impl App {
     ) -> Result<SignedIn> {
         self.authorize_all(context, Action::SessionJoin, Kind::Session)?;
         let ActorKind::User { user, .. } = context.actor.kind else { return Err(UNKNOWN) };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let (link, payload, digest) = self.open_link(&tx, &platform, token).await?;
         let user = tx.user(user).await?;

@@ -128,7 +128,7 @@ impl App {
             self.check_plan(context, plan)?;
         }
         self.check_tenants_quota(context.tenant)?;
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let NewTenant { mut row } = self.new_tenant(&platform, &name)?;
         row.archive_subscribed = input.archive_subscribed;
         row.place = TenantPlace {
@@ -173,7 +173,7 @@ impl App {
         if let Some(state) = change.state {
             tenant.place.state = state;
         }
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.tenant_change(&tenant, expected).await?;
@@ -223,7 +223,7 @@ impl App {
             }
             tree.hosts_of(id)
         };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         for host in known.iter().filter(|host| !wanted.contains(host)) {
             tx.host_remove(id, host).await?;
@@ -257,7 +257,7 @@ impl App {
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::TenantInviteBelow, Kind::Tenant)?;
         self.child(context, id)?;
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let token = self.invitation(&platform, id, email, Role::Administrator).await?;
         self.note(context, Action::TenantInviteBelow, &resource, "done");
         Ok(token)
@@ -316,7 +316,7 @@ impl App {
             version: 1,
             created_at: context.at,
         };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.plan_create(&plan).await?;
         let action = Action::PlanWrite;
@@ -344,7 +344,7 @@ impl App {
             version: u64::try_from(known.version).unwrap_or(0) + 1,
             created_at: context.at,
         };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.plan_update(&plan, expected).await?;
@@ -360,7 +360,7 @@ impl App {
     pub async fn delete_plan(&self, context: &OpContext, id: PlanId) -> Result<()> {
         self.authorize_all(context, Action::PlanWrite, Kind::Tenant)?;
         self.check_platform_people(context)?;
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.plan_delete(id).await?;
         let action = Action::PlanWrite;

@@ -270,7 +270,7 @@ impl App {
         let ActorKind::User { user, session } = context.actor.kind else {
             return Err(Error::Forbidden("a program has no session".to_owned()));
         };
-        let platform = self.above(context);
+        let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let roles = roles_in(&tx.memberships(user).await?, tenant);
         if roles.is_empty() || self.refuse_unserved(tenant).is_err() {
