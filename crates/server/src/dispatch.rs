@@ -1,5 +1,6 @@
 //! Carries out what the command line asks for: the same code for a running platform, behind its
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
+//! tidy: long file because every command's arguments and answer stand in one place.
 
 mod stopped;
 
