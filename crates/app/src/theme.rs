@@ -106,7 +106,8 @@ impl Scheme {
         // Twice `:root`, to stand above the built-in sheet wherever it is loaded.
         format!(
             ":root:root[data-mantine-color-scheme='{name}']{{--brand:{text};--brand-soft:{soft};\
-             --on-brand:{on_brand};--mantine-primary-color-filled:{text};\
+             --on-brand:{on_brand};--mantine-color-petrol-filled:{text};\
+             --mantine-color-petrol-filled-hover:{text};--mantine-primary-color-filled:{text};\
              --mantine-primary-color-filled-hover:{text};\
              --mantine-primary-color-contrast:{on_brand}}}\n"
         )

@@ -124,6 +124,80 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/brand": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenant's own brand. */
+        get: operations["brand_read"];
+        /** Replaces the tenant's own brand; the logo stays. */
+        put: operations["brand_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/brand/logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replaces the logo: a PNG image of at most 256 KiB and 1024 pixels a side. It is written anew
+         *     from its checked parts; other formats are refused.
+         */
+        put: operations["brand_put_logo"];
+        post?: never;
+        /** Takes the logo away. */
+        delete: operations["brand_delete_logo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The messages to the caller's tenant, oldest first. */
+        get: operations["contact_list"];
+        put?: never;
+        /** Writes to whoever answers: for the tenant of the session, or for the host name asked. */
+        post: operations["contact_send"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contact/done": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deletes a message that was dealt with. */
+        post: operations["contact_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/devices": {
         parameters: {
             query?: never;
@@ -248,6 +322,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/face": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The face of the host name asked: needs no sign-in. */
+        get: operations["brand_face"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -328,6 +419,45 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the plans the caller's tenant may give: all for the platform's administration, those
+         *     within its own for a partner, its own for a customer.
+         */
+        get: operations["plans_list"];
+        put?: never;
+        /** Makes a plan. */
+        post: operations["plans_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Replaces a plan, for everybody who has it. */
+        put: operations["plans_replace"];
+        post?: never;
+        /** Deletes a plan that no tenant has. */
+        delete: operations["plans_remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -423,6 +553,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes up an invitation to one's own address, and goes there. */
+        post: operations["session_join"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/tenants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenants the person belongs to. */
+        get: operations["session_list"];
+        put?: never;
+        /** Goes to another tenant the person belongs to. */
+        post: operations["session_switch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/system": {
         parameters: {
             query?: never;
@@ -498,9 +663,63 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["list_t"];
+        /** Lists the caller's tenant, then the tenants directly below it, oldest first. */
+        get: operations["tenants_list"];
         put?: never;
-        post: operations["create_t"];
+        /** Makes a customer or partner below the caller's tenant. */
+        post: operations["tenants_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a tenant: one's own, or one directly below. */
+        get: operations["tenants_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes name, plan or state of a tenant directly below. */
+        patch: operations["tenants_change"];
+        trace?: never;
+    };
+    "/v1/tenants/{id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a tenant directly below its host names: exactly these. */
+        put: operations["tenants_hosts"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Invites an administrator into a tenant directly below: makes a one-time link. */
+        post: operations["tenants_invite"];
         delete?: never;
         options?: never;
         head?: never;
@@ -700,198 +919,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/tenants/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["read_t"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch: operations["change_t"];
-        trace?: never;
-    };
-    "/v1/tenants/{id}/invitations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: operations["inv_t"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/tenants/{id}/hosts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put: operations["hosts_t"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/plans": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["list_p"];
-        put?: never;
-        post: operations["create_p"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/plans/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put: operations["put_p"];
-        post?: never;
-        delete: operations["del_p"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/face": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["face"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/brand": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["brand"];
-        put: operations["brand_put"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/brand/logo": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put: operations["logo_put"];
-        post?: never;
-        delete: operations["logo_del"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/contact": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["contact_l"];
-        put?: never;
-        post: operations["contact"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/contact/done": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: operations["contact_d"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/session/tenants": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["bel"];
-        put?: never;
-        post: operations["sw"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/session/join": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post: operations["join"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -957,6 +984,15 @@ export interface components {
             /** @description What usually helps. */
             what_helps: string;
         };
+        /** @description Who answers for a tenant: its nearest partner that says how to reach it, else the platform. */
+        AnsweredByBody: {
+            /** @description Postal address. */
+            address?: string | null;
+            email?: string | null;
+            name: string;
+            /** @description Whether it is the platform itself. */
+            platform: boolean;
+        };
         /** @description An API key, without its secret. */
         ApiKeyBody: {
             created_at: string;
@@ -991,6 +1027,14 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** @description A tenant the person belongs to. */
+        BelongingBody: {
+            /** @description The session is in it. */
+            current: boolean;
+            id: string;
+            name: string;
+            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
+        };
         /** @description Where a device stands. */
         BindBody: {
             /** @description IFC GlobalId. */
@@ -1004,6 +1048,58 @@ export interface components {
         BoundsBody: {
             max: number[];
             min: number[];
+        };
+        /** @description A tenant's brand. */
+        BrandBody: {
+            brand: components["schemas"]["BrandFields"];
+            has_logo: boolean;
+            /** @description The host names that show it; given by whoever is above. */
+            hosts: string[];
+        };
+        /** @description How a tenant presents itself. An empty text is not set. */
+        BrandFields: {
+            /**
+             * @description Postal address.
+             * @default
+             */
+            contact_address?: string;
+            /** @default  */
+            contact_email?: string;
+            /**
+             * @description Who answers: the name people read. A partner with it answers for its customers.
+             * @default
+             */
+            contact_name?: string;
+            /**
+             * @description `#rrggbb` in the dark scheme, readable on its surfaces.
+             * @default
+             */
+            dark?: string;
+            /**
+             * @description Who stands behind the page: an `https` address or a text.
+             * @default
+             */
+            imprint?: string;
+            /**
+             * @description `#rrggbb` in the light scheme, readable on its surfaces (contrast of 4.5 at least).
+             * @default
+             */
+            light?: string;
+            /**
+             * @description Privacy policy: an `https` address or a text.
+             * @default
+             */
+            privacy?: string;
+            /**
+             * @description The product's name, in titles and mails.
+             * @default
+             */
+            product?: string;
+            /**
+             * @description Terms: an `https` address or a text.
+             * @default
+             */
+            terms?: string;
         };
         /** @description A certificate in use. */
         CertificateBody: {
@@ -1024,6 +1120,18 @@ export interface components {
             shared?: {
                 [key: string]: unknown;
             };
+        };
+        /** @description What changes; what is absent stays. */
+        ChangeBody: {
+            name?: string | null;
+            /** @description Null takes the plan away. */
+            plan_id?: string | null;
+            /** @enum {string} */
+            state?: "active" | "suspended" | "deletion_requested";
+        };
+        /** @description Which message. */
+        CloseBody: {
+            id: string;
         };
         /** @description When a rule raises an alert. */
         ConditionBody: {
@@ -1048,6 +1156,13 @@ export interface components {
             key?: string | null;
             /** @enum {string} */
             kind: "no_data";
+        };
+        /** @description A message. */
+        ContactBody: {
+            /** @description Where the answer goes. */
+            email: string;
+            /** @description Plain text, at most 4,000 characters. */
+            message: string;
         };
         /** @description Counts of a twin. */
         CountsBody: {
@@ -1198,10 +1313,38 @@ export interface components {
             ledger_index?: number | null;
             summary: string;
         };
+        /** @description What a host name shows before sign-in. */
+        FaceBody: {
+            answered_by: components["schemas"]["AnsweredByBody"];
+            /** @description Who stands behind the page: an `https` address or a text; empty: none. */
+            imprint: string;
+            /** @description Where the logo is; null: the built-in one. */
+            logo?: string | null;
+            /** @description Privacy policy: an `https` address or a text; empty: none. */
+            privacy: string;
+            /** @description The product's name. */
+            product: string;
+            /** @description Terms: an `https` address or a text; empty: none. */
+            terms: string;
+        };
+        /** @description Whom to invite. */
+        FirstBody: {
+            email: string;
+        };
+        /** @description An invitation. */
+        FirstInvitedBody: {
+            /** @description The one-time link to hand over; shown once. */
+            link: string;
+        };
         /** @description Why something waits for this tenant. */
         HeldBody: {
             reason: string;
             since: string;
+        };
+        /** @description Host names. */
+        HostsBody: {
+            /** @description Such as `twin.example.com`, without a port. */
+            hosts: string[];
         };
         /** @description What an import did. */
         ImportedBody: {
@@ -1233,6 +1376,11 @@ export interface components {
         InvitedBody: {
             /** @description The one-time link to hand over; shown once. */
             link: string;
+        };
+        /** @description An invitation's token. */
+        JoinBody: {
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description What one kind of key protects. */
         KeyBody: {
@@ -1305,6 +1453,33 @@ export interface components {
             tree_size: number;
             /** @description `NAME+HEX+BASE64`. */
             vkey: string;
+        };
+        /** @description Limits; null: none but the platform's own. */
+        LimitsBody: {
+            /**
+             * Format: int64
+             * @description API keys of a tenant.
+             * @default null
+             */
+            api_keys?: number | null;
+            /**
+             * Format: int64
+             * @description Devices of a tenant.
+             * @default null
+             */
+            devices?: number | null;
+            /**
+             * Format: int64
+             * @description Tenants below a partner, at any depth.
+             * @default null
+             */
+            tenants?: number | null;
+            /**
+             * Format: int64
+             * @description Accounts of a tenant.
+             * @default null
+             */
+            users?: number | null;
         };
         /** @description A one-time link's token. */
         LinkBody: {
@@ -1385,6 +1560,19 @@ export interface components {
                 name: string;
                 /** @enum {string} */
                 role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_BelongingBody: {
+            /** @description The rows. */
+            items: {
+                /** @description The session is in it. */
+                current: boolean;
+                id: string;
+                name: string;
+                roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1508,6 +1696,31 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_MessageBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                email: string;
+                /** @description The tenant of the writer, if signed in. */
+                from?: string | null;
+                id: string;
+                message: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_PlanBody: {
+            /** @description The rows. */
+            items: {
+                id: string;
+                limits: components["schemas"]["LimitsBody"];
+                name: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_PromiseBody: {
             /** @description The rows. */
             items: {
@@ -1555,11 +1768,22 @@ export interface components {
         ListBody_TenantBody: {
             /** @description The rows. */
             items: {
+                answered_by: components["schemas"]["AnsweredByBody"];
                 /** @description Whether readings are sealed into the ledger archive. */
                 archive_subscribed: boolean;
                 created_at: string;
+                /** @description The host names given to it. */
+                hosts: string[];
                 id: string;
+                /** @enum {string} */
+                kind: "customer" | "partner" | "platform";
                 name: string;
+                /** @description Whether it is the caller's own. */
+                own: boolean;
+                plan?: components["schemas"]["PlanBody"] | null;
+                /** @enum {string} */
+                state: "active" | "suspended" | "deletion_requested";
+                usage: components["schemas"]["UsageBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1599,6 +1823,15 @@ export interface components {
             name: string;
             tls: string;
         };
+        /** @description A message that came in. */
+        MessageBody: {
+            created_at: string;
+            email: string;
+            /** @description The tenant of the writer, if signed in. */
+            from?: string | null;
+            id: string;
+            message: string;
+        };
         /** @description The model of a twin: metres, Z up; ids are IFC GlobalIds. */
         ModelBody: {
             bounds: components["schemas"]["BoundsBody"];
@@ -1609,6 +1842,15 @@ export interface components {
             twin_id: string;
             /** @description Always `m`. */
             unit: string;
+        };
+        /** @description A tenant to make. */
+        NewTenantBody: {
+            /** @description Whether its readings are sealed into the ledger archive; true when absent. */
+            archive_subscribed?: boolean | null;
+            /** @description `customer` (when absent) or `partner`. */
+            kind?: string | null;
+            name: string;
+            plan_id?: string | null;
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -1670,6 +1912,17 @@ export interface components {
             index: number;
             /** @description RFC 6962, base64. */
             leaf_hash: string;
+        };
+        /** @description A plan. */
+        PlanBody: {
+            id: string;
+            limits: components["schemas"]["LimitsBody"];
+            name: string;
+        };
+        /** @description What makes a plan. */
+        PlanInputBody: {
+            limits: components["schemas"]["LimitsBody"];
+            name: string;
         };
         /** @description A promise with its live state. */
         PromiseBody: {
@@ -1897,6 +2150,10 @@ export interface components {
             index: number;
             name: string;
         };
+        /** @description Where to go. */
+        SwitchBody: {
+            tenant_id: string;
+        };
         /** @description The running system. */
         SystemBody: {
             certificates: components["schemas"]["CertificateBody"][];
@@ -1906,20 +2163,24 @@ export interface components {
             started_at: string;
             version: string;
         };
+        /** @description A tenant. */
         TenantBody: {
-            id: string;
-            name: string;
-            /** @enum {string} */
-            kind: "customer" | "partner" | "platform";
-            /** @enum {string} */
-            state: "active" | "suspended" | "deletion_requested";
-            own: boolean;
-            plan?: null | components["schemas"]["PlanBody"];
-            usage: components["schemas"]["UsageBody"];
             answered_by: components["schemas"]["AnsweredByBody"];
-            hosts: string[];
+            /** @description Whether readings are sealed into the ledger archive. */
             archive_subscribed: boolean;
             created_at: string;
+            /** @description The host names given to it. */
+            hosts: string[];
+            id: string;
+            /** @enum {string} */
+            kind: "customer" | "partner" | "platform";
+            name: string;
+            /** @description Whether it is the caller's own. */
+            own: boolean;
+            plan?: components["schemas"]["PlanBody"] | null;
+            /** @enum {string} */
+            state: "active" | "suspended" | "deletion_requested";
+            usage: components["schemas"]["UsageBody"];
         };
         /** @description A new access token. */
         TokenBody: {
@@ -1948,6 +2209,20 @@ export interface components {
                 [key: string]: string;
             } | null;
         };
+        /** @description What a tenant has, in numbers. */
+        UsageBody: {
+            /** Format: int64 */
+            api_keys: number;
+            /** Format: int64 */
+            devices: number;
+            /**
+             * Format: int64
+             * @description Tenants below it, at any depth.
+             */
+            tenants: number;
+            /** Format: int64 */
+            users: number;
+        };
         /** @description An account as a member of the tenant. */
         UserBody: {
             created_at: string;
@@ -1968,78 +2243,6 @@ export interface components {
             password: string;
             /** @description What follows `#` in the link. */
             token: string;
-        };
-        AnsweredByBody: {
-            platform: boolean;
-            name: string;
-            email?: string | null;
-            address?: string | null;
-        };
-        UsageBody: {
-            /** Format: int64 */
-            devices: number;
-            /** Format: int64 */
-            users: number;
-            /** Format: int64 */
-            api_keys: number;
-            /** Format: int64 */
-            tenants: number;
-        };
-        LimitsBody: {
-            /** Format: int64 */
-            devices?: number | null;
-            /** Format: int64 */
-            users?: number | null;
-            /** Format: int64 */
-            api_keys?: number | null;
-            /** Format: int64 */
-            tenants?: number | null;
-        };
-        PlanBody: {
-            id: string;
-            name: string;
-            limits: components["schemas"]["LimitsBody"];
-        };
-        PlanInputBody: {
-            name: string;
-            limits: components["schemas"]["LimitsBody"];
-        };
-        FaceBody: {
-            product: string;
-            logo?: string | null;
-            answered_by: components["schemas"]["AnsweredByBody"];
-            privacy: string;
-            terms: string;
-            imprint: string;
-        };
-        BrandFields: {
-            product?: string;
-            light?: string;
-            dark?: string;
-            contact_name?: string;
-            contact_email?: string;
-            contact_address?: string;
-            privacy?: string;
-            terms?: string;
-            imprint?: string;
-        };
-        BrandBody: {
-            brand: components["schemas"]["BrandFields"];
-            has_logo: boolean;
-            hosts: string[];
-        };
-        MessageBody: {
-            id: string;
-            from?: string | null;
-            email: string;
-            message: string;
-            created_at: string;
-        };
-        BelongingBody: {
-            id: string;
-            name: string;
-            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
-            current: boolean;
         };
     };
     responses: never;
@@ -2269,6 +2472,228 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BrandFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_put_logo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "image/png": string;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_delete_logo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_MessageBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_send: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContactBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CloseBody"];
+            };
+        };
         responses: {
             204: {
                 headers: {
@@ -2655,6 +3080,25 @@ export interface operations {
             };
         };
     };
+    brand_face: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FaceBody"];
+                };
+            };
+        };
+    };
     keys_keys: {
         parameters: {
             query?: never;
@@ -2785,6 +3229,140 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_PlanBody"];
+                };
+            };
+        };
+    };
+    plans_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3064,6 +3642,89 @@ export interface operations {
             };
         };
     };
+    session_join: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JoinBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_BelongingBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_switch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SwitchBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     system_read: {
         parameters: {
             query?: never;
@@ -3176,10 +3837,12 @@ export interface operations {
             };
         };
     };
-    list_t: {
+    tenants_list: {
         parameters: {
             query?: {
+                /** @description As given by the page before. */
                 cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
                 limit?: number | null;
             };
             header?: never;
@@ -3193,15 +3856,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        items: components["schemas"]["TenantBody"][];
-                        next_cursor?: string | null;
-                    };
+                    "application/json": components["schemas"]["ListBody_TenantBody"];
                 };
             };
         };
     };
-    create_t: {
+    tenants_create: {
         parameters: {
             query?: never;
             header?: never;
@@ -3210,12 +3870,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    name: string;
-                    kind?: string | null;
-                    plan_id?: string | null;
-                    archive_subscribed?: boolean | null;
-                };
+                "application/json": components["schemas"]["NewTenantBody"];
             };
         };
         responses: {
@@ -3226,6 +3881,174 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["TenantBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_hosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HostsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_invite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FirstBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FirstInvitedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -3741,445 +4564,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-        };
-    };
-    read_t: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TenantBody"];
-                };
-            };
-        };
-    };
-    change_t: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    name?: string | null;
-                    /** @enum {string} */
-                    state?: "active" | "suspended" | "deletion_requested";
-                    plan_id?: string | null;
-                };
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TenantBody"];
-                };
-            };
-        };
-    };
-    inv_t: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    email: string;
-                };
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        link: string;
-                    };
-                };
-            };
-        };
-    };
-    hosts_t: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    hosts: string[];
-                };
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TenantBody"];
-                };
-            };
-        };
-    };
-    list_p: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        items: components["schemas"]["PlanBody"][];
-                        next_cursor?: string | null;
-                    };
-                };
-            };
-        };
-    };
-    create_p: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PlanInputBody"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["PlanBody"];
-                };
-            };
-        };
-    };
-    put_p: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PlanInputBody"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["PlanBody"];
-                };
-            };
-        };
-    };
-    del_p: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    face: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FaceBody"];
-                };
-            };
-        };
-    };
-    brand: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BrandBody"];
-                };
-            };
-        };
-    };
-    brand_put: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["BrandFields"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BrandBody"];
-                };
-            };
-        };
-    };
-    logo_put: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BrandBody"];
-                };
-            };
-        };
-    };
-    logo_del: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BrandBody"];
-                };
-            };
-        };
-    };
-    contact_l: {
-        parameters: {
-            query?: {
-                cursor?: string | null;
-                limit?: number | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        items: components["schemas"]["MessageBody"][];
-                        next_cursor?: string | null;
-                    };
-                };
-            };
-        };
-    };
-    contact: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    email: string;
-                    message: string;
-                };
-            };
-        };
-        responses: {
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    contact_d: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    id: string;
-                };
-            };
-        };
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    bel: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        items: components["schemas"]["BelongingBody"][];
-                        next_cursor?: string | null;
-                    };
-                };
-            };
-        };
-    };
-    sw: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    tenant_id: string;
-                };
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SessionBody"];
-                };
-            };
-        };
-    };
-    join: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": {
-                    token: string;
-                };
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SessionBody"];
-                };
             };
         };
     };

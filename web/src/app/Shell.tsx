@@ -38,7 +38,7 @@ export function places(): Place[] {
 
 /** Only partners and the platform's administration have it. */
 function customers(): Place {
-  return { to: '/customers', icon: 'tree', label: i18n.t('Customers') }
+  return { to: '/customers', icon: 'tree', label: i18n.t('Tenants') }
 }
 
 export function Shell() {

@@ -145,7 +145,10 @@ async fn the_isolation_fixture_is_made_once() {
     let app = platform(root.path()).await;
     let first = app.open_isolation_fixture().await.expect("a fixture");
     let kinds: Vec<&str> = first.foreign.keys().copied().collect();
-    assert_eq!(kinds, ["alert", "api_key", "credential", "device", "rule", "twin", "user"]);
+    assert_eq!(
+        kinds,
+        ["alert", "api_key", "credential", "device", "rule", "tenant", "twin", "user"]
+    );
     let (own, foreign) = (first.own.clone(), first.foreign.clone());
     assert!(own.iter().all(|(kind, id)| foreign.get(kind) != Some(id)));
     let token = first.api_key().clone();

@@ -66,7 +66,7 @@ impl From<PlanInputBody> for PlanInput {
 
 /// Lists the plans the caller's tenant may give: all for the platform's administration, those
 /// within its own for a partner, its own for a customer.
-#[utoipa::path(get, path = "/v1/plans", tag = "tenants",
+#[utoipa::path(get, path = "/v1/plans", tag = "plans",
     responses((status = 200, body = ListBody<PlanBody>)))]
 async fn list(
     State(api): State<Api>,
@@ -77,7 +77,7 @@ async fn list(
 }
 
 /// Makes a plan.
-#[utoipa::path(post, path = "/v1/plans", tag = "tenants", request_body = PlanInputBody,
+#[utoipa::path(post, path = "/v1/plans", tag = "plans", request_body = PlanInputBody,
     responses((status = 201, body = PlanBody), (status = 400), (status = 403)))]
 async fn create(
     State(api): State<Api>,
@@ -89,7 +89,7 @@ async fn create(
 }
 
 /// Replaces a plan, for everybody who has it.
-#[utoipa::path(put, path = "/v1/plans/{id}", tag = "tenants", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/plans/{id}", tag = "plans", params(("id" = String, Path)),
     request_body = PlanInputBody,
     responses((status = 200, body = PlanBody), (status = 403), (status = 404), (status = 409)))]
 async fn replace(
@@ -105,7 +105,7 @@ async fn replace(
 }
 
 /// Deletes a plan that no tenant has.
-#[utoipa::path(delete, path = "/v1/plans/{id}", tag = "tenants", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/plans/{id}", tag = "plans", params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404), (status = 409)))]
 async fn remove(
     State(api): State<Api>,
