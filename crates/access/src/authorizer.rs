@@ -11,17 +11,19 @@ use cedar_policy::{
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use parking_lot::RwLock;
-use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role};
+use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, SupportAreas};
 
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 5] = [
+const POLICIES: [&str; 7] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
+    include_str!("../policies/records.cedar"),
+    include_str!("../policies/support.cedar"),
 ];
 
 /// Most remembered decisions. All questions that can be asked today are fewer; past the bound
@@ -57,6 +59,7 @@ pub struct PolicyError(String);
 pub(crate) enum Class {
     User(RoleSet),
     Program(RoleSet),
+    Support(SupportAreas),
     Device { is_self: bool },
     Job(&'static str),
     LocalOperator,
@@ -184,6 +187,7 @@ impl Authorizer {
             Class::User(_) | Class::Program(_) | Class::Device { .. } => {
                 owned(principal.clone(), &own, roles)?
             }
+            Class::Support(areas) => support_session(principal.clone(), &own, areas, roles)?,
             _ => Entity::new_no_attrs(principal.clone(), roles),
         });
         entities.push(owned(own.clone(), &own, HashSet::new())?);
@@ -204,6 +208,7 @@ impl Authorizer {
 fn classify(actor: &Actor, resource: &Resource) -> Class {
     match &actor.kind {
         ActorKind::User { .. } => Class::User(RoleSet::new(&actor.roles)),
+        ActorKind::Support { areas, .. } => Class::Support(*areas),
         ActorKind::ApiKey(_) => Class::Program(RoleSet::new(&actor.roles)),
         ActorKind::Device { device, .. } => {
             let meant = match resource {
@@ -225,6 +230,9 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
     Some(match class {
         Class::User(set) => (uid("User", "actor")?, roles(set)?),
         Class::Program(set) => (uid("Program", "actor")?, roles(set)?),
+        Class::Support(_) => {
+            (uid("SupportSession", "actor")?, roles(RoleSet::new(&[Role::Support]))?)
+        }
         Class::Device { .. } => (uid("Device", "actor")?, HashSet::new()),
         Class::Job(name) => (uid("Job", name)?, HashSet::new()),
         Class::LocalOperator => (uid("LocalOperator", "actor")?, HashSet::new()),
@@ -235,6 +243,21 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
 fn owned(uid: EntityUid, tenant: &EntityUid, parents: HashSet<EntityUid>) -> Option<Entity> {
     let tenant = RestrictedExpression::new_entity_uid(tenant.clone());
     Entity::new(uid, HashMap::from([("tenant".to_owned(), tenant)]), parents).ok()
+}
+
+/// A support session carries what its grant opens.
+fn support_session(
+    uid: EntityUid,
+    tenant: &EntityUid,
+    areas: SupportAreas,
+    roles: HashSet<EntityUid>,
+) -> Option<Entity> {
+    let names = areas.iter().map(|area| RestrictedExpression::new_string(area.to_string()));
+    let attributes = HashMap::from([
+        ("tenant".to_owned(), RestrictedExpression::new_entity_uid(tenant.clone())),
+        ("areas".to_owned(), RestrictedExpression::new_set(names)),
+    ]);
+    Entity::new(uid, attributes, roles).ok()
 }
 
 fn uid(kind: &str, id: &str) -> Option<EntityUid> {
@@ -250,7 +273,8 @@ mod tests {
     fn the_policies_themselves_keep_tenants_apart() {
         let authorizer = Authorizer::new().expect("policies");
         let everything = RoleSet::new(&Role::ALL);
-        for class in [Class::User(everything), Class::Program(everything)] {
+        let open = SupportAreas::of(&veritwin_domain::SupportArea::ALL);
+        for class in [Class::User(everything), Class::Program(everything), Class::Support(open)] {
             for action in Action::ALL {
                 if action.kind() != Kind::Platform {
                     assert!(!authorizer.ask(class, *action, action.kind(), false), "{action}");

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use veritwin_domain::Role;
+use veritwin_domain::{Role, SupportArea, SupportAreas};
 
 use crate::authorizer::{Class, RoleSet};
 use crate::{Action, Authorizer, Kind, jobs};
@@ -20,8 +20,8 @@ pub struct MatrixRow {
 /// Action by actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
-    /// Every kind of actor: roles, programs with a role, a device on itself, jobs, the local
-    /// operator, the anonymous.
+    /// Every kind of actor: roles, programs with a role, support with an area, a device on itself,
+    /// jobs, the local operator, the anonymous.
     pub actors: Vec<String>,
     /// One row per action, in the order of [`Action::ALL`].
     pub rows: Vec<MatrixRow>,
@@ -62,6 +62,9 @@ fn classes() -> Vec<(String, Class)> {
     }
     for role in Role::ALL {
         classes.push((format!("api key ({role})"), Class::Program(RoleSet::new(&[role]))));
+    }
+    for area in SupportArea::ALL {
+        classes.push((format!("support ({area})"), Class::Support(SupportAreas::of(&[area]))));
     }
     classes.push(("device on itself".to_owned(), Class::Device { is_self: true }));
     classes.push(("device on others".to_owned(), Class::Device { is_self: false }));

@@ -35,6 +35,14 @@ pub enum Kind {
     Promise,
     /// The running system as a tenant sees it.
     System,
+    /// A hold on activity records.
+    Hold,
+    /// A security incident.
+    Incident,
+    /// A tenant's support tickets and grants.
+    Support,
+    /// The platform's own support desk.
+    SupportDesk,
 }
 
 impl Kind {
@@ -56,6 +64,10 @@ impl Kind {
             Self::Session => "Session",
             Self::Promise => "Promise",
             Self::System => "System",
+            Self::Hold => "Hold",
+            Self::Incident => "Incident",
+            Self::Support => "Support",
+            Self::SupportDesk => "SupportDesk",
         }
     }
 }
@@ -80,6 +92,11 @@ impl Resource {
     /// The tenant's collection of a kind: for lists, creates and things there is one of.
     pub const fn all(tenant: TenantId, kind: Kind) -> Self {
         Self::Owned { tenant, kind, id: None }
+    }
+
+    /// One thing of a kind, by the bytes of its id.
+    pub const fn one(tenant: TenantId, kind: Kind, id: &[u8; 16]) -> Self {
+        Self::Owned { tenant, kind, id: Some(*id) }
     }
 
     /// One device.

@@ -9,10 +9,10 @@ use veritwin_alerting::AlertEvent as Step;
 use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx, every_row};
 
-use crate::activity::store_page;
 use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
 use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
+use crate::records::store_page;
 use crate::{App, Error, Result};
 
 const COMMENT_CHARS_MAX: usize = 1000;

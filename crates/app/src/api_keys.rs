@@ -1,9 +1,11 @@
 //! Programs' API keys. The secret is shown once and stored as a digest.
 
+use serde_json::json;
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
 use veritwin_domain::{Actor, ActorKind, ApiKeyId, OpContext, Role, Secret, Timestamp};
 use veritwin_metastore::{ApiKey, Page};
 
+use crate::activity::Change;
 use crate::model::ApiKeyView;
 use crate::{App, Arrival, Error, Result};
 
@@ -30,13 +32,17 @@ impl App {
         token: &Secret<String>,
         arrival: Arrival,
     ) -> Result<OpContext> {
-        let digest = TokenKind::ApiKey.digest(token.expose()).ok_or(UNKNOWN)?;
         let platform = self.anonymous(arrival);
+        let refused = || {
+            self.watch_refused_key(&platform);
+            UNKNOWN
+        };
+        let digest = TokenKind::ApiKey.digest(token.expose()).ok_or_else(refused)?;
         let tx = self.0.store.read_platform(&platform).await?;
-        let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or(UNKNOWN)?;
+        let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or_else(refused)?;
         drop(tx);
         if key.expires_at.is_some_and(|end| end <= platform.at) {
-            return Err(UNKNOWN);
+            return Err(refused());
         }
         self.refuse_unserved(tenant)?;
         let stale = |at: Timestamp| platform.at.as_micros() - at.as_micros() > TOUCH_MICROS;
@@ -92,7 +98,10 @@ impl App {
         self.check_quota(context.tenant, crate::tree::Quota::ApiKeys, count)?;
         tx.api_key_create(&key, digest.0).await?;
         let resource = Resource::api_key(context.tenant, key.id);
-        self.record(&tx, context, Action::ApiKeyCreate, &resource).await?;
+        let change = Change::to(json!({
+            "name": key.name, "role": role.as_str(), "expires_at": expires_at.to_string(),
+        }));
+        self.record_change(&tx, context, Action::ApiKeyCreate, &resource, change).await?;
         tx.commit().await?;
         Ok((view(key), secret))
     }

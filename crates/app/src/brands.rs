@@ -273,6 +273,11 @@ impl App {
         brand.logo.clone().ok_or(Error::NotFound("logo"))
     }
 
+    /// What a tenant's people know the product as.
+    pub(crate) fn product_of(&self, tenant: TenantId) -> String {
+        self.mail_voice(Some(tenant)).name.unwrap_or_else(|| PRODUCT.to_owned())
+    }
+
     /// In whose name a mail to people of a tenant speaks: the nearest brand's, and answers go to
     /// whoever answers for the tenant.
     pub(crate) fn mail_voice(&self, tenant: Option<TenantId>) -> Voice {

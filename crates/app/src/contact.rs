@@ -2,13 +2,13 @@
 //! The message is kept for that one alone, under its key, and mailed to it.
 
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, Kind, ThrottleSubject, jobs};
+use veritwin_access::{Action, Attempt, Kind, jobs};
 use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret};
 use veritwin_metastore::ContactMessage;
 
-use crate::activity::store_page;
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
+use crate::records::store_page;
 use crate::tree::over;
 use crate::{App, Error, Result};
 
@@ -68,8 +68,8 @@ impl App {
                 to,
                 subject: "A message from the contact form".to_owned(),
                 text,
-                alert: None,
                 reply_to: Some(email),
+                ..MailPayload::default()
             };
             let mail = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             tx.outbox_add(&key, &mail).await?;
@@ -80,16 +80,12 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// Every message of an address slows the next one down, as failed sign-ins do.
+    /// Every message of an address slows the next one down, as attempts to sign in do.
     fn slow_down(&self, context: &PlatformContext) -> Result<()> {
-        let Some(address) = context.origin.address else { return Ok(()) };
-        let digest = veritwin_keys::sha256(address.to_string().as_bytes());
-        let (subject, now) = (ThrottleSubject::Address(digest), context.clock.monotonic());
-        let mut throttle = self.0.contact_throttle.lock();
-        let busy = |wait: veritwin_access::Throttled| Error::Busy { retry_after: wait.retry_after };
-        throttle.check(&subject, now).map_err(busy)?;
-        throttle.failed(subject, now);
-        Ok(())
+        let Some(address) = self.address_digest(context) else { return Ok(()) };
+        let (attempt, now) = (Attempt::new(address, None), context.clock.monotonic());
+        let throttled = self.0.contact_throttle.lock().attempt(&attempt, now);
+        throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })
     }
 
     /// The messages to the context's tenant, oldest first.

@@ -8,6 +8,7 @@ use veritwin_domain::{
     Purpose, RequestId, TenantId, Timestamp, Value,
 };
 
+use crate::sign_in::check_proof;
 use crate::{App, Error, Result};
 
 /// How a request arrives, before anybody knows who sends it.
@@ -154,8 +155,10 @@ impl App {
     ) -> Result<()> {
         self.0.authorizer.check(context, action, resource).map_err(|denied| {
             self.note(context, action, resource, "denied");
+            self.watch_denied(context);
             Error::from(denied)
-        })
+        })?;
+        check_proof(context, action)
     }
 
     /// Authorises an action on a tenant's collection of a kind.

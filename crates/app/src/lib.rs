@@ -2,6 +2,7 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod account;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -12,14 +13,21 @@ mod attributes;
 mod brands;
 mod contact;
 mod context;
+mod desk;
 mod devices;
 mod directory;
 mod error;
+mod factors;
+mod figures;
+mod geo;
 mod held;
 mod history;
+mod holds;
 mod idempotency;
+mod incidents;
 mod ingest;
 mod inventory;
+mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
@@ -40,21 +48,30 @@ mod people;
 mod png;
 mod promises;
 mod provision;
+mod records;
+mod recovery;
+mod redact;
 mod rules;
+mod security;
+mod sign_in;
+mod support;
 mod system;
 mod theme;
 mod tree;
 mod twins;
 
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use idempotency::Idempotent;
+pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
-pub use promises::{PlatformProbe, ProbeAnswer};
+pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson};
+pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
+pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

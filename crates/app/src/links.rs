@@ -3,25 +3,31 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{ActorKind, OpContext, PlatformContext, Role, Secret, TenantId, UserId};
-use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
+use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
+use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
-const UNKNOWN: Error = Error::NotFound("link");
+pub(crate) const UNKNOWN: Error = Error::NotFound("link");
+/// The version of what is attested at sign-up: "I am 18 or older and I act for a business."
+pub(crate) const ATTESTATION_TEXT: &str = "2026-1";
 const NAME_CHARS_MAX: usize = 200;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Payload {
+pub(crate) struct Payload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
+    pub(crate) email: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    role: Option<String>,
+    pub(crate) role: Option<String>,
+    /// The link went to the address by mail: who has it has the mailbox.
+    #[serde(default)]
+    pub(crate) mailed: bool,
 }
 
 fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
@@ -30,7 +36,7 @@ fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
         Stored::FirstAdministrator => Ok(LinkKind::FirstAdministrator),
         Stored::Administrator => Ok(LinkKind::Administrator),
         Stored::Invitation => Ok(LinkKind::Invitation),
-        Stored::PasswordReset => Err(UNKNOWN),
+        Stored::PasswordReset | Stored::EmailChange => Err(UNKNOWN),
     }
 }
 
@@ -47,7 +53,7 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
 }
 
 impl App {
-    fn new_link(
+    pub(crate) fn new_link(
         &self,
         context: &PlatformContext,
         kind: veritwin_metastore::LinkKind,
@@ -66,6 +72,36 @@ impl App {
             used_at: None,
         };
         Ok((link, token, digest.0))
+    }
+
+    /// What a person attests at sign-up, which nobody may leave out.
+    pub(crate) fn attested(
+        &self,
+        context: &PlatformContext,
+        attested: bool,
+    ) -> Result<Option<Attestation>> {
+        #[cfg(feature = "test-controls")]
+        let attested = attested || self.0.promises.is_sabotaged(55);
+        if !attested {
+            let detail = "confirm that you are 18 or older and act for a business";
+            return Err(Error::invalid_at("attested", detail));
+        }
+        Ok(Some(Attestation { at: context.at, text: ATTESTATION_TEXT.to_owned() }))
+    }
+
+    /// The name that a person gave, or the one in the invitation; none is as good.
+    fn given_name(
+        &self,
+        given: Option<Secret<String>>,
+        invited: Option<String>,
+    ) -> Result<Option<String>> {
+        let name = given.map(Secret::into_exposed).or(invited);
+        let name = name.filter(|name| !name.trim().is_empty());
+        #[cfg(feature = "test-controls")]
+        if name.is_none() && self.0.promises.is_sabotaged(14) {
+            return Err(Error::invalid_at("name", "needed"));
+        }
+        name.map(|name| text("name", &name)).transpose()
     }
 
     /// A one-time link for an administrator: the first one, or a further one of `tenant` (of the
@@ -96,33 +132,18 @@ impl App {
         Ok(token)
     }
 
-    /// Invites a person; the token goes into the link that is handed over.
-    pub async fn invite_user(
-        &self,
-        context: &OpContext,
-        email: &Secret<String>,
-        name: &Secret<String>,
-        role: Role,
-    ) -> Result<Secret<String>> {
-        let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
-        self.check_users_quota(context.tenant).await?;
-        if !veritwin_outbound::mail::is_address(email.expose()) {
-            return Err(Error::invalid_at("email", "expected the form name@host"));
-        }
-        let name = Some(name.expose().trim().to_owned()).filter(|name| !name.is_empty());
-        if let Some(name) = &name {
-            text("name", name)?;
-        }
-        let payload =
-            Payload { email: Some(email.expose().clone()), name, role: Some(role.to_string()) };
-        let platform = self.above(context);
+    /// A one-time link for a member of the platform's support. It lets into the platform's own
+    /// tenant, and into no customer's without the customer's grant.
+    pub async fn issue_support_link(&self, context: &PlatformContext) -> Result<Secret<String>> {
+        self.authorize_platform(context, Action::LinkIssue)?;
+        let payload = Payload { role: Some(Role::Support.to_string()), ..Payload::default() };
         let kind = veritwin_metastore::LinkKind::Invitation;
-        let (mut link, token, digest) =
-            self.new_link(&platform, kind, Some(context.tenant), &payload)?;
-        link.user = Some(UserId::generate(context.at, self.rng()));
-        let tx = self.0.store.begin(context).await?;
+        let (link, token, digest) =
+            self.new_link(context, kind, Some(PLATFORM_TENANT), &payload)?;
+        let tx = self.0.store.begin_platform(context).await?;
         tx.link_create(&link, digest).await?;
-        self.record(&tx, context, Action::UserInvite, &resource).await?;
+        let action = Action::LinkIssue;
+        self.record_platform(&tx, context, action, Some(PLATFORM_TENANT), "done").await?;
         tx.commit().await?;
         Ok(token)
     }
@@ -140,8 +161,8 @@ impl App {
         }
         let payload = Payload {
             email: Some(email.expose().clone()),
-            name: None,
             role: Some(role.to_string()),
+            ..Payload::default()
         };
         let kind = veritwin_metastore::LinkKind::Invitation;
         let (mut link, token, digest) = self.new_link(platform, kind, Some(tenant), &payload)?;
@@ -162,26 +183,29 @@ impl App {
         token: &Secret<String>,
     ) -> Result<SignedIn> {
         self.authorize_all(context, Action::SessionJoin, Kind::Session)?;
-        let ActorKind::User { user, .. } = context.actor.kind else { return Err(UNKNOWN) };
+        let (user, _) = person(context)?;
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         let (link, payload, digest) = self.open_link(&tx, &platform, token).await?;
         let user = tx.user(user).await?;
-        let same = |email: String| {
+        let same = |email: &String| {
             let normal = |text: &str| veritwin_metastore::normalise_email(text).ok();
-            normal(&email).is_some() && normal(&email) == normal(&user.email)
+            normal(email).is_some() && normal(email) == normal(&user.email)
         };
         let is_invitation = link.kind == veritwin_metastore::LinkKind::Invitation;
         let (Some(tenant), true) = (link.tenant, is_invitation) else { return Err(UNKNOWN) };
-        if !payload.email.is_some_and(same) {
+        if !payload.email.as_ref().is_some_and(same) {
             return Err(UNKNOWN);
         }
         let role = payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator);
         if tx.memberships(user.id).await?.iter().all(|(known, _)| *known != tenant) {
-            self.check_users_quota(tenant).await?;
+            self.check_users_quota(tenant, 1).await?;
         }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         tx.membership_add(tenant, user.id, role).await?;
+        if payload.mailed && user.email_verified_at.is_none() {
+            tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
+        }
         let action = Action::SessionJoin;
         self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
         tx.commit().await?;
@@ -191,12 +215,12 @@ impl App {
     /// An invitation needs room for one more person; whoever holds the data directory does not.
     async fn check_room(&self, link: &OneTimeLink) -> Result<()> {
         match (link.tenant, kind(link.kind)?) {
-            (Some(tenant), LinkKind::Invitation) => self.check_users_quota(tenant).await,
+            (Some(tenant), LinkKind::Invitation) => self.check_users_quota(tenant, 1).await,
             _ => Ok(()),
         }
     }
 
-    async fn open_link(
+    pub(crate) async fn open_link(
         &self,
         tx: &PlatformTx,
         context: &PlatformContext,
@@ -206,6 +230,9 @@ impl App {
         let link = tx.link_by_digest(digest).await?.ok_or(UNKNOWN)?;
         if link.used_at.is_some() || link.expires_at <= context.at {
             return Err(UNKNOWN);
+        }
+        if link.tenant.is_some_and(|tenant| self.refuse_unserved(tenant).is_err()) {
+            return Err(Error::Conflict("this organisation is suspended".to_owned()));
         }
         let payload = serde_json::from_slice(&link.payload)
             .map_err(|_| Error::Internal("a link is damaged".to_owned()))?;
@@ -221,7 +248,12 @@ impl App {
         self.authorize_platform(context, Action::LinkInspect)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, _) = self.open_link(&tx, context, token).await?;
-        Ok(LinkView { kind: kind(link.kind)?, email: payload.email.map(Secret::new) })
+        let is_support = payload.role.as_deref() == Some(Role::Support.as_str());
+        let kind = match link.tenant {
+            Some(PLATFORM_TENANT) if is_support => LinkKind::Support,
+            _ => kind(link.kind)?,
+        };
+        Ok(LinkView { kind, email: payload.email.map(Secret::new) })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
@@ -234,26 +266,20 @@ impl App {
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::LinkRedeem)?;
         check_password(&welcome.password)?;
+        let attestation = self.attested(context, welcome.attested)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         drop(tx);
+        let email_verified_at = payload.mailed.then_some(context.at);
         let email = payload
             .email
             .or_else(|| welcome.email.map(Secret::into_exposed))
             .filter(|email| veritwin_outbound::mail::is_address(email))
             .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
-        let name = welcome
-            .name
-            .map(Secret::into_exposed)
-            .or(payload.name)
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty());
-        if let Some(name) = &name {
-            text("name", name)?;
-        }
+        let name = self.given_name(welcome.name, payload.name)?;
         let role = match kind(link.kind)? {
             LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
-            LinkKind::Invitation => {
+            LinkKind::Invitation | LinkKind::Support => {
                 payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator)
             }
         };
@@ -291,6 +317,8 @@ impl App {
             name,
             password_hash,
             disabled: false,
+            email_verified_at,
+            attestation: attestation.clone(),
             version: 0,
             created_at: context.at,
         };
@@ -308,13 +336,20 @@ impl App {
                     return Err(Error::Conflict(detail.to_owned()));
                 }
                 tx.sessions_delete_of(known.id).await?;
-                let again = User { password_hash: user.password_hash, disabled: false, ..known };
+                let again = User {
+                    password_hash: user.password_hash,
+                    disabled: false,
+                    email_verified_at: email_verified_at.or(known.email_verified_at),
+                    attestation,
+                    ..known
+                };
                 tx.user_update(&again, None).await?;
                 again
             }
         };
         tx.membership_add(tenant, user.id, role).await?;
-        let signed_in = self.open_session(&tx, context, tenant, user).await?;
+        let proven = Proven { user, second_factor: false };
+        let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         let stored = tx.tenant(tenant).await?;
         tx.commit().await?;

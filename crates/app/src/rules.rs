@@ -5,11 +5,17 @@ use veritwin_alerting::{Condition, Operator, Rule, RuleLimits, Scope, Severity};
 use veritwin_domain::{Key, OpContext, RuleId, Secret};
 use veritwin_metastore::{TenantTx, every_row};
 
+use crate::activity::Change;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::{App, Error, Result};
 
 /// Most rules of a tenant.
 const RULES_MAX: usize = 1000;
+
+/// A rule as a change of it is recorded.
+fn recorded(row: &veritwin_metastore::Rule) -> Option<serde_json::Value> {
+    serde_json::from_slice(&row.body).ok()
+}
 
 fn seconds(field: &'static str, value: u64) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::invalid_at(field, "too long"))
@@ -182,7 +188,7 @@ impl App {
             updated_at: context.at,
         };
         tx.rule_create(&row).await?;
-        self.rule_written(tx, context, rule.id).await
+        self.rule_written(tx, context, rule.id, None).await
     }
 
     /// Replaces a rule.
@@ -196,13 +202,14 @@ impl App {
         self.authorize(context, Action::RuleWrite, &Resource::rule(context.tenant, id))?;
         let tx = self.0.store.begin(context).await?;
         let mut row = tx.rule(id).await?;
+        let before = recorded(&row);
         let rule = parse(id, input)?;
         check_scope(&tx, &rule).await?;
         row.enabled = rule.enabled;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.rule_update(&row, expected).await?;
-        self.rule_written(tx, context, id).await
+        self.rule_written(tx, context, id, before).await
     }
 
     async fn rule_written(
@@ -210,10 +217,12 @@ impl App {
         tx: TenantTx,
         context: &OpContext,
         id: RuleId,
+        before: Option<serde_json::Value>,
     ) -> Result<RuleView> {
         let row = tx.rule(id).await?;
         let resource = Resource::rule(context.tenant, id);
-        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        let change = Change { before, after: recorded(&row) };
+        self.record_change(&tx, context, Action::RuleWrite, &resource, change).await?;
         tx.commit().await?;
         self.alert_sources_changed(context.tenant);
         Ok(view(stored(&row)?, row.version))
@@ -224,8 +233,10 @@ impl App {
         let resource = Resource::rule(context.tenant, id);
         self.authorize(context, Action::RuleWrite, &resource)?;
         let tx = self.0.store.begin(context).await?;
+        let before = recorded(&tx.rule(id).await?);
         tx.rule_delete(id).await?;
-        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        let change = Change { before, after: None };
+        self.record_change(&tx, context, Action::RuleWrite, &resource, change).await?;
         tx.commit().await?;
         self.alert_sources_changed(context.tenant);
         Ok(())

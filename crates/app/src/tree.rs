@@ -23,7 +23,7 @@ pub(crate) const PLANS_MAX: usize = 200;
 /// Most host names of an installation.
 pub(crate) const HOSTS_MAX: usize = 20_000;
 
-const UNSERVED: Error = Error::Unauthenticated("this organisation is suspended");
+pub(crate) const UNSERVED: Error = Error::Unauthenticated("this organisation is suspended");
 
 /// What a quota counts.
 #[derive(Debug, Clone, Copy)]
@@ -213,11 +213,11 @@ impl App {
         }
     }
 
-    /// Refuses another member of a tenant that would be over its plan.
-    pub(crate) async fn check_users_quota(&self, tenant: TenantId) -> Result<()> {
+    /// Refuses `more` members of a tenant that would be over its plan.
+    pub(crate) async fn check_users_quota(&self, tenant: TenantId, more: u64) -> Result<()> {
         let counting = self.job_in(jobs::RETENTION, tenant);
         let users = self.0.store.read(&counting).await?.usage().await?.users;
-        self.check_quota(tenant, Quota::Users, users + 1)
+        self.check_quota(tenant, Quota::Users, users + more)
     }
 
     /// Refuses another tenant below `parent` that would be over a plan of it or above it.

@@ -132,8 +132,16 @@ define_ids! {
     DeviceId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// Something an account signs in with besides its password: a passkey, an authenticator.
+    FactorId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
+    /// A support grant: what a customer opens to support, until when.
+    GrantId;
+    /// A hold on activity records.
+    HoldId;
+    /// A security incident.
+    IncidentId;
     /// The random id under which a tenant's ledger log is served.
     LogId;
     /// A message that somebody sent to whoever answers for a tenant.
@@ -150,6 +158,8 @@ define_ids! {
     SiteId;
     /// A tenant: the customer; the unit of isolation, keys, ledger and residency.
     TenantId;
+    /// A support ticket.
+    TicketId;
     /// A person's account.
     UserId;
 }

@@ -10,17 +10,20 @@ mod purpose;
 mod reading;
 mod rng;
 mod secret;
+mod support;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
+pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
-    LogId, MessageId, PlanId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FactorId, FileId,
+    GrantId, HoldId, IdError, IncidentId, LogId, MessageId, PlanId, RequestId, RuleId, SessionId,
+    SiteId, TenantId, TicketId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use purpose::Purpose;
 pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
+pub use support::{SupportArea, SupportAreas};
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

@@ -4,8 +4,9 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, LogId,
-    MessageId, PlanId, Role, RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
+    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, FactorId,
+    GrantId, HoldId, IncidentId, LogId, MessageId, PlanId, Role, RuleId, SessionId, SiteId,
+    TenantId, TicketId, Timestamp, UserId,
 };
 
 use crate::{Error, Result};
@@ -43,8 +44,8 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId LogId MessageId PlanId RuleId SessionId SiteId
-    TenantId UserId
+    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId FactorId GrantId HoldId IncidentId
+    LogId MessageId PlanId RuleId SessionId SiteId TenantId TicketId UserId
 }
 
 macro_rules! plain {

@@ -2,6 +2,7 @@
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
 //! tidy: long file because every command's arguments and answer stand in one place.
 
+mod admin;
 mod stopped;
 
 use std::path::PathBuf;
@@ -25,8 +26,6 @@ use crate::controls::Controls;
 
 pub(crate) use stopped::ask;
 
-/// How long a one-time link lives, as `access` sets it.
-const LINK_HOURS: u64 = 72;
 /// Every request there is, for the error that names them.
 const REQUESTS: &[&str] = &[
     "admin_link",
@@ -38,6 +37,7 @@ const REQUESTS: &[&str] = &[
     "keys_rotate",
     "keys_status",
     "ledger_export",
+    "metrics_key",
     "promise_check",
     "promises",
     "status",
@@ -63,14 +63,6 @@ pub(crate) struct Dispatcher {
 #[serde(deny_unknown_fields)]
 struct InTenant {
     tenant: Option<TenantId>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AdminLink {
-    tenant: Option<TenantId>,
-    #[serde(default)]
-    platform: bool,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +154,7 @@ impl Dispatch for Dispatcher {
     async fn dispatch(&self, request: Request) -> anyhow::Result<Value> {
         match request.command.as_str() {
             "admin_link" => self.admin_link(&arguments(&request)?).await,
+            "metrics_key" => self.metrics_key().await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
             "create_device" => self.create_device(arguments(&request)?).await,
             "create_tenant" => self.create_tenant(&arguments(&request)?).await,
@@ -208,18 +201,6 @@ impl Dispatcher {
         let tenants = self.tenants().await?;
         let tenant = choose(named, &tenants)?;
         Ok(self.app.local_operator_in(tenant))
-    }
-
-    async fn admin_link(&self, arguments: &AdminLink) -> anyhow::Result<Value> {
-        let context = self.app.local_operator();
-        let tenant = arguments.platform.then(App::platform_tenant).or(arguments.tenant);
-        let token = self.app.issue_admin_link(&context, tenant).await.map_err(refused)?;
-        Ok(json!({
-            // The token follows `#`, so that no server ever logs it.
-            "link": format!("{}/welcome#{}", self.address, token.expose()),
-            "expires_in_hours": LINK_HOURS,
-            "ca_fingerprint": self.ca_fingerprint,
-        }))
     }
 
     fn clock_advance(&self, arguments: &Advance) -> anyhow::Result<Value> {

@@ -4,6 +4,180 @@
  */
 
 export interface paths {
+    "/v1/account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one signs in. */
+        get: operations["account_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes one's name. */
+        patch: operations["account_change"];
+        trace?: never;
+    };
+    "/v1/account/authenticator": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Ends the set-up with the first code; the session goes on under a new token. */
+        put: operations["account_add_authenticator"];
+        /** Begins to set up an authenticator app. */
+        post: operations["account_begin_authenticator"];
+        /** Takes the authenticator away. */
+        delete: operations["account_remove_authenticator"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/email": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks to change one's address: a link goes to the new one, and only it changes anything. */
+        post: operations["account_change_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Adds a passkey; the session goes on under a new token. */
+        post: operations["account_add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys/new": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to make a passkey. */
+        post: operations["account_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/passkeys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a passkey away. */
+        delete: operations["account_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets a new password; every other session ends, this one goes on under a new token. */
+        post: operations["account_set_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes ten recovery codes; those of before stop working. */
+        post: operations["account_recovery_codes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's sign-ins that still go on. */
+        get: operations["account_sessions"];
+        put?: never;
+        post?: never;
+        /** Ends every session but this one. */
+        delete: operations["account_end_others"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a session. */
+        delete: operations["account_end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/activity": {
         parameters: {
             query?: never;
@@ -11,8 +185,28 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the activity record, newest first. */
+        /**
+         * Lists the activity record, newest first. A search looks through 20,000 records at a time; the
+         *     cursor goes on behind them.
+         */
         get: operations["activity_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/activity/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Takes the records away, at most 50,000 at a time; this is recorded itself. */
+        get: operations["activity_export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -322,6 +516,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/email-confirmation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms an address with a mailed link. */
+        post: operations["session_confirm_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/face": {
         parameters: {
             query?: never;
@@ -333,6 +544,127 @@ export interface paths {
         get: operations["brand_face"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the holds, newest first. */
+        get: operations["holds_list"];
+        put?: never;
+        /** Asks for a hold. It keeps nothing until somebody else approves it. */
+        post: operations["holds_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a hold: what is past its time goes with the next purge. */
+        delete: operations["holds_release"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/holds/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves a hold that somebody else asked for. */
+        post: operations["holds_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the incidents, newest first. */
+        get: operations["incidents_list"];
+        put?: never;
+        /** Opens an incident. */
+        post: operations["incidents_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads an incident with what happened to it. */
+        get: operations["incidents_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes an incident with what was concluded. */
+        post: operations["incidents_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents/{id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Notes something at an incident. */
+        post: operations["incidents_note"];
         delete?: never;
         options?: never;
         head?: never;
@@ -418,6 +750,24 @@ export interface paths {
         get: operations["ledger_papers"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/password-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a new password with a mailed link; every session of the account ends. */
+        put: operations["session_reset"];
+        /** Asks for a mailed link that sets a new password. The answer is the same for every address. */
+        post: operations["session_ask_reset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -534,6 +884,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/security-alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the security alerts, newest first. */
+        get: operations["incidents_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/security-alerts/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes note of a security alert. */
+        post: operations["incidents_acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -548,6 +932,23 @@ export interface paths {
         post: operations["session_sign_in"];
         /** Signs out. */
         delete: operations["session_sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Proves again who one is, for acts that need it; the session goes on under a new token. */
+        post: operations["session_confirm"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -570,6 +971,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A challenge for signing in, or for proving again who one is, with a passkey. */
+        post: operations["session_challenge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session/tenants": {
         parameters: {
             query?: never;
@@ -582,6 +1000,163 @@ export interface paths {
         put?: never;
         /** Goes to another tenant the person belongs to. */
         post: operations["session_switch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the tickets, and what support may or might see. */
+        get: operations["support_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists what customers have opened to support. For the platform's own staff. */
+        get: operations["support_desk"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/break-glass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks for access to a tenant that did not ask for it. A second of the staff has to approve. */
+        post: operations["support_ask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/break-glass/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves what another of the staff asked for. The customer's administrators are told. */
+        post: operations["support_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-desk/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enters a customer's tenant by a live grant. Without one: 403 when the customer ever opened a
+         *     ticket, else 404.
+         */
+        post: operations["support_enter"];
+        /** Leaves the customer's tenant; one's own session goes on. */
+        delete: operations["support_leave"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a grant back; sessions that rest on it end at once. */
+        delete: operations["support_revoke"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens a ticket. Support sees it once something is granted for it. */
+        post: operations["support_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Closes a ticket; what was granted for it ends at once. */
+        delete: operations["support_close"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support-tickets/{id}/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens areas of the tenant to support, for reading. */
+        post: operations["support_grant"];
         delete?: never;
         options?: never;
         head?: never;
@@ -668,6 +1243,23 @@ export interface paths {
         put?: never;
         /** Makes a customer or partner below the caller's tenant. */
         post: operations["tenants_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets what the organisation asks of everybody who signs in. */
+        put: operations["users_require_second_factor"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -860,8 +1452,28 @@ export interface paths {
         /** Lists the people of the tenant. */
         get: operations["users_list"];
         put?: never;
-        /** Invites a person: makes a one-time link. */
+        /** Invites a person: by mail, or, when the platform sends none, with a one-time link. */
         post: operations["users_invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`: all of
+         *     them or, when a line is wrong, nobody.
+         */
+        post: operations["users_import"];
         delete?: never;
         options?: never;
         head?: never;
@@ -880,6 +1492,23 @@ export interface paths {
         post?: never;
         /** Removes a person from the tenant; their sessions end at once. */
         delete: operations["users_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{id}/underage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that an account is a child's: it is destroyed at once, with its key. */
+        post: operations["users_underage"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -923,6 +1552,23 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description How the person signs in. */
+        AccountBody: {
+            /** @description When they attested to be of age and to act for a business. */
+            attested_at?: string | null;
+            /** @description When the authenticator was set up. */
+            authenticator_since?: string | null;
+            /** @description When the address was shown to be theirs. */
+            email_verified_at?: string | null;
+            has_password: boolean;
+            /** @description Whether the platform can send mail. */
+            mails: boolean;
+            passkeys: components["schemas"]["PasskeyBody"][];
+            /** @description Recovery codes that were not used yet. */
+            recovery_codes: number;
+            /** @description Whether the organisation asks everybody for a second factor. */
+            second_factor_required: boolean;
+        };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
             /**
@@ -938,16 +1584,41 @@ export interface components {
             /** @description At most 500. */
             ids: string[];
         };
-        /** @description Who did what. */
+        /** @description Who did what, from where. */
         ActivityBody: {
             action: string;
+            /** @description A person's name or address, an API key's name, a device, a job, or support. */
             actor: string;
+            /** @description Of support, the grant's. */
+            actor_id?: string | null;
+            /** @description The address it came from. */
+            address?: string | null;
+            /** @description What is after a change, without secrets. */
+            after?: Record<string, never> | null;
             at: string;
+            /** @description What was before a change, without secrets. */
+            before?: Record<string, never> | null;
+            /** @description Kind of browser or program. */
+            browser?: string | null;
+            city?: string | null;
+            /**
+             * @description ISO 3166-1 alpha-2 code, where the operator supplies a location file. Nothing finer than
+             *     the city is known.
+             */
+            country?: string | null;
             id: string;
-            /** @description `done`, `denied` or `failed`. */
-            outcome: string;
+            /** @enum {string} */
+            outcome: "done" | "denied" | "not_found" | "failed";
             request_id: string;
             resource: string;
+            session_id?: string | null;
+            /** @description Operating system and its major version. */
+            system?: string | null;
+            /**
+             * Format: int64
+             * @description How often it was repeated within a minute; null for a single act.
+             */
+            times?: number | null;
         };
         /** @description An alert. */
         AlertBody: {
@@ -1012,6 +1683,17 @@ export interface components {
             /** @description Readings are sealed; otherwise digests only. */
             subscribed: boolean;
         };
+        /** @description What an authenticator answers when a passkey is used. */
+        AssertionBody: {
+            /** @description `response.authenticatorData`. */
+            authenticator_data: string;
+            /** @description `response.clientDataJSON`. */
+            client_data: string;
+            /** @description The credential's id. */
+            id: string;
+            /** @description `response.signature`. */
+            signature: string;
+        };
         /** @description A device's attributes by scope. */
         AttributesBody: {
             /** @description Sent by the device. */
@@ -1026,6 +1708,13 @@ export interface components {
             shared: {
                 [key: string]: unknown;
             };
+        };
+        /** @description A new authenticator. */
+        AuthenticatorBody: {
+            /** @description The secret to type in; shown once. */
+            secret: string;
+            /** @description The same as `otpauth://totp/...`, for a QR code. */
+            uri: string;
         };
         /** @description A tenant the person belongs to. */
         BelongingBody: {
@@ -1101,6 +1790,13 @@ export interface components {
              */
             terms?: string;
         };
+        /** @description Access that nobody of the customer asked for. */
+        BreakGlassBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            /** @description Why it cannot wait; the customer reads it. */
+            reason: string;
+            tenant_id: string;
+        };
         /** @description A certificate in use. */
         CertificateBody: {
             /** @description SHA-256 fingerprint of the authority to trust; empty for the operator's own. */
@@ -1109,6 +1805,13 @@ export interface components {
             not_after: string;
             /** @description The operator's own instead of the platform's. */
             own: boolean;
+        };
+        /** @description A challenge for signing in with a passkey. */
+        ChallengeBody: {
+            /** @description To be answered once, within five minutes. */
+            challenge: string;
+            /** @description The relying party's id. */
+            rp_id: string;
         };
         /** @description Attributes to write; null deletes. */
         ChangeAttributesBody: {
@@ -1133,6 +1836,10 @@ export interface components {
         CloseBody: {
             id: string;
         };
+        /** @description A code of an authenticator. */
+        CodeBody: {
+            code: string;
+        };
         /** @description When a rule raises an alert. */
         ConditionBody: {
             /** Format: int64 */
@@ -1156,6 +1863,11 @@ export interface components {
             key?: string | null;
             /** @enum {string} */
             kind: "no_data";
+        };
+        /** @description A mailed link's token. */
+        ConfirmEmailBody: {
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description A message. */
         ContactBody: {
@@ -1216,6 +1928,24 @@ export interface components {
             id: string;
             kind: string;
         };
+        /** @description The tenant's side of support. */
+        CustomerBody: {
+            /** @description Access that nobody of the tenant asked for, newest first. */
+            break_glass: components["schemas"]["GrantBody"][];
+            /** @description Newest first. */
+            tickets: components["schemas"]["TicketBody"][];
+        };
+        /** @description A customer's grant at the staff's desk. */
+        DeskBody: {
+            grant: components["schemas"]["GrantBody"];
+            /** @description Whoever asks now asked for it, and so cannot approve it. */
+            is_own: boolean;
+            /** @description Null when nobody of the customer asked. */
+            subject?: string | null;
+            tenant_id: string;
+            tenant_name: string;
+            text?: string | null;
+        };
         /** @description A device. */
         DeviceBody: {
             created_at: string;
@@ -1260,6 +1990,14 @@ export interface components {
             space_id?: string | null;
             storey_id?: string | null;
         };
+        /** @description An address. */
+        EmailBody: {
+            email: string;
+        };
+        /** @description Where to go. */
+        EnterBody: {
+            tenant_id: string;
+        };
         /** @description One leaf. */
         EntryBody: {
             batch_id: string;
@@ -1289,6 +2027,13 @@ export interface components {
             sealed_at: string;
             /** @description Latest event time. */
             to?: string | null;
+        };
+        /** @description The certificate of an erased account. */
+        ErasureBody: {
+            at: string;
+            /** @description The keys that were destroyed; nothing they sealed can be read again. */
+            keys: string[];
+            user: string;
         };
         /** @description One step in an alert's life. */
         EventBody: {
@@ -1336,10 +2081,78 @@ export interface components {
             /** @description The one-time link to hand over; shown once. */
             link: string;
         };
+        /** @description What support may see, until when. Always for reading only. */
+        GrantBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            /** @description Support's steps are the records with this actor. */
+            id: string;
+            /** @description Why, when nobody of the tenant asked. */
+            reason: string;
+            requested_at: string;
+            revoked_at?: string | null;
+            /** @enum {string} */
+            state: "asked" | "live" | "revoked" | "ended";
+            /** @description Null when nobody of the tenant asked. */
+            ticket_id?: string | null;
+        };
+        /** @description What to open, for how long. */
+        GrantInput: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            /**
+             * Format: int64
+             * @description 1 to 72.
+             */
+            hours: number;
+        };
         /** @description Why something waits for this tenant. */
         HeldBody: {
             reason: string;
             since: string;
+        };
+        /** @description A hold. */
+        HoldBody: {
+            approved_at?: string | null;
+            approved_by?: string | null;
+            expires_at: string;
+            id: string;
+            /** @description Whoever asks now asked for it, and so cannot approve it. */
+            is_own: boolean;
+            note: string;
+            /** @enum {string} */
+            reason: "fraud" | "incident" | "legal_duty";
+            released_at?: string | null;
+            requested_at: string;
+            requested_by: string;
+            scope: components["schemas"]["HoldScopeBody"];
+            /** @enum {string} */
+            state: "asked" | "in_force" | "expired" | "released";
+        };
+        /** @description A hold to ask for. */
+        HoldRequestBody: {
+            /** @description Its end, at most two years from now. */
+            expires_at: string;
+            /** @description Why, in words. */
+            note: string;
+            /** @enum {string} */
+            reason: "fraud" | "incident" | "legal_duty";
+            scope: components["schemas"]["HoldScopeBody"];
+        };
+        /**
+         * @description Which records are held; every part that is given has to fit, and one of actor, action, both
+         *     times or records has to be there.
+         */
+        HoldScopeBody: {
+            /** @description What the action begins with, such as `device.`. */
+            action?: string | null;
+            /** @description The id of an account, API key, device or support grant. */
+            actor?: string | null;
+            /** @description From this time on. */
+            from?: string | null;
+            /** @description Ids of single records, at most 200. */
+            records?: string[];
+            /** @description Before this time. */
+            to?: string | null;
         };
         /** @description Host names. */
         HostsBody: {
@@ -1364,6 +2177,28 @@ export interface components {
             /** @description What was left out of the file, and why. */
             warnings: string[];
         };
+        /** @description An incident. */
+        IncidentBody: {
+            closed_at?: string | null;
+            id: string;
+            /** @enum {string} */
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            /** @description Oldest first; empty in lists. */
+            notes: components["schemas"]["IncidentNoteBody"][];
+            opened_at: string;
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+            title: string;
+        };
+        /** @description What happened to an incident. */
+        IncidentNoteBody: {
+            at: string;
+            /** @description Null for the platform. */
+            by?: string | null;
+            /** @enum {string} */
+            kind: "opened" | "alert" | "note" | "closed";
+            text: string;
+        };
         /** @description Whom to invite. */
         InviteBody: {
             email: string;
@@ -1374,8 +2209,12 @@ export interface components {
         };
         /** @description An invitation. */
         InvitedBody: {
-            /** @description The one-time link to hand over; shown once. */
-            link: string;
+            /** @description Whom it is for. */
+            email: string;
+            /** @description The one-time link to hand over when it was not mailed; shown once. */
+            link?: string | null;
+            /** @description Whether it was mailed. */
+            mailed: boolean;
         };
         /** @description An invitation's token. */
         JoinBody: {
@@ -1490,7 +2329,7 @@ export interface components {
         LinkFacts: {
             /** @description The invited address. */
             email?: string | null;
-            /** @description `first_administrator`, `administrator` or `invitation`. */
+            /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
         };
         /** @description A page of a list. */
@@ -1498,13 +2337,38 @@ export interface components {
             /** @description The rows. */
             items: {
                 action: string;
+                /** @description A person's name or address, an API key's name, a device, a job, or support. */
                 actor: string;
+                /** @description Of support, the grant's. */
+                actor_id?: string | null;
+                /** @description The address it came from. */
+                address?: string | null;
+                /** @description What is after a change, without secrets. */
+                after?: Record<string, never> | null;
                 at: string;
+                /** @description What was before a change, without secrets. */
+                before?: Record<string, never> | null;
+                /** @description Kind of browser or program. */
+                browser?: string | null;
+                city?: string | null;
+                /**
+                 * @description ISO 3166-1 alpha-2 code, where the operator supplies a location file. Nothing finer than
+                 *     the city is known.
+                 */
+                country?: string | null;
                 id: string;
-                /** @description `done`, `denied` or `failed`. */
-                outcome: string;
+                /** @enum {string} */
+                outcome: "done" | "denied" | "not_found" | "failed";
                 request_id: string;
                 resource: string;
+                session_id?: string | null;
+                /** @description Operating system and its major version. */
+                system?: string | null;
+                /**
+                 * Format: int64
+                 * @description How often it was repeated within a minute; null for a single act.
+                 */
+                times?: number | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1589,6 +2453,22 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_DeskBody: {
+            /** @description The rows. */
+            items: {
+                grant: components["schemas"]["GrantBody"];
+                /** @description Whoever asks now asked for it, and so cannot approve it. */
+                is_own: boolean;
+                /** @description Null when nobody of the customer asked. */
+                subject?: string | null;
+                tenant_id: string;
+                tenant_name: string;
+                text?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_DeviceBody: {
             /** @description The rows. */
             items: {
@@ -1654,6 +2534,61 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_HoldBody: {
+            /** @description The rows. */
+            items: {
+                approved_at?: string | null;
+                approved_by?: string | null;
+                expires_at: string;
+                id: string;
+                /** @description Whoever asks now asked for it, and so cannot approve it. */
+                is_own: boolean;
+                note: string;
+                /** @enum {string} */
+                reason: "fraud" | "incident" | "legal_duty";
+                released_at?: string | null;
+                requested_at: string;
+                requested_by: string;
+                scope: components["schemas"]["HoldScopeBody"];
+                /** @enum {string} */
+                state: "asked" | "in_force" | "expired" | "released";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_IncidentBody: {
+            /** @description The rows. */
+            items: {
+                closed_at?: string | null;
+                id: string;
+                /** @enum {string} */
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                /** @description Oldest first; empty in lists. */
+                notes: components["schemas"]["IncidentNoteBody"][];
+                opened_at: string;
+                /** @enum {string} */
+                severity: "critical" | "high" | "medium" | "low";
+                title: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_InvitedBody: {
+            /** @description The rows. */
+            items: {
+                /** @description Whom it is for. */
+                email: string;
+                /** @description The one-time link to hand over when it was not mailed; shown once. */
+                link?: string | null;
+                /** @description Whether it was mailed. */
+                mailed: boolean;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_KeyBody: {
             /** @description The rows. */
             items: {
@@ -1710,6 +2645,24 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_OpenSessionBody: {
+            /** @description The rows. */
+            items: {
+                /** @description The kind of browser. */
+                browser?: string | null;
+                created_at: string;
+                /** @description Whether it is the one that asks. */
+                current: boolean;
+                id: string;
+                /** @description To the minute. */
+                last_seen_at: string;
+                /** @description The system. */
+                system?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_PlanBody: {
             /** @description The rows. */
             items: {
@@ -1751,6 +2704,24 @@ export interface components {
                 /** @description A Brick relation. */
                 relation: string;
                 subject: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_SecurityAlertBody: {
+            /** @description The rows. */
+            items: {
+                acknowledged_at?: string | null;
+                acknowledged_by?: string | null;
+                id: string;
+                incident_id: string;
+                /** @enum {string} */
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                raised_at: string;
+                seen: components["schemas"]["SeenBody"][];
+                /** @enum {string} */
+                severity: "critical" | "high" | "medium" | "low";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1823,6 +2794,10 @@ export interface components {
             name: string;
             tls: string;
         };
+        /** @description The id of what was made. */
+        MadeBody: {
+            id: string;
+        };
         /** @description A message that came in. */
         MessageBody: {
             created_at: string;
@@ -1843,6 +2818,28 @@ export interface components {
             /** @description Always `m`. */
             unit: string;
         };
+        /** @description What a browser needs to make a passkey. */
+        NewPasskeyBody: {
+            /** @description COSE numbers of the algorithms, best first. */
+            algorithms: number[];
+            /** @description To be answered once, within five minutes. */
+            challenge: string;
+            /** @description Credentials that the account has already. */
+            exclude: string[];
+            /** @description The relying party's id. */
+            rp_id: string;
+            /** @description The account's name. */
+            user_display_name: string;
+            /** @description The account's handle. */
+            user_id: string;
+            /** @description The account's address. */
+            user_name: string;
+        };
+        /** @description A new password, with the proof that it is its owner who sets it. */
+        NewPasswordBody: components["schemas"]["SignInProofBody"] & {
+            /** @description The new password, at least 12 characters. */
+            new_password: string;
+        };
         /** @description A tenant to make. */
         NewTenantBody: {
             /** @description Whether its readings are sealed into the ledger archive; true when absent. */
@@ -1851,6 +2848,31 @@ export interface components {
             kind?: string | null;
             name: string;
             plan_id?: string | null;
+        };
+        /** @description A text about an incident. */
+        NoteBody: {
+            text: string;
+        };
+        /** @description An incident to open by hand. */
+        OpenBody: {
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+            /** @description What happened. */
+            text: string;
+            title: string;
+        };
+        /** @description A sign-in that still goes on. */
+        OpenSessionBody: {
+            /** @description The kind of browser. */
+            browser?: string | null;
+            created_at: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            id: string;
+            /** @description To the minute. */
+            last_seen_at: string;
+            /** @description The system. */
+            system?: string | null;
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -1913,6 +2935,13 @@ export interface components {
             /** @description RFC 6962, base64. */
             leaf_hash: string;
         };
+        /** @description A passkey. */
+        PasskeyBody: {
+            created_at: string;
+            id: string;
+            last_used_at?: string | null;
+            name: string;
+        };
         /** @description A plan. */
         PlanBody: {
             id: string;
@@ -1922,6 +2951,11 @@ export interface components {
         /** @description What makes a plan. */
         PlanInputBody: {
             limits: components["schemas"]["LimitsBody"];
+            name: string;
+        };
+        /** @description What changes of an account. */
+        ProfileBody: {
+            /** @description The name; empty takes it away. */
             name: string;
         };
         /** @description A promise with its live state. */
@@ -1993,12 +3027,33 @@ export interface components {
             quality: "good" | "uncertain" | "bad";
             value: unknown;
         };
+        /** @description Recovery codes. */
+        RecoveryBody: {
+            /** @description Each works once instead of a code of the authenticator; shown once. */
+            codes: string[];
+        };
+        /** @description A passkey that a browser made. */
+        RegistrationBody: {
+            /** @description `response.attestationObject`. */
+            attestation: string;
+            /** @description `response.clientDataJSON`. */
+            client_data: string;
+            /** @description What to call it. */
+            name: string;
+        };
         /** @description One relation. */
         RelationBody: {
             object: string;
             /** @description A Brick relation. */
             relation: string;
             subject: string;
+        };
+        /** @description A mailed link's token, with a new password. */
+        ResetBody: {
+            /** @description The new password, at least 12 characters. */
+            password: string;
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description A device's answer. */
         RpcAnswer: {
@@ -2035,6 +3090,24 @@ export interface components {
             /** @default null */
             twin_id?: string | null;
         };
+        /** @description Access that was unlike the usual. */
+        SecurityAlertBody: {
+            acknowledged_at?: string | null;
+            acknowledged_by?: string | null;
+            id: string;
+            incident_id: string;
+            /** @enum {string} */
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            raised_at: string;
+            seen: components["schemas"]["SeenBody"][];
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+        };
+        /** @description One thing that was seen. */
+        SeenBody: {
+            name: string;
+            value: string;
+        };
         /** @description One series of an answer: `points`, or columns. */
         SeriesAnswer: unknown & {
             /**
@@ -2053,6 +3126,12 @@ export interface components {
         };
         /** @description A session. */
         SessionBody: {
+            /**
+             * @description The organisation asks for a second factor and this sign-in had none: everything else waits
+             *     until one is set up.
+             */
+            lacks_second_factor: boolean;
+            support?: components["schemas"]["SupportBody"] | null;
             tenant: components["schemas"]["SessionTenant"];
             user: components["schemas"]["SessionUser"];
             /** @description The platform's version. */
@@ -2077,12 +3156,26 @@ export interface components {
          * @enum {string}
          */
         Shape: "points" | "columns";
-        /** @description Who signs in. */
-        SignInBody: {
-            /** @description The account's address. */
-            email: string;
-            /** @description Its password. */
-            password: string;
+        /**
+         * @description Who signs in: with address and password, and a second factor where the account has one, or with
+         *     a passkey alone.
+         */
+        SignInBody: components["schemas"]["SignInProofBody"] & {
+            /** @description The account's address; not needed with a passkey. */
+            email?: string;
+        };
+        /** @description How a person proves who they are. */
+        SignInProofBody: {
+            /** @description Six digits of the authenticator, or a recovery code. */
+            code?: string | null;
+            passkey?: components["schemas"]["AssertionBody"] | null;
+            /** @description The password. */
+            password?: string | null;
+        };
+        /** @description What an organisation asks of everybody who signs in. */
+        SignInRulesBody: {
+            /** @description Whether everybody needs a second factor. */
+            second_factor_required: boolean;
         };
         /** @description Where a model came from. */
         SourceBody: {
@@ -2150,6 +3243,14 @@ export interface components {
             index: number;
             name: string;
         };
+        /** @description What a support session is allowed, for its banner. */
+        SupportBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            grant_id: string;
+            /** @description Nobody of the customer asked. */
+            is_break_glass: boolean;
+        };
         /** @description Where to go. */
         SwitchBody: {
             tenant_id: string;
@@ -2181,6 +3282,22 @@ export interface components {
             /** @enum {string} */
             state: "active" | "suspended" | "deletion_requested";
             usage: components["schemas"]["UsageBody"];
+        };
+        /** @description A ticket. */
+        TicketBody: {
+            closed_at?: string | null;
+            /** @description Newest first. */
+            grants: components["schemas"]["GrantBody"][];
+            id: string;
+            opened_at: string;
+            opened_by: string;
+            subject: string;
+            text: string;
+        };
+        /** @description What the ticket is about. */
+        TicketInput: {
+            subject: string;
+            text: string;
         };
         /** @description A new access token. */
         TokenBody: {
@@ -2233,6 +3350,8 @@ export interface components {
         };
         /** @description What a person enters behind a one-time link. */
         WelcomeBody: {
+            /** @description That the person is 18 or older and acts for a business. Nobody gets in without it. */
+            attested?: boolean;
             /** @description Needed unless the link is an invitation. */
             email?: string | null;
             /** @description Optional. */
@@ -2253,9 +3372,467 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    account_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_add_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_begin_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthenticatorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_remove_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_change_email: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmailBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_add: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegistrationBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewPasskeyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_set_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPasswordBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_recovery_codes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_OpenSessionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_end_others: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     activity_list: {
         parameters: {
             query?: {
+                /** @description The id of an account, API key, device or support grant. */
+                actor?: string | null;
+                /** @description What the action begins with, such as `device.`. */
+                action?: string | null;
+                /** @description `done`, `denied`, `not_found` or `failed`. */
+                outcome?: string | null;
+                /** @description From this time on. */
+                from?: string | null;
+                /** @description Before this time. */
+                to?: string | null;
+                /** @description A text that the record holds. */
+                q?: string | null;
                 /** @description As given by the page before. */
                 cursor?: string | null;
                 /** @description Rows of a page, at most 500. */
@@ -2275,7 +3852,65 @@ export interface operations {
                     "application/json": components["schemas"]["ListBody_ActivityBody"];
                 };
             };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    activity_export: {
+        parameters: {
+            query?: {
+                /** @description `csv` (the default) or `json`. */
+                format?: string | null;
+                /** @description The id of an account, API key, device or support grant. */
+                actor?: string | null;
+                /** @description What the action begins with, such as `device.`. */
+                action?: string | null;
+                /** @description `done`, `denied`, `not_found` or `failed`. */
+                outcome?: string | null;
+                /** @description From this time on. */
+                from?: string | null;
+                /** @description Before this time. */
+                to?: string | null;
+                /** @description A text that the record holds. */
+                q?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityBody"][];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3080,6 +4715,33 @@ export interface operations {
             };
         };
     };
+    session_confirm_email: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmEmailBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     brand_face: {
         parameters: {
             query?: never;
@@ -3096,6 +4758,312 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FaceBody"];
                 };
+            };
+        };
+    };
+    holds_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_HoldBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldRequestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    holds_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_IncidentBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OpenBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -3229,6 +5197,78 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_reset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResetBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_ask_reset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmailBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3565,6 +5605,61 @@ export interface operations {
             };
         };
     };
+    incidents_alerts: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SecurityAlertBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_acknowledge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_read: {
         parameters: {
             query?: never;
@@ -3642,6 +5737,45 @@ export interface operations {
             };
         };
     };
+    session_confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInProofBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_join: {
         parameters: {
             query?: never;
@@ -3668,6 +5802,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    session_challenge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChallengeBody"];
+                };
             };
         };
     };
@@ -3718,6 +5871,346 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_desk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DeskBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreakGlassBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_enter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnterBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_leave: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TicketInput"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    support_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GrantInput"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3895,6 +6388,39 @@ export interface operations {
                 content?: never;
             };
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_require_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInRulesBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4472,6 +6998,41 @@ export interface operations {
             };
         };
     };
+    users_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "text/csv": string;
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_InvitedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     users_remove: {
         parameters: {
             query?: never;
@@ -4496,6 +7057,39 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_underage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,45 +1,27 @@
 // The frame around every signed-in page: rail, top bar, banners, live connection, announcements.
 import { i18n } from '@lingui/core'
-import { Link, Outlet, useRouterState } from '@tanstack/react-router'
+import { Link, Navigate, Outlet, useRouterState } from '@tanstack/react-router'
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
 import { alertsQuery, sessionQuery } from '../api/queries'
-import type { Alert } from '../api/types'
+import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
 import { compareAlerts } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
 import { BrandMark } from '../routes/partners/Face'
 import { tenantsQuery } from '../routes/partners/queries'
-import { Icon, type IconName } from '../ui/icons'
+import { Icon } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
+import { customersPlace, mayAnswer, placesOf, watches } from './places'
 import { useAppSearch, usePatchSearch } from './search'
+import { SupportBanner } from './SupportBanner'
+import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
 import { TopBar } from './TopBar'
 import { Age, Instant } from '../ui/time'
-
-type Place = { to: string; icon: IconName; label: string }
-
-export function places(): Place[] {
-  return [
-    { to: '/', icon: 'centre', label: i18n.t('Centre') },
-    { to: '/alerts', icon: 'alerts', label: i18n.t('Alerts') },
-    { to: '/devices', icon: 'devices', label: i18n.t('Devices') },
-    { to: '/twins', icon: 'twins', label: i18n.t('Twins') },
-    { to: '/rules', icon: 'rules', label: i18n.t('Rules') },
-    { to: '/ledger', icon: 'ledger', label: i18n.t('Ledger') },
-    { to: '/promises', icon: 'promises', label: i18n.t('Promises') },
-    { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
-    { to: '/settings', icon: 'settings', label: i18n.t('Settings') },
-  ]
-}
-
-/** Only partners and the platform's administration have it. */
-function customers(): Place {
-  return { to: '/customers', icon: 'tree', label: i18n.t('Tenants') }
-}
 
 export function Shell() {
   const { data: session } = useSuspenseQuery(sessionQuery)
@@ -67,24 +49,26 @@ export function Shell() {
       </Link>,
     )
   }, [])
+  // Everything else is refused until the second factor is there.
+  if (session.lacks_second_factor) return <SetUpSecondFactor />
   return (
     <LiveProvider onAlert={onAlert}>
       <PapersProvider>
         <a className="skip-link" href="#main">
           {i18n.t('Skip to the content')}
         </a>
-        <div className="shell">
+        <div className="shell" data-read-only={session.support !== null || undefined}>
           <TopBar session={session} onSearch={() => setPaletteOpen(true)} />
-          <Rail />
+          <Rail session={session} />
           <div className="shell-main">
-            <Banners simulated={session.tenant.simulated} />
+            <Banners session={session} />
             <main id="main" tabIndex={-1}>
               <FocusOnNavigation />
-              <Outlet />
+              <Landing session={session} />
             </main>
           </div>
         </div>
-        <Palette opened={paletteOpen} onClose={() => setPaletteOpen(false)} />
+        <Palette opened={paletteOpen && watches(session)} onClose={() => setPaletteOpen(false)} />
         <div className="visually-hidden" role="alert" aria-live="assertive">
           {spoken}
         </div>
@@ -93,16 +77,26 @@ export function Shell() {
   )
 }
 
-function Rail() {
+/** Who has no command centre begins at the first page they have. */
+function Landing(props: { session: Session }) {
+  const asked = useRouterState({ select: (state) => state.location.pathname })
+  // The page that is shown until the one asked for is loaded.
+  const shown = useRouterState({ select: (state) => state.matches.at(-1)?.fullPath })
+  const [first] = placesOf(props.session)
+  if (first === undefined || first.to === '/' || shown !== '/') return <Outlet />
+  return asked === '/' ? <Navigate to={first.to} /> : null
+}
+
+function Rail(props: { session: Session }) {
   const [more, setMore] = useState(false)
-  const tenants = useQuery(tenantsQuery)
+  const tenants = useQuery({ ...tenantsQuery, enabled: mayAnswer(props.session) })
   const answers = tenants.data !== undefined && tenants.data[0]?.kind !== 'customer'
   return (
     <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
       <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
         <BrandMark size={28} />
       </Link>
-      {[...places(), ...(answers ? [customers()] : [])].map((place) => (
+      {[...placesOf(props.session), ...(answers ? [customersPlace()] : [])].map((place) => (
         <Link
           key={place.to}
           to={place.to}
@@ -187,13 +181,14 @@ function LoudAlert() {
   )
 }
 
-function Banners(props: { simulated: boolean }) {
+function Banners(props: { session: Session }) {
   const status = useLiveStatus()
   const search = useAppSearch()
   const patch = usePatchSearch()
   return (
     <div className="banners" role="status">
-      {props.simulated && (
+      <SupportBanner session={props.session} />
+      {props.session.tenant.simulated && (
         <div className="banner" data-tone="simulated">
           <span>
             <strong>{i18n.t('Simulated data.')}</strong>{' '}
@@ -203,7 +198,7 @@ function Banners(props: { simulated: boolean }) {
           </span>
         </div>
       )}
-      <LoudAlert />
+      {watches(props.session) && <LoudAlert />}
       {status === 'lost' && search.at === undefined && (
         <div className="banner" data-tone="lost">
           <span>

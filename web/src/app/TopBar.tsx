@@ -16,27 +16,28 @@ import { useLiveStatus } from '../live/LiveProvider'
 import { TenantSwitch } from '../routes/partners/TenantSwitch'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
+import { watches } from './places'
 import { useAppSearch, usePatchSearch, useRange } from './search'
 
 export function TopBar(props: { session: Session; onSearch: () => void }) {
-  const { tenant } = props.session
+  const { tenant, support } = props.session
   return (
     <header className="top-bar">
       <div className="top-tenant">
-        <TenantSwitch name={tenant.name} />
+        <TenantSwitch name={tenant.name} fixed={support !== null} />
       </div>
-      <RangeControl />
-      <LivePill />
-      <AlertCounts />
-      <button
-        type="button"
-        className="search-button"
-        onClick={props.onSearch}
-      >
-        <Icon name="search" size={16} />
-        <span>{i18n.t('Search')}</span>
-        <kbd>Ctrl K</kbd>
-      </button>
+      {watches(props.session) && (
+        <>
+          <RangeControl />
+          <LivePill />
+          <AlertCounts />
+          <button type="button" className="search-button" onClick={props.onSearch}>
+            <Icon name="search" size={16} />
+            <span>{i18n.t('Search')}</span>
+            <kbd>Ctrl K</kbd>
+          </button>
+        </>
+      )}
       <Account session={props.session} />
     </header>
   )

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use veritwin_access::{Action, Authorizer, Kind, Resource, jobs};
 use veritwin_domain::{
     Actor, ActorKind, Clock, CredentialId, DeviceId, ManualClock, OpContext, Origin,
-    PlatformContext, Purpose, RequestId, Role, SeededRng, SessionId, TenantId, Timestamp, UserId,
+    PlatformContext, Purpose, RequestId, Role, SeededRng, SessionId, SignIn, TenantId, Timestamp,
+    UserId,
 };
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -42,7 +43,8 @@ impl World {
     fn user(&self, roles: &[Role]) -> Actor {
         let user = UserId::generate(AT, &self.rng);
         let session = SessionId::generate(AT, &self.rng);
-        Actor { kind: ActorKind::User { user, session }, roles: roles.to_vec() }
+        let sign_in = SignIn { proved_at: Timestamp::from_micros(0), lacks_second_factor: false };
+        Actor { kind: ActorKind::User { user, session, sign_in }, roles: roles.to_vec() }
     }
 }
 

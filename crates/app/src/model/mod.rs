@@ -7,13 +7,14 @@ mod ledger;
 mod page;
 mod partners;
 mod people;
+mod security;
 mod telemetry;
 mod twins;
 
 pub use alerts::{
     AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
 };
-pub use assurance::{HeldView, KeyView, PromiseView};
+pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
     DeviceView, InventoryOutcome, Placement,
@@ -26,8 +27,12 @@ pub use partners::{
     Writer,
 };
 pub use people::{
-    ActivityView, ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView,
-    Welcome,
+    AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
+    OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,
+};
+pub use security::{
+    ActivityQuery, ActivityView, DeskGrant, GrantView, HoldInput, HoldScope, HoldView,
+    IncidentNoteView, IncidentView, SecurityAlertView, SupportView, TicketView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

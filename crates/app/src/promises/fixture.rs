@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use veritwin_access::{Action, Resource, TokenKind, jobs};
 use veritwin_domain::{
-    AlertId, ApiKeyId, Declaration, DeviceId, LogId, OpContext, Origin, Purpose, Role, RuleId,
-    Secret, SiteId, TenantId, UserId,
+    AlertId, ApiKeyId, Declaration, DeviceId, GrantId, HoldId, IncidentId, LogId, OpContext,
+    Origin, Purpose, Role, RuleId, Secret, SiteId, SupportAreas, TenantId, TicketId, UserId,
 };
 use veritwin_metastore::{
-    Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, Page, Realm, Tenant, User,
+    Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, Hold, HoldReason, HoldScope, Incident,
+    Page, Realm, SecurityAlert, SupportGrant, SupportTicket, Tenant, User,
 };
 
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
@@ -50,7 +51,7 @@ pub(crate) struct ProbeIdentity {
     /// Its context.
     pub(super) context: OpContext,
     key: ApiKeyId,
-    secret: Secret<String>,
+    pub(super) secret: Secret<String>,
 }
 
 /// Two tenants' things by kind (`device`, `credential`, `twin`, `rule`, `alert`, `user`,
@@ -152,7 +153,7 @@ impl App {
         self.close_probe_identity(&fixture.identity).await
     }
 
-    async fn ensure_probe_tenant(&self) -> Result<()> {
+    pub(super) async fn ensure_probe_tenant(&self) -> Result<()> {
         let context = self.job(jobs::PROMISES);
         let tx = self.0.store.read_platform(&context).await?;
         let is_there = tx.tenant(PROBE_TENANT).await.is_ok();
@@ -198,7 +199,95 @@ impl App {
         let rule = self.probe_rule(context, device).await?;
         things.insert("rule", rule.to_string());
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
+        self.probe_cases(context, &mut things).await?;
         Ok(things)
+    }
+
+    /// A hold that ended when it began, a closed incident with its alert, a closed ticket with a
+    /// grant that was taken back.
+    async fn probe_cases(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let (at, nobody) = (context.at, UserId::from_bytes([1; 16]));
+        let tx = self.0.store.begin(context).await?;
+        let known = (tx.holds().await?, tx.tickets().await?, tx.grants().await?);
+        let alerts = tx.security_alerts(&Page::first(1)).await?.items;
+        if let (Some(hold), Some(ticket), Some(grant)) =
+            (known.0.first(), known.1.first(), known.2.first())
+            && let Some(alert) = alerts.first()
+        {
+            things.insert("hold", hold.id.to_string());
+            things.insert("ticket", ticket.id.to_string());
+            things.insert("grant", grant.id.to_string());
+            things.insert("security_alert", alert.id.to_string());
+            things.insert("incident", alert.incident.to_string());
+            return Ok(());
+        }
+        let hold = Hold {
+            id: HoldId::generate(at, self.rng()),
+            scope: HoldScope { action: Some("device.".to_owned()), ..HoldScope::default() },
+            reason: HoldReason::Incident,
+            note: NAME.to_owned(),
+            requested_by: nobody,
+            requested_at: at,
+            approved_by: None,
+            approved_at: None,
+            expires_at: at,
+            released_at: Some(at),
+        };
+        let incident = Incident {
+            id: IncidentId::generate(at, self.rng()),
+            kind: "other".to_owned(),
+            severity: "low".to_owned(),
+            title: NAME.to_owned(),
+            opened_at: at,
+            closed_at: Some(at),
+            version: 0,
+        };
+        let alert = SecurityAlert {
+            id: AlertId::generate(at, self.rng()),
+            incident: incident.id,
+            kind: "other".to_owned(),
+            severity: "low".to_owned(),
+            body: b"[]".to_vec(),
+            raised_at: at,
+            acknowledged_at: Some(at),
+            acknowledged_by: None,
+        };
+        let ticket = SupportTicket {
+            id: TicketId::generate(at, self.rng()),
+            subject: NAME.to_owned(),
+            text: NAME.to_owned(),
+            opened_by: nobody,
+            opened_at: at,
+            closed_at: Some(at),
+        };
+        let grant = SupportGrant {
+            id: GrantId::generate(at, self.rng()),
+            ticket: Some(ticket.id),
+            areas: SupportAreas::default(),
+            reason: String::new(),
+            requested_by: nobody,
+            requested_at: at,
+            approved_by: None,
+            granted_at: Some(at),
+            expires_at: at,
+            revoked_at: Some(at),
+        };
+        tx.hold_create(&hold).await?;
+        tx.incident_create(&incident).await?;
+        tx.security_alert_create(&alert).await?;
+        tx.ticket_create(&ticket).await?;
+        tx.grant_create(&grant).await?;
+        tx.commit().await?;
+        things.insert("hold", hold.id.to_string());
+        things.insert("incident", incident.id.to_string());
+        things.insert("security_alert", alert.id.to_string());
+        things.insert("ticket", ticket.id.to_string());
+        things.insert("grant", grant.id.to_string());
+        Ok(())
     }
 
     async fn probe_device(&self, context: &OpContext) -> Result<DeviceId> {
@@ -242,6 +331,8 @@ impl App {
             name: None,
             password_hash: None,
             disabled: true,
+            email_verified_at: None,
+            attestation: None,
             version: 0,
             created_at: context.at,
         };

@@ -2,8 +2,8 @@
 
 use veritwin_domain::{ApiKeyId, Role};
 use veritwin_metastore::{
-    AlertEvent, AlertEventKind, AlertFilter, AlertState, ApiKey, AttributeScope, DeviceFilter,
-    Error, Page,
+    ActivityFilter, AlertEvent, AlertEventKind, AlertFilter, AlertState, ApiKey, AttributeScope,
+    DeviceFilter, Error, Page, TenantTx,
 };
 
 use crate::accounts::{session, user};
@@ -14,6 +14,15 @@ use crate::world::{START, device, everywhere, later};
 
 fn hidden<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) {
     assert!(matches!(answer, Err(Error::NotFound { .. })), "{what}: {answer:?}");
+}
+
+/// No records, holds, incidents or support of anybody else.
+async fn no_cases(tx: &TenantTx, page: &Page) {
+    assert!(tx.holds().await.expect("none").is_empty());
+    assert!(tx.incidents(page).await.expect("none").items.is_empty());
+    assert!(tx.security_alerts(page).await.expect("none").items.is_empty());
+    assert!(tx.tickets().await.expect("none").is_empty());
+    assert!(tx.grants().await.expect("none").is_empty());
 }
 
 #[tokio::test]
@@ -85,7 +94,10 @@ async fn everything_of_another_tenant_is_not_found() {
         assert!(tx.alerts(AlertFilter::All, &page).await.expect("none").items.is_empty());
         assert!(tx.api_keys(&page).await.expect("none").items.is_empty());
         assert!(tx.members(&page).await.expect("none").items.is_empty());
-        assert!(tx.activity(&page).await.expect("none").items.is_empty());
+        assert!(
+            tx.activity(&ActivityFilter::default(), &page).await.expect("none").items.is_empty()
+        );
+        no_cases(&tx, &page).await;
         assert_eq!(tx.setting("mail").await.expect("none"), None);
         assert_eq!(tx.offset("alerts").await.expect("none"), None);
         tx.commit().await.expect("commit");

@@ -1,6 +1,7 @@
 //! The REST API: one file per resource. A handler parses, calls one use case, converts the
 //! answer. The OpenAPI document is made from these handlers.
 
+mod account;
 mod activity;
 mod alerts;
 mod api_keys;
@@ -11,17 +12,21 @@ mod brand;
 mod contact;
 mod devices;
 mod docs;
+mod holds;
+mod incidents;
 mod ledger;
 mod live;
 mod middleware;
 mod observe;
 mod origin;
+mod passkeys;
 mod plans;
 mod problem;
 mod promises;
 mod repeat;
 mod rules;
 mod session;
+mod support;
 mod system;
 mod telemetry;
 mod tenants;
@@ -79,6 +84,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(plans::routes())
         .merge(brand::documented())
         .merge(contact::routes())
+        .merge(account::routes())
+        .merge(passkeys::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(devices::routes())
@@ -89,6 +96,9 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(holds::routes())
+        .merge(incidents::routes())
+        .merge(support::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

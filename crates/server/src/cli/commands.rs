@@ -116,8 +116,9 @@ pub(super) fn admin_link(
     place: &JsonPlace,
     tenant: Option<TenantId>,
     platform: bool,
+    support: bool,
 ) -> anyhow::Result<ExitCode> {
-    let arguments = json!({"tenant": tenant, "platform": platform});
+    let arguments = json!({"tenant": tenant, "platform": platform, "support": support});
     let facts = ask(&place.place, Request::new("admin_link", arguments))?;
     if place.json {
         print_json(&facts)?;
@@ -126,8 +127,9 @@ pub(super) fn admin_link(
     let link: Link = typed(facts)?;
     print(&link.link);
     print(&format!(
-        "\nOpen it within {} hours; it works once. Who has it becomes an administrator.",
-        link.expires_in_hours
+        "\nOpen it within {} hours; it works once. Who has it becomes {}.",
+        link.expires_in_hours,
+        if support { "a member of the platform's support" } else { "an administrator" }
     ));
     if let Some(fingerprint) = link.ca_fingerprint {
         print(&format!(
@@ -135,6 +137,25 @@ pub(super) fn admin_link(
              {fingerprint}"
         ));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Deserialize)]
+struct MetricsKey {
+    secret: String,
+    expires_at: String,
+}
+
+/// `veritwin admin metrics-key`
+pub(super) fn metrics_key(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+    let facts = ask(&place.place, Request::new("metrics_key", json!({})))?;
+    if place.json {
+        print_json(&facts)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let key: MetricsKey = typed(facts)?;
+    print(&key.secret);
+    print(&format!("\nShown once; works until {}. Send it as a bearer token.", key.expires_at));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -134,7 +134,13 @@ enum AdminCommand {
         /// Into the platform's own administration: partners, plans, host names.
         #[arg(long, conflicts_with = "tenant")]
         platform: bool,
+        /// For a member of the platform's support, who sees no tenant without its grant.
+        #[arg(long, conflicts_with_all = ["tenant", "platform"])]
+        support: bool,
     },
+    /// Prints an API key that reads the platform-wide figures at /metrics, and no tenant's data.
+    #[command(after_help = "Example: veritwin admin metrics-key --json")]
+    MetricsKey(JsonPlace),
 }
 
 #[derive(Subcommand)]
@@ -239,9 +245,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
-        Command::Admin(AdminCommand::Link { place, tenant, platform }) => {
-            commands::admin_link(&place, tenant, platform)
+        Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
+            commands::admin_link(&place, tenant, platform, support)
         }
+        Command::Admin(AdminCommand::MetricsKey(place)) => commands::metrics_key(&place),
         Command::Clock(ClockCommand::Advance { duration, place }) => {
             commands::clock_advance(&place, duration)
         }

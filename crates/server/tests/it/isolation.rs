@@ -4,24 +4,35 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use veritwin_domain::Timestamp;
 use veritwin_simulator::building::demo_ifc;
 
-use crate::harness::{Platform, wait_for};
+use crate::harness::{Platform, now_ms, wait_for};
 use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 4] =
-    ["POST /v1/contact", "POST /v1/session", "POST /v1/welcome", "POST /v1/welcome/inspect"];
+const PUBLIC: [&str; 7] = [
+    "POST /v1/contact",
+    "POST /v1/email-confirmation",
+    "POST /v1/password-reset",
+    "POST /v1/session",
+    "POST /v1/welcome",
+    "POST /v1/welcome/inspect",
+    "PUT /v1/password-reset",
+];
 /// What a sign-in page shows of its host name before anybody signs in.
 const FACE: &str = "GET /v1/face";
+/// A challenge for nobody in particular.
+const CHALLENGE: &str = "POST /v1/session/passkey";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 3] = [
+const NO_TENANT_ID: [(&str, &str); 4] = [
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
+    ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
 ];
 
 /// A glTF 2.0 binary of its header only.
@@ -55,6 +66,58 @@ struct Owned {
     alert: String,
     user: String,
     api_key: String,
+    cases: Cases,
+}
+
+/// Ids of what people make around access: holds, incidents, support.
+#[derive(Clone)]
+struct Cases {
+    hold: String,
+    incident: String,
+    security_alert: String,
+    ticket: String,
+    grant: String,
+}
+
+impl Cases {
+    /// Made by the tenant's administrator; a bulk export raises the security alert.
+    fn new(tenant: &Tenant) -> Self {
+        let post = |path: &str, body: &Value| {
+            let request = tenant.http().post(path).header("cookie", &tenant.cookie);
+            request.json(body).send().expect(201)["id"].as_str().unwrap().to_owned()
+        };
+        let tomorrow = Timestamp::from_millis(now_ms() + 86_400_000).unwrap();
+        let hold = json!({
+            "scope": {"action": "device."}, "reason": "fraud", "note": "n",
+            "expires_at": tomorrow.to_string(),
+        });
+        let ticket = post("/v1/support-tickets", &json!({"subject": "s", "text": "t"}));
+        let path = format!("/v1/support-tickets/{ticket}/grants");
+        for _ in 0..21 {
+            assert_eq!(tenant.get("/v1/activity/export").status, 200);
+        }
+        let security_alert = wait_for("a security alert", || {
+            let alerts = tenant.get("/v1/security-alerts").expect(200);
+            Some(alerts["items"].get(0)?["id"].as_str()?.to_owned())
+        });
+        Self {
+            hold: post("/v1/holds", &hold),
+            incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
+            security_alert,
+            grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
+            ticket,
+        }
+    }
+
+    fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        Self {
+            hold: change(&self.hold),
+            incident: change(&self.incident),
+            security_alert: change(&self.security_alert),
+            ticket: change(&self.ticket),
+            grant: change(&self.grant),
+        }
+    }
 }
 
 impl Owned {
@@ -82,6 +145,7 @@ impl Owned {
             alert: text(&alert["id"]),
             user: text(&users["items"][0]["id"]),
             api_key: text(&keys["items"][0]["id"]),
+            cases: Cases::new(&tenant),
             tenant,
         }
     }
@@ -101,6 +165,7 @@ impl Owned {
             user: other(&self.user),
             api_key: other(&self.api_key),
             own: other(&self.tenant.id),
+            cases: self.cases.map(other),
         }
     }
 
@@ -114,15 +179,26 @@ impl Owned {
             user: self.user.clone(),
             api_key: self.api_key.clone(),
             own: self.tenant.id.clone(),
+            cases: self.cases.clone(),
         }
     }
 
     /// Everything there is, to see that nothing changed.
     fn state(&self) -> Vec<Value> {
-        let mut state: Vec<Value> = ["devices", "twins", "rules", "users", "alerts?filter=all"]
-            .iter()
-            .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
-            .collect();
+        let mut state: Vec<Value> = [
+            "devices",
+            "twins",
+            "rules",
+            "users",
+            "alerts?filter=all",
+            "holds",
+            "incidents",
+            "security-alerts",
+            "support",
+        ]
+        .iter()
+        .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
+        .collect();
         let device = format!("/v1/devices/{}", self.device);
         state.push(self.tenant.get(&format!("{device}/credentials")).expect(200));
         state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
@@ -141,6 +217,7 @@ struct Ids {
     user: String,
     api_key: String,
     own: String,
+    cases: Cases,
 }
 
 impl Ids {
@@ -155,6 +232,11 @@ impl Ids {
             "users" => &self.user,
             "api-keys" => &self.api_key,
             "tenants" => &self.own,
+            "holds" => &self.cases.hold,
+            "incidents" => &self.cases.incident,
+            "security-alerts" => &self.cases.security_alert,
+            "support-tickets" => &self.cases.ticket,
+            "support-grants" => &self.cases.grant,
             _ => return None,
         };
         let filled = path
@@ -190,7 +272,13 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.json(&json!({"email": "mine@customer.example"}))
         }
         ("POST", "/v1/alerts/{id}/acknowledge") => request.json(&json!({"comment": "mine"})),
-        ("POST", _) => request.json(&json!({})),
+        ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
+            request.json(&json!({"text": "mine"}))
+        }
+        ("POST", "/v1/support-tickets/{id}/grants") => {
+            request.json(&json!({"areas": ["devices"], "hours": 1}))
+        }
+        ("POST", _) | ("PUT", "/v1/password-reset") => request.json(&json!({})),
         _ => request,
     }
 }
@@ -233,6 +321,10 @@ fn every_operation_refuses_strangers() {
             assert_eq!((answer.status, answer.body.len()), (204, 0), "{name}");
             continue;
         }
+        if name == CHALLENGE {
+            assert_eq!(answer.status, 200, "{name}");
+            continue;
+        }
         assert_eq!(answer.status, 401, "{name} without a credential: {}", answer.text());
         answer.problem(401);
         let guessed = ask(platform.http().request(&method, &filled).bearer("vtk_guess"));
@@ -259,7 +351,10 @@ fn another_tenants_ids_are_ids_that_never_were() {
     let (theirs, never) = (owned.ids(), owned.absent());
     let mut walked = 0;
     for (method, path) in operations(platform) {
-        if !path.contains('{') || NO_TENANT_ID.iter().any(|(known, _)| *known == path) {
+        if !path.contains('{')
+            || path.starts_with("/v1/account/")
+            || NO_TENANT_ID.iter().any(|(known, _)| *known == path)
+        {
             continue;
         }
         let name = format!("{method} {path}");
@@ -336,8 +431,10 @@ fn lists_hold_only_what_is_ones_own() {
     let foreign = owned.ids();
     let ids = [&foreign.device, &foreign.twin, &foreign.rule, &foreign.alert, &foreign.user];
     for (method, path) in operations(platform) {
-        // A program has no session.
-        if method != "GET" || path.contains('{') || path.starts_with("/v1/session") {
+        // A program has no session and no account, and a customer no desk.
+        let is_personal = path == "/v1/support-desk"
+            || ["/v1/session", "/v1/account"].iter().any(|own| path.starts_with(own));
+        if method != "GET" || path.contains('{') || is_personal {
             continue;
         }
         let answer = caller.get(&path);

@@ -9,9 +9,9 @@ import { Icon } from '../../ui/icons'
 import { toast } from '../../ui/toasts'
 import { belongingsQuery } from './queries'
 
-export function TenantSwitch(props: { name: string }) {
+export function TenantSwitch(props: { name: string; fixed: boolean }) {
   const queries = useQueryClient()
-  const { data } = useQuery(belongingsQuery)
+  const { data } = useQuery({ ...belongingsQuery, enabled: !props.fixed })
   const tenants = data?.items ?? []
   if (tenants.length < 2) return <span className="tenant-name">{props.name}</span>
   const go = async (tenant_id: string) => {
