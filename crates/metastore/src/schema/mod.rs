@@ -198,6 +198,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn steps_stand_in_their_order() {
+        assert!(MIGRATIONS.windows(2).all(|pair| pair[0].version < pair[1].version));
+    }
+
+    #[test]
     fn added_columns_are_nullable_and_new() {
         let mut seen = std::collections::HashSet::new();
         for column in columns() {

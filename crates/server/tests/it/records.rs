@@ -37,7 +37,7 @@ impl<'a> Person<'a> {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let body = json!({
             "token": token, "email": format!("person-{number}@people.example"),
-            "password": format!("correct horse {number} battery"),
+            "password": format!("correct horse {number} battery"), "attested": true,
         });
         let answer = platform.http().post("/v1/welcome").json(&body).send();
         answer.expect(201);
