@@ -9,6 +9,7 @@ import './theme/shell.css'
 import './theme/centre.css'
 import './theme/details.css'
 import './theme/pages.css'
+import './theme/partners.css'
 
 import { i18n } from '@lingui/core'
 import { I18nProvider, useLingui } from '@lingui/react'

@@ -42,7 +42,11 @@ impl Action {
                 | Self::CredentialDelete
                 | Self::DeviceDelete
                 | Self::KeyManage
+                | Self::PlanWrite
+                | Self::TenantCreateBelow
+                | Self::TenantInviteBelow
                 | Self::TenantUpdate
+                | Self::TenantUpdateBelow
                 | Self::TwinDelete
                 | Self::UserDelete
                 | Self::UserErase
@@ -97,8 +101,20 @@ define_actions! {
     AttributeReport = "attribute.report" on Device;
     /// Write shared and server attributes.
     AttributeWrite = "attribute.write" on Device;
+    /// Read one's own brand.
+    BrandRead = "brand.read" on Tenant;
+    /// Show the brand of a host name.
+    BrandShow = "brand.show" on Platform;
+    /// Change one's own brand.
+    BrandWrite = "brand.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
+    /// Delete a message that was dealt with.
+    ContactDelete = "contact.delete" on Tenant;
+    /// Read the messages to one's own tenant.
+    ContactRead = "contact.read" on Tenant;
+    /// Write to whoever answers for a tenant.
+    ContactSend = "contact.send" on Platform;
     /// Give a device another credential.
     CredentialCreate = "credential.create" on Device;
     /// Revoke a device's credential.
@@ -163,6 +179,10 @@ define_actions! {
     MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
+    /// Read the plans one may give.
+    PlanRead = "plan.read" on Tenant;
+    /// Make, change or delete a plan.
+    PlanWrite = "plan.write" on Tenant;
     /// Run a promise's check now.
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.
@@ -179,10 +199,14 @@ define_actions! {
     SessionCreate = "session.create" on Platform;
     /// Sign out.
     SessionDelete = "session.delete" on Session;
+    /// Take up an invitation into another tenant.
+    SessionJoin = "session.join" on Session;
     /// Delete expired sessions and links.
     SessionPurge = "session.purge" on Platform;
     /// Read one's own session.
     SessionRead = "session.read" on Session;
+    /// Go to another tenant one belongs to.
+    SessionSwitch = "session.switch" on Session;
     /// Ask for, or approve, access to a tenant that did not ask for it.
     SupportBreakGlass = "support.break_glass" on SupportDesk;
     /// Open tickets; grant and revoke support access.
@@ -205,12 +229,20 @@ define_actions! {
     TelemetryWrite = "telemetry.write" on Device;
     /// Create a tenant.
     TenantCreate = "tenant.create" on Platform;
+    /// Create a tenant below one's own.
+    TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Invite the first administrator of a tenant below one's own.
+    TenantInviteBelow = "tenant.invite_below" on Tenant;
     /// List all tenants.
     TenantList = "tenant.list" on Platform;
+    /// List the tenants below one's own.
+    TenantListBelow = "tenant.list_below" on Tenant;
     /// Read one's own tenant.
     TenantRead = "tenant.read" on Tenant;
     /// Change one's own tenant.
     TenantUpdate = "tenant.update" on Tenant;
+    /// Change name, plan, state or host names of a tenant below one's own.
+    TenantUpdateBelow = "tenant.update_below" on Tenant;
     /// Bind a device to a space or element, or release it.
     TwinBind = "twin.bind" on Twin;
     /// Delete a twin.

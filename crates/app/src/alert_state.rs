@@ -226,6 +226,7 @@ impl App {
                         "An alert was raised. Sign in to see it.".to_owned()
                     },
                     alert: Some(id.to_string()),
+                    ..MailPayload::default()
                 };
                 let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
                 tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;

@@ -44,6 +44,7 @@ impl App {
         if key.expires_at.is_some_and(|end| end <= platform.at) {
             return Err(refused());
         }
+        self.refuse_unserved(tenant)?;
         let stale = |at: Timestamp| platform.at.as_micros() - at.as_micros() > TOUCH_MICROS;
         if key.last_used_at.is_none_or(stale) {
             let tx = self.0.store.begin_platform(&platform).await?;
@@ -93,6 +94,8 @@ impl App {
             last_used_at: None,
         };
         let tx = self.0.store.begin(context).await?;
+        let count = tx.usage().await?.api_keys + 1;
+        self.check_quota(context.tenant, crate::tree::Quota::ApiKeys, count)?;
         tx.api_key_create(&key, digest.0).await?;
         let resource = Resource::api_key(context.tenant, key.id);
         let change = Change::to(json!({

@@ -108,6 +108,12 @@ impl App {
         })
     }
 
+    /// The same request by the same actor above its tenant: for what is done to another tenant by
+    /// whoever stands above it, whose record then names the actor.
+    pub(crate) fn above_as(&self, context: &OpContext) -> PlatformContext {
+        PlatformContext { actor: context.actor.clone(), ..self.above(context) }
+    }
+
     /// The context of whoever holds the data directory.
     pub fn local_operator(&self) -> PlatformContext {
         self.platform_context(Actor::without_roles(ActorKind::LocalOperator))

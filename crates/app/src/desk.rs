@@ -124,6 +124,9 @@ impl App {
         let Some(grant) = grant else {
             return Err(self.refuse_entry(&tx, context, tenant).await?);
         };
+        if self.refuse_unserved(tenant).is_err() {
+            return Err(Error::Conflict("this organisation is suspended".to_owned()));
+        }
         let user = person(context)?;
         let (token, digest) = TokenKind::Support.generate(self.rng());
         let session = SupportSession {
@@ -217,6 +220,7 @@ impl App {
         if !is_live || !is_staff(&tx, session.user).await? {
             return Err(ENDED);
         }
+        self.refuse_unserved(session.tenant)?;
         drop(tx);
         if touch {
             let tx = self.0.store.begin_platform(platform).await?;

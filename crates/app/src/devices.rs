@@ -220,6 +220,8 @@ impl App {
         let device = self.new_device(context, input)?;
         let tx = self.0.store.begin(context).await?;
         self.check_placement(&tx, &placement_view(&device)).await?;
+        let count = tx.usage().await?.devices + 1;
+        self.check_quota(context.tenant, crate::tree::Quota::Devices, count)?;
         tx.device_create(&device).await?;
         let (_, token) = self.new_token(&tx, context, device.id).await?;
         let stored = tx.device(device.id).await?;

@@ -189,12 +189,14 @@ impl App {
         let digest = TokenKind::Device.digest(token.expose()).ok_or(UNKNOWN)?.0;
         let now = self.clock().monotonic();
         if let Some(login) = self.0.logins.get(&digest, now) {
+            self.refuse_unserved(login.tenant)?;
             return Ok(login);
         }
         let context = self.job(jobs::INGEST);
         self.authorize_platform(&context, Action::DeviceAuthenticate)?;
         let tx = self.0.store.read_platform(&context).await?;
         let found = tx.credential_by_digest(digest).await?.ok_or(UNKNOWN)?;
+        self.refuse_unserved(found.tenant)?;
         let login = DeviceLogin {
             tenant: found.tenant,
             device: found.credential.device,
@@ -246,6 +248,7 @@ impl App {
 
     /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
     pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
+        self.refuse_unserved(tenant)?;
         let mut attributes = Vec::new();
         let entries = submissions
             .into_iter()

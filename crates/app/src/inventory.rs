@@ -88,6 +88,8 @@ impl App {
                     let since = made_since(place + offset);
                     self.import_row(&tx, context, row, since, &mut outcome).await?;
                 }
+                let count = tx.usage().await?.devices;
+                self.check_quota(context.tenant, crate::tree::Quota::Devices, count)?;
                 let body =
                     serde_json::to_vec(&progress).map_err(|e| Error::Internal(e.to_string()))?;
                 tx.setting_put(SETTING, &body, None).await?;
@@ -227,7 +229,8 @@ impl App {
 
 /// Says how much is written when that is not nothing.
 fn cut_off(error: Error, done: usize, all: usize) -> Error {
-    if done == 0 {
+    // A limit keeps its name.
+    if done == 0 || matches!(error, Error::Limit(_)) {
         return error;
     }
     Error::Unavailable(format!(

@@ -39,6 +39,7 @@ impl App {
     ) -> Result<Invited> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let invitee = checked(invitee)?;
+        self.check_users_quota(context.tenant, 1).await?;
         let tx = self.0.store.begin(context).await?;
         let change = Change::to(serde_json::json!({"role": invitee.role.as_str()}));
         let invited = self.invite(&tx, context, invitee, pages).await?;
@@ -57,6 +58,7 @@ impl App {
     ) -> Result<Vec<Invited>> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let invitees = read(file)?;
+        self.check_users_quota(context.tenant, invitees.len() as u64).await?;
         let tx = self.0.store.begin(context).await?;
         let mut invited = Vec::with_capacity(invitees.len());
         for invitee in invitees {
@@ -92,16 +94,17 @@ impl App {
             return Ok(Invited { email: invitee.email, token: Some(token) });
         }
         let organisation = tx.tenant().await?.name;
+        let product = self.product_of(context.tenant);
         let mail = MailPayload {
             to: invitee.email.expose().clone(),
-            subject: format!("You are invited to {organisation} on Veritwin"),
+            subject: format!("You are invited to {organisation} on {product}"),
             text: format!(
-                "{organisation} invites you to its building on Veritwin.\n\nChoose a password and \
+                "{organisation} invites you to its building on {product}.\n\nChoose a password and \
                  sign in here; the link works once, for three days:\n{pages}/welcome#{}\n\nIf you \
                  do not know {organisation}, ignore this mail: no account is made.",
                 token.expose()
             ),
-            alert: None,
+            ..MailPayload::default()
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         tx.outbox_add(&mail_key(&hex::encode(digest), &mail.to), &body).await?;

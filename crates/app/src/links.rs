@@ -2,14 +2,14 @@
 //! ends after 72 hours; its token is only ever stored as a digest.
 
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
+use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
+use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
-use crate::sign_in::Proven;
+use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");
@@ -118,6 +118,7 @@ impl App {
             (None, []) => (Stored::FirstAdministrator, None),
             (None, [only]) => (Stored::Administrator, Some(only.id)),
             (None, _) => return Err(Error::invalid("several tenants: name one with --tenant ID")),
+            (Some(PLATFORM_TENANT), _) => (Stored::Administrator, Some(PLATFORM_TENANT)),
             (Some(id), all) if all.iter().any(|tenant| tenant.id == id) => {
                 (Stored::Administrator, Some(id))
             }
@@ -147,6 +148,78 @@ impl App {
         Ok(token)
     }
 
+    /// An invitation into a tenant, made from above it.
+    pub(crate) async fn invitation(
+        &self,
+        platform: &PlatformContext,
+        tenant: TenantId,
+        email: &Secret<String>,
+        role: Role,
+    ) -> Result<Secret<String>> {
+        if !veritwin_outbound::mail::is_address(email.expose()) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let payload = Payload {
+            email: Some(email.expose().clone()),
+            role: Some(role.to_string()),
+            ..Payload::default()
+        };
+        let kind = veritwin_metastore::LinkKind::Invitation;
+        let (mut link, token, digest) = self.new_link(platform, kind, Some(tenant), &payload)?;
+        link.user = Some(UserId::generate(platform.at, self.rng()));
+        let tx = self.0.store.begin_platform(platform).await?;
+        tx.link_create(&link, digest).await?;
+        let action = Action::TenantInviteBelow;
+        self.record_platform(&tx, platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// Takes up an invitation as somebody who is signed in already, and goes there. The invitation
+    /// must be to the account's own address.
+    pub async fn join_tenant(
+        &self,
+        context: &OpContext,
+        token: &Secret<String>,
+    ) -> Result<SignedIn> {
+        self.authorize_all(context, Action::SessionJoin, Kind::Session)?;
+        let (user, _) = person(context)?;
+        let platform = self.above_as(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let (link, payload, digest) = self.open_link(&tx, &platform, token).await?;
+        let user = tx.user(user).await?;
+        let same = |email: &String| {
+            let normal = |text: &str| veritwin_metastore::normalise_email(text).ok();
+            normal(email).is_some() && normal(email) == normal(&user.email)
+        };
+        let is_invitation = link.kind == veritwin_metastore::LinkKind::Invitation;
+        let (Some(tenant), true) = (link.tenant, is_invitation) else { return Err(UNKNOWN) };
+        if !payload.email.as_ref().is_some_and(same) {
+            return Err(UNKNOWN);
+        }
+        let role = payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator);
+        if tx.memberships(user.id).await?.iter().all(|(known, _)| *known != tenant) {
+            self.check_users_quota(tenant, 1).await?;
+        }
+        tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
+        tx.membership_add(tenant, user.id, role).await?;
+        if payload.mailed && user.email_verified_at.is_none() {
+            tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
+        }
+        let action = Action::SessionJoin;
+        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        self.switch_to(context, tenant).await
+    }
+
+    /// An invitation needs room for one more person; whoever holds the data directory does not.
+    async fn check_room(&self, link: &OneTimeLink) -> Result<()> {
+        match (link.tenant, kind(link.kind)?) {
+            (Some(tenant), LinkKind::Invitation) => self.check_users_quota(tenant, 1).await,
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn open_link(
         &self,
         tx: &PlatformTx,
@@ -157,6 +230,9 @@ impl App {
         let link = tx.link_by_digest(digest).await?.ok_or(UNKNOWN)?;
         if link.used_at.is_some() || link.expires_at <= context.at {
             return Err(UNKNOWN);
+        }
+        if link.tenant.is_some_and(|tenant| self.refuse_unserved(tenant).is_err()) {
+            return Err(Error::Conflict("this organisation is suspended".to_owned()));
         }
         let payload = serde_json::from_slice(&link.payload)
             .map_err(|_| Error::Internal("a link is damaged".to_owned()))?;
@@ -172,8 +248,9 @@ impl App {
         self.authorize_platform(context, Action::LinkInspect)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, _) = self.open_link(&tx, context, token).await?;
+        let is_support = payload.role.as_deref() == Some(Role::Support.as_str());
         let kind = match link.tenant {
-            Some(PLATFORM_TENANT) => LinkKind::Support,
+            Some(PLATFORM_TENANT) if is_support => LinkKind::Support,
             _ => kind(link.kind)?,
         };
         Ok(LinkView { kind, email: payload.email.map(Secret::new) })
@@ -216,6 +293,7 @@ impl App {
                 ));
             }
         };
+        self.check_room(&link).await?;
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
@@ -240,41 +318,44 @@ impl App {
             password_hash,
             disabled: false,
             email_verified_at,
-            attestation: attestation.clone(),
+            attestation,
             version: 0,
             created_at: context.at,
         };
-        let user = match tx.user_by_email(Realm::PLATFORM, &user.email).await? {
-            None => {
-                tx.user_create(&user).await?;
-                user
-            }
-            Some(known) => {
-                // Whoever holds the data directory may let an account in again; an invitation
-                // may only do so when the account belongs to nobody, or it could take one over.
-                let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
-                if !by_operator && !tx.memberships(known.id).await?.is_empty() {
-                    let detail = "this address cannot be used here: sign in, or use another";
-                    return Err(Error::Conflict(detail.to_owned()));
-                }
-                tx.sessions_delete_of(known.id).await?;
-                let again = User {
-                    password_hash: user.password_hash,
-                    disabled: false,
-                    email_verified_at: email_verified_at.or(known.email_verified_at),
-                    attestation,
-                    ..known
-                };
-                tx.user_update(&again, None).await?;
-                again
-            }
-        };
+        // Whoever holds the data directory may let an account in again; an invitation may only do
+        // so when the account belongs to nobody, or it could take one over.
+        let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
+        let user = account_of(&tx, user, by_operator).await?;
         tx.membership_add(tenant, user.id, role).await?;
         let proven = Proven { user, second_factor: false };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        let stored = tx.tenant(tenant).await?;
         tx.commit().await?;
+        self.0.tree.write().put(stored);
         self.tenant_ready(tenant);
         Ok(signed_in)
     }
+}
+
+/// Makes the account, or brings the one of the same address back.
+async fn account_of(tx: &PlatformTx, user: User, by_operator: bool) -> Result<User> {
+    let Some(known) = tx.user_by_email(Realm::PLATFORM, &user.email).await? else {
+        tx.user_create(&user).await?;
+        return Ok(user);
+    };
+    if !by_operator && !tx.memberships(known.id).await?.is_empty() {
+        let detail = "this address cannot be used here: sign in, or use another";
+        return Err(Error::Conflict(detail.to_owned()));
+    }
+    tx.sessions_delete_of(known.id).await?;
+    let again = User {
+        password_hash: user.password_hash,
+        disabled: false,
+        email_verified_at: user.email_verified_at.or(known.email_verified_at),
+        attestation: user.attestation,
+        ..known
+    };
+    tx.user_update(&again, None).await?;
+    Ok(again)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{SESSION_IDLE_MAX, jobs};
-use veritwin_domain::{AlertId, Secret};
+use veritwin_domain::{AlertId, Secret, TenantId};
 use veritwin_metastore::{AlertEvent, AlertEventKind, OutboxEntry};
 use veritwin_outbound::mail::{Mail, MailError};
 
@@ -29,7 +29,7 @@ const MAIL_ATTEMPTS_MAX: u64 = 10;
 pub(crate) const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// A queued mail.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct MailPayload {
     pub(crate) to: String,
     pub(crate) subject: String,
@@ -37,6 +37,12 @@ pub(crate) struct MailPayload {
     /// The alert it tells of.
     #[serde(default)]
     pub(crate) alert: Option<String>,
+    /// Where the answer goes, if not to whoever answers for the tenant.
+    #[serde(default)]
+    pub(crate) reply_to: Option<String>,
+    /// The tenant in whose brand it speaks, if it is about an account and so of no tenant.
+    #[serde(default)]
+    pub(crate) voice: Option<TenantId>,
 }
 
 /// The idempotency key of a mail about a transition to one recipient.
@@ -202,7 +208,12 @@ impl App {
         let context = self.job(jobs::MAIL);
         let sent = match serde_json::from_slice::<MailPayload>(&entry.payload) {
             Ok(payload) => {
+                let mut voice = self.mail_voice(entry.tenant.or(payload.voice));
+                if let Some(reply_to) = payload.reply_to {
+                    voice.reply_to = Some(Secret::new(reply_to));
+                }
                 let mail = Mail {
+                    voice,
                     to: Secret::new(payload.to),
                     subject: payload.subject,
                     text: payload.text,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -87,6 +87,9 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// Slows down who writes through the contact form.
+    pub(crate) contact_throttle: Mutex<Throttle>,
+    pub(crate) tree: RwLock<crate::tree::Tree>,
     /// Under which network addresses are known to the throttle; of this process only.
     pub(crate) attempt_key: [u8; 32],
     pub(crate) challenges: crate::factors::Challenges,
@@ -165,6 +168,11 @@ fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(store))
 }
 
+fn open_mailer(config: &Config, egress: &Arc<EgressRegister>) -> Result<Option<Mailer>> {
+    let mailer = config.mail.as_ref().map(|mail| Mailer::new(mail, Arc::clone(egress)));
+    mailer.transpose().map_err(|error| Error::invalid(error.to_string()))
+}
+
 impl App {
     /// Opens the platform and recovers it. Jobs do not run yet: see [`App::start`].
     pub async fn open(config: Config) -> Result<Self> {
@@ -211,12 +219,7 @@ impl App {
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
-        let mailer = config
-            .mail
-            .as_ref()
-            .map(|mail| Mailer::new(mail, Arc::clone(&egress)))
-            .transpose()
-            .map_err(|error| Error::invalid(error.to_string()))?;
+        let mailer = open_mailer(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
@@ -227,6 +230,8 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            contact_throttle: Mutex::new(Throttle::default()),
+            tree: RwLock::default(),
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
@@ -255,6 +260,7 @@ impl App {
         };
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
+        app.load_tree().await?;
         Ok(app)
     }
 

@@ -1,12 +1,13 @@
 //! The people of a tenant and the session of a person.
 
-use veritwin_access::{Action, Kind, Resource, jobs};
-use veritwin_domain::{ActorKind, OpContext, Role, Secret, TenantId, UserId};
+use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
+use veritwin_domain::{ActorKind, OpContext, Role, Secret, SessionId, TenantId, UserId};
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
-use veritwin_metastore::{Member, Page, User};
+use veritwin_metastore::{Member, Page, Session, User};
 
 use crate::activity::Change;
-use crate::model::{Erasure, SessionView, TenantView, UserView};
+use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
+use crate::sign_in::{ENDED, person};
 use crate::{App, Error, Result};
 
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
@@ -82,6 +83,69 @@ impl App {
         Ok(())
     }
 
+    /// The tenants that the person of the context belongs to and that are served.
+    pub async fn belongings(&self, context: &OpContext) -> Result<Vec<Belonging>> {
+        let resource = self.authorize_all(context, Action::SessionRead, Kind::Session)?;
+        let (user, _) = person(context)?;
+        let platform = self.above(context);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let memberships = tx.memberships(user).await?;
+        let mut found: Vec<Belonging> = Vec::new();
+        for (id, role) in memberships {
+            if let Some(known) = found.iter_mut().find(|known| known.id == id) {
+                known.roles.push(role);
+            } else if self.refuse_unserved(id).is_ok() {
+                let name = tx.tenant(id).await?.name;
+                let current = id == context.tenant;
+                found.push(Belonging { id, name, roles: vec![role], current });
+            }
+        }
+        self.note(context, Action::SessionRead, &resource, "done");
+        Ok(found)
+    }
+
+    /// Goes to another tenant that the person belongs to: a new token, and the old one ends.
+    pub async fn switch_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
+        self.authorize_all(context, Action::SessionSwitch, Kind::Session)?;
+        self.switch_to(context, tenant).await
+    }
+
+    /// The new session ends when the old one would have, and keeps its proof of who it is: going
+    /// back and forth prolongs nothing.
+    pub(crate) async fn switch_to(
+        &self,
+        context: &OpContext,
+        tenant: TenantId,
+    ) -> Result<SignedIn> {
+        let (user, session) = person(context)?;
+        let platform = self.above_as(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let roles = roles_in(&tx.memberships(user).await?, tenant);
+        if roles.is_empty() || self.refuse_unserved(tenant).is_err() {
+            return Err(Error::NotFound("tenant"));
+        }
+        let sessions = tx.sessions_of(user).await?;
+        let old = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
+        let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
+        let new = Session {
+            id: SessionId::generate(context.at, self.rng()),
+            tenant,
+            last_seen_at: context.at,
+            ..old
+        };
+        tx.session_delete(session).await?;
+        tx.session_create(&new, digest.0).await?;
+        let user = user_view(tx.user(user).await?, roles);
+        let view = tenant_view(tx.tenant(tenant).await?);
+        let lacks_second_factor =
+            !new.second_factor && self.asks_second_factor(&platform, tenant).await?;
+        let action = Action::SessionSwitch;
+        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        tx.commit().await?;
+        let session = SessionView { user, tenant: view, lacks_second_factor, support: None };
+        Ok(SignedIn { token, session })
+    }
+
     /// The people of the tenant.
     pub async fn list_users(&self, context: &OpContext) -> Result<Vec<UserView>> {
         let resource = self.authorize_all(context, Action::UserList, Kind::User)?;
@@ -120,10 +184,22 @@ impl App {
         self.authorize(context, Action::UserErase, &resource)?;
         let tx = self.0.store.begin(context).await?;
         tx.member(id).await?;
+        self.check_only_here(context, id).await?;
         self.record(&tx, context, Action::UserErase, &resource).await?;
         tx.commit().await?;
         let keys = self.destroy_account(id).await?;
         Ok(Erasure { user: id, at: context.at, keys })
+    }
+
+    /// One organisation does not destroy what another one's member is to that one.
+    async fn check_only_here(&self, context: &OpContext, id: UserId) -> Result<()> {
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        if tx.memberships(id).await?.iter().all(|(tenant, _)| *tenant == context.tenant) {
+            return Ok(());
+        }
+        let detail = "the account is also used elsewhere: remove it here, and tell whoever \
+                      answers for your organisation";
+        Err(Error::Conflict(detail.to_owned()))
     }
 
     /// Deletes an account and destroys its key.

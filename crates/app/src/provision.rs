@@ -6,15 +6,16 @@ use std::time::Duration;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
-use veritwin_metastore::{Realm, Tenant, every_row};
+use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
-use crate::model::{TenantView, Welcome};
+use crate::model::{TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result};
 
-/// The tenant that stands for the platform itself: its ledger log holds the digests of promise
-/// evidence. It has no people and is in no list.
+/// The tenant that stands for the platform itself, the root of the tree: its people are the
+/// platform's administration, its ledger log holds the digests of promise evidence. It is in no
+/// list.
 pub(crate) const PLATFORM_TENANT: TenantId =
     TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
 const PLATFORM_NAME: &str = "Platform";
@@ -23,7 +24,8 @@ const DEMO_KEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
 /// Whether a tenant is the platform's own, of which no list tells.
 pub(crate) fn is_own(tenant: TenantId) -> bool {
-    tenant == PLATFORM_TENANT || tenant == crate::promises::PROBE_TENANT
+    use crate::promises::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
+    [PLATFORM_TENANT, PROBE_TENANT, PROBE_PARTNER, PROBE_CUSTOMER].contains(&tenant)
 }
 
 /// A tenant whose keys exist and whose row does not yet.
@@ -32,6 +34,11 @@ pub(crate) struct NewTenant {
 }
 
 impl App {
+    /// The tenant whose people are the platform's administration.
+    pub const fn platform_tenant() -> TenantId {
+        PLATFORM_TENANT
+    }
+
     pub(crate) fn new_tenant(&self, context: &PlatformContext, name: &str) -> Result<NewTenant> {
         self.tenant_row(context, TenantId::generate(context.at, self.rng()), name)
     }
@@ -47,6 +54,7 @@ impl App {
             log_id: LogId::from_bytes(log),
             archive_subscribed: id != PLATFORM_TENANT,
             simulated: self.0.config.simulated || self.0.config.demo,
+            place: TenantPlace::default(),
             version: 0,
             created_at: context.at,
         };
@@ -89,25 +97,29 @@ impl App {
         Ok(tenants.into_iter().map(tenant_view).collect())
     }
 
-    /// Makes a tenant without people, for whoever holds the data directory; an administrator link
-    /// brings the first one in.
+    /// Makes a customer or partner directly below the platform, without people, for whoever holds
+    /// the data directory; an administrator link brings the first one in.
     pub async fn create_tenant(
         &self,
         context: &PlatformContext,
-        name: &str,
-        archive_subscribed: bool,
+        input: TenantInput,
     ) -> Result<TenantView> {
         self.authorize_platform(context, Action::TenantCreate)?;
-        let name = crate::links::text("name", name)?;
+        let name = crate::links::text("name", &input.name)?;
+        self.check_tenants_quota(PLATFORM_TENANT)?;
         let NewTenant { mut row } = self.new_tenant(context, &name)?;
-        row.archive_subscribed = archive_subscribed;
+        row.archive_subscribed = input.archive_subscribed;
+        if input.is_partner {
+            row.place.kind = TenantKind::Partner;
+        }
         let tx = self.0.store.begin_platform(context).await?;
         tx.tenant_create(&row).await?;
-        let tenant = tenant_view(tx.tenant(row.id).await?);
+        let stored = tx.tenant(row.id).await?;
         self.record_platform(&tx, context, Action::TenantCreate, Some(row.id), "done").await?;
         tx.commit().await?;
+        self.0.tree.write().put(stored.clone());
         self.tenant_ready(row.id);
-        Ok(tenant)
+        Ok(tenant_view(stored))
     }
 
     /// Whether anybody can sign in yet.

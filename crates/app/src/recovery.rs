@@ -2,7 +2,7 @@
 //! Asking is answered alike whether or not there is an account, before anything is looked up.
 
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
-use veritwin_domain::{OpContext, PlatformContext, Secret, UserId};
+use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
 use veritwin_metastore::{LinkKind, PlatformTx, Realm, User};
 
 use crate::links::{Payload, UNKNOWN};
@@ -14,7 +14,9 @@ use crate::{App, Error, Result};
 /// What a mail with a link says.
 struct Letter<'a> {
     to: &'a str,
-    subject: &'a str,
+    /// In whose tenant's brand it speaks.
+    tenant: TenantId,
+    subject: String,
     /// Before the link.
     before: &'a str,
     /// `https://host:port/page`.
@@ -37,12 +39,13 @@ impl App {
         link.user = Some(user);
         link.expires_at = context.at.saturating_add(MAILED_LINK_LIFETIME);
         tx.link_create(&link, digest).await?;
-        let Letter { to, subject, before, page, after } = letter;
+        let Letter { to, tenant, subject, before, page, after } = letter;
         let mail = MailPayload {
             to: to.to_owned(),
-            subject: subject.to_owned(),
+            subject,
             text: format!("{before}\n{page}#{}\n\n{after}", token.expose()),
-            alert: None,
+            voice: Some(tenant),
+            ..MailPayload::default()
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         tx.outbox_add(&mail_key(&hex::encode(digest), to), &body).await?;
@@ -93,12 +96,12 @@ impl App {
         let Some(user) = tx.user_by_email(Realm::PLATFORM, email.expose()).await? else {
             return Ok(());
         };
-        if user.disabled || tx.memberships(user.id).await?.is_empty() {
-            return Ok(());
-        }
+        let tenant = self.first_served(&tx.memberships(user.id).await?);
+        let Some(tenant) = tenant.filter(|_| !user.disabled) else { return Ok(()) };
         let letter = Letter {
             to: &user.email,
-            subject: "Set a new password for Veritwin",
+            tenant,
+            subject: format!("Set a new password for {}", self.product_of(tenant)),
             before: "Somebody, probably you, asked for a new password. Set it here; the link works \
                      once, for an hour:",
             page: format!("{pages}/reset"),
@@ -131,6 +134,7 @@ impl App {
         if account.disabled || payload.email.as_deref() != Some(account.email.as_str()) {
             return Err(UNKNOWN);
         }
+        self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
         tx.sessions_delete_of(user).await?;
@@ -158,7 +162,8 @@ impl App {
         if holder.is_none_or(|holder| holder.id == user) {
             let letter = Letter {
                 to: email.expose(),
-                subject: "Confirm your address for Veritwin",
+                tenant: context.tenant,
+                subject: format!("Confirm your address for {}", self.product_of(context.tenant)),
                 before: "Confirm that this is your address; the link works once, for an hour:",
                 page: format!("{pages}/confirm-email"),
                 after: "If you did not ask for this, ignore this mail.",
@@ -183,17 +188,19 @@ impl App {
         let email = payload.email.ok_or(UNKNOWN)?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
+        let tenant = self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let before = account.email.clone();
         let changed = User { email: email.clone(), email_verified_at: Some(context.at), ..account };
         tx.user_update(&changed, None).await.map_err(|_| UNKNOWN)?;
         if before != email {
             let mail = MailPayload {
                 to: before.clone(),
-                subject: "Your address for Veritwin was changed".to_owned(),
+                subject: format!("Your address for {} was changed", self.product_of(tenant)),
                 text: "You sign in with another address from now on. If that was not you, ask an \
                        administrator of your organisation for help at once."
                     .to_owned(),
-                alert: None,
+                voice: Some(tenant),
+                ..MailPayload::default()
             };
             let body =
                 serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;

@@ -360,7 +360,7 @@ impl App {
                 to: member.user.email.clone(),
                 subject: subject.to_owned(),
                 text: text.to_owned(),
-                alert: None,
+                ..MailPayload::default()
             };
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             tx.outbox_add(&mail_key(event, &member.user.email), &body).await?;

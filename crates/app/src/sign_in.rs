@@ -11,7 +11,7 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Secret, SessionId, SignIn, TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SignIn, TenantId, UserId,
 };
 use veritwin_keys::{hmac_sha256, password};
 use veritwin_metastore::{PlatformTx, Realm, Session, User};
@@ -19,6 +19,7 @@ use veritwin_metastore::{PlatformTx, Realm, Session, User};
 use crate::factors::has_second_factor;
 use crate::model::{SessionView, SignedIn};
 use crate::people::{roles_in, tenant_view, user_view};
+use crate::tree::UNSERVED;
 use crate::{App, Arrival, Error, Result};
 
 pub(crate) const WRONG: Error = Error::Unauthenticated("this sign-in is wrong");
@@ -102,15 +103,18 @@ impl App {
         .map_err(|_| Error::Internal("password check stopped".to_owned()))?
     }
 
-    /// An attempt on an account, as the throttle knows it. Addresses of IPv6 count by their
-    /// network of 64 bits: that is what one subscriber has.
-    fn attempt(&self, context: &PlatformContext, account: [u8; 32]) -> Attempt {
+    /// A network address as a throttle knows it. Those of IPv6 count by their network of 64
+    /// bits: that is what one subscriber has.
+    pub(crate) fn address_digest(&self, context: &PlatformContext) -> Option<[u8; 32]> {
         let key = &self.0.attempt_key;
-        let address = context.origin.address.map(|address| match address {
+        context.origin.address.map(|address| match address {
             IpAddr::V4(address) => hmac_sha256(key, &address.octets()),
             IpAddr::V6(address) => hmac_sha256(key, &address.octets()[..8]),
-        });
-        Attempt::new(account, address)
+        })
+    }
+
+    fn attempt(&self, context: &PlatformContext, account: [u8; 32]) -> Attempt {
+        Attempt::new(account, self.address_digest(context))
     }
 
     /// Lets an attempt through, or says how long to wait.
@@ -226,7 +230,10 @@ impl App {
         };
         let tx = self.0.store.begin_platform(context).await?;
         let memberships = tx.memberships(proven.user.id).await?;
-        let Some((tenant, _)) = memberships.first().copied() else { return Err(WRONG) };
+        if memberships.is_empty() {
+            return Err(WRONG);
+        }
+        let tenant = self.first_served(&memberships).ok_or(UNSERVED)?;
         let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
         if let Some(digest) = before
             && let Some(session) = tx.session_by_digest(digest.0).await?
@@ -236,6 +243,12 @@ impl App {
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         tx.commit().await?;
         Ok(signed_in)
+    }
+
+    /// The tenant that somebody who belongs to these goes to: the first that is served.
+    pub(crate) fn first_served(&self, memberships: &[(TenantId, Role)]) -> Option<TenantId> {
+        let mut tenants = memberships.iter().map(|(tenant, _)| *tenant);
+        tenants.find(|tenant| self.refuse_unserved(*tenant).is_ok())
     }
 
     /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
@@ -349,6 +362,7 @@ impl App {
         if roles.is_empty() || is_disabled {
             return Err(ENDED);
         }
+        self.refuse_unserved(session.tenant)?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;

@@ -144,6 +144,10 @@ define_ids! {
     IncidentId;
     /// The random id under which a tenant's ledger log is served.
     LogId;
+    /// A message that somebody sent to whoever answers for a tenant.
+    MessageId;
+    /// A plan: named limits of tenants.
+    PlanId;
     /// One request through any listener, for tracing.
     RequestId;
     /// An alert rule.

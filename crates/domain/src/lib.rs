@@ -18,8 +18,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FactorId, FileId,
-    GrantId, HoldId, IdError, IncidentId, LogId, RequestId, RuleId, SessionId, SiteId, TenantId,
-    TicketId, UserId,
+    GrantId, HoldId, IdError, IncidentId, LogId, MessageId, PlanId, RequestId, RuleId, SessionId,
+    SiteId, TenantId, TicketId, UserId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

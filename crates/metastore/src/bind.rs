@@ -5,8 +5,8 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, FactorId,
-    GrantId, HoldId, IncidentId, LogId, Role, RuleId, SessionId, SiteId, TenantId, TicketId,
-    Timestamp, UserId,
+    GrantId, HoldId, IncidentId, LogId, MessageId, PlanId, Role, RuleId, SessionId, SiteId,
+    TenantId, TicketId, Timestamp, UserId,
 };
 
 use crate::{Error, Result};
@@ -45,7 +45,7 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId FactorId GrantId HoldId IncidentId
-    LogId RuleId SessionId SiteId TenantId TicketId UserId
+    LogId MessageId PlanId RuleId SessionId SiteId TenantId TicketId UserId
 }
 
 macro_rules! plain {

@@ -27,5 +27,5 @@ pub use seal::SEALED_BYTES_MAX;
 pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
 #[cfg(feature = "test-controls")]
 pub use tx::forget_tenant_filter;
-pub use tx::{PlatformTx, TenantTx};
+pub use tx::{PlatformTx, TenantTx, Usage};
 pub use upgrade::{PendingStep, Upgrade};

@@ -242,6 +242,21 @@ impl TenantTx {
         self.core.name_changes.lock().push(NameChange::Forget(self.tenant));
     }
 
+    /// How many rows of a table this tenant has.
+    pub(crate) async fn count(&self, table: &'static str) -> Result<u64> {
+        let select = self.select(table).only(Expr::cust("count(*)"), "count");
+        self.core.one(select).await?.get("count")
+    }
+
+    /// How many devices, accounts and API keys the tenant has.
+    pub async fn usage(&self) -> Result<Usage> {
+        Ok(Usage {
+            devices: self.count("devices").await?,
+            users: self.count("users").await?,
+            api_keys: self.count("api_keys").await?,
+        })
+    }
+
     /// Deletes one row by id.
     pub(crate) async fn delete_id(&self, table: &'static str, id: impl Bind) -> Result<()> {
         if self.core.delete(self.delete(table).eq("id", id)).await? == 0 {
@@ -249,6 +264,17 @@ impl TenantTx {
         }
         Ok(())
     }
+}
+
+/// What a tenant has, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Devices.
+    pub devices: u64,
+    /// Accounts that are members.
+    pub users: u64,
+    /// API keys, expired ones included.
+    pub api_keys: u64,
 }
 
 /// A transaction on the platform, above all tenants: accounts, sign-in, finding the tenant of a

@@ -59,8 +59,20 @@ pub struct Mail {
     pub subject: String,
     /// The text.
     pub text: String,
+    /// The name beside the sender's address, and where answers go.
+    pub voice: Voice,
     /// Becomes the Message-ID, so that a repeated delivery can be recognised.
     pub idempotency_key: String,
+}
+
+/// In whose name a mail speaks. The sender's address is always the configured one, which the
+/// server's operator proved to own.
+#[derive(Debug, Clone, Default)]
+pub struct Voice {
+    /// The name shown beside the sender's address.
+    pub name: Option<String>,
+    /// Where answers go, if not to the sender.
+    pub reply_to: Option<Secret<String>>,
 }
 
 /// What the server said.
@@ -163,9 +175,17 @@ impl Mailer {
         while !mail.text.is_char_boundary(end) {
             end -= 1;
         }
-        let message = Message::builder()
+        let name: Option<String> =
+            mail.voice.name.as_ref().map(|name| name.chars().filter(|c| !c.is_control()).collect());
+        let from = Mailbox::new(name.or(self.from.name.clone()), self.from.email.clone());
+        let mut builder = Message::builder();
+        if let Some(reply_to) = &mail.voice.reply_to {
+            let address: Address = reply_to.expose().parse().map_err(|_| MailError::Address)?;
+            builder = builder.reply_to(Mailbox::new(None, address));
+        }
+        let message = builder
             .message_id(Some(format!("<{}@{}>", mail.idempotency_key, self.from.email.domain())))
-            .from(self.from.clone())
+            .from(from)
             .to(Mailbox::new(None, to.clone()))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)

@@ -1,5 +1,6 @@
 //! Carries out what the command line asks for: the same code for a running platform, behind its
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
+//! tidy: long file because every command's arguments and answer stand in one place.
 
 mod admin;
 mod backup;
@@ -14,7 +15,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use veritwin_app::model::{DeviceInput, HeldView, KeyView, PromiseView, TenantView, TwinOutcome};
+use veritwin_app::model::{
+    DeviceInput, HeldView, KeyView, PromiseView, TenantInput, TenantView, TwinOutcome,
+};
 use veritwin_app::{App, Error};
 use veritwin_domain::{Declaration, OpContext, SiteId, TenantId, Timestamp};
 
@@ -104,6 +107,8 @@ struct CreateTenant {
     /// Whether its readings are sealed into the ledger archive.
     #[serde(default = "subscribed")]
     archive_subscribed: bool,
+    #[serde(default)]
+    partner: bool,
 }
 
 const fn subscribed() -> bool {
@@ -299,11 +304,13 @@ impl Dispatcher {
 
     async fn create_tenant(&self, arguments: &CreateTenant) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
-        let tenant = self
-            .app
-            .create_tenant(&context, &arguments.name, arguments.archive_subscribed)
-            .await
-            .map_err(refused)?;
+        let input = TenantInput {
+            name: arguments.name.clone(),
+            is_partner: arguments.partner,
+            plan: None,
+            archive_subscribed: arguments.archive_subscribed,
+        };
+        let tenant = self.app.create_tenant(&context, input).await.map_err(refused)?;
         Ok(json!({"tenant": tenant.id, "name": tenant.name}))
     }
 

@@ -318,6 +318,80 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/brand": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenant's own brand. */
+        get: operations["brand_read"];
+        /** Replaces the tenant's own brand; the logo stays. */
+        put: operations["brand_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/brand/logo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replaces the logo: a PNG image of at most 256 KiB and 1024 pixels a side. It is written anew
+         *     from its checked parts; other formats are refused.
+         */
+        put: operations["brand_put_logo"];
+        post?: never;
+        /** Takes the logo away. */
+        delete: operations["brand_delete_logo"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The messages to the caller's tenant, oldest first. */
+        get: operations["contact_list"];
+        put?: never;
+        /** Writes to whoever answers: for the tenant of the session, or for the host name asked. */
+        post: operations["contact_send"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contact/done": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deletes a message that was dealt with. */
+        post: operations["contact_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/devices": {
         parameters: {
             query?: never;
@@ -453,6 +527,23 @@ export interface paths {
         put?: never;
         /** Confirms an address with a mailed link. */
         post: operations["session_confirm_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/face": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The face of the host name asked: needs no sign-in. */
+        get: operations["brand_face"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -683,6 +774,45 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the plans the caller's tenant may give: all for the platform's administration, those
+         *     within its own for a partner, its own for a customer.
+         */
+        get: operations["plans_list"];
+        put?: never;
+        /** Makes a plan. */
+        post: operations["plans_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Replaces a plan, for everybody who has it. */
+        put: operations["plans_replace"];
+        post?: never;
+        /** Deletes a plan that no tenant has. */
+        delete: operations["plans_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/promises": {
         parameters: {
             query?: never;
@@ -824,6 +954,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes up an invitation to one's own address, and goes there. */
+        post: operations["session_join"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session/passkey": {
         parameters: {
             query?: never;
@@ -835,6 +982,24 @@ export interface paths {
         put?: never;
         /** A challenge for signing in, or for proving again who one is, with a passkey. */
         post: operations["session_challenge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/tenants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenants the person belongs to. */
+        get: operations["session_list"];
+        put?: never;
+        /** Goes to another tenant the person belongs to. */
+        post: operations["session_switch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1073,10 +1238,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tenants of this account: its own. */
-        get: operations["users_tenants"];
+        /** Lists the caller's tenant, then the tenants directly below it, oldest first. */
+        get: operations["tenants_list"];
         put?: never;
-        post?: never;
+        /** Makes a customer or partner below the caller's tenant. */
+        post: operations["tenants_create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1094,6 +1260,58 @@ export interface paths {
         /** Sets what the organisation asks of everybody who signs in. */
         put: operations["users_require_second_factor"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a tenant: one's own, or one directly below. */
+        get: operations["tenants_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes name, plan or state of a tenant directly below. */
+        patch: operations["tenants_change"];
+        trace?: never;
+    };
+    "/v1/tenants/{id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a tenant directly below its host names: exactly these. */
+        put: operations["tenants_hosts"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenants/{id}/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Invites an administrator into a tenant directly below: makes a one-time link. */
+        post: operations["tenants_invite"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1437,6 +1655,15 @@ export interface components {
             /** @description What usually helps. */
             what_helps: string;
         };
+        /** @description Who answers for a tenant: its nearest partner that says how to reach it, else the platform. */
+        AnsweredByBody: {
+            /** @description Postal address. */
+            address?: string | null;
+            email?: string | null;
+            name: string;
+            /** @description Whether it is the platform itself. */
+            platform: boolean;
+        };
         /** @description An API key, without its secret. */
         ApiKeyBody: {
             created_at: string;
@@ -1489,6 +1716,14 @@ export interface components {
             /** @description The same as `otpauth://totp/...`, for a QR code. */
             uri: string;
         };
+        /** @description A tenant the person belongs to. */
+        BelongingBody: {
+            /** @description The session is in it. */
+            current: boolean;
+            id: string;
+            name: string;
+            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
+        };
         /** @description Where a device stands. */
         BindBody: {
             /** @description IFC GlobalId. */
@@ -1502,6 +1737,58 @@ export interface components {
         BoundsBody: {
             max: number[];
             min: number[];
+        };
+        /** @description A tenant's brand. */
+        BrandBody: {
+            brand: components["schemas"]["BrandFields"];
+            has_logo: boolean;
+            /** @description The host names that show it; given by whoever is above. */
+            hosts: string[];
+        };
+        /** @description How a tenant presents itself. An empty text is not set. */
+        BrandFields: {
+            /**
+             * @description Postal address.
+             * @default
+             */
+            contact_address?: string;
+            /** @default  */
+            contact_email?: string;
+            /**
+             * @description Who answers: the name people read. A partner with it answers for its customers.
+             * @default
+             */
+            contact_name?: string;
+            /**
+             * @description `#rrggbb` in the dark scheme, readable on its surfaces.
+             * @default
+             */
+            dark?: string;
+            /**
+             * @description Who stands behind the page: an `https` address or a text.
+             * @default
+             */
+            imprint?: string;
+            /**
+             * @description `#rrggbb` in the light scheme, readable on its surfaces (contrast of 4.5 at least).
+             * @default
+             */
+            light?: string;
+            /**
+             * @description Privacy policy: an `https` address or a text.
+             * @default
+             */
+            privacy?: string;
+            /**
+             * @description The product's name, in titles and mails.
+             * @default
+             */
+            product?: string;
+            /**
+             * @description Terms: an `https` address or a text.
+             * @default
+             */
+            terms?: string;
         };
         /** @description Access that nobody of the customer asked for. */
         BreakGlassBody: {
@@ -1537,6 +1824,18 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** @description What changes; what is absent stays. */
+        ChangeBody: {
+            name?: string | null;
+            /** @description Null takes the plan away. */
+            plan_id?: string | null;
+            /** @enum {string} */
+            state?: "active" | "suspended" | "deletion_requested";
+        };
+        /** @description Which message. */
+        CloseBody: {
+            id: string;
+        };
         /** @description A code of an authenticator. */
         CodeBody: {
             code: string;
@@ -1569,6 +1868,13 @@ export interface components {
         ConfirmEmailBody: {
             /** @description What follows `#` in the link. */
             token: string;
+        };
+        /** @description A message. */
+        ContactBody: {
+            /** @description Where the answer goes. */
+            email: string;
+            /** @description Plain text, at most 4,000 characters. */
+            message: string;
         };
         /** @description Counts of a twin. */
         CountsBody: {
@@ -1752,6 +2058,29 @@ export interface components {
             ledger_index?: number | null;
             summary: string;
         };
+        /** @description What a host name shows before sign-in. */
+        FaceBody: {
+            answered_by: components["schemas"]["AnsweredByBody"];
+            /** @description Who stands behind the page: an `https` address or a text; empty: none. */
+            imprint: string;
+            /** @description Where the logo is; null: the built-in one. */
+            logo?: string | null;
+            /** @description Privacy policy: an `https` address or a text; empty: none. */
+            privacy: string;
+            /** @description The product's name. */
+            product: string;
+            /** @description Terms: an `https` address or a text; empty: none. */
+            terms: string;
+        };
+        /** @description Whom to invite. */
+        FirstBody: {
+            email: string;
+        };
+        /** @description An invitation. */
+        FirstInvitedBody: {
+            /** @description The one-time link to hand over; shown once. */
+            link: string;
+        };
         /** @description What support may see, until when. Always for reading only. */
         GrantBody: {
             areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
@@ -1825,6 +2154,11 @@ export interface components {
             /** @description Before this time. */
             to?: string | null;
         };
+        /** @description Host names. */
+        HostsBody: {
+            /** @description Such as `twin.example.com`, without a port. */
+            hosts: string[];
+        };
         /** @description What an import did. */
         ImportedBody: {
             created: number;
@@ -1881,6 +2215,11 @@ export interface components {
             link?: string | null;
             /** @description Whether it was mailed. */
             mailed: boolean;
+        };
+        /** @description An invitation's token. */
+        JoinBody: {
+            /** @description What follows `#` in the link. */
+            token: string;
         };
         /** @description What one kind of key protects. */
         KeyBody: {
@@ -1953,6 +2292,33 @@ export interface components {
             tree_size: number;
             /** @description `NAME+HEX+BASE64`. */
             vkey: string;
+        };
+        /** @description Limits; null: none but the platform's own. */
+        LimitsBody: {
+            /**
+             * Format: int64
+             * @description API keys of a tenant.
+             * @default null
+             */
+            api_keys?: number | null;
+            /**
+             * Format: int64
+             * @description Devices of a tenant.
+             * @default null
+             */
+            devices?: number | null;
+            /**
+             * Format: int64
+             * @description Tenants below a partner, at any depth.
+             * @default null
+             */
+            tenants?: number | null;
+            /**
+             * Format: int64
+             * @description Accounts of a tenant.
+             * @default null
+             */
+            users?: number | null;
         };
         /** @description A one-time link's token. */
         LinkBody: {
@@ -2058,6 +2424,19 @@ export interface components {
                 name: string;
                 /** @enum {string} */
                 role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_BelongingBody: {
+            /** @description The rows. */
+            items: {
+                /** @description The session is in it. */
+                current: boolean;
+                id: string;
+                name: string;
+                roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -2252,6 +2631,20 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_MessageBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                email: string;
+                /** @description The tenant of the writer, if signed in. */
+                from?: string | null;
+                id: string;
+                message: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_OpenSessionBody: {
             /** @description The rows. */
             items: {
@@ -2265,6 +2658,17 @@ export interface components {
                 last_seen_at: string;
                 /** @description The system. */
                 system?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_PlanBody: {
+            /** @description The rows. */
+            items: {
+                id: string;
+                limits: components["schemas"]["LimitsBody"];
+                name: string;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -2335,11 +2739,22 @@ export interface components {
         ListBody_TenantBody: {
             /** @description The rows. */
             items: {
+                answered_by: components["schemas"]["AnsweredByBody"];
                 /** @description Whether readings are sealed into the ledger archive. */
                 archive_subscribed: boolean;
                 created_at: string;
+                /** @description The host names given to it. */
+                hosts: string[];
                 id: string;
+                /** @enum {string} */
+                kind: "customer" | "partner" | "platform";
                 name: string;
+                /** @description Whether it is the caller's own. */
+                own: boolean;
+                plan?: components["schemas"]["PlanBody"] | null;
+                /** @enum {string} */
+                state: "active" | "suspended" | "deletion_requested";
+                usage: components["schemas"]["UsageBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -2383,6 +2798,15 @@ export interface components {
         MadeBody: {
             id: string;
         };
+        /** @description A message that came in. */
+        MessageBody: {
+            created_at: string;
+            email: string;
+            /** @description The tenant of the writer, if signed in. */
+            from?: string | null;
+            id: string;
+            message: string;
+        };
         /** @description The model of a twin: metres, Z up; ids are IFC GlobalIds. */
         ModelBody: {
             bounds: components["schemas"]["BoundsBody"];
@@ -2415,6 +2839,15 @@ export interface components {
         NewPasswordBody: components["schemas"]["SignInProofBody"] & {
             /** @description The new password, at least 12 characters. */
             new_password: string;
+        };
+        /** @description A tenant to make. */
+        NewTenantBody: {
+            /** @description Whether its readings are sealed into the ledger archive; true when absent. */
+            archive_subscribed?: boolean | null;
+            /** @description `customer` (when absent) or `partner`. */
+            kind?: string | null;
+            name: string;
+            plan_id?: string | null;
         };
         /** @description A text about an incident. */
         NoteBody: {
@@ -2507,6 +2940,17 @@ export interface components {
             created_at: string;
             id: string;
             last_used_at?: string | null;
+            name: string;
+        };
+        /** @description A plan. */
+        PlanBody: {
+            id: string;
+            limits: components["schemas"]["LimitsBody"];
+            name: string;
+        };
+        /** @description What makes a plan. */
+        PlanInputBody: {
+            limits: components["schemas"]["LimitsBody"];
             name: string;
         };
         /** @description What changes of an account. */
@@ -2807,6 +3251,10 @@ export interface components {
             /** @description Nobody of the customer asked. */
             is_break_glass: boolean;
         };
+        /** @description Where to go. */
+        SwitchBody: {
+            tenant_id: string;
+        };
         /** @description The running system. */
         SystemBody: {
             certificates: components["schemas"]["CertificateBody"][];
@@ -2818,11 +3266,22 @@ export interface components {
         };
         /** @description A tenant. */
         TenantBody: {
+            answered_by: components["schemas"]["AnsweredByBody"];
             /** @description Whether readings are sealed into the ledger archive. */
             archive_subscribed: boolean;
             created_at: string;
+            /** @description The host names given to it. */
+            hosts: string[];
             id: string;
+            /** @enum {string} */
+            kind: "customer" | "partner" | "platform";
             name: string;
+            /** @description Whether it is the caller's own. */
+            own: boolean;
+            plan?: components["schemas"]["PlanBody"] | null;
+            /** @enum {string} */
+            state: "active" | "suspended" | "deletion_requested";
+            usage: components["schemas"]["UsageBody"];
         };
         /** @description A ticket. */
         TicketBody: {
@@ -2866,6 +3325,20 @@ export interface components {
             units?: {
                 [key: string]: string;
             } | null;
+        };
+        /** @description What a tenant has, in numbers. */
+        UsageBody: {
+            /** Format: int64 */
+            api_keys: number;
+            /** Format: int64 */
+            devices: number;
+            /**
+             * Format: int64
+             * @description Tenants below it, at any depth.
+             */
+            tenants: number;
+            /** Format: int64 */
+            users: number;
         };
         /** @description An account as a member of the tenant. */
         UserBody: {
@@ -3649,6 +4122,228 @@ export interface operations {
             };
         };
     };
+    brand_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BrandFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_put_logo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "image/png": string;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    brand_delete_logo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BrandBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_MessageBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_send: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContactBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    contact_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CloseBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     devices_list: {
         parameters: {
             query?: {
@@ -4044,6 +4739,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    brand_face: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FaceBody"];
+                };
             };
         };
     };
@@ -4562,6 +5276,140 @@ export interface operations {
             };
         };
     };
+    plans_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_PlanBody"];
+                };
+            };
+        };
+    };
+    plans_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     promises_list: {
         parameters: {
             query?: never;
@@ -4928,6 +5776,35 @@ export interface operations {
             };
         };
     };
+    session_join: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JoinBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_challenge: {
         parameters: {
             query?: never;
@@ -4944,6 +5821,60 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChallengeBody"];
                 };
+            };
+        };
+    };
+    session_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_BelongingBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_switch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SwitchBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -5399,9 +6330,14 @@ export interface operations {
             };
         };
     };
-    users_tenants: {
+    tenants_list: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5415,6 +6351,47 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_TenantBody"];
                 };
+            };
+        };
+    };
+    tenants_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTenantBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -5444,6 +6421,156 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_hosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HostsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_invite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FirstBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FirstInvitedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -9,12 +9,14 @@ import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
 import { compareAlerts } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
-import { Icon, Logo } from '../ui/icons'
+import { BrandMark } from '../routes/partners/Face'
+import { tenantsQuery } from '../routes/partners/queries'
+import { Icon } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
-import { placesOf, watches } from './places'
+import { customersPlace, mayAnswer, placesOf, watches } from './places'
 import { useAppSearch, usePatchSearch } from './search'
 import { SupportBanner } from './SupportBanner'
 import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
@@ -87,12 +89,14 @@ function Landing(props: { session: Session }) {
 
 function Rail(props: { session: Session }) {
   const [more, setMore] = useState(false)
+  const tenants = useQuery({ ...tenantsQuery, enabled: mayAnswer(props.session) })
+  const answers = tenants.data !== undefined && tenants.data[0]?.kind !== 'customer'
   return (
     <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
       <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
-        <Logo size={28} />
+        <BrandMark size={28} />
       </Link>
-      {placesOf(props.session).map((place) => (
+      {[...placesOf(props.session), ...(answers ? [customersPlace()] : [])].map((place) => (
         <Link
           key={place.to}
           to={place.to}

@@ -13,17 +13,18 @@ import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
 import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '../lib/time'
 import { useLiveStatus } from '../live/LiveProvider'
+import { TenantSwitch } from '../routes/partners/TenantSwitch'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
 import { watches } from './places'
 import { useAppSearch, usePatchSearch, useRange } from './search'
 
 export function TopBar(props: { session: Session; onSearch: () => void }) {
-  const { tenant } = props.session
+  const { tenant, support } = props.session
   return (
     <header className="top-bar">
       <div className="top-tenant">
-        <span className="tenant-name">{tenant.name}</span>
+        <TenantSwitch name={tenant.name} fixed={support !== null} />
       </div>
       {watches(props.session) && (
         <>

@@ -53,6 +53,16 @@ function places(): Place[] {
   ]
 }
 
+/** Only partners and the platform's administration have it. */
+export function customersPlace(): Place {
+  return { to: '/customers', icon: 'tree', label: i18n.t('Tenants') }
+}
+
+/** Whether somebody may answer for tenants, if theirs is a partner's or the platform's. */
+export function mayAnswer(session: Session): boolean {
+  return session.support === null && !isStaff(session)
+}
+
 const MANAGES_SUPPORT = ['owner', 'administrator', 'security_lead']
 
 /** Whether somebody opens tickets and grants access. */

@@ -128,6 +128,18 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage'),
     ),
     page(
+      '/customers',
+      lazyRouteComponent(() => import('../routes/partners/Customers'), 'CustomersPage'),
+    ),
+    page(
+      '/plans',
+      lazyRouteComponent(() => import('../routes/partners/Plans'), 'PlansPage'),
+    ),
+    page(
+      '/brand',
+      lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
+    ),
+    page(
       '/incidents',
       lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
     ),

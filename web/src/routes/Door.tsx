@@ -2,19 +2,21 @@
 import { i18n } from '@lingui/core'
 import { useEffect, type ReactNode } from 'react'
 
-import { Logo } from '../ui/icons'
+import { title } from '../lib/product'
 import { LanguageSelect } from './LanguageSelect'
+import { Answering, BrandMark, useProduct } from './partners/Face'
 
 export function Door(props: { title: string; lead?: ReactNode; children: ReactNode }) {
+  const product = useProduct()
   useEffect(() => {
-    document.title = `${props.title} · Veritwin`
+    document.title = title(props.title)
   }, [props.title])
   return (
     <main className="door" id="main">
       <div className="door-card">
         <div className="door-brand">
-          <Logo size={40} />
-          <span>Veritwin</span>
+          <BrandMark size={40} />
+          <span>{product}</span>
         </div>
         <h1>{props.title}</h1>
         {props.lead && <p className="lead">{props.lead}</p>}
@@ -22,6 +24,7 @@ export function Door(props: { title: string; lead?: ReactNode; children: ReactNo
       </div>
       <footer className="door-foot">
         <p>{i18n.t('A building that reports, is watched, and can be proven.')}</p>
+        <Answering />
         <LanguageSelect />
       </footer>
     </main>

@@ -4,6 +4,7 @@ import { Button, Skeleton } from '@mantine/core'
 import { useEffect, useState, type ReactNode } from 'react'
 
 import { ProblemError } from '../api/problem'
+import { title } from '../lib/product'
 import { Icon, type IconName } from './icons'
 
 export function Page(props: {
@@ -13,7 +14,7 @@ export function Page(props: {
   children: ReactNode
 }) {
   useEffect(() => {
-    document.title = `${props.title} · Veritwin`
+    document.title = title(props.title)
   }, [props.title])
   return (
     <div className="page">

@@ -128,7 +128,13 @@ mod tests {
         let operator = app.local_operator();
         let mut tenants = Vec::new();
         for name in ["loud", "quiet"] {
-            tenants.push(app.create_tenant(&operator, name, false).await.expect("a tenant").id);
+            let input = crate::model::TenantInput {
+                name: name.to_owned(),
+                is_partner: false,
+                plan: None,
+                archive_subscribed: false,
+            };
+            tenants.push(app.create_tenant(&operator, input).await.expect("a tenant").id);
         }
         let contexts: Vec<_> = tenants.iter().map(|id| app.local_operator_in(*id)).collect();
         for number in 0..WAITING_MAX + 10 {

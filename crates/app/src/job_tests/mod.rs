@@ -17,7 +17,7 @@ use veritwin_domain::{
 use veritwin_metastore::{Alert, AlertState, Page};
 use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server, generate_client};
 
-use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
+use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope, TenantInput};
 use crate::{App, ArchiveAccess, Submission};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +62,13 @@ impl World {
 
     async fn customer(&self, name: &str) -> Customer {
         let app = &self.app;
-        let made = app.create_tenant(&app.local_operator(), name, true).await.expect("a tenant");
+        let input = TenantInput {
+            name: name.to_owned(),
+            is_partner: false,
+            plan: None,
+            archive_subscribed: true,
+        };
+        let made = app.create_tenant(&app.local_operator(), input).await.expect("a tenant");
         let context = app.demo_context(made.id);
         let input = DeviceInput {
             name: "pump".to_owned(),

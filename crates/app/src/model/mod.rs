@@ -5,6 +5,7 @@ mod assurance;
 mod devices;
 mod ledger;
 mod page;
+mod partners;
 mod people;
 mod security;
 mod telemetry;
@@ -20,6 +21,11 @@ pub use devices::{
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
+pub use partners::{
+    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, Face, PlacedTenant,
+    PlanInput, PlanLimits, PlanView, Service, TenantChange, TenantInput, TenantRank, UsageView,
+    Writer,
+};
 pub use people::{
     AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
     OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,

@@ -175,6 +175,7 @@ impl App {
             log_id: LogId::from_bytes(log),
             archive_subscribed: false,
             simulated: true,
+            place: veritwin_metastore::TenantPlace::default(),
             version: 0,
             created_at: context.at,
         })
@@ -191,6 +192,7 @@ impl App {
         drop(tx);
         let mut things = BTreeMap::from([
             ("device", device.to_string()),
+            ("tenant", context.tenant.to_string()),
             ("twin", self.probe_twin(context).await?.to_string()),
             ("user", self.probe_user(context).await?.to_string()),
             ("api_key", self.probe_api_key(context).await?.to_string()),

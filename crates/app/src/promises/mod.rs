@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod fingerprints;
 mod fixture;
+mod partners;
 mod passwords;
 mod probe;
 mod retention;
@@ -37,6 +38,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;
+pub(crate) use partners::{PROBE_CUSTOMER, PROBE_PARTNER};
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

@@ -47,6 +47,7 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::partners::probe(self),
             super::retention::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),

@@ -41,6 +41,11 @@ impl PromiseBoard {
         })
     }
 
+    /// P09: requests of a partner's customers go past the partner.
+    pub(crate) fn is_partner_passed_over(&self) -> bool {
+        self.sabotage.is_on(9)
+    }
+
     /// P26: a payload that is not the one its leaf names.
     pub(crate) fn alter_payload(&self, payload: &mut [u8]) {
         if self.sabotage.is_on(26)

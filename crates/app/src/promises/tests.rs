@@ -157,6 +157,7 @@ async fn the_isolation_fixture_is_made_once() {
         "incident",
         "rule",
         "security_alert",
+        "tenant",
         "ticket",
         "twin",
         "user",

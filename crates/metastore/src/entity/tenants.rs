@@ -1,9 +1,9 @@
 //! Tenants. The name is account data, sealed under the platform's key: it stays readable to the
 //! platform when the tenant's own key is revoked.
 
-use veritwin_domain::{LogId, TenantId, Timestamp};
+use veritwin_domain::{LogId, PlanId, TenantId, Timestamp};
 
-use crate::bind::{Row, opaque_debug};
+use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::above;
 use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
@@ -11,7 +11,48 @@ use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "tenants";
 
-/// A customer.
+stored_enum! {
+    /// What a tenant is in the tree.
+    TenantKind {
+        /// Uses the platform.
+        Customer = "customer",
+        /// Answers for tenants below it.
+        Partner = "partner",
+    }
+}
+
+stored_enum! {
+    /// Whether a tenant is served.
+    TenantState {
+        /// It is.
+        Active = "active",
+        /// It is not, until it is resumed.
+        Suspended = "suspended",
+        /// It is not, and its deletion was asked for.
+        DeletionRequested = "deletion_requested",
+    }
+}
+
+/// Where a tenant stands in the tree. The parent is set when it is made and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantPlace {
+    /// Customer or partner.
+    pub kind: TenantKind,
+    /// The partner above; none: the platform itself.
+    pub parent: Option<TenantId>,
+    /// Its limits; none: no limits but the platform's own.
+    pub plan: Option<PlanId>,
+    /// Whether it is served.
+    pub state: TenantState,
+}
+
+impl Default for TenantPlace {
+    fn default() -> Self {
+        Self { kind: TenantKind::Customer, parent: None, plan: None, state: TenantState::Active }
+    }
+}
+
+/// A customer or a partner.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Its id.
@@ -24,6 +65,8 @@ pub struct Tenant {
     pub archive_subscribed: bool,
     /// Whether its data is simulated.
     pub simulated: bool,
+    /// Where it stands in the tree.
+    pub place: TenantPlace,
     /// Counts changes.
     pub version: u64,
     /// When it was made.
@@ -44,6 +87,12 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
         log_id: row.get("log_id")?,
         archive_subscribed: row.get("archive_subscribed")?,
         simulated: row.get("simulated")?,
+        place: TenantPlace {
+            kind: row.maybe("kind")?.unwrap_or(TenantKind::Customer),
+            parent: row.maybe("parent_id")?,
+            plan: row.maybe("plan_id")?,
+            state: row.maybe("state")?.unwrap_or(TenantState::Active),
+        },
         version: row.get("version")?,
         created_at: row.get("created_at")?,
     })
@@ -78,9 +127,25 @@ impl PlatformTx {
             .set("log_id", tenant.log_id)
             .set("archive_subscribed", tenant.archive_subscribed)
             .set("simulated", tenant.simulated)
+            .set("kind", tenant.place.kind)
+            .set("parent_id", tenant.place.parent)
+            .set("plan_id", tenant.place.plan)
+            .set("state", tenant.place.state)
             .set("version", 1u64)
             .set("created_at", tenant.created_at);
         self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Changes name, plan and state of a tenant, if its version is still `expected`. Kind and
+    /// parent stay as they were made.
+    pub async fn tenant_change(&self, tenant: &Tenant, expected: Option<u64>) -> Result<()> {
+        let name = self.vault().seal(name_cell(&tenant.id), tenant.name.as_bytes())?;
+        let update = self
+            .update(TABLE)
+            .set("name", name)
+            .set("plan_id", tenant.place.plan)
+            .set("state", tenant.place.state);
+        self.update_version(update, *tenant.id.as_bytes(), expected).await
     }
 
     /// One tenant.

@@ -7,6 +7,7 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod v6;
 
 pub(crate) use contract::{CONTRACTIONS, Contraction, contraction_statements};
 pub(crate) use ddl::{
@@ -172,6 +173,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
     Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
     Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
+    Migration { version: 6, tables: v6::TABLES, added: v6::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -92,6 +92,7 @@ impl World {
             log_id: LogId::generate(START, self.rng.as_ref()),
             archive_subscribed: true,
             simulated: false,
+            place: veritwin_metastore::TenantPlace::default(),
             version: 1,
             created_at: START,
         }

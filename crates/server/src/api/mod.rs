@@ -6,7 +6,10 @@ mod activity;
 mod alerts;
 mod api_keys;
 mod auth;
+mod belongings;
 mod body;
+mod brand;
+mod contact;
 mod devices;
 mod docs;
 mod holds;
@@ -17,6 +20,7 @@ mod middleware;
 mod observe;
 mod origin;
 mod passkeys;
+mod plans;
 mod problem;
 mod promises;
 mod repeat;
@@ -25,6 +29,7 @@ mod session;
 mod support;
 mod system;
 mod telemetry;
+mod tenants;
 mod tiles;
 mod twins;
 mod users;
@@ -74,6 +79,11 @@ impl Api {
 fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::document())
         .merge(session::routes())
+        .merge(belongings::routes())
+        .merge(tenants::routes())
+        .merge(plans::routes())
+        .merge(brand::documented())
+        .merge(contact::routes())
         .merge(account::routes())
         .merge(passkeys::routes())
         .merge(users::routes())
@@ -107,6 +117,7 @@ pub(crate) fn router(api: Api, devices: Router) -> Router {
     rest.layer(repeatable)
         .merge(docs::routes(document))
         .merge(observe::routes())
+        .merge(brand::routes())
         .merge(tiles::routes())
         .merge(live::routes())
         .fallback(fallback)

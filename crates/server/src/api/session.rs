@@ -33,8 +33,12 @@ struct SignInBody {
     /// The account's address; not needed with a passkey.
     #[serde(default)]
     email: String,
-    #[serde(flatten)]
-    proof: SignInProofBody,
+    /// The password.
+    password: Option<String>,
+    /// Six digits of the authenticator, or a recovery code.
+    code: Option<String>,
+    /// A passkey: alone, or as second factor beside the password.
+    passkey: Option<AssertionBody>,
 }
 
 /// How a person proves who they are.
@@ -145,9 +149,10 @@ async fn sign_in(
     HeldSession(before): HeldSession,
     Json(body): Json<SignInBody>,
 ) -> Answer<impl IntoResponse> {
-    let proof = Proof::try_from(body.proof)?;
+    let SignInBody { email, password, code, passkey } = body;
+    let proof = Proof::try_from(SignInProofBody { password, code, passkey })?;
     let party = api.facts.relying_party();
-    let email = Secret::new(body.email);
+    let email = Secret::new(email);
     let SignedIn { token, session } =
         api.app.sign_in(&context, &email, proof, &party, before).await?;
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))

@@ -1,4 +1,4 @@
-//! People of a tenant: list, invite, remove; and the tenant itself.
+//! People of a tenant: list, invite, remove.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -22,7 +22,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(import))
         .routes(routes!(remove))
         .routes(routes!(underage))
-        .routes(routes!(tenants))
 }
 
 /// An account as a member of the tenant.
@@ -160,30 +159,4 @@ async fn underage(
     let done = api.app.erase_minor(&context, body::id(&id)?).await?;
     let (user, at) = (done.user.to_string(), body::time(done.at));
     Ok(axum::Json(ErasureBody { user, at, keys: done.keys }))
-}
-
-/// A tenant.
-#[derive(Serialize, ToSchema)]
-struct TenantBody {
-    id: String,
-    name: String,
-    /// Whether readings are sealed into the ledger archive.
-    archive_subscribed: bool,
-    created_at: String,
-}
-
-/// Lists the tenants of this account: its own.
-#[utoipa::path(get, path = "/v1/tenants", tag = "users",
-    responses((status = 200, body = ListBody<TenantBody>)))]
-async fn tenants(
-    State(api): State<Api>,
-    Caller(context): Caller,
-) -> Answer<axum::Json<ListBody<TenantBody>>> {
-    let tenant = api.app.own_tenant(&context).await?;
-    Ok(axum::Json(ListBody::whole(vec![TenantBody {
-        id: tenant.id.to_string(),
-        name: tenant.name,
-        archive_subscribed: tenant.archive_subscribed,
-        created_at: body::time(tenant.created_at),
-    }])))
 }

@@ -28,6 +28,14 @@ pub(super) fn operator() -> Object {
     one_of(&["gt", "ge", "lt", "le"])
 }
 
+pub(super) fn tenant_kind() -> Object {
+    one_of(&["customer", "partner", "platform"])
+}
+
+pub(super) fn tenant_state() -> Object {
+    one_of(&["active", "suspended", "deletion_requested"])
+}
+
 pub(super) fn role() -> Object {
     one_of(&Role::ALL.map(Role::as_str))
 }

@@ -115,9 +115,10 @@ struct Link {
 pub(super) fn admin_link(
     place: &JsonPlace,
     tenant: Option<TenantId>,
+    platform: bool,
     support: bool,
 ) -> anyhow::Result<ExitCode> {
-    let arguments = json!({"tenant": tenant, "support": support});
+    let arguments = json!({"tenant": tenant, "platform": platform, "support": support});
     let facts = ask(&place.place, Request::new("admin_link", arguments))?;
     if place.json {
         print_json(&facts)?;

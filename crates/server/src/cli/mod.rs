@@ -145,8 +145,11 @@ enum AdminCommand {
         /// The tenant to administer; not needed while there is at most one.
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
-        /// For a member of the platform's support, who sees no tenant without its grant.
+        /// Into the platform's own administration: partners, plans, host names.
         #[arg(long, conflicts_with = "tenant")]
+        platform: bool,
+        /// For a member of the platform's support, who sees no tenant without its grant.
+        #[arg(long, conflicts_with_all = ["tenant", "platform"])]
         support: bool,
     },
     /// Prints an API key that reads the platform-wide figures at /metrics, and no tenant's data.
@@ -264,8 +267,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
-        Command::Admin(AdminCommand::Link { place, tenant, support }) => {
-            commands::admin_link(&place, tenant, support)
+        Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
+            commands::admin_link(&place, tenant, platform, support)
         }
         Command::Admin(AdminCommand::MetricsKey(place)) => commands::metrics_key(&place),
         Command::Clock(ClockCommand::Advance { duration, place }) => {

@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use veritwin_app::App;
 use veritwin_domain::TenantId;
 
 use super::{Dispatcher, refused};
@@ -14,6 +15,9 @@ const LINK_HOURS: u64 = 72;
 #[serde(deny_unknown_fields)]
 pub(super) struct AdminLink {
     tenant: Option<TenantId>,
+    /// Into the platform's own administration instead of a customer's.
+    #[serde(default)]
+    platform: bool,
     /// For a member of the platform's support instead of an administrator.
     #[serde(default)]
     support: bool,
@@ -23,12 +27,15 @@ impl Dispatcher {
     pub(super) async fn admin_link(&self, arguments: &AdminLink) -> anyhow::Result<Value> {
         let context = self.app.local_operator();
         ensure!(
-            !(arguments.support && arguments.tenant.is_some()),
-            "support belongs to the platform itself: name no tenant"
+            !(arguments.support && (arguments.tenant.is_some() || arguments.platform)),
+            "a support link belongs to the platform itself: name nothing beside it"
         );
         let token = match arguments.support {
             true => self.app.issue_support_link(&context).await,
-            false => self.app.issue_admin_link(&context, arguments.tenant).await,
+            false => {
+                let platform = arguments.platform.then(App::platform_tenant);
+                self.app.issue_admin_link(&context, platform.or(arguments.tenant)).await
+            }
         };
         let token = token.map_err(refused)?;
         Ok(json!({

@@ -16,13 +16,14 @@ use super::walk::{Answered, Ask, ask};
 use crate::api;
 
 const PROMISE: u8 = 31;
-const VERSION: u32 = 1;
-/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, a person's
-/// own sessions and passkeys, which programs do not reach at all, and what only the platform's own
-/// staff may ask for.
-const NOBODYS: [&str; 4] = [
+const VERSION: u32 = 2;
+/// Ids in these paths are no tenant's: a promise's number, an index in one's own log, the
+/// platform's plans, a person's own sessions and passkeys, which programs do not reach at all, and
+/// what only the platform's own staff may ask for.
+const NOBODYS: [&str; 5] = [
     "/v1/promises/{id}",
     "/v1/ledger/entries/{index}",
+    "/v1/plans/{id}",
     "/v1/account/",
     "/v1/support-desk/break-glass/{id}",
 ];
@@ -70,6 +71,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("holds", "hold"),
         ("incidents", "incident"),
         ("rules", "rule"),
+        ("tenants", "tenant"),
         ("security-alerts", "security_alert"),
         ("support-grants", "grant"),
         ("support-tickets", "ticket"),
@@ -120,6 +122,8 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
     }
     let path = operation.path.as_str();
     let body = match path.rsplit('/').next().unwrap_or_default() {
+        "invitations" => json!({"email": "probe@customer.invalid"}),
+        "hosts" => json!({"hosts": []}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         "notes" | "close" => json!({"text": "probe"}),
         "grants" => json!({"areas": ["devices"], "hours": 1}),

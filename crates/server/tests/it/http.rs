@@ -159,12 +159,10 @@ impl Request {
     }
 
     fn head(&self) -> String {
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nhost: {}\r\n",
-            self.method,
-            self.path,
-            self.http.ports().https
-        );
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            head.push_str(&format!("host: {}\r\n", self.http.ports().https));
+        }
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

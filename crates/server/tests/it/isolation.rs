@@ -12,7 +12,8 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 6] = [
+const PUBLIC: [&str; 7] = [
+    "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
     "POST /v1/session",
@@ -20,12 +21,15 @@ const PUBLIC: [&str; 6] = [
     "POST /v1/welcome/inspect",
     "PUT /v1/password-reset",
 ];
+/// What a sign-in page shows of its host name before anybody signs in.
+const FACE: &str = "GET /v1/face";
 /// A challenge for nobody in particular.
 const CHALLENGE: &str = "POST /v1/session/passkey";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 3] = [
+const NO_TENANT_ID: [(&str, &str); 4] = [
+    ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
     ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
@@ -160,6 +164,7 @@ impl Owned {
             alert: other(&self.alert),
             user: other(&self.user),
             api_key: other(&self.api_key),
+            own: other(&self.tenant.id),
             cases: self.cases.map(other),
         }
     }
@@ -173,6 +178,7 @@ impl Owned {
             alert: self.alert.clone(),
             user: self.user.clone(),
             api_key: self.api_key.clone(),
+            own: self.tenant.id.clone(),
             cases: self.cases.clone(),
         }
     }
@@ -210,6 +216,7 @@ struct Ids {
     alert: String,
     user: String,
     api_key: String,
+    own: String,
     cases: Cases,
 }
 
@@ -224,6 +231,7 @@ impl Ids {
             "alerts" => &self.alert,
             "users" => &self.user,
             "api-keys" => &self.api_key,
+            "tenants" => &self.own,
             "holds" => &self.cases.hold,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
@@ -257,6 +265,11 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
         ("POST", "/v1/devices/{id}/rpc") => {
             request.json(&json!({"method": "reboot", "params": {}, "timeout_ms": 100}))
+        }
+        ("PATCH", "/v1/tenants/{id}") => request.json(&json!({"state": "suspended"})),
+        ("PUT", "/v1/tenants/{id}/hosts") => request.json(&json!({"hosts": ["mine.example"]})),
+        ("POST", "/v1/tenants/{id}/invitations") => {
+            request.json(&json!({"email": "mine@customer.example"}))
         }
         ("POST", "/v1/alerts/{id}/acknowledge") => request.json(&json!({"comment": "mine"})),
         ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
@@ -296,6 +309,12 @@ fn every_operation_refuses_strangers() {
         if PUBLIC.contains(&name.as_str()) {
             assert!(matches!(answer.status, 400 | 422), "{name}: {}", answer.text());
             public.insert(name);
+            continue;
+        }
+        if name == FACE {
+            let facts = answer.expect(200).to_string();
+            let tells = owned.ids().fill("/v1/tenants/{id}").is_some_and(|id| facts.contains(&id));
+            assert!(!tells, "{name}: {facts}");
             continue;
         }
         if name == WHO_AM_I {
@@ -413,8 +432,8 @@ fn lists_hold_only_what_is_ones_own() {
     let ids = [&foreign.device, &foreign.twin, &foreign.rule, &foreign.alert, &foreign.user];
     for (method, path) in operations(platform) {
         // A program has no session and no account, and a customer no desk.
-        let is_personal = ["/v1/session", "/v1/support-desk"].contains(&path.as_str())
-            || path.starts_with("/v1/account");
+        let is_personal = path == "/v1/support-desk"
+            || ["/v1/session", "/v1/account"].iter().any(|own| path.starts_with(own));
         if method != "GET" || path.contains('{') || is_personal {
             continue;
         }

@@ -16,6 +16,7 @@ mod kill;
 mod ledger;
 mod malformed;
 mod mqtt;
+mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]
 mod postgres_server;

@@ -52,7 +52,9 @@ fn an_archive_that_hangs_is_named_and_the_others_turn() {
     assert!(!told.contains("Tenant") && !told.contains(&tenant.id), "{told}");
     let status = platform.control("status", json!({})).unwrap();
     assert!(status["problem"].as_str().is_some_and(|text| text.contains("archive")), "{status}");
-    let metrics = tenant.get("/metrics").text();
+    let key = platform.control("metrics_key", json!({})).unwrap();
+    let secret = key["secret"].as_str().unwrap();
+    let metrics = platform.http().get("/metrics").bearer(secret).send().text();
     for line in [
         "veritwin_job_turn_age_seconds{job=\"archive\"}",
         "veritwin_job_running{job=\"alerts\"} 1",

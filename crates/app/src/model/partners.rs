@@ -1,0 +1,226 @@
+//! Partners, plans, brands and whoever answers for a tenant.
+
+use veritwin_domain::{MessageId, PlanId, Role, Secret, TenantId, Timestamp};
+
+use super::TenantView;
+
+/// The limits of a plan; none: no limit but the platform's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlanLimits {
+    /// Devices of a tenant.
+    pub devices: Option<u64>,
+    /// Accounts that are members of a tenant.
+    pub users: Option<u64>,
+    /// API keys of a tenant.
+    pub api_keys: Option<u64>,
+    /// Tenants below a partner, at any depth.
+    pub tenants: Option<u64>,
+}
+
+/// What makes a plan.
+#[derive(Debug, Clone)]
+pub struct PlanInput {
+    /// Its name.
+    pub name: String,
+    /// Its limits.
+    pub limits: PlanLimits,
+}
+
+/// A plan.
+#[derive(Debug, Clone)]
+pub struct PlanView {
+    /// The plan.
+    pub id: PlanId,
+    /// Its name.
+    pub name: String,
+    /// Its limits.
+    pub limits: PlanLimits,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// What a tenant is in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantRank {
+    /// Uses the platform.
+    Customer,
+    /// Answers for tenants below it.
+    Partner,
+    /// The platform's own administration.
+    Platform,
+}
+
+/// Whether a tenant is served.
+pub use veritwin_metastore::TenantState as Service;
+
+/// Who answers for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredBy {
+    /// Whether it is the platform itself.
+    pub is_platform: bool,
+    /// Its name.
+    pub name: String,
+    /// Its address for mail.
+    pub email: Option<String>,
+    /// Its postal address.
+    pub address: Option<String>,
+}
+
+/// What a tenant has, in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UsageView {
+    /// Devices.
+    pub devices: u64,
+    /// Accounts.
+    pub users: u64,
+    /// API keys.
+    pub api_keys: u64,
+    /// Tenants below it, at any depth.
+    pub tenants: u64,
+}
+
+/// A tenant and its place in the tree: all that the partner above it sees.
+#[derive(Debug, Clone)]
+pub struct PlacedTenant {
+    /// The tenant.
+    pub tenant: TenantView,
+    /// What it is.
+    pub rank: TenantRank,
+    /// Whether it is served.
+    pub state: Service,
+    /// Its plan.
+    pub plan: Option<PlanView>,
+    /// What it has.
+    pub usage: UsageView,
+    /// Who answers for it.
+    pub answered_by: AnsweredBy,
+    /// The host names given to it.
+    pub hosts: Vec<String>,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// A tenant to make.
+#[derive(Debug, Clone)]
+pub struct TenantInput {
+    /// Its name.
+    pub name: String,
+    /// A partner instead of a customer.
+    pub is_partner: bool,
+    /// Its plan.
+    pub plan: Option<PlanId>,
+    /// Whether its readings are sealed into the ledger archive.
+    pub archive_subscribed: bool,
+}
+
+/// What changes of a tenant; none stays.
+#[derive(Debug, Clone, Default)]
+pub struct TenantChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Another plan, or no plan.
+    pub plan: Option<Option<PlanId>>,
+    /// Suspend, resume, ask for deletion.
+    pub state: Option<Service>,
+}
+
+/// A tenant that a person belongs to.
+#[derive(Debug, Clone)]
+pub struct Belonging {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// The person's roles there.
+    pub roles: Vec<Role>,
+    /// The session is in it.
+    pub current: bool,
+}
+
+/// How a tenant presents itself. Empty texts are not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrandInput {
+    /// The product's name, in titles and mails.
+    pub product: String,
+    /// `#rrggbb` in the light scheme.
+    pub light: String,
+    /// `#rrggbb` in the dark scheme.
+    pub dark: String,
+    /// Who answers: the name people read.
+    pub contact_name: String,
+    /// Who answers: the address for mail.
+    pub contact_email: String,
+    /// Who answers: the postal address.
+    pub contact_address: String,
+    /// Privacy policy: an `https` address or a text.
+    pub privacy: String,
+    /// Terms: an `https` address or a text.
+    pub terms: String,
+    /// Who stands behind the page: an `https` address or a text.
+    pub imprint: String,
+}
+
+/// A tenant's brand with the host names that show it.
+#[derive(Debug, Clone)]
+pub struct BrandView {
+    /// What it says.
+    pub brand: BrandInput,
+    /// Whether it has a logo.
+    pub has_logo: bool,
+    /// The host names given to the tenant.
+    pub hosts: Vec<String>,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// What anybody sees of a host name before sign-in.
+#[derive(Debug, Clone)]
+pub struct Face {
+    /// The product's name.
+    pub product: String,
+    /// Whether there is a logo.
+    pub has_logo: bool,
+    /// Counts changes of the brand: a new address for the logo.
+    pub version: i64,
+    /// Who answers for those who come here.
+    pub answered_by: AnsweredBy,
+    /// Privacy policy: an address or a text.
+    pub privacy: String,
+    /// Terms: an address or a text.
+    pub terms: String,
+    /// Who stands behind the page: an address or a text.
+    pub imprint: String,
+}
+
+/// A message to whoever answers.
+#[derive(Debug)]
+pub struct ContactInput {
+    /// Where the answer goes.
+    pub email: Secret<String>,
+    /// The text.
+    pub text: Secret<String>,
+}
+
+/// Who writes a message: signed in, or at a host's sign-in page.
+#[derive(Debug, Clone, Copy)]
+pub enum Writer<'a> {
+    /// Signed in to a tenant.
+    In(TenantId),
+    /// Nobody yet, at this host name.
+    At(Option<&'a str>),
+}
+
+/// A message that came in.
+#[derive(Debug, Clone)]
+pub struct ContactView {
+    /// The message.
+    pub id: MessageId,
+    /// The tenant of the writer, if signed in, by name.
+    pub from: Option<String>,
+    /// Where the answer goes.
+    pub email: Secret<String>,
+    /// The text.
+    pub text: Secret<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,110 @@
+//! Brands and the host names they are shown under. Sealed under the platform's key: a sign-in
+//! page is shown before anybody's tenant is known.
+
+use veritwin_domain::{TenantId, Timestamp};
+
+use crate::bind::opaque_debug;
+use crate::seal::Cell;
+use crate::{Error, PlatformTx, Result};
+
+const TABLE: &str = "brands";
+const HOSTS: &str = "brand_hosts";
+
+/// The brand of a tenant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Brand {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it says, as JSON.
+    pub body: Vec<u8>,
+    /// A PNG image.
+    pub logo: Option<Vec<u8>>,
+    /// Counts changes.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+opaque_debug!(Brand { tenant, version });
+
+fn cell<'a>(column: &'static str, tenant: &'a TenantId) -> Cell<'a> {
+    Cell { table: TABLE, column, row: tenant.as_bytes() }
+}
+
+impl PlatformTx {
+    /// Writes a brand; `expected` is the version it was read with.
+    pub async fn brand_put(&self, brand: &Brand, expected: Option<u64>) -> Result<()> {
+        let known = self.core.maybe(self.select(TABLE).eq("tenant_id", brand.tenant)).await?;
+        let version: u64 = known.map_or(Ok(0), |row| row.get("version"))?;
+        if expected.is_some_and(|expected| expected != version) {
+            return Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+        }
+        let vault = self.vault();
+        let logo = brand.logo.as_ref();
+        let insert = self
+            .insert(TABLE)
+            .set("tenant_id", brand.tenant)
+            .set("body", vault.seal(cell("body", &brand.tenant), &brand.body)?)
+            .set("logo", logo.map(|png| vault.seal(cell("logo", &brand.tenant), png)).transpose()?)
+            .set("version", 1u64)
+            .set("updated_at", brand.updated_at)
+            .or_overwrite(&["tenant_id"], &["body", "logo", "updated_at"]);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Every brand, at most `limit`.
+    pub async fn brands(&self, limit: u64) -> Result<Vec<Brand>> {
+        let vault = self.vault();
+        let rows = self.core.all(self.select(TABLE).ascending("tenant_id").limit(limit)).await?;
+        rows.iter()
+            .map(|row| {
+                let tenant: TenantId = row.get("tenant_id")?;
+                Ok(Brand {
+                    tenant,
+                    body: vault.open(row, "body", tenant.as_bytes())?,
+                    logo: vault.maybe_open(row, "logo", tenant.as_bytes())?,
+                    version: row.get("version")?,
+                    updated_at: row.get("updated_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives a host name to a tenant; `Conflict` if one has it.
+    pub async fn host_add(&self, tenant: TenantId, host: &str) -> Result<()> {
+        let index = self.core.sealer.blind_index("host", &[0; 16], host);
+        let mut id = [0; 16];
+        id.copy_from_slice(&index[..16]);
+        let sealed = Cell { table: HOSTS, column: "host", row: &id };
+        let insert = self
+            .insert(HOSTS)
+            .set("id", id)
+            .set("tenant_id", tenant)
+            .set("host_index", index)
+            .set("host", self.vault().seal(sealed, host.as_bytes())?)
+            .set("created_at", self.core.at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Takes a host name from a tenant.
+    pub async fn host_remove(&self, tenant: TenantId, host: &str) -> Result<()> {
+        let index = self.core.sealer.blind_index("host", &[0; 16], host);
+        let delete = self.delete(HOSTS).eq("host_index", index).eq("tenant_id", tenant);
+        if self.core.delete(delete).await? == 0 {
+            return Err(Error::NotFound { what: "host" });
+        }
+        Ok(())
+    }
+
+    /// Every host name with its tenant, at most `limit`.
+    pub async fn hosts(&self, limit: u64) -> Result<Vec<(String, TenantId)>> {
+        let vault = self.vault();
+        let rows = self.core.all(self.select(HOSTS).ascending("created_at").limit(limit)).await?;
+        rows.iter()
+            .map(|row| {
+                let id: [u8; 16] = row.get("id")?;
+                Ok((vault.open_text(row, "host", &id)?, row.get("tenant_id")?))
+            })
+            .collect()
+    }
+}

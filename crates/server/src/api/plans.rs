@@ -1,0 +1,117 @@
+//! Plans: named limits, made by the platform's administration, given by partners up to their own.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{PlanInput, PlanLimits, PlanView};
+
+use super::auth::Caller;
+use super::body::{self, Json, ListBody, Path};
+use super::{Answer, Api};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(replace, remove))
+}
+
+/// Limits; null: none but the platform's own.
+#[derive(Serialize, Deserialize, ToSchema, Default)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsBody {
+    /// Devices of a tenant.
+    devices: Option<u64>,
+    /// Accounts of a tenant.
+    users: Option<u64>,
+    /// API keys of a tenant.
+    api_keys: Option<u64>,
+    /// Tenants below a partner, at any depth.
+    tenants: Option<u64>,
+}
+
+/// A plan.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PlanBody {
+    id: String,
+    name: String,
+    limits: LimitsBody,
+}
+
+impl From<PlanView> for PlanBody {
+    fn from(view: PlanView) -> Self {
+        let PlanLimits { devices, users, api_keys, tenants } = view.limits;
+        Self {
+            id: view.id.to_string(),
+            name: view.name,
+            limits: LimitsBody { devices, users, api_keys, tenants },
+        }
+    }
+}
+
+/// What makes a plan.
+#[derive(Deserialize, ToSchema)]
+struct PlanInputBody {
+    name: String,
+    limits: LimitsBody,
+}
+
+impl From<PlanInputBody> for PlanInput {
+    fn from(body: PlanInputBody) -> Self {
+        let LimitsBody { devices, users, api_keys, tenants } = body.limits;
+        Self { name: body.name, limits: PlanLimits { devices, users, api_keys, tenants } }
+    }
+}
+
+/// Lists the plans the caller's tenant may give: all for the platform's administration, those
+/// within its own for a partner, its own for a customer.
+#[utoipa::path(get, path = "/v1/plans", tag = "plans",
+    responses((status = 200, body = ListBody<PlanBody>)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<ListBody<PlanBody>>> {
+    let plans = api.app.list_plans(&context).await?;
+    Ok(axum::Json(ListBody::whole(plans.into_iter().map(PlanBody::from).collect())))
+}
+
+/// Makes a plan.
+#[utoipa::path(post, path = "/v1/plans", tag = "plans", request_body = PlanInputBody,
+    responses((status = 201, body = PlanBody), (status = 400), (status = 403)))]
+async fn create(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(input): Json<PlanInputBody>,
+) -> Answer<impl IntoResponse> {
+    let plan = api.app.create_plan(&context, input.into()).await?;
+    Ok((StatusCode::CREATED, body::etag(plan.version), axum::Json(PlanBody::from(plan))))
+}
+
+/// Replaces a plan, for everybody who has it.
+#[utoipa::path(put, path = "/v1/plans/{id}", tag = "plans", params(("id" = String, Path)),
+    request_body = PlanInputBody,
+    responses((status = 200, body = PlanBody), (status = 403), (status = 404), (status = 409)))]
+async fn replace(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(input): Json<PlanInputBody>,
+) -> Answer<impl IntoResponse> {
+    let if_version = body::if_match(&headers)?;
+    let plan = api.app.change_plan(&context, body::id(&id)?, input.into(), if_version).await?;
+    Ok((body::etag(plan.version), axum::Json(PlanBody::from(plan))))
+}
+
+/// Deletes a plan that no tenant has.
+#[utoipa::path(delete, path = "/v1/plans/{id}", tag = "plans", params(("id" = String, Path)),
+    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
+async fn remove(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    api.app.delete_plan(&context, body::id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,285 @@
+//! Tenants: one's own, and for partners and the platform's administration those directly below.
+//! What is shown of them is name, plan, state and figures, never what they keep.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{
+    AnsweredBy, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PlacedTenant, Service, TenantChange, TenantInput,
+    TenantRank, UsageView,
+};
+use veritwin_domain::{Secret, TenantId};
+
+use super::auth::Caller;
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
+use super::plans::PlanBody;
+use super::{Answer, Api, Problem, words};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, change))
+        .routes(routes!(invite))
+        .routes(routes!(hosts))
+}
+
+/// Who answers for a tenant: its nearest partner that says how to reach it, else the platform.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AnsweredByBody {
+    /// Whether it is the platform itself.
+    platform: bool,
+    name: String,
+    email: Option<String>,
+    /// Postal address.
+    address: Option<String>,
+}
+
+impl From<AnsweredBy> for AnsweredByBody {
+    fn from(view: AnsweredBy) -> Self {
+        Self {
+            platform: view.is_platform,
+            name: view.name,
+            email: view.email,
+            address: view.address,
+        }
+    }
+}
+
+/// What a tenant has, in numbers.
+#[derive(Serialize, ToSchema)]
+struct UsageBody {
+    devices: u64,
+    users: u64,
+    api_keys: u64,
+    /// Tenants below it, at any depth.
+    tenants: u64,
+}
+
+impl From<UsageView> for UsageBody {
+    fn from(usage: UsageView) -> Self {
+        Self {
+            devices: usage.devices,
+            users: usage.users,
+            api_keys: usage.api_keys,
+            tenants: usage.tenants,
+        }
+    }
+}
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+struct TenantBody {
+    id: String,
+    name: String,
+    #[schema(schema_with = words::tenant_kind)]
+    kind: &'static str,
+    #[schema(schema_with = words::tenant_state)]
+    state: &'static str,
+    /// Whether it is the caller's own.
+    own: bool,
+    /// None: no limits but the platform's own.
+    plan: Option<PlanBody>,
+    usage: UsageBody,
+    answered_by: AnsweredByBody,
+    /// The host names given to it.
+    hosts: Vec<String>,
+    /// Whether readings are sealed into the ledger archive.
+    archive_subscribed: bool,
+    created_at: String,
+}
+
+fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
+    TenantBody {
+        own: placed.tenant.id == own,
+        id: placed.tenant.id.to_string(),
+        name: placed.tenant.name,
+        kind: match placed.rank {
+            TenantRank::Customer => "customer",
+            TenantRank::Partner => "partner",
+            TenantRank::Platform => "platform",
+        },
+        state: placed.state.as_str(),
+        plan: placed.plan.map(PlanBody::from),
+        usage: placed.usage.into(),
+        answered_by: placed.answered_by.into(),
+        hosts: placed.hosts,
+        archive_subscribed: placed.tenant.archive_subscribed,
+        created_at: body::time(placed.tenant.created_at),
+    }
+}
+
+/// Lists the caller's tenant, then the tenants directly below it, oldest first.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(PageQuery),
+    responses((status = 200, body = ListBody<TenantBody>)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(page): Query<PageQuery>,
+) -> Answer<axum::Json<ListBody<TenantBody>>> {
+    let own = api.app.placed_tenant(&context).await?;
+    let has_below = own.rank != TenantRank::Customer;
+    let wrong = || Problem::invalid("not a cursor of this list").at("cursor");
+    let after: Option<TenantId> =
+        page.cursor.as_deref().map(|text| text.parse().map_err(|_| wrong())).transpose()?;
+    let mut items = Vec::new();
+    if after.is_none() {
+        items.push(shown(own, context.tenant));
+    }
+    if !has_below {
+        return Ok(axum::Json(ListBody::whole(items)));
+    }
+    let rows = page.limit.unwrap_or(PAGE_ROWS_DEFAULT).clamp(1, PAGE_ROWS_MAX);
+    let mut below = match api.app.tenants_below(&context, after, rows + 1).await {
+        Ok(below) => below,
+        // Whoever may only read their own tenant still does.
+        Err(veritwin_app::Error::Forbidden(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let has_more = below.len() > rows;
+    below.truncate(rows);
+    let last = below.last().map(|placed| placed.tenant.id.to_string());
+    items.extend(below.into_iter().map(|placed| shown(placed, context.tenant)));
+    Ok(axum::Json(ListBody { items, next_cursor: last.filter(|_| has_more) }))
+}
+
+/// A tenant to make.
+#[derive(Deserialize, ToSchema)]
+struct NewTenantBody {
+    name: String,
+    /// `customer` (when absent) or `partner`.
+    kind: Option<String>,
+    plan_id: Option<String>,
+    /// Whether its readings are sealed into the ledger archive; true when absent.
+    archive_subscribed: Option<bool>,
+}
+
+/// Makes a customer or partner below the caller's tenant.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = NewTenantBody,
+    responses((status = 201, body = TenantBody), (status = 400), (status = 403), (status = 413)))]
+async fn create(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(input): Json<NewTenantBody>,
+) -> Answer<impl IntoResponse> {
+    let is_partner = match input.kind.as_deref() {
+        None | Some("customer") => false,
+        Some("partner") => true,
+        Some(_) => return Err(Problem::invalid("must be customer or partner").at("kind")),
+    };
+    let plan = input.plan_id.as_deref().map(|id| body::id_at("plan_id", id)).transpose()?;
+    let input = TenantInput {
+        name: input.name,
+        is_partner,
+        plan,
+        archive_subscribed: input.archive_subscribed.unwrap_or(true),
+    };
+    let made = api.app.create_tenant_below(&context, input).await?;
+    Ok((StatusCode::CREATED, axum::Json(shown(made, context.tenant))))
+}
+
+/// Reads a tenant: one's own, or one directly below.
+#[utoipa::path(get, path = "/v1/tenants/{id}", tag = "tenants", params(("id" = String, Path)),
+    responses((status = 200, body = TenantBody), (status = 404)))]
+async fn read(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<impl IntoResponse> {
+    let placed = api.app.tenant_at(&context, body::id(&id)?).await?;
+    Ok((body::etag(placed.version), axum::Json(shown(placed, context.tenant))))
+}
+
+/// Tells `null` from a field that is not there.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// What changes; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+struct ChangeBody {
+    name: Option<String>,
+    /// `active` resumes, `suspended` ends every session and connection, `deletion_requested` does
+    /// the same and asks for the tenant's destruction.
+    #[schema(schema_with = words::tenant_state)]
+    state: Option<String>,
+    /// Null takes the plan away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    plan_id: Option<Option<String>>,
+}
+
+/// Changes name, plan or state of a tenant directly below.
+#[utoipa::path(patch, path = "/v1/tenants/{id}", tag = "tenants", params(("id" = String, Path)),
+    request_body = ChangeBody,
+    responses((status = 200, body = TenantBody), (status = 400), (status = 404), (status = 409)))]
+async fn change(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(input): Json<ChangeBody>,
+) -> Answer<impl IntoResponse> {
+    let id = body::id(&id)?;
+    let wrong = || Problem::invalid("must be active, suspended or deletion_requested").at("state");
+    let state = input.state.map(|text| Service::parse(&text).ok_or_else(wrong)).transpose()?;
+    let plan = |id: Option<String>| id.map(|id| body::id_at("plan_id", &id)).transpose();
+    let change =
+        TenantChange { name: input.name, plan: input.plan_id.map(plan).transpose()?, state };
+    let if_version = body::if_match(&headers)?;
+    let placed = api.app.change_tenant_below(&context, id, change, if_version).await?;
+    Ok((body::etag(placed.version), axum::Json(shown(placed, context.tenant))))
+}
+
+/// Whom to invite.
+#[derive(Deserialize, ToSchema)]
+struct FirstBody {
+    email: String,
+}
+
+/// An invitation.
+#[derive(Serialize, ToSchema)]
+struct FirstInvitedBody {
+    /// The one-time link to hand over; shown once.
+    link: String,
+}
+
+/// Invites an administrator into a tenant directly below: makes a one-time link.
+#[utoipa::path(post, path = "/v1/tenants/{id}/invitations", tag = "tenants",
+    params(("id" = String, Path)), request_body = FirstBody,
+    responses((status = 201, body = FirstInvitedBody), (status = 400), (status = 404)))]
+async fn invite(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(input): Json<FirstBody>,
+) -> Answer<impl IntoResponse> {
+    let email = Secret::new(input.email);
+    let token = api.app.invite_below(&context, body::id(&id)?, &email).await?;
+    let link = api.facts.link(&token);
+    Ok((StatusCode::CREATED, axum::Json(FirstInvitedBody { link })))
+}
+
+/// Host names.
+#[derive(Deserialize, ToSchema)]
+struct HostsBody {
+    /// Such as `twin.example.com`, without a port.
+    hosts: Vec<String>,
+}
+
+/// Gives a tenant directly below its host names: exactly these.
+#[utoipa::path(put, path = "/v1/tenants/{id}/hosts", tag = "tenants",
+    params(("id" = String, Path)), request_body = HostsBody,
+    responses((status = 200, body = TenantBody), (status = 400), (status = 404), (status = 409)))]
+async fn hosts(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(input): Json<HostsBody>,
+) -> Answer<axum::Json<TenantBody>> {
+    let placed = api.app.set_hosts(&context, body::id(&id)?, &input.hosts).await?;
+    Ok(axum::Json(shown(placed, context.tenant)))
+}

@@ -1,0 +1,333 @@
+//! Partners on a real platform: two of them with two customers each, three levels deep. Whoever is
+//! not directly above sees nothing, and whoever is sees figures only.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Platform, link_token};
+use crate::http::{Answer, Request};
+
+/// Somebody who administers a tenant, by session cookie.
+struct Person {
+    tenant: String,
+    email: String,
+    password: String,
+    cookie: String,
+}
+
+impl Person {
+    fn welcome(platform: &Platform, link: &str, email: &str) -> Self {
+        let password = format!("correct horse {email}");
+        let body = json!({
+            "token": link_token(link), "email": email, "password": password, "attested": true,
+        });
+        let answer = platform.http().post("/v1/welcome").json(&body).send();
+        let session = answer.expect(201);
+        Self {
+            tenant: session["tenant"]["id"].as_str().unwrap().to_owned(),
+            email: email.to_owned(),
+            password,
+            cookie: answer.cookie().expect("a cookie"),
+        }
+    }
+
+    fn ask(&self, platform: &Platform, method: &str, path: &str) -> Request {
+        platform.http().request(method, path).header("cookie", &self.cookie)
+    }
+
+    #[track_caller]
+    fn get(&self, platform: &Platform, path: &str) -> Answer {
+        self.ask(platform, "GET", path).send()
+    }
+
+    #[track_caller]
+    fn send(&self, platform: &Platform, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask(platform, method, path).json(body).send()
+    }
+
+    /// Makes a tenant below, and its first administrator.
+    #[track_caller]
+    fn below(&self, platform: &Platform, kind: &str, name: &str) -> Self {
+        let made = self.send(platform, "POST", "/v1/tenants", &json!({"name": name, "kind": kind}));
+        let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+        let email = format!("{}@partners.example", name.to_lowercase().replace(' ', "-"));
+        let path = format!("/v1/tenants/{id}/invitations");
+        let invited = self.send(platform, "POST", &path, &json!({"email": email})).expect(201);
+        let person = Self::welcome(platform, invited["link"].as_str().unwrap(), &email);
+        assert_eq!(person.tenant, id);
+        person
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/tenants/{}", self.tenant)
+    }
+}
+
+/// The platform's own administrator.
+fn administration(platform: &Platform) -> Person {
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    Person::welcome(platform, link["link"].as_str().unwrap(), "platform@partners.example")
+}
+
+fn names(answer: &Answer) -> Vec<String> {
+    let items = answer.expect(200)["items"].as_array().cloned().unwrap();
+    items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn everybody_sees_what_is_directly_below_and_nothing_else() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partners = ["North", "South"].map(|name| root.below(platform, "partner", name));
+    let [north, south] = &partners;
+    let inner = north.below(platform, "partner", "Inner");
+    let deep = inner.below(platform, "customer", "Deep");
+    let customers = [
+        north.below(platform, "customer", "North one"),
+        north.below(platform, "customer", "North two"),
+        south.below(platform, "customer", "South one"),
+        south.below(platform, "customer", "South two"),
+    ];
+    assert_eq!(names(&root.get(platform, "/v1/tenants")), ["Platform", "North", "South"]);
+    assert_eq!(
+        names(&north.get(platform, "/v1/tenants")),
+        ["North", "Inner", "North one", "North two"]
+    );
+    assert_eq!(names(&deep.get(platform, "/v1/tenants")), ["Deep"]);
+
+    let all: Vec<&Person> =
+        partners.iter().chain([&root, &inner, &deep]).chain(&customers).collect();
+    let is_above = |above: &Person, below: &Person| {
+        [(&root, north), (&root, south), (north, &inner), (&inner, &deep)]
+            .into_iter()
+            .chain(
+                customers
+                    .iter()
+                    .map(|one| (if one.email.starts_with("north") { north } else { south }, one)),
+            )
+            .any(|(one, two)| one.tenant == above.tenant && two.tenant == below.tenant)
+    };
+    for one in &all {
+        for other in &all {
+            let what = format!("{} asks for {}", one.email, other.email);
+            let seen = one.get(platform, &other.path());
+            let expect = one.tenant == other.tenant || is_above(one, other);
+            assert_eq!(seen.status, if expect { 200 } else { 404 }, "{what}");
+            if !expect {
+                let answers = [
+                    one.send(platform, "PATCH", &other.path(), &json!({"state": "suspended"})),
+                    one.send(
+                        platform,
+                        "POST",
+                        &format!("{}/invitations", other.path()),
+                        &json!({"email": "thief@partners.example"}),
+                    ),
+                    one.send(
+                        platform,
+                        "PUT",
+                        &format!("{}/hosts", other.path()),
+                        &json!({"hosts": ["thief.example"]}),
+                    ),
+                ];
+                for answer in answers {
+                    answer.problem(404);
+                }
+            }
+            // Going there needs a membership, whoever is above.
+            if one.tenant != other.tenant {
+                let body = json!({"tenant_id": other.tenant});
+                one.send(platform, "POST", "/v1/session/tenants", &body).problem(404);
+            }
+        }
+    }
+    // A customer makes nothing below itself, and only the administration makes plans.
+    let below = json!({"name": "x"});
+    deep.send(platform, "POST", "/v1/tenants", &below).problem(403);
+    north.send(platform, "POST", "/v1/plans", &json!({"name": "x", "limits": {}})).problem(403);
+
+    // What a customer keeps stays its own: its partner asks for it as for what never was.
+    let device = json!({"name": "pump", "type": "pump", "declaration": "non_personal"});
+    let made = customers[0].send(platform, "POST", "/v1/devices", &device).expect(201);
+    let device = format!("/v1/devices/{}", made["device"]["id"].as_str().unwrap());
+    customers[0].get(platform, &device).expect(200);
+    for stranger in [&root, north, south, &inner, &customers[1]] {
+        stranger.get(platform, &device).problem(404);
+    }
+    let figures = north.get(platform, &customers[0].path()).expect(200);
+    assert_eq!(figures["usage"]["devices"], 1, "{figures}");
+    assert!(!figures.to_string().contains("pump"), "{figures}");
+    assert_eq!(root.get(platform, &north.path()).expect(200)["usage"]["tenants"], 4);
+
+    // Suspending a partner stops everything below it, and nothing else.
+    let suspend = json!({"state": "suspended"});
+    root.send(platform, "PATCH", &north.path(), &suspend).expect(200);
+    for stopped in [north, &inner, &deep, &customers[0]] {
+        assert_eq!(stopped.get(platform, "/v1/tenants").status, 401, "{}", stopped.email);
+        assert_eq!(platform.sign_in(&stopped.email, &stopped.password).status, 401);
+    }
+    south.get(platform, "/v1/tenants").expect(200);
+    customers[2].get(platform, "/v1/devices").expect(200);
+    root.send(platform, "PATCH", &north.path(), &json!({"state": "active"})).expect(200);
+    deep.get(platform, "/v1/devices").expect(200);
+}
+
+#[test]
+fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let plan = |name: &str, limits: Value| {
+        let body = json!({"name": name, "limits": limits});
+        let made = root.send(platform, "POST", "/v1/plans", &body).expect(201);
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let large = plan("Large", json!({"devices": 100, "users": 9, "api_keys": 9, "tenants": 2}));
+    let small = plan("Small", json!({"devices": 1, "users": 1, "api_keys": 1, "tenants": 0}));
+    let boundless = plan("Boundless", json!({}));
+    let partner = root.below(platform, "partner", "Partner");
+    let give = |id: &str| json!({"plan_id": id});
+    root.send(platform, "PATCH", &partner.path(), &give(&large)).expect(200);
+    assert_eq!(names(&partner.get(platform, "/v1/plans")), ["Large", "Small"]);
+
+    let customer = partner.below(platform, "customer", "Customer");
+    let other = partner.send(platform, "PATCH", &customer.path(), &give(&boundless));
+    assert_eq!(other.problem(400)["position"], "plan_id");
+    partner.send(platform, "PATCH", &customer.path(), &json!({"plan_id": null})).problem(400);
+    partner.send(platform, "PATCH", &customer.path(), &give(&small)).expect(200);
+    assert_eq!(names(&customer.get(platform, "/v1/plans")), ["Small"]);
+
+    let over = |answer: Answer, limit: &str| assert_eq!(answer.problem(413)["limit"], limit);
+    let device = |name: &str| {
+        let body = json!({"name": name, "declaration": "non_personal"});
+        customer.send(platform, "POST", "/v1/devices", &body)
+    };
+    device("one").expect(201);
+    over(device("two"), "plan_devices_max");
+    let invite = json!({"email": "two@partners.example", "role": "viewer"});
+    over(customer.send(platform, "POST", "/v1/users", &invite), "plan_users_max");
+    let key = json!({"name": "k", "role": "viewer"});
+    customer.send(platform, "POST", "/v1/api-keys", &key).expect(201);
+    over(customer.send(platform, "POST", "/v1/api-keys", &key), "plan_api_keys_max");
+    partner.below(platform, "customer", "Second");
+    let third = json!({"name": "Third"});
+    over(partner.send(platform, "POST", "/v1/tenants", &third), "plan_tenants_max");
+    let used = root.ask(platform, "DELETE", &format!("/v1/plans/{small}")).send();
+    used.problem(409);
+    root.ask(platform, "DELETE", &format!("/v1/plans/{boundless}")).send().expect(204);
+}
+
+#[test]
+fn a_host_name_shows_a_face_and_opens_nothing() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Partner");
+    let customer = partner.below(platform, "customer", "Customer");
+    let brand = json!({
+        "product": "Northlight", "light": "#1d3f8f", "dark": "#9db8f5",
+        "contact_name": "Northlight Buildings", "contact_email": "help@north.example",
+        "privacy": "https://north.example/privacy", "imprint": "Northlight Ltd",
+    });
+    let hosts = json!({"hosts": ["Twin.North.Example"]});
+    root.send(platform, "PUT", &format!("{}/hosts", partner.path()), &hosts).expect(200);
+    partner.send(platform, "PUT", "/v1/brand", &brand).expect(200);
+    let taken = partner.send(platform, "PUT", &format!("{}/hosts", customer.path()), &hosts);
+    taken.problem(409);
+
+    let at = |host: &str, path: &str| platform.http().get(path).header("host", host).send();
+    let face = at("twin.north.example:8443", "/v1/face").expect(200);
+    assert_eq!(face["product"], "Northlight");
+    assert_eq!(face["answered_by"]["name"], "Northlight Buildings");
+    assert!(at("twin.north.example", "/theme.css").text().contains("--brand:#1d3f8f"));
+    for unknown in ["other.example", "localhost", "", "a b", "twin.north.example.evil.example"] {
+        let face = at(unknown, "/v1/face").expect(200);
+        assert_eq!(
+            (&face["product"], &face["answered_by"]["platform"]),
+            (&json!("Veritwin"), &json!(true)),
+            "{unknown}"
+        );
+        assert_eq!(at(unknown, "/theme.css").text(), "", "{unknown}");
+    }
+    // Another tenant's host name widens nothing.
+    for host in ["twin.north.example", "other.example"] {
+        let stranger = platform.tenant();
+        let answer = stranger.request("GET", &partner.path()).header("host", host).send();
+        answer.problem(404);
+        let seen = stranger.request("GET", "/v1/tenants").header("host", host).send();
+        assert!(!seen.text().contains(&partner.tenant), "{}", seen.text());
+    }
+
+    // What cannot be read, or is no picture, is refused with its place.
+    let refused = |body: Value, field: &str| {
+        let answer = partner.send(platform, "PUT", "/v1/brand", &body);
+        assert_eq!(answer.problem(400)["position"], field);
+    };
+    refused(json!({"light": "#ffff00"}), "light");
+    refused(json!({"dark": "#101010"}), "dark");
+    refused(json!({"light": "red;}*{display:none"}), "light");
+    refused(json!({"contact_email": "nobody"}), "contact_email");
+    let svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>";
+    let logo = partner.ask(platform, "PUT", "/v1/brand/logo").body("image/png", svg).send();
+    assert_eq!(logo.problem(400)["position"], "logo");
+    assert_eq!(at("twin.north.example", "/brand/logo.png").status, 404);
+}
+
+#[test]
+fn requests_go_to_whoever_answers_and_to_nobody_else() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Partner");
+    let customer = partner.below(platform, "customer", "Customer");
+    let brand = json!({"contact_name": "Partner Ltd", "contact_email": "help@partner.example"});
+    let write = |text: &str| {
+        let body = json!({"email": "person@customer.example", "message": text});
+        customer.send(platform, "POST", "/v1/contact", &body).expect(202);
+    };
+    // Until the partner says how to reach it, the platform answers.
+    let answered = |person: &Person| {
+        let seen = customer.get(platform, &customer.path()).expect(200);
+        assert_eq!(seen["answered_by"]["platform"], person.tenant == root.tenant, "{seen}");
+    };
+    answered(&root);
+    partner.send(platform, "PUT", "/v1/brand", &brand).expect(200);
+    answered(&partner);
+    write("please correct my name");
+    let inbox = |person: &Person| person.get(platform, "/v1/contact").expect(200)["items"].clone();
+    let found = inbox(&partner);
+    assert_eq!(found[0]["message"], "please correct my name");
+    assert_eq!(found[0]["from"], "Customer");
+    for other in [&root, &customer] {
+        assert_eq!(inbox(other), json!([]), "{}", other.email);
+        other
+            .send(platform, "POST", "/v1/contact/done", &json!({"id": found[0]["id"]}))
+            .problem(404);
+    }
+    let done = json!({"id": found[0]["id"]});
+    partner.send(platform, "POST", "/v1/contact/done", &done).expect(204);
+    assert_eq!(inbox(&partner), json!([]));
+}
+
+#[test]
+fn a_person_of_two_tenants_goes_from_one_to_the_other() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let [first, second] = ["First", "Second"].map(|name| root.below(platform, "customer", name));
+    let invite = |person: &Person, email: &str| {
+        let body = json!({"email": email, "role": "viewer"});
+        let link = second.send(platform, "POST", "/v1/users", &body).expect(201);
+        let token = link_token(link["link"].as_str().unwrap()).to_owned();
+        person.send(platform, "POST", "/v1/session/join", &json!({"token": token}))
+    };
+    invite(&first, "somebody-else@partners.example").problem(404);
+    let joined = invite(&first, &first.email);
+    assert_eq!(joined.expect(200)["tenant"]["id"], second.tenant.as_str());
+    // The old session ended with the switch.
+    assert_eq!(first.get(platform, "/v1/devices").status, 401);
+    let there = Person { cookie: joined.cookie().expect("a cookie"), ..first };
+    let mine = there.get(platform, "/v1/session/tenants").expect(200);
+    assert_eq!(mine["items"].as_array().unwrap().len(), 2, "{mine}");
+    let device = json!({"name": "pump", "declaration": "non_personal"});
+    there.send(platform, "POST", "/v1/devices", &device).problem(403);
+    let back = json!({"tenant_id": there.tenant});
+    let back = there.send(platform, "POST", "/v1/session/tenants", &back);
+    assert_eq!(back.expect(200)["tenant"]["id"], there.tenant.as_str());
+    let here = Person { cookie: back.cookie().expect("a cookie"), ..there };
+    here.send(platform, "POST", "/v1/devices", &device).expect(201);
+}

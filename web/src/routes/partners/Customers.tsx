@@ -1,0 +1,411 @@
+// The tenants below a partner: make, invite, give plans and host names, suspend. And its inbox.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { Button, Group, Menu, Select, Textarea, TextInput } from '@mantine/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useState, type ReactNode } from 'react'
+
+import { body, client } from '../../api/client'
+import { formatCount } from '../../lib/format'
+import { ConfirmTyped } from '../../ui/dialogs'
+import { Icon } from '../../ui/icons'
+import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
+import { Modal } from '../../ui/overlays'
+import { Age } from '../../ui/time'
+import { messagesQuery, plansQuery, tenantsQuery, type Tenant } from './queries'
+
+type Doing = { what: 'invite' | 'plan' | 'hosts' | 'suspend' | 'delete'; tenant: Tenant }
+
+function kindLabel(kind: Tenant['kind']): string {
+  return kind === 'partner' ? i18n.t('Partner') : i18n.t('Customer')
+}
+
+function State({ state }: { state: Tenant['state'] }) {
+  if (state === 'active') return <Tag>{i18n.t('Active')}</Tag>
+  if (state === 'suspended') return <Tag tone="warn">{i18n.t('Suspended')}</Tag>
+  return <Tag tone="warn">{i18n.t('Deletion asked for')}</Tag>
+}
+
+export function useSubmit(onDone: () => void) {
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const run = async (work: () => Promise<unknown>) => {
+    setBusy(true)
+    setError(null)
+    try {
+      await work()
+      onDone()
+    } catch (failure) {
+      setError(failure)
+    } finally {
+      setBusy(false)
+    }
+  }
+  return { busy, error, run }
+}
+
+export function CustomersPage() {
+  const query = useQuery(tenantsQuery)
+  const [making, setMaking] = useState(false)
+  const [own, ...below] = query.data ?? []
+  const answers = own !== undefined && own.kind !== 'customer'
+  return (
+    <Page
+      title={i18n.t('Customers')}
+      lead={i18n.t('Names, plans and figures. What a customer keeps is the customer’s alone.')}
+      actions={
+        answers && (
+          <>
+            <Link to="/brand" className="button">
+              {i18n.t('Brand')}
+            </Link>
+            <Link to="/plans" className="button">
+              {i18n.t('Plans')}
+            </Link>
+            <Button leftSection={<Icon name="plus" size={16} />} onClick={() => setMaking(true)}>
+              {i18n.t('New customer')}
+            </Button>
+          </>
+        )
+      }
+    >
+      {query.isPending && <Loading rows={4} />}
+      {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
+      {query.data && !answers && (
+        <Empty icon="user" title={i18n.t('Only a partner has customers')} />
+      )}
+      {answers && below.length === 0 && (
+        <Empty icon="user" title={i18n.t('No customer yet')}>
+          {i18n.t('Make one, then invite its first administrator by a link that works once.')}
+        </Empty>
+      )}
+      {below.length > 0 && <Table tenants={below} />}
+      {answers && <Inbox />}
+      <Modal
+        opened={making}
+        onClose={() => setMaking(false)}
+        title={i18n.t('New customer')}
+        closeOnClickOutside={false}
+      >
+        <NewTenant onDone={() => setMaking(false)} />
+      </Modal>
+    </Page>
+  )
+}
+
+function Table({ tenants }: { tenants: Tenant[] }) {
+  const { i18n: lingui } = useLingui()
+  const [doing, setDoing] = useState<Doing | null>(null)
+  const count = (value: number) => formatCount(value, lingui.locale)
+  return (
+    <div className="table-scroll">
+      <table className="table">
+        <thead>
+          <tr>
+            <th>{i18n.t('Name')}</th>
+            <th>{i18n.t('Kind')}</th>
+            <th>{i18n.t('State')}</th>
+            <th>{i18n.t('Plan')}</th>
+            <th>{i18n.t('Devices')}</th>
+            <th>{i18n.t('People')}</th>
+            <th>{i18n.t('Below it')}</th>
+            <th>{i18n.t('Host names')}</th>
+            <th>
+              <span className="visually-hidden">{i18n.t('Actions')}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {tenants.map((tenant) => (
+            <tr key={tenant.id}>
+              <td>{tenant.name}</td>
+              <td>{kindLabel(tenant.kind)}</td>
+              <td>
+                <State state={tenant.state} />
+              </td>
+              <td>{tenant.plan?.name ?? i18n.t('none')}</td>
+              <td className="num">{count(tenant.usage.devices)}</td>
+              <td className="num">{count(tenant.usage.users)}</td>
+              <td className="num">{count(tenant.usage.tenants)}</td>
+              <td>{tenant.hosts.join(', ')}</td>
+              <td>
+                <Actions tenant={tenant} onChoose={setDoing} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {doing && <Act doing={doing} onDone={() => setDoing(null)} />}
+    </div>
+  )
+}
+
+function Actions(props: { tenant: Tenant; onChoose: (doing: Doing) => void }) {
+  const { tenant } = props
+  const queries = useQueryClient()
+  const { run } = useSubmit(() => void queries.invalidateQueries(tenantsQuery))
+  const item = (what: Doing['what'], label: string) => (
+    <Menu.Item onClick={() => props.onChoose({ what, tenant })}>{label}</Menu.Item>
+  )
+  return (
+    <Menu position="bottom-end">
+      <Menu.Target>
+        <button
+          type="button"
+          className="icon-button"
+          aria-label={i18n.t('Actions for {name}', { name: tenant.name })}
+        >
+          <Icon name="more" size={18} />
+        </button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {item('invite', i18n.t('Invite an administrator'))}
+        {item('plan', i18n.t('Choose a plan'))}
+        {item('hosts', i18n.t('Host names'))}
+        <Menu.Divider />
+        {tenant.state === 'active' ? (
+          item('suspend', i18n.t('Suspend'))
+        ) : (
+          <Menu.Item onClick={() => void run(() => change(tenant, { state: 'active' }))}>
+            {i18n.t('Resume')}
+          </Menu.Item>
+        )}
+        {tenant.state !== 'deletion_requested' && item('delete', i18n.t('Ask for deletion'))}
+      </Menu.Dropdown>
+    </Menu>
+  )
+}
+
+function change(tenant: Tenant, patch: { state?: Tenant['state']; plan_id?: string | null }) {
+  const params = { path: { id: tenant.id } }
+  return body(client.PATCH('/v1/tenants/{id}', { params, body: patch as never }))
+}
+
+function Act({ doing, onDone }: { doing: Doing; onDone: () => void }) {
+  const queries = useQueryClient()
+  const done = () => {
+    void queries.invalidateQueries(tenantsQuery)
+    onDone()
+  }
+  const { tenant, what } = doing
+  if (what === 'suspend' || what === 'delete') {
+    const suspend = what === 'suspend'
+    return (
+      <ConfirmTyped
+        opened
+        onClose={onDone}
+        title={suspend ? i18n.t('Suspend a customer') : i18n.t('Ask for deletion')}
+        name={tenant.name}
+        action={suspend ? i18n.t('Suspend') : i18n.t('Ask for deletion')}
+        onConfirm={async () => {
+          await change(tenant, { state: suspend ? 'suspended' : 'deletion_requested' })
+          await queries.invalidateQueries(tenantsQuery)
+        }}
+      >
+        {i18n.t(
+          'Nobody of it, nor of anything below it, can sign in; its devices are refused. Nothing is deleted, and it can be resumed.',
+        )}
+      </ConfirmTyped>
+    )
+  }
+  const titles = {
+    invite: i18n.t('Invite an administrator'),
+    plan: i18n.t('Choose a plan'),
+    hosts: i18n.t('Host names'),
+  }
+  return (
+    <Modal opened onClose={onDone} title={`${titles[what]} · ${tenant.name}`}>
+      {what === 'invite' && <Invite tenant={tenant} onDone={done} />}
+      {what === 'plan' && <ChoosePlan tenant={tenant} onDone={done} />}
+      {what === 'hosts' && <Hosts tenant={tenant} onDone={done} />}
+    </Modal>
+  )
+}
+
+export function SubmitForm(props: {
+  action: string
+  busy: boolean
+  error: unknown
+  onSubmit: () => void
+  children: ReactNode
+}) {
+  return (
+    <form
+      className="stack"
+      onSubmit={(event) => {
+        event.preventDefault()
+        props.onSubmit()
+      }}
+    >
+      {props.children}
+      {props.error !== null && <Failure error={props.error} compact />}
+      <Group justify="flex-end">
+        <Button type="submit" loading={props.busy}>
+          {props.action}
+        </Button>
+      </Group>
+    </form>
+  )
+}
+
+function NewTenant(props: { onDone: () => void }) {
+  const queries = useQueryClient()
+  const [name, setName] = useState('')
+  const [kind, setKind] = useState<string | null>('customer')
+  const { busy, error, run } = useSubmit(() => {
+    void queries.invalidateQueries(tenantsQuery)
+    props.onDone()
+  })
+  const make = () => body(client.POST('/v1/tenants', { body: { name, kind } }))
+  return (
+    <SubmitForm
+      action={i18n.t('Make it')}
+      busy={busy}
+      error={error}
+      onSubmit={() => void run(make)}
+    >
+      <TextInput
+        label={i18n.t('Name')}
+        required
+        data-autofocus
+        value={name}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
+      <Select
+        label={i18n.t('Kind')}
+        allowDeselect={false}
+        value={kind}
+        onChange={setKind}
+        data={[
+          { value: 'customer', label: i18n.t('Customer') },
+          { value: 'partner', label: i18n.t('Partner, with customers of its own') },
+        ]}
+      />
+    </SubmitForm>
+  )
+}
+
+function Invite({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
+  const [email, setEmail] = useState('')
+  const [link, setLink] = useState<string | null>(null)
+  const { busy, error, run } = useSubmit(() => undefined)
+  if (link !== null) {
+    return (
+      <div className="stack">
+        <p className="once">
+          {i18n.t('This link works once. Hand it over yourself; it is not shown again.')}
+        </p>
+        <CopyField label={i18n.t('Invitation link')} text={link} />
+        <Button onClick={onDone}>{i18n.t('Done')}</Button>
+      </div>
+    )
+  }
+  const invite = async () => {
+    const params = { path: { id: tenant.id } }
+    const call = client.POST('/v1/tenants/{id}/invitations', { params, body: { email } })
+    setLink((await body(call)).link)
+  }
+  return (
+    <SubmitForm
+      action={i18n.t('Make the link')}
+      busy={busy}
+      error={error}
+      onSubmit={() => void run(invite)}
+    >
+      <TextInput
+        label={i18n.t('E-mail')}
+        type="email"
+        required
+        data-autofocus
+        value={email}
+        onChange={(event) => setEmail(event.currentTarget.value)}
+      />
+    </SubmitForm>
+  )
+}
+
+function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
+  const plans = useQuery(plansQuery)
+  const [plan, setPlan] = useState(tenant.plan?.id ?? '')
+  const { busy, error, run } = useSubmit(onDone)
+  return (
+    <SubmitForm
+      action={i18n.t('Give this plan')}
+      busy={busy}
+      error={error}
+      onSubmit={() => void run(() => change(tenant, { plan_id: plan === '' ? null : plan }))}
+    >
+      <Select
+        label={i18n.t('Plan')}
+        allowDeselect={false}
+        value={plan}
+        onChange={(value) => setPlan(value ?? '')}
+        data={[
+          { value: '', label: i18n.t('none') },
+          ...(plans.data?.items ?? []).map((one) => ({ value: one.id, label: one.name })),
+        ]}
+      />
+    </SubmitForm>
+  )
+}
+
+function Hosts({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
+  const [text, setText] = useState(tenant.hosts.join('\n'))
+  const { busy, error, run } = useSubmit(onDone)
+  const save = () => {
+    const hosts = text.split(/\s+/).filter(Boolean)
+    const params = { path: { id: tenant.id } }
+    return body(client.PUT('/v1/tenants/{id}/hosts', { params, body: { hosts } }))
+  }
+  return (
+    <SubmitForm action={i18n.t('Save')} busy={busy} error={error} onSubmit={() => void run(save)}>
+      <Textarea
+        label={i18n.t('Host names')}
+        description={i18n.t('One a line, such as twin.example.com. They show this brand.')}
+        rows={4}
+        value={text}
+        onChange={(event) => setText(event.currentTarget.value)}
+      />
+    </SubmitForm>
+  )
+}
+
+function Inbox() {
+  const query = useQuery(messagesQuery)
+  const { busy, error, run } = useSubmit(() => void query.refetch())
+  const done = (id: string) => client.POST('/v1/contact/done', { body: { id } })
+  return (
+    <section className="block">
+      <h2>{i18n.t('Messages to you')}</h2>
+      {query.isPending && <Loading rows={2} />}
+      {query.isError && <Failure error={query.error} compact />}
+      {error !== null && <Failure error={error} compact />}
+      {query.data?.items.length === 0 && (
+        <p className="hint">{i18n.t('Nobody has written. You answer for the tenants above.')}</p>
+      )}
+      <ul className="plain-list">
+        {query.data?.items.map((message) => (
+          <li key={message.id}>
+            <span>
+              <span className="legal-text">{message.message}</span>
+              <br />
+              <span className="dim">
+                {message.email} {message.from && `· ${message.from} `}·{' '}
+                <Age at={message.created_at} />
+              </span>
+            </span>
+            <Button
+              size="compact-xs"
+              variant="default"
+              loading={busy}
+              onClick={() => void run(() => done(message.id))}
+            >
+              {i18n.t('Dealt with')}
+            </Button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}

@@ -1,0 +1,177 @@
+// Plans: named limits. The platform's administration makes them, others see what they may give.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { Button, NumberInput, TextInput } from '@mantine/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { useState } from 'react'
+
+import { body, client } from '../../api/client'
+import { formatCount } from '../../lib/format'
+import { ConfirmTyped } from '../../ui/dialogs'
+import { Icon } from '../../ui/icons'
+import { Empty, Failure, Loading, Page } from '../../ui/layout'
+import { Modal } from '../../ui/overlays'
+import { SubmitForm, useSubmit } from './Customers'
+import { plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
+
+const EMPTY: Limits = { devices: null, users: null, api_keys: null, tenants: null }
+
+function limitLabels(): [keyof Limits, string][] {
+  return [
+    ['devices', i18n.t('Devices')],
+    ['users', i18n.t('People')],
+    ['api_keys', i18n.t('API keys')],
+    ['tenants', i18n.t('Tenants below')],
+  ]
+}
+
+export function PlansPage() {
+  const { i18n: lingui } = useLingui()
+  const query = useQuery(plansQuery)
+  const tenants = useQuery(tenantsQuery)
+  const [editing, setEditing] = useState<Plan | 'new' | null>(null)
+  const [removing, setRemoving] = useState<Plan | null>(null)
+  const makes = tenants.data?.[0]?.kind === 'platform'
+  const plans = query.data?.items ?? []
+  return (
+    <Page
+      title={i18n.t('Plans')}
+      lead={i18n.t('Limits with a name. A partner gives plans that are within its own.')}
+      actions={
+        makes && (
+          <Button leftSection={<Icon name="plus" size={16} />} onClick={() => setEditing('new')}>
+            {i18n.t('New plan')}
+          </Button>
+        )
+      }
+    >
+      {query.isPending && <Loading rows={3} />}
+      {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
+      {query.data && plans.length === 0 && (
+        <Empty icon="table" title={i18n.t('No plan yet')}>
+          {i18n.t('Without a plan a tenant has the platform’s own limits only.')}
+        </Empty>
+      )}
+      {plans.length > 0 && (
+        <div className="table-scroll">
+          <table className="table">
+            <thead>
+              <tr>
+                <th>{i18n.t('Name')}</th>
+                {limitLabels().map(([key, label]) => (
+                  <th key={key}>{label}</th>
+                ))}
+                <th>
+                  <span className="visually-hidden">{i18n.t('Actions')}</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {plans.map((plan) => (
+                <tr key={plan.id}>
+                  <td>{plan.name}</td>
+                  {limitLabels().map(([key]) => (
+                    <td key={key} className="num">
+                      {plan.limits[key] === null
+                        ? i18n.t('no limit')
+                        : formatCount(plan.limits[key], lingui.locale)}
+                    </td>
+                  ))}
+                  <td>
+                    {makes && (
+                      <span className="row">
+                        <Button
+                          size="compact-xs"
+                          variant="default"
+                          aria-label={i18n.t('Change {name}', { name: plan.name })}
+                          onClick={() => setEditing(plan)}
+                        >
+                          {i18n.t('Change')}
+                        </Button>
+                        <Button
+                          size="compact-xs"
+                          variant="default"
+                          aria-label={i18n.t('Delete {name}', { name: plan.name })}
+                          onClick={() => setRemoving(plan)}
+                        >
+                          {i18n.t('Delete')}
+                        </Button>
+                      </span>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      <Modal
+        opened={editing !== null}
+        onClose={() => setEditing(null)}
+        title={editing === 'new' ? i18n.t('New plan') : i18n.t('Change the plan')}
+        closeOnClickOutside={false}
+      >
+        {editing && (
+          <PlanForm plan={editing === 'new' ? null : editing} onDone={() => setEditing(null)} />
+        )}
+      </Modal>
+      <ConfirmTyped
+        opened={removing !== null}
+        onClose={() => setRemoving(null)}
+        title={i18n.t('Delete the plan')}
+        name={removing?.name ?? ''}
+        action={i18n.t('Delete')}
+        onConfirm={async () => {
+          const params = { path: { id: removing?.id ?? '' } }
+          await client.DELETE('/v1/plans/{id}', { params })
+          await query.refetch()
+        }}
+      >
+        {i18n.t('A plan that tenants have cannot be deleted.')}
+      </ConfirmTyped>
+    </Page>
+  )
+}
+
+function PlanForm(props: { plan: Plan | null; onDone: () => void }) {
+  const queries = useQueryClient()
+  const [name, setName] = useState(props.plan?.name ?? '')
+  const [limits, setLimits] = useState<Limits>(props.plan?.limits ?? EMPTY)
+  const { busy, error, run } = useSubmit(() => {
+    void queries.invalidateQueries(plansQuery)
+    void queries.invalidateQueries(tenantsQuery)
+    props.onDone()
+  })
+  const input = { name, limits }
+  const save = () =>
+    props.plan === null
+      ? body(client.POST('/v1/plans', { body: input }))
+      : body(
+          client.PUT('/v1/plans/{id}', { params: { path: { id: props.plan.id } }, body: input }),
+        )
+  return (
+    <SubmitForm action={i18n.t('Save')} busy={busy} error={error} onSubmit={() => void run(save)}>
+      <TextInput
+        label={i18n.t('Name')}
+        required
+        data-autofocus
+        value={name}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
+      {limitLabels().map(([key, label]) => (
+        <NumberInput
+          key={key}
+          label={label}
+          placeholder={i18n.t('no limit')}
+          min={0}
+          allowDecimal={false}
+          allowNegative={false}
+          value={limits[key] ?? ''}
+          onChange={(value) =>
+            setLimits({ ...limits, [key]: typeof value === 'number' ? value : null })
+          }
+        />
+      ))}
+    </SubmitForm>
+  )
+}

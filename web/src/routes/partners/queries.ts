@@ -1,0 +1,67 @@
+// What the partners' pages and every door ask for.
+import { queryOptions } from '@tanstack/react-query'
+
+import { body, client } from '../../api/client'
+import type { components } from '../../api/schema'
+import type { Answer } from '../../api/types'
+import { setProduct } from '../../lib/product'
+
+type Schemas = components['schemas']
+export type Tenant = Answer<Schemas['TenantBody']>
+export type Plan = Answer<Schemas['PlanBody']>
+export type Limits = Answer<Schemas['LimitsBody']>
+export type Face = Answer<Schemas['FaceBody']>
+export type BrandFields = Required<Schemas['BrandFields']>
+export type Message = Answer<Schemas['MessageBody']>
+
+/** A list longer than this is not fetched silently. */
+const TENANTS_MAX = 2_000
+const PAGE = 500
+
+/** How the host name of this page presents itself; known before anybody signs in. */
+export const faceQuery = queryOptions({
+  queryKey: ['welcome', 'face'],
+  queryFn: async () => {
+    const face = await body(client.GET('/v1/face'))
+    setProduct(face.product)
+    return face
+  },
+  staleTime: 5 * 60_000,
+})
+
+export const tenantsQuery = queryOptions({
+  queryKey: ['tenants'],
+  queryFn: async (): Promise<Tenant[]> => {
+    const found: Tenant[] = []
+    let cursor: string | null = null
+    do {
+      const query: { limit: number; cursor?: string } = { limit: PAGE }
+      if (cursor !== null) query.cursor = cursor
+      const page = await body(client.GET('/v1/tenants', { params: { query } }))
+      found.push(...page.items)
+      cursor = page.next_cursor
+    } while (cursor !== null && found.length < TENANTS_MAX)
+    return found
+  },
+})
+
+export const plansQuery = queryOptions({
+  queryKey: ['plans'],
+  queryFn: () => body(client.GET('/v1/plans')),
+})
+
+export const brandQuery = queryOptions({
+  queryKey: ['brand'],
+  queryFn: () => body(client.GET('/v1/brand')),
+})
+
+export const messagesQuery = queryOptions({
+  queryKey: ['contact'],
+  queryFn: () => body(client.GET('/v1/contact')),
+})
+
+export const belongingsQuery = queryOptions({
+  queryKey: ['session', 'tenants'],
+  queryFn: () => body(client.GET('/v1/session/tenants')),
+  staleTime: 5 * 60_000,
+})
