@@ -8,7 +8,7 @@ use veritwin_metastore::ContactMessage;
 
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
-use crate::provision::{PLATFORM_TENANT, is_own};
+use crate::provision::is_nobodys;
 use crate::records::store_page;
 use crate::tree::over;
 use crate::{App, Error, Result};
@@ -62,9 +62,7 @@ impl App {
             return Err(over("contact_messages_max", CONTACT_MESSAGES_MAX, count + 1));
         }
         tx.contact_add(&message).await?;
-        // The platform's own checks write to nobody's mailbox.
-        let is_nobodys = is_own(recipient) && recipient != PLATFORM_TENANT;
-        let to = self.0.tree.read().answering(recipient).email.filter(|_| !is_nobodys);
+        let to = self.0.tree.read().answering(recipient).email.filter(|_| !is_nobodys(recipient));
         if let Some(to) = to {
             let key = mail_key(&format!("contact {}", message.id), &to);
             let mail = MailPayload {
