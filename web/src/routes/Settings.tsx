@@ -27,7 +27,12 @@ import { useSubmit } from './settings/useSubmit'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
-  const administrator = session.data?.user.roles.includes('administrator') ?? false
+  const roles = session.data?.user.roles ?? []
+  const administrator = roles.includes('administrator')
+  // Who may read the system's facts; others would see a refusal.
+  const reader = ['owner', 'administrator', 'security_lead'].some((role) =>
+    roles.includes(role as Role),
+  )
   return (
     <Page
       title={i18n.t('Settings')}
@@ -36,7 +41,7 @@ export function SettingsPage() {
       <AccountBlocks />
       <div className="columns">
         <ThisBrowser />
-        <Trust />
+        {reader && <Trust />}
       </div>
       {administrator && (
         <div className="columns">
