@@ -31,6 +31,8 @@ macro_rules! define_actions {
 }
 
 define_actions! {
+    /// Ask why somebody may or may not do something.
+    AccessExplain = "access.explain" on Access;
     /// List the activity records.
     ActivityRead = "activity.read" on Activity;
     /// Delete activity records past their time.
@@ -83,6 +85,14 @@ define_actions! {
     DeviceRpc = "device.rpc" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
+    /// List grants.
+    GrantRead = "grant.read" on Access;
+    /// Give somebody a role over a part of the tenant, or take it away.
+    GrantWrite = "grant.write" on Access;
+    /// List groups of devices and workspaces.
+    GroupRead = "group.read" on Access;
+    /// Make, change or delete groups of devices and workspaces.
+    GroupWrite = "group.write" on Access;
     /// Read the keys' status.
     KeyRead = "key.read" on Keys;
     /// Rotate, revoke, restore or destroy keys.
@@ -101,10 +111,16 @@ define_actions! {
     LinkRedeem = "link.redeem" on Platform;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
+    /// Make somebody an owner, or take that away.
+    OwnerAppoint = "owner.appoint" on User;
     /// Run a promise's check now.
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.
     PromiseRead = "promise.read" on Promise;
+    /// List roles and what they may do.
+    RoleRead = "role.read" on Access;
+    /// Make, change or delete roles of the tenant's own.
+    RoleWrite = "role.write" on Access;
     /// List rules.
     RuleList = "rule.list" on Rule;
     /// Read one rule.
@@ -157,6 +173,8 @@ define_actions! {
     UserInvite = "user.invite" on User;
     /// List users.
     UserList = "user.list" on User;
+    /// Change a user's roles.
+    UserUpdate = "user.update" on User;
 }
 
 impl fmt::Display for Action {

@@ -3,6 +3,7 @@
 
 mod action;
 mod authorizer;
+mod facets;
 pub mod jobs;
 mod matrix;
 mod resource;
@@ -12,6 +13,7 @@ mod token;
 
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
+pub use facets::{Explained, FacetSays, Reach, Says};
 pub use matrix::{Matrix, MatrixRow};
 pub use resource::{Kind, Resource};
 pub use session::{

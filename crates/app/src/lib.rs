@@ -2,6 +2,7 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod access;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -13,6 +14,7 @@ mod context;
 mod devices;
 mod directory;
 mod error;
+mod explain;
 mod held;
 mod history;
 mod idempotency;
@@ -30,24 +32,27 @@ mod live;
 mod log_cut;
 mod maintenance;
 pub mod model;
+mod networks;
 mod objects;
 mod open;
 mod papers;
 mod people;
 mod promises;
 mod provision;
+mod rights;
 mod rules;
 mod system;
 mod twins;
 
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result};
+pub use explain::Asked;
 pub use idempotency::Idempotent;
 pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
-pub use promises::{PlatformProbe, ProbeAnswer};
+pub use promises::{PlatformProbe, ProbeAnswer, RoleFixture};
 pub use system::Vault;
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;

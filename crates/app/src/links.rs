@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
-use veritwin_metastore::{OneTimeLink, Page, PlatformTx, Realm, User};
+use veritwin_domain::{OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId};
+use veritwin_metastore::{GrantRole, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
@@ -104,6 +104,7 @@ impl App {
         role: Role,
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        self.check_giving(context, GrantRole::BuiltIn(role), &ScopeOf::Tenant).await?;
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
@@ -183,9 +184,10 @@ impl App {
         let role = match kind(link.kind)? {
             LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
             LinkKind::Invitation => {
-                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator)
+                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Viewer)
             }
         };
+        let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
             (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
@@ -242,6 +244,10 @@ impl App {
             }
         };
         tx.membership_add(tenant, user.id, role).await?;
+        // Whoever is first at managing a tenant answers for it too.
+        if !is_invited && !tx.has_owner(tenant).await? {
+            tx.membership_add(tenant, user.id, Role::Owner).await?;
+        }
         let signed_in = self.open_session(&tx, context, tenant, user).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         tx.commit().await?;

@@ -1,6 +1,7 @@
 //! Signing in, sessions, and the people of a tenant. Unknown addresses and wrong passwords take
 //! the same time and get the same answer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
@@ -9,10 +10,11 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, TenantId, UserId,
+    Actor, ActorKind, Facet, OpContext, PlatformContext, Rights, Role, ScopeOf, Secret, SessionId,
+    TenantId, UserId,
 };
 use veritwin_keys::password;
-use veritwin_metastore::{Member, Page, PlatformTx, Realm, Session, User};
+use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, Realm, Session, User};
 
 use crate::model::{SessionView, SignedIn, TenantView, UserView};
 use crate::{App, Arrival, Error, Result};
@@ -187,19 +189,34 @@ impl App {
         let times =
             SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
         let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
-        let roles = roles_in(&tx.memberships(session.user).await?, session.tenant);
-        let is_disabled = tx.user(session.user).await?.disabled;
+        let person = self.person_in(&tx, &platform, session.user, session.tenant).await?;
         drop(tx);
-        if roles.is_empty() || is_disabled {
-            return Err(ENDED);
-        }
+        let Person { roles, grants } = person.ok_or(ENDED)?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;
             tx.commit().await?;
         }
         let kind = ActorKind::User { user: session.user, session: session.id };
-        Ok(platform.in_tenant(session.tenant, Actor { kind, roles }))
+        let rights = Rights { facets: grants, bounds: Vec::new() };
+        Ok(platform.in_tenant(session.tenant, Actor { kind, roles, rights }))
+    }
+
+    /// What a person is in a tenant now; none for who is no member or is disabled.
+    pub(crate) async fn person_in(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        user: UserId,
+        tenant: TenantId,
+    ) -> Result<Option<Person>> {
+        let roles = roles_in(&tx.memberships(user).await?, tenant);
+        if roles.is_empty() || tx.user(user).await?.disabled {
+            return Ok(None);
+        }
+        let inside = context.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous));
+        let book = self.access_book(&inside).await?;
+        Ok(Some(Person { roles, grants: book.facets(Holder::User(user), context.at) }))
     }
 
     /// The session of the context.
@@ -234,23 +251,72 @@ impl App {
         Ok(members.into_iter().map(|member| user_view(member.user, member.roles)).collect())
     }
 
-    /// Removes a person from the tenant; their sessions end at once. The last administrator stays.
+    /// Gives a member of the tenant exactly these roles. Nobody changes their own; owners are made
+    /// and unmade by owners; the last owner and the last administrator stay.
+    pub async fn update_user(
+        &self,
+        context: &OpContext,
+        id: UserId,
+        roles: &[Role],
+    ) -> Result<UserView> {
+        let resource = Resource::user(context.tenant, id);
+        self.authorize(context, Action::UserUpdate, &resource)?;
+        if roles.is_empty() {
+            return Err(Error::invalid_at("roles", "needs at least one role"));
+        }
+        let roles: BTreeSet<Role> = roles.iter().copied().collect();
+        let tx = self.0.store.begin(context).await?;
+        let member = tx.member(id).await?;
+        self.refuse_own(context, id)?;
+        let members = tx.members(&Page::whole()).await?.items;
+        self.check_owner_change(context, &members, &member.roles, &roles)?;
+        let known: BTreeSet<Role> = member.roles.iter().copied().collect();
+        for role in roles.difference(&known) {
+            self.check_giving(context, GrantRole::BuiltIn(*role), &ScopeOf::Tenant).await?;
+        }
+        check_last(&members, id, &roles)?;
+        let roles: Vec<Role> = roles.into_iter().collect();
+        tx.member_roles_set(id, &roles).await?;
+        let member = tx.member(id).await?;
+        self.record(&tx, context, Action::UserUpdate, &resource).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(user_view(member.user, member.roles))
+    }
+
+    /// Owners are made and unmade by owners; a tenant that has none yet may get its first from an
+    /// administrator.
+    fn check_owner_change(
+        &self,
+        context: &OpContext,
+        members: &[Member],
+        before: &[Role],
+        after: &BTreeSet<Role>,
+    ) -> Result<()> {
+        let (was, will) = (before.contains(&Role::Owner), after.contains(&Role::Owner));
+        let has_owner = members.iter().any(|member| member.roles.contains(&Role::Owner));
+        if was != will && has_owner {
+            self.authorize_all(context, Action::OwnerAppoint, Kind::User)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a person from the tenant; their sessions and the keys they made end at once. The
+    /// last owner and the last administrator stay.
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserDelete, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
         let others = tx.members(&Page::whole()).await?.items;
-        let is_administrator = |member: &Member| member.roles.contains(&Role::Administrator);
-        let remaining =
-            others.iter().filter(|member| member.user.id != id && is_administrator(member)).count();
-        if is_administrator(&leaving) && remaining == 0 {
-            let detail = "the last administrator cannot be removed: make another one first";
-            return Err(Error::Conflict(detail.to_owned()));
-        }
+        self.check_owner_change(context, &others, &leaving.roles, &BTreeSet::new())?;
+        check_last(&others, id, &BTreeSet::new())?;
         tx.member_remove(id).await?;
         self.record(&tx, context, Action::UserDelete, &resource).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        self.0.logins.forget_all();
+        Ok(())
     }
 
     /// The tenant of the context.
@@ -259,6 +325,29 @@ impl App {
         let tx = self.0.store.read(context).await?;
         Ok(tenant_view(tx.tenant().await?))
     }
+}
+
+/// Somebody has to be left who answers for the tenant and who manages it.
+fn check_last(members: &[Member], changing: UserId, roles: &BTreeSet<Role>) -> Result<()> {
+    for (role, name) in [(Role::Owner, "owner"), (Role::Administrator, "administrator")] {
+        let holds = |member: &&Member| member.roles.contains(&role);
+        let is_held = members
+            .iter()
+            .find(|member| member.user.id == changing)
+            .is_some_and(|one| holds(&one) && !roles.contains(&role));
+        let others = members.iter().filter(|member| member.user.id != changing);
+        if is_held && others.filter(holds).count() == 0 {
+            let detail = format!("the last {name} stays: make another one first");
+            return Err(Error::Conflict(detail));
+        }
+    }
+    Ok(())
+}
+
+/// A member of a tenant with what they hold now.
+pub(crate) struct Person {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) grants: Vec<Facet>,
 }
 
 fn roles_in(memberships: &[(TenantId, Role)], tenant: TenantId) -> Vec<Role> {

@@ -132,6 +132,12 @@ define_ids! {
     DeviceId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// A grant of a role over a part of a tenant.
+    GrantId;
+    /// A group of devices.
+    GroupId;
+    /// A role of a tenant's own.
+    CustomRoleId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// The random id under which a tenant's ledger log is served.
@@ -148,6 +154,8 @@ define_ids! {
     TenantId;
     /// A person's account.
     UserId;
+    /// A part of a tenant: twins and groups of devices.
+    WorkspaceId;
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod ids;
 mod limits;
 mod purpose;
 mod reading;
+mod rights;
 mod rng;
 mod secret;
 mod time;
@@ -15,12 +16,14 @@ mod time;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FileId, IdError,
-    LogId, RequestId, RuleId, SessionId, SiteId, TenantId, UserId,
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
+    FileId, GrantId, GroupId, IdError, LogId, RequestId, RuleId, SessionId, SiteId, TenantId,
+    UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use purpose::Purpose;
 pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
+pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

@@ -4,8 +4,9 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, LogId, Role,
-    RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
+    ActivityId, AlertId, ApiKeyId, CredentialId, CustomRoleId, Declaration, DeviceId, EvidenceId,
+    GrantId, GroupId, LogId, Role, RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
+    WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -43,8 +44,8 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId LogId RuleId SessionId SiteId
-    TenantId UserId
+    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId GrantId GroupId LogId
+    RuleId SessionId SiteId TenantId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -14,6 +14,7 @@ import { useState } from 'react'
 import { body, client } from '../api/client'
 import { apiKeysQuery, keysQuery, sessionQuery, systemQuery, usersQuery } from '../api/queries'
 import type { ApiKey, Role, User } from '../api/types'
+import { DEFAULT_ROLE, roleLabel, roleOptions } from '../lib/roles'
 import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
@@ -21,13 +22,10 @@ import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { Modal } from '../ui/overlays'
 
-function roleLabel(role: Role): string {
-  return role === 'administrator' ? i18n.t('Administrator') : i18n.t('Operator')
-}
-
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
-  const administrator = session.data?.user.roles.includes('administrator') ?? false
+  const roles = session.data?.user.roles ?? []
+  const administrator = roles.includes('administrator') || roles.includes('owner')
   return (
     <Page
       title={i18n.t('Settings')}
@@ -206,18 +204,18 @@ function RoleSelect(props: { value: Role; onChange: (role: Role) => void }) {
       label={i18n.t('Role')}
       allowDeselect={false}
       value={props.value}
-      onChange={(value) => props.onChange(value === 'administrator' ? 'administrator' : 'operator')}
-      data={(['operator', 'administrator'] as const).map((value) => ({
-        value,
-        label: roleLabel(value),
-      }))}
+      onChange={(value) => {
+        const chosen = roleOptions().find((option) => option.value === value)
+        if (chosen) props.onChange(chosen.value)
+      }}
+      data={roleOptions()}
     />
   )
 }
 
 function InviteForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
-  const [role, setRole] = useState<Role>('operator')
+  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
   const [link, setLink] = useState<string | null>(null)
   const { busy, error, run } = useSubmit()
   if (link !== null) {
@@ -289,7 +287,7 @@ function ApiKeys() {
             <span>
               {key.name}{' '}
               <span className="dim">
-                {roleLabel(key.role)} · {i18n.t('last used')} <Age at={key.last_used_at} />
+                {key.role ? roleLabel(key.role) : i18n.t('own role')} · {i18n.t('last used')} <Age at={key.last_used_at} />
               </span>
             </span>
             <span className="dim">
@@ -341,7 +339,7 @@ const DAY_MS = 86_400_000
 
 function ApiKeyForm(props: { onDone: () => void }) {
   const [name, setName] = useState('')
-  const [role, setRole] = useState<Role>('operator')
+  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
   const [days, setDays] = useState('90')
   const [secret, setSecret] = useState<string | null>(null)
   const { busy, error, run } = useSubmit()

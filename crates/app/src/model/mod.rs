@@ -20,8 +20,9 @@ pub use devices::{
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use people::{
-    ActivityView, ApiKeyView, LinkKind, LinkView, SessionView, SignedIn, TenantView, UserView,
-    Welcome,
+    ActivityView, ApiKeyView, CustomRoleView, ExplainView, ExplainedRight, GrantView, GroupInput,
+    GroupView, HolderOf, LinkKind, LinkView, NewApiKey, NewGrant, RightView, RoleInput, RoleOf,
+    RolesView, SessionView, SignedIn, TenantView, UserView, Welcome, WorkspaceInput, WorkspaceView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use veritwin_access::{Action, Resource, TokenKind, jobs};
 use veritwin_domain::{
-    AlertId, ApiKeyId, Declaration, DeviceId, LogId, OpContext, Origin, Purpose, Role, RuleId,
-    Secret, SiteId, TenantId, UserId,
+    AlertId, ApiKeyId, CustomRoleId, Declaration, DeviceId, GrantId, GroupId, LogId, OpContext,
+    Origin, Purpose, Role, RuleId, ScopeOf, Secret, SiteId, TenantId, UserId, WorkspaceId,
 };
 use veritwin_metastore::{
-    Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, Page, Realm, Tenant, User,
+    Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, DeviceGroup, Grant, GrantRole, Holder,
+    Page, Realm, StoredRole, Tenant, User, Workspace,
 };
 
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
@@ -76,22 +77,45 @@ impl IsolationFixture {
     }
 }
 
+/// API keys of the probes' tenant, one for each built-in role.
+pub struct RoleFixture {
+    identities: Vec<(Role, ProbeIdentity)>,
+}
+
+impl RoleFixture {
+    /// Each role with the key that has it.
+    pub fn keys(&self) -> impl Iterator<Item = (Role, &Secret<String>)> {
+        self.identities.iter().map(|(role, identity)| (*role, &identity.secret))
+    }
+}
+
+impl std::fmt::Debug for RoleFixture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoleFixture").field("keys", &self.identities.len()).finish()
+    }
+}
+
 impl App {
-    /// Makes an administrator's API key of a probe tenant and acts with it, like any program.
+    /// Makes an API key of a probe tenant and acts with it, like any program.
     pub(super) async fn open_probe_identity(
         &self,
         tenant: TenantId,
         name: &str,
+        role: Role,
     ) -> Result<ProbeIdentity> {
         let context = self.job_in(jobs::PROMISES, tenant);
         let (secret, digest) = TokenKind::ApiKey.generate(self.rng());
         let key = ApiKey {
             id: ApiKeyId::generate(context.at, self.rng()),
             name: name.to_owned(),
-            role: Role::Administrator,
+            role,
             created_at: context.at,
             expires_at: Some(context.at.saturating_add(IDENTITY_LIFETIME)),
             last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
         };
         let tx = self.0.store.begin(&context).await?;
         tx.api_key_create(&key, digest.0).await?;
@@ -127,12 +151,16 @@ impl App {
     /// One thing of each kind in two tenants, and an administrator's key of the first.
     pub async fn open_isolation_fixture(&self) -> Result<IsolationFixture> {
         self.ensure_probe_tenant().await?;
-        let other = self.open_probe_identity(PROBE_TENANT, NAME).await?;
+        let other = self.open_probe_identity(PROBE_TENANT, NAME, Role::Administrator).await?;
         let foreign = self.probe_things(&other.context).await;
         self.close_probe_identity(&other).await?;
         let foreign = foreign?;
-        let identity = self.open_probe_identity(PLATFORM_TENANT, NAME).await?;
-        match self.probe_things(&identity.context).await {
+        let identity = self.open_probe_identity(PLATFORM_TENANT, NAME, Role::Administrator).await?;
+        let own = match self.probe_things(&identity.context).await {
+            Ok(own) => self.widen_probe(&identity, &own).await.map(|()| own),
+            Err(error) => Err(error),
+        };
+        match own {
             Ok(own) => {
                 #[cfg(feature = "test-controls")]
                 if let Some(device) = foreign.get("device") {
@@ -147,9 +175,65 @@ impl App {
         }
     }
 
+    /// One API key of the probes' tenant for each built-in role.
+    pub async fn open_role_fixture(&self) -> Result<RoleFixture> {
+        self.ensure_probe_tenant().await?;
+        let mut fixture = RoleFixture { identities: Vec::new() };
+        for role in Role::ALL {
+            match self.open_probe_identity(PROBE_TENANT, NAME, role).await {
+                Ok(identity) => fixture.identities.push((role, identity)),
+                Err(error) => {
+                    self.close_role_fixture(fixture).await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(fixture)
+    }
+
+    /// Ends those keys.
+    pub async fn close_role_fixture(&self, fixture: RoleFixture) -> Result<()> {
+        for (_, identity) in &fixture.identities {
+            self.close_probe_identity(identity).await?;
+        }
+        Ok(())
+    }
+
+    /// The published matrix: whether a role lets a program do this.
+    pub fn role_permits_program(&self, role: Role, action: &str) -> bool {
+        let action = action.parse::<Action>();
+        action.is_ok_and(|action| self.0.authorizer.permitted(role, true).contains(&action))
+    }
+
     /// Ends the key. The things stay for the next check.
     pub async fn close_isolation_fixture(&self, fixture: IsolationFixture) -> Result<()> {
         self.close_probe_identity(&fixture.identity).await
+    }
+
+    /// No built-in role lets a program give rights; the probe asks those endpoints too, so its key
+    /// holds a role that permits everything there is.
+    async fn widen_probe(
+        &self,
+        identity: &ProbeIdentity,
+        own: &BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let context = &identity.context;
+        let role = own.get("role").and_then(|id| id.parse().ok());
+        let role =
+            role.ok_or_else(|| crate::Error::Internal("the probe has no role".to_owned()))?;
+        let tx = self.0.store.begin(context).await?;
+        tx.grant_create(&Grant {
+            id: GrantId::generate(context.at, self.rng()),
+            holder: Holder::ApiKey(identity.key),
+            role: GrantRole::Custom(role),
+            scope: ScopeOf::Tenant,
+            expires_at: None,
+            created_at: context.at,
+        })
+        .await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(())
     }
 
     async fn ensure_probe_tenant(&self) -> Result<()> {
@@ -194,9 +278,89 @@ impl App {
             things.insert("credential", credential.to_string());
         }
         let rule = self.probe_rule(context, device).await?;
+        self.probe_access(context, &mut things).await?;
         things.insert("rule", rule.to_string());
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         Ok(things)
+    }
+
+    /// A role of the tenant's own, a group, a workspace and a grant.
+    async fn probe_access(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let role = match tx.custom_roles().await?.first() {
+            Some(role) => role.id,
+            None => {
+                let role = StoredRole {
+                    id: CustomRoleId::generate(context.at, self.rng()),
+                    name: NAME.to_owned(),
+                    allows: self
+                        .0
+                        .authorizer
+                        .grantable()
+                        .into_iter()
+                        .map(|action| action.as_str().to_owned())
+                        .collect(),
+                    denies: Vec::new(),
+                    version: 0,
+                    created_at: context.at,
+                };
+                tx.custom_role_create(&role).await?;
+                role.id
+            }
+        };
+        let workspace = match tx.workspaces().await?.first() {
+            Some(workspace) => workspace.id,
+            None => {
+                let id = WorkspaceId::generate(context.at, self.rng());
+                let (name, twins) = (NAME.to_owned(), Vec::new());
+                let at = context.at;
+                tx.workspace_create(&Workspace { id, name, twins, version: 0, created_at: at })
+                    .await?;
+                id
+            }
+        };
+        let group = match tx.device_groups().await?.first() {
+            Some(group) => group.id,
+            None => {
+                let group = DeviceGroup {
+                    id: GroupId::generate(context.at, self.rng()),
+                    name: NAME.to_owned(),
+                    workspace: None,
+                    devices: Vec::new(),
+                    version: 0,
+                    created_at: context.at,
+                };
+                tx.device_group_create(&group).await?;
+                group.id
+            }
+        };
+        let grant = match tx.grants().await?.first() {
+            Some(grant) => grant.id,
+            None => {
+                // Its holder is nobody.
+                let grant = Grant {
+                    id: GrantId::generate(context.at, self.rng()),
+                    holder: Holder::User(UserId::generate(context.at, self.rng())),
+                    role: GrantRole::BuiltIn(Role::Viewer),
+                    scope: ScopeOf::Group(group),
+                    expires_at: Some(context.at),
+                    created_at: context.at,
+                };
+                tx.grant_create(&grant).await?;
+                grant.id
+            }
+        };
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        things.insert("role", role.to_string());
+        things.insert("workspace", workspace.to_string());
+        things.insert("group", group.to_string());
+        things.insert("grant", grant.to_string());
+        Ok(())
     }
 
     async fn probe_device(&self, context: &OpContext) -> Result<DeviceId> {
@@ -264,6 +428,10 @@ impl App {
             created_at: context.at,
             expires_at: Some(context.at),
             last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
         };
         tx.api_key_create(&key, digest.0).await?;
         tx.commit().await?;

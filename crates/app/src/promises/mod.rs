@@ -33,6 +33,7 @@ use crate::{App, Error, Result};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;
+pub use fixture::RoleFixture;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

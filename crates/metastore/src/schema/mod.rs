@@ -4,6 +4,7 @@
 mod ddl;
 mod v1;
 mod v2;
+mod v5;
 
 pub(crate) use ddl::{
     PLATFORM_ROLE, TENANT_ROLE, postgres_column, postgres_table, postgres_walls, sqlite_column,
@@ -141,6 +142,7 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, tables: v1::TABLES, added: &[] },
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
+    Migration { version: 5, tables: v5::TABLES, added: v5::ADDED },
 ];
 
 /// Columns added to a table of an earlier step, with indexes over it.

@@ -30,6 +30,10 @@ async fn everything_of_another_tenant_is_not_found() {
             created_at: START,
             expires_at: None,
             last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
         };
         let event =
             AlertEvent { at: START, kind: AlertEventKind::Commented, by: None, comment: None };

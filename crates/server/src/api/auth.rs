@@ -22,7 +22,8 @@ pub(crate) struct Public(pub(crate) PlatformContext);
 fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
-        "session" | "welcome" | "users" | "api-keys" | "tenants" => Purpose::AuthenticationSecurity,
+        "session" | "welcome" | "users" | "api-keys" | "tenants" | "roles" | "groups"
+        | "workspaces" | "grants" | "access" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" => Purpose::SecuritySupport,

@@ -6,6 +6,7 @@ mod alerts;
 mod api_keys;
 mod auth;
 mod body;
+mod catalogue;
 mod devices;
 mod docs;
 mod ledger;
@@ -16,6 +17,7 @@ mod origin;
 mod problem;
 mod promises;
 mod repeat;
+mod rights;
 mod rules;
 mod session;
 mod system;
@@ -39,6 +41,7 @@ use veritwin_domain::{Clock, Rng};
 use crate::web;
 
 pub(crate) use auth::SESSION_COOKIE;
+pub(crate) use catalogue::actions;
 pub(crate) use live::LiveState;
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};
@@ -71,6 +74,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(session::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
+        .merge(rights::routes())
         .merge(devices::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())

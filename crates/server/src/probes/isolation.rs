@@ -16,7 +16,7 @@ use super::walk::{Answered, Ask, ask};
 use crate::api;
 
 const PROMISE: u8 = 31;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Ids in these paths are nobody's: a promise's number, an index in one's own log.
 const NOBODYS: [&str; 2] = ["/v1/promises/{id}", "/v1/ledger/entries/{index}"];
 
@@ -63,6 +63,10 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("rules", "rule"),
         ("twins", "twin"),
         ("users", "user"),
+        ("roles", "role"),
+        ("groups", "group"),
+        ("workspaces", "workspace"),
+        ("grants", "grant"),
     ];
     kinds.into_iter().find(|(name, _)| *name == collection).map(|(_, kind)| kind)
 }
@@ -115,6 +119,11 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
             "name": "probe", "severity": "low", "enabled": false,
             "condition": {"kind": "no_data", "after_seconds": 86_400},
         }),
+        _ if path.starts_with("/v1/users/") => json!({"roles": ["viewer"]}),
+        _ if path.starts_with("/v1/roles/") => json!({"name": "probe", "denies": ["device.list"]}),
+        _ if path.starts_with("/v1/groups/") || path.starts_with("/v1/workspaces/") => {
+            json!({"name": "probe"})
+        }
         _ => json!({}),
     };
     (JSON, body.to_string().into_bytes())

@@ -1,10 +1,11 @@
-//! Probes of promises that need the listeners and the pages: transport (P23), isolation (P31) and
-//! cookies (P56). They ask from outside, as a client would; the app runs them and keeps what they
+//! Probes of promises that need the listeners and the pages: transport (P23), roles (P30),
+//! isolation (P31) and cookies (P56). They ask from outside, as a client would; the app runs them and keeps what they
 //! find.
 
 mod cookies;
 mod isolation;
 mod opening;
+mod roles;
 mod scan;
 mod transport;
 mod walk;
@@ -38,10 +39,11 @@ pub(crate) struct Wiring {
 pub(crate) fn register(app: &App, wiring: &Wiring) {
     #[cfg(feature = "test-controls")]
     wiring.controls.attach(app.clone());
-    let probes: [Arc<dyn PlatformProbe>; 3] = [
+    let probes: [Arc<dyn PlatformProbe>; 4] = [
         Arc::new(transport::Transport::new(app, wiring)),
         Arc::new(isolation::Isolation::new(app, wiring)),
         Arc::new(cookies::Cookies::new(app, wiring)),
+        Arc::new(roles::Roles::new(app, wiring)),
     ];
     for probe in probes {
         if let Err(error) = app.register_probe(probe) {

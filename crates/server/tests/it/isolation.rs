@@ -51,6 +51,44 @@ struct Owned {
     alert: String,
     user: String,
     api_key: String,
+    access: Access,
+}
+
+/// What says who may do what.
+#[derive(Clone)]
+struct Access {
+    role: String,
+    group: String,
+    workspace: String,
+    grant: String,
+}
+
+impl Access {
+    fn new(tenant: &Tenant, user: &str) -> Self {
+        let id = |value: Value| value["id"].as_str().unwrap().to_owned();
+        let role = json!({"name": "r", "allows": ["device.list"]});
+        let role = id(tenant.post("/v1/roles", &role).expect(201));
+        let group = id(tenant.post("/v1/groups", &json!({"name": "g"})).expect(201));
+        let workspace = id(tenant.post("/v1/workspaces", &json!({"name": "w"})).expect(201));
+        let grant = json!({"user_id": user, "custom_role_id": role, "scope": {"group_id": group}});
+        let grant = id(tenant.post("/v1/grants", &grant).expect(201));
+        Self { role, group, workspace, grant }
+    }
+
+    fn absent(&self) -> Self {
+        Self {
+            role: other(&self.role),
+            group: other(&self.group),
+            workspace: other(&self.workspace),
+            grant: other(&self.grant),
+        }
+    }
+}
+
+/// An id that never was.
+fn other(id: &str) -> String {
+    let last = if id.ends_with('0') { "1" } else { "0" };
+    format!("{}{last}", &id[..id.len() - 1])
 }
 
 impl Owned {
@@ -70,7 +108,9 @@ impl Owned {
             wait_for("an alert", || tenant.get("/v1/alerts").expect(200)["items"].get(0).cloned());
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
+        let (colleague, _) = tenant.member("colleague", "viewer");
         Self {
+            access: Access::new(&tenant, &colleague),
             device: device.id,
             credential: text(&credentials["items"][0]["id"]),
             twin: text(&twin["twin"]["id"]),
@@ -84,10 +124,6 @@ impl Owned {
 
     /// The same places, with ids that never were.
     fn absent(&self) -> Ids {
-        let other = |id: &str| {
-            let last = if id.ends_with('0') { "1" } else { "0" };
-            format!("{}{last}", &id[..id.len() - 1])
-        };
         Ids {
             device: other(&self.device),
             credential: other(&self.credential),
@@ -96,6 +132,7 @@ impl Owned {
             alert: other(&self.alert),
             user: other(&self.user),
             api_key: other(&self.api_key),
+            access: self.access.absent(),
         }
     }
 
@@ -108,13 +145,16 @@ impl Owned {
             alert: self.alert.clone(),
             user: self.user.clone(),
             api_key: self.api_key.clone(),
+            access: self.access.clone(),
         }
     }
 
     /// Everything there is, to see that nothing changed.
     fn state(&self) -> Vec<Value> {
-        let mut state: Vec<Value> = ["devices", "twins", "rules", "users", "alerts?filter=all"]
+        let lists = ["devices", "twins", "rules", "users", "alerts?filter=all", "roles", "groups"];
+        let mut state: Vec<Value> = lists
             .iter()
+            .chain(&["workspaces", "grants"])
             .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
             .collect();
         let device = format!("/v1/devices/{}", self.device);
@@ -134,6 +174,7 @@ struct Ids {
     alert: String,
     user: String,
     api_key: String,
+    access: Access,
 }
 
 impl Ids {
@@ -147,6 +188,10 @@ impl Ids {
             "alerts" => &self.alert,
             "users" => &self.user,
             "api-keys" => &self.api_key,
+            "roles" => &self.access.role,
+            "groups" => &self.access.group,
+            "workspaces" => &self.access.workspace,
+            "grants" => &self.access.grant,
             _ => return None,
         };
         let filled = path
@@ -177,6 +222,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.json(&json!({"method": "reboot", "params": {}, "timeout_ms": 100}))
         }
         ("POST", "/v1/alerts/{id}/acknowledge") => request.json(&json!({"comment": "mine"})),
+        ("PATCH", "/v1/users/{id}") => request.json(&json!({"roles": ["viewer"]})),
+        ("PUT", "/v1/roles/{id}") => request.json(&json!({"name": "x", "denies": ["device.list"]})),
+        ("PUT", "/v1/groups/{id}" | "/v1/workspaces/{id}") => request.json(&json!({"name": "x"})),
         ("POST", _) => request.json(&json!({})),
         _ => request,
     }
@@ -293,6 +341,25 @@ fn another_tenants_ids_are_ids_that_never_were() {
     post("/v1/devices", &|ids| json!({"name": "x", "twin_id": ids.twin}));
     post("/v1/rules", &|ids| rule(json!({"device_id": ids.device})));
     post("/v1/rules", &|ids| rule(json!({"twin_id": ids.twin})));
+    post("/v1/groups", &|ids| json!({"name": "x", "device_ids": [ids.device]}));
+    post("/v1/groups", &|ids| json!({"name": "x", "workspace_id": ids.access.workspace}));
+    post("/v1/workspaces", &|ids| json!({"name": "x", "twin_ids": [ids.twin]}));
+    let (colleague, _) = caller.member("own-colleague", "viewer");
+    let grant = |scope: Value| json!({"user_id": colleague, "role": "viewer", "scope": scope});
+    post("/v1/grants", &|ids| grant(json!({"group_id": ids.access.group})));
+    post("/v1/grants", &|ids| grant(json!({"workspace_id": ids.access.workspace})));
+    post("/v1/grants", &|ids| grant(json!({"twin_id": ids.twin})));
+    post("/v1/grants", &|ids| json!({"user_id": ids.user, "role": "viewer"}));
+    post("/v1/grants", &|ids| json!({"api_key_id": ids.api_key, "role": "viewer"}));
+    post("/v1/grants", &|ids| json!({"user_id": colleague, "custom_role_id": ids.access.role}));
+    pair(&|ids| {
+        let path = format!("/v1/access/explain?action=device.read&user_id={}", ids.user);
+        ("GET", path, none.clone())
+    });
+    pair(&|ids| {
+        let query = format!("action=device.read&user_id={colleague}&device_id={}", ids.device);
+        ("GET", format!("/v1/access/explain?{query}"), none.clone())
+    });
     post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
     post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
     post(

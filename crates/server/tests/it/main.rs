@@ -16,6 +16,8 @@ mod malformed;
 mod mqtt;
 mod promises;
 mod ready;
+mod rights;
+mod roles;
 mod shared_data;
 mod start;
 mod tenant;
