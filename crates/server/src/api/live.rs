@@ -217,7 +217,12 @@ impl Connection {
                     self.ping().await?;
                 }
                 _ = recheck.tick() => {
-                    party.context = self.asked_again(&party).await?;
+                    let now = self.asked_again(&party).await?;
+                    // A grant may have ended by itself.
+                    if now.actor != party.context.actor {
+                        subscriptions.lagged();
+                    }
+                    party.context = now;
                 }
                 command = self.receive() => {
                     if let Some(command) = command? {
