@@ -195,7 +195,7 @@ impl Connection {
                     use tokio::sync::broadcast::error::RecvError;
                     match event {
                         Ok(LiveEvent::Access) => {
-                            party.context = self.asked_again(&party).await?;
+                            party.context = asked_again(&self.api, &party).await?;
                             subscriptions.lagged();
                         }
                         Ok(event) => {
@@ -217,7 +217,7 @@ impl Connection {
                     self.ping().await?;
                 }
                 _ = recheck.tick() => {
-                    let now = self.asked_again(&party).await?;
+                    let now = asked_again(&self.api, &party).await?;
                     // A grant may have ended by itself.
                     if now.actor != party.context.actor {
                         subscriptions.lagged();
@@ -234,17 +234,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    /// Who the party is now; what it may has possibly changed.
-    async fn asked_again(&self, party: &Party) -> Result<OpContext, Ended> {
-        let arrival = arrival(&self.api, &party.context.origin);
-        let found = if party.is_session {
-            self.api.app.authenticate_session(&party.secret, arrival).await
-        } else {
-            self.api.app.authenticate_api_key(&party.secret, arrival).await
-        };
-        found.map_err(|_| Ended::Because("the session has ended"))
     }
 
     /// A device: publishes readings.
@@ -282,6 +271,17 @@ fn arrival(api: &Api, origin: &Origin) -> Arrival {
         request: RequestId::generate(api.clock().now(), api.rng()),
         origin: origin.clone(),
     }
+}
+
+/// Who the party is now; what it may has possibly changed.
+async fn asked_again(api: &Api, party: &Party) -> Result<OpContext, Ended> {
+    let arrival = arrival(api, &party.context.origin);
+    let found = if party.is_session {
+        api.app.authenticate_session(&party.secret, arrival).await
+    } else {
+        api.app.authenticate_api_key(&party.secret, arrival).await
+    };
+    found.map_err(|_| Ended::Because("the session has ended"))
 }
 
 enum Identity {
