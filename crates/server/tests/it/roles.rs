@@ -80,6 +80,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let rule = json!({"name": "", "severity": "none", "condition": condition});
             request(method, &filled).json(&rule)
         }
+        (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
         (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
         (_, "/v1/users") => request(method, &filled).json(&json!({"email": "", "role": "viewer"})),
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
