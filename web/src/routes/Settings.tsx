@@ -287,7 +287,7 @@ function ApiKeys() {
             <span>
               {key.name}{' '}
               <span className="dim">
-                {key.role ? roleLabel(key.role) : i18n.t('own role')} · {i18n.t('last used')} <Age at={key.last_used_at} />
+                {key.role ? roleLabel(key.role as Role) : i18n.t('own role')} · {i18n.t('last used')} <Age at={key.last_used_at} />
               </span>
             </span>
             <span className="dim">

@@ -237,6 +237,7 @@ impl App {
     }
 
     async fn ensure_probe_tenant(&self) -> Result<()> {
+        let _turn = self.0.promises.tenant_turn.lock().await;
         let context = self.job(jobs::PROMISES);
         let tx = self.0.store.read_platform(&context).await?;
         let is_there = tx.tenant(PROBE_TENANT).await.is_ok();

@@ -124,6 +124,8 @@ pub(crate) struct PromiseBoard {
     turns: Vec<tokio::sync::Mutex<()>>,
     slots: Semaphore,
     asked: Arc<Semaphore>,
+    /// The probes' tenant is made once, whichever check is first.
+    tenant_turn: tokio::sync::Mutex<()>,
     /// A probe was added, or a check ended.
     changed: Notify,
     /// There is evidence to seal.
@@ -143,6 +145,7 @@ impl PromiseBoard {
             turns,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
+            tenant_turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
             #[cfg(feature = "test-controls")]

@@ -36,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// the whole tenant.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = AccessScopeBody)]
 pub(super) struct ScopeBody {
     /// A workspace.
     #[serde(skip_serializing_if = "Option::is_none")]
