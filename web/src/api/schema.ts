@@ -869,6 +869,32 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description A part of the tenant: a workspace, a group, a twin, or a twin's storey or space. Nothing given:
+         *     the whole tenant.
+         */
+        AccessScopeBody: {
+            /**
+             * @description A group of devices.
+             * @default null
+             */
+            group_id?: string | null;
+            /**
+             * @description GlobalId of a storey or space of that twin.
+             * @default null
+             */
+            node_id?: string | null;
+            /**
+             * @description A twin.
+             * @default null
+             */
+            twin_id?: string | null;
+            /**
+             * @description A workspace.
+             * @default null
+             */
+            workspace_id?: string | null;
+        };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
             /**
@@ -941,7 +967,7 @@ export interface components {
             name: string;
             /** @description A built-in role; null when it has one of the tenant's own. */
             role?: string | null;
-            scope: components["schemas"]["ScopeBody"];
+            scope: components["schemas"]["AccessScopeBody"];
         };
         /** @description The archive that holds the log. */
         ArchiveBody: {
@@ -1059,7 +1085,7 @@ export interface components {
             /** @description A built-in role; or give `custom_role_id`. */
             role?: string | null;
             /** @description Where it counts; the whole tenant when not given. */
-            scope?: components["schemas"]["ScopeBody"];
+            scope?: components["schemas"]["AccessScopeBody"];
         };
         /** @description A new device. */
         CreateDeviceBody: {
@@ -1214,7 +1240,7 @@ export interface components {
             role?: string | null;
             /** @description `permits`, `denies`, `permits_elsewhere` or `silent`. */
             says: string;
-            scope: components["schemas"]["ScopeBody"];
+            scope: components["schemas"]["AccessScopeBody"];
         };
         /** @description Whether somebody may do something, and why. */
         ExplanationBody: {
@@ -1231,7 +1257,7 @@ export interface components {
             expires_at?: string | null;
             id: string;
             role?: string | null;
-            scope: components["schemas"]["ScopeBody"];
+            scope: components["schemas"]["AccessScopeBody"];
             user_id?: string | null;
         };
         /** @description A new grant: to a user or an API key, a built-in role or one of the tenant's own. */
@@ -1241,7 +1267,7 @@ export interface components {
             /** @description RFC 3339; it ends by itself then. */
             expires_at?: string | null;
             role?: string | null;
-            scope?: components["schemas"]["ScopeBody"];
+            scope?: components["schemas"]["AccessScopeBody"];
             user_id?: string | null;
         };
         /** @description A group of devices. */
@@ -1446,7 +1472,7 @@ export interface components {
                 name: string;
                 /** @description A built-in role; null when it has one of the tenant's own. */
                 role?: string | null;
-                scope: components["schemas"]["ScopeBody"];
+                scope: components["schemas"]["AccessScopeBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -1537,7 +1563,7 @@ export interface components {
                 expires_at?: string | null;
                 id: string;
                 role?: string | null;
-                scope: components["schemas"]["ScopeBody"];
+                scope: components["schemas"]["AccessScopeBody"];
                 user_id?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
@@ -1887,31 +1913,14 @@ export interface components {
             /** @description What usually helps. */
             what_helps?: string;
         };
-        /**
-         * @description A part of the tenant: a workspace, a group, a twin, or a twin's storey or space. Nothing given:
-         *     the whole tenant.
-         */
+        /** @description Which devices a rule watches; everything given must hold. */
         ScopeBody: {
-            /**
-             * @description A group of devices.
-             * @default null
-             */
-            group_id?: string | null;
-            /**
-             * @description GlobalId of a storey or space of that twin.
-             * @default null
-             */
-            node_id?: string | null;
-            /**
-             * @description A twin.
-             * @default null
-             */
+            /** @default null */
+            device_id?: string | null;
+            /** @default null */
+            device_type?: string | null;
+            /** @default null */
             twin_id?: string | null;
-            /**
-             * @description A workspace.
-             * @default null
-             */
-            workspace_id?: string | null;
         };
         /** @description One series of an answer: `points`, or columns. */
         SeriesAnswer: unknown & {
