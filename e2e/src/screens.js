@@ -17,6 +17,8 @@ const PAGES = {
   ledger: '/ledger',
   promises: '/promises',
   activity: '/activity',
+  incidents: '/incidents',
+  support: '/support',
   settings: '/settings',
 }
 const DARK = ['centre', 'heat', 'alerts', 'ledger', 'promises', 'settings']

@@ -4,6 +4,7 @@ import path from 'node:path'
 
 import { runSteps, say } from './runner.js'
 import { OUT, withStage } from './stage.js'
+import { accountSteps } from './walk/account.js'
 import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
@@ -11,6 +12,7 @@ import { inventorySteps } from './walk/inventory.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
 import { recordSteps } from './walk/records.js'
+import { supportSteps } from './walk/support.js'
 
 const WALK = [
   signInSteps,
@@ -19,7 +21,9 @@ const WALK = [
   ledgerSteps,
   inventorySteps,
   recordSteps,
+  supportSteps,
   personSteps,
+  accountSteps,
   welcomeSteps,
   signOutSteps,
   calmSteps,

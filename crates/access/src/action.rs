@@ -30,9 +30,51 @@ macro_rules! define_actions {
     };
 }
 
+impl Action {
+    /// Whether a person has to have proved who they are a short while ago: acts that destroy, let
+    /// somebody in or shut somebody out.
+    pub const fn needs_recent_proof(self) -> bool {
+        matches!(
+            self,
+            Self::AccountSecure
+                | Self::ApiKeyCreate
+                | Self::ApiKeyDelete
+                | Self::CredentialDelete
+                | Self::DeviceDelete
+                | Self::KeyManage
+                | Self::TenantUpdate
+                | Self::TwinDelete
+                | Self::UserDelete
+                | Self::UserErase
+        )
+    }
+
+    /// Whether a person may do it who still has to set up the second factor their tenant asks for.
+    pub const fn is_open_without_second_factor(self) -> bool {
+        matches!(
+            self,
+            Self::AccountRead
+                | Self::AccountSecure
+                | Self::SessionConfirm
+                | Self::SessionDelete
+                | Self::SessionRead
+        )
+    }
+}
+
 define_actions! {
     /// Ask why somebody may or may not do something.
     AccessExplain = "access.explain" on Access;
+    /// Take activity records away as CSV or JSON.
+    ActivityExport = "activity.export" on Activity;
+    /// Read one's own account: sessions, passkeys, how one signs in.
+    AccountRead = "account.read" on Session;
+    /// Ask for a new password, take a mailed link up.
+    AccountRecover = "account.recover" on Platform;
+    /// Change how one signs in: password, e-mail, passkeys, codes, sessions.
+    AccountSecure = "account.secure" on Session;
+    /// Change one's own name.
+    AccountUpdate = "account.update" on Session;
     /// List the activity records.
     ActivityRead = "activity.read" on Activity;
     /// Delete activity records past their time.
@@ -93,6 +135,24 @@ define_actions! {
     GroupRead = "group.read" on Access;
     /// Make, change or delete groups of devices and workspaces.
     GroupWrite = "group.write" on Access;
+    /// Approve a hold that somebody else asked for.
+    HoldApprove = "hold.approve" on Hold;
+    /// List holds on activity records.
+    HoldList = "hold.list" on Hold;
+    /// End a hold before its time.
+    HoldRelease = "hold.release" on Hold;
+    /// Ask for a hold on activity records.
+    HoldRequest = "hold.request" on Hold;
+    /// List security alerts and incidents.
+    IncidentList = "incident.list" on Incident;
+    /// Open an incident.
+    IncidentOpen = "incident.open" on Incident;
+    /// Raise a security alert and its incident.
+    IncidentRaise = "incident.raise" on Incident;
+    /// Read one incident with its notes.
+    IncidentRead = "incident.read" on Incident;
+    /// Note, acknowledge or close an incident.
+    IncidentUpdate = "incident.update" on Incident;
     /// Read the keys' status.
     KeyRead = "key.read" on Keys;
     /// Rotate, revoke, restore or destroy keys.
@@ -109,6 +169,8 @@ define_actions! {
     LinkIssue = "link.issue" on Platform;
     /// Redeem a one-time link.
     LinkRedeem = "link.redeem" on Platform;
+    /// Read figures of the running platform, one's own part of them.
+    MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
     /// Make somebody an owner, or take that away.
@@ -127,6 +189,8 @@ define_actions! {
     RuleRead = "rule.read" on Rule;
     /// Create, change or delete a rule.
     RuleWrite = "rule.write" on Rule;
+    /// Prove again who one is.
+    SessionConfirm = "session.confirm" on Session;
     /// Sign in.
     SessionCreate = "session.create" on Platform;
     /// Sign out.
@@ -135,6 +199,14 @@ define_actions! {
     SessionPurge = "session.purge" on Platform;
     /// Read one's own session.
     SessionRead = "session.read" on Session;
+    /// Ask for, or approve, access to a tenant that did not ask for it.
+    SupportBreakGlass = "support.break_glass" on SupportDesk;
+    /// Open tickets; grant and revoke support access.
+    SupportManage = "support.manage" on Support;
+    /// Read tickets, grants and support's steps.
+    SupportRead = "support.read" on Support;
+    /// See what customers granted, and enter it.
+    SupportServe = "support.serve" on SupportDesk;
     /// Back up, restore, migrate, diagnose.
     SystemMaintain = "system.maintain" on Platform;
     /// Read version, certificates, listeners and stores.
@@ -169,6 +241,8 @@ define_actions! {
     TwinWriteGeometry = "twin.write_geometry" on Twin;
     /// Remove a user from the tenant.
     UserDelete = "user.delete" on User;
+    /// Destroy the account of a child.
+    UserErase = "user.erase" on User;
     /// Invite a user.
     UserInvite = "user.invite" on User;
     /// List users.

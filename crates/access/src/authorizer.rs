@@ -13,17 +13,20 @@ use cedar_policy::{
 use parking_lot::RwLock;
 use veritwin_domain::{
     Actor, ActorKind, CustomRole, CustomRoleId, OpContext, Place, PlatformContext, Role, Scope,
+    SupportAreas,
 };
 
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 5] = [
+const POLICIES: [&str; 7] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/rights.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
+    include_str!("../policies/records.cedar"),
+    include_str!("../policies/support.cedar"),
 ];
 /// The policy by which a tenant's own role denies; see `policies/rights.cedar`.
 const OWN_ROLE_DENIES: &str = "own-role.denies";
@@ -66,6 +69,7 @@ pub(crate) enum Class {
         role: CustomRoleId,
         version: u64,
     },
+    Support(SupportAreas),
     Device {
         is_self: bool,
     },
@@ -290,6 +294,7 @@ impl Authorizer {
                 holder(principal.clone(), (&own, &scope), roles, question.own_role)?
             }
             Class::Device { .. } => owned(principal.clone(), &own, roles)?,
+            Class::Support(areas) => support_session(principal.clone(), &own, areas, roles)?,
             _ => Entity::new_no_attrs(principal.clone(), roles),
         });
         entities.push(owned(own.clone(), &own, tenant_parents.clone())?);
@@ -316,6 +321,7 @@ impl Authorizer {
 pub(crate) fn classify(actor: &Actor, resource: &Resource) -> Class {
     match &actor.kind {
         ActorKind::User { .. } => Class::User(RoleSet::new(&actor.roles)),
+        ActorKind::Support { areas, .. } => Class::Support(*areas),
         ActorKind::ApiKey(_) => Class::Program(RoleSet::new(&actor.roles)),
         ActorKind::Device { device, .. } => {
             let meant = match resource {
@@ -339,6 +345,9 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
         Class::Program(set) => (uid("Program", "actor")?, roles(set)?),
         Class::OwnRole { is_program: false, .. } => (uid("User", "actor")?, HashSet::new()),
         Class::OwnRole { is_program: true, .. } => (uid("Program", "actor")?, HashSet::new()),
+        Class::Support(_) => {
+            (uid("SupportSession", "actor")?, roles(RoleSet::new(&[Role::Support]))?)
+        }
         Class::Device { .. } => (uid("Device", "actor")?, HashSet::new()),
         Class::Job(name) => (uid("Job", name)?, HashSet::new()),
         Class::LocalOperator => (uid("LocalOperator", "actor")?, HashSet::new()),
@@ -371,6 +380,21 @@ fn owned(uid: EntityUid, tenant: &EntityUid, parents: HashSet<EntityUid>) -> Opt
     Entity::new(uid, HashMap::from([("tenant".to_owned(), tenant)]), parents).ok()
 }
 
+/// A support session carries what its grant opens.
+fn support_session(
+    uid: EntityUid,
+    tenant: &EntityUid,
+    areas: SupportAreas,
+    roles: HashSet<EntityUid>,
+) -> Option<Entity> {
+    let names = areas.iter().map(|area| RestrictedExpression::new_string(area.to_string()));
+    let attributes = HashMap::from([
+        ("tenant".to_owned(), RestrictedExpression::new_entity_uid(tenant.clone())),
+        ("areas".to_owned(), RestrictedExpression::new_set(names)),
+    ]);
+    Entity::new(uid, attributes, roles).ok()
+}
+
 fn uid(kind: &str, id: &str) -> Option<EntityUid> {
     let kind = EntityTypeName::from_str(kind).ok()?;
     Some(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
@@ -384,7 +408,8 @@ mod tests {
     fn the_policies_themselves_keep_tenants_apart() {
         let authorizer = Authorizer::new().expect("policies");
         let everything = RoleSet::new(&Role::ALL);
-        for class in [Class::User(everything), Class::Program(everything)] {
+        let open = SupportAreas::of(&veritwin_domain::SupportArea::ALL);
+        for class in [Class::User(everything), Class::Program(everything), Class::Support(open)] {
             for action in Action::ALL {
                 if action.kind() != Kind::Platform {
                     let question = Question {

@@ -15,8 +15,11 @@ pub const MAIL: &str = "mail";
 pub const PROMISES: &str = "promises";
 /// Deletes what is past its time.
 pub const RETENTION: &str = "retention";
+/// Watches over access: raises security alerts and incidents, tells administrators.
+pub const SECURITY: &str = "security";
 /// Flushes and compacts telemetry segments.
 pub const SEGMENTS: &str = "segments";
 
 /// Every job there is.
-pub const ALL: [&str; 8] = [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, SEGMENTS];
+pub const ALL: [&str; 9] =
+    [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, SECURITY, SEGMENTS];

@@ -3,13 +3,17 @@
 
 mod action;
 mod authorizer;
+mod cbor;
+mod countries;
 mod facets;
 pub mod jobs;
 mod matrix;
+pub mod passkey;
 mod resource;
 mod session;
 mod throttle;
 mod token;
+mod watch;
 
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
@@ -17,11 +21,18 @@ pub use facets::{Explained, FacetSays, Reach, Says};
 pub use matrix::{Matrix, MatrixRow};
 pub use resource::{Kind, Resource};
 pub use session::{
-    API_KEY_LIFETIME_MAX, LINK_LIFETIME, SESSION_ABSOLUTE_MAX, SESSION_IDLE_MAX,
-    SESSION_TOUCH_INTERVAL, SessionState, SessionTimes,
+    API_KEY_LIFETIME_MAX, LINK_LIFETIME, MAILED_LINK_LIFETIME, PROOF_RECENT_MAX,
+    SESSION_ABSOLUTE_MAX, SESSION_IDLE_MAX, SESSION_TOUCH_INTERVAL, SessionState, SessionTimes,
 };
 pub use throttle::{
-    THROTTLE_DELAY_FIRST, THROTTLE_DELAY_MAX, THROTTLE_FREE_FAILURES, THROTTLE_MEMORY,
-    THROTTLE_SUBJECTS_MAX, Throttle, ThrottleSubject, Throttled,
+    Attempt, THROTTLE_ACCOUNT_FREE_FAILURES, THROTTLE_ADDRESS_FREE_FAILURES, THROTTLE_DELAY_FIRST,
+    THROTTLE_DELAY_MAX, THROTTLE_FREE_FAILURES, THROTTLE_MEMORY, THROTTLE_SUBJECTS_MAX, Throttle,
+    ThrottleSubject, Throttled,
 };
 pub use token::{TokenDigest, TokenKind};
+pub use watch::{
+    DENIED_MAX, DENIED_WINDOW, EXPORT_ROWS_MAX, EXPORT_WINDOW, EXPORTS_MAX, Finding,
+    HOURS_KNOWN_MIN, REFUSED_KEYS_MAX, REFUSED_KEYS_WINDOW, STUFFING_ACCOUNTS_MAX,
+    STUFFING_FAILURES_MAX, STUFFING_WINDOW, SignIn, TOLD_AGAIN, TRAVEL_KM_MIN,
+    TRAVEL_KM_PER_HOUR_MAX, WATCHED_MAX, Watch, WatchSubject, judge_sign_in, network_of,
+};

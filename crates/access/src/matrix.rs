@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
-use veritwin_domain::Role;
+use veritwin_domain::{Role, SupportArea, SupportAreas};
 
 use crate::authorizer::{Class, Question, RoleSet, Verdict};
 use crate::{Action, Authorizer, Kind, jobs};
@@ -33,8 +33,8 @@ pub struct MatrixRow {
 /// Action by actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
-    /// Every kind of actor: roles, programs with a role, a device on itself, jobs, the local
-    /// operator, the anonymous.
+    /// Every kind of actor: roles, programs with a role, support with an area, a device on itself,
+    /// jobs, the local operator, the anonymous.
     pub actors: Vec<String>,
     /// One row per action, in the order of [`Action::ALL`].
     pub rows: Vec<MatrixRow>,
@@ -127,6 +127,9 @@ fn classes() -> Vec<(String, Class)> {
     }
     for role in Role::ALL {
         classes.push((format!("api key ({role})"), Class::Program(RoleSet::new(&[role]))));
+    }
+    for area in SupportArea::ALL {
+        classes.push((format!("support ({area})"), Class::Support(SupportAreas::of(&[area]))));
     }
     classes.push(("device on itself".to_owned(), Class::Device { is_self: true }));
     classes.push(("device on others".to_owned(), Class::Device { is_self: false }));

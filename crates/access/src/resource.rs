@@ -40,6 +40,14 @@ pub enum Kind {
     System,
     /// Who may do what: roles, groups, workspaces, grants.
     Access,
+    /// A hold on activity records.
+    Hold,
+    /// A security incident.
+    Incident,
+    /// A tenant's support tickets and grants.
+    Support,
+    /// The platform's own support desk.
+    SupportDesk,
 }
 
 impl Kind {
@@ -68,6 +76,10 @@ impl Kind {
             Self::Promise => "Promise",
             Self::System => "System",
             Self::Access => "Access",
+            Self::Hold => "Hold",
+            Self::Incident => "Incident",
+            Self::Support => "Support",
+            Self::SupportDesk => "SupportDesk",
         }
     }
 }
@@ -92,6 +104,11 @@ impl Resource {
     /// The tenant's collection of a kind: for lists, creates and things there is one of.
     pub const fn all(tenant: TenantId, kind: Kind) -> Self {
         Self::Owned { tenant, kind, id: None }
+    }
+
+    /// One thing of a kind, by the bytes of its id.
+    pub const fn one(tenant: TenantId, kind: Kind, id: &[u8; 16]) -> Self {
+        Self::Owned { tenant, kind, id: Some(*id) }
     }
 
     /// One device.

@@ -12,6 +12,10 @@ pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 pub const SESSION_TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// A one-time link works this long.
 pub const LINK_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+/// Acts that need it are allowed this long after a person proved who they are.
+pub const PROOF_RECENT_MAX: Duration = Duration::from_secs(10 * 60);
+/// A mailed link that sets a password or confirms an address works this long.
+pub const MAILED_LINK_LIFETIME: Duration = Duration::from_secs(3600);
 /// An API key lives at most this long.
 pub const API_KEY_LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 

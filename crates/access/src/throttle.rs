@@ -1,11 +1,19 @@
-//! Slows down guessing of passwords and tokens. A pure state machine over monotonic time with
-//! bounded memory; the caller names subjects by keyed digests, never by address or e-mail.
+//! Slows down guessing of passwords and codes. A pure state machine over monotonic time with
+//! bounded memory; the caller names subjects by keyed digests, never by address or e-mail. Who
+//! guesses is slowed down at once; an account only as a whole when very many guess, and then not
+//! for addresses it has signed in from: nobody can lock somebody else out.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use veritwin_keys::sha256;
+
 /// Failures that cost nothing, so that a typing mistake is not punished.
 pub const THROTTLE_FREE_FAILURES: u32 = 5;
+/// The same for a network address, behind which many people may sit.
+pub const THROTTLE_ADDRESS_FREE_FAILURES: u32 = 100;
+/// The same for an account, whoever guesses.
+pub const THROTTLE_ACCOUNT_FREE_FAILURES: u32 = 100;
 /// The delay after the first failure that counts; it doubles with each further one.
 pub const THROTTLE_DELAY_FIRST: Duration = Duration::from_secs(2);
 /// The longest delay.
@@ -23,6 +31,42 @@ pub enum ThrottleSubject {
     Account([u8; 32]),
     /// A network address, by its keyed digest.
     Address([u8; 32]),
+    /// An account from one address, by a digest of both.
+    Pair([u8; 32]),
+}
+
+impl ThrottleSubject {
+    const fn free_failures(&self) -> u32 {
+        match self {
+            Self::Account(_) => THROTTLE_ACCOUNT_FREE_FAILURES,
+            Self::Address(_) => THROTTLE_ADDRESS_FREE_FAILURES,
+            Self::Pair(_) => THROTTLE_FREE_FAILURES,
+        }
+    }
+}
+
+/// One attempt to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    account: [u8; 32],
+    address: Option<[u8; 32]>,
+}
+
+impl Attempt {
+    /// An attempt on an account (its blind index) from an address (its keyed digest, if known).
+    pub const fn new(account: [u8; 32], address: Option<[u8; 32]>) -> Self {
+        Self { account, address }
+    }
+
+    fn pair(&self) -> ThrottleSubject {
+        let address = self.address.unwrap_or_default();
+        ThrottleSubject::Pair(sha256(&[self.account, address].concat()))
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = ThrottleSubject> {
+        let address = self.address.map(ThrottleSubject::Address);
+        [self.pair(), ThrottleSubject::Account(self.account)].into_iter().chain(address)
+    }
 }
 
 /// Too many failures: how long to wait.
@@ -44,6 +88,8 @@ struct Failures {
 #[derive(Debug)]
 pub struct Throttle {
     subjects: HashMap<ThrottleSubject, Failures>,
+    /// Accounts with addresses that they have signed in from, and when.
+    known: HashMap<ThrottleSubject, Duration>,
     subjects_max: usize,
 }
 
@@ -56,21 +102,53 @@ impl Default for Throttle {
 impl Throttle {
     /// An empty memory for at most `subjects_max` subjects (at least one).
     pub fn with_capacity(subjects_max: usize) -> Self {
-        Self { subjects: HashMap::new(), subjects_max: subjects_max.max(1) }
+        Self { subjects: HashMap::new(), known: HashMap::new(), subjects_max: subjects_max.max(1) }
     }
 
-    /// Whether an attempt may be made at `now` (monotonic). Ask before checking the secret.
-    pub fn check(&self, subject: &ThrottleSubject, now: Duration) -> Result<(), Throttled> {
-        match self.subjects.get(subject) {
-            Some(failures) if failures.blocked_until > now => {
-                Err(Throttled { retry_after: failures.blocked_until - now })
-            }
-            _ => Ok(()),
+    /// Whether an attempt may be made at `now` (monotonic). It counts as failed at once, so that
+    /// many at the same time do not slip through. Ask before checking the secret.
+    pub fn attempt(&mut self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
+        let is_known = self.known.contains_key(&attempt.pair());
+        let blocked_until = attempt
+            .subjects()
+            .filter(|subject| !(is_known && matches!(subject, ThrottleSubject::Account(_))))
+            .filter_map(|subject| self.subjects.get(&subject))
+            .map(|failures| failures.blocked_until)
+            .max()
+            .filter(|until| *until > now);
+        if let Some(until) = blocked_until {
+            return Err(Throttled { retry_after: until - now });
         }
+        for subject in attempt.subjects() {
+            self.failed(subject, now);
+        }
+        Ok(())
+    }
+
+    /// Notes that the attempt succeeded: its own count goes, and the failures from this address
+    /// are forgotten for this account. Others' failures stay, otherwise one valid account would
+    /// let an address guess at all the others.
+    pub fn succeeded(&mut self, attempt: &Attempt, now: Duration) {
+        self.subjects.remove(&attempt.pair());
+        let others = [
+            Some(ThrottleSubject::Account(attempt.account)),
+            attempt.address.map(ThrottleSubject::Address),
+        ];
+        for subject in others.into_iter().flatten() {
+            if let Some(failures) = self.subjects.get_mut(&subject) {
+                failures.count = failures.count.saturating_sub(1);
+                failures.blocked_until = Duration::ZERO;
+            }
+        }
+        if self.known.len() >= self.subjects_max {
+            let oldest = self.known.iter().min_by_key(|(_, at)| **at).map(|(subject, _)| *subject);
+            self.known.remove(&oldest.unwrap_or(attempt.pair()));
+        }
+        self.known.insert(attempt.pair(), now);
     }
 
     /// Notes a failed attempt.
-    pub fn failed(&mut self, subject: ThrottleSubject, now: Duration) {
+    fn failed(&mut self, subject: ThrottleSubject, now: Duration) {
         if !self.subjects.contains_key(&subject) && self.subjects.len() >= self.subjects_max {
             self.make_room(now);
         }
@@ -84,15 +162,7 @@ impl Throttle {
         }
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
-        failures.blocked_until = now + delay_after(failures.count);
-    }
-
-    /// Notes a success: the account's failures are forgotten. An address keeps its own, otherwise
-    /// one valid account would let it guess at all the others.
-    pub fn succeeded(&mut self, subject: &ThrottleSubject) {
-        if matches!(subject, ThrottleSubject::Account(_)) {
-            self.subjects.remove(subject);
-        }
+        failures.blocked_until = now + delay_after(failures.count, subject.free_failures());
     }
 
     /// How many subjects are remembered.
@@ -124,11 +194,11 @@ impl Throttle {
     }
 }
 
-fn delay_after(count: u32) -> Duration {
-    if count <= THROTTLE_FREE_FAILURES {
+fn delay_after(count: u32, free_failures: u32) -> Duration {
+    if count <= free_failures {
         return Duration::ZERO;
     }
-    let doublings = (count - THROTTLE_FREE_FAILURES - 1).min(16);
+    let doublings = (count - free_failures - 1).min(16);
     (THROTTLE_DELAY_FIRST * 2u32.pow(doublings)).min(THROTTLE_DELAY_MAX)
 }
 
@@ -136,43 +206,70 @@ fn delay_after(count: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn account(number: u32) -> ThrottleSubject {
+    fn digest(number: u32) -> [u8; 32] {
         let mut digest = [0u8; 32];
         digest[..4].copy_from_slice(&number.to_be_bytes());
-        ThrottleSubject::Account(digest)
+        digest
+    }
+
+    fn attempt(account: u32, address: u32) -> Attempt {
+        Attempt::new(digest(account), Some(digest(address)))
+    }
+
+    fn wait(throttle: &mut Throttle, attempt: Attempt, now: Duration) -> u64 {
+        throttle.attempt(&attempt, now).err().map_or(0, |throttled| throttled.retry_after.as_secs())
     }
 
     #[test]
     fn delays_double_up_to_their_bound_and_are_forgotten() {
         let mut throttle = Throttle::default();
         let mut now = Duration::from_secs(1);
-        let mut waits = Vec::new();
-        for _ in 0..16 {
-            throttle.failed(account(1), now);
-            let wait =
-                throttle.check(&account(1), now).err().map_or(0, |t| t.retry_after.as_secs());
-            waits.push(wait);
-            now += Duration::from_secs(wait);
+        let (mut waits, mut free) = (Vec::new(), 0);
+        // An attempt that has to wait is not counted; after its wait it is let through.
+        while waits.len() < 11 {
+            let next = wait(&mut throttle, attempt(1, 1), now);
+            now += Duration::from_secs(next);
+            if next > 0 {
+                waits.push(next);
+            } else if waits.is_empty() {
+                free += 1;
+            }
         }
-        assert_eq!(waits, [0, 0, 0, 0, 0, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-        assert_eq!(throttle.check(&account(2), now), Ok(()));
-        throttle.failed(account(1), now + THROTTLE_MEMORY);
-        assert_eq!(throttle.check(&account(1), now + THROTTLE_MEMORY), Ok(()));
+        assert_eq!(free, THROTTLE_FREE_FAILURES + 1);
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
+        assert_eq!(wait(&mut throttle, attempt(2, 2), now), 0);
+        assert_eq!(wait(&mut throttle, attempt(1, 1), now + THROTTLE_MEMORY), 0);
     }
 
     #[test]
-    fn a_success_clears_the_account_and_not_the_address() {
+    fn an_attacker_does_not_lock_the_owner_out() {
         let mut throttle = Throttle::default();
         let now = Duration::from_secs(1);
-        let address = ThrottleSubject::Address([7; 32]);
-        for _ in 0..=THROTTLE_FREE_FAILURES {
-            throttle.failed(account(1), now);
-            throttle.failed(address, now);
+        let owner = attempt(1, 1);
+        assert_eq!(wait(&mut throttle, owner, now), 0);
+        throttle.succeeded(&owner, now);
+        // One attacker is stopped by its own address; very many together by the account.
+        let guesses = (0..1000).filter(|_| wait(&mut throttle, attempt(1, 9), now) == 0).count();
+        assert_eq!(guesses, THROTTLE_FREE_FAILURES as usize + 1);
+        let guesses = (10..1000).filter(|from| wait(&mut throttle, attempt(1, *from), now) == 0);
+        assert!(guesses.count() <= THROTTLE_ACCOUNT_FREE_FAILURES as usize);
+        assert!(wait(&mut throttle, attempt(1, 5000), now) > 0, "a stranger waits");
+        assert_eq!(wait(&mut throttle, owner, now), 0, "the owner does not");
+    }
+
+    #[test]
+    fn one_valid_account_does_not_open_the_others() {
+        let mut throttle = Throttle::default();
+        let now = Duration::from_secs(1);
+        let mut guesses = 0;
+        for account in 1..1000 {
+            guesses += u32::from(wait(&mut throttle, attempt(account, 7), now) == 0);
+            let own = attempt(0, 7);
+            if wait(&mut throttle, own, now) == 0 {
+                throttle.succeeded(&own, now);
+            }
         }
-        throttle.succeeded(&account(1));
-        throttle.succeeded(&address);
-        assert_eq!(throttle.check(&account(1), now), Ok(()));
-        assert!(throttle.check(&address, now).is_err());
+        assert!(guesses <= THROTTLE_ADDRESS_FREE_FAILURES + 1, "{guesses}");
     }
 
     #[test]
@@ -180,12 +277,12 @@ mod tests {
         let mut throttle = Throttle::with_capacity(100);
         let now = Duration::from_secs(1);
         for _ in 0..20 {
-            throttle.failed(account(0), now);
+            let _ = wait(&mut throttle, attempt(0, 0), now);
         }
         for number in 1..10_000 {
-            throttle.failed(account(number), now);
+            let _ = wait(&mut throttle, attempt(number, number), now);
             assert!(throttle.len() <= 100);
         }
-        assert!(throttle.check(&account(0), now).is_err());
+        assert!(wait(&mut throttle, attempt(0, 0), now) > 0);
     }
 }

@@ -21,6 +21,8 @@ pub enum TokenKind {
     Device,
     /// A one-time link, `vtl_...`.
     Link,
+    /// A support session inside a customer's tenant, `vtg_...`.
+    Support,
 }
 
 /// What a store keeps of a token.
@@ -35,7 +37,8 @@ impl fmt::Debug for TokenDigest {
 
 impl TokenKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::ApiKey, Self::Session, Self::Device, Self::Link];
+    pub const ALL: [Self; 5] =
+        [Self::ApiKey, Self::Session, Self::Device, Self::Link, Self::Support];
 
     /// What its tokens begin with, before an underscore.
     pub const fn prefix(self) -> &'static str {
@@ -44,6 +47,7 @@ impl TokenKind {
             Self::Session => "vts",
             Self::Device => "vtd",
             Self::Link => "vtl",
+            Self::Support => "vtg",
         }
     }
 

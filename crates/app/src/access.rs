@@ -14,6 +14,7 @@ use veritwin_domain::{
 use veritwin_metastore::{Device, DeviceGroup, Grant, GrantRole, Holder, TenantTx, Workspace};
 use veritwin_twin::TwinModel;
 
+use crate::sign_in::check_proof;
 use crate::{App, Error, Result};
 
 /// Most tenants whose grants are kept.
@@ -239,10 +240,11 @@ impl App {
 
     /// Where the actor may do something: one decision for a list.
     pub(crate) fn reach(&self, context: &OpContext, action: Action, kind: Kind) -> Result<Reach> {
-        self.0.authorizer.reach(context, action, kind).map_err(|denied| {
-            self.note(context, action, &Resource::all(context.tenant, kind), "denied");
-            Error::from(denied)
-        })
+        let decision = self.0.authorizer.reach(context, action, kind);
+        let resource = Resource::all(context.tenant, kind);
+        let reach = decision.map_err(|denied| self.denied(context, action, &resource, denied))?;
+        check_proof(context, action)?;
+        Ok(reach)
     }
 
     /// Authorises an action on something at a place; a refusal leaves a record.
@@ -253,10 +255,9 @@ impl App {
         resource: &Resource,
         place: Place<'_>,
     ) -> Result<()> {
-        self.0.authorizer.check_at(context, action, resource, place).map_err(|denied| {
-            self.note(context, action, resource, "denied");
-            Error::from(denied)
-        })
+        let decision = self.0.authorizer.check_at(context, action, resource, place);
+        decision.map_err(|denied| self.denied(context, action, resource, denied))?;
+        check_proof(context, action)
     }
 
     /// Authorises an action on a device, wherever it stands.

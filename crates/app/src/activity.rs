@@ -1,54 +1,136 @@
-//! The activity record: who did what to what, with what outcome. Changes are written with their
-//! effect; reads and refusals are gathered, at most one a minute per actor, action and resource,
-//! and written in bounded batches.
+//! The activity record: who did what to what, from where, with what outcome. Changes are written
+//! with their effect; reads and refusals wait in a bounded queue of their tenant and are written
+//! soon. What a queue cannot take leaves a record of the gap; nothing is dropped in silence.
 
-use std::collections::HashMap;
+mod queue;
+
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, Kind, Resource};
+use tokio::sync::Notify;
+use veritwin_access::{Action, Resource};
 use veritwin_domain::{
-    ActivityId, ActorKind, OpContext, PlatformContext, RequestId, TenantId, Timestamp,
+    ActivityId, ActorKind, OpContext, Origin, PlatformContext, RequestId, SessionId, SignIn,
+    TenantId, Timestamp, UserId,
 };
-use veritwin_metastore::{Activity, PlatformTx, TenantTx};
+use veritwin_metastore::{Activity, Error as StoreError, PlatformTx, TenantTx};
 
-use crate::model::{ActivityView, Page, PageRequest};
-use crate::{App, Error, Result};
+use crate::redact::redacted;
+use crate::{App, Result};
+use queue::{Gap, Queue, Seen, Slot};
 
-/// Most gathered records that wait to be written.
-const GATHERED_MAX: usize = 4096;
-/// A read that repeats within this time is the same record.
+/// Most reads of one tenant that are remembered so as to count their repetitions.
+const SEEN_MAX: usize = 1024;
+/// A read that repeats within this time is counted, and written once more with the count.
 const REPEAT_MICROS: i64 = 60_000_000;
+/// Records of one write.
+const WRITTEN_AT_ONCE: usize = 1024;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Envelope {
-    actor: String,
-    action: String,
-    outcome: String,
-    request: String,
+/// The action of a record that says how many others are missing.
+pub(crate) const GAP: &str = "records.gap";
+/// The action of a record of a request for something that is not there, or not the caller's.
+pub(crate) const MISSING: &str = "api.missing";
+
+/// What is readable to who answers for security.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) outcome: String,
+    pub(crate) request: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) browser: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) system: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) country: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) city: Option<String>,
+    /// How often it was repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) times: Option<u64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Details {
+/// What may hold customer content.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Details {
+    pub(crate) resource: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<serde_json::Value>,
+}
+
+/// A change of configuration, as it is recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) before: Option<serde_json::Value>,
+    pub(crate) after: Option<serde_json::Value>,
+}
+
+impl Change {
+    /// From a value that was there to one that is.
+    pub(crate) fn from_to(before: serde_json::Value, after: serde_json::Value) -> Self {
+        Self { before: Some(before), after: Some(after) }
+    }
+
+    /// Something new.
+    pub(crate) fn to(after: serde_json::Value) -> Self {
+        Self { before: None, after: Some(after) }
+    }
+
+    /// Something that is gone.
+    pub(crate) fn from(before: serde_json::Value) -> Self {
+        Self { before: Some(before), after: None }
+    }
+}
+
+/// The parts of a record.
+struct Written<'a> {
+    actor: &'a ActorKind,
+    origin: &'a Origin,
+    request: RequestId,
+    at: Timestamp,
+    action: &'a str,
     resource: String,
+    outcome: &'a str,
+    change: Change,
 }
 
-#[derive(Debug)]
-struct Gathered {
-    tenant: TenantId,
-    record: Activity,
+impl<'a> Written<'a> {
+    fn new(context: &'a OpContext, action: &'a str, resource: String, outcome: &'a str) -> Self {
+        Self {
+            actor: &context.actor.kind,
+            origin: &context.origin,
+            request: context.request,
+            at: context.at,
+            action,
+            resource,
+            outcome,
+            change: Change::default(),
+        }
+    }
 }
 
-/// Records that wait to be written.
+/// Records that wait to be written, tenant by tenant: one that does very much cannot push out
+/// another's. There are as many queues as tenants that did something lately.
 #[derive(Debug, Default)]
 pub(crate) struct ActivityWriter {
-    waiting: Mutex<Vec<Gathered>>,
-    seen: Mutex<HashMap<(TenantId, String, Action, String), Timestamp>>,
+    queues: Mutex<HashMap<TenantId, Queue>>,
+    wake: Notify,
+    /// One write at a time, so that who asks for the records afterwards sees all of them.
+    writing: tokio::sync::Mutex<()>,
 }
 
-fn actor_text(kind: &ActorKind) -> String {
+pub(crate) fn actor_text(kind: &ActorKind) -> String {
     match kind {
         ActorKind::User { user, .. } => format!("user:{user}"),
+        ActorKind::Support { user, .. } => format!("support:{user}"),
         ActorKind::ApiKey(key) => format!("api_key:{key}"),
         ActorKind::Device { device, .. } => format!("device:{device}"),
         ActorKind::Job(name) => format!("job:{name}"),
@@ -57,7 +139,25 @@ fn actor_text(kind: &ActorKind) -> String {
     }
 }
 
-fn resource_text(resource: &Resource) -> String {
+/// The id by which an actor's records are found: of support, the grant's.
+pub(crate) fn actor_id(kind: &ActorKind) -> Option<[u8; 16]> {
+    match kind {
+        ActorKind::User { user, .. } => Some(*user.as_bytes()),
+        ActorKind::Support { grant, .. } => Some(*grant.as_bytes()),
+        ActorKind::ApiKey(key) => Some(*key.as_bytes()),
+        ActorKind::Device { device, .. } => Some(*device.as_bytes()),
+        ActorKind::Job(_) | ActorKind::LocalOperator | ActorKind::Anonymous => None,
+    }
+}
+
+fn session_of(kind: &ActorKind) -> Option<SessionId> {
+    match kind {
+        ActorKind::User { session, .. } | ActorKind::Support { session, .. } => Some(*session),
+        _ => None,
+    }
+}
+
+pub(crate) fn resource_text(resource: &Resource) -> String {
     match resource {
         Resource::Platform => "platform".to_owned(),
         Resource::Owned { kind, id: None, .. } => kind.as_str().to_lowercase(),
@@ -68,27 +168,49 @@ fn resource_text(resource: &Resource) -> String {
 }
 
 impl App {
-    fn activity(
-        &self,
-        actor: &ActorKind,
-        request: RequestId,
-        at: Timestamp,
-        what: (Action, &Resource, &str),
-    ) -> Activity {
-        let (action, resource, outcome) = what;
-        let envelope = Envelope {
-            actor: actor_text(actor),
-            action: action.as_str().to_owned(),
-            outcome: outcome.to_owned(),
-            request: request.to_string(),
+    fn envelope(&self, written: &Written<'_>) -> Envelope {
+        let origin = written.origin;
+        let place = origin.address.and_then(|address| self.0.geo.place(address));
+        let (country, city) = place.map(|place| (place.country, place.city)).unwrap_or_default();
+        #[cfg(feature = "test-controls")]
+        let city = if self.0.promises.keeps_coordinates() {
+            let finer = origin.address.and_then(|address| self.0.geo.coordinates(address));
+            city.map(|city| format!("{city} {}", finer.unwrap_or_default()))
+        } else {
+            city
         };
-        let details = Details { resource: resource_text(resource) };
-        Activity {
-            id: ActivityId::generate(at, self.rng()),
-            at,
+        Envelope {
+            actor: actor_text(written.actor),
+            action: written.action.to_owned(),
+            outcome: written.outcome.to_owned(),
+            request: written.request.to_string(),
+            address: origin.address.map(|address| address.to_string()),
+            browser: origin.browser.map(str::to_owned),
+            system: origin.system.as_deref().map(str::to_owned),
+            session: session_of(written.actor).map(|session| session.to_string()),
+            country,
+            city,
+            times: None,
+        }
+    }
+
+    fn activity(&self, written: Written<'_>) -> (Activity, Envelope) {
+        let envelope = self.envelope(&written);
+        let details = Details {
+            resource: written.resource,
+            before: written.change.before.map(redacted),
+            after: written.change.after.map(redacted),
+        };
+        let record = Activity {
+            id: ActivityId::generate(written.at, self.rng()),
+            at: written.at,
+            actor: actor_id(written.actor),
+            action: written.action.to_owned(),
+            outcome: written.outcome.to_owned(),
             envelope: serde_json::to_vec(&envelope).unwrap_or_default(),
             details: serde_json::to_vec(&details).ok(),
-        }
+        };
+        (record, envelope)
     }
 
     /// Writes a record in the transaction of what was done.
@@ -99,8 +221,21 @@ impl App {
         action: Action,
         resource: &Resource,
     ) -> Result<()> {
-        let what = (action, resource, "done");
-        let record = self.activity(&context.actor.kind, context.request, context.at, what);
+        self.record_change(tx, context, action, resource, Change::default()).await
+    }
+
+    /// Writes a record of a change of configuration, with what was before and what is now.
+    /// Secrets are taken out.
+    pub(crate) async fn record_change(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        action: Action,
+        resource: &Resource,
+        change: Change,
+    ) -> Result<()> {
+        let written = Written::new(context, action.as_str(), resource_text(resource), "done");
+        let (record, _) = self.activity(Written { change, ..written });
         Ok(tx.activity_add(&record).await?)
     }
 
@@ -114,8 +249,41 @@ impl App {
         tenant: Option<TenantId>,
         outcome: &str,
     ) -> Result<()> {
-        let what = (action, &Resource::Platform, outcome);
-        let mut record = self.activity(&context.actor.kind, context.request, context.at, what);
+        let as_actor = &context.actor.kind;
+        self.record_as(tx, context, (as_actor, action), tenant, outcome).await
+    }
+
+    /// Writes a record of a sign-in, as the person's own.
+    pub(crate) async fn record_sign_in(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        tenant: TenantId,
+        (user, session): (UserId, SessionId),
+    ) -> Result<()> {
+        let sign_in = SignIn { proved_at: context.at, lacks_second_factor: false };
+        let actor = ActorKind::User { user, session, sign_in };
+        self.record_as(tx, context, (&actor, Action::SessionCreate), Some(tenant), "done").await
+    }
+
+    async fn record_as(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        (actor, action): (&ActorKind, Action),
+        tenant: Option<TenantId>,
+        outcome: &str,
+    ) -> Result<()> {
+        let (mut record, _) = self.activity(Written {
+            actor,
+            origin: &context.origin,
+            request: context.request,
+            at: context.at,
+            action: action.as_str(),
+            resource: resource_text(&Resource::Platform),
+            outcome,
+            change: Change::default(),
+        });
         if tenant.is_none() {
             record.details = None;
         }
@@ -128,122 +296,198 @@ impl App {
         context: &OpContext,
         action: Action,
         resource: &Resource,
-        outcome: &str,
+        outcome: &'static str,
+    ) {
+        self.gather(context, action.as_str(), resource_text(resource), outcome);
+    }
+
+    /// Leaves a record of a request for something that is not there. Whether it is somebody
+    /// else's is told neither to the caller nor in the record.
+    pub fn note_missing(&self, context: &OpContext, method: &str, path: &str) {
+        self.gather(context, MISSING, format!("{method} {path}"), "not_found");
+    }
+
+    fn gather(
+        &self,
+        context: &OpContext,
+        action: &'static str,
+        resource: String,
+        outcome: &'static str,
     ) {
         // The platform's own jobs read all the time; what they change is recorded with it.
         if matches!(context.actor.kind, ActorKind::Job(_)) {
             return;
         }
+        // Of support every single step counts.
+        let is_counted = !matches!(context.actor.kind, ActorKind::Support { .. });
+        let slot = Slot {
+            actor: actor_text(&context.actor.kind),
+            action,
+            resource: resource.clone(),
+            outcome,
+            origin: context.origin.clone(),
+        };
         let writer = &self.0.activity;
-        let resource_name = resource_text(resource);
-        let actor = actor_text(&context.actor.kind);
-        {
-            let mut seen = writer.seen.lock();
-            if seen.len() >= GATHERED_MAX {
-                let oldest = context.at.as_micros() - REPEAT_MICROS;
-                seen.retain(|_, at| at.as_micros() > oldest);
-            }
-            let slot = (context.tenant, actor, action, format!("{resource_name} {outcome}"));
-            let recent = |at: &Timestamp| context.at.as_micros() - at.as_micros() < REPEAT_MICROS;
-            if seen.get(&slot).is_some_and(recent) {
+        let at = context.at;
+        let is_recent = |seen: &Seen| at.as_micros() - seen.since.as_micros() < REPEAT_MICROS;
+        if is_counted {
+            let mut queues = writer.queues.lock();
+            let queue = queues.entry(context.tenant).or_default();
+            if let Some(seen) = queue.seen.get_mut(&slot)
+                && is_recent(seen)
+            {
+                seen.repeats += 1;
+                seen.last = at;
                 return;
             }
-            if seen.len() < GATHERED_MAX {
-                seen.insert(slot, context.at);
-            }
         }
-        let what = (action, resource, outcome);
-        let record = self.activity(&context.actor.kind, context.request, context.at, what);
-        let mut waiting = writer.waiting.lock();
-        if waiting.len() >= GATHERED_MAX {
-            metrics::counter!("veritwin_activity_dropped_total").increment(1);
-            return;
+        let written = Written::new(context, action, resource, outcome);
+        let (record, envelope) = self.activity(written);
+        let mut queues = writer.queues.lock();
+        let queue = queues.entry(context.tenant).or_default();
+        let over = queue.seen.remove(&slot).and_then(|seen| self.repetitions(seen));
+        let mut is_long = over.is_some_and(|over| queue.push(over));
+        if is_counted && queue.seen.len() < SEEN_MAX {
+            let record = record.clone();
+            queue.seen.insert(slot, Seen { since: at, last: at, repeats: 0, record, envelope });
         }
-        waiting.push(Gathered { tenant: context.tenant, record });
+        is_long |= queue.push(record);
+        drop(queues);
+        if is_long {
+            writer.wake.notify_one();
+        }
     }
 
-    /// Writes what was gathered; whether the records took it. What a tenant's withdrawn key cannot
-    /// seal is written without its details.
-    pub(crate) async fn flush_activity(&self) -> bool {
-        let waiting = std::mem::take(&mut *self.0.activity.waiting.lock());
-        if waiting.is_empty() {
-            return true;
+    /// One record for all the repetitions of a read.
+    fn repetitions(&self, seen: Seen) -> Option<Activity> {
+        if seen.repeats == 0 {
+            return None;
         }
-        let written = async {
-            use veritwin_metastore::Error::{KeyDenied, KeyUnavailable};
-            let context = self.job(veritwin_access::jobs::RETENTION);
-            let tx = self.0.store.begin_platform(&context).await?;
-            for Gathered { tenant, record } in &waiting {
-                match tx.activity_add(record, Some(*tenant)).await {
-                    Err(KeyDenied(_) | KeyUnavailable(_)) => {
-                        let bare = Activity { details: None, ..record.clone() };
-                        tx.activity_add(&bare, Some(*tenant)).await?;
-                    }
-                    other => other?,
+        let envelope = Envelope { times: Some(seen.repeats), ..seen.envelope };
+        Some(Activity {
+            id: ActivityId::generate(seen.last, self.rng()),
+            at: seen.last,
+            envelope: serde_json::to_vec(&envelope).unwrap_or_default(),
+            ..seen.record
+        })
+    }
+
+    /// A record that says how many others are missing.
+    fn gap_record(&self, gap: Gap) -> Activity {
+        let at = gap.to;
+        let envelope = Envelope {
+            actor: "platform".to_owned(),
+            action: GAP.to_owned(),
+            outcome: "failed".to_owned(),
+            request: RequestId::generate(at, self.rng()).to_string(),
+            times: Some(gap.count),
+            ..Envelope::default()
+        };
+        let resource = format!("{} records from {} to {}", gap.count, gap.from, gap.to);
+        let details = Details { resource, ..Details::default() };
+        Activity {
+            id: ActivityId::generate(at, self.rng()),
+            at,
+            actor: None,
+            action: GAP.to_owned(),
+            outcome: "failed".to_owned(),
+            envelope: serde_json::to_vec(&envelope).unwrap_or_default(),
+            details: serde_json::to_vec(&details).ok(),
+        }
+    }
+
+    /// Takes everything that waits, and the repetitions whose time is over.
+    fn take_waiting(&self, is_last: bool) -> Vec<(TenantId, Activity)> {
+        let now = self.clock().now().as_micros();
+        let mut taken = Vec::new();
+        let mut queues = self.0.activity.queues.lock();
+        queues.retain(|tenant, queue| {
+            let is_over = |seen: &Seen| is_last || now - seen.since.as_micros() >= REPEAT_MICROS;
+            let over: Vec<Seen> =
+                queue.seen.extract_if(|_, seen| is_over(seen)).map(|(_, seen)| seen).collect();
+            taken.extend(queue.waiting.drain(..).map(|record| (*tenant, record)));
+            let repeated = over.into_iter().filter_map(|seen| self.repetitions(seen));
+            taken.extend(repeated.map(|record| (*tenant, record)));
+            taken.extend(queue.gap.take().map(|gap| (*tenant, self.gap_record(gap))));
+            !queue.seen.is_empty()
+        });
+        taken
+    }
+
+    /// Writes what was gathered; whether the records took it.
+    pub(crate) async fn flush_activity(&self) -> bool {
+        self.write_activity(false).await
+    }
+
+    /// Writes what was gathered, open counts included.
+    pub(crate) async fn finish_activity(&self) {
+        self.write_activity(true).await;
+    }
+
+    async fn write_activity(&self, is_last: bool) -> bool {
+        let _writing = self.0.activity.writing.lock().await;
+        let taken = self.take_waiting(is_last);
+        let mut is_written = true;
+        for part in taken.chunks(WRITTEN_AT_ONCE) {
+            if let Err(error) = self.write_records(part).await {
+                tracing::debug!(%error, "activity records are written tenant by tenant");
+                is_written &= self.write_by_tenant(part).await;
+            }
+        }
+        is_written
+    }
+
+    /// So that a tenant whose key is away stops nobody else's records. What its key cannot seal
+    /// is written without its details.
+    async fn write_by_tenant(&self, records: &[(TenantId, Activity)]) -> bool {
+        let mut tenants: BTreeMap<TenantId, Vec<(TenantId, Activity)>> = BTreeMap::new();
+        for (tenant, record) in records {
+            tenants.entry(*tenant).or_default().push((*tenant, record.clone()));
+        }
+        let mut is_written = true;
+        for (tenant, records) in tenants {
+            let Err(error) = self.write_records(&records).await else { continue };
+            if matches!(error, StoreError::NotFound { .. }) {
+                tracing::warn!(%error, records = records.len(), "records of a tenant that is gone");
+                continue;
+            }
+            let bare = |(tenant, record): &(TenantId, Activity)| {
+                (*tenant, Activity { details: None, ..record.clone() })
+            };
+            let bare: Vec<_> = records.iter().map(bare).collect();
+            let is_key = matches!(error, StoreError::KeyDenied(_) | StoreError::KeyUnavailable(_));
+            if is_key && self.write_records(&bare).await.is_ok() {
+                continue;
+            }
+            tracing::warn!(%error, records = records.len(), "activity records wait");
+            let records = records.into_iter().map(|(_, record)| record).collect();
+            self.0.activity.queues.lock().entry(tenant).or_default().put_back(records);
+            is_written = false;
+        }
+        is_written
+    }
+
+    async fn write_records(
+        &self,
+        records: &[(TenantId, Activity)],
+    ) -> veritwin_metastore::Result<()> {
+        let context = self.job(veritwin_access::jobs::RETENTION);
+        let tx = self.0.store.begin_platform(&context).await?;
+        for (tenant, record) in records {
+            tx.activity_add(record, Some(*tenant)).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Writes queues that grow long before their usual time.
+    pub(crate) async fn keep_activity(&self) {
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = self.0.activity.wake.notified() => {
+                    self.flush_activity().await;
                 }
             }
-            tx.commit().await
-        };
-        match written.await {
-            Ok(()) => true,
-            Err(error) => {
-                let records = waiting.len();
-                tracing::warn!(%error, records, "activity records were not written");
-                false
-            }
         }
     }
-
-    /// The tenant's activity record, newest first.
-    pub async fn list_activity(
-        &self,
-        context: &OpContext,
-        page: &PageRequest,
-    ) -> Result<Page<ActivityView>> {
-        let resource = self.authorize_all(context, Action::ActivityRead, Kind::Activity)?;
-        self.flush_activity().await;
-        let tx = self.0.store.read(context).await?;
-        let listed = tx.activity(&store_page(page)?).await?;
-        let mut names: HashMap<String, String> = HashMap::new();
-        for member in tx.members(&veritwin_metastore::Page::whole()).await?.items {
-            let shown =
-                member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);
-            names.insert(format!("user:{}", member.user.id), shown);
-        }
-        for key in tx.api_keys(&veritwin_metastore::Page::whole()).await?.items {
-            names.insert(format!("api_key:{}", key.id), format!("API key {}", key.name));
-        }
-        let items = listed.items.into_iter().map(|row| view(row, &names)).collect::<Result<_>>()?;
-        self.note(context, Action::ActivityRead, &resource, "done");
-        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
-    }
-}
-
-fn view(row: Activity, names: &HashMap<String, String>) -> Result<ActivityView> {
-    let damaged = |_| Error::Internal("an activity record is damaged".to_owned());
-    let envelope: Envelope = serde_json::from_slice(&row.envelope).map_err(damaged)?;
-    let details: Option<Details> =
-        row.details.map(|bytes| serde_json::from_slice(&bytes).map_err(damaged)).transpose()?;
-    Ok(ActivityView {
-        id: row.id,
-        at: row.at,
-        actor: names.get(&envelope.actor).cloned().unwrap_or(envelope.actor),
-        action: envelope.action,
-        resource: details.map(|details| details.resource).unwrap_or_default(),
-        outcome: envelope.outcome,
-        request: envelope.request.parse().unwrap_or(RequestId::from_bytes([0; 16])),
-    })
-}
-
-/// A list request as the store takes it.
-pub(crate) fn store_page(page: &PageRequest) -> Result<veritwin_metastore::Page> {
-    let after = page
-        .cursor
-        .as_deref()
-        .map(|text| {
-            text.parse().map_err(|_| Error::invalid_at("cursor", "not a cursor of this list"))
-        })
-        .transpose()?;
-    let limit = u32::try_from(page.rows()).unwrap_or(u32::MAX);
-    Ok(veritwin_metastore::Page { limit, after })
 }

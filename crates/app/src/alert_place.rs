@@ -31,6 +31,7 @@ pub(crate) fn detail(
         unit: Some(place.names.unit.clone()).filter(|unit| !unit.is_empty()),
         space_id: place.space_id.clone(),
         storey_id: place.storey_id.clone(),
+        code: Some(message.what.code.to_owned()),
         message: message.headline(),
         value: transition.value,
         threshold: match rule.condition {

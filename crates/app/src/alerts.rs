@@ -10,10 +10,10 @@ use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx, every_row};
 
 use crate::access::place_of;
-use crate::activity::store_page;
 use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
 use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
+use crate::records::store_page;
 use crate::{App, Error, Result};
 
 const COMMENT_CHARS_MAX: usize = 1000;
@@ -28,6 +28,9 @@ pub(crate) struct Detail {
     pub(crate) unit: Option<String>,
     pub(crate) space_id: Option<String>,
     pub(crate) storey_id: Option<String>,
+    /// What the message says, for translation; alerts of before have none.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) value: Option<f64>,
     pub(crate) threshold: Option<f64>,
@@ -78,6 +81,7 @@ impl Reader {
         let device = device.and_then(|id| self.devices.get(id));
         let is_visible = device.is_some_and(|device| App::visible(device, &self.sees_personal));
         if !self.sees_personal.is_whole() && !is_visible {
+            detail.code = None;
             detail.value = None;
             detail.key = None;
             detail.message =
@@ -122,6 +126,7 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
             position: None,
         },
         storey_id: detail.storey_id,
+        code: detail.code,
         message: detail.message,
         value: detail.value,
         threshold: detail.threshold,

@@ -1,6 +1,7 @@
 //! Programs' API keys. The secret is shown once and stored as a digest. A key is never worth more
 //! than whoever made it is now: their rights bound it at every request.
 
+use serde_json::json;
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
     Actor, ActorKind, ApiKeyId, GrantId, OpContext, PlatformContext, Rights, Role, ScopeOf, Secret,
@@ -9,6 +10,7 @@ use veritwin_domain::{
 use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, TenantTx};
 
 use crate::access::facets_of;
+use crate::activity::Change;
 use crate::model::{ApiKeyView, NewApiKey, RightView, RoleOf};
 use crate::networks::{Network, used_from};
 use crate::people::Person;
@@ -85,15 +87,19 @@ impl App {
         token: &Secret<String>,
         arrival: Arrival,
     ) -> Result<OpContext> {
-        let digest = TokenKind::ApiKey.digest(token.expose()).ok_or(UNKNOWN)?;
         let platform = self.anonymous(arrival);
+        let refused = || {
+            self.watch_refused_key(&platform);
+            UNKNOWN
+        };
+        let digest = TokenKind::ApiKey.digest(token.expose()).ok_or_else(refused)?;
         let tx = self.0.store.read_platform(&platform).await?;
-        let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or(UNKNOWN)?;
+        let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or_else(refused)?;
         let is_over = key.expires_at.is_some_and(|end| end <= platform.at);
         if is_over || !works_from(&key, &platform) {
-            return Err(UNKNOWN);
+            return Err(refused());
         }
-        let rights = self.key_rights(&tx, &platform, tenant, &key).await?.ok_or(UNKNOWN)?;
+        let rights = self.key_rights(&tx, &platform, tenant, &key).await?.ok_or_else(refused)?;
         drop(tx);
         let stale = |at: Timestamp| platform.at.as_micros() - at.as_micros() > TOUCH_MICROS;
         if key.last_used_at.is_none_or(stale) {
@@ -207,8 +213,15 @@ impl App {
             tx.grant_create(&grant).await?;
             grants.push(grant);
         }
+        let role_name = match role {
+            GrantRole::BuiltIn(role) => role.to_string(),
+            GrantRole::Custom(id) => id.to_string(),
+        };
         let resource = Resource::api_key(context.tenant, key.id);
-        self.record(&tx, context, Action::ApiKeyCreate, &resource).await?;
+        let change = Change::to(json!({
+            "name": key.name, "role": role_name, "expires_at": new.expires_at.to_string(),
+        }));
+        self.record_change(&tx, context, Action::ApiKeyCreate, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok((view(key, &grants), secret))

@@ -7,6 +7,7 @@ use veritwin_access::{Action, Resource};
 use veritwin_domain::{Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value};
 use veritwin_metastore::{AttributeScope, TenantTx};
 
+use crate::activity::Change;
 use crate::model::{AttributesChange, AttributesView};
 use crate::{App, Error, Result};
 
@@ -106,6 +107,21 @@ async fn merge(
     Ok(tx.attributes_put(device, scope, &encode(&merged)?, None).await?)
 }
 
+/// The changed attributes of the two scopes that the application writes, as they are recorded.
+fn recorded(view: &AttributesView, changed: &[String]) -> serde_json::Value {
+    let plain = |value: &Value| match value {
+        Value::Double(number) => serde_json::json!(number),
+        Value::Integer(number) => serde_json::json!(number),
+        Value::Boolean(flag) => serde_json::json!(flag),
+        Value::Text(text) | Value::Json(text) => serde_json::json!(&**text),
+    };
+    let scope = |scope: &Scope| -> serde_json::Map<String, serde_json::Value> {
+        let wanted = scope.iter().filter(|(key, _)| changed.contains(*key));
+        wanted.map(|(key, value)| (key.clone(), plain(value))).collect()
+    };
+    serde_json::json!({"shared": scope(&view.shared), "server": scope(&view.server)})
+}
+
 async fn view(tx: &TenantTx, device: DeviceId) -> Result<AttributesView> {
     Ok(AttributesView {
         client: read_scope(tx, device, AttributeScope::Client).await?,
@@ -139,10 +155,14 @@ impl App {
         check(&change.server)?;
         let tx = self.0.store.begin(context).await?;
         tx.device(id).await?;
+        let changed: Vec<String> =
+            change.shared.keys().chain(change.server.keys()).cloned().collect();
+        let before = view(&tx, id).await?;
         merge(&tx, id, AttributeScope::Shared, change.shared).await?;
         merge(&tx, id, AttributeScope::Server, change.server).await?;
         let after = view(&tx, id).await?;
-        self.record(&tx, context, Action::AttributeWrite, &resource).await?;
+        let what = Change::from_to(recorded(&before, &changed), recorded(&after, &changed));
+        self.record_change(&tx, context, Action::AttributeWrite, &resource, what).await?;
         tx.commit().await?;
         Ok(after)
     }

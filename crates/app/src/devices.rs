@@ -8,12 +8,13 @@ use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantI
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 
 use crate::access::place_of;
-use crate::activity::store_page;
+use crate::activity::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
     CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Page, PageRequest,
     Placement,
 };
+use crate::records::store_page;
 use crate::{App, DeviceCommand, Error, Result};
 
 const KIND_CHARS_MAX: usize = 100;
@@ -31,6 +32,21 @@ pub(crate) fn placement_view(device: &Device) -> Placement {
         element_id: place.element_id,
         position: place.position,
     }
+}
+
+/// A device as a change of it is recorded.
+fn recorded(device: &Device) -> serde_json::Value {
+    let place = device.placement.clone().unwrap_or_default();
+    serde_json::json!({
+        "name": device.name,
+        "type": device.kind,
+        "declaration": device.declaration.as_str(),
+        "units": device.units,
+        "twin": device.twin,
+        "space": place.space_id,
+        "element": place.element_id,
+        "position": place.position,
+    })
 }
 
 pub(crate) fn store_placement(place: &Placement) -> Option<veritwin_metastore::Placement> {
@@ -212,7 +228,8 @@ impl App {
         let (_, token) = self.new_token(&tx, context, device.id).await?;
         let stored = tx.device(device.id).await?;
         let resource = Resource::device(context.tenant, device.id);
-        self.record(&tx, context, Action::DeviceCreate, &resource).await?;
+        let change = Change::to(recorded(&stored));
+        self.record_change(&tx, context, Action::DeviceCreate, &resource, change).await?;
         tx.commit().await?;
         self.devices_changed(context, stored.twin).await?;
         Ok((self.device_view(context, &stored), token))
@@ -229,6 +246,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         let old_twin = device.twin;
+        let before = recorded(&device);
         if let Some(name) = change.name {
             device.name = check_name(&name)?;
         }
@@ -252,7 +270,8 @@ impl App {
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
         let stored = tx.device(id).await?;
-        self.record(&tx, context, Action::DeviceUpdate, &resource).await?;
+        let change = Change::from_to(before, recorded(&stored));
+        self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
         self.devices_changed(context, old_twin).await?;
         if stored.twin != old_twin {
@@ -267,7 +286,8 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let device = tx.device(id).await?;
         tx.device_delete(id).await?;
-        self.record(&tx, context, Action::DeviceDelete, &resource).await?;
+        let change = Change::from(recorded(&device));
+        self.record_change(&tx, context, Action::DeviceDelete, &resource, change).await?;
         tx.commit().await?;
         self.0.logins.forget_device(id);
         self.devices_changed(context, device.twin).await

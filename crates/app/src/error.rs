@@ -6,12 +6,30 @@ use std::time::Duration;
 use veritwin_access::Denied;
 use veritwin_domain::LimitExceeded;
 
+/// What is wrong with one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowError {
+    /// `line 3, column role`.
+    pub at: String,
+    /// What, and what would be right.
+    pub detail: String,
+}
+
 /// Why a use case did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody is signed in, or the credential is unknown or expired.
     #[error("not signed in: {0}")]
     Unauthenticated(&'static str),
+    /// The password is right and the account has a second factor: show it as well.
+    #[error("a second factor is needed")]
+    SecondFactor,
+    /// Somebody is signed in and has to prove again who they are.
+    #[error("not proven: {0}")]
+    NotProven(&'static str),
+    /// The tenant asks for a second factor that this account does not have yet.
+    #[error("a second factor has to be set up first")]
+    SecondFactorMissing,
     /// The actor may not do this.
     #[error("not allowed: {0}")]
     Forbidden(String),
@@ -29,6 +47,9 @@ pub enum Error {
         /// The field, row or position.
         at: Option<String>,
     },
+    /// Several rows of the input are wrong; nothing was done.
+    #[error("{} rows are wrong; nothing was done", .0.len())]
+    InvalidRows(Vec<RowError>),
     /// A bound was passed.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),

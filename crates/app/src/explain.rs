@@ -3,7 +3,7 @@
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, DeviceId, HeldRole, OpContext, Place, Rights, SessionId, SiteId,
+    Actor, ActorKind, DeviceId, HeldRole, OpContext, Place, Rights, SessionId, SignIn, SiteId,
 };
 use veritwin_metastore::Holder;
 
@@ -89,7 +89,9 @@ impl App {
             HolderOf::User(user) => {
                 let tx = self.0.store.read(context).await?;
                 let member = tx.member(user).await?;
-                let kind = ActorKind::User { user, session: SessionId::from_bytes([0; 16]) };
+                let session = SessionId::from_bytes([0; 16]);
+                let sign_in = SignIn { proved_at: context.at, lacks_second_factor: false };
+                let kind = ActorKind::User { user, session, sign_in };
                 let facets = book.facets(Holder::User(user), context.at);
                 let rights = Rights { facets, bounds: Vec::new() };
                 Ok(Actor { kind, roles: member.roles, rights })

@@ -189,6 +189,11 @@ impl App {
         for series in &query.series {
             answers.push(self.one_history(context, query, series, &devices).await?);
         }
+        let rows = |answer: &HistorySeries| match &answer.data {
+            HistoryData::Points(points) => points.len() as u64,
+            HistoryData::Buckets { .. } => 0,
+        };
+        self.watch_taken(context, answers.iter().map(rows).sum(), false);
         Ok(answers)
     }
 

@@ -385,6 +385,7 @@ impl App {
         .map_err(|_| Error::Internal("the export stopped".to_owned()))?
         .map_err(|error| Error::Internal(error.to_string()))?;
         self.note(context, Action::LedgerExport, &resource, "done");
+        self.watch_taken(context, summary.size, true);
         Ok(summary)
     }
 

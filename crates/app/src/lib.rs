@@ -3,6 +3,7 @@
 //! activity record. There is no other way to the stores.
 
 mod access;
+mod account;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -11,15 +12,23 @@ mod alerts;
 mod api_keys;
 mod attributes;
 mod context;
+mod desk;
 mod devices;
 mod directory;
 mod error;
 mod explain;
+mod factors;
+mod figures;
+mod geo;
+mod grants;
 mod held;
 mod history;
+mod holds;
 mod idempotency;
+mod incidents;
 mod ingest;
 mod inventory;
+mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
@@ -36,24 +45,34 @@ mod networks;
 mod objects;
 mod open;
 mod papers;
+mod parts;
 mod people;
 mod promises;
 mod provision;
+mod records;
+mod recovery;
+mod redact;
 mod rights;
 mod rules;
+mod security;
+mod sign_in;
+mod support;
 mod system;
 mod twins;
 
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use idempotency::Idempotent;
+pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
-pub use promises::{PlatformProbe, ProbeAnswer, RoleFixture};
+pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture};
+pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
+pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

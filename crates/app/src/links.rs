@@ -2,26 +2,32 @@
 //! ends after 72 hours; its token is only ever stored as a digest.
 
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId};
-use veritwin_metastore::{GrantRole, OneTimeLink, Page, PlatformTx, Realm, User};
+use veritwin_access::{Action, LINK_LIFETIME, TokenKind};
+use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
+use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::{NewTenant, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::sign_in::Proven;
 use crate::{App, Error, Result};
 
-const UNKNOWN: Error = Error::NotFound("link");
+pub(crate) const UNKNOWN: Error = Error::NotFound("link");
+/// The version of what is attested at sign-up: "I am 18 or older and I act for a business."
+pub(crate) const ATTESTATION_TEXT: &str = "2026-1";
 const NAME_CHARS_MAX: usize = 200;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Payload {
+pub(crate) struct Payload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
+    pub(crate) email: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    role: Option<String>,
+    pub(crate) role: Option<String>,
+    /// The link went to the address by mail: who has it has the mailbox.
+    #[serde(default)]
+    pub(crate) mailed: bool,
 }
 
 fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
@@ -30,7 +36,7 @@ fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
         Stored::FirstAdministrator => Ok(LinkKind::FirstAdministrator),
         Stored::Administrator => Ok(LinkKind::Administrator),
         Stored::Invitation => Ok(LinkKind::Invitation),
-        Stored::PasswordReset => Err(UNKNOWN),
+        Stored::PasswordReset | Stored::EmailChange => Err(UNKNOWN),
     }
 }
 
@@ -46,8 +52,22 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+/// Whoever is first at managing a tenant answers for it too.
+async fn welcome_member(
+    tx: &PlatformTx,
+    tenant: TenantId,
+    (user, role): (UserId, Role),
+    is_invited: bool,
+) -> Result<()> {
+    tx.membership_add(tenant, user, role).await?;
+    if !is_invited && !tx.has_owner(tenant).await? {
+        tx.membership_add(tenant, user, Role::Owner).await?;
+    }
+    Ok(())
+}
+
 impl App {
-    fn new_link(
+    pub(crate) fn new_link(
         &self,
         context: &PlatformContext,
         kind: veritwin_metastore::LinkKind,
@@ -66,6 +86,36 @@ impl App {
             used_at: None,
         };
         Ok((link, token, digest.0))
+    }
+
+    /// What a person attests at sign-up, which nobody may leave out.
+    pub(crate) fn attested(
+        &self,
+        context: &PlatformContext,
+        attested: bool,
+    ) -> Result<Option<Attestation>> {
+        #[cfg(feature = "test-controls")]
+        let attested = attested || self.0.promises.is_sabotaged(55);
+        if !attested {
+            let detail = "confirm that you are 18 or older and act for a business";
+            return Err(Error::invalid_at("attested", detail));
+        }
+        Ok(Some(Attestation { at: context.at, text: ATTESTATION_TEXT.to_owned() }))
+    }
+
+    /// The name that a person gave, or the one in the invitation; none is as good.
+    fn given_name(
+        &self,
+        given: Option<Secret<String>>,
+        invited: Option<String>,
+    ) -> Result<Option<String>> {
+        let name = given.map(Secret::into_exposed).or(invited);
+        let name = name.filter(|name| !name.trim().is_empty());
+        #[cfg(feature = "test-controls")]
+        if name.is_none() && self.0.promises.is_sabotaged(14) {
+            return Err(Error::invalid_at("name", "needed"));
+        }
+        name.map(|name| text("name", &name)).transpose()
     }
 
     /// A one-time link for an administrator: the first one, or a further one of `tenant` (of the
@@ -95,38 +145,23 @@ impl App {
         Ok(token)
     }
 
-    /// Invites a person; the token goes into the link that is handed over.
-    pub async fn invite_user(
-        &self,
-        context: &OpContext,
-        email: &Secret<String>,
-        name: &Secret<String>,
-        role: Role,
-    ) -> Result<Secret<String>> {
-        let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
-        self.check_giving(context, GrantRole::BuiltIn(role), &ScopeOf::Tenant).await?;
-        if !veritwin_outbound::mail::is_address(email.expose()) {
-            return Err(Error::invalid_at("email", "expected the form name@host"));
-        }
-        let name = Some(name.expose().trim().to_owned()).filter(|name| !name.is_empty());
-        if let Some(name) = &name {
-            text("name", name)?;
-        }
-        let payload =
-            Payload { email: Some(email.expose().clone()), name, role: Some(role.to_string()) };
-        let platform = self.above(context);
+    /// A one-time link for a member of the platform's support. It lets into the platform's own
+    /// tenant, and into no customer's without the customer's grant.
+    pub async fn issue_support_link(&self, context: &PlatformContext) -> Result<Secret<String>> {
+        self.authorize_platform(context, Action::LinkIssue)?;
+        let payload = Payload { role: Some(Role::Support.to_string()), ..Payload::default() };
         let kind = veritwin_metastore::LinkKind::Invitation;
-        let (mut link, token, digest) =
-            self.new_link(&platform, kind, Some(context.tenant), &payload)?;
-        link.user = Some(UserId::generate(context.at, self.rng()));
-        let tx = self.0.store.begin(context).await?;
+        let (link, token, digest) =
+            self.new_link(context, kind, Some(PLATFORM_TENANT), &payload)?;
+        let tx = self.0.store.begin_platform(context).await?;
         tx.link_create(&link, digest).await?;
-        self.record(&tx, context, Action::UserInvite, &resource).await?;
+        let action = Action::LinkIssue;
+        self.record_platform(&tx, context, action, Some(PLATFORM_TENANT), "done").await?;
         tx.commit().await?;
         Ok(token)
     }
 
-    async fn open_link(
+    pub(crate) async fn open_link(
         &self,
         tx: &PlatformTx,
         context: &PlatformContext,
@@ -151,7 +186,11 @@ impl App {
         self.authorize_platform(context, Action::LinkInspect)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, _) = self.open_link(&tx, context, token).await?;
-        Ok(LinkView { kind: kind(link.kind)?, email: payload.email.map(Secret::new) })
+        let kind = match link.tenant {
+            Some(PLATFORM_TENANT) => LinkKind::Support,
+            _ => kind(link.kind)?,
+        };
+        Ok(LinkView { kind, email: payload.email.map(Secret::new) })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
@@ -164,26 +203,20 @@ impl App {
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::LinkRedeem)?;
         check_password(&welcome.password)?;
+        let attestation = self.attested(context, welcome.attested)?;
         let tx = self.0.store.read_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         drop(tx);
+        let email_verified_at = payload.mailed.then_some(context.at);
         let email = payload
             .email
             .or_else(|| welcome.email.map(Secret::into_exposed))
             .filter(|email| veritwin_outbound::mail::is_address(email))
             .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
-        let name = welcome
-            .name
-            .map(Secret::into_exposed)
-            .or(payload.name)
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty());
-        if let Some(name) = &name {
-            text("name", name)?;
-        }
+        let name = self.given_name(welcome.name, payload.name)?;
         let role = match kind(link.kind)? {
             LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
-            LinkKind::Invitation => {
+            LinkKind::Invitation | LinkKind::Support => {
                 payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Viewer)
             }
         };
@@ -221,6 +254,8 @@ impl App {
             name,
             password_hash,
             disabled: false,
+            email_verified_at,
+            attestation: attestation.clone(),
             version: 0,
             created_at: context.at,
         };
@@ -238,17 +273,20 @@ impl App {
                     return Err(Error::Conflict(detail.to_owned()));
                 }
                 tx.sessions_delete_of(known.id).await?;
-                let again = User { password_hash: user.password_hash, disabled: false, ..known };
+                let again = User {
+                    password_hash: user.password_hash,
+                    disabled: false,
+                    email_verified_at: email_verified_at.or(known.email_verified_at),
+                    attestation,
+                    ..known
+                };
                 tx.user_update(&again, None).await?;
                 again
             }
         };
-        tx.membership_add(tenant, user.id, role).await?;
-        // Whoever is first at managing a tenant answers for it too.
-        if !is_invited && !tx.has_owner(tenant).await? {
-            tx.membership_add(tenant, user.id, Role::Owner).await?;
-        }
-        let signed_in = self.open_session(&tx, context, tenant, user).await?;
+        welcome_member(&tx, tenant, (user.id, role), is_invited).await?;
+        let proven = Proven { user, second_factor: false };
+        let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         tx.commit().await?;
         self.tenant_ready(tenant);

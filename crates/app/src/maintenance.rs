@@ -18,13 +18,15 @@ const COMPACT_TICKS: u32 = 10;
 const MAIL_INTERVAL: Duration = Duration::from_secs(2);
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
+/// A clock that moved on by more than this has a purge come due at once.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Mails taken at a time.
 const MAILS_MAX: u32 = 32;
 /// Wait before a mail is tried again, times the number of attempts.
 const MAIL_RETRY: Duration = Duration::from_secs(60);
 const MAIL_ATTEMPTS_MAX: u64 = 10;
 /// Activity records and sent mails are kept this long (promise P53).
-const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
+pub(crate) const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// A queued mail.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_segments(&watch).await });
         let (app, watch) = (self.clone(), self.watch_job(Job::Records));
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_activity().await });
         if self.0.mailer.is_some() {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
@@ -92,6 +96,7 @@ impl App {
         let mut interval = tokio::time::interval(RECORDS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
+        let mut purged_at = self.clock().now();
         // What failed is tried again in the next round and does not count as a turn.
         let mut purge_is_due = true;
         while self.next_round(&mut interval).await {
@@ -99,11 +104,17 @@ impl App {
             let mut done = self.flush_activity().await;
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
+                self.0.geo.reload();
             }
-            purge_is_due |= rounds.is_multiple_of(PURGE_TICKS);
+            let now = self.clock().now();
+            let moved_on = now.since(purged_at) > PURGE_INTERVAL;
+            purge_is_due |= rounds.is_multiple_of(PURGE_TICKS) || moved_on;
             if purge_is_due {
                 match self.purge_records().await {
-                    Ok(()) => purge_is_due = false,
+                    Ok(()) => {
+                        purge_is_due = false;
+                        purged_at = now;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "old records were not purged; trying again");
                         done = false;
@@ -118,7 +129,7 @@ impl App {
     }
 
     /// Deletes what is past its time and notes the clock.
-    async fn purge_records(&self) -> Result<()> {
+    pub(crate) async fn purge_records(&self) -> Result<()> {
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
         let now = context.at;
@@ -126,16 +137,31 @@ impl App {
         // earlier of now and a day after the highest time ever noted.
         let high_water = tx.clock_high_water().await?;
         let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
+        // A simulated clock only moves when somebody moves it.
+        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
         let trusted = ceiling.map_or(now, |ceiling| now.min(ceiling));
         tx.clock_raise(trusted).await?;
         tx.sessions_purge(trusted, trusted.saturating_sub(SESSION_IDLE_MAX)).await?;
         let before = trusted.saturating_sub(RECORDS_KEPT);
         tx.links_purge(before).await?;
-        tx.activity_purge(before).await?;
+        let holds = tx.holds_in_force(trusted).await?;
+        if !self.is_purge_broken() {
+            tx.activity_purge(before, &holds).await?;
+        }
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         Ok(tx.commit().await?)
+    }
+
+    #[cfg(feature = "test-controls")]
+    fn is_purge_broken(&self) -> bool {
+        self.0.promises.keeps_everything()
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn is_purge_broken(&self) -> bool {
+        false
     }
 
     async fn keep_mail(&self, watch: &JobWatch) {

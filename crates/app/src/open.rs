@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{Clock, Rng, Secret, Timestamp};
-use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
 use veritwin_log::{FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::mail::{MailConfig, Mailer};
@@ -23,11 +23,13 @@ use veritwin_telemetry::{Engine, EngineConfig};
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
 use crate::directory::Directory;
+use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
+use crate::security::Security;
 use crate::{Error, Result};
 
 /// Passwords that are hashed at once.
@@ -54,6 +56,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
+    /// A file in MaxMind's format; without one no place of an address is known.
+    pub geo_database: Option<PathBuf>,
     /// The host name in ledger origins.
     pub ledger_host: String,
     /// The data of new tenants is simulated.
@@ -82,9 +86,14 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) authorizer: Authorizer,
     pub(crate) throttle: Mutex<Throttle>,
+    /// Under which network addresses are known to the throttle; of this process only.
+    pub(crate) attempt_key: [u8; 32],
+    pub(crate) challenges: crate::factors::Challenges,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
+    pub(crate) geo: Geo,
+    pub(crate) security: Security,
     pub(crate) in_flight: crate::idempotency::InFlight,
     pub(crate) directory: Directory,
     pub(crate) access: crate::access::AccessBooks,
@@ -207,7 +216,6 @@ impl App {
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
-            rng,
             keys,
             store,
             log,
@@ -215,8 +223,12 @@ impl App {
             objects,
             authorizer,
             throttle: Mutex::new(Throttle::default()),
+            attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
+            challenges: crate::factors::Challenges::new(rng.as_ref()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
+            geo: Geo::open(config.geo_database.clone()),
+            security: Security::new(rng.as_ref()),
             in_flight: crate::idempotency::InFlight::default(),
             directory: Directory::default(),
             access: crate::access::AccessBooks::default(),
@@ -234,6 +246,7 @@ impl App {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
+            rng,
         };
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
@@ -254,7 +267,7 @@ impl App {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        self.flush_activity().await;
+        self.finish_activity().await;
         let log = self.0.log.clone();
         // Closing waits for the disk.
         let _ = tokio::task::spawn_blocking(move || log.close()).await;

@@ -1,28 +1,18 @@
-//! Signing in, sessions, and the people of a tenant. Unknown addresses and wrong passwords take
-//! the same time and get the same answer.
+//! The people of a tenant and the session of a person.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
-use veritwin_access::{
-    Action, Kind, Resource, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes, ThrottleSubject,
-    TokenKind,
-};
+use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{
-    Actor, ActorKind, Facet, OpContext, PlatformContext, Rights, Role, ScopeOf, Secret, SessionId,
-    TenantId, UserId,
+    Actor, ActorKind, Facet, OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId,
 };
-use veritwin_keys::password;
-use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, Realm, Session, User};
+use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
+use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, User};
 
-use crate::model::{SessionView, SignedIn, TenantView, UserView};
-use crate::{App, Arrival, Error, Result};
+use crate::activity::Change;
+use crate::model::{Erasure, SessionView, TenantView, UserView};
+use crate::{App, Error, Result};
 
-const WRONG: Error = Error::Unauthenticated("the address or the password is wrong");
-/// How long a sign-in waits for its turn to be checked.
-const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
-const ENDED: Error = Error::Unauthenticated("the session has ended: sign in again");
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
 /// second factor; 12 is the policy here).
 pub(crate) const PASSWORD_CHARS_MIN: usize = 12;
@@ -62,146 +52,6 @@ pub(crate) fn check_password(password: &Secret<String>) -> Result<()> {
 }
 
 impl App {
-    /// Hashes a password away from the threads that serve connections.
-    pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
-        let _turn = self.hashing_turn().await?;
-        let app = self.clone();
-        tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
-            .await
-            .map_err(|_| Error::Internal("password hashing stopped".to_owned()))?
-    }
-
-    /// Each hash takes 19 MiB and a core: only a few run at once, the others wait or come back.
-    async fn hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(HASHING_TIMEOUT, self.0.hashing.acquire()).await;
-        match turn {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
-        }
-    }
-
-    fn hash_password_blocking(&self, text: &Secret<String>) -> Result<Secret<String>> {
-        #[cfg(feature = "test-controls")]
-        if let Some(weak) = self.0.promises.weak_password_hash(text) {
-            return Ok(Secret::new(weak));
-        }
-        Ok(Secret::new(password::hash(self.0.rng.as_ref(), text.expose())?))
-    }
-
-    /// Signs a person in.
-    pub async fn sign_in(
-        &self,
-        context: &PlatformContext,
-        email: &Secret<String>,
-        secret: &Secret<String>,
-    ) -> Result<SignedIn> {
-        self.authorize_platform(context, Action::SessionCreate)?;
-        let tx = self.0.store.read_platform(context).await?;
-        let digest = tx.email_digest(Realm::PLATFORM, email.expose()).map_err(|_| WRONG)?;
-        let subject = ThrottleSubject::Account(digest);
-        let now = context.clock.monotonic();
-        {
-            // The attempt counts before it is checked, so that many at once do not slip through.
-            let mut throttle = self.0.throttle.lock();
-            throttle
-                .check(&subject, now)
-                .map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
-            throttle.failed(subject, now);
-        }
-        let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
-        drop(tx);
-        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let matches = self.verify_password(secret.clone(), hash).await?;
-        let user = user.filter(|user| matches && !user.disabled);
-        let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
-        let fresh = match user.as_ref().and_then(|user| user.password_hash.as_ref()) {
-            Some(hash) if is_outdated(hash) => Some(self.hash_password(secret.clone()).await?),
-            _ => None,
-        };
-        let tx = self.0.store.begin_platform(context).await?;
-        let Some(user) = user else {
-            self.record_platform(&tx, context, Action::SessionCreate, None, "denied").await?;
-            tx.commit().await?;
-            return Err(WRONG);
-        };
-        self.0.throttle.lock().succeeded(&subject);
-        let memberships = tx.memberships(user.id).await?;
-        let Some((tenant, _)) = memberships.first().copied() else { return Err(WRONG) };
-        if fresh.is_some() {
-            tx.user_update(&User { password_hash: fresh, ..user.clone() }, None).await?;
-        }
-        let signed_in = self.open_session(&tx, context, tenant, user).await?;
-        self.record_platform(&tx, context, Action::SessionCreate, Some(tenant), "done").await?;
-        tx.commit().await?;
-        Ok(signed_in)
-    }
-
-    /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
-    async fn verify_password(
-        &self,
-        secret: Secret<String>,
-        hash: Option<Secret<String>>,
-    ) -> Result<bool> {
-        let _turn = self.hashing_turn().await?;
-        let app = self.clone();
-        tokio::task::spawn_blocking(move || match hash {
-            Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
-            None => {
-                password::hash(app.0.rng.as_ref(), secret.expose()).map(|_| false).or(Ok(false))
-            }
-        })
-        .await
-        .map_err(|_| Error::Internal("password check stopped".to_owned()))?
-    }
-
-    pub(crate) async fn open_session(
-        &self,
-        tx: &PlatformTx,
-        context: &PlatformContext,
-        tenant: TenantId,
-        user: User,
-    ) -> Result<SignedIn> {
-        let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
-        let session = Session {
-            id: SessionId::generate(context.at, self.rng()),
-            tenant,
-            user: user.id,
-            created_at: context.at,
-            expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
-            last_seen_at: context.at,
-        };
-        tx.session_create(&session, digest.0).await?;
-        let roles = roles_in(&tx.memberships(user.id).await?, tenant);
-        let tenant = tenant_view(tx.tenant(tenant).await?);
-        Ok(SignedIn { token, session: SessionView { user: user_view(user, roles), tenant } })
-    }
-
-    /// The context behind a session token.
-    pub async fn authenticate_session(
-        &self,
-        token: &Secret<String>,
-        arrival: Arrival,
-    ) -> Result<OpContext> {
-        let digest = TokenKind::Session.digest(token.expose()).ok_or(ENDED)?;
-        let platform = self.anonymous(arrival);
-        let tx = self.0.store.read_platform(&platform).await?;
-        let session = tx.session_by_digest(digest.0).await?.ok_or(ENDED)?;
-        let times =
-            SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
-        let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
-        let person = self.person_in(&tx, &platform, session.user, session.tenant).await?;
-        drop(tx);
-        let Person { roles, grants } = person.ok_or(ENDED)?;
-        if touch {
-            let tx = self.0.store.begin_platform(&platform).await?;
-            tx.session_touch(session.id, platform.at).await?;
-            tx.commit().await?;
-        }
-        let kind = ActorKind::User { user: session.user, session: session.id };
-        let rights = Rights { facets: grants, bounds: Vec::new() };
-        Ok(platform.in_tenant(session.tenant, Actor { kind, roles, rights }))
-    }
-
     /// What a person is in a tenant now; none for who is no member or is disabled.
     pub(crate) async fn person_in(
         &self,
@@ -211,32 +61,43 @@ impl App {
         tenant: TenantId,
     ) -> Result<Option<Person>> {
         let roles = roles_in(&tx.memberships(user).await?, tenant);
-        if roles.is_empty() || tx.user(user).await?.disabled {
+        let inside = context.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous));
+        let grants = self.access_book(&inside).await?.facets(Holder::User(user), context.at);
+        if (roles.is_empty() && grants.is_empty()) || tx.user(user).await?.disabled {
             return Ok(None);
         }
-        let inside = context.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous));
-        let book = self.access_book(&inside).await?;
-        Ok(Some(Person { roles, grants: book.facets(Holder::User(user), context.at) }))
+        Ok(Some(Person { roles, grants }))
     }
 
     /// The session of the context.
     pub async fn session(&self, context: &OpContext) -> Result<SessionView> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
-        let ActorKind::User { user, .. } = context.actor.kind else {
-            return Err(Error::Forbidden("a program has no session".to_owned()));
+        let (user, sign_in) = match context.actor.kind {
+            ActorKind::User { user, sign_in, .. } => (user, sign_in),
+            ActorKind::Support { .. } => return self.own_support_session(context).await,
+            _ => return Err(Error::Forbidden("a program has no session".to_owned())),
         };
         let tx = self.0.store.read(context).await?;
         let Member { user, roles } = tx.member(user).await?;
-        Ok(SessionView { user: user_view(user, roles), tenant: tenant_view(tx.tenant().await?) })
+        let tenant = tenant_view(tx.tenant().await?);
+        Ok(SessionView {
+            user: user_view(user, roles),
+            tenant,
+            lacks_second_factor: sign_in.lacks_second_factor,
+            support: None,
+        })
     }
 
     /// Ends the session of the context.
     pub async fn sign_out(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
-        let ActorKind::User { session, .. } = context.actor.kind else { return Ok(()) };
         let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
-        tx.session_delete(session).await?;
+        match context.actor.kind {
+            ActorKind::User { session, .. } => tx.session_delete(session).await?,
+            ActorKind::Support { session, .. } => tx.support_session_delete(session).await?,
+            _ => return Ok(()),
+        }
         tx.commit().await?;
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
@@ -266,11 +127,11 @@ impl App {
         }
         let roles: BTreeSet<Role> = roles.iter().copied().collect();
         let tx = self.0.store.begin(context).await?;
-        let member = tx.member(id).await?;
+        let before = tx.member(id).await?.roles;
         self.refuse_own(context, id)?;
         let members = tx.members(&Page::whole()).await?.items;
-        self.check_owner_change(context, &members, &member.roles, &roles)?;
-        let known: BTreeSet<Role> = member.roles.iter().copied().collect();
+        self.check_owner_change(context, &members, &before, &roles)?;
+        let known: BTreeSet<Role> = before.iter().copied().collect();
         for role in roles.difference(&known) {
             self.check_giving(context, GrantRole::BuiltIn(*role), &ScopeOf::Tenant).await?;
         }
@@ -278,7 +139,12 @@ impl App {
         let roles: Vec<Role> = roles.into_iter().collect();
         tx.member_roles_set(id, &roles).await?;
         let member = tx.member(id).await?;
-        self.record(&tx, context, Action::UserUpdate, &resource).await?;
+        let names = |roles: &[Role]| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>();
+        let change = Change::from_to(
+            serde_json::json!({"roles": names(&before)}),
+            serde_json::json!({"roles": names(&member.roles)}),
+        );
+        self.record_change(&tx, context, Action::UserUpdate, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(user_view(member.user, member.roles))
@@ -312,11 +178,44 @@ impl App {
         self.check_owner_change(context, &others, &leaving.roles, &BTreeSet::new())?;
         check_last(&others, id, &BTreeSet::new())?;
         tx.member_remove(id).await?;
-        self.record(&tx, context, Action::UserDelete, &resource).await?;
+        let roles: Vec<&str> = leaving.roles.iter().map(|role| role.as_str()).collect();
+        let change = Change::from(serde_json::json!({"roles": roles}));
+        self.record_change(&tx, context, Action::UserDelete, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         self.0.logins.forget_all();
         Ok(())
+    }
+
+    /// Destroys the account of a child at once: the person's key, and with it every sealed word
+    /// about them, the account, its sessions and factors. What stays is the record of the
+    /// destroyed key: the certificate.
+    pub async fn erase_minor(&self, context: &OpContext, id: UserId) -> Result<Erasure> {
+        let resource = Resource::user(context.tenant, id);
+        self.authorize(context, Action::UserErase, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let child = tx.member(id).await?;
+        let members = tx.members(&Page::whole()).await?.items;
+        self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;
+        tx.grants_delete_of(Holder::User(id)).await?;
+        self.record(&tx, context, Action::UserErase, &resource).await?;
+        tx.commit().await?;
+        let keys = self.destroy_account(id).await?;
+        self.access_changed(context.tenant);
+        self.0.logins.forget_all();
+        Ok(Erasure { user: id, at: context.at, keys })
+    }
+
+    /// Deletes an account and destroys its key.
+    pub(crate) async fn destroy_account(&self, id: UserId) -> Result<Vec<String>> {
+        let unit = ShredUnit::Subject(*id.as_bytes());
+        let own = self.0.keys.list(None).into_iter().filter(|key| key.scope.unit == unit);
+        let own: Vec<DekId> = own.map(|key| key.id).collect();
+        let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
+        tx.user_delete(id).await?;
+        tx.commit().await?;
+        let destroyed = self.0.keys.destroy(&own, DestructionMethod::KeyDestroyed)?;
+        Ok(destroyed.iter().map(|one| one.dek.to_string()).collect())
     }
 
     /// The tenant of the context.
@@ -350,6 +249,6 @@ pub(crate) struct Person {
     pub(crate) grants: Vec<Facet>,
 }
 
-fn roles_in(memberships: &[(TenantId, Role)], tenant: TenantId) -> Vec<Role> {
+pub(crate) fn roles_in(memberships: &[(TenantId, Role)], tenant: TenantId) -> Vec<Role> {
     memberships.iter().filter(|(id, _)| *id == tenant).map(|(_, role)| *role).collect()
 }

@@ -6,12 +6,18 @@ use veritwin_domain::{Key, OpContext, Place, RuleId, Secret};
 use veritwin_metastore::{TenantTx, every_row};
 
 use crate::access::place_of;
+use crate::activity::Change;
 use crate::directory::TenantDevices;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::{App, Error, Result};
 
 /// Most rules of a tenant.
 const RULES_MAX: usize = 1000;
+
+/// A rule as a change of it is recorded.
+fn recorded(row: &veritwin_metastore::Rule) -> Option<serde_json::Value> {
+    serde_json::from_slice(&row.body).ok()
+}
 
 fn seconds(field: &'static str, value: u64) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::invalid_at(field, "too long"))
@@ -228,7 +234,7 @@ impl App {
             updated_at: context.at,
         };
         tx.rule_create(&row).await?;
-        self.rule_written(tx, context, rule.id).await
+        self.rule_written(tx, context, rule.id, None).await
     }
 
     /// Replaces a rule.
@@ -244,6 +250,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let mut row = tx.rule(id).await?;
         confine(&reach, &devices, &stored(&row)?)?;
+        let before = recorded(&row);
         let rule = parse(id, input)?;
         confine_new(&reach, &devices, &rule)?;
         check_scope(&tx, &rule).await?;
@@ -251,7 +258,7 @@ impl App {
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.rule_update(&row, expected).await?;
-        self.rule_written(tx, context, id).await
+        self.rule_written(tx, context, id, before).await
     }
 
     async fn rule_written(
@@ -259,10 +266,12 @@ impl App {
         tx: TenantTx,
         context: &OpContext,
         id: RuleId,
+        before: Option<serde_json::Value>,
     ) -> Result<RuleView> {
         let row = tx.rule(id).await?;
         let resource = Resource::rule(context.tenant, id);
-        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        let change = Change { before, after: recorded(&row) };
+        self.record_change(&tx, context, Action::RuleWrite, &resource, change).await?;
         tx.commit().await?;
         self.alert_sources_changed(context.tenant);
         Ok(view(stored(&row)?, row.version))
@@ -275,8 +284,10 @@ impl App {
         let devices = self.tenant_devices(context).await?;
         let tx = self.0.store.begin(context).await?;
         confine(&reach, &devices, &stored(&tx.rule(id).await?)?)?;
+        let before = recorded(&tx.rule(id).await?);
         tx.rule_delete(id).await?;
-        self.record(&tx, context, Action::RuleWrite, &resource).await?;
+        let change = Change { before, after: None };
+        self.record_change(&tx, context, Action::RuleWrite, &resource, change).await?;
         tx.commit().await?;
         self.alert_sources_changed(context.tenant);
         Ok(())

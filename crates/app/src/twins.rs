@@ -9,6 +9,7 @@ use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
 use crate::access::place_of;
+use crate::activity::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
@@ -268,7 +269,8 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
         tx.twin_delete(id).await?;
-        self.record(&tx, context, Action::TwinDelete, &resource).await?;
+        let change = Change::from(serde_json::json!({"name": twin.name}));
+        self.record_change(&tx, context, Action::TwinDelete, &resource, change).await?;
         tx.commit().await?;
         let objects = [Some(twin.source_object), Some(twin.model_object), twin.geometry_object];
         self.delete_objects(objects.into_iter().flatten().collect()).await;

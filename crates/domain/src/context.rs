@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    ApiKeyId, Clock, CredentialId, DeviceId, Purpose, RequestId, Rights, SessionId, TenantId,
-    Timestamp, UserId,
+    ApiKeyId, Clock, CredentialId, DeviceId, Purpose, RequestId, Rights, SessionId, SupportAreas,
+    SupportGrantId, TenantId, Timestamp, UserId,
 };
 
 /// A built-in role. What each may do is written in the policy files of the `access` crate.
@@ -81,6 +81,15 @@ impl FromStr for Role {
     }
 }
 
+/// How sure the platform is of a signed-in person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignIn {
+    /// When the person last proved who they are.
+    pub proved_at: Timestamp,
+    /// The tenant asks for a second factor and this sign-in had none.
+    pub lacks_second_factor: bool,
+}
+
 /// What kind of party acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActorKind {
@@ -90,6 +99,19 @@ pub enum ActorKind {
         user: UserId,
         /// The session it acts through.
         session: SessionId,
+        /// How it signed in.
+        sign_in: SignIn,
+    },
+    /// A member of the platform's staff inside a customer's tenant, by the customer's grant.
+    Support {
+        /// The staff member's account.
+        user: UserId,
+        /// The support session.
+        session: SessionId,
+        /// The grant it rests on.
+        grant: SupportGrantId,
+        /// What the grant opens.
+        areas: SupportAreas,
     },
     /// A program with an API key.
     ApiKey(ApiKeyId),

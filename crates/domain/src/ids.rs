@@ -138,8 +138,16 @@ define_ids! {
     GroupId;
     /// A role of a tenant's own.
     CustomRoleId;
+    /// Something an account signs in with besides its password: a passkey, an authenticator.
+    FactorId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
+    /// A support grant: what a customer opens to support, until when.
+    SupportGrantId;
+    /// A hold on activity records.
+    HoldId;
+    /// A security incident.
+    IncidentId;
     /// The random id under which a tenant's ledger log is served.
     LogId;
     /// One request through any listener, for tracing.
@@ -152,6 +160,8 @@ define_ids! {
     SiteId;
     /// A tenant: the customer; the unit of isolation, keys, ledger and residency.
     TenantId;
+    /// A support ticket.
+    TicketId;
     /// A person's account.
     UserId;
     /// A part of a tenant: twins and groups of devices.

@@ -11,14 +11,15 @@ mod reading;
 mod rights;
 mod rng;
 mod secret;
+mod support;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role};
+pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
-    FileId, GrantId, GroupId, IdError, LogId, RequestId, RuleId, SessionId, SiteId, TenantId,
-    UserId, WorkspaceId,
+    FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LogId, RequestId, RuleId,
+    SessionId, SiteId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use purpose::Purpose;
@@ -26,4 +27,5 @@ pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Val
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
+pub use support::{SupportArea, SupportAreas};
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

@@ -5,8 +5,8 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, CredentialId, CustomRoleId, Declaration, DeviceId, EvidenceId,
-    GrantId, GroupId, LogId, Role, RuleId, SessionId, SiteId, TenantId, Timestamp, UserId,
-    WorkspaceId,
+    FactorId, GrantId, GroupId, HoldId, IncidentId, LogId, Role, RuleId, SessionId, SiteId,
+    SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -44,8 +44,9 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId GrantId GroupId LogId
-    RuleId SessionId SiteId TenantId UserId WorkspaceId
+    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
+    GroupId HoldId IncidentId LogId RuleId SessionId SiteId SupportGrantId TenantId TicketId UserId
+    WorkspaceId
 }
 
 macro_rules! plain {

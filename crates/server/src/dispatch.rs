@@ -1,6 +1,7 @@
 //! Carries out what the command line asks for: the same code for a running platform, behind its
 //! control socket, and for a stopped one, under its directory's lock. Unknown requests are refused.
 
+mod admin;
 mod stopped;
 
 use std::path::PathBuf;
@@ -22,8 +23,6 @@ use crate::controls::Controls;
 
 pub(crate) use stopped::ask;
 
-/// How long a one-time link lives, as `access` sets it.
-const LINK_HOURS: u64 = 72;
 /// Every request there is, for the error that names them.
 const REQUESTS: &[&str] = &[
     "admin_link",
@@ -35,6 +34,7 @@ const REQUESTS: &[&str] = &[
     "keys_rotate",
     "keys_status",
     "ledger_export",
+    "metrics_key",
     "promise_check",
     "promises",
     "status",
@@ -149,6 +149,7 @@ impl Dispatch for Dispatcher {
     async fn dispatch(&self, request: Request) -> anyhow::Result<Value> {
         match request.command.as_str() {
             "admin_link" => self.admin_link(&arguments(&request)?).await,
+            "metrics_key" => self.metrics_key().await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
             "create_device" => self.create_device(arguments(&request)?).await,
             "create_tenant" => self.create_tenant(&arguments(&request)?).await,
@@ -195,17 +196,6 @@ impl Dispatcher {
         let tenants = self.tenants().await?;
         let tenant = choose(named, &tenants)?;
         Ok(self.app.local_operator_in(tenant))
-    }
-
-    async fn admin_link(&self, arguments: &InTenant) -> anyhow::Result<Value> {
-        let context = self.app.local_operator();
-        let token = self.app.issue_admin_link(&context, arguments.tenant).await.map_err(refused)?;
-        Ok(json!({
-            // The token follows `#`, so that no server ever logs it.
-            "link": format!("{}/welcome#{}", self.address, token.expose()),
-            "expires_in_hours": LINK_HOURS,
-            "ca_fingerprint": self.ca_fingerprint,
-        }))
     }
 
     fn clock_advance(&self, arguments: &Advance) -> anyhow::Result<Value> {

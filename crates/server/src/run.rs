@@ -98,10 +98,26 @@ pub(crate) fn app_config(
         log_file_bytes_max: config.log.file_bytes_max,
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
+        geo_database: geo_database(config, dir, demo)?,
         ledger_host: config.http.public_name.clone(),
         demo,
         simulated: dir.simulated_clock().is_some(),
     })
+}
+
+/// The operator's location file; the demo's is made up, for this machine's own addresses.
+fn geo_database(config: &Config, dir: &DataDir, demo: bool) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(path) = &config.geo.database {
+        anyhow::ensure!(path.is_file(), "geo.database: there is no file {}", path.display());
+        return Ok(Some(path.clone()));
+    }
+    if !demo {
+        return Ok(None);
+    }
+    let path = dir.root().join("demo-locations.mmdb");
+    let sample = veritwin_simulator::geo::sample();
+    write_private(&path, &veritwin_simulator::geo::database(&sample))?;
+    Ok(Some(path))
 }
 
 /// The clock of a directory, and the simulated one behind it where there is one.

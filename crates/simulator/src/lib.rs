@@ -5,6 +5,7 @@
 pub mod building;
 mod client;
 pub mod devices;
+pub mod geo;
 pub mod load;
 pub mod plant;
 pub mod replay;

@@ -18,7 +18,7 @@ export function signInSteps({ demo, visitor }) {
         await visitor.look('sign-in')
         await page.getByLabel('E-mail').fill(user)
         await page.getByLabel(/^Password/).fill('not the password')
-        await page.getByRole('button', { name: 'Sign in' }).click()
+        await page.getByRole('button', { name: 'Sign in', exact: true }).click()
         await page.getByText('E-mail and password do not match').waitFor()
         await visitor.look('sign-in, refused')
       },
@@ -29,7 +29,7 @@ export function signInSteps({ demo, visitor }) {
       run: async () => {
         await page.getByLabel('E-mail').fill(user)
         await page.getByLabel(/^Password/).fill(password)
-        await page.getByRole('button', { name: 'Sign in' }).click()
+        await page.getByRole('button', { name: 'Sign in', exact: true }).click()
         await page.getByText('Simulated data.').waitFor()
         visitor.provoked.clear()
       },
@@ -79,7 +79,10 @@ export function welcomeSteps({ browser, serve }) {
           await page.getByLabel('Organisation').fill('First organisation')
           await page.getByLabel('E-mail').fill('administrator@organisation.example')
           await page.getByLabel(/^Password/).fill('a sentence is fine')
-          await page.getByRole('button', { name: 'Create the organisation' }).click()
+          const create = page.getByRole('button', { name: 'Create the organisation' })
+          assert.ok(await create.isDisabled(), 'nobody gets in without the attestation')
+          await page.getByLabel('I am 18 or older').check()
+          await create.click()
           await page.getByRole('heading', { name: 'No building yet' }).waitFor()
           await visitor.look('empty command centre')
           await page.getByRole('link', { name: 'Add a building' }).click()

@@ -7,15 +7,32 @@ import type { Answer } from './types'
 
 const CREATES = new Set(['POST'])
 
+/** Asks the person to prove again who they are; true when they did. The shell sets it. */
+export const identity = { confirm: (): Promise<boolean> => Promise.resolve(false) }
+
+/** Requests on their way, to be sent again after the person proved who they are. */
+const waiting = new Map<string, Request>()
+
 const conventions: Middleware = {
-  onRequest({ request }) {
+  onRequest({ request, id }) {
     if (CREATES.has(request.method)) request.headers.set('idempotency-key', crypto.randomUUID())
+    if (request.method !== 'GET') waiting.set(id, request.clone())
     return request
   },
-  async onResponse({ response }) {
-    if (!response.ok) throw await ProblemError.fromResponse(response)
+  async onResponse({ response, id }) {
+    const request = waiting.get(id)
+    waiting.delete(id)
+    if (response.ok) return response
+    const error = await ProblemError.fromResponse(response)
+    const unproven = error.problem.type === '/problems/confirm-identity'
+    if (!unproven || !request || request.url.endsWith('/v1/session/confirm')) throw error
+    if (!(await identity.confirm())) throw error
+    const again = await fetch(request)
+    if (!again.ok) throw await ProblemError.fromResponse(again)
+    return again
   },
-  onError() {
+  onError({ id }) {
+    waiting.delete(id)
     return ProblemError.unreachable()
   },
 }

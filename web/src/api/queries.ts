@@ -51,6 +51,16 @@ export const sessionQuery = queryOptions({
   retry: false,
 })
 
+export const accountQuery = queryOptions({
+  queryKey: ['account'],
+  queryFn: () => body(client.GET('/v1/account')),
+})
+
+export const openSessionsQuery = queryOptions({
+  queryKey: ['account', 'sessions'],
+  queryFn: () => body(client.GET('/v1/account/sessions')),
+})
+
 export const systemQuery = queryOptions({
   queryKey: ['system'],
   queryFn: () => body(client.GET('/v1/system')),
@@ -244,16 +254,69 @@ export const promisesQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/promises')),
 })
 
-export const activityQuery = infiniteQueryOptions({
-  queryKey: ['activity'],
-  queryFn: ({ pageParam }) =>
-    body(
-      client.GET('/v1/activity', {
-        params: { query: { limit: 100, ...(pageParam !== '' && { cursor: pageParam }) } },
-      }),
-    ),
-  initialPageParam: '',
-  getNextPageParam: (page) => page.next_cursor ?? undefined,
+/** What the activity record is narrowed to; empty members narrow nothing. */
+export type ActivityFilter = {
+  actor?: string
+  action?: string
+  outcome?: string
+  from?: string
+  q?: string
+}
+
+export function activityQuery(filter: ActivityFilter) {
+  return infiniteQueryOptions({
+    queryKey: ['activity', filter],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/activity', {
+          params: {
+            query: { ...filter, limit: 100, ...(pageParam !== '' && { cursor: pageParam }) },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    // Live while only the newest page is shown.
+    refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) > 1 ? false : 5_000),
+    placeholderData: keepPreviousData,
+  })
+}
+
+export const holdsQuery = queryOptions({
+  queryKey: ['holds'],
+  queryFn: () => body(client.GET('/v1/holds')),
+})
+
+export const securityAlertsQuery = queryOptions({
+  queryKey: ['security-alerts'],
+  queryFn: () =>
+    body(client.GET('/v1/security-alerts', { params: { query: { limit: PAGE } } })),
+  refetchInterval: 15_000,
+})
+
+export const incidentsQuery = queryOptions({
+  queryKey: ['incidents'],
+  queryFn: () => body(client.GET('/v1/incidents', { params: { query: { limit: PAGE } } })),
+  refetchInterval: 15_000,
+})
+
+export function incidentQuery(id: string) {
+  return queryOptions({
+    queryKey: ['incidents', id],
+    queryFn: () => body(client.GET('/v1/incidents/{id}', { params: { path: { id } } })),
+  })
+}
+
+export const supportQuery = queryOptions({
+  queryKey: ['support'],
+  queryFn: () => body(client.GET('/v1/support')),
+  refetchInterval: 15_000,
+})
+
+export const deskQuery = queryOptions({
+  queryKey: ['support-desk'],
+  queryFn: () => body(client.GET('/v1/support-desk')),
+  refetchInterval: 15_000,
 })
 
 export const usersQuery = queryOptions({

@@ -16,6 +16,7 @@ export type Answer<T> = unknown extends T
 
 export type Point3 = [number, number, number]
 
+export type Account = Answer<Schemas['AccountBody']>
 export type Activity = Answer<Schemas['ActivityBody']>
 export type Alert = Answer<Schemas['AlertBody']>
 export type AlertFilter = 'active' | 'unacknowledged' | 'open' | 'all'
@@ -26,6 +27,10 @@ export type Device = Omit<Answer<Schemas['DeviceBody']>, 'position'> & { positio
 export type DevicePatch = Schemas['UpdateBody']
 export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
 export type ImportResult = Answer<Schemas['ImportedBody']>
+export type Grant = Answer<Schemas['GrantBody']>
+export type Hold = Answer<Schemas['HoldBody']>
+export type Incident = Answer<Schemas['IncidentBody']>
+export type Invited = Answer<Schemas['InvitedBody']>
 export type KeyStatus = Answer<Schemas['KeyBody']>
 export type Latest = Answer<Schemas['LatestItem']>
 export type Ledger = Answer<Schemas['LedgerBody']>
@@ -33,6 +38,7 @@ export type LedgerEntry = Answer<Schemas['EntryBody']>
 export type LedgerProof = Answer<Schemas['ProofBody']>
 export type NewDevice = Schemas['CreateDeviceBody']
 export type NewRule = Schemas['RuleBody']
+export type OpenSession = Answer<Schemas['OpenSessionBody']>
 export type Papers = Answer<Schemas['PapersBody']>
 export type PromiseRow = Answer<Schemas['PromiseBody']>
 export type PromiseState = PromiseRow['state']
@@ -41,6 +47,10 @@ export type Role = User['roles'][number]
 export type Rule = Omit<Answer<Schemas['StoredRuleBody']>, 'condition'> & { condition: Condition }
 export type SeriesRef = Schemas['SeriesBody']
 export type Session = Answer<Schemas['SessionBody']>
+export type SecurityAlert = Answer<Schemas['SecurityAlertBody']>
+export type SupportArea = Grant['areas'][number]
+export type Ticket = Answer<Schemas['TicketBody']>
+export type DeskGrant = Answer<Schemas['DeskBody']>
 export type Space = Omit<Answer<Schemas['SpaceBody']>, 'polygon'> & { polygon: [number, number][] }
 export type Storey = Answer<Schemas['StoreyBody']>
 export type System = Answer<Schemas['SystemBody']>
@@ -80,5 +90,6 @@ export type Problem = {
   limit?: string | number
   position?: string | number
   row?: number
+  errors?: { position: string; detail: string }[]
   column?: string | number
 }

@@ -1,14 +1,14 @@
 // Ctrl-K: pages, rooms, devices and alerts in one list, by keyboard alone.
 import { i18n } from '@lingui/core'
 import { Modal } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertsQuery, devicesQuery, modelQuery, twinsQuery } from '../api/queries'
+import { alertsQuery, devicesQuery, modelQuery, sessionQuery, twinsQuery } from '../api/queries'
 import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
-import { places } from './Shell'
+import { placesOf } from './places'
 
 type Entry = {
   id: string
@@ -34,6 +34,7 @@ export function Palette(props: { opened: boolean; onClose: () => void }) {
 
 function useEntries(): Entry[] {
   const { twin } = useAppSearch()
+  const { data: session } = useSuspenseQuery(sessionQuery)
   const twins = useQuery(twinsQuery)
   const twinId = twin ?? twins.data?.items[0]?.id
   const model = useQuery({ ...modelQuery(twinId ?? ''), enabled: twinId !== undefined })
@@ -41,7 +42,7 @@ function useEntries(): Entry[] {
   const alerts = useQuery(alertsQuery('open'))
   return useMemo(
     () => [
-      ...places().map((p): Entry => ({
+      ...placesOf(session).map((p): Entry => ({
         id: p.to,
         label: p.label,
         hint: i18n.t('Page'),
@@ -73,7 +74,7 @@ function useEntries(): Entry[] {
         search: { select: `device:${d.id}` },
       })),
     ],
-    [model.data, devices.data, alerts.data],
+    [session, model.data, devices.data, alerts.data],
   )
 }
 

@@ -1,38 +1,25 @@
 // The frame around every signed-in page: rail, top bar, banners, live connection, announcements.
 import { i18n } from '@lingui/core'
-import { Link, Outlet, useRouterState } from '@tanstack/react-router'
+import { Link, Navigate, Outlet, useRouterState } from '@tanstack/react-router'
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
 import { alertsQuery, sessionQuery } from '../api/queries'
-import type { Alert } from '../api/types'
+import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
-import { readable } from '../lib/format'
 import { compareAlerts } from '../lib/severity'
-import { Icon, Logo, type IconName } from '../ui/icons'
+import { alertSentence } from '../lib/sentence'
+import { Icon, Logo } from '../ui/icons'
 import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
+import { placesOf, watches } from './places'
 import { useAppSearch, usePatchSearch } from './search'
+import { SupportBanner } from './SupportBanner'
+import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
 import { TopBar } from './TopBar'
 import { Age, Instant } from '../ui/time'
-
-type Place = { to: string; icon: IconName; label: string }
-
-export function places(): Place[] {
-  return [
-    { to: '/', icon: 'centre', label: i18n.t('Centre') },
-    { to: '/alerts', icon: 'alerts', label: i18n.t('Alerts') },
-    { to: '/devices', icon: 'devices', label: i18n.t('Devices') },
-    { to: '/twins', icon: 'twins', label: i18n.t('Twins') },
-    { to: '/rules', icon: 'rules', label: i18n.t('Rules') },
-    { to: '/ledger', icon: 'ledger', label: i18n.t('Ledger') },
-    { to: '/promises', icon: 'promises', label: i18n.t('Promises') },
-    { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
-    { to: '/settings', icon: 'settings', label: i18n.t('Settings') },
-  ]
-}
 
 export function Shell() {
   const { data: session } = useSuspenseQuery(sessionQuery)
@@ -50,7 +37,7 @@ export function Shell() {
   const onAlert = useCallback((alert: Alert) => {
     if (alert.state !== 'active_unacknowledged') return
     const severity = severityLabel(alert.severity)
-    const message = readable(alert.message, alert.key)
+    const message = alertSentence(alert)
     setSpoken(i18n.t('New alert, {severity}: {message}', { severity, message }))
     // The loud ones stand in the banner until somebody acknowledges them.
     if (isLoud(alert)) return
@@ -60,24 +47,26 @@ export function Shell() {
       </Link>,
     )
   }, [])
+  // Everything else is refused until the second factor is there.
+  if (session.lacks_second_factor) return <SetUpSecondFactor />
   return (
     <LiveProvider onAlert={onAlert}>
       <PapersProvider>
         <a className="skip-link" href="#main">
           {i18n.t('Skip to the content')}
         </a>
-        <div className="shell">
+        <div className="shell" data-read-only={session.support !== null || undefined}>
           <TopBar session={session} onSearch={() => setPaletteOpen(true)} />
-          <Rail />
+          <Rail session={session} />
           <div className="shell-main">
-            <Banners simulated={session.tenant.simulated} />
+            <Banners session={session} />
             <main id="main" tabIndex={-1}>
               <FocusOnNavigation />
-              <Outlet />
+              <Landing session={session} />
             </main>
           </div>
         </div>
-        <Palette opened={paletteOpen} onClose={() => setPaletteOpen(false)} />
+        <Palette opened={paletteOpen && watches(session)} onClose={() => setPaletteOpen(false)} />
         <div className="visually-hidden" role="alert" aria-live="assertive">
           {spoken}
         </div>
@@ -86,14 +75,24 @@ export function Shell() {
   )
 }
 
-function Rail() {
+/** Who has no command centre begins at the first page they have. */
+function Landing(props: { session: Session }) {
+  const asked = useRouterState({ select: (state) => state.location.pathname })
+  // The page that is shown until the one asked for is loaded.
+  const shown = useRouterState({ select: (state) => state.matches.at(-1)?.fullPath })
+  const [first] = placesOf(props.session)
+  if (first === undefined || first.to === '/' || shown !== '/') return <Outlet />
+  return asked === '/' ? <Navigate to={first.to} /> : null
+}
+
+function Rail(props: { session: Session }) {
   const [more, setMore] = useState(false)
   return (
     <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
       <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
         <Logo size={28} />
       </Link>
-      {places().map((place) => (
+      {placesOf(props.session).map((place) => (
         <Link
           key={place.to}
           to={place.to}
@@ -154,7 +153,7 @@ function LoudAlert() {
     >
       <SeverityMark severity={alert.severity} size={20} />
       <span className="banner-text">
-        <strong>{alert.rule_name}</strong> {readable(alert.message, alert.key)}
+        <strong>{alert.rule_name}</strong> {alertSentence(alert)}
       </span>
       <button
         type="button"
@@ -178,28 +177,33 @@ function LoudAlert() {
   )
 }
 
-function Banners(props: { simulated: boolean }) {
+function Banners(props: { session: Session }) {
   const status = useLiveStatus()
   const search = useAppSearch()
   const patch = usePatchSearch()
   return (
     <div className="banners" role="status">
-      {props.simulated && (
+      <SupportBanner session={props.session} />
+      {props.session.tenant.simulated && (
         <div className="banner" data-tone="simulated">
           <span>
             <strong>{i18n.t('Simulated data.')}</strong>{' '}
-            {i18n.t('No real building stands behind these values.')}
+            <span className="banner-detail">
+              {i18n.t('No real building stands behind these values.')}
+            </span>
           </span>
         </div>
       )}
-      <LoudAlert />
+      {watches(props.session) && <LoudAlert />}
       {status === 'lost' && search.at === undefined && (
         <div className="banner" data-tone="lost">
           <span>
             <strong>{i18n.t('Not live.')}</strong>{' '}
-            {i18n.t(
-              'The connection is lost; values stand still at their last known state. Trying again.',
-            )}
+            <span className="banner-detail">
+              {i18n.t(
+                'The connection is lost; values stand still at their last known state. Trying again.',
+              )}
+            </span>
           </span>
         </div>
       )}

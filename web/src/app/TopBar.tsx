@@ -15,6 +15,7 @@ import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '..
 import { useLiveStatus } from '../live/LiveProvider'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
+import { watches } from './places'
 import { useAppSearch, usePatchSearch, useRange } from './search'
 
 export function TopBar(props: { session: Session; onSearch: () => void }) {
@@ -24,18 +25,18 @@ export function TopBar(props: { session: Session; onSearch: () => void }) {
       <div className="top-tenant">
         <span className="tenant-name">{tenant.name}</span>
       </div>
-      <RangeControl />
-      <LivePill />
-      <AlertCounts />
-      <button
-        type="button"
-        className="search-button"
-        onClick={props.onSearch}
-      >
-        <Icon name="search" size={16} />
-        <span>{i18n.t('Search')}</span>
-        <kbd>Ctrl K</kbd>
-      </button>
+      {watches(props.session) && (
+        <>
+          <RangeControl />
+          <LivePill />
+          <AlertCounts />
+          <button type="button" className="search-button" onClick={props.onSearch}>
+            <Icon name="search" size={16} />
+            <span>{i18n.t('Search')}</span>
+            <kbd>Ctrl K</kbd>
+          </button>
+        </>
+      )}
       <Account session={props.session} />
     </header>
   )

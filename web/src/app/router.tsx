@@ -13,6 +13,7 @@ import { queryClient, sessionEnded, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import { Failure } from '../ui/layout'
 import { Toasts } from '../ui/toasts'
+import { ConfirmIdentity } from './ConfirmIdentity'
 import { NotFound } from './NotFound'
 import { RETAINED, searchSchema } from './search'
 import { Shell } from './Shell'
@@ -24,6 +25,7 @@ const rootRoute = createRootRoute({
     <>
       <Outlet />
       <Toasts />
+      <ConfirmIdentity />
     </>
   ),
   notFoundComponent: NotFound,
@@ -39,6 +41,18 @@ const signInRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/sign-in',
   component: lazyRouteComponent(() => import('../routes/SignIn'), 'SignInPage'),
+})
+
+const resetRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/reset',
+  component: lazyRouteComponent(() => import('../routes/Reset'), 'ResetPage'),
+})
+
+const confirmEmailRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/confirm-email',
+  component: lazyRouteComponent(() => import('../routes/Reset'), 'ConfirmEmailPage'),
 })
 
 const shellRoute = createRoute({
@@ -74,6 +88,8 @@ const page = <const Path extends string>(
 const routeTree = rootRoute.addChildren([
   welcomeRoute,
   signInRoute,
+  resetRoute,
+  confirmEmailRoute,
   shellRoute.addChildren([
     page(
       '/',
@@ -110,6 +126,18 @@ const routeTree = rootRoute.addChildren([
     page(
       '/activity',
       lazyRouteComponent(() => import('../routes/Activity'), 'ActivityPage'),
+    ),
+    page(
+      '/incidents',
+      lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
+    ),
+    page(
+      '/support',
+      lazyRouteComponent(() => import('../routes/Support'), 'SupportPage'),
+    ),
+    page(
+      '/support-desk',
+      lazyRouteComponent(() => import('../routes/SupportDesk'), 'SupportDeskPage'),
     ),
     page(
       '/settings',

@@ -1,28 +1,90 @@
-// Activity: who did what to which thing, and how it ended.
+// Activity: who did what to which thing, from where, and how it ended; search, export, holds.
 import { i18n } from '@lingui/core'
-import { Button } from '@mantine/core'
-import { useInfiniteQuery } from '@tanstack/react-query'
-import { useMemo } from 'react'
+import { Button, Select, TextInput } from '@mantine/core'
+import { useDebouncedCallback } from '@mantine/hooks'
+import { useInfiniteQuery, useSuspenseQuery } from '@tanstack/react-query'
+import { useMemo, useState } from 'react'
 
-import { activityQuery } from '../api/queries'
+import { activityQuery, sessionQuery, type ActivityFilter } from '../api/queries'
 import type { Activity } from '../api/types'
+import { useAppSearch, usePatchSearch, type AppSearch } from '../app/search'
 import { shorten } from '../lib/format'
 import { DataTable, type Column } from '../ui/DataTable'
-import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
-import { Instant } from '../ui/time'
+import { Icon } from '../ui/icons'
+import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { Drawer } from '../ui/overlays'
+import { Age, Instant } from '../ui/time'
+import { Holds } from './Holds'
 
-const FINE = new Set(['allowed', 'ok', 'success', 'done'])
+const OUTCOMES = ['done', 'denied', 'not_found', 'failed'] as const
+
+function outcomeLabel(outcome: Activity['outcome']): string {
+  switch (outcome) {
+    case 'done':
+      return i18n.t('done')
+    case 'denied':
+      return i18n.t('refused')
+    case 'not_found':
+      return i18n.t('not found')
+    case 'failed':
+      return i18n.t('failed')
+  }
+}
+
+/** What actions begin with, in words. */
+export function actionGroups(): { value: string; label: string }[] {
+  return [
+    { value: 'session.', label: i18n.t('Sign-ins') },
+    { value: 'device.', label: i18n.t('Devices') },
+    { value: 'telemetry.', label: i18n.t('Telemetry') },
+    { value: 'twin.', label: i18n.t('Twins') },
+    { value: 'rule.', label: i18n.t('Rules') },
+    { value: 'alert.', label: i18n.t('Alerts') },
+    { value: 'user.', label: i18n.t('People') },
+    { value: 'api_key.', label: i18n.t('API keys') },
+    { value: 'activity.', label: i18n.t('Activity') },
+    { value: 'ledger.', label: i18n.t('Ledger') },
+    { value: 'incident.', label: i18n.t('Incidents') },
+    { value: 'support.', label: i18n.t('Support') },
+  ]
+}
+
+function filterOf(search: AppSearch): ActivityFilter {
+  return {
+    ...(search.actor && { actor: search.actor }),
+    ...(search.action && { action: search.action }),
+    ...(search.filter && { outcome: search.filter }),
+    ...(search.q && { q: search.q }),
+  }
+}
+
+function placeOf(a: Activity): string {
+  return [a.city, a.country].filter((part) => part !== null).join(', ')
+}
 
 export function ActivityPage() {
-  const query = useInfiniteQuery(activityQuery)
+  const search = useAppSearch()
+  const patch = usePatchSearch()
+  const filter = filterOf(search)
+  const query = useInfiniteQuery(activityQuery(filter))
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data])
+  const opened = rows.find((a) => a.id === search.select)
   const columns = useMemo<Column<Activity>[]>(
     () => [
       {
         id: 'at',
         header: i18n.t('When'),
         sort: (a) => -Date.parse(a.at),
-        cell: (a) => <Instant at={a.at} />,
+        cell: (a) => (
+          <>
+            <span className="wide-only">
+              <Instant at={a.at} age={false} />
+            </span>
+            <span className="narrow-only">
+              <Age at={a.at} />
+            </span>
+          </>
+        ),
       },
       {
         id: 'actor',
@@ -34,7 +96,12 @@ export function ActivityPage() {
         id: 'action',
         header: i18n.t('Did'),
         sort: (a) => a.action,
-        cell: (a) => <code>{a.action}</code>,
+        cell: (a) => (
+          <button type="button" className="link-button" onClick={() => patch({ select: a.id })}>
+            <code>{a.action}</code>
+            {a.times !== null && <span className="dim num"> ×{a.times + 1}</span>}
+          </button>
+        ),
       },
       {
         id: 'resource',
@@ -44,38 +111,61 @@ export function ActivityPage() {
         cell: (a) => <span title={a.resource}>{shorten(a.resource, 18)}</span>,
       },
       {
-        id: 'outcome',
-        header: i18n.t('Outcome'),
-        sort: (a) => a.outcome,
-        cell: (a) => (FINE.has(a.outcome) ? a.outcome : <Tag tone="warn">{a.outcome}</Tag>),
+        id: 'from',
+        header: i18n.t('From where'),
+        give: 'first',
+        sort: (a) => `${placeOf(a)} ${a.address ?? ''}`,
+        cell: (a) => (
+          <span className="cell-main">
+            <span className="num">{a.address ?? '—'}</span>
+            <span className="dim">{placeOf(a)}</span>
+          </span>
+        ),
       },
       {
-        id: 'request',
-        header: i18n.t('Request'),
+        id: 'outcome',
+        header: i18n.t('Outcome'),
         give: 'second',
-        cell: (a) => <code title={a.request_id}>{shorten(a.request_id, 4)}</code>,
+        sort: (a) => a.outcome,
+        cell: (a) =>
+          a.outcome === 'done' ? (
+            outcomeLabel(a.outcome)
+          ) : (
+            <Tag tone="warn">{outcomeLabel(a.outcome)}</Tag>
+          ),
       },
     ],
-    [],
+    [patch],
   )
   return (
     <Page
       title={i18n.t('Activity')}
       lead={i18n.t(
-        'Every act of people and programs in this organisation. Kept for at most 90 days.',
+        'Every act of people, programs and support in this organisation. Kept for at most 90 days, longer only under a hold.',
       )}
+      actions={<Exports filter={filter} />}
     >
+      <Filters />
       {query.isPending && <Loading rows={10} />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && rows.length === 0 && (
-        <Empty icon="activity" title={i18n.t('Nothing happened yet')}>
-          {i18n.t(
-            'Signing in, changing a rule, acknowledging an alert: each leaves one line here.',
-          )}
+        <Empty icon="activity" title={i18n.t('Nothing fits')}>
+          {Object.keys(filter).length > 0
+            ? i18n.t('No record of the last 90 days fits these filters.')
+            : i18n.t(
+                'Signing in, changing a rule, acknowledging an alert: each leaves one line here.',
+              )}
         </Empty>
       )}
       {rows.length > 0 && (
-        <DataTable label={i18n.t('Activity')} rows={rows} columns={columns} rowId={(a) => a.id} />
+        <DataTable
+          label={i18n.t('Activity')}
+          rows={rows}
+          columns={columns}
+          rowId={(a) => a.id}
+          onOpen={(a) => patch({ select: a.id })}
+          isSelected={(a) => a.id === search.select}
+        />
       )}
       {query.hasNextPage && (
         <Button
@@ -87,6 +177,139 @@ export function ActivityPage() {
           {i18n.t('Earlier')}
         </Button>
       )}
+      <HoldsForWhoMay />
+      <Drawer
+        opened={opened !== undefined}
+        onClose={() => patch({ select: undefined })}
+        position="right"
+        title={i18n.t('Record')}
+      >
+        {opened && <Record record={opened} />}
+      </Drawer>
     </Page>
+  )
+}
+
+function HoldsForWhoMay() {
+  const { data: session } = useSuspenseQuery(sessionQuery)
+  const may = ['owner', 'administrator', 'privacy_officer', 'security_lead', 'auditor']
+  return session.user.roles.some((role) => may.includes(role)) ? <Holds /> : null
+}
+
+function Exports(props: { filter: ActivityFilter }) {
+  const link = (format: string) =>
+    `/v1/activity/export?${new URLSearchParams({ format, ...props.filter })}`
+  return (
+    <>
+      {['csv', 'json'].map((format) => (
+        <a key={format} className="button" href={link(format)} download={`activity.${format}`}>
+          <Icon name="download" size={16} />{' '}
+          {i18n.t('Export {format}', { format: format.toUpperCase() })}
+        </a>
+      ))}
+    </>
+  )
+}
+
+function Filters() {
+  const search = useAppSearch()
+  const patch = usePatchSearch()
+  const [text, setText] = useState(search.q ?? '')
+  const narrow = useDebouncedCallback((q: string) => patch({ q: q || undefined }), 300)
+  return (
+    <div className="filters" role="search">
+      <TextInput
+        size="xs"
+        w={240}
+        aria-label={i18n.t('Search the records')}
+        placeholder={i18n.t('Name, address, city, change …')}
+        value={text}
+        onChange={(event) => {
+          setText(event.currentTarget.value)
+          narrow(event.currentTarget.value)
+        }}
+      />
+      <Select
+        size="xs"
+        w={160}
+        clearable
+        aria-label={i18n.t('What was done')}
+        placeholder={i18n.t('Everything')}
+        value={search.action ?? null}
+        onChange={(action) => patch({ action: action ?? undefined })}
+        data={actionGroups()}
+      />
+      <Select
+        size="xs"
+        w={160}
+        clearable
+        aria-label={i18n.t('Outcome')}
+        placeholder={i18n.t('Any outcome')}
+        value={search.filter ?? null}
+        onChange={(filter) => patch({ filter: filter ?? undefined })}
+        data={OUTCOMES.map((value) => ({ value, label: outcomeLabel(value) }))}
+      />
+      {search.actor && (
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="close" size={12} />}
+          onClick={() => patch({ actor: undefined })}
+        >
+          {i18n.t('One actor only')}
+        </Button>
+      )}
+    </div>
+  )
+}
+
+function Record(props: { record: Activity }) {
+  const { record } = props
+  const patch = usePatchSearch()
+  const known = (items: [string, string | null][]) =>
+    items.filter((item): item is [string, string] => item[1] !== null && item[1] !== '')
+  return (
+    <div className="stack">
+      <Facts
+        items={[
+          [i18n.t('When'), <Instant key="at" at={record.at} />],
+          [i18n.t('Who'), record.actor],
+          [i18n.t('Did'), <code key="did">{record.action}</code>],
+          [i18n.t('On what'), record.resource],
+          [i18n.t('Outcome'), outcomeLabel(record.outcome)],
+          ...known([
+            [i18n.t('Address'), record.address],
+            [i18n.t('City and country'), placeOf(record)],
+            [i18n.t('Browser'), record.browser],
+            [i18n.t('System'), record.system],
+            [i18n.t('Session'), record.session_id],
+            [i18n.t('Request'), record.request_id],
+          ]),
+        ]}
+      />
+      {record.actor_id !== null && (
+        <Button
+          size="xs"
+          variant="default"
+          onClick={() => patch({ actor: record.actor_id ?? undefined, select: undefined })}
+        >
+          {i18n.t('Show only what this actor did')}
+        </Button>
+      )}
+      <Changed label={i18n.t('Before')} value={record.before} />
+      <Changed label={i18n.t('After')} value={record.after} />
+    </div>
+  )
+}
+
+function Changed(props: { label: string; value: unknown }) {
+  if (props.value === null || props.value === undefined) return null
+  return (
+    <div>
+      <span className="field-label">{props.label}</span>
+      <pre className="code multiline" tabIndex={0}>
+        {JSON.stringify(props.value, null, 2)}
+      </pre>
+    </div>
   )
 }

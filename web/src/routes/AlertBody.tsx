@@ -8,8 +8,9 @@ import { body, client } from '../api/client'
 import { queryClient } from '../api/queries'
 import type { Alert } from '../api/types'
 import { SealButton } from '../app/Papers'
-import { formatValue, readable } from '../lib/format'
+import { formatValue } from '../lib/format'
 import { needsAcknowledgement } from '../lib/severity'
+import { alertSentence } from '../lib/sentence'
 import { Icon } from '../ui/icons'
 import { Facts, Failure } from '../ui/layout'
 import { alertStateLabel, SeverityMark } from '../ui/marks'
@@ -103,7 +104,7 @@ export function AlertBody({
         <span className="over">
           <SeverityMark severity={alert.severity} label /> · {alertStateLabel(alert.state)}
         </span>
-        <h2>{readable(alert.message, alert.key)}</h2>
+        <h2>{alertSentence(alert)}</h2>
       </header>
       <Facts
         items={[

@@ -9,8 +9,9 @@ import { useMemo, useState } from 'react'
 import { alertsQuery } from '../api/queries'
 import type { Alert, AlertFilter } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
-import { formatValue, readable } from '../lib/format'
+import { formatValue } from '../lib/format'
 import { compareAlerts, needsAcknowledgement, SEVERITIES } from '../lib/severity'
+import { alertSentence } from '../lib/sentence'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
 import { Empty, Failure, Loading, Page } from '../ui/layout'
@@ -75,7 +76,7 @@ export function AlertsPage() {
           needsAcknowledgement(alert.state) && (
             <Checkbox
               size="xs"
-              aria-label={i18n.t('Choose {message}', { message: alert.message })}
+              aria-label={i18n.t('Choose {message}', { message: alertSentence(alert) })}
               checked={chosen.has(alert.id)}
               onChange={(event) => {
                 const next = new Set(chosen)
@@ -105,7 +106,7 @@ export function AlertsPage() {
             className="link-button cell-main"
             onClick={() => patch({ select: a.id })}
           >
-            <span>{readable(a.message, a.key)}</span>
+            <span>{alertSentence(a)}</span>
             <span className="dim">
               {a.rule_name}
               <span className="narrow-only">

@@ -1,4 +1,4 @@
-// Settings: this browser, colleagues, API keys, and what a device has to trust.
+// Settings: one's account, this browser, colleagues, API keys, and what a device has to trust.
 import { i18n } from '@lingui/core'
 import {
   Button,
@@ -12,15 +12,19 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
-import { apiKeysQuery, keysQuery, sessionQuery, systemQuery, usersQuery } from '../api/queries'
-import type { ApiKey, Role, User } from '../api/types'
-import { DEFAULT_ROLE, roleLabel, roleOptions } from '../lib/roles'
+import { apiKeysQuery, keysQuery, sessionQuery, systemQuery } from '../api/queries'
+import type { ApiKey, Role } from '../api/types'
+import { DEFAULT_ROLE, roleLabel } from '../lib/roles'
 import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { Modal } from '../ui/overlays'
+import { AccountBlocks } from './settings/Account'
+import { People } from './settings/People'
+import { RoleSelect } from './settings/RoleSelect'
+import { useSubmit } from './settings/useSubmit'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -31,13 +35,14 @@ export function SettingsPage() {
       title={i18n.t('Settings')}
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
     >
+      <AccountBlocks />
       <div className="columns">
         <ThisBrowser />
         <Trust />
       </div>
       {administrator && (
         <div className="columns">
-          <Users me={session.data?.user.id} />
+          <People me={session.data?.user.id} />
           <ApiKeys />
         </div>
       )}
@@ -113,151 +118,6 @@ function Trust() {
   )
 }
 
-function Users({ me }: { me: string | undefined }) {
-  const query = useQuery(usersQuery)
-  const [inviting, setInviting] = useState(false)
-  const [removing, setRemoving] = useState<User | null>(null)
-  return (
-    <section className="block">
-      <div className="block-head">
-        <h2>{i18n.t('People')}</h2>
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="plus" size={14} />}
-          onClick={() => setInviting(true)}
-        >
-          {i18n.t('Invite')}
-        </Button>
-      </div>
-      {query.isPending && <Loading rows={3} />}
-      {query.isError && <Failure error={query.error} compact />}
-      <ul className="plain-list">
-        {query.data?.items.map((user) => (
-          <li key={user.id}>
-            <Icon name="user" size={16} />
-            <span>
-              {user.name || user.email}
-              <span className="dim"> {user.name && user.email}</span>
-            </span>
-            <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
-            {user.id !== me && (
-              <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
-                {i18n.t('Remove')}
-              </Button>
-            )}
-          </li>
-        ))}
-      </ul>
-      <Modal
-        opened={inviting}
-        onClose={() => setInviting(false)}
-        title={i18n.t('Invite a colleague')}
-        closeOnClickOutside={false}
-      >
-        <InviteForm
-          onDone={() => {
-            setInviting(false)
-            void query.refetch()
-          }}
-        />
-      </Modal>
-      <ConfirmTyped
-        opened={removing !== null}
-        onClose={() => setRemoving(null)}
-        title={i18n.t('Remove a person')}
-        name={removing?.email ?? ''}
-        action={i18n.t('Remove')}
-        onConfirm={async () => {
-          await client.DELETE('/v1/users/{id}', { params: { path: { id: removing?.id ?? '' } } })
-          await query.refetch()
-        }}
-      >
-        {i18n.t(
-          'The account and its sessions end at once. What the person did stays in the activity record.',
-        )}
-      </ConfirmTyped>
-    </section>
-  )
-}
-
-function useSubmit() {
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
-  const run = async (work: () => Promise<void>) => {
-    setBusy(true)
-    setError(null)
-    try {
-      await work()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
-  }
-  return { busy, error, run }
-}
-
-function RoleSelect(props: { value: Role; onChange: (role: Role) => void }) {
-  return (
-    <Select
-      label={i18n.t('Role')}
-      allowDeselect={false}
-      value={props.value}
-      onChange={(value) => {
-        const chosen = roleOptions().find((option) => option.value === value)
-        if (chosen) props.onChange(chosen.value)
-      }}
-      data={roleOptions()}
-    />
-  )
-}
-
-function InviteForm(props: { onDone: () => void }) {
-  const [email, setEmail] = useState('')
-  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
-  const [link, setLink] = useState<string | null>(null)
-  const { busy, error, run } = useSubmit()
-  if (link !== null) {
-    return (
-      <div className="stack">
-        <p className="once">
-          {i18n.t('This link works once. Hand it over yourself; it is not shown again.')}
-        </p>
-        <CopyField label={i18n.t('Invitation link')} text={link} />
-        <Button onClick={props.onDone}>{i18n.t('Done')}</Button>
-      </div>
-    )
-  }
-  return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(async () =>
-          setLink((await body(client.POST('/v1/users', { body: { email, role } }))).link),
-        )
-      }}
-    >
-      <TextInput
-        label={i18n.t('E-mail')}
-        type="email"
-        required
-        data-autofocus
-        value={email}
-        onChange={(e) => setEmail(e.currentTarget.value)}
-      />
-      <RoleSelect value={role} onChange={setRole} />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Make the link')}
-        </Button>
-      </Group>
-    </form>
-  )
-}
-
 function ApiKeys() {
   const query = useQuery(apiKeysQuery)
   const [making, setMaking] = useState(false)
@@ -287,7 +147,8 @@ function ApiKeys() {
             <span>
               {key.name}{' '}
               <span className="dim">
-                {key.role ? roleLabel(key.role as Role) : i18n.t('own role')} · {i18n.t('last used')} <Age at={key.last_used_at} />
+                {key.role ? roleLabel(key.role as Role) : i18n.t('own role')} · {i18n.t('last used')}{' '}
+                <Age at={key.last_used_at} />
               </span>
             </span>
             <span className="dim">

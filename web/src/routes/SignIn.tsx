@@ -1,13 +1,15 @@
-// Sign-in with e-mail and password.
+// Sign-in: e-mail and password with a second factor where the account has one, or a passkey alone.
 import { i18n } from '@lingui/core'
-import { Button, PasswordInput, TextInput } from '@mantine/core'
-import { useRouter } from '@tanstack/react-router'
+import { Button, Divider, PasswordInput, TextInput } from '@mantine/core'
+import { Link, useRouter } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
 import { queryClient, sessionQuery } from '../api/queries'
+import type { Session } from '../api/types'
 import { useAppSearch } from '../app/search'
+import { passkeysWork, usePasskey } from '../lib/passkeys'
 import { Failure } from '../ui/layout'
 import { Door } from './Door'
 
@@ -16,59 +18,106 @@ export function SignInPage() {
   const { next } = useAppSearch()
   const [email, setEmail] = useState('')
   const [password, setPassword] = useState('')
+  const [code, setCode] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
-  const submit = async () => {
+  const run = async (work: () => Promise<Session>) => {
     setBusy(true)
     setError(null)
     try {
-      const session = await body(client.POST('/v1/session', { body: { email, password } }))
+      const session = await work()
       queryClient.clear()
       queryClient.setQueryData(sessionQuery.queryKey, session)
       // Only an address of our own may follow.
       const target = next?.startsWith('/') && !next.startsWith('//') ? next : '/'
       router.history.push(target)
     } catch (failure) {
-      setError(failure)
-      setPassword('')
       setBusy(false)
+      if (ProblemError.of(failure).problem.type === '/problems/second-factor') {
+        setCode('')
+        return
+      }
+      setError(failure)
+      if (code === null) setPassword('')
+      else setCode('')
     }
   }
-  const wrong = error !== null && [400, 401, 403].includes(ProblemError.of(error).status)
+  const challenge = async () => usePasskey(await body(client.POST('/v1/session/passkey')))
+  const withPassword = () =>
+    body(
+      client.POST('/v1/session', {
+        body: { email, password, ...(code !== null && { code }) },
+      }),
+    )
+  const withPasskey = async () =>
+    body(client.POST('/v1/session', { body: { passkey: await challenge() } }))
+  const status = error === null ? 0 : ProblemError.of(error).status
+  const wrong = [400, 401, 403].includes(status)
+  const declined = status === -1
   return (
     <Door title={i18n.t('Sign in')}>
       <form
         className="stack"
         onSubmit={(event) => {
           event.preventDefault()
-          void submit()
+          void run(withPassword)
         }}
       >
-        <TextInput
-          label={i18n.t('E-mail')}
-          type="email"
-          autoComplete="username"
-          required
-          autoFocus
-          value={email}
-          onChange={(event) => setEmail(event.currentTarget.value)}
-        />
-        <PasswordInput
-          label={i18n.t('Password')}
-          autoComplete="current-password"
-          required
-          value={password}
-          onChange={(event) => setPassword(event.currentTarget.value)}
-        />
+        {code === null ? (
+          <>
+            <TextInput
+              label={i18n.t('E-mail')}
+              type="email"
+              autoComplete="username webauthn"
+              required
+              autoFocus
+              value={email}
+              onChange={(event) => setEmail(event.currentTarget.value)}
+            />
+            <PasswordInput
+              label={i18n.t('Password')}
+              autoComplete="current-password"
+              required
+              value={password}
+              onChange={(event) => setPassword(event.currentTarget.value)}
+            />
+          </>
+        ) : (
+          <TextInput
+            label={i18n.t('Code of your authenticator, or a recovery code')}
+            autoComplete="one-time-code"
+            inputMode="text"
+            required
+            autoFocus
+            value={code}
+            onChange={(event) => setCode(event.currentTarget.value)}
+          />
+        )}
         {wrong && (
           <p className="form-error" role="alert">
-            {i18n.t('E-mail and password do not match. An administrator can send you a new link.')}
+            {code === null
+              ? i18n.t('E-mail and password do not match. An administrator can send you a new link.')
+              : i18n.t('This code does not fit. Each code works once: wait for the next one.')}
           </p>
         )}
-        {error !== null && !wrong && <Failure error={error} compact />}
+        {declined && (
+          <p className="form-error" role="alert">
+            {i18n.t('No passkey was used.')}
+          </p>
+        )}
+        {error !== null && !wrong && !declined && <Failure error={error} compact />}
         <Button type="submit" loading={busy}>
           {i18n.t('Sign in')}
         </Button>
+        {passkeysWork && (
+          <>
+            <Divider label={i18n.t('or')} />
+            <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
+              {i18n.t('Sign in with a passkey')}
+            </Button>
+          </>
+        )}
+        <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
       </form>
     </Door>
   )

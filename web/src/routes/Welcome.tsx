@@ -1,7 +1,7 @@
 // A one-time link: first administrator, locked-out administrator, or invited colleague. The token
 // comes in the fragment and leaves the address bar before anything else happens.
 import { i18n } from '@lingui/core'
-import { Button, PasswordInput, TextInput } from '@mantine/core'
+import { Button, Checkbox, PasswordInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
@@ -60,6 +60,7 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
   const [email, setEmail] = useState(props.welcome.email ?? '')
   const [name, setName] = useState('')
   const [password, setPassword] = useState('')
+  const [attested, setAttested] = useState(false)
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
   const first = kind === 'first_administrator'
@@ -73,6 +74,7 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
           body: {
             token: props.token,
             password,
+            attested,
             ...(first && { organisation }),
             ...(email !== '' && { email }),
             ...(name !== '' && { name }),
@@ -99,7 +101,7 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
         className="stack"
         onSubmit={(event) => {
           event.preventDefault()
-          if (!short) void submit()
+          if (!short && attested) void submit()
         }}
       >
         {first && (
@@ -138,8 +140,15 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
           value={password}
           onChange={(event) => setPassword(event.currentTarget.value)}
         />
+        <Checkbox
+          label={i18n.t('I am 18 or older and I act for a business.')}
+          description={i18n.t('Veritwin is for businesses and adults. We record when you confirmed this.')}
+          required
+          checked={attested}
+          onChange={(event) => setAttested(event.currentTarget.checked)}
+        />
         {error !== null && <Failure error={error} compact />}
-        <Button type="submit" loading={busy} disabled={short}>
+        <Button type="submit" loading={busy} disabled={short || !attested}>
           {first ? i18n.t('Create the organisation') : i18n.t('Continue')}
         </Button>
       </form>

@@ -91,6 +91,7 @@ export function DataTable<Row extends object>(props: {
                     key={header.id}
                     data-align={spec.align}
                     data-give={spec.give}
+                    data-column={spec.id}
                     style={{ width: spec.width }}
                     aria-sort={
                       sorted === false ? undefined : sorted === 'asc' ? 'ascending' : 'descending'

@@ -6,7 +6,7 @@ use veritwin_access::{Action, Authorizer, Kind, Resource, jobs};
 use veritwin_domain::{
     Actor, ActorKind, Clock, CredentialId, CustomRole, CustomRoleId, DeviceId, Facet, GroupId,
     HeldRole, ManualClock, OpContext, Origin, Place, PlatformContext, Purpose, RequestId, Role,
-    Scope, ScopeOf, SeededRng, SessionId, TenantId, Timestamp, UserId,
+    Scope, ScopeOf, SeededRng, SessionId, SignIn, TenantId, Timestamp, UserId,
 };
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -51,7 +51,8 @@ impl World {
     fn user(&self, roles: &[Role]) -> Actor {
         let user = UserId::generate(AT, &self.rng);
         let session = SessionId::generate(AT, &self.rng);
-        Actor::with_roles(ActorKind::User { user, session }, roles.to_vec())
+        let sign_in = SignIn { proved_at: Timestamp::from_micros(0), lacks_second_factor: false };
+        Actor::with_roles(ActorKind::User { user, session, sign_in }, roles.to_vec())
     }
 }
 

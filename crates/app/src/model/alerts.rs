@@ -124,6 +124,8 @@ pub struct AlertView {
     pub placement: Placement,
     /// The storey of its space.
     pub storey_id: Option<String>,
+    /// What the message says, for translation: `alert.what.above` and so on.
+    pub code: Option<String>,
     /// What, where, since when, how sure.
     pub message: String,
     /// The value that raised it.

@@ -64,3 +64,14 @@ pub struct HeldView {
     /// Why, in words.
     pub reason: String,
 }
+
+/// One figure of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name in metrics.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How many.
+    pub value: u64,
+}

@@ -6,13 +6,14 @@ mod devices;
 mod ledger;
 mod page;
 mod people;
+mod security;
 mod telemetry;
 mod twins;
 
 pub use alerts::{
     AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
 };
-pub use assurance::{HeldView, KeyView, PromiseView};
+pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
     DeviceView, InventoryOutcome, Placement,
@@ -20,9 +21,15 @@ pub use devices::{
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use people::{
-    ActivityView, ApiKeyView, CustomRoleView, ExplainView, ExplainedRight, GrantView, GroupInput,
-    GroupView, HolderOf, LinkKind, LinkView, NewApiKey, NewGrant, RightView, RoleInput, RoleOf,
-    RolesView, SessionView, SignedIn, TenantView, UserView, Welcome, WorkspaceInput, WorkspaceView,
+    AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
+    GroupInput, GroupView, HolderOf, Invited, Invitee, LinkKind, LinkView, NewApiKey,
+    NewAuthenticator, NewGrant, OpenSession, PasskeyRequest, PasskeyView, RightView, RoleInput,
+    RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome, WorkspaceInput,
+    WorkspaceView,
+};
+pub use security::{
+    ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,
+    IncidentView, SecurityAlertView, SupportGrantView, SupportView, TicketView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -1,9 +1,11 @@
-//! People, tenants, sessions, links, API keys and their activity.
+//! People, tenants, sessions, links and API keys.
 
 use veritwin_domain::{
-    ActivityId, ApiKeyId, CustomRoleId, DeviceId, GrantId, GroupId, RequestId, Role, ScopeOf,
-    Secret, SiteId, TenantId, Timestamp, UserId, WorkspaceId,
+    ApiKeyId, CustomRoleId, DeviceId, FactorId, GrantId, GroupId, Role, ScopeOf, Secret, SessionId,
+    SiteId, TenantId, Timestamp, UserId, WorkspaceId,
 };
+
+use super::SupportView;
 
 /// A signed-in person and where they are.
 #[derive(Debug, Clone)]
@@ -12,6 +14,10 @@ pub struct SessionView {
     pub user: UserView,
     /// The tenant.
     pub tenant: TenantView,
+    /// What the customer opened, when the platform's support is in the tenant.
+    pub support: Option<SupportView>,
+    /// The tenant asks for a second factor, and this sign-in had none: set one up first.
+    pub lacks_second_factor: bool,
 }
 
 /// A new session: the cookie's token and what it shows.
@@ -62,6 +68,8 @@ pub enum LinkKind {
     Administrator,
     /// Takes up an invitation.
     Invitation,
+    /// Makes a member of the platform's support.
+    Support,
 }
 
 /// A one-time link, looked into.
@@ -84,6 +92,114 @@ pub struct Welcome {
     pub name: Option<Secret<String>>,
     /// The new password.
     pub password: Secret<String>,
+    /// That the person is 18 or older and acts for a business.
+    pub attested: bool,
+}
+
+/// The certificate of an erased account.
+#[derive(Debug)]
+pub struct Erasure {
+    /// The account that was.
+    pub user: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// The keys that were destroyed; their records stay in the keyring.
+    pub keys: Vec<String>,
+}
+
+/// Whom to invite.
+#[derive(Debug)]
+pub struct Invitee {
+    /// The address.
+    pub email: Secret<String>,
+    /// The name, optional.
+    pub name: Option<Secret<String>>,
+    /// The role.
+    pub role: Role,
+}
+
+/// An invitation that was made.
+#[derive(Debug)]
+pub struct Invited {
+    /// The address.
+    pub email: Secret<String>,
+    /// The link's token to hand over; none when it was mailed.
+    pub token: Option<Secret<String>>,
+}
+
+/// A person's own account: how they sign in.
+#[derive(Debug)]
+pub struct AccountView {
+    /// When the address was shown to be theirs.
+    pub email_verified_at: Option<Timestamp>,
+    /// When they attested to be of age and to act for a business.
+    pub attested_at: Option<Timestamp>,
+    /// Whether there is a password.
+    pub has_password: bool,
+    /// When the authenticator was set up.
+    pub authenticator_since: Option<Timestamp>,
+    /// The passkeys.
+    pub passkeys: Vec<PasskeyView>,
+    /// Recovery codes that were not used yet.
+    pub recovery_codes: usize,
+    /// Whether the tenant asks everybody for a second factor.
+    pub second_factor_required: bool,
+    /// Whether this platform can send mail.
+    pub mails: bool,
+}
+
+/// A passkey.
+#[derive(Debug)]
+pub struct PasskeyView {
+    /// Its id.
+    pub id: FactorId,
+    /// What the person calls it.
+    pub name: Secret<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A sign-in that still goes on.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// The session.
+    pub id: SessionId,
+    /// The kind of browser.
+    pub browser: Option<String>,
+    /// The system.
+    pub system: Option<String>,
+    /// When the person signed in.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_seen_at: Timestamp,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// A new authenticator, until its first code is entered.
+#[derive(Debug)]
+pub struct NewAuthenticator {
+    /// The secret to type in, base 32.
+    pub secret: Secret<String>,
+    /// `otpauth://totp/...`, for a QR code.
+    pub uri: Secret<String>,
+}
+
+/// What a browser needs to make a passkey.
+#[derive(Debug)]
+pub struct PasskeyRequest {
+    /// The challenge.
+    pub challenge: Vec<u8>,
+    /// The account's handle.
+    pub user: UserId,
+    /// The account's address.
+    pub email: Secret<String>,
+    /// The account's name.
+    pub name: Secret<String>,
+    /// Credentials that the account has already.
+    pub known: Vec<Vec<u8>>,
 }
 
 /// An API key, without its secret.
@@ -270,23 +386,4 @@ pub struct ExplainedRight {
     pub policies: Vec<String>,
     /// It is a right of whoever made the key, which bounds the key.
     pub is_bound: bool,
-}
-
-/// One row of the activity record.
-#[derive(Debug, Clone)]
-pub struct ActivityView {
-    /// The row.
-    pub id: ActivityId,
-    /// When.
-    pub at: Timestamp,
-    /// Who: a person's name or address, an API key's name, a device, a job.
-    pub actor: String,
-    /// What, as in the policies.
-    pub action: String,
-    /// To what.
-    pub resource: String,
-    /// `done`, `denied`, `failed`.
-    pub outcome: String,
-    /// For tracing.
-    pub request: RequestId,
 }

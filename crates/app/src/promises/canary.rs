@@ -10,9 +10,9 @@ use veritwin_domain::{
 };
 use veritwin_metastore::Page;
 
-use super::fixture::ifc;
 use super::run::InApp;
 use super::search::{Needles, SEARCH_BYTES_MAX, Searched, search};
+use super::things::ifc;
 use super::{PlatformProbe, ProbeAnswer};
 use crate::model::{AttributesChange, DeviceInput};
 use crate::provision::PLATFORM_TENANT;

@@ -2,17 +2,21 @@
 //! found. Every run is stored and its digest sealed into the platform's own log; a state cannot
 //! be set by hand.
 
+mod access;
 mod canary;
 mod fingerprints;
 mod fixture;
 mod passwords;
 mod probe;
+mod retention;
 mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
 mod search;
+mod sign_up;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod things;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +34,7 @@ use veritwin_governance::{
 use crate::model::PromiseView;
 use crate::{App, Error, Result};
 
+pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;

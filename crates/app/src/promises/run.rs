@@ -47,6 +47,9 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::retention::probe(self),
+            super::sign_up::optional_probe(self),
+            super::sign_up::attestation_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -26,6 +26,11 @@ impl Sabotage {
 }
 
 impl PromiseBoard {
+    /// Whether the feature of a promise is broken on purpose.
+    pub(crate) fn is_sabotaged(&self, promise: u8) -> bool {
+        self.sabotage.is_on(promise)
+    }
+
     /// P32: the hash of a platform that does not care; nobody can sign in with it.
     pub(crate) fn weak_password_hash(&self, text: &Secret<String>) -> Option<String> {
         use base64::Engine as _;
@@ -48,6 +53,26 @@ impl PromiseBoard {
         {
             *byte ^= 1;
         }
+    }
+
+    /// P20: what the location file says of coordinates is kept as well.
+    pub(crate) fn keeps_coordinates(&self) -> bool {
+        self.sabotage.is_on(20)
+    }
+
+    /// P34: nothing that is found is written down.
+    pub(crate) fn is_watch_blind(&self) -> bool {
+        self.sabotage.is_on(34)
+    }
+
+    /// P35: taking a grant back changes nothing.
+    pub(crate) fn is_revocation_ignored(&self) -> bool {
+        self.sabotage.is_on(35)
+    }
+
+    /// P53: nothing is purged.
+    pub(crate) fn keeps_everything(&self) -> bool {
+        self.sabotage.is_on(53)
     }
 
     pub(super) fn note_victim(&self, device: &str) {

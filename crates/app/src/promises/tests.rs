@@ -79,7 +79,8 @@ async fn a_changed_probe_is_due_at_once() {
     assert_eq!(board.board.lock().schedule.due(&board.register, now), [id]);
 }
 
-async fn platform(root: &Path) -> App {
+/// A platform in a folder of its own, whose jobs do not run.
+pub(crate) async fn platform(root: &Path) -> App {
     let config = crate::Config {
         data: root.join("data"),
         root_key_dir: root.join("root"),
@@ -90,6 +91,7 @@ async fn platform(root: &Path) -> App {
         log_file_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        geo_database: None,
         ledger_host: "localhost".to_owned(),
         demo: false,
         simulated: false,
@@ -145,7 +147,25 @@ async fn the_isolation_fixture_is_made_once() {
     let app = platform(root.path()).await;
     let first = app.open_isolation_fixture().await.expect("a fixture");
     let kinds: Vec<&str> = first.foreign.keys().copied().collect();
-    assert_eq!(kinds, ["alert", "api_key", "credential", "device", "rule", "twin", "user"]);
+    let expect = [
+        "alert",
+        "api_key",
+        "credential",
+        "device",
+        "grant",
+        "group",
+        "hold",
+        "incident",
+        "role",
+        "rule",
+        "security_alert",
+        "support_grant",
+        "ticket",
+        "twin",
+        "user",
+        "workspace",
+    ];
+    assert_eq!(kinds, expect);
     let (own, foreign) = (first.own.clone(), first.foreign.clone());
     assert!(own.iter().all(|(kind, id)| foreign.get(kind) != Some(id)));
     let token = first.api_key().clone();
@@ -168,7 +188,7 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P32", 32)] {
+    for (id, number) in [("P22", 22), ("P32", 32), ("P53", 53)] {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;

@@ -1,11 +1,14 @@
 //! Activity records: who did what, when, with which outcome. The envelope is sealed under the
 //! platform's key, so that it stays readable to who answers for security; the details, which may
-//! hold customer content, under the tenant's.
+//! hold customer content, under the tenant's. Ids and words of closed lists stand beside them, for
+//! filters and holds.
 
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
 use veritwin_domain::{ActivityId, TenantId, Timestamp};
 
-use crate::bind::{Row, opaque_debug};
-use crate::query::{Insert, Select, at_most, is_null};
+use super::holds::HoldScope;
+use crate::bind::{Bind, Row, code, opaque_debug};
+use crate::query::{Insert, Select, above, at_most, below, equals, is_null, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Core;
 use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
@@ -19,13 +22,61 @@ pub struct Activity {
     pub id: ActivityId,
     /// When it happened.
     pub at: Timestamp,
-    /// Actor, action, resource, outcome, request: as JSON.
+    /// Whose act it is: an account, key, device or support grant.
+    pub actor: Option<[u8; 16]>,
+    /// What was done, as in the policies.
+    pub action: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Actor, action, resource, outcome, request and origin: as JSON.
     pub envelope: Vec<u8>,
     /// What changed, as JSON; only inside a tenant.
     pub details: Option<Vec<u8>>,
 }
 
-opaque_debug!(Activity { id, at });
+opaque_debug!(Activity { id, at, action, outcome });
+
+/// Which records are wanted; nothing set means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActivityFilter {
+    /// Whose acts.
+    pub actor: Option<[u8; 16]>,
+    /// What the action begins with.
+    pub action: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+}
+
+impl ActivityFilter {
+    fn apply(&self, mut select: Select) -> Result<Select> {
+        if let Some(actor) = self.actor {
+            select = select.eq("actor_id", actor);
+        }
+        if let Some(action) = &self.action {
+            select = select.filter(begins_with("action", action)?);
+        }
+        if let Some(outcome) = &self.outcome {
+            select = select.eq("outcome", code("outcome", outcome)?);
+        }
+        if let Some(from) = self.from {
+            select = select.filter(Expr::col("at").gte(from.bind()));
+        }
+        if let Some(to) = self.to {
+            select = select.filter(below("at", to));
+        }
+        Ok(select)
+    }
+}
+
+/// A word of a closed list that begins like this.
+pub(super) fn begins_with(column: &'static str, start: &str) -> Result<Expr> {
+    let start = code("action", start)?.replace('_', "\\_");
+    Ok(Expr::col(column).like(LikeExpr::new(format!("{start}%")).escape('\\')))
+}
 
 fn key(id: ActivityId, tenant: Option<TenantId>) -> Vec<u8> {
     let tenant = tenant.map_or([0; 16], |tenant| *tenant.as_bytes());
@@ -49,6 +100,9 @@ fn fill(
     Ok(insert
         .set("id", record.id)
         .set("at", record.at)
+        .set("actor_id", record.actor)
+        .set("action", code("action", &record.action)?)
+        .set("outcome", code("outcome", &record.outcome)?)
         .set("envelope", core.vault(Owner::Platform).seal(cell("envelope"), &record.envelope)?)
         .set("details", details))
 }
@@ -62,7 +116,15 @@ fn load(core: &Core, row: &Row) -> Result<Activity> {
         None => None,
     };
     let envelope = core.vault(Owner::Platform).open(row, "envelope", &key)?;
-    Ok(Activity { id, at: row.get("at")?, envelope, details })
+    Ok(Activity {
+        id,
+        at: row.get("at")?,
+        actor: row.maybe("actor_id")?,
+        action: row.maybe("action")?.unwrap_or_default(),
+        outcome: row.maybe("outcome")?.unwrap_or_default(),
+        envelope,
+        details,
+    })
 }
 
 async fn list(core: &Core, mut select: Select, page: &Page) -> Result<Listed<Activity>> {
@@ -73,7 +135,18 @@ async fn list(core: &Core, mut select: Select, page: &Page) -> Result<Listed<Act
     let select = select.descending("at").descending("id").limit(page.rows() + 1);
     let rows = core.all(select).await?;
     let items = rows.iter().map(|row| load(core, row)).collect::<Result<Vec<_>>>()?;
-    Ok(Listed::cut(items, page, |record| Cursor::by_time(record.at, record.id.as_bytes())))
+    Ok(Listed::cut(items, page, cursor_of))
+}
+
+fn cursor_of(record: &Activity) -> Cursor {
+    Cursor::by_time(record.at, record.id.as_bytes())
+}
+
+impl Activity {
+    /// Where a list goes on after this record.
+    pub fn cursor(&self) -> Cursor {
+        cursor_of(self)
+    }
 }
 
 impl TenantTx {
@@ -83,9 +156,9 @@ impl TenantTx {
         self.core.insert(insert).await.map(|_| ())
     }
 
-    /// The tenant's records, newest first.
-    pub async fn activity(&self, page: &Page) -> Result<Listed<Activity>> {
-        list(&self.core, self.select(TABLE), page).await
+    /// The tenant's records that are wanted, newest first.
+    pub async fn activity(&self, filter: &ActivityFilter, page: &Page) -> Result<Listed<Activity>> {
+        list(&self.core, filter.apply(self.select(TABLE))?, page).await
     }
 }
 
@@ -101,8 +174,75 @@ impl PlatformTx {
         list(&self.core, self.select(TABLE).filter(is_null("tenant_id")), page).await
     }
 
-    /// Deletes records up to `before`.
-    pub async fn activity_purge(&self, before: Timestamp) -> Result<u64> {
-        self.core.delete(self.delete(TABLE).filter(at_most("at", before))).await
+    /// Deletes records up to `before`, except those under one of the holds.
+    pub async fn activity_purge(
+        &self,
+        before: Timestamp,
+        holds: &[(TenantId, HoldScope)],
+    ) -> Result<u64> {
+        let held: std::collections::BTreeSet<TenantId> =
+            holds.iter().map(|(tenant, _)| *tenant).collect();
+        let old = || self.delete(TABLE).filter(at_most("at", before));
+        let plain = match held.is_empty() {
+            true => old(),
+            false => old()
+                .filter(is_null("tenant_id").or(one_of("tenant_id", held.iter().copied()).not())),
+        };
+        let mut deleted = self.core.delete(plain).await?;
+        for tenant in held {
+            let mut delete = old().filter(equals("tenant_id", tenant));
+            for (_, scope) in holds.iter().filter(|(owner, _)| *owner == tenant) {
+                delete = delete.filter(scope.matches()?.not());
+            }
+            deleted += self.core.delete(delete).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// How many of a tenant's records are older than `before`.
+    pub async fn activity_older(&self, tenant: TenantId, before: Timestamp) -> Result<u64> {
+        let count = Expr::cust("count(*)");
+        let select = self
+            .select(TABLE)
+            .eq("tenant_id", tenant)
+            .filter(at_most("at", before))
+            .only(count, "count");
+        self.core.one(select).await?.get("count")
+    }
+
+    /// The newest records of one actor in a tenant that match, for the comparison of sign-ins.
+    pub async fn activity_of(
+        &self,
+        tenant: TenantId,
+        filter: &ActivityFilter,
+        page: &Page,
+    ) -> Result<Listed<Activity>> {
+        let select = filter.apply(self.select(TABLE).eq("tenant_id", tenant))?;
+        list(&self.core, select, page).await
+    }
+}
+
+impl HoldScope {
+    /// The records that this holds. A part that a record lacks does not match, so that a record
+    /// of before this column existed is held by its time or id only.
+    fn matches(&self) -> Result<Expr> {
+        let mut all = Expr::cust("1 = 1");
+        let set = |column: &'static str| Expr::col(column).is_not_null();
+        if let Some(actor) = self.actor {
+            all = all.and(set("actor_id")).and(equals("actor_id", actor));
+        }
+        if let Some(action) = &self.action {
+            all = all.and(set("action")).and(begins_with("action", action)?);
+        }
+        if let Some(from) = self.from {
+            all = all.and(above("at", Timestamp::from_micros(from.as_micros() - 1)));
+        }
+        if let Some(to) = self.to {
+            all = all.and(below("at", to));
+        }
+        if !self.records.is_empty() {
+            all = all.and(one_of("id", self.records.iter().copied()));
+        }
+        Ok(all)
     }
 }

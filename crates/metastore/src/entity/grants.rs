@@ -240,7 +240,8 @@ impl TenantTx {
         self.delete_id(GRANTS, id).await
     }
 
-    pub(super) async fn grants_delete_of(&self, holder: Holder) -> Result<()> {
+    /// Takes every grant of a person or program away.
+    pub async fn grants_delete_of(&self, holder: Holder) -> Result<()> {
         let delete = self.delete(GRANTS).eq("holder_id", holder.id());
         let delete = delete.eq("holder_kind", holder.kind().to_owned());
         self.core.delete(delete).await.map(|_| ())

@@ -22,6 +22,8 @@ stored_enum! {
         Invitation = "invitation",
         /// Sets a new password.
         PasswordReset = "password_reset",
+        /// Shows that a new address is its account's.
+        EmailChange = "email_change",
     }
 }
 

@@ -23,6 +23,14 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was last used, as far as written.
     pub last_seen_at: Timestamp,
+    /// When the person last proved who they are.
+    pub proved_at: Timestamp,
+    /// Whether a second factor was shown.
+    pub second_factor: bool,
+    /// The kind of browser, out of a closed list.
+    pub browser: Option<String>,
+    /// The system, out of a closed list, with its major version.
+    pub system: Option<String>,
 }
 
 fn load(row: &Row) -> Result<Session> {
@@ -33,6 +41,11 @@ fn load(row: &Row) -> Result<Session> {
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         last_seen_at: row.get("last_seen_at")?,
+        // Sessions of before have none: they prove themselves anew when it matters.
+        proved_at: row.maybe("proved_at")?.unwrap_or(row.get("created_at")?),
+        second_factor: row.maybe("second_factor")?.unwrap_or(false),
+        browser: row.maybe("browser")?,
+        system: row.maybe("system")?,
     })
 }
 
@@ -47,7 +60,11 @@ impl PlatformTx {
             .set("token_digest", token_digest)
             .set("created_at", session.created_at)
             .set("expires_at", session.expires_at)
-            .set("last_seen_at", session.last_seen_at);
+            .set("last_seen_at", session.last_seen_at)
+            .set("proved_at", session.proved_at)
+            .set("second_factor", session.second_factor)
+            .set("browser", session.browser.clone())
+            .set("system", session.system.clone());
         self.core.insert(insert).await.map(|_| ())
     }
 
@@ -67,6 +84,55 @@ impl PlatformTx {
     pub async fn session_touch(&self, id: SessionId, at: Timestamp) -> Result<()> {
         let update = self.update(TABLE).set("last_seen_at", at).eq("id", id);
         if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Asks a session to prove itself again, such as after something that looks unlike its owner.
+    pub async fn session_ask_step_up(&self, id: SessionId, at: Timestamp) -> Result<()> {
+        let update = self.update(TABLE).set("step_up_asked_at", Some(at)).eq("id", id);
+        self.core.update(update).await.map(|_| ())
+    }
+
+    /// Since when a session is asked to prove itself again.
+    pub async fn session_step_up_asked(&self, id: SessionId) -> Result<Option<Timestamp>> {
+        let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
+        row.map_or(Ok(None), |row| row.maybe("step_up_asked_at"))
+    }
+
+    /// The session, if it has not ended.
+    pub async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.core.maybe(self.select(TABLE).eq("id", id)).await?.map(|row| load(&row)).transpose()
+    }
+
+    /// Gives a session a new token; the old one works no more.
+    pub async fn session_renew(&self, id: SessionId, token_digest: [u8; 32]) -> Result<()> {
+        let update = self.update(TABLE).set("token_digest", token_digest).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Notes that the person proved again who they are; the session goes on under a new token.
+    pub async fn session_prove(&self, session: &Session, token_digest: [u8; 32]) -> Result<()> {
+        let update = self
+            .update(TABLE)
+            .set("token_digest", token_digest)
+            .set("proved_at", session.proved_at)
+            .set("second_factor", session.second_factor)
+            .eq("id", session.id);
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Ends one session of an account.
+    pub async fn session_delete_of(&self, user: UserId, id: SessionId) -> Result<()> {
+        let delete = self.delete(TABLE).eq("user_id", user).eq("id", id);
+        if self.core.delete(delete).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())

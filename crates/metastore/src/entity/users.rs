@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
-use crate::bind::{Row, opaque_debug};
+use crate::bind::{Row, code, opaque_debug};
 use crate::query::above;
 use crate::seal::Cell;
 use crate::tx::Vault;
@@ -26,6 +26,15 @@ impl Realm {
     pub const PLATFORM: Self = Self([0; 16]);
 }
 
+/// That a person said to be of age and to act for a business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestation {
+    /// When.
+    pub at: Timestamp,
+    /// The version of the text.
+    pub text: String,
+}
+
 /// A person's account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
@@ -41,6 +50,10 @@ pub struct User {
     pub password_hash: Option<Secret<String>>,
     /// Whether it may not sign in.
     pub disabled: bool,
+    /// When the address was shown to be the person's.
+    pub email_verified_at: Option<Timestamp>,
+    /// What the person attested at sign-up.
+    pub attestation: Option<Attestation>,
     /// Counts changes.
     pub version: u64,
     /// When it was made.
@@ -80,6 +93,11 @@ pub(super) fn load(row: &Row, vault: &Vault<'_>) -> Result<User> {
         name: text("name")?,
         password_hash: text("password_hash")?.map(Secret::new),
         disabled: row.get("disabled")?,
+        email_verified_at: row.maybe("email_verified_at")?,
+        attestation: match (row.maybe("attested_at")?, row.maybe("attested_text")?) {
+            (Some(at), Some(text)) => Some(Attestation { at, text }),
+            _ => None,
+        },
         version: row.get("version")?,
         created_at: row.get("created_at")?,
     })
@@ -95,6 +113,14 @@ fn phc_parameters(hash: &[u8]) -> String {
         }
         _ => "not a PHC string".to_owned(),
     }
+}
+
+fn attested_at(user: &User) -> Option<Timestamp> {
+    user.attestation.as_ref().map(|attestation| attestation.at)
+}
+
+fn attested_text(user: &User) -> Result<Option<String>> {
+    user.attestation.as_ref().map(|made| code("attested_text", &made.text)).transpose()
 }
 
 struct Sealed {
@@ -138,6 +164,9 @@ impl PlatformTx {
             .set("name", sealed.name)
             .set("password_hash", sealed.password_hash)
             .set("disabled", user.disabled)
+            .set("email_verified_at", user.email_verified_at)
+            .set("attested_at", attested_at(user))
+            .set("attested_text", attested_text(user)?)
             .set("version", 1u64)
             .set("created_at", user.created_at);
         self.core.insert(insert).await.map(|_| ())
@@ -152,7 +181,10 @@ impl PlatformTx {
             .set("email", sealed.email)
             .set("name", sealed.name)
             .set("password_hash", sealed.password_hash)
-            .set("disabled", user.disabled);
+            .set("disabled", user.disabled)
+            .set("email_verified_at", user.email_verified_at)
+            .set("attested_at", attested_at(user))
+            .set("attested_text", attested_text(user)?);
         self.update_version(update, *user.id.as_bytes(), expected).await
     }
 

@@ -4,6 +4,8 @@
 mod ddl;
 mod v1;
 mod v2;
+mod v3;
+mod v4;
 mod v5;
 
 pub(crate) use ddl::{
@@ -142,6 +144,8 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, tables: v1::TABLES, added: &[] },
     Migration { version: 2, tables: v2::TABLES, added: v2::ADDED },
+    Migration { version: 3, tables: v3::TABLES, added: v3::ADDED },
+    Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
     Migration { version: 5, tables: v5::TABLES, added: v5::ADDED },
 ];
 

@@ -13,7 +13,8 @@ pub(super) const fn nullable(column: ColumnDef) -> ColumnDef {
 /// Rows of a tenant go with the tenant's row.
 pub(super) const OF_TENANT: Reference =
     Reference { columns: &["tenant_id"], table: "tenants", keys: &["id"] };
-const OF_USER: Reference = Reference { columns: &["user_id"], table: "users", keys: &["id"] };
+pub(super) const OF_USER: Reference =
+    Reference { columns: &["user_id"], table: "users", keys: &["id"] };
 pub(super) const OF_DEVICE: Reference = Reference {
     columns: &["tenant_id", "device_id"],
     table: "devices",

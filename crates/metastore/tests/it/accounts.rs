@@ -1,7 +1,9 @@
 //! Tenants, accounts, sessions, links, API keys.
 
 use veritwin_domain::{ApiKeyId, Role, Secret, SessionId, UserId};
-use veritwin_metastore::{ApiKey, Error, LinkKind, OneTimeLink, Page, Realm, Session, User};
+use veritwin_metastore::{
+    ApiKey, Attestation, Error, LinkKind, OneTimeLink, Page, Realm, Session, User,
+};
 
 use crate::world::{START, World, everywhere, later};
 
@@ -13,6 +15,8 @@ pub(crate) fn user(world: &World, email: &str) -> User {
         name: Some("Ada Canary".to_owned()),
         password_hash: Some(Secret::new("$argon2id$v=19$...".to_owned())),
         disabled: false,
+        email_verified_at: Some(START),
+        attestation: Some(Attestation { at: START, text: "2026-1".to_owned() }),
         version: 1,
         created_at: START,
     }
@@ -127,6 +131,10 @@ pub(crate) fn session(world: &World, user: UserId) -> Session {
         created_at: START,
         expires_at: later(12 * 3600),
         last_seen_at: START,
+        proved_at: START,
+        second_factor: true,
+        browser: Some("Firefox".to_owned()),
+        system: Some("Windows 10".to_owned()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use veritwin_domain::{ApiKeyId, Role};
 use veritwin_metastore::{
-    AlertEvent, AlertEventKind, AlertFilter, AlertState, ApiKey, AttributeScope, DeviceFilter,
-    Error, Page,
+    ActivityFilter, AlertEvent, AlertEventKind, AlertFilter, AlertState, ApiKey, AttributeScope,
+    DeviceFilter, Error, Page, TenantTx,
 };
 
 use crate::accounts::{session, user};
@@ -29,6 +29,15 @@ fn api_key(world: &World) -> ApiKey {
         maker_key: None,
         addresses: Vec::new(),
     }
+}
+
+/// No records, holds, incidents or support of anybody else.
+async fn no_cases(tx: &TenantTx, page: &Page) {
+    assert!(tx.holds().await.expect("none").is_empty());
+    assert!(tx.incidents(page).await.expect("none").items.is_empty());
+    assert!(tx.security_alerts(page).await.expect("none").items.is_empty());
+    assert!(tx.tickets().await.expect("none").is_empty());
+    assert!(tx.grants().await.expect("none").is_empty());
 }
 
 #[tokio::test]
@@ -93,7 +102,10 @@ async fn everything_of_another_tenant_is_not_found() {
         assert!(tx.alerts(AlertFilter::All, &page).await.expect("none").items.is_empty());
         assert!(tx.api_keys(&page).await.expect("none").items.is_empty());
         assert!(tx.members(&page).await.expect("none").items.is_empty());
-        assert!(tx.activity(&page).await.expect("none").items.is_empty());
+        assert!(
+            tx.activity(&ActivityFilter::default(), &page).await.expect("none").items.is_empty()
+        );
+        no_cases(&tx, &page).await;
         assert_eq!(tx.setting("mail").await.expect("none"), None);
         assert_eq!(tx.offset("alerts").await.expect("none"), None);
         tx.commit().await.expect("commit");

@@ -1,7 +1,10 @@
 //! Activity, evidence, settings, the clock; transactions.
 
-use veritwin_domain::{ActivityId, EvidenceId};
-use veritwin_metastore::{Activity, Error, EvidenceState, Page, PromiseEvidence};
+use veritwin_domain::{ActivityId, EvidenceId, HoldId, UserId};
+use veritwin_metastore::{
+    Activity, ActivityFilter, Error, EvidenceState, Hold, HoldReason, HoldScope, Page,
+    PromiseEvidence,
+};
 
 use crate::world::{START, World, device, everywhere, later};
 
@@ -9,6 +12,9 @@ pub(crate) fn record(world: &World, seconds: u64) -> Activity {
     Activity {
         id: ActivityId::generate(later(seconds), world.rng.as_ref()),
         at: later(seconds),
+        actor: Some([7; 16]),
+        action: "device.create".to_owned(),
+        outcome: "done".to_owned(),
         envelope: br#"{"action":"device.create"}"#.to_vec(),
         details: Some(br#"{"name":"Pump"}"#.to_vec()),
     }
@@ -32,14 +38,111 @@ async fn activity_is_listed_newest_first_and_purged_by_age() {
         tx.commit().await.expect("commit");
 
         let tx = world.read().await;
-        let first = tx.activity(&Page::first(2)).await.expect("a page");
+        let all = ActivityFilter::default();
+        let first = tx.activity(&all, &Page::first(2)).await.expect("a page");
         assert_eq!(first.items, [records[4].clone(), records[3].clone()]);
         let rest = Page { limit: 9, after: first.next };
-        let rest = tx.activity(&rest).await.expect("a page");
+        let rest = tx.activity(&all, &rest).await.expect("a page");
         assert_eq!((rest.items.len(), rest.next), (3, None));
         drop(tx);
         let tx = world.platform().await;
-        assert_eq!(tx.activity_purge(later(3)).await.expect("purged"), 4);
+        assert_eq!(tx.activity_purge(later(3), &[]).await.expect("purged"), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_are_filtered_and_a_hold_keeps_what_it_names() {
+    everywhere(async |world| {
+        let of = |seconds: u64, actor: u8, action: &str| Activity {
+            actor: Some([actor; 16]),
+            action: action.to_owned(),
+            ..record(world, seconds)
+        };
+        let records = [
+            of(1, 1, "device.read"),
+            of(2, 1, "api_key.create"),
+            of(3, 2, "device.delete"),
+            of(4, 2, "apixkey"),
+            of(5, 3, "rule.write"),
+        ];
+        let tx = world.begin().await;
+        for record in &records {
+            tx.activity_add(record).await.expect("a record");
+        }
+        let bad = Activity { action: "no good".to_owned(), ..record(world, 6) };
+        assert!(matches!(tx.activity_add(&bad).await, Err(Error::Invalid { .. })));
+        tx.commit().await.expect("commit");
+        let check = async |filter: ActivityFilter, expect: &[usize]| {
+            let tx = world.read().await;
+            let found = tx.activity(&filter, &Page::whole()).await.expect("found").items;
+            let expect: Vec<_> = expect.iter().map(|index| records[*index].clone()).collect();
+            assert_eq!(found, expect, "{filter:?}");
+        };
+        let none = ActivityFilter::default;
+        check(none(), &[4, 3, 2, 1, 0]).await;
+        check(ActivityFilter { actor: Some([1; 16]), ..none() }, &[1, 0]).await;
+        check(ActivityFilter { action: Some("device.".into()), ..none() }, &[2, 0]).await;
+        check(ActivityFilter { action: Some("api_".into()), ..none() }, &[1]).await;
+        let (from, to) = (Some(later(2)), Some(later(4)));
+        check(ActivityFilter { from, to, ..none() }, &[2, 1]).await;
+        check(ActivityFilter { outcome: Some("denied".into()), ..none() }, &[]).await;
+
+        let any = HoldScope::default;
+        let holds = [
+            HoldScope { action: Some("api_".into()), ..any() },
+            HoldScope { actor: Some([2; 16]), to: Some(later(4)), ..any() },
+            HoldScope { records: vec![records[4].id], ..any() },
+        ];
+        let holds: Vec<_> = holds.into_iter().map(|scope| (world.tenant, scope)).collect();
+        let tx = world.platform().await;
+        tx.activity_add(&record(world, 1), Some(world.other)).await.expect("another tenant's");
+        assert_eq!(tx.activity_purge(later(9), &holds).await.expect("purged"), 3);
+        assert_eq!(tx.activity_older(world.tenant, later(9)).await.expect("counted"), 3);
+        tx.commit().await.expect("commit");
+        check(none(), &[4, 2, 1]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_counts_between_its_approval_and_its_end() {
+    everywhere(async |world| {
+        let nobody = |number: u8| UserId::from_bytes([number; 16]);
+        let hold = Hold {
+            id: HoldId::generate(START, world.rng.as_ref()),
+            scope: HoldScope { action: Some("device.".into()), ..HoldScope::default() },
+            reason: HoldReason::Fraud,
+            note: "why".to_owned(),
+            requested_by: nobody(1),
+            requested_at: START,
+            approved_by: None,
+            approved_at: None,
+            expires_at: later(100),
+            released_at: None,
+        };
+        let count = async |seconds: u64| {
+            let tx = world.platform().await;
+            tx.holds_in_force(later(seconds)).await.expect("holds").len()
+        };
+        let tx = world.begin().await;
+        tx.hold_create(&hold).await.expect("a hold");
+        assert_eq!(tx.hold(hold.id).await.expect("read back"), hold);
+        tx.commit().await.expect("commit");
+        assert_eq!(count(1).await, 0, "asked for only");
+        let tx = world.begin().await;
+        tx.hold_approve(hold.id, nobody(2), later(1)).await.expect("approved");
+        let again = tx.hold_approve(hold.id, nobody(3), later(1)).await;
+        assert!(matches!(again, Err(Error::Conflict { .. })));
+        tx.commit().await.expect("commit");
+        assert_eq!((count(2).await, count(100).await), (1, 0));
+        let tx = world.begin_in(world.other).await;
+        assert!(matches!(tx.hold_release(hold.id, later(3)).await, Err(Error::NotFound { .. })));
+        drop(tx);
+        let tx = world.begin().await;
+        tx.hold_release(hold.id, later(3)).await.expect("released");
+        tx.commit().await.expect("commit");
+        assert_eq!(count(4).await, 0);
     })
     .await;
 }

@@ -50,6 +50,9 @@ pub(super) struct AlertBody {
     twin_id: Option<String>,
     space_id: Option<String>,
     storey_id: Option<String>,
+    /// What the message says, to be worded in another language from the other facts:
+    /// `alert.what.above`, `at_or_above`, `below`, `at_or_below`, `no_data`.
+    code: Option<String>,
     /// What, where, since when, how sure.
     message: String,
     value: Option<f64>,
@@ -78,6 +81,7 @@ impl From<AlertView> for AlertBody {
             twin_id: view.placement.twin_id.map(|id| id.to_string()),
             space_id: view.placement.space_id,
             storey_id: view.storey_id,
+            code: view.code,
             message: view.message,
             value: view.value,
             threshold: view.threshold,

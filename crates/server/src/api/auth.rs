@@ -1,6 +1,8 @@
 //! Who sends a request: the session cookie of a browser or the bearer token of a program becomes
 //! an operation context. Unsafe requests from a browser must come from our own pages.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
@@ -22,11 +24,16 @@ pub(crate) struct Public(pub(crate) PlatformContext);
 fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
-        "session" | "welcome" | "users" | "api-keys" | "tenants" | "roles" | "groups"
-        | "workspaces" | "grants" | "access" => Purpose::AuthenticationSecurity,
+        "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
+        | "api-keys" | "tenants" | "roles" | "groups" | "workspaces" | "grants" | "access" => {
+            Purpose::AuthenticationSecurity
+        }
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
-        "activity" | "keys" | "system" | "promises" => Purpose::SecuritySupport,
+        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
+        | "support" | "support-tickets" | "support-grants" | "support-desk" => {
+            Purpose::SecuritySupport
+        }
         _ => Purpose::TwinBuilding,
     }
 }
@@ -77,6 +84,18 @@ fn arrival(api: &Api, parts: &Parts) -> Arrival {
     }
 }
 
+/// The session that a browser holds, whether or not it is still one.
+pub(crate) struct HeldSession(pub(crate) Option<Secret<String>>);
+
+impl FromRequestParts<Api> for HeldSession {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        let token = cookie(&parts.headers, SESSION_COOKIE);
+        Ok(Self(token.map(|token| Secret::new(token.to_owned()))))
+    }
+}
+
 impl FromRequestParts<Api> for Public {
     type Rejection = Problem;
 
@@ -88,27 +107,45 @@ impl FromRequestParts<Api> for Public {
     }
 }
 
+/// Who asked, once it is known: for what happens around a request after its answer.
+#[derive(Clone, Default)]
+pub(super) struct Asked(Arc<OnceLock<OpContext>>);
+
+impl Asked {
+    /// The context, when the request had a credential that was accepted.
+    pub(super) fn context(&self) -> Option<&OpContext> {
+        self.0.get()
+    }
+}
+
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let arrival = arrival(api, parts);
-        if let Some(token) = bearer(&parts.headers) {
-            let token = Secret::new(token.to_owned());
-            let context = api.app.authenticate_api_key(&token, arrival).await?;
-            return Ok(Self(context));
+        let context = caller(parts, api).await?;
+        if let Some(asked) = parts.extensions.get::<Asked>() {
+            let _ = asked.0.set(context.clone());
         }
-        let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
-            return Err(Problem::unauthenticated(
-                "sign in, or send an API key as `Authorization: Bearer ...`",
-            ));
-        };
-        if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
-            return Err(cross_site());
-        }
-        let token = Secret::new(token.to_owned());
-        Ok(Self(api.app.authenticate_session(&token, arrival).await?))
+        Ok(Self(context))
     }
+}
+
+async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
+    let arrival = arrival(api, parts);
+    if let Some(token) = bearer(&parts.headers) {
+        let token = Secret::new(token.to_owned());
+        return Ok(api.app.authenticate_api_key(&token, arrival).await?);
+    }
+    let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
+        return Err(Problem::unauthenticated(
+            "sign in, or send an API key as `Authorization: Bearer ...`",
+        ));
+    };
+    if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
+        return Err(cross_site());
+    }
+    let token = Secret::new(token.to_owned());
+    Ok(api.app.authenticate_session(&token, arrival).await?)
 }
 
 fn cross_site() -> Problem {

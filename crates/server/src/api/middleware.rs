@@ -14,11 +14,15 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use http_body::{Frame, SizeHint};
 
+use super::auth::Asked;
 use super::{Api, Problem};
 use crate::web;
 
 /// No request takes longer, long polls (60 s) and uploads included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Of a path that leads nowhere, this much is recorded.
+const PATH_CHARS_MAX: usize = 200;
 
 /// Of a body that a handler left unread, this much is still taken in after the answer, for so
 /// long: a client that is not read from may never see the answer.
@@ -101,7 +105,10 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     #[cfg(feature = "test-controls")]
     let path = request.uri().path().to_owned();
     let is_stream = request.uri().path() == "/v1/ws";
-    let request = request.map(|body| Body::new(Drained { body: Some(body), ended: false }));
+    let uri = request.uri().path().to_owned();
+    let asked = Asked::default();
+    let mut request = request.map(|body| Body::new(Drained { body: Some(body), ended: false }));
+    request.extensions_mut().insert(asked.clone());
     let mut response = if is_stream {
         next.run(request).await
     } else {
@@ -116,6 +123,12 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
             .into_response(),
         }
     };
+    if response.status() == StatusCode::NOT_FOUND
+        && let Some(context) = asked.context()
+    {
+        let path: String = uri.chars().take(PATH_CHARS_MAX).collect();
+        api.app.note_missing(context, known(&method), &path);
+    }
     #[cfg(feature = "test-controls")]
     {
         response = api.facts.controls.betray(&path, response);

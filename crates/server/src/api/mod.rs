@@ -1,6 +1,7 @@
 //! The REST API: one file per resource. A handler parses, calls one use case, converts the
 //! answer. The OpenAPI document is made from these handlers.
 
+mod account;
 mod activity;
 mod alerts;
 mod api_keys;
@@ -9,17 +10,21 @@ mod body;
 mod catalogue;
 mod devices;
 mod docs;
+mod holds;
+mod incidents;
 mod ledger;
 mod live;
 mod middleware;
 mod observe;
 mod origin;
+mod passkeys;
 mod problem;
 mod promises;
 mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod support;
 mod system;
 mod telemetry;
 mod tiles;
@@ -72,6 +77,8 @@ impl Api {
 fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(docs::document())
         .merge(session::routes())
+        .merge(account::routes())
+        .merge(passkeys::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(rights::routes())
@@ -83,6 +90,9 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(holds::routes())
+        .merge(incidents::routes())
+        .merge(support::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

@@ -1,4 +1,4 @@
-//! Health, readiness and metrics. They say nothing about any tenant or person.
+//! Health, readiness and metrics. A tenant is told its own figures and nobody else's.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::Api;
 use super::auth::Caller;
+use veritwin_app::model::Figure;
 
 /// Renders the metrics of this process.
 #[derive(Clone)]
@@ -34,13 +35,25 @@ async fn ready(State(api): State<Api>) -> impl IntoResponse {
     }
 }
 
-/// For whoever may read the system's state.
+/// A tenant's figures for its own people and programs; the platform-wide ones for the operator's
+/// key alone.
 async fn metrics(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> super::Answer<impl IntoResponse> {
-    api.app.authorize_system_read(&context)?;
-    api.app.record_gauges();
+    let text = match api.app.own_figures(&context).await? {
+        Some(figures) => figures.iter().map(figure).collect(),
+        None => {
+            api.app.record_gauges();
+            api.metrics.0.render()
+        }
+    };
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((content_type, api.metrics.0.render()))
+    Ok((content_type, text))
+}
+
+/// One gauge in the Prometheus text format.
+fn figure(figure: &Figure) -> String {
+    let Figure { name, help, value } = figure;
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
 }

@@ -26,8 +26,21 @@ pub(crate) struct Problem {
     /// The limit that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<&'static str>,
+    /// Every row that is wrong, when several are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RowProblem>>)]
+    errors: Option<Box<[RowProblem]>>,
     #[serde(skip)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u16>,
+}
+
+/// What is wrong with one row.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RowProblem {
+    /// Line and column.
+    position: String,
+    /// What is wrong, and what would be right.
+    detail: String,
 }
 
 impl Problem {
@@ -44,6 +57,7 @@ impl Problem {
             detail: detail.into(),
             position: None,
             limit: None,
+            errors: None,
             retry_after_s: None,
         }
     }
@@ -80,6 +94,35 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Unauthenticated(detail) => Self::unauthenticated(detail),
+            Error::SecondFactor => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "/problems/second-factor",
+                "Second factor needed",
+                "send the code of your authenticator, a recovery code or a passkey as well",
+            ),
+            Error::NotProven(detail) => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/confirm-identity",
+                "Confirm who you are",
+                detail,
+            ),
+            Error::SecondFactorMissing => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/second-factor-missing",
+                "Second factor missing",
+                "your organisation asks everybody for a second factor: set one up first",
+            ),
+            Error::InvalidRows(rows) => {
+                let detail = format!("{} rows are wrong; nothing was done", rows.len());
+                let mut problem = Self::invalid(detail);
+                problem.position = rows.first().map(|row| row.at.clone());
+                let row = |row: veritwin_app::RowError| RowProblem {
+                    position: row.at,
+                    detail: row.detail,
+                };
+                problem.errors = Some(rows.into_iter().map(row).collect());
+                problem
+            }
             Error::Forbidden(action) => Self::new(
                 StatusCode::FORBIDDEN,
                 "/problems/forbidden",
@@ -112,7 +155,8 @@ impl From<Error> for Problem {
                     "Too many requests",
                     Error::Busy { retry_after }.to_string(),
                 );
-                problem.retry_after_s = Some(retry_after.as_secs().max(1));
+                let seconds = retry_after.as_secs().max(1);
+                problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
                 problem
             }
             Error::Unavailable(detail) => Self::new(

@@ -22,7 +22,15 @@ struct Kept {
 
 /// The requests that create something and answer in little space. Imports are recognised by their
 /// content; questions and sign-ins create nothing to repeat.
-const CREATING: [&str; 4] = ["/v1/users", "/v1/api-keys", "/v1/devices", "/v1/rules"];
+const CREATING: [&str; 7] = [
+    "/v1/users",
+    "/v1/api-keys",
+    "/v1/devices",
+    "/v1/rules",
+    "/v1/holds",
+    "/v1/incidents",
+    "/v1/support-tickets",
+];
 
 pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {
     let is_creating = request.method() == Method::POST && CREATING.contains(&request.uri().path());

@@ -9,26 +9,62 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{LinkKind, SessionView, SignedIn, Welcome};
+use veritwin_app::{Assertion, Proof, SecondFactor};
 use veritwin_domain::Secret;
 
-use super::auth::{Caller, Public, SESSION_COOKIE};
+use super::auth::{Caller, HeldSession, Public, SESSION_COOKIE};
 use super::body::Json;
+use super::passkeys::AssertionBody;
+use super::support::SupportBody;
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(sign_in, read, sign_out))
+        .routes(routes!(confirm))
         .routes(routes!(inspect))
         .routes(routes!(welcome))
 }
 
-/// Who signs in.
+/// Who signs in: with address and password, and a second factor where the account has one, or with
+/// a passkey alone.
 #[derive(Deserialize, ToSchema)]
 struct SignInBody {
-    /// The account's address.
+    /// The account's address; not needed with a passkey.
+    #[serde(default)]
     email: String,
-    /// Its password.
-    password: String,
+    #[serde(flatten)]
+    proof: SignInProofBody,
+}
+
+/// How a person proves who they are.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct SignInProofBody {
+    /// The password.
+    password: Option<String>,
+    /// Six digits of the authenticator, or a recovery code.
+    code: Option<String>,
+    /// A passkey: alone, or as second factor beside the password.
+    passkey: Option<AssertionBody>,
+}
+
+impl TryFrom<SignInProofBody> for Proof {
+    type Error = Problem;
+
+    fn try_from(body: SignInProofBody) -> Result<Self, Problem> {
+        let passkey = body.passkey.map(Assertion::try_from).transpose()?;
+        Ok(match (body.password, body.code, passkey) {
+            (Some(password), code, passkey) => {
+                let code = code.map(|code| SecondFactor::Code(Secret::new(code)));
+                let second = passkey.map(SecondFactor::Passkey).or(code);
+                Self::Password { password: Secret::new(password), second }
+            }
+            (None, _, Some(passkey)) => Self::Passkey(passkey),
+            (None, _, None) => {
+                return Err(Problem::invalid("send a password or a passkey").at("password"));
+            }
+        })
+    }
 }
 
 /// The signed-in person.
@@ -55,6 +91,11 @@ struct SessionTenant {
 pub(super) struct SessionBody {
     user: SessionUser,
     tenant: SessionTenant,
+    /// What the customer opened, when the platform's support is in the tenant; else null.
+    support: Option<SupportBody>,
+    /// The organisation asks for a second factor and this sign-in had none: everything else waits
+    /// until one is set up.
+    lacks_second_factor: bool,
     /// The platform's version.
     version: &'static str,
 }
@@ -73,14 +114,16 @@ impl From<SessionView> for SessionBody {
                 name: view.tenant.name,
                 simulated: view.tenant.simulated,
             },
+            support: view.support.map(SupportBody::from),
+            lacks_second_factor: view.lacks_second_factor,
             version: env!("CARGO_PKG_VERSION"),
         }
     }
 }
 
-type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
+pub(super) type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
 
-fn set_cookie(token: &Secret<String>) -> SetCookie {
+pub(super) fn set_cookie(token: &Secret<String>) -> SetCookie {
     let text =
         format!("{SESSION_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", token.expose());
     cookie_header(&text)
@@ -99,10 +142,14 @@ fn cookie_header(text: &str) -> SetCookie {
 async fn sign_in(
     State(api): State<Api>,
     Public(context): Public,
+    HeldSession(before): HeldSession,
     Json(body): Json<SignInBody>,
 ) -> Answer<impl IntoResponse> {
+    let proof = Proof::try_from(body.proof)?;
+    let party = api.facts.relying_party();
+    let email = Secret::new(body.email);
     let SignedIn { token, session } =
-        api.app.sign_in(&context, &Secret::new(body.email), &Secret::new(body.password)).await?;
+        api.app.sign_in(&context, &email, proof, &party, before).await?;
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
 }
 
@@ -133,6 +180,19 @@ async fn sign_out(State(api): State<Api>, Caller(context): Caller) -> Answer<imp
     Ok((StatusCode::NO_CONTENT, cookie_header(&gone)))
 }
 
+/// Proves again who one is, for acts that need it; the session goes on under a new token.
+#[utoipa::path(post, path = "/v1/session/confirm", tag = "session", request_body = SignInProofBody,
+    responses((status = 204), (status = 401), (status = 403), (status = 429)))]
+async fn confirm(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<SignInProofBody>,
+) -> Answer<impl IntoResponse> {
+    let proof = Proof::try_from(body)?;
+    let token = api.app.confirm_identity(&context, proof, &api.facts.relying_party()).await?;
+    Ok((StatusCode::NO_CONTENT, set_cookie(&token)))
+}
+
 /// A one-time link's token.
 #[derive(Deserialize, ToSchema)]
 struct LinkBody {
@@ -143,7 +203,7 @@ struct LinkBody {
 /// What a one-time link is for.
 #[derive(Serialize, ToSchema)]
 struct LinkFacts {
-    /// `first_administrator`, `administrator` or `invitation`.
+    /// `first_administrator`, `administrator`, `invitation` or `support`.
     kind: &'static str,
     /// The invited address.
     email: Option<String>,
@@ -163,6 +223,7 @@ async fn inspect(
             LinkKind::FirstAdministrator => "first_administrator",
             LinkKind::Administrator => "administrator",
             LinkKind::Invitation => "invitation",
+            LinkKind::Support => "support",
         },
         email: link.email.map(Secret::into_exposed),
     }))
@@ -181,6 +242,9 @@ struct WelcomeBody {
     name: Option<String>,
     /// The new password, at least 12 characters.
     password: String,
+    /// That the person is 18 or older and acts for a business. Nobody gets in without it.
+    #[serde(default)]
+    attested: bool,
 }
 
 /// Uses a one-time link up: makes the account and signs in.
@@ -196,6 +260,7 @@ async fn welcome(
         email: body.email.map(Secret::new),
         name: body.name.map(Secret::new),
         password: Secret::new(body.password),
+        attested: body.attested,
     };
     let SignedIn { token, session } =
         api.app.redeem_link(&context, &Secret::new(body.token), welcome).await?;

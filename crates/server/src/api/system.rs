@@ -7,6 +7,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use veritwin_app::RelyingParty;
 use veritwin_app::model::KeyView;
 use veritwin_domain::{Secret, Timestamp};
 
@@ -38,6 +39,11 @@ impl Facts {
     /// The one-time link for a token. The token follows `#`, so it never reaches a server log.
     pub(crate) fn link(&self, token: &Secret<String>) -> String {
         format!("{}/welcome#{}", self.address, token.expose())
+    }
+
+    /// The party that passkeys are made for.
+    pub(super) fn relying_party(&self) -> RelyingParty {
+        RelyingParty::of(&self.address)
     }
 
     /// Sabotage twin of P56: a cookie that is in no register. Compiled for tests only.

@@ -1,5 +1,6 @@
 //! People of a tenant: list, invite, remove; and the tenant itself.
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -7,17 +8,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::UserView;
+use veritwin_app::INVITATION_FILE_BYTES_MAX;
+use veritwin_app::model::{Invited, Invitee, UserView};
 use veritwin_domain::Secret;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, words};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, invite))
+        .routes(routes!(import))
         .routes(routes!(remove, change))
+        .routes(routes!(underage))
         .routes(routes!(tenants))
 }
 
@@ -69,11 +73,25 @@ struct InviteBody {
 /// An invitation.
 #[derive(Serialize, ToSchema)]
 struct InvitedBody {
-    /// The one-time link to hand over; shown once.
-    link: String,
+    /// Whom it is for.
+    email: String,
+    /// Whether it was mailed.
+    mailed: bool,
+    /// The one-time link to hand over when it was not mailed; shown once.
+    link: Option<String>,
 }
 
-/// Invites a person: makes a one-time link.
+impl InvitedBody {
+    fn of(api: &Api, invited: Invited) -> Self {
+        Self {
+            email: invited.email.into_exposed(),
+            mailed: invited.token.is_none(),
+            link: invited.token.map(|token| api.facts.link(&token)),
+        }
+    }
+}
+
+/// Invites a person: by mail, or, when the platform sends none, with a one-time link.
 #[utoipa::path(post, path = "/v1/users", tag = "users", request_body = InviteBody,
     responses((status = 201, body = InvitedBody), (status = 400), (status = 403)))]
 async fn invite(
@@ -82,17 +100,31 @@ async fn invite(
     Json(body): Json<InviteBody>,
 ) -> Answer<impl IntoResponse> {
     let role = words::parsed_role(&body.role)?;
-    let token = api
-        .app
-        .invite_user(
-            &context,
-            &Secret::new(body.email),
-            &Secret::new(body.name.unwrap_or_default()),
-            role,
-        )
-        .await?;
-    let link = api.facts.link(&token);
-    Ok((StatusCode::CREATED, axum::Json(InvitedBody { link })))
+    let (email, name) = (Secret::new(body.email), body.name.map(Secret::new));
+    let invitee = Invitee { email, name, role };
+    let invited = api.app.invite_user(&context, invitee, &api.facts.address).await?;
+    Ok((StatusCode::CREATED, axum::Json(InvitedBody::of(&api, invited))))
+}
+
+/// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`: all of
+/// them or, when a line is wrong, nobody.
+#[utoipa::path(post, path = "/v1/users/import", tag = "users",
+    request_body(content = String, content_type = "text/csv"),
+    responses((status = 201, body = ListBody<InvitedBody>), (status = 400), (status = 413)))]
+async fn import(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    bytes: Bytes,
+) -> Answer<impl IntoResponse> {
+    let (max, actual) = (INVITATION_FILE_BYTES_MAX, bytes.len());
+    if actual > max {
+        let name = "invitation_file_bytes_max";
+        return Err(veritwin_domain::LimitExceeded { name, max, actual }.into());
+    }
+    let file = std::str::from_utf8(&bytes).map_err(|_| Problem::invalid("expected UTF-8 text"))?;
+    let invited = api.app.invite_users(&context, file, &api.facts.address).await?;
+    let items = invited.into_iter().map(|invited| InvitedBody::of(&api, invited)).collect();
+    Ok((StatusCode::CREATED, axum::Json(ListBody::whole(items))))
 }
 
 /// Removes a person from the tenant; their sessions end at once.
@@ -130,6 +162,29 @@ async fn change(
         input.roles.iter().map(|role| words::parsed_role(role)).collect::<Result<Vec<_>, _>>()?;
     let user = api.app.update_user(&context, body::id(&id)?, &roles).await?;
     Ok(axum::Json(user.into()))
+}
+
+/// The certificate of an erased account.
+#[derive(Serialize, ToSchema)]
+struct ErasureBody {
+    user: String,
+    at: String,
+    /// The keys that were destroyed; nothing they sealed can be read again.
+    keys: Vec<String>,
+}
+
+/// Says that an account is a child's: it is destroyed at once, with its key.
+#[utoipa::path(post, path = "/v1/users/{id}/underage", tag = "users",
+    params(("id" = String, Path)),
+    responses((status = 200, body = ErasureBody), (status = 403), (status = 404)))]
+async fn underage(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<ErasureBody>> {
+    let done = api.app.erase_minor(&context, body::id(&id)?).await?;
+    let (user, at) = (done.user.to_string(), body::time(done.at));
+    Ok(axum::Json(ErasureBody { user, at, keys: done.keys }))
 }
 
 /// A tenant.

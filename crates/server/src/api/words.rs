@@ -1,7 +1,7 @@
 //! Closed sets of words, as the OpenAPI document spells them out.
 
 use utoipa::openapi::schema::{Array, Object, ObjectBuilder, Type};
-use veritwin_domain::Role;
+use veritwin_domain::{Role, SupportArea};
 
 use super::Problem;
 
@@ -47,6 +47,43 @@ pub(super) fn declaration() -> Object {
 
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
+}
+
+pub(super) fn outcome() -> Object {
+    one_of(&["done", "denied", "not_found", "failed"])
+}
+
+pub(super) fn hold_reason() -> Object {
+    one_of(&["fraud", "incident", "legal_duty"])
+}
+
+pub(super) fn hold_state() -> Object {
+    one_of(&["asked", "in_force", "expired", "released"])
+}
+
+pub(super) fn finding() -> Object {
+    one_of(&[
+        "credential_stuffing",
+        "impossible_travel",
+        "new_device",
+        "bulk_export",
+        "denied_spike",
+        "refused_keys",
+        "odd_hours",
+        "other",
+    ])
+}
+
+pub(super) fn incident_note() -> Object {
+    one_of(&["opened", "alert", "note", "closed"])
+}
+
+pub(super) fn support_areas() -> Array {
+    Array::new(one_of(&SupportArea::ALL.map(SupportArea::as_str)))
+}
+
+pub(super) fn grant_state() -> Object {
+    one_of(&["asked", "live", "revoked", "ended"])
 }
 
 pub(super) fn geometry() -> Object {

@@ -112,8 +112,13 @@ struct Link {
 }
 
 /// `veritwin admin link`
-pub(super) fn admin_link(place: &JsonPlace, tenant: Option<TenantId>) -> anyhow::Result<ExitCode> {
-    let facts = ask(&place.place, Request::new("admin_link", json!({"tenant": tenant})))?;
+pub(super) fn admin_link(
+    place: &JsonPlace,
+    tenant: Option<TenantId>,
+    support: bool,
+) -> anyhow::Result<ExitCode> {
+    let arguments = json!({"tenant": tenant, "support": support});
+    let facts = ask(&place.place, Request::new("admin_link", arguments))?;
     if place.json {
         print_json(&facts)?;
         return Ok(ExitCode::SUCCESS);
@@ -121,8 +126,9 @@ pub(super) fn admin_link(place: &JsonPlace, tenant: Option<TenantId>) -> anyhow:
     let link: Link = typed(facts)?;
     print(&link.link);
     print(&format!(
-        "\nOpen it within {} hours; it works once. Who has it becomes an administrator.",
-        link.expires_in_hours
+        "\nOpen it within {} hours; it works once. Who has it becomes {}.",
+        link.expires_in_hours,
+        if support { "a member of the platform's support" } else { "an administrator" }
     ));
     if let Some(fingerprint) = link.ca_fingerprint {
         print(&format!(
@@ -130,6 +136,25 @@ pub(super) fn admin_link(place: &JsonPlace, tenant: Option<TenantId>) -> anyhow:
              {fingerprint}"
         ));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Deserialize)]
+struct MetricsKey {
+    secret: String,
+    expires_at: String,
+}
+
+/// `veritwin admin metrics-key`
+pub(super) fn metrics_key(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+    let facts = ask(&place.place, Request::new("metrics_key", json!({})))?;
+    if place.json {
+        print_json(&facts)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let key: MetricsKey = typed(facts)?;
+    print(&key.secret);
+    print(&format!("\nShown once; works until {}. Send it as a bearer token.", key.expires_at));
     Ok(ExitCode::SUCCESS)
 }
 

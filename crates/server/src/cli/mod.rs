@@ -131,7 +131,13 @@ enum AdminCommand {
         /// The tenant to administer; not needed while there is at most one.
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
+        /// For a member of the platform's support, who sees no tenant without its grant.
+        #[arg(long, conflicts_with = "tenant")]
+        support: bool,
     },
+    /// Prints an API key that reads the platform-wide figures at /metrics, and no tenant's data.
+    #[command(after_help = "Example: veritwin admin metrics-key --json")]
+    MetricsKey(JsonPlace),
 }
 
 #[derive(Subcommand)]
@@ -236,9 +242,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
-        Command::Admin(AdminCommand::Link { place, tenant }) => {
-            commands::admin_link(&place, tenant)
+        Command::Admin(AdminCommand::Link { place, tenant, support }) => {
+            commands::admin_link(&place, tenant, support)
         }
+        Command::Admin(AdminCommand::MetricsKey(place)) => commands::metrics_key(&place),
         Command::Clock(ClockCommand::Advance { duration, place }) => {
             commands::clock_advance(&place, duration)
         }

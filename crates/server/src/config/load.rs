@@ -49,8 +49,13 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 4] =
-    [("tls", "certificate"), ("tls", "private_key"), ("keys", "root_dir"), ("smtp", "password")];
+const OPTIONAL_KEYS: [(&str, &str); 5] = [
+    ("tls", "certificate"),
+    ("tls", "private_key"),
+    ("keys", "root_dir"),
+    ("smtp", "password"),
+    ("geo", "database"),
+];
 
 fn known_keys() -> Vec<(String, String)> {
     let mut keys: Vec<(String, String)> =

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// The telemetry engine.
     pub(crate) telemetry: Telemetry,
+    /// Locations of addresses.
+    pub(crate) geo: Geo,
 }
 
 /// `[http]`
@@ -183,6 +185,15 @@ impl Default for Log {
     fn default() -> Self {
         Self { group_commit_delay_micros: 1000, file_bytes_max: 64 * 1024 * 1024 }
     }
+}
+
+/// `[geo]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Geo {
+    /// A file in MaxMind's format (`.mmdb`) with cities or countries; read again when it changes.
+    /// Only city and country are taken from it. Without it no place of an address is known.
+    pub(crate) database: Option<PathBuf>,
 }
 
 /// `[telemetry]`

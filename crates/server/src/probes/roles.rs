@@ -71,11 +71,14 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             return (uri, "", Vec::new());
         }
         ("GET" | "DELETE", _) => return (uri, "", Vec::new()),
-        (_, "/v1/devices/import") => return (uri, "text/csv", b"nothing".to_vec()),
+        (_, "/v1/devices/import" | "/v1/users/import") => {
+            return (uri, "text/csv", b"nothing".to_vec());
+        }
         (_, "/v1/twins" | "/v1/twins/{id}/source") => {
             return (uri, "application/octet-stream", b"nothing".to_vec());
         }
         (_, "/v1/twins/{id}/geometry") => return (uri, "model/gltf-binary", b"nothing".to_vec()),
+        (_, path) if path.starts_with("/v1/account") => account(path),
         (_, "/v1/alerts/acknowledge") => json!({"ids": [never]}),
         (_, "/v1/api-keys") => json!({"name": "", "role": "viewer"}),
         (_, "/v1/devices") => json!({"name": ""}),
@@ -84,10 +87,21 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/groups" | "/v1/groups/{id}" | "/v1/workspaces" | "/v1/workspaces/{id}") => {
             json!({"name": ""})
         }
+        (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
+        (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
+        (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},
         }),
+        (_, "/v1/session/confirm") => json!({"password": ""}),
+        (_, "/v1/support-desk/break-glass") => {
+            json!({"tenant_id": never, "areas": ["devices"], "reason": ""})
+        }
+        (_, "/v1/support-desk/session") => json!({"tenant_id": never}),
+        (_, "/v1/support-tickets") => json!({"subject": "", "text": ""}),
+        (_, "/v1/support-tickets/{id}/grants") => json!({"areas": ["devices"], "hours": 0}),
+        (_, "/v1/tenants/sign-in") => json!({"second_factor_required": false}),
         (_, "/v1/telemetry/query") => json!({"series": series, "from": from, "to": to}),
         (_, "/v1/telemetry/stats") => json!({"series": series}),
         (_, "/v1/users") => json!({"email": "", "role": "viewer"}),
@@ -95,6 +109,17 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         _ => json!({}),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// What one's own account is asked, which keys are always refused.
+fn account(path: &str) -> Value {
+    match path.rsplit('/').next().unwrap_or_default() {
+        "authenticator" => json!({"code": ""}),
+        "email" => json!({"email": ""}),
+        "passkeys" => json!({"name": "", "client_data": "", "attestation": ""}),
+        "password" => json!({"new_password": "", "password": ""}),
+        _ => json!({"name": ""}),
+    }
 }
 
 /// Headers that some endpoints need besides.
@@ -166,6 +191,7 @@ impl Roles {
             content_type,
             body,
             headers: HEADERS,
+            ..Ask::get(&uri)
         };
         Ok(ask(&self.router, question).await?.status)
     }

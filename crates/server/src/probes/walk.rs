@@ -1,6 +1,6 @@
 //! Requests through the router that the HTTPS listener serves, without a socket in between.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -23,6 +23,10 @@ pub(super) struct Ask<'a> {
     pub(super) body: Vec<u8>,
     /// Further headers.
     pub(super) headers: &'static [(&'static str, &'static str)],
+    /// A session.
+    pub(super) cookie: Option<&'a str>,
+    /// Where it seems to come from.
+    pub(super) peer: IpAddr,
 }
 
 impl<'a> Ask<'a> {
@@ -35,7 +39,15 @@ impl<'a> Ask<'a> {
             content_type: "",
             body: Vec::new(),
             headers: &[],
+            cookie: None,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
+    }
+
+    /// A request with a JSON body.
+    pub(super) fn json(method: Method, uri: &'a str, body: &serde_json::Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { method, content_type: "application/json", body, ..Self::get(uri) }
     }
 }
 
@@ -70,13 +82,16 @@ pub(super) async fn ask(router: &Router, ask: Ask<'_>) -> Result<Answered, Strin
     if let Some(token) = ask.token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
+    if let Some(cookie) = ask.cookie {
+        request = request.header(header::COOKIE, cookie);
+    }
     if !ask.content_type.is_empty() {
         request = request.header(header::CONTENT_TYPE, ask.content_type);
     }
     for (name, value) in ask.headers {
         request = request.header(*name, *value);
     }
-    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let peer = SocketAddr::from((ask.peer, 0));
     let request = request
         .header(header::HOST, "localhost")
         .extension(ConnectInfo(peer))

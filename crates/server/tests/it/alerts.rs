@@ -13,14 +13,14 @@ use crate::websocket::WebSocket;
 
 /// A mail as it arrived.
 #[derive(Debug)]
-struct Mail {
+pub(crate) struct Mail {
     from: String,
-    to: String,
-    text: String,
+    pub(crate) to: String,
+    pub(crate) text: String,
 }
 
 /// Takes mail like any server (RFC 5321), without TLS, which is allowed on loopback only.
-fn smtp_server() -> (u16, Receiver<Mail>) {
+pub(crate) fn smtp_server() -> (u16, Receiver<Mail>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = channel();

@@ -131,7 +131,7 @@ fn write_as_person(platform: &Platform, tenant: &Tenant, canaries: &mut Canaries
     let invited = json!({"email": address, "name": of("person"), "role": "operator"});
     let link = tenant.post("/v1/users", &invited).expect(201);
     let token = link_token(link["link"].as_str().unwrap()).to_owned();
-    let welcome = json!({"token": token, "password": "correct horse battery"});
+    let welcome = json!({"token": token, "password": "correct horse battery", "attested": true});
     platform.http().post("/v1/welcome").json(&welcome).send().expect(201);
     platform.sign_in(&address, "correct horse battery").expect(200);
     platform.sign_in(&format!("{}@x.example", of("stranger")), "no such person").problem(401);

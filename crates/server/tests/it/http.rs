@@ -2,7 +2,7 @@
 //! one connection per request unless asked otherwise, and follows nothing.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -32,8 +32,22 @@ pub(crate) fn client_tls(pem: &[u8]) -> Arc<ClientConfig> {
 
 /// Opens a TLS connection to `host:port`.
 pub(crate) fn connect(address: &str, tls: &Arc<ClientConfig>) -> io::Result<Tls> {
+    secured(TcpStream::connect(address)?, address, tls)
+}
+
+/// A TCP connection from one of this machine's own addresses.
+fn bound(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let (_, port) = address.rsplit_once(':').expect("host:port");
+    let port = port.parse().expect("a port");
+    let stream = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&stream, &SocketAddrV4::new(source, 0))?;
+    connect(&stream, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    Ok(stream.into())
+}
+
+fn secured(stream: TcpStream, address: &str, tls: &Arc<ClientConfig>) -> io::Result<Tls> {
     let (host, _) = address.rsplit_once(':').expect("host:port");
-    let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -75,6 +89,7 @@ impl Http {
             path: path.to_owned(),
             headers: Vec::new(),
             body: None,
+            source: None,
         }
     }
 
@@ -95,9 +110,16 @@ pub(crate) struct Request {
     path: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    source: Option<Ipv4Addr>,
 }
 
 impl Request {
+    /// Comes from this address of this machine (any of 127.0.0.0/8).
+    pub(crate) fn from(mut self, source: Ipv4Addr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -124,7 +146,16 @@ impl Request {
     }
 
     pub(crate) fn try_send(self) -> io::Result<Answer> {
-        self.http.connect()?.send(self.header("connection", "close"))
+        let mut connection = match self.source {
+            None => self.http.connect()?,
+            Some(source) => {
+                let address = self.http.ports().https;
+                let stream = bound(source, &address)?;
+                let stream = secured(stream, &address, &self.http.tls)?;
+                Connection { stream: BufReader::new(stream) }
+            }
+        };
+        connection.send(self.header("connection", "close"))
     }
 
     fn head(&self) -> String {

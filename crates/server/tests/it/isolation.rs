@@ -4,20 +4,31 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use veritwin_domain::Timestamp;
 use veritwin_simulator::building::demo_ifc;
 
-use crate::harness::{Platform, wait_for};
+use crate::harness::{Platform, now_ms, wait_for};
 use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 3] = ["POST /v1/session", "POST /v1/welcome", "POST /v1/welcome/inspect"];
+const PUBLIC: [&str; 6] = [
+    "POST /v1/email-confirmation",
+    "POST /v1/password-reset",
+    "POST /v1/session",
+    "POST /v1/welcome",
+    "POST /v1/welcome/inspect",
+    "PUT /v1/password-reset",
+];
+/// A challenge for nobody in particular.
+const CHALLENGE: &str = "POST /v1/session/passkey";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 2] = [
+const NO_TENANT_ID: [(&str, &str); 3] = [
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
+    ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
 ];
 
 /// A glTF 2.0 binary of its header only.
@@ -52,6 +63,7 @@ struct Owned {
     user: String,
     api_key: String,
     access: Access,
+    cases: Cases,
 }
 
 /// What says who may do what.
@@ -91,6 +103,57 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// Ids of what people make around access: holds, incidents, support.
+#[derive(Clone)]
+struct Cases {
+    hold: String,
+    incident: String,
+    security_alert: String,
+    ticket: String,
+    grant: String,
+}
+
+impl Cases {
+    /// Made by the tenant's administrator; a bulk export raises the security alert.
+    fn new(tenant: &Tenant) -> Self {
+        let post = |path: &str, body: &Value| {
+            let request = tenant.http().post(path).header("cookie", &tenant.cookie);
+            request.json(body).send().expect(201)["id"].as_str().unwrap().to_owned()
+        };
+        let tomorrow = Timestamp::from_millis(now_ms() + 86_400_000).unwrap();
+        let hold = json!({
+            "scope": {"action": "device."}, "reason": "fraud", "note": "n",
+            "expires_at": tomorrow.to_string(),
+        });
+        let ticket = post("/v1/support-tickets", &json!({"subject": "s", "text": "t"}));
+        let path = format!("/v1/support-tickets/{ticket}/grants");
+        for _ in 0..21 {
+            assert_eq!(tenant.get("/v1/activity/export").status, 200);
+        }
+        let security_alert = wait_for("a security alert", || {
+            let alerts = tenant.get("/v1/security-alerts").expect(200);
+            Some(alerts["items"].get(0)?["id"].as_str()?.to_owned())
+        });
+        Self {
+            hold: post("/v1/holds", &hold),
+            incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
+            security_alert,
+            grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
+            ticket,
+        }
+    }
+
+    fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        Self {
+            hold: change(&self.hold),
+            incident: change(&self.incident),
+            security_alert: change(&self.security_alert),
+            ticket: change(&self.ticket),
+            grant: change(&self.grant),
+        }
+    }
+}
+
 impl Owned {
     fn new(platform: &Platform) -> Self {
         let tenant = platform.tenant();
@@ -118,6 +181,7 @@ impl Owned {
             alert: text(&alert["id"]),
             user: text(&users["items"][0]["id"]),
             api_key: text(&keys["items"][0]["id"]),
+            cases: Cases::new(&tenant),
             tenant,
         }
     }
@@ -133,6 +197,7 @@ impl Owned {
             user: other(&self.user),
             api_key: other(&self.api_key),
             access: self.access.absent(),
+            cases: self.cases.map(other),
         }
     }
 
@@ -146,17 +211,29 @@ impl Owned {
             user: self.user.clone(),
             api_key: self.api_key.clone(),
             access: self.access.clone(),
+            cases: self.cases.clone(),
         }
     }
 
     /// Everything there is, to see that nothing changed.
     fn state(&self) -> Vec<Value> {
-        let lists = ["devices", "twins", "rules", "users", "alerts?filter=all", "roles", "groups"];
-        let mut state: Vec<Value> = lists
-            .iter()
-            .chain(&["workspaces", "grants"])
-            .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
-            .collect();
+        let lists = [
+            "devices",
+            "twins",
+            "rules",
+            "users",
+            "alerts?filter=all",
+            "holds",
+            "incidents",
+            "security-alerts",
+            "support",
+            "roles",
+            "groups",
+            "workspaces",
+            "grants",
+        ];
+        let mut state: Vec<Value> =
+            lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
         let device = format!("/v1/devices/{}", self.device);
         state.push(self.tenant.get(&format!("{device}/credentials")).expect(200));
         state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
@@ -175,6 +252,7 @@ struct Ids {
     user: String,
     api_key: String,
     access: Access,
+    cases: Cases,
 }
 
 impl Ids {
@@ -192,6 +270,11 @@ impl Ids {
             "groups" => &self.access.group,
             "workspaces" => &self.access.workspace,
             "grants" => &self.access.grant,
+            "holds" => &self.cases.hold,
+            "incidents" => &self.cases.incident,
+            "security-alerts" => &self.cases.security_alert,
+            "support-tickets" => &self.cases.ticket,
+            "support-grants" => &self.cases.grant,
             _ => return None,
         };
         let filled = path
@@ -225,7 +308,13 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PATCH", "/v1/users/{id}") => request.json(&json!({"roles": ["viewer"]})),
         ("PUT", "/v1/roles/{id}") => request.json(&json!({"name": "x", "denies": ["device.list"]})),
         ("PUT", "/v1/groups/{id}" | "/v1/workspaces/{id}") => request.json(&json!({"name": "x"})),
-        ("POST", _) => request.json(&json!({})),
+        ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
+            request.json(&json!({"text": "mine"}))
+        }
+        ("POST", "/v1/support-tickets/{id}/grants") => {
+            request.json(&json!({"areas": ["devices"], "hours": 1}))
+        }
+        ("POST", _) | ("PUT", "/v1/password-reset") => request.json(&json!({})),
         _ => request,
     }
 }
@@ -262,6 +351,10 @@ fn every_operation_refuses_strangers() {
             assert_eq!((answer.status, answer.body.len()), (204, 0), "{name}");
             continue;
         }
+        if name == CHALLENGE {
+            assert_eq!(answer.status, 200, "{name}");
+            continue;
+        }
         assert_eq!(answer.status, 401, "{name} without a credential: {}", answer.text());
         answer.problem(401);
         let guessed = ask(platform.http().request(&method, &filled).bearer("vtk_guess"));
@@ -279,16 +372,14 @@ fn every_operation_refuses_strangers() {
     assert_eq!(owned.state(), before);
 }
 
-#[test]
-fn another_tenants_ids_are_ids_that_never_were() {
-    let platform = Platform::shared();
-    let owned = Owned::new(platform);
-    let caller = platform.tenant();
-    let before = owned.state();
-    let (theirs, never) = (owned.ids(), owned.absent());
+/// Every operation with an id in its path, with another tenant's ids and with ids of nothing.
+fn ask_every_path(platform: &Platform, caller: &Tenant, (theirs, never): (&Ids, &Ids)) {
     let mut walked = 0;
     for (method, path) in operations(platform) {
-        if !path.contains('{') || NO_TENANT_ID.iter().any(|(known, _)| *known == path) {
+        if !path.contains('{')
+            || path.starts_with("/v1/account/")
+            || NO_TENANT_ID.iter().any(|(known, _)| *known == path)
+        {
             continue;
         }
         let name = format!("{method} {path}");
@@ -296,12 +387,22 @@ fn another_tenants_ids_are_ids_that_never_were() {
             let filled = ids.fill(&path).unwrap_or_else(|| panic!("no case for {name}: add one"));
             with_body(caller.request(&method, &filled), &method, &path).send()
         };
-        let (foreign, absent) = (ask(&theirs), ask(&never));
+        let (foreign, absent) = (ask(theirs), ask(never));
         foreign.problem(404);
         same(&name, &foreign, &absent);
         walked += 1;
     }
     assert!(walked >= 25, "{walked} operations with ids");
+}
+
+#[test]
+fn another_tenants_ids_are_ids_that_never_were() {
+    let platform = Platform::shared();
+    let owned = Owned::new(platform);
+    let caller = platform.tenant();
+    let before = owned.state();
+    let (theirs, never) = (owned.ids(), owned.absent());
+    ask_every_path(platform, &caller, (&theirs, &never));
 
     // Own parent, foreign child.
     let own = caller.device("own");
@@ -384,8 +485,10 @@ fn lists_hold_only_what_is_ones_own() {
     let foreign = owned.ids();
     let ids = [&foreign.device, &foreign.twin, &foreign.rule, &foreign.alert, &foreign.user];
     for (method, path) in operations(platform) {
-        // A program has no session.
-        if method != "GET" || path.contains('{') || path == "/v1/session" {
+        // A program has no session and no account, and a customer no desk.
+        let is_personal = ["/v1/session", "/v1/support-desk"].contains(&path.as_str())
+            || path.starts_with("/v1/account");
+        if method != "GET" || path.contains('{') || is_personal {
             continue;
         }
         let answer = caller.get(&path);

@@ -37,7 +37,7 @@ fn first_start_makes_an_administrator_and_second_start_keeps_the_data() {
 
     let tenant = Tenant::redeem(platform.http(), token, 0);
     let again = json!({"token": token, "organisation": "Two", "email": "b@x.example",
-        "password": "correct horse battery"});
+        "password": "correct horse battery", "attested": true});
     platform.http().post("/v1/welcome").json(&again).send().problem(404);
 
     let device = tenant.device("boiler");

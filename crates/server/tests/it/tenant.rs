@@ -33,7 +33,7 @@ impl Tenant {
         let password = format!("correct horse {number} battery");
         let welcome = json!({
             "token": token, "organisation": format!("Tenant {number}"), "email": email,
-            "name": "Ada Admin", "password": password,
+            "name": "Ada Admin", "password": password, "attested": true,
         });
         let answer = http.post("/v1/welcome").json(&welcome).send();
         let session = answer.expect(201);

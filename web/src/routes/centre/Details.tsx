@@ -6,11 +6,12 @@ import { Link } from '@tanstack/react-router'
 
 import type { Alert, Device, Space } from '../../api/types'
 import { SealButton } from '../../app/Papers'
-import { formatNumber, formatValue, readable } from '../../lib/format'
+import { formatNumber, formatValue } from '../../lib/format'
 import { keyLabel } from '../../lib/keys'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import type { Selection } from '../../lib/selection'
 import { compareAlerts } from '../../lib/severity'
+import { alertSentence } from '../../lib/sentence'
 import { Icon } from '../../ui/icons'
 import { Facts, Tag } from '../../ui/layout'
 import { ConditionMark, SeverityMark } from '../../ui/marks'
@@ -210,7 +211,7 @@ function AlertList(props: { alerts: Alert[]; onSelect: Props['onSelect'] }) {
           >
             <SeverityMark severity={alert.severity} size={20} />
             <span className="alert-list-text">
-              <strong>{readable(alert.message, alert.key)}</strong>
+              <strong>{alertSentence(alert)}</strong>
               <span className="dim">
                 {alert.device_name} · <Age at={alert.raised_at} />
                 {alert.state === 'active_acknowledged' && ` · ${i18n.t('acknowledged')}`}

@@ -1,0 +1,148 @@
+//! A person's own account: name, password, sessions, and whether the tenant asks everybody for a
+//! second factor.
+
+use veritwin_access::passkey::RelyingParty;
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{OpContext, Secret, SessionId};
+use veritwin_metastore::{FactorKind, User};
+
+use crate::factors::passkey_name;
+use crate::links::text;
+use crate::model::{AccountView, OpenSession, PasskeyView};
+use crate::people::check_password;
+use crate::sign_in::{Proof, SIGN_IN_SETTING, person};
+use crate::{App, Error, Result};
+
+impl App {
+    /// How the person signs in.
+    pub async fn account(&self, context: &OpContext) -> Result<AccountView> {
+        self.authorize_all(context, Action::AccountRead, Kind::Session)?;
+        let (user, _) = person(context)?;
+        let platform = self.above(context);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let account = tx.user(user).await?;
+        let factors = tx.factors_of(user).await?;
+        drop(tx);
+        let of = |kind: FactorKind| factors.iter().filter(move |one| one.kind == kind);
+        let passkeys = of(FactorKind::Passkey).map(|one| -> Result<PasskeyView> {
+            Ok(PasskeyView {
+                id: one.id,
+                name: passkey_name(one)?,
+                created_at: one.created_at,
+                last_used_at: one.last_used_at,
+            })
+        });
+        Ok(AccountView {
+            email_verified_at: account.email_verified_at,
+            attested_at: account.attestation.map(|attestation| attestation.at),
+            has_password: account.password_hash.is_some(),
+            authenticator_since: of(FactorKind::Totp).next().map(|one| one.created_at),
+            passkeys: passkeys.collect::<Result<_>>()?,
+            recovery_codes: of(FactorKind::Recovery).count(),
+            second_factor_required: self.asks_second_factor(&platform, context.tenant).await?,
+            mails: self.0.mailer.is_some(),
+        })
+    }
+
+    /// Sets one's own name; empty takes it away.
+    pub async fn set_name(&self, context: &OpContext, name: &Secret<String>) -> Result<()> {
+        let resource = self.authorize_all(context, Action::AccountUpdate, Kind::Session)?;
+        let (user, _) = person(context)?;
+        let name = Some(name.expose().trim()).filter(|name| !name.is_empty());
+        let name = name.map(|name| text("name", name)).transpose()?;
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        let account = tx.user(user).await?;
+        tx.user_update(&User { name, ..account }, None).await?;
+        tx.commit().await?;
+        self.note(context, Action::AccountUpdate, &resource, "done");
+        Ok(())
+    }
+
+    /// Sets a new password; every other session ends, this one goes on under a new token.
+    pub async fn set_password(
+        &self,
+        context: &OpContext,
+        current: Proof,
+        new: &Secret<String>,
+        party: &RelyingParty,
+    ) -> Result<Secret<String>> {
+        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        check_password(new)?;
+        let (user, session) = person(context)?;
+        let token = self.confirm_identity(context, current, party).await?;
+        let password_hash = Some(self.hash_password(new.clone()).await?);
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        let account = tx.user(user).await?;
+        tx.user_update(&User { password_hash, ..account }, None).await?;
+        for other in tx.sessions_of(user).await?.into_iter().filter(|one| one.id != session) {
+            tx.session_delete(other.id).await?;
+        }
+        tx.commit().await?;
+        self.note(context, Action::AccountSecure, &resource, "done");
+        Ok(token)
+    }
+
+    /// The person's sign-ins that still go on, newest first.
+    pub async fn list_sessions(&self, context: &OpContext) -> Result<Vec<OpenSession>> {
+        self.authorize_all(context, Action::AccountRead, Kind::Session)?;
+        let (user, current) = person(context)?;
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let mut sessions = tx.sessions_of(user).await?;
+        sessions.retain(|one| one.expires_at > context.at);
+        sessions.reverse();
+        let view = |one: veritwin_metastore::Session| OpenSession {
+            id: one.id,
+            browser: one.browser,
+            system: one.system,
+            created_at: one.created_at,
+            last_seen_at: one.last_seen_at,
+            current: one.id == current,
+        };
+        Ok(sessions.into_iter().map(view).collect())
+    }
+
+    /// Ends one of the person's sessions.
+    pub async fn end_session(&self, context: &OpContext, id: SessionId) -> Result<()> {
+        let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
+        let (user, _) = person(context)?;
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        tx.session_delete_of(user, id).await?;
+        tx.commit().await?;
+        self.note(context, Action::SessionDelete, &resource, "done");
+        Ok(())
+    }
+
+    /// Ends all of the person's sessions but this one.
+    pub async fn end_other_sessions(&self, context: &OpContext) -> Result<()> {
+        let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
+        let (user, current) = person(context)?;
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        for other in tx.sessions_of(user).await?.into_iter().filter(|one| one.id != current) {
+            tx.session_delete(other.id).await?;
+        }
+        tx.commit().await?;
+        self.note(context, Action::SessionDelete, &resource, "done");
+        Ok(())
+    }
+
+    /// Sets whether everybody of the tenant needs a second factor. Who sets it has to have one.
+    pub async fn require_second_factor(&self, context: &OpContext, required: bool) -> Result<()> {
+        let resource = Resource::all(context.tenant, Kind::Tenant);
+        self.authorize(context, Action::TenantUpdate, &resource)?;
+        if required && !self.has_own_second_factor(context).await? {
+            let detail = "set up a second factor of your own first, or you would be shut out";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        let tx = self.0.store.begin(context).await?;
+        let body: &[u8] = if required { b"true" } else { b"false" };
+        tx.setting_put(SIGN_IN_SETTING, body, None).await?;
+        self.record(&tx, context, Action::TenantUpdate, &resource).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn has_own_second_factor(&self, context: &OpContext) -> Result<bool> {
+        let Ok((user, _)) = person(context) else { return Ok(true) };
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        Ok(crate::factors::has_second_factor(&tx.factors_of(user).await?))
+    }
+}

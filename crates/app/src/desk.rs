@@ -1,0 +1,355 @@
+//! Support, from the staff's side: what customers granted, entering it and leaving again, and
+//! access that nobody of the customer asked for, which takes two of the staff and tells the
+//! customer. Every step stands in the customer's own records.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use veritwin_access::{Action, Kind, Resource, SessionState, SessionTimes, TokenKind};
+use veritwin_domain::{
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SupportAreas,
+    SupportGrantId, TenantId, UserId,
+};
+use veritwin_metastore::{PlatformTx, SupportGrant, SupportSession};
+
+use crate::activity::Change;
+use crate::holds::{person, words};
+use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportView};
+use crate::people::{tenant_view, user_view};
+use crate::provision::{PLATFORM_TENANT, is_own};
+use crate::support::{area_names, check_areas, grant_view, length};
+use crate::{App, Arrival, Error, Result};
+
+const ENDED: Error = Error::Unauthenticated("the support session has ended");
+const REASON_CHARS_MAX: usize = 1000;
+/// Access that nobody of the customer asked for ends after this many hours.
+const BREAK_GLASS_HOURS: u64 = 4;
+/// A second of the staff has this many hours to approve it.
+const BREAK_GLASS_ASKED_HOURS: u64 = 24;
+
+const MAIL_SUBJECT: &str = "Support entered your organisation without your request";
+const MAIL_TEXT: &str = "Two members of the platform's staff opened read-only access to your \
+    organisation because they judged it urgent. Sign in and open Support: it says who, why, what \
+    they may see and until when, shows every step, and takes the access back at once.";
+
+/// What a support session acts as.
+fn support_actor(
+    user: UserId,
+    session: SessionId,
+    grant: SupportGrantId,
+    areas: SupportAreas,
+) -> Actor {
+    let kind = ActorKind::Support { user, session, grant, areas };
+    Actor::with_roles(kind, vec![Role::Support])
+}
+
+fn desk(context: &OpContext) -> Resource {
+    Resource::all(context.tenant, Kind::SupportDesk)
+}
+
+fn session_of(context: &OpContext) -> Result<SessionId> {
+    match context.actor.kind {
+        ActorKind::User { session, .. } => Ok(session),
+        _ => Err(Error::Forbidden("this needs a person who is signed in".to_owned())),
+    }
+}
+
+async fn is_staff(tx: &PlatformTx, user: UserId) -> Result<bool> {
+    let serves =
+        |(tenant, role): &(TenantId, Role)| *tenant == PLATFORM_TENANT && *role == Role::Support;
+    Ok(!tx.user(user).await?.disabled && tx.memberships(user).await?.iter().any(serves))
+}
+
+impl App {
+    /// Only the platform's own staff has a desk; members of a customer with the role have none.
+    fn authorize_desk(&self, context: &OpContext, action: Action) -> Result<Resource> {
+        let resource = desk(context);
+        self.authorize(context, action, &resource)?;
+        if context.tenant != PLATFORM_TENANT {
+            self.note(context, action, &resource, "denied");
+            return Err(Error::Forbidden(action.to_string()));
+        }
+        Ok(resource)
+    }
+
+    /// A context of the staff inside a customer's tenant, for what is recorded there.
+    fn beside(
+        &self,
+        context: &OpContext,
+        tenant: TenantId,
+        grant: &SupportGrant,
+    ) -> Result<OpContext> {
+        let actor = support_actor(person(context)?, session_of(context)?, grant.id, grant.areas);
+        Ok(self.above(context).in_tenant(tenant, actor))
+    }
+
+    /// What customers have opened to support now, and what waits for a second of the staff.
+    pub async fn list_desk(&self, context: &OpContext) -> Result<Vec<DeskGrant>> {
+        let resource = self.authorize_desk(context, Action::SupportServe)?;
+        let own = person(context)?;
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let mut grants = tx.support_grants_asked(context.at).await?;
+        grants.extend(tx.support_grants_live(context.at).await?);
+        let mut names: HashMap<TenantId, String> = HashMap::new();
+        let mut items = Vec::with_capacity(grants.len());
+        // The tenant of nobody is entered by the platform's own checks only.
+        grants.retain(|(tenant, _)| !is_own(*tenant));
+        for (tenant, grant) in grants {
+            if let std::collections::hash_map::Entry::Vacant(name) = names.entry(tenant) {
+                name.insert(tx.tenant(tenant).await?.name);
+            }
+            let ticket = match grant.ticket {
+                Some(id) => {
+                    let ticket = tx.support_ticket(tenant, id).await?;
+                    Some((ticket.subject, ticket.text))
+                }
+                None => None,
+            };
+            items.push(DeskGrant {
+                tenant,
+                tenant_name: names.get(&tenant).cloned().unwrap_or_default(),
+                ticket,
+                is_own: grant.requested_by == own,
+                grant: grant_view(&grant, context.at),
+            });
+        }
+        drop(tx);
+        self.note(context, Action::SupportServe, &resource, "done");
+        Ok(items)
+    }
+
+    /// Enters a customer's tenant by a live grant. Without one: refused when the customer ever
+    /// asked for support, otherwise as if there were no such tenant.
+    pub async fn enter_support(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
+        self.authorize_desk(context, Action::SupportServe)?;
+        let platform = self.above(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let live = tx.support_grants_live(context.at).await?;
+        let grant = live.into_iter().find(|(owner, _)| *owner == tenant).map(|(_, grant)| grant);
+        let Some(grant) = grant else {
+            return Err(self.refuse_entry(&tx, context, tenant).await?);
+        };
+        let user = person(context)?;
+        let (token, digest) = TokenKind::Support.generate(self.rng());
+        let session = SupportSession {
+            id: SessionId::generate(context.at, self.rng()),
+            tenant,
+            grant: grant.id,
+            user,
+            staff_session: session_of(context)?,
+            created_at: context.at,
+        };
+        tx.support_session_create(&session, digest.0).await?;
+        let view = self.support_session_view(&tx, &session, &grant).await?;
+        tx.commit().await?;
+        let inside =
+            platform.in_tenant(tenant, support_actor(user, session.id, grant.id, grant.areas));
+        self.record_support(&inside, "entered").await?;
+        Ok(SignedIn { token, session: view })
+    }
+
+    async fn refuse_entry(
+        &self,
+        tx: &PlatformTx,
+        context: &OpContext,
+        tenant: TenantId,
+    ) -> Result<Error> {
+        if !tx.has_tickets(tenant).await? {
+            return Ok(Error::NotFound("no such resource"));
+        }
+        // The customer sees that somebody tried.
+        let nothing = SupportGrantId::from_bytes([0; 16]);
+        let actor =
+            support_actor(person(context)?, session_of(context)?, nothing, SupportAreas::default());
+        let inside = self.above(context).in_tenant(tenant, actor);
+        self.note(&inside, Action::SupportServe, &desk(&inside), "denied");
+        Ok(Error::Forbidden("entering without a live grant of the customer".to_owned()))
+    }
+
+    async fn record_support(&self, inside: &OpContext, step: &str) -> Result<()> {
+        let tx = self.0.store.begin(inside).await?;
+        let change = Change::to(json!({"support": step}));
+        self.record_change(&tx, inside, Action::SupportServe, &desk(inside), change).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn support_session_view(
+        &self,
+        tx: &PlatformTx,
+        session: &SupportSession,
+        grant: &SupportGrant,
+    ) -> Result<SessionView> {
+        let user = tx.user(session.user).await?;
+        Ok(SessionView {
+            user: user_view(user, vec![Role::Support]),
+            tenant: tenant_view(tx.tenant(session.tenant).await?),
+            lacks_second_factor: false,
+            support: Some(SupportView {
+                grant: grant.id,
+                areas: grant.areas,
+                expires_at: grant.expires_at,
+                is_break_glass: grant.ticket.is_none(),
+            }),
+        })
+    }
+
+    /// The context behind a support session's token. Asked on every request: a grant that was
+    /// taken back, or a staff member who left, ends it at once.
+    pub(crate) async fn authenticate_support(
+        &self,
+        token: &Secret<String>,
+        arrival: Arrival,
+    ) -> Result<OpContext> {
+        let digest = TokenKind::Support.digest(token.expose()).ok_or(ENDED)?;
+        let platform = self.anonymous(arrival);
+        let (session, grant) = self.support_session(&platform, digest.0).await?;
+        let actor = support_actor(session.user, session.id, grant.id, grant.areas);
+        Ok(platform.in_tenant(session.tenant, actor))
+    }
+
+    async fn support_session(
+        &self,
+        platform: &PlatformContext,
+        digest: [u8; 32],
+    ) -> Result<(SupportSession, SupportGrant)> {
+        let tx = self.0.store.read_platform(platform).await?;
+        let session = tx.support_session_by_digest(digest).await?.ok_or(ENDED)?;
+        let (owner, grant) = tx.support_grant(session.grant).await?;
+        let staff = tx.session(session.staff_session).await?.ok_or(ENDED)?;
+        let times = SessionTimes { created_at: staff.created_at, last_seen_at: staff.last_seen_at };
+        let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
+        let is_live = owner == session.tenant && grant.is_live(platform.at);
+        if !is_live || !is_staff(&tx, session.user).await? {
+            return Err(ENDED);
+        }
+        drop(tx);
+        if touch {
+            let tx = self.0.store.begin_platform(platform).await?;
+            tx.session_touch(staff.id, platform.at).await?;
+            tx.commit().await?;
+        }
+        Ok((session, grant))
+    }
+
+    /// The support session of the context, as its banner shows it.
+    pub(crate) async fn own_support_session(&self, context: &OpContext) -> Result<SessionView> {
+        let ActorKind::Support { user, session, grant, .. } = context.actor.kind else {
+            return Err(ENDED);
+        };
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let (_, grant) = tx.support_grant(grant).await?;
+        let session = SupportSession {
+            id: session,
+            tenant: context.tenant,
+            grant: grant.id,
+            user,
+            staff_session: session,
+            created_at: context.at,
+        };
+        self.support_session_view(&tx, &session, &grant).await
+    }
+
+    /// Leaves the customer's tenant: the staff member's own session goes on, under a new token.
+    /// `token` is the support session's.
+    pub async fn leave_support(
+        &self,
+        context: &OpContext,
+        token: &Secret<String>,
+    ) -> Result<Secret<String>> {
+        self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
+        let digest = TokenKind::Support.digest(token.expose()).ok_or(ENDED)?;
+        let platform = self.above(context);
+        let (session, _) = self.support_session(&platform, digest.0).await?;
+        let (own, own_digest) = TokenKind::Session.generate(self.rng());
+        let tx = self.0.store.begin_platform(&platform).await?;
+        tx.support_session_delete(session.id).await?;
+        tx.session_renew(session.staff_session, own_digest.0).await?;
+        tx.commit().await?;
+        self.record_support(context, "left").await?;
+        Ok(own)
+    }
+
+    /// Asks for access to a tenant that did not ask for it. It opens nothing until a second of
+    /// the staff approves.
+    pub async fn ask_break_glass(
+        &self,
+        context: &OpContext,
+        tenant: TenantId,
+        areas: SupportAreas,
+        reason: &str,
+    ) -> Result<SupportGrantView> {
+        self.authorize_desk(context, Action::SupportBreakGlass)?;
+        let reason = words("reason", reason, REASON_CHARS_MAX)?;
+        check_areas(areas)?;
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        tx.tenant(tenant).await?;
+        drop(tx);
+        if is_own(tenant) {
+            return Err(Error::NotFound("no such resource"));
+        }
+        let asked = length(BREAK_GLASS_ASKED_HOURS, BREAK_GLASS_ASKED_HOURS)?;
+        let grant = SupportGrant {
+            id: SupportGrantId::generate(context.at, self.rng()),
+            ticket: None,
+            areas,
+            reason,
+            requested_by: person(context)?,
+            requested_at: context.at,
+            approved_by: None,
+            granted_at: None,
+            expires_at: context.at.saturating_add(asked),
+            revoked_at: None,
+        };
+        let inside = self.beside(context, tenant, &grant)?;
+        let tx = self.0.store.begin(&inside).await?;
+        tx.support_grant_create(&grant).await?;
+        let change = Change::to(json!({
+            "asked": area_names(areas), "reason": grant.reason,
+        }));
+        let action = Action::SupportBreakGlass;
+        self.record_change(&tx, &inside, action, &desk(&inside), change).await?;
+        tx.commit().await?;
+        Ok(grant_view(&grant, context.at))
+    }
+
+    /// Approves what another of the staff asked for; the customer's administrators are told.
+    pub async fn approve_break_glass(
+        &self,
+        context: &OpContext,
+        id: SupportGrantId,
+    ) -> Result<SupportGrantView> {
+        self.authorize_desk(context, Action::SupportBreakGlass)?;
+        let approver = person(context)?;
+        let platform = self.above(context);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let (tenant, mut grant) = tx.support_grant(id).await?;
+        drop(tx);
+        if grant.ticket.is_some() {
+            return Err(Error::NotFound("no such resource"));
+        }
+        if grant.requested_by == approver {
+            let detail = "whoever asked cannot approve it: a second member of the staff does";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        if grant.expires_at <= context.at {
+            return Err(Error::Conflict("nobody approved it in time: ask again".to_owned()));
+        }
+        let hours = length(BREAK_GLASS_HOURS, BREAK_GLASS_HOURS)?;
+        grant.approved_by = Some(approver);
+        grant.granted_at = Some(context.at);
+        grant.expires_at = context.at.saturating_add(hours);
+        let inside = self.beside(context, tenant, &grant)?;
+        let tx = self.0.store.begin(&inside).await?;
+        tx.support_grant_approve(id, approver, context.at, grant.expires_at).await?;
+        let change = Change::to(json!({
+            "opened": area_names(grant.areas), "reason": grant.reason,
+            "until": grant.expires_at.to_string(),
+        }));
+        let action = Action::SupportBreakGlass;
+        self.record_change(&tx, &inside, action, &desk(&inside), change).await?;
+        let mail = (MAIL_SUBJECT, MAIL_TEXT);
+        self.mail_administrators(&tx, mail, &format!("break-glass {id}")).await?;
+        tx.commit().await?;
+        Ok(grant_view(&grant, context.at))
+    }
+}

@@ -1,0 +1,231 @@
+//! Invitations: by mail when the platform can send some, which shows that the address is the
+//! person's; otherwise a link to hand over. Many at once from a CSV file, all or none.
+
+use std::collections::{BTreeSet, HashSet};
+
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
+use veritwin_metastore::{GrantRole, LinkKind, TenantTx, normalise_email};
+
+use crate::activity::Change;
+use crate::links::{Payload, text};
+use crate::maintenance::{MailPayload, mail_key};
+use crate::model::{Invited, Invitee};
+use crate::{App, Error, Result, RowError};
+
+/// Most people that one file invites.
+pub const INVITATIONS_MAX: usize = 500;
+/// Largest file of invitations, in bytes.
+pub const INVITATION_FILE_BYTES_MAX: usize = 256 * 1024;
+/// Most mistakes that are told at once.
+const MISTAKES_MAX: usize = 50;
+
+fn checked(invitee: Invitee) -> Result<Invitee> {
+    if !veritwin_outbound::mail::is_address(invitee.email.expose()) {
+        return Err(Error::invalid_at("email", "expected the form name@host"));
+    }
+    let name = invitee.name.map(Secret::into_exposed).filter(|name| !name.trim().is_empty());
+    let name = name.map(|name| text("name", &name)).transpose()?;
+    Ok(Invitee { name: name.map(Secret::new), ..invitee })
+}
+
+impl App {
+    /// Invites a person. `pages` is the address of the platform's pages.
+    pub async fn invite_user(
+        &self,
+        context: &OpContext,
+        invitee: Invitee,
+        pages: &str,
+    ) -> Result<Invited> {
+        let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        self.check_giving(context, GrantRole::BuiltIn(invitee.role), &ScopeOf::Tenant).await?;
+        let invitee = checked(invitee)?;
+        let tx = self.0.store.begin(context).await?;
+        let change = Change::to(serde_json::json!({"role": invitee.role.as_str()}));
+        let invited = self.invite(&tx, context, invitee, pages).await?;
+        self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
+        tx.commit().await?;
+        Ok(invited)
+    }
+
+    /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`.
+    /// One mistake refuses the whole file; every mistake is told with its line.
+    pub async fn invite_users(
+        &self,
+        context: &OpContext,
+        file: &str,
+        pages: &str,
+    ) -> Result<Vec<Invited>> {
+        let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        let invitees = read(file)?;
+        let roles: BTreeSet<Role> = invitees.iter().map(|invitee| invitee.role).collect();
+        for role in roles {
+            self.check_giving(context, GrantRole::BuiltIn(role), &ScopeOf::Tenant).await?;
+        }
+        let tx = self.0.store.begin(context).await?;
+        let mut invited = Vec::with_capacity(invitees.len());
+        for invitee in invitees {
+            invited.push(self.invite(&tx, context, invitee, pages).await?);
+        }
+        let change = Change::to(serde_json::json!({"invited": invited.len()}));
+        self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
+        tx.commit().await?;
+        Ok(invited)
+    }
+
+    async fn invite(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        invitee: Invitee,
+        pages: &str,
+    ) -> Result<Invited> {
+        let mails = self.0.mailer.is_some();
+        let payload = Payload {
+            email: Some(invitee.email.expose().clone()),
+            name: invitee.name.map(Secret::into_exposed),
+            role: Some(invitee.role.to_string()),
+            mailed: mails,
+        };
+        let platform = self.above(context);
+        let tenant = Some(context.tenant);
+        let (mut link, token, digest) =
+            self.new_link(&platform, LinkKind::Invitation, tenant, &payload)?;
+        link.user = Some(UserId::generate(context.at, self.rng()));
+        tx.link_create(&link, digest).await?;
+        if !mails {
+            return Ok(Invited { email: invitee.email, token: Some(token) });
+        }
+        let organisation = tx.tenant().await?.name;
+        let mail = MailPayload {
+            to: invitee.email.expose().clone(),
+            subject: format!("You are invited to {organisation} on Veritwin"),
+            text: format!(
+                "{organisation} invites you to its building on Veritwin.\n\nChoose a password and \
+                 sign in here; the link works once, for three days:\n{pages}/welcome#{}\n\nIf you \
+                 do not know {organisation}, ignore this mail: no account is made.",
+                token.expose()
+            ),
+            alert: None,
+        };
+        let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
+        tx.outbox_add(&mail_key(&hex::encode(digest), &mail.to), &body).await?;
+        Ok(Invited { email: invitee.email, token: None })
+    }
+}
+
+fn read(file: &str) -> Result<Vec<Invitee>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_reader(file.trim_start_matches('\u{feff}').as_bytes());
+    let header = reader.headers().map_err(|_| Error::invalid_at("line 1", "not CSV"))?.clone();
+    let column = |name: &str| header.iter().position(|known| known.eq_ignore_ascii_case(name));
+    let unknown = |name: &&str| {
+        !["email", "name", "role"].iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    if let Some(name) = header.iter().find(unknown) {
+        let detail = format!("unknown column {name:?}: expected email, role and, optionally, name");
+        return Err(Error::invalid_at("line 1", detail));
+    }
+    let (Some(email), Some(role)) = (column("email"), column("role")) else {
+        return Err(Error::invalid_at("line 1", "expected the columns email and role"));
+    };
+    let name = column("name");
+    let (mut invitees, mut mistakes) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    for (index, record) in reader.records().enumerate() {
+        if index >= INVITATIONS_MAX {
+            let detail = format!("at most {INVITATIONS_MAX} people in one file");
+            return Err(Error::invalid_at(format!("line {}", index + 2), detail));
+        }
+        let mut mistake = |line: u64, column: &str, detail: String| {
+            mistakes.push(RowError { at: format!("line {line}, column {column}"), detail });
+        };
+        let record = match record {
+            Ok(record) => record,
+            Err(_) => {
+                mistake(index as u64 + 2, "1", "not UTF-8 text or not CSV".to_owned());
+                continue;
+            }
+        };
+        let line = record.position().map_or(index as u64 + 2, csv::Position::line);
+        let field = |column: usize| record.get(column).unwrap_or_default();
+        if record.len() != header.len() {
+            let detail = format!("expected {} fields, found {}", header.len(), record.len());
+            mistake(line, "1", detail);
+            continue;
+        }
+        let parsed: Option<Role> = field(role).parse().ok();
+        if parsed.is_none() {
+            let known = Role::ALL.map(Role::as_str).join(", ");
+            mistake(line, "role", format!("expected one of {known}"));
+        }
+        let invitee = Invitee {
+            email: Secret::new(field(email).to_owned()),
+            name: name.map(|column| Secret::new(field(column).to_owned())),
+            role: parsed.unwrap_or(Role::Viewer),
+        };
+        match checked(invitee) {
+            Ok(invitee) => {
+                let key = normalise_email(invitee.email.expose()).unwrap_or_default();
+                if !seen.insert(key) {
+                    mistake(line, "email", "stands in the file twice".to_owned());
+                }
+                invitees.push(invitee);
+            }
+            Err(Error::Invalid { detail, at }) => {
+                mistake(line, at.as_deref().unwrap_or("email"), detail);
+            }
+            Err(error) => return Err(error),
+        }
+        if mistakes.len() >= MISTAKES_MAX {
+            break;
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(Error::InvalidRows(mistakes));
+    }
+    if invitees.is_empty() {
+        return Err(Error::invalid_at("line 2", "expected at least one person"));
+    }
+    Ok(invitees)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(file: &str, expect: std::result::Result<usize, &[&str]>) {
+        let found = match read(file) {
+            Ok(invitees) => Ok(invitees.len()),
+            Err(Error::InvalidRows(rows)) => {
+                Err(rows.into_iter().map(|row| row.at).collect::<Vec<_>>())
+            }
+            Err(Error::Invalid { at, .. }) => Err(vec![at.unwrap_or_default()]),
+            Err(error) => panic!("{error}"),
+        };
+        let expect =
+            expect.map_err(|places| places.iter().map(|at| (*at).to_owned()).collect::<Vec<_>>());
+        assert_eq!(found, expect, "{file}");
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line() {
+        check("email,role\na@example.org,operator\nb@example.org,viewer\n", Ok(2));
+        check("\u{feff}Role, E-mail\n", Err(&["line 1"]));
+        check("role,name,email\nauditor,\"Ada, A.\",a@example.org\n", Ok(1));
+        check("email,role\n", Err(&["line 2"]));
+        check("email\na@example.org\n", Err(&["line 1"]));
+        check(
+            "email,role\na@example.org,king\nnobody,viewer\nc@example.org\nd@example.org,owner\n",
+            Err(&["line 2, column role", "line 3, column email", "line 4, column 1"]),
+        );
+        check(
+            "email,role\na@example.org,viewer\nA@Example.org,viewer\n",
+            Err(&["line 3, column email"]),
+        );
+        let many = format!("email,role\n{}", "a@example.org,viewer\n".repeat(INVITATIONS_MAX + 1));
+        assert!(read(&many).is_err());
+    }
+}

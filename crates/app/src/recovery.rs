@@ -1,0 +1,205 @@
+//! Mailed one-time links: a new password for who forgot it, a new address for who has another.
+//! Asking is answered alike whether or not there is an account, before anything is looked up.
+
+use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
+use veritwin_domain::{OpContext, PlatformContext, Secret, UserId};
+use veritwin_metastore::{LinkKind, PlatformTx, Realm, User};
+
+use crate::links::{Payload, UNKNOWN};
+use crate::maintenance::{MailPayload, mail_key};
+use crate::people::check_password;
+use crate::sign_in::person;
+use crate::{App, Error, Result};
+
+/// What a mail with a link says.
+struct Letter<'a> {
+    to: &'a str,
+    subject: &'a str,
+    /// Before the link.
+    before: &'a str,
+    /// `https://host:port/page`.
+    page: String,
+    /// After the link.
+    after: &'a str,
+}
+
+impl App {
+    async fn mail_link(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        (kind, user): (LinkKind, UserId),
+        letter: Letter<'_>,
+    ) -> Result<()> {
+        let payload =
+            Payload { email: Some(letter.to.to_owned()), mailed: true, ..Payload::default() };
+        let (mut link, token, digest) = self.new_link(context, kind, None, &payload)?;
+        link.user = Some(user);
+        link.expires_at = context.at.saturating_add(MAILED_LINK_LIFETIME);
+        tx.link_create(&link, digest).await?;
+        let Letter { to, subject, before, page, after } = letter;
+        let mail = MailPayload {
+            to: to.to_owned(),
+            subject: subject.to_owned(),
+            text: format!("{before}\n{page}#{}\n\n{after}", token.expose()),
+            alert: None,
+        };
+        let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
+        tx.outbox_add(&mail_key(&hex::encode(digest), to), &body).await?;
+        Ok(())
+    }
+
+    fn mails(&self) -> Result<()> {
+        if self.0.mailer.is_some() {
+            return Ok(());
+        }
+        let detail = "this platform sends no mail: an administrator can give you a new link";
+        Err(Error::Unavailable(detail.to_owned()))
+    }
+
+    /// Asks for a link that sets a new password. The work is done after the answer.
+    pub async fn ask_password_reset(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        pages: &str,
+    ) -> Result<()> {
+        self.authorize_platform(context, Action::AccountRecover)?;
+        self.mails()?;
+        if !veritwin_outbound::mail::is_address(email.expose()) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let tx = self.0.store.read_platform(context).await?;
+        let digest = tx.email_digest(Realm::PLATFORM, email.expose())?;
+        drop(tx);
+        self.throttled(context, digest)?;
+        let (app, context) = (self.clone(), context.clone());
+        let (email, pages) = (email.clone(), pages.to_owned());
+        self.0.tasks.spawn(async move {
+            if let Err(error) = app.send_password_reset(&context, &email, &pages).await {
+                tracing::warn!(%error, "a password link was not queued");
+            }
+        });
+        Ok(())
+    }
+
+    async fn send_password_reset(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        pages: &str,
+    ) -> Result<()> {
+        let tx = self.0.store.begin_platform(context).await?;
+        let Some(user) = tx.user_by_email(Realm::PLATFORM, email.expose()).await? else {
+            return Ok(());
+        };
+        if user.disabled || tx.memberships(user.id).await?.is_empty() {
+            return Ok(());
+        }
+        let letter = Letter {
+            to: &user.email,
+            subject: "Set a new password for Veritwin",
+            before: "Somebody, probably you, asked for a new password. Set it here; the link works \
+                     once, for an hour:",
+            page: format!("{pages}/reset"),
+            after: "If it was not you, ignore this mail: nothing has changed.",
+        };
+        self.mail_link(&tx, context, (LinkKind::PasswordReset, user.id), letter).await?;
+        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sets a new password with a mailed link. Every session of the account ends; its second
+    /// factor stays.
+    pub async fn reset_password(
+        &self,
+        context: &PlatformContext,
+        token: &Secret<String>,
+        new: &Secret<String>,
+    ) -> Result<()> {
+        self.authorize_platform(context, Action::AccountRecover)?;
+        check_password(new)?;
+        let tx = self.0.store.read_platform(context).await?;
+        let (link, payload, digest) = self.open_link(&tx, context, token).await?;
+        drop(tx);
+        let user = link.user.filter(|_| link.kind == LinkKind::PasswordReset).ok_or(UNKNOWN)?;
+        let password_hash = Some(self.hash_password(new.clone()).await?);
+        let tx = self.0.store.begin_platform(context).await?;
+        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
+        let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
+        // The link went to the address of then; after a change it is somebody else's.
+        if account.disabled || payload.email.as_deref() != Some(account.email.as_str()) {
+            return Err(UNKNOWN);
+        }
+        let email_verified_at = Some(context.at);
+        tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
+        tx.sessions_delete_of(user).await?;
+        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Asks to change one's address: a link goes to the new one, and only it changes anything.
+    pub async fn ask_email_change(
+        &self,
+        context: &OpContext,
+        email: &Secret<String>,
+        pages: &str,
+    ) -> Result<()> {
+        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.mails()?;
+        let (user, _) = person(context)?;
+        if !veritwin_outbound::mail::is_address(email.expose()) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let platform = self.above(context);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        // Taken by another account: the answer must not tell, and the link would not work.
+        let holder = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        if holder.is_none_or(|holder| holder.id == user) {
+            let letter = Letter {
+                to: email.expose(),
+                subject: "Confirm your address for Veritwin",
+                before: "Confirm that this is your address; the link works once, for an hour:",
+                page: format!("{pages}/confirm-email"),
+                after: "If you did not ask for this, ignore this mail.",
+            };
+            self.mail_link(&tx, &platform, (LinkKind::EmailChange, user), letter).await?;
+        }
+        tx.commit().await?;
+        self.note(context, Action::AccountSecure, &resource, "done");
+        Ok(())
+    }
+
+    /// Confirms an address with a mailed link: from now on it is the account's.
+    pub async fn confirm_email(
+        &self,
+        context: &PlatformContext,
+        token: &Secret<String>,
+    ) -> Result<()> {
+        self.authorize_platform(context, Action::AccountRecover)?;
+        let tx = self.0.store.begin_platform(context).await?;
+        let (link, payload, digest) = self.open_link(&tx, context, token).await?;
+        let user = link.user.filter(|_| link.kind == LinkKind::EmailChange).ok_or(UNKNOWN)?;
+        let email = payload.email.ok_or(UNKNOWN)?;
+        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
+        let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
+        let before = account.email.clone();
+        let changed = User { email: email.clone(), email_verified_at: Some(context.at), ..account };
+        tx.user_update(&changed, None).await.map_err(|_| UNKNOWN)?;
+        if before != email {
+            let mail = MailPayload {
+                to: before.clone(),
+                subject: "Your address for Veritwin was changed".to_owned(),
+                text: "You sign in with another address from now on. If that was not you, ask an \
+                       administrator of your organisation for help at once."
+                    .to_owned(),
+                alert: None,
+            };
+            let body =
+                serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
+            tx.outbox_add(&mail_key(&hex::encode(digest), &before), &body).await?;
+        }
+        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,428 @@
+//! Signing in and proving again who one is: password, passkey, second factor. Unknown addresses,
+//! wrong passwords and wrong codes take the same time and get the same answer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+use veritwin_access::passkey::{Assertion, RelyingParty};
+use veritwin_access::{
+    Action, Attempt, Kind, PROOF_RECENT_MAX, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes,
+    TokenKind,
+};
+use veritwin_domain::{
+    Actor, ActorKind, OpContext, PlatformContext, Rights, Secret, SessionId, SignIn, TenantId,
+    UserId,
+};
+use veritwin_keys::{hmac_sha256, password};
+use veritwin_metastore::{PlatformTx, Realm, Session, User};
+
+use crate::factors::has_second_factor;
+use crate::model::{SessionView, SignedIn};
+use crate::people::{Person, roles_in, tenant_view, user_view};
+use crate::{App, Arrival, Error, Result};
+
+pub(crate) const WRONG: Error = Error::Unauthenticated("this sign-in is wrong");
+pub(crate) const ENDED: Error = Error::Unauthenticated("the session has ended: sign in again");
+/// How long a sign-in waits for its turn to be checked.
+const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The setting under which a tenant asks for a second factor.
+pub(crate) const SIGN_IN_SETTING: &str = "sign_in";
+
+/// How a person proves who they are.
+#[derive(Debug)]
+pub enum Proof {
+    /// A password, with a second factor when the account has one.
+    Password {
+        /// The password.
+        password: Secret<String>,
+        /// The second factor.
+        second: Option<SecondFactor>,
+    },
+    /// A passkey, which is both factors in one.
+    Passkey(Assertion),
+}
+
+/// A second factor that is shown.
+#[derive(Debug)]
+pub enum SecondFactor {
+    /// A code of an authenticator, or a recovery code.
+    Code(Secret<String>),
+    /// A passkey of the same account.
+    Passkey(Assertion),
+}
+
+/// A person who proved who they are.
+pub(crate) struct Proven {
+    pub(crate) user: User,
+    pub(crate) second_factor: bool,
+}
+
+impl App {
+    /// Hashes a password away from the threads that serve connections.
+    pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
+        let _turn = self.hashing_turn().await?;
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
+            .await
+            .map_err(|_| Error::Internal("password hashing stopped".to_owned()))?
+    }
+
+    /// Each hash takes 19 MiB and a core: only a few run at once, the others wait or come back.
+    async fn hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(HASHING_TIMEOUT, self.0.hashing.acquire()).await;
+        match turn {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
+        }
+    }
+
+    fn hash_password_blocking(&self, text: &Secret<String>) -> Result<Secret<String>> {
+        #[cfg(feature = "test-controls")]
+        if let Some(weak) = self.0.promises.weak_password_hash(text) {
+            return Ok(Secret::new(weak));
+        }
+        Ok(Secret::new(password::hash(self.0.rng.as_ref(), text.expose())?))
+    }
+
+    /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
+    pub(crate) async fn verify_password(
+        &self,
+        secret: Secret<String>,
+        hash: Option<Secret<String>>,
+    ) -> Result<bool> {
+        let _turn = self.hashing_turn().await?;
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
+            None => {
+                password::hash(app.0.rng.as_ref(), secret.expose()).map(|_| false).or(Ok(false))
+            }
+        })
+        .await
+        .map_err(|_| Error::Internal("password check stopped".to_owned()))?
+    }
+
+    /// An attempt on an account, as the throttle knows it. Addresses of IPv6 count by their
+    /// network of 64 bits: that is what one subscriber has.
+    fn attempt(&self, context: &PlatformContext, account: [u8; 32]) -> Attempt {
+        let key = &self.0.attempt_key;
+        let address = context.origin.address.map(|address| match address {
+            IpAddr::V4(address) => hmac_sha256(key, &address.octets()),
+            IpAddr::V6(address) => hmac_sha256(key, &address.octets()[..8]),
+        });
+        Attempt::new(account, address)
+    }
+
+    /// Lets an attempt through, or says how long to wait.
+    pub(crate) fn throttled(
+        &self,
+        context: &PlatformContext,
+        account: [u8; 32],
+    ) -> Result<Attempt> {
+        let attempt = self.attempt(context, account);
+        let now = context.clock.monotonic();
+        let throttled = self.0.throttle.lock().attempt(&attempt, now);
+        throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
+        Ok(attempt)
+    }
+
+    pub(crate) fn attempt_succeeded(&self, context: &PlatformContext, attempt: &Attempt) {
+        self.0.throttle.lock().succeeded(attempt, context.clock.monotonic());
+    }
+
+    async fn prove_password(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        secret: Secret<String>,
+        second: Option<SecondFactor>,
+        party: &RelyingParty,
+    ) -> Result<Proven> {
+        let tx = self.0.store.read_platform(context).await?;
+        let digest = tx.email_digest(Realm::PLATFORM, email.expose()).map_err(|_| WRONG)?;
+        let attempt = self.throttled(context, digest)?;
+        let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        drop(tx);
+        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
+        let matches = self.verify_password(secret.clone(), hash).await?;
+        let user = user.filter(|user| matches && !user.disabled).ok_or(WRONG)?;
+        let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
+        let fresh = match &user.password_hash {
+            Some(hash) if is_outdated(hash) => Some(self.hash_password(secret).await?),
+            _ => None,
+        };
+        let tx = self.0.store.begin_platform(context).await?;
+        let factors = tx.factors_of(user.id).await?;
+        let second_factor = match second {
+            _ if !has_second_factor(&factors) => false,
+            None => return Err(Error::SecondFactor),
+            Some(SecondFactor::Code(code)) => {
+                self.use_code(&tx, context, &factors, code.expose()).await?;
+                true
+            }
+            Some(SecondFactor::Passkey(assertion)) => {
+                let factor = self.use_passkey(&tx, context, &assertion, party).await?;
+                if factor.user != user.id {
+                    return Err(WRONG);
+                }
+                true
+            }
+        };
+        if fresh.is_some() {
+            tx.user_update(&User { password_hash: fresh, ..user.clone() }, None).await?;
+        }
+        tx.commit().await?;
+        self.attempt_succeeded(context, &attempt);
+        Ok(Proven { user, second_factor })
+    }
+
+    async fn prove_passkey(
+        &self,
+        context: &PlatformContext,
+        assertion: &Assertion,
+        party: &RelyingParty,
+    ) -> Result<Proven> {
+        let tx = self.0.store.begin_platform(context).await?;
+        let factor = self.use_passkey(&tx, context, assertion, party).await?;
+        let user = tx.user(factor.user).await?;
+        if user.disabled {
+            return Err(WRONG);
+        }
+        tx.commit().await?;
+        Ok(Proven { user, second_factor: true })
+    }
+
+    async fn prove_person(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        proof: Proof,
+        party: &RelyingParty,
+    ) -> Result<Proven> {
+        match proof {
+            Proof::Password { password, second } => {
+                self.prove_password(context, email, password, second, party).await
+            }
+            Proof::Passkey(assertion) => self.prove_passkey(context, &assertion, party).await,
+        }
+    }
+
+    /// Signs a person in. A session that the browser held before ends.
+    pub async fn sign_in(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        proof: Proof,
+        party: &RelyingParty,
+        before: Option<Secret<String>>,
+    ) -> Result<SignedIn> {
+        self.authorize_platform(context, Action::SessionCreate)?;
+        let proven = match self.prove_person(context, email, proof, party).await {
+            Ok(proven) => proven,
+            Err(error) => {
+                self.refused_sign_in(context, email, &error).await?;
+                return Err(error);
+            }
+        };
+        let tx = self.0.store.begin_platform(context).await?;
+        let memberships = tx.memberships(proven.user.id).await?;
+        let Some((tenant, _)) = memberships.first().copied() else { return Err(WRONG) };
+        let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
+        if let Some(digest) = before
+            && let Some(session) = tx.session_by_digest(digest.0).await?
+        {
+            tx.session_delete(session.id).await?;
+        }
+        let signed_in = self.open_session(&tx, context, tenant, proven).await?;
+        tx.commit().await?;
+        Ok(signed_in)
+    }
+
+    /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
+    /// platform's own when there is none; and counts it towards stuffing.
+    async fn refused_sign_in(
+        &self,
+        context: &PlatformContext,
+        email: &Secret<String>,
+        error: &Error,
+    ) -> Result<()> {
+        let is_throttled = matches!(error, Error::Busy { .. });
+        if !is_throttled && !matches!(error, Error::Unauthenticated(_)) {
+            return Ok(());
+        }
+        let tx = self.0.store.begin_platform(context).await?;
+        let account = tx.email_digest(Realm::PLATFORM, email.expose()).ok();
+        if is_throttled {
+            if let Some(account) = account {
+                self.watch_failed_sign_in(context, account, &[]);
+            }
+            return Ok(());
+        }
+        let known = match account {
+            Some(_) => tx.user_by_email(Realm::PLATFORM, email.expose()).await?,
+            None => None,
+        };
+        let mut tenants: Vec<TenantId> = match known {
+            Some(user) => tx.memberships(user.id).await?.into_iter().map(|(id, _)| id).collect(),
+            None => Vec::new(),
+        };
+        tenants.dedup();
+        let action = Action::SessionCreate;
+        if tenants.is_empty() {
+            self.record_platform(&tx, context, action, None, "denied").await?;
+        }
+        for tenant in &tenants {
+            self.record_platform(&tx, context, action, Some(*tenant), "denied").await?;
+        }
+        tx.commit().await?;
+        if let Some(account) = account {
+            self.watch_failed_sign_in(context, account, &tenants);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn open_session(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        tenant: TenantId,
+        proven: Proven,
+    ) -> Result<SignedIn> {
+        let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
+        let Proven { user, second_factor } = proven;
+        let session = Session {
+            id: SessionId::generate(context.at, self.rng()),
+            tenant,
+            user: user.id,
+            created_at: context.at,
+            expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
+            last_seen_at: context.at,
+            proved_at: context.at,
+            second_factor,
+            browser: context.origin.browser.map(str::to_owned),
+            system: context.origin.system.as_deref().map(str::to_owned),
+        };
+        tx.session_create(&session, digest.0).await?;
+        let own = (session.user, session.id);
+        self.watch_sign_in(tx, context, tenant, own).await?;
+        self.record_sign_in(tx, context, tenant, own).await?;
+        let roles = roles_in(&tx.memberships(user.id).await?, tenant);
+        let lacks_second_factor =
+            !second_factor && self.asks_second_factor(context, tenant).await?;
+        let tenant = tenant_view(tx.tenant(tenant).await?);
+        let user = user_view(user, roles);
+        let session = SessionView { user, tenant, lacks_second_factor, support: None };
+        Ok(SignedIn { token, session })
+    }
+
+    /// Whether a tenant wants everybody to have a second factor.
+    pub(crate) async fn asks_second_factor(
+        &self,
+        context: &PlatformContext,
+        tenant: TenantId,
+    ) -> Result<bool> {
+        let nobody = Actor::without_roles(ActorKind::Anonymous);
+        let context = context.clone().in_tenant(tenant, nobody);
+        let tx = self.0.store.read(&context).await?;
+        Ok(tx.setting(SIGN_IN_SETTING).await?.is_some_and(|setting| setting.body == b"true"))
+    }
+
+    /// The context behind a session token.
+    pub async fn authenticate_session(
+        &self,
+        token: &Secret<String>,
+        arrival: Arrival,
+    ) -> Result<OpContext> {
+        if TokenKind::of(token.expose()) == Some(TokenKind::Support) {
+            return self.authenticate_support(token, arrival).await;
+        }
+        let digest = TokenKind::Session.digest(token.expose()).ok_or(ENDED)?;
+        let platform = self.anonymous(arrival);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let session = tx.session_by_digest(digest.0).await?.ok_or(ENDED)?;
+        let times =
+            SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
+        let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
+        let person = self.person_in(&tx, &platform, session.user, session.tenant).await?;
+        drop(tx);
+        let Person { roles, grants } = person.ok_or(ENDED)?;
+        if touch {
+            let tx = self.0.store.begin_platform(&platform).await?;
+            tx.session_touch(session.id, platform.at).await?;
+            tx.commit().await?;
+        }
+        let lacks_second_factor =
+            !session.second_factor && self.asks_second_factor(&platform, session.tenant).await?;
+        let sign_in = SignIn { proved_at: session.proved_at, lacks_second_factor };
+        let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
+        let rights = Rights { facets: grants, bounds: Vec::new() };
+        Ok(platform.in_tenant(session.tenant, Actor { kind, roles, rights }))
+    }
+
+    /// Proves again who one is, for acts that need it. The session goes on under a new token.
+    pub async fn confirm_identity(
+        &self,
+        context: &OpContext,
+        proof: Proof,
+        party: &RelyingParty,
+    ) -> Result<Secret<String>> {
+        let resource = self.authorize_all(context, Action::SessionConfirm, Kind::Session)?;
+        let (user, session) = person(context)?;
+        let platform = self.above(context);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let email = Secret::new(tx.user(user).await?.email);
+        drop(tx);
+        let proven = self.prove_person(&platform, &email, proof, party).await;
+        let outcome = if proven.is_ok() { "done" } else { "denied" };
+        self.note(context, Action::SessionConfirm, &resource, outcome);
+        // Not 401: the session itself goes on.
+        let proven = proven.map_err(|error| match error {
+            Error::Unauthenticated(_) => Error::NotProven("this does not fit your account"),
+            error => error,
+        })?;
+        if proven.user.id != user {
+            return Err(Error::NotProven("this passkey is another account's"));
+        }
+        self.session_proven(&platform, user, session, proven.second_factor).await
+    }
+
+    /// Notes a fresh proof and gives the session a new token.
+    pub(crate) async fn session_proven(
+        &self,
+        platform: &PlatformContext,
+        user: UserId,
+        session: SessionId,
+        second_factor: bool,
+    ) -> Result<Secret<String>> {
+        let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
+        let tx = self.0.store.begin_platform(platform).await?;
+        let sessions = tx.sessions_of(user).await?;
+        let own = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
+        let second_factor = own.second_factor || second_factor;
+        let own = Session { proved_at: platform.at, second_factor, ..own };
+        tx.session_prove(&own, digest.0).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+}
+
+/// The person of a context and the session they act through.
+pub(crate) fn person(context: &OpContext) -> Result<(UserId, SessionId)> {
+    match context.actor.kind {
+        ActorKind::User { user, session, .. } => Ok((user, session)),
+        _ => Err(Error::Forbidden("only people have an account".to_owned())),
+    }
+}
+
+/// Whether a person may do this with the proof they gave at sign-in.
+pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
+    let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
+    if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
+        return Err(Error::SecondFactorMissing);
+    }
+    if action.needs_recent_proof() && context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
+        return Err(Error::NotProven("prove again who you are, then repeat this"));
+    }
+    Ok(())
+}

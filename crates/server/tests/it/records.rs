@@ -1,0 +1,377 @@
+//! Access as the customer can read it: records with origin and change, search and export, holds
+//! over the ninetieth day, anomalous access, support by grant and by break-glass.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+use veritwin_simulator::geo;
+
+use crate::harness::{Mode, Options, Platform, link_token, wait_for};
+use crate::http::Answer;
+use crate::tenant::Tenant;
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0";
+const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 \
+    (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1";
+
+/// A signed-in person.
+struct Person<'a> {
+    platform: &'a Platform,
+    cookie: String,
+}
+
+impl<'a> Person<'a> {
+    /// An administrator of the tenant, from an address of this machine.
+    fn sign_in(tenant: &Tenant, platform: &'a Platform, from: [u8; 4], agent: &str) -> Self {
+        let body = json!({"email": tenant.email, "password": tenant.password});
+        let request = platform.http().post("/v1/session").header("user-agent", agent);
+        let answer = request.from(Ipv4Addr::from(from)).json(&body).send();
+        answer.expect(200);
+        Self { platform, cookie: answer.cookie().expect("a session") }
+    }
+
+    /// Redeems a one-time link.
+    fn redeem(platform: &'a Platform, token: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let body = json!({
+            "token": token, "email": format!("person-{number}@people.example"),
+            "password": format!("correct horse {number} battery"),
+        });
+        let answer = platform.http().post("/v1/welcome").json(&body).send();
+        answer.expect(201);
+        Self { platform, cookie: answer.cookie().expect("a session") }
+    }
+
+    fn colleague(&self, role: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let body = json!({"email": format!("colleague-{number}@people.example"), "role": role});
+        let link = self.post("/v1/users", &body).expect(201)["link"].as_str().unwrap().to_owned();
+        Self::redeem(self.platform, link_token(&link))
+    }
+
+    fn staff(platform: &'a Platform) -> Self {
+        let link = platform.control("admin_link", json!({"support": true})).unwrap();
+        Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = self.platform.http().request(method, path).header("cookie", &self.cookie);
+        if body.is_null() { request.send() } else { request.json(body).send() }
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &Value::Null)
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, body)
+    }
+
+    #[track_caller]
+    fn delete(&self, path: &str) -> Answer {
+        self.ask("DELETE", path, &Value::Null)
+    }
+
+    /// The records that fit.
+    #[track_caller]
+    fn records(&self, query: &str) -> Vec<Value> {
+        let found = self.get(&format!("/v1/activity?{query}")).expect(200);
+        found["items"].as_array().unwrap().clone()
+    }
+
+    fn ticket(&self) -> String {
+        let body = json!({"subject": "Chart is empty", "text": "Since this morning."});
+        self.post("/v1/support-tickets", &body).expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    fn grant(&self, ticket: &str, areas: &[&str]) -> String {
+        let path = format!("/v1/support-tickets/{ticket}/grants");
+        let body = json!({"areas": areas, "hours": 2});
+        self.post(&path, &body).expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    fn enter(&self, tenant: &str) -> Answer {
+        self.post("/v1/support-desk/session", &json!({"tenant_id": tenant}))
+    }
+}
+
+fn with_locations() -> Platform {
+    let folder = tempfile::tempdir().unwrap().keep();
+    let file = folder.join("places.mmdb");
+    std::fs::write(&file, geo::database(&geo::sample())).unwrap();
+    let options = Options::default().environment("VERITWIN__GEO__DATABASE", file.to_str().unwrap());
+    Platform::start(Mode::Serve, options)
+}
+
+#[test]
+fn a_record_says_who_what_from_where_and_what_changed() {
+    let platform = with_locations();
+    let tenant = platform.tenant();
+    let person = Person::sign_in(&tenant, &platform, [127, 0, 1, 7], FIREFOX);
+    let session = person.get("/v1/session").expect(200);
+    let user = session["user"]["id"].as_str().unwrap().to_owned();
+    let device = tenant.device("Pump 1");
+    let path = format!("/v1/devices/{}", device.id);
+    person.ask("PATCH", &path, &json!({"name": "Pump 2"})).expect(200);
+    let attributes = json!({"shared": {"wifi_password": "hunter2", "floor": 3}});
+    person.ask("PATCH", &format!("{path}/attributes"), &attributes).expect(200);
+
+    let sign_ins = person.records(&format!("actor={user}&action=session.create"));
+    let last = &sign_ins[0];
+    assert_eq!(last["browser"], "Firefox", "{last}");
+    assert_eq!((&last["system"], &last["address"]), (&json!("Linux"), &json!("127.0.1.7")));
+    assert_eq!((&last["country"], &last["city"]), (&json!("GB"), &json!("London")));
+    assert!(last["session_id"].as_str().is_some_and(|id| id.len() == 36), "{last}");
+    let renamed = &person.records("action=device.update")[0];
+    assert_eq!(renamed["before"]["name"], "Pump 1", "{renamed}");
+    assert_eq!(renamed["after"]["name"], "Pump 2");
+    let written = &person.records("action=attribute.write")[0];
+    assert_eq!(written["after"]["shared"]["wifi_password"], "[redacted]", "{written}");
+    assert_eq!(written["after"]["shared"]["floor"], 3);
+
+    // What is not there, or somebody else's, leaves the same record of the asking.
+    let stranger = platform.tenant().device("theirs");
+    person.get(&format!("/v1/devices/{}", stranger.id)).problem(404);
+    let missing = &person.records("outcome=not_found")[0];
+    assert!(missing["resource"].as_str().unwrap().contains(&stranger.id), "{missing}");
+    assert!(!platform.stderr().contains("hunter2"));
+
+    // Reads that repeat are counted, not lost.
+    for _ in 0..5 {
+        tenant.get("/v1/rules").expect(200);
+    }
+    assert_eq!(person.records("action=rule.list").len(), 1);
+    assert_eq!(person.records("q=pump%202").len(), 1);
+    assert_eq!(person.records("q=nowhere%20to%20be%20found").len(), 0);
+    person.get("/v1/activity?outcome=perhaps").problem(400);
+    person.get("/v1/activity?action=Robert'%3B").problem(400);
+    let first = person.get("/v1/activity?limit=2").expect(200);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = person.get(&format!("/v1/activity?limit=2&cursor={cursor}")).expect(200);
+    assert_ne!(first["items"][1]["id"], second["items"][0]["id"]);
+
+    let csv = person.get("/v1/activity/export?format=csv&action=device.");
+    assert_eq!(csv.status, 200);
+    assert!(csv.text().starts_with("at,actor,actor_id,action,"), "{}", csv.text());
+    assert!(csv.text().contains("device.update"));
+    let json = person.get("/v1/activity/export?format=json&action=device.").expect(200);
+    assert!(json.as_array().unwrap().len() >= 2);
+    let exports = person.records("action=activity.export");
+    assert_eq!(exports.len(), 2, "{exports:?}");
+    let operator = person.colleague("operator");
+    operator.get("/v1/activity").problem(403);
+    operator.get("/v1/activity/export").problem(403);
+}
+
+#[test]
+fn on_day_91_only_what_is_held_is_left() {
+    let options = Options {
+        arguments: vec!["--simulated-clock".to_owned(), "2026-01-10T08:00:00Z".to_owned()],
+        ..Options::default()
+    };
+    let platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    tenant.device("kept");
+    let rule = json!({"name": "r", "severity": "low",
+        "condition": {"kind": "no_data", "after_seconds": 600}});
+    tenant.post("/v1/rules", &rule).expect(201);
+    assert_eq!(person.records("action=rule.write").len(), 1);
+    let hold = json!({
+        "scope": {"action": "device."}, "reason": "incident", "note": "Break-in at the plant",
+        "expires_at": "2027-01-01T00:00:00Z",
+    });
+    let unbounded = json!({
+        "scope": {}, "reason": "incident", "note": "all", "expires_at": "2027-01-01T00:00:00Z",
+    });
+    person.post("/v1/holds", &unbounded).problem(400);
+    let id = person.post("/v1/holds", &hold).expect(201)["id"].as_str().unwrap().to_owned();
+    let approve = format!("/v1/holds/{id}/approve");
+    person.post(&approve, &json!({})).problem(409);
+    tenant.post(&approve, &json!({})).problem(403);
+    let second = person.colleague("privacy_officer");
+    assert_eq!(second.post(&approve, &json!({})).status, 204);
+    assert_eq!(second.get("/v1/holds").expect(200)["items"][0]["state"], "in_force");
+
+    platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
+    let later = wait_for("the purge", || {
+        let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+        person.records("action=rule.write").is_empty().then_some(person)
+    });
+    assert_eq!(later.records("action=device.create").len(), 1, "held");
+    let before = "to=2026-03-01T00:00:00Z";
+    let left = later.records(before);
+    assert!(left.iter().all(|row| row["action"].as_str().unwrap().starts_with("device.")));
+    // Released, the next purge takes the rest.
+    assert_eq!(later.delete(&format!("/v1/holds/{id}")).status, 204);
+    platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
+    wait_for("the rest to go", || {
+        let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+        person.records(before).is_empty().then_some(())
+    });
+}
+
+/// The kinds of the security alerts, each with an open incident of its own kind.
+fn found(person: &Person<'_>, kind: &str) -> Option<Value> {
+    let alerts = person.get("/v1/security-alerts").expect(200);
+    let alert = alerts["items"].as_array()?.iter().find(|alert| alert["kind"] == kind)?.clone();
+    let path = format!("/v1/incidents/{}", alert["incident_id"].as_str()?);
+    let incident = person.get(&path).expect(200);
+    assert_eq!(incident["kind"], kind);
+    Some(json!({"alert": alert, "incident": incident}))
+}
+
+#[test]
+fn stuffing_travel_and_a_bulk_export_raise_alert_and_incident() {
+    let platform = with_locations();
+    let tenant = platform.tenant();
+    let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+
+    let guess = |email: &str| {
+        let body = json!({"email": email, "password": "not the right one"});
+        let request = platform.http().post("/v1/session");
+        request.from(Ipv4Addr::new(127, 0, 0, 66)).json(&body).send().status
+    };
+    assert_eq!(guess(&tenant.email), 401);
+    for number in 0..11 {
+        assert_eq!(guess(&format!("guess-{number}@people.example")), 401);
+    }
+    let stuffing = wait_for("stuffing", || found(&person, "credential_stuffing"));
+    assert_eq!(stuffing["alert"]["severity"], "critical");
+    assert!(stuffing["alert"]["seen"].to_string().contains("127.0.0.66"), "{stuffing}");
+    // Another tenant hears nothing of it.
+    let other = platform.tenant();
+    let bystander = Person::sign_in(&other, &platform, [127, 0, 0, 1], FIREFOX);
+    assert!(found(&bystander, "credential_stuffing").is_none());
+
+    let far = Person::sign_in(&tenant, &platform, [127, 0, 1, 9], SAFARI);
+    let travel = wait_for("impossible travel", || found(&far, "impossible_travel"));
+    let seen = travel["alert"]["seen"].to_string();
+    assert!(seen.contains("GB") && seen.contains("TW"), "{seen}");
+    wait_for("a new device", || found(&far, "new_device"));
+
+    for _ in 0..21 {
+        assert_eq!(person.get("/v1/activity/export?action=rule.").status, 200);
+    }
+    let export = wait_for("a bulk export", || found(&person, "bulk_export"));
+    let incident = export["incident"]["id"].as_str().unwrap();
+    let noted = json!({"text": "It was the yearly audit."});
+    person.post(&format!("/v1/incidents/{incident}/notes"), &noted).expect(201);
+    let closed = person.post(&format!("/v1/incidents/{incident}/close"), &noted).expect(200);
+    assert!(closed["closed_at"].is_string());
+    assert!(closed["notes"].as_array().unwrap().len() >= 4, "{closed}");
+    person.post(&format!("/v1/incidents/{incident}/close"), &noted).problem(409);
+    let alert = export["alert"]["id"].as_str().unwrap();
+    let acknowledge = format!("/v1/security-alerts/{alert}/acknowledge");
+    assert_eq!(person.post(&acknowledge, &json!({})).status, 204);
+    let own = json!({"title": "Lost badge", "severity": "low", "text": "Found again."});
+    person.post("/v1/incidents", &own).expect(201);
+}
+
+#[test]
+fn support_sees_what_was_granted_while_it_was_granted() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    let device = tenant.device("Pump");
+    let mut staff = Person::staff(&platform);
+    staff.get("/v1/devices").problem(403);
+    customer.get("/v1/support-desk").problem(403);
+    staff.enter(&tenant.id).problem(404);
+    staff.enter("no id").problem(404);
+    let ticket = customer.ticket();
+    staff.enter(&tenant.id).problem(403);
+    assert_eq!(staff.get("/v1/support-desk").expect(200)["items"], json!([]));
+    let grant = customer.grant(&ticket, &["devices", "twin"]);
+    let desk = staff.get("/v1/support-desk").expect(200);
+    assert_eq!(desk["items"][0]["subject"], "Chart is empty");
+
+    let entered = staff.enter(&tenant.id);
+    assert_eq!(entered.expect(201)["support"]["areas"], json!(["devices", "twin"]));
+    let inside = Person { platform: &platform, cookie: entered.cookie().unwrap() };
+    assert_eq!(inside.get("/v1/session").expect(200)["tenant"]["id"], tenant.id.as_str());
+    assert_eq!(inside.get("/v1/devices").expect(200)["items"][0]["name"], "Pump");
+    inside.get("/v1/twins").expect(200);
+    let device = format!("/v1/devices/{}", device.id);
+    for (method, path) in [
+        ("GET", "/v1/users"),
+        ("GET", "/v1/alerts"),
+        ("GET", "/v1/activity"),
+        ("GET", "/v1/api-keys"),
+        ("GET", "/v1/support"),
+        ("GET", "/v1/incidents"),
+        ("DELETE", device.as_str()),
+    ] {
+        inside.ask(method, path, &Value::Null).problem(403);
+    }
+    inside.post("/v1/devices", &json!({"name": "x"})).problem(403);
+    let steps = customer.records(&format!("actor={grant}"));
+    let has = |action: &str, outcome: &str| {
+        steps.iter().any(|row| row["action"] == action && row["outcome"] == outcome)
+    };
+    assert!(has("support.serve", "done") && has("device.list", "done"), "{steps:?}");
+    assert!(has("user.list", "denied") && has("device.delete", "denied"), "{steps:?}");
+    assert!(steps.iter().all(|row| row["actor"].as_str().unwrap().starts_with("Support")));
+
+    // Leaving gives the own session back under a new token; entering again works.
+    let left = inside.delete("/v1/support-desk/session");
+    assert_eq!(left.status, 204);
+    staff.get("/v1/support-desk").problem(401);
+    staff.cookie = left.cookie().unwrap();
+    let again = staff.enter(&tenant.id);
+    let inside = Person { platform: &platform, cookie: again.cookie().unwrap() };
+    inside.get("/v1/devices").expect(200);
+    assert_eq!(customer.delete(&format!("/v1/support-grants/{grant}")).status, 204);
+    inside.get("/v1/devices").problem(401);
+    staff.enter(&tenant.id).problem(403);
+    assert_eq!(customer.delete(&format!("/v1/support-tickets/{ticket}")).status, 204);
+    let late = json!({"areas": ["devices"], "hours": 1});
+    customer.post(&format!("/v1/support-tickets/{ticket}/grants"), &late).problem(409);
+    let wrong = json!({"areas": ["everything"], "hours": 1});
+    customer.post(&format!("/v1/support-tickets/{ticket}/grants"), &wrong).problem(400);
+}
+
+#[test]
+fn break_glass_takes_two_and_is_told() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    let (first, second) = (Person::staff(&platform), Person::staff(&platform));
+    let ask = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "Smoke in hall 3"});
+    let asked = first.post("/v1/support-desk/break-glass", &ask).expect(201);
+    let id = asked["id"].as_str().unwrap();
+    let approve = format!("/v1/support-desk/break-glass/{id}/approve");
+    first.enter(&tenant.id).problem(404);
+    first.post(&approve, &json!({})).problem(409);
+    customer.post(&approve, &json!({})).problem(403);
+    second.post(&approve, &json!({})).expect(200);
+    let entered = first.enter(&tenant.id);
+    assert_eq!(entered.expect(201)["support"]["is_break_glass"], true);
+    let seen = customer.get("/v1/support").expect(200);
+    let told = &seen["break_glass"][0];
+    assert_eq!((&told["state"], &told["reason"]), (&json!("live"), &json!("Smoke in hall 3")));
+    assert!(customer.records(&format!("actor={id}")).len() >= 3);
+    assert_eq!(customer.delete(&format!("/v1/support-grants/{id}")).status, 204);
+    let inside = Person { platform: &platform, cookie: entered.cookie().unwrap() };
+    inside.get("/v1/devices").problem(401);
+}
+
+#[test]
+fn metrics_are_ones_own() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    tenant.device("one");
+    let own = tenant.get("/metrics");
+    assert!(own.text().contains("veritwin_tenant_devices 1\n"), "{}", own.text());
+    assert!(!own.text().contains("veritwin_http_requests_total"));
+    let key = platform.control("metrics_key", json!({})).unwrap();
+    let secret = key["secret"].as_str().unwrap();
+    let all = platform.http().get("/metrics").bearer(secret).send();
+    assert!(all.text().contains("veritwin_http_requests_total"), "{}", all.text());
+    platform.http().get("/v1/users").bearer(secret).send().problem(403);
+}

@@ -1,0 +1,242 @@
+// Colleagues: who is there, inviting one or many, removing, and what everybody needs to sign in.
+import { i18n } from '@lingui/core'
+import { Button, FileInput, Group, Switch, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+
+import { body, client, upload } from '../../api/client'
+import { ProblemError } from '../../api/problem'
+import { accountQuery, queryClient, usersQuery } from '../../api/queries'
+import type { Invited, Role, User } from '../../api/types'
+import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
+import { ConfirmTyped } from '../../ui/dialogs'
+import { Icon } from '../../ui/icons'
+import { CopyField, Failure, Loading } from '../../ui/layout'
+import { Modal } from '../../ui/overlays'
+import { RoleSelect } from './RoleSelect'
+import { useSubmit } from './useSubmit'
+
+export function People({ me }: { me: string | undefined }) {
+  const query = useQuery(usersQuery)
+  const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
+  const [removing, setRemoving] = useState<User | null>(null)
+  return (
+    <section className="block">
+      <div className="block-head">
+        <h2>{i18n.t('People')}</h2>
+        <Group gap="xs">
+          <Button size="xs" variant="default" onClick={() => setInviting('many')}>
+            {i18n.t('Invite from a file')}
+          </Button>
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="plus" size={14} />}
+            onClick={() => setInviting('one')}
+          >
+            {i18n.t('Invite')}
+          </Button>
+        </Group>
+      </div>
+      {query.isPending && <Loading rows={3} />}
+      {query.isError && <Failure error={query.error} compact />}
+      <ul className="plain-list">
+        {query.data?.items.map((user) => (
+          <li key={user.id}>
+            <Icon name="user" size={16} />
+            <span>
+              {user.name || user.email}
+              <span className="dim"> {user.name && user.email}</span>
+            </span>
+            <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
+            {user.id !== me && (
+              <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
+                {i18n.t('Remove')}
+              </Button>
+            )}
+          </li>
+        ))}
+      </ul>
+      <Modal
+        opened={inviting === 'one'}
+        onClose={() => setInviting(null)}
+        title={i18n.t('Invite a colleague')}
+        closeOnClickOutside={false}
+      >
+        <InviteForm
+          onDone={() => {
+            setInviting(null)
+            void query.refetch()
+          }}
+        />
+      </Modal>
+      <Modal
+        opened={inviting === 'many'}
+        onClose={() => setInviting(null)}
+        title={i18n.t('Invite from a file')}
+        closeOnClickOutside={false}
+      >
+        <InviteFile onDone={() => setInviting(null)} />
+      </Modal>
+      <SecondFactorForAll />
+      <ConfirmTyped
+        opened={removing !== null}
+        onClose={() => setRemoving(null)}
+        title={i18n.t('Remove a person')}
+        name={removing?.email ?? ''}
+        action={i18n.t('Remove')}
+        onConfirm={async () => {
+          await client.DELETE('/v1/users/{id}', { params: { path: { id: removing?.id ?? '' } } })
+          await query.refetch()
+        }}
+      >
+        {i18n.t(
+          'The account and its sessions end at once. What the person did stays in the activity record.',
+        )}
+      </ConfirmTyped>
+    </section>
+  )
+}
+
+function InviteForm(props: { onDone: () => void }) {
+  const [email, setEmail] = useState('')
+  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
+  const [invited, setInvited] = useState<Invited | null>(null)
+  const { busy, error, run } = useSubmit()
+  if (invited !== null) {
+    return (
+      <div className="stack">
+        <Invitation invited={invited} />
+        <Button onClick={props.onDone}>{i18n.t('Done')}</Button>
+      </div>
+    )
+  }
+  return (
+    <form
+      className="stack"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void run(async () =>
+          setInvited(await body(client.POST('/v1/users', { body: { email, role } }))),
+        )
+      }}
+    >
+      <TextInput
+        label={i18n.t('E-mail')}
+        type="email"
+        required
+        data-autofocus
+        value={email}
+        onChange={(e) => setEmail(e.currentTarget.value)}
+      />
+      <RoleSelect value={role} onChange={setRole} />
+      {error !== null && <Failure error={error} compact />}
+      <Group justify="flex-end">
+        <Button type="submit" loading={busy}>
+          {i18n.t('Invite')}
+        </Button>
+      </Group>
+    </form>
+  )
+}
+
+function Invitation({ invited }: { invited: Invited }) {
+  if (invited.link === null) {
+    return <p role="status">{i18n.t('A mail is on its way to {email}.', { email: invited.email })}</p>
+  }
+  return (
+    <>
+      <p className="once">
+        {i18n.t('This link works once. Hand it over yourself; it is not shown again.')}
+      </p>
+      <CopyField label={i18n.t('Invitation link')} text={invited.link} />
+    </>
+  )
+}
+
+function InviteFile(props: { onDone: () => void }) {
+  const [file, setFile] = useState<File | null>(null)
+  const [invited, setInvited] = useState<Invited[] | null>(null)
+  const { busy, error, run } = useSubmit()
+  if (invited !== null) {
+    const links = invited.filter((one) => one.link !== null)
+    return (
+      <div className="stack">
+        <p role="status">{i18n.t('{count} people are invited.', { count: invited.length })}</p>
+        {links.length > 0 && (
+          <CopyField
+            multiline
+            label={i18n.t('Links to hand over, each works once')}
+            text={links.map((one) => `${one.email} ${one.link}`).join('\n')}
+          />
+        )}
+        <Button onClick={props.onDone}>{i18n.t('Done')}</Button>
+      </div>
+    )
+  }
+  const send = async () => {
+    if (file === null) return
+    const answer = await upload<{ items: Invited[] }>({
+      method: 'POST',
+      path: '/v1/users/import',
+      type: 'text/csv',
+      content: file,
+    })
+    setInvited(answer.items)
+  }
+  const rows = error === null ? [] : (ProblemError.of(error).problem.errors ?? [])
+  return (
+    <form
+      className="stack"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void run(send)
+      }}
+    >
+      <p>{i18n.t('A CSV file with the columns email, role and, optionally, name.')}</p>
+      <FileInput
+        label={i18n.t('File')}
+        accept=".csv,text/csv"
+        required
+        value={file}
+        onChange={setFile}
+      />
+      {rows.length > 0 && (
+        <ul className="form-error" role="alert">
+          {rows.map((row) => (
+            <li key={row.position}>
+              {row.position}: {row.detail}
+            </li>
+          ))}
+        </ul>
+      )}
+      {error !== null && rows.length === 0 && <Failure error={error} compact />}
+      <Group justify="flex-end">
+        <Button type="submit" loading={busy} disabled={file === null}>
+          {i18n.t('Invite all of them')}
+        </Button>
+      </Group>
+    </form>
+  )
+}
+
+function SecondFactorForAll() {
+  const account = useQuery(accountQuery)
+  const { busy, error, run } = useSubmit()
+  const set = (required: boolean) =>
+    run(async () => {
+      await client.PUT('/v1/tenants/sign-in', { body: { second_factor_required: required } })
+      await queryClient.invalidateQueries({ queryKey: ['account'] })
+    })
+  return (
+    <>
+      <Switch
+        label={i18n.t('Everybody needs a second factor')}
+        disabled={busy || !account.data}
+        checked={account.data?.second_factor_required ?? false}
+        onChange={(event) => void set(event.currentTarget.checked)}
+      />
+      {error !== null && <Failure error={error} compact />}
+    </>
+  )
+}
