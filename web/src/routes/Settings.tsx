@@ -14,6 +14,7 @@ import { useState } from 'react'
 import { body, client } from '../api/client'
 import { apiKeysQuery, keysQuery, sessionQuery, systemQuery } from '../api/queries'
 import type { ApiKey, Role } from '../api/types'
+import { DEFAULT_ROLE, roleLabel } from '../lib/roles'
 import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
@@ -22,12 +23,13 @@ import { LanguageSelect } from './LanguageSelect'
 import { Modal } from '../ui/overlays'
 import { AccountBlocks } from './settings/Account'
 import { People } from './settings/People'
-import { roleLabel, RoleSelect } from './settings/roles'
+import { RoleSelect } from './settings/RoleSelect'
 import { useSubmit } from './settings/useSubmit'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
-  const administrator = session.data?.user.roles.includes('administrator') ?? false
+  const roles = session.data?.user.roles ?? []
+  const administrator = roles.includes('administrator') || roles.includes('owner')
   return (
     <Page
       title={i18n.t('Settings')}
@@ -145,7 +147,8 @@ function ApiKeys() {
             <span>
               {key.name}{' '}
               <span className="dim">
-                {roleLabel(key.role)} · {i18n.t('last used')} <Age at={key.last_used_at} />
+                {key.role ? roleLabel(key.role as Role) : i18n.t('own role')} · {i18n.t('last used')}{' '}
+                <Age at={key.last_used_at} />
               </span>
             </span>
             <span className="dim">
@@ -197,7 +200,7 @@ const DAY_MS = 86_400_000
 
 function ApiKeyForm(props: { onDone: () => void }) {
   const [name, setName] = useState('')
-  const [role, setRole] = useState<Role>('operator')
+  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
   const [days, setDays] = useState('90')
   const [secret, setSecret] = useState<string | null>(null)
   const { busy, error, run } = useSubmit()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{DeskGrant, GrantView, SignedIn, SupportView, TicketView};
+use veritwin_app::model::{DeskGrant, SignedIn, SupportGrantView, SupportView, TicketView};
 use veritwin_domain::{Secret, SupportArea, SupportAreas};
 
 use super::auth::{self, Caller, SESSION_COOKIE};
@@ -62,8 +62,8 @@ struct GrantBody {
     revoked_at: Option<String>,
 }
 
-impl From<GrantView> for GrantBody {
-    fn from(view: GrantView) -> Self {
+impl From<SupportGrantView> for GrantBody {
+    fn from(view: SupportGrantView) -> Self {
         Self {
             id: view.id.to_string(),
             ticket_id: view.ticket.map(|id| id.to_string()),

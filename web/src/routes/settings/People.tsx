@@ -8,11 +8,12 @@ import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import { accountQuery, queryClient, usersQuery } from '../../api/queries'
 import type { Invited, Role, User } from '../../api/types'
+import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { roleLabel, RoleSelect } from './roles'
+import { RoleSelect } from './RoleSelect'
 import { useSubmit } from './useSubmit'
 
 export function People({ me }: { me: string | undefined }) {
@@ -99,7 +100,7 @@ export function People({ me }: { me: string | undefined }) {
 
 function InviteForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
-  const [role, setRole] = useState<Role>('operator')
+  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
   const [invited, setInvited] = useState<Invited | null>(null)
   const { busy, error, run } = useSubmit()
   if (invited !== null) {
