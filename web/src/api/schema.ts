@@ -3160,9 +3160,14 @@ export interface components {
          * @description Who signs in: with address and password, and a second factor where the account has one, or with
          *     a passkey alone.
          */
-        SignInBody: components["schemas"]["SignInProofBody"] & {
+        SignInBody: {
+            /** @description Six digits of the authenticator, or a recovery code. */
+            code?: string | null;
             /** @description The account's address; not needed with a passkey. */
             email?: string;
+            passkey?: components["schemas"]["AssertionBody"] | null;
+            /** @description The password. */
+            password?: string | null;
         };
         /** @description How a person proves who they are. */
         SignInProofBody: {
