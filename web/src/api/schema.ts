@@ -2157,13 +2157,13 @@ export interface components {
         /** @description The tenant's side of support. */
         CustomerBody: {
             /** @description Access that nobody of the tenant asked for, newest first. */
-            break_glass: components["schemas"]["GrantBody"][];
+            break_glass: components["schemas"]["SupportGrantBody"][];
             /** @description Newest first. */
             tickets: components["schemas"]["TicketBody"][];
         };
         /** @description A customer's grant at the staff's desk. */
         DeskBody: {
-            grant: components["schemas"]["GrantBody"];
+            grant: components["schemas"]["SupportGrantBody"];
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
             /** @description Null when nobody of the customer asked. */
@@ -2730,7 +2730,7 @@ export interface components {
         ListBody_DeskBody: {
             /** @description The rows. */
             items: {
-                grant: components["schemas"]["GrantBody"];
+                grant: components["schemas"]["SupportGrantBody"];
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
                 /** @description Null when nobody of the customer asked. */
@@ -3582,6 +3582,21 @@ export interface components {
             /** @description Nobody of the customer asked. */
             is_break_glass: boolean;
         };
+        /** @description What support may see, until when. Always for reading only. */
+        SupportGrantBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            /** @description Support's steps are the records with this actor. */
+            id: string;
+            /** @description Why, when nobody of the tenant asked. */
+            reason: string;
+            requested_at: string;
+            revoked_at?: string | null;
+            /** @enum {string} */
+            state: "asked" | "live" | "revoked" | "ended";
+            /** @description Null when nobody of the tenant asked. */
+            ticket_id?: string | null;
+        };
         /** @description Where to go. */
         SwitchBody: {
             tenant_id: string;
@@ -3618,7 +3633,7 @@ export interface components {
         TicketBody: {
             closed_at?: string | null;
             /** @description Newest first. */
-            grants: components["schemas"]["GrantBody"][];
+            grants: components["schemas"]["SupportGrantBody"][];
             id: string;
             opened_at: string;
             opened_by: string;
@@ -6648,7 +6663,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             400: {
@@ -6687,7 +6702,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             403: {
@@ -6891,7 +6906,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             400: {

@@ -1,4 +1,5 @@
-//! One thing of each kind in a tenant of a probe: found, or made once. Nothing in them is anybody's.
+//! One thing of each kind in a tenant of a probe: found, or made once. Nothing in them is
+//! anybody's.
 
 use std::collections::BTreeMap;
 

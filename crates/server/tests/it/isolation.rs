@@ -1,5 +1,6 @@
 //! Walks the OpenAPI document: every operation without a credential, and every operation that
 //! takes an id with another tenant's. What belongs to others answers exactly as what never was.
+//! tidy: long file because every kind of id has its case in one place.
 
 use std::collections::BTreeSet;
 
