@@ -168,7 +168,8 @@ struct GrantInput {
 /// Opens areas of the tenant to support, for reading.
 #[utoipa::path(post, path = "/v1/support-tickets/{id}/grants", tag = "support",
     params(("id" = String, Path)), request_body = GrantInput,
-    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403), (status = 404),
+    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403),
+    (status = 404),
         (status = 409)))]
 async fn grant(
     State(api): State<Api>,
@@ -277,7 +278,8 @@ struct BreakGlassBody {
 /// Asks for access to a tenant that did not ask for it. A second of the staff has to approve.
 #[utoipa::path(post, path = "/v1/support-desk/break-glass", tag = "support",
     request_body = BreakGlassBody,
-    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403), (status = 404)))]
+    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403),
+    (status = 404)))]
 async fn ask(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -291,7 +293,8 @@ async fn ask(
 /// Approves what another of the staff asked for. The customer's administrators are told.
 #[utoipa::path(post, path = "/v1/support-desk/break-glass/{id}/approve", tag = "support",
     params(("id" = String, Path)),
-    responses((status = 200, body = SupportGrantBody), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 200, body = SupportGrantBody), (status = 403), (status = 404),
+    (status = 409)))]
 async fn approve(
     State(api): State<Api>,
     Caller(context): Caller,
