@@ -145,6 +145,15 @@ export class Visitor {
   /** Serious and critical findings of axe. */
   async #unreadable() {
     await this.page.evaluate(await readFile(AXE, 'utf8'))
+    // What fades in or out is judged when it has come or gone.
+    await this.page.evaluate(() =>
+      Promise.allSettled(
+        document
+          .getAnimations()
+          .filter(({ effect }) => effect?.getComputedTiming().endTime !== Infinity)
+          .map(({ finished }) => finished),
+      ).then(() => undefined),
+    )
     return this.page.evaluate(async () => {
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
       return violations

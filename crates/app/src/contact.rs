@@ -8,6 +8,7 @@ use veritwin_metastore::ContactMessage;
 
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
+use crate::provision::is_nobodys;
 use crate::records::store_page;
 use crate::tree::over;
 use crate::{App, Error, Result};
@@ -61,7 +62,7 @@ impl App {
             return Err(over("contact_messages_max", CONTACT_MESSAGES_MAX, count + 1));
         }
         tx.contact_add(&message).await?;
-        let to = self.0.tree.read().answering(recipient).email;
+        let to = self.0.tree.read().answering(recipient).email.filter(|_| !is_nobodys(recipient));
         if let Some(to) = to {
             let key = mail_key(&format!("contact {}", message.id), &to);
             let mail = MailPayload {

@@ -136,6 +136,8 @@ impl App {
 
     /// Deletes what is past its time and notes the clock.
     pub(crate) async fn purge_records(&self) -> Result<()> {
+        // What was gathered is as old as what is stored: written later it would outlive this purge.
+        self.flush_activity().await;
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
         let now = context.at;

@@ -30,6 +30,12 @@ pub(crate) fn is_own(tenant: TenantId) -> bool {
     [PLATFORM_TENANT, PROBE_TENANT, PROBE_PARTNER, PROBE_CUSTOMER].contains(&tenant)
 }
 
+/// Whether a tenant belongs to the platform's own checks: nobody is in it, and nobody is written to
+/// for it.
+pub(crate) fn is_nobodys(tenant: TenantId) -> bool {
+    is_own(tenant) && tenant != PLATFORM_TENANT
+}
+
 /// A tenant whose keys exist and whose row does not yet.
 pub(crate) struct NewTenant {
     pub(crate) row: Tenant,

@@ -53,6 +53,7 @@ export function supportSteps({ browser, demo, visitor }) {
         await staff.page.goto(link)
         await staff.page.getByLabel('E-mail').fill('support@platform.example')
         await staff.page.getByLabel(/^Password/).fill(PASSWORD)
+        await staff.page.getByLabel('I am 18 or older').check()
         await staff.page.getByRole('button', { name: 'Continue' }).click()
         await staff.page.getByText('Nothing is open to you').waitFor()
         await staff.look('empty support desk')

@@ -30,6 +30,10 @@ export function SettingsPage() {
   const session = useQuery(sessionQuery)
   const roles = session.data?.user.roles ?? []
   const administrator = roles.includes('administrator') || roles.includes('owner')
+  // Who may read the system's facts; others would see a refusal.
+  const reader = ['owner', 'administrator', 'security_lead'].some((role) =>
+    roles.includes(role as Role),
+  )
   return (
     <Page
       title={i18n.t('Settings')}
@@ -38,7 +42,7 @@ export function SettingsPage() {
       <AccountBlocks />
       <div className="columns">
         <ThisBrowser />
-        <Trust />
+        {reader && <Trust />}
       </div>
       {administrator && (
         <div className="columns">

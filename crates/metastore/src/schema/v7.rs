@@ -1,4 +1,4 @@
-//! Version 5 of the schema: roles of a tenant's own, parts of a tenant, grants; and who made an
+//! Version 7 of the schema: roles of a tenant's own, parts of a tenant, grants; and who made an
 //! API key. Published: never edited.
 
 use super::v1::{OF_DEVICE, OF_TENANT, column, nullable};
