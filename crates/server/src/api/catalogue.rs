@@ -28,6 +28,13 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/api-keys", &["api_key.list"]),
     ("POST", "/v1/api-keys", &["api_key.create"]),
     ("DELETE", "/v1/api-keys/{id}", &["api_key.delete"]),
+    ("GET", "/v1/brand", &["brand.read"]),
+    ("PUT", "/v1/brand", &["brand.write"]),
+    ("PUT", "/v1/brand/logo", &["brand.write"]),
+    ("DELETE", "/v1/brand/logo", &["brand.write"]),
+    ("POST", "/v1/contact", &[]),
+    ("GET", "/v1/contact", &["contact.read"]),
+    ("POST", "/v1/contact/done", &["contact.delete"]),
     ("GET", "/v1/devices", &["device.list"]),
     ("POST", "/v1/devices", &["device.create"]),
     ("POST", "/v1/devices/import", &["device.import"]),
@@ -41,6 +48,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/v1/devices/{id}/credentials/{credential}", &["credential.delete"]),
     ("POST", "/v1/devices/{id}/rpc", &["device.command"]),
     ("POST", "/v1/email-confirmation", &[]),
+    ("GET", "/v1/face", &[]),
     ("GET", "/v1/grants", &["grant.read"]),
     ("POST", "/v1/grants", &["grant.write"]),
     ("DELETE", "/v1/grants/{id}", &["grant.write"]),
@@ -64,6 +72,10 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger/papers", &["telemetry.read", "ledger.read"]),
     ("POST", "/v1/password-reset", &[]),
     ("PUT", "/v1/password-reset", &[]),
+    ("GET", "/v1/plans", &["plan.read"]),
+    ("POST", "/v1/plans", &["plan.write"]),
+    ("PUT", "/v1/plans/{id}", &["plan.write"]),
+    ("DELETE", "/v1/plans/{id}", &["plan.write"]),
     ("GET", "/v1/promises", &["promise.read"]),
     ("POST", "/v1/promises/{id}/check", &["promise.check"]),
     ("GET", "/v1/roles", &["role.read"]),
@@ -81,7 +93,10 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/session", &[]),
     ("DELETE", "/v1/session", &["session.delete"]),
     ("POST", "/v1/session/confirm", &["session.confirm"]),
+    ("POST", "/v1/session/join", &["session.join"]),
     ("POST", "/v1/session/passkey", &[]),
+    ("GET", "/v1/session/tenants", &["session.read"]),
+    ("POST", "/v1/session/tenants", &["session.switch"]),
     ("GET", "/v1/support", &["support.read"]),
     ("GET", "/v1/support-desk", &["support.serve"]),
     ("POST", "/v1/support-desk/break-glass", &["support.break_glass"]),
@@ -97,7 +112,12 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/telemetry/query", &["telemetry.read"]),
     ("POST", "/v1/telemetry/stats", &["telemetry.read"]),
     ("GET", "/v1/tenants", &["tenant.read"]),
+    ("POST", "/v1/tenants", &["tenant.create_below"]),
     ("PUT", "/v1/tenants/sign-in", &["tenant.update"]),
+    ("GET", "/v1/tenants/{id}", &["tenant.list_below"]),
+    ("PATCH", "/v1/tenants/{id}", &["tenant.update_below"]),
+    ("PUT", "/v1/tenants/{id}/hosts", &["tenant.update_below"]),
+    ("POST", "/v1/tenants/{id}/invitations", &["tenant.invite_below"]),
     ("GET", "/v1/twins", &["twin.list"]),
     ("POST", "/v1/twins", &["twin.import"]),
     ("GET", "/v1/twins/{id}", &["twin.read"]),
@@ -123,6 +143,26 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("PUT", "/v1/workspaces/{id}", &["group.write"]),
     ("DELETE", "/v1/workspaces/{id}", &["group.write"]),
 ];
+
+/// What only some tenants' people do, whatever their role: `platform`, the platform's own
+/// administration; `partner`, whoever has tenants below as well. Printed as `x-tenants`; in any
+/// other tenant the answer is 403.
+const TENANTS: &[(&str, &str, &str)] = &[
+    ("POST", "/v1/plans", "platform"),
+    ("PUT", "/v1/plans/{id}", "platform"),
+    ("DELETE", "/v1/plans/{id}", "platform"),
+    ("GET", "/v1/support-desk", "platform"),
+    ("POST", "/v1/support-desk/break-glass", "platform"),
+    ("POST", "/v1/support-desk/break-glass/{id}/approve", "platform"),
+    ("POST", "/v1/support-desk/session", "platform"),
+    ("POST", "/v1/tenants", "partner"),
+];
+
+/// Whose people alone may call an endpoint; none: any tenant's.
+pub(crate) fn tenants(method: &str, path: &str) -> Option<&'static str> {
+    let found = TENANTS.iter().find(|(known, at, _)| *known == method && *at == path);
+    found.map(|(_, _, tenants)| *tenants)
+}
 
 /// The actions of an endpoint; none when it is missing here.
 pub(crate) fn actions(method: &str, path: &str) -> Option<&'static [&'static str]> {

@@ -30,7 +30,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// Handlers of different resources share names; an operation's id is its own. `x-actions` says
-/// which actions an operation asks for.
+/// which actions an operation asks for, `x-tenants` whose people alone may call it.
 pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -43,8 +43,10 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
             if let Some(actions) = catalogue::actions(method, path) {
-                let actions = ("x-actions", serde_json::json!(actions));
-                operation.extensions = Some([actions].into_iter().collect());
+                let tenants = catalogue::tenants(method, path);
+                let facts = [("x-actions", serde_json::json!(actions))].into_iter();
+                let tenants = tenants.map(|tenants| ("x-tenants", serde_json::json!(tenants)));
+                operation.extensions = Some(facts.chain(tenants).collect());
             }
             let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             let id = operation.operation_id.as_deref().unwrap_or_default();

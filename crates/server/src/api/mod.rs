@@ -51,7 +51,7 @@ use veritwin_domain::{Clock, Rng};
 use crate::web;
 
 pub(crate) use auth::SESSION_COOKIE;
-pub(crate) use catalogue::actions;
+pub(crate) use catalogue::{actions, tenants};
 pub(crate) use live::LiveState;
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};

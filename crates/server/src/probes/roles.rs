@@ -29,6 +29,8 @@ struct Endpoint {
     method: Method,
     path: String,
     actions: &'static [&'static str],
+    /// Whether the tenant of nobody is refused whatever the role: see `x-tenants`.
+    is_of_others: bool,
 }
 
 /// Every endpoint of the document that needs a right.
@@ -44,7 +46,8 @@ fn endpoints(document: &Value) -> Result<Vec<Endpoint>, String> {
                 .ok_or_else(|| format!("{name} {path}: no action is stated for it"))?;
             let method = Method::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
             if !actions.is_empty() {
-                found.push(Endpoint { method, path: path.clone(), actions });
+                let is_of_others = api::tenants(&name, path).is_some();
+                found.push(Endpoint { method, path: path.clone(), actions, is_of_others });
             }
         }
     }
@@ -78,7 +81,9 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             return (uri, "application/octet-stream", b"nothing".to_vec());
         }
         (_, "/v1/twins/{id}/geometry") => return (uri, "model/gltf-binary", b"nothing".to_vec()),
+        (_, "/v1/brand/logo") => return (uri, "image/png", b"nothing".to_vec()),
         (_, path) if path.starts_with("/v1/account") => account(path),
+        (_, path) if of_partners(path) => partners(path, never),
         (_, "/v1/alerts/acknowledge") => json!({"ids": [never]}),
         (_, "/v1/api-keys") => json!({"name": "", "role": "viewer"}),
         (_, "/v1/devices") => json!({"name": ""}),
@@ -118,6 +123,27 @@ fn account(path: &str) -> Value {
         "email" => json!({"email": ""}),
         "passkeys" => json!({"name": "", "client_data": "", "attestation": ""}),
         "password" => json!({"new_password": "", "password": ""}),
+        _ => json!({"name": ""}),
+    }
+}
+
+fn of_partners(path: &str) -> bool {
+    const PLACES: [&str; 5] =
+        ["/v1/brand", "/v1/contact", "/v1/plans", "/v1/session/join", "/v1/session/tenants"];
+    let is_tenants = path.starts_with("/v1/tenants") && path != "/v1/tenants/sign-in";
+    is_tenants || PLACES.iter().any(|place| path.starts_with(place))
+}
+
+/// What is said about tenants below, brands and the way from one tenant to another.
+fn partners(path: &str, never: &str) -> Value {
+    match path {
+        "/v1/brand" => json!({"light": "none"}),
+        "/v1/contact/done" => json!({"id": never}),
+        "/v1/session/join" => json!({"token": ""}),
+        "/v1/session/tenants" => json!({"tenant_id": never}),
+        "/v1/tenants/{id}/hosts" => json!({"hosts": []}),
+        "/v1/tenants/{id}/invitations" => json!({"email": ""}),
+        "/v1/plans" | "/v1/plans/{id}" => json!({"name": "", "limits": {}}),
         _ => json!({"name": ""}),
     }
 }
@@ -166,7 +192,8 @@ impl Roles {
                 let is_permitted = endpoint
                     .actions
                     .iter()
-                    .all(|action| self.app.role_permits_program(role, action));
+                    .all(|action| self.app.role_permits_program(role, action))
+                    && !endpoint.is_of_others;
                 let status = self.ask_as(endpoint, key.expose()).await?;
                 walked.asked += 1;
                 walked.permitted += usize::from(is_permitted);
