@@ -8,7 +8,7 @@ import { useMemo, useState } from 'react'
 import { alertsQuery, devicesQuery, modelQuery, sessionQuery, twinsQuery } from '../api/queries'
 import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
-import { placesOf } from './places'
+import { accessPlace, placesOf, reviewsAccess } from './places'
 
 type Entry = {
   id: string
@@ -42,7 +42,10 @@ function useEntries(): Entry[] {
   const alerts = useQuery(alertsQuery('open'))
   return useMemo(
     () => [
-      ...placesOf(session).map((p): Entry => ({
+      ...[
+        ...placesOf(session),
+        ...(reviewsAccess(session) ? [accessPlace()] : []),
+      ].map((p): Entry => ({
         id: p.to,
         label: p.label,
         hint: i18n.t('Page'),

@@ -72,6 +72,18 @@ export function managesSupport(session: Session): boolean {
   )
 }
 
+const REVIEW_ACCESS = ['owner', 'administrator', 'auditor', 'privacy_officer', 'security_lead']
+
+/** Whether somebody sees who may do what. */
+export function reviewsAccess(session: Session): boolean {
+  return session.support === null && session.user.roles.some((role) => REVIEW_ACCESS.includes(role))
+}
+
+/** The page of roles and access; it is reached from the settings. */
+export function accessPlace(): Place {
+  return { to: '/access', icon: 'key', label: i18n.t('Roles and access') }
+}
+
 /** Whether somebody watches the building: alerts, time range and search are theirs. */
 export function watches(session: Session): boolean {
   return placesOf(session).some(({ to }) => to === '/alerts')

@@ -152,6 +152,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/SupportDesk'), 'SupportDeskPage'),
     ),
     page(
+      '/access',
+      lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
+    ),
+    page(
       '/settings',
       lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage'),
     ),

@@ -1,7 +1,7 @@
-// The built-in roles by name, in the order of the matrix.
+// The built-in roles by name, in the order of the matrix, with what each is for.
 import { i18n } from '@lingui/core'
 
-import type { Role } from '../api/types'
+import type { Role, Roles } from '../api/types'
 
 export const ROLES: readonly Role[] = [
   'owner',
@@ -35,6 +35,38 @@ export function roleLabel(role: Role): string {
   return labels[role]
 }
 
-export function roleOptions(): { value: Role; label: string }[] {
-  return ROLES.map((value) => ({ value, label: roleLabel(value) }))
+/** What somebody with the role does, in one sentence. */
+export function roleSentence(role: Role): string {
+  const sentences: Record<Role, string> = {
+    owner: i18n.t('Answers for the whole organisation and appoints other owners.'),
+    administrator: i18n.t('Sets everything up and decides who may do what, but makes no owners.'),
+    operator: i18n.t('Watches the building, reads rules and attributes, acknowledges alerts.'),
+    analyst: i18n.t('Watches and reads what lies behind the values; changes nothing.'),
+    viewer: i18n.t('Sees buildings, devices, values and alerts; changes nothing.'),
+    auditor: i18n.t('Reads records and the ledger and takes copies; sees no values.'),
+    privacy_officer: i18n.t('Judges personal data, reads records, runs the checks of the promises.'),
+    security_lead: i18n.t('Watches over access and incidents, and takes keys away.'),
+    integrator: i18n.t('Connects devices, buildings and rules; sees no people and no records.'),
+    support: i18n.t('May do nothing by itself: for people who only hold grants over a part.'),
+  }
+  return sentences[role]
+}
+
+/** What somebody with these built-in roles may do over the whole organisation. */
+export function permitted(roles: Roles, held: readonly Role[]): Set<string> {
+  const own = roles.built_in.filter(({ role }) => held.includes(role))
+  return new Set(own.flatMap(({ actions }) => actions))
+}
+
+/** Of the desk: whoever appoints the platform's staff does not sit there. */
+const OF_THE_DESK = ['support.serve', 'support.break_glass']
+
+/** The roles that whoever holds `held` may give: those that permit no more than these. */
+export function givable(roles: Roles, held: readonly Role[]): Role[] {
+  const may = permitted(roles, held)
+  const fits = (action: string) => may.has(action) || OF_THE_DESK.includes(action)
+  return ROLES.filter((role) => {
+    const known = roles.built_in.find((one) => one.role === role)
+    return known !== undefined && known.actions.every(fits)
+  })
 }

@@ -1,4 +1,5 @@
-// Colleagues: who is there, inviting one or many, removing, and what everybody needs to sign in.
+// Colleagues: who is there, inviting one or many, their roles, removing, and what everybody needs
+// to sign in.
 import { i18n } from '@lingui/core'
 import { Button, FileInput, Group, Switch, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
@@ -13,12 +14,14 @@ import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { RoleSelect } from './RoleSelect'
+import { RoleField } from '../access/RightFields'
+import { ChangeRoles } from './ChangeRoles'
 import { useSubmit } from './useSubmit'
 
 export function People({ me }: { me: string | undefined }) {
   const query = useQuery(usersQuery)
   const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
+  const [changing, setChanging] = useState<User | null>(null)
   const [removing, setRemoving] = useState<User | null>(null)
   return (
     <section className="block">
@@ -50,9 +53,14 @@ export function People({ me }: { me: string | undefined }) {
             </span>
             <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
             {user.id !== me && (
-              <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
-                {i18n.t('Remove')}
-              </Button>
+              <>
+                <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
+                  {i18n.t('Roles')}
+                </Button>
+                <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
+                  {i18n.t('Remove')}
+                </Button>
+              </>
             )}
           </li>
         ))}
@@ -78,6 +86,22 @@ export function People({ me }: { me: string | undefined }) {
       >
         <InviteFile onDone={() => setInviting(null)} />
       </Modal>
+      <Modal
+        opened={changing !== null}
+        onClose={() => setChanging(null)}
+        title={i18n.t('Change roles')}
+        closeOnClickOutside={false}
+      >
+        {changing && (
+          <ChangeRoles
+            user={changing}
+            onDone={() => {
+              setChanging(null)
+              void query.refetch()
+            }}
+          />
+        )}
+      </Modal>
       <SecondFactorForAll />
       <ConfirmTyped
         opened={removing !== null}
@@ -100,7 +124,7 @@ export function People({ me }: { me: string | undefined }) {
 
 function InviteForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
-  const [role, setRole] = useState<Role>(DEFAULT_ROLE)
+  const [role, setRole] = useState<string>(DEFAULT_ROLE)
   const [invited, setInvited] = useState<Invited | null>(null)
   const { busy, error, run } = useSubmit()
   if (invited !== null) {
@@ -117,7 +141,7 @@ function InviteForm(props: { onDone: () => void }) {
       onSubmit={(event) => {
         event.preventDefault()
         void run(async () =>
-          setInvited(await body(client.POST('/v1/users', { body: { email, role } }))),
+          setInvited(await body(client.POST('/v1/users', { body: { email, role: role as Role } }))),
         )
       }}
     >
@@ -129,7 +153,7 @@ function InviteForm(props: { onDone: () => void }) {
         value={email}
         onChange={(e) => setEmail(e.currentTarget.value)}
       />
-      <RoleSelect value={role} onChange={setRole} />
+      <RoleField value={role} onChange={setRole} />
       {error !== null && <Failure error={error} compact />}
       <Group justify="flex-end">
         <Button type="submit" loading={busy}>

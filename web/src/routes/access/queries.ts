@@ -1,0 +1,58 @@
+// Queries about who may do what, and what the person in front may do about it.
+import { queryOptions, useQuery } from '@tanstack/react-query'
+
+import { body, client } from '../../api/client'
+import { queryClient, sessionQuery } from '../../api/queries'
+import { permitted } from '../../lib/roles'
+
+export const rolesQuery = queryOptions({
+  queryKey: ['access', 'roles'],
+  queryFn: () => body(client.GET('/v1/roles')),
+})
+
+export const grantsQuery = queryOptions({
+  queryKey: ['access', 'grants'],
+  queryFn: () => body(client.GET('/v1/grants')),
+})
+
+export const groupsQuery = queryOptions({
+  queryKey: ['access', 'groups'],
+  queryFn: () => body(client.GET('/v1/groups')),
+})
+
+export const workspacesQuery = queryOptions({
+  queryKey: ['access', 'workspaces'],
+  queryFn: () => body(client.GET('/v1/workspaces')),
+})
+
+export type Question = {
+  user_id?: string
+  api_key_id?: string
+  action: string
+  device_id?: string
+  twin_id?: string
+}
+
+export function explainQuery(question: Question) {
+  return queryOptions({
+    queryKey: ['access', 'explain', question],
+    queryFn: () => body(client.GET('/v1/access/explain', { params: { query: question } })),
+    // Rights change at once: an old answer is a wrong one.
+    staleTime: 0,
+    gcTime: 0,
+  })
+}
+
+/** Everything about access is read anew. */
+export function accessChanged(): Promise<void> {
+  return queryClient.invalidateQueries({ queryKey: ['access'] })
+}
+
+/** Tells whether the person in front may do something over the whole organisation. */
+export function useMay(): (action: string) => boolean {
+  const session = useQuery(sessionQuery)
+  const roles = useQuery(rolesQuery)
+  if (!session.data || !roles.data) return () => false
+  const may = permitted(roles.data, session.data.user.roles)
+  return (action) => may.has(action)
+}
