@@ -1,5 +1,5 @@
 //! Why may somebody do something, on what: every role they hold, with what it says and by which
-//! policy; also for a refusal.
+//! policy; also for a refusal. And what one may do oneself.
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
@@ -8,7 +8,8 @@ use veritwin_domain::{
 use veritwin_metastore::Holder;
 
 use crate::access::place_of;
-use crate::model::{ExplainView, ExplainedRight, HolderOf, RightView, RoleOf};
+use crate::model::{ExplainView, ExplainedRight, HolderOf, OwnRights, RightView, RoleOf};
+use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 /// What is asked about.
@@ -28,6 +29,24 @@ impl App {
     /// The action of this name.
     pub fn action(&self, name: &str) -> Result<Action> {
         name.parse().map_err(|()| Error::invalid_at("action", "no such action: see GET /v1/roles"))
+    }
+
+    /// What the person of this session may do, somewhere at least.
+    pub fn own_rights(&self, context: &OpContext) -> Result<OwnRights> {
+        self.authorize_all(context, Action::SessionRead, Kind::Session)?;
+        let mut rights = OwnRights::default();
+        for action in Action::ALL {
+            // Outside the platform's own tenant nobody has a desk.
+            if action.kind() == Kind::SupportDesk && context.tenant != PLATFORM_TENANT {
+                continue;
+            }
+            match self.0.authorizer.reach(context, *action, action.kind()) {
+                Ok(reach) if reach.is_whole() => rights.whole.push(action.as_str()),
+                Ok(_) => rights.parts.push(action.as_str()),
+                Err(_) => {}
+            }
+        }
+        Ok(rights)
     }
 
     /// Says why somebody may or may not do something.

@@ -1112,6 +1112,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What one may do oneself: pages show what is of use. */
+        get: operations["session_rights"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session/tenants": {
         parameters: {
             query?: never;
@@ -3186,6 +3203,13 @@ export interface components {
             last_seen_at: string;
             /** @description The system. */
             system?: string | null;
+        };
+        /** @description What somebody may do, by the names of the actions. */
+        OwnRightsBody: {
+            /** @description Over a part of it only. */
+            parts: string[];
+            /** @description Over the whole tenant. */
+            whole: string[];
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -6538,6 +6562,31 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChallengeBody"];
                 };
+            };
+        };
+    };
+    session_rights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnRightsBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -50,6 +50,7 @@ export type PromiseRow = Answer<Schemas['PromiseBody']>
 export type PromiseState = PromiseRow['state']
 export type Quality = Latest['quality']
 export type Role = User['roles'][number]
+export type Rights = Answer<Schemas['OwnRightsBody']>
 export type Roles = Answer<Schemas['RolesBody']>
 export type Rule = Omit<Answer<Schemas['StoredRuleBody']>, 'condition'> & { condition: Condition }
 export type SeriesRef = Schemas['SeriesBody']

@@ -52,19 +52,12 @@ export function roleSentence(role: Role): string {
   return sentences[role]
 }
 
-/** What somebody with these built-in roles may do over the whole organisation. */
-export function permitted(roles: Roles, held: readonly Role[]): Set<string> {
-  const own = roles.built_in.filter(({ role }) => held.includes(role))
-  return new Set(own.flatMap(({ actions }) => actions))
-}
-
 /** Of the desk: whoever appoints the platform's staff does not sit there. */
 const OF_THE_DESK = ['support.serve', 'support.break_glass']
 
-/** The roles that whoever holds `held` may give: those that permit no more than these. */
-export function givable(roles: Roles, held: readonly Role[]): Role[] {
-  const may = permitted(roles, held)
-  const fits = (action: string) => may.has(action) || OF_THE_DESK.includes(action)
+/** The roles that somebody may give: those that permit nothing they may not do themselves. */
+export function givable(roles: Roles, may: (action: string) => boolean): Role[] {
+  const fits = (action: string) => may(action) || OF_THE_DESK.includes(action)
   return ROLES.filter((role) => {
     const known = roles.built_in.find((one) => one.role === role)
     return known !== undefined && known.actions.every(fits)

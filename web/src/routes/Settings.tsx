@@ -5,8 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 
 import { keysQuery, sessionQuery, systemQuery } from '../api/queries'
-import type { Role } from '../api/types'
-import { reviewsAccess } from '../app/places'
+import { useMay } from '../app/places'
 import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
@@ -16,19 +15,13 @@ import { People } from './settings/People'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
-  const roles = session.data?.user.roles ?? []
-  const administrator = roles.includes('administrator') || roles.includes('owner')
-  // Who may read the system's facts; others would see a refusal.
-  const reader = ['owner', 'administrator', 'security_lead'].some((role) =>
-    roles.includes(role as Role),
-  )
+  const may = useMay()
   return (
     <Page
       title={i18n.t('Settings')}
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
       actions={
-        session.data &&
-        reviewsAccess(session.data) && (
+        may.reviewsAccess && (
           <Link to="/access" className="button">
             {i18n.t('Roles and access')}
           </Link>
@@ -38,15 +31,13 @@ export function SettingsPage() {
       <AccountBlocks />
       <div className="columns">
         <ThisBrowser />
-        {reader && <Trust />}
+        {may.whole('system.read') && <Trust />}
       </div>
-      {administrator && (
-        <div className="columns">
-          <People me={session.data?.user.id} />
-          <ApiKeys />
-        </div>
-      )}
-      {administrator && <Keys />}
+      <div className="columns">
+        {may.whole('user.list') && <People me={session.data?.user.id} />}
+        {may.whole('api_key.list') && <ApiKeys />}
+      </div>
+      {may.whole('key.read') && <Keys />}
     </Page>
   )
 }

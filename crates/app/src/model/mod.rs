@@ -29,9 +29,9 @@ pub use partners::{
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
     GroupInput, GroupView, HolderOf, Invited, Invitee, LinkKind, LinkView, NewApiKey,
-    NewAuthenticator, NewGrant, OpenSession, PasskeyRequest, PasskeyView, RightView, RoleInput,
-    RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome, WorkspaceInput,
-    WorkspaceView,
+    NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView, RightView,
+    RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
+    WorkspaceInput, WorkspaceView,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

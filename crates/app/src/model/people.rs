@@ -362,6 +362,15 @@ pub struct GrantView {
     pub created_at: Timestamp,
 }
 
+/// What somebody may do themselves, by the names of the actions.
+#[derive(Debug, Clone, Default)]
+pub struct OwnRights {
+    /// Over the whole tenant.
+    pub whole: Vec<&'static str>,
+    /// Over a part of it only.
+    pub parts: Vec<&'static str>,
+}
+
 /// Whether somebody may do something, and every role with what it says.
 #[derive(Debug, Clone)]
 pub struct ExplainView {

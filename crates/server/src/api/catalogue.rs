@@ -95,6 +95,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/session/confirm", &["session.confirm"]),
     ("POST", "/v1/session/join", &["session.join"]),
     ("POST", "/v1/session/passkey", &[]),
+    ("GET", "/v1/session/rights", &["session.read"]),
     ("GET", "/v1/session/tenants", &["session.read"]),
     ("POST", "/v1/session/tenants", &["session.switch"]),
     ("GET", "/v1/support", &["support.read"]),

@@ -106,6 +106,12 @@ fn a_grant_over_a_group_shows_the_group_and_nothing_else() {
     }
     let latest = person.post("/v1/telemetry/latest", &json!({})).expect(200);
     assert_eq!(latest["items"].as_array().unwrap().len(), 1, "{latest}");
+    let own = person.get("/v1/session/rights").expect(200);
+    let may =
+        |list: &str, action: &str| own[list].as_array().unwrap().iter().any(|one| one == action);
+    assert!(may("parts", "device.read") && !may("whole", "device.read"), "{own}");
+    assert!(may("whole", "session.read") && !may("parts", "user.list"), "{own}");
+    assert!(!may("whole", "support.serve"), "a customer has no desk: {own}");
     // What belongs to the whole tenant is not in it.
     for path in ["/v1/users", "/v1/api-keys", "/v1/keys", "/v1/activity", "/v1/ledger"] {
         person.get(path).problem(403);

@@ -180,8 +180,8 @@ fn every_endpoint_answers_every_role_as_the_matrix_says() {
                     let row = matrix.get(*action).unwrap_or_else(|| panic!("{action}: no row"));
                     row[index].as_str()
                 };
-                let as_person = needed.iter().all(|one| matches!(cell(one), "yes" | "people"))
-                    && !is_of_others;
+                let as_person =
+                    needed.iter().all(|one| matches!(cell(one), "yes" | "people")) && !is_of_others;
                 let as_key = needed.iter().all(|one| cell(one) == "yes") && !is_of_others;
                 let person = |method: &str, path: &str| {
                     platform.http().request(method, path).header("cookie", &people[index])

@@ -89,7 +89,7 @@ impl Tenant {
         let email = format!("{name}-{}@tenant.example", &self.id[24..]);
         let invited = self.post("/v1/users", &json!({"email": email, "role": role})).expect(201);
         let token = crate::harness::link_token(invited["link"].as_str().unwrap()).to_owned();
-        let welcome = 
+        let welcome =
             json!({"token": token, "password": "a password of a colleague", "attested": true});
         let answer = self.http.post("/v1/welcome").json(&welcome).send();
         let session = answer.expect(201);

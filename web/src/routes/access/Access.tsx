@@ -22,7 +22,7 @@ export function AccessPage() {
   const labels = {
     grants: i18n.t('Grants'),
     roles: i18n.t('Roles'),
-    parts: i18n.t('Groups and workspaces'),
+    parts: i18n.t('Groups'),
     why: i18n.t('Why?'),
   }
   return (

@@ -9,13 +9,13 @@ import { sessionQuery } from '../../api/queries'
 import type { AccessGrant, AccessScopeInput, Roles } from '../../api/types'
 import { DEFAULT_ROLE } from '../../lib/roles'
 import { Icon } from '../../ui/icons'
-import { Empty, Failure, Loading } from '../../ui/layout'
+import { Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Instant } from '../../ui/time'
 import { useSubmit } from '../settings/useSubmit'
 import { roleName, ScopeName, useHolders } from './names'
 import { accessChanged, grantsQuery, useMay } from './queries'
-import { RoleField, roleOf, ScopeField } from './RightFields'
+import { LONG_LIST, RoleField, roleOf, ScopeField } from './RightFields'
 
 const DAY_MS = 86_400_000
 
@@ -38,7 +38,7 @@ export function Grants({ roles }: { roles: Roles }) {
     <section className="block plain">
       <div className="block-head">
         <h2>{i18n.t('Who holds what, where')}</h2>
-        {grants.length > 0 && give}
+        {give}
       </div>
       <p className="dim">
         {i18n.t(
@@ -48,9 +48,9 @@ export function Grants({ roles }: { roles: Roles }) {
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
       {query.data && grants.length === 0 && (
-        <Empty icon="key" title={i18n.t('No grant yet')} action={give}>
-          {i18n.t('Everybody holds their roles over the whole organisation.')}
-        </Empty>
+        <p className="hint">
+          {i18n.t('No grant yet: everybody holds their roles over the whole organisation.')}
+        </p>
       )}
       {grants.length > 0 && <GrantTable roles={roles} grants={grants} />}
       <Modal
@@ -190,6 +190,7 @@ function GrantForm(props: { onDone: () => void }) {
     >
       <Select
         label={i18n.t('Who')}
+        {...LONG_LIST}
         description={i18n.t('Nobody changes their own rights: you are not in the list.')}
         searchable
         required

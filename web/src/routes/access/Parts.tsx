@@ -10,10 +10,11 @@ import { devicesQuery, twinsQuery } from '../../api/queries'
 import type { DeviceGroup, Workspace } from '../../api/types'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
-import { Empty, Failure, Loading } from '../../ui/layout'
+import { Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { useSubmit } from '../settings/useSubmit'
 import { accessChanged, groupsQuery, useMay, workspacesQuery } from './queries'
+import { LONG_LIST } from './RightFields'
 
 /** Names shown before the rest is a number. */
 const NAMES_MAX = 4
@@ -57,13 +58,13 @@ function PartList<One extends Part>(props: {
     <section className="block plain">
       <div className="block-head">
         <h2>{props.title}</h2>
-        {items.length > 0 && make}
+        {make}
       </div>
       {props.state}
       {props.state === null && items.length === 0 && (
-        <Empty icon="tree" title={props.none} action={make}>
-          {props.lead}
-        </Empty>
+        <p className="hint">
+          {props.none} {props.lead}
+        </p>
       )}
       <ul className="plain-list">
         {items.map((one) => (
@@ -129,7 +130,7 @@ export function Groups() {
     <PartList<DeviceGroup>
       title={i18n.t('Groups of devices')}
       lead={i18n.t('A group names devices one by one, wherever they stand.')}
-      none={i18n.t('No group yet')}
+      none={i18n.t('No group yet.')}
       make={i18n.t('New group')}
       change={i18n.t('Change a group')}
       items={query.data?.items ?? []}
@@ -163,8 +164,8 @@ function GroupForm(props: { group: DeviceGroup | null; onDone: () => void }) {
         label={i18n.t('Devices')}
         searchable
         hidePickedOptions
-        maxDropdownHeight={220}
         limit={100}
+        {...LONG_LIST}
         value={device_ids}
         onChange={setDevices}
         data={options(devices.data)}
@@ -201,7 +202,7 @@ export function Workspaces() {
     <PartList<Workspace>
       title={i18n.t('Workspaces')}
       lead={i18n.t('A workspace holds whole buildings and groups, such as those of one site.')}
-      none={i18n.t('No workspace yet')}
+      none={i18n.t('No workspace yet.')}
       make={i18n.t('New workspace')}
       change={i18n.t('Change a workspace')}
       items={query.data?.items ?? []}

@@ -4,11 +4,14 @@ import { i18n } from '@lingui/core'
 import { Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 
-import { modelQuery, sessionQuery, twinsQuery } from '../../api/queries'
+import { modelQuery, twinsQuery } from '../../api/queries'
 import type { AccessScopeInput, CustomRole, Role, Roles } from '../../api/types'
 import { givable, roleLabel, roleSentence } from '../../lib/roles'
 import { branchesOf } from './names'
 import { groupsQuery, rolesQuery, useMay, workspacesQuery } from './queries'
+
+/** A list that scrolls itself when it is long. */
+export const LONG_LIST = { withScrollArea: false, classNames: { options: 'choices' } } as const
 
 export type Right = { role?: Role; custom_role_id?: string; scope?: AccessScopeInput }
 
@@ -22,8 +25,8 @@ export function ownSentence(role: CustomRole): string {
 
 type Choice = { value: string; label: string; sentence: string }
 
-function choices(roles: Roles, held: readonly Role[], grant: boolean): Choice[] {
-  const fits = givable(roles, held).filter((role) => !grant || role !== 'owner')
+function choices(roles: Roles, may: (action: string) => boolean, grant: boolean): Choice[] {
+  const fits = givable(roles, may).filter((role) => !grant || role !== 'owner')
   return fits.map((role) => ({
     value: role,
     label: roleLabel(role),
@@ -38,10 +41,9 @@ export function RoleField(props: {
   /** Own roles are given by grants and keys only. */
   own?: boolean
 }) {
-  const session = useQuery(sessionQuery)
+  const may = useMay()
   const roles = useQuery(rolesQuery)
-  const held = session.data?.user.roles ?? []
-  const builtIn = roles.data ? choices(roles.data, held, props.own === true) : []
+  const builtIn = roles.data ? choices(roles.data, may, props.own === true) : []
   const own = (props.own ? (roles.data?.custom ?? []) : []).map((role) => ({
     value: role.id,
     label: role.name,
@@ -55,7 +57,7 @@ export function RoleField(props: {
       description={chosen?.sentence}
       inputWrapperOrder={['label', 'input', 'description', 'error']}
       allowDeselect={false}
-      maxDropdownHeight={360}
+      {...LONG_LIST}
       value={chosen ? props.value : null}
       onChange={(value) => value !== null && props.onChange(value)}
       data={
@@ -118,6 +120,7 @@ export function ScopeField(props: {
     <>
       <Select
         label={i18n.t('Where')}
+        {...LONG_LIST}
         allowDeselect={false}
         searchable
         value={part}
@@ -145,6 +148,7 @@ function BranchField(props: {
   return (
     <Select
       label={i18n.t('Storey or room')}
+      {...LONG_LIST}
       placeholder={i18n.t('Whole building')}
       searchable
       clearable

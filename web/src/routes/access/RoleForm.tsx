@@ -152,7 +152,7 @@ function Line(props: {
         value={props.says ?? 'silent'}
         onChange={(value) => props.onChange(value === 'silent' ? null : (value as Says))}
         data={[
-          { value: 'silent', label: i18n.t('Leave') },
+          { value: 'silent', label: i18n.t('Leave open') },
           { value: 'permits', label: i18n.t('Permit'), disabled: !props.held },
           { value: 'denies', label: i18n.t('Deny') },
         ]}

@@ -9,7 +9,7 @@ import { actionLabel, areaLabel, byArea } from '../../lib/actions'
 import { ROLES, roleLabel, roleSentence } from '../../lib/roles'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
-import { Empty, Facts } from '../../ui/layout'
+import { Facts } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { accessChanged, useMay } from './queries'
 import { ownSentence } from './RightFields'
@@ -34,12 +34,12 @@ export function OwnRoles({ roles }: { roles: Roles }) {
     <section className="block plain">
       <div className="block-head">
         <h2>{i18n.t('Your own roles')}</h2>
-        {roles.custom.length > 0 && make}
+        {make}
       </div>
       {roles.custom.length === 0 && (
-        <Empty icon="user" title={i18n.t('No role of your own yet')} action={make}>
-          {i18n.t('A role of your own permits exactly what you choose, or denies it.')}
-        </Empty>
+        <p className="hint">
+          {i18n.t('None yet. A role of your own permits exactly what you choose, or denies it.')}
+        </p>
       )}
       <ul className="plain-list">
         {roles.custom.map((role) => (

@@ -12,6 +12,7 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { roleName, ScopeName, useHolders } from './names'
 import { explainQuery, useMay, type Question } from './queries'
+import { LONG_LIST } from './RightFields'
 
 const WHOLE = 'whole'
 
@@ -55,6 +56,7 @@ export function Why({ roles }: { roles: Roles }) {
       <div className="form-row">
         <Select
           label={i18n.t('Who')}
+          {...LONG_LIST}
           searchable
           value={search.actor ?? null}
           onChange={(value) => patch({ actor: value ?? undefined })}
@@ -65,6 +67,7 @@ export function Why({ roles }: { roles: Roles }) {
         />
         <Select
           label={i18n.t('Does what')}
+          {...LONG_LIST}
           searchable
           value={search.action ?? null}
           onChange={(value) => patch({ action: value ?? undefined })}
@@ -75,6 +78,7 @@ export function Why({ roles }: { roles: Roles }) {
         />
         <Select
           label={i18n.t('On what')}
+          {...LONG_LIST}
           searchable
           limit={200}
           allowDeselect={false}
@@ -132,7 +136,7 @@ function Verdict({ roles, answer }: { roles: Roles; answer: Explanation }) {
       </p>
       <p>
         {reason(answer)}{' '}
-        {answer.hidden && i18n.t('To this holder it looks as if it did not exist.')}
+        {answer.hidden && i18n.t('The request is answered as if it did not exist.')}
       </p>
       {answer.rights.length > 0 && (
         <div className="table-scroll">

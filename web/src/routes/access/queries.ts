@@ -1,9 +1,9 @@
 // Queries about who may do what, and what the person in front may do about it.
-import { queryOptions, useQuery } from '@tanstack/react-query'
+import { queryOptions } from '@tanstack/react-query'
 
 import { body, client } from '../../api/client'
-import { queryClient, sessionQuery } from '../../api/queries'
-import { permitted } from '../../lib/roles'
+import { queryClient, rightsQuery } from '../../api/queries'
+import { useMay as useRights } from '../../app/places'
 
 export const rolesQuery = queryOptions({
   queryKey: ['access', 'roles'],
@@ -44,15 +44,13 @@ export function explainQuery(question: Question) {
 }
 
 /** Everything about access is read anew. */
-export function accessChanged(): Promise<void> {
-  return queryClient.invalidateQueries({ queryKey: ['access'] })
+export async function accessChanged(): Promise<void> {
+  await queryClient.invalidateQueries({ queryKey: rightsQuery.queryKey })
+  await queryClient.invalidateQueries({ queryKey: ['access'] })
 }
 
 /** Tells whether the person in front may do something over the whole organisation. */
 export function useMay(): (action: string) => boolean {
-  const session = useQuery(sessionQuery)
-  const roles = useQuery(rolesQuery)
-  if (!session.data || !roles.data) return () => false
-  const may = permitted(roles.data, session.data.user.roles)
-  return (action) => may.has(action)
+  const rights = useRights()
+  return (action) => rights.whole(action)
 }

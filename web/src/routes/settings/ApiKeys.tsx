@@ -15,7 +15,7 @@ import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age, Instant } from '../../ui/time'
 import { roleName, ScopeName } from '../access/names'
-import { rolesQuery } from '../access/queries'
+import { rolesQuery, useMay } from '../access/queries'
 import { RoleField, roleOf, ScopeField } from '../access/RightFields'
 import { useSubmit } from './useSubmit'
 
@@ -23,6 +23,7 @@ const DAY_MS = 86_400_000
 const DAYS = ['7', '30', '90', '365']
 
 export function ApiKeys() {
+  const may = useMay()
   const query = useQuery(apiKeysQuery)
   const [making, setMaking] = useState(false)
   const [removing, setRemoving] = useState<ApiKey | null>(null)
@@ -30,14 +31,16 @@ export function ApiKeys() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('API keys')}</h2>
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="plus" size={14} />}
-          onClick={() => setMaking(true)}
-        >
-          {i18n.t('New key')}
-        </Button>
+        {may('api_key.create') && (
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="plus" size={14} />}
+            onClick={() => setMaking(true)}
+          >
+            {i18n.t('New key')}
+          </Button>
+        )}
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -49,13 +52,15 @@ export function ApiKeys() {
           <li key={key.id}>
             <Icon name="key" size={16} />
             <KeyFacts apiKey={key as ApiKey} />
-            <Button
-              size="compact-xs"
-              variant="default"
-              onClick={() => setRemoving(key as ApiKey)}
-            >
-              {i18n.t('Revoke')}
-            </Button>
+            {may('api_key.delete') && (
+              <Button
+                size="compact-xs"
+                variant="default"
+                onClick={() => setRemoving(key as ApiKey)}
+              >
+                {i18n.t('Revoke')}
+              </Button>
+            )}
           </li>
         ))}
       </ul>

@@ -5,21 +5,20 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../../api/client'
-import { sessionQuery } from '../../api/queries'
 import type { Role, User } from '../../api/types'
 import { givable, ROLES, roleLabel, roleSentence } from '../../lib/roles'
 import { Failure, Loading } from '../../ui/layout'
-import { accessChanged, rolesQuery } from '../access/queries'
+import { accessChanged, rolesQuery, useMay } from '../access/queries'
 import { useSubmit } from './useSubmit'
 
 export function ChangeRoles(props: { user: User; onDone: () => void }) {
   const { user } = props
-  const session = useQuery(sessionQuery)
+  const may = useMay()
   const roles = useQuery(rolesQuery)
   const [held, setHeld] = useState<readonly Role[]>(user.roles)
   const { busy, error, run } = useSubmit()
-  if (!session.data || !roles.data) return <Loading rows={6} />
-  const fits = givable(roles.data, session.data.user.roles)
+  if (!roles.data) return <Loading rows={6} />
+  const fits = givable(roles.data, may)
   // What somebody else gave can be taken away, except the rank of an owner.
   const open = (role: Role) => fits.includes(role) || (role !== 'owner' && held.includes(role))
   const save = async () => {

@@ -9,6 +9,7 @@ import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import { accountQuery, queryClient, usersQuery } from '../../api/queries'
 import type { Invited, Role, User } from '../../api/types'
+import { useMay } from '../../app/places'
 import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
@@ -19,6 +20,7 @@ import { ChangeRoles } from './ChangeRoles'
 import { useSubmit } from './useSubmit'
 
 export function People({ me }: { me: string | undefined }) {
+  const may = useMay()
   const query = useQuery(usersQuery)
   const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
   const [changing, setChanging] = useState<User | null>(null)
@@ -27,19 +29,21 @@ export function People({ me }: { me: string | undefined }) {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('People')}</h2>
-        <Group gap="xs">
-          <Button size="xs" variant="default" onClick={() => setInviting('many')}>
-            {i18n.t('Invite from a file')}
-          </Button>
-          <Button
-            size="xs"
-            variant="default"
-            leftSection={<Icon name="plus" size={14} />}
-            onClick={() => setInviting('one')}
-          >
-            {i18n.t('Invite')}
-          </Button>
-        </Group>
+        {may.whole('user.invite') && (
+          <Group gap="xs">
+            <Button size="xs" variant="default" onClick={() => setInviting('many')}>
+              {i18n.t('Invite from a file')}
+            </Button>
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<Icon name="plus" size={14} />}
+              onClick={() => setInviting('one')}
+            >
+              {i18n.t('Invite')}
+            </Button>
+          </Group>
+        )}
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -52,15 +56,15 @@ export function People({ me }: { me: string | undefined }) {
               <span className="dim"> {user.name && user.email}</span>
             </span>
             <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
-            {user.id !== me && (
-              <>
-                <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
-                  {i18n.t('Roles')}
-                </Button>
-                <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
-                  {i18n.t('Remove')}
-                </Button>
-              </>
+            {user.id !== me && may.whole('user.update') && (
+              <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
+                {i18n.t('Change roles')}
+              </Button>
+            )}
+            {user.id !== me && may.whole('user.delete') && (
+              <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
+                {i18n.t('Remove')}
+              </Button>
             )}
           </li>
         ))}
@@ -102,7 +106,7 @@ export function People({ me }: { me: string | undefined }) {
           />
         )}
       </Modal>
-      <SecondFactorForAll />
+      {may.whole('tenant.update') && <SecondFactorForAll />}
       <ConfirmTyped
         opened={removing !== null}
         onClose={() => setRemoving(null)}
