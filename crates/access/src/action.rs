@@ -31,8 +31,8 @@ macro_rules! define_actions {
 }
 
 impl Action {
-    /// Whether a person has to have proved who they are a short while ago: acts that destroy, let
-    /// somebody in or shut somebody out.
+    /// Whether a person has to have proved who they are a short while ago: acts that destroy, give
+    /// rights, let somebody in or shut somebody out.
     pub const fn needs_recent_proof(self) -> bool {
         matches!(
             self,
@@ -41,8 +41,10 @@ impl Action {
                 | Self::ApiKeyDelete
                 | Self::CredentialDelete
                 | Self::DeviceDelete
+                | Self::GrantWrite
                 | Self::KeyManage
                 | Self::PlanWrite
+                | Self::RoleWrite
                 | Self::TenantCreateBelow
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -50,6 +52,7 @@ impl Action {
                 | Self::TwinDelete
                 | Self::UserDelete
                 | Self::UserErase
+                | Self::UserUpdate
         )
     }
 
