@@ -75,7 +75,7 @@ export function accessSteps({ visitor }) {
         const first = page.getByRole('option').first()
         device = (await first.innerText()).trim()
         await first.click()
-        await form.getByLabel('Name').click()
+        await page.keyboard.press('Tab')
         await visitor.look('new group')
         await form.getByRole('button', { name: 'Make', exact: true }).click()
         await page.getByRole('listitem').filter({ hasText: GROUP }).getByText(device).waitFor()
