@@ -2,11 +2,13 @@
 // it, and the answer to why somebody may or may not do something.
 import assert from 'node:assert/strict'
 
+import { Visitor } from '../browser.js'
 import { settled } from './person.js'
 
 const ROLE = 'Hands off'
 const GROUP = 'Plant room'
 const EMAIL = 'fitter@organisation.example'
+const PASSWORD = 'a sentence is fine'
 
 /** Chooses an option of a list that is searched by typing. */
 async function choose(scope, page, label, option) {
@@ -16,7 +18,7 @@ async function choose(scope, page, label, option) {
 }
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
-export function accessSteps({ visitor }) {
+export function accessSteps({ browser, demo, visitor }) {
   const { page } = visitor
   /** @type {string} */
   let device
@@ -129,7 +131,56 @@ export function accessSteps({ visitor }) {
         await page.getByText('Yes, this is permitted.').waitFor()
       },
     },
+    {
+      name: 'who holds a grant only sees that part, and only the pages it needs',
+      run: async () => {
+        await visitor.open('/settings')
+        const row = page.getByRole('listitem').filter({ hasText: EMAIL })
+        await row.getByRole('button', { name: 'Change roles' }).click()
+        const roles = page.getByRole('dialog', { name: 'Change roles' })
+        await roles.getByLabel('Integrator').uncheck()
+        await roles.getByLabel('Support').check()
+        await visitor.look('change roles')
+        await roles.getByRole('button', { name: 'Save' }).click()
+        await row.getByText('Support', { exact: true }).waitFor()
+        await visitor.open('/access')
+        await page.getByRole('button', { name: 'Give a role' }).click()
+        const dialog = page.getByRole('dialog', { name: 'Give a role' })
+        await choose(dialog, page, 'Who', EMAIL)
+        await choose(dialog, page, 'Where', GROUP)
+        await dialog.getByRole('button', { name: 'Give', exact: true }).click()
+        await page.getByRole('row').filter({ hasText: EMAIL }).waitFor()
+
+        const other = await Visitor.arrive(browser, demo.origin)
+        try {
+          await signIn(other, demo.origin)
+          await other.open('/devices')
+          await other.page.getByRole('link', { name: new RegExp(`^${device}`) }).waitFor()
+          assert.equal(await other.page.locator('tbody').getByRole('link').count(), 1)
+          const main = other.page.getByRole('navigation', { name: 'Main' })
+          await main.getByRole('link', { name: 'Alerts' }).waitFor()
+          assert.equal(await main.getByRole('link', { name: 'Ledger' }).count(), 0)
+          await other.look('a part of the devices')
+          await other.open('/')
+          await other.page.getByText('No building is open to you').waitFor()
+          await other.look('no building')
+          assert.deepEqual([...other.findings], [])
+        } finally {
+          await other.context.close()
+        }
+      },
+    },
   ]
+}
+
+/** Signs in as the person who was invited. */
+async function signIn({ page, provoked }, origin) {
+  provoked.add('401 /v1/session')
+  await page.goto(`${origin}/sign-in`)
+  await page.getByLabel('E-mail').fill(EMAIL)
+  await page.getByLabel(/^Password/).fill(PASSWORD)
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+  await page.getByText('Simulated data.').waitFor()
 }
 
 /** Somebody else takes the invitation up, in a browser of their own. */
@@ -139,7 +190,7 @@ async function takeUp(visitor, link) {
     const other = await context.newPage()
     await other.goto(link)
     await other.getByRole('heading', { name: 'Welcome' }).waitFor()
-    await other.getByLabel(/^Password/).fill('a sentence is fine')
+    await other.getByLabel(/^Password/).fill(PASSWORD)
     await other.getByLabel('I am 18 or older').check()
     await other.getByRole('button', { name: 'Continue' }).click()
     await other.getByText('Simulated data.').waitFor()
