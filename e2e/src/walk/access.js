@@ -161,7 +161,7 @@ export function accessSteps({ browser, demo, visitor }) {
           await main.getByRole('link', { name: 'Alerts' }).waitFor()
           assert.equal(await main.getByRole('link', { name: 'Ledger' }).count(), 0)
           await other.look('a part of the devices')
-          await other.open('/')
+          await other.page.goto(demo.origin)
           await other.page.getByText('No building is open to you').waitFor()
           await other.look('no building')
           assert.deepEqual([...other.findings], [])
