@@ -84,6 +84,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
     }
 
+    /// Names the limit that was passed.
+    pub(crate) const fn of_limit(mut self, name: &'static str) -> Self {
+        self.limit = Some(name);
+        self
+    }
+
     pub(crate) fn at(mut self, position: impl Into<String>) -> Self {
         self.position = Some(position.into());
         self
