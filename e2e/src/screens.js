@@ -20,8 +20,11 @@ const PAGES = {
   incidents: '/incidents',
   support: '/support',
   settings: '/settings',
+  access: '/access',
+  roles: '/access?tab=roles',
+  why: '/access?tab=why',
 }
-const DARK = ['centre', 'heat', 'alerts', 'ledger', 'promises', 'settings']
+const DARK = ['centre', 'heat', 'alerts', 'ledger', 'promises', 'settings', 'roles']
 const JAPANESE = ['centre', 'ledger', 'promises', 'rules']
 const SIZES = { 390: 844, 1280: 800, 2560: 1300 }
 const ALERT_TIMEOUT_MS = 150_000

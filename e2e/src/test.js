@@ -4,6 +4,7 @@ import path from 'node:path'
 
 import { runSteps, say } from './runner.js'
 import { OUT, withStage } from './stage.js'
+import { accessSteps } from './walk/access.js'
 import { accountSteps } from './walk/account.js'
 import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
@@ -22,6 +23,7 @@ const WALK = [
   inventorySteps,
   recordSteps,
   supportSteps,
+  accessSteps,
   personSteps,
   accountSteps,
   welcomeSteps,

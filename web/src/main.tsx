@@ -10,6 +10,7 @@ import './theme/centre.css'
 import './theme/details.css'
 import './theme/pages.css'
 import './theme/partners.css'
+import './theme/access.css'
 
 import { i18n } from '@lingui/core'
 import { I18nProvider, useLingui } from '@lingui/react'

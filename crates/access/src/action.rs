@@ -31,8 +31,8 @@ macro_rules! define_actions {
 }
 
 impl Action {
-    /// Whether a person has to have proved who they are a short while ago: acts that destroy, let
-    /// somebody in or shut somebody out.
+    /// Whether a person has to have proved who they are a short while ago: acts that destroy, give
+    /// rights, let somebody in or shut somebody out.
     pub const fn needs_recent_proof(self) -> bool {
         matches!(
             self,
@@ -41,8 +41,10 @@ impl Action {
                 | Self::ApiKeyDelete
                 | Self::CredentialDelete
                 | Self::DeviceDelete
+                | Self::GrantWrite
                 | Self::KeyManage
                 | Self::PlanWrite
+                | Self::RoleWrite
                 | Self::TenantCreateBelow
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -50,6 +52,7 @@ impl Action {
                 | Self::TwinDelete
                 | Self::UserDelete
                 | Self::UserErase
+                | Self::UserUpdate
         )
     }
 
@@ -67,6 +70,8 @@ impl Action {
 }
 
 define_actions! {
+    /// Ask why somebody may or may not do something.
+    AccessExplain = "access.explain" on Access;
     /// Take activity records away as CSV or JSON.
     ActivityExport = "activity.export" on Activity;
     /// Read one's own account: sessions, passkeys, how one signs in.
@@ -141,6 +146,14 @@ define_actions! {
     DeviceRpc = "device.rpc" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
+    /// List grants.
+    GrantRead = "grant.read" on Access;
+    /// Give somebody a role over a part of the tenant, or take it away.
+    GrantWrite = "grant.write" on Access;
+    /// List groups of devices and workspaces.
+    GroupRead = "group.read" on Access;
+    /// Make, change or delete groups of devices and workspaces.
+    GroupWrite = "group.write" on Access;
     /// Approve a hold that somebody else asked for.
     HoldApprove = "hold.approve" on Hold;
     /// List holds on activity records.
@@ -183,10 +196,16 @@ define_actions! {
     PlanRead = "plan.read" on Tenant;
     /// Make, change or delete a plan.
     PlanWrite = "plan.write" on Tenant;
+    /// Make somebody an owner, or take that away.
+    OwnerAppoint = "owner.appoint" on User;
     /// Run a promise's check now.
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.
     PromiseRead = "promise.read" on Promise;
+    /// List roles and what they may do.
+    RoleRead = "role.read" on Access;
+    /// Make, change or delete roles of the tenant's own.
+    RoleWrite = "role.write" on Access;
     /// List rules.
     RuleList = "rule.list" on Rule;
     /// Read one rule.
@@ -263,6 +282,8 @@ define_actions! {
     UserInvite = "user.invite" on User;
     /// List users.
     UserList = "user.list" on User;
+    /// Change a user's roles.
+    UserUpdate = "user.update" on User;
 }
 
 impl fmt::Display for Action {

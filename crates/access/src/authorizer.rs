@@ -1,6 +1,6 @@
-//! Asks Cedar and remembers the answer. A decision depends only on the actor's class (kind and
-//! roles), the action, the resource's kind and whether a device means itself, so each such
-//! question is evaluated once; tenants are compared before anything else, on every check.
+//! Asks Cedar and remembers the answer. A decision depends on one role (a set of built-in ones, or
+//! one of the tenant's own at its version), the action, the resource's kind and whether it is in
+//! the role's scope, so each such question is evaluated once; tenants are compared before.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,23 +11,28 @@ use cedar_policy::{
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use parking_lot::RwLock;
-use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, SupportAreas};
+use veritwin_domain::{
+    Actor, ActorKind, CustomRole, CustomRoleId, OpContext, Place, PlatformContext, Role, Scope,
+    SupportAreas,
+};
 
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
+    include_str!("../policies/rights.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),
     include_str!("../policies/support.cedar"),
 ];
+/// The policy by which a tenant's own role denies; see `policies/rights.cedar`.
+const OWN_ROLE_DENIES: &str = "own-role.denies";
 
-/// Most remembered decisions. All questions that can be asked today are fewer; past the bound
-/// Cedar is asked each time.
+/// Most remembered decisions. Past it all are forgotten: versions of changed roles go with them.
 const DECISIONS_MAX: usize = 16_384;
 
 /// A refusal. `hidden` resources are answered as if they did not exist (404), others with 403.
@@ -59,8 +64,16 @@ pub struct PolicyError(String);
 pub(crate) enum Class {
     User(RoleSet),
     Program(RoleSet),
+    /// A role of a tenant's own, at one of its versions.
+    OwnRole {
+        is_program: bool,
+        role: CustomRoleId,
+        version: u64,
+    },
     Support(SupportAreas),
-    Device { is_self: bool },
+    Device {
+        is_self: bool,
+    },
     Job(&'static str),
     LocalOperator,
     Anonymous,
@@ -82,12 +95,41 @@ impl RoleSet {
     }
 }
 
+/// One question to Cedar.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) class: Class,
+    /// The role of [`Class::OwnRole`].
+    pub(crate) own_role: Option<&'a CustomRole>,
+    pub(crate) action: Action,
+    pub(crate) kind: Kind,
+    pub(crate) in_scope: bool,
+    pub(crate) same_tenant: bool,
+}
+
+impl Question<'_> {
+    pub(crate) fn of(class: Class, action: Action, kind: Kind) -> Self {
+        Self { class, own_role: None, action, kind, in_scope: true, same_tenant: true }
+    }
+}
+
+/// What one role says to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It permits.
+    Permits,
+    /// It says nothing, which is no.
+    Silent,
+    /// It denies, whatever another one permits.
+    Denies,
+}
+
 /// Decides on every action of every actor.
 pub struct Authorizer {
     cedar: cedar_policy::Authorizer,
     policies: PolicySet,
     schema: Schema,
-    decisions: RwLock<HashMap<(Class, Action, Kind), bool>>,
+    decisions: RwLock<HashMap<(Class, Action, Kind, bool), Verdict>>,
 }
 
 impl fmt::Debug for Authorizer {
@@ -120,92 +162,164 @@ impl Authorizer {
         })
     }
 
-    /// Decides an operation inside a tenant. A resource of another tenant is hidden, and so is
-    /// every other device from a device.
+    /// Decides an operation inside a tenant on what belongs to the whole tenant: only what is
+    /// held over the whole tenant counts. A resource of another tenant is hidden, and so is every
+    /// other device from a device.
     pub fn check(
         &self,
         context: &OpContext,
         action: Action,
         resource: &Resource,
     ) -> Result<(), Denied> {
+        self.check_at(context, action, resource, Place::Tenant)
+    }
+
+    /// Decides an operation inside a tenant on a resource that stands at a place. Where the actor
+    /// may do this elsewhere only, the resource is hidden.
+    pub fn check_at(
+        &self,
+        context: &OpContext,
+        action: Action,
+        resource: &Resource,
+        place: Place<'_>,
+    ) -> Result<(), Denied> {
         if resource.tenant().is_some_and(|owner| owner != context.tenant) {
             return Err(Denied { hidden: true, action });
         }
-        self.decide(&context.actor, action, resource)
+        self.decide(&context.actor, action, resource, place)
     }
 
     /// Decides an operation on the platform itself.
     pub fn check_platform(&self, context: &PlatformContext, action: Action) -> Result<(), Denied> {
-        self.decide(&context.actor, action, &Resource::Platform)
+        self.decide(&context.actor, action, &Resource::Platform, Place::Tenant)
     }
 
-    fn decide(&self, actor: &Actor, action: Action, resource: &Resource) -> Result<(), Denied> {
+    fn decide(
+        &self,
+        actor: &Actor,
+        action: Action,
+        resource: &Resource,
+        place: Place<'_>,
+    ) -> Result<(), Denied> {
         let class = classify(actor, resource);
-        if self.permits(class, action, resource.kind()) {
-            return Ok(());
+        if !actor.rights.is_confined() {
+            if self.verdict(Question::of(class, action, resource.kind())) == Verdict::Permits {
+                return Ok(());
+            }
+            let hidden = class == Class::Device { is_self: false }
+                && matches!(resource, Resource::Owned { id: Some(_), .. });
+            return Err(Denied { hidden, action });
         }
-        let hidden = class == Class::Device { is_self: false }
-            && matches!(resource, Resource::Owned { id: Some(_), .. });
-        Err(Denied { hidden, action })
+        let is_one = matches!(resource, Resource::Owned { id: Some(_), .. });
+        let covers = |scope: &Scope| scope.covers(place);
+        self.decide_facets(actor, class, action, resource.kind(), &covers)
+            .map_err(|outside| Denied { hidden: outside && is_one, action })
     }
 
-    pub(crate) fn permits(&self, class: Class, action: Action, kind: Kind) -> bool {
-        let question = (class, action, kind);
-        if let Some(answer) = self.decisions.read().get(&question) {
+    /// The remembered answer of one role.
+    pub(crate) fn verdict(&self, question: Question<'_>) -> Verdict {
+        let Question { class, action, kind, in_scope, .. } = question;
+        let slot = (class, action, kind, in_scope);
+        if let Some(answer) = self.decisions.read().get(&slot) {
             return *answer;
         }
-        let answer = self.ask(class, action, kind, true);
+        let answer = self.ask(question);
         let mut decisions = self.decisions.write();
-        if decisions.len() < DECISIONS_MAX {
-            decisions.insert(question, answer);
+        if decisions.len() >= DECISIONS_MAX {
+            decisions.clear();
         }
+        decisions.insert(slot, answer);
         answer
+    }
+
+    /// Forgets every remembered answer, to measure what the first one costs.
+    pub fn forget_decisions(&self) {
+        self.decisions.write().clear();
     }
 
     /// One evaluation. A request that does not fit the schema (this action is not for that kind
     /// of actor or resource) and every error mean no.
-    pub(crate) fn ask(&self, class: Class, action: Action, kind: Kind, same_tenant: bool) -> bool {
-        self.try_ask(class, action, kind, same_tenant).unwrap_or(false)
+    pub(crate) fn ask(&self, question: Question<'_>) -> Verdict {
+        self.ask_why(question).0
     }
 
-    fn try_ask(&self, class: Class, action: Action, kind: Kind, same_tenant: bool) -> Option<bool> {
+    /// One evaluation, and the names of the policies that decided it.
+    pub(crate) fn ask_why(&self, question: Question<'_>) -> (Verdict, Vec<String>) {
+        self.try_ask(question).unwrap_or((Verdict::Silent, Vec::new()))
+    }
+
+    fn try_ask(&self, question: Question<'_>) -> Option<(Verdict, Vec<String>)> {
+        let (request, entities) = self.request(question)?;
+        let response = self.cedar.is_authorized(&request, &self.policies, &entities);
+        if response.diagnostics().errors().next().is_some() {
+            return None;
+        }
+        let reasons: Vec<String> = response
+            .diagnostics()
+            .reason()
+            .filter_map(|id| self.policies.policy(id)?.annotation("id").map(str::to_owned))
+            .collect();
+        let verdict = match response.decision() {
+            Decision::Allow => Verdict::Permits,
+            Decision::Deny if reasons.iter().any(|id| id == OWN_ROLE_DENIES) => Verdict::Denies,
+            Decision::Deny => Verdict::Silent,
+        };
+        Some((verdict, reasons))
+    }
+
+    fn request(&self, question: Question<'_>) -> Option<(Request, Entities)> {
+        let Question { class, action, kind, .. } = question;
         let own = uid("Tenant", "own")?;
         let other = uid("Tenant", "other")?;
+        let scope = uid("Scope", "held")?;
         let (principal, roles) = principal(class)?;
         let is_self = class == Class::Device { is_self: true };
-        let owner = if same_tenant { &own } else { &other };
+        let owner = if question.same_tenant { &own } else { &other };
         let resource = match kind {
             Kind::Tenant => owner.clone(),
             Kind::Device if is_self => principal.clone(),
             _ => uid(kind.as_str(), "resource")?,
         };
-        let mut entities = Vec::new();
-        if !matches!(kind, Kind::Platform | Kind::Tenant) && resource != principal {
-            entities.push(owned(resource.clone(), owner, HashSet::new())?);
+        let parents: HashSet<EntityUid> =
+            question.in_scope.then(|| scope.clone()).into_iter().collect();
+        let tenant_parents = if kind == Kind::Tenant { parents.clone() } else { HashSet::new() };
+        let mut entities = vec![Entity::new_no_attrs(scope.clone(), HashSet::new())];
+        match kind {
+            Kind::Tenant => {}
+            Kind::Platform => entities.push(Entity::new_no_attrs(resource.clone(), parents)),
+            _ if resource == principal => {}
+            _ => entities.push(owned(resource.clone(), owner, parents)?),
         }
         entities.push(match class {
-            Class::User(_) | Class::Program(_) | Class::Device { .. } => {
-                owned(principal.clone(), &own, roles)?
+            Class::User(_) | Class::Program(_) | Class::OwnRole { .. } => {
+                holder(principal.clone(), (&own, &scope), roles, question.own_role)?
             }
+            Class::Device { .. } => owned(principal.clone(), &own, roles)?,
             Class::Support(areas) => support_session(principal.clone(), &own, areas, roles)?,
             _ => Entity::new_no_attrs(principal.clone(), roles),
         });
-        entities.push(owned(own.clone(), &own, HashSet::new())?);
-        entities.push(owned(other.clone(), &other, HashSet::new())?);
-        if kind == Kind::Platform {
-            entities.push(Entity::new_no_attrs(resource.clone(), HashSet::new()));
-        }
+        entities.push(owned(own.clone(), &own, tenant_parents.clone())?);
+        entities.push(owned(other.clone(), &other, tenant_parents)?);
         let entities = Entities::from_entities(entities, Some(&self.schema)).ok()?;
-        let action = uid("Action", action.as_str())?;
-        let request =
-            Request::new(principal, action, resource, Context::empty(), Some(&self.schema)).ok()?;
-        let response = self.cedar.is_authorized(&request, &self.policies, &entities);
-        let clean = response.diagnostics().errors().next().is_none();
-        Some(clean && response.decision() == Decision::Allow)
+        let has_roles = matches!(class, Class::User(_) | Class::Program(_) | Class::OwnRole { .. });
+        let name = action.as_str();
+        let asked = [("action".to_owned(), RestrictedExpression::new_string(name.to_owned()))];
+        let action = uid("Action", name)?;
+        let make = |context| {
+            let (principal, resource) = (principal.clone(), resource.clone());
+            Request::new(principal, action.clone(), resource, context, Some(&self.schema)).ok()
+        };
+        // Which context an action takes is the schema's: those that people may do take its name.
+        let request = match make(Context::from_pairs(asked).ok()?) {
+            Some(request) => request,
+            None if !has_roles => make(Context::empty())?,
+            None => return None,
+        };
+        Some((request, entities))
     }
 }
 
-fn classify(actor: &Actor, resource: &Resource) -> Class {
+pub(crate) fn classify(actor: &Actor, resource: &Resource) -> Class {
     match &actor.kind {
         ActorKind::User { .. } => Class::User(RoleSet::new(&actor.roles)),
         ActorKind::Support { areas, .. } => Class::Support(*areas),
@@ -230,6 +344,8 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
     Some(match class {
         Class::User(set) => (uid("User", "actor")?, roles(set)?),
         Class::Program(set) => (uid("Program", "actor")?, roles(set)?),
+        Class::OwnRole { is_program: false, .. } => (uid("User", "actor")?, HashSet::new()),
+        Class::OwnRole { is_program: true, .. } => (uid("Program", "actor")?, HashSet::new()),
         Class::Support(_) => {
             (uid("SupportSession", "actor")?, roles(RoleSet::new(&[Role::Support]))?)
         }
@@ -238,6 +354,26 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
         Class::LocalOperator => (uid("LocalOperator", "actor")?, HashSet::new()),
         Class::Anonymous => (uid("Anonymous", "actor")?, HashSet::new()),
     })
+}
+
+/// Whoever holds roles: a person or program.
+fn holder(
+    uid: EntityUid,
+    (tenant, scope): (&EntityUid, &EntityUid),
+    roles: HashSet<EntityUid>,
+    own_role: Option<&CustomRole>,
+) -> Option<Entity> {
+    let entity = |uid: &EntityUid| RestrictedExpression::new_entity_uid(uid.clone());
+    let names = |actions: &std::collections::BTreeSet<String>| {
+        RestrictedExpression::new_set(actions.iter().cloned().map(RestrictedExpression::new_string))
+    };
+    let mut attributes =
+        HashMap::from([("tenant".to_owned(), entity(tenant)), ("scope".to_owned(), entity(scope))]);
+    if let Some(role) = own_role {
+        attributes.insert("allows".to_owned(), names(&role.allows));
+        attributes.insert("denies".to_owned(), names(&role.denies));
+    }
+    Entity::new(uid, attributes, roles).ok()
 }
 
 fn owned(uid: EntityUid, tenant: &EntityUid, parents: HashSet<EntityUid>) -> Option<Entity> {
@@ -277,10 +413,15 @@ mod tests {
         for class in [Class::User(everything), Class::Program(everything), Class::Support(open)] {
             for action in Action::ALL {
                 if action.kind() != Kind::Platform {
-                    assert!(!authorizer.ask(class, *action, action.kind(), false), "{action}");
+                    let question = Question {
+                        same_tenant: false,
+                        ..Question::of(class, *action, action.kind())
+                    };
+                    assert_ne!(authorizer.ask(question), Verdict::Permits, "{action}");
                 }
             }
         }
-        assert!(authorizer.ask(Class::User(everything), Action::TwinRead, Kind::Twin, true));
+        let own = Question::of(Class::User(everything), Action::TwinRead, Kind::Twin);
+        assert_eq!(authorizer.ask(own), Verdict::Permits);
     }
 }

@@ -5,6 +5,7 @@ mod action;
 mod authorizer;
 mod cbor;
 mod countries;
+mod facets;
 pub mod jobs;
 mod matrix;
 pub mod passkey;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
+pub use facets::{Explained, FacetSays, Reach, Says};
 pub use matrix::{Matrix, MatrixRow};
 pub use resource::{Kind, Resource};
 pub use session::{

@@ -1,6 +1,9 @@
 //! What an action is done to. Everything but the platform itself belongs to exactly one tenant.
 
-use veritwin_domain::{AlertId, ApiKeyId, DeviceId, RuleId, SiteId, TenantId, UserId};
+use veritwin_domain::{
+    AlertId, ApiKeyId, CustomRoleId, DeviceId, GrantId, GroupId, RuleId, SiteId, TenantId, UserId,
+    WorkspaceId,
+};
 
 /// The kind of a resource: the Cedar entity type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,8 @@ pub enum Kind {
     Promise,
     /// The running system as a tenant sees it.
     System,
+    /// Who may do what: roles, groups, workspaces, grants.
+    Access,
     /// A hold on activity records.
     Hold,
     /// A security incident.
@@ -46,6 +51,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether things of this kind stand at a place, so that a grant over a part of the tenant
+    /// can reach them. Everything else is the whole tenant's.
+    pub const fn has_places(self) -> bool {
+        matches!(self, Self::Device | Self::Telemetry | Self::Twin | Self::Rule | Self::Alert)
+    }
+
     /// The Cedar entity type.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +75,7 @@ impl Kind {
             Self::Session => "Session",
             Self::Promise => "Promise",
             Self::System => "System",
+            Self::Access => "Access",
             Self::Hold => "Hold",
             Self::Incident => "Incident",
             Self::Support => "Support",
@@ -127,6 +139,26 @@ impl Resource {
     /// One API key.
     pub const fn api_key(tenant: TenantId, id: ApiKeyId) -> Self {
         Self::Owned { tenant, kind: Kind::ApiKey, id: Some(*id.as_bytes()) }
+    }
+
+    /// One role of the tenant's own.
+    pub const fn custom_role(tenant: TenantId, id: CustomRoleId) -> Self {
+        Self::Owned { tenant, kind: Kind::Access, id: Some(*id.as_bytes()) }
+    }
+
+    /// One group of devices.
+    pub const fn group(tenant: TenantId, id: GroupId) -> Self {
+        Self::Owned { tenant, kind: Kind::Access, id: Some(*id.as_bytes()) }
+    }
+
+    /// One workspace.
+    pub const fn workspace(tenant: TenantId, id: WorkspaceId) -> Self {
+        Self::Owned { tenant, kind: Kind::Access, id: Some(*id.as_bytes()) }
+    }
+
+    /// One grant.
+    pub const fn grant(tenant: TenantId, id: GrantId) -> Self {
+        Self::Owned { tenant, kind: Kind::Access, id: Some(*id.as_bytes()) }
     }
 
     /// The kind of this resource.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_alerting::AlertEvent as Step;
 use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx, every_row};
 
+use crate::access::place_of;
 use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
 use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
@@ -71,15 +72,15 @@ async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
 struct Reader {
     people: HashMap<UserId, String>,
     devices: Arc<TenantDevices>,
-    sees_personal: bool,
+    sees_personal: Reach,
 }
 
 impl Reader {
     /// Values of a stream that is personal or not declared yet are for administrators only.
     fn conceal(&self, device: Option<DeviceId>, detail: &mut Detail) {
         let device = device.and_then(|id| self.devices.get(id));
-        let is_visible = device.is_some_and(|device| App::visible(device, self.sees_personal));
-        if !self.sees_personal && !is_visible {
+        let is_visible = device.is_some_and(|device| App::visible(device, &self.sees_personal));
+        if !self.sees_personal.is_whole() && !is_visible {
             detail.code = None;
             detail.value = None;
             detail.key = None;
@@ -149,7 +150,20 @@ impl App {
 
     /// Whether the actor may follow alerts.
     pub fn authorize_alert_list(&self, context: &OpContext) -> Result<()> {
-        self.authorize_all(context, Action::AlertList, Kind::Alert).map(|_| ())
+        self.reach(context, Action::AlertList, Kind::Alert).map(|_| ())
+    }
+
+    /// An alert stands where its device does.
+    async fn confine_alert(&self, context: &OpContext, reach: &Reach, alert: &Alert) -> Result<()> {
+        if reach.is_whole() {
+            return Ok(());
+        }
+        let devices = self.tenant_devices(context).await?;
+        let device = alert.device.and_then(|id| devices.get(id));
+        if device.is_some_and(|device| reach.covers(place_of(device))) {
+            return Ok(());
+        }
+        Err(Error::NotFound("alert"))
     }
 
     /// Lists alerts, newest first.
@@ -159,7 +173,9 @@ impl App {
         filter: AlertFilter,
         page: &PageRequest,
     ) -> Result<Page<AlertView>> {
-        let resource = self.authorize_all(context, Action::AlertList, Kind::Alert)?;
+        let reach = self.reach(context, Action::AlertList, Kind::Alert)?;
+        let resource = Resource::all(context.tenant, Kind::Alert);
+        let among = self.devices_in(context, &reach).await?;
         let filter = match filter {
             AlertFilter::Active => veritwin_metastore::AlertFilter::Active,
             AlertFilter::Unacknowledged => veritwin_metastore::AlertFilter::Unacknowledged,
@@ -167,7 +183,7 @@ impl App {
             AlertFilter::All => veritwin_metastore::AlertFilter::All,
         };
         let tx = self.0.store.read(context).await?;
-        let listed = tx.alerts(filter, &store_page(page)?).await?;
+        let listed = tx.alerts_among(filter, among.as_deref(), &store_page(page)?).await?;
         let reader = self.alert_reader(context, &tx).await?;
         let mut items = Vec::with_capacity(listed.items.len());
         for alert in listed.items {
@@ -180,9 +196,10 @@ impl App {
     /// Reads an alert with its life so far.
     pub async fn alert(&self, context: &OpContext, id: AlertId) -> Result<AlertView> {
         let resource = Resource::alert(context.tenant, id);
-        self.authorize(context, Action::AlertRead, &resource)?;
+        let reach = self.reach(context, Action::AlertRead, Kind::Alert)?;
         let tx = self.0.store.read(context).await?;
         let alert = tx.alert(id).await?;
+        self.confine_alert(context, &reach, &alert).await?;
         let reader = self.alert_reader(context, &tx).await?;
         let view = view(&tx, alert, &reader).await?;
         self.note(context, Action::AlertRead, &resource, "done");
@@ -222,8 +239,9 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         for id in ids {
             let resource = Resource::alert(context.tenant, *id);
-            self.authorize(context, Action::AlertAcknowledge, &resource)?;
+            let reach = self.reach(context, Action::AlertAcknowledge, Kind::Alert)?;
             let mut alert = tx.alert(*id).await?;
+            self.confine_alert(context, &reach, &alert).await?;
             let state = to_domain(alert.state)
                 .apply(Step::Acknowledge)
                 .map_err(|error| Error::Conflict(error.to_string()))?;

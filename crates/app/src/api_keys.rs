@@ -1,28 +1,83 @@
-//! Programs' API keys. The secret is shown once and stored as a digest.
+//! Programs' API keys. The secret is shown once and stored as a digest. A key is never worth more
+//! than whoever made it is now: their rights bound it at every request.
 
 use serde_json::json;
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
-use veritwin_domain::{Actor, ActorKind, ApiKeyId, OpContext, Role, Secret, Timestamp};
-use veritwin_metastore::{ApiKey, Page};
+use veritwin_domain::{
+    Actor, ActorKind, ApiKeyId, GrantId, OpContext, PlatformContext, Rights, Role, ScopeOf, Secret,
+    TenantId, Timestamp, UserId,
+};
+use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, TenantTx};
 
+use crate::access::facets_of;
 use crate::activity::Change;
-use crate::model::ApiKeyView;
+use crate::model::{ApiKeyView, NewApiKey, RightView, RoleOf};
+use crate::networks::{Network, used_from};
+use crate::people::Person;
 use crate::{App, Arrival, Error, Result};
 
-const UNKNOWN: Error = Error::Unauthenticated("unknown or expired API key");
+const UNKNOWN: Error = Error::Unauthenticated(
+    "unknown or expired API key, or one that does not work from this address",
+);
 const NAME_CHARS_MAX: usize = 100;
+/// Most networks of one key.
+const NETWORKS_MAX: usize = 32;
 /// A key's last use is written at most this often.
 const TOUCH_MICROS: i64 = 60_000_000;
+/// What a key has in its row when its right is a grant: nothing by itself.
+const BY_GRANT: Role = Role::Support;
 
-fn view(key: ApiKey) -> ApiKeyView {
+fn view(key: ApiKey, grants: &[Grant]) -> ApiKeyView {
+    let held = grants.iter().find(|grant| grant.holder == Holder::ApiKey(key.id));
+    let right = match held {
+        Some(grant) if key.role == BY_GRANT => {
+            RightView { role: grant.role.into(), scope: grant.scope.clone() }
+        }
+        _ => RightView { role: RoleOf::BuiltIn(key.role), scope: ScopeOf::Tenant },
+    };
     ApiKeyView {
         id: key.id,
         name: key.name,
-        role: key.role,
+        right,
         created_at: key.created_at,
         expires_at: key.expires_at.unwrap_or(Timestamp::MAX),
         last_used_at: key.last_used_at,
+        last_used_from: key.last_used_from.map(|from| from.as_str()),
+        maker: key.maker,
+        addresses: key.addresses,
     }
+}
+
+fn check_networks(texts: &[String]) -> Result<Vec<String>> {
+    if texts.len() > NETWORKS_MAX {
+        let limit = veritwin_domain::LimitExceeded {
+            name: "networks_max",
+            max: NETWORKS_MAX,
+            actual: texts.len(),
+        };
+        return Err(limit.into());
+    }
+    let parse = |(index, text): (usize, &String)| {
+        Network::parse(text).map(|network| network.to_string()).ok_or_else(|| {
+            let detail = "expected an address or network, such as 192.0.2.0/24 or 2001:db8::/32";
+            Error::invalid_at(format!("addresses[{index}]"), detail)
+        })
+    };
+    texts.iter().enumerate().map(parse).collect()
+}
+
+fn works_from(key: &ApiKey, context: &PlatformContext) -> bool {
+    let holds = |address| {
+        key.addresses.iter().filter_map(|text| Network::parse(text)).any(|one| one.holds(address))
+    };
+    key.addresses.is_empty() || context.origin.address.is_some_and(holds)
+}
+
+/// Who makes a key.
+struct Maker {
+    user: Option<UserId>,
+    key: Option<ApiKeyId>,
+    expires_at: Option<Timestamp>,
 }
 
 impl App {
@@ -40,19 +95,52 @@ impl App {
         let digest = TokenKind::ApiKey.digest(token.expose()).ok_or_else(refused)?;
         let tx = self.0.store.read_platform(&platform).await?;
         let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or_else(refused)?;
-        drop(tx);
-        if key.expires_at.is_some_and(|end| end <= platform.at) {
+        let is_over = key.expires_at.is_some_and(|end| end <= platform.at);
+        if is_over || !works_from(&key, &platform) {
             return Err(refused());
         }
         self.refuse_unserved(tenant)?;
+        let rights = self.key_rights(&tx, &platform, tenant, &key).await?.ok_or_else(refused)?;
+        drop(tx);
         let stale = |at: Timestamp| platform.at.as_micros() - at.as_micros() > TOUCH_MICROS;
         if key.last_used_at.is_none_or(stale) {
+            let from = platform.origin.address.map(used_from);
             let tx = self.0.store.begin_platform(&platform).await?;
-            tx.api_key_touch(tenant, key.id, platform.at).await?;
+            tx.api_key_touch(tenant, key.id, platform.at, from).await?;
             tx.commit().await?;
         }
-        let actor = Actor { kind: ActorKind::ApiKey(key.id), roles: vec![key.role] };
+        let actor = Actor { kind: ActorKind::ApiKey(key.id), roles: vec![key.role], rights };
         Ok(platform.in_tenant(tenant, actor))
+    }
+
+    /// What a key's grants give it, and the rights of whoever made it; none when they are gone.
+    pub(crate) async fn key_rights(
+        &self,
+        tx: &PlatformTx,
+        platform: &PlatformContext,
+        tenant: TenantId,
+        key: &ApiKey,
+    ) -> Result<Option<Rights>> {
+        let inside = platform.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous));
+        let book = self.access_book(&inside).await?;
+        let mut rights =
+            Rights { facets: book.facets(Holder::ApiKey(key.id), platform.at), bounds: Vec::new() };
+        if let Some(user) = key.maker {
+            match self.person_in(tx, platform, user, tenant).await? {
+                Some(Person { roles, grants }) => rights.bounds.push(facets_of(&roles, grants)),
+                None => return Ok(None),
+            }
+        }
+        if let Some(id) = key.maker_key {
+            match tx.api_key_of(tenant, id).await? {
+                Some(maker) if maker.expires_at.is_none_or(|end| end > platform.at) => {
+                    let grants = book.facets(Holder::ApiKey(id), platform.at);
+                    rights.bounds.push(facets_of(&[maker.role], grants));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(rights))
     }
 
     /// The tenant's API keys.
@@ -60,53 +148,106 @@ impl App {
         let resource = self.authorize_all(context, Action::ApiKeyList, Kind::ApiKey)?;
         let tx = self.0.store.read(context).await?;
         let keys = tx.api_keys(&Page::whole()).await?.items;
+        let grants = tx.grants().await?;
         self.note(context, Action::ApiKeyList, &resource, "done");
-        Ok(keys.into_iter().map(view).collect())
+        Ok(keys.into_iter().map(|key| view(key, &grants)).collect())
     }
 
-    /// Makes an API key; the secret is given out this once.
+    /// Makes an API key; the secret is given out this once. Nobody gives a key more than they
+    /// hold themselves.
     pub async fn create_api_key(
         &self,
         context: &OpContext,
-        name: &str,
-        role: Role,
-        expires_at: Timestamp,
+        new: NewApiKey,
     ) -> Result<(ApiKeyView, Secret<String>)> {
         self.authorize_all(context, Action::ApiKeyCreate, Kind::ApiKey)?;
-        let name = name.trim();
+        let name = new.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
             let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
             return Err(Error::invalid_at("name", detail));
         }
-        if expires_at <= context.at {
+        if new.expires_at <= context.at {
             return Err(Error::invalid_at("expires_at", "must be in the future"));
         }
-        if expires_at.since(context.at) > API_KEY_LIFETIME_MAX {
+        if new.expires_at.since(context.at) > API_KEY_LIFETIME_MAX {
             return Err(Error::invalid_at("expires_at", "at most 366 days from now"));
         }
+        let addresses = check_networks(&new.addresses)?;
+        let role = GrantRole::from(new.right.role);
+        let tx = self.0.store.begin(context).await?;
+        let maker = self.maker(context, &tx).await?;
+        if maker.expires_at.is_some_and(|end| new.expires_at > end) {
+            let detail = "a key cannot outlive the key that makes it";
+            return Err(Error::invalid_at("expires_at", detail));
+        }
+        self.check_scope_exists(&tx, &new.right.scope).await?;
+        self.check_giving(context, role, &new.right.scope).await?;
+        let in_row = match (role, &new.right.scope) {
+            (GrantRole::BuiltIn(role), ScopeOf::Tenant) => Some(role),
+            _ => None,
+        };
         let (secret, digest) = TokenKind::ApiKey.generate(self.0.rng.as_ref());
         let key = ApiKey {
             id: ApiKeyId::generate(context.at, self.rng()),
             name: name.to_owned(),
-            role,
+            role: in_row.unwrap_or(BY_GRANT),
             created_at: context.at,
-            expires_at: Some(expires_at),
+            expires_at: Some(new.expires_at),
             last_used_at: None,
+            last_used_from: None,
+            maker: maker.user,
+            maker_key: maker.key,
+            addresses,
         };
-        let tx = self.0.store.begin(context).await?;
         let count = tx.usage().await?.api_keys + 1;
         self.check_quota(context.tenant, crate::tree::Quota::ApiKeys, count)?;
         tx.api_key_create(&key, digest.0).await?;
+        let mut grants = Vec::new();
+        if in_row.is_none() {
+            let grant = Grant {
+                id: GrantId::generate(context.at, self.rng()),
+                holder: Holder::ApiKey(key.id),
+                role,
+                scope: new.right.scope,
+                expires_at: None,
+                created_at: context.at,
+            };
+            self.check_room_for_grant(&tx).await?;
+            tx.grant_create(&grant).await?;
+            grants.push(grant);
+        }
+        let role_name = match role {
+            GrantRole::BuiltIn(role) => role.to_string(),
+            GrantRole::Custom(id) => id.to_string(),
+        };
         let resource = Resource::api_key(context.tenant, key.id);
         let change = Change::to(json!({
-            "name": key.name, "role": role.as_str(), "expires_at": expires_at.to_string(),
+            "name": key.name, "role": role_name, "expires_at": new.expires_at.to_string(),
         }));
         self.record_change(&tx, context, Action::ApiKeyCreate, &resource, change).await?;
         tx.commit().await?;
-        Ok((view(key), secret))
+        self.access_changed(context.tenant);
+        Ok((view(key, &grants), secret))
     }
 
-    /// Revokes an API key at once.
+    async fn maker(&self, context: &OpContext, tx: &TenantTx) -> Result<Maker> {
+        match context.actor.kind {
+            ActorKind::User { user, .. } => {
+                Ok(Maker { user: Some(user), key: None, expires_at: None })
+            }
+            ActorKind::ApiKey(id) => {
+                let own = tx.api_key(id).await?;
+                if own.maker_key.is_some() {
+                    let detail = "api_key.create by a key that a key has made";
+                    return Err(Error::Forbidden(detail.to_owned()));
+                }
+                Ok(Maker { user: own.maker, key: Some(id), expires_at: own.expires_at })
+            }
+            _ => Ok(Maker { user: None, key: None, expires_at: None }),
+        }
+    }
+
+    /// Revokes an API key at once, with the keys it made.
     pub async fn revoke_api_key(&self, context: &OpContext, id: ApiKeyId) -> Result<()> {
         let resource = Resource::api_key(context.tenant, id);
         self.authorize(context, Action::ApiKeyDelete, &resource)?;
@@ -114,6 +255,7 @@ impl App {
         tx.api_key_delete(id).await?;
         self.record(&tx, context, Action::ApiKeyDelete, &resource).await?;
         tx.commit().await?;
+        self.access_changed(context.tenant);
         self.0.logins.forget_all();
         Ok(())
     }

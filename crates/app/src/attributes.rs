@@ -133,11 +133,10 @@ async fn view(tx: &TenantTx, device: DeviceId) -> Result<AttributesView> {
 impl App {
     /// Reads a device's attributes.
     pub async fn attributes(&self, context: &OpContext, id: DeviceId) -> Result<AttributesView> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::AttributeRead, &resource)?;
+        let resource = self.authorize_device(context, Action::AttributeRead, id).await?;
         let tx = self.0.store.read(context).await?;
         let device = tx.device(id).await?;
-        if !Self::visible(&device, self.sees_personal(context)) {
+        if !Self::visible(&device, &self.sees_personal(context)) {
             return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
         }
         self.note(context, Action::AttributeRead, &resource, "done");
@@ -151,8 +150,7 @@ impl App {
         id: DeviceId,
         change: AttributesChange,
     ) -> Result<AttributesView> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::AttributeWrite, &resource)?;
+        let resource = self.authorize_device(context, Action::AttributeWrite, id).await?;
         check(&change.shared)?;
         check(&change.server)?;
         let tx = self.0.store.begin(context).await?;

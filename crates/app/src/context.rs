@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Denied, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, OpContext, Origin, PlatformContext,
     Purpose, RequestId, TenantId, Timestamp, Value,
@@ -153,12 +153,26 @@ impl App {
         action: Action,
         resource: &Resource,
     ) -> Result<()> {
-        self.0.authorizer.check(context, action, resource).map_err(|denied| {
-            self.note(context, action, resource, "denied");
-            self.watch_denied(context);
-            Error::from(denied)
-        })?;
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.forgets_rights(action) {
+            return Ok(());
+        }
+        let decision = self.0.authorizer.check(context, action, resource);
+        decision.map_err(|denied| self.denied(context, action, resource, denied))?;
         check_proof(context, action)
+    }
+
+    /// A refusal leaves a record and counts towards what is watched for.
+    pub(crate) fn denied(
+        &self,
+        context: &OpContext,
+        action: Action,
+        resource: &Resource,
+        denied: Denied,
+    ) -> Error {
+        self.note(context, action, resource, "denied");
+        self.watch_denied(context);
+        Error::from(denied)
     }
 
     /// Authorises an action on a tenant's collection of a kind.

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{
-    Actor, ActorKind, GrantId, OpContext, PlatformContext, Role, Secret, SessionId, SupportAreas,
-    TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SupportAreas,
+    SupportGrantId, TenantId, UserId,
 };
 use veritwin_metastore::{PlatformTx, SupportGrant, SupportSession};
 
 use crate::activity::Change;
 use crate::holds::{person, words};
-use crate::model::{DeskGrant, GrantView, SessionView, SignedIn, SupportView};
+use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportView};
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::support::{area_names, check_areas, grant_view, length};
@@ -33,9 +33,14 @@ const MAIL_TEXT: &str = "Two members of the platform's staff opened read-only ac
     they may see and until when, shows every step, and takes the access back at once.";
 
 /// What a support session acts as.
-fn support_actor(user: UserId, session: SessionId, grant: GrantId, areas: SupportAreas) -> Actor {
+fn support_actor(
+    user: UserId,
+    session: SessionId,
+    grant: SupportGrantId,
+    areas: SupportAreas,
+) -> Actor {
     let kind = ActorKind::Support { user, session, grant, areas };
-    Actor { kind, roles: vec![Role::Support] }
+    Actor::with_roles(kind, vec![Role::Support])
 }
 
 fn desk(context: &OpContext) -> Resource {
@@ -83,8 +88,8 @@ impl App {
         let resource = self.authorize_desk(context, Action::SupportServe)?;
         let own = person(context)?;
         let tx = self.0.store.read_platform(&self.above(context)).await?;
-        let mut grants = tx.grants_asked(context.at).await?;
-        grants.extend(tx.grants_live(context.at).await?);
+        let mut grants = tx.support_grants_asked(context.at).await?;
+        grants.extend(tx.support_grants_live(context.at).await?);
         let mut names: HashMap<TenantId, String> = HashMap::new();
         let mut items = Vec::with_capacity(grants.len());
         // The tenant of nobody is entered by the platform's own checks only.
@@ -119,7 +124,7 @@ impl App {
         self.authorize_desk(context, Action::SupportServe)?;
         let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
-        let live = tx.grants_live(context.at).await?;
+        let live = tx.support_grants_live(context.at).await?;
         let grant = live.into_iter().find(|(owner, _)| *owner == tenant).map(|(_, grant)| grant);
         let Some(grant) = grant else {
             return Err(self.refuse_entry(&tx, context, tenant).await?);
@@ -156,7 +161,7 @@ impl App {
             return Ok(Error::NotFound("no such resource"));
         }
         // The customer sees that somebody tried.
-        let nothing = GrantId::from_bytes([0; 16]);
+        let nothing = SupportGrantId::from_bytes([0; 16]);
         let actor =
             support_actor(person(context)?, session_of(context)?, nothing, SupportAreas::default());
         let inside = self.above(context).in_tenant(tenant, actor);
@@ -212,7 +217,7 @@ impl App {
     ) -> Result<(SupportSession, SupportGrant)> {
         let tx = self.0.store.read_platform(platform).await?;
         let session = tx.support_session_by_digest(digest).await?.ok_or(ENDED)?;
-        let (owner, grant) = tx.grant(session.grant).await?;
+        let (owner, grant) = tx.support_grant(session.grant).await?;
         let staff = tx.session(session.staff_session).await?.ok_or(ENDED)?;
         let times = SessionTimes { created_at: staff.created_at, last_seen_at: staff.last_seen_at };
         let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
@@ -236,7 +241,7 @@ impl App {
             return Err(ENDED);
         };
         let tx = self.0.store.read_platform(&self.above(context)).await?;
-        let (_, grant) = tx.grant(grant).await?;
+        let (_, grant) = tx.support_grant(grant).await?;
         let session = SupportSession {
             id: session,
             tenant: context.tenant,
@@ -276,7 +281,7 @@ impl App {
         tenant: TenantId,
         areas: SupportAreas,
         reason: &str,
-    ) -> Result<GrantView> {
+    ) -> Result<SupportGrantView> {
         self.authorize_desk(context, Action::SupportBreakGlass)?;
         let reason = words("reason", reason, REASON_CHARS_MAX)?;
         check_areas(areas)?;
@@ -288,7 +293,7 @@ impl App {
         }
         let asked = length(BREAK_GLASS_ASKED_HOURS, BREAK_GLASS_ASKED_HOURS)?;
         let grant = SupportGrant {
-            id: GrantId::generate(context.at, self.rng()),
+            id: SupportGrantId::generate(context.at, self.rng()),
             ticket: None,
             areas,
             reason,
@@ -301,7 +306,7 @@ impl App {
         };
         let inside = self.beside(context, tenant, &grant)?;
         let tx = self.0.store.begin(&inside).await?;
-        tx.grant_create(&grant).await?;
+        tx.support_grant_create(&grant).await?;
         let change = Change::to(json!({
             "asked": area_names(areas), "reason": grant.reason,
         }));
@@ -312,12 +317,16 @@ impl App {
     }
 
     /// Approves what another of the staff asked for; the customer's administrators are told.
-    pub async fn approve_break_glass(&self, context: &OpContext, id: GrantId) -> Result<GrantView> {
+    pub async fn approve_break_glass(
+        &self,
+        context: &OpContext,
+        id: SupportGrantId,
+    ) -> Result<SupportGrantView> {
         self.authorize_desk(context, Action::SupportBreakGlass)?;
         let approver = person(context)?;
         let platform = self.above(context);
         let tx = self.0.store.read_platform(&platform).await?;
-        let (tenant, mut grant) = tx.grant(id).await?;
+        let (tenant, mut grant) = tx.support_grant(id).await?;
         drop(tx);
         if grant.ticket.is_some() {
             return Err(Error::NotFound("no such resource"));
@@ -335,7 +344,7 @@ impl App {
         grant.expires_at = context.at.saturating_add(hours);
         let inside = self.beside(context, tenant, &grant)?;
         let tx = self.0.store.begin(&inside).await?;
-        tx.grant_approve(id, approver, context.at, grant.expires_at).await?;
+        tx.support_grant_approve(id, approver, context.at, grant.expires_at).await?;
         let change = Change::to(json!({
             "opened": area_names(grant.areas), "reason": grant.reason,
             "until": grant.expires_at.to_string(),

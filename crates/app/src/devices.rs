@@ -7,6 +7,7 @@ use veritwin_access::{Action, Kind, Resource, TokenKind};
 use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp};
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 
+use crate::access::place_of;
 use crate::activity::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
@@ -103,7 +104,7 @@ impl App {
             declaration: device.declaration,
             units: device.units.clone(),
             // Names of series may tell as much as their values.
-            keys: if Self::visible(device, self.sees_personal(context)) {
+            keys: if Self::visible(device, &self.sees_personal(context)) {
                 self.0.engine.keys(context.tenant, device.id).unwrap_or_default()
             } else {
                 Vec::new()
@@ -122,11 +123,14 @@ impl App {
         filter: &DeviceFilter,
         page: &PageRequest,
     ) -> Result<Page<DeviceView>> {
-        let resource = self.authorize_all(context, Action::DeviceList, Kind::Device)?;
+        let reach = self.reach(context, Action::DeviceList, Kind::Device)?;
+        let resource = Resource::all(context.tenant, Kind::Device);
+        let among = self.devices_in(context, &reach).await?;
         let tx = self.0.store.read(context).await?;
         let filter = veritwin_metastore::DeviceFilter {
             search: filter.search.clone().filter(|text| !text.trim().is_empty()),
             twin: filter.twin,
+            among,
         };
         let listed = tx.devices(&filter, &store_page(page)?).await?;
         self.note(context, Action::DeviceList, &resource, "done");
@@ -136,8 +140,7 @@ impl App {
 
     /// Reads a device.
     pub async fn device(&self, context: &OpContext, id: DeviceId) -> Result<DeviceView> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::DeviceRead, &resource)?;
+        let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
         let tx = self.0.store.read(context).await?;
         let device = tx.device(id).await?;
         self.note(context, Action::DeviceRead, &resource, "done");
@@ -216,8 +219,9 @@ impl App {
         context: &OpContext,
         input: DeviceInput,
     ) -> Result<(DeviceView, Secret<String>)> {
-        self.authorize_all(context, Action::DeviceCreate, Kind::Device)?;
+        self.reach(context, Action::DeviceCreate, Kind::Device)?;
         let device = self.new_device(context, input)?;
+        self.authorize_new(context, Action::DeviceCreate, &device)?;
         let tx = self.0.store.begin(context).await?;
         self.check_placement(&tx, &placement_view(&device)).await?;
         let count = tx.usage().await?.devices + 1;
@@ -240,8 +244,7 @@ impl App {
         id: DeviceId,
         change: DeviceChange,
     ) -> Result<DeviceView> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::DeviceUpdate, &resource)?;
+        let resource = self.authorize_device(context, Action::DeviceUpdate, id).await?;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         let old_twin = device.twin;
@@ -257,6 +260,7 @@ impl App {
             self.check_placement(&tx, &place).await?;
             device.twin = place.twin_id;
             device.placement = store_placement(&place);
+            self.authorize_at(context, Action::DeviceUpdate, &resource, place_of(&device))?;
         }
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;
@@ -280,8 +284,7 @@ impl App {
 
     /// Deletes a device with its credentials; its live connections end.
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::DeviceDelete, &resource)?;
+        let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;
         let tx = self.0.store.begin(context).await?;
         let device = tx.device(id).await?;
         tx.device_delete(id).await?;
@@ -290,6 +293,18 @@ impl App {
         tx.commit().await?;
         self.0.logins.forget_device(id);
         self.devices_changed(context, device.twin).await
+    }
+
+    /// Authorises what brings a device in where it is to stand. Elsewhere it is refused, not
+    /// hidden: there is nothing to hide yet.
+    pub(crate) fn authorize_new(
+        &self,
+        context: &OpContext,
+        action: Action,
+        device: &Device,
+    ) -> Result<()> {
+        let all = Resource::all(context.tenant, Kind::Device);
+        self.authorize_at(context, action, &all, place_of(device))
     }
 
     /// Everything in memory that knows devices takes note of a change.
@@ -319,7 +334,10 @@ impl App {
         place: Placement,
     ) -> Result<()> {
         let twin = place.twin_id.ok_or_else(|| Error::invalid_at("twin_id", "needed"))?;
-        self.authorize(context, Action::TwinBind, &Resource::twin(context.tenant, twin))?;
+        self.authorize_twin(context, Action::TwinBind, twin)?;
+        if context.actor.rights.is_confined() {
+            self.authorize_device(context, Action::DeviceUpdate, id).await?;
+        }
         // A twin of another tenant is as unknown as one that never was.
         let tx = self.0.store.begin(context).await?;
         tx.twin(twin).await?;
@@ -346,7 +364,7 @@ impl App {
         twin: SiteId,
         id: DeviceId,
     ) -> Result<()> {
-        self.authorize(context, Action::TwinBind, &Resource::twin(context.tenant, twin))?;
+        self.authorize_twin(context, Action::TwinBind, twin)?;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         if device.twin != Some(twin) {
@@ -367,8 +385,7 @@ impl App {
         context: &OpContext,
         id: DeviceId,
     ) -> Result<Vec<CredentialView>> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::CredentialList, &resource)?;
+        let resource = self.authorize_device(context, Action::CredentialList, id).await?;
         let tx = self.0.store.read(context).await?;
         tx.device(id).await?;
         let credentials = tx.credentials(id).await?;
@@ -386,8 +403,7 @@ impl App {
         context: &OpContext,
         id: DeviceId,
     ) -> Result<(CredentialView, Secret<String>)> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::CredentialCreate, &resource)?;
+        let resource = self.authorize_device(context, Action::CredentialCreate, id).await?;
         let tx = self.0.store.begin(context).await?;
         tx.device(id).await?;
         let (credential, token) = self.new_token(&tx, context, id).await?;
@@ -403,8 +419,7 @@ impl App {
         id: DeviceId,
         credential: CredentialId,
     ) -> Result<()> {
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::CredentialDelete, &resource)?;
+        let resource = self.authorize_device(context, Action::CredentialDelete, id).await?;
         let tx = self.0.store.begin(context).await?;
         tx.device(id).await?;
         tx.credential_revoke(id, credential, context.at).await?;
@@ -425,8 +440,7 @@ impl App {
             return Err(Error::invalid_at("method", "needs a name"));
         }
         check_text("method", method, METHOD_CHARS_MAX)?;
-        let resource = Resource::device(context.tenant, id);
-        self.authorize(context, Action::DeviceCommand, &resource)?;
+        let resource = self.authorize_device(context, Action::DeviceCommand, id).await?;
         let tx = self.0.store.begin(context).await?;
         tx.device(id).await?;
         self.record(&tx, context, Action::DeviceCommand, &resource).await?;

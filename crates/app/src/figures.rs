@@ -28,7 +28,7 @@ impl App {
         let incidents = tx.incidents(&Page::whole()).await?.items;
         let incidents = incidents.iter().filter(|one| one.closed_at.is_none()).count();
         let now = context.at;
-        let grants = tx.grants().await?.iter().filter(|grant| grant.is_live(now)).count();
+        let grants = tx.support_grants().await?.iter().filter(|grant| grant.is_live(now)).count();
         let figure = |name, help, value: usize| Figure { name, help, value: value as u64 };
         let members = tx.members(&Page::whole()).await?.items.len();
         let keys = tx.api_keys(&Page::whole()).await?.items.len();
@@ -61,6 +61,10 @@ impl App {
             created_at: context.at,
             expires_at: Some(expires_at),
             last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
         };
         let inside = context.in_tenant(PLATFORM_TENANT, context.actor.clone());
         let tx = self.0.store.begin(&inside).await?;

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{Declaration, DeviceId, OpContext, Timestamp};
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
 
+use crate::access::place_of;
 use crate::directory::TenantDevices;
 use crate::model::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
@@ -61,14 +62,15 @@ fn bucket_for(span_micros: i64, points_max: usize) -> i64 {
 }
 
 impl App {
-    /// Whether the actor may see personal and undeclared series; asked once per operation.
-    pub(crate) fn sees_personal(&self, context: &OpContext) -> bool {
-        let resource = Resource::all(context.tenant, Kind::Telemetry);
-        self.0.authorizer.check(context, Action::TelemetryReadPersonal, &resource).is_ok()
+    /// Where the actor may see personal and undeclared series; asked once per operation.
+    pub(crate) fn sees_personal(&self, context: &OpContext) -> Reach {
+        let reach =
+            self.0.authorizer.reach(context, Action::TelemetryReadPersonal, Kind::Telemetry);
+        reach.unwrap_or_else(|_| Reach::nowhere())
     }
 
-    pub(crate) fn visible(device: &Device, sees_personal: bool) -> bool {
-        device.declaration == Declaration::NonPersonal || sees_personal
+    pub(crate) fn visible(device: &Device, sees_personal: &Reach) -> bool {
+        device.declaration == Declaration::NonPersonal || sees_personal.covers(place_of(device))
     }
 
     /// Every asked-for series has to be one the actor may see.
@@ -86,16 +88,22 @@ impl App {
         series: &[SeriesId],
     ) -> Result<Arc<TenantDevices>> {
         check_series(series)?;
-        let resource = self.authorize_all(context, Action::TelemetryRead, Kind::Telemetry)?;
+        let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
+        let resource = Resource::all(context.tenant, Kind::Telemetry);
         let sees_personal = self.sees_personal(context);
         let devices = self.tenant_devices(context).await?;
+        let mut is_personal = false;
         for one in series {
             match devices.get(one.device) {
-                Some(device) if Self::visible(device, sees_personal) => {}
+                Some(device)
+                    if reach.covers(place_of(device)) && Self::visible(device, &sees_personal) =>
+                {
+                    is_personal |= device.declaration != Declaration::NonPersonal;
+                }
                 _ => return Err(Error::NotFound("device")),
             }
         }
-        if sees_personal {
+        if is_personal {
             self.note(context, Action::TelemetryReadPersonal, &resource, "done");
         } else {
             self.note(context, Action::TelemetryRead, &resource, "done");
@@ -118,12 +126,15 @@ impl App {
         context: &OpContext,
         filter: &LatestFilter,
     ) -> Result<(Vec<DeviceId>, Vec<LatestView>)> {
-        let resource = self.authorize_all(context, Action::TelemetryRead, Kind::Telemetry)?;
+        let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
+        let resource = Resource::all(context.tenant, Kind::Telemetry);
         let sees_personal = self.sees_personal(context);
         let devices = self.tenant_devices(context).await?;
+        let is_known =
+            |id: &DeviceId| devices.get(*id).is_some_and(|device| reach.covers(place_of(device)));
         let chosen: Vec<DeviceId> = match &filter.devices {
             Some(ids) => {
-                if let Some(unknown) = ids.iter().find(|id| devices.get(**id).is_none()) {
+                if let Some(unknown) = ids.iter().find(|id| !is_known(id)) {
                     tracing::debug!(%unknown, "latest values of an unknown device");
                     return Err(Error::NotFound("device"));
                 }
@@ -133,7 +144,8 @@ impl App {
         };
         let covered = |id: &DeviceId| {
             devices.get(*id).is_some_and(|device| {
-                Self::visible(device, sees_personal)
+                reach.covers(place_of(device))
+                    && Self::visible(device, &sees_personal)
                     && filter.twin.is_none_or(|twin| device.twin == Some(twin))
             })
         };

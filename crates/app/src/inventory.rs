@@ -64,7 +64,10 @@ impl App {
         twin: Option<SiteId>,
         bytes: &[u8],
     ) -> Result<InventoryOutcome> {
-        self.authorize_all(context, Action::DeviceImport, Kind::Device)?;
+        self.reach(context, Action::DeviceImport, Kind::Device)?;
+        if let Some(twin) = twin {
+            self.authorize_twin(context, Action::TwinList, twin)?;
+        }
         let rows = self.checked_rows(context, twin, bytes).await?;
         if !self.0.imports.0.lock().insert(context.tenant) {
             let detail = "another inventory is being imported: wait until it is done";
@@ -194,6 +197,7 @@ impl App {
         outcome: &mut InventoryOutcome,
     ) -> Result<()> {
         let Some(mut known) = tx.device_by_name(&row.name).await? else {
+            self.authorize_new(context, Action::DeviceImport, device)?;
             tx.device_create(device).await?;
             let (_, token) = self.new_token(tx, context, device.id).await?;
             outcome.created += 1;
@@ -212,6 +216,7 @@ impl App {
             outcome.tokens.push((row.name.clone(), token));
             return Ok(());
         }
+        self.authorize_new(context, Action::DeviceImport, &known)?;
         known.kind.clone_from(&row.device_type);
         known.units.extend(device.units.clone());
         if row.declaration != Declaration::Undeclared {
@@ -221,6 +226,7 @@ impl App {
             known.twin = device.twin;
             known.placement.clone_from(&device.placement);
         }
+        self.authorize_new(context, Action::DeviceImport, &known)?;
         tx.device_update(&known, None).await?;
         outcome.updated += 1;
         Ok(())

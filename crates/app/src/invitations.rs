@@ -1,11 +1,11 @@
 //! Invitations: by mail when the platform can send some, which shows that the address is the
 //! person's; otherwise a link to hand over. Many at once from a CSV file, all or none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, Role, Secret, UserId};
-use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
+use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
+use veritwin_metastore::{GrantRole, LinkKind, TenantTx, normalise_email};
 
 use crate::activity::Change;
 use crate::links::{Payload, text};
@@ -38,6 +38,7 @@ impl App {
         pages: &str,
     ) -> Result<Invited> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
+        self.check_giving(context, GrantRole::BuiltIn(invitee.role), &ScopeOf::Tenant).await?;
         let invitee = checked(invitee)?;
         self.check_users_quota(context.tenant, 1).await?;
         let tx = self.0.store.begin(context).await?;
@@ -59,6 +60,10 @@ impl App {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let invitees = read(file)?;
         self.check_users_quota(context.tenant, invitees.len() as u64).await?;
+        let roles: BTreeSet<Role> = invitees.iter().map(|invitee| invitee.role).collect();
+        for role in roles {
+            self.check_giving(context, GrantRole::BuiltIn(role), &ScopeOf::Tenant).await?;
+        }
         let tx = self.0.store.begin(context).await?;
         let mut invited = Vec::with_capacity(invitees.len());
         for invitee in invitees {

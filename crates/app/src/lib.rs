@@ -2,6 +2,7 @@
 //! first, authorises the exact action on the exact resource, does its work, and leaves one
 //! activity record. There is no other way to the stores.
 
+mod access;
 mod account;
 mod activity;
 mod alert_job;
@@ -18,9 +19,11 @@ mod desk;
 mod devices;
 mod directory;
 mod error;
+mod explain;
 mod factors;
 mod figures;
 mod geo;
+mod grants;
 mod held;
 mod history;
 mod holds;
@@ -42,10 +45,12 @@ mod live;
 mod log_cut;
 mod maintenance;
 pub mod model;
+mod networks;
 mod objects;
 mod open;
 mod papers;
 mod partners;
+mod parts;
 mod people;
 mod png;
 mod population;
@@ -54,6 +59,7 @@ mod provision;
 mod records;
 mod recovery;
 mod redact;
+mod rights;
 mod rules;
 mod security;
 mod sign_in;
@@ -70,6 +76,7 @@ pub use backup::{
 };
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
+pub use explain::Asked;
 pub use idempotency::Idempotent;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
@@ -77,7 +84,7 @@ pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config};
 pub use population::{Population, populated_email};
-pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson};
+pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture};
 pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;
 pub use upgrade::SchemaUpgrade;

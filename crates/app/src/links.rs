@@ -52,6 +52,20 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+/// Whoever is first at managing a tenant answers for it too.
+async fn welcome_member(
+    tx: &PlatformTx,
+    tenant: TenantId,
+    (user, role): (UserId, Role),
+    is_invited: bool,
+) -> Result<()> {
+    tx.membership_add(tenant, user, role).await?;
+    if !is_invited && !tx.has_owner(tenant).await? {
+        tx.membership_add(tenant, user, Role::Owner).await?;
+    }
+    Ok(())
+}
+
 impl App {
     pub(crate) fn new_link(
         &self,
@@ -280,9 +294,10 @@ impl App {
         let role = match kind(link.kind)? {
             LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
             LinkKind::Invitation | LinkKind::Support => {
-                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator)
+                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Viewer)
             }
         };
+        let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
             (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
@@ -326,7 +341,7 @@ impl App {
         // so when the account belongs to nobody, or it could take one over.
         let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
         let user = account_of(&tx, user, by_operator).await?;
-        tx.membership_add(tenant, user.id, role).await?;
+        welcome_member(&tx, tenant, (user.id, role), is_invited).await?;
         let proven = Proven { user, second_factor: false };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;

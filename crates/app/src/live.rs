@@ -50,6 +50,8 @@ pub enum LiveEvent {
     Alert(AlertId),
     /// A twin changed.
     Twin(SiteId, TwinChange),
+    /// Somebody's rights changed: ask again who is who.
+    Access,
 }
 
 /// One channel per tenant that somebody listens to.

@@ -25,9 +25,10 @@ impl App {
         at: Option<Timestamp>,
     ) -> Result<PapersView> {
         let series = crate::model::SeriesId { device, key: key.clone() };
-        // Rights on the series first, then on the ledger.
-        let devices = self.authorize_reading(context, &series).await?;
+        // Both rights before anything about the series shows.
+        self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let devices = self.authorize_reading(context, &series).await?;
         let reading = self.find_reading(context, device, key, at).await?;
         let status = self.0.keys.status(Some(context.tenant))?;
         let mut papers = PapersView {

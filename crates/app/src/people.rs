@@ -1,9 +1,14 @@
 //! The people of a tenant and the session of a person.
 
+use std::collections::BTreeSet;
+
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
-use veritwin_domain::{ActorKind, OpContext, Role, Secret, SessionId, TenantId, UserId};
+use veritwin_domain::{
+    Actor, ActorKind, Facet, OpContext, PlatformContext, Role, ScopeOf, Secret, SessionId,
+    TenantId, UserId,
+};
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
-use veritwin_metastore::{Member, Page, Session, User};
+use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, Session, User};
 
 use crate::activity::Change;
 use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
@@ -49,6 +54,23 @@ pub(crate) fn check_password(password: &Secret<String>) -> Result<()> {
 }
 
 impl App {
+    /// What a person is in a tenant now; none for who is no member or is disabled.
+    pub(crate) async fn person_in(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        user: UserId,
+        tenant: TenantId,
+    ) -> Result<Option<Person>> {
+        let roles = roles_in(&tx.memberships(user).await?, tenant);
+        let inside = context.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous));
+        let grants = self.access_book(&inside).await?.facets(Holder::User(user), context.at);
+        if (roles.is_empty() && grants.is_empty()) || tx.user(user).await?.disabled {
+            return Ok(None);
+        }
+        Ok(Some(Person { roles, grants }))
+    }
+
     /// The session of the context.
     pub async fn session(&self, context: &OpContext) -> Result<SessionView> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
@@ -155,25 +177,79 @@ impl App {
         Ok(members.into_iter().map(|member| user_view(member.user, member.roles)).collect())
     }
 
-    /// Removes a person from the tenant; their sessions end at once. The last administrator stays.
+    /// Gives a member of the tenant exactly these roles. Nobody changes their own; owners are made
+    /// and unmade by owners; the last owner and the last administrator stay.
+    pub async fn update_user(
+        &self,
+        context: &OpContext,
+        id: UserId,
+        roles: &[Role],
+    ) -> Result<UserView> {
+        let resource = Resource::user(context.tenant, id);
+        self.authorize(context, Action::UserUpdate, &resource)?;
+        if roles.is_empty() {
+            return Err(Error::invalid_at("roles", "needs at least one role"));
+        }
+        let roles: BTreeSet<Role> = roles.iter().copied().collect();
+        let tx = self.0.store.begin(context).await?;
+        let before = tx.member(id).await?.roles;
+        self.refuse_own(context, id)?;
+        let members = tx.members(&Page::whole()).await?.items;
+        self.check_owner_change(context, &members, &before, &roles)?;
+        let known: BTreeSet<Role> = before.iter().copied().collect();
+        for role in roles.difference(&known) {
+            self.check_giving(context, GrantRole::BuiltIn(*role), &ScopeOf::Tenant).await?;
+        }
+        check_last(&members, id, &roles)?;
+        let roles: Vec<Role> = roles.into_iter().collect();
+        tx.member_roles_set(id, &roles).await?;
+        let member = tx.member(id).await?;
+        let names = |roles: &[Role]| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>();
+        let change = Change::from_to(
+            serde_json::json!({"roles": names(&before)}),
+            serde_json::json!({"roles": names(&member.roles)}),
+        );
+        self.record_change(&tx, context, Action::UserUpdate, &resource, change).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(user_view(member.user, member.roles))
+    }
+
+    /// Owners are made and unmade by owners; a tenant that has none yet may get its first from an
+    /// administrator.
+    fn check_owner_change(
+        &self,
+        context: &OpContext,
+        members: &[Member],
+        before: &[Role],
+        after: &BTreeSet<Role>,
+    ) -> Result<()> {
+        let (was, will) = (before.contains(&Role::Owner), after.contains(&Role::Owner));
+        let has_owner = members.iter().any(|member| member.roles.contains(&Role::Owner));
+        if was != will && has_owner {
+            self.authorize_all(context, Action::OwnerAppoint, Kind::User)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a person from the tenant; their sessions and the keys they made end at once. The
+    /// last owner and the last administrator stay.
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserDelete, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
         let others = tx.members(&Page::whole()).await?.items;
-        let is_administrator = |member: &Member| member.roles.contains(&Role::Administrator);
-        let remaining =
-            others.iter().filter(|member| member.user.id != id && is_administrator(member)).count();
-        if is_administrator(&leaving) && remaining == 0 {
-            let detail = "the last administrator cannot be removed: make another one first";
-            return Err(Error::Conflict(detail.to_owned()));
-        }
+        self.check_owner_change(context, &others, &leaving.roles, &BTreeSet::new())?;
+        check_last(&others, id, &BTreeSet::new())?;
         tx.member_remove(id).await?;
         let roles: Vec<&str> = leaving.roles.iter().map(|role| role.as_str()).collect();
         let change = Change::from(serde_json::json!({"roles": roles}));
         self.record_change(&tx, context, Action::UserDelete, &resource, change).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        self.0.logins.forget_all();
+        Ok(())
     }
 
     /// Destroys the account of a child at once: the person's key, and with it every sealed word
@@ -183,11 +259,16 @@ impl App {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserErase, &resource)?;
         let tx = self.0.store.begin(context).await?;
-        tx.member(id).await?;
+        let child = tx.member(id).await?;
         self.check_only_here(context, id).await?;
+        let members = tx.members(&Page::whole()).await?.items;
+        self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;
+        tx.grants_delete_of(Holder::User(id)).await?;
         self.record(&tx, context, Action::UserErase, &resource).await?;
         tx.commit().await?;
         let keys = self.destroy_account(id).await?;
+        self.access_changed(context.tenant);
+        self.0.logins.forget_all();
         Ok(Erasure { user: id, at: context.at, keys })
     }
 
@@ -220,6 +301,29 @@ impl App {
         let tx = self.0.store.read(context).await?;
         Ok(tenant_view(tx.tenant().await?))
     }
+}
+
+/// Somebody has to be left who answers for the tenant and who manages it.
+fn check_last(members: &[Member], changing: UserId, roles: &BTreeSet<Role>) -> Result<()> {
+    for (role, name) in [(Role::Owner, "owner"), (Role::Administrator, "administrator")] {
+        let holds = |member: &&Member| member.roles.contains(&role);
+        let is_held = members
+            .iter()
+            .find(|member| member.user.id == changing)
+            .is_some_and(|one| holds(&one) && !roles.contains(&role));
+        let others = members.iter().filter(|member| member.user.id != changing);
+        if is_held && others.filter(holds).count() == 0 {
+            let detail = format!("the last {name} stays: make another one first");
+            return Err(Error::Conflict(detail));
+        }
+    }
+    Ok(())
+}
+
+/// A member of a tenant with what they hold now.
+pub(crate) struct Person {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) grants: Vec<Facet>,
 }
 
 pub(crate) fn roles_in(memberships: &[(TenantId, Role)], tenant: TenantId) -> Vec<Role> {

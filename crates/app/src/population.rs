@@ -129,7 +129,7 @@ impl App {
                     };
                     let roles = vec![Role::ALL[turn % Role::ALL.len()]];
                     let (action, kind_of_thing) = actions[turn % actions.len()];
-                    let context = platform.in_tenant(tenant, Actor { kind, roles });
+                    let context = platform.in_tenant(tenant, Actor::with_roles(kind, roles));
                     (context, action, Resource::all(owner, kind_of_thing))
                 })
                 .collect();

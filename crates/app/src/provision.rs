@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{LogId, OpContext, Origin, PlatformContext, Purpose, Role, Secret, TenantId};
+use veritwin_domain::{
+    LogId, OpContext, Origin, PlatformContext, Purpose, Role, ScopeOf, Secret, TenantId,
+};
 use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
-use crate::model::{TenantInput, TenantView, Welcome};
+use crate::model::{NewApiKey, RightView, RoleOf, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result};
@@ -198,8 +200,14 @@ impl App {
             }
         }
         let expires_at = context.at.saturating_add(DEMO_KEY_LIFETIME);
-        let role = Role::Administrator;
-        Ok(self.create_api_key(&context, DEMO_KEY_NAME, role, expires_at).await?.1)
+        let role = RoleOf::BuiltIn(Role::Administrator);
+        let new = NewApiKey {
+            name: DEMO_KEY_NAME.to_owned(),
+            right: RightView { role, scope: ScopeOf::Tenant },
+            expires_at,
+            addresses: Vec::new(),
+        };
+        Ok(self.create_api_key(&context, new).await?.1)
     }
 
     /// A new access token of a demo's device, instead of any that was made before.

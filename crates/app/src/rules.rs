@@ -1,11 +1,13 @@
 //! Alert rules: list, write, delete. A change reaches the evaluator within a second.
 
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_alerting::{Condition, Operator, Rule, RuleLimits, Scope, Severity};
-use veritwin_domain::{Key, OpContext, RuleId, Secret};
+use veritwin_domain::{Key, OpContext, Place, RuleId, Secret};
 use veritwin_metastore::{TenantTx, every_row};
 
+use crate::access::place_of;
 use crate::activity::Change;
+use crate::directory::TenantDevices;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::{App, Error, Result};
 
@@ -145,30 +147,74 @@ async fn check_scope(tx: &TenantTx, rule: &Rule) -> Result<()> {
     }
 }
 
+/// A rule stands where its device or twin does; one for everything is the whole tenant's.
+fn place_of_rule<'a>(devices: &'a TenantDevices, rule: &Rule) -> Place<'a> {
+    match rule.scope {
+        Scope::Device(id) => devices.get(id).map_or(Place::Tenant, |device| place_of(device)),
+        Scope::Twin(twin) => Place::Twin(twin),
+        Scope::All | Scope::DeviceType(_) => Place::Tenant,
+    }
+}
+
+fn confine(reach: &Reach, devices: &TenantDevices, rule: &Rule) -> Result<()> {
+    let is_inside = reach.covers(place_of_rule(devices, rule));
+    if is_inside { Ok(()) } else { Err(Error::NotFound("rule")) }
+}
+
+/// What a rule is to be about has to be in reach. A thing out of reach is as good as not there.
+fn confine_new(reach: &Reach, devices: &TenantDevices, rule: &Rule) -> Result<()> {
+    if reach.covers(place_of_rule(devices, rule)) {
+        return Ok(());
+    }
+    match rule.scope {
+        Scope::Device(_) | Scope::Twin(_) => {
+            let at = if matches!(rule.scope, Scope::Twin(_)) { "twin_id" } else { "device_id" };
+            let detail = "there is no such thing in this tenant";
+            Err(Error::invalid_at(format!("scope.{at}"), detail))
+        }
+        Scope::All | Scope::DeviceType(_) => {
+            Err(Error::Forbidden(format!("{} on the whole tenant", Action::RuleWrite)))
+        }
+    }
+}
+
 impl App {
     /// Lists rules.
     pub async fn list_rules(&self, context: &OpContext) -> Result<Vec<RuleView>> {
-        let resource = self.authorize_all(context, Action::RuleList, Kind::Rule)?;
+        let reach = self.reach(context, Action::RuleList, Kind::Rule)?;
+        let resource = Resource::all(context.tenant, Kind::Rule);
+        let devices = self.tenant_devices(context).await?;
         let tx = self.0.store.read(context).await?;
         let rows = all_rules(&tx).await?;
         self.note(context, Action::RuleList, &resource, "done");
-        rows.iter().map(|row| Ok(view(stored(row)?, row.version))).collect()
+        let mut views = Vec::new();
+        for row in &rows {
+            let rule = stored(row)?;
+            if reach.covers(place_of_rule(&devices, &rule)) {
+                views.push(view(rule, row.version));
+            }
+        }
+        Ok(views)
     }
 
     /// Reads a rule.
     pub async fn rule(&self, context: &OpContext, id: RuleId) -> Result<RuleView> {
         let resource = Resource::rule(context.tenant, id);
-        self.authorize(context, Action::RuleRead, &resource)?;
+        let reach = self.reach(context, Action::RuleRead, Kind::Rule)?;
+        let devices = self.tenant_devices(context).await?;
         let tx = self.0.store.read(context).await?;
         let row = tx.rule(id).await?;
+        confine(&reach, &devices, &stored(&row)?)?;
         self.note(context, Action::RuleRead, &resource, "done");
         Ok(view(stored(&row)?, row.version))
     }
 
     /// Makes a rule.
     pub async fn create_rule(&self, context: &OpContext, input: RuleInput) -> Result<RuleView> {
-        self.authorize_all(context, Action::RuleWrite, Kind::Rule)?;
+        let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
+        let devices = self.tenant_devices(context).await?;
         let rule = parse(RuleId::generate(context.at, self.rng()), input)?;
+        confine_new(&reach, &devices, &rule)?;
         let tx = self.0.store.begin(context).await?;
         if all_rules(&tx).await?.len() >= RULES_MAX {
             let limit = veritwin_domain::LimitExceeded {
@@ -199,11 +245,14 @@ impl App {
         input: RuleInput,
         if_version: Option<i64>,
     ) -> Result<RuleView> {
-        self.authorize(context, Action::RuleWrite, &Resource::rule(context.tenant, id))?;
+        let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
+        let devices = self.tenant_devices(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut row = tx.rule(id).await?;
+        confine(&reach, &devices, &stored(&row)?)?;
         let before = recorded(&row);
         let rule = parse(id, input)?;
+        confine_new(&reach, &devices, &rule)?;
         check_scope(&tx, &rule).await?;
         row.enabled = rule.enabled;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
@@ -231,8 +280,10 @@ impl App {
     /// Deletes a rule; its active alerts clear.
     pub async fn delete_rule(&self, context: &OpContext, id: RuleId) -> Result<()> {
         let resource = Resource::rule(context.tenant, id);
-        self.authorize(context, Action::RuleWrite, &resource)?;
+        let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
+        let devices = self.tenant_devices(context).await?;
         let tx = self.0.store.begin(context).await?;
+        confine(&reach, &devices, &stored(&tx.rule(id).await?)?)?;
         let before = recorded(&tx.rule(id).await?);
         tx.rule_delete(id).await?;
         let change = Change { before, after: None };

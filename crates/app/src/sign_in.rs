@@ -11,14 +11,15 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SignIn, TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Rights, Role, Secret, SessionId, SignIn,
+    TenantId, UserId,
 };
 use veritwin_keys::{hmac_sha256, password};
 use veritwin_metastore::{PlatformTx, Realm, Session, User};
 
 use crate::factors::has_second_factor;
 use crate::model::{SessionView, SignedIn};
-use crate::people::{roles_in, tenant_view, user_view};
+use crate::people::{Person, roles_in, tenant_view, user_view};
 use crate::tree::UNSERVED;
 use crate::{App, Arrival, Error, Result};
 
@@ -356,12 +357,9 @@ impl App {
         let times =
             SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
         let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
-        let roles = roles_in(&tx.memberships(session.user).await?, session.tenant);
-        let is_disabled = tx.user(session.user).await?.disabled;
+        let person = self.person_in(&tx, &platform, session.user, session.tenant).await?;
         drop(tx);
-        if roles.is_empty() || is_disabled {
-            return Err(ENDED);
-        }
+        let Person { roles, grants } = person.ok_or(ENDED)?;
         self.refuse_unserved(session.tenant)?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
@@ -372,7 +370,8 @@ impl App {
             !session.second_factor && self.asks_second_factor(&platform, session.tenant).await?;
         let sign_in = SignIn { proved_at: session.proved_at, lacks_second_factor };
         let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
-        Ok(platform.in_tenant(session.tenant, Actor { kind, roles }))
+        let rights = Rights { facets: grants, bounds: Vec::new() };
+        Ok(platform.in_tenant(session.tenant, Actor { kind, roles, rights }))
     }
 
     /// Proves again who one is, for acts that need it. The session goes on under a new token.

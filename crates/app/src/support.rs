@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{GrantId, OpContext, SupportAreas, TicketId, Timestamp};
+use veritwin_domain::{OpContext, SupportAreas, SupportGrantId, TicketId, Timestamp};
 use veritwin_metastore::{SupportGrant, SupportTicket};
 
 use crate::activity::Change;
 use crate::holds::{person, words};
-use crate::model::{GrantView, TicketView};
+use crate::model::{SupportGrantView, TicketView};
 use crate::{App, Error, Result};
 
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -23,7 +23,7 @@ fn ticket_resource(context: &OpContext, id: TicketId) -> Resource {
     Resource::one(context.tenant, Kind::Support, id.as_bytes())
 }
 
-fn grant_resource(context: &OpContext, id: GrantId) -> Resource {
+fn grant_resource(context: &OpContext, id: SupportGrantId) -> Resource {
     Resource::one(context.tenant, Kind::Support, id.as_bytes())
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn area_names(areas: SupportAreas) -> Vec<&'static str> {
     areas.iter().map(veritwin_domain::SupportArea::as_str).collect()
 }
 
-pub(crate) fn grant_view(grant: &SupportGrant, now: Timestamp) -> GrantView {
+pub(crate) fn grant_view(grant: &SupportGrant, now: Timestamp) -> SupportGrantView {
     let state = if grant.is_live(now) {
         "live"
     } else if grant.revoked_at.is_some() {
@@ -41,7 +41,7 @@ pub(crate) fn grant_view(grant: &SupportGrant, now: Timestamp) -> GrantView {
     } else {
         "ended"
     };
-    GrantView {
+    SupportGrantView {
         id: grant.id,
         ticket: grant.ticket,
         areas: grant.areas,
@@ -73,12 +73,12 @@ impl App {
     pub async fn list_support(
         &self,
         context: &OpContext,
-    ) -> Result<(Vec<TicketView>, Vec<GrantView>)> {
+    ) -> Result<(Vec<TicketView>, Vec<SupportGrantView>)> {
         let resource = self.authorize_all(context, Action::SupportRead, Kind::Support)?;
         let tx = self.0.store.read(context).await?;
         let people = crate::incidents::people(&tx).await?;
-        let mut by_ticket: BTreeMap<Option<TicketId>, Vec<GrantView>> = BTreeMap::new();
-        for grant in tx.grants().await? {
+        let mut by_ticket: BTreeMap<Option<TicketId>, Vec<SupportGrantView>> = BTreeMap::new();
+        for grant in tx.support_grants().await? {
             by_ticket.entry(grant.ticket).or_default().push(grant_view(&grant, context.at));
         }
         let emergency = by_ticket.remove(&None).unwrap_or_default();
@@ -130,8 +130,8 @@ impl App {
         self.authorize(context, Action::SupportManage, &resource)?;
         let tx = self.0.store.begin(context).await?;
         tx.ticket_close(id, context.at).await?;
-        for grant in tx.grants().await?.iter().filter(|grant| grant.ticket == Some(id)) {
-            tx.grant_revoke(grant.id, context.at).await?;
+        for grant in tx.support_grants().await?.iter().filter(|grant| grant.ticket == Some(id)) {
+            tx.support_grant_revoke(grant.id, context.at).await?;
         }
         let change = Change::from_to(json!({"state": "open"}), json!({"state": "closed"}));
         self.record_change(&tx, context, Action::SupportManage, &resource, change).await?;
@@ -145,7 +145,7 @@ impl App {
         ticket: TicketId,
         areas: SupportAreas,
         hours: u64,
-    ) -> Result<GrantView> {
+    ) -> Result<SupportGrantView> {
         self.authorize(context, Action::SupportManage, &ticket_resource(context, ticket))?;
         let tx = self.0.store.begin(context).await?;
         let known = tx.ticket(ticket).await?;
@@ -155,7 +155,7 @@ impl App {
         }
         check_areas(areas)?;
         let grant = SupportGrant {
-            id: GrantId::generate(context.at, self.rng()),
+            id: SupportGrantId::generate(context.at, self.rng()),
             ticket: Some(ticket),
             areas,
             reason: String::new(),
@@ -166,7 +166,7 @@ impl App {
             expires_at: context.at.saturating_add(length(hours, GRANT_HOURS_MAX)?),
             revoked_at: None,
         };
-        tx.grant_create(&grant).await?;
+        tx.support_grant_create(&grant).await?;
         let change = Change::to(json!({
             "areas": area_names(areas), "until": grant.expires_at.to_string(),
         }));
@@ -177,7 +177,7 @@ impl App {
     }
 
     /// Takes a grant back; the sessions that rest on it end at once.
-    pub async fn revoke_support(&self, context: &OpContext, id: GrantId) -> Result<()> {
+    pub async fn revoke_support(&self, context: &OpContext, id: SupportGrantId) -> Result<()> {
         let resource = grant_resource(context, id);
         self.authorize(context, Action::SupportManage, &resource)?;
         #[cfg(feature = "test-controls")]
@@ -185,7 +185,7 @@ impl App {
             return Ok(());
         }
         let tx = self.0.store.begin(context).await?;
-        tx.grant_revoke(id, context.at).await?;
+        tx.support_grant_revoke(id, context.at).await?;
         let change = Change::from_to(json!({"state": "live"}), json!({"state": "revoked"}));
         self.record_change(&tx, context, Action::SupportManage, &resource, change).await?;
         Ok(tx.commit().await?)

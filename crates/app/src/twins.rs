@@ -2,12 +2,13 @@
 //! model is made here, and geometry is accepted only for the source it was converted from.
 
 use bytes::Bytes;
-use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{OpContext, SiteId};
-use veritwin_metastore::{DeviceFilter, TenantTx, Twin, every_row};
+use veritwin_access::{Action, Kind, Reach, Resource};
+use veritwin_domain::{OpContext, Place, SiteId};
+use veritwin_metastore::{DeviceFilter, Page, TenantTx, Twin, every_row};
 use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
+use crate::access::place_of;
 use crate::activity::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
@@ -37,12 +38,41 @@ fn global(id: &str) -> Option<GlobalId> {
 }
 
 impl App {
-    async fn twin_view(&self, tx: &TenantTx, twin: Twin) -> Result<TwinView> {
-        let (_, devices) = tx.device_counts().await?;
-        let alerts = tx.alert_counts().await?;
-        let mut counts = counts_from_bytes(&twin.detail);
-        counts.devices =
-            devices.get(&twin.id).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX));
+    /// How many devices and active alerts of a twin the actor may list.
+    async fn twin_counts(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        twin: SiteId,
+    ) -> Result<(usize, usize)> {
+        let lists = |action, kind| {
+            let reach = self.0.authorizer.reach(context, action, kind);
+            reach.unwrap_or_else(|_| Reach::nowhere())
+        };
+        let listed = lists(Action::DeviceList, Kind::Device);
+        let alerting = lists(Action::AlertList, Kind::Alert);
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let devices = if listed.is_whole() {
+            let (_, by_twin) = tx.device_counts().await?;
+            by_twin.get(&twin).copied().map_or(0, number)
+        } else {
+            let bound = bound_devices(tx, twin).await?;
+            bound.iter().filter(|device| listed.covers(place_of(device))).count()
+        };
+        let alerts = if alerting.is_whole() {
+            tx.alert_counts().await?.get(&twin).copied().map_or(0, number)
+        } else {
+            let devices = self.devices_in(context, &alerting).await?;
+            let filter = veritwin_metastore::AlertFilter::Active;
+            let active = tx.alerts_among(filter, devices.as_deref(), &Page::whole()).await?;
+            active.items.iter().filter(|alert| alert.twin == Some(twin)).count()
+        };
+        Ok((devices, alerts))
+    }
+
+    async fn twin_view(&self, context: &OpContext, tx: &TenantTx, twin: Twin) -> Result<TwinView> {
+        let (devices, active_alerts) = self.twin_counts(context, tx, twin.id).await?;
+        let counts = TwinCounts { devices, ..counts_from_bytes(&twin.detail) };
         Ok(TwinView {
             id: twin.id,
             name: twin.name,
@@ -51,20 +81,21 @@ impl App {
             source_bytes: twin.source_bytes,
             counts,
             has_geometry: twin.geometry_object.is_some(),
-            active_alerts: alerts
-                .get(&twin.id)
-                .map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX)),
+            active_alerts,
             updated_at: twin.updated_at,
         })
     }
 
     /// Lists twins.
     pub async fn list_twins(&self, context: &OpContext) -> Result<Vec<TwinView>> {
-        let resource = self.authorize_all(context, Action::TwinList, Kind::Twin)?;
+        let reach = self.reach(context, Action::TwinList, Kind::Twin)?;
+        let resource = Resource::all(context.tenant, Kind::Twin);
         let tx = &self.0.store.read(context).await?;
         let mut views = Vec::new();
         for twin in every_row(|page| async move { tx.twins(&page).await }).await? {
-            views.push(self.twin_view(tx, twin).await?);
+            if reach.covers(Place::TwinSeen(twin.id)) {
+                views.push(self.twin_view(context, tx, twin).await?);
+            }
         }
         self.note(context, Action::TwinList, &resource, "done");
         Ok(views)
@@ -72,18 +103,23 @@ impl App {
 
     /// Whether the actor may follow changes of twins.
     pub fn authorize_twin_list(&self, context: &OpContext) -> Result<()> {
-        self.authorize_all(context, Action::TwinList, Kind::Twin).map(|_| ())
+        self.reach(context, Action::TwinList, Kind::Twin).map(|_| ())
+    }
+
+    /// Whether the actor may see a twin.
+    pub fn sees_twin(&self, context: &OpContext, id: SiteId) -> bool {
+        let reach = self.0.authorizer.reach(context, Action::TwinList, Kind::Twin);
+        reach.is_ok_and(|reach| reach.covers(Place::TwinSeen(id)))
     }
 
     /// Reads a twin.
     pub async fn twin(&self, context: &OpContext, id: SiteId) -> Result<TwinView> {
         let (tx, twin) = self.read_twin(context, id).await?;
-        self.twin_view(&tx, twin).await
+        self.twin_view(context, &tx, twin).await
     }
 
     async fn read_twin(&self, context: &OpContext, id: SiteId) -> Result<(TenantTx, Twin)> {
-        let resource = Resource::twin(context.tenant, id);
-        self.authorize(context, Action::TwinRead, &resource)?;
+        let resource = self.authorize_twin(context, Action::TwinRead, id)?;
         let tx = self.0.store.read(context).await?;
         let twin = tx.twin(id).await?;
         self.note(context, Action::TwinRead, &resource, "done");
@@ -154,7 +190,7 @@ impl App {
         tx.twin_create(&twin).await?;
         let resource = Resource::twin(context.tenant, twin.id);
         self.record(&tx, context, Action::TwinImport, &resource).await?;
-        let view = self.twin_view(&tx, twin).await?;
+        let view = self.twin_view(context, &tx, twin).await?;
         tx.commit().await?;
         self.twin_changed(context, view.id, TwinChange::Model);
         Ok(TwinOutcome { twin: view, warnings })
@@ -167,8 +203,7 @@ impl App {
         id: SiteId,
         bytes: Bytes,
     ) -> Result<TwinOutcome> {
-        let resource = Resource::twin(context.tenant, id);
-        self.authorize(context, Action::TwinImport, &resource)?;
+        let resource = self.authorize_twin(context, Action::TwinImport, id)?;
         let tx = self.0.store.read(context).await?;
         let old = tx.twin(id).await?;
         let old_model = self.load_model(context.tenant, &old).await?;
@@ -194,9 +229,11 @@ impl App {
         tx.twin_update(&twin, Some(old.version)).await?;
         self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
         self.record(&tx, context, Action::TwinImport, &resource).await?;
-        let view = self.twin_view(&tx, twin).await?;
+        let view = self.twin_view(context, &tx, twin).await?;
         tx.commit().await?;
         self.delete_objects(dropped).await;
+        // What is in a branch may have changed with the file.
+        self.access_changed(context.tenant);
         self.twin_changed(context, id, TwinChange::Model);
         self.devices_changed(context, Some(id)).await?;
         Ok(TwinOutcome { twin: view, warnings })
@@ -244,8 +281,7 @@ impl App {
 
     /// Deletes a twin with its objects; its devices stay, bound to nothing.
     pub async fn delete_twin(&self, context: &OpContext, id: SiteId) -> Result<()> {
-        let resource = Resource::twin(context.tenant, id);
-        self.authorize(context, Action::TwinDelete, &resource)?;
+        let resource = self.authorize_twin(context, Action::TwinDelete, id)?;
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
         tx.twin_delete(id).await?;
@@ -254,6 +290,7 @@ impl App {
         tx.commit().await?;
         let objects = [Some(twin.source_object), Some(twin.model_object), twin.geometry_object];
         self.delete_objects(objects.into_iter().flatten().collect()).await;
+        self.access_changed(context.tenant);
         self.twin_changed(context, id, TwinChange::Deleted);
         self.devices_changed(context, None).await
     }
@@ -264,8 +301,7 @@ impl App {
 
     /// The IFC file of a twin, for whoever may import.
     pub async fn twin_source(&self, context: &OpContext, id: SiteId) -> Result<Bytes> {
-        let resource = Resource::twin(context.tenant, id);
-        self.authorize(context, Action::TwinImport, &resource)?;
+        let resource = self.authorize_twin(context, Action::TwinImport, id)?;
         let tx = self.0.store.read(context).await?;
         let twin = tx.twin(id).await?;
         drop(tx);
@@ -296,8 +332,7 @@ impl App {
         source_sha256: [u8; 32],
         bytes: Bytes,
     ) -> Result<()> {
-        let resource = Resource::twin(context.tenant, id);
-        self.authorize(context, Action::TwinWriteGeometry, &resource)?;
+        let resource = self.authorize_twin(context, Action::TwinWriteGeometry, id)?;
         check_glb(&bytes)?;
         let tx = self.0.store.read(context).await?;
         let twin = tx.twin(id).await?;
@@ -327,9 +362,12 @@ impl App {
     ) -> Result<Vec<(String, String, String)>> {
         let (tx, twin) = self.read_twin(context, id).await?;
         let model = self.load_model(context.tenant, &twin).await?;
+        let listed = self.0.authorizer.reach(context, Action::DeviceList, Kind::Device);
+        let listed = listed.unwrap_or_else(|_| Reach::nowhere());
         let nodes: Vec<DeviceNode> = bound_devices(&tx, id)
             .await?
             .iter()
+            .filter(|device| listed.covers(place_of(device)))
             .map(|device| DeviceNode {
                 device: device.id,
                 keys: self.0.engine.keys(context.tenant, device.id).unwrap_or_default(),
@@ -389,7 +427,7 @@ fn check_glb(bytes: &[u8]) -> Result<()> {
 }
 
 async fn bound_devices(tx: &TenantTx, twin: SiteId) -> Result<Vec<veritwin_metastore::Device>> {
-    let filter = &DeviceFilter { search: None, twin: Some(twin) };
+    let filter = &DeviceFilter { search: None, twin: Some(twin), among: None };
     Ok(every_row(|page| async move { tx.devices(filter, &page).await }).await?)
 }
 

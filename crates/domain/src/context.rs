@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    ApiKeyId, Clock, CredentialId, DeviceId, GrantId, Purpose, RequestId, SessionId, SupportAreas,
-    TenantId, Timestamp, UserId,
+    ApiKeyId, Clock, CredentialId, DeviceId, Purpose, RequestId, Rights, SessionId, SupportAreas,
+    SupportGrantId, TenantId, Timestamp, UserId,
 };
 
 /// A built-in role. What each may do is written in the policy files of the `access` crate.
@@ -109,7 +109,7 @@ pub enum ActorKind {
         /// The support session.
         session: SessionId,
         /// The grant it rests on.
-        grant: GrantId,
+        grant: SupportGrantId,
         /// What the grant opens.
         areas: SupportAreas,
     },
@@ -135,19 +135,26 @@ pub enum ActorKind {
 pub struct Actor {
     /// What kind of party acts.
     pub kind: ActorKind,
-    /// Its roles in the tenant of the context; empty for devices, jobs and the anonymous.
+    /// Its roles over the whole tenant of the context; empty for devices, jobs and the anonymous.
     pub roles: Vec<Role>,
+    /// What grants add to the roles or take from them, and whose rights bound them.
+    pub rights: Rights,
 }
 
 impl Actor {
     /// A background job of the platform.
     pub const fn job(name: &'static str) -> Self {
-        Self { kind: ActorKind::Job(name), roles: Vec::new() }
+        Self::without_roles(ActorKind::Job(name))
     }
 
     /// An actor with no roles.
     pub const fn without_roles(kind: ActorKind) -> Self {
-        Self { kind, roles: Vec::new() }
+        Self { kind, roles: Vec::new(), rights: Rights::none() }
+    }
+
+    /// An actor with roles over the whole tenant and nothing else.
+    pub const fn with_roles(kind: ActorKind, roles: Vec<Role>) -> Self {
+        Self { kind, roles, rights: Rights::none() }
     }
 }
 

@@ -132,12 +132,18 @@ define_ids! {
     DeviceId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// A grant of a role over a part of a tenant.
+    GrantId;
+    /// A group of devices.
+    GroupId;
+    /// A role of a tenant's own.
+    CustomRoleId;
     /// Something an account signs in with besides its password: a passkey, an authenticator.
     FactorId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// A support grant: what a customer opens to support, until when.
-    GrantId;
+    SupportGrantId;
     /// A hold on activity records.
     HoldId;
     /// A security incident.
@@ -162,6 +168,8 @@ define_ids! {
     TicketId;
     /// A person's account.
     UserId;
+    /// A part of a tenant: twins and groups of devices.
+    WorkspaceId;
 }
 
 #[cfg(test)]

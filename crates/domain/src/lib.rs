@@ -9,6 +9,7 @@ mod limits;
 mod network;
 mod purpose;
 mod reading;
+mod rights;
 mod rng;
 mod secret;
 mod support;
@@ -17,9 +18,9 @@ mod time;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, DeviceId, EvidenceId, FactorId, FileId,
-    GrantId, HoldId, IdError, IncidentId, LogId, MessageId, PlanId, RequestId, RuleId, SessionId,
-    SiteId, TenantId, TicketId, UserId,
+    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
+    FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LogId, MessageId, PlanId,
+    RequestId, RuleId, SessionId, SiteId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{
@@ -27,6 +28,7 @@ pub use network::{
 };
 pub use purpose::Purpose;
 pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
+pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
 pub use support::{SupportArea, SupportAreas};

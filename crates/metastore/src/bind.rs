@@ -4,9 +4,9 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, CredentialId, Declaration, DeviceId, EvidenceId, FactorId,
-    GrantId, HoldId, IncidentId, LogId, MessageId, PlanId, Role, RuleId, SessionId, SiteId,
-    TenantId, TicketId, Timestamp, UserId,
+    ActivityId, AlertId, ApiKeyId, CredentialId, CustomRoleId, Declaration, DeviceId, EvidenceId,
+    FactorId, GrantId, GroupId, HoldId, IncidentId, LogId, MessageId, PlanId, Role, RuleId,
+    SessionId, SiteId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -44,8 +44,9 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId DeviceId EvidenceId FactorId GrantId HoldId IncidentId
-    LogId MessageId PlanId RuleId SessionId SiteId TenantId TicketId UserId
+    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
+    GroupId HoldId IncidentId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
+    TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

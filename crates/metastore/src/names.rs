@@ -2,7 +2,7 @@
 //! names are sealed in the database and cannot be searched there. Bounded, and dropped on
 //! request, such as when the tenant's key is denied. It follows this process's commits only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,7 @@ pub(crate) struct NameIndex {
 pub(crate) struct NameQuery<'a> {
     pub(crate) search: Option<&'a str>,
     pub(crate) twin: Option<SiteId>,
+    pub(crate) among: Option<&'a HashSet<DeviceId>>,
 }
 
 impl NameIndex {
@@ -96,7 +97,9 @@ impl NameIndex {
         let found = self
             .order
             .range((lower, Bound::Unbounded))
-            .filter(|((name, _), twin)| matches(name, twin))
+            .filter(|((name, device), twin)| {
+                query.among.is_none_or(|among| among.contains(device)) && matches(name, twin)
+            })
             .skip(usize::try_from(skip).unwrap_or(usize::MAX))
             .take(limit);
         let ranks = rank.saturating_add(1)..;
@@ -202,13 +205,13 @@ mod tests {
         for (number, name) in [(3, "Chiller"), (1, "boiler"), (2, " Air handler "), (4, "door")] {
             index.put(device(number), name, None);
         }
-        let all = NameQuery { search: None, twin: None };
+        let all = NameQuery { search: None, twin: None, among: None };
         let first = index.find(&all, None, 2);
         assert_eq!(first, [(1, device(2)), (2, device(1))]);
         assert_eq!(index.find(&all, Some(first[1]), 9), [(3, device(3)), (4, device(4))]);
         index.remove(device(1));
         assert_eq!(index.find(&all, Some((1, device(1))), 9), [(2, device(3)), (3, device(4))]);
-        let search = NameQuery { search: Some("OO"), twin: None };
+        let search = NameQuery { search: Some("OO"), twin: None, among: None };
         assert_eq!(index.find(&search, None, 9), [(1, device(4))]);
     }
 

@@ -188,6 +188,9 @@ pub(crate) fn is_set(column: &'static str) -> Expr {
     Expr::col(column).is_not_null()
 }
 
+/// Most values that a statement may be given to choose from: SQLite binds at most 32766.
+pub(crate) const ONE_OF_MAX: usize = 10_000;
+
 pub(crate) fn one_of<V: Bind>(column: &'static str, values: impl IntoIterator<Item = V>) -> Expr {
     Expr::col(column).is_in(values.into_iter().map(Bind::bind))
 }

@@ -1,6 +1,7 @@
 //! The data directory: its identity, its lock, where its root keys live. It refuses a directory
 //! that is not ours, and one that another process holds.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -92,8 +93,13 @@ impl DataDir {
             }
             identity
         } else {
+            // A first start that was killed leaves these behind.
+            let begun = identity_path.with_extension("new");
+            let ours = [Some(OsStr::new("lock")), begun.file_name()];
             let mut entries = fs::read_dir(&root)?.filter_map(Result::ok);
-            if let Some(stranger) = entries.find(|entry| entry.file_name() != "lock") {
+            if let Some(stranger) =
+                entries.find(|entry| !ours.contains(&Some(entry.file_name().as_os_str())))
+            {
                 bail!(
                     "{shown} is not a Veritwin data directory and not empty (it holds {}): name an \
                      empty or new one",
@@ -254,5 +260,9 @@ mod tests {
         fs::write(strange.join("thesis.doc"), "x").expect("write");
         let refused = open(&strange, None).expect_err("not ours").to_string();
         assert!(refused.contains("thesis.doc"), "{refused}");
+        let begun = dir.path().join("begun");
+        fs::create_dir(&begun).expect("create");
+        fs::write(begun.join("instance.new"), "{").expect("write");
+        open(&begun, None).expect("a start that was killed is begun anew");
     }
 }

@@ -13,6 +13,10 @@ const PAGES = [
   '/promises',
   '/activity',
   '/settings',
+  '/access?tab=grants',
+  '/access?tab=roles',
+  '/access?tab=parts',
+  '/access?tab=why',
 ]
 const SETTINGS = { 'zh-Hant': '設定', ja: '設定', ko: '설정', en: 'Settings' }
 

@@ -51,6 +51,14 @@ export const sessionQuery = queryOptions({
   retry: false,
 })
 
+/** What the person in front may do, over the whole organisation and over a part of it. */
+export const rightsQuery = queryOptions({
+  queryKey: ['session', 'rights'],
+  queryFn: () => body(client.GET('/v1/session/rights')),
+  staleTime: 60_000,
+  retry: false,
+})
+
 export const accountQuery = queryOptions({
   queryKey: ['account'],
   queryFn: () => body(client.GET('/v1/account')),

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/v1/access/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says why somebody may or may not do something. */
+        get: operations["rights_explain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/account": {
         parameters: {
             query?: never;
@@ -293,7 +310,7 @@ export interface paths {
         /** Lists API keys, never their secrets. */
         get: operations["api_keys_list"];
         put?: never;
-        /** Creates an API key. */
+        /** Creates an API key. It may do no more than its maker. */
         post: operations["api_keys_create"];
         delete?: never;
         options?: never;
@@ -545,6 +562,77 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the grants. */
+        get: operations["rights_list_grants"];
+        put?: never;
+        /** Gives a person or program a role over a part of the tenant; never more than the giver holds. */
+        post: operations["rights_create_grant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a grant away at once. */
+        delete: operations["rights_delete_grant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the groups of devices. */
+        get: operations["rights_list_groups"];
+        put?: never;
+        /** Makes a group of devices. */
+        post: operations["rights_create_group"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a group of devices. */
+        put: operations["rights_replace_group"];
+        post?: never;
+        /** Deletes a group with the grants over it; its devices stay. */
+        delete: operations["rights_delete_group"];
         options?: never;
         head?: never;
         patch?: never;
@@ -847,6 +935,42 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the roles with what they permit. */
+        get: operations["rights_list_roles"];
+        put?: never;
+        /** Makes a role. It permits no more than its maker may do. */
+        post: operations["rights_create_role"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/roles/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a role, for everybody who holds it, at once. */
+        put: operations["rights_replace_role"];
+        post?: never;
+        /** Deletes a role that nobody holds. */
+        delete: operations["rights_delete_role"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rules": {
         parameters: {
             query?: never;
@@ -982,6 +1106,23 @@ export interface paths {
         put?: never;
         /** A challenge for signing in, or for proving again who one is, with a passkey. */
         post: operations["session_challenge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What one may do oneself: pages show what is of use. */
+        get: operations["session_rights"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1494,7 +1635,11 @@ export interface paths {
         delete: operations["users_remove"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Changes a person's roles over the whole tenant. Nobody changes their own; only owners make and
+         *     unmake owners; the last owner and the last administrator stay.
+         */
+        patch: operations["users_change"];
         trace?: never;
     };
     "/v1/users/{id}/underage": {
@@ -1548,10 +1693,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the workspaces. */
+        get: operations["rights_list_workspaces"];
+        put?: never;
+        /** Makes a workspace. */
+        post: operations["rights_create_workspace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workspaces/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a workspace. */
+        put: operations["rights_replace_workspace"];
+        post?: never;
+        /** Deletes a workspace with the grants over it; its twins and groups stay. */
+        delete: operations["rights_delete_workspace"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description A part of the tenant: a workspace, a group, a twin, or a twin's storey or space. Nothing given:
+         *     the whole tenant.
+         */
+        AccessScopeBody: {
+            /**
+             * @description A group of devices.
+             * @default null
+             */
+            group_id?: string | null;
+            /**
+             * @description GlobalId of a storey or space of that twin.
+             * @default null
+             */
+            node_id?: string | null;
+            /**
+             * @description A twin.
+             * @default null
+             */
+            twin_id?: string | null;
+            /**
+             * @description A workspace.
+             * @default null
+             */
+            workspace_id?: string | null;
+        };
         /** @description How the person signs in. */
         AccountBody: {
             /** @description When they attested to be of age and to act for a business. */
@@ -1666,13 +1873,21 @@ export interface components {
         };
         /** @description An API key, without its secret. */
         ApiKeyBody: {
+            /** @description The networks it works from; empty for all. */
+            addresses: string[];
             created_at: string;
+            custom_role_id?: string | null;
             expires_at: string;
             id: string;
             last_used_at?: string | null;
+            /** @description From what kind of network: `loopback`, `private` or `public`. */
+            last_used_from?: string | null;
+            /** @description The person who made it; their rights bound the key's. */
+            maker_id?: string | null;
             name: string;
-            /** @enum {string} */
-            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            /** @description A built-in role; null when it has one of the tenant's own. */
+            role?: string | null;
+            scope: components["schemas"]["AccessScopeBody"];
         };
         /** @description The archive that holds the log. */
         ArchiveBody: {
@@ -1797,6 +2012,15 @@ export interface components {
             reason: string;
             tenant_id: string;
         };
+        /** @description A built-in role with what it permits. */
+        BuiltInRole: {
+            /** @description Actions it permits people. */
+            actions: string[];
+            /** @description Actions it permits API keys. */
+            key_actions: string[];
+            /** @enum {string} */
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+        };
         /** @description A certificate in use. */
         CertificateBody: {
             /** @description SHA-256 fingerprint of the authority to trust; empty for the operator's own. */
@@ -1831,6 +2055,10 @@ export interface components {
             plan_id?: string | null;
             /** @enum {string} */
             state?: "active" | "suspended" | "deletion_requested";
+        };
+        /** @description A person's roles. */
+        ChangeUserBody: {
+            roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
         };
         /** @description Which message. */
         CloseBody: {
@@ -1886,12 +2114,18 @@ export interface components {
         };
         /** @description A new key. */
         CreateApiKeyBody: {
+            /** @description Addresses and networks it works from, such as `192.0.2.0/24`; all when not given. */
+            addresses?: string[];
+            /** @description A role of the tenant's own. */
+            custom_role_id?: string | null;
             /** @description RFC 3339; 90 days from now when not given, at most a year. */
             expires_at?: string | null;
             /** @description What it is for. */
             name: string;
-            /** @enum {string} */
-            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            /** @description A built-in role; or give `custom_role_id`. */
+            role?: string | null;
+            /** @description Where it counts; the whole tenant when not given. */
+            scope?: components["schemas"]["AccessScopeBody"];
         };
         /** @description A new device. */
         CreateDeviceBody: {
@@ -1928,16 +2162,25 @@ export interface components {
             id: string;
             kind: string;
         };
+        /** @description A role of the tenant's own. */
+        CustomRoleBody: {
+            /** @description Actions it permits. */
+            allows: string[];
+            /** @description Actions it denies, whatever another role permits. */
+            denies: string[];
+            id: string;
+            name: string;
+        };
         /** @description The tenant's side of support. */
         CustomerBody: {
             /** @description Access that nobody of the tenant asked for, newest first. */
-            break_glass: components["schemas"]["GrantBody"][];
+            break_glass: components["schemas"]["SupportGrantBody"][];
             /** @description Newest first. */
             tickets: components["schemas"]["TicketBody"][];
         };
         /** @description A customer's grant at the staff's desk. */
         DeskBody: {
-            grant: components["schemas"]["GrantBody"];
+            grant: components["schemas"]["SupportGrantBody"];
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
             /** @description Null when nobody of the customer asked. */
@@ -2058,6 +2301,27 @@ export interface components {
             ledger_index?: number | null;
             summary: string;
         };
+        /** @description One role with what it says. */
+        ExplainedBody: {
+            /** @description It is a right of whoever made the key: all of it has to be permitted there too. */
+            bounds_the_key: boolean;
+            custom_role_id?: string | null;
+            /** @description The grant it came with; null for a role of the membership or of the key itself. */
+            grant_id?: string | null;
+            /** @description Names of the policies that decided it. */
+            policies: string[];
+            role?: string | null;
+            /** @description `permits`, `denies`, `permits_elsewhere` or `silent`. */
+            says: string;
+            scope: components["schemas"]["AccessScopeBody"];
+        };
+        /** @description Whether somebody may do something, and why. */
+        ExplanationBody: {
+            allowed: boolean;
+            /** @description The thing answers like one that does not exist. */
+            hidden: boolean;
+            rights: components["schemas"]["ExplainedBody"][];
+        };
         /** @description What a host name shows before sign-in. */
         FaceBody: {
             answered_by: components["schemas"]["AnsweredByBody"];
@@ -2081,20 +2345,16 @@ export interface components {
             /** @description The one-time link to hand over; shown once. */
             link: string;
         };
-        /** @description What support may see, until when. Always for reading only. */
+        /** @description A grant: who holds which role over which part of the tenant. */
         GrantBody: {
-            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
-            expires_at: string;
-            /** @description Support's steps are the records with this actor. */
+            api_key_id?: string | null;
+            created_at: string;
+            custom_role_id?: string | null;
+            expires_at?: string | null;
             id: string;
-            /** @description Why, when nobody of the tenant asked. */
-            reason: string;
-            requested_at: string;
-            revoked_at?: string | null;
-            /** @enum {string} */
-            state: "asked" | "live" | "revoked" | "ended";
-            /** @description Null when nobody of the tenant asked. */
-            ticket_id?: string | null;
+            role?: string | null;
+            scope: components["schemas"]["AccessScopeBody"];
+            user_id?: string | null;
         };
         /** @description What to open, for how long. */
         GrantInput: {
@@ -2104,6 +2364,29 @@ export interface components {
              * @description 1 to 72.
              */
             hours: number;
+        };
+        /** @description A new grant: to a user or an API key, a built-in role or one of the tenant's own. */
+        GrantInputBody: {
+            api_key_id?: string | null;
+            custom_role_id?: string | null;
+            /** @description RFC 3339; it ends by itself then. */
+            expires_at?: string | null;
+            role?: string | null;
+            scope?: components["schemas"]["AccessScopeBody"];
+            user_id?: string | null;
+        };
+        /** @description A group of devices. */
+        GroupBody: {
+            device_ids: string[];
+            id: string;
+            name: string;
+            workspace_id?: string | null;
+        };
+        /** @description A group of devices, as it is written. */
+        GroupInputBody: {
+            device_ids?: string[];
+            name: string;
+            workspace_id?: string | null;
         };
         /** @description Why something waits for this tenant. */
         HeldBody: {
@@ -2417,13 +2700,21 @@ export interface components {
         ListBody_ApiKeyBody: {
             /** @description The rows. */
             items: {
+                /** @description The networks it works from; empty for all. */
+                addresses: string[];
                 created_at: string;
+                custom_role_id?: string | null;
                 expires_at: string;
                 id: string;
                 last_used_at?: string | null;
+                /** @description From what kind of network: `loopback`, `private` or `public`. */
+                last_used_from?: string | null;
+                /** @description The person who made it; their rights bound the key's. */
+                maker_id?: string | null;
                 name: string;
-                /** @enum {string} */
-                role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+                /** @description A built-in role; null when it has one of the tenant's own. */
+                role?: string | null;
+                scope: components["schemas"]["AccessScopeBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -2456,7 +2747,7 @@ export interface components {
         ListBody_DeskBody: {
             /** @description The rows. */
             items: {
-                grant: components["schemas"]["GrantBody"];
+                grant: components["schemas"]["SupportGrantBody"];
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
                 /** @description Null when nobody of the customer asked. */
@@ -2529,6 +2820,34 @@ export interface components {
                 sealed_at: string;
                 /** @description Latest event time. */
                 to?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_GrantBody: {
+            /** @description The rows. */
+            items: {
+                api_key_id?: string | null;
+                created_at: string;
+                custom_role_id?: string | null;
+                expires_at?: string | null;
+                id: string;
+                role?: string | null;
+                scope: components["schemas"]["AccessScopeBody"];
+                user_id?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_GroupBody: {
+            /** @description The rows. */
+            items: {
+                device_ids: string[];
+                id: string;
+                name: string;
+                workspace_id?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -2788,6 +3107,17 @@ export interface components {
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
         };
+        /** @description A page of a list. */
+        ListBody_WorkspaceBody: {
+            /** @description The rows. */
+            items: {
+                id: string;
+                name: string;
+                twin_ids: string[];
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
         /** @description A listener. */
         ListenerBody: {
             address: string;
@@ -2873,6 +3203,13 @@ export interface components {
             last_seen_at: string;
             /** @description The system. */
             system?: string | null;
+        };
+        /** @description What somebody may do, by the names of the actions. */
+        OwnRightsBody: {
+            /** @description Over a part of it only. */
+            parts: string[];
+            /** @description Over the whole tenant. */
+            whole: string[];
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -3054,6 +3391,19 @@ export interface components {
             password: string;
             /** @description What follows `#` in the link. */
             token: string;
+        };
+        /** @description A role of the tenant's own, as it is written. */
+        RoleInputBody: {
+            allows?: string[];
+            denies?: string[];
+            name: string;
+        };
+        /** @description Every role there is. */
+        RolesBody: {
+            built_in: components["schemas"]["BuiltInRole"][];
+            custom: components["schemas"]["CustomRoleBody"][];
+            /** @description What a role of the tenant's own may permit or deny. */
+            grantable: string[];
         };
         /** @description A device's answer. */
         RpcAnswer: {
@@ -3256,6 +3606,21 @@ export interface components {
             /** @description Nobody of the customer asked. */
             is_break_glass: boolean;
         };
+        /** @description What support may see, until when. Always for reading only. */
+        SupportGrantBody: {
+            areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
+            expires_at: string;
+            /** @description Support's steps are the records with this actor. */
+            id: string;
+            /** @description Why, when nobody of the tenant asked. */
+            reason: string;
+            requested_at: string;
+            revoked_at?: string | null;
+            /** @enum {string} */
+            state: "asked" | "live" | "revoked" | "ended";
+            /** @description Null when nobody of the tenant asked. */
+            ticket_id?: string | null;
+        };
         /** @description Where to go. */
         SwitchBody: {
             tenant_id: string;
@@ -3292,7 +3657,7 @@ export interface components {
         TicketBody: {
             closed_at?: string | null;
             /** @description Newest first. */
-            grants: components["schemas"]["GrantBody"][];
+            grants: components["schemas"]["SupportGrantBody"][];
             id: string;
             opened_at: string;
             opened_by: string;
@@ -3368,6 +3733,18 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
+        /** @description A workspace. */
+        WorkspaceBody: {
+            id: string;
+            name: string;
+            twin_ids: string[];
+        };
+        /** @description A workspace, as it is written. */
+        WorkspaceInputBody: {
+            name: string;
+            /** @description A twin is in one workspace: it leaves the one it was in. */
+            twin_ids?: string[];
+        };
     };
     responses: never;
     parameters: never;
@@ -3377,6 +3754,48 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    rights_explain: {
+        parameters: {
+            query: {
+                /** @description A person of the tenant. */
+                user_id?: string | null;
+                /** @description Or a program. */
+                api_key_id?: string | null;
+                /** @description The action, as in `GET /v1/roles`. */
+                action: string;
+                /** @description A device it is done to. */
+                device_id?: string | null;
+                /** @description Or a twin. */
+                twin_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplanationBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     account_read: {
         parameters: {
             query?: never;
@@ -4766,6 +5185,201 @@ export interface operations {
             };
         };
     };
+    rights_list_grants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_GrantBody"];
+                };
+            };
+        };
+    };
+    rights_create_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GrantInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_delete_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_list_groups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_GroupBody"];
+                };
+            };
+        };
+    };
+    rights_create_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_replace_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_delete_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     holds_list: {
         parameters: {
             query?: never;
@@ -5467,6 +6081,128 @@ export interface operations {
             };
         };
     };
+    rights_list_roles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolesBody"];
+                };
+            };
+        };
+    };
+    rights_create_role: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoleInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomRoleBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_replace_role: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoleInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomRoleBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_delete_role: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     rules_list: {
         parameters: {
             query?: never;
@@ -5829,6 +6565,31 @@ export interface operations {
             };
         };
     };
+    session_rights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnRightsBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_list: {
         parameters: {
             query?: never;
@@ -5951,7 +6712,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             400: {
@@ -5990,7 +6751,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             403: {
@@ -6194,7 +6955,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GrantBody"];
+                    "application/json": components["schemas"]["SupportGrantBody"];
                 };
             };
             400: {
@@ -7069,6 +7830,49 @@ export interface operations {
             };
         };
     };
+    users_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeUserBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     users_underage: {
         parameters: {
             query?: never;
@@ -7157,6 +7961,122 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["LinkFacts"];
                 };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_list_workspaces: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_WorkspaceBody"];
+                };
+            };
+        };
+    };
+    rights_create_workspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkspaceInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkspaceBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_replace_workspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkspaceInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkspaceBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    rights_delete_workspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             404: {
                 headers: {

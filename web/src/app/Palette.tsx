@@ -1,14 +1,14 @@
 // Ctrl-K: pages, rooms, devices and alerts in one list, by keyboard alone.
 import { i18n } from '@lingui/core'
 import { Modal } from '@mantine/core'
-import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
+import { useQuery } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertsQuery, devicesQuery, modelQuery, sessionQuery, twinsQuery } from '../api/queries'
+import { alertsQuery, devicesQuery, modelQuery, twinsQuery } from '../api/queries'
 import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
-import { placesOf } from './places'
+import { accessPlace, useMay } from './places'
 
 type Entry = {
   id: string
@@ -34,7 +34,7 @@ export function Palette(props: { opened: boolean; onClose: () => void }) {
 
 function useEntries(): Entry[] {
   const { twin } = useAppSearch()
-  const { data: session } = useSuspenseQuery(sessionQuery)
+  const { places, reviewsAccess } = useMay()
   const twins = useQuery(twinsQuery)
   const twinId = twin ?? twins.data?.items[0]?.id
   const model = useQuery({ ...modelQuery(twinId ?? ''), enabled: twinId !== undefined })
@@ -42,7 +42,10 @@ function useEntries(): Entry[] {
   const alerts = useQuery(alertsQuery('open'))
   return useMemo(
     () => [
-      ...placesOf(session).map((p): Entry => ({
+      ...[
+        ...places,
+        ...(reviewsAccess ? [accessPlace()] : []),
+      ].map((p): Entry => ({
         id: p.to,
         label: p.label,
         hint: i18n.t('Page'),
@@ -74,7 +77,7 @@ function useEntries(): Entry[] {
         search: { select: `device:${d.id}` },
       })),
     ],
-    [session, model.data, devices.data, alerts.data],
+    [places, reviewsAccess, model.data, devices.data, alerts.data],
   )
 }
 

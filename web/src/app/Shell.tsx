@@ -16,7 +16,7 @@ import { severityLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
-import { customersPlace, mayAnswer, placesOf, watches } from './places'
+import { customersPlace, useMay } from './places'
 import { useAppSearch, usePatchSearch } from './search'
 import { SupportBanner } from './SupportBanner'
 import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
@@ -25,6 +25,7 @@ import { Age, Instant } from '../ui/time'
 
 export function Shell() {
   const { data: session } = useSuspenseQuery(sessionQuery)
+  const may = useMay()
   const [spoken, setSpoken] = useState('')
   const [paletteOpen, setPaletteOpen] = useState(false)
   useEffect(() => {
@@ -59,16 +60,16 @@ export function Shell() {
         </a>
         <div className="shell" data-read-only={session.support !== null || undefined}>
           <TopBar session={session} onSearch={() => setPaletteOpen(true)} />
-          <Rail session={session} />
+          <Rail />
           <div className="shell-main">
             <Banners session={session} />
             <main id="main" tabIndex={-1}>
               <FocusOnNavigation />
-              <Landing session={session} />
+              <Landing />
             </main>
           </div>
         </div>
-        <Palette opened={paletteOpen && watches(session)} onClose={() => setPaletteOpen(false)} />
+        <Palette opened={paletteOpen && may.watches} onClose={() => setPaletteOpen(false)} />
         <div className="visually-hidden" role="alert" aria-live="assertive">
           {spoken}
         </div>
@@ -78,25 +79,26 @@ export function Shell() {
 }
 
 /** Who has no command centre begins at the first page they have. */
-function Landing(props: { session: Session }) {
+function Landing() {
   const asked = useRouterState({ select: (state) => state.location.pathname })
   // The page that is shown until the one asked for is loaded.
   const shown = useRouterState({ select: (state) => state.matches.at(-1)?.fullPath })
-  const [first] = placesOf(props.session)
+  const [first] = useMay().places
   if (first === undefined || first.to === '/' || shown !== '/') return <Outlet />
   return asked === '/' ? <Navigate to={first.to} /> : null
 }
 
-function Rail(props: { session: Session }) {
+function Rail() {
+  const may = useMay()
   const [more, setMore] = useState(false)
-  const tenants = useQuery({ ...tenantsQuery, enabled: mayAnswer(props.session) })
+  const tenants = useQuery({ ...tenantsQuery, enabled: may.answers })
   const answers = tenants.data !== undefined && tenants.data[0]?.kind !== 'customer'
   return (
     <nav className="rail" aria-label={i18n.t('Main')} data-more={more || undefined}>
       <Link to="/" className="rail-logo" aria-label={i18n.t('Veritwin, to the command centre')}>
         <BrandMark size={28} />
       </Link>
-      {[...placesOf(props.session), ...(answers ? [customersPlace()] : [])].map((place) => (
+      {[...may.places, ...(answers ? [customersPlace()] : [])].map((place) => (
         <Link
           key={place.to}
           to={place.to}
@@ -182,6 +184,7 @@ function LoudAlert() {
 }
 
 function Banners(props: { session: Session }) {
+  const may = useMay()
   const status = useLiveStatus()
   const search = useAppSearch()
   const patch = usePatchSearch()
@@ -198,7 +201,7 @@ function Banners(props: { session: Session }) {
           </span>
         </div>
       )}
-      {watches(props.session) && <LoudAlert />}
+      {may.watches && <LoudAlert />}
       {status === 'lost' && search.at === undefined && (
         <div className="banner" data-tone="lost">
           <span>

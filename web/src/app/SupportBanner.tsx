@@ -12,12 +12,13 @@ import { areaList } from '../routes/Support'
 import { startAgain } from '../routes/SupportDesk'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
-import { managesSupport } from './places'
+import { useMay } from './places'
 
 export function SupportBanner(props: { session: Session }) {
   const { session } = props
+  const may = useMay()
   if (session.support !== null) return <Inside session={session} />
-  return managesSupport(session) ? <Opened /> : null
+  return may.managesSupport ? <Opened /> : null
 }
 
 function Inside(props: { session: Session }) {

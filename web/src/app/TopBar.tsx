@@ -16,17 +16,18 @@ import { useLiveStatus } from '../live/LiveProvider'
 import { TenantSwitch } from '../routes/partners/TenantSwitch'
 import { Icon } from '../ui/icons'
 import { SeverityMark } from '../ui/marks'
-import { watches } from './places'
+import { useMay } from './places'
 import { useAppSearch, usePatchSearch, useRange } from './search'
 
 export function TopBar(props: { session: Session; onSearch: () => void }) {
   const { tenant, support } = props.session
+  const may = useMay()
   return (
     <header className="top-bar">
       <div className="top-tenant">
         <TenantSwitch name={tenant.name} fixed={support !== null} />
       </div>
-      {watches(props.session) && (
+      {may.watches && (
         <>
           <RangeControl />
           <LivePill />

@@ -1,7 +1,9 @@
-// Which pages somebody has: by role, and for support by what the customer granted.
+// Which pages somebody has: by what they may do, and for support by what the customer granted.
 import { i18n } from '@lingui/core'
+import { useSuspenseQuery } from '@tanstack/react-query'
 
-import type { Session, SupportArea } from '../api/types'
+import { rightsQuery, sessionQuery } from '../api/queries'
+import type { Rights, Session, SupportArea } from '../api/types'
 import type { IconName } from '../ui/icons'
 
 export type Place = { to: string; icon: IconName; label: string }
@@ -14,27 +16,84 @@ const SUPPORT_PLACES: Record<string, SupportArea[]> = {
   '/alerts': ['alerts', 'devices'],
   '/rules': ['alerts'],
 }
-const HANDLE_INCIDENTS = ['owner', 'administrator', 'privacy_officer', 'security_lead', 'auditor']
 
-function isStaff(session: Session): boolean {
-  return session.support === null && session.user.roles.every((role) => role === 'support')
+/** What one has to be able to do for a page, over a part at least. */
+const NEEDS: Record<string, string[]> = {
+  '/': ['twin.list', 'device.list', 'telemetry.read', 'alert.list'],
+  '/alerts': ['alert.list', 'device.list'],
+  '/devices': ['device.list'],
+  '/twins': ['twin.list'],
+  '/rules': ['rule.list', 'device.list'],
+  '/ledger': ['ledger.read'],
+  '/promises': ['promise.read'],
+  '/activity': ['activity.read'],
+  '/incidents': ['incident.list'],
+  '/support': ['support.manage'],
+  '/support-desk': ['support.serve'],
 }
 
-/** The pages that somebody has. */
-export function placesOf(session: Session): Place[] {
-  const { support } = session
-  const desk: Place = { to: '/support-desk', icon: 'support', label: i18n.t('Support desk') }
-  if (isStaff(session)) return [desk]
-  if (support !== null) {
-    return places().filter(({ to }) =>
-      SUPPORT_PLACES[to]?.every((area) => support.areas.includes(area)),
-    )
+/** What the person in front may do. */
+export class May {
+  constructor(
+    readonly session: Session,
+    private readonly rights: Rights,
+  ) {}
+
+  /** Over the whole organisation. */
+  whole(action: string): boolean {
+    return this.rights.whole.includes(action)
   }
-  const handles = session.user.roles.some((role) => HANDLE_INCIDENTS.includes(role))
-  return places().filter(
-    ({ to }) =>
-      (to !== '/incidents' || handles) && (to !== '/support' || managesSupport(session)),
-  )
+
+  /** Over a part of it at least. */
+  somewhere(action: string): boolean {
+    return this.whole(action) || this.rights.parts.includes(action)
+  }
+
+  /** The pages they have. */
+  get places(): Place[] {
+    const { support } = this.session
+    const has = (to: string) =>
+      support !== null
+        ? SUPPORT_PLACES[to]?.every((area) => support.areas.includes(area))
+        : NEEDS[to]?.every((action) => this.somewhere(action))
+    const found = places().filter(({ to }) => has(to))
+    return support === null && !this.isStaff ? [...found, settings()] : found
+  }
+
+  /** The platform's own staff, at their desk and nowhere else. */
+  get isStaff(): boolean {
+    return this.whole('support.serve') && !this.whole('tenant.read')
+  }
+
+  /** Watches the building: alerts, time range and search are theirs. */
+  get watches(): boolean {
+    return this.places.some(({ to }) => to === '/alerts')
+  }
+
+  /** Answers for tenants, if theirs is a partner's or the platform's. */
+  get answers(): boolean {
+    return this.session.support === null && this.whole('tenant.list_below')
+  }
+
+  /** Opens tickets and lets support in. */
+  get managesSupport(): boolean {
+    return this.session.support === null && this.whole('support.manage')
+  }
+
+  /** Sees who may do what. */
+  get reviewsAccess(): boolean {
+    return this.session.support === null && this.whole('role.read')
+  }
+}
+
+export function useMay(): May {
+  const { data: session } = useSuspenseQuery(sessionQuery)
+  const { data: rights } = useSuspenseQuery(rightsQuery)
+  return new May(session, rights)
+}
+
+function settings(): Place {
+  return { to: '/settings', icon: 'settings', label: i18n.t('Settings') }
 }
 
 function places(): Place[] {
@@ -49,7 +108,7 @@ function places(): Place[] {
     { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
     { to: '/incidents', icon: 'incidents', label: i18n.t('Incidents') },
     { to: '/support', icon: 'support', label: i18n.t('Support') },
-    { to: '/settings', icon: 'settings', label: i18n.t('Settings') },
+    { to: '/support-desk', icon: 'support', label: i18n.t('Support desk') },
   ]
 }
 
@@ -58,21 +117,7 @@ export function customersPlace(): Place {
   return { to: '/customers', icon: 'tree', label: i18n.t('Tenants') }
 }
 
-/** Whether somebody may answer for tenants, if theirs is a partner's or the platform's. */
-export function mayAnswer(session: Session): boolean {
-  return session.support === null && !isStaff(session)
-}
-
-const MANAGES_SUPPORT = ['owner', 'administrator', 'security_lead']
-
-/** Whether somebody opens tickets and grants access. */
-export function managesSupport(session: Session): boolean {
-  return (
-    session.support === null && session.user.roles.some((role) => MANAGES_SUPPORT.includes(role))
-  )
-}
-
-/** Whether somebody watches the building: alerts, time range and search are theirs. */
-export function watches(session: Session): boolean {
-  return placesOf(session).some(({ to }) => to === '/alerts')
+/** The page of roles and access; it is reached from the settings. */
+export function accessPlace(): Place {
+  return { to: '/access', icon: 'key', label: i18n.t('Roles and access') }
 }

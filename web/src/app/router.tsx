@@ -9,7 +9,7 @@ import {
   retainSearchParams,
 } from '@tanstack/react-router'
 
-import { queryClient, sessionEnded, sessionQuery } from '../api/queries'
+import { queryClient, rightsQuery, sessionEnded, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import { Failure } from '../ui/layout'
 import { Toasts } from '../ui/toasts'
@@ -61,6 +61,7 @@ const shellRoute = createRoute({
   beforeLoad: async ({ location }) => {
     try {
       await queryClient.ensureQueryData(sessionQuery)
+      await queryClient.ensureQueryData(rightsQuery)
     } catch (error) {
       if (ProblemError.of(error).status !== 401) throw error
       throw redirect({ to: '/sign-in', search: { next: location.href } })
@@ -150,6 +151,10 @@ const routeTree = rootRoute.addChildren([
     page(
       '/support-desk',
       lazyRouteComponent(() => import('../routes/SupportDesk'), 'SupportDeskPage'),
+    ),
+    page(
+      '/access',
+      lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
     ),
     page(
       '/settings',

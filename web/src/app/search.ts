@@ -27,6 +27,8 @@ export const searchSchema = z.object({
   cut: z.number().min(0).max(1).optional().catch(undefined),
   markers: z.boolean().optional().catch(undefined),
   filter: text,
+  /** Which part of a page that has several. */
+  tab: text,
   /** Of records: whose acts, and what the action begins with. */
   actor: text,
   action: text,

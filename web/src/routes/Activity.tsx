@@ -2,11 +2,12 @@
 import { i18n } from '@lingui/core'
 import { Button, Select, TextInput } from '@mantine/core'
 import { useDebouncedCallback } from '@mantine/hooks'
-import { useInfiniteQuery, useSuspenseQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
-import { activityQuery, sessionQuery, type ActivityFilter } from '../api/queries'
+import { activityQuery, type ActivityFilter } from '../api/queries'
 import type { Activity } from '../api/types'
+import { useMay } from '../app/places'
 import { useAppSearch, usePatchSearch, type AppSearch } from '../app/search'
 import { shorten } from '../lib/format'
 import { DataTable, type Column } from '../ui/DataTable'
@@ -191,9 +192,7 @@ export function ActivityPage() {
 }
 
 function HoldsForWhoMay() {
-  const { data: session } = useSuspenseQuery(sessionQuery)
-  const may = ['owner', 'administrator', 'privacy_officer', 'security_lead', 'auditor']
-  return session.user.roles.some((role) => may.includes(role)) ? <Holds /> : null
+  return useMay().whole('hold.list') ? <Holds /> : null
 }
 
 function Exports(props: { filter: ActivityFilter }) {

@@ -27,12 +27,15 @@ pub use partners::{
     Writer,
 };
 pub use people::{
-    AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
-    OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,
+    AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
+    GroupInput, GroupView, HolderOf, Invited, Invitee, LinkKind, LinkView, NewApiKey,
+    NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView, RightView,
+    RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
+    WorkspaceInput, WorkspaceView,
 };
 pub use security::{
-    ActivityQuery, ActivityView, DeskGrant, GrantView, HoldInput, HoldScope, HoldView,
-    IncidentNoteView, IncidentView, SecurityAlertView, SupportView, TicketView,
+    ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,
+    IncidentView, SecurityAlertView, SupportGrantView, SupportView, TicketView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

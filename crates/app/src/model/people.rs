@@ -1,6 +1,9 @@
 //! People, tenants, sessions, links and API keys.
 
-use veritwin_domain::{ApiKeyId, FactorId, Role, Secret, SessionId, TenantId, Timestamp, UserId};
+use veritwin_domain::{
+    ApiKeyId, CustomRoleId, DeviceId, FactorId, GrantId, GroupId, Role, ScopeOf, Secret, SessionId,
+    SiteId, TenantId, Timestamp, UserId, WorkspaceId,
+};
 
 use super::SupportView;
 
@@ -206,12 +209,190 @@ pub struct ApiKeyView {
     pub id: ApiKeyId,
     /// What it is for.
     pub name: String,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do, and where.
+    pub right: RightView,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops working.
     pub expires_at: Timestamp,
     /// When it was last used.
     pub last_used_at: Option<Timestamp>,
+    /// From what kind of network: `loopback`, `private`, `public`.
+    pub last_used_from: Option<&'static str>,
+    /// The person who made it.
+    pub maker: Option<UserId>,
+    /// The networks it works from; empty for all.
+    pub addresses: Vec<String>,
+}
+
+/// A role over a part of the tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RightView {
+    /// The built-in role, or the tenant's own.
+    pub role: RoleOf,
+    /// Over what.
+    pub scope: ScopeOf,
+}
+
+/// Which role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleOf {
+    /// One of the platform's.
+    BuiltIn(Role),
+    /// One of the tenant's own.
+    Custom(CustomRoleId),
+}
+
+/// An API key to make.
+#[derive(Debug)]
+pub struct NewApiKey {
+    /// What it is for.
+    pub name: String,
+    /// What it may do, and where.
+    pub right: RightView,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+    /// The networks it works from, as `address/length`; empty for all.
+    pub addresses: Vec<String>,
+}
+
+/// A role with what it permits and denies.
+#[derive(Debug, Clone)]
+pub struct CustomRoleView {
+    /// The role.
+    pub id: CustomRoleId,
+    /// Its name and actions.
+    pub role: RoleInput,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// A role of the tenant's own, as it is written.
+#[derive(Debug, Clone)]
+pub struct RoleInput {
+    /// Its name.
+    pub name: String,
+    /// Names of the actions it permits.
+    pub allows: Vec<String>,
+    /// Names of the actions it denies.
+    pub denies: Vec<String>,
+}
+
+/// Every role there is, and what may be put into one.
+#[derive(Debug, Clone)]
+pub struct RolesView {
+    /// The built-in ones, with what they permit people and programs.
+    pub built_in: Vec<(Role, Vec<&'static str>, Vec<&'static str>)>,
+    /// The tenant's own.
+    pub custom: Vec<CustomRoleView>,
+    /// What a role of the tenant's own may permit or deny.
+    pub grantable: Vec<&'static str>,
+}
+
+/// A workspace, as it is written.
+#[derive(Debug, Clone)]
+pub struct WorkspaceInput {
+    /// Its name.
+    pub name: String,
+    /// Its twins.
+    pub twins: Vec<SiteId>,
+}
+
+/// A workspace.
+#[derive(Debug, Clone)]
+pub struct WorkspaceView {
+    /// The workspace.
+    pub id: WorkspaceId,
+    /// What it is.
+    pub workspace: WorkspaceInput,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// A group of devices, as it is written.
+#[derive(Debug, Clone)]
+pub struct GroupInput {
+    /// Its name.
+    pub name: String,
+    /// Its workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Its devices.
+    pub devices: Vec<DeviceId>,
+}
+
+/// A group of devices.
+#[derive(Debug, Clone)]
+pub struct GroupView {
+    /// The group.
+    pub id: GroupId,
+    /// What it is.
+    pub group: GroupInput,
+    /// Counts changes.
+    pub version: i64,
+}
+
+/// Who holds a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderOf {
+    /// A person.
+    User(UserId),
+    /// A program.
+    ApiKey(ApiKeyId),
+}
+
+/// A grant to make.
+#[derive(Debug, Clone)]
+pub struct NewGrant {
+    /// Who is to hold it.
+    pub holder: HolderOf,
+    /// What, and where.
+    pub right: RightView,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A grant.
+#[derive(Debug, Clone)]
+pub struct GrantView {
+    /// The grant.
+    pub id: GrantId,
+    /// What it gives to whom.
+    pub grant: NewGrant,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What somebody may do themselves, by the names of the actions.
+#[derive(Debug, Clone, Default)]
+pub struct OwnRights {
+    /// Over the whole tenant.
+    pub whole: Vec<&'static str>,
+    /// Over a part of it only.
+    pub parts: Vec<&'static str>,
+}
+
+/// Whether somebody may do something, and every role with what it says.
+#[derive(Debug, Clone)]
+pub struct ExplainView {
+    /// The decision.
+    pub is_allowed: bool,
+    /// The thing is as good as not there for them.
+    pub is_hidden: bool,
+    /// Every role.
+    pub rights: Vec<ExplainedRight>,
+}
+
+/// One role with what it says.
+#[derive(Debug, Clone)]
+pub struct ExplainedRight {
+    /// The grant it came with; none for a role of the membership or of the key itself.
+    pub grant: Option<GrantId>,
+    /// What, and where.
+    pub right: RightView,
+    /// `permits`, `denies`, `permits_elsewhere` or `silent`.
+    pub says: &'static str,
+    /// The policies that decided it.
+    pub policies: Vec<String>,
+    /// It is a right of whoever made the key, which bounds the key.
+    pub is_bound: bool,
 }

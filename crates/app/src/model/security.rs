@@ -1,8 +1,8 @@
 //! Activity records, holds, security alerts, incidents and support, as people see them.
 
 use veritwin_domain::{
-    ActivityId, AlertId, GrantId, HoldId, IncidentId, RequestId, SupportAreas, TenantId, TicketId,
-    Timestamp,
+    ActivityId, AlertId, HoldId, IncidentId, RequestId, SupportAreas, SupportGrantId, TenantId,
+    TicketId, Timestamp,
 };
 
 use super::PageRequest;
@@ -191,14 +191,14 @@ pub struct TicketView {
     /// When it was closed.
     pub closed_at: Option<Timestamp>,
     /// What was granted for it, newest first.
-    pub grants: Vec<GrantView>,
+    pub grants: Vec<SupportGrantView>,
 }
 
 /// What support may see, until when.
 #[derive(Debug, Clone)]
-pub struct GrantView {
+pub struct SupportGrantView {
     /// Its id; the actor of support's steps.
-    pub id: GrantId,
+    pub id: SupportGrantId,
     /// The ticket; none when nobody of the tenant asked.
     pub ticket: Option<TicketId>,
     /// What it opens.
@@ -219,7 +219,7 @@ pub struct GrantView {
 #[derive(Debug, Clone)]
 pub struct DeskGrant {
     /// The grant.
-    pub grant: GrantView,
+    pub grant: SupportGrantView,
     /// The customer's tenant.
     pub tenant: TenantId,
     /// Its name.
@@ -234,7 +234,7 @@ pub struct DeskGrant {
 #[derive(Debug, Clone)]
 pub struct SupportView {
     /// The grant.
-    pub grant: GrantId,
+    pub grant: SupportGrantId,
     /// What it opens.
     pub areas: SupportAreas,
     /// Its end.

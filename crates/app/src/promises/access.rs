@@ -60,7 +60,7 @@ impl App {
     pub async fn open_access_fixture(&self, name: &'static str) -> Result<AccessFixture> {
         self.ensure_probe_tenant().await?;
         let since = self.clock().now();
-        let identity = self.open_probe_identity(PROBE_TENANT, name).await?;
+        let identity = self.open_probe_identity(PROBE_TENANT, name, Role::Administrator).await?;
         let customer = self.probe_person(PROBE_TENANT, Role::Administrator).await?;
         let staff = self.probe_person(PLATFORM_TENANT, Role::Support).await?;
         Ok(AccessFixture { customer, staff, tenant: PROBE_TENANT, since, name, identity })

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use veritwin_access::jobs;
 use veritwin_domain::{
-    Declaration, DeviceBatch, DeviceId, Key, OpContext, Quality, Reading, Rng, SiteId, Value,
+    Declaration, DeviceBatch, DeviceId, Key, OpContext, Quality, Reading, Rng, Role, SiteId, Value,
 };
 use veritwin_metastore::Page;
 
-use super::fixture::ifc;
 use super::run::InApp;
 use super::search::{Needles, SEARCH_BYTES_MAX, Searched, search};
+use super::things::ifc;
 use super::{PlatformProbe, ProbeAnswer};
 use crate::model::{AttributesChange, DeviceInput};
 use crate::provision::PLATFORM_TENANT;
@@ -51,7 +51,8 @@ impl App {
         if !needles.find_themselves() {
             return Ok(ProbeAnswer::CouldNotRun("the search does not find what is there".into()));
         }
-        let identity = self.open_probe_identity(PLATFORM_TENANT, &canary).await?;
+        let identity =
+            self.open_probe_identity(PLATFORM_TENANT, &canary, Role::Administrator).await?;
         let context = &identity.context;
         self.remove_old_canaries(context).await?;
         let mut made = Made::default();
@@ -133,8 +134,11 @@ impl App {
     /// Removes what a round left that did not reach its end.
     async fn remove_old_canaries(&self, context: &OpContext) -> Result<()> {
         let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PLATFORM_TENANT)).await?;
-        let filter =
-            veritwin_metastore::DeviceFilter { search: Some(PREFIX.to_owned()), twin: None };
+        let filter = veritwin_metastore::DeviceFilter {
+            search: Some(PREFIX.to_owned()),
+            twin: None,
+            among: None,
+        };
         let devices = tx.devices(&filter, &Page::whole()).await?.items;
         let twins = tx.twins(&Page::whole()).await?.items;
         drop(tx);

@@ -17,6 +17,7 @@ mod search;
 mod sign_up;
 #[cfg(test)]
 pub(crate) mod tests;
+mod things;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;
+pub use fixture::RoleFixture;
 pub(crate) use partners::{PROBE_CUSTOMER, PROBE_PARTNER};
 
 /// Most checks that people may be waiting for at once.
@@ -129,6 +131,8 @@ pub(crate) struct PromiseBoard {
     turns: Vec<tokio::sync::Mutex<()>>,
     slots: Semaphore,
     asked: Arc<Semaphore>,
+    /// The probes' tenant is made once, whichever check is first.
+    tenant_turn: tokio::sync::Mutex<()>,
     /// A probe was added, or a check ended.
     changed: Notify,
     /// There is evidence to seal.
@@ -148,6 +152,7 @@ impl PromiseBoard {
             turns,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
+            tenant_turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
             #[cfg(feature = "test-controls")]

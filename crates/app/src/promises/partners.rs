@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use veritwin_access::jobs;
-use veritwin_domain::{LogId, Secret, TenantId};
+use veritwin_domain::{LogId, Role, Secret, TenantId};
 use veritwin_metastore::{Tenant, TenantKind, TenantPlace};
 
 use super::run::InApp;
@@ -36,7 +36,7 @@ impl App {
         let mut nonce = [0u8; 16];
         self.rng().fill(&mut nonce);
         let text = format!("{NAME} {}", hex::encode(nonce));
-        let customer = self.open_probe_identity(PROBE_CUSTOMER, NAME).await?;
+        let customer = self.open_probe_identity(PROBE_CUSTOMER, NAME, Role::Administrator).await?;
         let shown = self.placed_tenant(&customer.context).await;
         let platform = self.above(&customer.context);
         self.close_probe_identity(&customer).await?;
@@ -67,7 +67,7 @@ impl App {
 
     /// Counts the messages with this text and deletes them.
     async fn take_messages(&self, tenant: TenantId, text: &str) -> Result<usize> {
-        let identity = self.open_probe_identity(tenant, NAME).await?;
+        let identity = self.open_probe_identity(tenant, NAME, Role::Administrator).await?;
         let taken = async {
             let mut found = self.all_contact(&identity.context).await?;
             found.retain(|message| message.text.expose() == text);

@@ -46,6 +46,11 @@ impl PromiseBoard {
         self.sabotage.is_on(9)
     }
 
+    /// P30: the platform forgets to ask about one action.
+    pub(crate) fn forgets_rights(&self, action: veritwin_access::Action) -> bool {
+        self.sabotage.is_on(30) && action == veritwin_access::Action::KeyRead
+    }
+
     /// P26: a payload that is not the one its leaf names.
     pub(crate) fn alter_payload(&self, payload: &mut [u8]) {
         if self.sabotage.is_on(26)

@@ -153,14 +153,18 @@ async fn the_isolation_fixture_is_made_once() {
         "credential",
         "device",
         "grant",
+        "group",
         "hold",
         "incident",
+        "role",
         "rule",
         "security_alert",
+        "support_grant",
         "tenant",
         "ticket",
         "twin",
         "user",
+        "workspace",
     ];
     assert_eq!(kinds, expect);
     let (own, foreign) = (first.own.clone(), first.foreign.clone());

@@ -1,13 +1,13 @@
 //! Alerts and their events. State and severity are columns, so that lists need no key; what
 //! happened is sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sea_orm::sea_query::Expr;
 use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{is_set, one_of};
+use crate::query::{ONE_OF_MAX, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Error, Listed, Page, Result, TenantTx};
@@ -198,7 +198,24 @@ impl TenantTx {
 
     /// Alerts, newest first.
     pub async fn alerts(&self, filter: AlertFilter, page: &Page) -> Result<Listed<Alert>> {
+        self.alerts_among(filter, None, page).await
+    }
+
+    /// Alerts of some devices, newest first; of all when none are given.
+    pub async fn alerts_among(
+        &self,
+        filter: AlertFilter,
+        devices: Option<&HashSet<DeviceId>>,
+        page: &Page,
+    ) -> Result<Listed<Alert>> {
         let mut select = self.select(TABLE);
+        if let Some(devices) = devices {
+            if devices.len() > ONE_OF_MAX {
+                let reason = "the devices shown are more than can be listed here (10000)";
+                return Err(Error::Invalid { what: "devices", reason });
+            }
+            select = select.filter(one_of("device_id", devices.iter().copied()));
+        }
         if filter != AlertFilter::All {
             select = select.filter(one_of("state", filter.states().iter().copied()));
         }

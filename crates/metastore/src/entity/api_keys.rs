@@ -1,14 +1,27 @@
 //! API keys of programs: only the digest of the secret is kept.
 
-use veritwin_domain::{ApiKeyId, Role, TenantId, Timestamp};
+use veritwin_domain::{ApiKeyId, Role, TenantId, Timestamp, UserId};
 
-use crate::bind::{Row, opaque_debug};
+use super::grants::Holder;
+use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::above;
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
+use crate::{Cursor, Error, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "api_keys";
+
+stored_enum! {
+    /// From what kind of network a key was used: as much as is kept of an address.
+    UsedFrom {
+        /// The machine itself.
+        Loopback = "loopback",
+        /// A private network.
+        Private = "private",
+        /// Anywhere else.
+        Public = "public",
+    }
+}
 
 /// A program's key.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,12 +38,24 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was last used, as far as written.
     pub last_used_at: Option<Timestamp>,
+    /// From what kind of network.
+    pub last_used_from: Option<UsedFrom>,
+    /// The person who made it, or whose key did.
+    pub maker: Option<UserId>,
+    /// The key that made it.
+    pub maker_key: Option<ApiKeyId>,
+    /// The networks it works from, as `address/length`; empty for all.
+    pub addresses: Vec<String>,
 }
 
 opaque_debug!(ApiKey { id, role, expires_at });
 
 fn load(row: &Row, vault: &Vault<'_>) -> Result<ApiKey> {
     let id: ApiKeyId = row.get("id")?;
+    let addresses = vault.maybe_open(row, "addresses", id.as_bytes())?;
+    let addresses = addresses
+        .map(|json| serde_json::from_slice(&json).map_err(|_| Error::Corrupt { what: TABLE }))
+        .transpose()?;
     Ok(ApiKey {
         id,
         name: vault.open_text(row, "name", id.as_bytes())?,
@@ -38,6 +63,10 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<ApiKey> {
         created_at: row.get("created_at")?,
         expires_at: row.maybe("expires_at")?,
         last_used_at: row.maybe("last_used_at")?,
+        last_used_from: row.maybe("last_used_from")?,
+        maker: row.maybe("maker_id")?,
+        maker_key: row.maybe("maker_key_id")?,
+        addresses: addresses.unwrap_or_default(),
     })
 }
 
@@ -45,6 +74,10 @@ impl TenantTx {
     /// Writes a new key under its secret's digest.
     pub async fn api_key_create(&self, key: &ApiKey, token_digest: [u8; 32]) -> Result<()> {
         let cell = Cell { table: TABLE, column: "name", row: key.id.as_bytes() };
+        let networks = Cell { column: "addresses", ..cell };
+        let addresses = (!key.addresses.is_empty())
+            .then(|| self.vault().seal_json(networks, &key.addresses))
+            .transpose()?;
         let insert = self
             .insert(TABLE)
             .set("id", key.id)
@@ -53,7 +86,10 @@ impl TenantTx {
             .set("role", key.role)
             .set("created_at", key.created_at)
             .set("expires_at", key.expires_at)
-            .set("last_used_at", key.last_used_at);
+            .set("last_used_at", key.last_used_at)
+            .set("maker_id", key.maker)
+            .set("maker_key_id", key.maker_key)
+            .set("addresses", addresses);
         self.core.insert(insert).await.map(|_| ())
     }
 
@@ -74,8 +110,10 @@ impl TenantTx {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
-    /// Revokes a key for ever.
+    /// Revokes a key for ever, with its grants and the keys it made.
     pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
+        self.grants_delete_of(Holder::ApiKey(id)).await?;
+        self.core.delete(self.delete(TABLE).eq("maker_key_id", id)).await?;
         self.delete_id(TABLE, id).await
     }
 }
@@ -92,9 +130,23 @@ impl PlatformTx {
         Ok(Some((tenant, load(&row, &self.vault_of(tenant))?)))
     }
 
+    /// A key of a tenant, if it is still there.
+    pub async fn api_key_of(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
+        let select = self.select(TABLE).eq("tenant_id", tenant).eq("id", id);
+        let row = self.core.maybe(select).await?;
+        row.map(|row| load(&row, &self.vault_of(tenant))).transpose()
+    }
+
     /// Notes that a key was used; nothing happens if it is gone.
-    pub async fn api_key_touch(&self, tenant: TenantId, id: ApiKeyId, at: Timestamp) -> Result<()> {
-        let update = self.update(TABLE).set("last_used_at", at);
+    pub async fn api_key_touch(
+        &self,
+        tenant: TenantId,
+        id: ApiKeyId,
+        at: Timestamp,
+        from: Option<UsedFrom>,
+    ) -> Result<()> {
+        let from = from.map(|from| from.as_str().to_owned());
+        let update = self.update(TABLE).set("last_used_at", at).set("last_used_from", from);
         self.core.update(update.eq("tenant_id", tenant).eq("id", id)).await.map(|_| ())
     }
 }

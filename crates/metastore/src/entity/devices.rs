@@ -1,7 +1,7 @@
 //! Devices. Names are unique in a tenant without regard to case, by a keyed index; lists are
 //! sorted and searched through the names in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use veritwin_domain::{Declaration, DeviceId, SiteId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
 use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, fold};
-use crate::query::{above, below, is_null, one_of};
+use crate::query::{ONE_OF_MAX, above, below, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Error, Listed, Page, Result, TenantTx};
@@ -69,6 +69,8 @@ pub struct DeviceFilter {
     pub search: Option<String>,
     /// Bound to this twin.
     pub twin: Option<SiteId>,
+    /// One of these.
+    pub among: Option<Arc<HashSet<DeviceId>>>,
 }
 
 opaque_debug!(DeviceFilter { twin });
@@ -231,7 +233,11 @@ impl TenantTx {
         };
         let after = page.after.as_ref().map(Cursor::rank).transpose()?;
         let after = after.map(|(rank, id)| (rank, DeviceId::from_bytes(id)));
-        let query = NameQuery { search: filter.search.as_deref(), twin: filter.twin };
+        let query = NameQuery {
+            search: filter.search.as_deref(),
+            twin: filter.twin,
+            among: filter.among.as_deref(),
+        };
         let rows = usize::try_from(page.rows()).unwrap_or(usize::MAX);
         let mut found = index.find(&query, after, rows + 1);
         let more = found.len() > rows;
@@ -250,6 +256,13 @@ impl TenantTx {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(twin) = filter.twin {
             select = select.eq("twin_id", twin);
+        }
+        if let Some(among) = &filter.among {
+            if among.len() > ONE_OF_MAX {
+                let reason = "the devices shown are more than can be listed here (10000)";
+                return Err(Error::Invalid { what: "devices", reason });
+            }
+            select = select.filter(one_of("id", among.iter().copied()));
         }
         if let Some(cursor) = &page.after {
             select = select.filter(above("id", cursor.id()?));

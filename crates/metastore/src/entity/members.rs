@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use veritwin_domain::{Role, UserId};
 
+use super::grants::Holder;
 use super::users::{self, User};
 use crate::query::{above, one_of};
 use crate::seal::Owner;
@@ -57,7 +58,24 @@ impl TenantTx {
         if self.core.delete(self.delete(TABLE).eq("user_id", id)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
+        self.grants_delete_of(Holder::User(id)).await?;
         self.core.delete(self.delete(SESSIONS).eq("user_id", id)).await.map(|_| ())
+    }
+
+    /// Gives an account exactly these roles in this tenant; at least one.
+    pub async fn member_roles_set(&self, id: UserId, roles: &[Role]) -> Result<()> {
+        if self.core.delete(self.delete(TABLE).eq("user_id", id)).await? == 0 || roles.is_empty() {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        for role in roles {
+            let insert = self
+                .insert(TABLE)
+                .set("user_id", id)
+                .set("role", *role)
+                .set("created_at", self.core.at);
+            self.core.insert(insert).await?;
+        }
+        Ok(())
     }
 
     async fn roles_of(

@@ -2,7 +2,9 @@
 //! rest on them.
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{GrantId, SessionId, SupportAreas, TenantId, TicketId, Timestamp, UserId};
+use veritwin_domain::{
+    SessionId, SupportAreas, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
+};
 
 use crate::bind::{Row, opaque_debug};
 use crate::query::{above, is_null, is_set};
@@ -45,7 +47,7 @@ struct TicketBody {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SupportGrant {
     /// Its id.
-    pub id: GrantId,
+    pub id: SupportGrantId,
     /// The ticket it answers; none when nobody of the customer asked.
     pub ticket: Option<TicketId>,
     /// What it opens.
@@ -84,7 +86,7 @@ pub struct SupportSession {
     /// The customer's tenant.
     pub tenant: TenantId,
     /// The grant it rests on.
-    pub grant: GrantId,
+    pub grant: SupportGrantId,
     /// Of the staff, who.
     pub user: UserId,
     /// Their own session.
@@ -107,7 +109,7 @@ fn ticket(row: &Row, vault: &Vault<'_>) -> Result<SupportTicket> {
 }
 
 fn grant(row: &Row, vault: &Vault<'_>) -> Result<SupportGrant> {
-    let id: GrantId = row.get("id")?;
+    let id: SupportGrantId = row.get("id")?;
     let areas: u64 = row.get("areas")?;
     Ok(SupportGrant {
         id,
@@ -179,7 +181,7 @@ impl TenantTx {
     }
 
     /// Writes a new grant.
-    pub async fn grant_create(&self, grant: &SupportGrant) -> Result<()> {
+    pub async fn support_grant_create(&self, grant: &SupportGrant) -> Result<()> {
         let cell = Cell { table: GRANTS, column: "reason", row: grant.id.as_bytes() };
         let insert = self
             .insert(GRANTS)
@@ -197,16 +199,16 @@ impl TenantTx {
     }
 
     /// The tenant's grants, newest first.
-    pub async fn grants(&self) -> Result<Vec<SupportGrant>> {
+    pub async fn support_grants(&self) -> Result<Vec<SupportGrant>> {
         let select = self.select(GRANTS).descending("requested_at").limit(LISTED_MAX);
         let vault = self.core.vault(Owner::Platform);
         self.core.all(select).await?.iter().map(|row| grant(row, &vault)).collect()
     }
 
     /// Lets a second of the staff approve a grant that nobody of the customer asked for.
-    pub async fn grant_approve(
+    pub async fn support_grant_approve(
         &self,
-        id: GrantId,
+        id: SupportGrantId,
         by: UserId,
         at: Timestamp,
         expires_at: Timestamp,
@@ -226,7 +228,7 @@ impl TenantTx {
     }
 
     /// Takes a grant back and ends the sessions that rest on it.
-    pub async fn grant_revoke(&self, id: GrantId, at: Timestamp) -> Result<()> {
+    pub async fn support_grant_revoke(&self, id: SupportGrantId, at: Timestamp) -> Result<()> {
         let update = self.update(GRANTS).set("revoked_at", Some(at)).eq("id", id);
         if self.core.update(update.filter(is_null("revoked_at"))).await? == 0 {
             self.core.one(self.select(GRANTS).eq("id", id)).await?;
@@ -249,7 +251,10 @@ impl PlatformTx {
     }
 
     /// Grants that were given and have not ended at `now`, of every tenant, newest first.
-    pub async fn grants_live(&self, now: Timestamp) -> Result<Vec<(TenantId, SupportGrant)>> {
+    pub async fn support_grants_live(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(TenantId, SupportGrant)>> {
         let select = self
             .select(GRANTS)
             .filter(is_set("granted_at"))
@@ -257,11 +262,14 @@ impl PlatformTx {
             .filter(above("expires_at", now))
             .descending("granted_at")
             .limit(LISTED_MAX);
-        self.grants_of(select).await
+        self.support_grants_of(select).await
     }
 
     /// What staff asked for and nobody has approved yet, of every tenant.
-    pub async fn grants_asked(&self, now: Timestamp) -> Result<Vec<(TenantId, SupportGrant)>> {
+    pub async fn support_grants_asked(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(TenantId, SupportGrant)>> {
         let select = self
             .select(GRANTS)
             .filter(is_null("granted_at"))
@@ -269,10 +277,10 @@ impl PlatformTx {
             .filter(above("expires_at", now))
             .descending("requested_at")
             .limit(LISTED_MAX);
-        self.grants_of(select).await
+        self.support_grants_of(select).await
     }
 
-    async fn grants_of(
+    async fn support_grants_of(
         &self,
         select: crate::query::Select,
     ) -> Result<Vec<(TenantId, SupportGrant)>> {
@@ -282,7 +290,7 @@ impl PlatformTx {
     }
 
     /// A grant by its id alone.
-    pub async fn grant(&self, id: GrantId) -> Result<(TenantId, SupportGrant)> {
+    pub async fn support_grant(&self, id: SupportGrantId) -> Result<(TenantId, SupportGrant)> {
         let row = self.core.one(self.select(GRANTS).eq("id", id)).await?;
         Ok((row.get("tenant_id")?, grant(&row, &self.vault())?))
     }

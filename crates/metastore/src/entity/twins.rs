@@ -149,6 +149,7 @@ impl TenantTx {
     /// Deletes a twin; its devices stay, bound to nothing.
     pub async fn twin_delete(&self, id: SiteId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
+        self.grants_delete_over(*id.as_bytes()).await?;
         let update = self
             .update(DEVICES)
             .set("twin_id", Option::<SiteId>::None)

@@ -239,6 +239,12 @@ impl PlatformTx {
         Ok(())
     }
 
+    /// Whether a tenant has an owner.
+    pub async fn has_owner(&self, tenant: TenantId) -> Result<bool> {
+        let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant).eq("role", Role::Owner);
+        Ok(self.core.maybe(select.limit(1)).await?.is_some())
+    }
+
     /// Gives an account a role in a tenant; nothing changes if it has it.
     pub async fn membership_add(&self, tenant: TenantId, user: UserId, role: Role) -> Result<()> {
         let insert = self

@@ -15,7 +15,7 @@ pub(super) const OF_TENANT: Reference =
     Reference { columns: &["tenant_id"], table: "tenants", keys: &["id"] };
 pub(super) const OF_USER: Reference =
     Reference { columns: &["user_id"], table: "users", keys: &["id"] };
-const OF_DEVICE: Reference = Reference {
+pub(super) const OF_DEVICE: Reference = Reference {
     columns: &["tenant_id", "device_id"],
     table: "devices",
     keys: &["tenant_id", "id"],

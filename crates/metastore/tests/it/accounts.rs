@@ -205,6 +205,10 @@ async fn api_keys_are_found_by_their_digest_only() {
             created_at: START,
             expires_at: Some(later(10)),
             last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
         };
         let tx = world.begin().await;
         tx.api_key_create(&key, [1; 32]).await.expect("a key");
@@ -217,7 +221,7 @@ async fn api_keys_are_found_by_their_digest_only() {
         let found = tx.api_key_by_digest([1; 32]).await.expect("found");
         assert_eq!(found, Some((world.tenant, key.clone())));
         assert_eq!(tx.api_key_by_digest([2; 32]).await.expect("none"), None);
-        tx.api_key_touch(world.tenant, key.id, later(5)).await.expect("touched");
+        tx.api_key_touch(world.tenant, key.id, later(5), None).await.expect("touched");
         tx.commit().await.expect("commit");
         let tx = world.begin().await;
         assert_eq!(tx.api_key(key.id).await.expect("key").last_used_at, Some(later(5)));

@@ -124,7 +124,8 @@ async fn lists_are_sorted_searched_paged_and_follow_changes() {
             names(world, all(), 3).await,
             [vec!["Alpha", "Bravo", "charlie"], vec!["delta"]]
         );
-        let search = DeviceFilter { search: Some("A".to_owned()), twin: Some(home.id) };
+        let search =
+            DeviceFilter { search: Some("A".to_owned()), twin: Some(home.id), among: None };
         assert_eq!(names(world, search, 9).await, [["Alpha", "Bravo", "charlie"]]);
 
         let tx = world.begin().await;
@@ -139,7 +140,7 @@ async fn lists_are_sorted_searched_paged_and_follow_changes() {
         let tx = world.begin().await;
         tx.twin_delete(home.id).await.expect("deleted");
         tx.commit().await.expect("commit");
-        let bound = DeviceFilter { search: None, twin: Some(home.id) };
+        let bound = DeviceFilter { search: None, twin: Some(home.id), among: None };
         assert_eq!(names(world, bound, 9).await, [Vec::<String>::new()]);
         let tx = world.begin().await;
         tx.device_create(&device(world, "rolled back")).await.expect("a device");

@@ -10,10 +10,25 @@ use crate::accounts::{session, user};
 use crate::alerting::{alert, rule};
 use crate::devices::{credential, twin};
 use crate::platform::record;
-use crate::world::{START, device, everywhere, later};
+use crate::world::{START, World, device, everywhere, later};
 
 fn hidden<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) {
     assert!(matches!(answer, Err(Error::NotFound { .. })), "{what}: {answer:?}");
+}
+
+fn api_key(world: &World) -> ApiKey {
+    ApiKey {
+        id: ApiKeyId::generate(START, world.rng.as_ref()),
+        name: "key".to_owned(),
+        role: Role::Operator,
+        created_at: START,
+        expires_at: None,
+        last_used_at: None,
+        last_used_from: None,
+        maker: None,
+        maker_key: None,
+        addresses: Vec::new(),
+    }
 }
 
 /// No records, holds, incidents or support of anybody else.
@@ -32,14 +47,7 @@ async fn everything_of_another_tenant_is_not_found() {
         let (pump, home, warm) = (device(world, "Pump"), twin(world, "Home"), rule(world));
         let raised = alert(world, AlertState::ActiveUnacknowledged, 0);
         let token = credential(world, pump.id);
-        let key = ApiKey {
-            id: ApiKeyId::generate(START, world.rng.as_ref()),
-            name: "key".to_owned(),
-            role: Role::Operator,
-            created_at: START,
-            expires_at: None,
-            last_used_at: None,
-        };
+        let key = api_key(world);
         let event =
             AlertEvent { at: START, kind: AlertEventKind::Commented, by: None, comment: None };
         let ada = user(world, "ada@example.org");

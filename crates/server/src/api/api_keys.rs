@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::ApiKeyView;
+use veritwin_app::model::{ApiKeyView, NewApiKey};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, words};
+use super::rights::{ScopeBody, right, role_fields};
+use super::{Answer, Api};
 
 /// How long a key works when nothing is said.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
@@ -27,22 +28,36 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 struct ApiKeyBody {
     id: String,
     name: String,
-    #[schema(schema_with = words::role)]
-    role: &'static str,
+    /// A built-in role; null when it has one of the tenant's own.
+    role: Option<&'static str>,
+    custom_role_id: Option<String>,
+    scope: ScopeBody,
     created_at: String,
     expires_at: String,
     last_used_at: Option<String>,
+    /// From what kind of network: `loopback`, `private` or `public`.
+    last_used_from: Option<&'static str>,
+    /// The person who made it; their rights bound the key's.
+    maker_id: Option<String>,
+    /// The networks it works from; empty for all.
+    addresses: Vec<String>,
 }
 
 impl From<ApiKeyView> for ApiKeyBody {
     fn from(view: ApiKeyView) -> Self {
+        let (role, custom_role_id) = role_fields(view.right.role);
         Self {
             id: view.id.to_string(),
             name: view.name,
-            role: view.role.as_str(),
+            role,
+            custom_role_id,
+            scope: (&view.right.scope).into(),
             created_at: body::time(view.created_at),
             expires_at: body::time(view.expires_at),
             last_used_at: view.last_used_at.map(body::time),
+            last_used_from: view.last_used_from,
+            maker_id: view.maker.map(|id| id.to_string()),
+            addresses: view.addresses,
         }
     }
 }
@@ -64,9 +79,16 @@ async fn list(
 struct CreateBody {
     /// What it is for.
     name: String,
-    /// `administrator` or `operator`.
-    #[schema(schema_with = words::role)]
-    role: String,
+    /// A built-in role; or give `custom_role_id`.
+    role: Option<String>,
+    /// A role of the tenant's own.
+    custom_role_id: Option<String>,
+    /// Where it counts; the whole tenant when not given.
+    #[serde(default)]
+    scope: ScopeBody,
+    /// Addresses and networks it works from, such as `192.0.2.0/24`; all when not given.
+    #[serde(default)]
+    addresses: Vec<String>,
     /// RFC 3339; 90 days from now when not given, at most a year.
     expires_at: Option<String>,
 }
@@ -80,7 +102,7 @@ struct CreatedBody {
     secret: String,
 }
 
-/// Creates an API key.
+/// Creates an API key. It may do no more than its maker.
 #[utoipa::path(post, path = "/v1/api-keys", tag = "api keys", request_body = CreateBody,
     responses((status = 201, body = CreatedBody), (status = 400), (status = 403)))]
 async fn create(
@@ -88,12 +110,13 @@ async fn create(
     Caller(context): Caller,
     Json(body): Json<CreateBody>,
 ) -> Answer<impl IntoResponse> {
-    let role = words::parsed_role(&body.role)?;
+    let right = right(body.role.as_deref(), body.custom_role_id.as_deref(), body.scope)?;
     let expires_at = match &body.expires_at {
         Some(text) => body::parse_time("expires_at", text)?,
         None => context.at.saturating_add(LIFETIME_DEFAULT),
     };
-    let (key, secret) = api.app.create_api_key(&context, &body.name, role, expires_at).await?;
+    let new = NewApiKey { name: body.name, right, expires_at, addresses: body.addresses };
+    let (key, secret) = api.app.create_api_key(&context, new).await?;
     let created = CreatedBody { api_key: key.into(), secret: secret.into_exposed() };
     Ok((StatusCode::CREATED, axum::Json(created)))
 }

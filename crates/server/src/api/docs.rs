@@ -10,7 +10,7 @@ use axum::routing::get;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::Api;
+use super::{Api, catalogue};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,12 +29,25 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// Handlers of different resources share names; an operation's id is its own.
+/// Handlers of different resources share names; an operation's id is its own. `x-actions` says
+/// which actions an operation asks for, `x-tenants` whose people alone may call it.
 pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    for item in document.paths.paths.values_mut() {
-        let operations =
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("DELETE", &mut item.delete),
+            ("PATCH", &mut item.patch),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            if let Some(actions) = catalogue::actions(method, path) {
+                let tenants = catalogue::tenants(method, path);
+                let facts = [("x-actions", serde_json::json!(actions))].into_iter();
+                let tenants = tenants.map(|tenants| ("x-tenants", serde_json::json!(tenants)));
+                operation.extensions = Some(facts.chain(tenants).collect());
+            }
             let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             let id = operation.operation_id.as_deref().unwrap_or_default();
             operation.operation_id = Some(format!("{}_{id}", tag.replace(' ', "_")));

@@ -12,7 +12,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use veritwin_app::Arrival;
+use veritwin_app::{Arrival, LiveEvent};
 use veritwin_domain::{OpContext, Origin, Purpose, RequestId, Secret};
 
 use super::auth::{self, Caller};
@@ -181,7 +181,7 @@ impl Connection {
     }
 
     /// A person or program: subscriptions.
-    async fn serve_party(&mut self, party: Party) -> Result<(), Ended> {
+    async fn serve_party(&mut self, mut party: Party) -> Result<(), Ended> {
         let mut events = self.api.app.subscribe(&party.context);
         let mut subscriptions = Subscriptions::default();
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
@@ -194,6 +194,10 @@ impl Connection {
                 event = events.recv() => {
                     use tokio::sync::broadcast::error::RecvError;
                     match event {
+                        Ok(LiveEvent::Access) => {
+                            party.context = asked_again(&self.api, &party).await?;
+                            subscriptions.lagged();
+                        }
                         Ok(event) => {
                             let due = subscriptions.take(&self.api, &party.context, event);
                             for message in due.await {
@@ -213,9 +217,12 @@ impl Connection {
                     self.ping().await?;
                 }
                 _ = recheck.tick() => {
-                    if !still_allowed(&self.api, &party).await {
-                        return Err(Ended::Because("the session has ended"));
+                    let now = asked_again(&self.api, &party).await?;
+                    // A grant may have ended by itself.
+                    if now.actor != party.context.actor {
+                        subscriptions.lagged();
                     }
+                    party.context = now;
                 }
                 command = self.receive() => {
                     if let Some(command) = command? {
@@ -266,13 +273,15 @@ fn arrival(api: &Api, origin: &Origin) -> Arrival {
     }
 }
 
-async fn still_allowed(api: &Api, party: &Party) -> bool {
+/// Who the party is now; what it may has possibly changed.
+async fn asked_again(api: &Api, party: &Party) -> Result<OpContext, Ended> {
     let arrival = arrival(api, &party.context.origin);
-    if party.is_session {
-        api.app.authenticate_session(&party.secret, arrival).await.is_ok()
+    let found = if party.is_session {
+        api.app.authenticate_session(&party.secret, arrival).await
     } else {
-        api.app.authenticate_api_key(&party.secret, arrival).await.is_ok()
-    }
+        api.app.authenticate_api_key(&party.secret, arrival).await
+    };
+    found.map_err(|_| Ended::Because("the session has ended"))
 }
 
 enum Identity {

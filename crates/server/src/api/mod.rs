@@ -9,6 +9,7 @@ mod auth;
 mod belongings;
 mod body;
 mod brand;
+mod catalogue;
 mod contact;
 mod devices;
 mod docs;
@@ -24,6 +25,7 @@ mod plans;
 mod problem;
 mod promises;
 mod repeat;
+mod rights;
 mod rules;
 mod session;
 mod support;
@@ -50,6 +52,7 @@ use veritwin_domain::{Clock, Rng};
 use crate::web;
 
 pub(crate) use auth::SESSION_COOKIE;
+pub(crate) use catalogue::{actions, tenants};
 pub(crate) use live::LiveState;
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};
@@ -91,6 +94,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(passkeys::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
+        .merge(rights::routes())
         .merge(devices::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())

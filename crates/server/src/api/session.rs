@@ -21,6 +21,7 @@ use super::{Answer, Api, Problem, words};
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(sign_in, read, sign_out))
+        .routes(routes!(rights))
         .routes(routes!(confirm))
         .routes(routes!(inspect))
         .routes(routes!(welcome))
@@ -175,6 +176,26 @@ async fn read(
     };
     let body = SessionBody::from(api.app.session(&context).await?);
     Ok(axum::Json(body).into_response())
+}
+
+/// What somebody may do, by the names of the actions.
+#[derive(Serialize, ToSchema)]
+struct OwnRightsBody {
+    /// Over the whole tenant.
+    whole: Vec<&'static str>,
+    /// Over a part of it only.
+    parts: Vec<&'static str>,
+}
+
+/// What one may do oneself: pages show what is of use.
+#[utoipa::path(get, path = "/v1/session/rights", tag = "session",
+    responses((status = 200, body = OwnRightsBody), (status = 403)))]
+async fn rights(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<OwnRightsBody>> {
+    let rights = api.app.own_rights(&context)?;
+    Ok(axum::Json(OwnRightsBody { whole: rights.whole, parts: rights.parts }))
 }
 
 /// Signs out.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{DeskGrant, GrantView, SignedIn, SupportView, TicketView};
+use veritwin_app::model::{DeskGrant, SignedIn, SupportGrantView, SupportView, TicketView};
 use veritwin_domain::{Secret, SupportArea, SupportAreas};
 
 use super::auth::{self, Caller, SESSION_COOKIE};
@@ -46,7 +46,7 @@ fn parsed_areas(names: &[String]) -> Result<SupportAreas, Problem> {
 
 /// What support may see, until when. Always for reading only.
 #[derive(Serialize, ToSchema)]
-struct GrantBody {
+struct SupportGrantBody {
     /// Support's steps are the records with this actor.
     id: String,
     /// Null when nobody of the tenant asked.
@@ -62,8 +62,8 @@ struct GrantBody {
     revoked_at: Option<String>,
 }
 
-impl From<GrantView> for GrantBody {
-    fn from(view: GrantView) -> Self {
+impl From<SupportGrantView> for SupportGrantBody {
+    fn from(view: SupportGrantView) -> Self {
         Self {
             id: view.id.to_string(),
             ticket_id: view.ticket.map(|id| id.to_string()),
@@ -87,7 +87,7 @@ struct TicketBody {
     opened_at: String,
     closed_at: Option<String>,
     /// Newest first.
-    grants: Vec<GrantBody>,
+    grants: Vec<SupportGrantBody>,
 }
 
 impl From<TicketView> for TicketBody {
@@ -99,7 +99,7 @@ impl From<TicketView> for TicketBody {
             opened_by: view.opened_by,
             opened_at: body::time(view.opened_at),
             closed_at: view.closed_at.map(body::time),
-            grants: view.grants.into_iter().map(GrantBody::from).collect(),
+            grants: view.grants.into_iter().map(SupportGrantBody::from).collect(),
         }
     }
 }
@@ -110,7 +110,7 @@ struct CustomerBody {
     /// Newest first.
     tickets: Vec<TicketBody>,
     /// Access that nobody of the tenant asked for, newest first.
-    break_glass: Vec<GrantBody>,
+    break_glass: Vec<SupportGrantBody>,
 }
 
 /// Lists the tickets, and what support may or might see.
@@ -120,7 +120,7 @@ async fn list(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::J
     let (tickets, break_glass) = api.app.list_support(&context).await?;
     Ok(axum::Json(CustomerBody {
         tickets: tickets.into_iter().map(TicketBody::from).collect(),
-        break_glass: break_glass.into_iter().map(GrantBody::from).collect(),
+        break_glass: break_glass.into_iter().map(SupportGrantBody::from).collect(),
     }))
 }
 
@@ -168,7 +168,8 @@ struct GrantInput {
 /// Opens areas of the tenant to support, for reading.
 #[utoipa::path(post, path = "/v1/support-tickets/{id}/grants", tag = "support",
     params(("id" = String, Path)), request_body = GrantInput,
-    responses((status = 201, body = GrantBody), (status = 400), (status = 403), (status = 404),
+    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403),
+    (status = 404),
         (status = 409)))]
 async fn grant(
     State(api): State<Api>,
@@ -178,7 +179,7 @@ async fn grant(
 ) -> Answer<impl IntoResponse> {
     let areas = parsed_areas(&body.areas)?;
     let grant = api.app.grant_support(&context, body::id(&id)?, areas, body.hours).await?;
-    Ok((StatusCode::CREATED, axum::Json(GrantBody::from(grant))))
+    Ok((StatusCode::CREATED, axum::Json(SupportGrantBody::from(grant))))
 }
 
 /// Takes a grant back; sessions that rest on it end at once.
@@ -196,7 +197,7 @@ async fn revoke(
 /// A customer's grant at the staff's desk.
 #[derive(Serialize, ToSchema)]
 struct DeskBody {
-    grant: GrantBody,
+    grant: SupportGrantBody,
     tenant_id: String,
     tenant_name: String,
     /// Null when nobody of the customer asked.
@@ -277,7 +278,8 @@ struct BreakGlassBody {
 /// Asks for access to a tenant that did not ask for it. A second of the staff has to approve.
 #[utoipa::path(post, path = "/v1/support-desk/break-glass", tag = "support",
     request_body = BreakGlassBody,
-    responses((status = 201, body = GrantBody), (status = 400), (status = 403), (status = 404)))]
+    responses((status = 201, body = SupportGrantBody), (status = 400), (status = 403),
+    (status = 404)))]
 async fn ask(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -285,18 +287,19 @@ async fn ask(
 ) -> Answer<impl IntoResponse> {
     let (tenant, areas) = (body::id(&body.tenant_id)?, parsed_areas(&body.areas)?);
     let grant = api.app.ask_break_glass(&context, tenant, areas, &body.reason).await?;
-    Ok((StatusCode::CREATED, axum::Json(GrantBody::from(grant))))
+    Ok((StatusCode::CREATED, axum::Json(SupportGrantBody::from(grant))))
 }
 
 /// Approves what another of the staff asked for. The customer's administrators are told.
 #[utoipa::path(post, path = "/v1/support-desk/break-glass/{id}/approve", tag = "support",
     params(("id" = String, Path)),
-    responses((status = 200, body = GrantBody), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 200, body = SupportGrantBody), (status = 403), (status = 404),
+    (status = 409)))]
 async fn approve(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-) -> Answer<axum::Json<GrantBody>> {
+) -> Answer<axum::Json<SupportGrantBody>> {
     let grant = api.app.approve_break_glass(&context, body::id(&id)?).await?;
     Ok(axum::Json(grant.into()))
 }

@@ -20,7 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, invite))
         .routes(routes!(import))
-        .routes(routes!(remove))
+        .routes(routes!(remove, change))
         .routes(routes!(underage))
 }
 
@@ -136,6 +136,31 @@ async fn remove(
 ) -> Answer<StatusCode> {
     api.app.remove_user(&context, body::id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A person's roles.
+#[derive(Deserialize, ToSchema)]
+struct ChangeUserBody {
+    /// All of them, over the whole tenant; at least one.
+    #[schema(schema_with = words::roles)]
+    roles: Vec<String>,
+}
+
+/// Changes a person's roles over the whole tenant. Nobody changes their own; only owners make and
+/// unmake owners; the last owner and the last administrator stay.
+#[utoipa::path(patch, path = "/v1/users/{id}", tag = "users", request_body = ChangeUserBody,
+    params(("id" = String, Path)),
+    responses((status = 200, body = UserBody), (status = 403), (status = 404), (status = 409)))]
+async fn change(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(input): Json<ChangeUserBody>,
+) -> Answer<axum::Json<UserBody>> {
+    let roles =
+        input.roles.iter().map(|role| words::parsed_role(role)).collect::<Result<Vec<_>, _>>()?;
+    let user = api.app.update_user(&context, body::id(&id)?, &roles).await?;
+    Ok(axum::Json(user.into()))
 }
 
 /// The certificate of an erased account.

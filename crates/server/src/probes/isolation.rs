@@ -73,10 +73,14 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("rules", "rule"),
         ("tenants", "tenant"),
         ("security-alerts", "security_alert"),
-        ("support-grants", "grant"),
+        ("support-grants", "support_grant"),
         ("support-tickets", "ticket"),
         ("twins", "twin"),
         ("users", "user"),
+        ("roles", "role"),
+        ("groups", "group"),
+        ("workspaces", "workspace"),
+        ("grants", "grant"),
     ];
     kinds.into_iter().find(|(name, _)| *name == collection).map(|(_, kind)| kind)
 }
@@ -133,6 +137,11 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
             "name": "probe", "severity": "low", "enabled": false,
             "condition": {"kind": "no_data", "after_seconds": 86_400},
         }),
+        _ if path.starts_with("/v1/users/") => json!({"roles": ["viewer"]}),
+        _ if path.starts_with("/v1/roles/") => json!({"name": "probe", "denies": ["device.list"]}),
+        _ if path.starts_with("/v1/groups/") || path.starts_with("/v1/workspaces/") => {
+            json!({"name": "probe"})
+        }
         _ => json!({}),
     };
     (JSON, body.to_string().into_bytes())

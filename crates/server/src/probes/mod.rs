@@ -1,11 +1,12 @@
-//! Probes of promises that need the listeners and the pages: transport (P23), isolation (P31),
-//! cookies (P56), locations (P20), anomalous access (P34) and support access (P35). They ask from
-//! outside, as a client would; the app runs them and keeps what they find.
+//! Probes of promises that need the listeners and the pages: transport (P23), roles (P30),
+//! isolation (P31), cookies (P56), locations (P20), anomalous access (P34) and support access
+//! (P35). They ask from outside, as a client would; the app runs them and keeps what they find.
 
 mod access;
 mod cookies;
 mod isolation;
 mod opening;
+mod roles;
 mod scan;
 mod transport;
 mod walk;
@@ -39,10 +40,11 @@ pub(crate) struct Wiring {
 pub(crate) fn register(app: &App, wiring: &Wiring) {
     #[cfg(feature = "test-controls")]
     wiring.controls.attach(app.clone());
-    let probes: [Arc<dyn PlatformProbe>; 6] = [
+    let probes: [Arc<dyn PlatformProbe>; 7] = [
         Arc::new(transport::Transport::new(app, wiring)),
         Arc::new(isolation::Isolation::new(app, wiring)),
         Arc::new(cookies::Cookies::new(app, wiring)),
+        Arc::new(roles::Roles::new(app, wiring)),
         Arc::new(access::Locations::new(app, wiring)),
         Arc::new(access::Anomalies::new(app, wiring)),
         Arc::new(access::Support::new(app, wiring)),

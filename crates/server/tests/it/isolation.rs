@@ -1,5 +1,6 @@
 //! Walks the OpenAPI document: every operation without a credential, and every operation that
 //! takes an id with another tenant's. What belongs to others answers exactly as what never was.
+//! tidy: long file because every kind of id has its case in one place.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +67,45 @@ struct Owned {
     alert: String,
     user: String,
     api_key: String,
+    access: Access,
     cases: Cases,
+}
+
+/// What says who may do what.
+#[derive(Clone)]
+struct Access {
+    role: String,
+    group: String,
+    workspace: String,
+    grant: String,
+}
+
+impl Access {
+    fn new(tenant: &Tenant, user: &str) -> Self {
+        let id = |value: Value| value["id"].as_str().unwrap().to_owned();
+        let role = json!({"name": "r", "allows": ["device.list"]});
+        let role = id(tenant.post("/v1/roles", &role).expect(201));
+        let group = id(tenant.post("/v1/groups", &json!({"name": "g"})).expect(201));
+        let workspace = id(tenant.post("/v1/workspaces", &json!({"name": "w"})).expect(201));
+        let grant = json!({"user_id": user, "custom_role_id": role, "scope": {"group_id": group}});
+        let grant = id(tenant.post("/v1/grants", &grant).expect(201));
+        Self { role, group, workspace, grant }
+    }
+
+    fn absent(&self) -> Self {
+        Self {
+            role: other(&self.role),
+            group: other(&self.group),
+            workspace: other(&self.workspace),
+            grant: other(&self.grant),
+        }
+    }
+}
+
+/// An id that never was.
+fn other(id: &str) -> String {
+    let last = if id.ends_with('0') { "1" } else { "0" };
+    format!("{}{last}", &id[..id.len() - 1])
 }
 
 /// Ids of what people make around access: holds, incidents, support.
@@ -137,7 +176,9 @@ impl Owned {
             wait_for("an alert", || tenant.get("/v1/alerts").expect(200)["items"].get(0).cloned());
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
+        let (colleague, _) = tenant.member("colleague", "viewer");
         Self {
+            access: Access::new(&tenant, &colleague),
             device: device.id,
             credential: text(&credentials["items"][0]["id"]),
             twin: text(&twin["twin"]["id"]),
@@ -152,10 +193,6 @@ impl Owned {
 
     /// The same places, with ids that never were.
     fn absent(&self) -> Ids {
-        let other = |id: &str| {
-            let last = if id.ends_with('0') { "1" } else { "0" };
-            format!("{}{last}", &id[..id.len() - 1])
-        };
         Ids {
             device: other(&self.device),
             credential: other(&self.credential),
@@ -165,6 +202,7 @@ impl Owned {
             user: other(&self.user),
             api_key: other(&self.api_key),
             own: other(&self.tenant.id),
+            access: self.access.absent(),
             cases: self.cases.map(other),
         }
     }
@@ -179,13 +217,14 @@ impl Owned {
             user: self.user.clone(),
             api_key: self.api_key.clone(),
             own: self.tenant.id.clone(),
+            access: self.access.clone(),
             cases: self.cases.clone(),
         }
     }
 
     /// Everything there is, to see that nothing changed.
     fn state(&self) -> Vec<Value> {
-        let mut state: Vec<Value> = [
+        let lists = [
             "devices",
             "twins",
             "rules",
@@ -195,10 +234,13 @@ impl Owned {
             "incidents",
             "security-alerts",
             "support",
-        ]
-        .iter()
-        .map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200))
-        .collect();
+            "roles",
+            "groups",
+            "workspaces",
+            "grants",
+        ];
+        let mut state: Vec<Value> =
+            lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
         let device = format!("/v1/devices/{}", self.device);
         state.push(self.tenant.get(&format!("{device}/credentials")).expect(200));
         state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
@@ -217,6 +259,7 @@ struct Ids {
     user: String,
     api_key: String,
     own: String,
+    access: Access,
     cases: Cases,
 }
 
@@ -232,6 +275,10 @@ impl Ids {
             "users" => &self.user,
             "api-keys" => &self.api_key,
             "tenants" => &self.own,
+            "roles" => &self.access.role,
+            "groups" => &self.access.group,
+            "workspaces" => &self.access.workspace,
+            "grants" => &self.access.grant,
             "holds" => &self.cases.hold,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
@@ -272,6 +319,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.json(&json!({"email": "mine@customer.example"}))
         }
         ("POST", "/v1/alerts/{id}/acknowledge") => request.json(&json!({"comment": "mine"})),
+        ("PATCH", "/v1/users/{id}") => request.json(&json!({"roles": ["viewer"]})),
+        ("PUT", "/v1/roles/{id}") => request.json(&json!({"name": "x", "denies": ["device.list"]})),
+        ("PUT", "/v1/groups/{id}" | "/v1/workspaces/{id}") => request.json(&json!({"name": "x"})),
         ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
             request.json(&json!({"text": "mine"}))
         }
@@ -342,13 +392,8 @@ fn every_operation_refuses_strangers() {
     assert_eq!(owned.state(), before);
 }
 
-#[test]
-fn another_tenants_ids_are_ids_that_never_were() {
-    let platform = Platform::shared();
-    let owned = Owned::new(platform);
-    let caller = platform.tenant();
-    let before = owned.state();
-    let (theirs, never) = (owned.ids(), owned.absent());
+/// Every operation with an id in its path, with another tenant's ids and with ids of nothing.
+fn ask_every_path(platform: &Platform, caller: &Tenant, (theirs, never): (&Ids, &Ids)) {
     let mut walked = 0;
     for (method, path) in operations(platform) {
         if !path.contains('{')
@@ -362,12 +407,22 @@ fn another_tenants_ids_are_ids_that_never_were() {
             let filled = ids.fill(&path).unwrap_or_else(|| panic!("no case for {name}: add one"));
             with_body(caller.request(&method, &filled), &method, &path).send()
         };
-        let (foreign, absent) = (ask(&theirs), ask(&never));
+        let (foreign, absent) = (ask(theirs), ask(never));
         foreign.problem(404);
         same(&name, &foreign, &absent);
         walked += 1;
     }
     assert!(walked >= 25, "{walked} operations with ids");
+}
+
+#[test]
+fn another_tenants_ids_are_ids_that_never_were() {
+    let platform = Platform::shared();
+    let owned = Owned::new(platform);
+    let caller = platform.tenant();
+    let before = owned.state();
+    let (theirs, never) = (owned.ids(), owned.absent());
+    ask_every_path(platform, &caller, (&theirs, &never));
 
     // Own parent, foreign child.
     let own = caller.device("own");
@@ -407,6 +462,25 @@ fn another_tenants_ids_are_ids_that_never_were() {
     post("/v1/devices", &|ids| json!({"name": "x", "twin_id": ids.twin}));
     post("/v1/rules", &|ids| rule(json!({"device_id": ids.device})));
     post("/v1/rules", &|ids| rule(json!({"twin_id": ids.twin})));
+    post("/v1/groups", &|ids| json!({"name": "x", "device_ids": [ids.device]}));
+    post("/v1/groups", &|ids| json!({"name": "x", "workspace_id": ids.access.workspace}));
+    post("/v1/workspaces", &|ids| json!({"name": "x", "twin_ids": [ids.twin]}));
+    let (colleague, _) = caller.member("own-colleague", "viewer");
+    let grant = |scope: Value| json!({"user_id": colleague, "role": "viewer", "scope": scope});
+    post("/v1/grants", &|ids| grant(json!({"group_id": ids.access.group})));
+    post("/v1/grants", &|ids| grant(json!({"workspace_id": ids.access.workspace})));
+    post("/v1/grants", &|ids| grant(json!({"twin_id": ids.twin})));
+    post("/v1/grants", &|ids| json!({"user_id": ids.user, "role": "viewer"}));
+    post("/v1/grants", &|ids| json!({"api_key_id": ids.api_key, "role": "viewer"}));
+    post("/v1/grants", &|ids| json!({"user_id": colleague, "custom_role_id": ids.access.role}));
+    pair(&|ids| {
+        let path = format!("/v1/access/explain?action=device.read&user_id={}", ids.user);
+        ("GET", path, none.clone())
+    });
+    pair(&|ids| {
+        let query = format!("action=device.read&user_id={colleague}&device_id={}", ids.device);
+        ("GET", format!("/v1/access/explain?{query}"), none.clone())
+    });
     post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
     post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
     post(

@@ -23,6 +23,8 @@ mod postgres_server;
 mod promises;
 mod ready;
 mod records;
+mod rights;
+mod roles;
 mod shared_data;
 mod start;
 mod tenant;

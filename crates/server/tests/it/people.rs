@@ -135,7 +135,9 @@ fn everybody_needs_a_second_factor_when_the_tenant_says_so() {
     let code = json!({"code": code_now(&secret, 0)});
     admin.send("PUT", "/v1/account/authenticator", &code).expect(204);
     admin.send("PUT", "/v1/tenants/sign-in", &ask).expect(204);
-    let token = invited(&tenant, &format!("lin@{}.example", tenant.id), "operator");
+    let lin = json!({"email": format!("lin@{}.example", tenant.id), "role": "operator"});
+    let link = admin.send("POST", "/v1/users", &lin).expect(201);
+    let token = link_token(link["link"].as_str().unwrap()).to_owned();
     let mut lin = Browser::of(platform, &welcome(platform, &token, true));
     assert_eq!(lin.get("/v1/session")["lacks_second_factor"], true);
     let refused = lin.send("GET", "/v1/devices", &json!({})).problem(403);

@@ -8,6 +8,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 
 import { twinsQuery } from '../../api/queries'
 import type { Twin } from '../../api/types'
+import { useMay } from '../../app/places'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import { setPreference, usePreferences } from '../../lib/preferences'
 import { parseSelection, printSelection, type Selection } from '../../lib/selection'
@@ -23,6 +24,7 @@ import { useBuilding } from './useBuilding'
 import { Drawer } from '../../ui/overlays'
 
 export function CentrePage() {
+  const may = useMay()
   const twins = useQuery(twinsQuery)
   const { twin: wanted } = useAppSearch()
   useEffect(() => {
@@ -32,6 +34,13 @@ export function CentrePage() {
   if (twins.isError) return <Failure error={twins.error} retry={() => void twins.refetch()} />
   const list = twins.data.items
   const twin = list.find((t) => t.id === wanted) ?? list[0]
+  if (twin === undefined && !may.whole('twin.import')) {
+    return (
+      <Empty icon="twins" title={i18n.t('No building is open to you')}>
+        {i18n.t('What you may see stands under Devices and Alerts.')}
+      </Empty>
+    )
+  }
   if (twin === undefined) {
     return (
       <Empty

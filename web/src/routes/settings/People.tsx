@@ -1,4 +1,5 @@
-// Colleagues: who is there, inviting one or many, removing, and what everybody needs to sign in.
+// Colleagues: who is there, inviting one or many, their roles, removing, and what everybody needs
+// to sign in.
 import { i18n } from '@lingui/core'
 import { Button, FileInput, Group, Switch, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
@@ -8,34 +9,41 @@ import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import { accountQuery, queryClient, usersQuery } from '../../api/queries'
 import type { Invited, Role, User } from '../../api/types'
+import { useMay } from '../../app/places'
+import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { roleLabel, RoleSelect } from './roles'
+import { RoleField } from '../access/RightFields'
+import { ChangeRoles } from './ChangeRoles'
 import { useSubmit } from './useSubmit'
 
 export function People({ me }: { me: string | undefined }) {
+  const may = useMay()
   const query = useQuery(usersQuery)
   const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
+  const [changing, setChanging] = useState<User | null>(null)
   const [removing, setRemoving] = useState<User | null>(null)
   return (
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('People')}</h2>
-        <Group gap="xs">
-          <Button size="xs" variant="default" onClick={() => setInviting('many')}>
-            {i18n.t('Invite from a file')}
-          </Button>
-          <Button
-            size="xs"
-            variant="default"
-            leftSection={<Icon name="plus" size={14} />}
-            onClick={() => setInviting('one')}
-          >
-            {i18n.t('Invite')}
-          </Button>
-        </Group>
+        {may.whole('user.invite') && (
+          <Group gap="xs">
+            <Button size="xs" variant="default" onClick={() => setInviting('many')}>
+              {i18n.t('Invite from a file')}
+            </Button>
+            <Button
+              size="xs"
+              variant="default"
+              leftSection={<Icon name="plus" size={14} />}
+              onClick={() => setInviting('one')}
+            >
+              {i18n.t('Invite')}
+            </Button>
+          </Group>
+        )}
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -48,7 +56,12 @@ export function People({ me }: { me: string | undefined }) {
               <span className="dim"> {user.name && user.email}</span>
             </span>
             <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
-            {user.id !== me && (
+            {user.id !== me && may.whole('user.update') && (
+              <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
+                {i18n.t('Change roles')}
+              </Button>
+            )}
+            {user.id !== me && may.whole('user.delete') && (
               <Button size="compact-xs" variant="default" onClick={() => setRemoving(user)}>
                 {i18n.t('Remove')}
               </Button>
@@ -77,7 +90,23 @@ export function People({ me }: { me: string | undefined }) {
       >
         <InviteFile onDone={() => setInviting(null)} />
       </Modal>
-      <SecondFactorForAll />
+      <Modal
+        opened={changing !== null}
+        onClose={() => setChanging(null)}
+        title={i18n.t('Change roles')}
+        closeOnClickOutside={false}
+      >
+        {changing && (
+          <ChangeRoles
+            user={changing}
+            onDone={() => {
+              setChanging(null)
+              void query.refetch()
+            }}
+          />
+        )}
+      </Modal>
+      {may.whole('tenant.update') && <SecondFactorForAll />}
       <ConfirmTyped
         opened={removing !== null}
         onClose={() => setRemoving(null)}
@@ -99,7 +128,7 @@ export function People({ me }: { me: string | undefined }) {
 
 function InviteForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
-  const [role, setRole] = useState<Role>('operator')
+  const [role, setRole] = useState<string>(DEFAULT_ROLE)
   const [invited, setInvited] = useState<Invited | null>(null)
   const { busy, error, run } = useSubmit()
   if (invited !== null) {
@@ -116,7 +145,7 @@ function InviteForm(props: { onDone: () => void }) {
       onSubmit={(event) => {
         event.preventDefault()
         void run(async () =>
-          setInvited(await body(client.POST('/v1/users', { body: { email, role } }))),
+          setInvited(await body(client.POST('/v1/users', { body: { email, role: role as Role } }))),
         )
       }}
     >
@@ -128,7 +157,7 @@ function InviteForm(props: { onDone: () => void }) {
         value={email}
         onChange={(e) => setEmail(e.currentTarget.value)}
       />
-      <RoleSelect value={role} onChange={setRole} />
+      <RoleField value={role} onChange={setRole} />
       {error !== null && <Failure error={error} compact />}
       <Group justify="flex-end">
         <Button type="submit" loading={busy}>

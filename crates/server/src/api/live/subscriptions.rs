@@ -157,9 +157,16 @@ impl Subscriptions {
                 }
                 messages
             }
+            LiveEvent::Access => {
+                self.lagged();
+                Vec::new()
+            }
             LiveEvent::Twin(twin, change) => {
                 // A device may have moved into or out of a subscribed twin.
                 self.lagged();
+                if !api.app.sees_twin(context, twin) {
+                    return Vec::new();
+                }
                 let ids = self.ids(|one| matches!(one, Subscription::Twins));
                 ids.into_iter()
                     .map(|id| ServerMessage::Twin {

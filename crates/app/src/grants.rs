@@ -1,0 +1,94 @@
+//! Grants: a person or program holds a role over a part of the tenant, until it is taken away.
+
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{ActorKind, GrantId, OpContext, Role};
+use veritwin_metastore::{Grant, GrantRole, Holder};
+
+use crate::model::{GrantView, HolderOf, NewGrant, RightView};
+use crate::rights::{OWN, missing};
+use crate::{App, Error, Result};
+
+fn grant_view(grant: Grant) -> GrantView {
+    let holder = match grant.holder {
+        Holder::User(id) => HolderOf::User(id),
+        Holder::ApiKey(id) => HolderOf::ApiKey(id),
+    };
+    let right = RightView { role: grant.role.into(), scope: grant.scope };
+    let given = NewGrant { holder, right, expires_at: grant.expires_at };
+    GrantView { id: grant.id, grant: given, created_at: grant.created_at }
+}
+
+impl App {
+    /// The tenant's grants.
+    pub async fn list_grants(&self, context: &OpContext) -> Result<Vec<GrantView>> {
+        let resource = self.authorize_all(context, Action::GrantRead, Kind::Access)?;
+        let tx = self.0.store.read(context).await?;
+        let all = tx.grants().await?;
+        self.note(context, Action::GrantRead, &resource, "done");
+        Ok(all.into_iter().map(grant_view).collect())
+    }
+
+    /// Gives a person or program a role over a part of the tenant.
+    pub async fn create_grant(&self, context: &OpContext, new: NewGrant) -> Result<GrantView> {
+        self.authorize_all(context, Action::GrantWrite, Kind::Access)?;
+        if new.expires_at.is_some_and(|end| end <= context.at) {
+            return Err(Error::invalid_at("expires_at", "must be in the future"));
+        }
+        let tx = self.0.store.begin(context).await?;
+        let holder = match new.holder {
+            HolderOf::User(user) => {
+                tx.member(user).await.map_err(missing("user_id"))?;
+                self.refuse_own(context, user)?;
+                Holder::User(user)
+            }
+            HolderOf::ApiKey(key) => {
+                tx.api_key(key).await.map_err(missing("api_key_id"))?;
+                if context.actor.kind == ActorKind::ApiKey(key) {
+                    return Err(Error::Forbidden(OWN.to_owned()));
+                }
+                Holder::ApiKey(key)
+            }
+        };
+        let role = GrantRole::from(new.right.role);
+        if role == GrantRole::BuiltIn(Role::Owner) {
+            let detail = "an owner answers for the whole tenant: change the person's roles";
+            return Err(Error::invalid_at("role", detail));
+        }
+        self.check_scope_exists(&tx, &new.right.scope).await?;
+        self.check_giving(context, role, &new.right.scope).await?;
+        self.check_room_for_grant(&tx).await?;
+        let grant = Grant {
+            id: GrantId::generate(context.at, self.rng()),
+            holder,
+            role,
+            scope: new.right.scope,
+            expires_at: new.expires_at,
+            created_at: context.at,
+        };
+        tx.grant_create(&grant).await?;
+        let resource = Resource::grant(context.tenant, grant.id);
+        self.record(&tx, context, Action::GrantWrite, &resource).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(grant_view(grant))
+    }
+
+    /// Takes a grant away at once.
+    pub async fn delete_grant(&self, context: &OpContext, id: GrantId) -> Result<()> {
+        let resource = Resource::grant(context.tenant, id);
+        self.authorize(context, Action::GrantWrite, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        match tx.grant(id).await?.holder {
+            Holder::User(user) => self.refuse_own(context, user)?,
+            Holder::ApiKey(key) if context.actor.kind == ActorKind::ApiKey(key) => {
+                return Err(Error::Forbidden(OWN.to_owned()));
+            }
+            Holder::ApiKey(_) => {}
+        }
+        tx.grant_delete(id).await?;
+        self.record(&tx, context, Action::GrantWrite, &resource).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(())
+    }
+}

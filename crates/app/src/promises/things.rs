@@ -1,0 +1,352 @@
+//! One thing of each kind in a tenant of a probe: found, or made once. Nothing in them is
+//! anybody's.
+
+use std::collections::BTreeMap;
+
+use veritwin_access::{TokenKind, jobs};
+use veritwin_domain::{
+    AlertId, ApiKeyId, CustomRoleId, Declaration, DeviceId, GrantId, GroupId, HoldId, IncidentId,
+    OpContext, Role, RuleId, ScopeOf, SiteId, SupportAreas, SupportGrantId, TicketId, UserId,
+    WorkspaceId,
+};
+use veritwin_metastore::{
+    Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, DeviceGroup, Grant, GrantRole, Hold,
+    HoldReason, HoldScope, Holder, Incident, Page, Realm, SecurityAlert, StoredRole, SupportGrant,
+    SupportTicket, User, Workspace,
+};
+
+use super::fixture::NAME;
+use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
+use crate::{App, Result};
+
+/// A smallest building: one storey, nothing in it.
+pub(super) fn ifc(name: &str) -> String {
+    let id = |tail: &str| format!("{tail:0>22}");
+    format!(
+        "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\n\
+         FILE_NAME('','',(''),(''),'','','');\nFILE_SCHEMA(('IFC4'));\nENDSEC;\nDATA;\n\
+         #1=IFCPROJECT('{}',$,'{name}',$,$,$,$,$,#2);\n#2=IFCUNITASSIGNMENT((#3));\n\
+         #3=IFCSIUNIT(*,.LENGTHUNIT.,$,.METRE.);\n\
+         #4=IFCBUILDING('{}',$,'{name}',$,$,$,$,$,$,$,$,$);\n\
+         #5=IFCBUILDINGSTOREY('{}',$,'{name}',$,$,$,$,$,$,0.);\n\
+         #6=IFCRELAGGREGATES('{}',$,$,$,#4,(#5));\nENDSEC;\nEND-ISO-10303-21;\n",
+        id("P"),
+        id("B"),
+        id("S"),
+        id("R"),
+    )
+}
+
+impl App {
+    /// Finds or makes one thing of each kind.
+    pub(super) async fn probe_things(
+        &self,
+        context: &OpContext,
+    ) -> Result<BTreeMap<&'static str, String>> {
+        let device = self.probe_device(context).await?;
+        let tx = self.0.store.read(context).await?;
+        let credential = tx.credentials(device).await?.first().map(|credential| credential.id);
+        drop(tx);
+        let mut things = BTreeMap::from([
+            ("device", device.to_string()),
+            ("tenant", context.tenant.to_string()),
+            ("twin", self.probe_twin(context).await?.to_string()),
+            ("user", self.probe_user(context).await?.to_string()),
+            ("api_key", self.probe_api_key(context).await?.to_string()),
+        ]);
+        if let Some(credential) = credential {
+            things.insert("credential", credential.to_string());
+        }
+        let rule = self.probe_rule(context, device).await?;
+        self.probe_access(context, &mut things).await?;
+        things.insert("rule", rule.to_string());
+        things.insert("alert", self.probe_alert(context, rule).await?.to_string());
+        self.probe_cases(context, &mut things).await?;
+        Ok(things)
+    }
+
+    /// A role of the tenant's own, a group, a workspace and a grant.
+    async fn probe_access(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let role = match tx.custom_roles().await?.first() {
+            Some(role) => role.id,
+            None => {
+                let role = StoredRole {
+                    id: CustomRoleId::generate(context.at, self.rng()),
+                    name: NAME.to_owned(),
+                    allows: self
+                        .0
+                        .authorizer
+                        .grantable()
+                        .into_iter()
+                        .map(|action| action.as_str().to_owned())
+                        .collect(),
+                    denies: Vec::new(),
+                    version: 0,
+                    created_at: context.at,
+                };
+                tx.custom_role_create(&role).await?;
+                role.id
+            }
+        };
+        let workspace = match tx.workspaces().await?.first() {
+            Some(workspace) => workspace.id,
+            None => {
+                let id = WorkspaceId::generate(context.at, self.rng());
+                let (name, twins) = (NAME.to_owned(), Vec::new());
+                let at = context.at;
+                tx.workspace_create(&Workspace { id, name, twins, version: 0, created_at: at })
+                    .await?;
+                id
+            }
+        };
+        let group = match tx.device_groups().await?.first() {
+            Some(group) => group.id,
+            None => {
+                let group = DeviceGroup {
+                    id: GroupId::generate(context.at, self.rng()),
+                    name: NAME.to_owned(),
+                    workspace: None,
+                    devices: Vec::new(),
+                    version: 0,
+                    created_at: context.at,
+                };
+                tx.device_group_create(&group).await?;
+                group.id
+            }
+        };
+        let grant = match tx.grants().await?.first() {
+            Some(grant) => grant.id,
+            None => {
+                // Its holder is nobody.
+                let grant = Grant {
+                    id: GrantId::generate(context.at, self.rng()),
+                    holder: Holder::User(UserId::generate(context.at, self.rng())),
+                    role: GrantRole::BuiltIn(Role::Viewer),
+                    scope: ScopeOf::Group(group),
+                    expires_at: Some(context.at),
+                    created_at: context.at,
+                };
+                tx.grant_create(&grant).await?;
+                grant.id
+            }
+        };
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        things.insert("role", role.to_string());
+        things.insert("workspace", workspace.to_string());
+        things.insert("group", group.to_string());
+        things.insert("grant", grant.to_string());
+        Ok(())
+    }
+
+    /// A hold that ended when it began, a closed incident with its alert, a closed ticket with a
+    /// grant that was taken back.
+    async fn probe_cases(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let (at, nobody) = (context.at, UserId::from_bytes([1; 16]));
+        let tx = self.0.store.begin(context).await?;
+        let known = (tx.holds().await?, tx.tickets().await?, tx.support_grants().await?);
+        let alerts = tx.security_alerts(&Page::first(1)).await?.items;
+        if let (Some(hold), Some(ticket), Some(grant)) =
+            (known.0.first(), known.1.first(), known.2.first())
+            && let Some(alert) = alerts.first()
+        {
+            things.insert("hold", hold.id.to_string());
+            things.insert("ticket", ticket.id.to_string());
+            things.insert("support_grant", grant.id.to_string());
+            things.insert("security_alert", alert.id.to_string());
+            things.insert("incident", alert.incident.to_string());
+            return Ok(());
+        }
+        let hold = Hold {
+            id: HoldId::generate(at, self.rng()),
+            scope: HoldScope { action: Some("device.".to_owned()), ..HoldScope::default() },
+            reason: HoldReason::Incident,
+            note: NAME.to_owned(),
+            requested_by: nobody,
+            requested_at: at,
+            approved_by: None,
+            approved_at: None,
+            expires_at: at,
+            released_at: Some(at),
+        };
+        let incident = Incident {
+            id: IncidentId::generate(at, self.rng()),
+            kind: "other".to_owned(),
+            severity: "low".to_owned(),
+            title: NAME.to_owned(),
+            opened_at: at,
+            closed_at: Some(at),
+            version: 0,
+        };
+        let alert = SecurityAlert {
+            id: AlertId::generate(at, self.rng()),
+            incident: incident.id,
+            kind: "other".to_owned(),
+            severity: "low".to_owned(),
+            body: b"[]".to_vec(),
+            raised_at: at,
+            acknowledged_at: Some(at),
+            acknowledged_by: None,
+        };
+        let ticket = SupportTicket {
+            id: TicketId::generate(at, self.rng()),
+            subject: NAME.to_owned(),
+            text: NAME.to_owned(),
+            opened_by: nobody,
+            opened_at: at,
+            closed_at: Some(at),
+        };
+        let grant = SupportGrant {
+            id: SupportGrantId::generate(at, self.rng()),
+            ticket: Some(ticket.id),
+            areas: SupportAreas::default(),
+            reason: String::new(),
+            requested_by: nobody,
+            requested_at: at,
+            approved_by: None,
+            granted_at: Some(at),
+            expires_at: at,
+            revoked_at: Some(at),
+        };
+        tx.hold_create(&hold).await?;
+        tx.incident_create(&incident).await?;
+        tx.security_alert_create(&alert).await?;
+        tx.ticket_create(&ticket).await?;
+        tx.support_grant_create(&grant).await?;
+        tx.commit().await?;
+        things.insert("hold", hold.id.to_string());
+        things.insert("incident", incident.id.to_string());
+        things.insert("security_alert", alert.id.to_string());
+        things.insert("ticket", ticket.id.to_string());
+        things.insert("support_grant", grant.id.to_string());
+        Ok(())
+    }
+
+    async fn probe_device(&self, context: &OpContext) -> Result<DeviceId> {
+        let tx = self.0.store.read(context).await?;
+        let known = tx.device_by_name(NAME).await?;
+        drop(tx);
+        if let Some(device) = known {
+            return Ok(device.id);
+        }
+        let input = DeviceInput {
+            name: NAME.to_owned(),
+            declaration: Declaration::NonPersonal,
+            ..DeviceInput::default()
+        };
+        Ok(self.create_device(context, input).await?.0.id)
+    }
+
+    async fn probe_twin(&self, context: &OpContext) -> Result<SiteId> {
+        let tx = self.0.store.read(context).await?;
+        let twins = tx.twins(&Page::whole()).await?.items;
+        drop(tx);
+        if let Some(twin) = twins.iter().find(|twin| twin.name == NAME) {
+            return Ok(twin.id);
+        }
+        let file = ifc(NAME).into_bytes();
+        Ok(self.import_twin(context, Some(NAME.to_owned()), file.into()).await?.twin.id)
+    }
+
+    /// A member that cannot sign in: it has no password and is disabled.
+    async fn probe_user(&self, context: &OpContext) -> Result<UserId> {
+        let email = format!("probe@{}.invalid", context.tenant);
+        let platform = self.job(jobs::PROMISES);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        if let Some(user) = tx.user_by_email(Realm::PLATFORM, &email).await? {
+            return Ok(user.id);
+        }
+        let user = User {
+            id: UserId::generate(context.at, self.rng()),
+            realm: Realm::PLATFORM,
+            email,
+            name: None,
+            password_hash: None,
+            disabled: true,
+            email_verified_at: None,
+            attestation: None,
+            version: 0,
+            created_at: context.at,
+        };
+        tx.user_create(&user).await?;
+        tx.membership_add(context.tenant, user.id, Role::Operator).await?;
+        tx.commit().await?;
+        Ok(user.id)
+    }
+
+    /// A key whose secret nobody has, and which ended when it began.
+    async fn probe_api_key(&self, context: &OpContext) -> Result<ApiKeyId> {
+        let tx = self.0.store.begin(context).await?;
+        let keys = tx.api_keys(&Page::whole()).await?.items;
+        if let Some(key) = keys.iter().find(|key| key.role == Role::Operator && key.name == NAME) {
+            return Ok(key.id);
+        }
+        let (_, digest) = TokenKind::ApiKey.generate(self.rng());
+        let key = ApiKey {
+            id: ApiKeyId::generate(context.at, self.rng()),
+            name: NAME.to_owned(),
+            role: Role::Operator,
+            created_at: context.at,
+            expires_at: Some(context.at),
+            last_used_at: None,
+            last_used_from: None,
+            maker: None,
+            maker_key: None,
+            addresses: Vec::new(),
+        };
+        tx.api_key_create(&key, digest.0).await?;
+        tx.commit().await?;
+        Ok(key.id)
+    }
+
+    async fn probe_rule(&self, context: &OpContext, device: DeviceId) -> Result<RuleId> {
+        let known = self.list_rules(context).await?;
+        if let Some(view) = known.iter().find(|view| view.rule.name == NAME) {
+            return Ok(view.id);
+        }
+        let input = RuleInput {
+            name: NAME.to_owned(),
+            severity: "low".to_owned(),
+            enabled: false,
+            scope: RuleScope { device_id: Some(device), ..RuleScope::default() },
+            condition: RuleCondition::NoData { key: None, after_seconds: 86_400 },
+            notify_emails: Vec::new(),
+            what_helps: String::new(),
+        };
+        Ok(self.create_rule(context, input).await?.id)
+    }
+
+    async fn probe_alert(&self, context: &OpContext, rule: RuleId) -> Result<AlertId> {
+        let tx = self.0.store.begin(context).await?;
+        let known = tx.alerts(AlertFilter::All, &Page::first(1)).await?.items;
+        if let Some(alert) = known.first() {
+            return Ok(alert.id);
+        }
+        let alert = Alert {
+            id: AlertId::generate(context.at, self.rng()),
+            rule,
+            device: None,
+            twin: None,
+            state: AlertState::Cleared,
+            severity: AlertSeverity::Low,
+            raised_at: context.at,
+            cleared_at: Some(context.at),
+            acknowledged_at: Some(context.at),
+            acknowledged_by: None,
+            detail: b"{}".to_vec(),
+            version: 0,
+        };
+        tx.alert_create(&alert).await?;
+        tx.commit().await?;
+        Ok(alert.id)
+    }
+}

@@ -1,0 +1,295 @@
+//! Giving rights, and roles of a tenant's own. Nobody gives more than they hold, and nobody changes
+//! their own rights.
+
+use std::collections::BTreeSet;
+
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{
+    ActorKind, CustomRoleId, HeldRole, LimitExceeded, OpContext, Role, ScopeOf, UserId,
+};
+use veritwin_metastore::{GrantRole, StoredRole, TenantTx};
+
+use crate::access::nodes_below;
+use crate::links::text;
+use crate::model::{CustomRoleView, RoleInput, RoleOf, RolesView};
+use crate::{App, Error, Result};
+
+/// Most roles of a tenant's own.
+const CUSTOM_ROLES_MAX: usize = 100;
+/// Most grants of a tenant.
+const GRANTS_MAX: usize = 5000;
+
+impl From<RoleOf> for GrantRole {
+    fn from(role: RoleOf) -> Self {
+        match role {
+            RoleOf::BuiltIn(role) => Self::BuiltIn(role),
+            RoleOf::Custom(id) => Self::Custom(id),
+        }
+    }
+}
+
+impl From<GrantRole> for RoleOf {
+    fn from(role: GrantRole) -> Self {
+        match role {
+            GrantRole::BuiltIn(role) => Self::BuiltIn(role),
+            GrantRole::Custom(id) => Self::Custom(id),
+        }
+    }
+}
+
+pub(crate) fn bounded(name: &'static str, max: usize, actual: usize) -> Result<()> {
+    if actual > max {
+        return Err(LimitExceeded { name, max, actual }.into());
+    }
+    Ok(())
+}
+
+pub(crate) fn version(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn expected(if_version: Option<i64>) -> Option<u64> {
+    if_version.map(|version| u64::try_from(version).unwrap_or(0))
+}
+
+fn role_view(role: StoredRole) -> CustomRoleView {
+    let input = RoleInput { name: role.name, allows: role.allows, denies: role.denies };
+    CustomRoleView { id: role.id, role: input, version: version(role.version) }
+}
+
+pub(crate) fn missing(field: &'static str) -> impl Fn(veritwin_metastore::Error) -> Error {
+    move |error| match error {
+        veritwin_metastore::Error::NotFound { .. } => {
+            Error::invalid_at(field, "there is no such thing in this tenant")
+        }
+        other => other.into(),
+    }
+}
+
+pub(crate) const OWN: &str = "changing one's own rights: ask somebody else who may";
+
+impl App {
+    /// Nobody changes what they hold themselves.
+    pub(crate) fn refuse_own(&self, context: &OpContext, user: UserId) -> Result<()> {
+        match context.actor.kind {
+            ActorKind::User { user: own, .. } if own == user => {
+                Err(Error::Forbidden(OWN.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a change of a role or part of the tenant that the actor holds something by.
+    pub(crate) fn refuse_held(
+        &self,
+        context: &OpContext,
+        is_it: impl Fn(&HeldRole, &ScopeOf) -> bool,
+    ) -> Result<()> {
+        let rights = &context.actor.rights;
+        let mut facets = rights.facets.iter().chain(rights.bounds.iter().flatten());
+        if facets.any(|facet| is_it(&facet.role, &facet.scope.of)) {
+            return Err(Error::Forbidden(OWN.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Nobody gives what they do not hold: every action of the role, over at least its scope.
+    pub(crate) async fn check_giving(
+        &self,
+        context: &OpContext,
+        role: GrantRole,
+        scope: &ScopeOf,
+    ) -> Result<()> {
+        if !matches!(context.actor.kind, ActorKind::User { .. } | ActorKind::ApiKey(_)) {
+            return Ok(());
+        }
+        let book = self.access_book(context).await?;
+        let unknown = || Error::invalid_at("custom_role_id", "there is no such role");
+        let held = book.held(role).ok_or_else(unknown)?;
+        for action in self.0.authorizer.permitted_by(&held) {
+            // Over a part of the tenant, what belongs to the whole of it cannot be reached.
+            if *scope != ScopeOf::Tenant && !action.kind().has_places() {
+                continue;
+            }
+            // The desk is open to the platform's own staff alone, and its administration appoints
+            // them without sitting at it: in any other tenant these permit nothing.
+            if action.kind() == Kind::SupportDesk {
+                continue;
+            }
+            if !self.holds_over(context, &book, action, scope) {
+                let detail = format!("giving {action}, which you do not hold there yourself");
+                return Err(Error::Forbidden(detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_over(
+        &self,
+        context: &OpContext,
+        book: &crate::access::AccessBook,
+        action: Action,
+        scope: &ScopeOf,
+    ) -> bool {
+        let authorizer = &self.0.authorizer;
+        let Ok(reach) = authorizer.reach(context, action, action.kind()) else { return false };
+        if reach.is_whole() {
+            return true;
+        }
+        let rights = &context.actor.rights;
+        let denies = |role: &HeldRole| match role {
+            HeldRole::Custom(role) => role.denies.contains(action.as_str()),
+            HeldRole::BuiltIn(_) => false,
+        };
+        // A bounded program gives only what it and its maker hold over the whole tenant.
+        rights.bounds.is_empty()
+            && !rights.facets.iter().any(|facet| denies(&facet.role))
+            && rights.facets.iter().any(|facet| {
+                book.within(scope, &facet.scope.of)
+                    && authorizer.permitted_by(&facet.role).contains(&action)
+            })
+    }
+
+    pub(crate) async fn check_scope_exists(&self, tx: &TenantTx, scope: &ScopeOf) -> Result<()> {
+        let none = |field| Error::invalid_at(field, "there is no such thing in this tenant");
+        match scope {
+            ScopeOf::Tenant => Ok(()),
+            ScopeOf::Workspace(id) => {
+                let is_there = tx.workspaces().await?.iter().any(|one| one.id == *id);
+                is_there.then_some(()).ok_or_else(|| none("scope.workspace_id"))
+            }
+            ScopeOf::Group(id) => {
+                let is_there = tx.device_groups().await?.iter().any(|one| one.id == *id);
+                is_there.then_some(()).ok_or_else(|| none("scope.group_id"))
+            }
+            ScopeOf::Twin { twin, node } => {
+                let row = tx.twin(*twin).await.map_err(missing("scope.twin_id"))?;
+                let Some(node) = node else { return Ok(()) };
+                let model = self.load_model(tx.tenant_id(), &row).await?;
+                if nodes_below(&model, node).contains(node) {
+                    return Ok(());
+                }
+                let detail = "there is no such storey or space in the twin";
+                Err(Error::invalid_at("scope.node_id", detail))
+            }
+        }
+    }
+
+    pub(crate) async fn check_room_for_grant(&self, tx: &TenantTx) -> Result<()> {
+        bounded("grants_max", GRANTS_MAX, tx.grants().await?.len() + 1)
+    }
+
+    /// Every role there is.
+    pub async fn list_roles(&self, context: &OpContext) -> Result<RolesView> {
+        let resource = self.authorize_all(context, Action::RoleRead, Kind::Access)?;
+        let tx = self.0.store.read(context).await?;
+        let custom = tx.custom_roles().await?.into_iter().map(role_view).collect();
+        self.note(context, Action::RoleRead, &resource, "done");
+        let names = |actions: BTreeSet<Action>| actions.into_iter().map(Action::as_str).collect();
+        let permitted = |role, is_program| names(self.0.authorizer.permitted(role, is_program));
+        Ok(RolesView {
+            built_in: Role::ALL
+                .map(|role| (role, permitted(role, false), permitted(role, true)))
+                .into(),
+            custom,
+            grantable: names(self.0.authorizer.grantable()),
+        })
+    }
+
+    fn check_role(&self, context: &OpContext, input: &RoleInput) -> Result<()> {
+        text("name", &input.name)?;
+        if input.allows.is_empty() && input.denies.is_empty() {
+            return Err(Error::invalid_at("allows", "needs an action to permit or deny"));
+        }
+        let grantable = self.0.authorizer.grantable();
+        for (field, names) in [("allows", &input.allows), ("denies", &input.denies)] {
+            for name in names {
+                let action: Option<Action> = name.parse().ok();
+                let Some(action) = action.filter(|action| grantable.contains(action)) else {
+                    let detail = "not an action that a role may hold: see GET /v1/roles";
+                    return Err(Error::invalid_at(field, detail));
+                };
+                let reach = self.0.authorizer.reach(context, action, action.kind());
+                if field == "allows" && !reach.is_ok_and(|reach| reach.is_whole()) {
+                    let detail = format!("permitting {action}, which you do not hold yourself");
+                    return Err(Error::Forbidden(detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a role of the tenant's own.
+    pub async fn create_role(
+        &self,
+        context: &OpContext,
+        input: RoleInput,
+    ) -> Result<CustomRoleView> {
+        self.authorize_all(context, Action::RoleWrite, Kind::Access)?;
+        self.check_role(context, &input)?;
+        let role = StoredRole {
+            id: CustomRoleId::generate(context.at, self.rng()),
+            name: text("name", &input.name)?,
+            allows: input.allows,
+            denies: input.denies,
+            version: 0,
+            created_at: context.at,
+        };
+        let tx = self.0.store.begin(context).await?;
+        bounded("custom_roles_max", CUSTOM_ROLES_MAX, tx.custom_roles().await?.len() + 1)?;
+        tx.custom_role_create(&role).await?;
+        self.role_written(tx, context, role.id).await
+    }
+
+    /// Changes a role of the tenant's own, for everybody who holds it, at once.
+    pub async fn replace_role(
+        &self,
+        context: &OpContext,
+        id: CustomRoleId,
+        input: RoleInput,
+        if_version: Option<i64>,
+    ) -> Result<CustomRoleView> {
+        let resource = Resource::custom_role(context.tenant, id);
+        self.authorize(context, Action::RoleWrite, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let mut role = tx.custom_role(id).await?;
+        self.refuse_role_held(context, id)?;
+        self.check_role(context, &input)?;
+        role.name = text("name", &input.name)?;
+        role.allows = input.allows;
+        role.denies = input.denies;
+        tx.custom_role_update(&role, expected(if_version)).await?;
+        self.role_written(tx, context, id).await
+    }
+
+    fn refuse_role_held(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {
+        let is_it = |role: &HeldRole| matches!(role, HeldRole::Custom(role) if role.id == id);
+        self.refuse_held(context, |role, _| is_it(role))
+    }
+
+    async fn role_written(
+        &self,
+        tx: TenantTx,
+        context: &OpContext,
+        id: CustomRoleId,
+    ) -> Result<CustomRoleView> {
+        let role = tx.custom_role(id).await?;
+        let resource = Resource::custom_role(context.tenant, id);
+        self.record(&tx, context, Action::RoleWrite, &resource).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(role_view(role))
+    }
+
+    /// Deletes a role of the tenant's own that nobody holds.
+    pub async fn delete_role(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {
+        let resource = Resource::custom_role(context.tenant, id);
+        self.authorize(context, Action::RoleWrite, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        tx.custom_role_delete(id).await?;
+        self.record(&tx, context, Action::RoleWrite, &resource).await?;
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        Ok(())
+    }
+}

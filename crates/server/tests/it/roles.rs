@@ -1,0 +1,217 @@
+//! Every endpoint with each of the ten roles, as a person and as an API key: the answers are what
+//! the matrix says that is printed from the policies. An endpoint that names no action fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::harness::Platform;
+use crate::http::Request;
+
+const ROLES: [&str; 10] = [
+    "owner",
+    "administrator",
+    "operator",
+    "analyst",
+    "viewer",
+    "auditor",
+    "privacy_officer",
+    "security_lead",
+    "integrator",
+    "support",
+];
+
+/// Who may do what, out of the printed document: action to role to `yes`, `people`, or nothing.
+fn printed() -> BTreeMap<String, Vec<String>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/roles.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    rows.map(|line| {
+        let mut row = cells(line);
+        let action = row.remove(0).trim_matches('`').to_owned();
+        assert_eq!(row.len(), ROLES.len(), "{line}");
+        (action, row)
+    })
+    .collect()
+}
+
+/// What is asked about the session that asks.
+const OWN_SESSION: [&str; 4] = [
+    "GET /v1/session",
+    "DELETE /v1/session",
+    "POST /v1/session/confirm",
+    "DELETE /v1/support-desk/session",
+];
+
+/// An id of nothing.
+const NEVER: &str = "00000000-0000-7000-8000-000000000000";
+
+/// A request that is understood and finds nothing, or is wrong in what it says.
+fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
+    let mut filled = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
+    for name in ["{id}", "{credential}", "{device}"] {
+        filled = filled.replace(name, NEVER);
+    }
+    let series = json!([{"device_id": NEVER, "key": "t"}]);
+    let query =
+        json!({"series": series, "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"});
+    let condition = json!({"kind": "no_data", "after_seconds": 600});
+    match (method, path) {
+        ("GET", "/v1/access/explain") => {
+            request(method, &format!("{filled}?user_id={NEVER}&action=device.read"))
+        }
+        ("GET", "/v1/ledger/papers") => {
+            request(method, &format!("{filled}?device_id={NEVER}&key=t"))
+        }
+        ("GET" | "DELETE", _) => request(method, &filled),
+        (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
+            request(method, &filled).body("application/octet-stream", b"nothing")
+        }
+        (_, "/v1/brand/logo") => request(method, &filled).body("image/png", b"nothing"),
+        (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
+        (_, "/v1/contact/done") => request(method, &filled).json(&json!({"id": NEVER})),
+        (_, "/v1/session/join") => request(method, &filled).json(&json!({"token": ""})),
+        (_, "/v1/session/tenants") => request(method, &filled).json(&json!({"tenant_id": NEVER})),
+        (_, "/v1/plans" | "/v1/plans/{id}") => {
+            request(method, &filled).json(&json!({"name": "", "limits": {}}))
+        }
+        (_, "/v1/tenants/{id}/hosts") => request(method, &filled).json(&json!({"hosts": []})),
+        (_, "/v1/tenants/{id}/invitations") => request(method, &filled).json(&json!({"email": ""})),
+        (_, "/v1/twins/{id}/geometry") => request(method, &filled)
+            .header("x-source-sha256", &"0".repeat(64))
+            .body("model/gltf-binary", b"nothing"),
+        (_, "/v1/alerts/acknowledge") => request(method, &filled).json(&json!({"ids": [NEVER]})),
+        (_, "/v1/api-keys") => {
+            request(method, &filled).json(&json!({"name": "", "role": "viewer"}))
+        }
+        (_, "/v1/devices/{id}/rpc") => {
+            let call = json!({"method": "m", "params": {}, "timeout_ms": 100});
+            request(method, &filled).json(&call)
+        }
+        (_, "/v1/grants") => {
+            request(method, &filled).json(&json!({"user_id": NEVER, "role": "viewer"}))
+        }
+        (_, "/v1/rules" | "/v1/rules/{id}") => {
+            let rule = json!({"name": "", "severity": "none", "condition": condition});
+            request(method, &filled).json(&rule)
+        }
+        (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
+        (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
+        (_, "/v1/holds") => {
+            let at = "2026-01-01T00:00:00Z";
+            let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
+            request(method, &filled).json(&hold)
+        }
+        (_, path) if path.starts_with("/v1/support") => {
+            // One body for all of them: what a path does not know, it leaves aside.
+            let words = json!({
+                "subject": "", "text": "", "reason": "", "tenant_id": NEVER,
+                "areas": ["devices"], "hours": 0,
+            });
+            request(method, &filled).json(&words)
+        }
+        (_, path) if path.starts_with("/v1/incidents") => {
+            let words = json!({"title": "", "severity": "none", "text": ""});
+            request(method, &filled).json(&words)
+        }
+        (_, path) if path.starts_with("/v1/account") => {
+            let words = json!({
+                "name": "", "email": "", "code": "", "password": "", "new_password": "",
+                "client_data": "", "attestation": "",
+            });
+            request(method, &filled).json(&words)
+        }
+        (_, "/v1/tenants/sign-in") => {
+            request(method, &filled).json(&json!({"second_factor_required": false}))
+        }
+        (_, "/v1/users") => request(method, &filled).json(&json!({"email": "", "role": "viewer"})),
+        (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
+        _ => request(method, &filled).json(&json!({"name": ""})),
+    }
+}
+
+#[test]
+fn every_endpoint_answers_every_role_as_the_matrix_says() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let matrix = printed();
+    let people: Vec<String> = ROLES
+        .iter()
+        .map(|role| match *role {
+            // An owner is made of a member, by an owner.
+            "owner" => {
+                let (id, cookie) = tenant.member("owner", "administrator");
+                let path = format!("/v1/users/{id}");
+                tenant.patch(&path, &json!({"roles": ["owner"]})).expect(200);
+                cookie
+            }
+            role => tenant.member(role, role).1,
+        })
+        .collect();
+    let keys: Vec<String> = ROLES
+        .iter()
+        .map(|role| {
+            let key = tenant.post("/v1/api-keys", &json!({"name": role, "role": role}));
+            key.expect(201)["secret"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let document = platform.http().get("/v1/openapi.json").send().expect(200);
+    let (mut asked, mut permitted, mut actions) = (0, 0, BTreeSet::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (verb, operation) in item.as_object().unwrap() {
+            let method = verb.to_ascii_uppercase();
+            let name = format!("{method} {path}");
+            let needed = operation["x-actions"].as_array();
+            let needed = needed.unwrap_or_else(|| panic!("{name} names no action: add it"));
+            // Anybody may call it; or it is about the caller's own session, which it would end or
+            // prove anew.
+            if needed.is_empty() || OWN_SESSION.contains(&name.as_str()) {
+                continue;
+            }
+            let needed: Vec<&str> = needed.iter().map(|one| one.as_str().unwrap()).collect();
+            // What only the platform's own people or partners do is refused in this tenant.
+            let is_of_others = !operation["x-tenants"].is_null();
+            actions.extend(needed.iter().map(|one| (*one).to_owned()));
+            for (index, role) in ROLES.iter().enumerate() {
+                let cell = |action: &&str| {
+                    let row = matrix.get(*action).unwrap_or_else(|| panic!("{action}: no row"));
+                    row[index].as_str()
+                };
+                let as_person =
+                    needed.iter().all(|one| matches!(cell(one), "yes" | "people")) && !is_of_others;
+                let as_key = needed.iter().all(|one| cell(one) == "yes") && !is_of_others;
+                let person = |method: &str, path: &str| {
+                    platform.http().request(method, path).header("cookie", &people[index])
+                };
+                let program = |method: &str, path: &str| {
+                    platform.http().request(method, path).bearer(&keys[index])
+                };
+                let answers = [
+                    ("a person", as_person, fill(person, &method, path).send()),
+                    ("a key", as_key, fill(program, &method, path).send()),
+                ];
+                for (who, is_permitted, answer) in answers {
+                    let what = format!("{name} as {who} with {role}: {}", answer.text());
+                    assert_ne!(answer.status, 401, "{what}");
+                    assert_eq!(answer.status != 403, is_permitted, "{what}");
+                    assert!(answer.status < 500 || answer.status == 503, "{what}");
+                    asked += 1;
+                    permitted += u32::from(is_permitted);
+                }
+            }
+        }
+    }
+    println!("{asked} questions, {permitted} permitted, {} actions", actions.len());
+    assert!(asked > 1200, "{asked}");
+    let listed: Value = tenant.get("/v1/roles").expect(200);
+    for (index, role) in listed["built_in"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(role["role"], ROLES[index]);
+        for action in role["actions"].as_array().unwrap() {
+            let cell = &matrix[action.as_str().unwrap()][index];
+            assert!(!cell.is_empty(), "{action} of {}", ROLES[index]);
+        }
+    }
+}

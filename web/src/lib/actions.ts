@@ -1,0 +1,152 @@
+// Actions in words, grouped by what they are about. The names themselves stand in the records, in
+// the API and in the policies, so pages show them beside the words.
+import { i18n } from '@lingui/core'
+
+/** What actions are about, in the order of the pages, with how their names begin. */
+const AREAS = {
+  devices: ['device', 'attribute', 'credential', 'telemetry'],
+  twins: ['twin'],
+  alerts: ['alert', 'rule'],
+  proof: ['ledger', 'key', 'promise'],
+  access: ['user', 'api_key', 'role', 'grant', 'group', 'access', 'owner'],
+  records: ['activity', 'hold', 'incident', 'support'],
+  organisation: ['tenant', 'system', 'metrics', 'brand', 'contact', 'plan'],
+  oneself: ['session', 'account'],
+} as const
+
+export type Area = keyof typeof AREAS
+
+export function areaLabel(area: Area): string {
+  const labels: Record<Area, string> = {
+    devices: i18n.t('Devices and values'),
+    twins: i18n.t('Twins'),
+    alerts: i18n.t('Alerts and rules'),
+    proof: i18n.t('Ledger, keys and promises'),
+    access: i18n.t('People and access'),
+    records: i18n.t('Records, incidents and support'),
+    organisation: i18n.t('The organisation'),
+    oneself: i18n.t('One’s own account'),
+  }
+  return labels[area]
+}
+
+/** The actions of each area that has any. What no area knows stands with the organisation. */
+export function byArea(actions: readonly string[]): [Area, string[]][] {
+  const areas = Object.keys(AREAS) as Area[]
+  const areaOf = (action: string) => {
+    const [begin = ''] = action.split('.')
+    return areas.find((area) => (AREAS[area] as readonly string[]).includes(begin))
+  }
+  return areas
+    .map((area): [Area, string[]] => [
+      area,
+      actions.filter((action) => (areaOf(action) ?? 'organisation') === area),
+    ])
+    .filter(([, found]) => found.length > 0)
+}
+
+function aboutThings(): Record<string, string> {
+  return {
+    'device.list': i18n.t('List devices'),
+    'device.read': i18n.t('Read a device'),
+    'device.create': i18n.t('Add devices'),
+    'device.import': i18n.t('Import devices from a file'),
+    'device.update': i18n.t('Change devices'),
+    'device.delete': i18n.t('Remove devices'),
+    'device.command': i18n.t('Send commands to devices'),
+    'attribute.read': i18n.t('Read attributes'),
+    'attribute.write': i18n.t('Write attributes'),
+    'credential.list': i18n.t('List a device’s credentials'),
+    'credential.create': i18n.t('Make credentials for devices'),
+    'credential.delete': i18n.t('Take credentials away'),
+    'telemetry.read': i18n.t('Read values and history'),
+    'telemetry.read_personal': i18n.t('Read personal or undeclared series'),
+    'telemetry.write': i18n.t('Write values in bulk'),
+    'twin.list': i18n.t('List twins'),
+    'twin.read': i18n.t('Look at a twin'),
+    'twin.import': i18n.t('Import buildings'),
+    'twin.bind': i18n.t('Place devices in a twin'),
+    'twin.write_geometry': i18n.t('Store a twin’s geometry'),
+    'twin.delete': i18n.t('Delete twins'),
+    'alert.list': i18n.t('List alerts'),
+    'alert.read': i18n.t('Read an alert'),
+    'alert.acknowledge': i18n.t('Acknowledge alerts'),
+    'rule.list': i18n.t('List rules'),
+    'rule.read': i18n.t('Read a rule'),
+    'rule.write': i18n.t('Make, change and delete rules'),
+    'ledger.read': i18n.t('Read the ledger and papers'),
+    'ledger.export': i18n.t('Export the ledger'),
+    'key.read': i18n.t('See which key protects what'),
+    'promise.read': i18n.t('Read the promises'),
+    'promise.check': i18n.t('Run a promise’s check'),
+  }
+}
+
+function aboutPeople(): Record<string, string> {
+  return {
+    'user.list': i18n.t('List people'),
+    'user.invite': i18n.t('Invite people'),
+    'user.update': i18n.t('Change people’s roles'),
+    'user.delete': i18n.t('Remove people'),
+    'user.erase': i18n.t('Erase an underage account'),
+    'api_key.list': i18n.t('List API keys'),
+    'api_key.create': i18n.t('Make API keys'),
+    'api_key.delete': i18n.t('Revoke API keys'),
+    'role.read': i18n.t('Read roles'),
+    'role.write': i18n.t('Make and change roles'),
+    'grant.read': i18n.t('Read grants'),
+    'grant.write': i18n.t('Give and take grants'),
+    'group.read': i18n.t('Read workspaces and groups'),
+    'group.write': i18n.t('Make and change workspaces and groups'),
+    'access.explain': i18n.t('Ask why somebody may do something'),
+    'owner.appoint': i18n.t('Make and remove owners'),
+    'session.read': i18n.t('See one’s own session'),
+    'session.confirm': i18n.t('Confirm who one is'),
+    'session.delete': i18n.t('Sign out'),
+    'session.join': i18n.t('Take up an invitation'),
+    'session.switch': i18n.t('Go to another organisation'),
+    'account.read': i18n.t('Read one’s own account'),
+    'account.update': i18n.t('Change one’s own account'),
+    'account.secure': i18n.t('Change how one signs in'),
+  }
+}
+
+function aboutTheOrganisation(): Record<string, string> {
+  return {
+    'activity.read': i18n.t('Read activity records'),
+    'activity.export': i18n.t('Export activity records'),
+    'hold.list': i18n.t('List holds'),
+    'hold.request': i18n.t('Ask for a hold'),
+    'hold.approve': i18n.t('Approve a hold'),
+    'hold.release': i18n.t('Release a hold'),
+    'incident.list': i18n.t('List incidents'),
+    'incident.read': i18n.t('Read an incident'),
+    'incident.open': i18n.t('Open incidents'),
+    'incident.update': i18n.t('Add notes to incidents and close them'),
+    'support.read': i18n.t('See tickets and what support did'),
+    'support.manage': i18n.t('Open tickets and let support in'),
+    'support.serve': i18n.t('Serve customers at the support desk'),
+    'support.break_glass': i18n.t('Ask for access nobody granted'),
+    'tenant.read': i18n.t('Read the organisation’s facts'),
+    'tenant.update': i18n.t('Change the organisation’s settings'),
+    'tenant.list_below': i18n.t('List the tenants below'),
+    'tenant.create_below': i18n.t('Make tenants below'),
+    'tenant.update_below': i18n.t('Change tenants below'),
+    'tenant.invite_below': i18n.t('Invite into tenants below'),
+    'system.read': i18n.t('Read the system’s facts'),
+    'metrics.read': i18n.t('Read metrics'),
+    'brand.read': i18n.t('Read the brand'),
+    'brand.write': i18n.t('Change the brand'),
+    'contact.read': i18n.t('Read messages'),
+    'contact.delete': i18n.t('Delete messages'),
+    'plan.read': i18n.t('Read plans'),
+    'plan.write': i18n.t('Make and change plans'),
+  }
+}
+
+/** An action in words; its name when there are none. */
+export function actionLabel(action: string): string {
+  return (
+    aboutThings()[action] ?? aboutPeople()[action] ?? aboutTheOrganisation()[action] ?? action
+  )
+}
