@@ -8,6 +8,7 @@ mod countries;
 pub mod jobs;
 mod matrix;
 pub mod passkey;
+mod rate;
 mod resource;
 mod session;
 mod throttle;
@@ -17,6 +18,7 @@ mod watch;
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
 pub use matrix::{Matrix, MatrixRow};
+pub use rate::{RATE_DEBT_MAX, RATE_PARTIES_MAX, Rate, RateExceeded, RateLimiter};
 pub use resource::{Kind, Resource};
 pub use session::{
     API_KEY_LIFETIME_MAX, LINK_LIFETIME, MAILED_LINK_LIFETIME, PROOF_RECENT_MAX,

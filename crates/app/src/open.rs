@@ -59,6 +59,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
+    /// How often people, programs, devices and tenants may ask and send.
+    pub rates: crate::Rates,
     /// The host name in ledger origins.
     pub ledger_host: String,
     /// The data of new tenants is simulated.
@@ -93,6 +95,8 @@ pub(crate) struct Inner {
     /// Under which network addresses are known to the throttle; of this process only.
     pub(crate) attempt_key: [u8; 32],
     pub(crate) challenges: crate::factors::Challenges,
+    pub(crate) gate: crate::rates::Gate,
+    pub(crate) networks: crate::networks::KnownNetworks,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -234,6 +238,8 @@ impl App {
             tree: RwLock::default(),
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),
+            gate: crate::rates::Gate::new(config.rates),
+            networks: crate::networks::KnownNetworks::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),

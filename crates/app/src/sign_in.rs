@@ -234,6 +234,12 @@ impl App {
             return Err(WRONG);
         }
         let tenant = self.first_served(&memberships).ok_or(UNSERVED)?;
+        if let Err(error) = self.check_people_network(context, tenant).await {
+            let action = Action::SessionCreate;
+            self.record_platform(&tx, context, action, Some(tenant), "denied").await?;
+            tx.commit().await?;
+            return Err(error);
+        }
         let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
         if let Some(digest) = before
             && let Some(session) = tx.session_by_digest(digest.0).await?
@@ -363,6 +369,7 @@ impl App {
             return Err(ENDED);
         }
         self.refuse_unserved(session.tenant)?;
+        self.check_people_network(&platform, session.tenant).await?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;

@@ -25,7 +25,7 @@ fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" => {
+        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" | "networks" => {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
@@ -123,6 +123,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let context = caller(parts, api).await?;
+        api.app.count_request(&context)?;
         if let Some(asked) = parts.extensions.get::<Asked>() {
             let _ = asked.0.set(context.clone());
         }
