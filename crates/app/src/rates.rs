@@ -36,8 +36,8 @@ impl Default for Rates {
             user_requests: Rate::new(200, 2_000),
             api_key_requests: Rate::new(200, 2_000),
             tenant_requests: Rate::new(1_000, 5_000),
-            device_messages: Rate::new(10_000, 100_000),
-            tenant_messages: Rate::new(50_000, 500_000),
+            device_messages: Rate::new(50_000, 100_000),
+            tenant_messages: Rate::new(200_000, 400_000),
         }
     }
 }

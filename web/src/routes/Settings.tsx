@@ -21,6 +21,7 @@ import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { Modal } from '../ui/overlays'
 import { AccountBlocks } from './settings/Account'
+import { Networks } from './settings/Networks'
 import { People } from './settings/People'
 import { roleLabel, RoleSelect } from './settings/roles'
 import { useSubmit } from './settings/useSubmit'
@@ -49,6 +50,7 @@ export function SettingsPage() {
           <ApiKeys />
         </div>
       )}
+      {administrator && <Networks />}
       {administrator && <Keys />}
     </Page>
   )

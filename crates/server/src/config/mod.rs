@@ -251,9 +251,9 @@ pub(crate) struct Limits {
     pub(crate) api_key_requests_per_second: u32,
     /// Requests of a tenant; five times as many at once. A plan may say otherwise.
     pub(crate) tenant_requests_per_second: u32,
-    /// Messages of a device; ten times as many at once.
+    /// Messages of a device; two times as many at once.
     pub(crate) device_messages_per_second: u32,
-    /// Messages of a tenant's devices; ten times as many at once. A plan may say otherwise.
+    /// Messages of a tenant's devices; two times as many at once. A plan may say otherwise.
     pub(crate) tenant_messages_per_second: u32,
     /// Connected devices of a tenant, over MQTT and WebSocket.
     pub(crate) tenant_connections_max: usize,
@@ -267,8 +267,8 @@ impl Default for Limits {
             user_requests_per_second: 200,
             api_key_requests_per_second: 200,
             tenant_requests_per_second: 1_000,
-            device_messages_per_second: 10_000,
-            tenant_messages_per_second: 50_000,
+            device_messages_per_second: 50_000,
+            tenant_messages_per_second: 200_000,
             tenant_connections_max: 8_000,
         }
     }
