@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -247,6 +248,15 @@ impl HttpSide {
     }
 }
 
+/// Ends when nothing was asked in time, and never otherwise. Before the first request nobody else
+/// looks at the clock: which version is spoken shows in its first bytes.
+async fn silence(asked: Arc<AtomicBool>, limit: Duration) {
+    tokio::time::sleep(limit).await;
+    if asked.load(Ordering::Acquire) {
+        std::future::pending().await
+    }
+}
+
 /// Serves HTTP/1.1 and HTTP/2 on one TLS stream until it ends or `stop` asks it to finish.
 pub(crate) async fn serve_http(
     tls: TlsStream<TcpStream>,
@@ -255,8 +265,13 @@ pub(crate) async fn serve_http(
     side: HttpSide,
 ) {
     let (stop, header_timeout) = (side.stop.clone(), side.guard.header_timeout);
-    let service =
-        tower::service_fn(move |request| side.clone().answer(request, peer, Arc::clone(&slot)));
+    let asked = Arc::new(AtomicBool::new(false));
+    let silence = silence(Arc::clone(&asked), header_timeout);
+    tokio::pin!(silence);
+    let service = tower::service_fn(move |request| {
+        asked.store(true, Ordering::Release);
+        side.clone().answer(request, peer, Arc::clone(&slot))
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -280,6 +295,7 @@ pub(crate) async fn serve_http(
                 tracing::debug!(%error, "HTTP connection ended with an error");
             }
         }
+        () = silence.as_mut() => tracing::debug!("an HTTP connection asked nothing in time"),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(Duration::from_secs(5), connection).await;

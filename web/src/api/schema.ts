@@ -756,6 +756,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/networks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tells the networks that people and devices may come from. */
+        get: operations["networks_read"];
+        /**
+         * Sets the networks that people and devices may come from. A person has to come from inside the
+         *     list of people; connected devices from elsewhere are disconnected.
+         */
+        put: operations["networks_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/password-reset": {
         parameters: {
             query?: never;
@@ -2309,6 +2330,18 @@ export interface components {
             devices?: number | null;
             /**
              * Format: int64
+             * @description Messages a second of all devices of a tenant together.
+             * @default null
+             */
+            messages_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Requests a second of everybody in a tenant together.
+             * @default null
+             */
+            requests_per_second?: number | null;
+            /**
+             * Format: int64
              * @description Tenants below a partner, at any depth.
              * @default null
              */
@@ -2817,6 +2850,23 @@ export interface components {
             twin_id: string;
             /** @description Always `m`. */
             unit: string;
+        };
+        /**
+         * @description Networks, as `203.0.113.0/24`, `2001:db8::/32` or a single address. An empty list lets
+         *     everybody in.
+         */
+        NetworksBody: {
+            /** @description Of devices: for every connection and request. */
+            devices: string[];
+            /** @description Of people: for signing in, and for every request of a session. */
+            people: string[];
+            /** @description Where this request comes from. */
+            your_address?: string | null;
+        };
+        /** @description The lists to set; at most 256 networks each. */
+        NetworksInputBody: {
+            devices: string[];
+            people: string[];
         };
         /** @description What a browser needs to make a passkey. */
         NewPasskeyBody: {
@@ -5202,6 +5252,72 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    networks_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworksBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    networks_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NetworksInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworksBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

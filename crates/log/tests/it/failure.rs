@@ -15,7 +15,7 @@ use veritwin_log::{
     Storage,
 };
 
-use crate::support::{Fixture, entry, entry_of, numbers};
+use crate::support::{Fixture, entry, entry_of, numbers, tenant};
 
 /// What the disk does from now on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,15 +145,18 @@ fn is_pending(append: &mut Append<'_>) -> bool {
 #[tokio::test]
 async fn the_queue_keeps_its_bound_and_goes_on() {
     let fixture = Fixture::new();
+    for number in 4..=16 {
+        fixture.keys.create_tenant(tenant(number)).unwrap();
+    }
     let (disk, mut config) = moody(&fixture);
     config.queue_bytes_max = 100_000;
     let log = FileLog::open(config, Vec::new()).unwrap();
     disk.set(Mood::Hangs);
     // Each takes about 6 kB of the queue, so that most of them have to wait for room.
-    let tenant = |number: i64| u8::try_from(1 + number % 16).unwrap();
+    let number_of = |number: i64| u8::try_from(1 + number % 16).unwrap();
     let mut appends: Vec<Append<'_>> = (0..40)
         .map(|number| {
-            Box::pin(log.append(vec![entry_of(tenant(number), number, 100)])) as Append<'_>
+            Box::pin(log.append(vec![entry_of(number_of(number), number, 100)])) as Append<'_>
         })
         .collect();
     assert!(is_pending(&mut appends[0]));

@@ -241,7 +241,7 @@ impl Default for Proxies {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 pub(crate) struct Limits {
-    /// Requests of one address; five times as many at once.
+    /// Requests of one address; three times as many at once.
     pub(crate) address_requests_per_second: u32,
     /// Requests of the devices behind one address; five times as many at once.
     pub(crate) address_device_requests_per_second: u32,

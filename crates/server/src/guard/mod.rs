@@ -101,7 +101,7 @@ impl Guard {
             proxies: Proxies::new(config)?,
             controls,
             header_timeout: Duration::from_secs(config.http.header_seconds_max),
-            request_rate: Rate::new(300, 1_500).scaled_to(address_requests_per_second),
+            request_rate: Rate::new(300, 900).scaled_to(address_requests_per_second),
             device_rate: Rate::new(2_000, 10_000).scaled_to(address_device_requests_per_second),
             requests: Mutex::new(RateLimiter::new(ADDRESS_REQUESTS)),
             device_requests: Mutex::new(RateLimiter::new(ADDRESS_DEVICE_REQUESTS)),
@@ -233,7 +233,7 @@ mod tests {
         }
         let refused = guard.count("/v1/session", one).expect_err("over");
         assert_eq!(refused.name, ADDRESS_REQUESTS);
-        assert!(refused.to_string().contains("at most 300 a second and 1500 at once"));
+        assert!(refused.to_string().contains("at most 300 a second and 900 at once"));
         assert!(guard.count("/v1/session", other).is_ok());
         assert!(guard.count("/api/v1/telemetry", one).is_ok(), "devices count by themselves");
         clock.advance(Duration::from_secs(1));

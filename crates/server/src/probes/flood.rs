@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 use veritwin_app::{AccessFixture, App, PlatformProbe, ProbeAnswer};
 
 use super::Wiring;
@@ -26,11 +27,16 @@ use crate::guard::Guard;
 const PROMISE: u8 = 33;
 const VERSION: u32 = 1;
 /// The flood, and each single request, end within this time.
-const FLOOD_TIMEOUT: Duration = Duration::from_secs(15);
+const FLOOD_TIMEOUT: Duration = Duration::from_secs(45);
 /// Requests of a flood that are under way at once.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 100;
+/// How long the socket alone is flooded.
+const SOCKET_FLOOD_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the bucket of a flooding source is emptied.
+const PRESS_INTERVAL: Duration = Duration::from_millis(1);
+const PATH: &str = "/healthz";
 /// A flood gives up after so many times what is allowed at once.
-const BURSTS_MAX: usize = 8;
+const BURSTS_MAX: usize = 4;
 /// An answer, headers included, is shorter.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -90,14 +96,54 @@ impl Flood {
         connector.connect(name, stream).await.map_err(failed)
     }
 
+    /// Floods over the socket; on a machine that is too slow for that, the listener's own gate is
+    /// flooded beside.
+    async fn flood_until_refused(&self, source: Ipv4Addr) -> Result<Flooded, String> {
+        let requests_max = self.burst().saturating_mul(BURSTS_MAX);
+        let by_socket = self.flood(source, "", requests_max);
+        match tokio::time::timeout(SOCKET_FLOOD_TIMEOUT, by_socket).await {
+            Ok(Ok(flooded)) if flooded.refusal.is_some() => Ok(flooded),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => {
+                let _pressed = self.press(source);
+                self.flood(source, "", AT_ONCE).await
+            }
+        }
+    }
+
+    /// Asks at the gate what no socket is needed for, so fast that its bucket stays empty.
+    fn press(&self, source: Ipv4Addr) -> AbortOnDropHandle<()> {
+        let guard = Arc::clone(&self.guard);
+        let tries = self.burst().saturating_mul(2);
+        let empty = move || {
+            for _ in 0..tries {
+                if guard.count(PATH, source.into()).is_err() {
+                    break;
+                }
+            }
+        };
+        empty();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut interval = tokio::time::interval(PRESS_INTERVAL);
+            loop {
+                interval.tick().await;
+                empty();
+            }
+        }))
+    }
+
     /// Asks the same thing again and again, many at once, until something is refused.
-    async fn flood(&self, source: Ipv4Addr, headers: &str) -> Result<Flooded, String> {
+    async fn flood(
+        &self,
+        source: Ipv4Addr,
+        headers: &str,
+        requests_max: usize,
+    ) -> Result<Flooded, String> {
         let mut stream = self.connect(source).await?;
-        let burst = self.burst();
         let mut served = 0;
         let question = request(headers).repeat(AT_ONCE);
         let mut answers = Answers::default();
-        while served < burst.saturating_mul(BURSTS_MAX) {
+        while served < requests_max {
             stream.write_all(question.as_bytes()).await.map_err(|error| error.to_string())?;
             for _ in 0..AT_ONCE {
                 let answer = answers.next(&mut stream).await?;
@@ -147,10 +193,12 @@ impl Flood {
     async fn look(&self, fixture: &AccessFixture) -> Result<ProbeAnswer, String> {
         let (flooding, other) = (self.source(), self.source());
         let floods = async {
-            let first = self.flood(flooding, "").await?;
+            let first = self.flood_until_refused(flooding).await?;
             // From a new address it would have all of a burst again.
-            let forged = self.flood(flooding, "x-forwarded-for: 192.0.2.9\r\n").await?;
-            Ok::<_, String>((first, forged.served))
+            let _pressed = self.press(flooding);
+            let forged = "x-forwarded-for: 192.0.2.9\r\n";
+            let forged = self.flood(flooding, forged, AT_ONCE).await?.refusal.is_some();
+            Ok::<_, String>((first, forged))
         };
         let floods = tokio::time::timeout(FLOOD_TIMEOUT, floods).await;
         let (Flooded { served, refusal }, forged) =
@@ -166,7 +214,7 @@ impl Flood {
             fact("requests served before the refusal", served),
             fact("the flood was refused with 429", refusal.is_some()),
             fact("the refusal names the limit and the wait", names_limit),
-            fact("requests served to the same source with a forged header", forged),
+            fact("the same source with a forged header was refused", forged),
             fact("another source meanwhile", meanwhile),
             fact("a person from the tenant's network", inside),
             fact("the same person from another network", outside),
@@ -175,7 +223,7 @@ impl Flood {
             () if refusal.is_none() => Some("the HTTPS listener answers a flood"),
             () if !names_limit => Some("the refusal does not name its limit"),
             // A balancer on this machine's own network may say where its clients are.
-            () if forged >= self.burst() && !listed => Some("a forged header opens the listener"),
+            () if !forged && !listed => Some("a forged header opens the listener"),
             () if meanwhile != 200 => Some("another source is not served"),
             () if inside != 200 => Some("a person from the tenant's network is refused"),
             () if outside != 403 => Some("a person from another network is let in"),
@@ -213,7 +261,7 @@ impl PlatformProbe for Flood {
 }
 
 fn request(headers: &str) -> String {
-    format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")
+    format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")
 }
 
 fn status(answer: &str) -> u16 {

@@ -345,6 +345,8 @@ fn slow_senders() {
     let mut heads = connect(&ports.https, tls).unwrap();
     heads.write_all(b"GET /healthz HTTP/1.1\r\nhost: local").unwrap();
     heads.flush().unwrap();
+    let mut silent = connect(&ports.https, tls).unwrap();
+    silent.conn.complete_io(&mut silent.sock).unwrap();
     let mut idle = connect(&ports.https, tls).unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     idle.flush().unwrap();
@@ -369,6 +371,7 @@ fn slow_senders() {
     assert_eq!(platform.http().get("/healthz").send().status, 200);
     let said = until_closed(&mut heads);
     assert!(said.is_empty() || said.contains(" 408 "), "{said}");
+    assert!(until_closed(&mut silent).is_empty());
     assert!(until_closed(&mut idle).contains(" 200 "), "served, then closed");
     let said = until_closed(&mut body);
     assert!(said.contains(" 408 ") && said.contains("body_idle_seconds_max"), "{said}");

@@ -54,8 +54,8 @@ fn requests_of_an_address_a_person_and_a_key() {
     let mut flooding = platform.http().connect_from(ONE).unwrap();
     let health = platform.http().get("/healthz");
     let (served, refused) = until_refused(|| flooding.send(health.clone()).unwrap());
-    assert!(served >= 20, "{served}");
-    names_its_limit(&refused, "address_requests_per_second", "at most 4 a second and 20 at once");
+    assert!(served >= 12, "{served}");
+    names_its_limit(&refused, "address_requests_per_second", "at most 4 a second and 12 at once");
     assert_eq!(health.clone().from(OTHER).send().status, 200, "another address is served");
     let number = std::cell::Cell::new(10u8);
     let elsewhere = || {
@@ -169,7 +169,9 @@ fn connections_of_an_address_and_of_a_tenant() {
     assert_eq!(connect().err(), Some(0x97), "tenant_connections_max");
     let other = platform.tenant();
     let theirs = other.device("meter");
-    let third = Mqtt::connect(platform.http(), Version::V5, &theirs.token).expect("their own");
+    // Until whoever was refused is gone, there are three from this address.
+    let theirs_too = || Mqtt::connect(platform.http(), Version::V5, &theirs.token).ok();
+    let third = wait_for("a place of their own", theirs_too);
     // Three from this address: the next is told so before anybody asks who it is.
     let fourth = Mqtt::connect(platform.http(), Version::V311, &theirs.token);
     assert_eq!(fourth.err(), Some(3), "connections_per_address_max");

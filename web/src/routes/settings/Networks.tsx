@@ -1,6 +1,6 @@
 // Settings: the networks that people and devices of the organisation may come from.
 import { i18n } from '@lingui/core'
-import { Button, Group, Textarea } from '@mantine/core'
+import { Button, Group, SimpleGrid, Stack, Textarea } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -58,39 +58,42 @@ function Form({ networks, etag }: { networks: Lists; etag: string | null }) {
         void save()
       }}
     >
-      <p className="dim">
-        {i18n.t(
-          'One network a line, such as 203.0.113.0/24 or 2001:db8::/32. An empty list lets everybody in.',
-        )}{' '}
-        {own && i18n.t('You come from {own}.', { own })}
-      </p>
-      <Textarea
-        label={i18n.t('People')}
-        description={i18n.t('For signing in, and while signed in. Has to hold your own address.')}
-        autosize
-        minRows={2}
-        maxRows={8}
-        spellCheck={false}
-        value={people}
-        onChange={(event) => setPeople(event.currentTarget.value)}
-      />
-      <Textarea
-        label={i18n.t('Devices')}
-        description={i18n.t('Devices that are connected from elsewhere are disconnected.')}
-        autosize
-        minRows={2}
-        maxRows={8}
-        mt="sm"
-        spellCheck={false}
-        value={devices}
-        onChange={(event) => setDevices(event.currentTarget.value)}
-      />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end" mt="sm">
-        <Button type="submit" loading={busy} disabled={isSame}>
-          {i18n.t('Save networks')}
-        </Button>
-      </Group>
+      <Stack gap="sm">
+        <p className="dim">
+          {i18n.t(
+            'One network a line, such as 203.0.113.0/24 or 2001:db8::/32. An empty list lets everybody in.',
+          )}{' '}
+          {own && i18n.t('You come from {own}.', { own })}
+        </p>
+        <SimpleGrid cols={{ base: 1, sm: 2 }}>
+          <Textarea
+            label={i18n.t('People')}
+            description={i18n.t('For signing in, and while signed in. Has to hold your own address.')}
+            autosize
+            minRows={2}
+            maxRows={8}
+            spellCheck={false}
+            value={people}
+            onChange={(event) => setPeople(event.currentTarget.value)}
+          />
+          <Textarea
+            label={i18n.t('Devices')}
+            description={i18n.t('Devices that are connected from elsewhere are disconnected.')}
+            autosize
+            minRows={2}
+            maxRows={8}
+            spellCheck={false}
+            value={devices}
+            onChange={(event) => setDevices(event.currentTarget.value)}
+          />
+        </SimpleGrid>
+        {error !== null && <Failure error={error} compact />}
+        <Group justify="flex-end">
+          <Button type="submit" loading={busy} disabled={isSame}>
+            {i18n.t('Save networks')}
+          </Button>
+        </Group>
+      </Stack>
     </form>
   )
 }
