@@ -9,9 +9,13 @@ use veritwin_domain::TenantId;
 
 /// What a tenant may take at its turn, in bytes.
 const TURN_BYTES: usize = 64 * 1024;
-/// The most of one tenant in one group, in bytes, unless a single append is larger: a group that
-/// is short to write is what keeps the others' wait short.
+/// The most of one tenant in one group, in bytes, unless a single append is larger.
 pub(crate) const TENANT_GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// The same while several tenants append: a group that is short to write is what keeps the others'
+/// wait short.
+pub(crate) const SHARED_GROUP_BYTES_MAX: usize = 128 * 1024;
+/// For so many groups after another tenant's append it counts as several.
+const SHARED_GROUPS: u32 = 64;
 
 struct Backlog<T> {
     items: VecDeque<(usize, T)>,
@@ -25,11 +29,21 @@ pub(crate) struct FairQueue<T> {
     /// The tenants that wait, in the order of their turns.
     turns: VecDeque<TenantId>,
     bytes: usize,
+    /// Whose append came last.
+    latest: Option<TenantId>,
+    /// Groups that are still kept short.
+    shared_groups: u32,
 }
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self { backlogs: HashMap::new(), turns: VecDeque::new(), bytes: 0 }
+        Self {
+            backlogs: HashMap::new(),
+            turns: VecDeque::new(),
+            bytes: 0,
+            latest: None,
+            shared_groups: 0,
+        }
     }
 }
 
@@ -44,6 +58,9 @@ impl<T> FairQueue<T> {
 
     pub(crate) fn push(&mut self, tenant: TenantId, bytes: usize, item: T) {
         self.bytes += bytes;
+        if self.latest.replace(tenant).is_some_and(|latest| latest != tenant) {
+            self.shared_groups = SHARED_GROUPS;
+        }
         let backlog = match self.backlogs.entry(tenant) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
@@ -64,6 +81,10 @@ impl<T> FairQueue<T> {
 
     /// The next group: about `bytes_max`, in turns.
     pub(crate) fn take(&mut self, bytes_max: usize) -> Vec<T> {
+        let is_shared = self.shared_groups > 0;
+        self.shared_groups = self.shared_groups.saturating_sub(1);
+        let tenant_bytes_max =
+            if is_shared { SHARED_GROUP_BYTES_MAX } else { TENANT_GROUP_BYTES_MAX };
         let mut group = Vec::new();
         let mut group_bytes = 0;
         let mut taken: HashMap<TenantId, usize> = HashMap::new();
@@ -76,7 +97,7 @@ impl<T> FairQueue<T> {
             backlog.credit += TURN_BYTES;
             while let Some((bytes, _)) = backlog.items.front()
                 && *bytes <= backlog.credit
-                && *of_tenant < TENANT_GROUP_BYTES_MAX
+                && *of_tenant < tenant_bytes_max
                 && group_bytes < bytes_max
                 && let Some((bytes, item)) = backlog.items.pop_front()
             {
@@ -88,7 +109,7 @@ impl<T> FairQueue<T> {
             }
             if backlog.items.is_empty() {
                 self.backlogs.remove(&tenant);
-            } else if *of_tenant >= TENANT_GROUP_BYTES_MAX {
+            } else if *of_tenant >= tenant_bytes_max {
                 // Credit is not saved up for what was not let through.
                 backlog.credit = 0;
                 served.push_back(tenant);
@@ -121,13 +142,14 @@ mod tests {
         let of = |seed: u8| group.iter().filter(|(from, _)| *from == seed).count();
         assert_eq!((of(2), of(3)), (1, 1), "in the first group");
         let flood = of(1) * 1000;
-        assert!(
-            (TENANT_GROUP_BYTES_MAX..TENANT_GROUP_BYTES_MAX + 1000).contains(&flood),
-            "{flood}"
-        );
+        let bound = SHARED_GROUP_BYTES_MAX..SHARED_GROUP_BYTES_MAX + 1000;
+        assert!(bound.contains(&flood), "{flood}");
         // Whoever comes during the flood is in the next group.
         queue.push(tenant(2), 100, (2, 1));
         assert!(queue.take(8 << 20).contains(&(2, 1)));
+        // Alone for a while, the flood gets larger groups again.
+        let sizes: Vec<usize> = (0..SHARED_GROUPS).map(|_| queue.take(8 << 20).len()).collect();
+        assert_eq!((sizes[0], sizes.last()), (132, Some(&1049)));
     }
 
     #[test]
@@ -158,14 +180,14 @@ mod tests {
     fn turns_are_shared_by_bytes() {
         let mut queue = FairQueue::default();
         for _ in 0..100 {
-            queue.push(tenant(1), 60_000, 1);
-            queue.push(tenant(2), 6_000, 2);
-            queue.push(tenant(2), 6_000, 2);
+            queue.push(tenant(1), 20_000, 1);
+            queue.push(tenant(2), 2_000, 2);
+            queue.push(tenant(2), 2_000, 2);
         }
-        let group = queue.take(600_000);
+        let group: Vec<i32> = (0..3).flat_map(|_| queue.take(600_000)).collect();
         let bytes =
             |seed: i32, size: usize| group.iter().filter(|one| **one == seed).count() * size;
-        let (large, small) = (bytes(1, 60_000), bytes(2, 6_000));
+        let (large, small) = (bytes(1, 20_000), bytes(2, 2_000));
         assert!(large.abs_diff(small) <= 2 * TURN_BYTES, "{large} and {small}");
     }
 

@@ -80,7 +80,9 @@ impl Proxies {
 pub(crate) struct Guard {
     clock: Arc<dyn Clock>,
     pub(crate) proxies: Proxies,
-    pub(crate) controls: Arc<Controls>,
+    /// Sabotage switches of test builds.
+    #[cfg_attr(not(feature = "test-controls"), expect(dead_code, reason = "for test builds"))]
+    controls: Arc<Controls>,
     pub(crate) header_timeout: Duration,
     request_rate: Rate,
     device_rate: Rate,
