@@ -152,7 +152,7 @@ enum AdminCommand {
         #[arg(long, conflicts_with_all = ["tenant", "platform"])]
         support: bool,
     },
-    /// Lets a tenant's people and devices in from every network again, when nobody gets in any more.
+    /// Lets a tenant's people and devices in from every network again, when nobody gets in.
     #[command(after_help = "Example: veritwin admin open-networks --tenant ID")]
     OpenNetworks {
         #[command(flatten)]
