@@ -6,7 +6,8 @@ use anyhow::Context;
 
 use crate::{install, run, web};
 
-fn build(release: bool) -> anyhow::Result<std::path::PathBuf> {
+/// Builds the pages and the binary, and answers where the binary is.
+pub(crate) fn build(release: bool) -> anyhow::Result<std::path::PathBuf> {
     install::ensure(&install::BUILD)?;
     let started = Instant::now();
     web::build()?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 
-use crate::{install, run, tidy, web};
+use crate::{demo, install, run, tidy, web};
 
 /// The switches that break features on purpose, for the sabotage tests. The browser's binary is
 /// the same one: one build for all tests.
@@ -174,25 +174,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The long runs.
+/// The long runs, against the release binary; the tests themselves keep the profile of `test`.
 pub(crate) fn soak() -> anyhow::Result<()> {
-    let mut command = run::command(
-        &run::root(),
-        env!("CARGO"),
-        &[
-            "test",
-            "--locked",
-            "--release",
-            "--package",
-            "veritwin-server",
-            "--test",
-            "it",
-            "kill",
-            "--",
-            "--nocapture",
-        ],
-    );
-    command.env("VERITWIN_KILL_ROUNDS", "200");
+    let binary = demo::build(true)?;
+    let arguments = ["test", "--locked", "--workspace", "--features", TEST_FEATURES];
+    let mut command = run::command(&run::root(), env!("CARGO"), &arguments);
+    command
+        .args(["--test", "it", "--", "kill::", "--nocapture", "--test-threads", "1"])
+        .env("VERITWIN_TEST_BINARY", binary)
+        .env("VERITWIN_KILL_ROUNDS", "200")
+        .env("VERITWIN_KILL_POINTS", "10000000");
     run::run(command)
 }
 

@@ -100,6 +100,22 @@ impl App {
         imported.map_err(|error| Error::invalid_at("file", error.to_string()))
     }
 
+    /// Whether a model would be taken, asked before any of it is read: as a new twin, or as the
+    /// next version of one.
+    pub fn may_import_twin(&self, context: &OpContext, id: Option<SiteId>) -> Result<()> {
+        match id {
+            None => self.authorize_all(context, Action::TwinImport, Kind::Twin).map(drop),
+            Some(id) => {
+                self.authorize(context, Action::TwinImport, &Resource::twin(context.tenant, id))
+            }
+        }
+    }
+
+    /// Whether converted geometry would be taken, asked before any of it is read.
+    pub fn may_put_twin_geometry(&self, context: &OpContext, id: SiteId) -> Result<()> {
+        self.authorize(context, Action::TwinWriteGeometry, &Resource::twin(context.tenant, id))
+    }
+
     /// Imports an IFC file as a new twin.
     pub async fn import_twin(
         &self,

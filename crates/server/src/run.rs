@@ -16,7 +16,7 @@ use veritwin_domain::{Clock, IngestLimits, SystemClock, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
-use crate::api::{self, Api, LiveState, MetricsHandle};
+use crate::api::{self, Api, LiveState, MetricsHandle, Uploads};
 use crate::archive_child::{ArchiveChild, ArchiveOptions};
 use crate::clock::SimulatedClock;
 use crate::config::Config;
@@ -320,7 +320,13 @@ async fn open_listeners(
         clock: app.shared_clock(),
         limits,
     });
-    let api = Api { app: app.clone(), live: Arc::clone(&live), metrics, facts: Arc::clone(&facts) };
+    let api = Api {
+        app: app.clone(),
+        live: Arc::clone(&live),
+        metrics,
+        facts: Arc::clone(&facts),
+        uploads: Uploads::default(),
+    };
     let router = api::router(api, devices);
     Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard })
 }

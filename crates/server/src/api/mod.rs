@@ -33,6 +33,7 @@ mod telemetry;
 mod tenants;
 mod tiles;
 mod twins;
+mod upload;
 mod users;
 mod words;
 
@@ -54,6 +55,7 @@ pub(crate) use live::LiveState;
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};
 pub(crate) use system::Facts;
+pub(crate) use upload::Uploads;
 
 /// Largest body of an ordinary request. Imports and bulk writes have bounds of their own.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -65,6 +67,7 @@ pub(crate) struct Api {
     pub(crate) live: Arc<LiveState>,
     pub(crate) metrics: MetricsHandle,
     pub(crate) facts: Arc<Facts>,
+    pub(crate) uploads: Uploads,
 }
 
 impl Api {

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use veritwin_app::model::{GraphQuery, ModelView, Placement, TwinView};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
+use super::upload::Upload;
 use super::{Answer, Api, Problem, words};
 
 /// Largest IFC file through the API.
@@ -31,16 +32,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(bind, unbind))
 }
 
-/// Routes that take large bodies.
+/// Routes that take large bodies and bound them themselves.
 pub(super) fn upload_routes() -> OpenApiRouter<Api> {
-    let sources = OpenApiRouter::new()
+    OpenApiRouter::new()
         .routes(routes!(import))
         .routes(routes!(source, replace_source))
-        .layer(DefaultBodyLimit::max(SOURCE_BYTES_MAX));
-    let geometry = OpenApiRouter::new()
         .routes(routes!(geometry, put_geometry))
-        .layer(DefaultBodyLimit::max(GEOMETRY_BYTES_MAX));
-    sources.merge(geometry)
 }
 
 /// Where a model came from.
@@ -139,9 +136,11 @@ async fn import(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(query): Query<ImportQuery>,
-    bytes: Bytes,
+    upload: Upload,
 ) -> Answer<impl IntoResponse> {
-    let outcome = api.app.import_twin(&context, query.name, bytes).await?;
+    api.app.may_import_twin(&context, None)?;
+    let received = upload.receive(&api.uploads, SOURCE_BYTES_MAX).await?;
+    let outcome = api.app.import_twin(&context, query.name, received.bytes.clone()).await?;
     let body = ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings };
     Ok((StatusCode::CREATED, axum::Json(body)))
 }
@@ -193,9 +192,12 @@ async fn replace_source(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    bytes: Bytes,
+    upload: Upload,
 ) -> Answer<axum::Json<ImportedBody>> {
-    let outcome = api.app.replace_twin(&context, body::id(&id)?, bytes).await?;
+    let id = body::id(&id)?;
+    api.app.may_import_twin(&context, Some(id))?;
+    let received = upload.receive(&api.uploads, SOURCE_BYTES_MAX).await?;
+    let outcome = api.app.replace_twin(&context, id, received.bytes.clone()).await?;
     Ok(axum::Json(ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings }))
 }
 
@@ -336,7 +338,7 @@ async fn put_geometry(
     Caller(context): Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
-    bytes: Bytes,
+    upload: Upload,
 ) -> Answer<StatusCode> {
     let expected = "x-source-sha256 must be the source's SHA-256 as 64 hexadecimal digits";
     let mut sha256 = [0u8; 32];
@@ -344,7 +346,10 @@ async fn put_geometry(
         .get("x-source-sha256")
         .and_then(|value| hex::decode_to_slice(value.as_bytes(), &mut sha256).ok())
         .ok_or_else(|| Problem::invalid(expected).at("x-source-sha256"))?;
-    api.app.put_twin_geometry(&context, body::id(&id)?, sha256, bytes).await?;
+    let id = body::id(&id)?;
+    api.app.may_put_twin_geometry(&context, id)?;
+    let received = upload.receive(&api.uploads, GEOMETRY_BYTES_MAX).await?;
+    api.app.put_twin_geometry(&context, id, sha256, received.bytes.clone()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -216,7 +216,9 @@ impl Platform {
 
     /// A command of the binary with this platform's environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_veritwin"));
+        let binary = std::env::var_os("VERITWIN_TEST_BINARY");
+        let mut command =
+            Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_veritwin").into()));
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("VERITWIN") {
                 command.env_remove(key);

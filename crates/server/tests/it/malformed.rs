@@ -370,3 +370,25 @@ fn recordings() {
     }
     world.unchanged();
 }
+
+/// Only heads are sent: whoever waits for the body first never answers.
+#[test]
+fn large_uploads_are_judged_before_they_are_read() {
+    let world = World::new();
+    let made = world.tenant.post("/v1/api-keys", &json!({"name": "hand", "role": "operator"}));
+    let operator = made.expect(201)["secret"].as_str().unwrap().to_owned();
+    let head = |method: &str, path: &str, bytes: usize| {
+        let request = world.tenant.http().request(method, path);
+        request.header("content-length", &bytes.to_string())
+    };
+    let twin = format!("/v1/twins/{}", world.device.id);
+    for (method, path) in [("POST", "/v1/twins".to_owned()), ("PUT", format!("{twin}/source"))] {
+        let refused = head(method, &path, 200_000_000).bearer(&operator).send();
+        refused.problem(403);
+        let refused = head(method, &path, 200_000_000).send();
+        refused.problem(401);
+    }
+    let upload = head("POST", "/v1/twins", 300_000_000).bearer(&world.tenant.api_key).send();
+    says(&upload.problem(413), &["body_bytes_max", "268435456", "300000000"]);
+    assert_eq!(world.tenant.get("/v1/twins").expect(200)["items"], json!([]));
+}
