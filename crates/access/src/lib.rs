@@ -9,6 +9,7 @@ mod facets;
 pub mod jobs;
 mod matrix;
 pub mod passkey;
+mod rate;
 mod resource;
 mod session;
 mod throttle;
@@ -19,6 +20,7 @@ pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};
 pub use facets::{Explained, FacetSays, Reach, Says};
 pub use matrix::{Matrix, MatrixRow};
+pub use rate::{RATE_DEBT_MAX, RATE_PARTIES_MAX, Rate, RateExceeded, RateLimiter};
 pub use resource::{Kind, Resource};
 pub use session::{
     API_KEY_LIFETIME_MAX, LINK_LIFETIME, MAILED_LINK_LIFETIME, PROOF_RECENT_MAX,

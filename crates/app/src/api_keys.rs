@@ -11,8 +11,8 @@ use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, Ten
 
 use crate::access::facets_of;
 use crate::activity::Change;
+use crate::key_networks::{Network, used_from};
 use crate::model::{ApiKeyView, NewApiKey, RightView, RoleOf};
-use crate::networks::{Network, used_from};
 use crate::people::Person;
 use crate::{App, Arrival, Error, Result};
 

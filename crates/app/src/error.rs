@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use veritwin_access::Denied;
+use veritwin_access::{Denied, RateExceeded};
 use veritwin_domain::LimitExceeded;
 
 /// What is wrong with one row.
@@ -33,6 +33,9 @@ pub enum Error {
     /// The actor may not do this.
     #[error("not allowed: {0}")]
     Forbidden(String),
+    /// The actor comes from a network that its tenant does not let in.
+    #[error("not from here: {0}")]
+    Outside(&'static str),
     /// There is no such thing for this actor.
     #[error("not found: {0}")]
     NotFound(&'static str),
@@ -53,6 +56,9 @@ pub enum Error {
     /// A bound was passed.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    /// A rate was passed.
+    #[error(transparent)]
+    Rate(#[from] RateExceeded),
     /// Try again later.
     #[error("too many attempts: try again in {} s", retry_after.as_secs().max(1))]
     Busy {

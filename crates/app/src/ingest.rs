@@ -2,6 +2,7 @@
 //! becomes durable. Presence is kept in memory and written down now and then.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,19 +185,37 @@ fn entry(
 }
 
 impl App {
-    /// The device behind an access token.
-    pub async fn login_device(&self, token: &Secret<String>) -> Result<DeviceLogin> {
-        let digest = TokenKind::Device.digest(token.expose()).ok_or(UNKNOWN)?.0;
+    /// The device behind an access token that is shown from an address.
+    pub async fn login_device(
+        &self,
+        token: &Secret<String>,
+        address: Option<IpAddr>,
+    ) -> Result<DeviceLogin> {
+        let login = self.known_device(token, address).await?;
+        self.refuse_unserved(login.tenant)?;
+        self.check_device_network(&self.job(jobs::INGEST), login.tenant, address).await?;
+        Ok(login)
+    }
+
+    async fn known_device(
+        &self,
+        token: &Secret<String>,
+        address: Option<IpAddr>,
+    ) -> Result<DeviceLogin> {
+        let refused = || {
+            self.count_failed_device_login(address);
+            UNKNOWN
+        };
+        let digest = TokenKind::Device.digest(token.expose()).ok_or_else(refused)?.0;
         let now = self.clock().monotonic();
         if let Some(login) = self.0.logins.get(&digest, now) {
-            self.refuse_unserved(login.tenant)?;
             return Ok(login);
         }
+        self.check_device_logins(address)?;
         let context = self.job(jobs::INGEST);
         self.authorize_platform(&context, Action::DeviceAuthenticate)?;
         let tx = self.0.store.read_platform(&context).await?;
-        let found = tx.credential_by_digest(digest).await?.ok_or(UNKNOWN)?;
-        self.refuse_unserved(found.tenant)?;
+        let found = tx.credential_by_digest(digest).await?.ok_or_else(refused)?;
         let login = DeviceLogin {
             tenant: found.tenant,
             device: found.credential.device,
@@ -214,7 +233,7 @@ impl App {
         origin: Origin,
     ) -> Result<WriterLogin> {
         if TokenKind::of(token.expose()) != Some(TokenKind::ApiKey) {
-            return self.login_device(token).await.map(WriterLogin::Device);
+            return self.login_device(token, origin.address).await.map(WriterLogin::Device);
         }
         let arrival = Arrival {
             purpose: Purpose::IngestRouting,
@@ -222,6 +241,7 @@ impl App {
             origin,
         };
         let context = self.authenticate_api_key(token, arrival).await?;
+        self.count_request(&context)?;
         let resource = self.authorize_all(&context, Action::TelemetryWrite, Kind::Device)?;
         self.note(&context, Action::TelemetryWrite, &resource, "done");
         let veritwin_domain::ActorKind::ApiKey(key) = context.actor.kind else {

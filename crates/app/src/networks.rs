@@ -1,88 +1,177 @@
-//! The networks an API key works from: `address/length` (CIDR, RFC 4632 and RFC 4291), and what
-//! kind of network an address belongs to.
+//! The networks that a tenant's people and devices may come from. An empty list lets everybody
+//! in. Whoever sets the list of people has to stand inside it: nobody shuts themselves out.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use veritwin_metastore::UsedFrom;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{
+    Actor, ActorKind, AddressList, AddressListError, OpContext, PlatformContext, TenantId,
+};
 
-/// A network, in the form in which its addresses are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Network {
-    address: IpAddr,
-    bits: u8,
+use crate::activity::Change;
+use crate::model::{NetworksInput, NetworksView};
+use crate::tree::TENANTS_MAX;
+use crate::{App, Error, Result};
+
+const SETTING: &str = "networks";
+
+const PEOPLE_OUTSIDE: Error =
+    Error::Outside("your organisation lets its people in from networks of its own choice only");
+const DEVICE_OUTSIDE: Error =
+    Error::Outside("the organisation lets its devices in from networks of its own choice only");
+
+/// The lists of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Networks {
+    people: AddressList,
+    devices: AddressList,
+    version: u64,
 }
 
-impl Network {
-    /// A network; an address alone is the network of itself.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.trim().split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text.trim(), None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most)?,
-            None => most,
-        };
-        Some(Self { address, bits })
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    people: Vec<String>,
+    devices: Vec<String>,
+}
+
+/// The lists that were asked for lately; asked on every request.
+#[derive(Debug, Default)]
+pub(crate) struct KnownNetworks(RwLock<HashMap<TenantId, Arc<Networks>>>);
+
+impl KnownNetworks {
+    fn get(&self, tenant: TenantId) -> Option<Arc<Networks>> {
+        self.0.read().get(&tenant).cloned()
     }
 
-    /// Whether an address is in it.
-    pub(crate) fn holds(self, address: IpAddr) -> bool {
-        let shift = |most: u32| most - u32::from(self.bits);
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let cut = |bits: u32| bits.checked_shr(shift(32)).unwrap_or(0);
-                cut(own.to_bits()) == cut(other.to_bits())
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let cut = |bits: u128| bits.checked_shr(shift(128)).unwrap_or(0);
-                cut(own.to_bits()) == cut(other.to_bits())
-            }
-            _ => false,
+    fn put(&self, tenant: TenantId, networks: Arc<Networks>) {
+        let mut known = self.0.write();
+        if known.len() > TENANTS_MAX {
+            known.clear();
+        }
+        // Whoever read before a change and comes after it brings the older lists.
+        if known.get(&tenant).is_none_or(|known| known.version <= networks.version) {
+            known.insert(tenant, networks);
         }
     }
 }
 
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
-/// As much as is kept of where a key was used from.
-pub(crate) fn used_from(address: IpAddr) -> UsedFrom {
-    match address.to_canonical() {
-        address if address.is_loopback() => UsedFrom::Loopback,
-        IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => UsedFrom::Private,
-        IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => UsedFrom::Private,
-        _ => UsedFrom::Public,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_hold_their_own_addresses() {
-        let check = |network: &str, address: &str, expect: bool| {
-            let network = Network::parse(network).expect("a network");
-            assert_eq!(network.holds(address.parse().expect("address")), expect, "{address}");
-        };
-        check("192.0.2.0/24", "192.0.2.77", true);
-        check("192.0.2.0/24", "::ffff:192.0.2.77", true);
-        check("192.0.2.0/24", "192.0.3.1", false);
-        check("192.0.2.7", "192.0.2.7", true);
-        check("192.0.2.7", "192.0.2.8", false);
-        check("0.0.0.0/0", "203.0.113.9", true);
-        check("0.0.0.0/0", "2001:db8::1", false);
-        check("2001:db8::/32", "2001:db8:1::9", true);
-        check("2001:db8::/32", "2001:db9::9", false);
-        check("::/0", "2001:db9::9", true);
-        for wrong in ["", "192.0.2.0/33", "192.0.2/24", "::/129", "host", "192.0.2.0/-1"] {
-            assert_eq!(Network::parse(wrong), None, "{wrong}");
+fn parse(at: &str, rows: &[String]) -> Result<AddressList> {
+    AddressList::parse(rows).map_err(|error| match &error {
+        AddressListError::Row { index, problem } => {
+            Error::invalid_at(format!("{at}[{index}]"), problem.to_string())
         }
+        AddressListError::Length(_) => Error::invalid_at(at, error.to_string()),
+    })
+}
+
+impl App {
+    /// The lists of a tenant.
+    async fn networks_of(
+        &self,
+        context: &PlatformContext,
+        tenant: TenantId,
+    ) -> Result<Arc<Networks>> {
+        if let Some(known) = self.0.networks.get(tenant) {
+            return Ok(known);
+        }
+        let nobody = Actor::without_roles(ActorKind::Anonymous);
+        let context = context.clone().in_tenant(tenant, nobody);
+        let tx = self.0.store.read(&context).await?;
+        let networks = match tx.setting(SETTING).await? {
+            Some(setting) => {
+                let damaged =
+                    |_| Error::Internal("the networks of a tenant are damaged".to_owned());
+                let stored: Stored = serde_json::from_slice(&setting.body).map_err(damaged)?;
+                Networks {
+                    people: parse("people", &stored.people)?,
+                    devices: parse("devices", &stored.devices)?,
+                    version: setting.version,
+                }
+            }
+            None => Networks::default(),
+        };
+        let networks = Arc::new(networks);
+        self.0.networks.put(tenant, Arc::clone(&networks));
+        Ok(networks)
+    }
+
+    /// Refuses a person from outside the tenant's networks.
+    pub(crate) async fn check_people_network(
+        &self,
+        context: &PlatformContext,
+        tenant: TenantId,
+    ) -> Result<()> {
+        let networks = self.networks_of(context, tenant).await?;
+        let is_allowed = networks.people.allows(context.origin.address);
+        if is_allowed { Ok(()) } else { Err(PEOPLE_OUTSIDE) }
+    }
+
+    /// Refuses a device from outside the tenant's networks.
+    pub(crate) async fn check_device_network(
+        &self,
+        context: &PlatformContext,
+        tenant: TenantId,
+        address: Option<IpAddr>,
+    ) -> Result<()> {
+        let networks = self.networks_of(context, tenant).await?;
+        if networks.devices.allows(address) { Ok(()) } else { Err(DEVICE_OUTSIDE) }
+    }
+
+    /// The networks of the context's tenant, and where the caller comes from.
+    pub async fn networks(&self, context: &OpContext) -> Result<NetworksView> {
+        let resource = self.authorize_all(context, Action::TenantRead, Kind::Tenant)?;
+        let networks = self.networks_of(&self.above(context), context.tenant).await?;
+        self.note(context, Action::TenantRead, &resource, "done");
+        Ok(view(context, &networks))
+    }
+
+    /// Sets the networks of the context's tenant. They hold from the next request or connection.
+    pub async fn set_networks(
+        &self,
+        context: &OpContext,
+        input: NetworksInput,
+        if_version: Option<i64>,
+    ) -> Result<NetworksView> {
+        let resource = Resource::all(context.tenant, Kind::Tenant);
+        self.authorize(context, Action::TenantUpdate, &resource)?;
+        let people = parse("people", &input.people)?;
+        let devices = parse("devices", &input.devices)?;
+        let is_person = matches!(context.actor.kind, ActorKind::User { .. });
+        if is_person && !people.allows(context.origin.address) {
+            let detail = "the address you come from is in none of these networks, so this would \
+                          shut you out: add a network that holds it";
+            return Err(Error::invalid_at("people", detail));
+        }
+        let expected = if_version.map(|version| u64::try_from(version).unwrap_or(u64::MAX));
+        let tx = self.0.store.begin(context).await?;
+        let before = tx.setting(SETTING).await?;
+        let before = before.and_then(|setting| serde_json::from_slice(&setting.body).ok());
+        let before = before.unwrap_or(json!({"people": [], "devices": []}));
+        let after = Stored { people: people.texts(), devices: devices.texts() };
+        let damaged = |error: serde_json::Error| Error::Internal(error.to_string());
+        let body = serde_json::to_vec(&after).map_err(damaged)?;
+        tx.setting_put(SETTING, &body, expected).await?;
+        let stored = tx.setting(SETTING).await?;
+        let change = Change::from_to(before, serde_json::to_value(&after).map_err(damaged)?);
+        self.record_change(&tx, context, Action::TenantUpdate, &resource, change).await?;
+        tx.commit().await?;
+        let version = stored.map_or(0, |setting| setting.version);
+        let networks = Arc::new(Networks { people, devices, version });
+        self.0.networks.put(context.tenant, Arc::clone(&networks));
+        Ok(view(context, &networks))
+    }
+}
+
+fn view(context: &OpContext, networks: &Networks) -> NetworksView {
+    NetworksView {
+        people: networks.people.texts(),
+        devices: networks.devices.texts(),
+        your_address: context.origin.address,
+        version: i64::try_from(networks.version).unwrap_or(i64::MAX),
     }
 }

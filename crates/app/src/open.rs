@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{Clock, Rng, Secret, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
-use veritwin_log::{FileLog, LogConfig};
+use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
@@ -59,6 +59,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
+    /// How often people, programs, devices and tenants may ask and send.
+    pub rates: crate::Rates,
     /// The host name in ledger origins.
     pub ledger_host: String,
     /// The data of new tenants is simulated.
@@ -93,6 +95,8 @@ pub(crate) struct Inner {
     /// Under which network addresses are known to the throttle; of this process only.
     pub(crate) attempt_key: [u8; 32],
     pub(crate) challenges: crate::factors::Challenges,
+    pub(crate) gate: crate::rates::Gate,
+    pub(crate) networks: crate::networks::KnownNetworks,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -160,6 +164,20 @@ pub(crate) fn database(config: &Config) -> Result<Database> {
     Err(Error::invalid_at("database.url", "must be `sqlite:` or `postgres://...`"))
 }
 
+fn open_log(
+    config: &Config,
+    keys: &KeyService,
+    rng: &Arc<dyn Rng>,
+    observers: Vec<Box<dyn CommitObserver>>,
+) -> Result<FileLog> {
+    let folder = config.data.join("log");
+    let clock = Arc::clone(&config.clock);
+    let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
+    log.group_commit_delay = config.group_commit_delay;
+    log.file_bytes_max = config.log_file_bytes_max;
+    Ok(FileLog::open(log, observers)?)
+}
+
 fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     let dir = config.data.join("objects");
     std::fs::create_dir_all(&dir).map_err(|error| Error::Internal(error.to_string()))?;
@@ -201,22 +219,12 @@ impl App {
         let engine = Arc::new(Engine::open(engine_config).await?);
         let presence = Arc::new(Presence::default());
         let live = Arc::new(LiveBus::default());
-        let mut log_config = LogConfig::new(
-            config.data.join("log"),
-            keys.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-        );
-        log_config.group_commit_delay = config.group_commit_delay;
-        log_config.file_bytes_max = config.log_file_bytes_max;
-        let log = FileLog::open(
-            log_config,
-            vec![
-                engine.observer(),
-                Box::new(PresenceObserver::new(Arc::clone(&presence))),
-                Box::new(LiveObserver::new(Arc::clone(&live))),
-            ],
-        )?;
+        let observers: Vec<Box<dyn CommitObserver>> = vec![
+            engine.observer(),
+            Box::new(PresenceObserver::new(Arc::clone(&presence))),
+            Box::new(LiveObserver::new(Arc::clone(&live))),
+        ];
+        let log = open_log(&config, &keys, &rng, observers)?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
@@ -235,6 +243,8 @@ impl App {
             tree: RwLock::default(),
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),
+            gate: crate::rates::Gate::new(config.rates),
+            networks: crate::networks::KnownNetworks::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),

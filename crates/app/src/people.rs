@@ -146,6 +146,7 @@ impl App {
         if roles.is_empty() || self.refuse_unserved(tenant).is_err() {
             return Err(Error::NotFound("tenant"));
         }
+        self.check_people_network(&platform, tenant).await?;
         let sessions = tx.sessions_of(user).await?;
         let old = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
         let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());

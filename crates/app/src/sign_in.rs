@@ -234,7 +234,16 @@ impl App {
         if memberships.is_empty() {
             return Err(WRONG);
         }
-        let tenant = self.first_served(&memberships).ok_or(UNSERVED)?;
+        let first = self.first_served(&memberships).ok_or(UNSERVED)?;
+        let tenant = match self.first_within_networks(context, &memberships).await? {
+            Ok(tenant) => tenant,
+            Err(outside) => {
+                let action = Action::SessionCreate;
+                self.record_platform(&tx, context, action, Some(first), "denied").await?;
+                tx.commit().await?;
+                return Err(outside);
+            }
+        };
         let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
         if let Some(digest) = before
             && let Some(session) = tx.session_by_digest(digest.0).await?
@@ -250,6 +259,26 @@ impl App {
     pub(crate) fn first_served(&self, memberships: &[(TenantId, Role)]) -> Option<TenantId> {
         let mut tenants = memberships.iter().map(|(tenant, _)| *tenant);
         tenants.find(|tenant| self.refuse_unserved(*tenant).is_ok())
+    }
+
+    /// The first tenant that is served and lets its people in from where this person comes.
+    async fn first_within_networks(
+        &self,
+        context: &PlatformContext,
+        memberships: &[(TenantId, Role)],
+    ) -> Result<std::result::Result<TenantId, Error>> {
+        let mut refusal = UNSERVED;
+        for (tenant, _) in memberships {
+            if self.refuse_unserved(*tenant).is_err() {
+                continue;
+            }
+            match self.check_people_network(context, *tenant).await {
+                Ok(()) => return Ok(Ok(*tenant)),
+                Err(outside @ Error::Outside(_)) => refusal = outside,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Err(refusal))
     }
 
     /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
@@ -361,6 +390,7 @@ impl App {
         drop(tx);
         let Person { roles, grants } = person.ok_or(ENDED)?;
         self.refuse_unserved(session.tenant)?;
+        self.check_people_network(&platform, session.tenant).await?;
         if touch {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;

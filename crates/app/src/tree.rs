@@ -150,6 +150,8 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.users, own.users)
         && fits(wanted.api_keys, own.api_keys)
         && fits(wanted.tenants, own.tenants)
+        && fits(wanted.messages_per_second, own.messages_per_second)
+        && fits(wanted.requests_per_second, own.requests_per_second)
 }
 
 pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
@@ -249,6 +251,10 @@ struct StoredPlan {
     users: Option<u64>,
     api_keys: Option<u64>,
     tenants: Option<u64>,
+    #[serde(default)]
+    messages_per_second: Option<u64>,
+    #[serde(default)]
+    requests_per_second: Option<u64>,
 }
 
 /// A plan's text form in the store.
@@ -259,6 +265,8 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         users: limits.users,
         api_keys: limits.api_keys,
         tenants: limits.tenants,
+        messages_per_second: limits.messages_per_second,
+        requests_per_second: limits.requests_per_second,
     };
     serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -274,6 +282,8 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             users: stored.users,
             api_keys: stored.api_keys,
             tenants: stored.tenants,
+            messages_per_second: stored.messages_per_second,
+            requests_per_second: stored.requests_per_second,
         },
         version: i64::try_from(plan.version).unwrap_or(i64::MAX),
     })

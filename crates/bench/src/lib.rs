@@ -3,6 +3,7 @@
 //! and judge nothing.
 
 mod entry;
+mod fair;
 mod influx;
 mod ledger;
 mod mosquitto;
@@ -12,6 +13,7 @@ mod shape;
 mod telemetry;
 
 pub use entry::{Better, Entry, Peer, table};
+pub use fair::{FairOptions, fair};
 pub use influx::INFLUXD;
 pub use ledger::{LedgerOptions, ledger};
 pub use mosquitto::{MOSQUITTO, PeerCertificate};

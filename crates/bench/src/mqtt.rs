@@ -129,7 +129,7 @@ async fn measure(options: LoadOptions, pid: u32) -> Result<Run> {
     Ok(Run { report, cpu_s: after? - before? })
 }
 
-fn client_config(ca_pem: &[u8]) -> Result<Arc<rustls::ClientConfig>> {
+pub(crate) fn client_config(ca_pem: &[u8]) -> Result<Arc<rustls::ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem) {
         roots.add(certificate.context("the authority's PEM")?)?;

@@ -15,7 +15,7 @@ pub mod ws;
 pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ClientRpc, CloseReason, Credential,
-    DeviceSession, Downlink, Origin, PeerInfo, Refusal, RefusalReason, RpcReply, RpcRequest,
+    DeviceSession, Downlink, Origin, PeerInfo, Place, Refusal, RefusalReason, RpcReply, RpcRequest,
     SinkEntry, Transport, Writer, WriterSession,
 };
 pub use traits::{Login, LoginError, Sink, SubmitError};

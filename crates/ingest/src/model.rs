@@ -1,7 +1,7 @@
 //! What passes between the listeners and the application: credentials, sessions, the entries a
 //! sink makes durable, and what travels down to a device. No wire format lives here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use veritwin_domain::{
@@ -82,12 +82,42 @@ pub struct DeviceSession {
     pub name: Option<Secret<String>>,
     /// May speak for other devices (`v1/gateway/...`).
     pub gateway: bool,
+    /// Where it came from. Personal data: never logged by this crate.
+    pub address: Option<IpAddr>,
+    /// What is held for as long as the session is.
+    pub place: Place,
+}
+
+/// Something that the application holds for a session, such as a place under a bound. It is given
+/// up with the session's last clone.
+#[derive(Clone, Default)]
+pub struct Place(Option<Arc<dyn std::any::Any + Send + Sync>>);
+
+impl Place {
+    /// Holds something.
+    pub fn new(held: impl std::any::Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(held)))
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Place(held)" } else { "Place(none)" })
+    }
 }
 
 impl DeviceSession {
     /// The session of an ordinary device.
     pub const fn new(tenant: TenantId, device: DeviceId, credential: CredentialId) -> Self {
-        Self { tenant, device, credential, name: None, gateway: false }
+        Self {
+            tenant,
+            device,
+            credential,
+            name: None,
+            gateway: false,
+            address: None,
+            place: Place(None),
+        }
     }
 }
 

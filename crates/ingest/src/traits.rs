@@ -26,8 +26,10 @@ pub enum LoginError {
     /// Too many attempts or connections. MQTT 5 0x97, 3.1.1 code 3, HTTP 429.
     #[error("too many requests: {detail}; try again in {retry_after:?}")]
     Busy {
-        /// What there is too much of, naming the limit.
+        /// What there is too much of.
         detail: String,
+        /// The limit's name.
+        limit: Option<&'static str>,
         /// When to try again.
         retry_after: Duration,
     },
@@ -45,8 +47,10 @@ pub enum SubmitError {
     /// No room. MQTT 5 0x97, 3.1.1 closes without acknowledging, HTTP 429 with Retry-After.
     #[error("too much at once: {detail}; try again in {retry_after:?}")]
     Busy {
-        /// What there is too much of, naming the limit.
+        /// What there is too much of.
         detail: String,
+        /// The limit's name.
+        limit: Option<&'static str>,
         /// When to try again.
         retry_after: Duration,
     },
@@ -97,6 +101,18 @@ pub trait Login: Send + Sync {
 pub trait Sink: Send + Sync {
     /// Makes all entries durable, or none.
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;
+
+    /// Asked before messages of one request are submitted: [`SubmitError::Busy`] refuses them over
+    /// a rate, and they cost nothing.
+    fn admit(&self, _origin: Origin<'_>, _messages: u32) -> Result<(), SubmitError> {
+        Ok(())
+    }
+
+    /// Counts messages that were read from a connection. The connection is not read from for the
+    /// answered time, so that its sender slows down and loses nothing.
+    fn pace(&self, _origin: Origin<'_>, _messages: u32) -> Duration {
+        Duration::ZERO
+    }
 
     /// Looks at the readings of one message before they are submitted. `Err` refuses the message
     /// by policy; the text names the rule and holds no value.

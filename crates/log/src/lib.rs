@@ -6,6 +6,7 @@ mod codec;
 mod config;
 mod consumer;
 mod error;
+mod fair;
 mod files;
 mod format;
 mod log;

@@ -67,15 +67,17 @@ impl FileLog {
     }
 
     /// Appends entries, all or none, next to each other, and returns once they are durable and
-    /// every observer has seen them. Waits while the queue is full. If the future is dropped the
+    /// every observer has seen them. They count as the first one's tenant's: its appends stay in
+    /// their order, and take turns with other tenants'. Waits while the queue, or the tenant's
+    /// share of it, is full. If the future is dropped the
     /// entries may still be appended.
     pub async fn append(&self, entries: Vec<Entry>) -> Result<AppendedRange, LogError> {
         let shared = &self.0.shared;
         let config = &shared.config;
-        if entries.is_empty() {
+        let Some(tenant) = entries.first().map(|entry| entry.tenant) else {
             let reason = "expected at least one entry".into();
             return Err(LogError::Entry { index: 0, reason });
-        }
+        };
         let mut plain = Vec::new();
         let mut ends = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
@@ -91,13 +93,14 @@ impl FileLog {
         let memory_bytes = plain.len() + entries.iter().map(memory_bytes).sum::<usize>();
         // What alone exceeds the queue waits until the queue is empty.
         let room_bytes = u32::try_from(memory_bytes.min(config.queue_bytes_max));
-        let room = Arc::clone(&shared.room)
-            .acquire_many_owned(room_bytes.unwrap_or(u32::MAX))
-            .await
-            .map_err(|_| shared.refusal())?;
+        let room_bytes = room_bytes.unwrap_or(u32::MAX);
+        let share_bytes = u32::try_from(shared.share_bytes_max()).unwrap_or(u32::MAX);
+        let share = shared.share(tenant).acquire_many_owned(room_bytes.min(share_bytes)).await;
+        let room = Arc::clone(&shared.room).acquire_many_owned(room_bytes).await;
+        let room = [share.map_err(|_| shared.refusal())?, room.map_err(|_| shared.refusal())?];
         let (reply, answer) = oneshot::channel();
         let entries = entries.into_iter().map(Arc::new).collect();
-        shared.push(Request { entries, plain, ends, memory_bytes, room, reply })?;
+        shared.push(Request { entries, plain, ends, memory_bytes, tenant, room, reply })?;
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
     }
 

@@ -1,15 +1,23 @@
 //! What the appenders, the writer's thread and the readers share: the bounded queue, the recent
 //! batches, the list of files, and how far the log is durable.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use veritwin_domain::TenantId;
+
+use crate::fair::FairQueue;
 use crate::files::FileList;
 use crate::{AppendedRange, Committed, Entry, LogConfig, LogError};
+
+/// A tenant may take this part of the queue: so many floods at once fill it.
+const SHARES: usize = 8;
+/// Shares that are remembered before those that nobody uses are forgotten.
+const SHARES_KEPT_MAX: usize = 1024;
 
 /// One append, encoded, on its way to the writer.
 pub(crate) struct Request {
@@ -20,8 +28,10 @@ pub(crate) struct Request {
     pub(crate) ends: Vec<usize>,
     /// About how much memory it holds.
     pub(crate) memory_bytes: usize,
-    /// Its room in the queue, given back when it is done.
-    pub(crate) room: OwnedSemaphorePermit,
+    /// Whose turn it takes.
+    pub(crate) tenant: TenantId,
+    /// Its room in the queue, its tenant's share first; given back when it is done.
+    pub(crate) room: [OwnedSemaphorePermit; 2],
     pub(crate) reply: oneshot::Sender<Result<AppendedRange, LogError>>,
 }
 
@@ -35,8 +45,7 @@ impl Request {
 
 #[derive(Default)]
 struct QueueState {
-    requests: VecDeque<Request>,
-    plain_bytes: usize,
+    requests: FairQueue<Request>,
     closed: bool,
 }
 
@@ -54,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: Arc<Semaphore>,
+    /// What each tenant may take of the room; remembered while something of it is taken.
+    shares: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,
@@ -66,6 +77,7 @@ impl Shared {
             recent: Mutex::new(Recent::new(config.recent_bytes_max)),
             progress: watch::Sender::new(Progress { tail, open: true }),
             room: Arc::new(Semaphore::new(config.queue_bytes_max)),
+            shares: Mutex::default(),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             poisoned: OnceLock::new(),
@@ -93,13 +105,28 @@ impl Shared {
         self.poisoned.get().is_some()
     }
 
+    /// The most of the queue that one tenant takes, in bytes: what floods it waits for itself.
+    pub(crate) fn share_bytes_max(&self) -> usize {
+        (self.config.queue_bytes_max / SHARES).max(1)
+    }
+
+    /// A tenant's share of the room.
+    pub(crate) fn share(&self, tenant: TenantId) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock();
+        if shares.len() >= SHARES_KEPT_MAX && !shares.contains_key(&tenant) {
+            // Whoever waits for or holds a part of a share holds the share itself.
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let share = || Arc::new(Semaphore::new(self.share_bytes_max()));
+        Arc::clone(shares.entry(tenant).or_insert_with(share))
+    }
+
     pub(crate) fn push(&self, request: Request) -> Result<(), LogError> {
         let mut queue = self.queue.lock();
         if queue.closed {
             return Err(self.refusal());
         }
-        queue.plain_bytes += request.plain.len();
-        queue.requests.push_back(request);
+        queue.requests.push(request.tenant, request.plain.len(), request);
         drop(queue);
         self.arrived.notify_one();
         Ok(())
@@ -118,18 +145,10 @@ impl Shared {
         let delay = self.config.group_commit_delay;
         if !delay.is_zero() {
             let wants_more =
-                |queue: &mut QueueState| !queue.closed && queue.plain_bytes < group_bytes_max;
+                |queue: &mut QueueState| !queue.closed && queue.requests.bytes() < group_bytes_max;
             self.arrived.wait_while_for(&mut queue, wants_more, delay);
         }
-        let mut group = Vec::new();
-        let mut group_bytes = 0;
-        while group_bytes < group_bytes_max {
-            let Some(request) = queue.requests.pop_front() else { break };
-            group_bytes += request.plain.len();
-            group.push(request);
-        }
-        queue.plain_bytes -= group_bytes;
-        Some(group)
+        Some(queue.requests.take(group_bytes_max))
     }
 
     /// No further appends; those in the queue are still written.
@@ -144,7 +163,7 @@ impl Shared {
         tracing::error!(reason, "the log is closed for writing after a failed write");
         let _ = self.poisoned.set(reason);
         self.close();
-        let abandoned = std::mem::take(&mut self.queue.lock().requests);
+        let abandoned = self.queue.lock().requests.drain();
         for request in abandoned {
             request.answer(Err(self.refusal()));
         }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use veritwin_bench::{Entry, LedgerOptions, MqttOptions, PeerCertificate, TelemetryOptions};
+use veritwin_bench::{
+    Entry, FairOptions, LedgerOptions, MqttOptions, PeerCertificate, TelemetryOptions,
+};
 use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 
 use crate::control::{self, Request};
@@ -24,6 +26,24 @@ const START_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
 /// Devices that the connections share.
 const DEVICES: usize = 50;
+
+/// Rates that would stop a benchmark's load, which comes from one address and one tenant.
+const LIFTED: [&str; 7] = [
+    "VERITWIN__LIMITS__ADDRESS_REQUESTS_PER_SECOND",
+    "VERITWIN__LIMITS__ADDRESS_DEVICE_REQUESTS_PER_SECOND",
+    "VERITWIN__LIMITS__USER_REQUESTS_PER_SECOND",
+    "VERITWIN__LIMITS__API_KEY_REQUESTS_PER_SECOND",
+    "VERITWIN__LIMITS__TENANT_REQUESTS_PER_SECOND",
+    "VERITWIN__LIMITS__DEVICE_MESSAGES_PER_SECOND",
+    "VERITWIN__LIMITS__TENANT_MESSAGES_PER_SECOND",
+];
+
+/// Which rates a private platform keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rates {
+    Usual,
+    Lifted,
+}
 
 /// A platform of its own, ended and removed when dropped.
 struct Private {
@@ -41,11 +61,15 @@ impl Drop for Private {
 }
 
 impl Private {
-    async fn start(clock: &dyn Clock, rng: &dyn Rng) -> anyhow::Result<Self> {
-        Self::start_in(new_folder(clock, rng)?).await
+    async fn start(clock: &dyn Clock, rng: &dyn Rng, rates: Rates) -> anyhow::Result<Self> {
+        Self::start_in(new_folder(clock, rng)?, rates).await
     }
 
-    async fn start_in(root: PathBuf) -> anyhow::Result<Self> {
+    async fn start_in(root: PathBuf, rates: Rates) -> anyhow::Result<Self> {
+        let limits = match rates {
+            Rates::Lifted => LIFTED.as_slice(),
+            Rates::Usual => &[],
+        };
         let data = root.join("data");
         let child = Command::new(std::env::current_exe()?)
             .args(["serve", "--data"])
@@ -57,6 +81,7 @@ impl Private {
             .env("VERITWIN__MQTT__BIND", "127.0.0.1")
             .env("VERITWIN__ARCHIVE__PORT", "0")
             .env("VERITWIN_LOG", "warn")
+            .envs(limits.iter().map(|name| (name, "100000000")))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -85,6 +110,7 @@ impl Private {
         Ok(value.to_owned())
     }
 
+    /// A new tenant with devices.
     async fn tokens(&self) -> anyhow::Result<Vec<String>> {
         let socket = Paths::new(&self.root.join("data")).control_socket();
         // The peer keeps nothing at all; sealing into the archive is a service of its own.
@@ -162,11 +188,28 @@ fn peer_certificate(dir: &Path) -> anyhow::Result<(PeerCertificate, String)> {
     Ok((PeerCertificate { certificate, key: key_file }, pem))
 }
 
+/// The fairness benchmark: a quiet tenant's wait with and without another tenant's flood, under
+/// the usual rates.
+pub(crate) async fn fair() -> anyhow::Result<Vec<Entry>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let rng = veritwin_app::system_rng();
+    let private = Private::start(clock.as_ref(), &rng, Rates::Usual).await?;
+    let options = FairOptions {
+        address: private.text("mqtts")?,
+        server_name: "localhost".to_owned(),
+        ca_pem: std::fs::read(private.text("ca")?)?,
+        quiet_tokens: private.tokens().await?,
+        flood_tokens: private.tokens().await?,
+        clock,
+    };
+    veritwin_bench::fair(&options).await
+}
+
 /// The MQTT benchmark: our broker and, when it is installed, mosquitto.
 pub(crate) async fn mqtt() -> anyhow::Result<Vec<Entry>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let rng = veritwin_app::system_rng();
-    let private = Private::start(clock.as_ref(), &rng).await?;
+    let private = Private::start(clock.as_ref(), &rng, Rates::Lifted).await?;
     let tokens = private.tokens().await?;
     let mut ca_pem = std::fs::read(private.text("ca")?)?;
     let (peer, peer_pem) = peer_certificate(&private.root)?;

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::controls::Controls;
 use crate::datadir::{DataDir, Paths, write_private};
 use crate::dispatch::Dispatcher;
+use crate::guard::Guard;
 use crate::pki::{self, Authority, BlobSealer};
 use crate::stores::app_config;
 use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
@@ -198,6 +199,8 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         &crate::probes::Wiring {
             router: open.router.clone(),
             controls: Arc::clone(&open.controls),
+            guard: Arc::clone(&open.guard),
+            proxy_protocol: config.proxies.http_protocol,
             https_address: open.http.local_addr()?,
             mqtts_address: open.mqtt.local_addr()?,
             archive_address: archive_address.clone(),
@@ -206,9 +209,10 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
             own_certificate: certificates.own,
         },
     );
-    let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls } = open;
-    spawn_http(&config, http, &certificates.current, router, &stop, &tasks);
-    spawn_mqtt(&config, mqtt, &certificates.current, &broker, &stop, &tasks);
+    let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard } = open;
+    let side = listen::HttpSide { router, guard: Arc::clone(&guard), stop: stop.clone() };
+    spawn_http(&config, http, &certificates.current, side, &tasks);
+    spawn_mqtt(&config, mqtt, &certificates.current, (&broker, guard), &stop, &tasks);
     let watch = watch_certificates(
         app.clone(),
         config,
@@ -269,6 +273,7 @@ struct Listeners {
     broker: Arc<Broker>,
     router: Router,
     controls: Arc<Controls>,
+    guard: Arc<Guard>,
 }
 
 async fn open_listeners(
@@ -293,8 +298,10 @@ async fn open_listeners(
         own_certificate: certificates.own,
         ca_fingerprint: certificates.ca_fingerprint.clone(),
         controls: Arc::clone(&controls),
+        body_idle_max: Duration::from_secs(config.http.body_idle_seconds_max),
     });
-    let live = Arc::new(LiveState::new(app.clone()));
+    let guard = Arc::new(Guard::new(config, app.shared_clock(), Arc::clone(&controls))?);
+    let live = Arc::new(LiveState::new(app.clone(), config.limits.tenant_connections_max));
     let limits = IngestLimits {
         packet_bytes_max: config.mqtt.packet_bytes_max,
         connections_max: config.mqtt.connections_max,
@@ -321,39 +328,35 @@ async fn open_listeners(
         uploads: Uploads::default(),
     };
     let router = api::router(api, devices);
-    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls })
+    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard })
 }
 
 fn spawn_http(
     config: &Config,
     socket: tokio::net::TcpListener,
     certificate: &Arc<CurrentCertificate>,
-    router: Router,
-    stop: &CancellationToken,
+    side: listen::HttpSide,
     tasks: &TaskTracker,
 ) {
+    let stop = side.stop.clone();
     let listener = listen::Listener {
         name: "https",
         socket,
         acceptor: TlsAcceptor::from(server_config(certificate, &[b"h2", b"http/1.1"])),
         connections_max: config.http.connections_max,
+        connections_per_address_max: config.http.connections_per_address_max,
+        proxy_protocol: config.proxies.http_protocol,
+        guard: Arc::clone(&side.guard),
     };
-    let connection_stop = stop.clone();
-    tasks.spawn(listen::accept_loop(
-        listener,
-        stop.clone(),
-        tasks.clone(),
-        move |tls, peer, slot| {
-            listen::serve_http(tls, peer, slot, router.clone(), connection_stop.clone())
-        },
-    ));
+    let serve = move |tls, peer, slot| listen::serve_http(tls, peer, slot, side.clone());
+    tasks.spawn(listen::accept_loop(listener, stop, tasks.clone(), serve));
 }
 
 fn spawn_mqtt(
     config: &Config,
     socket: tokio::net::TcpListener,
     certificate: &Arc<CurrentCertificate>,
-    broker: &Arc<Broker>,
+    (broker, guard): (&Arc<Broker>, Arc<Guard>),
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) {
@@ -362,6 +365,9 @@ fn spawn_mqtt(
         socket,
         acceptor: TlsAcceptor::from(server_config(certificate, &[b"mqtt"])),
         connections_max: config.mqtt.connections_max,
+        connections_per_address_max: config.mqtt.connections_per_address_max,
+        proxy_protocol: config.proxies.mqtt_protocol,
+        guard,
     };
     let broker = Arc::clone(broker);
     tasks.spawn(listen::accept_loop(
@@ -371,7 +377,11 @@ fn spawn_mqtt(
         move |tls, peer, slot| {
             let broker = Arc::clone(&broker);
             async move {
-                broker.serve(tls, PeerInfo::new(Some(peer), Transport::Mqtt3)).await;
+                let peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
+                match slot.over() {
+                    Some(limit) => broker.turn_away(tls, peer, limit).await,
+                    None => broker.serve(tls, peer).await,
+                }
                 drop(slot);
             }
         },

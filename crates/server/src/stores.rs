@@ -60,6 +60,7 @@ pub(crate) fn app_config_at(
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
         geo_database: geo_database(config, data, kind.demo)?,
+        rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
         demo: kind.demo,
         simulated: kind.simulated,

@@ -10,7 +10,7 @@ import {
 import { bucketMs, type Range } from '../lib/time'
 import { body, bytes, client } from './client'
 import { ProblemError } from './problem'
-import type { AlertFilter, Device, SeriesRef, TwinModel } from './types'
+import type { AlertFilter, Device, Networks, SeriesRef, TwinModel } from './types'
 
 /** A list longer than this is paged by the person, not fetched silently. */
 const DEVICES_MAX = 5_000
@@ -62,6 +62,15 @@ export const rightsQuery = queryOptions({
 export const accountQuery = queryOptions({
   queryKey: ['account'],
   queryFn: () => body(client.GET('/v1/account')),
+})
+
+export const networksQuery = queryOptions({
+  queryKey: ['networks'],
+  queryFn: async () => {
+    const { data, response } = await client.GET('/v1/networks')
+    if (data === undefined) throw ProblemError.unreachable()
+    return { networks: data as Networks, etag: response.headers.get('etag') }
+  },
 })
 
 export const openSessionsQuery = queryOptions({

@@ -44,6 +44,7 @@ export type LedgerEntry = Answer<Schemas['EntryBody']>
 export type LedgerProof = Answer<Schemas['ProofBody']>
 export type NewDevice = Schemas['CreateDeviceBody']
 export type NewRule = Schemas['RuleBody']
+export type Networks = Answer<Schemas['NetworksBody']>
 export type OpenSession = Answer<Schemas['OpenSessionBody']>
 export type Papers = Answer<Schemas['PapersBody']>
 export type PromiseRow = Answer<Schemas['PromiseBody']>

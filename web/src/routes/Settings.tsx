@@ -11,6 +11,7 @@ import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
+import { Networks } from './settings/Networks'
 import { People } from './settings/People'
 
 export function SettingsPage() {
@@ -37,6 +38,7 @@ export function SettingsPage() {
         {may.whole('user.list') && <People me={session.data?.user.id} />}
         {may.whole('api_key.list') && <ApiKeys />}
       </div>
+      {may.whole('tenant.read') && <Networks />}
       {may.whole('key.read') && <Keys />}
     </Page>
   )

@@ -69,7 +69,7 @@ async fn an_import_that_was_cut_off_is_completed_by_the_same_file() {
     assert_eq!((outcome.created, outcome.updated), expect);
     assert_eq!(count(&world).await, DEVICES as u64 + 1);
     for (name, token) in &outcome.tokens {
-        assert_eq!(*world.app.login_device(token).await.expect("lets in").name, **name);
+        assert_eq!(*world.app.login_device(token, None).await.expect("lets in").name, **name);
     }
     let again = world.app.import_inventory(&context, None, file.as_bytes()).await.expect("again");
     assert_eq!((again.created, again.updated), (0, DEVICES));

@@ -4,6 +4,7 @@ mod alerts;
 mod assurance;
 mod devices;
 mod ledger;
+mod networks;
 mod page;
 mod partners;
 mod people;
@@ -20,6 +21,7 @@ pub use devices::{
     DeviceView, InventoryOutcome, Placement,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
+pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
     AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, Face, PlacedTenant,

@@ -15,6 +15,10 @@ pub struct PlanLimits {
     pub api_keys: Option<u64>,
     /// Tenants below a partner, at any depth.
     pub tenants: Option<u64>,
+    /// Messages a second of all devices of a tenant together.
+    pub messages_per_second: Option<u64>,
+    /// Requests a second of everybody in a tenant together.
+    pub requests_per_second: Option<u64>,
 }
 
 /// What makes a plan.

@@ -77,7 +77,7 @@ impl App {
         };
         let (device, token) = self.create_device(context, input).await?;
         made.device = Some(device.id);
-        let login = self.login_device(&token).await?;
+        let login = self.login_device(&token, None).await?;
         let key = Key::new(canary).map_err(|error| Error::Internal(error.to_string()))?;
         let value = Value::Text(canary.into());
         let reading = Reading {

@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use veritwin_domain::{Clock, IngestLimits, Secret};
 
-use crate::model::{Credential, DeviceSession, PeerInfo, Transport};
+use crate::model::{Credential, DeviceSession, Origin, PeerInfo, Transport};
 use crate::traits::{Login, Sink};
 use problem::Problem;
 
@@ -103,6 +103,9 @@ impl FromRequestParts<Arc<Api>> for Authenticated {
         let token = in_path.or_else(|| bearer(&parts.headers)).ok_or_else(no_token)?;
         let credential = Credential::Token(Secret::new(token.to_owned()));
         let peer = peer(parts);
-        Ok(Self(api.parts.login.authenticate(credential, &peer).await?))
+        let session = api.parts.login.authenticate(credential, &peer).await?;
+        // A request counts as one message, whatever it asks.
+        api.parts.sink.admit(Origin::Device(&session), 1)?;
+        Ok(Self(session))
     }
 }

@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457) of the device API.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -51,6 +53,12 @@ impl Problem {
         self
     }
 
+    fn busy(detail: String, limit: Option<&'static str>, retry_after: Duration) -> Self {
+        let seconds = u64::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds);
+        Self { limit, ..problem }
+    }
+
     pub(super) fn at_line(mut self, line: usize) -> Self {
         self.line = u32::try_from(line).ok();
         self
@@ -95,9 +103,7 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Unknown => Self::new(StatusCode::UNAUTHORIZED, detail),
             LoginError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
-            LoginError::Busy { retry_after, .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after.as_secs())
-            }
+            LoginError::Busy { retry_after, limit, .. } => Self::busy(detail, limit, retry_after),
             LoginError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
             }
@@ -112,9 +118,7 @@ impl From<SubmitError> for Problem {
             SubmitError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
             }
-            SubmitError::Busy { retry_after, .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after.as_secs())
-            }
+            SubmitError::Busy { retry_after, limit, .. } => Self::busy(detail, limit, retry_after),
             SubmitError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
             SubmitError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
         }

@@ -43,6 +43,8 @@ pub(super) async fn write(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")
     })??;
 
+    let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    api.parts.sink.admit(writer.origin(), messages)?;
     let entries = entries(&api, &writer, rows, received_at).await?;
     let (mut devices, mut readings) = (0usize, 0usize);
     for entry in &entries {

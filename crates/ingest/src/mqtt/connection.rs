@@ -76,6 +76,23 @@ impl Broker {
         }
     }
 
+    /// Tells a client that a bound of its listener is reached, and closes.
+    pub async fn turn_away<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: S,
+        mut peer: PeerInfo,
+        bound: LimitExceeded,
+    ) {
+        let mut input = BytesMut::new();
+        let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
+        let hello = timeout(limit, self.read_connect(&mut stream, &mut input, &mut peer)).await;
+        if let Ok(Ok(Some(hello))) = hello {
+            let rejection = Rejection::new(hello.version, 0x97, 3, bound.to_string());
+            let _ = write(&mut stream, &rejection.encode()).await;
+            let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
+        }
+    }
+
     async fn read_connect<S: Stream>(
         &self,
         stream: &mut S,
@@ -249,7 +266,7 @@ async fn exchange<S: Stream>(
     link: &mut LinkEnd,
     mut keep_alive: KeepAlive,
 ) -> End {
-    let mut read_bytes = READ_BYTES_MIN;
+    let (mut read_bytes, mut most_bytes) = (READ_BYTES_MIN, READ_BYTES_MAX);
     let timer = keep_alive.timer();
     tokio::pin!(timer);
     if !input.is_empty()
@@ -262,6 +279,7 @@ async fn exchange<S: Stream>(
             return End::Lost;
         }
         let (can_read, can_send) = (device.can_read(), device.can_send());
+        let held_until = device.held_until;
         if input.is_empty() && input.capacity() > KEPT_BYTES_MAX {
             *input = BytesMut::new();
         }
@@ -293,7 +311,7 @@ async fn exchange<S: Stream>(
                 };
                 // What else is there already joins the same submission.
                 let mut bytes = first;
-                while bytes < READ_BYTES_MAX {
+                while bytes < most_bytes {
                     if input.capacity() - input.len() < READ_BYTES_MIN {
                         input.reserve(READ_BYTES_MIN);
                     }
@@ -303,11 +321,18 @@ async fn exchange<S: Stream>(
                         _ => break,
                     }
                 }
-                read_bytes = bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+                read_bytes = bytes.clamp(READ_BYTES_MIN, most_bytes);
                 keep_alive.heard_at = Instant::now();
                 if let Err(end) = device.handle_input(input) {
                     return end;
                 }
+                // Who is held back is read in small pieces, so that it is held back for short.
+                let is_held = device.held_until.is_some();
+                most_bytes = if is_held { READ_BYTES_MIN } else { READ_BYTES_MAX };
+                read_bytes = read_bytes.min(most_bytes);
+            }
+            () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
+                device.held_until = None;
             }
             () = &mut timer => {
                 if can_read && keep_alive.is_over() {

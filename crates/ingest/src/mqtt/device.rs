@@ -10,6 +10,7 @@ use futures::stream::{FuturesOrdered, FuturesUnordered};
 use rmqtt_codec::error::DecodeError;
 use rmqtt_codec::v5::ToReasonCode;
 use rmqtt_codec::{v3, v5};
+use tokio::time::Instant;
 use veritwin_domain::{IngestLimits, LimitExceeded, Timestamp};
 
 use super::broker::Broker;
@@ -19,7 +20,7 @@ use super::frame::{self, Header, Packet, PublishView, Version};
 use super::pending::{Finished, Pending};
 use super::session::{SharedState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::topic;
-use crate::model::{CloseReason, DeviceSession, Downlink};
+use crate::model::{CloseReason, DeviceSession, Downlink, Origin};
 use crate::payload::{KeyTable, deleted_json, entries_json, rpc_json};
 use crate::traits::SubmitError;
 
@@ -89,6 +90,8 @@ pub(crate) struct Device {
     in_flight_bytes: usize,
     pub(super) unreleased: usize,
     skip_bytes: usize,
+    /// Nothing is read until then: the device, or its tenant, sends faster than it may.
+    pub(crate) held_until: Option<Instant>,
     /// A submission could not be acknowledged; later ones are not acknowledged either.
     mute: bool,
 }
@@ -125,6 +128,7 @@ impl Device {
             in_flight_bytes: 0,
             unreleased,
             skip_bytes: 0,
+            held_until: None,
             mute: false,
         }
     }
@@ -139,6 +143,7 @@ impl Device {
         let messages_fit = self.encoder.version == Version::V5
             || self.in_flight_acks < usize::from(self.limits().receive_maximum);
         messages_fit
+            && self.held_until.is_none()
             && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
             && self.queue.len() < SUBMISSIONS_MAX
     }
@@ -351,10 +356,18 @@ impl Device {
         }
         let pending = std::mem::take(&mut self.pending);
         self.broker.count(self.link.transport(), &pending);
+        self.pace(pending.messages + pending.refusals);
         self.in_flight_acks += pending.acks.len();
         self.in_flight_bytes += pending.bytes;
         let sink = Arc::clone(&self.broker.sink);
         self.queue.push_back(pending.submit(sink, session).boxed());
+    }
+
+    /// Counts what was read; over a rate nothing more is read for a while.
+    fn pace(&mut self, messages: u64) {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let hold = self.broker.sink.pace(Origin::Device(&self.session), messages);
+        self.held_until = (!hold.is_zero()).then(|| Instant::now() + hold);
     }
 
     /// A submission came back: its acknowledgements go out, or the connection ends.

@@ -156,6 +156,7 @@ impl Login for Door {
                 "other" => Ok(session(OTHER)),
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {
+                    limit: None,
                     detail: "limit attempts_max".to_owned(),
                     retry_after: Duration::from_secs(7),
                 }),

@@ -15,7 +15,7 @@ use veritwin_log::{
     Storage,
 };
 
-use crate::support::{Fixture, entry, entry_of, numbers};
+use crate::support::{Fixture, entry, entry_of, numbers, tenant};
 
 /// What the disk does from now on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,13 +145,19 @@ fn is_pending(append: &mut Append<'_>) -> bool {
 #[tokio::test]
 async fn the_queue_keeps_its_bound_and_goes_on() {
     let fixture = Fixture::new();
+    for number in 4..=16 {
+        fixture.keys.create_tenant(tenant(number)).unwrap();
+    }
     let (disk, mut config) = moody(&fixture);
     config.queue_bytes_max = 100_000;
     let log = FileLog::open(config, Vec::new()).unwrap();
     disk.set(Mood::Hangs);
     // Each takes about 6 kB of the queue, so that most of them have to wait for room.
+    let number_of = |number: i64| u8::try_from(1 + number % 16).unwrap();
     let mut appends: Vec<Append<'_>> = (0..40)
-        .map(|number| Box::pin(log.append(vec![entry_of(1, number, 100)])) as Append<'_>)
+        .map(|number| {
+            Box::pin(log.append(vec![entry_of(number_of(number), number, 100)])) as Append<'_>
+        })
         .collect();
     assert!(is_pending(&mut appends[0]));
     disk.wait_for_hang();
@@ -162,15 +168,50 @@ async fn the_queue_keeps_its_bound_and_goes_on() {
     assert!((90_000..=100_000).contains(&queued_bytes), "{queued_bytes}");
     assert_eq!(log.tail_position(), 0, "nothing is acknowledged while the disk hangs");
     disk.set(Mood::Works);
-    for (number, append) in appends.into_iter().enumerate() {
-        assert_eq!(append.await.unwrap().first, number as u64);
+    let mut places = Vec::new();
+    for append in appends {
+        places.push(append.await.unwrap().first);
     }
+    places.sort_unstable();
+    assert_eq!(places, (0..40).collect::<Vec<_>>());
     assert_eq!(numbers(&log, 0).len(), 40);
     // An append that is larger than the queue passes when the queue is empty.
     log.append(vec![entry_of(1, 40, 3000)]).await.unwrap();
     assert_eq!(log.queued_bytes(), 0);
     drop(log);
     assert_eq!(fixture.open().tail_position(), 41);
+}
+
+#[tokio::test]
+async fn a_tenant_fills_its_share_of_the_queue_and_no_more() {
+    let fixture = Fixture::new();
+    let (disk, mut config) = moody(&fixture);
+    config.queue_bytes_max = 400_000;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    disk.set(Mood::Hangs);
+    let mut flood: Vec<Append<'_>> = (0..100)
+        .map(|number| Box::pin(log.append(vec![entry_of(1, number, 100)])) as Append<'_>)
+        .collect();
+    assert!(is_pending(&mut flood[0]));
+    disk.wait_for_hang();
+    for append in &mut flood[1..] {
+        assert!(is_pending(append));
+    }
+    let queued_bytes = log.queued_bytes();
+    assert!((40_000..=50_000).contains(&queued_bytes), "an eighth, not {queued_bytes}");
+    // Another tenant's append goes into the very next commit.
+    let mut calm: Append<'_> = Box::pin(log.append(vec![entry_of(2, 0, 100)]));
+    assert!(is_pending(&mut calm));
+    assert!(log.queued_bytes() > queued_bytes);
+    disk.set(Mood::Works);
+    let place = calm.await.unwrap().first;
+    assert!(place < 10, "{place}");
+    let mut last = None;
+    for append in flood {
+        let place = append.await.unwrap().first;
+        assert!(last < Some(place), "a tenant's own order stays");
+        last = Some(place);
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn purpose(path: &str) -> Purpose {
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
         | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" | "roles" | "groups"
-        | "workspaces" | "grants" | "access" => Purpose::AuthenticationSecurity,
+        | "workspaces" | "grants" | "access" | "networks" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
@@ -122,6 +122,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let context = caller(parts, api).await?;
+        api.app.count_request(&context)?;
         if let Some(asked) = parts.extensions.get::<Asked>() {
             let _ = asked.0.set(context.clone());
         }

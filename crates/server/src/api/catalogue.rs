@@ -70,6 +70,8 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger/entries", &["ledger.read"]),
     ("GET", "/v1/ledger/entries/{index}/proof", &["ledger.read"]),
     ("GET", "/v1/ledger/papers", &["telemetry.read", "ledger.read"]),
+    ("GET", "/v1/networks", &["tenant.read"]),
+    ("PUT", "/v1/networks", &["tenant.update"]),
     ("POST", "/v1/password-reset", &[]),
     ("PUT", "/v1/password-reset", &[]),
     ("GET", "/v1/plans", &["plan.read"]),

@@ -173,7 +173,7 @@ impl Connection {
             if let Ok(context) = found {
                 return Ok(Identity::Party(Party { context, secret, is_session: false }));
             }
-            return match self.api.app.login_device(&secret).await {
+            return match self.api.app.login_device(&secret, self.origin.address).await {
                 Ok(device) => Ok(Identity::Device(device, secret)),
                 Err(_) => Err(Ended::Because("unknown token")),
             };
@@ -242,13 +242,17 @@ impl Connection {
         device: &veritwin_app::DeviceLogin,
         secret: &Secret<String>,
     ) -> Result<(), Ended> {
+        let Ok(_place) = self.api.live.connect(device.tenant) else {
+            return Err(Ended::Because("limit tenant_connections_max exceeded"));
+        };
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
         loop {
             let Some(command) = self.receive().await? else { continue };
             let (id, outcome) = match command {
                 Command::Publish { id, ts, values } => {
                     // Remembered for seconds only, and forgotten at once when it is revoked.
-                    if self.api.app.login_device(secret).await.is_err() {
+                    let address = self.origin.address;
+                    if self.api.app.login_device(secret, address).await.is_err() {
                         return Err(Ended::Because("the credential is no longer valid"));
                     }
                     let text = protocol::telemetry_json(ts, values);

@@ -1,7 +1,11 @@
 //! What happens around every request: headers, metrics, an upper time bound, and a panic that
 //! stays inside its request.
 
+use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 use futures::StreamExt;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 
 use super::auth::Asked;
 use super::{Api, Problem};
@@ -29,10 +34,34 @@ const PATH_CHARS_MAX: usize = 200;
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request body that reads itself to its end, within bounds, when it is dropped before.
+/// A request body that reads itself to its end, within bounds, when it is dropped before, and
+/// that fails when its sender pauses for too long.
 struct Drained {
     body: Option<Body>,
     ended: bool,
+    idle_max: Duration,
+    /// Runs while the sender is waited for.
+    idle: Option<Pin<Box<Sleep>>>,
+    /// Becomes true when that was too long.
+    paused: Arc<AtomicBool>,
+}
+
+impl Drained {
+    fn new(body: Body, idle_max: Duration) -> Self {
+        let paused = Arc::default();
+        Self { body: Some(body), ended: false, idle_max, idle: None, paused }
+    }
+}
+
+/// The answer to a body that paused for too long.
+fn body_paused(idle_max: Duration) -> Response {
+    let detail = format!(
+        "limit body_idle_seconds_max exceeded: nothing of the body came for {} s",
+        idle_max.as_secs()
+    );
+    let (kind, title) = ("/problems/timeout", "Timed out");
+    let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, kind, title, detail);
+    problem.of_limit("body_idle_seconds_max").into_response()
 }
 
 impl http_body::Body for Drained {
@@ -45,10 +74,19 @@ impl http_body::Body for Drained {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.ended = true;
+        if polled.is_ready() {
+            self.idle = None;
+            self.ended |= matches!(polled, Poll::Ready(None | Some(Err(_))));
+            return polled;
         }
-        polled
+        let idle_max = self.idle_max;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle_max)));
+        if idle.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.ended = true;
+        self.paused.store(true, Ordering::Release);
+        Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(ErrorKind::TimedOut)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -107,7 +145,13 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     let is_stream = request.uri().path() == "/v1/ws";
     let uri = request.uri().path().to_owned();
     let asked = Asked::default();
-    let mut request = request.map(|body| Body::new(Drained { body: Some(body), ended: false }));
+    let idle_max = api.facts.body_idle_max;
+    let mut paused = Arc::default();
+    let mut request = request.map(|body| {
+        let drained = Drained::new(body, idle_max);
+        paused = Arc::clone(&drained.paused);
+        Body::new(drained)
+    });
     request.extensions_mut().insert(asked.clone());
     let mut response = if is_stream {
         next.run(request).await
@@ -123,6 +167,9 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
             .into_response(),
         }
     };
+    if paused.load(Ordering::Acquire) {
+        response = body_paused(idle_max);
+    }
     if response.status() == StatusCode::NOT_FOUND
         && let Some(context) = asked.context()
     {

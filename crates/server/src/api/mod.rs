@@ -18,6 +18,7 @@ mod incidents;
 mod ledger;
 mod live;
 mod middleware;
+mod networks;
 mod observe;
 mod origin;
 mod passkeys;
@@ -88,6 +89,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(belongings::routes())
         .merge(tenants::routes())
         .merge(plans::routes())
+        .merge(networks::routes())
         .merge(brand::documented())
         .merge(contact::routes())
         .merge(account::routes())

@@ -29,6 +29,36 @@ struct LimitsBody {
     api_keys: Option<u64>,
     /// Tenants below a partner, at any depth.
     tenants: Option<u64>,
+    /// Messages a second of all devices of a tenant together.
+    messages_per_second: Option<u64>,
+    /// Requests a second of everybody in a tenant together.
+    requests_per_second: Option<u64>,
+}
+
+impl From<PlanLimits> for LimitsBody {
+    fn from(limits: PlanLimits) -> Self {
+        Self {
+            devices: limits.devices,
+            users: limits.users,
+            api_keys: limits.api_keys,
+            tenants: limits.tenants,
+            messages_per_second: limits.messages_per_second,
+            requests_per_second: limits.requests_per_second,
+        }
+    }
+}
+
+impl From<LimitsBody> for PlanLimits {
+    fn from(body: LimitsBody) -> Self {
+        Self {
+            devices: body.devices,
+            users: body.users,
+            api_keys: body.api_keys,
+            tenants: body.tenants,
+            messages_per_second: body.messages_per_second,
+            requests_per_second: body.requests_per_second,
+        }
+    }
 }
 
 /// A plan.
@@ -41,12 +71,7 @@ pub(super) struct PlanBody {
 
 impl From<PlanView> for PlanBody {
     fn from(view: PlanView) -> Self {
-        let PlanLimits { devices, users, api_keys, tenants } = view.limits;
-        Self {
-            id: view.id.to_string(),
-            name: view.name,
-            limits: LimitsBody { devices, users, api_keys, tenants },
-        }
+        Self { id: view.id.to_string(), name: view.name, limits: view.limits.into() }
     }
 }
 
@@ -59,8 +84,7 @@ struct PlanInputBody {
 
 impl From<PlanInputBody> for PlanInput {
     fn from(body: PlanInputBody) -> Self {
-        let LimitsBody { devices, users, api_keys, tenants } = body.limits;
-        Self { name: body.name, limits: PlanLimits { devices, users, api_keys, tenants } }
+        Self { name: body.name, limits: body.limits.into() }
     }
 }
 

@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use veritwin_app::Error;
+use veritwin_app::{Error, RateExceeded};
+use veritwin_domain::LimitExceeded;
 
 /// What went wrong, as `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,6 +73,28 @@ impl Problem {
         )
     }
 
+    /// A rate was passed.
+    pub(crate) fn rate(exceeded: &RateExceeded) -> Self {
+        let title = "Too many requests";
+        let kind = "/problems/rate";
+        let mut problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, exceeded.to_string());
+        problem.limit = Some(exceeded.name);
+        let seconds = exceeded.retry_after.as_millis().div_ceil(1000).max(1);
+        problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        problem
+    }
+
+    /// An address has too many connections.
+    pub(crate) fn over_connections(limit: &LimitExceeded) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let title = "Too many connections";
+        let mut problem = Self::new(status, "/problems/limit", title, limit.to_string());
+        problem.limit = Some(limit.name);
+        problem.retry_after_s = Some(5);
+        problem
+    }
+
     pub(crate) fn unauthenticated(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "/problems/unauthenticated", "Not signed in", detail)
     }
@@ -135,6 +158,12 @@ impl From<Error> for Problem {
                 "Not allowed",
                 format!("your role does not allow: {action}"),
             ),
+            Error::Outside(detail) => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/network",
+                "Not from this network",
+                detail,
+            ),
             Error::NotFound(_) => Self::not_found(),
             Error::Conflict(detail) => {
                 Self::new(StatusCode::CONFLICT, "/problems/conflict", "Conflict", detail)
@@ -154,6 +183,7 @@ impl From<Error> for Problem {
                 problem.limit = Some(limit.name);
                 problem
             }
+            Error::Rate(exceeded) => Self::rate(&exceeded),
             Error::Busy { retry_after } => {
                 let mut problem = Self::new(
                     StatusCode::TOO_MANY_REQUESTS,

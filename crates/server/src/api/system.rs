@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) own_certificate: bool,
     pub(crate) ca_fingerprint: String,
     pub(crate) controls: Arc<crate::controls::Controls>,
+    /// The body of a request may pause for so long.
+    pub(crate) body_idle_max: std::time::Duration,
 }
 
 impl Facts {

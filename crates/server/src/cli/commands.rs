@@ -146,6 +146,21 @@ struct MetricsKey {
     expires_at: String,
 }
 
+/// `veritwin admin open-networks`
+pub(super) fn open_networks(
+    place: &JsonPlace,
+    tenant: Option<TenantId>,
+) -> anyhow::Result<ExitCode> {
+    let request = Request::new("open_networks", json!({"tenant": tenant}));
+    let facts = ask(&place.place, request)?;
+    if place.json {
+        print_json(&facts)?;
+    } else {
+        print("People and devices of this tenant come in from every network again.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `veritwin admin metrics-key`
 pub(super) fn metrics_key(place: &JsonPlace) -> anyhow::Result<ExitCode> {
     let facts = ask(&place.place, Request::new("metrics_key", json!({})))?;
@@ -336,6 +351,9 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         }
         if is(BenchName::Ledger) {
             entries.extend(crate::bench::ledger().await?);
+        }
+        if is(BenchName::Fair) {
+            entries.extend(crate::bench::fair().await?);
         }
         if is(BenchName::Tenants) {
             let options = crate::bench::TenantsOptions {

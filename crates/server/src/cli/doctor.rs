@@ -4,6 +4,7 @@
 mod certificates;
 mod checks;
 mod network;
+mod proxies;
 
 use std::process::ExitCode;
 

@@ -152,6 +152,15 @@ enum AdminCommand {
         #[arg(long, conflicts_with_all = ["tenant", "platform"])]
         support: bool,
     },
+    /// Lets a tenant's people and devices in from every network again, when nobody gets in.
+    #[command(after_help = "Example: veritwin admin open-networks --tenant ID")]
+    OpenNetworks {
+        #[command(flatten)]
+        place: JsonPlace,
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+    },
     /// Prints an API key that reads the platform-wide figures at /metrics, and no tenant's data.
     #[command(after_help = "Example: veritwin admin metrics-key --json")]
     MetricsKey(JsonPlace),
@@ -234,6 +243,8 @@ pub(crate) enum BenchName {
     Telemetry,
     /// Durable appends, audit, fingerprints, proofs; beside OpenSSL where it is installed.
     Ledger,
+    /// A quiet tenant's wait beside another tenant's flood.
+    Fair,
     /// Many tenants with people: signing in, listing, deciding.
     Tenants,
     /// Every one there is.
@@ -271,6 +282,9 @@ pub(crate) fn run() -> ExitCode {
             commands::admin_link(&place, tenant, platform, support)
         }
         Command::Admin(AdminCommand::MetricsKey(place)) => commands::metrics_key(&place),
+        Command::Admin(AdminCommand::OpenNetworks { place, tenant }) => {
+            commands::open_networks(&place, tenant)
+        }
         Command::Clock(ClockCommand::Advance { duration, place }) => {
             commands::clock_advance(&place, duration)
         }

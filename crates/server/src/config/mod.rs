@@ -35,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) telemetry: Telemetry,
     /// Locations of addresses.
     pub(crate) geo: Geo,
+    /// Balancers in front of the listeners.
+    pub(crate) proxies: Proxies,
+    /// How often anybody may ask and send.
+    pub(crate) limits: Limits,
 }
 
 /// `[http]`
@@ -51,6 +55,12 @@ pub(crate) struct Http {
     pub(crate) extra_names: Vec<String>,
     /// Most connections at once.
     pub(crate) connections_max: usize,
+    /// Most connections of one address.
+    pub(crate) connections_per_address_max: usize,
+    /// A request's headers are there within this time.
+    pub(crate) header_seconds_max: u64,
+    /// A request's body does not pause longer than this.
+    pub(crate) body_idle_seconds_max: u64,
 }
 
 impl Default for Http {
@@ -61,6 +71,9 @@ impl Default for Http {
             public_name: "localhost".to_owned(),
             extra_names: Vec::new(),
             connections_max: 4096,
+            connections_per_address_max: 1024,
+            header_seconds_max: 15,
+            body_idle_seconds_max: 30,
         }
     }
 }
@@ -75,6 +88,8 @@ pub(crate) struct Mqtt {
     pub(crate) port: u16,
     /// Most connections at once.
     pub(crate) connections_max: usize,
+    /// Most connections of one address.
+    pub(crate) connections_per_address_max: usize,
     /// Largest packet, in bytes.
     pub(crate) packet_bytes_max: usize,
 }
@@ -85,6 +100,7 @@ impl Default for Mqtt {
             bind: "0.0.0.0".to_owned(),
             port: 8883,
             connections_max: 10_000,
+            connections_per_address_max: 8_000,
             packet_bytes_max: 1024 * 1024,
         }
     }
@@ -194,6 +210,68 @@ pub(crate) struct Geo {
     /// A file in MaxMind's format (`.mmdb`) with cities or countries; read again when it changes.
     /// Only city and country are taken from it. Without it no place of an address is known.
     pub(crate) database: Option<PathBuf>,
+}
+
+/// `[proxies]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Proxies {
+    /// Networks of the balancers that may say where a client is; empty: nobody may.
+    pub(crate) networks: Vec<String>,
+    /// The header in which they say it: `x-forwarded-for`, `forwarded`, or empty for none.
+    pub(crate) header: String,
+    /// They begin connections to the HTTPS listener with the PROXY protocol.
+    pub(crate) http_protocol: bool,
+    /// They begin connections to the MQTT listener with the PROXY protocol.
+    pub(crate) mqtt_protocol: bool,
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            header: "x-forwarded-for".to_owned(),
+            http_protocol: false,
+            mqtt_protocol: false,
+        }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// Requests of one address; three times as many at once.
+    pub(crate) address_requests_per_second: u32,
+    /// Requests of the devices behind one address; five times as many at once.
+    pub(crate) address_device_requests_per_second: u32,
+    /// Requests of a person; ten times as many at once.
+    pub(crate) user_requests_per_second: u32,
+    /// Requests of an API key; ten times as many at once.
+    pub(crate) api_key_requests_per_second: u32,
+    /// Requests of a tenant; five times as many at once. A plan may say otherwise.
+    pub(crate) tenant_requests_per_second: u32,
+    /// Messages of a device; two times as many at once.
+    pub(crate) device_messages_per_second: u32,
+    /// Messages of a tenant's devices; two times as many at once. A plan may say otherwise.
+    pub(crate) tenant_messages_per_second: u32,
+    /// Connected devices of a tenant, over MQTT and WebSocket.
+    pub(crate) tenant_connections_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            address_requests_per_second: 300,
+            address_device_requests_per_second: 2_000,
+            user_requests_per_second: 200,
+            api_key_requests_per_second: 200,
+            tenant_requests_per_second: 1_000,
+            device_messages_per_second: 50_000,
+            tenant_messages_per_second: 200_000,
+            tenant_connections_max: 8_000,
+        }
+    }
 }
 
 /// `[telemetry]`

@@ -4,9 +4,10 @@ use anyhow::ensure;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use veritwin_app::App;
+use veritwin_app::model::NetworksInput;
 use veritwin_domain::TenantId;
 
-use super::{Dispatcher, refused};
+use super::{Dispatcher, InTenant, refused};
 
 /// How long a one-time link lives, as `access` sets it.
 const LINK_HOURS: u64 = 72;
@@ -44,6 +45,14 @@ impl Dispatcher {
             "expires_in_hours": LINK_HOURS,
             "ca_fingerprint": self.ca_fingerprint,
         }))
+    }
+
+    /// Lets a tenant's people and devices in from everywhere again: when nobody gets in any more.
+    pub(super) async fn open_networks(&self, arguments: &InTenant) -> anyhow::Result<Value> {
+        let context = self.in_tenant(arguments.tenant).await?;
+        let input = NetworksInput::default();
+        self.app.set_networks(&context, input, None).await.map_err(refused)?;
+        Ok(json!({"tenant": context.tenant}))
     }
 
     pub(super) async fn metrics_key(&self) -> anyhow::Result<Value> {

@@ -31,18 +31,18 @@ const EXPORTS: usize = 21;
 
 /// What a probe asks with.
 #[derive(Clone)]
-struct Outside {
-    app: App,
-    router: Router,
+pub(super) struct Outside {
+    pub(super) app: App,
+    pub(super) router: Router,
 }
 
 impl Outside {
-    fn new(app: &App, wiring: &Wiring) -> Self {
+    pub(super) fn new(app: &App, wiring: &Wiring) -> Self {
         Self { app: app.clone(), router: wiring.router.clone() }
     }
 
     /// A new address of 2001:db8:NETWORK::/48 (RFC 3849).
-    fn address(&self, network: u16) -> IpAddr {
+    pub(super) fn address(&self, network: u16) -> IpAddr {
         let mut random = [0u8; 10];
         self.app.rng().fill(&mut random);
         let pair = |index: usize| u16::from_be_bytes([random[index], random[index + 1]]);
@@ -77,7 +77,11 @@ impl Outside {
     }
 
     /// Signs a person of the check in; the session's cookie.
-    async fn session(&self, person: &ProbePerson, peer: IpAddr) -> Result<String, String> {
+    pub(super) async fn session(
+        &self,
+        person: &ProbePerson,
+        peer: IpAddr,
+    ) -> Result<String, String> {
         let answer = self.sign_in(&person.email, &person.password, peer).await?;
         cookie(&answer).ok_or_else(|| format!("sign-in of the check: {}", answer.status.as_u16()))
     }
@@ -97,7 +101,7 @@ impl Outside {
     }
 
     /// Runs a check with people of its own and tidies up.
-    async fn with<F>(&self, name: &'static str, check: F) -> ProbeAnswer
+    pub(super) async fn with<F>(&self, name: &'static str, check: F) -> ProbeAnswer
     where
         F: AsyncFnOnce(&Self, &AccessFixture) -> Result<ProbeAnswer, String>,
     {
@@ -119,11 +123,11 @@ fn cookie(answer: &Answered) -> Option<String> {
     set.split(';').next().filter(|pair| !pair.ends_with('=')).map(str::to_owned)
 }
 
-fn body(answer: &Answered) -> Value {
+pub(super) fn body(answer: &Answered) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
 }
 
-fn fact(name: &str, value: impl ToString) -> (String, String) {
+pub(super) fn fact(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 

@@ -1,9 +1,11 @@
 //! Probes of promises that need the listeners and the pages: transport (P23), roles (P30),
-//! isolation (P31), cookies (P56), locations (P20), anomalous access (P34) and support access
-//! (P35). They ask from outside, as a client would; the app runs them and keeps what they find.
+//! isolation (P31), floods (P33), cookies (P56), locations (P20), anomalous access (P34) and
+//! support access (P35). They ask from outside, as a client would; the app runs them and keeps
+//! what they find.
 
 mod access;
 mod cookies;
+mod flood;
 mod isolation;
 mod opening;
 mod roles;
@@ -18,12 +20,16 @@ use axum::Router;
 use veritwin_app::{App, PlatformProbe};
 
 use crate::controls::Controls;
+use crate::guard::Guard;
 
 /// What the composition root knows and the probes need.
 pub(crate) struct Wiring {
     /// Everything the HTTPS listener serves.
     pub(crate) router: Router,
     pub(crate) controls: Arc<Controls>,
+    pub(crate) guard: Arc<Guard>,
+    /// Listed balancers begin connections to the HTTPS listener with the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     pub(crate) https_address: SocketAddr,
     pub(crate) mqtts_address: SocketAddr,
     /// `host:port`.
@@ -40,7 +46,7 @@ pub(crate) struct Wiring {
 pub(crate) fn register(app: &App, wiring: &Wiring) {
     #[cfg(feature = "test-controls")]
     wiring.controls.attach(app.clone());
-    let probes: [Arc<dyn PlatformProbe>; 7] = [
+    let probes: [Arc<dyn PlatformProbe>; 8] = [
         Arc::new(transport::Transport::new(app, wiring)),
         Arc::new(isolation::Isolation::new(app, wiring)),
         Arc::new(cookies::Cookies::new(app, wiring)),
@@ -48,6 +54,7 @@ pub(crate) fn register(app: &App, wiring: &Wiring) {
         Arc::new(access::Locations::new(app, wiring)),
         Arc::new(access::Anomalies::new(app, wiring)),
         Arc::new(access::Support::new(app, wiring)),
+        Arc::new(flood::Flood::new(app, wiring)),
     ];
     for probe in probes {
         if let Err(error) = app.register_probe(probe) {

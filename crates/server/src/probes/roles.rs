@@ -95,6 +95,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
+        (_, "/v1/networks") => json!({"people": ["nowhere"], "devices": []}),
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},

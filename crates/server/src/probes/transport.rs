@@ -199,7 +199,7 @@ fn authority(ca_pem: &str) -> Result<Trust, String> {
 }
 
 /// Where a client on this host reaches a listener that may listen everywhere.
-fn reachable(address: SocketAddr) -> String {
+pub(super) fn reachable(address: SocketAddr) -> String {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
@@ -222,6 +222,22 @@ fn targets(wiring: &Wiring) -> Result<Vec<Target>, String> {
         // Its certificate is pinned by the platform's own connection to it.
         target("archive", wiring.archive_address.clone(), Trust::Possession, true),
     ])
+}
+
+/// How a client on this host begins TLS with the HTTPS listener, by HTTP/1.1.
+pub(super) fn client_config(app: &App, wiring: &Wiring) -> Result<Arc<ClientConfig>, String> {
+    let trust = if wiring.own_certificate { Trust::Possession } else { authority(&wiring.ca_pem)? };
+    let proven = AtomicBool::new(false);
+    let witness = Arc::new(Witness { trust, provider: provider(), proven });
+    let time = Arc::new(PlatformTime(app.shared_clock()));
+    let mut config = ClientConfig::builder_with_details(provider(), time)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(witness)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// What is wrong with a listener.

@@ -46,7 +46,19 @@ fn bound(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     Ok(stream.into())
 }
 
-fn secured(stream: TcpStream, address: &str, tls: &Arc<ClientConfig>) -> io::Result<Tls> {
+/// The same, for bytes that no client sends.
+pub(crate) fn plain(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
+    let stream = bound(source, address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// TLS on a stream that has been used before.
+pub(crate) fn secured(
+    stream: TcpStream,
+    address: &str,
+    tls: &Arc<ClientConfig>,
+) -> io::Result<Tls> {
     let (host, _) = address.rsplit_once(':').expect("host:port");
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -79,6 +91,13 @@ impl Http {
     /// A connection for several requests.
     pub(crate) fn connect(&self) -> io::Result<Connection> {
         let stream = connect(&self.ports().https, &self.tls)?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// A connection from one of this machine's own addresses.
+    pub(crate) fn connect_from(&self, source: Ipv4Addr) -> io::Result<Connection> {
+        let address = self.ports().https;
+        let stream = secured(bound(source, &address)?, &address, &self.tls)?;
         Ok(Connection { stream: BufReader::new(stream) })
     }
 
@@ -190,6 +209,20 @@ impl Connection {
         match sent {
             Ok(()) => read_answer(&mut self.stream),
             // A server that refuses a large body answers before it has read all of it, and closes.
+            Err(error) => read_answer(&mut &*received(stream)).map_err(|_| error),
+        }
+    }
+
+    pub(crate) fn of_stream(stream: Tls) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// Sends bytes as they are and reads what answers them.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<Answer> {
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(bytes).and_then(|()| stream.flush());
+        match sent {
+            Ok(()) => read_answer(&mut self.stream),
             Err(error) => read_answer(&mut &*received(stream)).map_err(|_| error),
         }
     }

@@ -4,10 +4,12 @@
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
 mod alerts;
+mod attacks;
 mod backup;
 mod canary;
 mod database;
 mod demo;
+mod guard;
 mod harness;
 mod http;
 mod ingest;

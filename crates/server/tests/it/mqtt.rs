@@ -112,19 +112,19 @@ fn reason_string(mut properties: &[u8]) -> String {
 impl Mqtt {
     /// Connects; the error is the CONNACK's code, or 255 when there was none.
     pub(crate) fn connect(http: &Http, version: Version, token: &str) -> Result<Self, u8> {
-        let mut client = Self::open(http, version).map_err(|_| 255)?;
+        let stream = connect(&http.ports().mqtts, http.tls()).map_err(|_| 255)?;
+        Self::connect_on(stream, version, token)
+    }
+
+    /// Connects on a stream of any origin; the error is as above.
+    pub(crate) fn connect_on(stream: Tls, version: Version, token: &str) -> Result<Self, u8> {
+        let mut client = Self { stream, version, next_id: 0, inbox: VecDeque::new() };
         client.write(&connect_packet(version, "", token)).map_err(|_| 255)?;
         match client.read().map_err(|_| 255)? {
             Packet::ConnAck(0) => Ok(client),
             Packet::ConnAck(code) => Err(code),
             other => panic!("the first packet is {other:?}"),
         }
-    }
-
-    /// TLS only, nothing said yet.
-    pub(crate) fn open(http: &Http, version: Version) -> io::Result<Self> {
-        let stream = connect(&http.ports().mqtts, http.tls())?;
-        Ok(Self { stream, version, next_id: 0, inbox: VecDeque::new() })
     }
 
     /// Sends bytes as they are.

@@ -70,6 +70,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
+        (_, "/v1/networks") => {
+            request(method, &filled).json(&json!({"people": ["nowhere"], "devices": []}))
+        }
         (_, "/v1/brand/logo") => request(method, &filled).body("image/png", b"nothing"),
         (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
         (_, "/v1/contact/done") => request(method, &filled).json(&json!({"id": NEVER})),

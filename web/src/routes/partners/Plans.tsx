@@ -14,7 +14,14 @@ import { Modal } from '../../ui/overlays'
 import { SubmitForm, useSubmit } from './Customers'
 import { plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
 
-const EMPTY: Limits = { devices: null, users: null, api_keys: null, tenants: null }
+const EMPTY: Limits = {
+  devices: null,
+  users: null,
+  api_keys: null,
+  tenants: null,
+  messages_per_second: null,
+  requests_per_second: null,
+}
 
 function limitLabels(): [keyof Limits, string][] {
   return [
@@ -22,6 +29,8 @@ function limitLabels(): [keyof Limits, string][] {
     ['users', i18n.t('People')],
     ['api_keys', i18n.t('API keys')],
     ['tenants', i18n.t('Tenants below')],
+    ['messages_per_second', i18n.t('Messages a second')],
+    ['requests_per_second', i18n.t('Requests a second')],
   ]
 }
 

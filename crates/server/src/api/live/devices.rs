@@ -2,6 +2,7 @@
 //! use cases. It keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,19 +11,26 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::model::AttributesView;
-use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Submission, WriterLogin};
-use veritwin_domain::{CredentialId, DeviceId, Key, Secret, TenantId, Value};
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Measure, Submission, WriterLogin};
+use veritwin_domain::{
+    AddressList, CredentialId, DeviceId, Key, LimitExceeded, Secret, TenantId, Value,
+};
 use veritwin_ingest::{
     Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
-    Downlink, LinkError, Login, LoginError, Origin, PeerInfo, RpcReply, RpcRequest, Sink,
-    SinkEntry, SubmitError, Writer, WriterSession,
+    Downlink, LinkError, Login, LoginError, Origin, PeerInfo, Place, RpcReply, RpcRequest, Sink,
+    SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 /// Most calls that wait for devices at once.
 const CALLS_MAX: usize = 10_000;
+/// Connected devices of a tenant, in the documents' own words.
+const TENANT_CONNECTIONS: &str = "tenant_connections_max";
+/// When a device that found no place may try again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(30);
 
 struct Attached {
     credential: CredentialId,
+    address: Option<IpAddr>,
     link: DeviceLink,
 }
 
@@ -43,27 +51,79 @@ impl Drop for OpenCall<'_> {
     }
 }
 
+/// How many devices of each tenant are connected. A tenant is remembered while one is.
+#[derive(Debug, Default)]
+struct Connected(Mutex<HashMap<TenantId, usize>>);
+
+/// A device's place among those of its tenant; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct TenantPlace {
+    connected: Arc<Connected>,
+    tenant: TenantId,
+}
+
+impl Connected {
+    fn enter(self: &Arc<Self>, tenant: TenantId, max: usize) -> Result<TenantPlace, LimitExceeded> {
+        let mut counts = self.0.lock();
+        let count = counts.entry(tenant).or_default();
+        if *count >= max {
+            let actual = *count + 1;
+            return Err(LimitExceeded { name: TENANT_CONNECTIONS, max, actual });
+        }
+        *count += 1;
+        Ok(TenantPlace { connected: Arc::clone(self), tenant })
+    }
+}
+
+impl Drop for TenantPlace {
+    fn drop(&mut self) {
+        let mut counts = self.connected.0.lock();
+        if let Some(count) = counts.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.tenant);
+            }
+        }
+    }
+}
+
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
+    connected: Arc<Connected>,
+    tenant_connections_max: usize,
     attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     calls: Calls,
     next_call: AtomicU32,
 }
 
 impl LiveState {
-    pub(crate) fn new(app: App) -> Self {
+    pub(crate) fn new(app: App, tenant_connections_max: usize) -> Self {
         Self {
             app,
+            connected: Arc::default(),
+            tenant_connections_max: tenant_connections_max.max(1),
             attached: Mutex::new(HashMap::new()),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
         }
     }
 
+    /// A place for a device's connection among those of its tenant.
+    pub(crate) fn connect(&self, tenant: TenantId) -> Result<TenantPlace, LimitExceeded> {
+        let place = self.connected.enter(tenant, self.tenant_connections_max);
+        place.inspect_err(|limit| {
+            metrics::counter!(
+                "veritwin_connections_refused_total", "listener" => "devices", "limit" => limit.name
+            )
+            .increment(1);
+        })
+    }
+
     /// Readings of a device over WebSocket; `Ok` means durable.
     pub(crate) async fn publish(&self, device: &DeviceLogin, json: &str) -> Result<(), String> {
         let session = DeviceSession::new(device.tenant, device.device, device.credential);
+        self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
         let limits = veritwin_domain::IngestLimits::default();
         let received_at = self.app.clock().now();
         let readings = veritwin_ingest::parse_telemetry(json.as_bytes(), received_at, &limits)
@@ -174,6 +234,16 @@ impl LiveState {
         }
     }
 
+    /// Ends the live connections of a tenant's devices that come from elsewhere.
+    pub(crate) fn disconnect_outside(&self, tenant: TenantId, networks: &AddressList) {
+        let attached = self.attached.lock();
+        for one in attached.iter().filter(|(owned, _)| owned.0 == tenant).flat_map(|(_, all)| all) {
+            if !networks.allows(one.address) {
+                one.link.close(CloseReason::Revoked);
+            }
+        }
+    }
+
     /// Ends every connection: the platform stops.
     pub(crate) fn shut_down(&self) {
         for one in self.attached.lock().values().flatten() {
@@ -186,8 +256,14 @@ fn login_error(error: Error) -> LoginError {
     match error {
         Error::Unauthenticated(_) | Error::NotFound(_) => LoginError::Unknown,
         Error::Forbidden(detail) => LoginError::Denied(detail),
+        Error::Outside(detail) => LoginError::Denied(detail.to_owned()),
+        Error::Rate(exceeded) => LoginError::Busy {
+            detail: exceeded.to_string(),
+            limit: Some(exceeded.name),
+            retry_after: exceeded.retry_after,
+        },
         Error::Busy { retry_after } => {
-            LoginError::Busy { detail: "attempts".to_owned(), retry_after }
+            LoginError::Busy { detail: "attempts".to_owned(), limit: None, retry_after }
         }
         other => LoginError::Unavailable(other.to_string()),
     }
@@ -197,15 +273,25 @@ fn submit_error(error: Error) -> SubmitError {
     match error {
         Error::Forbidden(detail) => SubmitError::Denied(detail),
         Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
+        Error::Rate(exceeded) => SubmitError::Busy {
+            detail: exceeded.to_string(),
+            limit: Some(exceeded.name),
+            retry_after: exceeded.retry_after,
+        },
         Error::Busy { retry_after } => {
-            SubmitError::Busy { detail: "readings".to_owned(), retry_after }
+            SubmitError::Busy { detail: "readings".to_owned(), limit: None, retry_after }
         }
         other => SubmitError::Unavailable(other.to_string()),
     }
 }
 
-fn session(login: &DeviceLogin) -> DeviceSession {
+fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
+    peer.address.map(|address| address.ip().to_canonical())
+}
+
+fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
+    session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
     session
 }
@@ -215,15 +301,24 @@ impl Login for LiveState {
     async fn authenticate(
         &self,
         credential: Credential,
-        _peer: &PeerInfo,
+        peer: &PeerInfo,
     ) -> Result<Arc<DeviceSession>, LoginError> {
         let login = match credential {
-            Credential::Token(token) => self.app.login_device(&token).await,
+            Credential::Token(token) => self.app.login_device(&token, address_of(peer)).await,
             Credential::Password { .. } | Credential::Certificate(_) => {
                 Err(Error::Unauthenticated("this kind of credential is not set up"))
             }
         };
-        Ok(Arc::new(session(&login.map_err(login_error)?)))
+        let mut session = session(&login.map_err(login_error)?, peer);
+        if matches!(peer.transport, Transport::Mqtt3 | Transport::Mqtt5) {
+            let place = self.connect(session.tenant).map_err(|limit| LoginError::Busy {
+                detail: limit.to_string(),
+                limit: Some(limit.name),
+                retry_after: CONNECT_AGAIN,
+            })?;
+            session.place = Place::new(place);
+        }
+        Ok(Arc::new(session))
     }
 
     async fn authenticate_writer(
@@ -231,12 +326,9 @@ impl Login for LiveState {
         token: Secret<String>,
         peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
-        let origin = veritwin_domain::Origin {
-            address: peer.address.map(|address| address.ip().to_canonical()),
-            ..Default::default()
-        };
+        let origin = veritwin_domain::Origin { address: address_of(peer), ..Default::default() };
         match self.app.login_writer(&token, origin).await.map_err(login_error)? {
-            WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login)))),
+            WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login, peer)))),
             WriterLogin::Program { tenant, credential } => {
                 Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential })))
             }
@@ -256,6 +348,14 @@ impl Login for LiveState {
                 Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
             })
             .collect())
+    }
+}
+
+/// The device that is counted: a program writes for many.
+const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
+    match origin {
+        Origin::Device(session) => Some(session.device),
+        Origin::Writer(_) => None,
     }
 }
 
@@ -294,6 +394,18 @@ impl Sink for LiveState {
             })
             .collect();
         self.app.submit(tenant, submissions).await.map_err(submit_error)
+    }
+
+    fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {
+        let counted =
+            self.app.count_messages(origin.tenant(), device_of(origin), messages, Measure::Ask);
+        counted.map(|_| ()).map_err(submit_error)
+    }
+
+    fn pace(&self, origin: Origin<'_>, messages: u32) -> Duration {
+        let counted =
+            self.app.count_messages(origin.tenant(), device_of(origin), messages, Measure::Charge);
+        counted.unwrap_or_default()
     }
 
     async fn attributes(
@@ -349,7 +461,8 @@ impl Sink for LiveState {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        let attached = Attached { credential: session.credential, link };
+        let (credential, address) = (session.credential, session.address);
+        let attached = Attached { credential, address, link };
         let owned = (session.tenant, session.device);
         self.attached.lock().entry(owned).or_default().push(attached);
         self.app.device_connected(session.tenant, session.device, session.credential, true);

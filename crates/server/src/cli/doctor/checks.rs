@@ -56,6 +56,7 @@ pub(super) async fn all(
     findings.push(archive(&paths, is_running).await);
     findings.push(core_dumps(run.as_ref().filter(|_| is_running)));
     findings.push(open_files(config));
+    findings.push(super::proxies::proxies(config));
     findings.push(pages());
     Ok(findings)
 }

@@ -1,0 +1,434 @@
+//! Scripted attacks on a real platform, each with the answer it gets. What is tried, and what comes
+//! of it, stands in docs/reference/attacks.md; a test compares its rows with the tests here.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, PATIENCE, Platform};
+use crate::http::{Answer, connect};
+use crate::mqtt::{Mqtt, Version, connect_packet};
+
+/// The table of the attacks, as the documents show it.
+const TABLE: &str = include_str!("../../../../docs/reference/attacks.md");
+const SOURCE: &str = include_str!("attacks.rs");
+
+/// A platform that does not wait long for whoever is slow.
+fn impatient() -> &'static Platform {
+    static PLATFORM: OnceLock<Platform> = OnceLock::new();
+    PLATFORM.get_or_init(|| {
+        let options = Options::default()
+            .environment("VERITWIN__HTTP__HEADER_SECONDS_MAX", "1")
+            .environment("VERITWIN__HTTP__BODY_IDLE_SECONDS_MAX", "1");
+        Platform::start(Mode::Serve, options)
+    })
+}
+
+fn sign_in_from(platform: &Platform, source: Ipv4Addr, email: &str, password: &str) -> Answer {
+    let body = json!({"email": email, "password": password});
+    platform.http().post("/v1/session").json(&body).from(source).send()
+}
+
+#[test]
+fn every_attack_stands_in_the_documents() {
+    let tests = SOURCE.split("#[test]\nfn ").skip(2);
+    let names: Vec<&str> = tests.filter_map(|rest| rest.split('(').next()).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        assert!(TABLE.contains(&format!("`attacks::{name}`")), "{name} is not in the documents");
+    }
+}
+
+#[test]
+fn credential_stuffing() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let (attacker, owner) = (Ipv4Addr::new(127, 9, 0, 1), Ipv4Addr::new(127, 9, 0, 2));
+    let mut refused = None;
+    for number in 0..140 {
+        // Every tenth guess is at an account that exists; the answers do not tell which.
+        let email = match number % 10 {
+            0 => tenant.email.clone(),
+            _ => format!("nobody-{number}@stuffing.example"),
+        };
+        let answer = sign_in_from(&platform, attacker, &email, "Summer2025!Summer");
+        match answer.status {
+            401 => assert_eq!(answer.problem(401)["detail"], "this sign-in is wrong"),
+            _ => refused = Some(answer).filter(|_| number % 10 != 0).or(refused),
+        }
+    }
+    let refused = refused.expect("the address is slowed down as a whole");
+    refused.problem(429);
+    assert!(refused.header("retry-after").is_some());
+    // The right password does not help the attacker's address now, and the owner does not wait.
+    assert_eq!(sign_in_from(&platform, attacker, &tenant.email, &tenant.password).status, 429);
+    sign_in_from(&platform, owner, &tenant.email, &tenant.password).expect(200);
+    // Guessing at tokens of devices ends, too, before each of them costs a look-up.
+    let mut connection = platform.http().connect_from(attacker).unwrap();
+    let guess = |number: u32| {
+        let token = format!("vtd_{number:032}");
+        platform.http().post("/api/v1/telemetry").bearer(&token).json(&json!({"t": 1}))
+    };
+    let refused = (0..400)
+        .map(|number| connection.send(guess(number)).unwrap())
+        .find(|answer| answer.status == 429)
+        .expect("guesses end");
+    assert_eq!(refused.problem(429)["limit"], "failed_device_logins_per_second");
+}
+
+#[test]
+fn session_fixation() {
+    let platform = Platform::shared();
+    let (victim, attacker) = (platform.tenant(), platform.tenant());
+    let account =
+        |cookie: &str| platform.http().get("/v1/account").header("cookie", cookie).send().status;
+    // A made-up session, and the attacker's own, planted in the victim's browser.
+    for planted in ["__Host-session=vts_planted", attacker.cookie.as_str()] {
+        let body = json!({"email": victim.email, "password": victim.password});
+        let request = platform.http().post("/v1/session").header("cookie", planted);
+        let answer = request.json(&body).send();
+        answer.expect(200);
+        let fresh = answer.cookie().expect("a session of its own");
+        assert_ne!(fresh, planted);
+        assert_eq!((account(&fresh), account(planted)), (200, 401), "{planted}");
+    }
+    let line = platform.sign_in(&victim.email, &victim.password);
+    let line = line.header("set-cookie").unwrap().to_owned();
+    for part in ["__Host-session=", "Path=/", "Secure", "HttpOnly", "SameSite=Strict"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!line.contains("Domain"), "{line}");
+}
+
+#[test]
+fn cross_site_requests() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = json!({"name": "forged", "type": "x", "declaration": "non_personal"});
+    let post = || platform.http().post("/v1/devices").header("cookie", &tenant.cookie);
+    let foreign: [&[(&str, &str)]; 5] = [
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("origin", "http://localhost")],
+    ];
+    for headers in foreign {
+        let request =
+            headers.iter().fold(post(), |request, (name, value)| request.header(name, value));
+        let refused = request.json(&device).send().problem(403);
+        assert_eq!(refused["type"], "/problems/cross-site", "{headers:?}");
+    }
+    // What a form can send is no JSON.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        let status = post().body(kind, device.to_string().as_bytes()).send().status;
+        assert!(matches!(status, 400 | 415), "{kind}: {status}");
+    }
+    let upgrade = [("upgrade", "websocket"), ("connection", "upgrade"), ("origin", "https://x.y")];
+    let socket = platform.http().get("/v1/ws").header("cookie", &tenant.cookie);
+    let socket = upgrade.iter().fold(socket, |request, (name, value)| request.header(name, value));
+    assert_eq!(socket.send().status, 403);
+    assert!(!tenant.get("/v1/devices").expect(200).to_string().contains("forged"));
+    assert_eq!(tenant.get("/v1/devices").header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn ids_of_others() {
+    // Every operation that takes an id is walked in `isolation`; here the forms an id can take.
+    let platform = Platform::shared();
+    let (mine, theirs) = (platform.tenant(), platform.tenant());
+    let device = theirs.device("theirs");
+    let absent = mine.get("/v1/devices/00000000-0000-7000-8000-000000000000").problem(404);
+    let upper = device.id.to_uppercase();
+    let plain = device.id.replace('-', "");
+    for id in [&device.id, &upper, &plain, &format!("{{{}}}", device.id)] {
+        for tail in ["", "/attributes", "/credentials"] {
+            let path = format!("/v1/devices/{id}{tail}").replace('{', "%7B").replace('}', "%7D");
+            assert_eq!(mine.get(&path).problem(404), absent, "{path}");
+        }
+    }
+    let series = json!({
+        "series": [{"device_id": device.id, "key": "t"}],
+        "from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z", "shape": "columns",
+    });
+    let answer = mine.post("/v1/telemetry/query", &series);
+    assert!(!answer.text().contains("\"at_ms\":[1"), "{}", answer.text());
+    let line = format!("m,device={} t=1", device.id);
+    mine.write("", "text/plain", &line).expect(400);
+    // A device's token is no key, and a key is no device.
+    let by_token = platform.http().get("/v1/devices").bearer(&device.token);
+    by_token.send().problem(401);
+    let refused = Mqtt::connect(platform.http(), Version::V5, &mine.api_key);
+    assert_eq!(refused.err(), Some(0x86));
+}
+
+#[test]
+fn tokens_of_another_kind() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhZG1pbiIsInJvbGUiOiJvd25lciJ9.";
+    let signed = format!("{none}c2lnbmF0dXJl");
+    let session = tenant.cookie.split_once('=').unwrap().1.to_owned();
+    let altered = format!("{}A", &tenant.api_key[..tenant.api_key.len() - 1]);
+    for token in [none, &signed, &session, &altered, "", "null", "undefined", "vtk_", "' OR 1=1--"]
+    {
+        let answer = platform.http().get("/v1/devices").bearer(token).send();
+        answer.problem(401);
+        let cookie = format!("__Host-session={token}");
+        if token != session {
+            let answer = platform.http().get("/v1/devices").header("cookie", &cookie).send();
+            answer.problem(401);
+        }
+        let answer = platform.http().post("/api/v1/telemetry").bearer(token);
+        let status = answer.json(&json!({"t": 1})).send().status;
+        assert_eq!(status, 401, "{token}");
+    }
+    for scheme in ["Basic", "Digest", "Negotiate", "Token", "JWT"] {
+        let line = format!("{scheme} {}", tenant.api_key);
+        platform.http().get("/v1/devices").header("authorization", &line).send().problem(401);
+    }
+}
+
+#[test]
+fn foreign_host_headers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let own = platform.run()["https"].as_str().unwrap();
+    let forged = ["host", "x-forwarded-host", "x-host", "x-original-url", "x-rewrite-url"];
+    for (number, name) in forged.iter().enumerate() {
+        let page = platform.http().get("/").header(name, "evil.example").send();
+        assert!(!page.text().contains("evil.example"), "{name}");
+        assert!(page.headers.iter().all(|(_, value)| !value.contains("evil.example")), "{name}");
+        let body =
+            json!({"email": format!("host-{number}@{}.example", tenant.id), "role": "viewer"});
+        let request = tenant.request("POST", "/v1/users").header(name, "evil.example");
+        let link = request.json(&body).send().expect(201)["link"].as_str().unwrap().to_owned();
+        assert!(link.starts_with(own), "{name}: {link}");
+    }
+    // Another path in a header reaches nothing.
+    let request = platform.http().get("/healthz").header("x-original-url", "/v1/devices");
+    assert_eq!(request.send().text(), "ok\n");
+}
+
+#[test]
+fn injected_cookies_and_headers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let twice = format!("{}; {}", tenant.cookie, tenant.cookie);
+    platform.http().get("/v1/account").header("cookie", &twice).send().problem(401);
+    let nested = format!("a=\"; {}\"", tenant.cookie);
+    platform.http().get("/v1/account").header("cookie", &nested).send().problem(401);
+    let bare = tenant.cookie.replace("__Host-", "");
+    platform.http().get("/v1/account").header("cookie", &bare).send().problem(401);
+    for path in [
+        "/%0d%0aset-cookie:%20a=b",
+        "/v1/devices%0d%0aset-cookie:%20a=b",
+        "/v1/devices?cursor=%0d%0aset-cookie:%20a=b",
+        "/welcome?next=%0d%0alocation:%20https://evil.example",
+    ] {
+        let answer = tenant.get(path);
+        assert_eq!(answer.header("set-cookie"), None, "{path}");
+        assert_eq!(answer.header("location"), None, "{path}");
+    }
+    // A name with a line break comes back as JSON, not as a header.
+    let name = json!({"name": "a\r\nset-cookie: b=c", "type": "x", "declaration": "non_personal"});
+    let answer = tenant.post("/v1/devices", &name);
+    assert!(matches!(answer.status, 201 | 400), "{}", answer.text());
+    assert_eq!(answer.header("set-cookie"), None);
+}
+
+#[test]
+fn path_tricks() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    tenant.device("hidden-meter");
+    for path in [
+        "/../../../../etc/passwd",
+        "/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/..%2f..%2f..%2fetc%2fpasswd",
+        "/assets/../../records.db",
+        "/assets/%2e%2e/%2e%2e/run.json",
+        "/assets/..%5c..%5crun.json",
+        "/run.json",
+        "/.git/config",
+        "//v1/devices",
+        "/v1//devices",
+        "/v1/./devices",
+        "/v1/session/../devices",
+        "/v1/session/%2e%2e/devices",
+        "/V1/devices",
+        "/v1/devices/",
+        "/v1/devices;jsessionid=1",
+        "/v1/devices%00",
+        "/v1/devices%2f",
+        "/healthz/../v1/devices",
+    ] {
+        let answer = platform.http().get(path).send();
+        let text = answer.text();
+        assert!(!text.contains("root:") && !text.contains("SQLite format"), "{path}");
+        assert!(!text.contains("hidden-meter") && !text.contains("\"pid\""), "{path}: {text}");
+        // 503: this build has no pages.
+        assert!(matches!(answer.status, 200 | 400 | 401 | 404 | 503), "{path}: {}", answer.status);
+        if answer.status == 200 {
+            let kind = answer.header("content-type").unwrap_or_default();
+            assert!(kind.starts_with("text/html"), "{path}: {kind}");
+        }
+    }
+    // As a stranger's request target: another server is not asked.
+    for target in
+        ["GET http://169.254.169.254/latest HTTP/1.1", "CONNECT evil.example:443 HTTP/1.1"]
+    {
+        let mut connection = platform.http().connect().unwrap();
+        let request = format!("{target}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        if let Ok(answer) = connection.send_raw(request.as_bytes()) {
+            let is_page = answer.header("content-type").is_some_and(|kind| kind.contains("html"));
+            assert!(answer.status >= 400 || is_page, "{target}: {}", answer.status);
+        }
+    }
+}
+
+#[test]
+fn header_bombs_and_smuggling() {
+    let platform = Platform::shared();
+    let raw = |head: String| {
+        let mut connection = platform.http().connect().unwrap();
+        connection.send_raw(head.as_bytes()).map(|answer| answer.status)
+    };
+    let get = |headers: &str| format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    assert_eq!(raw(get("")).unwrap(), 200);
+    let many: String = (0..150).map(|number| format!("x-{number}: a\r\n")).collect();
+    assert_eq!(raw(get(&many)).unwrap(), 431);
+    let large = format!("x-large: {}\r\n", "a".repeat(70 * 1024));
+    assert_eq!(raw(get(&large)).unwrap(), 431);
+    let target = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70 * 1024));
+    assert!(matches!(raw(target), Ok(414 | 431)));
+    for head in [
+        "POST /v1/session HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        "POST /v1/session HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        "POST /v1/session HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, identity\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost : x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n folded: y\r\n\r\n",
+        "GET /healthz HTTP/1.1\nhost: x\n bad\n\n",
+        "GET  /healthz HTTP/9.9\r\n\r\n",
+        "\0\0\0\0\r\n\r\n",
+    ] {
+        let answer = raw(head.to_owned());
+        assert!(answer.as_ref().map_or(true, |status| *status == 400), "{head:?}: {answer:?}");
+    }
+    // Two lengths at once: the chunks count (RFC 9112, 6.3), and nothing follows on the connection.
+    let both = "POST /v1/session HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
+                transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = raw(both.to_owned());
+    assert!(answer.as_ref().map_or(true, |status| matches!(status, 400 | 415)), "{answer:?}");
+}
+
+/// Reads until the other side closes; what it said.
+fn until_closed(stream: &mut impl Read) -> String {
+    let mut said = Vec::new();
+    // A reset is an end like any other; only silence until the patience is over is not.
+    let ended = stream.read_to_end(&mut said);
+    let is_patience = matches!(&ended, Err(error) if matches!(
+        error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+    ));
+    assert!(!is_patience, "still open after {PATIENCE:?}");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn slow_senders() {
+    let platform = impatient();
+    let ports = platform.ports();
+    let tls = platform.http().tls();
+    let mut heads = connect(&ports.https, tls).unwrap();
+    heads.write_all(b"GET /healthz HTTP/1.1\r\nhost: local").unwrap();
+    heads.flush().unwrap();
+    let mut silent = connect(&ports.https, tls).unwrap();
+    silent.conn.complete_io(&mut silent.sock).unwrap();
+    let mut idle = connect(&ports.https, tls).unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    idle.flush().unwrap();
+    let mut body = connect(&ports.https, tls).unwrap();
+    let head = "POST /v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{\"email\":";
+    body.write_all(head.as_bytes()).unwrap();
+    body.flush().unwrap();
+    let mut device = connect(&ports.https, tls).unwrap();
+    let head = "POST /api/v1/telemetry HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer x\r\n\
+                content-length: 100\r\n\r\n{\"t\":";
+    device.write_all(head.as_bytes()).unwrap();
+    device.flush().unwrap();
+    // Before TLS, and before CONNECT.
+    let mut hello = TcpStream::connect(&ports.https).unwrap();
+    hello.set_read_timeout(Some(PATIENCE)).unwrap();
+    hello.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
+    let mut mqtt = connect(&ports.mqtts, tls).unwrap();
+    mqtt.write_all(&connect_packet(Version::V5, "slow", "token")[..9]).unwrap();
+    mqtt.flush().unwrap();
+    // Whoever is not slow is served meanwhile.
+    assert_eq!(platform.http().get("/healthz").send().status, 200);
+    let said = until_closed(&mut heads);
+    assert!(said.is_empty() || said.contains(" 408 "), "{said}");
+    assert!(until_closed(&mut silent).is_empty());
+    assert!(until_closed(&mut idle).contains(" 200 "), "served, then closed");
+    let said = until_closed(&mut body);
+    assert!(said.contains(" 408 ") && said.contains("body_idle_seconds_max"), "{said}");
+    let said = until_closed(&mut device);
+    assert!(said.contains(" 401 ") || said.contains(" 408 "), "{said}");
+    assert!(until_closed(&mut hello).is_empty());
+    assert!(until_closed(&mut mqtt).is_empty());
+}
+
+#[test]
+fn tls_renegotiation() {
+    let platform = impatient();
+    let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
+    let ports = platform.ports();
+    for address in [&ports.https, &ports.mqtts] {
+        let child = Command::new("openssl")
+            .args(["s_client", "-connect", address, "-tls1_2", "-servername", "localhost"])
+            .arg("-state")
+            .arg("-CAfile")
+            .arg(&ca)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = child else {
+            println!("skipped: openssl is not installed");
+            return;
+        };
+        // `R` at the start of a line asks for renegotiation; the input stays open.
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"R\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(input);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        // The client asks, no second handshake begins, and the listener closes what then idles.
+        let hellos = |name: &str| said.matches(name).count();
+        assert!(hellos("write client hello") >= 2, "{address}: {said}");
+        assert_eq!(hellos("read server hello"), 1, "{address}: {said}");
+    }
+}
+
+#[test]
+fn floods_of_one_tenant() {
+    // The others' waits are measured by `veritwin bench fair`; here, that they are served at all.
+    let platform = Platform::shared();
+    let (loud, calm) = (platform.tenant(), platform.tenant());
+    let device = loud.device("loud");
+    let meter = calm.device("meter");
+    let mut flood = platform.mqtt(Version::V311, &device.token);
+    let payload = json!({"t": 1, "text": "x".repeat(2000)}).to_string();
+    for _ in 0..500 {
+        flood.send("v1/devices/me/telemetry", payload.as_bytes()).unwrap();
+    }
+    calm.send(&meter, &json!({"t": 1})).expect(200);
+    assert_eq!(calm.latest(&meter, "t"), Value::from(1));
+    for _ in 0..500 {
+        flood.read().unwrap();
+    }
+}
