@@ -96,7 +96,7 @@ pub(crate) struct Inner {
     pub(crate) attempt_key: [u8; 32],
     pub(crate) challenges: crate::factors::Challenges,
     pub(crate) gate: crate::rates::Gate,
-    pub(crate) networks: crate::networks::KnownNetworks,
+    pub(crate) networks: crate::tenant_networks::KnownNetworks,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) activity: ActivityWriter,
@@ -244,7 +244,7 @@ impl App {
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),
             gate: crate::rates::Gate::new(config.rates),
-            networks: crate::networks::KnownNetworks::default(),
+            networks: crate::tenant_networks::KnownNetworks::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),

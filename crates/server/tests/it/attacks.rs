@@ -172,7 +172,9 @@ fn tokens_of_another_kind() {
     let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhZG1pbiIsInJvbGUiOiJvd25lciJ9.";
     let signed = format!("{none}c2lnbmF0dXJl");
     let session = tenant.cookie.split_once('=').unwrap().1.to_owned();
-    let altered = format!("{}A", &tenant.api_key[..tenant.api_key.len() - 1]);
+    let (start, rest) = tenant.api_key.split_at(12);
+    let other = if rest.starts_with('A') { "B" } else { "A" };
+    let altered = format!("{start}{other}{}", &rest[1..]);
     for token in [none, &signed, &session, &altered, "", "null", "undefined", "vtk_", "' OR 1=1--"]
     {
         let answer = platform.http().get("/v1/devices").bearer(token).send();
