@@ -41,6 +41,7 @@ impl Action {
                 | Self::ApiKeyDelete
                 | Self::CredentialDelete
                 | Self::DeviceDelete
+                | Self::IdentityProviderWrite
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::TenantCreateBelow
@@ -50,6 +51,15 @@ impl Action {
                 | Self::TwinDelete
                 | Self::UserDelete
                 | Self::UserErase
+        )
+    }
+
+    /// Whether it is done to the person's account, which may belong to other tenants too: a sign-in
+    /// that one tenant's provider vouches for does not reach it.
+    pub const fn reaches_account(self) -> bool {
+        matches!(
+            self,
+            Self::AccountSecure | Self::AccountUpdate | Self::SessionJoin | Self::SessionSwitch
         )
     }
 
@@ -149,6 +159,10 @@ define_actions! {
     HoldRelease = "hold.release" on Hold;
     /// Ask for a hold on activity records.
     HoldRequest = "hold.request" on Hold;
+    /// Read through which provider one's people may sign in (never its secret).
+    IdentityProviderRead = "identity_provider.read" on Tenant;
+    /// Set, change or remove that provider.
+    IdentityProviderWrite = "identity_provider.write" on Tenant;
     /// List security alerts and incidents.
     IncidentList = "incident.list" on Incident;
     /// Open an incident.

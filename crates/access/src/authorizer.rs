@@ -16,10 +16,11 @@ use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, Suppor
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
+    include_str!("../policies/providers.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),

@@ -7,6 +7,7 @@ mod cbor;
 mod countries;
 pub mod jobs;
 mod matrix;
+pub mod oidc;
 pub mod passkey;
 mod resource;
 mod session;

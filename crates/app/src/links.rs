@@ -9,7 +9,7 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
-use crate::sign_in::{Proven, person};
+use crate::sign_in::{How, Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");
@@ -327,7 +327,7 @@ impl App {
         let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
         let user = account_of(&tx, user, by_operator).await?;
         tx.membership_add(tenant, user.id, role).await?;
-        let proven = Proven { user, second_factor: false };
+        let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         let stored = tx.tenant(tenant).await?;

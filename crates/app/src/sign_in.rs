@@ -11,10 +11,11 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SignIn, TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SignIn, TenantId,
+    Timestamp, UserId,
 };
 use veritwin_keys::{hmac_sha256, password};
-use veritwin_metastore::{PlatformTx, Realm, Session, User};
+use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
 use crate::model::{SessionView, SignedIn};
@@ -56,6 +57,47 @@ pub enum SecondFactor {
 pub(crate) struct Proven {
     pub(crate) user: User,
     pub(crate) second_factor: bool,
+    pub(crate) how: How,
+}
+
+/// How a person proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Password,
+    Passkey,
+    Link,
+    /// Their tenant's provider vouches for them; it asked them at that time, if it says so.
+    Provider {
+        asked_at: Option<Timestamp>,
+    },
+}
+
+impl How {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Passkey => "passkey",
+            Self::Link => "one-time link",
+            Self::Provider { .. } => "provider",
+        }
+    }
+
+    const fn method(self) -> SessionMethod {
+        match self {
+            Self::Provider { .. } => SessionMethod::Provider,
+            Self::Password | Self::Passkey | Self::Link => SessionMethod::Account,
+        }
+    }
+
+    /// When the person proved it; a provider that does not say when counts as long ago.
+    fn proved_at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Provider { asked_at } => {
+                asked_at.map_or(Timestamp::from_micros(0), |asked_at| asked_at.min(now))
+            }
+            Self::Password | Self::Passkey | Self::Link => now,
+        }
+    }
 }
 
 impl App {
@@ -177,7 +219,7 @@ impl App {
         }
         tx.commit().await?;
         self.attempt_succeeded(context, &attempt);
-        Ok(Proven { user, second_factor })
+        Ok(Proven { user, second_factor, how: How::Password })
     }
 
     async fn prove_passkey(
@@ -193,7 +235,7 @@ impl App {
             return Err(WRONG);
         }
         tx.commit().await?;
-        Ok(Proven { user, second_factor: true })
+        Ok(Proven { user, second_factor: true, how: How::Passkey })
     }
 
     async fn prove_person(
@@ -234,12 +276,7 @@ impl App {
             return Err(WRONG);
         }
         let tenant = self.first_served(&memberships).ok_or(UNSERVED)?;
-        let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
-        if let Some(digest) = before
-            && let Some(session) = tx.session_by_digest(digest.0).await?
-        {
-            tx.session_delete(session.id).await?;
-        }
+        end_session_before(&tx, before).await?;
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         tx.commit().await?;
         Ok(signed_in)
@@ -302,7 +339,7 @@ impl App {
         proven: Proven,
     ) -> Result<SignedIn> {
         let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
-        let Proven { user, second_factor } = proven;
+        let Proven { user, second_factor, how } = proven;
         let session = Session {
             id: SessionId::generate(context.at, self.rng()),
             tenant,
@@ -310,15 +347,16 @@ impl App {
             created_at: context.at,
             expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
             last_seen_at: context.at,
-            proved_at: context.at,
+            proved_at: how.proved_at(context.at),
             second_factor,
+            method: how.method(),
             browser: context.origin.browser.map(str::to_owned),
             system: context.origin.system.as_deref().map(str::to_owned),
         };
         tx.session_create(&session, digest.0).await?;
         let own = (session.user, session.id);
         self.watch_sign_in(tx, context, tenant, own).await?;
-        self.record_sign_in(tx, context, tenant, own).await?;
+        self.record_sign_in(tx, context, tenant, (own, how.as_str())).await?;
         let roles = roles_in(&tx.memberships(user.id).await?, tenant);
         let lacks_second_factor =
             !second_factor && self.asks_second_factor(context, tenant).await?;
@@ -370,7 +408,11 @@ impl App {
         }
         let lacks_second_factor =
             !session.second_factor && self.asks_second_factor(&platform, session.tenant).await?;
-        let sign_in = SignIn { proved_at: session.proved_at, lacks_second_factor };
+        let sign_in = SignIn {
+            proved_at: session.proved_at,
+            lacks_second_factor,
+            by_provider: session.method == SessionMethod::Provider,
+        };
         let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
         Ok(platform.in_tenant(session.tenant, Actor { kind, roles }))
     }
@@ -415,11 +457,26 @@ impl App {
         let sessions = tx.sessions_of(user).await?;
         let own = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
         let second_factor = own.second_factor || second_factor;
-        let own = Session { proved_at: platform.at, second_factor, ..own };
+        let method = SessionMethod::Account;
+        let own = Session { proved_at: platform.at, second_factor, method, ..own };
         tx.session_prove(&own, digest.0).await?;
         tx.commit().await?;
         Ok(token)
     }
+}
+
+/// Ends the session that a browser held before it signs in.
+pub(crate) async fn end_session_before(
+    tx: &PlatformTx,
+    before: Option<Secret<String>>,
+) -> Result<()> {
+    let digest = before.and_then(|token| TokenKind::Session.digest(token.expose()));
+    if let Some(digest) = digest
+        && let Some(session) = tx.session_by_digest(digest.0).await?
+    {
+        tx.session_delete(session.id).await?;
+    }
+    Ok(())
 }
 
 /// The person of a context and the session they act through.
@@ -433,6 +490,12 @@ pub(crate) fn person(context: &OpContext) -> Result<(UserId, SessionId)> {
 /// Whether a person may do this with the proof they gave at sign-in.
 pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
     let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
+    if sign_in.by_provider && action.reaches_account() {
+        return Err(Error::NotProven(
+            "this is about your account, for which your organisation's provider does not speak: \
+             confirm with the account's own password or passkey",
+        ));
+    }
     if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
         return Err(Error::SecondFactorMissing);
     }
@@ -440,4 +503,10 @@ pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
         return Err(Error::NotProven("prove again who you are, then repeat this"));
     }
     Ok(())
+}
+
+/// Whether a tenant's provider vouched for the person: what their account has in other tenants is
+/// not shown then.
+pub(crate) fn is_by_provider(context: &OpContext) -> bool {
+    matches!(context.actor.kind, ActorKind::User { sign_in, .. } if sign_in.by_provider)
 }

@@ -602,6 +602,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/identity-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Through which provider one's people may sign in; its secret is never told. */
+        get: operations["identity_provider_read"];
+        /**
+         * Sets the provider. It is asked first: an issuer that does not answer, or leads to an address
+         *     that is not public, is refused.
+         */
+        put: operations["identity_provider_replace"];
+        post?: never;
+        /** Removes the provider; whoever signed in through it is out. */
+        delete: operations["identity_provider_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/incidents": {
         parameters: {
             query?: never;
@@ -982,6 +1004,44 @@ export interface paths {
         put?: never;
         /** A challenge for signing in, or for proving again who one is, with a passkey. */
         post: operations["session_challenge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The provider that a sign-in page offers; 204: none. An organisation that is not there offers as
+         *     little as one that set nothing.
+         */
+        get: operations["session_offer"];
+        put?: never;
+        /** Begins a sign-in through a provider. */
+        post: operations["session_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/provider/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Finishes a sign-in through a provider. */
+        post: operations["session_finish"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1716,6 +1776,22 @@ export interface components {
             /** @description The same as `otpauth://totp/...`, for a QR code. */
             uri: string;
         };
+        /** @description How a sign-in begins. */
+        BeginBody: {
+            /** @description That the person is 18 or older and acts for a business: for people who are new here. */
+            attested?: boolean;
+            /** @description The provider has to ask again who it is, whoever is signed in there. */
+            fresh?: boolean;
+            /** @description The organisation's id. */
+            organisation: string;
+        };
+        /** @description A sign-in that was begun. */
+        BegunBody: {
+            /** @description Where the browser goes. */
+            address: string;
+            /** @description What the page keeps until it comes back; without it nobody finishes this sign-in. */
+            secret: string;
+        };
         /** @description A tenant the person belongs to. */
         BelongingBody: {
             /** @description The session is in it. */
@@ -2071,6 +2147,16 @@ export interface components {
             product: string;
             /** @description Terms: an `https` address or a text; empty: none. */
             terms: string;
+        };
+        /** @description What the provider sent the browser back with. */
+        FinishBody: {
+            /** @description Left out: the provider refused. */
+            code?: string | null;
+            /** @description The issuer, when the provider names it (RFC 9207). */
+            iss?: string | null;
+            /** @description What the page kept. */
+            secret: string;
+            state: string;
         };
         /** @description Whom to invite. */
         FirstBody: {
@@ -2853,6 +2939,13 @@ export interface components {
         NoteBody: {
             text: string;
         };
+        /** @description What a sign-in page offers. */
+        OfferBody: {
+            /** @description What its provider is called. */
+            name: string;
+            /** @description The organisation's id. */
+            organisation: string;
+        };
         /** @description An incident to open by hand. */
         OpenBody: {
             /** @enum {string} */
@@ -2990,6 +3083,45 @@ export interface components {
             /** Format: int64 */
             tree_size: number;
             vkey: string;
+        };
+        /** @description What is set. */
+        ProviderBody: {
+            client_id: string;
+            counts_as_second_factor: boolean;
+            domains: string[];
+            enabled: boolean;
+            has_secret: boolean;
+            /** @description Empty: nothing is set yet. */
+            issuer: string;
+            name: string;
+            /** @description What has to be registered there as the address to come back to. */
+            redirect_uris: string[];
+            role_of_new?: string | null;
+            /** @description Where one's people begin. */
+            sign_in_address: string;
+            updated_at?: string | null;
+        };
+        /** @description Through which provider (OpenID Connect) one's people may sign in. */
+        ProviderFields: {
+            /** @description The client's id there. */
+            client_id: string;
+            /**
+             * @description The client's secret; left out: the one that is there stays, for the same issuer and client;
+             *     empty: a client without a secret.
+             */
+            client_secret?: string | null;
+            /** @description Whether a sign-in there counts as two factors, whatever it says. */
+            counts_as_second_factor?: boolean;
+            /** @description The domains whose addresses count, such as `example.com`. */
+            domains: string[];
+            /** @description Whether the sign-in page offers it. */
+            enabled: boolean;
+            /** @description The issuer, `https://...`, exactly as its tokens say. */
+            issuer: string;
+            /** @description What the sign-in page calls it. */
+            name: string;
+            /** @enum {string} */
+            role_of_new?: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
         /** @description An answer. */
         QueryAnswer: {
@@ -4900,6 +5032,101 @@ export interface operations {
             };
         };
     };
+    identity_provider_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    identity_provider_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    identity_provider_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     incidents_list: {
         parameters: {
             query?: {
@@ -5826,6 +6053,110 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChallengeBody"];
                 };
+            };
+        };
+    };
+    session_offer: {
+        parameters: {
+            query?: {
+                /** @description The organisation's id; left out: the one of the host name. */
+                organisation?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferBody"];
+                };
+            };
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BeginBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BegunBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_finish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -43,6 +43,7 @@ export type Papers = Answer<Schemas['PapersBody']>
 export type PromiseRow = Answer<Schemas['PromiseBody']>
 export type PromiseState = PromiseRow['state']
 export type Quality = Latest['quality']
+export type ProviderSettings = Answer<Schemas['ProviderBody']>
 export type Role = ApiKey['role']
 export type Rule = Omit<Answer<Schemas['StoredRuleBody']>, 'condition'> & { condition: Condition }
 export type SeriesRef = Schemas['SeriesBody']

@@ -22,6 +22,7 @@ import { LanguageSelect } from './LanguageSelect'
 import { Modal } from '../ui/overlays'
 import { AccountBlocks } from './settings/Account'
 import { People } from './settings/People'
+import { ProviderBlock } from './settings/Provider'
 import { roleLabel, RoleSelect } from './settings/roles'
 import { useSubmit } from './settings/useSubmit'
 
@@ -49,6 +50,7 @@ export function SettingsPage() {
           <ApiKeys />
         </div>
       )}
+      {administrator && <ProviderBlock />}
       {administrator && <Keys />}
     </Page>
   )

@@ -43,7 +43,11 @@ impl World {
     fn user(&self, roles: &[Role]) -> Actor {
         let user = UserId::generate(AT, &self.rng);
         let session = SessionId::generate(AT, &self.rng);
-        let sign_in = SignIn { proved_at: Timestamp::from_micros(0), lacks_second_factor: false };
+        let sign_in = SignIn {
+            proved_at: Timestamp::from_micros(0),
+            lacks_second_factor: false,
+            by_provider: false,
+        };
         Actor { kind: ActorKind::User { user, session, sign_in }, roles: roles.to_vec() }
     }
 }

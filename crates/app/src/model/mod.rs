@@ -7,6 +7,7 @@ mod ledger;
 mod page;
 mod partners;
 mod people;
+mod providers;
 mod security;
 mod telemetry;
 mod twins;
@@ -29,6 +30,9 @@ pub use partners::{
 pub use people::{
     AccountView, ApiKeyView, Erasure, Invited, Invitee, LinkKind, LinkView, NewAuthenticator,
     OpenSession, PasskeyRequest, PasskeyView, SessionView, SignedIn, TenantView, UserView, Welcome,
+};
+pub use providers::{
+    ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, GrantView, HoldInput, HoldScope, HoldView,

@@ -25,7 +25,7 @@ fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" => {
+        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" | "identity-provider" => {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,

@@ -13,6 +13,7 @@ mod contact;
 mod devices;
 mod docs;
 mod holds;
+mod identity_providers;
 mod incidents;
 mod ledger;
 mod live;
@@ -86,6 +87,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(contact::routes())
         .merge(account::routes())
         .merge(passkeys::routes())
+        .merge(identity_providers::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(devices::routes())

@@ -12,11 +12,13 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 9] = [
     "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
     "POST /v1/session",
+    "POST /v1/session/provider",
+    "POST /v1/session/provider/finish",
     "POST /v1/welcome",
     "POST /v1/welcome/inspect",
     "PUT /v1/password-reset",
@@ -25,6 +27,8 @@ const PUBLIC: [&str; 7] = [
 const FACE: &str = "GET /v1/face";
 /// A challenge for nobody in particular.
 const CHALLENGE: &str = "POST /v1/session/passkey";
+/// What a sign-in page offers: nothing where nobody set anything.
+const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
@@ -317,7 +321,7 @@ fn every_operation_refuses_strangers() {
             assert!(!tells, "{name}: {facts}");
             continue;
         }
-        if name == WHO_AM_I {
+        if name == WHO_AM_I || name == OFFER {
             assert_eq!((answer.status, answer.body.len()), (204, 0), "{name}");
             continue;
         }

@@ -10,6 +10,7 @@ mod database;
 mod demo;
 mod harness;
 mod http;
+mod identity;
 mod ingest;
 mod isolation;
 mod kill;
@@ -21,6 +22,7 @@ mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]
 mod postgres_server;
 mod promises;
+mod providers;
 mod ready;
 mod records;
 mod shared_data;
