@@ -153,6 +153,7 @@ export class Identity {
       response.writeHead(200, { 'content-type': 'application/json' })
       return response.end(JSON.stringify({ ...truth, ...this.lie.description }))
     }
+    if (pathname === '/favicon.ico') return response.writeHead(204).end()
     if (!pathname.startsWith('/interaction/')) return this.callback(request, response)
     if (request.method !== 'POST') {
       response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' })

@@ -11,6 +11,7 @@ import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
 import { inventorySteps } from './walk/inventory.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
+import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { supportSteps } from './walk/support.js'
 
@@ -24,6 +25,7 @@ const WALK = [
   supportSteps,
   personSteps,
   accountSteps,
+  providerSteps,
   welcomeSteps,
   signOutSteps,
   calmSteps,

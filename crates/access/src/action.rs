@@ -39,6 +39,7 @@ impl Action {
             Self::AccountSecure
                 | Self::ApiKeyCreate
                 | Self::ApiKeyDelete
+                | Self::CertificateWrite
                 | Self::CredentialDelete
                 | Self::DeviceDelete
                 | Self::IdentityProviderWrite
@@ -117,6 +118,10 @@ define_actions! {
     BrandShow = "brand.show" on Platform;
     /// Change one's own brand.
     BrandWrite = "brand.write" on Tenant;
+    /// Read which of one's host names have certificates of their own, and until when.
+    CertificateRead = "certificate.read" on Tenant;
+    /// Put a certificate of one's own host name in place, or take it away.
+    CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
     /// Delete a message that was dealt with.

@@ -24,6 +24,8 @@ mod geo;
 mod held;
 mod history;
 mod holds;
+mod host_certificates;
+mod how;
 mod idempotency;
 mod incidents;
 mod ingest;
@@ -74,6 +76,7 @@ pub use backup::{
 };
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
+pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};

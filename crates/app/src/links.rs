@@ -6,10 +6,11 @@ use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
+use crate::how::How;
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
-use crate::sign_in::{How, Proven, person};
+use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");

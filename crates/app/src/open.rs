@@ -130,6 +130,8 @@ pub(crate) struct Inner {
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) providers: Providers,
+    /// Counts changes of host names' certificates.
+    pub(crate) host_certificates: tokio::sync::watch::Sender<u64>,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -289,6 +291,7 @@ impl App {
             egress,
             mailer,
             providers,
+            host_certificates: tokio::sync::watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

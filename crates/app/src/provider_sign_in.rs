@@ -7,12 +7,13 @@ use veritwin_access::oidc::{Claims, Expected, OidcError, code_challenge, verify}
 use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{PlatformTx, Realm, User, normalise_email};
 
+use crate::how::How;
 use crate::links::text;
 use crate::model::{ProviderReturn, ProviderStart, ProviderStarted, SignedIn};
 use crate::provider_client::{Exchange, Known, ProviderError, form};
 use crate::provider_flow::{Flow, Returned};
 use crate::providers::Provider;
-use crate::sign_in::{How, Proven, end_session_before};
+use crate::sign_in::{Proven, end_session_before};
 use crate::{App, Error, Result};
 
 const STALE: Error = Error::Unauthenticated(

@@ -18,6 +18,7 @@ use veritwin_keys::{hmac_sha256, password};
 use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
+use crate::how::How;
 use crate::model::{SessionView, SignedIn};
 use crate::people::{roles_in, tenant_view, user_view};
 use crate::tree::UNSERVED;
@@ -58,46 +59,6 @@ pub(crate) struct Proven {
     pub(crate) user: User,
     pub(crate) second_factor: bool,
     pub(crate) how: How,
-}
-
-/// How a person proved who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    Password,
-    Passkey,
-    Link,
-    /// Their tenant's provider vouches for them; it asked them at that time, if it says so.
-    Provider {
-        asked_at: Option<Timestamp>,
-    },
-}
-
-impl How {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::Passkey => "passkey",
-            Self::Link => "one-time link",
-            Self::Provider { .. } => "provider",
-        }
-    }
-
-    const fn method(self) -> SessionMethod {
-        match self {
-            Self::Provider { .. } => SessionMethod::Provider,
-            Self::Password | Self::Passkey | Self::Link => SessionMethod::Account,
-        }
-    }
-
-    /// When the person proved it; a provider that does not say when counts as long ago.
-    fn proved_at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::Provider { asked_at } => {
-                asked_at.map_or(Timestamp::from_micros(0), |asked_at| asked_at.min(now))
-            }
-            Self::Password | Self::Passkey | Self::Link => now,
-        }
-    }
 }
 
 impl App {

@@ -11,6 +11,7 @@ mod control;
 mod controls;
 mod datadir;
 mod dispatch;
+mod host_certificates;
 mod listen;
 mod pki;
 mod probes;

@@ -357,6 +357,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/certificates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own host names, and until when their certificates last. */
+        get: operations["certificates_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{host}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Puts a certificate of one's own host name in place. It is used from the next handshake on. */
+        put: operations["certificates_replace"];
+        post?: never;
+        /** Takes it away: the host name answers with the platform's certificate again. */
+        delete: operations["certificates_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/contact": {
         parameters: {
             query?: never;
@@ -1882,6 +1917,13 @@ export interface components {
             /** @description The operator's own instead of the platform's. */
             own: boolean;
         };
+        /** @description A certificate with its private key. */
+        CertificateFields: {
+            /** @description The chain, PEM: the host's own certificate first, each followed by its issuer's. */
+            chain: string;
+            /** @description Its private key, PEM, not encrypted. */
+            private_key: string;
+        };
         /** @description A challenge for signing in with a passkey. */
         ChallengeBody: {
             /** @description To be answered once, within five minutes. */
@@ -2239,6 +2281,12 @@ export interface components {
             records?: string[];
             /** @description Before this time. */
             to?: string | null;
+        };
+        /** @description A host name of one's own. */
+        HostBody: {
+            host: string;
+            /** @description When its own certificate ends; null: it answers with the platform's. */
+            not_after?: string | null;
         };
         /** @description Host names. */
         HostsBody: {
@@ -2638,6 +2686,17 @@ export interface components {
                 scope: components["schemas"]["HoldScopeBody"];
                 /** @enum {string} */
                 state: "asked" | "in_force" | "expired" | "released";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_HostBody: {
+            /** @description The rows. */
+            items: {
+                host: string;
+                /** @description When its own certificate ends; null: it answers with the platform's. */
+                not_after?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -4378,6 +4437,105 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_HostBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CertificateFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

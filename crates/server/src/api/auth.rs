@@ -25,9 +25,8 @@ fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" | "identity-provider" => {
-            Purpose::AuthenticationSecurity
-        }
+        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
+        | "identity-provider" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"

@@ -9,6 +9,7 @@ mod auth;
 mod belongings;
 mod body;
 mod brand;
+mod certificates;
 mod contact;
 mod devices;
 mod docs;
@@ -84,6 +85,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(tenants::routes())
         .merge(plans::routes())
         .merge(brand::documented())
+        .merge(certificates::routes())
         .merge(contact::routes())
         .merge(account::routes())
         .merge(passkeys::routes())

@@ -32,7 +32,8 @@ const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 4] = [
+const NO_TENANT_ID: [(&str, &str); 5] = [
+    ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
@@ -305,7 +306,10 @@ fn every_operation_refuses_strangers() {
     let mut public = BTreeSet::new();
     for (method, path) in operations(platform) {
         let filled = owned.ids().fill(&path).unwrap_or_else(|| {
-            path.replace("{id}", "P22").replace("{index}", "0").replace("{log}", "0")
+            path.replace("{id}", "P22")
+                .replace("{index}", "0")
+                .replace("{log}", "0")
+                .replace("{host}", "a.example")
         });
         let name = format!("{method} {path}");
         let ask = |request: Request| with_body(request, &method, &path).send();

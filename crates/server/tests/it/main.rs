@@ -6,6 +6,7 @@
 mod alerts;
 mod backup;
 mod canary;
+mod certificates;
 mod database;
 mod demo;
 mod harness;

@@ -171,7 +171,7 @@ function Form(props: { provider: ProviderSettings; onDone: () => void }) {
     >
       <CopyField
         multiline
-        label={i18n.t('Register there as the address to come back to')}
+        label={i18n.t('Redirect address to register there')}
         text={provider.redirect_uris.join('\n')}
       />
       {text(i18n.t('Name on the sign-in page'), name, setName, {
@@ -196,7 +196,7 @@ function Form(props: { provider: ProviderSettings; onDone: () => void }) {
         onChange={(event) => setSecret(event.currentTarget.value)}
       />
       <TagsInput
-        label={i18n.t('Domains of e-mail addresses that count')}
+        label={i18n.t('E-mail domains that count')}
         placeholder="example.com"
         required
         value={domains}
