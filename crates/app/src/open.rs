@@ -192,6 +192,21 @@ fn open_mailer(config: &Config, egress: &Arc<EgressRegister>) -> Result<Option<M
     mailer.transpose().map_err(|error| Error::invalid(error.to_string()))
 }
 
+fn engine_config(
+    config: &Config,
+    keys: &KeyService,
+    objects: &Arc<dyn ObjectStore>,
+    rng: &Arc<dyn Rng>,
+) -> EngineConfig {
+    let segments = object_store::prefix::PrefixStore::new(Arc::clone(objects), "segments");
+    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
+    let mut engine = EngineConfig::new(Arc::new(segments), keys.clone(), clock, rng);
+    let bytes_max = config.memory_bytes_max;
+    engine.limits.memory_bytes_max = bytes_max;
+    engine.limits.flush_bytes_min = engine.limits.flush_bytes_min.min(bytes_max / 2);
+    engine
+}
+
 /// The one way to addresses that tenants choose.
 fn open_providers(
     config: &Config,
@@ -224,15 +239,7 @@ impl App {
         })
         .await?;
         let objects = open_objects(&config)?;
-        let mut engine_config = EngineConfig::new(
-            Arc::new(object_store::prefix::PrefixStore::new(Arc::clone(&objects), "segments")),
-            keys.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-        );
-        engine_config.limits.memory_bytes_max = config.memory_bytes_max;
-        engine_config.limits.flush_bytes_min =
-            engine_config.limits.flush_bytes_min.min(config.memory_bytes_max / 2);
+        let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let presence = Arc::new(Presence::default());
         let live = Arc::new(LiveBus::default());
