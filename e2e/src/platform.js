@@ -23,13 +23,13 @@ const OUTPUT_CHARS_MAX = 200_000
  */
 
 export class Platform {
-  /** @param {'demo' | 'serve'} mode @param {string} folder */
-  static async start(mode, folder) {
+  /** @param {'demo' | 'serve'} mode @param {string} folder @param {object} [env] more of it */
+  static async start(mode, folder, env = {}) {
     if (!existsSync(BINARY)) {
       throw new Error(`${BINARY} is missing; cargo build -p veritwin-server makes it`)
     }
     await mkdir(folder, { recursive: true })
-    const platform = new Platform(mode, folder)
+    const platform = new Platform(mode, folder, env)
     try {
       await platform.#listening()
     } catch (error) {
@@ -39,8 +39,8 @@ export class Platform {
     return platform
   }
 
-  /** @param {string} mode @param {string} folder */
-  constructor(mode, folder) {
+  /** @param {string} mode @param {string} folder @param {object} env */
+  constructor(mode, folder, env) {
     this.data = path.join(folder, 'data')
     this.output = ''
     this.env = {
@@ -50,6 +50,7 @@ export class Platform {
       VERITWIN__MQTT__PORT: '0',
       VERITWIN__ARCHIVE__PORT: '0',
       VERITWIN__KEYS__ROOT_DIR: path.join(folder, 'root-keys'),
+      ...env,
     }
     this.startedAt = Date.now()
     this.child = spawn(BINARY, [mode, '--data', this.data], {

@@ -12,6 +12,7 @@ import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
 import { inventorySteps } from './walk/inventory.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
+import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { supportSteps } from './walk/support.js'
 
@@ -26,6 +27,7 @@ const WALK = [
   accessSteps,
   personSteps,
   accountSteps,
+  providerSteps,
   welcomeSteps,
   signOutSteps,
   calmSteps,

@@ -136,6 +136,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         run::run_watched(command, |_| {})
     });
     steps.step("tests", |totals| {
+        // The server's tests sign in through the identity provider that is among these.
+        web::packages("e2e")?;
         let arguments =
             ["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
         run::run_watched(run::command(&root, cargo, &arguments), |line| totals.add_libtest(line))

@@ -39,9 +39,11 @@ impl Action {
             Self::AccountSecure
                 | Self::ApiKeyCreate
                 | Self::ApiKeyDelete
+                | Self::CertificateWrite
                 | Self::CredentialDelete
                 | Self::DeviceDelete
                 | Self::GrantWrite
+                | Self::IdentityProviderWrite
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::RoleWrite
@@ -53,6 +55,15 @@ impl Action {
                 | Self::UserDelete
                 | Self::UserErase
                 | Self::UserUpdate
+        )
+    }
+
+    /// Whether it is done to the person's account, which may belong to other tenants too: a sign-in
+    /// that one tenant's provider vouches for does not reach it.
+    pub const fn reaches_account(self) -> bool {
+        matches!(
+            self,
+            Self::AccountSecure | Self::AccountUpdate | Self::SessionJoin | Self::SessionSwitch
         )
     }
 
@@ -112,6 +123,10 @@ define_actions! {
     BrandShow = "brand.show" on Platform;
     /// Change one's own brand.
     BrandWrite = "brand.write" on Tenant;
+    /// Read which of one's host names have certificates of their own, and until when.
+    CertificateRead = "certificate.read" on Tenant;
+    /// Put a certificate of one's own host name in place, or take it away.
+    CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
     /// Delete a message that was dealt with.
@@ -162,6 +177,10 @@ define_actions! {
     HoldRelease = "hold.release" on Hold;
     /// Ask for a hold on activity records.
     HoldRequest = "hold.request" on Hold;
+    /// Read through which provider one's people may sign in (never its secret).
+    IdentityProviderRead = "identity_provider.read" on Tenant;
+    /// Set, change or remove that provider.
+    IdentityProviderWrite = "identity_provider.write" on Tenant;
     /// List security alerts and incidents.
     IncidentList = "incident.list" on Incident;
     /// Open an incident.

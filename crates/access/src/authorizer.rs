@@ -19,11 +19,12 @@ use veritwin_domain::{
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 8] = [
+const POLICIES: [&str; 9] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
     include_str!("../policies/rights.cedar"),
+    include_str!("../policies/providers.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),

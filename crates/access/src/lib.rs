@@ -8,6 +8,7 @@ mod countries;
 mod facets;
 pub mod jobs;
 mod matrix;
+pub mod oidc;
 pub mod passkey;
 mod rate;
 mod resource;

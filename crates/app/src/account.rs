@@ -10,7 +10,7 @@ use crate::factors::passkey_name;
 use crate::links::text;
 use crate::model::{AccountView, OpenSession, PasskeyView};
 use crate::people::check_password;
-use crate::sign_in::{Proof, SIGN_IN_SETTING, person};
+use crate::sign_in::{Proof, SIGN_IN_SETTING, is_by_provider, person};
 use crate::{App, Error, Result};
 
 impl App {
@@ -88,7 +88,8 @@ impl App {
         let (user, current) = person(context)?;
         let tx = self.0.store.read_platform(&self.above(context)).await?;
         let mut sessions = tx.sessions_of(user).await?;
-        sessions.retain(|one| one.expires_at > context.at);
+        let is_shown = |tenant| !is_by_provider(context) || tenant == context.tenant;
+        sessions.retain(|one| one.expires_at > context.at && is_shown(one.tenant));
         sessions.reverse();
         let view = |one: veritwin_metastore::Session| OpenSession {
             id: one.id,
@@ -117,7 +118,9 @@ impl App {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let (user, current) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
-        for other in tx.sessions_of(user).await?.into_iter().filter(|one| one.id != current) {
+        let reaches = |tenant| !is_by_provider(context) || tenant == context.tenant;
+        let others = tx.sessions_of(user).await?.into_iter();
+        for other in others.filter(|one| one.id != current && reaches(one.tenant)) {
             tx.session_delete(other.id).await?;
         }
         tx.commit().await?;

@@ -250,7 +250,8 @@ impl App {
         outcome: &str,
     ) -> Result<()> {
         let as_actor = &context.actor.kind;
-        self.record_as(tx, context, (as_actor, action), tenant, outcome).await
+        let done = (outcome, Change::default());
+        self.record_as(tx, context, (as_actor, action), tenant, done).await
     }
 
     /// Writes a record of a sign-in, as the person's own.
@@ -259,11 +260,14 @@ impl App {
         tx: &PlatformTx,
         context: &PlatformContext,
         tenant: TenantId,
-        (user, session): (UserId, SessionId),
+        ((user, session), how): ((UserId, SessionId), &str),
     ) -> Result<()> {
-        let sign_in = SignIn { proved_at: context.at, lacks_second_factor: false };
+        let sign_in =
+            SignIn { proved_at: context.at, lacks_second_factor: false, by_provider: false };
         let actor = ActorKind::User { user, session, sign_in };
-        self.record_as(tx, context, (&actor, Action::SessionCreate), Some(tenant), "done").await
+        let change = Change::to(serde_json::json!({"method": how}));
+        let done = (&actor, Action::SessionCreate);
+        self.record_as(tx, context, done, Some(tenant), ("done", change)).await
     }
 
     async fn record_as(
@@ -272,7 +276,7 @@ impl App {
         context: &PlatformContext,
         (actor, action): (&ActorKind, Action),
         tenant: Option<TenantId>,
-        outcome: &str,
+        (outcome, change): (&str, Change),
     ) -> Result<()> {
         let (mut record, _) = self.activity(Written {
             actor,
@@ -282,7 +286,7 @@ impl App {
             action: action.as_str(),
             resource: resource_text(&Resource::Platform),
             outcome,
-            change: Change::default(),
+            change,
         });
         if tenant.is_none() {
             record.details = None;

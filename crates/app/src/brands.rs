@@ -226,6 +226,18 @@ impl App {
         name.and_then(|name| tree.hosts.get(&name).copied()).unwrap_or(PLATFORM_TENANT)
     }
 
+    /// Whether a host name, with or without a port, was given to a tenant.
+    pub fn is_given_host(&self, host: &str) -> bool {
+        let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+        let name = crate::partners::host_name(name);
+        name.is_some_and(|name| self.0.tree.read().hosts.contains_key(&name))
+    }
+
+    /// The host names of one's own tenant.
+    pub fn hosts_of(&self, context: &OpContext) -> Vec<String> {
+        self.0.tree.read().hosts_of(context.tenant)
+    }
+
     /// Who answers for those who come to a tenant's sign-in page: a partner for its own customers.
     pub(crate) fn answers_at(&self, tenant: TenantId) -> TenantId {
         let is_partner = {

@@ -109,7 +109,11 @@ impl App {
                 let tx = self.0.store.read(context).await?;
                 let member = tx.member(user).await?;
                 let session = SessionId::from_bytes([0; 16]);
-                let sign_in = SignIn { proved_at: context.at, lacks_second_factor: false };
+                let sign_in = SignIn {
+                    proved_at: context.at,
+                    lacks_second_factor: false,
+                    by_provider: false,
+                };
                 let kind = ActorKind::User { user, session, sign_in };
                 let facets = book.facets(Holder::User(user), context.at);
                 let rights = Rights { facets, bounds: Vec::new() };

@@ -6,6 +6,7 @@ use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
+use crate::how::How;
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -342,7 +343,7 @@ impl App {
         let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
         let user = account_of(&tx, user, by_operator).await?;
         welcome_member(&tx, tenant, (user.id, role), is_invited).await?;
-        let proven = Proven { user, second_factor: false };
+        let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         let stored = tx.tenant(tenant).await?;

@@ -12,10 +12,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
-use veritwin_domain::{Clock, Rng, Secret, Timestamp};
+use veritwin_domain::{AddressList, Clock, Rng, Secret, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
+use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
 use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
@@ -30,6 +31,7 @@ use crate::ledger::LedgerState;
 use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
+use crate::provider_client::Providers;
 use crate::security::Security;
 use crate::{Error, Result};
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
+    /// Calls to addresses that tenants choose.
+    pub outbound: Outbound,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
     /// How often people, programs, devices and tenants may ask and send.
@@ -67,6 +71,18 @@ pub struct Config {
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
     pub simulated: bool,
+}
+
+/// What the operator allows of calls to addresses that tenants choose.
+#[derive(Debug, Clone, Default)]
+pub struct Outbound {
+    /// Networks that are called although they are not public, such as an identity provider on the
+    /// operator's premises.
+    pub allowed_networks: AddressList,
+    /// Ports that may be named; none: 443 and 8443.
+    pub ports: Vec<u16>,
+    /// Authorities that are trusted beside the public ones, PEM.
+    pub authorities_pem: Option<String>,
 }
 
 /// The platform. Clones share it.
@@ -118,6 +134,9 @@ pub(crate) struct Inner {
     pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<Mailer>,
+    pub(crate) providers: Providers,
+    /// Counts changes of host names' certificates.
+    pub(crate) host_certificates: tokio::sync::watch::Sender<u64>,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -192,6 +211,38 @@ fn open_mailer(config: &Config, egress: &Arc<EgressRegister>) -> Result<Option<M
     mailer.transpose().map_err(|error| Error::invalid(error.to_string()))
 }
 
+fn engine_config(
+    config: &Config,
+    keys: &KeyService,
+    objects: &Arc<dyn ObjectStore>,
+    rng: &Arc<dyn Rng>,
+) -> EngineConfig {
+    let segments = object_store::prefix::PrefixStore::new(Arc::clone(objects), "segments");
+    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
+    let mut engine = EngineConfig::new(Arc::new(segments), keys.clone(), clock, rng);
+    let bytes_max = config.memory_bytes_max;
+    engine.limits.memory_bytes_max = bytes_max;
+    engine.limits.flush_bytes_min = engine.limits.flush_bytes_min.min(bytes_max / 2);
+    engine
+}
+
+/// The one way to addresses that tenants choose.
+fn open_providers(
+    config: &Config,
+    egress: &Arc<EgressRegister>,
+    rng: &dyn Rng,
+) -> Result<Providers> {
+    let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
+    let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
+    if !ports.is_empty() {
+        policy.ports.clone_from(ports);
+    }
+    let guard = Guard::new(policy);
+    let client = GuardedClient::new(guard, Arc::clone(egress), authorities_pem.as_deref())
+        .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))?;
+    Ok(Providers::new(rng, client, Arc::clone(egress)))
+}
+
 impl App {
     /// Opens the platform and recovers it. Jobs do not run yet: see [`App::start`].
     pub async fn open(config: Config) -> Result<Self> {
@@ -207,15 +258,7 @@ impl App {
         })
         .await?;
         let objects = open_objects(&config)?;
-        let mut engine_config = EngineConfig::new(
-            Arc::new(object_store::prefix::PrefixStore::new(Arc::clone(&objects), "segments")),
-            keys.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-        );
-        engine_config.limits.memory_bytes_max = config.memory_bytes_max;
-        engine_config.limits.flush_bytes_min =
-            engine_config.limits.flush_bytes_min.min(config.memory_bytes_max / 2);
+        let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let presence = Arc::new(Presence::default());
         let live = Arc::new(LiveBus::default());
@@ -229,6 +272,7 @@ impl App {
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
         let mailer = open_mailer(&config, &egress)?;
+        let providers = open_providers(&config, &egress, rng.as_ref())?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
@@ -265,6 +309,8 @@ impl App {
             imports: crate::inventory::Imports::default(),
             egress,
             mailer,
+            providers,
+            host_certificates: tokio::sync::watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

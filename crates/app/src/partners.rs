@@ -227,6 +227,11 @@ impl App {
         let tx = self.0.store.begin_platform(&platform).await?;
         for host in known.iter().filter(|host| !wanted.contains(host)) {
             tx.host_remove(id, host).await?;
+            // A certificate goes with its host name.
+            match tx.host_certificate_delete(id, host).await {
+                Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         for host in wanted.iter().filter(|host| !known.contains(host)) {
             tx.host_add(id, host).await.map_err(|error| match error {
@@ -245,6 +250,7 @@ impl App {
             tree.hosts.retain(|_, owner| *owner != id);
             tree.hosts.extend(wanted.into_iter().map(|host| (host, id)));
         }
+        self.host_certificates_changed();
         self.placed(tenant).await
     }
 

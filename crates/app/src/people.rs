@@ -12,7 +12,7 @@ use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, Session, U
 
 use crate::activity::Change;
 use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
-use crate::sign_in::{ENDED, person};
+use crate::sign_in::{ENDED, is_by_provider, person};
 use crate::{App, Error, Result};
 
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
@@ -111,7 +111,8 @@ impl App {
         let (user, _) = person(context)?;
         let platform = self.above(context);
         let tx = self.0.store.read_platform(&platform).await?;
-        let memberships = tx.memberships(user).await?;
+        let mut memberships = tx.memberships(user).await?;
+        memberships.retain(|(id, _)| !is_by_provider(context) || *id == context.tenant);
         let mut found: Vec<Belonging> = Vec::new();
         for (id, role) in memberships {
             if let Some(known) = found.iter_mut().find(|known| known.id == id) {

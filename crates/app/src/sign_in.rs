@@ -15,9 +15,10 @@ use veritwin_domain::{
     TenantId, UserId,
 };
 use veritwin_keys::{hmac_sha256, password};
-use veritwin_metastore::{PlatformTx, Realm, Session, User};
+use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
+use crate::how::How;
 use crate::model::{SessionView, SignedIn};
 use crate::people::{Person, roles_in, tenant_view, user_view};
 use crate::tree::UNSERVED;
@@ -57,6 +58,7 @@ pub enum SecondFactor {
 pub(crate) struct Proven {
     pub(crate) user: User,
     pub(crate) second_factor: bool,
+    pub(crate) how: How,
 }
 
 impl App {
@@ -178,7 +180,7 @@ impl App {
         }
         tx.commit().await?;
         self.attempt_succeeded(context, &attempt);
-        Ok(Proven { user, second_factor })
+        Ok(Proven { user, second_factor, how: How::Password })
     }
 
     async fn prove_passkey(
@@ -194,7 +196,7 @@ impl App {
             return Err(WRONG);
         }
         tx.commit().await?;
-        Ok(Proven { user, second_factor: true })
+        Ok(Proven { user, second_factor: true, how: How::Passkey })
     }
 
     async fn prove_person(
@@ -244,12 +246,7 @@ impl App {
                 return Err(outside);
             }
         };
-        let before = before.and_then(|token| TokenKind::Session.digest(token.expose()));
-        if let Some(digest) = before
-            && let Some(session) = tx.session_by_digest(digest.0).await?
-        {
-            tx.session_delete(session.id).await?;
-        }
+        end_session_before(&tx, before).await?;
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         tx.commit().await?;
         Ok(signed_in)
@@ -332,7 +329,7 @@ impl App {
         proven: Proven,
     ) -> Result<SignedIn> {
         let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
-        let Proven { user, second_factor } = proven;
+        let Proven { user, second_factor, how } = proven;
         let session = Session {
             id: SessionId::generate(context.at, self.rng()),
             tenant,
@@ -340,15 +337,16 @@ impl App {
             created_at: context.at,
             expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
             last_seen_at: context.at,
-            proved_at: context.at,
+            proved_at: how.proved_at(context.at),
             second_factor,
+            method: how.method(),
             browser: context.origin.browser.map(str::to_owned),
             system: context.origin.system.as_deref().map(str::to_owned),
         };
         tx.session_create(&session, digest.0).await?;
         let own = (session.user, session.id);
         self.watch_sign_in(tx, context, tenant, own).await?;
-        self.record_sign_in(tx, context, tenant, own).await?;
+        self.record_sign_in(tx, context, tenant, (own, how.as_str())).await?;
         let roles = roles_in(&tx.memberships(user.id).await?, tenant);
         let lacks_second_factor =
             !second_factor && self.asks_second_factor(context, tenant).await?;
@@ -398,7 +396,11 @@ impl App {
         }
         let lacks_second_factor =
             !session.second_factor && self.asks_second_factor(&platform, session.tenant).await?;
-        let sign_in = SignIn { proved_at: session.proved_at, lacks_second_factor };
+        let sign_in = SignIn {
+            proved_at: session.proved_at,
+            lacks_second_factor,
+            by_provider: session.method == SessionMethod::Provider,
+        };
         let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
         let rights = Rights { facets: grants, bounds: Vec::new() };
         Ok(platform.in_tenant(session.tenant, Actor { kind, roles, rights }))
@@ -444,11 +446,26 @@ impl App {
         let sessions = tx.sessions_of(user).await?;
         let own = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
         let second_factor = own.second_factor || second_factor;
-        let own = Session { proved_at: platform.at, second_factor, ..own };
+        let method = SessionMethod::Account;
+        let own = Session { proved_at: platform.at, second_factor, method, ..own };
         tx.session_prove(&own, digest.0).await?;
         tx.commit().await?;
         Ok(token)
     }
+}
+
+/// Ends the session that a browser held before it signs in.
+pub(crate) async fn end_session_before(
+    tx: &PlatformTx,
+    before: Option<Secret<String>>,
+) -> Result<()> {
+    let digest = before.and_then(|token| TokenKind::Session.digest(token.expose()));
+    if let Some(digest) = digest
+        && let Some(session) = tx.session_by_digest(digest.0).await?
+    {
+        tx.session_delete(session.id).await?;
+    }
+    Ok(())
 }
 
 /// The person of a context and the session they act through.
@@ -462,6 +479,12 @@ pub(crate) fn person(context: &OpContext) -> Result<(UserId, SessionId)> {
 /// Whether a person may do this with the proof they gave at sign-in.
 pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
     let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
+    if sign_in.by_provider && action.reaches_account() {
+        return Err(Error::NotProven(
+            "this is about your account, for which your organisation's provider does not speak: \
+             confirm with the account's own password or passkey",
+        ));
+    }
     if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
         return Err(Error::SecondFactorMissing);
     }
@@ -469,4 +492,10 @@ pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
         return Err(Error::NotProven("prove again who you are, then repeat this"));
     }
     Ok(())
+}
+
+/// Whether a tenant's provider vouched for the person: what their account has in other tenants is
+/// not shown then.
+pub(crate) fn is_by_provider(context: &OpContext) -> bool {
+    matches!(context.actor.kind, ActorKind::User { sign_in, .. } if sign_in.by_provider)
 }

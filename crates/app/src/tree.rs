@@ -52,6 +52,10 @@ impl Tree {
         self.tenants.get(&id)
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TenantId> {
+        self.tenants.keys().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.tenants.len()
     }

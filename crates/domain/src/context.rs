@@ -88,6 +88,9 @@ pub struct SignIn {
     pub proved_at: Timestamp,
     /// The tenant asks for a second factor and this sign-in had none.
     pub lacks_second_factor: bool,
+    /// The tenant's own provider vouched for the person: good for this tenant, and not for the
+    /// account itself.
+    pub by_provider: bool,
 }
 
 /// What kind of party acts.

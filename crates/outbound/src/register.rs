@@ -100,6 +100,14 @@ impl EgressRegister {
         self.rows.lock().remove(destination);
     }
 
+    /// Takes a destination out that was put in for this purpose; another's stays.
+    pub fn withdraw_of(&self, destination: &Destination, purpose: &str) {
+        let mut rows = self.rows.lock();
+        if rows.get(destination).is_some_and(|row| row.purpose == purpose) {
+            rows.remove(destination);
+        }
+    }
+
     /// Asked before every outgoing connection; counts it.
     pub fn check(&self, destination: &Destination) -> Result<(), NotRegistered> {
         match self.rows.lock().get_mut(destination) {
@@ -130,6 +138,9 @@ mod tests {
         assert!(register.check(&Destination::new("mail.example", 465)).is_ok());
         assert!(register.check(&Destination::new("mail.example", 25)).is_err());
         assert_eq!(register.rows()[0].calls, 1);
+        register.register(relay.clone(), DestinationKind::Recipient, "a customer's");
+        register.withdraw_of(&relay, "a customer's");
+        assert!(register.check(&relay).is_ok(), "it is there for another purpose");
         register.withdraw(&relay);
         assert!(register.check(&relay).is_err());
     }

@@ -12,6 +12,7 @@ mod controls;
 mod datadir;
 mod dispatch;
 mod guard;
+mod host_certificates;
 mod listen;
 mod pki;
 mod probes;

@@ -199,7 +199,7 @@ pub(crate) fn operator_identity(certificate: &Path, key: &Path) -> anyhow::Resul
     Ok(Identity { chain, key: key_der, not_after })
 }
 
-fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     use rustls_pki_types::pem::PemObject;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
@@ -209,12 +209,19 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> anyhow::Result<Timestamp> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
-    Ok(Timestamp::from_micros(parsed.validity().not_after.timestamp().saturating_mul(1_000_000)))
+    Ok(validity(certificate)?.1)
 }
 
-fn leaf_names(certificate: &CertificateDer<'_>) -> anyhow::Result<Vec<String>> {
+/// From when until when a certificate is valid.
+pub(crate) fn validity(certificate: &CertificateDer<'_>) -> anyhow::Result<(Timestamp, Timestamp)> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
+    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+    let validity = parsed.validity();
+    Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
+}
+
+pub(crate) fn leaf_names(certificate: &CertificateDer<'_>) -> anyhow::Result<Vec<String>> {
     use x509_parser::extensions::GeneralName;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;

@@ -177,6 +177,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let root_key_dir = app_config.root_key_dir.clone();
     let app = App::open(app_config).await?;
     let certificates = certificates(&app, &config, &paths)?;
+    crate::host_certificates::load(&app, &certificates.current).await?;
     let stop = CancellationToken::new();
     let archive_stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -222,6 +223,8 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         stop.clone(),
     );
     tasks.spawn(watch);
+    let current = Arc::clone(&certificates.current);
+    tasks.spawn(crate::host_certificates::watch(app.clone(), current, stop.clone()));
     let dispatcher = Arc::new(Dispatcher {
         app: app.clone(),
         address: https.clone(),

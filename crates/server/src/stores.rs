@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use veritwin_app::MailConfig;
-use veritwin_domain::{Clock, Secret};
+use anyhow::Context;
+use veritwin_app::{MailConfig, Outbound};
+use veritwin_domain::{AddressList, Clock, Secret};
 
 use crate::config::Config;
 use crate::datadir::{DataDir, write_private};
@@ -59,11 +60,28 @@ pub(crate) fn app_config_at(
         log_file_bytes_max: config.log.file_bytes_max,
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
+        outbound: outbound(config)?,
         geo_database: geo_database(config, data, kind.demo)?,
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
         demo: kind.demo,
         simulated: kind.simulated,
+    })
+}
+
+/// What the operator allows of calls to addresses that tenants choose.
+fn outbound(config: &Config) -> anyhow::Result<Outbound> {
+    let allowed_networks = AddressList::parse(&config.outbound.allowed_networks)
+        .map_err(|error| anyhow::anyhow!("outbound.allowed_networks: {error}"))?;
+    let authorities = config.outbound.authorities.as_deref();
+    let authorities_pem = authorities.map(|path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("outbound.authorities: cannot read {}", path.display()))
+    });
+    Ok(Outbound {
+        allowed_networks,
+        ports: config.outbound.ports.clone(),
+        authorities_pem: authorities_pem.transpose()?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! TLS 1.2 and 1.3 for every listener, with a certificate that can be replaced while running.
 //! There is no plaintext listener and no older protocol.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,18 +14,24 @@ use veritwin_domain::Timestamp;
 
 use crate::pki::Identity;
 
-/// The certificate in use; replaced without dropping a connection.
+/// The certificates in use, replaced without dropping a connection: one for every host name that
+/// has its own, and one for all others.
 #[derive(Debug)]
 pub(crate) struct CurrentCertificate {
     key: RwLock<Arc<CertifiedKey>>,
     not_after: RwLock<Timestamp>,
+    hosts: RwLock<HashMap<String, Arc<CertifiedKey>>>,
 }
 
 impl CurrentCertificate {
     pub(crate) fn new(identity: Identity) -> anyhow::Result<Arc<Self>> {
         let not_after = identity.not_after;
         let key = certified(identity)?;
-        Ok(Arc::new(Self { key: RwLock::new(key), not_after: RwLock::new(not_after) }))
+        Ok(Arc::new(Self {
+            key: RwLock::new(key),
+            not_after: RwLock::new(not_after),
+            hosts: RwLock::default(),
+        }))
     }
 
     /// Takes a new certificate into use for all handshakes from now on.
@@ -35,12 +42,32 @@ impl CurrentCertificate {
         Ok(())
     }
 
+    /// Takes the certificates of host names into use, exactly these. One that cannot be used is
+    /// left out and its name told.
+    pub(crate) fn replace_hosts(&self, identities: Vec<(String, Identity)>) {
+        let mut hosts = HashMap::new();
+        for (host, identity) in identities {
+            match certified(identity) {
+                Ok(key) => {
+                    hosts.insert(host, key);
+                }
+                Err(error) => tracing::error!(host, %error, "a host name's certificate is unused"),
+            }
+        }
+        *self.hosts.write() = hosts;
+    }
+
+    /// How many host names have a certificate of their own.
+    pub(crate) fn hosts(&self) -> usize {
+        self.hosts.read().len()
+    }
+
     pub(crate) fn not_after(&self) -> Timestamp {
         *self.not_after.read()
     }
 }
 
-fn certified(identity: Identity) -> anyhow::Result<Arc<CertifiedKey>> {
+pub(crate) fn certified(identity: Identity) -> anyhow::Result<Arc<CertifiedKey>> {
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
         .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
     let certified = CertifiedKey::new(identity.chain, key);
@@ -51,8 +78,10 @@ fn certified(identity: Identity) -> anyhow::Result<Arc<CertifiedKey>> {
 }
 
 impl ResolvesServerCert for CurrentCertificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.key.read()))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name().map(str::to_ascii_lowercase);
+        let own = asked.and_then(|name| self.hosts.read().get(&name).map(Arc::clone));
+        Some(own.unwrap_or_else(|| Arc::clone(&self.key.read())))
     }
 }
 

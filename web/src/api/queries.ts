@@ -83,6 +83,24 @@ export const systemQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/system')),
 })
 
+/** Through which provider the tenant's people may sign in. */
+export const providerQuery = queryOptions({
+  queryKey: ['identity-provider'],
+  queryFn: () => body(client.GET('/v1/identity-provider')),
+})
+
+/** The provider that a sign-in page offers; null: none. */
+export function providerOfferQuery(organisation?: string) {
+  return queryOptions({
+    queryKey: ['welcome', 'provider', organisation ?? null],
+    queryFn: async () => {
+      const params = { query: { ...(organisation && { organisation }) } }
+      return (await body(client.GET('/v1/session/provider', { params }))) ?? null
+    },
+    staleTime: 5 * 60_000,
+  })
+}
+
 export const twinsQuery = queryOptions({
   queryKey: ['twins'],
   queryFn: () => body(client.GET('/v1/twins')),

@@ -50,6 +50,7 @@ export type Papers = Answer<Schemas['PapersBody']>
 export type PromiseRow = Answer<Schemas['PromiseBody']>
 export type PromiseState = PromiseRow['state']
 export type Quality = Latest['quality']
+export type ProviderSettings = Answer<Schemas['ProviderBody']>
 export type Role = User['roles'][number]
 export type Rights = Answer<Schemas['OwnRightsBody']>
 export type Roles = Answer<Schemas['RolesBody']>

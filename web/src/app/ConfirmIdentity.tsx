@@ -1,11 +1,14 @@
 // Asks to prove again who one is when an act needs it, then lets the act go on.
 import { i18n } from '@lingui/core'
 import { Button, Group, PasswordInput, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
 
 import { body, client, identity } from '../api/client'
+import { providerOfferQuery, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import { passkeysWork, usePasskey } from '../lib/passkeys'
+import { goToProvider } from '../lib/providers'
 import { Failure } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 
@@ -60,6 +63,21 @@ function ConfirmForm(props: { onDone: () => void; onCancel: () => void }) {
     const passkey = await usePasskey(await body(client.POST('/v1/session/passkey')))
     await client.POST('/v1/session/confirm', { body: { passkey } })
   }
+  const organisation = useQuery(sessionQuery).data?.tenant.id
+  const offer = useQuery({
+    ...providerOfferQuery(organisation),
+    enabled: organisation !== undefined,
+  }).data
+  const leave = async (to: string) => {
+    const { pathname, search } = window.location
+    setBusy(true)
+    try {
+      await goToProvider({ organisation: to, next: `${pathname}${search}`, fresh: true })
+    } catch (failure) {
+      setError(failure)
+      setBusy(false)
+    }
+  }
   const wrong = error !== null && ProblemError.of(error).status === 403
   const declined = error !== null && ProblemError.of(error).status === -1
   return (
@@ -101,6 +119,19 @@ function ConfirmForm(props: { onDone: () => void; onCancel: () => void }) {
         </p>
       )}
       {error !== null && !wrong && !declined && <Failure error={error} compact />}
+      {offer && (
+        <p className="dim">
+          {i18n.t('Without a password here: sign in once more, then repeat the act.')}{' '}
+          <Button
+            size="compact-xs"
+            variant="default"
+            disabled={busy}
+            onClick={() => void leave(offer.organisation)}
+          >
+            {i18n.t('Continue with {name}', { name: offer.name })}
+          </Button>
+        </p>
+      )}
       <Group justify="flex-end">
         <Button variant="default" onClick={props.onCancel}>
           {i18n.t('Cancel')}

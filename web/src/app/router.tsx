@@ -11,6 +11,7 @@ import {
 
 import { queryClient, rightsQuery, sessionEnded, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
+import { RETURN_PATH } from '../lib/providers'
 import { Failure } from '../ui/layout'
 import { Toasts } from '../ui/toasts'
 import { ConfirmIdentity } from './ConfirmIdentity'
@@ -41,6 +42,12 @@ const signInRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/sign-in',
   component: lazyRouteComponent(() => import('../routes/SignIn'), 'SignInPage'),
+})
+
+const signInReturnRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: RETURN_PATH,
+  component: lazyRouteComponent(() => import('../routes/SignInReturn'), 'SignInReturnPage'),
 })
 
 const resetRoute = createRoute({
@@ -89,6 +96,7 @@ const page = <const Path extends string>(
 const routeTree = rootRoute.addChildren([
   welcomeRoute,
   signInRoute,
+  signInReturnRoute,
   resetRoute,
   confirmEmailRoute,
   shellRoute.addChildren([
@@ -167,7 +175,7 @@ export const router = createRouter({ routeTree, defaultPreload: 'intent' })
 
 sessionEnded.handle = () => {
   const { pathname, href } = router.state.location
-  if (pathname === '/sign-in') return
+  if (pathname === '/sign-in' || pathname === RETURN_PATH) return
   queryClient.removeQueries({ queryKey: sessionQuery.queryKey })
   void router.navigate({ to: '/sign-in', search: { next: href } })
 }

@@ -34,6 +34,8 @@ export const searchSchema = z.object({
   action: text,
   q: text,
   next: text,
+  /** Whose sign-in page this is. */
+  organisation: text,
 })
 
 export type AppSearch = z.infer<typeof searchSchema>

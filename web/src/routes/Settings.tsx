@@ -13,6 +13,7 @@ import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
 import { Networks } from './settings/Networks'
 import { People } from './settings/People'
+import { ProviderBlock } from './settings/Provider'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -38,6 +39,7 @@ export function SettingsPage() {
         {may.whole('user.list') && <People me={session.data?.user.id} />}
         {may.whole('api_key.list') && <ApiKeys />}
       </div>
+      {may.whole('identity_provider.read') && <ProviderBlock />}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('key.read') && <Keys />}
     </Page>

@@ -1,21 +1,24 @@
 // Sign-in: e-mail and password with a second factor where the account has one, or a passkey alone.
 import { i18n } from '@lingui/core'
 import { Button, Divider, PasswordInput, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { Link, useRouter } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
-import { queryClient, sessionQuery } from '../api/queries'
+import { providerOfferQuery, queryClient, sessionQuery } from '../api/queries'
 import type { Session } from '../api/types'
 import { useAppSearch } from '../app/search'
 import { passkeysWork, usePasskey } from '../lib/passkeys'
+import { goToProvider } from '../lib/providers'
 import { Failure } from '../ui/layout'
 import { Door } from './Door'
 
 export function SignInPage() {
   const router = useRouter()
-  const { next } = useAppSearch()
+  const { next, organisation } = useAppSearch()
+  const offer = useQuery(providerOfferQuery(organisation)).data ?? null
   const [email, setEmail] = useState('')
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
@@ -51,6 +54,16 @@ export function SignInPage() {
     )
   const withPasskey = async () =>
     body(client.POST('/v1/session', { body: { passkey: await challenge() } }))
+  const leave = async (to: string) => {
+    setBusy(true)
+    setError(null)
+    try {
+      await goToProvider({ organisation: to, next: next ?? '/' })
+    } catch (failure) {
+      setBusy(false)
+      setError(failure)
+    }
+  }
   const status = error === null ? 0 : ProblemError.of(error).status
   const wrong = [400, 401, 403].includes(status)
   const declined = status === -1
@@ -109,13 +122,20 @@ export function SignInPage() {
         <Button type="submit" loading={busy}>
           {i18n.t('Sign in')}
         </Button>
+        {(passkeysWork || offer !== null) && <Divider label={i18n.t('or')} />}
+        {offer !== null && (
+          <Button
+            variant="default"
+            disabled={busy}
+            onClick={() => void leave(offer.organisation)}
+          >
+            {i18n.t('Continue with {name}', { name: offer.name })}
+          </Button>
+        )}
         {passkeysWork && (
-          <>
-            <Divider label={i18n.t('or')} />
-            <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
-              {i18n.t('Sign in with a passkey')}
-            </Button>
-          </>
+          <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
+            {i18n.t('Sign in with a passkey')}
+          </Button>
         )}
         <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
       </form>

@@ -210,6 +210,7 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         log_file_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        outbound: crate::Outbound::default(),
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),

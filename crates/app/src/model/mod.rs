@@ -8,6 +8,7 @@ mod networks;
 mod page;
 mod partners;
 mod people;
+mod providers;
 mod security;
 mod telemetry;
 mod twins;
@@ -34,6 +35,9 @@ pub use people::{
     NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView, RightView,
     RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
     WorkspaceInput, WorkspaceView,
+};
+pub use providers::{
+    ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

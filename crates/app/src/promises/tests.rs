@@ -91,6 +91,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         log_file_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        outbound: crate::Outbound::default(),
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),

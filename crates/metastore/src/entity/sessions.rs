@@ -2,11 +2,21 @@
 
 use veritwin_domain::{SessionId, TenantId, Timestamp, UserId};
 
-use crate::bind::Row;
+use crate::bind::{Row, stored_enum};
 use crate::query::at_most;
-use crate::{Error, PlatformTx, Result};
+use crate::{Error, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "sessions";
+
+stored_enum! {
+    /// How a person proved who they are.
+    SessionMethod {
+        /// By what their account holds.
+        Account = "account",
+        /// Their tenant's own provider vouched for them.
+        Provider = "provider",
+    }
+}
 
 /// A sign-in session. How long it lives is `access`'s to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +37,8 @@ pub struct Session {
     pub proved_at: Timestamp,
     /// Whether a second factor was shown.
     pub second_factor: bool,
+    /// How the person proved it.
+    pub method: SessionMethod,
     /// The kind of browser, out of a closed list.
     pub browser: Option<String>,
     /// The system, out of a closed list, with its major version.
@@ -44,6 +56,7 @@ fn load(row: &Row) -> Result<Session> {
         // Sessions of before have none: they prove themselves anew when it matters.
         proved_at: row.maybe("proved_at")?.unwrap_or(row.get("created_at")?),
         second_factor: row.maybe("second_factor")?.unwrap_or(false),
+        method: row.maybe("method")?.unwrap_or(SessionMethod::Account),
         browser: row.maybe("browser")?,
         system: row.maybe("system")?,
     })
@@ -63,6 +76,7 @@ impl PlatformTx {
             .set("last_seen_at", session.last_seen_at)
             .set("proved_at", session.proved_at)
             .set("second_factor", session.second_factor)
+            .set("method", session.method)
             .set("browser", session.browser.clone())
             .set("system", session.system.clone());
         self.core.insert(insert).await.map(|_| ())
@@ -122,6 +136,7 @@ impl PlatformTx {
             .set("token_digest", token_digest)
             .set("proved_at", session.proved_at)
             .set("second_factor", session.second_factor)
+            .set("method", session.method)
             .eq("id", session.id);
         if self.core.update(update).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
@@ -153,5 +168,13 @@ impl PlatformTx {
         let ended = self.delete(TABLE).filter(at_most("expires_at", now));
         let idle = self.delete(TABLE).filter(at_most("last_seen_at", idle_since));
         Ok(self.core.delete(ended).await? + self.core.delete(idle).await?)
+    }
+}
+
+impl TenantTx {
+    /// Ends every session that the tenant's provider vouched for.
+    pub async fn sessions_end_by_provider(&self) -> Result<()> {
+        let delete = self.delete(TABLE).eq("method", SessionMethod::Provider);
+        self.core.delete(delete).await.map(|_| ())
     }
 }

@@ -9,6 +9,7 @@ mod v3;
 mod v4;
 mod v6;
 mod v7;
+mod v9;
 
 pub(crate) use contract::{CONTRACTIONS, Contraction, contraction_statements};
 pub(crate) use ddl::{
@@ -176,6 +177,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, tables: v4::TABLES, added: v4::ADDED },
     Migration { version: 6, tables: v6::TABLES, added: v6::ADDED },
     Migration { version: 7, tables: v7::TABLES, added: v7::ADDED },
+    Migration { version: 9, tables: v9::TABLES, added: v9::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -2,7 +2,7 @@
 
 use veritwin_domain::{ApiKeyId, Role, Secret, SessionId, UserId};
 use veritwin_metastore::{
-    ApiKey, Attestation, Error, LinkKind, OneTimeLink, Page, Realm, Session, User,
+    ApiKey, Attestation, Error, LinkKind, OneTimeLink, Page, Realm, Session, SessionMethod, User,
 };
 
 use crate::world::{START, World, everywhere, later};
@@ -133,6 +133,7 @@ pub(crate) fn session(world: &World, user: UserId) -> Session {
         last_seen_at: START,
         proved_at: START,
         second_factor: true,
+        method: SessionMethod::Provider,
         browser: Some("Firefox".to_owned()),
         system: Some("Windows 10".to_owned()),
     }

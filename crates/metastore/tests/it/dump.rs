@@ -5,7 +5,8 @@ use std::path::Path;
 
 use veritwin_domain::SessionId;
 use veritwin_metastore::{
-    Config, Database, DumpSummary, Error, Metastore, Page, Realm, Session, Upgrade, User, import,
+    Config, Database, DumpSummary, Error, Metastore, Page, Realm, Session, SessionMethod, Upgrade,
+    User, import,
 };
 
 use crate::accounts::user;
@@ -32,6 +33,7 @@ fn session(world: &World, user: &User) -> Session {
         last_seen_at: START,
         proved_at: later(3),
         second_factor: true,
+        method: SessionMethod::Provider,
         browser: Some("firefox".to_owned()),
         system: Some("linux".to_owned()),
     }

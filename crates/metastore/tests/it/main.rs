@@ -9,5 +9,6 @@ mod isolation;
 mod platform;
 mod postgres;
 mod postgres_server;
+mod providers;
 mod secrecy;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
@@ -61,6 +61,20 @@ impl<'a> Call<'a> {
     pub fn post(target: &'a Target, content_type: HeaderValue, body: Bytes) -> Self {
         let headers = vec![(hyper::header::CONTENT_TYPE, content_type)];
         Self { method: Method::POST, headers, body, ..Self::get(target) }
+    }
+
+    /// A POST of an encoded form.
+    pub fn post_form(target: &'a Target, form: String) -> Self {
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        Self::post(target, kind, Bytes::from(form))
+    }
+
+    /// The same with an `Authorization` header; none when its text can be no header.
+    pub fn authorized(mut self, text: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(text).ok()?;
+        value.set_sensitive(true);
+        self.headers.push((AUTHORIZATION, value));
+        Some(self)
     }
 }
 

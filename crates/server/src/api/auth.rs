@@ -25,8 +25,9 @@ fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "contact" | "roles" | "groups"
-        | "workspaces" | "grants" | "access" | "networks" => Purpose::AuthenticationSecurity,
+        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
+        | "roles" | "groups" | "workspaces" | "grants" | "access" | "networks"
+        | "identity-provider" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"

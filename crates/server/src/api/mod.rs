@@ -10,10 +10,12 @@ mod belongings;
 mod body;
 mod brand;
 mod catalogue;
+mod certificates;
 mod contact;
 mod devices;
 mod docs;
 mod holds;
+mod identity_providers;
 mod incidents;
 mod ledger;
 mod live;
@@ -91,9 +93,11 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(plans::routes())
         .merge(networks::routes())
         .merge(brand::documented())
+        .merge(certificates::routes())
         .merge(contact::routes())
         .merge(account::routes())
         .merge(passkeys::routes())
+        .merge(identity_providers::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(rights::routes())

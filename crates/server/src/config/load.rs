@@ -49,12 +49,13 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 5] = [
+const OPTIONAL_KEYS: [(&str, &str); 6] = [
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),
     ("smtp", "password"),
     ("geo", "database"),
+    ("outbound", "authorities"),
 ];
 
 fn known_keys() -> Vec<(String, String)> {
@@ -121,11 +122,11 @@ fn env_value(raw: &str, default: Option<&Value>) -> Value {
         Some(Value::Boolean(_)) => {
             raw.parse().map_or_else(|_| Value::String(raw.to_owned()), Value::Boolean)
         }
-        Some(Value::Array(_)) => Value::Array(
+        Some(Value::Array(defaults)) => Value::Array(
             raw.split(',')
                 .map(str::trim)
                 .filter(|part| !part.is_empty())
-                .map(|part| Value::String(part.to_owned()))
+                .map(|part| env_value(part, defaults.first()))
                 .collect(),
         ),
         _ => Value::String(raw.to_owned()),

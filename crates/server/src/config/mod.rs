@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) objects: Objects,
     /// Outgoing mail.
     pub(crate) smtp: Smtp,
+    /// Calls to addresses that tenants choose.
+    pub(crate) outbound: Outbound,
     /// The durable log.
     pub(crate) log: Log,
     /// The telemetry engine.
@@ -185,6 +187,25 @@ pub(crate) struct Smtp {
     /// Password, best given as `VERITWIN__SMTP__PASSWORD_FILE`.
     #[serde(skip_serializing)]
     pub(crate) password: String,
+}
+
+/// `[outbound]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Outbound {
+    /// Networks that may be called although they are not public, such as `10.1.2.0/24` with an
+    /// identity provider on the premises. Metadata services of clouds stay refused.
+    pub(crate) allowed_networks: Vec<String>,
+    /// Ports that tenants may name.
+    pub(crate) ports: Vec<u16>,
+    /// PEM file of authorities that are trusted beside the public ones.
+    pub(crate) authorities: Option<PathBuf>,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { allowed_networks: Vec::new(), ports: vec![443, 8443], authorities: None }
+    }
 }
 
 /// `[log]`

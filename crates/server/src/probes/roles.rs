@@ -62,6 +62,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
     for name in ["{id}", "{credential}", "{device}"] {
         uri = uri.replace(name, never);
     }
+    uri = uri.replace("{host}", "nowhere.invalid");
     let series = json!([{"device_id": never, "key": "value"}]);
     let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let body = match (endpoint.method.as_str(), endpoint.path.as_str()) {
@@ -95,6 +96,10 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
+        (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
+        (_, "/v1/identity-provider") => json!({
+            "name": "", "issuer": "", "client_id": "", "domains": [], "enabled": false,
+        }),
         (_, "/v1/networks") => json!({"people": ["nowhere"], "devices": []}),
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({

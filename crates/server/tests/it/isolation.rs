@@ -13,11 +13,13 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 9] = [
     "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
     "POST /v1/session",
+    "POST /v1/session/provider",
+    "POST /v1/session/provider/finish",
     "POST /v1/welcome",
     "POST /v1/welcome/inspect",
     "PUT /v1/password-reset",
@@ -26,10 +28,13 @@ const PUBLIC: [&str; 7] = [
 const FACE: &str = "GET /v1/face";
 /// A challenge for nobody in particular.
 const CHALLENGE: &str = "POST /v1/session/passkey";
+/// What a sign-in page offers: nothing where nobody set anything.
+const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 4] = [
+const NO_TENANT_ID: [(&str, &str); 5] = [
+    ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
@@ -351,7 +356,10 @@ fn every_operation_refuses_strangers() {
     let mut public = BTreeSet::new();
     for (method, path) in operations(platform) {
         let filled = owned.ids().fill(&path).unwrap_or_else(|| {
-            path.replace("{id}", "P22").replace("{index}", "0").replace("{log}", "0")
+            path.replace("{id}", "P22")
+                .replace("{index}", "0")
+                .replace("{log}", "0")
+                .replace("{host}", "a.example")
         });
         let name = format!("{method} {path}");
         let ask = |request: Request| with_body(request, &method, &path).send();
@@ -367,7 +375,7 @@ fn every_operation_refuses_strangers() {
             assert!(!tells, "{name}: {facts}");
             continue;
         }
-        if name == WHO_AM_I {
+        if name == WHO_AM_I || name == OFFER {
             assert_eq!((answer.status, answer.body.len()), (204, 0), "{name}");
             continue;
         }

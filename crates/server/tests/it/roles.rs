@@ -55,6 +55,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
     for name in ["{id}", "{credential}", "{device}"] {
         filled = filled.replace(name, NEVER);
     }
+    filled = filled.replace("{host}", "nowhere.invalid");
     let series = json!([{"device_id": NEVER, "key": "t"}]);
     let query =
         json!({"series": series, "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"});
@@ -70,6 +71,12 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
+        (_, "/v1/certificates/{host}") => {
+            request(method, &filled).json(&json!({"chain": "", "private_key": ""}))
+        }
+        (_, "/v1/identity-provider") => request(method, &filled).json(&json!({
+            "name": "", "issuer": "", "client_id": "", "domains": [], "enabled": false,
+        })),
         (_, "/v1/networks") => {
             request(method, &filled).json(&json!({"people": ["nowhere"], "devices": []}))
         }

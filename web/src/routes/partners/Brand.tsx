@@ -7,6 +7,7 @@ import { useState, type CSSProperties } from 'react'
 import { client, upload } from '../../api/client'
 import { Logo } from '../../ui/icons'
 import { Failure, Loading, Page } from '../../ui/layout'
+import { Certificates } from './Certificates'
 import { SubmitForm, useSubmit } from './Customers'
 import { brandQuery, type BrandFields } from './queries'
 
@@ -33,6 +34,7 @@ export function BrandPage() {
             hasLogo={query.data.has_logo}
             onSaved={() => void query.refetch()}
           />
+          {query.data.hosts.length > 0 && <Certificates />}
         </>
       )}
     </Page>

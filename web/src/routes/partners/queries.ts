@@ -55,6 +55,12 @@ export const brandQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/brand')),
 })
 
+/** The tenant's host names, and until when their own certificates last. */
+export const certificatesQuery = queryOptions({
+  queryKey: ['certificates'],
+  queryFn: () => body(client.GET('/v1/certificates')),
+})
+
 export const messagesQuery = queryOptions({
   queryKey: ['contact'],
   queryFn: () => body(client.GET('/v1/contact')),

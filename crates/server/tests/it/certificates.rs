@@ -1,0 +1,139 @@
+//! Certificates of host names: each tenant's own, used at once, told by name in the handshake, gone
+//! with the host name.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Platform, link_token, wait_for};
+use crate::http::{Answer, client_tls};
+
+/// An authority of a partner's own, with a certificate of one host name below it.
+struct Made {
+    authority: String,
+    chain: String,
+    key: String,
+}
+
+fn made(host: &str) -> Made {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let key = KeyPair::generate().unwrap();
+    let mut root = CertificateParams::new(Vec::new()).unwrap();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = root.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::from_ca_cert_pem(&authority, &key).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new([host.to_owned()]).unwrap().signed_by(&own, &issuer).unwrap();
+    let chain = format!("{}{authority}", leaf.pem());
+    Made { authority, chain, key: own.serialize_pem() }
+}
+
+/// Whether a handshake for this name succeeds with this authority.
+fn answers(platform: &Platform, authority: &str, name: &str) -> bool {
+    use std::io::{Read, Write};
+    let tls = client_tls(authority.as_bytes());
+    let stream = std::net::TcpStream::connect(platform.ports().https).unwrap();
+    let server = ServerName::try_from(name.to_owned()).unwrap();
+    let connection = ClientConnection::new(Arc::clone(&tls), server).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
+    if stream.write_all(request.as_bytes()).is_err() {
+        return false;
+    }
+    let mut text = String::new();
+    stream.read_to_string(&mut text).is_ok_and(|_| text.starts_with("HTTP/1.1 200"))
+}
+
+struct Person {
+    tenant: String,
+    cookie: String,
+}
+
+fn welcome(platform: &Platform, link: &str, email: &str) -> Person {
+    let body = json!({
+        "token": link_token(link), "email": email, "password": "correct horse battery",
+        "attested": true,
+    });
+    let answer = platform.http().post("/v1/welcome").json(&body).send();
+    let tenant = answer.expect(201)["tenant"]["id"].as_str().unwrap().to_owned();
+    Person { tenant, cookie: answer.cookie().unwrap() }
+}
+
+fn ask(platform: &Platform, person: &Person, method: &str, path: &str, body: &Value) -> Answer {
+    let request = platform.http().request(method, path).header("cookie", &person.cookie);
+    request.json(body).send()
+}
+
+#[test]
+fn a_host_name_answers_with_its_own_certificate() {
+    let mut platform = Platform::start(Mode::Serve, Options::default());
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    let root = welcome(&platform, link["link"].as_str().unwrap(), "root@hosts.example");
+    let partner = |name: &str| {
+        let body = json!({"name": name, "kind": "partner"});
+        let made = ask(&platform, &root, "POST", "/v1/tenants", &body).expect(201);
+        let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
+        let hosts = json!({"hosts": [format!("{name}.hosts.example")]});
+        ask(&platform, &root, "PUT", &format!("{path}/hosts"), &hosts).expect(200);
+        let email = format!("{name}@hosts.example");
+        let invite = json!({"email": email});
+        let invited = ask(&platform, &root, "POST", &format!("{path}/invitations"), &invite);
+        let invited = invited.expect(201);
+        welcome(&platform, invited["link"].as_str().unwrap(), &email)
+    };
+    let (north, south) = (partner("north"), partner("south"));
+    let (host, path) = ("north.hosts.example", "/v1/certificates/north.hosts.example");
+    let own = made(host);
+    let input = json!({"chain": own.chain, "private_key": own.key});
+    assert!(!answers(&platform, &own.authority, host));
+
+    // Nobody else's host name, and none that is nobody's.
+    ask(&platform, &south, "PUT", path, &input).problem(404);
+    ask(&platform, &root, "PUT", path, &input).problem(404);
+    ask(&platform, &north, "PUT", "/v1/certificates/x.hosts.example", &input).problem(404);
+    let other = made("south.hosts.example");
+    let wrong = json!({"chain": other.chain, "private_key": other.key});
+    let problem = ask(&platform, &north, "PUT", path, &wrong).problem(400);
+    assert!(problem["detail"].as_str().unwrap().contains("is not for"), "{problem}");
+    let mixed = json!({"chain": own.chain, "private_key": other.key});
+    let problem = ask(&platform, &north, "PUT", path, &mixed).problem(400);
+    assert!(problem["detail"].as_str().unwrap().contains("does not belong"), "{problem}");
+
+    let put = ask(&platform, &north, "PUT", path, &input).expect(200);
+    assert!(put["not_after"].is_string() && !put.to_string().contains("PRIVATE"), "{put}");
+    wait_for("the new certificate", || answers(&platform, &own.authority, host).then_some(()));
+    // Other names, and none of ours, answer as before.
+    assert!(!answers(&platform, &own.authority, "south.hosts.example"));
+    assert_eq!(platform.http().get("/healthz").send().status, 200);
+    let listed = ask(&platform, &north, "GET", "/v1/certificates", &json!({})).expect(200);
+    assert_eq!(listed["items"][0]["host"], host);
+    assert!(listed["items"][0]["not_after"].is_string(), "{listed}");
+    let listed = ask(&platform, &south, "GET", "/v1/certificates", &json!({})).expect(200);
+    assert!(listed["items"][0]["not_after"].is_null(), "{listed}");
+    // The key lies sealed.
+    let body: String = own.key.lines().filter(|line| !line.starts_with('-')).collect();
+    for file in crate::harness::files_below(&platform.data()) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        let found = bytes.windows(32).any(|part| part == &body.as_bytes()[..32]);
+        assert!(!found, "{}", file.display());
+    }
+
+    // It is there after a start, and replaced while running.
+    platform.stop();
+    platform.start_again();
+    assert!(answers(&platform, &own.authority, host));
+    let renewed = made(host);
+    let input = json!({"chain": renewed.chain, "private_key": renewed.key});
+    ask(&platform, &north, "PUT", path, &input).expect(200);
+    wait_for("the renewed one", || answers(&platform, &renewed.authority, host).then_some(()));
+
+    // With its host name it goes.
+    let path = format!("/v1/tenants/{}/hosts", north.tenant);
+    ask(&platform, &root, "PUT", &path, &json!({"hosts": []})).expect(200);
+    wait_for("its end", || (!answers(&platform, &renewed.authority, host)).then_some(()));
+    ask(&platform, &root, "PUT", &path, &json!({"hosts": [host]})).expect(200);
+    let listed = ask(&platform, &north, "GET", "/v1/certificates", &json!({})).expect(200);
+    assert!(listed["items"][0]["not_after"].is_null(), "{listed}");
+}
