@@ -294,12 +294,13 @@ async fn open_listeners(
         ca_fingerprint: certificates.ca_fingerprint.clone(),
         controls: Arc::clone(&controls),
     });
-    let live = Arc::new(LiveState::new(app.clone()));
     let limits = IngestLimits {
         packet_bytes_max: config.mqtt.packet_bytes_max,
         connections_max: config.mqtt.connections_max,
         ..IngestLimits::default()
     };
+    let idle_max = config.http.device_idle_seconds_max;
+    let live = Arc::new(LiveState::new(app.clone(), limits, idle_max));
     let broker = Broker::new(BrokerParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),

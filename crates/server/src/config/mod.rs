@@ -51,6 +51,8 @@ pub(crate) struct Http {
     pub(crate) extra_names: Vec<String>,
     /// Most connections at once.
     pub(crate) connections_max: usize,
+    /// A device's WebSocket from which nothing came for this long is closed.
+    pub(crate) device_idle_seconds_max: u32,
 }
 
 impl Default for Http {
@@ -61,6 +63,7 @@ impl Default for Http {
             public_name: "localhost".to_owned(),
             extra_names: Vec::new(),
             connections_max: 4096,
+            device_idle_seconds_max: 90,
         }
     }
 }
