@@ -125,7 +125,8 @@ fn a_record_says_who_what_from_where_and_what_changed() {
     let last = &sign_ins[0];
     assert_eq!(last["browser"], "Firefox", "{last}");
     assert_eq!((&last["system"], &last["address"]), (&json!("Linux"), &json!("127.0.1.7")));
-    assert_eq!((&last["country"], &last["city"]), (&json!("GB"), &json!("London")));
+    // This machine is in no place, whatever the file says.
+    assert_eq!((&last["country"], &last["city"]), (&Value::Null, &Value::Null));
     assert!(last["session_id"].as_str().is_some_and(|id| id.len() == 36), "{last}");
     let renamed = &person.records("action=device.update")[0];
     assert_eq!(renamed["before"]["name"], "Pump 1", "{renamed}");
