@@ -59,6 +59,7 @@ mod provision;
 mod records;
 mod recovery;
 mod redact;
+mod refusals;
 mod rights;
 mod rules;
 mod security;

@@ -17,7 +17,7 @@ pub use alerts::{
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DeviceView, InventoryOutcome, Placement,
+    DeviceView, InventoryOutcome, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
