@@ -130,7 +130,7 @@ impl Evaluator {
             (known.enabled, &known.condition) == (rule.enabled, &rule.condition)
         });
         let is_restored = known.is_none() && rule.enabled;
-        let id = rule.id;
+        let (id, condition) = (rule.id, rule.condition.clone());
         self.rules.insert(id, rule);
         self.covering.clear();
         self.coverage_changed = true;
@@ -144,7 +144,7 @@ impl Evaluator {
                 break;
             }
             transitions.extend(state.close(series, Reason::RuleChanged, now));
-            state.reset(now);
+            state.reset(&condition, now);
         }
         Ok(transitions)
     }
@@ -209,11 +209,14 @@ impl Evaluator {
                     let arrived = |reading: &Reading| {
                         key.as_ref().is_none_or(|wanted| *wanted == reading.key)
                     };
-                    if batch.readings.iter().any(arrived) {
+                    let arrived = batch.readings.iter().filter(|reading| arrived(reading));
+                    if let Some(newest_at) = arrived.map(|reading| reading.at).max() {
                         let id = id(key.clone());
                         let state = self.state_of(&id);
                         transitions
-                            .extend(state.and_then(|state| state.arrival(&id, batch.received_at)));
+                            .extend(state.and_then(|state| {
+                                state.arrival(&id, newest_at, batch.received_at)
+                            }));
                     }
                 }
                 Condition::Threshold { key, .. } => {
@@ -338,7 +341,7 @@ impl Evaluator {
             // A device that is not known yet may still be on its way in after a restart.
             if facts.is_some_and(|facts| !covers(rule, facts)) {
                 transitions.extend(state.close(series, Reason::RuleChanged, now));
-                state.reset(now);
+                state.reset(&rule.condition, now);
             }
         }
         transitions

@@ -110,13 +110,14 @@ pub(crate) struct SeriesState {
     pub(crate) transitions: u64,
     /// Whether the alert is active.
     pub(crate) active: bool,
-    /// Event time of the newest reading that counted.
+    /// Event time of the newest reading that counted; of a silence, of the newest that arrived.
     pub(crate) last_at: Option<Timestamp>,
     /// Receive time of that reading, or the time from which silence counts.
     pub(crate) last_received_at: Timestamp,
     /// The value and quality of that reading.
     pub(crate) last_value: Option<(f64, Quality)>,
-    /// Since when the value has been on the alarming side without having raised.
+    /// Since when the value has been on the alarming side without having raised; of a silence, when
+    /// something first arrived that was not late.
     pub(crate) pending_since: Option<Timestamp>,
 }
 
@@ -134,8 +135,16 @@ impl SeriesState {
 
     /// Forgets what was seen, for a rule that changed; the count of transitions goes on, so that
     /// no transition ever takes the name of an earlier one.
-    pub(crate) fn reset(&mut self, now: Timestamp) {
-        *self = Self { transitions: self.transitions, ..Self::new(now) };
+    /// A silence keeps whether the device was ever live: that does not hang on the rule.
+    pub(crate) fn reset(&mut self, condition: &Condition, now: Timestamp) {
+        let fresh = Self { transitions: self.transitions, ..Self::new(now) };
+        let was_silence = self.last_value.is_none();
+        *self = match condition {
+            Condition::NoData { .. } if was_silence => {
+                Self { last_at: self.last_at, pending_since: self.pending_since, ..fresh }
+            }
+            _ => fresh,
+        };
     }
 
     /// A reading of a threshold's series. Older readings than the newest one are ignored: what
@@ -172,9 +181,19 @@ impl SeriesState {
             .then(|| self.go(id, TransitionKind::Raised, Reason::Value, sample.at, since))
     }
 
-    /// Something of the series, or of the device, arrived: silence is over.
-    pub(crate) fn arrival(&mut self, id: &SeriesId, received_at: Timestamp) -> Option<Transition> {
+    /// Something of the series, or of the device, arrived, measured at `at` or before: silence is
+    /// over.
+    pub(crate) fn arrival(
+        &mut self,
+        id: &SeriesId,
+        at: Timestamp,
+        received_at: Timestamp,
+    ) -> Option<Transition> {
         self.last_received_at = self.last_received_at.max(received_at);
+        self.last_at = self.last_at.max(Some(at));
+        if seconds_after(at, LATE_AFTER_SECONDS) >= received_at {
+            self.pending_since.get_or_insert(received_at);
+        }
         self.active.then(|| {
             self.go(id, TransitionKind::Cleared, Reason::DataReturned, received_at, received_at)
         })
@@ -193,6 +212,10 @@ impl SeriesState {
         }
         match condition {
             Condition::NoData { after_seconds, .. } => {
+                // A device that has only handed in old readings is not expected to go on.
+                if self.last_at.is_some() && self.pending_since.is_none() {
+                    return None;
+                }
                 let since = self.last_received_at;
                 let due = seconds_after(since, *after_seconds);
                 (now >= due)
@@ -236,7 +259,10 @@ impl SeriesState {
     ) -> Transition {
         self.transitions += 1;
         self.active = kind == TransitionKind::Raised;
-        self.pending_since = None;
+        // A silence keeps it: whoever was live once is expected to go on.
+        if self.last_value.is_some() {
+            self.pending_since = None;
+        }
         let (value, quality) = match (reason, self.last_value) {
             (Reason::Value, Some((value, quality))) => (Some(value), quality),
             _ => (None, Quality::Good),

@@ -69,10 +69,8 @@ pub enum Submission {
         device: DeviceId,
         /// The credential that sent it.
         credential: CredentialId,
-        /// When.
-        at: Timestamp,
-        /// The name of the reason.
-        reason: &'static str,
+        /// What was wrong.
+        refusal: crate::model::RefusalView,
     },
 }
 

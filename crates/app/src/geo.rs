@@ -81,6 +81,28 @@ const fn is_documentation(address: IpAddr) -> bool {
     }
 }
 
+/// An address of this machine or of a network of somebody's own: it is in no place that a file
+/// could know.
+const fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || is_shared
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+        }
+    }
+}
+
 impl Geo {
     /// Opens the file; a file that cannot be read leaves places unknown until it can.
     pub(crate) fn open(path: Option<PathBuf>) -> Self {
@@ -113,8 +135,11 @@ impl Geo {
         }
     }
 
-    /// City and country of an address.
+    /// City and country of an address; whatever the file says, a local one has none.
     pub(crate) fn place(&self, address: IpAddr) -> Option<Place> {
+        if is_local(address) {
+            return None;
+        }
         let found = self.find(address)?;
         let country = found.country.and_then(|country| country.iso_code);
         let country = country.filter(|code| code.len() == 2 && code.is_ascii());
@@ -165,26 +190,44 @@ mod tests {
     fn city_and_country_are_known_and_nothing_finer() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("places.mmdb");
-        let mut sample = geo::sample();
-        sample.push(geo::Location {
-            network: "2001:db9::".parse().expect("address"),
-            bits: 32,
+        let seoul = |network: &str, bits| geo::Location {
+            network: network.parse().expect("address"),
+            bits,
             country: "KR".to_owned(),
             city: "Seoul".to_owned(),
             coordinates: Some((37.5, 127.0)),
-        });
+        };
+        let mut sample = geo::sample();
+        let locals: [(&str, u8); 8] = [
+            ("127.0.0.0", 8),
+            ("10.0.0.0", 8),
+            ("172.16.0.0", 12),
+            ("192.168.0.0", 16),
+            ("169.254.0.0", 16),
+            ("100.64.0.0", 10),
+            ("fc00::", 7),
+            ("fe80::", 10),
+        ];
+        sample.extend(locals.map(|(network, bits)| seoul(network, bits)));
+        sample.push(seoul("2001:db9::", 32));
         std::fs::write(&path, geo::database(&sample)).expect("written");
         let known = Geo::open(Some(path.clone()));
         let check = |address: &str, expect: Option<Place>| {
             assert_eq!(known.place(address.parse().expect("address")), expect, "{address}");
         };
-        check("127.0.0.1", place("TW", "Taipei"));
-        check("127.0.1.77", place("GB", "London"));
+        check("192.0.2.1", place("TW", "Taipei"));
+        check("198.51.100.77", place("GB", "London"));
         check("203.0.113.9", place("JP", "Tokyo"));
         check("2001:db9:1::9", place("KR", "Seoul"));
         check("8.8.8.8", None);
         check("2001:db8::1", None);
-        assert_eq!(Geo::open(None).place("127.0.0.1".parse().expect("address")), None);
+        assert_eq!(Geo::open(None).place("192.0.2.1".parse().expect("address")), None);
+        // The file knows these, and they are nobody's place.
+        let local = ["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.9", "169.254.1.1"];
+        let shared = ["100.64.0.1", "::ffff:127.0.0.1", "fd00::1", "fe80::1"];
+        for address in local.into_iter().chain(shared) {
+            check(address, None);
+        }
 
         // A new file is read; one that is none changes nothing.
         let later = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
@@ -195,9 +238,9 @@ mod tests {
             known.reload();
         };
         replace(&geo::database(&geo::sample()[..1]), 1_000_000);
-        check("127.0.0.1", place("TW", "Taipei"));
+        check("192.0.2.1", place("TW", "Taipei"));
         check("203.0.113.9", None);
         replace(b"no location file", 2_000_000);
-        check("127.0.0.1", place("TW", "Taipei"));
+        check("192.0.2.1", place("TW", "Taipei"));
     }
 }

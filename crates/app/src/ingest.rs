@@ -16,6 +16,7 @@ use veritwin_log::{
     SessionEventKind,
 };
 
+use crate::model::RefusalView;
 use crate::{App, Arrival, DeviceLogin, Error, Result, Submission, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
@@ -156,6 +157,19 @@ impl CommitObserver for PresenceObserver {
     }
 }
 
+/// Longest reason in a record of the log, in bytes.
+const REASON_BYTES_MAX: usize = 256;
+
+/// The reason and its detail, as long as a record takes.
+fn reason_of(refusal: &RefusalView) -> String {
+    let mut text = format!("{}: {}", refusal.reason, refusal.detail);
+    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+    text
+}
+
+/// Refusals that are listed once they are durable.
+type Refused = (DeviceId, RefusalView);
+
 /// Client attributes that go into the records once they are durable.
 type ClientAttributes = (DeviceId, Vec<(Key, Value)>);
 
@@ -163,6 +177,7 @@ fn entry(
     tenant: TenantId,
     submission: Submission,
     attributes: &mut Vec<ClientAttributes>,
+    refused: &mut Vec<Refused>,
 ) -> Result<Entry> {
     let record = match submission {
         Submission::Readings(batch) => {
@@ -177,8 +192,10 @@ fn entry(
             let scope = AttributeScope::Client;
             Record::Attributes(Attributes { device, scope, received_at, entries })
         }
-        Submission::Refusal { device, credential, at, reason } => {
-            Record::Refusal(Refusal { device, credential, at, key: None, reason: reason.into() })
+        Submission::Refusal { device, credential, refusal } => {
+            let (at, reason) = (refusal.at, reason_of(&refusal).into());
+            refused.push((device, refusal));
+            Record::Refusal(Refusal { device, credential, at, key: None, reason })
         }
     };
     Ok(Entry { tenant, record })
@@ -269,10 +286,10 @@ impl App {
     /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
     pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
         self.refuse_unserved(tenant)?;
-        let mut attributes = Vec::new();
+        let (mut attributes, mut refused) = (Vec::new(), Vec::new());
         let entries = submissions
             .into_iter()
-            .map(|one| entry(tenant, one, &mut attributes))
+            .map(|one| entry(tenant, one, &mut attributes, &mut refused))
             .collect::<Result<Vec<_>>>()?;
         if entries.is_empty() {
             return Ok(());
@@ -280,6 +297,9 @@ impl App {
         let room = tokio::time::timeout(ROOM_TIMEOUT, self.0.engine.wait_for_room()).await;
         room.map_err(|_| Error::Busy { retry_after: ROOM_TIMEOUT })?;
         self.0.log.append(entries).await?;
+        for (device, refusal) in refused {
+            self.0.refusals.note((tenant, device), refusal);
+        }
         for (device, entries) in attributes {
             self.store_client_attributes(tenant, device, entries).await?;
         }

@@ -66,6 +66,7 @@ mod rates;
 mod records;
 mod recovery;
 mod redact;
+mod refusals;
 mod rights;
 mod rules;
 mod security;

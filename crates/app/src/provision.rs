@@ -10,7 +10,7 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
-use crate::model::{NewApiKey, RightView, RoleOf, TenantInput, TenantView, Welcome};
+use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result};
@@ -159,7 +159,7 @@ impl App {
             let proof = Proof::Password { password: password.clone(), second: None };
             let party = RelyingParty::of("https://localhost");
             return match self.sign_in(&context, &email, proof, &party, None).await {
-                Ok(signed_in) => Ok(signed_in.session.tenant.id),
+                Ok(signed_in) => self.set_up_by(signed_in).await,
                 // The password is right: the person set up a second factor since.
                 Err(Error::SecondFactor) => self.tenant_of(&context, &email).await,
                 Err(Error::Unauthenticated(_)) => {
@@ -176,7 +176,21 @@ impl App {
             password: password.clone(),
             attested: true,
         };
-        Ok(self.redeem_link(&context, &token, welcome).await?.session.tenant.id)
+        let signed_in = self.redeem_link(&context, &token, welcome).await?;
+        self.set_up_by(signed_in).await
+    }
+
+    /// The tenant of the person in whose name the demo was set up. Nobody sits before a browser
+    /// yet, so the session that came of it ends at once.
+    async fn set_up_by(&self, signed_in: SignedIn) -> Result<TenantId> {
+        let arrival = Arrival {
+            purpose: Purpose::AuthenticationSecurity,
+            request: self.local_operator().request,
+            origin: Origin::default(),
+        };
+        let context = self.authenticate_session(&signed_in.token, arrival).await?;
+        self.sign_out(&context).await?;
+        Ok(signed_in.session.tenant.id)
     }
 
     async fn tenant_of(

@@ -47,12 +47,21 @@ impl Default for IngestLimits {
 
 /// A bound that was passed: its name, the bound, and what was offered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limit {name} exceeded: at most {max}, got {actual}")]
+#[error("limit {name} exceeded: at most {max}, got {}", offered(*actual))]
 pub struct LimitExceeded {
     /// The limit's name, as in [`IngestLimits`].
     pub name: &'static str,
     /// The bound.
     pub max: usize,
-    /// What was offered, or the least it could have been.
+    /// What was offered, [`LimitExceeded::MORE`] when nobody counted on.
     pub actual: usize,
+}
+
+impl LimitExceeded {
+    /// More than the bound, by how much is not known.
+    pub const MORE: usize = usize::MAX;
+}
+
+fn offered(actual: usize) -> String {
+    if actual == LimitExceeded::MORE { "more".to_owned() } else { actual.to_string() }
 }

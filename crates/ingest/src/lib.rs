@@ -19,18 +19,3 @@ pub use model::{
     SinkEntry, Transport, Writer, WriterSession,
 };
 pub use traits::{Login, LoginError, Sink, SubmitError};
-
-use veritwin_domain::{IngestLimits, Reading, Timestamp};
-
-/// Parses one telemetry message on its own, in any of the shapes of [`payload::parse_telemetry`].
-pub fn parse_telemetry(
-    payload: &[u8],
-    received_at: Timestamp,
-    limits: &IngestLimits,
-) -> Result<Vec<Reading>, payload::PayloadError> {
-    let mut readings = Vec::new();
-    let context = payload::MessageContext { received_at, limits };
-    let mut keys = payload::KeyTable::default();
-    payload::parse_telemetry(payload, context, &mut keys, &mut readings)?;
-    Ok(readings)
-}

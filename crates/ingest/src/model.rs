@@ -238,6 +238,10 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// What was wrong, where, and what would be right.
     pub detail: String,
+    /// Where, in bytes from the start of the payload.
+    pub position: Option<usize>,
+    /// The limit that was passed.
+    pub limit: Option<&'static str>,
     /// Size of the refused payload, in bytes.
     pub payload_bytes: u64,
 }

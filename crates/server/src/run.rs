@@ -304,12 +304,14 @@ async fn open_listeners(
         body_idle_max: Duration::from_secs(config.http.body_idle_seconds_max),
     });
     let guard = Arc::new(Guard::new(config, app.shared_clock(), Arc::clone(&controls))?);
-    let live = Arc::new(LiveState::new(app.clone(), config.limits.tenant_connections_max));
     let limits = IngestLimits {
         packet_bytes_max: config.mqtt.packet_bytes_max,
         connections_max: config.mqtt.connections_max,
         ..IngestLimits::default()
     };
+    let idle_max = config.http.device_idle_seconds_max;
+    let places_max = config.limits.tenant_connections_max;
+    let live = Arc::new(LiveState::new(app.clone(), limits, idle_max, places_max));
     let broker = Broker::new(BrokerParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),

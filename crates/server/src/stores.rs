@@ -85,7 +85,7 @@ fn outbound(config: &Config) -> anyhow::Result<Outbound> {
     })
 }
 
-/// The operator's location file; the demo's is made up, for this machine's own addresses.
+/// The operator's location file; the demo's is made up, for networks of documents.
 fn geo_database(config: &Config, data: &Path, demo: bool) -> anyhow::Result<Option<PathBuf>> {
     if let Some(path) = &config.geo.database {
         anyhow::ensure!(path.is_file(), "geo.database: there is no file {}", path.display());

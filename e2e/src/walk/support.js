@@ -23,7 +23,7 @@ export function supportSteps({ browser, demo, visitor }) {
         const row = page.getByRole('button', { name: 'session.create' }).first()
         await row.click()
         const record = page.getByRole('dialog', { name: 'Record' })
-        await record.getByText('Taipei, TW').waitFor()
+        await record.getByText('127.0.0.1').first().waitFor()
         // While the sheet slides in, its colours are no reader's colours.
         await until('the sheet stands', () =>
           record.evaluate((sheet) => sheet.getAnimations({ subtree: true }).length === 0),

@@ -516,6 +516,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/devices/{id}/refusals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The last 20 messages that were refused where the protocol has no way to tell the device: MQTT
+         *     3.1.1 and QoS 0. Since the platform started, the newest first.
+         */
+        get: operations["devices_refusals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/devices/{id}/rpc": {
         parameters: {
             query?: never;
@@ -3016,6 +3036,28 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_RefusalBody: {
+            /** @description The rows. */
+            items: {
+                at: string;
+                /** @description What was wrong, where, and what would be right. */
+                detail: string;
+                /** @description The limit that was passed. */
+                limit?: string | null;
+                /**
+                 * Format: int64
+                 * @description Size of the payload.
+                 */
+                payload_bytes: number;
+                /** @description Where, in bytes from the start of the payload. */
+                position?: number | null;
+                /** @description `payload`, `topic`, `limit`, `not_allowed`, `policy` or `unsupported`. */
+                reason: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_RelationBody: {
             /** @description The rows. */
             items: {
@@ -3368,6 +3410,23 @@ export interface components {
         RecoveryBody: {
             /** @description Each works once instead of a code of the authenticator; shown once. */
             codes: string[];
+        };
+        /** @description A message of a device that was refused, without anything that it held. */
+        RefusalBody: {
+            at: string;
+            /** @description What was wrong, where, and what would be right. */
+            detail: string;
+            /** @description The limit that was passed. */
+            limit?: string | null;
+            /**
+             * Format: int64
+             * @description Size of the payload.
+             */
+            payload_bytes: number;
+            /** @description Where, in bytes from the start of the payload. */
+            position?: number | null;
+            /** @description `payload`, `topic`, `limit`, `not_allowed`, `policy` or `unsupported`. */
+            reason: string;
         };
         /** @description A passkey that a browser made. */
         RegistrationBody: {
@@ -5093,6 +5152,33 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_refusals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RefusalBody"];
+                };
             };
             404: {
                 headers: {

@@ -95,6 +95,32 @@ fn silence_counts_by_receive_time() {
     assert_eq!(evaluator.tick(at(0)), []);
 }
 
+/// A replayed archive is no device that fell silent; once live, it may become one.
+#[test]
+fn whoever_only_handed_in_late_readings_is_not_silent() {
+    const DAY: i64 = 86_400;
+    let mut evaluator = evaluator(silence(None));
+    let late = |received| batch(received, vec![reading("t", received - DAY, 1.0)]);
+    assert_eq!(evaluator.apply(0, &late(10)), []);
+    assert_eq!(evaluator.tick(at(500)), []);
+    assert_eq!(evaluator.apply(1, &late(600)), []);
+    assert_eq!(evaluator.tick(at(5_000)), []);
+    // Neither a restart nor a changed rule forgets it.
+    let bytes = evaluator.snapshot().unwrap();
+    evaluator = Evaluator::new(EvaluatorLimits::default());
+    evaluator.restore(&bytes).unwrap();
+    evaluator.put_device(device(DEVICE), at(5_001)).unwrap();
+    evaluator.put_rule(rule(silence(None)), at(5_001)).unwrap();
+    let longer = Condition::NoData { key: None, after_seconds: 90 };
+    evaluator.put_rule(rule(longer), at(5_002)).unwrap();
+    assert_eq!(evaluator.tick(at(6_000)), []);
+    // Live once, and from then on its silence counts, also after late readings ended one.
+    assert_eq!(feed(&mut evaluator, 2, 6_010, 1.0), []);
+    assert_eq!(short(&evaluator.tick(at(6_100))), [('R', 6_100, 1)]);
+    assert_eq!(short(&evaluator.apply(3, &late(6_200))), [('C', 6_200, 2)]);
+    assert_eq!(short(&evaluator.tick(at(6_300))), [('R', 6_290, 3)]);
+}
+
 #[test]
 fn silence_of_one_key_is_not_ended_by_another() {
     let mut evaluator = evaluator(silence(Some(key("t"))));

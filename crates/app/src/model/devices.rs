@@ -108,6 +108,23 @@ pub struct InventoryOutcome {
     pub tokens: Vec<(String, Secret<String>)>,
 }
 
+/// A message of a device that was refused, without what it held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalView {
+    /// When it was received.
+    pub at: Timestamp,
+    /// The name of the reason.
+    pub reason: &'static str,
+    /// What was wrong, where, and what would be right.
+    pub detail: String,
+    /// Where, in bytes from the start of the payload.
+    pub position: Option<usize>,
+    /// The limit that was passed.
+    pub limit: Option<&'static str>,
+    /// Size of the payload.
+    pub payload_bytes: u64,
+}
+
 /// The attributes of a device, by scope, as JSON values.
 #[derive(Debug, Clone, Default)]
 pub struct AttributesView {

@@ -14,20 +14,27 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// The body as it arrived.
 pub(super) fn received(
+    headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     limits: &IngestLimits,
 ) -> Result<Bytes, Problem> {
     body.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return too_large(limits);
+            return too_large(limits, announced(headers));
         }
         Problem::new(StatusCode::BAD_REQUEST, "the body could not be read to its end")
     })
 }
 
-fn too_large(limits: &IngestLimits) -> Problem {
+/// The size that the sender gave.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large(limits: &IngestLimits, size: Option<usize>) -> Problem {
     let max = limits.body_bytes_max;
-    LimitExceeded { name: "body_bytes_max", max, actual: max + 1 }.into()
+    let actual = size.filter(|size| *size > max).unwrap_or(LimitExceeded::MORE);
+    LimitExceeded { name: "body_bytes_max", max, actual }.into()
 }
 
 /// The body without its `Content-Encoding`.
@@ -65,7 +72,7 @@ fn bounded(decoder: impl Read, limits: &IngestLimits) -> Result<Bytes, Problem> 
     let max = limits.body_bytes_max;
     decoder.take(max as u64 + 1).read_to_end(&mut out).map_err(|_| malformed())?;
     if out.len() > max {
-        return Err(too_large(limits));
+        return Err(too_large(limits, None));
     }
     Ok(out.into())
 }

@@ -25,7 +25,7 @@ pub(super) fn json(body: String) -> Response {
 
 fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let limits = &api.parts.limits;
-    body::decoded(headers, body::received(body, limits)?, limits)
+    body::decoded(headers, body::received(headers, body, limits)?, limits)
 }
 
 pub(super) async fn telemetry(

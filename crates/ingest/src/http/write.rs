@@ -28,7 +28,7 @@ pub(super) async fn write(
     let peer = PeerInfo { transport: Transport::Http, ..known };
     let writer = api.parts.login.authenticate_writer(token, &peer).await?;
     let format = format(&headers, query.as_deref())?;
-    let received = body::received(body, &api.parts.limits)?;
+    let received = body::received(&headers, body, &api.parts.limits)?;
     let received_at = api.parts.clock.now();
     let one_device = matches!(writer, Writer::Device(_));
 

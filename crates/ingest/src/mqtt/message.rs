@@ -22,13 +22,29 @@ use crate::payload::{
 pub(super) struct Refused {
     reason: RefusalReason,
     detail: String,
+    position: Option<usize>,
+    limit: Option<&'static str>,
+}
+
+impl Refused {
+    const fn new(reason: RefusalReason, detail: String) -> Self {
+        Self { reason, detail, position: None, limit: None }
+    }
+}
+
+impl From<LimitExceeded> for Refused {
+    fn from(limit: LimitExceeded) -> Self {
+        Self { limit: Some(limit.name), ..Self::new(RefusalReason::Limit, limit.to_string()) }
+    }
 }
 
 impl From<PayloadError> for Refused {
     fn from(error: PayloadError) -> Self {
         let reason =
             if error.limit.is_some() { RefusalReason::Limit } else { RefusalReason::Payload };
-        Self { reason, detail: format!("payload, {error}") }
+        let refused = Self::new(reason, format!("payload, {error}"));
+        let limit = error.limit.map(|limit| limit.name);
+        Self { position: Some(error.position), limit, ..refused }
     }
 }
 
@@ -36,10 +52,10 @@ impl From<TopicError> for Refused {
     fn from(error: TopicError) -> Self {
         let reason = match error {
             TopicError::Malformed(_) | TopicError::Unknown => RefusalReason::Topic,
-            TopicError::Limit(_) => RefusalReason::Limit,
+            TopicError::Limit(limit) => return limit.into(),
             TopicError::Unsupported(_) => RefusalReason::Unsupported,
         };
-        Self { reason, detail: error.text() }
+        Self::new(reason, error.text())
     }
 }
 
@@ -82,8 +98,7 @@ impl Device {
         if view.qos == 2 && self.state.lock().received.insert(view.packet_id) {
             self.unreleased += 1;
         }
-        let refused = Refused { reason: RefusalReason::Limit, detail: limit.to_string() };
-        self.refuse(view, refused, payload_bytes);
+        self.refuse(view, limit.into(), payload_bytes);
     }
 
     fn acknowledge(&mut self, view: &PublishView<'_>, reason: u8, text: Option<String>) {
@@ -111,6 +126,8 @@ impl Device {
             received_at: self.received_at,
             reason: refused.reason,
             detail: refused.detail,
+            position: refused.position,
+            limit: refused.limit,
             payload_bytes: payload_bytes as u64,
         };
         self.pending.push(&self.session, self.received_at, SinkEntry::Refusal(refusal));
@@ -139,7 +156,7 @@ impl Device {
         let origin = Origin::Device(&self.session);
         if let Err(detail) = self.broker.sink.inspect(origin, &readings[first..]) {
             readings.truncate(first);
-            return Err(Refused { reason: RefusalReason::Policy, detail });
+            return Err(Refused::new(RefusalReason::Policy, detail));
         }
         Ok(())
     }
@@ -164,8 +181,7 @@ impl Device {
         if waiting < max {
             return Ok(());
         }
-        let limit = LimitExceeded { name: "requests_max", max, actual: waiting + 1 };
-        Err(Refused { reason: RefusalReason::Limit, detail: limit.to_string() })
+        Err(LimitExceeded { name: "requests_max", max, actual: waiting + 1 }.into())
     }
 
     fn attributes_request(&mut self, id: u32, payload: &[u8]) -> Result<(), Refused> {

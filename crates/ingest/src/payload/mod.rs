@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use veritwin_domain::LimitExceeded;
 
-pub(crate) use cursor::check_json;
+pub(crate) use cursor::{Cursor, Number, check_json};
 pub(crate) use device::key_list;
 pub use device::{parse_attributes, parse_attributes_request, parse_client_rpc, parse_json_text};
 pub use encode::{attributes_json, deleted_json, entries_json, rpc_json};

@@ -56,7 +56,7 @@ impl From<JsonRejection> for Problem {
             return veritwin_domain::LimitExceeded {
                 name: "body_bytes_max",
                 max: super::BODY_BYTES_MAX,
-                actual: super::BODY_BYTES_MAX + 1,
+                actual: veritwin_domain::LimitExceeded::MORE,
             }
             .into();
         }

@@ -49,6 +49,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/devices/{id}/credentials", &["credential.list"]),
     ("POST", "/v1/devices/{id}/credentials", &["credential.create"]),
     ("DELETE", "/v1/devices/{id}/credentials/{credential}", &["credential.delete"]),
+    ("GET", "/v1/devices/{id}/refusals", &["device.read"]),
     ("POST", "/v1/devices/{id}/rpc", &["device.command"]),
     ("POST", "/v1/email-confirmation", &[]),
     ("GET", "/v1/face", &[]),

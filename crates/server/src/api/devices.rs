@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DeviceView, Placement,
+    DeviceView, Placement, RefusalView,
 };
 use veritwin_domain::{Declaration, Key, Value};
 
@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(credentials, add_credential))
         .routes(routes!(revoke_credential))
         .routes(routes!(attributes, change_attributes))
+        .routes(routes!(refusals))
         .routes(routes!(rpc))
 }
 
@@ -342,6 +343,49 @@ async fn revoke_credential(
     api.app.revoke_credential(&context, id, credential).await?;
     api.live.disconnect(context.tenant, id, Some(credential));
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A message of a device that was refused, without anything that it held.
+#[derive(Serialize, ToSchema)]
+struct RefusalBody {
+    at: String,
+    /// `payload`, `topic`, `limit`, `not_allowed`, `policy` or `unsupported`.
+    reason: &'static str,
+    /// What was wrong, where, and what would be right.
+    detail: String,
+    /// Where, in bytes from the start of the payload.
+    position: Option<usize>,
+    /// The limit that was passed.
+    limit: Option<&'static str>,
+    /// Size of the payload.
+    payload_bytes: u64,
+}
+
+impl From<RefusalView> for RefusalBody {
+    fn from(view: RefusalView) -> Self {
+        Self {
+            at: body::time(view.at),
+            reason: view.reason,
+            detail: view.detail,
+            position: view.position,
+            limit: view.limit,
+            payload_bytes: view.payload_bytes,
+        }
+    }
+}
+
+/// The last 20 messages that were refused where the protocol has no way to tell the device: MQTT
+/// 3.1.1 and QoS 0. Since the platform started, the newest first.
+#[utoipa::path(get, path = "/v1/devices/{id}/refusals", tag = "devices",
+    params(("id" = String, Path)),
+    responses((status = 200, body = ListBody<RefusalBody>), (status = 404)))]
+async fn refusals(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<ListBody<RefusalBody>>> {
+    let refusals = api.app.refusals(&context, body::id(&id)?).await?;
+    Ok(axum::Json(ListBody::whole(refusals.into_iter().map(RefusalBody::from).collect())))
 }
 
 /// A device's attributes by scope.

@@ -5,6 +5,8 @@ mod devices;
 mod protocol;
 mod subscriptions;
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,18 +15,18 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use veritwin_app::{Arrival, LiveEvent};
-use veritwin_domain::{OpContext, Origin, Purpose, RequestId, Secret};
+use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
+use veritwin_ingest::payload::KeyTable;
+use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command};
 
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem, origin};
 use crate::listen::ConnectionSlot;
-use protocol::{Command, ServerMessage};
+use protocol::ServerMessage;
 use subscriptions::Subscriptions;
 
 pub(crate) use devices::LiveState;
 
-/// Largest command.
-const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// A connection that did not authenticate by then is closed.
 const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// At most four deltas a second.
@@ -33,6 +35,14 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A peer that cannot take a message for this long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+/// So many pings go out within the time a device's socket may be without a word.
+const IDLE_PINGS: u32 = 3;
+/// A socket that a peer still writes to is held this long, so that a reset does not overtake the
+/// reason why it is closed.
+const CLOSE_LINGER: Duration = Duration::from_secs(1);
+/// Close codes of RFC 6455, section 7.4.1.
+const CLOSE_POLICY: u16 = 1008;
+const CLOSE_TOO_BIG: u16 = 1009;
 /// Rights are asked again this often, so that a revoked session ends.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -69,8 +79,8 @@ async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
         .await
         .map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     Ok(socket
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(COMMAND_BYTES_MAX)
+        .max_frame_size(COMMAND_BYTES_MAX)
         .on_upgrade(move |socket| async move {
             Connection::run(socket, api, origin, credential).await;
             drop(slot);
@@ -89,6 +99,9 @@ struct Connection {
     socket: WebSocket,
     api: Api,
     origin: Origin,
+    keys: KeyTable,
+    /// Pings since the peer last sent anything.
+    pings_unanswered: u32,
 }
 
 enum Ended {
@@ -96,15 +109,27 @@ enum Ended {
     Closed,
     /// We end it and say why.
     Because(&'static str),
+    /// A bound was passed.
+    Limit(LimitExceeded),
+    /// A command is larger than any may be.
+    TooBig(LimitExceeded),
 }
 
 impl Connection {
     async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Party>) {
-        let mut connection = Self { socket, api, origin };
-        let ended = connection.serve(party).await;
-        if let Err(Ended::Because(reason)) = ended {
-            let frame = CloseFrame { code: 1008, reason: reason.into() };
-            let _ = connection.socket.send(Message::Close(Some(frame))).await;
+        let keys = KeyTable::default();
+        let mut connection = Self { socket, api, origin, keys, pings_unanswered: 0 };
+        let Err(ended) = connection.serve(party).await;
+        let (code, reason) = match &ended {
+            Ended::Closed => return,
+            Ended::Because(reason) => (CLOSE_POLICY, (*reason).to_owned()),
+            Ended::Limit(limit) => (CLOSE_POLICY, limit.to_string()),
+            Ended::TooBig(limit) => (CLOSE_TOO_BIG, limit.to_string()),
+        };
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let sent = tokio::time::timeout(SEND_TIMEOUT, connection.socket.send(close)).await;
+        if matches!(ended, Ended::TooBig(_)) && matches!(sent, Ok(Ok(()))) {
+            tokio::time::sleep(CLOSE_LINGER).await;
         }
     }
 
@@ -126,26 +151,30 @@ impl Connection {
     }
 
     async fn receive(&mut self) -> Result<Option<Command>, Ended> {
-        match self.socket.recv().await {
-            Some(Ok(Message::Text(text))) => match serde_json::from_str::<Command>(&text) {
-                Ok(command) => Ok(Some(command)),
-                Err(error) => {
-                    let detail =
-                        format!("not a command: line {} column {}", error.line(), error.column());
-                    self.send(&ServerMessage::error(None, detail)).await?;
-                    Ok(None)
+        let received = self.socket.recv().await;
+        self.pings_unanswered = 0;
+        match received {
+            Some(Ok(Message::Text(text))) => {
+                let (now, limits) = (self.api.clock().now(), self.api.live.limits());
+                match ws::parse(&text, now, limits, &mut self.keys) {
+                    Ok(command) => Ok(Some(command)),
+                    Err(error) => {
+                        self.send(&ServerMessage::error(error.id, error.detail)).await?;
+                        Ok(None)
+                    }
                 }
-            },
+            }
             Some(Ok(Message::Binary(_))) => {
                 self.send(&ServerMessage::error(None, "commands are JSON text".to_owned())).await?;
                 Ok(None)
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Ended::Closed),
+            Some(Err(error)) => Err(too_big(error)),
+            Some(Ok(Message::Close(_))) | None => Err(Ended::Closed),
         }
     }
 
-    async fn serve(&mut self, party: Option<Party>) -> Result<(), Ended> {
+    async fn serve(&mut self, party: Option<Party>) -> Result<Infallible, Ended> {
         let party = match party {
             Some(party) => Identity::Party(party),
             None => match tokio::time::timeout(AUTHENTICATE_TIMEOUT, self.authenticate()).await {
@@ -167,7 +196,7 @@ impl Connection {
                 self.send(&ServerMessage::error(None, detail.to_owned())).await?;
                 continue;
             };
-            let secret = Secret::new(token);
+            let secret = token;
             let arrival = arrival(&self.api, &self.origin);
             let found = self.api.app.authenticate_api_key(&secret, arrival).await;
             if let Ok(context) = found {
@@ -181,7 +210,7 @@ impl Connection {
     }
 
     /// A person or program: subscriptions.
-    async fn serve_party(&mut self, mut party: Party) -> Result<(), Ended> {
+    async fn serve_party(&mut self, mut party: Party) -> Result<Infallible, Ended> {
         let mut events = self.api.app.subscribe(&party.context);
         let mut subscriptions = Subscriptions::default();
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
@@ -241,22 +270,33 @@ impl Connection {
         &mut self,
         device: &veritwin_app::DeviceLogin,
         secret: &Secret<String>,
-    ) -> Result<(), Ended> {
-        let Ok(_place) = self.api.live.connect(device.tenant) else {
-            return Err(Ended::Because("limit tenant_connections_max exceeded"));
-        };
+    ) -> Result<Infallible, Ended> {
+        let live = Arc::clone(&self.api.live);
+        let _place = live.connect(device.tenant).map_err(Ended::Limit)?;
+        let _counted = live.open_socket(device).map_err(Ended::Limit)?;
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
+        let idle_max = Duration::from_secs(live.idle_seconds_max().into());
+        let mut ping = tokio::time::interval(idle_max / IDLE_PINGS);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first one is due at once.
+        ping.tick().await;
         loop {
-            let Some(command) = self.receive().await? else { continue };
+            let received = tokio::select! {
+                received = self.receive() => received?,
+                _ = ping.tick() => {
+                    self.ping_or_end(live.idle_seconds_max()).await?;
+                    continue;
+                }
+            };
+            let Some(command) = received else { continue };
             let (id, outcome) = match command {
-                Command::Publish { id, ts, values } => {
+                Command::Publish { id, readings } => {
                     // Remembered for seconds only, and forgotten at once when it is revoked.
                     let address = self.origin.address;
                     if self.api.app.login_device(secret, address).await.is_err() {
                         return Err(Ended::Because("the credential is no longer valid"));
                     }
-                    let text = protocol::telemetry_json(ts, values);
-                    (id, self.api.live.publish(device, &text).await)
+                    (id, live.publish(device, readings).await)
                 }
                 other => (other.id(), Err("a device may only publish".to_owned())),
             };
@@ -266,6 +306,29 @@ impl Connection {
             };
             self.send(&answer).await?;
         }
+    }
+
+    /// Asks a device for a sign of life, or ends the connection when none came for too long.
+    async fn ping_or_end(&mut self, idle_seconds_max: u32) -> Result<(), Ended> {
+        self.pings_unanswered += 1;
+        if self.pings_unanswered >= IDLE_PINGS {
+            let max = usize::try_from(idle_seconds_max).unwrap_or(usize::MAX);
+            let name = "device_idle_seconds_max";
+            return Err(Ended::Limit(LimitExceeded { name, max, actual: max }));
+        }
+        self.ping().await
+    }
+}
+
+/// What a broken connection ends with: silence, but for a command that is too large.
+fn too_big(error: axum::Error) -> Ended {
+    use tungstenite::error::{CapacityError, Error};
+    match error.into_inner().downcast_ref::<Error>() {
+        Some(Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
+            let (max, actual) = (*max_size, *size);
+            Ended::TooBig(LimitExceeded { name: "command_bytes_max", max, actual })
+        }
+        _ => Ended::Closed,
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use veritwin_domain::LimitExceeded;
 
 use super::auth::Caller;
 use super::{Api, BODY_BYTES_MAX, Problem};
@@ -79,7 +80,8 @@ async fn run(api: Api, request: Request, next: Next) -> Result<Response, Problem
 
 async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
     to_bytes(body, max).await.map_err(|_| {
-        veritwin_domain::LimitExceeded { name: "body_bytes_max", max, actual: max + 1 }.into()
+        let actual = LimitExceeded::MORE;
+        LimitExceeded { name: "body_bytes_max", max, actual }.into()
     })
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Http {
     pub(crate) header_seconds_max: u64,
     /// A request's body does not pause longer than this.
     pub(crate) body_idle_seconds_max: u64,
+    /// A device's WebSocket from which nothing came for this long is closed.
+    pub(crate) device_idle_seconds_max: u32,
 }
 
 impl Default for Http {
@@ -76,6 +78,7 @@ impl Default for Http {
             connections_per_address_max: 1024,
             header_seconds_max: 15,
             body_idle_seconds_max: 30,
+            device_idle_seconds_max: 90,
         }
     }
 }

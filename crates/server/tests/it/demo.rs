@@ -63,6 +63,15 @@ fn contents(platform: &Platform) -> Contents {
     }
 }
 
+/// Sessions of the demo's person, with the one that asks.
+fn open_sessions(platform: &Platform) -> usize {
+    let demo = &platform.run()["demo"];
+    let text = |key: &str| demo[key].as_str().unwrap_or_else(|| panic!("{key}: {demo}"));
+    let cookie = platform.sign_in(text("user"), text("password")).cookie().expect("a session");
+    let request = platform.http().get("/v1/account/sessions").header("cookie", &cookie);
+    request.send().expect(200)["items"].as_array().unwrap().len()
+}
+
 #[test]
 fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next() {
     let rounds = number("VERITWIN_KILL_ROUNDS", 8);
@@ -71,6 +80,7 @@ fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next() {
     let rng = SeededRng::new(seed);
     let whole = Platform::start(Mode::Demo, Options::default());
     let start_ms = u64::try_from(whole.start_time().as_millis()).unwrap();
+    assert_eq!(open_sessions(&whole), 1, "the set-up leaves no session behind");
     let expect = contents(&whole);
     assert_eq!((expect.tenants, expect.twins.len(), expect.api_keys.len()), (1, 1, 1));
     drop(whole);

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use veritwin_simulator::building::demo_ifc;
 
-use crate::harness::Platform;
+use crate::harness::{Mode, Options, Platform};
 use crate::mqtt::{Mqtt, Packet, Version, packet};
 use crate::tenant::{Device, Tenant};
 use crate::websocket::WebSocket;
@@ -86,7 +86,7 @@ fn device_telemetry_over_http() {
     let large = vec![b' '; LARGE_BYTES];
     let request = world.tenant.http().post("/api/v1/telemetry").bearer(&world.device.token);
     let answer = request.body("application/json", &large).send();
-    says(&answer.problem(413), &["body_bytes_max", "8388608"]);
+    says(&answer.problem(413), &["body_bytes_max", "at most 8388608, got 10485760"]);
     let zipped = world.tenant.http().post("/api/v1/telemetry").bearer(&world.device.token);
     let zipped = zipped.header("content-encoding", "gzip").body("application/json", b"{}");
     says(&zipped.send().problem(400), &["Content-Encoding"]);
@@ -148,6 +148,21 @@ fn mqtt_payloads_topics_and_sizes() {
     });
     // A reset may overtake the DISCONNECT, since the rest of the packet is never read.
     assert!(matches!(ended, Some(Some(0x95) | None)), "{ended:?}");
+    // What 3.1.1 could not be told is listed, the newest first, without what was sent.
+    let path = format!("/v1/devices/{}/refusals", world.device.id);
+    let listed = world.tenant.get(&path).expect(200);
+    let items = listed["items"].as_array().unwrap();
+    assert_eq!(items.len(), cases.len() + 1, "{listed}");
+    let last = |number: usize| &items[cases.len() - number];
+    assert_eq!((&last(0)["reason"], &last(0)["position"]), (&json!("payload"), &json!(5)));
+    assert!(last(0)["detail"].as_str().unwrap().contains("byte 5: expected a value"), "{listed}");
+    assert_eq!(last(3)["reason"], "topic");
+    assert_eq!(last(4)["reason"], "unsupported");
+    let size = &items[0];
+    assert_eq!((&size["reason"], &size["limit"]), (&json!("limit"), &json!("packet_bytes_max")));
+    for sent in ["telemetri", "hello", "xxx"] {
+        assert!(!listed.to_string().contains(sent), "{sent}: {listed}");
+    }
     let mut broken = world.platform.mqtt(Version::V311, &world.device.token);
     broken.write(&packet(0x36, b"\x00\x01a\x00\x01")).unwrap();
     assert!(broken.read().is_err(), "QoS 3 ends the connection");
@@ -179,7 +194,7 @@ fn bulk_writes_are_stored_whole_or_not_at_all() {
     let latin = latin.body(lines, b"meter u=1\nmeter k\xe9y=1\n").send();
     says(&latin.problem(400), &["line 2", "column 8", "UTF-8"]);
     let large = " ".repeat(LARGE_BYTES);
-    says(&world.tenant.write("", lines, &large).problem(413), &["body_bytes_max"]);
+    says(&world.tenant.write("", lines, &large).problem(413), &["body_bytes_max", "10485760"]);
     world.unchanged();
 }
 
@@ -194,12 +209,40 @@ fn websocket_commands() {
         let detail = answer["detail"].as_str().unwrap();
         assert!(detail.contains(part), "{text}: {detail}");
     };
-    refused("{", "line 1 column 1");
-    refused(r#"{"op":"dance"}"#, "not a command");
+    refused("{", "byte 1: expected a key");
+    refused(r#"{"op":"dance"}"#, "byte 6: unknown op");
+    refused(r#"{"op":"publish","tss":1,"values":{"t":1}}"#, "byte 16: unknown member");
+    refused(r#"{"op":"publish","ts":"x","values":{"t":1}}"#, "byte 21: expected ts");
     refused(r#"{"op":"subscribe","id":1,"topic":"latest"}"#, "a device may only publish");
-    refused(r#"{"op":"publish","id":2,"values":{"":1}}"#, "key length must be 1 to 256 bytes");
-    refused(r#"{"op":"publish","id":2,"values":{"t":1e999}}"#, "line 1");
+    refused(
+        r#"{"op":"publish","id":2,"values":{"":1}}"#,
+        "byte 33: key length must be 1 to 256 bytes",
+    );
+    refused(r#"{"op":"publish","id":2,"values":{"t":1e999}}"#, "byte 37: number out of range");
+    socket.send_text(&" ".repeat(300 * 1024));
+    let reason = "limit command_bytes_max exceeded: at most 262144, got 307200";
+    assert_eq!(socket.closed(), (1009, reason.to_owned()));
     world.unchanged();
+}
+
+#[test]
+fn websockets_of_devices_are_bounded_and_asked_for_a_sign_of_life() {
+    let options = Options::default().environment("VERITWIN__HTTP__DEVICE_IDLE_SECONDS_MAX", "3");
+    let platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let device = tenant.device("meter");
+    let mut open: Vec<WebSocket> =
+        (0..16).map(|_| WebSocket::authenticated(tenant.http(), &device.token)).collect();
+    let mut one_more = WebSocket::connect(tenant.http());
+    one_more.send(&json!({"op": "authenticate", "token": device.token}));
+    let reason = "limit device_sockets_max exceeded: at most 16, got 17";
+    assert_eq!(one_more.closed(), (1008, reason.to_owned()));
+    let reason = "limit device_idle_seconds_max exceeded: at most 3, got 3";
+    for socket in &mut open {
+        assert_eq!(socket.closed(), (1008, reason.to_owned()));
+    }
+    // What ended no longer counts.
+    WebSocket::authenticated(tenant.http(), &device.token);
 }
 
 #[test]
@@ -333,7 +376,10 @@ fn rest_bodies_and_queries() {
     };
     says(&raw(b"{\"name\":", "application/json").problem(400), &["line 1"]);
     says(&raw(b"{\"name\":\"x\"}", "text/plain").problem(400), &["application/json"]);
-    says(&raw(&vec![b' '; LARGE_BYTES], "application/json").problem(413), &["body_bytes_max"]);
+    says(
+        &raw(&vec![b' '; LARGE_BYTES], "application/json").problem(413),
+        &["body_bytes_max", "got more"],
+    );
     says(&world.tenant.get("/v1/alerts?filter=some").problem(400), &["filter", "unacknowledged"]);
     says(&world.tenant.get("/v1/devices?limit=many").problem(400), &["limit"]);
     world.tenant.get("/v1/devices/not-an-id").problem(404);

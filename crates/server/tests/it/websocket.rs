@@ -45,9 +45,12 @@ impl WebSocket {
         let length = text.len();
         if length < 126 {
             frame.push(0x80 | u8::try_from(length).unwrap());
-        } else {
+        } else if let Ok(length) = u16::try_from(length) {
             frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+            frame.extend_from_slice(&length.to_be_bytes());
+        } else {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&u64::try_from(length).unwrap().to_be_bytes());
         }
         // A mask of zeros leaves the text as it is.
         frame.extend_from_slice(&[0; 4]);
@@ -71,10 +74,13 @@ impl WebSocket {
         }
     }
 
-    /// Code and reason of the close frame that has to come next.
+    /// Code and reason of the close frame that has to come next but for pings, which are not
+    /// answered.
     #[track_caller]
     pub(crate) fn closed(&mut self) -> (u16, String) {
-        let (opcode, payload) = self.frame();
+        let (opcode, payload) = std::iter::repeat_with(|| self.frame())
+            .find(|(opcode, _)| *opcode != 9)
+            .expect("a frame");
         assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
         let code = u16::from_be_bytes([payload[0], payload[1]]);
         (code, String::from_utf8_lossy(&payload[2..]).into_owned())

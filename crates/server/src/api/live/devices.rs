@@ -10,15 +10,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_app::model::AttributesView;
+use veritwin_app::model::{AttributesView, RefusalView};
 use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Measure, Submission, WriterLogin};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, Key, LimitExceeded, Secret, TenantId, Value,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, Secret,
+    TenantId, Value,
 };
 use veritwin_ingest::{
     Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
     Downlink, LinkError, Login, LoginError, Origin, PeerInfo, Place, RpcReply, RpcRequest, Sink,
-    SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
 };
 
 /// Most calls that wait for devices at once.
@@ -27,6 +28,10 @@ const CALLS_MAX: usize = 10_000;
 const TENANT_CONNECTIONS: &str = "tenant_connections_max";
 /// When a device that found no place may try again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(30);
+/// Most WebSockets of one device at once.
+const DEVICE_SOCKETS_MAX: usize = 16;
+/// The shortest time without a word after which a device's WebSocket is closed.
+const IDLE_SECONDS_MIN: u32 = 3;
 
 struct Attached {
     credential: CredentialId,
@@ -87,22 +92,53 @@ impl Drop for TenantPlace {
     }
 }
 
+/// One of a device's WebSockets; counted until dropped.
+pub(super) struct DeviceSocket<'a> {
+    sockets: &'a Mutex<HashMap<Owned, usize>>,
+    owned: Owned,
+}
+
+impl Drop for DeviceSocket<'_> {
+    fn drop(&mut self) {
+        let mut sockets = self.sockets.lock();
+        if let Some(count) = sockets.get_mut(&self.owned) {
+            *count -= 1;
+            if *count == 0 {
+                sockets.remove(&self.owned);
+            }
+        }
+    }
+}
+
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
     connected: Arc<Connected>,
     tenant_connections_max: usize,
+    limits: IngestLimits,
+    idle_seconds_max: u32,
+    sockets: Mutex<HashMap<Owned, usize>>,
     attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     calls: Calls,
     next_call: AtomicU32,
 }
 
 impl LiveState {
-    pub(crate) fn new(app: App, tenant_connections_max: usize) -> Self {
+    /// Devices are held to `limits`; a WebSocket of theirs without a word for `idle_seconds_max`
+    /// is closed.
+    pub(crate) fn new(
+        app: App,
+        limits: IngestLimits,
+        idle_seconds_max: u32,
+        tenant_connections_max: usize,
+    ) -> Self {
         Self {
             app,
             connected: Arc::default(),
             tenant_connections_max: tenant_connections_max.max(1),
+            limits,
+            idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
+            sockets: Mutex::new(HashMap::new()),
             attached: Mutex::new(HashMap::new()),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
@@ -120,24 +156,43 @@ impl LiveState {
         })
     }
 
+    /// The bounds of what devices send.
+    pub(super) const fn limits(&self) -> &IngestLimits {
+        &self.limits
+    }
+
+    /// How long a device's WebSocket may be without a word.
+    pub(super) const fn idle_seconds_max(&self) -> u32 {
+        self.idle_seconds_max
+    }
+
+    /// Counts a WebSocket of a device.
+    pub(super) fn open_socket(
+        &self,
+        device: &DeviceLogin,
+    ) -> Result<DeviceSocket<'_>, LimitExceeded> {
+        let owned = (device.tenant, device.device);
+        let mut sockets = self.sockets.lock();
+        let count = sockets.entry(owned).or_default();
+        if *count >= DEVICE_SOCKETS_MAX {
+            let (max, actual) = (DEVICE_SOCKETS_MAX, *count + 1);
+            return Err(LimitExceeded { name: "device_sockets_max", max, actual });
+        }
+        *count += 1;
+        Ok(DeviceSocket { sockets: &self.sockets, owned })
+    }
+
     /// Readings of a device over WebSocket; `Ok` means durable.
-    pub(crate) async fn publish(&self, device: &DeviceLogin, json: &str) -> Result<(), String> {
+    pub(super) async fn publish(
+        &self,
+        device: &DeviceLogin,
+        readings: Vec<Reading>,
+    ) -> Result<(), String> {
         let session = DeviceSession::new(device.tenant, device.device, device.credential);
         self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
-        let limits = veritwin_domain::IngestLimits::default();
         let received_at = self.app.clock().now();
-        let readings = veritwin_ingest::parse_telemetry(json.as_bytes(), received_at, &limits)
-            .map_err(|error| error.to_string())?;
-        let batch = veritwin_domain::DeviceBatch {
-            tenant: device.tenant,
-            device: device.device,
-            credential: device.credential,
-            received_at,
-            readings,
-        };
-        self.submit(Origin::Device(&session), vec![SinkEntry::Readings(batch)])
-            .await
-            .map_err(|error| error.to_string())
+        let Some(entry) = ws::entry(&session, received_at, readings) else { return Ok(()) };
+        self.submit(Origin::Device(&session), vec![entry]).await.map_err(|error| error.to_string())
     }
 
     /// Sends a command to a connected device and waits for its answer (JSON text).
@@ -279,7 +334,12 @@ fn submit_error(error: Error) -> SubmitError {
             retry_after: exceeded.retry_after,
         },
         Error::Busy { retry_after } => {
-            SubmitError::Busy { detail: "readings".to_owned(), limit: None, retry_after }
+            let detail = "limit memory_bytes_max is reached, readings wait to be written out";
+            SubmitError::Busy {
+                detail: detail.to_owned(),
+                limit: Some("memory_bytes_max"),
+                retry_after,
+            }
         }
         other => SubmitError::Unavailable(other.to_string()),
     }
@@ -388,8 +448,14 @@ impl Sink for LiveState {
                 SinkEntry::Refusal(refusal) => Submission::Refusal {
                     device: refusal.device,
                     credential: refusal.credential,
-                    at: refusal.received_at,
-                    reason: refusal.reason.as_str(),
+                    refusal: RefusalView {
+                        at: refusal.received_at,
+                        reason: refusal.reason.as_str(),
+                        detail: refusal.detail,
+                        position: refusal.position,
+                        limit: refusal.limit,
+                        payload_bytes: refusal.payload_bytes,
+                    },
                 },
             })
             .collect();
@@ -445,15 +511,12 @@ impl Sink for LiveState {
         match call.method.as_str() {
             "getCurrentTime" => Ok(self.app.clock().now().as_millis().to_string()),
             // ThingsBoard's own client libraries ask this when they connect.
-            "getSessionLimits" => {
-                let limits = veritwin_domain::IngestLimits::default();
-                Ok(serde_json::json!({
-                    "maxPayloadSize": limits.packet_bytes_max,
-                    "maxInflightMessages": limits.receive_maximum,
-                    "rateLimits": {},
-                })
-                .to_string())
-            }
+            "getSessionLimits" => Ok(serde_json::json!({
+                "maxPayloadSize": self.limits.packet_bytes_max,
+                "maxInflightMessages": self.limits.receive_maximum,
+                "rateLimits": {},
+            })
+            .to_string()),
             _ => Err(SubmitError::NotFound(
                 "the platform answers getCurrentTime and getSessionLimits".to_owned(),
             )),
@@ -479,5 +542,17 @@ impl Sink for LiveState {
         }
         drop(attached);
         self.app.device_connected(session.tenant, session.device, session.credential, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_answer_names_the_limit() {
+        let busy = submit_error(Error::Busy { retry_after: Duration::from_secs(5) });
+        let text = busy.to_string();
+        assert!(text.contains("memory_bytes_max") && text.contains("5s"), "{text}");
     }
 }

@@ -1,42 +1,9 @@
-//! The commands and messages of `/v1/ws`.
+//! The messages of `/v1/ws`; its commands are parsed by the ingest crate.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::super::alerts::AlertBody;
-
-/// What a client asks for.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
-pub(super) enum Command {
-    /// An API key or a device token.
-    Authenticate { token: String },
-    /// Changes of one topic from now on, after a snapshot.
-    Subscribe { id: u64, topic: Topic, twin_id: Option<String>, device_ids: Option<Vec<String>> },
-    /// Ends a subscription.
-    Unsubscribe { id: u64 },
-    /// Readings of the device that authenticated.
-    Publish { id: Option<u64>, ts: Option<i64>, values: serde_json::Map<String, Value> },
-}
-
-impl Command {
-    pub(super) fn id(&self) -> Option<u64> {
-        match self {
-            Self::Authenticate { .. } => None,
-            Self::Subscribe { id, .. } | Self::Unsubscribe { id } => Some(*id),
-            Self::Publish { id, .. } => *id,
-        }
-    }
-}
-
-/// What can be subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Topic {
-    Latest,
-    Alerts,
-    Twins,
-}
 
 /// A changed latest value.
 #[derive(Debug, Clone, Serialize)]
@@ -63,14 +30,5 @@ pub(super) enum ServerMessage {
 impl ServerMessage {
     pub(super) fn error(id: Option<u64>, detail: String) -> Self {
         Self::Error { id, detail }
-    }
-}
-
-/// The same readings as a device would send them over MQTT, so that one parser checks both.
-pub(super) fn telemetry_json(ts: Option<i64>, values: serde_json::Map<String, Value>) -> String {
-    let values = Value::Object(values);
-    match ts {
-        Some(ts) => serde_json::json!({ "ts": ts, "values": values }).to_string(),
-        None => values.to_string(),
     }
 }

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use veritwin_app::model::{LatestFilter, LatestView};
 use veritwin_app::{LATEST_AHEAD_MAX, LiveEvent, LiveReading};
 use veritwin_domain::{DeviceId, Key, OpContext, SiteId, Timestamp};
+use veritwin_ingest::ws::{Command, Topic};
 
 use super::super::{Api, body};
-use super::protocol::{Command, LatestDelta, ServerMessage, Topic};
+use super::protocol::{LatestDelta, ServerMessage};
 
 /// Most subscriptions of one connection.
 const SUBSCRIPTIONS_MAX: usize = 32;
