@@ -1,7 +1,7 @@
 //! The evaluator by example.
 
 use veritwin_alerting::{
-    Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Scope, SnapshotError,
+    Condition, Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Scope, SnapshotError,
 };
 use veritwin_domain::{DeviceId, Quality, Value};
 
