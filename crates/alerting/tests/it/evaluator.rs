@@ -1,7 +1,7 @@
 //! The evaluator by example.
 
 use veritwin_alerting::{
-    Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Scope, SnapshotError,
+    Condition, Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Scope, SnapshotError,
 };
 use veritwin_domain::{DeviceId, Quality, Value};
 
@@ -33,7 +33,7 @@ fn thresholds_with_hysteresis_and_duration() {
 fn every_operator_raises_and_clears_on_its_side() {
     let check = |operator: Operator, raising: f64, in_band: f64, clearing: f64| {
         let mut condition = above(0);
-        if let veritwin_alerting::Condition::Threshold { operator: own, .. } = &mut condition {
+        if let Condition::Threshold { operator: own, .. } = &mut condition {
             *own = operator;
         }
         let mut evaluator = evaluator(condition);
