@@ -153,7 +153,7 @@ impl From<veritwin_log::LogError> for Error {
                 actual: actual_bytes,
             }),
             Log::Key { source, .. } => source.into(),
-            Log::Poisoned(_) | Log::Closed => Self::Unavailable(error.to_string()),
+            Log::Full(_) | Log::Poisoned(_) | Log::Closed => Self::Unavailable(error.to_string()),
             other => Self::Internal(format!("log: {other}")),
         }
     }

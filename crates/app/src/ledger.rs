@@ -54,6 +54,8 @@ struct Attached {
 /// The platform's side of the archive.
 pub(crate) struct LedgerState {
     attached: RwLock<Option<Attached>>,
+    /// Why the archive does not start.
+    problem: RwLock<Option<String>>,
     pub(crate) evidence: mpsc::Sender<PendingEvidence>,
     pub(crate) evidence_queue: Mutex<Option<mpsc::Receiver<PendingEvidence>>>,
     pub(crate) pending: Mutex<HashMap<TenantId, u64>>,
@@ -66,6 +68,7 @@ impl Default for LedgerState {
         let (evidence, queue) = mpsc::channel(EVIDENCE_QUEUE);
         Self {
             attached: RwLock::new(None),
+            problem: RwLock::new(None),
             evidence,
             evidence_queue: Mutex::new(Some(queue)),
             pending: Mutex::new(HashMap::new()),
@@ -134,7 +137,18 @@ impl App {
         let shared_host =
             own.os_user == about.os_user && (own.host == about.host || about.host.is_none());
         *self.0.ledger.attached.write() = Some(Attached { client, shared_host });
+        *self.0.ledger.problem.write() = None;
         Ok(())
+    }
+
+    /// Says why the archive does not start; what is durable waits to be sealed until one is
+    /// attached.
+    pub fn archive_does_not_start(&self, problem: String) {
+        *self.0.ledger.problem.write() = Some(problem);
+    }
+
+    pub(crate) fn archive_problem(&self) -> Option<String> {
+        self.0.ledger.problem.read().clone()
     }
 
     pub(crate) fn archive(&self) -> Result<ArchiveClient> {

@@ -65,6 +65,9 @@ impl App {
         if self.0.stop.is_cancelled() {
             return Err("stopping".to_owned());
         }
+        if let Some(problem) = self.archive_problem() {
+            return Err(format!("the ledger archive does not start, sealing waits: {problem}"));
+        }
         self.job_problem().map_or(Ok(()), Err)
     }
 

@@ -46,6 +46,13 @@ pub enum LedgerError {
     /// Writing failed once, so nothing more is written until the archive is opened again.
     #[error("the archive stopped writing: {0}")]
     Stopped(String),
+    /// The archive does not serve this now; trying again later may succeed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Another archive says that what it has stored is not what was written; its own log names
+    /// the file.
+    #[error("{0}")]
+    Damaged(String),
     /// Another process has the directory open.
     #[error("{0}: another archive process has it open")]
     Locked(PathBuf),
@@ -75,6 +82,11 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// True when what is stored is not what was written: reading again will not help.
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Corrupt { .. })
+    }
+
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,

@@ -25,7 +25,7 @@ pub use batch::{
     seal_statement,
 };
 pub use error::{ConflictState, LedgerError};
-pub use export::{ExportError, ExportSummary, export};
+pub use export::{DAMAGED_NAMED_MAX, ExportError, ExportSummary, export};
 pub use payload::{OpenedPayload, PAYLOAD_PLAINTEXT_MAX, open_payload, payload_dek_id};
 pub use serve::ArchiveSource;
 

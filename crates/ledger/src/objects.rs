@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use veritwin_domain::{Clock, FileId, LogId, Rng};
-use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyService, ShredUnit};
+use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyError, KeyService, ShredUnit};
 use veritwin_verify::{Digest, TilePath};
 
 use crate::LedgerError;
@@ -126,7 +126,12 @@ impl Objects {
         let corrupt =
             |problem: String| LedgerError::Corrupt { file: path.clone(), offset: 0, problem };
         let header = FileHeader::read(&sealed).map_err(|error| corrupt(error.to_string()))?;
-        let key = self.keys.open_file(&header)?;
+        let key = self.keys.open_file(&header).map_err(|error| match error {
+            KeyError::NotAuthentic | KeyError::WrongScope(_) | KeyError::UnknownDek(_) => {
+                corrupt(error.to_string())
+            }
+            other => other.into(),
+        })?;
         let context = context(log, name);
         let mut plain = Vec::new();
         let aad = Aad::new(None, DataClass::Archive, &context);

@@ -72,10 +72,11 @@ pub struct ArchiveSource {
 
 impl Source for ArchiveSource {
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        let read = self
-            .archive
-            .read(self.log, name)
-            .map_err(|error| SourceError { name: name.to_owned(), problem: error.to_string() })?;
+        let read = self.archive.read(self.log, name).map_err(|error| SourceError {
+            name: name.to_owned(),
+            problem: error.to_string(),
+            is_damaged: error.is_damaged(),
+        })?;
         Ok(read.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
     }
 }

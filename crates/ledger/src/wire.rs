@@ -212,6 +212,7 @@ enum ProblemKind {
     Conflict,
     Limit,
     Unavailable,
+    Damaged,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -230,6 +231,9 @@ impl ProblemBody {
             LedgerError::Invalid(_) => (422, ProblemKind::Invalid, error.to_string()),
             LedgerError::Conflict { reason, .. } => (409, ProblemKind::Conflict, reason.clone()),
             LedgerError::Limit(_) => (413, ProblemKind::Limit, error.to_string()),
+            LedgerError::Corrupt { .. } | LedgerError::Damaged(_) => {
+                (500, ProblemKind::Damaged, "the archive's copy is damaged".to_owned())
+            }
             _ => (503, ProblemKind::Unavailable, "the archive cannot serve this now".to_owned()),
         };
         let state = match error {
@@ -286,7 +290,8 @@ impl ProblemBody {
                 }),
             },
             (ProblemKind::UnknownLog, _, Some(log)) => LedgerError::UnknownLog(log),
-            (ProblemKind::Unavailable, _, _) => LedgerError::Stopped(self.detail),
+            (ProblemKind::Unavailable, _, _) => LedgerError::Unavailable(self.detail),
+            (ProblemKind::Damaged, _, _) => LedgerError::Damaged(self.detail),
             _ => LedgerError::Invalid(self.detail),
         }
     }

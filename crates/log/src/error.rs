@@ -34,6 +34,9 @@ pub enum LogError {
         #[source]
         source: KeyError,
     },
+    /// The disk is full; nothing of this append is kept. Later appends succeed once there is space.
+    #[error("the log's disk is full: {0}")]
+    Full(String),
     /// A write failed. What is on the disk is unknown, so nothing more is appended until a restart.
     #[error("log is closed for writing after a failed write: {0}; restart to recover")]
     Poisoned(String),
@@ -86,7 +89,17 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// True when the operating system had no space for it.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_path_buf(), source }
     }
+}
+
+/// True when the operating system had no space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

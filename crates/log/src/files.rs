@@ -186,6 +186,13 @@ fn check_file(path: &Path, is_last: bool) -> Result<(FileInfo, u64), LogError> {
     Ok((info, reader.position()))
 }
 
+/// Ends a file after its last durable group.
+pub(crate) fn cut_to(path: &Path, bytes: u64) -> Result<(), LogError> {
+    let io = |source| LogError::io("cut log file", path, source);
+    let file = File::options().write(true).open(path).map_err(io)?;
+    file.set_len(bytes).and_then(|()| file.sync_all()).map_err(io)
+}
+
 fn cut(path: &Path, offset: u64, reason: &str) -> Result<(), LogError> {
     let io = |source| LogError::io("cut log file", path, source);
     let file = File::options().write(true).open(path).map_err(io)?;

@@ -1,5 +1,6 @@
 //! The log's one writing thread: takes what waits, seals it, writes it once, makes it durable,
-//! tells the observers, then the appenders. After a failed write it never writes again.
+//! tells the observers, then the appenders. After a failed write it never writes again; after one
+//! that found the disk full it goes on in a new file once there is space.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use veritwin_domain::{FileId, TenantId};
 use veritwin_keys::{Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES};
 
-use crate::files::{FileInfo, sync_directory};
+use crate::error::is_full;
+use crate::files::{FileInfo, cut_to, sync_directory};
 use crate::format::{GroupHeader, LogFileHeader, TenantKey};
 use crate::shared::{Request, Shared};
 use crate::storage::LogWrite;
@@ -41,8 +43,16 @@ impl ActiveFile {
         let path = header.path(&config.directory);
         let io = |source| LogError::io("create log file", &path, source);
         let mut output = config.storage.create(&path).map_err(io)?;
-        output.write_all(&header.encode()).and_then(|()| output.sync_data()).map_err(io)?;
-        sync_directory(&config.directory)?;
+        let written = output
+            .write_all(&header.encode())
+            .and_then(|()| output.sync_data())
+            .map_err(io)
+            .and_then(|()| sync_directory(&config.directory));
+        if let Err(error) = written {
+            // At most the newest file may be unfinished when the log is opened.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         let active = Self {
             header,
             output,
@@ -60,10 +70,27 @@ impl ActiveFile {
     }
 }
 
+/// Why a group was not made durable.
+enum Failure {
+    /// No space; the log goes on when there is some.
+    Full(String),
+    /// Anything else; the log is closed for writing.
+    Fatal(String),
+}
+
+impl From<&str> for Failure {
+    fn from(reason: &str) -> Self {
+        Self::Fatal(reason.to_owned())
+    }
+}
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     observers: Vec<Box<dyn CommitObserver>>,
     file: ActiveFile,
+    /// A write found the disk full: what stands after the last durable group is unknown, so that
+    /// the file takes no further group.
+    must_begin_anew: bool,
     /// The group being made; kept so that its memory is used again.
     group: Vec<u8>,
 }
@@ -74,7 +101,7 @@ impl Writer {
         observers: Vec<Box<dyn CommitObserver>>,
         file: ActiveFile,
     ) -> Self {
-        Self { shared, observers, file, group: Vec::new() }
+        Self { shared, observers, file, must_begin_anew: false, group: Vec::new() }
     }
 
     /// Runs until the log is closed and its queue is empty, or a write fails.
@@ -86,7 +113,14 @@ impl Writer {
             let attempt = AssertUnwindSafe(|| self.commit(requests, &mut accepted));
             let reason = match catch_unwind(attempt) {
                 Ok(Ok(())) => continue,
-                Ok(Err(reason)) => reason,
+                Ok(Err(Failure::Full(reason))) => {
+                    tracing::error!(reason, "the log's disk is full; nothing is acknowledged");
+                    for request in accepted {
+                        request.answer(Err(LogError::Full(reason.clone())));
+                    }
+                    continue;
+                }
+                Ok(Err(Failure::Fatal(reason))) => reason,
                 Err(_) => "the writing thread or an observer panicked".into(),
             };
             self.shared.poison(reason);
@@ -104,10 +138,12 @@ impl Writer {
         &mut self,
         requests: Vec<Request>,
         accepted: &mut Vec<Request>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         if let Err(error) = self.roll_if_due() {
             accepted.extend(requests);
-            return Err(describe(&error));
+            let reason = describe(&error);
+            let is_full = error.is_full();
+            return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
         }
         self.group.clear();
         self.group.resize(GroupHeader::BYTES, 0);
@@ -116,7 +152,7 @@ impl Writer {
             return Ok(());
         }
         let tenant_bytes = self.group.len() - GroupHeader::BYTES;
-        let batch = self.seal(accepted).map_err(|error| error.to_string())?;
+        let batch = self.seal(accepted).map_err(|error| Failure::Fatal(error.to_string()))?;
         let payload = &self.group[GroupHeader::BYTES..];
         let header = GroupHeader {
             payload_bytes: u32::try_from(payload.len()).map_err(|_| "group above 4 GiB")?,
@@ -127,11 +163,12 @@ impl Writer {
         };
         let front = header.encode(self.file.header.file);
         self.group[..GroupHeader::BYTES].copy_from_slice(&front);
-        self.file
-            .output
-            .write_all(&self.group)
-            .and_then(|()| self.file.output.sync_data())
-            .map_err(|error| error.to_string())?;
+        let output = &mut self.file.output;
+        if let Err(error) = output.write_all(&self.group).and_then(|()| output.sync_data()) {
+            self.must_begin_anew = true;
+            let (reason, is_full) = (error.to_string(), is_full(&error));
+            return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
+        }
         self.file.bytes += self.group.len() as u64;
         self.file.next = batch.end();
         self.release_memory();
@@ -160,6 +197,9 @@ impl Writer {
 
     /// A full file, or one whose day is over, is followed by a new one.
     fn roll_if_due(&mut self) -> Result<(), LogError> {
+        if self.must_begin_anew {
+            return self.begin_anew();
+        }
         let config = &self.shared.config;
         let today = config.clock.now().day();
         let has_entries = self.file.next > self.file.header.first_position;
@@ -172,6 +212,33 @@ impl Writer {
         let (file, info) = ActiveFile::create(config, self.file.next, day)?;
         self.shared.files.lock().0.push(info);
         self.file = file;
+        Ok(())
+    }
+
+    /// Cuts what a failed write left, so that the file ends with its last durable group, and goes
+    /// on in a new one: no nonce of the old one is used again.
+    fn begin_anew(&mut self) -> Result<(), LogError> {
+        let config = &self.shared.config;
+        let old = self.file.header;
+        let old_path = old.path(&config.directory);
+        cut_to(&old_path, self.file.bytes)?;
+        let day = config.clock.now().day().max(old.day);
+        let (file, info) = ActiveFile::create(config, self.file.next, day)?;
+        let is_empty = self.file.next == old.first_position;
+        let mut files = self.shared.files.lock();
+        if is_empty {
+            // The new file says where the log stands.
+            files.0.pop();
+        }
+        files.0.push(info);
+        drop(files);
+        self.file = file;
+        self.must_begin_anew = false;
+        if is_empty {
+            std::fs::remove_file(&old_path)
+                .map_err(|source| LogError::io("delete empty log file", &old_path, source))?;
+            sync_directory(&self.shared.config.directory)?;
+        }
         Ok(())
     }
 

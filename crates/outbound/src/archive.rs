@@ -358,6 +358,7 @@ impl veritwin_ledger::Source for RemoteSource {
         let read = read.map_err(|error| veritwin_ledger::SourceError {
             name: name.to_owned(),
             problem: error.to_string(),
+            is_damaged: matches!(&error, ArchiveError::Ledger(cause) if cause.is_damaged()),
         })?;
         Ok(read.map(|bytes| Box::new(std::io::Cursor::new(bytes)) as Box<dyn std::io::Read>))
     }

@@ -4,6 +4,7 @@
 mod routes;
 mod tls;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for open requests at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const RUN_FILE: &str = "run.json";
+const PROBLEM_FILE: &str = "problem.txt";
+const PROBLEM_BYTES_MAX: u64 = 4096;
 
 /// Why the archive cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,33 @@ impl RunFile {
     }
 }
 
+/// Why the archive in `directory` did not start when it was last tried; none when it did.
+pub fn start_problem(directory: &Path) -> Option<String> {
+    let file = std::fs::File::open(directory.join(PROBLEM_FILE)).ok()?;
+    let mut text = String::new();
+    file.take(PROBLEM_BYTES_MAX).read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// Notes how a start went. Files are named from the archive's directory on: the note is shown to
+/// whoever asks the platform whether it is ready.
+fn note_start(directory: &Path, error: Option<&ServeError>) {
+    let path = directory.join(PROBLEM_FILE);
+    let noted = match error {
+        Some(error) => {
+            let text = error.to_string().replace(&format!("{}/", directory.display()), "");
+            std::fs::write(&path, text)
+        }
+        None => match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        },
+    };
+    if let Err(error) = noted {
+        tracing::warn!(%error, path = %path.display(), "how the archive's start went is not noted");
+    }
+}
+
 /// Opens the keys of an archive: root key file and keyring.
 pub fn open_keys(
     directory: &Path,
@@ -152,6 +182,13 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Opens directory and keys, makes a certificate at the first start, and binds the address.
     pub async fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        let directory = config.directory.clone();
+        let bound = Self::open(config).await;
+        note_start(&directory, bound.as_ref().err());
+        bound
+    }
+
+    async fn open(config: ServeConfig) -> Result<Self, ServeError> {
         let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng } =
             config;
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;

@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, ArchiveAccess, Job, JobWatch};
 use veritwin_domain::Secret;
-use veritwin_outpost::archive::{RunFile, generate_client};
+use veritwin_outpost::archive::{RunFile, generate_client, start_problem};
 
 use crate::datadir::{Paths, write_private, write_public};
 
@@ -23,6 +23,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// Between questions to a running child.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
 const RESTART_WAIT: Duration = Duration::from_secs(1);
+/// The wait doubles up to this while the child does not start.
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long the child may take to finish when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -91,25 +93,28 @@ fn spawn(config: &Path) -> anyhow::Result<Child> {
         .context("cannot start the ledger archive")
 }
 
-/// A started archive.
+/// The archive; it may not have started yet.
 pub(crate) struct ArchiveChild {
-    child: Child,
+    /// None until a start went well.
+    child: Option<Child>,
     /// Held open: closing it tells the child to end. (Waiting for a child would close its own.)
     lifeline: Option<ChildStdin>,
     config: PathBuf,
     directory: PathBuf,
-    /// `host:port`.
-    pub(crate) address: String,
+    /// `host:port`, once it listens.
+    pub(crate) address: Option<String>,
 }
 
 impl ArchiveChild {
-    /// Starts the child, waits until it listens, and connects the platform to it.
+    /// Starts the child, waits until it listens, and connects the platform to it. A child that
+    /// does not start is tried again by [`Self::supervise`]; the platform goes on meanwhile.
     pub(crate) async fn start(
         app: &App,
         paths: &Paths,
         options: &ArchiveOptions,
     ) -> anyhow::Result<Self> {
-        let pairing = pairing(app, paths)?;
+        // Made before the child starts, which reads the certificate.
+        pairing(app, paths)?;
         let directory = paths.archive();
         std::fs::create_dir_all(&directory)?;
         let file = ArchiveFile {
@@ -122,11 +127,18 @@ impl ArchiveChild {
         };
         let config = paths.archive_pairing().join("archive.toml");
         write_private(&config, toml::to_string(&file)?.as_bytes())?;
-        let (mut child, run) = Self::launch(&config, &directory).await?;
-        let address = run.archive.clone();
-        connect(app, &run, &pairing).await?;
-        let lifeline = child.stdin.take();
-        Ok(Self { child, lifeline, config, directory, address })
+        let mut archive = Self { child: None, lifeline: None, config, directory, address: None };
+        archive.launch_noted(app, paths).await;
+        Ok(archive)
+    }
+
+    /// Launches the child; why it does not start is logged and told by the platform.
+    async fn launch_noted(&mut self, app: &App, paths: &Paths) -> bool {
+        let Err(error) = self.relaunch(app, paths).await else { return true };
+        let problem = start_problem(&self.directory).unwrap_or_else(|| format!("{error:#}"));
+        tracing::error!(problem, "the ledger archive does not start; sealing waits");
+        app.archive_does_not_start(problem);
+        false
     }
 
     async fn launch(config: &Path, directory: &Path) -> anyhow::Result<(Child, RunFile)> {
@@ -152,29 +164,34 @@ impl ArchiveChild {
     /// Keeps the child running until `stop`, then lets it finish.
     pub(crate) async fn supervise(mut self, app: App, paths: Paths, stop: CancellationToken) {
         let watch = app.watch_job(Job::Archive);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                status = self.child.wait() => {
-                    tracing::error!(?status, "the ledger archive ended; starting it again");
+        while !stop.is_cancelled() {
+            if let Some(child) = &mut self.child {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    status = child.wait() => {
+                        tracing::error!(?status, "the ledger archive ended; starting it again");
+                    }
+                    never = ask_again_and_again(&app, &watch) => match never {},
                 }
-                never = ask_again_and_again(&app, &watch) => match never {},
+                self.child = None;
             }
+            let mut wait = RESTART_WAIT;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RESTART_WAIT) => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
-                match self.relaunch(&app, &paths).await {
-                    Ok(()) => break,
-                    Err(error) => tracing::error!(%error, "the ledger archive does not start"),
+                if self.launch_noted(&app, &paths).await {
+                    break;
                 }
+                wait = (wait * 2).min(RESTART_WAIT_MAX);
             }
         }
         drop(self.lifeline.take());
-        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+        let Some(mut child) = self.child.take() else { return };
+        if tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
             tracing::warn!("the ledger archive did not stop in time and is ended");
-            let _ = self.child.kill().await;
+            let _ = child.kill().await;
         }
     }
 
@@ -182,8 +199,8 @@ impl ArchiveChild {
         let (mut child, run) = Self::launch(&self.config, &self.directory).await?;
         connect(app, &run, &pairing(app, paths)?).await?;
         self.lifeline = child.stdin.take();
-        self.child = child;
-        self.address = run.archive;
+        self.child = Some(child);
+        self.address = Some(run.archive);
         Ok(())
     }
 }

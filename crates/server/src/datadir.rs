@@ -84,6 +84,11 @@ impl DataDir {
         }
         let root = root.canonicalize().with_context(|| format!("cannot open {shown}"))?;
         let identity_path = root.join(IDENTITY_FILE);
+        if !identity_path.exists() {
+            refuse_strangers(&root)?;
+        }
+        // Before the identity is read or written: two first starts must not make two of them.
+        let lock = take_lock(&root)?;
         let identity = if identity_path.exists() {
             let identity = read_identity(&identity_path)?;
             if simulated_clock.is_some() && identity.simulated_clock.is_none() {
@@ -93,19 +98,6 @@ impl DataDir {
             }
             identity
         } else {
-            // A first start that was killed leaves these behind.
-            let begun = identity_path.with_extension("new");
-            let ours = [Some(OsStr::new("lock")), begun.file_name()];
-            let mut entries = fs::read_dir(&root)?.filter_map(Result::ok);
-            if let Some(stranger) =
-                entries.find(|entry| !ours.contains(&Some(entry.file_name().as_os_str())))
-            {
-                bail!(
-                    "{shown} is not a Veritwin data directory and not empty (it holds {}): name an \
-                     empty or new one",
-                    stranger.file_name().display()
-                );
-            }
             let identity = Identity {
                 format: FORMAT,
                 instance: SiteId::generate(clock.now(), rng).to_string(),
@@ -114,7 +106,6 @@ impl DataDir {
             write_private(&identity_path, &serde_json::to_vec_pretty(&identity)?)?;
             identity
         };
-        let lock = take_lock(&root)?;
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700))?;
         Ok(Self { root, identity, _lock: lock })
     }
@@ -136,6 +127,23 @@ impl DataDir {
     pub(crate) fn root_key_dir(&self, configured: Option<&Path>) -> anyhow::Result<PathBuf> {
         root_key_dir(configured, &self.identity.instance)
     }
+}
+
+/// A directory without an identity has to be empty, but for what a first start that was killed
+/// leaves behind.
+fn refuse_strangers(root: &Path) -> anyhow::Result<()> {
+    let begun = Path::new(IDENTITY_FILE).with_extension("new");
+    let ours = [OsStr::new("lock"), OsStr::new(IDENTITY_FILE), begun.as_os_str()];
+    let mut entries = fs::read_dir(root)?.filter_map(Result::ok);
+    if let Some(stranger) = entries.find(|entry| !ours.contains(&entry.file_name().as_os_str())) {
+        bail!(
+            "{} is not a Veritwin data directory and not empty (it holds {}): name an empty or \
+             new one",
+            root.display(),
+            stranger.file_name().display()
+        );
+    }
+    Ok(())
 }
 
 /// The root key folder of a stopped platform's directory.
@@ -264,5 +272,11 @@ mod tests {
         fs::create_dir(&begun).expect("create");
         fs::write(begun.join("instance.new"), "{").expect("write");
         open(&begun, None).expect("a start that was killed is begun anew");
+        let contended = dir.path().join("contended");
+        let held = lock_new(&contended).expect("another first start");
+        open(&contended, None).expect_err("held by the other");
+        assert!(!contended.join(IDENTITY_FILE).exists(), "no identity without the lock");
+        drop(held);
+        open(&contended, None).expect("the first that has the lock");
     }
 }

@@ -379,6 +379,8 @@ impl Dispatcher {
             "files": summary.files,
             "bytes": summary.bytes,
             "payloads_absent": summary.payloads_absent,
+            "payloads_damaged": summary.payloads_damaged,
+            "damaged": summary.damaged,
         }))
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn judged(
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|_| anyhow::anyhow!("no PEM private key in it, or it is encrypted"))?;
     let private_key = Secret::new(key.secret_der().to_vec());
-    certified(Identity { chain, key, not_after })?;
+    certified(&Identity { chain, key, not_after })?;
     let chain_pem = chain_pem.as_bytes().to_vec();
     Ok(HostCertificate { host: host.to_owned(), chain_pem, private_key, not_after })
 }

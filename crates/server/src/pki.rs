@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use veritwin_domain::{Rng, Timestamp};
 
 use crate::datadir::{Paths, write_private, write_public};
+use crate::tls::certified;
 
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
@@ -166,7 +167,9 @@ pub(crate) fn own_identity(
         let der = sealer.open("pki/server", &fs::read(&key_path)?)?;
         let identity = identity_from(&pem, authority, der)?;
         let covered = leaf_names(&identity.chain[0])?;
-        if identity.not_after.since(now) > LEAF_RENEW_BEFORE
+        // A stop between the two writes leaves a key without its certificate.
+        if certified(&identity).is_ok()
+            && identity.not_after.since(now) > LEAF_RENEW_BEFORE
             && names.iter().all(|name| covered.contains(name))
         {
             return Ok(identity);
@@ -196,7 +199,11 @@ pub(crate) fn operator_identity(certificate: &Path, key: &Path) -> anyhow::Resul
         anyhow::anyhow!("tls.private_key {}: no PEM private key in it", key.display())
     })?;
     let not_after = not_after(&chain[0])?;
-    Ok(Identity { chain, key: key_der, not_after })
+    let identity = Identity { chain, key: key_der, not_after };
+    certified(&identity).with_context(|| {
+        format!("tls.certificate {}, tls.private_key {}", certificate.display(), key.display())
+    })?;
+    Ok(identity)
 }
 
 pub(crate) fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -250,4 +257,48 @@ pub(crate) fn fingerprint(pem: &str) -> anyhow::Result<String> {
     let chain = certificates(pem.as_bytes())?;
     let digest = veritwin_verify::sha256(&chain[0]);
     Ok(digest.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veritwin_domain::{Clock, SeededRng, SystemClock};
+
+    struct Open;
+
+    impl BlobSealer for Open {
+        fn seal(&self, _: &str, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+            Ok(plain.to_vec())
+        }
+        fn open(&self, _: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+            Ok(sealed.to_vec())
+        }
+    }
+
+    #[test]
+    fn a_key_without_its_certificate_is_replaced_or_refused() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let paths = Paths::new(dir.path());
+        let (now, rng) = (SystemClock::new().now(), SeededRng::new(3));
+        let names = server_names("localhost", &[]);
+        let authority =
+            Authority::open_or_create(&paths, &names, &Open, now, &rng).expect("authority");
+        let own = || own_identity(&paths, &names, &authority, &Open, now, &rng).expect("identity");
+        let first = own();
+        assert_eq!(own().chain, first.chain, "the stored one stays");
+        // What a kill between the two writes leaves: a new key beside the old certificate.
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key");
+        fs::write(paths.pki().join("server.key.sealed"), key.serialized_der()).expect("write");
+        let next = own();
+        certified(&next).expect("a pair");
+        assert_ne!(next.chain, first.chain, "issued anew");
+        assert_eq!(own().chain, next.chain);
+
+        let pem = paths.pki().join("operator.key");
+        fs::write(&pem, key.serialize_pem()).expect("write");
+        let refused = operator_identity(&paths.pki().join("server.pem"), &pem);
+        let refused = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(refused.contains("does not belong to the certificate"), "{refused}");
+        assert!(refused.contains("operator.key"), "{refused}");
+    }
 }

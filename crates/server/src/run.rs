@@ -204,7 +204,10 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
             proxy_protocol: config.proxies.http_protocol,
             https_address: open.http.local_addr()?,
             mqtts_address: open.mqtt.local_addr()?,
-            archive_address: archive_address.clone(),
+            // One that does not start yet is looked at where it will listen.
+            archive_address: archive_address
+                .clone()
+                .unwrap_or_else(|| format!("{}:{}", config.archive.bind, config.archive.port)),
             ca_pem: std::fs::read_to_string(paths.ca_pem())?,
             server_name: config.http.public_name.clone(),
             own_certificate: certificates.own,
@@ -242,7 +245,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         paths,
         https,
         mqtts,
-        archive: Some(archive_address),
+        archive: archive_address,
         live,
         broker,
         archive_stop,

@@ -26,7 +26,7 @@ pub(crate) struct CurrentCertificate {
 impl CurrentCertificate {
     pub(crate) fn new(identity: Identity) -> anyhow::Result<Arc<Self>> {
         let not_after = identity.not_after;
-        let key = certified(identity)?;
+        let key = certified(&identity)?;
         Ok(Arc::new(Self {
             key: RwLock::new(key),
             not_after: RwLock::new(not_after),
@@ -37,7 +37,7 @@ impl CurrentCertificate {
     /// Takes a new certificate into use for all handshakes from now on.
     pub(crate) fn replace(&self, identity: Identity) -> anyhow::Result<()> {
         let not_after = identity.not_after;
-        *self.key.write() = certified(identity)?;
+        *self.key.write() = certified(&identity)?;
         *self.not_after.write() = not_after;
         Ok(())
     }
@@ -67,10 +67,11 @@ impl CurrentCertificate {
     }
 }
 
-pub(crate) fn certified(identity: Identity) -> anyhow::Result<Arc<CertifiedKey>> {
+/// What TLS needs of an identity; refuses a key that is not the certificate's own.
+pub(crate) fn certified(identity: &Identity) -> anyhow::Result<Arc<CertifiedKey>> {
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
         .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
-    let certified = CertifiedKey::new(identity.chain, key);
+    let certified = CertifiedKey::new(identity.chain.clone(), key);
     certified
         .keys_match()
         .map_err(|_| anyhow::anyhow!("the private key does not belong to the certificate"))?;

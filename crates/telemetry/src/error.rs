@@ -68,8 +68,8 @@ pub enum TelemetryError {
         persisted: u64,
     },
     /// The log cannot be read.
-    #[error("log: cannot read at recovery")]
-    Log(#[source] veritwin_log::LogError),
+    #[error("cannot read the log at recovery: {0}")]
+    Log(veritwin_log::LogError),
     /// A background task was stopped before its end; the process is shutting down.
     #[error("stopped before the end: the process is shutting down")]
     Stopped,
@@ -95,5 +95,21 @@ impl TelemetryError {
     /// True when a tenant's keys are gone or withdrawn rather than out of reach for now.
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Keys { source, .. } if source.is_denied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_damage_is_named_by_file_and_offset() {
+        let damage = veritwin_log::LogError::Damaged {
+            path: "log/0001.vtlog".into(),
+            offset: 4711,
+            reason: "a group does not match its checksum".to_owned(),
+        };
+        let text = TelemetryError::Log(damage).to_string();
+        assert!(text.contains("log/0001.vtlog is damaged at byte 4711"), "{text}");
     }
 }

@@ -13,6 +13,8 @@ pub struct SourceError {
     pub name: String,
     /// What happened.
     pub problem: String,
+    /// What is stored is not what was written; reading again will not help.
+    pub is_damaged: bool,
 }
 
 /// A log's resources by name. "Not there" is an answer (`None`), not an error.
@@ -22,7 +24,8 @@ pub trait Source: Sync {
 
     /// Reads a whole resource of at most `bytes_max` bytes.
     fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        let error = |problem: String| SourceError { name: name.to_owned(), problem };
+        let error =
+            |problem: String| SourceError { name: name.to_owned(), problem, is_damaged: false };
         let Some(reader) = self.open(name)? else { return Ok(None) };
         let mut bytes = Vec::new();
         let taken = reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
@@ -49,7 +52,8 @@ impl DirectorySource {
 
 impl Source for DirectorySource {
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        let error = |problem: String| SourceError { name: name.to_owned(), problem };
+        let error =
+            |problem: String| SourceError { name: name.to_owned(), problem, is_damaged: false };
         match File::open(self.root.join(name)) {
             Ok(file) => match file.metadata() {
                 Ok(metadata) if metadata.is_file() => Ok(Some(Box::new(file))),

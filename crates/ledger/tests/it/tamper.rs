@@ -288,3 +288,34 @@ async fn forked(log: &Exported) -> Vec<u8> {
     export(&honest.source(log.one.log), &log.at, &mut |_, _| {}).unwrap();
     fork
 }
+
+#[tokio::test]
+async fn a_byte_changed_in_the_archive_itself_is_found_and_the_rest_exported() {
+    let log = exported(33).await;
+    let digest = log.batches[1].leaf.payload.to_string();
+    let sealed = log.world.path("archive").join(format!(
+        "logs/{}/payload/{}/{digest}",
+        log.one.log,
+        &digest[..2]
+    ));
+    let whole = fs::read(&sealed).unwrap();
+    let named = format!("payload/{digest}: leaf 1 (batch {}", log.batches[1].leaf.batch);
+    // Of the header: its form, the key's id, the file's id, the commitment; then of the content.
+    for byte in [0, 6, 20, 40, 70, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 1;
+        fs::write(&sealed, bytes).unwrap();
+        let at = log.world.path(&format!("damaged-{byte}"));
+        let summary = export(&log.archive.source(log.one.log), &at, &mut |_, _| {}).unwrap();
+        assert_eq!((summary.payloads_damaged, summary.payloads_absent), (1, 0), "byte {byte}");
+        assert!(summary.damaged[0].starts_with(&named), "byte {byte}: {summary:?}");
+        let report = verify(&at, &log.options());
+        assert_eq!(report.exit, ExitClass::Tampered, "byte {byte}: {report}");
+        assert!(report.to_string().contains(&named), "byte {byte}: {report}");
+        assert_eq!(report.findings.len(), 1, "byte {byte}: nothing else is wrong: {report}");
+    }
+    fs::write(&sealed, whole).unwrap();
+    let at = log.world.path("mended");
+    let summary = export(&log.archive.source(log.one.log), &at, &mut |_, _| {}).unwrap();
+    assert_eq!(summary.payloads_damaged, 0);
+}

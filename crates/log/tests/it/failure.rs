@@ -23,6 +23,7 @@ enum Mood {
     Works,
     FailsToSync,
     FailsToWrite,
+    Full,
     Hangs,
 }
 
@@ -69,11 +70,13 @@ impl Storage for MoodyStorage {
 
 impl LogWrite for MoodyFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.disk.mood() == Mood::FailsToWrite {
-            self.file.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        self.file.write_all(bytes)
+        let failure = match self.disk.mood() {
+            Mood::FailsToWrite => io::Error::other("device failed"),
+            Mood::Full => io::Error::from(io::ErrorKind::StorageFull),
+            _ => return self.file.write_all(bytes),
+        };
+        self.file.write_all(&bytes[..bytes.len() / 2])?;
+        Err(failure)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -133,7 +136,52 @@ async fn a_failed_fdatasync_poisons_the_log() {
 
 #[tokio::test]
 async fn a_failed_write_poisons_the_log() {
-    check_poisoned(Mood::FailsToWrite, "no storage space").await;
+    check_poisoned(Mood::FailsToWrite, "device failed").await;
+}
+
+/// Twice full, with `before` durable entries: the log goes on when there is space.
+async fn check_full(before: i64) {
+    let fixture = Fixture::new();
+    let (disk, config) = moody(&fixture);
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    let mut consumer = log.consumer(0).unwrap();
+    for number in 0..before {
+        log.append(vec![entry(1, number)]).await.unwrap();
+    }
+    disk.set(Mood::Full);
+    for _ in 0..3 {
+        let error = log.append(vec![entry(1, 900)]).await.unwrap_err();
+        assert!(matches!(error, LogError::Full(_)), "{error}");
+    }
+    assert!(!log.is_poisoned());
+    disk.set(Mood::Works);
+    let first = u64::try_from(before).unwrap();
+    for number in [before, before + 1] {
+        log.append(vec![entry(1, number), entry(2, number)]).await.unwrap();
+    }
+    disk.set(Mood::Full);
+    log.append(vec![entry(2, 901)]).await.unwrap_err();
+    disk.set(Mood::Works);
+    log.append(vec![entry(2, before + 2)]).await.unwrap();
+    let expected: Vec<i64> =
+        (0..before).chain([before, before, before + 1, before + 1, before + 2]).collect();
+    assert_eq!(numbers(&log, 0), expected);
+    assert_eq!(log.tail_position(), first + 5);
+    while consumer.position() < log.tail_position() {
+        consumer.next().await.unwrap().unwrap();
+    }
+    drop(log);
+    // Every file ends with a whole group, so that the log opens and nothing refused is in it.
+    let log = fixture.open();
+    assert_eq!(numbers(&log, 0), expected);
+    assert_eq!(log.append(vec![entry(1, 7)]).await.unwrap().first, first + 5);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_the_log_goes_on_with_space() {
+    for before in [0, 1, 3] {
+        check_full(before).await;
+    }
 }
 
 type Append<'a> = Pin<Box<dyn Future<Output = Result<AppendedRange, LogError>> + Send + 'a>>;

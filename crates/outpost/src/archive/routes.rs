@@ -49,7 +49,7 @@ impl IntoResponse for Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         let problem = ProblemBody::of(&error);
-        if problem.status() == 503 {
+        if problem.status() >= 500 {
             tracing::error!(%error, "ledger archive request failed");
         }
         Self(problem)

@@ -1,4 +1,4 @@
-//! Which actions each endpoint asks for. Printed into the OpenAPI document as `x-actions`; the
+//! Which actions each endpoint asks for. Printed into the OpenAPI document as `x-access`; the
 //! roles' check and the tests ask every endpoint with every role and compare. An endpoint that is
 //! missing here fails them.
 
@@ -158,7 +158,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// What only some tenants' people do, whatever their role: `platform`, the platform's own
-/// administration; `partner`, whoever has tenants below as well. Printed as `x-tenants`; in any
+/// administration; `partner`, whoever has tenants below as well. Printed as its `tenants`; in any
 /// other tenant the answer is 403.
 const TENANTS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/plans", "platform"),

@@ -29,8 +29,8 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-/// Handlers of different resources share names; an operation's id is its own. `x-actions` says
-/// which actions an operation asks for, `x-tenants` whose people alone may call it.
+/// Handlers of different resources share names; an operation's id is its own. `x-access` says
+/// which actions an operation asks for, and whose people alone may call it.
 pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -43,10 +43,12 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
             if let Some(actions) = catalogue::actions(method, path) {
-                let tenants = catalogue::tenants(method, path);
-                let facts = [("x-actions", serde_json::json!(actions))].into_iter();
-                let tenants = tenants.map(|tenants| ("x-tenants", serde_json::json!(tenants)));
-                operation.extensions = Some(facts.chain(tenants).collect());
+                let mut access = serde_json::json!({"actions": actions});
+                if let Some(tenants) = catalogue::tenants(method, path) {
+                    access["tenants"] = tenants.into();
+                }
+                // One extension only: their order is not kept.
+                operation.extensions = Some([("x-access", access)].into_iter().collect());
             }
             let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             let id = operation.operation_id.as_deref().unwrap_or_default();

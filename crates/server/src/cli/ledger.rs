@@ -61,7 +61,8 @@ pub(crate) struct VerifyArguments {
 
 #[derive(Subcommand)]
 pub(crate) enum LedgerCommand {
-    /// Writes a tenant's log in the C2SP tile layout, from a running or a stopped platform.
+    /// Writes a tenant's log in the C2SP tile layout, from a running or a stopped platform. Exit:
+    /// 10 a payload is damaged in the archive; the rest was written.
     #[command(after_help = "Example: veritwin ledger export ./export --tenant ID")]
     Export {
         /// The folder to write; it must be new or empty.
@@ -232,9 +233,19 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
                 count("payloads_absent")
             ));
         }
+        if count("payloads_damaged") > 0 {
+            print(&format!(
+                "{} payloads are damaged in the archive; an empty file stands for each:",
+                count("payloads_damaged")
+            ));
+            for damaged in facts["damaged"].as_array().into_iter().flatten() {
+                print(&format!("  {}", damaged.as_str().unwrap_or("?")));
+            }
+        }
         print(&format!("Anybody can verify it: veritwin ledger verify {shown} --vkey KEY"));
     }
-    Ok(ExitCode::SUCCESS)
+    let is_whole = facts["payloads_damaged"].as_u64().unwrap_or(0) == 0;
+    Ok(if is_whole { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
 }
 
 fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOptions> {

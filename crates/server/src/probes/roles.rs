@@ -29,7 +29,7 @@ struct Endpoint {
     method: Method,
     path: String,
     actions: &'static [&'static str],
-    /// Whether the tenant of nobody is refused whatever the role: see `x-tenants`.
+    /// Whether the tenant of nobody is refused whatever the role: see `x-access`.
     is_of_others: bool,
 }
 

@@ -200,3 +200,25 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     assert_eq!(proof["vkey"], ledger["vkey"]);
     tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
 }
+
+#[test]
+fn a_byte_changed_in_the_archive_is_named_by_export_and_verification() {
+    let (platform, tenant) = filled();
+    let vkey = tenant.get("/v1/ledger").expect(200)["vkey"].as_str().unwrap().to_owned();
+    let sealed = files_below(&platform.data().join("archive/archive/logs"));
+    let sealed = sealed.iter().find(|path| path.to_str().unwrap().contains("/payload/")).unwrap();
+    let mut bytes = fs::read(sealed).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(sealed, bytes).unwrap();
+    let out = platform.scratch("damaged");
+    let arguments = ["ledger", "export", out.to_str().unwrap(), "--tenant", &tenant.id];
+    let exported = platform.cli(&arguments);
+    let payload = sealed.file_name().unwrap().to_str().unwrap();
+    assert_eq!(exported.code, TAMPERED, "{exported:?}");
+    assert!(exported.stdout.contains(&format!("payload/{payload}: leaf ")), "{exported:?}");
+    assert!(exported.stdout.contains("the archive's copy is damaged"), "{exported:?}");
+    let (code, text) = verify(&platform, &out, Some(&vkey));
+    assert_eq!(code, TAMPERED, "{text}");
+    assert!(text.contains(&format!("payload/{payload}: leaf ")), "{text}");
+}

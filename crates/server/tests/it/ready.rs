@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::harness::{Mode, Options, Platform, files_below, wait_for};
 
 /// The archive's process, stopped for as long as this lives.
 struct Frozen(String);
@@ -64,4 +64,38 @@ fn an_archive_that_hangs_is_named_and_the_others_turn() {
     }
     drop(frozen);
     wait_for("all jobs", || (ready().0 == 200).then_some(()));
+}
+
+#[test]
+fn a_damaged_archive_journal_is_named_and_readings_are_taken() {
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let device = tenant.device("before");
+    let mut size = 0;
+    for value in 0..3 {
+        tenant.send(&device, &json!({"t": value})).expect(200);
+        size = tenant.sealed(size + 1);
+    }
+    platform.kill();
+    let journals = files_below(&platform.data().join("archive/archive/journal"));
+    let journal = journals.last().unwrap();
+    let whole = std::fs::read(journal).unwrap();
+    let mut bytes = whole.clone();
+    let inside = bytes.len() / 3;
+    bytes[inside] ^= 1;
+    std::fs::write(journal, bytes).unwrap();
+    platform.start_again();
+    let name = journal.file_name().unwrap().to_str().unwrap();
+    let named = format!("archive/journal/{name} at byte ");
+    let answer = platform.http().get("/readyz").send();
+    let (status, text) = (answer.status, answer.text());
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains(&named), "{text}");
+    let doctor = platform.cli(&["doctor"]);
+    assert!(doctor.code != 0 && doctor.stdout.contains(&named), "{doctor:?}");
+    tenant.send(&device, &json!({"t": 9})).expect(200);
+    // With the file put back the archive starts by itself, and what waited is sealed.
+    std::fs::write(journal, whole).unwrap();
+    wait_for("the archive", || (platform.http().get("/readyz").send().status == 200).then_some(()));
+    tenant.sealed(size + 1);
 }

@@ -174,7 +174,7 @@ fn every_endpoint_answers_every_role_as_the_matrix_says() {
         for (verb, operation) in item.as_object().unwrap() {
             let method = verb.to_ascii_uppercase();
             let name = format!("{method} {path}");
-            let needed = operation["x-actions"].as_array();
+            let needed = operation["x-access"]["actions"].as_array();
             let needed = needed.unwrap_or_else(|| panic!("{name} names no action: add it"));
             // Anybody may call it; or it is about the caller's own session, which it would end or
             // prove anew.
@@ -183,7 +183,7 @@ fn every_endpoint_answers_every_role_as_the_matrix_says() {
             }
             let needed: Vec<&str> = needed.iter().map(|one| one.as_str().unwrap()).collect();
             // What only the platform's own people or partners do is refused in this tenant.
-            let is_of_others = !operation["x-tenants"].is_null();
+            let is_of_others = !operation["x-access"]["tenants"].is_null();
             actions.extend(needed.iter().map(|one| (*one).to_owned()));
             for (index, role) in ROLES.iter().enumerate() {
                 let cell = |action: &&str| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use veritwin_outpost::archive::RunFile;
+use veritwin_outpost::archive::{RunFile, start_problem};
 
 use super::Finding;
 use crate::config::Config;
@@ -145,6 +145,11 @@ fn jobs(facts: &Value) -> Vec<Finding> {
 
 pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
     const CHECK: &str = "archive";
+    if let Some(problem) = start_problem(&paths.archive()) {
+        let advice = "readings are taken and wait to be sealed: put the archive's folder back from \
+                      its backup; the platform starts it again by itself";
+        return Finding::error(CHECK, format!("it does not start: {problem}"), advice);
+    }
     if !is_running {
         return Finding::ok(CHECK, "runs as a child process when the platform runs");
     }
