@@ -56,6 +56,8 @@ pub(super) enum ServerMessage {
     Latest { id: u64, seq: u64, items: Vec<LatestDelta> },
     Alert { id: u64, seq: u64, alert: Box<AlertBody> },
     Twin { id: u64, seq: u64, twin_id: String, change: &'static str },
+    /// Events of this subscription were dropped: read the list again.
+    Missed { id: u64, seq: u64 },
     Done { id: Option<u64> },
     Error { id: Option<u64>, detail: String },
 }
