@@ -30,9 +30,9 @@ use crate::run::Platform;
 
 const EMAIL: &str = "demo@veritwin.example";
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The demo's sealed tokens, so that a second start goes on with the same devices.
 /// What measures rooms; the weather station outside is not meant by rules about rooms.
 const ROOM_DEVICE_TYPE: &str = "room_sensor";
+/// The demo's sealed tokens, so that a second start goes on with the same devices.
 const STATE_FILE: &str = "demo.sealed";
 const STATE_LABEL: &str = "demo/state";
 /// How long the ledger may take to know its first leaf.
