@@ -98,9 +98,18 @@ export function ActivityPage() {
         header: i18n.t('Did'),
         sort: (a) => a.action,
         cell: (a) => (
-          <button type="button" className="link-button" onClick={() => patch({ select: a.id })}>
-            <code>{a.action}</code>
-            {a.times !== null && <span className="dim num"> ×{a.times + 1}</span>}
+          <button
+            type="button"
+            className="link-button cell-main"
+            onClick={() => patch({ select: a.id })}
+          >
+            <span className="row">
+              <code>{a.action}</code>
+              {a.times !== null && <small className="dim num">×{a.times + 1}</small>}
+            </span>
+            <span className="dim">
+              <span className="narrow-only">{outcomeLabel(a.outcome)}</span>
+            </span>
           </button>
         ),
       },
