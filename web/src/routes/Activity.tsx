@@ -9,6 +9,7 @@ import { activityQuery, type ActivityFilter } from '../api/queries'
 import type { Activity } from '../api/types'
 import { useMay } from '../app/places'
 import { useAppSearch, usePatchSearch, type AppSearch } from '../app/search'
+import { actionLabel } from '../lib/actions'
 import { shorten } from '../lib/format'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
@@ -103,12 +104,13 @@ export function ActivityPage() {
             className="link-button cell-main"
             onClick={() => patch({ select: a.id })}
           >
-            <span className="row">
-              <code>{a.action}</code>
-              {a.times !== null && <small className="dim num">×{a.times + 1}</small>}
+            <span>
+              {actionLabel(a.action)}
+              {a.times !== null && ` ×${a.times + 1}`}
             </span>
             <span className="dim">
-              <span className="narrow-only">{outcomeLabel(a.outcome)}</span>
+              <code>{a.action}</code>
+              <span className="narrow-only"> · {outcomeLabel(a.outcome)}</span>
             </span>
           </button>
         ),
@@ -282,7 +284,12 @@ function Record(props: { record: Activity }) {
         items={[
           [i18n.t('When'), <Instant key="at" at={record.at} />],
           [i18n.t('Who'), record.actor],
-          [i18n.t('Did'), <code key="did">{record.action}</code>],
+          [
+            i18n.t('Did'),
+            <span key="did">
+              {actionLabel(record.action)} <code className="dim">{record.action}</code>
+            </span>,
+          ],
           [i18n.t('On what'), record.resource],
           [i18n.t('Outcome'), outcomeLabel(record.outcome)],
           ...known([
