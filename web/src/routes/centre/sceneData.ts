@@ -63,6 +63,11 @@ function placeOf(device: Device, building: Building): Vec3 | null {
   ]
 }
 
+/** Stands outside: what it reports says nothing about the rooms, wherever it is mounted. */
+export function isOutdoor(device: Pick<Device, 'type'>): boolean {
+  return /weather|outdoor|outside/.test((device.type ?? '').toLowerCase())
+}
+
 /** What people look for first. */
 const KEY_WORDS = [/^(room_|air_|indoor_)?temperature$/, /^supply.*temp/, /temp/, /^co2$/, /^power$/, /^flow$/]
 
@@ -124,7 +129,7 @@ export function heatOf(building: Building, key: string): HeatMap | null {
     let sum = 0
     let count = 0
     for (const device of devices) {
-      const shown = building.values.get(device.id, key)
+      const shown = isOutdoor(device) ? undefined : building.values.get(device.id, key)
       if (typeof shown?.value !== 'number' || shown.condition !== 'good') continue
       sum += shown.value
       count += 1
@@ -186,6 +191,7 @@ export function readingsOf(building: Building): Reading[] {
     const rooms = new Set<string>()
     let isPerRoom = true
     const values = building.devices.flatMap((device) => {
+      if (isOutdoor(device)) return []
       const shown = device.keys.includes(key) ? building.values.get(device.id, key) : undefined
       if (typeof shown?.value !== 'number' || shown.condition !== 'good') return []
       if (device.space_id === null || rooms.has(device.space_id)) isPerRoom = false
