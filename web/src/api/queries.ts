@@ -310,8 +310,7 @@ export const holdsQuery = queryOptions({
 
 export const securityAlertsQuery = queryOptions({
   queryKey: ['security-alerts'],
-  queryFn: () =>
-    body(client.GET('/v1/security-alerts', { params: { query: { limit: PAGE } } })),
+  queryFn: () => body(client.GET('/v1/security-alerts', { params: { query: { limit: PAGE } } })),
   refetchInterval: 15_000,
 })
 

@@ -30,7 +30,10 @@ const LABELS: ReadonlyMap<string, () => string> = new Map([
 
 /** A key in its own words: `chilled_beam_valve` is "chilled beam valve". */
 export function humanised(key: string): string {
-  return key.replaceAll('_', ' ').replace(/\bco2\b/g, 'CO₂').replace(/\bpm(\d)/g, 'PM$1')
+  return key
+    .replaceAll('_', ' ')
+    .replace(/\bco2\b/g, 'CO₂')
+    .replace(/\bpm(\d)/g, 'PM$1')
 }
 
 /** A key in the reader's language where it is well known, else in its own words. */

@@ -61,12 +61,11 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       header: i18n.t('Building'),
       sort: (d) => twins.get(d.twin_id ?? '') ?? '',
       give: 'first',
-      cell: (d) =>
-        (
-          <span className="nowrap">
-            {twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>}
-          </span>
-        ),
+      cell: (d) => (
+        <span className="nowrap">
+          {twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>}
+        </span>
+      ),
     },
     {
       id: 'declaration',

@@ -106,10 +106,10 @@ export function SeriesHistory(props: {
         threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
         cursorMs={at === undefined ? null : Date.parse(at)}
         formatTime={(ms) => formatClock(ms, lingui.locale, zone)}
-        formatTick={(ms) => formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)}
-        formatValue={(value) =>
-          data.isSwitch ? show(value) : formatNumber(value, lingui.locale)
+        formatTick={(ms) =>
+          formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)
         }
+        formatValue={(value) => (data.isSwitch ? show(value) : formatNumber(value, lingui.locale))}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}
       />

@@ -112,7 +112,8 @@ function place(error: ProblemError): string | null {
   if (row !== undefined) parts.push(i18n.t('row {row}', { row }))
   if (column !== undefined) parts.push(i18n.t('column {column}', { column }))
   // The file as a whole is no place in it.
-  if (position !== undefined && position !== 'file') parts.push(i18n.t('position {position}', { position }))
+  if (position !== undefined && position !== 'file')
+    parts.push(i18n.t('position {position}', { position }))
   if (limit !== undefined) parts.push(i18n.t('limit {limit}', { limit }))
   return parts.length === 0 ? null : parts.join(', ')
 }

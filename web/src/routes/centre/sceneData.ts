@@ -22,7 +22,9 @@ const ICON_WORDS: [RegExp, MarkerIcon][] = [
 ]
 
 /** What a device is called says most, then what it reports first, then everything known. */
-export function iconOf(device: Pick<Device, 'keys' | 'name'> & { type: string | null }): MarkerIcon {
+export function iconOf(
+  device: Pick<Device, 'keys' | 'name'> & { type: string | null },
+): MarkerIcon {
   const hints = [device.type ?? '', device.keys[0] ?? '', `${device.keys.join(' ')} ${device.name}`]
   for (const hint of hints) {
     const words = hint.toLowerCase()
@@ -69,7 +71,14 @@ export function isOutdoor(device: Pick<Device, 'type'>): boolean {
 }
 
 /** What people look for first. */
-const KEY_WORDS = [/^(room_|air_|indoor_)?temperature$/, /^supply.*temp/, /temp/, /^co2$/, /^power$/, /^flow$/]
+const KEY_WORDS = [
+  /^(room_|air_|indoor_)?temperature$/,
+  /^supply.*temp/,
+  /temp/,
+  /^co2$/,
+  /^power$/,
+  /^flow$/,
+]
 
 /** The series that stands for a device: the one asked for, one that is abnormal, the usual one. */
 export function shownKey(
@@ -179,7 +188,14 @@ export function storeyOf(selection: Selection | null, building: Building): strin
   return space(building.deviceById.get(alert?.device_id ?? selection.id)?.space_id)
 }
 
-export type Reading = { key: string; unit: string; mean: number; min: number; max: number; count: number }
+export type Reading = {
+  key: string
+  unit: string
+  mean: number
+  min: number
+  max: number
+  count: number
+}
 
 /**
  * The building in figures: keys of which a room has one value at most, so that a mean says
@@ -208,6 +224,6 @@ export function readingsOf(building: Building): Reading[] {
       count: values.length,
     })
   }
-  const rank = (key: string) => (KEY_WORDS.findIndex((word) => word.test(key)) + 1 || 99)
+  const rank = (key: string) => KEY_WORDS.findIndex((word) => word.test(key)) + 1 || 99
   return found.sort((a, b) => b.count - a.count || rank(a.key) - rank(b.key))
 }
