@@ -82,7 +82,7 @@ export function ActivityPage() {
             <span className="wide-only">
               <Instant at={a.at} age={false} />
             </span>
-            <span className="narrow-only">
+            <span className="narrow-only nowrap">
               <Age at={a.at} />
             </span>
           </>
@@ -91,6 +91,7 @@ export function ActivityPage() {
       {
         id: 'actor',
         header: i18n.t('Who'),
+        give: 'second',
         sort: (a) => a.actor,
         cell: (a) => <span title={a.actor}>{shorten(a.actor, 14)}</span>,
       },
@@ -109,8 +110,10 @@ export function ActivityPage() {
               {a.times !== null && ` ×${a.times + 1}`}
             </span>
             <span className="dim">
-              <code>{a.action}</code>
-              <span className="narrow-only"> · {outcomeLabel(a.outcome)}</span>
+              <code className="wide-only">{a.action}</code>
+              <span className="narrow-only">
+                {shorten(a.actor, 12)} · {outcomeLabel(a.outcome)}
+              </span>
             </span>
           </button>
         ),

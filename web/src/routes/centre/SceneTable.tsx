@@ -49,7 +49,7 @@ export function SceneTable(props: {
         id: 'alert',
         header: i18n.t('Alert'),
         bare: true,
-        width: '40px',
+        width: '32px',
         sort: (row) => {
           const severity = worst(
             (building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity),
