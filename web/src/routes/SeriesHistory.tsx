@@ -115,7 +115,7 @@ export function SeriesHistory(props: {
       />
       <div className="history-foot dim">
         <span>
-          {span && (
+          {span && !data.isSwitch && (
             <>
               {i18n.t('min')} <span className="num">{show(span.min)}</span> · {i18n.t('max')}{' '}
               <span className="num">{show(span.max)}</span>
