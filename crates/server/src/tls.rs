@@ -47,7 +47,7 @@ impl CurrentCertificate {
     pub(crate) fn replace_hosts(&self, identities: Vec<(String, Identity)>) {
         let mut hosts = HashMap::new();
         for (host, identity) in identities {
-            match certified(identity) {
+            match certified(&identity) {
                 Ok(key) => {
                     hosts.insert(host, key);
                 }

@@ -17,7 +17,7 @@ export function ledgerSteps({ visitor, demo, scratch }) {
         await page.getByRole('region', { name: 'Entries' }).getByRole('button').first().click()
         const entry = page.getByRole('dialog', { name: /^Entry/ })
         await entry.getByRole('button', { name: 'Verify in this browser' }).click()
-        await entry.getByText('Verified here, in this browser, just now.').waitFor()
+        await entry.getByText('The entry is in the signed log: checked here, in this browser, just now.').waitFor()
         assert.equal(await entry.locator('.steps [data-outcome=passed]').count(), 4)
         await visitor.look('ledger')
       },

@@ -280,8 +280,21 @@ export function papersQuery(device_id: string, key: string, at: string) {
     queryKey: ['papers', device_id, key, at],
     queryFn: () =>
       body(client.GET('/v1/ledger/papers', { params: { query: { device_id, key, at } } })),
-    refetchInterval: (query) => (query.state.data?.leaf ? false : 2_000),
+    refetchInterval: ({ state }) => papersPollMs(state.data?.leaf != null, triesOf(state)),
   })
+}
+
+const PAPERS_POLL_MS = 2_000
+/** Batches are sealed about once a second: what is not there by then is not about to be. */
+export const PAPERS_TRIES_MAX = 8
+
+/** When to look again for a reading's batch: not once it is found, and not for ever. */
+export function papersPollMs(found: boolean, tries: number): number | false {
+  return found || tries >= PAPERS_TRIES_MAX ? false : PAPERS_POLL_MS
+}
+
+export function triesOf(state: { dataUpdateCount: number; errorUpdateCount: number }): number {
+  return state.dataUpdateCount + state.errorUpdateCount
 }
 
 export const promisesQuery = queryOptions({
@@ -324,8 +337,7 @@ export const holdsQuery = queryOptions({
 
 export const securityAlertsQuery = queryOptions({
   queryKey: ['security-alerts'],
-  queryFn: () =>
-    body(client.GET('/v1/security-alerts', { params: { query: { limit: PAGE } } })),
+  queryFn: () => body(client.GET('/v1/security-alerts', { params: { query: { limit: PAGE } } })),
   refetchInterval: 15_000,
 })
 

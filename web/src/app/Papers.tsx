@@ -1,10 +1,11 @@
 // "Papers": the chain behind one value, in plain words, openable anywhere by its seal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { useQuery } from '@tanstack/react-query'
+import { Button } from '@mantine/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react'
 
-import { papersQuery } from '../api/queries'
+import { papersPollMs, papersQuery, triesOf } from '../api/queries'
 import type { Papers } from '../api/types'
 import { formatCount, formatScalar, shorten } from '../lib/format'
 import { keyLabel } from '../lib/keys'
@@ -67,10 +68,38 @@ export function SealButton(props: { of: PapersOf }) {
 }
 
 function PapersBody({ of }: { of: PapersOf }) {
-  const query = useQuery(papersQuery(of.deviceId, of.key, new Date(of.atMs).toISOString()))
+  const options = papersQuery(of.deviceId, of.key, new Date(of.atMs).toISOString())
+  const query = useQuery(options)
+  const state = useQueryClient().getQueryState(options.queryKey)
+  const again = () => void query.refetch()
   if (query.isPending) return <Loading rows={5} />
-  if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} />
-  return <Chain papers={query.data} name={of.deviceName} seriesKey={of.key} />
+  if (query.isError) return <Failure error={query.error} retry={again} />
+  const found = query.data.leaf != null
+  const ended = state !== undefined && papersPollMs(found, triesOf(state)) === false
+  return (
+    <>
+      <Chain
+        papers={query.data}
+        name={of.deviceName}
+        seriesKey={of.key}
+        search={found ? 'found' : ended ? 'ended' : 'going'}
+      />
+      {!found && ended && (
+        <Button size="xs" variant="default" loading={query.isFetching} onClick={again}>
+          {i18n.t('Look again')}
+        </Button>
+      )}
+    </>
+  )
+}
+
+type Search = 'found' | 'going' | 'ended'
+
+/** What cannot be said before the batch is found. */
+function unknown(search: Search): string {
+  return search === 'going'
+    ? i18n.t('Known once the batch is found.')
+    : i18n.t('Not known, as the batch was not found.')
 }
 
 function Link(props: { done: boolean; title: string; children: ReactNode }) {
@@ -82,7 +111,8 @@ function Link(props: { done: boolean; title: string; children: ReactNode }) {
   )
 }
 
-function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seriesKey: string }) {
+function Chain(props: { papers: Papers; name: string; seriesKey: string; search: Search }) {
+  const { papers, name, seriesKey, search } = props
   const { i18n: lingui } = useLingui()
   const { reading, credential, durable, batch, leaf, checkpoint, key } = papers
   const count = (value: number) => formatCount(value, lingui.locale)
@@ -98,7 +128,11 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
       <ol className="chain">
         <Link done={credential !== null} title={i18n.t('Who sent it')}>
           {credential === null ? (
-            i18n.t('The credential is no longer on record.')
+            search === 'found' ? (
+              i18n.t('The credential is no longer on record.')
+            ) : (
+              unknown(search)
+            )
           ) : (
             <>
               {i18n.t('{device} proved itself with {kind}.', {
@@ -111,7 +145,7 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
         </Link>
         <Link done={durable.position !== null} title={i18n.t('When it became durable')}>
           {durable.position === null ? (
-            i18n.t('The log position was already recycled.')
+            unknown(search)
           ) : (
             <>
               {i18n.t('Written to disk at log position {position}, before it was acknowledged:', {
@@ -123,7 +157,13 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
         </Link>
         <Link done={batch !== null} title={i18n.t('Which batch holds it')}>
           {batch === null ? (
-            i18n.t('Not in a batch yet; batches are sealed about once a second.')
+            search === 'going' ? (
+              i18n.t('Not found so far; batches are sealed about once a second.')
+            ) : (
+              i18n.t(
+                'Not found. The search reads a bounded number of the newest entries, and only while the archive is connected: an older entry may hold it.',
+              )
+            )
           ) : (
             <>
               {i18n.t('Records {first} to {last}, {count} in all.', {
@@ -137,9 +177,10 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
         </Link>
         <Link done={leaf !== null} title={i18n.t('Which leaf of the ledger')}>
           {leaf === null ? (
-            i18n.t(
-              'Not in the ledger yet. Without a ledger subscription only digests of evidence are.',
-            )
+            <>
+              {unknown(search)}{' '}
+              {i18n.t('Without a ledger subscription only digests of evidence are in the ledger.')}
+            </>
           ) : (
             <>
               {i18n.t('Leaf {index}.', { index: count(leaf.index) })}
@@ -149,7 +190,7 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
         </Link>
         <Link done={checkpoint !== null} title={i18n.t('Which checkpoint covers it')}>
           {checkpoint === null ? (
-            i18n.t('No signed checkpoint covers it yet.')
+            unknown(search)
           ) : (
             <>
               {i18n.t('A signed checkpoint over {size} leaves.', {
@@ -171,7 +212,7 @@ function Chain({ papers, name, seriesKey }: { papers: Papers; name: string; seri
               })}
         </Link>
       </ol>
-      {leaf !== null && <Verification index={leaf.index} key={leaf.index} />}
+      {leaf !== null && <Verification index={leaf.index} key={leaf.index} ofReading />}
     </>
   )
 }

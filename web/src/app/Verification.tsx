@@ -38,7 +38,7 @@ function outcomeText(outcome: Outcome): string {
 function verdict(outcome: Outcome): string {
   switch (outcome) {
     case 'passed':
-      return i18n.t('Verified here, in this browser, just now.')
+      return i18n.t('The entry is in the signed log: checked here, in this browser, just now.')
     case 'failed':
       return i18n.t(
         'This entry does not verify. Keep the proof and tell an administrator: either the record or the proof was altered.',
@@ -52,7 +52,28 @@ function verdict(outcome: Outcome): string {
 
 const MARKS = { passed: '✓', failed: '✕', unavailable: '?' } as const
 
-export function Verification(props: { index: number }) {
+/** What the check does not cover; `ofReading`: it stands beside a single value. */
+function Bounds(props: { vkey: string; ofReading: boolean }) {
+  return (
+    <div className="dim">
+      {props.ofReading && (
+        <p>
+          {i18n.t(
+            'Checked is the ledger entry of the batch. That the batch holds the value above is what this server says.',
+          )}
+        </p>
+      )}
+      <p>
+        {i18n.t(
+          'The verifier key came from this server too. Compare it with the one you keep, or verify with the command line:',
+        )}
+      </p>
+      <code className="root-hash">{props.vkey}</code>
+    </div>
+  )
+}
+
+export function Verification(props: { index: number; ofReading?: boolean }) {
   const [steps, setSteps] = useState<Step[] | null>(null)
   const [proof, setProof] = useState<LedgerProof | null>(null)
   const [error, setError] = useState<unknown>(null)
@@ -120,6 +141,7 @@ export function Verification(props: { index: number }) {
                 </li>
               ))}
             </ol>
+            {proof && <Bounds vkey={proof.vkey} ofReading={props.ofReading === true} />}
           </>
         )}
       </div>

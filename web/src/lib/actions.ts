@@ -101,6 +101,7 @@ function aboutPeople(): Record<string, string> {
     'access.explain': i18n.t('Ask why somebody may do something'),
     'owner.appoint': i18n.t('Make and remove owners'),
     'session.read': i18n.t('See one’s own session'),
+    'session.create': i18n.t('Sign in'),
     'session.confirm': i18n.t('Confirm who one is'),
     'session.delete': i18n.t('Sign out'),
     'session.join': i18n.t('Take up an invitation'),

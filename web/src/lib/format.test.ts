@@ -26,7 +26,7 @@ test('units stay with their value, absent values have none', () => {
 })
 
 test('bytes and hashes', () => {
-  expect(formatBytes(999, 'en')).toBe('999 byte')
+  expect(formatBytes(999, 'en')).toBe('999 bytes')
   expect(formatBytes(1_250_000, 'en')).toBe('1.3 MB')
   expect(shorten('0123456789abcdef0123456789abcdef')).toBe('01234567…89abcdef')
   expect(shorten('short')).toBe('short')

@@ -5,6 +5,7 @@ import { i18n } from '@lingui/core'
 /** The well-known keys. Functions, because the language can change while the page is open. */
 const LABELS: ReadonlyMap<string, () => string> = new Map([
   ['battery', () => i18n.t('battery')],
+  ['compressor_running', () => i18n.t('compressor running')],
   ['current', () => i18n.t('current')],
   ['energy', () => i18n.t('energy')],
   ['fan_speed', () => i18n.t('fan speed')],
@@ -23,12 +24,16 @@ const LABELS: ReadonlyMap<string, () => string> = new Map([
   ['supply_air_temperature', () => i18n.t('supply air temperature')],
   ['supply_water_temperature', () => i18n.t('supply water temperature')],
   ['temperature', () => i18n.t('temperature')],
+  ['vibration', () => i18n.t('vibration')],
   ['voltage', () => i18n.t('voltage')],
 ])
 
 /** A key in its own words: `chilled_beam_valve` is "chilled beam valve". */
 export function humanised(key: string): string {
-  return key.replaceAll('_', ' ').replace(/\bco2\b/g, 'CO₂').replace(/\bpm(\d)/g, 'PM$1')
+  return key
+    .replaceAll('_', ' ')
+    .replace(/\bco2\b/g, 'CO₂')
+    .replace(/\bpm(\d)/g, 'PM$1')
 }
 
 /** A key in the reader's language where it is well known, else in its own words. */

@@ -7,6 +7,7 @@ import {
   formatTick,
   isStale,
   presetMs,
+  regional,
   resolveRange,
 } from './time'
 
@@ -60,4 +61,10 @@ test('ticks name the day only when the span needs it', () => {
 test('staleness', () => {
   expect(isStale(NOW - 60_000, NOW)).toBe(false)
   expect(isStale(NOW - 3_600_000, NOW)).toBe(true)
+})
+
+test('dates follow the variety of the language that the browser prefers', () => {
+  expect(regional('en', ['de-DE', 'en-GB', 'en-US'])).toBe('en-GB')
+  expect(regional('en', ['de', 'en'])).toBe('en')
+  expect(regional('zh-Hant', ['zh-Hant-HK'])).toBe('zh-Hant-HK')
 })

@@ -59,6 +59,14 @@ export function formatAge(atMs: number, nowMs: number, locale: string): string {
   return ''
 }
 
+/** The reader's own variety of the language, such as en-GB for en: dates differ between them. */
+export function regional(
+  locale: string,
+  preferred: readonly string[] = globalThis.navigator?.languages ?? [],
+): string {
+  return preferred.find((one) => one.startsWith(`${locale}-`)) ?? locale
+}
+
 export function timeZoneOf(zone: Zone): string {
   return zone === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone
 }
@@ -66,7 +74,7 @@ export function timeZoneOf(zone: Zone): string {
 /** Date, time and zone. Seconds are shown: operators compare with logs. */
 export function formatInstant(atMs: number, locale: string, zone: Zone): string {
   if (!Number.isFinite(atMs)) return '—'
-  return new Intl.DateTimeFormat(locale, {
+  return new Intl.DateTimeFormat(regional(locale), {
     year: 'numeric',
     month: 'short',
     day: 'numeric',
@@ -80,7 +88,7 @@ export function formatInstant(atMs: number, locale: string, zone: Zone): string 
 }
 
 export function formatClock(atMs: number, locale: string, zone: Zone): string {
-  return new Intl.DateTimeFormat(locale, {
+  return new Intl.DateTimeFormat(regional(locale), {
     month: 'short',
     day: 'numeric',
     hour: '2-digit',
@@ -94,7 +102,7 @@ export function formatClock(atMs: number, locale: string, zone: Zone): string {
 /** The label of a tick: the date only where a day is not enough to tell the times apart. */
 export function formatTick(atMs: number, spanMs: number, locale: string, zone: Zone): string {
   const days = spanMs > 36 * 3_600_000
-  return new Intl.DateTimeFormat(locale, {
+  return new Intl.DateTimeFormat(regional(locale), {
     ...(days && { month: 'short', day: 'numeric' }),
     ...(spanMs < 8 * 86_400_000 && { hour: '2-digit', minute: '2-digit' }),
     ...(spanMs < 10 * 60_000 && { second: '2-digit' }),

@@ -13,6 +13,7 @@ import {
 } from 'react'
 
 import type { Alert } from '../api/types'
+import { follow } from './follow'
 import { LatestStore, type LiveValue } from './latest'
 import { LiveConnection, liveUrl, type LiveStatus } from './socket'
 
@@ -31,20 +32,10 @@ export function LiveProvider(props: { children: ReactNode; onAlert: (alert: Aler
     onAlert.current = props.onAlert
   })
   useEffect(() => {
-    const stopAlerts = live.connection.subscribe('alerts', {}, (message) => {
-      if (message.type !== 'alert') return
-      void queries.invalidateQueries({ queryKey: ['alerts'] })
-      onAlert.current(message.alert)
-    })
-    const stopTwins = live.connection.subscribe('twins', {}, (message) => {
-      if (message.type !== 'twin') return
-      void queries.invalidateQueries({ queryKey: ['twins'] })
-      if (message.change === 'bindings') void queries.invalidateQueries({ queryKey: ['devices'] })
-    })
+    const stop = follow(live.connection, queries, (alert) => onAlert.current(alert))
     live.connection.open()
     return () => {
-      stopAlerts()
-      stopTwins()
+      stop()
       live.connection.close()
     }
   }, [live, queries])

@@ -8,6 +8,7 @@ export type LiveMessage =
   | { type: 'latest'; id: number; seq: number; items: LiveItem[] }
   | { type: 'alert'; id: number; seq: number; alert: Alert }
   | { type: 'twin'; id: number; seq: number; twin_id: string; change: string }
+  | { type: 'missed'; id: number; seq: number }
 
 type Incoming =
   | LiveMessage
@@ -36,6 +37,8 @@ export class LiveConnection {
   #timer: ReturnType<typeof setTimeout> | null = null
   #status: LiveStatus = 'connecting'
   #watchers = new Set<() => void>()
+  #returns = new Set<() => void>()
+  #wasReady = false
   #closed = false
 
   readonly #url: string
@@ -51,6 +54,12 @@ export class LiveConnection {
   watchStatus(wake: () => void): () => void {
     this.#watchers.add(wake)
     return () => this.#watchers.delete(wake)
+  }
+
+  /** Wakes when the connection is back after a break: events of the break are never sent. */
+  watchReturns(wake: () => void): () => void {
+    this.#returns.add(wake)
+    return () => this.#returns.delete(wake)
   }
 
   open(): void {
@@ -96,10 +105,13 @@ export class LiveConnection {
         for (const [id, { topic, filter }] of this.#subscriptions) {
           this.#send({ op: 'subscribe', id, topic, ...filter })
         }
+        if (this.#wasReady) for (const wake of this.#returns) wake()
+        this.#wasReady = true
         return
       case 'latest':
       case 'alert':
       case 'twin':
+      case 'missed':
         this.#subscriptions.get(message.id)?.handle(message)
         return
       case 'done':

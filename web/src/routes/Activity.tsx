@@ -9,6 +9,7 @@ import { activityQuery, type ActivityFilter } from '../api/queries'
 import type { Activity } from '../api/types'
 import { useMay } from '../app/places'
 import { useAppSearch, usePatchSearch, type AppSearch } from '../app/search'
+import { actionLabel } from '../lib/actions'
 import { shorten } from '../lib/format'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
@@ -81,7 +82,7 @@ export function ActivityPage() {
             <span className="wide-only">
               <Instant at={a.at} age={false} />
             </span>
-            <span className="narrow-only">
+            <span className="narrow-only nowrap">
               <Age at={a.at} />
             </span>
           </>
@@ -90,6 +91,7 @@ export function ActivityPage() {
       {
         id: 'actor',
         header: i18n.t('Who'),
+        give: 'second',
         sort: (a) => a.actor,
         cell: (a) => <span title={a.actor}>{shorten(a.actor, 14)}</span>,
       },
@@ -98,9 +100,21 @@ export function ActivityPage() {
         header: i18n.t('Did'),
         sort: (a) => a.action,
         cell: (a) => (
-          <button type="button" className="link-button" onClick={() => patch({ select: a.id })}>
-            <code>{a.action}</code>
-            {a.times !== null && <span className="dim num"> ×{a.times + 1}</span>}
+          <button
+            type="button"
+            className="link-button cell-main"
+            onClick={() => patch({ select: a.id })}
+          >
+            <span>
+              {actionLabel(a.action)}
+              {a.times !== null && ` ×${a.times + 1}`}
+            </span>
+            <span className="dim">
+              <code className="wide-only">{a.action}</code>
+              <span className="narrow-only">
+                {shorten(a.actor, 12)} · {outcomeLabel(a.outcome)}
+              </span>
+            </span>
           </button>
         ),
       },
@@ -273,7 +287,12 @@ function Record(props: { record: Activity }) {
         items={[
           [i18n.t('When'), <Instant key="at" at={record.at} />],
           [i18n.t('Who'), record.actor],
-          [i18n.t('Did'), <code key="did">{record.action}</code>],
+          [
+            i18n.t('Did'),
+            <span key="did">
+              {actionLabel(record.action)} <code className="dim">{record.action}</code>
+            </span>,
+          ],
           [i18n.t('On what'), record.resource],
           [i18n.t('Outcome'), outcomeLabel(record.outcome)],
           ...known([

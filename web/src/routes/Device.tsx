@@ -18,7 +18,7 @@ import type { Declaration, Device } from '../api/types'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
 import { formatScalar, formatValue, shorten } from '../lib/format'
-import { keyLabel } from '../lib/keys'
+import { humanised, keyLabel } from '../lib/keys'
 import { isStale } from '../lib/time'
 import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
 import { ConfirmTyped } from '../ui/dialogs'
@@ -62,7 +62,7 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
       title={device.name}
       lead={
         <>
-          {device.type ?? i18n.t('Device')} ·{' '}
+          {device.type ? humanised(device.type) : i18n.t('Device')} ·{' '}
           {device.online ? i18n.t('Online') : <Tag tone="stale">{i18n.t('Offline')}</Tag>} ·{' '}
           {i18n.t('last seen')} <Age at={device.last_seen_at} />
         </>

@@ -9,7 +9,7 @@ import { devicesQuery, twinsQuery } from '../api/queries'
 import type { Device } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { DataTable, type Column } from '../ui/DataTable'
-import { keyLabel } from '../lib/keys'
+import { humanised, keyLabel } from '../lib/keys'
 import { Icon } from '../ui/icons'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age } from '../ui/time'
@@ -26,7 +26,7 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       cell: (d) => (
         <Link to="/devices/$id" params={{ id: d.id }} className="cell-main">
           <span>{d.name}</span>
-          <span className="dim">{d.type ?? '—'}</span>
+          <span className="dim">{d.type ? humanised(d.type) : '—'}</span>
         </Link>
       ),
     },
@@ -61,12 +61,11 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       header: i18n.t('Building'),
       sort: (d) => twins.get(d.twin_id ?? '') ?? '',
       give: 'first',
-      cell: (d) =>
-        (
-          <span className="nowrap">
-            {twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>}
-          </span>
-        ),
+      cell: (d) => (
+        <span className="nowrap">
+          {twins.get(d.twin_id ?? '') ?? <span className="dim">{i18n.t('Not placed')}</span>}
+        </span>
+      ),
     },
     {
       id: 'declaration',

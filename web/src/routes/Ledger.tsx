@@ -5,10 +5,11 @@ import { Button } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useEffect, useMemo, useState } from 'react'
 
-import { entriesQuery, ledgerQuery } from '../api/queries'
+import { entriesQuery, ledgerQuery, sessionQuery } from '../api/queries'
 import type { Ledger, LedgerEntry } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { Verification } from '../app/Verification'
+import { exportAndVerify } from '../lib/commands'
 import { formatBytes, formatCount, shorten } from '../lib/format'
 import { DataTable, type Column } from '../ui/DataTable'
 import { SealIcon } from '../ui/icons'
@@ -295,7 +296,7 @@ function Entries({ ledger }: { ledger: Ledger }) {
 }
 
 function Offline({ ledger }: { ledger: Ledger }) {
-  const url = `${location.origin}/ledger/${ledger.log_id}`
+  const tenant = useQuery(sessionQuery).data?.tenant.id
   return (
     <section className="block">
       <h2>{i18n.t('Verify without us')}</h2>
@@ -305,16 +306,18 @@ function Offline({ ledger }: { ledger: Ledger }) {
         )}
       </p>
       <CopyField label={i18n.t('Verifier key')} text={ledger.vkey} />
-      <CopyField
-        multiline
-        label={i18n.t('Export and verify')}
-        text={`veritwin ledger export ./ledger --tenant TENANT\nveritwin ledger verify ./ledger --vkey '${ledger.vkey}'`}
-      />
-      <CopyField
-        multiline
-        label={i18n.t('Verify what is served')}
-        text={`veritwin ledger verify ${url} --vkey '${ledger.vkey}'`}
-      />
+      {tenant !== undefined && (
+        <CopyField
+          multiline
+          label={i18n.t('Export and verify')}
+          text={exportAndVerify(tenant, ledger.vkey)}
+        />
+      )}
+      <p className="dim">
+        {i18n.t(
+          'The export is made on the platform’s machine; the copy is verified wherever you like.',
+        )}
+      </p>
       <p className="dim">
         {i18n.t('Exit code 0: verified. 10: tampered. 11: something is missing.')}
       </p>

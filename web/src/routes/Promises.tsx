@@ -8,6 +8,7 @@ import { body, client } from '../api/client'
 import { promisesQuery, queryClient } from '../api/queries'
 import type { PromiseRow, PromiseState } from '../api/types'
 import { useAppSearch, usePatchSearch } from '../app/search'
+import { humanised } from '../lib/keys'
 import { Icon } from '../ui/icons'
 import { Facts, Failure, Loading, Page } from '../ui/layout'
 import { PromiseMark, promiseStateLabel } from '../ui/marks'
@@ -15,6 +16,18 @@ import { Age, Instant } from '../ui/time'
 
 /** What needs somebody comes first, then what holds, then what nobody looks at yet. */
 const STATES: PromiseState[] = ['failing', 'stale', 'proven', 'not_evidenced', 'not_applicable']
+
+/** Who answers for a promise, by the register's names. */
+function ownerLabel(owner: string): string {
+  const labels: Record<string, string> = {
+    data_protection_officer: i18n.t('Data protection officer'),
+    security_officer: i18n.t('Security officer'),
+    product_owner: i18n.t('Product owner'),
+    support_lead: i18n.t('Support lead'),
+    operator: i18n.t('Operator of the platform'),
+  }
+  return labels[owner] ?? humanised(owner)
+}
 
 export function PromisesPage() {
   const query = useQuery(promisesQuery)
@@ -134,7 +147,7 @@ function Explanation({ row }: { row: PromiseRow }) {
         items={[
           [i18n.t('How it is kept'), row.feature],
           [i18n.t('Source'), row.source],
-          [i18n.t('Who must act'), row.owner],
+          [i18n.t('Who must act'), ownerLabel(row.owner)],
           [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
           [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
           ...(row.evidence?.ledger_index != null

@@ -9,10 +9,12 @@ import { historyQuery } from '../api/queries'
 import type { Alert, Device, Series } from '../api/types'
 import { useAppSearch, usePatchSearch, useRange } from '../app/search'
 import { download, toCsv } from '../lib/csv'
-import { formatNumber, formatValue } from '../lib/format'
+import { formatNumber, formatScalar, formatValue } from '../lib/format'
 import { keyLabel } from '../lib/keys'
+import { occurrences } from '../lib/occurrences'
 import { usePreferences } from '../lib/preferences'
 import { formatClock, formatTick, type Range } from '../lib/time'
+import { useLatestValue } from '../live/LiveProvider'
 import { Failure } from '../ui/layout'
 import { History } from '../ui/History'
 import { Icon } from '../ui/icons'
@@ -23,8 +25,13 @@ function numeric(value: unknown): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null
 }
 
-export function chartData(series: Series | null | undefined): ChartData {
+/** A series as lines; a switch, which is on or off, as steps of its last values. */
+export function chartData(series: Series | null | undefined, isSwitch = false): ChartData {
   const atMs = series?.at_ms ?? []
+  const values = series?.value ?? series?.last ?? []
+  if (values.some((value) => typeof value === 'boolean') || (isSwitch && values.length > 0)) {
+    return { atMs, value: values.map(numeric), isSwitch: true }
+  }
   if (series?.avg !== undefined && series.min !== undefined && series.max !== undefined) {
     return {
       atMs,
@@ -32,7 +39,7 @@ export function chartData(series: Series | null | undefined): ChartData {
       band: { min: series.min.map(numeric), max: series.max.map(numeric) },
     }
   }
-  return { atMs, value: (series?.value ?? series?.last ?? []).map(numeric) }
+  return { atMs, value: values.map(numeric) }
 }
 
 /** A device that has just begun to report would be a line at the edge: begin where it began. */
@@ -63,18 +70,20 @@ export function SeriesHistory(props: {
   const patch = usePatchSearch()
   const range = useRange()
   const query = useQuery(historyQuery({ device_id: device.id, key: seriesKey }, range))
-  const data = useMemo(() => chartData(query.data), [query.data])
+  const isSwitch = typeof useLatestValue(device.id, seriesKey)?.value === 'boolean'
+  const data = useMemo(() => chartData(query.data, isSwitch), [query.data, isSwitch])
   const unit = device.units[seriesKey] ?? ''
   const mine = props.alerts.filter(
     (a) => a.device_id === device.id && (a.key === null || a.key === seriesKey),
   )
-  const marks = mine.map((alert) => ({
-    fromMs: Date.parse(alert.raised_at),
-    toMs: alert.cleared_at === null ? null : Date.parse(alert.cleared_at),
-    severity: alert.severity,
-  }))
+  const marks = mine.flatMap((alert) =>
+    occurrences(alert).map((span) => ({ ...span, severity: alert.severity })),
+  )
   const span = extremes(data)
-  const show = (value: number) => formatValue(value, unit, lingui.locale)
+  const show = (value: number) =>
+    data.isSwitch
+      ? formatScalar(value >= 0.5, lingui.locale)
+      : formatValue(value, unit, lingui.locale)
   const summary = span
     ? i18n.t('{key}: lowest {min}, highest {max}', {
         key: keyLabel(seriesKey),
@@ -97,14 +106,16 @@ export function SeriesHistory(props: {
         threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
         cursorMs={at === undefined ? null : Date.parse(at)}
         formatTime={(ms) => formatClock(ms, lingui.locale, zone)}
-        formatTick={(ms) => formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)}
-        formatValue={(value) => formatNumber(value, lingui.locale)}
+        formatTick={(ms) =>
+          formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)
+        }
+        formatValue={(value) => (data.isSwitch ? show(value) : formatNumber(value, lingui.locale))}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}
       />
       <div className="history-foot dim">
         <span>
-          {span && (
+          {span && !data.isSwitch && (
             <>
               {i18n.t('min')} <span className="num">{show(span.min)}</span> · {i18n.t('max')}{' '}
               <span className="num">{show(span.max)}</span>

@@ -9,6 +9,8 @@ import type { Severity } from '../lib/severity'
 export type ChartData = {
   atMs: number[]
   value: (number | null)[]
+  /** On or off: drawn as steps between two words. */
+  isSwitch?: boolean
   band?: { min: (number | null)[]; max: (number | null)[] }
 }
 export type ChartAlert = { fromMs: number; toMs: number | null; severity: Severity }
@@ -40,6 +42,7 @@ export function Chart(props: ChartProps) {
     latest.current = props
   })
   const hasBand = props.data.band !== undefined
+  const isSwitch = props.data.isSwitch === true
   useEffect(() => {
     const element = host.current
     if (element === null) return
@@ -61,7 +64,7 @@ export function Chart(props: ChartProps) {
       plot.current?.destroy()
       plot.current = null
     }
-  }, [hasBand])
+  }, [hasBand, isSwitch])
   useEffect(() => {
     plot.current?.setData(columns(props.data), false)
     plot.current?.setScale('x', { min: props.fromMs, max: props.toMs })
@@ -105,6 +108,7 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
         {
           ...axis,
           size: 56,
+          ...(data.isSwitch && { splits: () => [0, 1] }),
           values: (_, splits) => splits.map((value) => latest.current.formatValue(value)),
         },
       ],
@@ -116,6 +120,7 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
           width: 1.5,
           points: { show: data.atMs.length < 60, size: 4 },
           spanGaps: false,
+          ...steps(data),
           value: (_, value) => (value === null ? '' : latest.current.formatValue(value)),
         },
         ...(data.band === undefined
@@ -143,12 +148,19 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
   )
 }
 
+/** The path of a switch: it keeps its value until the next one. */
+function steps(data: ChartData): Pick<uPlot.Series, 'paths'> {
+  const paths = data.isSwitch ? uPlot.paths.stepped?.({ align: 1 }) : undefined
+  return paths === undefined ? {} : { paths }
+}
+
 function band(latest: { current: ChartProps }) {
   return (_: uPlot, value: number | null) =>
     value === null ? '' : latest.current.formatValue(value)
 }
 
 function padded(props: ChartProps, min: number | null, max: number | null): [number, number] {
+  if (props.data.isSwitch) return [-0.15, 1.15]
   let low = min ?? 0
   let high = max ?? 1
   if (props.threshold !== undefined && props.threshold !== null) {

@@ -91,6 +91,7 @@ export function DataTable<Row extends object>(props: {
                     key={header.id}
                     data-align={spec.align}
                     data-give={spec.give}
+                    data-bare={spec.bare || undefined}
                     data-column={spec.id}
                     style={{ width: spec.width }}
                     aria-sort={
@@ -132,7 +133,12 @@ export function DataTable<Row extends object>(props: {
               }}
             >
               {specs.map((spec) => (
-                <td key={spec.id} data-align={spec.align} data-give={spec.give}>
+                <td
+                  key={spec.id}
+                  data-align={spec.align}
+                  data-give={spec.give}
+                  data-bare={spec.bare || undefined}
+                >
                   {spec.cell(row.original)}
                 </td>
               ))}

@@ -111,7 +111,9 @@ function place(error: ProblemError): string | null {
   const parts = []
   if (row !== undefined) parts.push(i18n.t('row {row}', { row }))
   if (column !== undefined) parts.push(i18n.t('column {column}', { column }))
-  if (position !== undefined) parts.push(i18n.t('position {position}', { position }))
+  // The file as a whole is no place in it.
+  if (position !== undefined && position !== 'file')
+    parts.push(i18n.t('position {position}', { position }))
   if (limit !== undefined) parts.push(i18n.t('limit {limit}', { limit }))
   return parts.length === 0 ? null : parts.join(', ')
 }

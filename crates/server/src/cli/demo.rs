@@ -30,6 +30,8 @@ use crate::run::Platform;
 
 const EMAIL: &str = "demo@veritwin.example";
 const INTERVAL: Duration = Duration::from_secs(2);
+/// What measures rooms; the weather station outside is not meant by rules about rooms.
+const ROOM_DEVICE_TYPE: &str = "room_sensor";
 /// The demo's sealed tokens, so that a second start goes on with the same devices.
 const STATE_FILE: &str = "demo.sealed";
 const STATE_LABEL: &str = "demo/state";
@@ -183,14 +185,14 @@ async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
         (
             "Room too warm",
             "medium",
-            RuleScope::default(),
+            of_type(ROOM_DEVICE_TYPE),
             threshold("temperature", "gt", 27.0, 0.5, 60),
             "Look for a failed chiller or a closed supply damper on this storey.",
         ),
         (
             "Room air stale",
             "low",
-            RuleScope::default(),
+            of_type(ROOM_DEVICE_TYPE),
             threshold("co2", "gt", 1400.0, 100.0, 120),
             "Check that the air-handling unit runs and that no filter is blocked.",
         ),

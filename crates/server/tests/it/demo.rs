@@ -83,6 +83,11 @@ fn a_first_start_that_is_killed_anywhere_is_completed_by_the_next() {
     assert_eq!(open_sessions(&whole), 1, "the set-up leaves no session behind");
     let expect = contents(&whole);
     assert_eq!((expect.tenants, expect.twins.len(), expect.api_keys.len()), (1, 1, 1));
+    let rules = whole.demo_tenant().get("/v1/rules").expect(200);
+    let items = rules["items"].as_array().unwrap().iter();
+    for rule in items.filter(|rule| rule["name"].as_str().unwrap().starts_with("Room ")) {
+        assert_eq!(rule["scope"]["device_type"], "room_sensor", "of rooms only: {rule}");
+    }
     drop(whole);
     for round in 0..rounds {
         let mut platform = Platform::new(Mode::Demo, Options::default());

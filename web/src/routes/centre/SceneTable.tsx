@@ -49,7 +49,7 @@ export function SceneTable(props: {
         id: 'alert',
         header: i18n.t('Alert'),
         bare: true,
-        width: '40px',
+        width: '32px',
         sort: (row) => {
           const severity = worst(
             (building.alertsByDevice.get(row.device.id) ?? []).map((a) => a.severity),
@@ -70,7 +70,17 @@ export function SceneTable(props: {
         cell: (row) => row.storey,
         give: 'first',
       },
-      { id: 'room', header: i18n.t('Room'), sort: (row) => row.room, cell: (row) => <span className="room-cell" title={row.room}>{row.room}</span> },
+      {
+        id: 'room',
+        header: i18n.t('Room'),
+        give: 'second',
+        sort: (row) => row.room,
+        cell: (row) => (
+          <span className="room-cell" title={row.room}>
+            {row.room}
+          </span>
+        ),
+      },
       {
         id: 'device',
         header: i18n.t('Device'),
@@ -78,7 +88,7 @@ export function SceneTable(props: {
         cell: (row) => (
           <button
             type="button"
-            className="link-button"
+            className="link-button cell-main"
             onClick={() =>
               onSelect(
                 row.key === ''
@@ -87,16 +97,22 @@ export function SceneTable(props: {
               )
             }
           >
-            {row.device.name}
+            <span>{row.device.name}</span>
+            <span className="dim">
+              <span className="narrow-only">
+                {row.key === '' ? row.room : `${keyLabel(row.key)} · ${row.room}`}
+              </span>
+            </span>
           </button>
         ),
       },
       {
         id: 'key',
         header: i18n.t('Key'),
+        give: 'second',
         sort: (row) => row.key,
         cell: (row) => (
-          <span className="room-cell" title={row.key}>
+          <span className="nowrap" title={row.key}>
             {keyLabel(row.key)}
           </span>
         ),
@@ -109,15 +125,22 @@ export function SceneTable(props: {
           const value = building.values.get(row.device.id, row.key)?.value
           return typeof value === 'number' ? value : String(value ?? '')
         },
-        cell: (row) => (
-          <span className="num">
-            {formatValue(
-              building.values.get(row.device.id, row.key)?.value as never,
-              row.device.units[row.key],
-              lingui.locale,
-            )}
-          </span>
-        ),
+        cell: (row) => {
+          const shown = building.values.get(row.device.id, row.key)
+          return (
+            <span className="cell-main">
+              <span className="num">
+                {formatValue(shown?.value as never, row.device.units[row.key], lingui.locale)}
+              </span>
+              <span className="dim">
+                <span className="narrow-only">
+                  <ConditionMark condition={shown?.condition ?? 'missing'} />{' '}
+                  <Age at={shown?.atMs} />
+                </span>
+              </span>
+            </span>
+          )
+        },
       },
       {
         id: 'condition',

@@ -7,6 +7,7 @@ import { useEffect, useRef, useState } from 'react'
 import { REPLAY_STEPS } from '../../api/queries'
 import type { Alert } from '../../api/types'
 import { useAppSearch, usePatchSearch, useRange } from '../../app/search'
+import { occurrences } from '../../lib/occurrences'
 import { usePreferences } from '../../lib/preferences'
 import { formatClock, formatInstant, formatTick, formatWidth } from '../../lib/time'
 import { Icon } from '../../ui/icons'
@@ -48,8 +49,8 @@ export function Timeline(props: { building: Building; allAlerts: Alert[] }) {
   const share = (ms: number) => `${Math.min(100, Math.max(0, ((ms - range.fromMs) / span) * 100))}%`
   const alerts = props.allAlerts
     .filter((alert) => props.building.deviceById.has(alert.device_id))
-    .filter((alert) => Date.parse(alert.raised_at) < range.toMs)
-    .filter((alert) => alert.cleared_at === null || Date.parse(alert.cleared_at) > range.fromMs)
+    .flatMap((alert) => occurrences(alert).map((span) => ({ ...alert, ...span })))
+    .filter(({ fromMs, toMs }) => fromMs < range.toMs && (toMs ?? Infinity) > range.fromMs)
     .slice(0, ALERTS_MAX)
   const ticks = Array.from({ length: TICKS + 1 }, (_, i) => range.fromMs + (span * i) / TICKS)
   const { replay } = props.building
@@ -69,12 +70,11 @@ export function Timeline(props: { building: Building; allAlerts: Alert[] }) {
       <div className="timeline-track">
         <div className="timeline-alerts" aria-hidden="true">
           {alerts.map((alert) => {
-            const left = share(Date.parse(alert.raised_at))
-            const end = alert.cleared_at === null ? range.toMs : Date.parse(alert.cleared_at)
-            const width = `calc(${share(end)} - ${left})`
+            const left = share(alert.fromMs)
+            const width = `calc(${share(alert.toMs ?? range.toMs)} - ${left})`
             return (
               <span
-                key={alert.id}
+                key={`${alert.id}/${alert.fromMs}`}
                 className="timeline-alert"
                 data-severity={alert.severity}
                 title={`${severityLabel(alert.severity)}: ${alert.message}`}

@@ -22,7 +22,9 @@ const ICON_WORDS: [RegExp, MarkerIcon][] = [
 ]
 
 /** What a device is called says most, then what it reports first, then everything known. */
-export function iconOf(device: Pick<Device, 'keys' | 'name'> & { type: string | null }): MarkerIcon {
+export function iconOf(
+  device: Pick<Device, 'keys' | 'name'> & { type: string | null },
+): MarkerIcon {
   const hints = [device.type ?? '', device.keys[0] ?? '', `${device.keys.join(' ')} ${device.name}`]
   for (const hint of hints) {
     const words = hint.toLowerCase()
@@ -63,8 +65,20 @@ function placeOf(device: Device, building: Building): Vec3 | null {
   ]
 }
 
+/** Stands outside: what it reports says nothing about the rooms, wherever it is mounted. */
+export function isOutdoor(device: Pick<Device, 'type'>): boolean {
+  return /weather|outdoor|outside/.test((device.type ?? '').toLowerCase())
+}
+
 /** What people look for first. */
-const KEY_WORDS = [/^(room_|air_|indoor_)?temperature$/, /^supply.*temp/, /temp/, /^co2$/, /^power$/, /^flow$/]
+const KEY_WORDS = [
+  /^(room_|air_|indoor_)?temperature$/,
+  /^supply.*temp/,
+  /temp/,
+  /^co2$/,
+  /^power$/,
+  /^flow$/,
+]
 
 /** The series that stands for a device: the one asked for, one that is abnormal, the usual one. */
 export function shownKey(
@@ -124,7 +138,7 @@ export function heatOf(building: Building, key: string): HeatMap | null {
     let sum = 0
     let count = 0
     for (const device of devices) {
-      const shown = building.values.get(device.id, key)
+      const shown = isOutdoor(device) ? undefined : building.values.get(device.id, key)
       if (typeof shown?.value !== 'number' || shown.condition !== 'good') continue
       sum += shown.value
       count += 1
@@ -174,7 +188,14 @@ export function storeyOf(selection: Selection | null, building: Building): strin
   return space(building.deviceById.get(alert?.device_id ?? selection.id)?.space_id)
 }
 
-export type Reading = { key: string; unit: string; mean: number; min: number; max: number; count: number }
+export type Reading = {
+  key: string
+  unit: string
+  mean: number
+  min: number
+  max: number
+  count: number
+}
 
 /**
  * The building in figures: keys of which a room has one value at most, so that a mean says
@@ -186,6 +207,7 @@ export function readingsOf(building: Building): Reading[] {
     const rooms = new Set<string>()
     let isPerRoom = true
     const values = building.devices.flatMap((device) => {
+      if (isOutdoor(device)) return []
       const shown = device.keys.includes(key) ? building.values.get(device.id, key) : undefined
       if (typeof shown?.value !== 'number' || shown.condition !== 'good') return []
       if (device.space_id === null || rooms.has(device.space_id)) isPerRoom = false
@@ -202,6 +224,6 @@ export function readingsOf(building: Building): Reading[] {
       count: values.length,
     })
   }
-  const rank = (key: string) => (KEY_WORDS.findIndex((word) => word.test(key)) + 1 || 99)
+  const rank = (key: string) => KEY_WORDS.findIndex((word) => word.test(key)) + 1 || 99
   return found.sort((a, b) => b.count - a.count || rank(a.key) - rank(b.key))
 }

@@ -5,6 +5,7 @@ import { useMemo } from 'react'
 import { alertsQuery, devicesQuery, modelQuery, replayQuery } from '../../api/queries'
 import type { Alert, Device, Quality, Series, Space, Storey, TwinModel } from '../../api/types'
 import { useAppSearch, useRange } from '../../app/search'
+import { occurrences } from '../../lib/occurrences'
 import { isActive } from '../../lib/severity'
 import { isStale } from '../../lib/time'
 import { seriesId, type LiveValue } from '../../live/latest'
@@ -65,8 +66,7 @@ export function lastBefore(atMs: number, instants: number[]): number {
 }
 
 export function wasActive(alert: Alert, atMs: number): boolean {
-  const cleared = alert.cleared_at === null ? Infinity : Date.parse(alert.cleared_at)
-  return Date.parse(alert.raised_at) <= atMs && atMs < cleared
+  return occurrences(alert).some(({ fromMs, toMs }) => fromMs <= atMs && atMs < (toMs ?? Infinity))
 }
 
 function replayed(

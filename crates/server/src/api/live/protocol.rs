@@ -15,7 +15,7 @@ pub(super) struct LatestDelta {
     pub(super) quality: &'static str,
 }
 
-/// What the server says.
+/// What the server says. `Missed`: events of the subscription were dropped; read the list again.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ServerMessage {
@@ -23,6 +23,7 @@ pub(super) enum ServerMessage {
     Latest { id: u64, seq: u64, items: Vec<LatestDelta> },
     Alert { id: u64, seq: u64, alert: Box<AlertBody> },
     Twin { id: u64, seq: u64, twin_id: String, change: &'static str },
+    Missed { id: u64, seq: u64 },
     Done { id: Option<u64> },
     Error { id: Option<u64>, detail: String },
 }

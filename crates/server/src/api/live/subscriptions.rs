@@ -23,8 +23,14 @@ struct Latest {
 
 enum Subscription {
     Latest(Latest),
-    Alerts,
-    Twins,
+    Alerts(Events),
+    Twins(Events),
+}
+
+/// A subscription of single events, which no snapshot stands for.
+#[derive(Default)]
+struct Events {
+    missed: bool,
 }
 
 /// The subscriptions of one connection.
@@ -99,11 +105,11 @@ impl Subscriptions {
                     }),
                     Topic::Alerts => {
                         api.app.authorize_alert_list(context).map_err(|error| error.to_string())?;
-                        Subscription::Alerts
+                        Subscription::Alerts(Events::default())
                     }
                     Topic::Twins => {
                         api.app.authorize_twin_list(context).map_err(|error| error.to_string())?;
-                        Subscription::Twins
+                        Subscription::Twins(Events::default())
                     }
                 };
                 self.by_id.insert(id, subscription);
@@ -120,13 +126,38 @@ impl Subscriptions {
         }
     }
 
-    /// The channel dropped events: every latest subscription needs a new snapshot.
+    /// The channel dropped events, or other things may be seen now: latest values need a new
+    /// snapshot, and subscribers of events are told that they missed some.
     pub(super) fn lagged(&mut self) {
+        self.renew_snapshots();
+        for subscription in self.by_id.values_mut() {
+            if let Subscription::Alerts(events) | Subscription::Twins(events) = subscription {
+                events.missed = true;
+            }
+        }
+    }
+
+    fn renew_snapshots(&mut self) {
         for subscription in self.by_id.values_mut() {
             if let Subscription::Latest(latest) = subscription {
                 latest.needs_snapshot = true;
             }
         }
+    }
+
+    /// One message for each subscription of events that missed some since the last call.
+    fn missed(&mut self) -> Vec<ServerMessage> {
+        let mut messages = Vec::new();
+        for (id, subscription) in &mut self.by_id {
+            let (Subscription::Alerts(events) | Subscription::Twins(events)) = subscription else {
+                continue;
+            };
+            if std::mem::take(&mut events.missed) {
+                self.seq += 1;
+                messages.push(ServerMessage::Missed { id: *id, seq: self.seq });
+            }
+        }
+        messages
     }
 
     /// Takes note of an event; alerts and twin changes go out at once.
@@ -143,7 +174,7 @@ impl Subscriptions {
                 Vec::new()
             }
             LiveEvent::Alert(alert) => {
-                let ids: Vec<u64> = self.ids(|one| matches!(one, Subscription::Alerts));
+                let ids: Vec<u64> = self.ids(|one| matches!(one, Subscription::Alerts(_)));
                 if ids.is_empty() {
                     return Vec::new();
                 }
@@ -164,11 +195,11 @@ impl Subscriptions {
             }
             LiveEvent::Twin(twin, change) => {
                 // A device may have moved into or out of a subscribed twin.
-                self.lagged();
+                self.renew_snapshots();
                 if !api.app.sees_twin(context, twin) {
                     return Vec::new();
                 }
-                let ids = self.ids(|one| matches!(one, Subscription::Twins));
+                let ids = self.ids(|one| matches!(one, Subscription::Twins(_)));
                 ids.into_iter()
                     .map(|id| ServerMessage::Twin {
                         id,
@@ -210,9 +241,9 @@ impl Subscriptions {
         }
     }
 
-    /// What is due: snapshots and coalesced changes.
+    /// What is due: missed events, snapshots and coalesced changes.
     pub(super) async fn flush(&mut self, api: &Api, context: &OpContext) -> Vec<ServerMessage> {
-        let mut messages = Vec::new();
+        let mut messages = self.missed();
         let mut seq = self.seq;
         for (id, subscription) in &mut self.by_id {
             let Subscription::Latest(latest) = subscription else { continue };
@@ -240,5 +271,31 @@ impl Subscriptions {
         }
         self.seq = seq;
         messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Events, ServerMessage, Subscription, Subscriptions};
+
+    fn told(subscriptions: &mut Subscriptions) -> Vec<(u64, u64)> {
+        let messages = subscriptions.missed();
+        let ids = messages.iter().map(|message| match message {
+            ServerMessage::Missed { id, seq } => (*id, *seq),
+            _ => panic!("another message"),
+        });
+        ids.collect()
+    }
+
+    #[test]
+    fn dropped_alerts_and_twin_changes_are_told_once() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.by_id.insert(2, Subscription::Alerts(Events::default()));
+        subscriptions.by_id.insert(3, Subscription::Twins(Events::default()));
+        assert_eq!(told(&mut subscriptions), []);
+        subscriptions.lagged();
+        subscriptions.lagged();
+        assert_eq!(told(&mut subscriptions), [(2, 1), (3, 2)]);
+        assert_eq!(told(&mut subscriptions), []);
     }
 }
