@@ -5,6 +5,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{CredentialId, DeviceId, Key, LogId, OpContext, TenantId, Timestamp};
 use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
 use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
+use veritwin_verify::RecordProof;
 
 use crate::ledger::entry_view;
 use crate::ledger_record::LedgerRecord;
@@ -38,6 +39,7 @@ impl App {
             received_at: None,
             position: None,
             entry: None,
+            record: None,
             checkpoint: None,
             kek_version: status.kek_version,
         };
@@ -102,7 +104,8 @@ impl App {
             opened += 1;
             let record =
                 self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
-            if let Some(record) = record.await? {
+            if let Some((record, proof)) = record.await? {
+                papers.record = Some(proof);
                 papers.credential = self.papers_credential(context, &record).await?;
                 papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
                 papers.position = Some(record.position);
@@ -134,7 +137,7 @@ impl App {
         origin: &str,
         leaf: &Leaf,
         papers: &PapersView,
-    ) -> Result<Option<LedgerRecord>> {
+    ) -> Result<Option<(LedgerRecord, RecordProof)>> {
         let Some(payload) = self.payload(log, leaf).await? else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
         let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
@@ -142,10 +145,10 @@ impl App {
         let opened = open_payload(&payload, leaf, origin, (tenant, &dek))
             .map_err(|error| damaged(&error))?;
         let wanted = papers.reading.device.to_string();
-        for bytes in opened.records() {
+        for (bytes, sequence) in opened.records().iter().zip(opened.first_sequence()..) {
             let Ok(record) = serde_json::from_slice::<LedgerRecord>(bytes) else { continue };
             if record.device == wanted && record.holds(&papers.reading) {
-                return Ok(Some(record));
+                return Ok(opened.prove(sequence).map(|proof| (record, proof)));
             }
         }
         Ok(None)

@@ -122,7 +122,7 @@ function selectionSteps({ visitor }) {
         await papers.getByText('Which leaf of the ledger').waitFor()
         const verify = papers.getByRole('button', { name: 'Verify in this browser' })
         await verify.click({ timeout: 30_000 })
-        await papers.getByText('The entry is in the signed log: checked here, in this browser, just now.').waitFor()
+        await papers.getByText('Verified here, in this browser, just now: the shown reading is in the log.').waitFor()
         await visitor.look('papers')
       },
     },

@@ -13,11 +13,11 @@ export function ledgerSteps({ visitor, demo, scratch }) {
       name: 'the newest checkpoint and an entry verify in the browser',
       run: async () => {
         await visitor.open('/ledger')
-        await page.getByText('Signature checked in this browser: it holds.').waitFor()
+        await page.getByText('with the key this platform names: it holds.').waitFor()
         await page.getByRole('region', { name: 'Entries' }).getByRole('button').first().click()
         const entry = page.getByRole('dialog', { name: /^Entry/ })
         await entry.getByRole('button', { name: 'Verify in this browser' }).click()
-        await entry.getByText('The entry is in the signed log: checked here, in this browser, just now.').waitFor()
+        await entry.getByText('Verified here, in this browser, just now: the batch is in the log.').waitFor()
         assert.equal(await entry.locator('.steps [data-outcome=passed]').count(), 4)
         await visitor.look('ledger')
       },

@@ -374,6 +374,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/certificates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own host names, and until when their certificates last. */
+        get: operations["certificates_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{host}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Puts a certificate of one's own host name in place. It is used from the next handshake on. */
+        put: operations["certificates_replace"];
+        post?: never;
+        /** Takes it away: the host name answers with the platform's certificate again. */
+        delete: operations["certificates_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/contact": {
         parameters: {
             query?: never;
@@ -710,6 +745,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/identity-provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Through which provider one's people may sign in; its secret is never told. */
+        get: operations["identity_provider_read"];
+        /**
+         * Sets the provider. It is asked first: an issuer that does not answer, or leads to an address
+         *     that is not public, is refused.
+         */
+        put: operations["identity_provider_replace"];
+        post?: never;
+        /** Removes the provider; whoever signed in through it is out. */
+        delete: operations["identity_provider_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/incidents": {
         parameters: {
             query?: never;
@@ -857,6 +914,27 @@ export interface paths {
         /** The papers of one reading. */
         get: operations["ledger_papers"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/networks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tells the networks that people and devices may come from. */
+        get: operations["networks_read"];
+        /**
+         * Sets the networks that people and devices may come from. A person has to come from inside the
+         *     list of people; connected devices from elsewhere are disconnected.
+         */
+        put: operations["networks_replace"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1126,6 +1204,44 @@ export interface paths {
         put?: never;
         /** A challenge for signing in, or for proving again who one is, with a passkey. */
         post: operations["session_challenge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/provider": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The provider that a sign-in page offers; 204: none. An organisation that is not there offers as
+         *     little as one that set nothing.
+         */
+        get: operations["session_offer"];
+        put?: never;
+        /** Begins a sign-in through a provider. */
+        post: operations["session_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/provider/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Finishes a sign-in through a provider. */
+        post: operations["session_finish"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1951,6 +2067,22 @@ export interface components {
             /** @description The same as `otpauth://totp/...`, for a QR code. */
             uri: string;
         };
+        /** @description How a sign-in begins. */
+        BeginBody: {
+            /** @description That the person is 18 or older and acts for a business: for people who are new here. */
+            attested?: boolean;
+            /** @description The provider has to ask again who it is, whoever is signed in there. */
+            fresh?: boolean;
+            /** @description The organisation's id. */
+            organisation: string;
+        };
+        /** @description A sign-in that was begun. */
+        BegunBody: {
+            /** @description Where the browser goes. */
+            address: string;
+            /** @description What the page keeps until it comes back; without it nobody finishes this sign-in. */
+            secret: string;
+        };
         /** @description A tenant the person belongs to. */
         BelongingBody: {
             /** @description The session is in it. */
@@ -2049,6 +2181,13 @@ export interface components {
             not_after: string;
             /** @description The operator's own instead of the platform's. */
             own: boolean;
+        };
+        /** @description A certificate with its private key. */
+        CertificateFields: {
+            /** @description The chain, PEM: the host's own certificate first, each followed by its issuer's. */
+            chain: string;
+            /** @description Its private key, PEM, not encrypted. */
+            private_key: string;
         };
         /** @description A challenge for signing in with a passkey. */
         ChallengeBody: {
@@ -2356,6 +2495,16 @@ export interface components {
             /** @description Terms: an `https` address or a text; empty: none. */
             terms: string;
         };
+        /** @description What the provider sent the browser back with. */
+        FinishBody: {
+            /** @description Left out: the provider refused. */
+            code?: string | null;
+            /** @description The issuer, when the provider names it (RFC 9207). */
+            iss?: string | null;
+            /** @description What the page kept. */
+            secret: string;
+            state: string;
+        };
         /** @description Whom to invite. */
         FirstBody: {
             email: string;
@@ -2456,6 +2605,12 @@ export interface components {
             records?: string[];
             /** @description Before this time. */
             to?: string | null;
+        };
+        /** @description A host name of one's own. */
+        HostBody: {
+            host: string;
+            /** @description When its own certificate ends; null: it answers with the platform's. */
+            not_after?: string | null;
         };
         /** @description Host names. */
         HostsBody: {
@@ -2610,6 +2765,18 @@ export interface components {
              * @default null
              */
             devices?: number | null;
+            /**
+             * Format: int64
+             * @description Messages a second of all devices of a tenant together.
+             * @default null
+             */
+            messages_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Requests a second of everybody in a tenant together.
+             * @default null
+             */
+            requests_per_second?: number | null;
             /**
              * Format: int64
              * @description Tenants below a partner, at any depth.
@@ -2891,6 +3058,17 @@ export interface components {
                 scope: components["schemas"]["HoldScopeBody"];
                 /** @enum {string} */
                 state: "asked" | "in_force" | "expired" | "released";
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_HostBody: {
+            /** @description The rows. */
+            items: {
+                host: string;
+                /** @description When its own certificate ends; null: it answers with the platform's. */
+                not_after?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3190,6 +3368,23 @@ export interface components {
             /** @description Always `m`. */
             unit: string;
         };
+        /**
+         * @description Networks, as `203.0.113.0/24`, `2001:db8::/32` or a single address. An empty list lets
+         *     everybody in.
+         */
+        NetworksBody: {
+            /** @description Of devices: for every connection and request. */
+            devices: string[];
+            /** @description Of people: for signing in, and for every request of a session. */
+            people: string[];
+            /** @description Where this request comes from. */
+            your_address?: string | null;
+        };
+        /** @description The lists to set; at most 256 networks each. */
+        NetworksInputBody: {
+            devices: string[];
+            people: string[];
+        };
         /** @description What a browser needs to make a passkey. */
         NewPasskeyBody: {
             /** @description COSE numbers of the algorithms, best first. */
@@ -3224,6 +3419,13 @@ export interface components {
         /** @description A text about an incident. */
         NoteBody: {
             text: string;
+        };
+        /** @description What a sign-in page offers. */
+        OfferBody: {
+            /** @description What its provider is called. */
+            name: string;
+            /** @description The organisation's id. */
+            organisation: string;
         };
         /** @description An incident to open by hand. */
         OpenBody: {
@@ -3276,6 +3478,7 @@ export interface components {
             key: components["schemas"]["PapersKey"];
             leaf?: components["schemas"]["PapersLeaf"] | null;
             reading: components["schemas"]["ReadingBody"];
+            record?: components["schemas"]["PapersRecord"] | null;
         };
         /** @description The checkpoint that covers the leaf. */
         PapersCheckpoint: {
@@ -3313,6 +3516,17 @@ export interface components {
             index: number;
             /** @description RFC 6962, base64. */
             leaf_hash: string;
+        };
+        /** @description The record that holds the reading, with its proof under the leaf's records root. */
+        PapersRecord: {
+            /** @description Sibling hashes from the record up, base64. */
+            path: string[];
+            /** @description The canonical bytes, base64: JSON as in `docs/reference/ledger.md`. */
+            record: string;
+            /** @description The record's own salt, base64. */
+            salt: string;
+            /** Format: int64 */
+            sequence: number;
         };
         /** @description A passkey. */
         PasskeyBody: {
@@ -3369,6 +3583,45 @@ export interface components {
             /** Format: int64 */
             tree_size: number;
             vkey: string;
+        };
+        /** @description What is set. */
+        ProviderBody: {
+            client_id: string;
+            counts_as_second_factor: boolean;
+            domains: string[];
+            enabled: boolean;
+            has_secret: boolean;
+            /** @description Empty: nothing is set yet. */
+            issuer: string;
+            name: string;
+            /** @description What has to be registered there as the address to come back to. */
+            redirect_uris: string[];
+            role_of_new?: string | null;
+            /** @description Where one's people begin. */
+            sign_in_address: string;
+            updated_at?: string | null;
+        };
+        /** @description Through which provider (OpenID Connect) one's people may sign in. */
+        ProviderFields: {
+            /** @description The client's id there. */
+            client_id: string;
+            /**
+             * @description The client's secret; left out: the one that is there stays, for the same issuer and client;
+             *     empty: a client without a secret.
+             */
+            client_secret?: string | null;
+            /** @description Whether a sign-in there counts as two factors, whatever it says. */
+            counts_as_second_factor?: boolean;
+            /** @description The domains whose addresses count, such as `example.com`. */
+            domains: string[];
+            /** @description Whether the sign-in page offers it. */
+            enabled: boolean;
+            /** @description The issuer, `https://...`, exactly as its tokens say. */
+            issuer: string;
+            /** @description What the sign-in page calls it. */
+            name: string;
+            /** @enum {string} */
+            role_of_new?: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
         /** @description An answer. */
         QueryAnswer: {
@@ -4731,6 +4984,105 @@ export interface operations {
             };
         };
     };
+    certificates_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_HostBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CertificateFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     contact_list: {
         parameters: {
             query?: {
@@ -5600,6 +5952,101 @@ export interface operations {
             };
         };
     };
+    identity_provider_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    identity_provider_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    identity_provider_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     incidents_list: {
         parameters: {
             query?: {
@@ -5902,6 +6349,72 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    networks_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworksBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    networks_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NetworksInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworksBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6648,6 +7161,110 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChallengeBody"];
                 };
+            };
+        };
+    };
+    session_offer: {
+        parameters: {
+            query?: {
+                /** @description The organisation's id; left out: the one of the host name. */
+                organisation?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferBody"];
+                };
+            };
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BeginBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BegunBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_finish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

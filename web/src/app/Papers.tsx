@@ -80,6 +80,7 @@ function PapersBody({ of }: { of: PapersOf }) {
     <>
       <Chain
         papers={query.data}
+        deviceId={of.deviceId}
         name={of.deviceName}
         seriesKey={of.key}
         search={found ? 'found' : ended ? 'ended' : 'going'}
@@ -111,8 +112,14 @@ function Link(props: { done: boolean; title: string; children: ReactNode }) {
   )
 }
 
-function Chain(props: { papers: Papers; name: string; seriesKey: string; search: Search }) {
-  const { papers, name, seriesKey, search } = props
+function Chain(props: {
+  papers: Papers
+  deviceId: string
+  name: string
+  seriesKey: string
+  search: Search
+}) {
+  const { papers, deviceId, name, seriesKey, search } = props
   const { i18n: lingui } = useLingui()
   const { reading, credential, durable, batch, leaf, checkpoint, key } = papers
   const count = (value: number) => formatCount(value, lingui.locale)
@@ -212,7 +219,30 @@ function Chain(props: { papers: Papers; name: string; seriesKey: string; search:
               })}
         </Link>
       </ol>
-      {leaf !== null && <Verification index={leaf.index} key={leaf.index} ofReading />}
+      {leaf !== null && (
+        <Verification
+          key={`${leaf.index} ${seriesKey} ${reading.at}`}
+          index={leaf.index}
+          ofReading
+          reading={
+            papers.record === null
+              ? undefined
+              : {
+                  opening: papers.record,
+                  shown: {
+                    deviceId,
+                    key: seriesKey,
+                    at: reading.at,
+                    value: reading.value,
+                    quality: reading.quality,
+                    credentialId: credential?.id ?? null,
+                    receivedAt: durable.received_at,
+                    position: durable.position,
+                  },
+                }
+          }
+        />
+      )}
     </>
   )
 }

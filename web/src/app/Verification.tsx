@@ -7,12 +7,26 @@ import { queryClient, proofQuery } from '../api/queries'
 import type { LedgerProof } from '../api/types'
 import { download } from '../lib/csv'
 import { shorten } from '../lib/format'
+import { verifyRecord, type RecordOpening, type RecordStep, type Shown } from '../verify/record'
 import { Icon, SealIcon } from '../ui/icons'
 import { Failure } from '../ui/layout'
-import { overall, verifyEntry, type Outcome, type Step, type StepName } from '../verify/verify'
+import {
+  fromBase64,
+  overall,
+  verifyEntry,
+  type Outcome,
+  type Step,
+  type StepName,
+} from '../verify/verify'
 
-function stepText(name: StepName): string {
+type AnyStep = Step | RecordStep
+
+function stepText(name: StepName | RecordStep['name']): string {
   switch (name) {
+    case 'record':
+      return i18n.t('The record lies under the leaf’s records root')
+    case 'reading':
+      return i18n.t('The record states the shown device, credential, time, value and quality')
     case 'leaf':
       return i18n.t('The entry hashes to its leaf')
     case 'root':
@@ -35,10 +49,12 @@ function outcomeText(outcome: Outcome): string {
   }
 }
 
-function verdict(outcome: Outcome): string {
+function verdict(outcome: Outcome, value: boolean): string {
   switch (outcome) {
     case 'passed':
-      return i18n.t('The entry is in the signed log: checked here, in this browser, just now.')
+      return value
+        ? i18n.t('Verified here, in this browser, just now: the shown reading is in the log.')
+        : i18n.t('Verified here, in this browser, just now: the batch is in the log.')
     case 'failed':
       return i18n.t(
         'This entry does not verify. Keep the proof and tell an administrator: either the record or the proof was altered.',
@@ -52,11 +68,11 @@ function verdict(outcome: Outcome): string {
 
 const MARKS = { passed: '✓', failed: '✕', unavailable: '?' } as const
 
-/** What the check does not cover; `ofReading`: it stands beside a single value. */
-function Bounds(props: { vkey: string; ofReading: boolean }) {
+/** What the check does not cover; `ofBatch`: beside a value whose record was not proven. */
+function Bounds(props: { vkey: string; ofBatch: boolean }) {
   return (
     <div className="dim">
-      {props.ofReading && (
+      {props.ofBatch && (
         <p>
           {i18n.t(
             'Checked is the ledger entry of the batch. That the batch holds the value above is what this server says.',
@@ -73,8 +89,14 @@ function Bounds(props: { vkey: string; ofReading: boolean }) {
   )
 }
 
-export function Verification(props: { index: number; ofReading?: boolean }) {
-  const [steps, setSteps] = useState<Step[] | null>(null)
+/** Of a leaf; with `reading`, also of what is shown of it. */
+export function Verification(props: {
+  index: number
+  reading?: { opening: RecordOpening; shown: Shown }
+  /** It stands beside a single value. */
+  ofReading?: boolean
+}) {
+  const [steps, setSteps] = useState<AnyStep[] | null>(null)
   const [proof, setProof] = useState<LedgerProof | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
@@ -85,7 +107,16 @@ export function Verification(props: { index: number; ofReading?: boolean }) {
       const found = await queryClient.fetchQuery(proofQuery(props.index))
       const mismatch = found.index !== props.index
       setProof(found)
-      setSteps(await verifyEntry(mismatch ? { ...found, index: props.index } : found))
+      const entry = await verifyEntry(mismatch ? { ...found, index: props.index } : found)
+      const { reading } = props
+      setSteps(
+        reading === undefined
+          ? entry
+          : [
+              ...(await verifyRecord(fromBase64(found.leaf), reading.opening, reading.shown)),
+              ...entry,
+            ],
+      )
     } catch (failure) {
       setError(failure)
     } finally {
@@ -126,7 +157,7 @@ export function Verification(props: { index: number; ofReading?: boolean }) {
         {steps && outcome && (
           <>
             <p className="verdict" data-outcome={outcome}>
-              <span aria-hidden="true">{MARKS[outcome]}</span> {verdict(outcome)}
+              <span aria-hidden="true">{MARKS[outcome]}</span> {verdict(outcome, props.reading !== undefined)}
             </p>
             <ol className="steps">
               {steps.map((step) => (
@@ -141,7 +172,7 @@ export function Verification(props: { index: number; ofReading?: boolean }) {
                 </li>
               ))}
             </ol>
-            {proof && <Bounds vkey={proof.vkey} ofReading={props.ofReading === true} />}
+            {proof && <Bounds vkey={proof.vkey} ofBatch={props.ofReading === true && props.reading === undefined} />}
           </>
         )}
       </div>

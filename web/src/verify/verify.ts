@@ -222,7 +222,7 @@ export async function verifyEntry(proof: EntryProof): Promise<Step[]> {
 }
 
 /** One word for all steps: a failure outweighs what could not be checked. */
-export function overall(steps: Step[]): Outcome {
+export function overall(steps: { outcome: Outcome }[]): Outcome {
   if (steps.length === 0 || steps.some((step) => step.outcome === 'failed')) return 'failed'
   return steps.some((step) => step.outcome === 'unavailable') ? 'unavailable' : 'passed'
 }

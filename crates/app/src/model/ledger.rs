@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use veritwin_domain::{BatchId, CredentialId, Timestamp};
+use veritwin_verify::RecordProof;
 
 use super::{HeldView, LatestView};
 
@@ -111,6 +112,8 @@ pub struct PapersView {
     pub position: Option<u64>,
     /// The leaf that holds it.
     pub entry: Option<LedgerEntryView>,
+    /// The record that holds it, with what proves it under the leaf.
+    pub record: Option<RecordProof>,
     /// Tree size and root hash of the checkpoint that covers the leaf.
     pub checkpoint: Option<(u64, [u8; 32])>,
     /// Version of the tenant's key-encryption key.

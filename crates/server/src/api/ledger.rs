@@ -245,6 +245,18 @@ struct PapersLeaf {
     leaf_hash: String,
 }
 
+/// The record that holds the reading, with its proof under the leaf's records root.
+#[derive(Serialize, ToSchema)]
+struct PapersRecord {
+    sequence: u64,
+    /// The record's own salt, base64.
+    salt: String,
+    /// The canonical bytes, base64: JSON as in `docs/reference/ledger.md`.
+    record: String,
+    /// Sibling hashes from the record up, base64.
+    path: Vec<String>,
+}
+
 /// The checkpoint that covers the leaf.
 #[derive(Serialize, ToSchema)]
 struct PapersCheckpoint {
@@ -275,6 +287,7 @@ struct PapersBody {
     /// Null until sealed, or without archive subscription.
     batch: Option<PapersBatch>,
     leaf: Option<PapersLeaf>,
+    record: Option<PapersRecord>,
     checkpoint: Option<PapersCheckpoint>,
     key: PapersKey,
 }
@@ -316,6 +329,12 @@ impl From<PapersView> for PapersBody {
             },
             batch,
             leaf,
+            record: view.record.map(|proof| PapersRecord {
+                sequence: proof.sequence,
+                salt: STANDARD.encode(proof.salt),
+                record: STANDARD.encode(&proof.record),
+                path: proof.path.iter().map(|hash| hash.to_base64()).collect(),
+            }),
             checkpoint: view.checkpoint.map(|(tree_size, root)| PapersCheckpoint {
                 tree_size,
                 root_hash: STANDARD.encode(root),

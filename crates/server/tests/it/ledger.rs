@@ -4,7 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use veritwin_verify::{Digest, Leaf, RecordProof};
 
 use crate::harness::{Platform, files_below, wait_for};
 use crate::tenant::Tenant;
@@ -198,6 +201,25 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
     assert_eq!(proof["leaf_hash"], papers["leaf"]["leaf_hash"]);
     assert_eq!(proof["vkey"], ledger["vkey"]);
+    let shown = &papers["record"];
+    let record = RecordProof {
+        sequence: shown["sequence"].as_u64().unwrap(),
+        salt: decode(&shown["salt"]).try_into().unwrap(),
+        record: decode(&shown["record"]),
+        path: shown["path"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hash| Digest::from_base64(hash.as_str().unwrap()).unwrap())
+            .collect(),
+    };
+    let leaf = Leaf::decode(&decode(&proof["leaf"])).unwrap();
+    record.verify(&leaf).expect("the record lies under the leaf's records root");
+    let text: Value = serde_json::from_slice(&record.record).unwrap();
+    assert_eq!(text["device"], device.id.as_str(), "{text}");
+    assert_eq!(text["readings"][0][2], json!(1), "{text}");
+    let altered = RecordProof { record: text.to_string().replace('1', "2").into(), ..record };
+    assert!(altered.verify(&leaf).is_err(), "an altered record does not");
     tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
 }
 
@@ -221,4 +243,8 @@ fn a_byte_changed_in_the_archive_is_named_by_export_and_verification() {
     let (code, text) = verify(&platform, &out, Some(&vkey));
     assert_eq!(code, TAMPERED, "{text}");
     assert!(text.contains(&format!("payload/{payload}: leaf ")), "{text}");
+}
+
+fn decode(base64: &Value) -> Vec<u8> {
+    STANDARD.decode(base64.as_str().unwrap()).unwrap()
 }
