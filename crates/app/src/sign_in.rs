@@ -459,8 +459,7 @@ pub(crate) async fn end_session_before(
     tx: &PlatformTx,
     before: Option<Secret<String>>,
 ) -> Result<()> {
-    let digest = before.and_then(|token| TokenKind::Session.digest(token.expose()));
-    if let Some(digest) = digest
+    if let Some(digest) = before.and_then(|token| TokenKind::Session.digest(token.expose()))
         && let Some(session) = tx.session_by_digest(digest.0).await?
     {
         tx.session_delete(session.id).await?;

@@ -3,6 +3,7 @@
 
 mod devices;
 mod protocol;
+mod seats;
 mod subscriptions;
 
 use std::convert::Infallible;

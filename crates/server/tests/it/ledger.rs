@@ -226,8 +226,10 @@ fn the_public_side_serves_hashes_and_hides_entries() {
 #[test]
 fn a_byte_changed_in_the_archive_is_named_by_export_and_verification() {
     let (platform, tenant) = filled();
-    let vkey = tenant.get("/v1/ledger").expect(200)["vkey"].as_str().unwrap().to_owned();
-    let sealed = files_below(&platform.data().join("archive/archive/logs"));
+    let ledger = tenant.get("/v1/ledger").expect(200);
+    let vkey = ledger["vkey"].as_str().unwrap().to_owned();
+    let log = ledger["origin"].as_str().unwrap().rsplit('/').next().unwrap();
+    let sealed = files_below(&platform.data().join("archive/archive/logs").join(log));
     let sealed = sealed.iter().find(|path| path.to_str().unwrap().contains("/payload/")).unwrap();
     let mut bytes = fs::read(sealed).unwrap();
     let last = bytes.len() - 1;

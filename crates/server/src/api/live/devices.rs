@@ -22,10 +22,10 @@ use veritwin_ingest::{
     SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
 };
 
+use super::seats::{Seat, Seats};
+
 /// Most calls that wait for devices at once.
 const CALLS_MAX: usize = 10_000;
-/// Connected devices of a tenant, in the documents' own words.
-const TENANT_CONNECTIONS: &str = "tenant_connections_max";
 /// When a device that found no place may try again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(30);
 /// Most WebSockets of one device at once.
@@ -40,7 +40,7 @@ struct Attached {
 }
 
 /// A device and the tenant it belongs to: nothing is kept under an id alone.
-type Owned = (TenantId, DeviceId);
+pub(super) type Owned = (TenantId, DeviceId);
 
 type Calls = Mutex<HashMap<(Owned, u32), oneshot::Sender<String>>>;
 
@@ -56,68 +56,13 @@ impl Drop for OpenCall<'_> {
     }
 }
 
-/// How many devices of each tenant are connected. A tenant is remembered while one is.
-#[derive(Debug, Default)]
-struct Connected(Mutex<HashMap<TenantId, usize>>);
-
-/// A device's place among those of its tenant; given up when dropped.
-#[derive(Debug)]
-pub(crate) struct TenantPlace {
-    connected: Arc<Connected>,
-    tenant: TenantId,
-}
-
-impl Connected {
-    fn enter(self: &Arc<Self>, tenant: TenantId, max: usize) -> Result<TenantPlace, LimitExceeded> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(tenant).or_default();
-        if *count >= max {
-            let actual = *count + 1;
-            return Err(LimitExceeded { name: TENANT_CONNECTIONS, max, actual });
-        }
-        *count += 1;
-        Ok(TenantPlace { connected: Arc::clone(self), tenant })
-    }
-}
-
-impl Drop for TenantPlace {
-    fn drop(&mut self) {
-        let mut counts = self.connected.0.lock();
-        if let Some(count) = counts.get_mut(&self.tenant) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.tenant);
-            }
-        }
-    }
-}
-
-/// One of a device's WebSockets; counted until dropped.
-pub(super) struct DeviceSocket<'a> {
-    sockets: &'a Mutex<HashMap<Owned, usize>>,
-    owned: Owned,
-}
-
-impl Drop for DeviceSocket<'_> {
-    fn drop(&mut self) {
-        let mut sockets = self.sockets.lock();
-        if let Some(count) = sockets.get_mut(&self.owned) {
-            *count -= 1;
-            if *count == 0 {
-                sockets.remove(&self.owned);
-            }
-        }
-    }
-}
-
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
-    connected: Arc<Connected>,
-    tenant_connections_max: usize,
+    tenants: Arc<Seats<TenantId>>,
     limits: IngestLimits,
     idle_seconds_max: u32,
-    sockets: Mutex<HashMap<Owned, usize>>,
+    sockets: Arc<Seats<Owned>>,
     attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     calls: Calls,
     next_call: AtomicU32,
@@ -134,11 +79,10 @@ impl LiveState {
     ) -> Self {
         Self {
             app,
-            connected: Arc::default(),
-            tenant_connections_max: tenant_connections_max.max(1),
+            tenants: Seats::new("tenant_connections_max", tenant_connections_max),
             limits,
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
-            sockets: Mutex::new(HashMap::new()),
+            sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
             attached: Mutex::new(HashMap::new()),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
@@ -146,9 +90,8 @@ impl LiveState {
     }
 
     /// A place for a device's connection among those of its tenant.
-    pub(crate) fn connect(&self, tenant: TenantId) -> Result<TenantPlace, LimitExceeded> {
-        let place = self.connected.enter(tenant, self.tenant_connections_max);
-        place.inspect_err(|limit| {
+    pub(crate) fn connect(&self, tenant: TenantId) -> Result<Seat<TenantId>, LimitExceeded> {
+        self.tenants.take(tenant).inspect_err(|limit| {
             metrics::counter!(
                 "veritwin_connections_refused_total", "listener" => "devices", "limit" => limit.name
             )
@@ -167,19 +110,8 @@ impl LiveState {
     }
 
     /// Counts a WebSocket of a device.
-    pub(super) fn open_socket(
-        &self,
-        device: &DeviceLogin,
-    ) -> Result<DeviceSocket<'_>, LimitExceeded> {
-        let owned = (device.tenant, device.device);
-        let mut sockets = self.sockets.lock();
-        let count = sockets.entry(owned).or_default();
-        if *count >= DEVICE_SOCKETS_MAX {
-            let (max, actual) = (DEVICE_SOCKETS_MAX, *count + 1);
-            return Err(LimitExceeded { name: "device_sockets_max", max, actual });
-        }
-        *count += 1;
-        Ok(DeviceSocket { sockets: &self.sockets, owned })
+    pub(super) fn open_socket(&self, device: &DeviceLogin) -> Result<Seat<Owned>, LimitExceeded> {
+        self.sockets.take((device.tenant, device.device))
     }
 
     /// Readings of a device over WebSocket; `Ok` means durable.
