@@ -13,7 +13,7 @@ export function ledgerSteps({ visitor, demo, scratch }) {
       name: 'the newest checkpoint and an entry verify in the browser',
       run: async () => {
         await visitor.open('/ledger')
-        await page.getByText('with the key this platform names: it holds.').waitFor()
+        await page.getByText('Signature checked in this browser: it holds.').waitFor()
         await page.getByRole('region', { name: 'Entries' }).getByRole('button').first().click()
         const entry = page.getByRole('dialog', { name: /^Entry/ })
         await entry.getByRole('button', { name: 'Verify in this browser' }).click()
