@@ -154,6 +154,13 @@ export class Visitor {
           .map(({ finished }) => finished),
       ).then(() => undefined),
     )
+    // A dialog that was only just put there has not begun to fade in yet.
+    await this.page.waitForFunction(() => {
+      const isWhole = (element) =>
+        element === null ||
+        (getComputedStyle(element).opacity === '1' && isWhole(element.parentElement))
+      return [...document.querySelectorAll('[role=dialog]')].every(isWhole)
+    })
     return this.page.evaluate(async () => {
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
       return violations
