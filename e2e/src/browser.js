@@ -9,6 +9,8 @@ import { promisify } from 'node:util'
 
 import { chromium } from 'playwright-core'
 
+import { until } from './runner.js'
+
 const exec = promisify(execFile)
 const CHROMIUM = process.env.VERITWIN_CHROMIUM ?? '/usr/bin/chromium'
 const IN_PAGE = new URL('./in-page.js', import.meta.url).pathname
@@ -155,12 +157,15 @@ export class Visitor {
       ).then(() => undefined),
     )
     // A dialog that was only just put there has not begun to fade in yet.
-    await this.page.waitForFunction(() => {
-      const isWhole = (element) =>
-        element === null ||
-        (getComputedStyle(element).opacity === '1' && isWhole(element.parentElement))
-      return [...document.querySelectorAll('[role=dialog]')].every(isWhole)
-    })
+    await until('dialogs have faded in', () =>
+      this.page.evaluate(() => {
+        const isWhole = (element) =>
+          element === null ||
+          (getComputedStyle(element).opacity === '1' && isWhole(element.parentElement))
+        const isShown = (element) => element.getClientRects().length > 0
+        return [...document.querySelectorAll('[role=dialog]')].filter(isShown).every(isWhole)
+      }),
+    )
     return this.page.evaluate(async () => {
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
       return violations

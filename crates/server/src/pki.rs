@@ -16,6 +16,7 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use veritwin_domain::{Rng, Timestamp};
+use x509_parser::extensions::GeneralName;
 
 use crate::datadir::{Paths, write_private, write_public};
 use crate::tls::certified;
@@ -150,6 +151,41 @@ impl Authority {
     }
 }
 
+/// Whether an authority may vouch for these names: its constraints (RFC 5280, 4.2.1.10) are the
+/// names of the first start, and a certificate beyond them breaks every connection.
+pub(crate) fn check_names(ca_pem: &[u8], names: &[String]) -> anyhow::Result<()> {
+    let chain = certificates(ca_pem)?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&chain[0])
+        .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
+    let Ok(Some(constraints)) = parsed.name_constraints() else { return Ok(()) };
+    let permitted: Vec<String> = constraints
+        .value
+        .permitted_subtrees
+        .iter()
+        .flatten()
+        .filter_map(|subtree| {
+            match &subtree.base {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                // An address with its mask, which is whole.
+                GeneralName::IPAddress(bytes) => address(&bytes[..bytes.len() / 2]),
+                _ => None,
+            }
+        })
+        .collect();
+    let outside: Vec<&str> =
+        names.iter().filter(|name| !permitted.contains(name)).map(String::as_str).collect();
+    ensure!(
+        outside.is_empty(),
+        "the private CA may not vouch for {}: it is bound to the names of the first start, {}. Take \
+         http.public_name and http.extra_names back, or set tls.certificate and tls.private_key, \
+         or move pki/ca.pem and pki/ca.key.sealed away: the next start makes a new CA, which \
+         everybody has to trust anew",
+        outside.join(", "),
+        permitted.join(", ")
+    );
+    Ok(())
+}
+
 /// The platform's own server certificate: the stored one, or a new one when it is missing, near
 /// its end, or does not cover a name.
 pub(crate) fn own_identity(
@@ -160,6 +196,7 @@ pub(crate) fn own_identity(
     now: Timestamp,
     rng: &dyn Rng,
 ) -> anyhow::Result<Identity> {
+    check_names(authority.certificate_pem.as_bytes(), names)?;
     let (cert_path, key_path) =
         (paths.pki().join("server.pem"), paths.pki().join("server.key.sealed"));
     if cert_path.exists() && key_path.exists() {
@@ -229,7 +266,6 @@ pub(crate) fn validity(certificate: &CertificateDer<'_>) -> anyhow::Result<(Time
 }
 
 pub(crate) fn leaf_names(certificate: &CertificateDer<'_>) -> anyhow::Result<Vec<String>> {
-    use x509_parser::extensions::GeneralName;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|_| anyhow::anyhow!("not an X.509 certificate"))?;
     let Ok(Some(san)) = parsed.subject_alternative_name() else { return Ok(Vec::new()) };
@@ -293,6 +329,12 @@ mod tests {
         certified(&next).expect("a pair");
         assert_ne!(next.chain, first.chain, "issued anew");
         assert_eq!(own().chain, next.chain);
+
+        let beyond = server_names("localhost", &["twin.example".to_owned()]);
+        let refused = own_identity(&paths, &beyond, &authority, &Open, now, &rng);
+        let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("may not vouch for twin.example"), "{refused}");
+        assert!(refused.contains("localhost, 127.0.0.1, ::1"), "{refused}");
 
         let pem = paths.pki().join("operator.key");
         fs::write(&pem, key.serialize_pem()).expect("write");

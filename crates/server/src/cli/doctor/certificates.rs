@@ -88,6 +88,11 @@ pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
                 let finding = "the platform makes its own at the first start";
                 return vec![Finding::ok(CHECK, finding)];
             }
+            let authority = std::fs::read(paths.ca_pem()).unwrap_or_default();
+            if let Err(error) = pki::check_names(&authority, &names) {
+                let advice = "correct http.public_name and http.extra_names";
+                return vec![Finding::error(CHECK, format!("{error:#}"), advice)];
+            }
             let advice = "restart the platform: it makes a new one";
             let authority_advice = "the authority is past its time: make a new directory";
             vec![
