@@ -148,14 +148,15 @@ export class Visitor {
   async #unreadable() {
     await this.page.evaluate(await readFile(AXE, 'utf8'))
     // What fades in or out is judged when it has come or gone.
-    await this.page.evaluate(() =>
-      Promise.allSettled(
-        document
-          .getAnimations()
-          .filter(({ effect }) => effect?.getComputedTiming().endTime !== Infinity)
-          .map(({ finished }) => finished),
-      ).then(() => undefined),
-    )
+    // In a closed part of the page an animation stands still, and its end never comes.
+    await this.page.evaluate(() => {
+      const ends = document
+        .getAnimations()
+        .filter(({ effect }) => effect?.getComputedTiming().endTime !== Infinity)
+        .map(({ finished }) => finished)
+      const enough = new Promise((wake) => setTimeout(wake, 2_000))
+      return Promise.race([Promise.allSettled(ends), enough]).then(() => undefined)
+    })
     // A dialog that was only just put there has not begun to fade in yet.
     await until('dialogs have faded in', () =>
       this.page.evaluate(() => {
