@@ -7,7 +7,7 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { client } from '../api/client'
-import { alertsQuery, sessionQuery } from '../api/queries'
+import { alertsQuery } from '../api/queries'
 import type { Session } from '../api/types'
 import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
@@ -211,9 +211,9 @@ function Account(props: { session: Session }) {
   const { user, version } = props.session
   const signOut = async () => {
     await client.DELETE('/v1/session').catch(() => undefined)
-    queries.removeQueries({ queryKey: sessionQuery.queryKey })
-    queries.clear()
+    // The page is left before what it shows is forgotten: it would ask for it once more.
     await navigate({ to: '/sign-in' })
+    queries.clear()
   }
   return (
     <Menu position="bottom-end">
