@@ -1,17 +1,18 @@
 //! Programs' API keys. The secret is shown once and stored as a digest. A key is never worth more
 //! than whoever made it is now: their rights bound it at every request.
 
+use std::net::IpAddr;
+
 use serde_json::json;
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
-    Actor, ActorKind, ApiKeyId, GrantId, OpContext, PlatformContext, Rights, Role, ScopeOf, Secret,
-    TenantId, Timestamp, UserId,
+    Actor, ActorKind, ApiKeyId, GrantId, Network, NetworkError, OpContext, PlatformContext, Rights,
+    Role, ScopeOf, Secret, TenantId, Timestamp, UserId,
 };
-use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, TenantTx};
+use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, TenantTx, UsedFrom};
 
 use crate::access::facets_of;
 use crate::activity::Change;
-use crate::key_networks::{Network, used_from};
 use crate::model::{ApiKeyView, NewApiKey, RightView, RoleOf};
 use crate::people::Person;
 use crate::{App, Arrival, Error, Result};
@@ -58,19 +59,33 @@ fn check_networks(texts: &[String]) -> Result<Vec<String>> {
         return Err(limit.into());
     }
     let parse = |(index, text): (usize, &String)| {
-        Network::parse(text).map(|network| network.to_string()).ok_or_else(|| {
-            let detail = "expected an address or network, such as 192.0.2.0/24 or 2001:db8::/32";
-            Error::invalid_at(format!("addresses[{index}]"), detail)
+        let network = text.parse::<Network>();
+        network.map(|network| network.to_string()).map_err(|problem| {
+            Error::invalid_at(format!("addresses[{index}]"), problem.to_string())
         })
     };
     texts.iter().enumerate().map(parse).collect()
 }
 
 fn works_from(key: &ApiKey, context: &PlatformContext) -> bool {
-    let holds = |address| {
-        key.addresses.iter().filter_map(|text| Network::parse(text)).any(|one| one.holds(address))
+    let network = |text: &String| match text.parse::<Network>() {
+        // Earlier versions stored bits behind the prefix too.
+        Ok(network) | Err(NetworkError::HostBits(network)) => Some(network),
+        Err(_) => None,
     };
+    let holds =
+        |address| key.addresses.iter().filter_map(network).any(|network| network.contains(address));
     key.addresses.is_empty() || context.origin.address.is_some_and(holds)
+}
+
+/// As much as is kept of where a key was used from.
+fn used_from(address: IpAddr) -> UsedFrom {
+    match address.to_canonical() {
+        address if address.is_loopback() => UsedFrom::Loopback,
+        IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => UsedFrom::Private,
+        IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => UsedFrom::Private,
+        _ => UsedFrom::Public,
+    }
 }
 
 /// Who makes a key.

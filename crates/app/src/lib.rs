@@ -37,7 +37,6 @@ mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
-mod key_networks;
 mod ledger;
 mod ledger_job;
 mod ledger_open;

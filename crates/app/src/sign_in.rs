@@ -252,10 +252,14 @@ impl App {
         Ok(signed_in)
     }
 
+    fn served(&self, memberships: &[(TenantId, Role)]) -> impl Iterator<Item = TenantId> {
+        let tenants = memberships.iter().map(|(tenant, _)| *tenant);
+        tenants.filter(|tenant| self.refuse_unserved(*tenant).is_ok())
+    }
+
     /// The tenant that somebody who belongs to these goes to: the first that is served.
     pub(crate) fn first_served(&self, memberships: &[(TenantId, Role)]) -> Option<TenantId> {
-        let mut tenants = memberships.iter().map(|(tenant, _)| *tenant);
-        tenants.find(|tenant| self.refuse_unserved(*tenant).is_ok())
+        self.served(memberships).next()
     }
 
     /// The first tenant that is served and lets its people in from where this person comes.
@@ -265,12 +269,9 @@ impl App {
         memberships: &[(TenantId, Role)],
     ) -> Result<std::result::Result<TenantId, Error>> {
         let mut refusal = UNSERVED;
-        for (tenant, _) in memberships {
-            if self.refuse_unserved(*tenant).is_err() {
-                continue;
-            }
-            match self.check_people_network(context, *tenant).await {
-                Ok(()) => return Ok(Ok(*tenant)),
+        for tenant in self.served(memberships) {
+            match self.check_people_network(context, tenant).await {
+                Ok(()) => return Ok(Ok(tenant)),
                 Err(outside @ Error::Outside(_)) => refusal = outside,
                 Err(error) => return Err(error),
             }

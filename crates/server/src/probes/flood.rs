@@ -39,6 +39,8 @@ const PATH: &str = "/healthz";
 const OTHERS: [&str; 2] = ["127.0.0.0/8", "2001:db8::/45"];
 /// A flood gives up after so many times what is allowed at once.
 const BURSTS_MAX: usize = 4;
+/// Where an address may make more requests at once, a flood passes as everyday use.
+const BURST_MAX: u32 = 100_000;
 /// An answer, headers included, is shorter.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -195,6 +197,14 @@ impl Flood {
     }
 
     async fn look(&self, fixture: &AccessFixture) -> Result<ProbeAnswer, String> {
+        let burst = self.guard.burst();
+        if burst > BURST_MAX {
+            return Ok(ProbeAnswer::Failed {
+                summary: "The configuration lets every flood pass.".to_owned(),
+                facts: vec![fact("requests that one address may make at once", burst)],
+                place: "limits.address_requests_per_second".to_owned(),
+            });
+        }
         let (flooding, other) = (self.source(), self.source());
         let floods = async {
             let first = self.flood_until_refused(flooding).await?;

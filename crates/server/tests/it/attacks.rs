@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Mode, Options, PATIENCE, Platform};
 use crate::http::{Answer, connect};
 use crate::mqtt::{Mqtt, Version, connect_packet};
+use crate::skipped::skipped;
 
 /// The table of the attacks, as the documents show it.
 const TABLE: &str = include_str!("../../../../docs/reference/attacks.md");
@@ -399,7 +400,7 @@ fn tls_renegotiation() {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut child) = child else {
-            println!("skipped: openssl is not installed");
+            skipped("openssl is not installed");
             return;
         };
         // `R` at the start of a line asks for renegotiation; the input stays open.

@@ -31,6 +31,8 @@ mod records;
 mod rights;
 mod roles;
 mod shared_data;
+#[path = "../../../twin/tests/it/skipped.rs"]
+mod skipped;
 mod start;
 mod tenant;
 mod tls;

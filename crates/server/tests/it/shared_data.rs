@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::harness::{Output, Platform};
+use crate::skipped::skipped;
 use crate::tenant::{Device, Tenant};
 
 fn shared(what: &str) -> Option<PathBuf> {
@@ -15,7 +16,7 @@ fn shared(what: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VERITWIN_SHARED").map_or_else(beside, PathBuf::from);
     let path = root.join("data").join(what);
     if !path.exists() {
-        println!("skipped: ../shared not there (no {})", path.display());
+        skipped(&format!("../shared not there (no {})", path.display()));
         return None;
     }
     Some(path)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::harness::{PATIENCE, Platform};
 use crate::mqtt::{Version, connect_packet};
+use crate::skipped::skipped;
 
 /// Record type of a TLS alert.
 const ALERT: u8 = 0x15;
@@ -106,7 +107,7 @@ fn openssl_connects_with_tls_1_2_and_1_3_only() {
     for (name, address) in listeners(platform) {
         for version in ["-tls1", "-tls1_1"] {
             let Some((connected, text)) = openssl(platform, &address, version) else {
-                println!("skipped: openssl is not installed");
+                skipped("openssl is not installed");
                 return;
             };
             assert!(!connected, "{name} accepts {version}: {text}");
@@ -137,7 +138,7 @@ fn the_archive_knows_nobody_without_its_client_certificate() {
     {
         Ok(child) => child,
         Err(_) => {
-            println!("skipped: openssl is not installed");
+            skipped("openssl is not installed");
             return;
         }
     };

@@ -3,4 +3,6 @@
 mod broker;
 mod devices;
 mod replay;
+#[path = "../../../twin/tests/it/skipped.rs"]
+mod skipped;
 mod twin;

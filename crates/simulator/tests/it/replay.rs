@@ -13,6 +13,7 @@ use veritwin_simulator::replay::{
 };
 
 use crate::broker::{Behaviour, Published, start};
+use crate::skipped::skipped;
 
 fn context(endpoint: Endpoint) -> ReplayContext {
     let clock = Arc::new(SystemClock::new());
@@ -90,6 +91,7 @@ fn recorded_files_are_read() {
     );
     let sensors = shared.join("data/sensors");
     if !sensors.is_dir() {
+        skipped(&format!("{} is not there (set VERITWIN_SHARED)", sensors.display()));
         return;
     }
     let check = |file: &str, rows: usize, keys: &[&str], notes: usize| {

@@ -9,3 +9,4 @@ mod ifc_refusals;
 mod ifc_shapes;
 mod inventory;
 mod shared_data;
+mod skipped;

@@ -7,13 +7,15 @@ use std::time::Instant;
 use veritwin_twin::TwinModel;
 use veritwin_twin::ifc::{IfcLimits, Import, import};
 
+use crate::skipped::skipped;
+
 fn shared(path: &str) -> Option<Vec<u8>> {
     let root = std::env::var_os("VERITWIN_SHARED")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
     let bytes = std::fs::read(root.join(path)).ok();
     if bytes.is_none() {
-        println!("skipped: {path} is not there (set VERITWIN_SHARED)");
+        skipped(&format!("{path} is not there (set VERITWIN_SHARED)"));
     }
     bytes
 }
