@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, ensure};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Disables core dumps and asserts it: keys live in this memory.
 pub(crate) fn forbid_core_dumps() -> anyhow::Result<()> {
@@ -29,6 +30,31 @@ pub(crate) fn raise_open_files() -> u64 {
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = rustix::process::setrlimit(Resource::Nofile, wanted);
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The signals that ask a process to end. From the moment they are listened to, none is lost.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens; inside a runtime.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until one came.
+    pub(crate) async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Installs aws-lc-rs as the one TLS provider. Called once, first in `main`.

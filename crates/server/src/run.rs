@@ -25,6 +25,7 @@ use crate::datadir::{DataDir, Paths, write_private};
 use crate::dispatch::Dispatcher;
 use crate::guard::Guard;
 use crate::pki::{self, Authority, BlobSealer};
+use crate::process::Signals;
 use crate::stores::app_config;
 use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
 use crate::{control, listen};
@@ -397,8 +398,10 @@ fn spawn_mqtt(
 }
 
 impl Platform {
-    /// Writes `run.json`: everything listens. `demo` holds the demo's credentials, if any.
-    pub(crate) fn announce(&self, demo: Option<serde_json::Value>) -> anyhow::Result<()> {
+    /// Writes `run.json`: everything listens. `demo` holds the demo's credentials, if any. Whoever
+    /// waits for that file may send a signal at once.
+    pub(crate) fn announce(&self, demo: Option<serde_json::Value>) -> anyhow::Result<Signals> {
+        let signals = Signals::listen()?;
         let mut facts = json!({
             "https": self.https,
             "mqtts": self.mqtts,
@@ -411,7 +414,8 @@ impl Platform {
         if let Some(demo) = demo {
             facts["demo"] = demo;
         }
-        write_private(&self.paths.run_json(), &serde_json::to_vec_pretty(&facts)?)
+        write_private(&self.paths.run_json(), &serde_json::to_vec_pretty(&facts)?)?;
+        Ok(signals)
     }
 
     /// Stops: no new connections, open requests finish, what is durable is sealed, stores close.
@@ -433,14 +437,8 @@ impl Platform {
     }
 
     /// Stops when the process is told to.
-    pub(crate) async fn run_until_signal(self) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    pub(crate) async fn run_until(self, mut signals: Signals) -> anyhow::Result<()> {
+        signals.come().await;
         tracing::info!("stopping");
         self.shut_down().await;
         Ok(())

@@ -293,7 +293,7 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
         tokio::spawn(veritwin_simulator::devices::run(config, Arc::clone(&status), stop.clone()));
     let tenant = state.tenant.context("the demo has no tenant")?;
     let vkey = vkey(&platform, tenant).await;
-    platform.announce(Some(json!({
+    let signals = platform.announce(Some(json!({
         "tenant": tenant,
         "user": state.email,
         "password": state.password,
@@ -309,7 +309,7 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
     print(&format!("  trust its authority: {}", platform.paths.ca_pem().display()));
     print(&format!("  SHA-256 {}", platform.facts.ca_fingerprint));
     print(&format!("  started in {} ms; stop with Control-C", started.elapsed().as_millis()));
-    let outcome = platform.run_until_signal().await;
+    let outcome = platform.run_until(signals).await;
     stop.cancel();
     let _ = simulated.await;
     outcome

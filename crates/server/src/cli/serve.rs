@@ -12,6 +12,7 @@ use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
 
 use super::{ServeArguments, demo, print};
 use crate::archive_child::ArchiveFile;
+use crate::process::Signals;
 use crate::{process, run};
 
 /// Which of the two.
@@ -66,9 +67,8 @@ pub(crate) fn run(arguments: &ServeArguments, mode: Mode) -> anyhow::Result<Exit
         match mode {
             Mode::Serve => {
                 welcome(&platform, started).await?;
-                // Last, since whoever waits for it may send a signal at once.
-                platform.announce(None)?;
-                platform.run_until_signal().await?;
+                let signals = platform.announce(None)?;
+                platform.run_until(signals).await?;
             }
             Mode::Demo => demo::run(platform, started).await?,
         }
@@ -114,33 +114,19 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         rng: Arc::new(veritwin_app::system_rng()),
     };
     runtime()?.block_on(async move {
+        let mut signals = Signals::listen()?;
         let server = Server::bind(serve).await?;
-        server.run(stopped(stop_with_stdin)).await?;
+        let stopped = async move {
+            if stop_with_stdin {
+                // Control-C in a terminal reaches the whole group; the platform, which holds the
+                // other end of the standard input, decides when to end.
+                let mut rest = Vec::new();
+                let _ = tokio::io::stdin().take(1 << 16).read_to_end(&mut rest).await;
+            } else {
+                signals.come().await;
+            }
+        };
+        server.run(stopped).await?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Until a signal, or until whoever started the archive closes its standard input.
-async fn stopped(with_stdin: bool) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
-    let parent_gone = async {
-        if with_stdin {
-            let mut rest = Vec::new();
-            let _ = tokio::io::stdin().take(1 << 16).read_to_end(&mut rest).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    if with_stdin {
-        // Control-C in a terminal reaches the whole group; the platform decides when to end.
-        parent_gone.await;
-        return;
-    }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = parent_gone => {}
-    }
 }

@@ -227,7 +227,7 @@ fn websocket_commands() {
 
 #[test]
 fn websockets_of_devices_are_bounded_and_asked_for_a_sign_of_life() {
-    let options = Options::default().environment("VERITWIN__HTTP__DEVICE_IDLE_SECONDS_MAX", "3");
+    let options = Options::default().environment("VERITWIN__HTTP__DEVICE_IDLE_SECONDS_MAX", "10");
     let platform = Platform::start(Mode::Serve, options);
     let tenant = platform.tenant();
     let device = tenant.device("meter");
@@ -237,7 +237,7 @@ fn websockets_of_devices_are_bounded_and_asked_for_a_sign_of_life() {
     one_more.send(&json!({"op": "authenticate", "token": device.token}));
     let reason = "limit device_sockets_max exceeded: at most 16, got 17";
     assert_eq!(one_more.closed(), (1008, reason.to_owned()));
-    let reason = "limit device_idle_seconds_max exceeded: at most 3, got 3";
+    let reason = "limit device_idle_seconds_max exceeded: at most 10, got 10";
     for socket in &mut open {
         assert_eq!(socket.closed(), (1008, reason.to_owned()));
     }
