@@ -6,6 +6,7 @@ use std::sync::Arc;
 use veritwin_access::{Action, Kind, Resource, TokenKind};
 use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp};
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
+use veritwin_twin::inventory::COORDINATE_M_MAX;
 
 use crate::access::place_of;
 use crate::activity::Change;
@@ -148,8 +149,10 @@ impl App {
     }
 
     async fn check_placement(&self, tx: &TenantTx, place: &Placement) -> Result<()> {
-        if place.position.is_some_and(|position| position.iter().any(|metre| !metre.is_finite())) {
-            return Err(Error::invalid_at("position", "must be three finite numbers of metres"));
+        let is_far = |metre: &f64| !metre.is_finite() || metre.abs() > COORDINATE_M_MAX;
+        if place.position.is_some_and(|position| position.iter().any(is_far)) {
+            let detail = format!("must be three numbers of metres, {COORDINATE_M_MAX:e} at most");
+            return Err(Error::invalid_at("position", detail));
         }
         let Some(twin) = place.twin_id else {
             if *place != Placement::default() {

@@ -217,7 +217,10 @@ impl App {
             return Ok(());
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
-        known.kind.clone_from(&row.device_type);
+        // What the file does not say stays.
+        if !row.device_type.is_empty() {
+            known.kind.clone_from(&row.device_type);
+        }
         known.units.extend(device.units.clone());
         if row.declaration != Declaration::Undeclared {
             known.declaration = row.declaration;

@@ -59,12 +59,19 @@ fn serial(rng: &dyn Rng) -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-/// The names and addresses the server certificate carries.
+/// The names and addresses the server certificate carries, in their one form: host names in small
+/// letters, addresses as short as they get.
 pub(crate) fn server_names(public_name: &str, extra: &[String]) -> Vec<String> {
     let mut names: Vec<String> = std::iter::once(public_name.to_owned())
         .chain(extra.iter().cloned())
         .chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned))
         .collect();
+    for name in &mut names {
+        *name = match name.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => name.to_ascii_lowercase(),
+        };
+    }
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
@@ -165,7 +172,7 @@ pub(crate) fn check_names(ca_pem: &[u8], names: &[String]) -> anyhow::Result<()>
         .flatten()
         .filter_map(|subtree| {
             match &subtree.base {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
                 // An address with its mask, which is whole.
                 GeneralName::IPAddress(bytes) => address(&bytes[..bytes.len() / 2]),
                 _ => None,

@@ -1,7 +1,7 @@
 //! What the process does to itself before anything else: no core dumps, one TLS provider,
 //! structured logs. It refuses to go on when core dumps cannot be disabled.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, ensure};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
@@ -64,6 +64,24 @@ pub(crate) fn install_tls_provider() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed before"))
 }
 
+/// Standard error, for a process that goes on when nobody can take its lines: a closed pipe, a
+/// full disk behind the file.
+#[derive(Default)]
+struct LogOutput;
+
+impl Write for LogOutput {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if std::io::stderr().write_all(line).is_err() {
+            metrics::counter!("veritwin_log_lines_lost_total").increment(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts structured logs on standard error; `VERITWIN_LOG` filters (`info` by default).
 pub(crate) fn start_logs(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("VERITWIN_LOG").unwrap_or_else(|_| {
@@ -71,7 +89,7 @@ pub(crate) fn start_logs(json: bool) {
     });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LogOutput::default)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(true);
     if json {

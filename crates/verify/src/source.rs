@@ -54,12 +54,13 @@ impl Source for DirectorySource {
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
         let error =
             |problem: String| SourceError { name: name.to_owned(), problem, is_damaged: false };
-        match File::open(self.root.join(name)) {
-            Ok(file) => match file.metadata() {
-                Ok(metadata) if metadata.is_file() => Ok(Some(Box::new(file))),
-                Ok(_) => Err(error("not a file".to_owned())),
-                Err(source) => Err(error(source.to_string())),
-            },
+        let path = self.root.join(name);
+        // Looked at first: to open a pipe is to wait for its writer.
+        let opened = std::fs::metadata(&path)
+            .and_then(|metadata| metadata.is_file().then(|| File::open(&path)).transpose());
+        match opened {
+            Ok(Some(file)) => Ok(Some(Box::new(file))),
+            Ok(None) => Err(error("not a file".to_owned())),
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(error(source.to_string())),
         }

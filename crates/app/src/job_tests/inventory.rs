@@ -75,3 +75,21 @@ async fn an_import_that_was_cut_off_is_completed_by_the_same_file() {
     assert_eq!((again.created, again.updated), (0, DEVICES));
     world.app.close().await;
 }
+
+#[tokio::test]
+async fn what_a_file_does_not_say_stays() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let import = async |file: &str| {
+        let imported = world.app.import_inventory(&customer.context, None, file.as_bytes());
+        imported.await.expect("imported")
+    };
+    import("name,type,key,unit\nchiller,chiller,t,C\n").await;
+    assert_eq!(import("name,key,unit\nCHILLER,flow,l/s\n").await.updated, 1);
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let device = tx.device_by_name("chiller").await.expect("a look").expect("a device");
+    assert_eq!(device.kind, "chiller");
+    assert_eq!(device.units.keys().collect::<Vec<_>>(), ["flow", "t"]);
+    drop(tx);
+    world.app.close().await;
+}

@@ -1,5 +1,7 @@
 //! RFC 9457 problem documents: the one mapping from errors to HTTP answers.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +28,7 @@ pub(crate) struct Problem {
     position: Option<String>,
     /// The limit that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<&'static str>,
+    pub(super) limit: Option<&'static str>,
     /// Every row that is wrong, when several are.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<RowProblem>>)]
@@ -81,6 +83,19 @@ impl Problem {
             Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, exceeded.to_string());
         problem.limit = Some(exceeded.name);
         let seconds = exceeded.retry_after.as_millis().div_ceil(1000).max(1);
+        problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        problem
+    }
+
+    /// Uploads on their way take all of a room.
+    pub(crate) fn no_room(limit: &'static str, wait: Duration) -> Self {
+        let seconds = wait.as_secs().max(1);
+        let detail = format!(
+            "limit {limit}: other uploads on their way take all the room; try again in {seconds} s"
+        );
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let mut problem = Self::new(status, "/problems/busy", "Too many uploads", detail);
+        problem.limit = Some(limit);
         problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
         problem
     }

@@ -1,8 +1,9 @@
 //! Starting and stopping: the first administrator, the second start, what the commands about a
 //! running platform say, and what the process does to itself.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -115,6 +116,30 @@ fn doctor_finds_nothing_wrong_and_names_what_is() {
     let missing = platform.scratch("nothing-here");
     let output = platform.cli(&["doctor", "--data", missing.to_str().unwrap()]);
     assert!(output.stdout.contains("nothing-here"), "it names the directory: {output:?}");
+}
+
+#[test]
+fn it_goes_on_when_nobody_takes_its_log_lines() {
+    let options = Options::default()
+        .environment("VERITWIN__HTTP__EXTRA_NAMES", "2001:DB8::1, Twin.Example")
+        .environment("VERITWIN_LOG", "debug");
+    let platform = Platform::new(Mode::Serve, options);
+    let mut child = platform
+        .command()
+        .args(["serve", "--data"])
+        .arg(platform.data())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::options().write(true).open("/dev/full").unwrap())
+        .spawn()
+        .unwrap();
+    let started = wait_for("run.json", || {
+        let ended = child.try_wait().unwrap();
+        (ended.is_some() || platform.data().join("run.json").exists()).then_some(ended)
+    });
+    assert_eq!(started, None, "it ended");
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

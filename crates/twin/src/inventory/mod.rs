@@ -11,6 +11,7 @@ use veritwin_domain::{Declaration, Key};
 use crate::model::{GlobalId, TwinModel};
 
 pub use header::COLUMNS;
+pub use row::COORDINATE_M_MAX;
 
 /// Upper bounds of an inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +136,10 @@ pub fn parse(
         }
         let row = row::Row::new(&header, &record, number, limits)?;
         let device = row.device(&lookup)?;
-        match by_name.get(&device.name) {
+        let name = device.name.to_lowercase();
+        match by_name.get(&name) {
             None => {
-                by_name.insert(device.name.clone(), devices.len());
+                by_name.insert(name, devices.len());
                 devices.push(device);
             }
             Some(at) => row.merge(&mut devices[*at], device, limits)?,

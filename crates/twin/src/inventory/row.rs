@@ -10,7 +10,9 @@ use super::{InventoryDevice, InventoryError, InventoryKey, InventoryLimits};
 use crate::model::{GlobalId, TwinModel};
 
 /// Farthest coordinate, in metres.
-const COORDINATE_M_MAX: f64 = 1e8;
+pub const COORDINATE_M_MAX: f64 = 1e8;
+const NEEDS_TWIN: &str =
+    "needs a twin: give its id (--twin ID), import the building first, or leave this empty";
 /// Longest name or type, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
@@ -38,8 +40,7 @@ impl<'m> Lookup<'m> {
     }
 
     fn space(&self, text: &str) -> Result<GlobalId, String> {
-        let model =
-            self.model.ok_or("needs a twin: import the building first, or leave it empty")?;
+        let model = self.model.ok_or(NEEDS_TWIN)?;
         if let Some(space) = model.space(text) {
             return Ok(space.id.clone());
         }
@@ -47,8 +48,7 @@ impl<'m> Lookup<'m> {
     }
 
     fn element(&self, text: &str) -> Result<GlobalId, String> {
-        let model =
-            self.model.ok_or("needs a twin: import the building first, or leave it empty")?;
+        let model = self.model.ok_or(NEEDS_TWIN)?;
         if let Some(element) = model.element(text) {
             return Ok(element.id.clone());
         }
@@ -148,6 +148,13 @@ impl<'r> Row<'r> {
         limits: &InventoryLimits,
     ) -> Result<(), InventoryError> {
         let first = device.row;
+        if row.name != device.name {
+            let problem = format!(
+                "differs only in case from {:?} in row {first}, and such names are one device",
+                device.name
+            );
+            return Err(self.refuse(Column::Name, problem));
+        }
         let differs = |column: Column| {
             self.refuse(column, format!("differs from row {first}, which names the same device"))
         };

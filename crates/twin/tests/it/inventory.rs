@@ -78,6 +78,7 @@ fn mistakes_name_row_and_column() {
     check("name,unit\nA,K\n", 2, "unit", "a unit without a key");
     check("name,key\nA,t\nA,t\n", 3, "key", "already has this key");
     check("name,key,type\nA,t,x\nA,u,y\n", 3, "type", "differs from row 2");
+    check("name,key\npump,t\nPUMP,u\n", 3, "name", "differs only in case");
     check("name,type\nA,x\nA,x\n", 3, "name", "row 2 names the same device");
     check("name,type\n\"A,x\nB,y\n", 2, "", "1 fields");
     check("name,type\nA,\"x\ny\"\n", 2, "type", "line break");

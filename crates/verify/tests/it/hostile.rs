@@ -5,9 +5,9 @@ use std::io::{Cursor, Read};
 
 use veritwin_domain::{Rng, SeededRng};
 use veritwin_verify::{
-    Checkpoint, Digest, ExitClass, Leaf, LeafError, Policy, RecordProof, SignedCheckpoint,
-    SignedNote, Source, SourceError, TilePath, TlogProof, VerifierKey, VerifyOptions,
-    decode_bundle, gaps, proof, verify_log,
+    Checkpoint, Digest, DirectorySource, ExitClass, Leaf, LeafError, Policy, RecordProof,
+    SignedCheckpoint, SignedNote, Source, SourceError, TilePath, TlogProof, VerifierKey,
+    VerifyOptions, decode_bundle, gaps, proof, verify_log,
 };
 
 struct Memory(HashMap<&'static str, Vec<u8>>);
@@ -34,6 +34,17 @@ fn a_checkpoint_may_claim_any_size() {
         assert!(answer.proof.is_none());
         assert!(gaps(&source).unwrap().gaps.is_empty());
     }
+}
+
+#[test]
+fn a_pipe_in_a_folder_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("checkpoint");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let Err(error) = DirectorySource::new(folder.path()).open("checkpoint") else {
+        panic!("a pipe was opened");
+    };
+    assert_eq!(error.to_string(), "checkpoint: not a file");
 }
 
 #[test]
