@@ -10,7 +10,16 @@ const AREAS = {
   proof: ['ledger', 'key', 'promise'],
   access: ['user', 'api_key', 'role', 'grant', 'group', 'access', 'owner'],
   records: ['activity', 'hold', 'incident', 'support'],
-  organisation: ['tenant', 'system', 'metrics', 'brand', 'contact', 'plan'],
+  organisation: [
+    'tenant',
+    'identity_provider',
+    'certificate',
+    'system',
+    'metrics',
+    'brand',
+    'contact',
+    'plan',
+  ],
   oneself: ['session', 'account'],
 } as const
 
@@ -136,6 +145,10 @@ function aboutTheOrganisation(): Record<string, string> {
     'tenant.invite_below': i18n.t('Invite into tenants below'),
     'system.read': i18n.t('Read the system’s facts'),
     'metrics.read': i18n.t('Read metrics'),
+    'identity_provider.read': i18n.t('Read the sign-in provider'),
+    'identity_provider.write': i18n.t('Set the sign-in provider'),
+    'certificate.read': i18n.t('See certificates of host names'),
+    'certificate.write': i18n.t('Hand in certificates of host names'),
     'brand.read': i18n.t('Read the brand'),
     'brand.write': i18n.t('Change the brand'),
     'contact.read': i18n.t('Read messages'),

@@ -7,6 +7,7 @@ import { useMemo, useState } from 'react'
 
 import { devicesQuery, twinsQuery } from '../api/queries'
 import type { Device } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { DataTable, type Column } from '../ui/DataTable'
 import { humanised, keyLabel } from '../lib/keys'
@@ -104,9 +105,11 @@ export function DevicesPage() {
     [query.data, search.q],
   )
   const add = (
-    <button type="button" className="button primary" onClick={() => setAdding(true)}>
-      <Icon name="plus" size={16} /> {i18n.t('Add a device')}
-    </button>
+    <Allowed to="device.create">
+      <button type="button" className="button primary" onClick={() => setAdding(true)}>
+        <Icon name="plus" size={16} /> {i18n.t('Add a device')}
+      </button>
+    </Allowed>
   )
   return (
     <Page
@@ -140,9 +143,11 @@ export function DevicesPage() {
       {query.isPending && <Loading rows={10} />}
       {query.data?.length === 0 && (
         <Empty icon="devices" title={i18n.t('No device yet')} action={add}>
-          {i18n.t(
-            'Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.',
-          )}
+          <Allowed to="device.create">
+            {i18n.t(
+              'Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.',
+            )}
+          </Allowed>
         </Empty>
       )}
       {query.data && query.data.length > 0 && (

@@ -1,6 +1,6 @@
 // One's own account: name, address, password, and where one is signed in.
 import { i18n } from '@lingui/core'
-import { Button, Group, PasswordInput, TextInput } from '@mantine/core'
+import { Button, PasswordInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -12,9 +12,10 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age } from '../../ui/time'
+import { SubmitForm } from '../../ui/SubmitForm'
+import { useSubmit } from '../../ui/useSubmit'
 import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
-import { useSubmit } from './useSubmit'
 
 const PASSWORD_MIN = 12
 
@@ -83,20 +84,13 @@ function Profile(props: { account: Account; name: string; email: string }) {
 
 function NameForm(props: { name: string; onDone: () => void }) {
   const [name, setName] = useState(props.name)
-  const { busy, error, run } = useSubmit()
   const save = async () => {
     await client.PATCH('/v1/account', { body: { name } })
     await queryClient.invalidateQueries({ queryKey: ['session'] })
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
-    >
+    <SubmitForm action={i18n.t('Save')} submit={save}>
       <TextInput
         label={i18n.t('Name (optional)')}
         autoComplete="name"
@@ -104,20 +98,13 @@ function NameForm(props: { name: string; onDone: () => void }) {
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
 function EmailForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
   const [sent, setSent] = useState(false)
-  const { busy, error, run } = useSubmit()
   if (sent) {
     return (
       <div className="stack">
@@ -133,13 +120,7 @@ function EmailForm(props: { onDone: () => void }) {
     setSent(true)
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(ask)
-      }}
-    >
+    <SubmitForm action={i18n.t('Send the link')} submit={ask}>
       <TextInput
         label={i18n.t('New address')}
         type="email"
@@ -148,13 +129,7 @@ function EmailForm(props: { onDone: () => void }) {
         value={email}
         onChange={(event) => setEmail(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Send the link')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
@@ -162,7 +137,6 @@ function PasswordForm(props: { onDone: () => void }) {
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
   const [fresh, setFresh] = useState('')
-  const { busy, error, run } = useSubmit()
   const save = async () => {
     try {
       await client.POST('/v1/account/password', {
@@ -177,12 +151,10 @@ function PasswordForm(props: { onDone: () => void }) {
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
+    <SubmitForm
+      action={i18n.t('Set the password')}
+      submit={save}
+      incomplete={fresh.length < PASSWORD_MIN}
     >
       <PasswordInput
         label={i18n.t('Password of now')}
@@ -213,13 +185,7 @@ function PasswordForm(props: { onDone: () => void }) {
         value={fresh}
         onChange={(event) => setFresh(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={fresh.length < PASSWORD_MIN}>
-          {i18n.t('Set the password')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
