@@ -54,43 +54,28 @@ function List({ items }: { items: Refusal[] }) {
   const { i18n: lingui } = useLingui()
   return (
     <>
-      <div className="table-scroll">
-        <table className="table refusals">
-          <thead>
-            <tr>
-              <th>{i18n.t('When')}</th>
-              <th>{i18n.t('Why')}</th>
-              <th>{i18n.t('Where')}</th>
-              <th data-align="end">{i18n.t('Size')}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((refusal, index) => (
-              <tr key={index}>
-                <td>
-                  <Instant at={refusal.at} />
-                </td>
-                <td>
-                  <span className="cell-main">
-                    <span>{reasonLabel(refusal.reason)}</span>
-                    <span className="dim" lang="en">
-                      {refusal.detail}
-                    </span>
-                  </span>
-                </td>
-                <td>
-                  {refusal.position !== null && i18n.t('byte {position}', { position: refusal.position })}{' '}
-                  {refusal.limit !== null && <code>{refusal.limit}</code>}
-                  {refusal.position === null && refusal.limit === null && '—'}
-                </td>
-                <td data-align="end" className="num">
-                  {formatBytes(refusal.payload_bytes, lingui.locale)}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <ul className="refusals">
+        {items.map((refusal, index) => (
+          <li key={index}>
+            <p>
+              <strong>{reasonLabel(refusal.reason)}</strong>
+              {refusal.position !== null && (
+                <span>{i18n.t('byte {position}', { position: refusal.position })}</span>
+              )}
+              {refusal.limit !== null && <code>{refusal.limit}</code>}
+              <span className="dim num">
+                {formatBytes(refusal.payload_bytes, lingui.locale)}
+              </span>
+              <span className="dim">
+                <Instant at={refusal.at} />
+              </span>
+            </p>
+            <p className="dim" lang="en">
+              {refusal.detail}
+            </p>
+          </li>
+        ))}
+      </ul>
       <InEnglish />
     </>
   )

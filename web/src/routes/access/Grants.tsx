@@ -73,7 +73,7 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
   const own = session.data?.user.id
   return (
     <div className="table-scroll">
-      <table className="table">
+      <table className="table" role="table" data-cards>
         <thead>
           <tr>
             <th>{i18n.t('Who')}</th>
@@ -87,20 +87,22 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
         </thead>
         <tbody>
           {grants.map((grant) => (
-            <tr key={grant.id}>
-              <td>{holders.of(grant)}</td>
-              <td>{roleName(roles, grant.role, grant.custom_role_id)}</td>
-              <td>
+            <tr key={grant.id} role="row">
+              <td role="cell">{holders.of(grant)}</td>
+              <td role="cell" data-label={i18n.t('Role')}>
+                {roleName(roles, grant.role, grant.custom_role_id)}
+              </td>
+              <td role="cell" data-label={i18n.t('Where')}>
                 <ScopeName scope={grant.scope} />
               </td>
-              <td>
+              <td role="cell" data-label={i18n.t('Until')}>
                 {grant.expires_at ? (
                   <Instant at={grant.expires_at} age={false} />
                 ) : (
                   i18n.t('taken away')
                 )}
               </td>
-              <td data-align="end">
+              <td role="cell" data-align="end">
                 {may('grant.write') && grant.user_id !== own && (
                   <Button size="compact-xs" variant="default" onClick={() => setTaking(grant)}>
                     {i18n.t('Take away')}
