@@ -5,7 +5,8 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { devicesQuery, twinsQuery } from '../api/queries'
+import { devicesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { Device } from '../api/types'
 import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
@@ -88,7 +89,7 @@ export function DevicesPage() {
   const patch = usePatchSearch()
   const navigate = useNavigate()
   const [adding, setAdding] = useState(false)
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const query = useQuery(devicesQuery(search.filter))
   const columns = useMemo(
     () => columnsOf(new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))),

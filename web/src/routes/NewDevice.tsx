@@ -5,7 +5,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
-import { modelQuery, queryClient, twinsQuery } from '../api/queries'
+import { modelQuery, queryClient } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { Declaration } from '../api/types'
 import { CopyField } from '../ui/layout'
 import { SubmitForm } from '../ui/SubmitForm'
@@ -43,7 +44,7 @@ export function TokenOnce(props: { name: string; token: string; onDone: () => vo
 }
 
 export function NewDeviceForm(props: { onDone: () => void }) {
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const [name, setName] = useState('')
   const [type, setType] = useState('')
   const [twinId, setTwinId] = useState<string | null>(null)

@@ -12,7 +12,8 @@ import {
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { devicesQuery, twinsQuery } from '../api/queries'
+import { devicesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { NewRule, Rule } from '../api/types'
 import { SEVERITIES } from '../lib/severity'
 import { severityLabel } from '../ui/marks'
@@ -96,7 +97,7 @@ export function RuleForm(props: {
   onReload: () => void
 }) {
   const [draft, setDraft] = useState(() => draftOf(props.rule))
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const devices = useQuery(devicesQuery())
   const set = (patch: Partial<Draft>) => setDraft({ ...draft, ...patch })
   const number = (value: string | number) =>

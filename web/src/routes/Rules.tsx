@@ -6,7 +6,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
 import { body, client, ifUnchanged } from '../api/client'
-import { devicesQuery, queryClient, rulesQuery, twinsQuery } from '../api/queries'
+import { devicesQuery, queryClient, rulesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import { useAllowed } from '../app/Allowed'
 import type { Condition, NewRule, Rule } from '../api/types'
 import { formatNumber } from '../lib/format'
@@ -41,7 +42,7 @@ export function conditionText(condition: Condition, locale: string): string {
 }
 
 function useScopeText() {
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const devices = useQuery(devicesQuery())
   return useMemo(() => {
     const names = new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))

@@ -9,6 +9,7 @@ import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
 import { deskQuery, queryClient } from '../api/queries'
 import type { DeskGrant, SupportArea } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { Icon } from '../ui/icons'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
@@ -52,9 +53,11 @@ export function SupportDeskPage() {
       title={i18n.t('Support desk')}
       lead={i18n.t('What customers have opened to support. Every step you take there is theirs to read.')}
       actions={
-        <Button variant="default" onClick={() => setAsking(true)}>
-          {i18n.t('Break glass')}
-        </Button>
+        <Allowed to="support.break_glass">
+          <Button variant="default" onClick={() => setAsking(true)}>
+            {i18n.t('Break glass')}
+          </Button>
+        </Allowed>
       }
     >
       {query.isPending && <Loading />}

@@ -6,7 +6,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useState, type ReactNode } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
-import { devicesQuery, twinsQuery } from '../../api/queries'
+import { devicesQuery } from '../../api/queries'
+import { useTwins } from '../../app/useTwins'
 import type { DeviceGroup, Workspace } from '../../api/types'
 import { NamedList, type FormEnds, type FormOf, type Named } from '../../ui/NamedList'
 import { SubmitForm } from '../../ui/SubmitForm'
@@ -110,7 +111,7 @@ export function Workspaces() {
   const may = useMay()
   const query = useQuery(workspacesQuery)
   const groups = useQuery(groupsQuery)
-  const twins = useQuery({ ...twinsQuery, enabled: may('twin.list') })
+  const twins = useTwins()
   const detail = ({ id, twin_ids }: Workspace) => {
     const buildings = twin_ids.map(
       (twin) => twins.data?.items.find((one) => one.id === twin)?.name ?? '…',
@@ -144,7 +145,7 @@ const workspaceForm: FormOf<Workspace> = (space, form) => <WorkspaceForm space={
 
 function WorkspaceForm(props: { space: Workspace | null } & FormEnds) {
   const { space } = props
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const [name, setName] = useState(space?.name ?? '')
   const [twin_ids, setTwins] = useState<string[]>(space?.twin_ids ?? [])
   const save = async () => {
