@@ -3,6 +3,7 @@
 import { i18n } from '@lingui/core'
 import { Button, FileInput, Group, Switch, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useState, type ReactNode } from 'react'
 
 import { body, client, upload } from '../../api/client'
@@ -17,12 +18,16 @@ import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { useSubmit } from '../../ui/useSubmit'
 import { SubmitForm } from '../../ui/SubmitForm'
+import { grantsQuery } from '../access/queries'
 import { RoleField, ScopeField } from '../access/RightFields'
 import { ChangeRoles } from './ChangeRoles'
 
 export function People({ me }: { me: string | undefined }) {
   const may = useMay()
   const query = useQuery(usersQuery)
+  const grants = useQuery({ ...grantsQuery, enabled: may.whole('grant.read') })
+  const grantsOf = ({ id }: User) =>
+    (grants.data?.items ?? []).filter(({ user_id }) => user_id === id).length
   const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
   const [changing, setChanging] = useState<User | null>(null)
   const [removing, setRemoving] = useState<User | null>(null)
@@ -56,7 +61,10 @@ export function People({ me }: { me: string | undefined }) {
               {user.name || user.email}
               <span className="dim"> {user.name && user.email}</span>
             </span>
-            <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
+            <span className="dim">
+              {user.roles.map(roleLabel).join(', ')}
+              <Grants count={grantsOf(user)} />
+            </span>
             {user.id !== me && may.whole('user.update') && (
               <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
                 {i18n.t('Change roles')}
@@ -124,6 +132,19 @@ export function People({ me }: { me: string | undefined }) {
         )}
       </ConfirmTyped>
     </section>
+  )
+}
+
+/** What somebody holds over parts of the organisation, beside their roles. */
+function Grants({ count }: { count: number }) {
+  if (count === 0) return null
+  return (
+    <>
+      {' · '}
+      <Link to="/access">
+        {i18n.t('{count, plural, one {# grant} other {# grants}}', { count })}
+      </Link>
+    </>
   )
 }
 
