@@ -18,6 +18,8 @@ import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
 
 const PASSWORD_MIN = 12
+/** Sessions before the rest is asked for. */
+const SESSIONS_SHOWN = 5
 
 export function AccountBlocks() {
   const session = useQuery(sessionQuery)
@@ -197,6 +199,9 @@ function place(session: OpenSession): string {
 
 function Sessions() {
   const query = useQuery(openSessionsQuery)
+  const [isWhole, setWhole] = useState(false)
+  const sessions = query.data?.items ?? []
+  const shown = isWhole ? sessions : sessions.slice(0, SESSIONS_SHOWN)
   const { busy, error, run } = useSubmit()
   const end = (id: string) =>
     run(async () => {
@@ -212,7 +217,7 @@ function Sessions() {
     <>
       <div className="block-head">
         <h3>{i18n.t('Where you are signed in')}</h3>
-        {(query.data?.items.length ?? 0) > 1 && (
+        {sessions.length > 1 && (
           <Button size="compact-xs" variant="default" disabled={busy} onClick={() => void endOthers()}>
             {i18n.t('End all others')}
           </Button>
@@ -221,7 +226,7 @@ function Sessions() {
       {query.isPending && <Loading rows={2} />}
       {query.isError && <Failure error={query.error} compact />}
       <ul className="plain-list" aria-label={i18n.t('Where you are signed in')}>
-        {query.data?.items.map((session) => (
+        {shown.map((session) => (
           <li key={session.id}>
             <Icon name="user" size={16} />
             <span>
@@ -245,6 +250,11 @@ function Sessions() {
           </li>
         ))}
       </ul>
+      {shown.length < sessions.length && (
+        <button type="button" className="link-button" onClick={() => setWhole(true)}>
+          {i18n.t('Show all {count}', { count: sessions.length })}
+        </button>
+      )}
       {error !== null && <Failure error={error} compact />}
     </>
   )
