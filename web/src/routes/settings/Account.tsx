@@ -200,7 +200,10 @@ function place(session: OpenSession): string {
 function Sessions() {
   const query = useQuery(openSessionsQuery)
   const [isWhole, setWhole] = useState(false)
-  const sessions = query.data?.items ?? []
+  // The one in front of the person comes first, then the newest.
+  const sessions = [...(query.data?.items ?? [])].sort(
+    (a, b) => Number(b.current) - Number(a.current),
+  )
   const shown = isWhole ? sessions : sessions.slice(0, SESSIONS_SHOWN)
   const { busy, error, run } = useSubmit()
   const end = (id: string) =>
