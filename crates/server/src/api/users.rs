@@ -111,9 +111,9 @@ async fn invite(
 }
 
 /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
-/// `scope`: all of them or, when a line is wrong, nobody. A scope is `workspace:NAME`, `group:NAME`,
-/// `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`, with an id instead of a name if one likes; empty, it
-/// is the whole tenant.
+/// `scope`: all of them or, when a line is wrong, nobody. A scope is empty for the whole tenant, or
+/// `workspace:NAME`, `group:NAME`, `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`; an id may stand for a
+/// name.
 #[utoipa::path(post, path = "/v1/users/import", tag = "users",
     request_body(content = String, content_type = "text/csv"),
     responses((status = 201, body = ListBody<InvitedBody>), (status = 400), (status = 413)))]
