@@ -1754,9 +1754,9 @@ export interface paths {
         put?: never;
         /**
          * Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
-         *     `scope`: all of them or, when a line is wrong, nobody. A scope is `workspace:NAME`, `group:NAME`,
-         *     `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`, with an id instead of a name if one likes; empty, it
-         *     is the whole tenant.
+         *     `scope`: all of them or, when a line is wrong, nobody. A scope is empty for the whole tenant, or
+         *     `workspace:NAME`, `group:NAME`, `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`; an id may stand for a
+         *     name.
          */
         post: operations["users_import"];
         delete?: never;
