@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import https from 'node:https'
 import path from 'node:path'
+import tls from 'node:tls'
 import { fileURLToPath } from 'node:url'
 
 import { until } from './runner.js'
@@ -18,6 +19,7 @@ const OUTPUT_CHARS_MAX = 200_000
 /**
  * @typedef {object} Facts what `run.json` holds
  * @property {string} https
+ * @property {string} mqtts
  * @property {string} ca
  * @property {{ tenant: string, user: string, password: string, ledger_vkey: string }} [demo]
  */
@@ -130,6 +132,30 @@ export class Platform {
       )
       request.once('error', failed).end(body)
     })
+  }
+
+  /** Publishes one message over MQTT 3.1.1 at QoS 0, where a refusal is told to nobody. */
+  async publish(token, topic, payload) {
+    const { hostname, port } = new URL(`mqtts://${this.facts.mqtts}`)
+    const text = (value) => {
+      const bytes = Buffer.from(value)
+      return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes])
+    }
+    const packet = (type, ...parts) => {
+      const body = Buffer.concat(parts)
+      if (body.length > 127) throw new Error('one byte of length is enough for a test')
+      return Buffer.concat([Buffer.from([type, body.length]), body])
+    }
+    const socket = tls.connect({ host: hostname, port: Number(port), ca: this.ca })
+    const answer = () => new Promise((done, failed) => socket.once('data', done).once('error', failed))
+    const clean = Buffer.from([4, 0x82, 0, 60])
+    socket.write(packet(0x10, text('MQTT'), clean, text('walk'), text(token)))
+    await answer()
+    socket.write(packet(0x30, text(topic), Buffer.from(payload)))
+    // A ping is answered after what came before it.
+    socket.write(packet(0xc0))
+    await answer()
+    socket.end(packet(0xe0))
   }
 
   async stop() {

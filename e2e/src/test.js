@@ -15,6 +15,7 @@ import { personSteps } from './walk/person.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { supportSteps } from './walk/support.js'
+import { viewerSteps } from './walk/viewer.js'
 
 const WALK = [
   signInSteps,
@@ -25,6 +26,7 @@ const WALK = [
   recordSteps,
   supportSteps,
   accessSteps,
+  viewerSteps,
   personSteps,
   accountSteps,
   providerSteps,

@@ -42,6 +42,9 @@ pub enum Error {
     /// Somebody else changed it first, or it exists already.
     #[error("conflict: {0}")]
     Conflict(String),
+    /// Somebody else changed it since it was read; nothing was overwritten.
+    #[error("conflict: {0}: changed since it was read")]
+    Changed(&'static str),
     /// The input is wrong.
     #[error("{detail}")]
     Invalid {
@@ -113,6 +116,7 @@ impl From<veritwin_metastore::Error> for Error {
         use veritwin_metastore::Error as Store;
         match error {
             Store::NotFound { what } => Self::NotFound(what),
+            Store::Conflict { what, reason: veritwin_metastore::CHANGED } => Self::Changed(what),
             Store::Conflict { what, reason } => Self::Conflict(format!("{what}: {reason}")),
             Store::Invalid { what, reason } => Self::invalid_at(what, reason),
             Store::Unavailable(source) => {

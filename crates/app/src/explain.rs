@@ -8,7 +8,7 @@ use veritwin_domain::{
 use veritwin_metastore::Holder;
 
 use crate::access::place_of;
-use crate::model::{ExplainView, ExplainedRight, HolderOf, OwnRights, RightView, RoleOf};
+use crate::model::{ExplainView, ExplainedRight, HolderOf, OwnRights, RightView, RightsOn, RoleOf};
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
@@ -31,8 +31,9 @@ impl App {
         name.parse().map_err(|()| Error::invalid_at("action", "no such action: see GET /v1/roles"))
     }
 
-    /// What the person of this session may do, somewhere at least.
-    pub fn own_rights(&self, context: &OpContext) -> Result<OwnRights> {
+    /// What the person of this session may do, somewhere at least, and on one thing that they may
+    /// read.
+    pub async fn own_rights(&self, context: &OpContext, on: RightsOn) -> Result<OwnRights> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
         let mut rights = OwnRights::default();
         for action in Action::ALL {
@@ -46,7 +47,36 @@ impl App {
                 Err(_) => {}
             }
         }
+        match on {
+            RightsOn::Tenant => {}
+            RightsOn::Device(id) => {
+                let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
+                let devices = self.tenant_devices(context).await?;
+                let device = devices.get(id).ok_or(Error::NotFound("device"))?;
+                rights.here = self.permitted_at(context, &resource, place_of(device));
+            }
+            RightsOn::Twin(id) => {
+                let resource = self.authorize_twin(context, Action::TwinRead, id)?;
+                self.0.store.read(context).await?.twin(id).await?;
+                rights.here = self.permitted_at(context, &resource, Place::Twin(id));
+                if !rights.here.contains(&Action::TwinRead.as_str()) {
+                    rights.here.push(Action::TwinRead.as_str());
+                }
+            }
+        }
         Ok(rights)
+    }
+
+    /// The actions on a thing, at the place where it stands.
+    fn permitted_at(
+        &self,
+        context: &OpContext,
+        resource: &Resource,
+        place: Place<'_>,
+    ) -> Vec<&'static str> {
+        let about = Action::ALL.iter().filter(|action| action.kind() == resource.kind());
+        let check = |action: &Action| self.0.authorizer.check_at(context, *action, resource, place);
+        about.filter(|action| check(action).is_ok()).map(|action| action.as_str()).collect()
     }
 
     /// Says why somebody may or may not do something.

@@ -1,13 +1,14 @@
 //! Invitations: by mail when the platform can send some, which shows that the address is the
 //! person's; otherwise a link to hand over. Many at once from a CSV file, all or none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
-use veritwin_metastore::{GrantRole, LinkKind, TenantTx, normalise_email};
+use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
 
 use crate::activity::Change;
+use crate::invitation_scopes::{ScopeNames, printed};
 use crate::links::{Payload, text};
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{Invited, Invitee};
@@ -38,19 +39,20 @@ impl App {
         pages: &str,
     ) -> Result<Invited> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
-        self.check_giving(context, GrantRole::BuiltIn(invitee.role), &ScopeOf::Tenant).await?;
         let invitee = checked(invitee)?;
         self.check_users_quota(context.tenant, 1).await?;
         let tx = self.0.store.begin(context).await?;
-        let change = Change::to(serde_json::json!({"role": invitee.role.as_str()}));
+        self.check_invited(context, &tx, invitee.role, &invitee.scope).await?;
+        let (role, scope) = (invitee.role.as_str(), printed(&invitee.scope));
+        let change = Change::to(serde_json::json!({"role": role, "scope": scope}));
         let invited = self.invite(&tx, context, invitee, pages).await?;
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(invited)
     }
 
-    /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`.
-    /// One mistake refuses the whole file; every mistake is told with its line.
+    /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
+    /// `scope`. One mistake refuses the whole file; every mistake is told with its line.
     pub async fn invite_users(
         &self,
         context: &OpContext,
@@ -58,13 +60,15 @@ impl App {
         pages: &str,
     ) -> Result<Vec<Invited>> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
-        let invitees = read(file)?;
-        self.check_users_quota(context.tenant, invitees.len() as u64).await?;
-        let roles: BTreeSet<Role> = invitees.iter().map(|invitee| invitee.role).collect();
-        for role in roles {
-            self.check_giving(context, GrantRole::BuiltIn(role), &ScopeOf::Tenant).await?;
-        }
+        let rows = read(file)?;
+        self.check_users_quota(context.tenant, rows.len() as u64).await?;
         let tx = self.0.store.begin(context).await?;
+        let invitees = self.scoped(context, &tx, rows).await?;
+        let rights: HashSet<(Role, &ScopeOf)> =
+            invitees.iter().map(|invitee| (invitee.role, &invitee.scope)).collect();
+        for (role, scope) in rights {
+            self.check_invited(context, &tx, role, scope).await?;
+        }
         let mut invited = Vec::with_capacity(invitees.len());
         for invitee in invitees {
             invited.push(self.invite(&tx, context, invitee, pages).await?);
@@ -73,6 +77,37 @@ impl App {
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(invited)
+    }
+
+    /// The invitees with the part of the tenant that each line names.
+    async fn scoped(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        rows: Vec<Row>,
+    ) -> Result<Vec<Invitee>> {
+        let names = ScopeNames::read(tx).await?;
+        let mut known: HashMap<String, ScopeOf> = HashMap::new();
+        let (mut invitees, mut mistakes) = (Vec::with_capacity(rows.len()), Vec::new());
+        for Row { line, invitee, scope: text } in rows {
+            let scope = match known.get(&text) {
+                Some(scope) => scope.clone(),
+                None => match names.resolve(self, context.tenant, &text).await? {
+                    Ok(scope) => scope,
+                    Err(detail) => {
+                        let at = format!("line {line}, column scope");
+                        mistakes.push(RowError { at, detail });
+                        if mistakes.len() >= MISTAKES_MAX {
+                            break;
+                        }
+                        continue;
+                    }
+                },
+            };
+            known.insert(text, scope.clone());
+            invitees.push(Invitee { scope, ..invitee });
+        }
+        if mistakes.is_empty() { Ok(invitees) } else { Err(Error::InvalidRows(mistakes)) }
     }
 
     async fn invite(
@@ -87,6 +122,7 @@ impl App {
             email: Some(invitee.email.expose().clone()),
             name: invitee.name.map(Secret::into_exposed),
             role: Some(invitee.role.to_string()),
+            scope: printed(&invitee.scope),
             mailed: mails,
         };
         let platform = self.above(context);
@@ -117,7 +153,15 @@ impl App {
     }
 }
 
-fn read(file: &str) -> Result<Vec<Invitee>> {
+/// One line of a file.
+struct Row {
+    line: u64,
+    invitee: Invitee,
+    /// As it stands there.
+    scope: String,
+}
+
+fn read(file: &str) -> Result<Vec<Row>> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .flexible(true)
@@ -125,16 +169,16 @@ fn read(file: &str) -> Result<Vec<Invitee>> {
     let header = reader.headers().map_err(|_| Error::invalid_at("line 1", "not CSV"))?.clone();
     let column = |name: &str| header.iter().position(|known| known.eq_ignore_ascii_case(name));
     let unknown = |name: &&str| {
-        !["email", "name", "role"].iter().any(|known| known.eq_ignore_ascii_case(name))
+        !["email", "name", "role", "scope"].iter().any(|known| known.eq_ignore_ascii_case(name))
     };
     if let Some(name) = header.iter().find(unknown) {
-        let detail = format!("unknown column {name:?}: expected email, role and, optionally, name");
+        let detail = format!("unknown column {name:?}: expected email, role, name, scope");
         return Err(Error::invalid_at("line 1", detail));
     }
     let (Some(email), Some(role)) = (column("email"), column("role")) else {
         return Err(Error::invalid_at("line 1", "expected the columns email and role"));
     };
-    let name = column("name");
+    let (name, scope) = (column("name"), column("scope"));
     let (mut invitees, mut mistakes) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for (index, record) in reader.records().enumerate() {
@@ -168,6 +212,7 @@ fn read(file: &str) -> Result<Vec<Invitee>> {
             email: Secret::new(field(email).to_owned()),
             name: name.map(|column| Secret::new(field(column).to_owned())),
             role: parsed.unwrap_or(Role::Viewer),
+            scope: ScopeOf::Tenant,
         };
         match checked(invitee) {
             Ok(invitee) => {
@@ -175,7 +220,8 @@ fn read(file: &str) -> Result<Vec<Invitee>> {
                 if !seen.insert(key) {
                     mistake(line, "email", "stands in the file twice".to_owned());
                 }
-                invitees.push(invitee);
+                let scope = scope.map(field).unwrap_or_default().to_owned();
+                invitees.push(Row { line, invitee, scope });
             }
             Err(Error::Invalid { detail, at }) => {
                 mistake(line, at.as_deref().unwrap_or("email"), detail);
@@ -217,6 +263,10 @@ mod tests {
     fn every_mistake_is_told_with_its_line() {
         check("email,role\na@example.org,operator\nb@example.org,viewer\n", Ok(2));
         check("\u{feff}Role, E-mail\n", Err(&["line 1"]));
+        check(
+            "scope,email,role\ngroup:North,a@example.org,operator\n,b@example.org,viewer\n",
+            Ok(2),
+        );
         check("role,name,email\nauditor,\"Ada, A.\",a@example.org\n", Ok(1));
         check("email,role\n", Err(&["line 2"]));
         check("email\na@example.org\n", Err(&["line 1"]));

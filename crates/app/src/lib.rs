@@ -33,6 +33,7 @@ mod idempotency;
 mod incidents;
 mod ingest;
 mod inventory;
+mod invitation_scopes;
 mod invitations;
 mod job_board;
 #[cfg(test)]

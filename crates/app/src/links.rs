@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{OpContext, PlatformContext, Role, Secret, TenantId, UserId};
+use veritwin_domain::{OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId};
 use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::how::How;
+use crate::invitation_scopes::{Given, parsed};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -26,6 +27,9 @@ pub(crate) struct Payload {
     pub(crate) name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<String>,
+    /// The part of the tenant where the role counts; none for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
     /// The link went to the address by mail: who has it has the mailbox.
     #[serde(default)]
     pub(crate) mailed: bool,
@@ -65,6 +69,16 @@ async fn welcome_member(
         tx.membership_add(tenant, user, Role::Owner).await?;
     }
     Ok(())
+}
+
+impl Payload {
+    /// The role of an invitation, and where it counts.
+    fn given(&self, otherwise: Role) -> Result<Given> {
+        let role = self.role.as_ref().and_then(|role| role.parse().ok()).unwrap_or(otherwise);
+        let scope = parsed(self.scope.as_deref());
+        let scope = scope.ok_or_else(|| Error::Internal("a link is damaged".to_owned()))?;
+        Ok(Given { role, scope })
+    }
 }
 
 impl App {
@@ -212,18 +226,24 @@ impl App {
         if !payload.email.as_ref().is_some_and(same) {
             return Err(UNKNOWN);
         }
-        let role = payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Operator);
-        if tx.memberships(user.id).await?.iter().all(|(known, _)| *known != tenant) {
+        let given = payload.given(Role::Operator)?;
+        let is_member = tx.memberships(user.id).await?.iter().any(|(known, _)| *known == tenant);
+        if !is_member {
             self.check_users_quota(tenant, 1).await?;
         }
+        self.check_given(tenant, &given).await?;
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
-        tx.membership_add(tenant, user.id, role).await?;
+        if !is_member || given.scope == ScopeOf::Tenant {
+            tx.membership_add(tenant, user.id, given.of_membership()).await?;
+        }
+        self.give(&tx, &platform, (tenant, user.id), &given).await?;
         if payload.mailed && user.email_verified_at.is_none() {
             tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
         }
         let action = Action::SessionJoin;
         self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
         tx.commit().await?;
+        self.access_changed(tenant);
         self.switch_to(context, tenant).await
     }
 
@@ -286,18 +306,18 @@ impl App {
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         drop(tx);
         let email_verified_at = payload.mailed.then_some(context.at);
+        let given = match kind(link.kind)? {
+            LinkKind::FirstAdministrator | LinkKind::Administrator => {
+                Given { role: Role::Administrator, scope: ScopeOf::Tenant }
+            }
+            LinkKind::Invitation | LinkKind::Support => payload.given(Role::Viewer)?,
+        };
         let email = payload
             .email
             .or_else(|| welcome.email.map(Secret::into_exposed))
             .filter(|email| veritwin_outbound::mail::is_address(email))
             .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
         let name = self.given_name(welcome.name, payload.name)?;
-        let role = match kind(link.kind)? {
-            LinkKind::FirstAdministrator | LinkKind::Administrator => Role::Administrator,
-            LinkKind::Invitation | LinkKind::Support => {
-                payload.role.and_then(|role| role.parse().ok()).unwrap_or(Role::Viewer)
-            }
-        };
         let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
@@ -310,6 +330,9 @@ impl App {
             }
         };
         self.check_room(&link).await?;
+        if let Some(tenant) = link.tenant {
+            self.check_given(tenant, &given).await?;
+        }
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
@@ -342,7 +365,8 @@ impl App {
         // so when the account belongs to nobody, or it could take one over.
         let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
         let user = account_of(&tx, user, by_operator).await?;
-        welcome_member(&tx, tenant, (user.id, role), is_invited).await?;
+        welcome_member(&tx, tenant, (user.id, given.of_membership()), is_invited).await?;
+        self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
@@ -350,6 +374,7 @@ impl App {
         tx.commit().await?;
         self.0.tree.write().put(stored);
         self.tenant_ready(tenant);
+        self.access_changed(tenant);
         Ok(signed_in)
     }
 }

@@ -49,6 +49,9 @@ pub enum Error {
     KeyDenied(#[source] KeyError),
 }
 
+/// The reason of a conflict with somebody who wrote first.
+pub const CHANGED: &str = "changed since it was read";
+
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -19,7 +19,7 @@ mod upgrade;
 
 pub use dump::{DumpSummary, import};
 pub use entity::*;
-pub use error::{Error, Result};
+pub use error::{CHANGED, Error, Result};
 pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX};
 pub use open::{Database, PostgresConfig};
 pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};

@@ -17,7 +17,7 @@ use crate::names::{NameChange, NameIndexes};
 use crate::query::{Delete, Insert, Select, Update, equals};
 use crate::schema::{self, Rows};
 use crate::seal::{Cell, Owner, Sealer};
-use crate::{Error, Result};
+use crate::{CHANGED, Error, Result};
 
 /// What every transaction shares.
 pub(crate) struct Core {
@@ -234,7 +234,7 @@ impl TenantTx {
             return Ok(());
         }
         self.core.one(self.select(table).eq("id", id)).await?;
-        Err(Error::Conflict { what: table, reason: "changed since it was read" })
+        Err(Error::Conflict { what: table, reason: CHANGED })
     }
 
     /// Drops the tenant's names from memory once this is committed.
@@ -330,7 +330,7 @@ impl PlatformTx {
             return Ok(());
         }
         self.core.one(self.select(table).eq("id", id)).await?;
-        Err(Error::Conflict { what: table, reason: "changed since it was read" })
+        Err(Error::Conflict { what: table, reason: CHANGED })
     }
 }
 

@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict'
 
 import { Visitor } from '../browser.js'
+import { until } from '../runner.js'
 import { settled } from './person.js'
 
 const ROLE = 'Hands off'
 const GROUP = 'Plant room'
 const EMAIL = 'fitter@organisation.example'
+const GUEST = 'guest@organisation.example'
 const PASSWORD = 'a sentence is fine'
 
 /** Chooses an option of a list that is searched by typing. */
@@ -40,9 +42,7 @@ export function accessSteps({ browser, demo, visitor }) {
         await page.getByRole('option', { name: /^Integrator/ }).click()
         await dialog.getByText('Connects devices, buildings and rules').waitFor()
         await dialog.getByRole('button', { name: 'Invite', exact: true }).click()
-        const link = (await dialog.locator('pre').first().innerText()).trim()
-        await dialog.getByRole('button', { name: 'Done' }).click()
-        await takeUp(visitor, link)
+        await takeUp(visitor, await linkOf(dialog))
         return `${offered.length} roles`
       },
     },
@@ -54,7 +54,7 @@ export function accessSteps({ browser, demo, visitor }) {
         await visitor.look('roles')
         await page.getByRole('button', { name: 'New role' }).click()
         const dialog = page.getByRole('dialog', { name: 'New role' })
-        await dialog.getByLabel('Name').fill(ROLE)
+        await dialog.getByRole('textbox', { name: 'Name' }).fill(ROLE)
         await dialog.getByText('Devices and values').click()
         const line = dialog.getByRole('radiogroup', { name: 'Change devices' })
         await line.getByText('Deny', { exact: true }).click()
@@ -95,6 +95,50 @@ export function accessSteps({ browser, demo, visitor }) {
         await row.getByText(GROUP).waitFor()
         await row.getByText(ROLE).waitFor()
         await visitor.look('grants')
+      },
+    },
+    {
+      name: 'an invitation over the group opens the group alone',
+      run: async () => {
+        await takeUp(visitor, await invite(visitor, GUEST, 'Viewer', GROUP))
+        const guest = await Visitor.arrive(browser, demo.origin)
+        try {
+          await signIn(guest, demo.origin, GUEST)
+          await guest.open('/devices')
+          await guest.page.getByRole('link', { name: new RegExp(`^${device}`) }).waitFor()
+          assert.equal(await guest.page.locator('tbody').getByRole('link').count(), 1)
+          assert.deepEqual([...guest.findings], [])
+        } finally {
+          await guest.context.close()
+        }
+        await visitor.open('/access')
+        const row = page.getByRole('row').filter({ hasText: GUEST })
+        await row.getByText('Viewer', { exact: true }).waitFor()
+        await row.getByText(GROUP).waitFor()
+      },
+    },
+    {
+      name: 'what somebody else changed meanwhile is not overwritten',
+      run: async () => {
+        const later = `${GROUP} and roof`
+        await visitor.open('/access?tab=parts')
+        const row = page.getByRole('listitem').filter({ hasText: GROUP })
+        await row.getByRole('button', { name: 'Change' }).click()
+        const dialog = page.getByRole('dialog', { name: 'Change a group' })
+        await dialog.getByLabel('Name').fill('Mine')
+        const id = await renamed(page, GROUP, later)
+        visitor.provoked.add(`409 /v1/groups/${id}`)
+        await dialog.getByRole('button', { name: 'Save' }).click()
+        await dialog.getByText('Somebody else changed this in the meantime.').waitFor()
+        await visitor.look('a stale change')
+        await dialog.getByRole('button', { name: 'Reload' }).click()
+        await until('what they wrote', async () => {
+          return (await dialog.getByLabel('Name').inputValue()) === later
+        })
+        await dialog.getByLabel('Name').fill(GROUP)
+        await dialog.getByRole('button', { name: 'Save' }).click()
+        await dialog.waitFor({ state: 'detached' })
+        await page.getByRole('listitem').filter({ hasText: GROUP }).waitFor()
       },
     },
     {
@@ -173,18 +217,54 @@ export function accessSteps({ browser, demo, visitor }) {
   ]
 }
 
-/** Signs in as the person who was invited. */
-async function signIn({ page, provoked }, origin) {
+/** Somebody else renames a group meanwhile, as a program would; answers its id. */
+function renamed(page, from, to) {
+  return page.evaluate(
+    async ([from, to]) => {
+      const { items } = await (await fetch('/v1/groups')).json()
+      const { id, version: _, ...group } = items.find(({ name }) => name === from)
+      await fetch(`/v1/groups/${id}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...group, name: to }),
+      })
+      return id
+    },
+    [from, to],
+  )
+}
+
+/** The link that a dialog shows once. */
+async function linkOf(dialog) {
+  const link = (await dialog.locator('pre').first().innerText()).trim()
+  await dialog.getByRole('button', { name: 'Done' }).click()
+  return link
+}
+
+/** Invites somebody with a role, over a part of the organisation if one is named; the link. */
+export async function invite({ page, origin }, email, role, where) {
+  await page.goto(`${origin}/settings`)
+  await page.getByRole('button', { name: 'Invite', exact: true }).click()
+  const dialog = page.getByRole('dialog', { name: 'Invite a colleague' })
+  await dialog.getByLabel('E-mail').fill(email)
+  await choose(dialog, page, 'Role', new RegExp(`^${role}`))
+  if (where !== undefined) await choose(dialog, page, 'Where', where)
+  await dialog.getByRole('button', { name: 'Invite', exact: true }).click()
+  return linkOf(dialog)
+}
+
+/** Signs in as a person who was invited. */
+export async function signIn({ page, provoked }, origin, email = EMAIL) {
   provoked.add('401 /v1/session')
   await page.goto(`${origin}/sign-in`)
-  await page.getByLabel('E-mail').fill(EMAIL)
+  await page.getByLabel('E-mail').fill(email)
   await page.getByLabel(/^Password/).fill(PASSWORD)
   await page.getByRole('button', { name: 'Sign in', exact: true }).click()
   await page.getByText('Simulated data.').waitFor()
 }
 
 /** Somebody else takes the invitation up, in a browser of their own. */
-async function takeUp(visitor, link) {
+export async function takeUp(visitor, link) {
   const context = await visitor.context.browser().newContext()
   try {
     const other = await context.newPage()

@@ -46,6 +46,11 @@ function deviceSteps({ visitor, demo }) {
         await page.getByRole('heading', { name, level: 1 }).waitFor()
         await page.getByRole('heading', { name: 'temperature' }).waitFor()
         await page.getByRole('img', { name: /lowest/ }).waitFor()
+        await page.getByText('None: everything it sent was taken').waitFor()
+        await demo.publish(token, 'v1/devices/me/telemetry', '{"temperature": 21.5')
+        await page.reload()
+        await page.getByText('What it sent cannot be read').waitFor()
+        await page.getByText('byte 20', { exact: true }).waitFor()
         assert.ok(!(await page.content()).includes(token), 'the token is shown once')
         await visitor.look('device')
       },

@@ -35,7 +35,7 @@ function settingSteps({ visitor }) {
         await page.getByText('valid until').first().waitFor()
         await page.getByRole('heading', { name: 'Which key protects what' }).waitFor()
         await visitor.look('settings')
-        await page.getByRole('button', { name: 'New key' }).click()
+        await page.getByRole('button', { name: 'New API key' }).click()
         const dialog = page.getByRole('dialog', { name: 'New API key' })
         await dialog.getByLabel('Name').fill('nightly export')
         await dialog.getByRole('button', { name: 'Make the key' }).click()

@@ -48,6 +48,11 @@ export async function body<T>(
   return (response.status === 204 ? undefined : data) as Answer<Exclude<T, undefined>>
 }
 
+/** Changes a thing only if nobody else has since it was read. */
+export function ifUnchanged(read: { version: number } | null) {
+  return read === null ? {} : { headers: { 'if-match': `"${read.version}"` } }
+}
+
 export type Upload = {
   method: 'POST' | 'PUT'
   path: string

@@ -59,6 +59,17 @@ export const rightsQuery = queryOptions({
   retry: false,
 })
 
+/** What the person in front may do to one device or twin. */
+export function rightsOnQuery(thing: { device_id?: string; twin_id?: string } | undefined) {
+  return queryOptions({
+    queryKey: ['session', 'rights', thing ?? null],
+    queryFn: () =>
+      body(client.GET('/v1/session/rights', { params: { query: { ...thing } } })),
+    staleTime: 60_000,
+    retry: false,
+  })
+}
+
 export const accountQuery = queryOptions({
   queryKey: ['account'],
   queryFn: () => body(client.GET('/v1/account')),
@@ -168,6 +179,15 @@ export function credentialsQuery(id: string) {
   return queryOptions({
     queryKey: ['devices', 'one', id, 'credentials'],
     queryFn: () => body(client.GET('/v1/devices/{id}/credentials', { params: { path: { id } } })),
+  })
+}
+
+/** The last messages of a device that were refused where the protocol cannot tell it. */
+export function refusalsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'refusals'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/refusals', { params: { path: { id } } })),
+    refetchInterval: 30_000,
   })
 }
 

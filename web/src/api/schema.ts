@@ -683,7 +683,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Changes a group of devices. */
+        /** Changes a group of devices. `If-Match` refuses the change when somebody else was first. */
         put: operations["rights_replace_group"];
         post?: never;
         /** Deletes a group with the grants over it; its devices stay. */
@@ -1059,7 +1059,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Changes a role, for everybody who holds it, at once. */
+        /**
+         * Changes a role, for everybody who holds it, at once. `If-Match` refuses the change when somebody
+         *     else was first.
+         */
         put: operations["rights_replace_role"];
         post?: never;
         /** Deletes a role that nobody holds. */
@@ -1255,7 +1258,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What one may do oneself: pages show what is of use. */
+        /** What one may do oneself, and on one device or twin: pages show what is of use. */
         get: operations["session_rights"];
         put?: never;
         post?: never;
@@ -1729,7 +1732,10 @@ export interface paths {
         /** Lists the people of the tenant. */
         get: operations["users_list"];
         put?: never;
-        /** Invites a person: by mail, or, when the platform sends none, with a one-time link. */
+        /**
+         * Invites a person: by mail, or, when the platform sends none, with a one-time link. With a scope
+         *     the person starts with the role over that part of the tenant, and with nothing else.
+         */
         post: operations["users_invite"];
         delete?: never;
         options?: never;
@@ -1747,8 +1753,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`: all of
-         *     them or, when a line is wrong, nobody.
+         * Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
+         *     `scope`: all of them or, when a line is wrong, nobody. A scope is empty for the whole tenant, or
+         *     `workspace:NAME`, `group:NAME`, `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`; an id may stand for a
+         *     name.
          */
         post: operations["users_import"];
         delete?: never;
@@ -1855,7 +1863,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Changes a workspace. */
+        /** Changes a workspace. `If-Match` refuses the change when somebody else was first. */
         put: operations["rights_replace_workspace"];
         post?: never;
         /** Deletes a workspace with the grants over it; its twins and groups stay. */
@@ -2329,6 +2337,11 @@ export interface components {
             denies: string[];
             id: string;
             name: string;
+            /**
+             * Format: int64
+             * @description Counts changes; between quotes it is the ETag for `If-Match`.
+             */
+            version: number;
         };
         /** @description The tenant's side of support. */
         CustomerBody: {
@@ -2549,6 +2562,11 @@ export interface components {
             device_ids: string[];
             id: string;
             name: string;
+            /**
+             * Format: int64
+             * @description Counts changes; between quotes it is the ETag for `If-Match`.
+             */
+            version: number;
             workspace_id?: string | null;
         };
         /** @description A group of devices, as it is written. */
@@ -2664,6 +2682,8 @@ export interface components {
             name?: string | null;
             /** @enum {string} */
             role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            /** @description Where the role counts; left out, over the whole tenant. */
+            scope?: components["schemas"]["AccessScopeBody"];
         };
         /** @description An invitation. */
         InvitedBody: {
@@ -3034,6 +3054,11 @@ export interface components {
                 device_ids: string[];
                 id: string;
                 name: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes; between quotes it is the ETag for `If-Match`.
+                 */
+                version: number;
                 workspace_id?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
@@ -3186,6 +3211,11 @@ export interface components {
                 id: string;
                 limits: components["schemas"]["LimitsBody"];
                 name: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes; between quotes it is the ETag for `If-Match`.
+                 */
+                version: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3270,6 +3300,11 @@ export interface components {
             /** @description The rows. */
             items: (components["schemas"]["RuleBody"] & {
                 id: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes; between quotes it is the ETag for `If-Match`.
+                 */
+                version: number;
             })[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3334,6 +3369,11 @@ export interface components {
                 id: string;
                 name: string;
                 twin_ids: string[];
+                /**
+                 * Format: int64
+                 * @description Counts changes; between quotes it is the ETag for `If-Match`.
+                 */
+                version: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3450,6 +3490,8 @@ export interface components {
         };
         /** @description What somebody may do, by the names of the actions. */
         OwnRightsBody: {
+            /** @description On the device or twin that was asked about; empty when none was. */
+            here: string[];
             /** @description Over a part of it only. */
             parts: string[];
             /** @description Over the whole tenant. */
@@ -3540,6 +3582,11 @@ export interface components {
             id: string;
             limits: components["schemas"]["LimitsBody"];
             name: string;
+            /**
+             * Format: int64
+             * @description Counts changes; between quotes it is the ETag for `If-Match`.
+             */
+            version: number;
         };
         /** @description What makes a plan. */
         PlanInputBody: {
@@ -3898,6 +3945,11 @@ export interface components {
         /** @description A stored rule. */
         StoredRuleBody: components["schemas"]["RuleBody"] & {
             id: string;
+            /**
+             * Format: int64
+             * @description Counts changes; between quotes it is the ETag for `If-Match`.
+             */
+            version: number;
         };
         /** @description A storey, lowest first. */
         StoreyBody: {
@@ -4050,6 +4102,11 @@ export interface components {
             id: string;
             name: string;
             twin_ids: string[];
+            /**
+             * Format: int64
+             * @description Counts changes; between quotes it is the ETag for `If-Match`.
+             */
+            version: number;
         };
         /** @description A workspace, as it is written. */
         WorkspaceInputBody: {
@@ -7270,7 +7327,12 @@ export interface operations {
     };
     session_rights: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description A device. */
+                device_id?: string | null;
+                /** @description Or a twin. */
+                twin_id?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7286,6 +7348,12 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -51,6 +51,7 @@ export type PromiseRow = Answer<Schemas['PromiseBody']>
 export type PromiseState = PromiseRow['state']
 export type Quality = Latest['quality']
 export type ProviderSettings = Answer<Schemas['ProviderBody']>
+export type Refusal = Answer<Schemas['RefusalBody']>
 export type Role = User['roles'][number]
 export type Rights = Answer<Schemas['OwnRightsBody']>
 export type Roles = Answer<Schemas['RolesBody']>

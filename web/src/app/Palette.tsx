@@ -5,7 +5,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertsQuery, devicesQuery, modelQuery, twinsQuery } from '../api/queries'
+import { alertsQuery, devicesQuery, modelQuery } from '../api/queries'
+import { useTwins } from './useTwins'
 import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
 import { accessPlace, useMay } from './places'
@@ -35,7 +36,7 @@ export function Palette(props: { opened: boolean; onClose: () => void }) {
 function useEntries(): Entry[] {
   const { twin } = useAppSearch()
   const { places, reviewsAccess } = useMay()
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const twinId = twin ?? twins.data?.items[0]?.id
   const model = useQuery({ ...modelQuery(twinId ?? ''), enabled: twinId !== undefined })
   const devices = useQuery(devicesQuery())

@@ -49,6 +49,11 @@ export class May {
     return this.whole(action) || this.rights.parts.includes(action)
   }
 
+  /** Whether there is something they may do over a part only. */
+  get isConfined(): boolean {
+    return this.rights.parts.length > 0
+  }
+
   /** The pages they have. */
   get places(): Place[] {
     const { support } = this.session

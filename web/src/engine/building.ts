@@ -2,7 +2,7 @@
 // polygons. Decides how each storey is shown; knows nothing of markers and cameras.
 import {
   Box3, BufferGeometry, ExtrudeGeometry, Float32BufferAttribute, Group, LineSegments, Mesh,
-  type Object3D, type Plane, Shape,
+  type Object3D, type Plane, Shape, Vector3,
 } from 'three'
 import { GLTFLoader } from 'three/addons/loaders/GLTFLoader.js'
 
@@ -109,6 +109,19 @@ export class Building {
       box.expandByObject(part.mesh)
     }
     return box
+  }
+
+  /** The corners of what stands in some storeys, storey by storey: closer to it than one box. */
+  corners(isIn: (storey: string | null) => boolean): Vector3[] {
+    const boxes = new Map<string | null, Box3>()
+    this.root.updateWorldMatrix(true, true)
+    for (const part of this.parts) {
+      const storey = this.storey(part.storey)?.id ?? null
+      if (!isIn(storey)) continue
+      const box = boxes.get(storey) ?? new Box3()
+      boxes.set(storey, box.expandByObject(part.mesh))
+    }
+    return [...boxes.values()].flatMap(cornersOf)
   }
 
   /** Meshes that a pointer can hit. */
@@ -255,6 +268,12 @@ export class Building {
       }
     }
   }
+}
+
+export function cornersOf({ min, max }: Box3): Vector3[] {
+  return [0, 1, 2, 3, 4, 5, 6, 7].map(
+    (i) => new Vector3(i & 1 ? max.x : min.x, i & 2 ? max.y : min.y, i & 4 ? max.z : min.z),
+  )
 }
 
 function partOf(mesh: Mesh): Part {

@@ -1,16 +1,15 @@
 // The camera rig: orbit in 3D, straight down in plan, flights between views, and the input of
 // mouse, touch and keyboard. It draws nothing; it says when something changed.
-import { type Box3, OrthographicCamera, PerspectiveCamera, Vector3 } from 'three'
+import { Box3, OrthographicCamera, PerspectiveCamera, Vector3 } from 'three'
 
-import type { Inset, View } from './types'
+import { frame, type Lens } from './framing'
+import type { Rect, View } from './types'
 
 /** Longest flight, in milliseconds. */
 const FLIGHT_MS = 260
 const POLAR_MIN = 0.12
 const POLAR_MAX = Math.PI / 2 - 0.03
 const DISTANCE_MIN = 2
-/** Room left around what is framed. */
-const MARGIN = 1.04
 /** The nearest flight, as a share of the distance that shows the whole building. */
 const NEAREST = 0.45
 /** A pointer that moved less than this many pixels has clicked. */
@@ -25,7 +24,6 @@ export class CameraRig {
   private flight: { from: Pose; to: Pose; start: number } | null = null
   private home: Pose = this.pose
   private size = { width: 1, height: 1 }
-  private inset: Inset = { top: 0, right: 0, bottom: 0, left: 0 }
   private radius = 30
   private readonly pointers = new Map<number, { x: number; y: number }>()
   private travelled = 0
@@ -38,6 +36,7 @@ export class CameraRig {
     private readonly clicked: (x: number, y: number) => void,
     private readonly hovered: (x: number, y: number) => void,
     private readonly isStill: () => boolean,
+    private readonly covered: () => Rect[],
   ) {
     const signal = this.listeners.signal
     canvas.addEventListener('pointerdown', this.down, { signal })
@@ -63,21 +62,18 @@ export class CameraRig {
     this.place()
   }
 
-  setInset(inset: Inset): void {
-    this.inset = inset
-  }
-
   setView(view: View): void {
     this.view = view
     this.flight = null
     this.place()
   }
 
-  /** Frames a box; `jump` leaves out the flight. */
-  fit(box: Box3, options: { jump?: boolean; isHome?: boolean } = {}): void {
-    if (box.isEmpty()) return
-    this.radius = Math.max(4, box.getSize(new Vector3()).length() / 2)
-    const next = { ...this.pose, ...this.framing(box) }
+  /** Frames points, clear of the tools; `jump` leaves out the flight. */
+  fit(points: Vector3[], options: { jump?: boolean; isHome?: boolean } = {}): void {
+    if (points.length === 0) return
+    const size = new Box3().setFromPoints(points).getSize(new Vector3())
+    this.radius = Math.max(4, size.length() / 2)
+    const next = { ...this.pose, ...frame(points, this.lens(), this.covered()) }
     if (options.isHome) this.home = next
     this.go(next, options.jump ?? false)
   }
@@ -86,16 +82,12 @@ export class CameraRig {
   flyTo(point: Vector3, reach: number): void {
     const distance = Math.max(reach, this.home.distance * NEAREST)
     const target = point.clone()
-    const { right, up } = this.axes()
-    const tall = Math.tan((this.perspective.fov * Math.PI) / 360) * distance * 2
-    const { top, right: r, bottom, left } = this.inset
-    target.addScaledVector(right, (((r - left) / 2) * tall) / this.size.height)
-    target.addScaledVector(up, (((top - bottom) / 2) * tall) / this.size.height)
     this.go({ ...this.pose, target, distance }, false)
   }
 
-  private axes(): { back: Vector3; right: Vector3; up: Vector3 } {
+  private lens(): Lens {
     const { azimuth, polar } = this.pose
+    const half = Math.tan((this.perspective.fov * Math.PI) / 360)
     const back = new Vector3(
       Math.sin(azimuth) * Math.sin(polar), Math.cos(polar), Math.cos(azimuth) * Math.sin(polar),
     )
@@ -106,7 +98,7 @@ export class CameraRig {
       right.set(1, 0, 0)
       up.set(0, 0, -1)
     }
-    return { back, right, up }
+    return { back, right, up, half, isFlat: this.view === 'plan', ...this.size }
   }
 
   /** Moves on an ongoing flight. Called once per frame. */
@@ -128,50 +120,6 @@ export class CameraRig {
 
   dispose(): void {
     this.listeners.abort()
-  }
-
-  /** The nearest view of a box from the current direction that shows all its corners. */
-  private framing(box: Box3): { target: Vector3; distance: number } {
-    const { back, right, up } = this.axes()
-    const target = box.getCenter(new Vector3())
-    // The free part of the window: what is framed fits into it and stands in its middle.
-    const { inset, size } = this
-    const half = Math.tan((this.perspective.fov * Math.PI) / 360)
-    const free = (room: number, a: number, b: number) => Math.max(room * 0.4, room - a - b)
-    const tall = (half / MARGIN) * (free(size.height, inset.top, inset.bottom) / size.height)
-    const wide = (half / MARGIN) * (free(size.width, inset.left, inset.right) / size.height)
-    const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((i) =>
-      new Vector3(
-        i & 1 ? box.max.x : box.min.x, i & 2 ? box.max.y : box.min.y, i & 4 ? box.max.z : box.min.z,
-      ),
-    )
-    let distance = 1
-    // Centring the picture moves the nearest corners, which changes the distance: twice is enough.
-    for (let round = 0; round < 3; round += 1) {
-      let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity]
-      distance = 6
-      for (const corner of corners) {
-        const offset = corner.clone().sub(target)
-        const near = this.view === 'plan' ? 0 : offset.dot(back)
-        const [x, y] = [Math.abs(offset.dot(right)), Math.abs(offset.dot(up))]
-        distance = Math.max(distance, near + x / wide, near + y / tall)
-      }
-      for (const corner of corners) {
-        const offset = corner.clone().sub(target)
-        const depth = this.view === 'plan' ? distance : distance - offset.dot(back)
-        const [x, y] = [offset.dot(right) / depth, offset.dot(up) / depth]
-        x0 = Math.min(x0, x)
-        x1 = Math.max(x1, x)
-        y0 = Math.min(y0, y)
-        y1 = Math.max(y1, y)
-      }
-      target.addScaledVector(right, ((x0 + x1) / 2) * distance)
-      target.addScaledVector(up, ((y0 + y1) / 2) * distance)
-    }
-    const perPixel = (2 * half * distance) / size.height
-    target.addScaledVector(right, ((inset.right - inset.left) / 2) * perPixel)
-    target.addScaledVector(up, ((inset.top - inset.bottom) / 2) * perPixel)
-    return { target, distance }
   }
 
   private go(next: Pose, isJump: boolean): void {

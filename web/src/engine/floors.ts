@@ -8,12 +8,21 @@ import {
 import type { Building } from './building'
 import type { Frame } from './frame'
 import type { Palette } from './palette'
+import { middleOf } from './rooms'
 import type { Heat, SceneModel } from './types'
 
 /** Above the floor, in metres: over screeds and thresholds, below furniture. */
 const LIFT = 0.06
 
-type Floor = { space: string; storey: string; first: number; count: number; ring: Vector3[] }
+type Floor = {
+  space: string
+  storey: string
+  first: number
+  count: number
+  ring: Vector3[]
+  /** Where its name stands; found when it is asked for. */
+  middle: Vector3 | null
+}
 type Layer = { mesh: Mesh; floors: Floor[]; triangles: Floor[] }
 
 export class Floors {
@@ -41,6 +50,7 @@ export class Floors {
         const flat = ring.map((point) => new Vector2(point.x, -point.z))
         const floor: Floor = {
           space: space.id, storey: storey.id, first: positions.length / 3, count: 0, ring,
+          middle: null,
         }
         for (const face of ShapeUtils.triangulateShape(flat, [])) {
           const corners = face.map((i) => ring[i]).filter((point) => point !== undefined)
@@ -139,6 +149,18 @@ export class Floors {
 
   ring(space: string): Vector3[] | null {
     return this.byId.get(space)?.ring ?? null
+  }
+
+  /** A place well inside a room. */
+  middle(space: string): Vector3 | null {
+    const floor = this.byId.get(space)
+    const first = floor?.ring[0]
+    if (floor === undefined || first === undefined) return null
+    if (floor.middle === null) {
+      const { x, z } = middleOf(floor.ring)
+      floor.middle = new Vector3(x, first.y, z)
+    }
+    return floor.middle
   }
 
   clear(): void {

@@ -5,9 +5,14 @@ import { isAlerting, type Placed } from './markers'
 
 /** Most labels at once. */
 const LABELS_MAX = 80
+const NAME_PX = 16
+/** Where the name of a room may move to from its middle, in pixels right and down. */
+const NAME_SHIFTS = [
+  [0, 0], [0, 22], [0, -22], [-30, 0], [30, 0], [0, 34], [0, -34], [-44, 0], [44, 0], [0, 50], [0, -50],
+] as const
 const FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'Noto Sans CJK JP', 'Liberation Sans', sans-serif"
 
-export type RoomName = { text: string; x: number; y: number; width: number }
+export type RoomName = { text: string; x: number; y: number; width: number; height: number }
 type Box = { x: number; y: number; width: number; height: number }
 
 export class Overlay {
@@ -38,30 +43,57 @@ export class Overlay {
     this.taken = placed
       .filter((item) => item.isShown && item.size > 12)
       .map(({ x, y, size }) => ({ x: x - size / 2, y: y - size / 2, width: size, height: size }))
-    let left = LABELS_MAX
-    for (let i = placed.length - 1; i >= 0 && left > 0; i -= 1) {
-      const item = placed[i]
-      if (item === undefined || !item.isShown || item.x < -50 || item.y < -50) continue
-      const { marker } = item
-      const isLoud = isAlerting(marker.state) || marker.selected
-      if (marker.selected) this.ring(context, item, palette)
-      if (!isLoud && !isDetailed) continue
-      const text = isLoud && marker.value !== '' ? `${marker.label}  ${marker.value}` : marker.value
-      if (this.pill(context, item, text === '' ? marker.label : text, palette, isLoud)) left -= 1
+    const isLoud = ({ marker }: Placed) => isAlerting(marker.state) || marker.selected
+    const shown = placed.filter((item) => item.isShown && item.x >= -50 && item.y >= -50).reverse()
+    const loud = shown.filter(isLoud)
+    for (const item of loud) if (item.marker.selected) this.ring(context, item, palette)
+    // What needs somebody first, then where one is, then what is as usual.
+    const room = LABELS_MAX - this.pills(context, loud, palette, true, LABELS_MAX)
+    this.names(context, rooms, palette)
+    if (isDetailed) this.pills(context, shown.filter((item) => !isLoud(item)), palette, false, room)
+  }
+
+  /** Values beside markers, at most so many; answers how many there were. */
+  private pills(
+    context: CanvasRenderingContext2D,
+    items: Placed[],
+    palette: Palette,
+    isLoud: boolean,
+    most: number,
+  ): number {
+    let count = 0
+    for (const item of items) {
+      if (count >= most) break
+      const { label, value } = item.marker
+      const text = isLoud && value !== '' ? `${label}  ${value}` : value
+      if (this.pill(context, item, text === '' ? label : text, palette, isLoud)) count += 1
     }
-    context.font = `500 11px ${FONT}`
+    return count
+  }
+
+  /** Names of rooms on plates of their own: nothing that is drawn below runs through them. */
+  private names(context: CanvasRenderingContext2D, rooms: RoomName[], palette: Palette): void {
+    context.font = `600 11px ${FONT}`
     context.textAlign = 'center'
     context.textBaseline = 'middle'
-    context.fillStyle = palette.textMuted
-    context.strokeStyle = palette.background
-    context.lineWidth = 3
-    context.lineJoin = 'round'
     for (const room of rooms) {
-      const width = context.measureText(room.text).width
-      const box = { x: room.x - width / 2, y: room.y - 7, width, height: 14 }
-      if (width > room.width || !this.take(box)) continue
-      context.strokeText(room.text, room.x, room.y)
-      context.fillText(room.text, room.x, room.y)
+      const width = context.measureText(room.text).width + 8
+      if (width > room.width || room.height < NAME_PX) continue
+      const spots = NAME_SHIFTS
+        .filter(([x, y]) => Math.abs(x) <= (room.width - width) / 2 && Math.abs(y) <= (room.height - NAME_PX) / 2)
+        .map(([x, y]) => ({
+          x: room.x + x - width / 2, y: room.y + y - NAME_PX / 2, width, height: NAME_PX,
+        }))
+      const spot = spots.find((box) => this.take(box))
+      if (spot === undefined) continue
+      context.globalAlpha = 0.88
+      context.fillStyle = palette.background
+      context.beginPath()
+      context.roundRect(spot.x, spot.y, spot.width, spot.height, 3)
+      context.fill()
+      context.globalAlpha = 1
+      context.fillStyle = palette.text
+      context.fillText(room.text, spot.x + width / 2, spot.y + NAME_PX / 2 + 0.5)
     }
   }
 

@@ -5,7 +5,7 @@ import {
   PlaneGeometry, Raycaster, Scene as Stage, ShadowMaterial, Vector2, Vector3, WebGLRenderer,
 } from 'three'
 
-import { Building, CUT_HEIGHT } from './building'
+import { Building, cornersOf, CUT_HEIGHT } from './building'
 import { CameraRig } from './camera'
 import { Floors } from './floors'
 import { Frame } from './frame'
@@ -13,7 +13,7 @@ import { Markers } from './markers'
 import { Overlay, type RoomName } from './overlay'
 import { palettes } from './palette'
 import type {
-  Heat, Inset, Marker, Pick, Scene, SceneModel, SceneOptions, Section, Target, Theme, View,
+  Heat, Marker, Pick, Scene, SceneModel, SceneOptions, Section, Target, Theme, View,
 } from './types'
 
 const PIXEL_RATIO_MAX = 2
@@ -94,7 +94,7 @@ class Engine implements Scene {
       this.sky, this.sun, this.sun.target, this.ground, this.building.root, this.highlight,
       this.markers.root,
     )
-    this.rig = new CameraRig(canvas, this.invalidate, this.click, this.point, () => this.isStill)
+    this.rig = new CameraRig(canvas, this.invalidate, this.click, this.point, () => this.isStill, options.covered ?? (() => []))
     this.applyTheme()
     if (canvas.tabIndex < 0) canvas.tabIndex = 0
     const { signal } = this.listeners
@@ -151,7 +151,7 @@ class Engine implements Scene {
     if (next === this.factor) return
     this.factor = next
     this.refresh()
-    this.rig.fit(this.building.bounds(this.isolated))
+    this.rig.fit(this.framed(this.isolated))
   }
 
   setSection(section: Section | null): void {
@@ -167,10 +167,6 @@ class Engine implements Scene {
     }
     this.renderer.shadowMap.needsUpdate = true
     this.invalidate()
-  }
-
-  setInset(inset: Inset): void {
-    this.rig.setInset(inset)
   }
 
   setView(view: View): void {
@@ -308,11 +304,16 @@ class Engine implements Scene {
   }
 
   /** What is looked at with a storey isolated: it and what carries it. */
-  private framed(id: string | null): Box3 {
+  private framed(id: string | null): Vector3[] {
     const own = this.building.storey(id)
-    if (own === undefined || this.view === 'plan') return this.building.bounds(id)
-    const below = this.building.storeys.filter((storey) => storey.rank <= own.rank)
-    return below.reduce((box, storey) => box.union(this.building.bounds(storey.id)), new Box3())
+    const isIn = (storey: string | null) => {
+      if (own === undefined) return true
+      if (this.view === 'plan') return storey === own.id
+      return (this.building.storey(storey)?.rank ?? Infinity) <= own.rank
+    }
+    const points = this.building.corners(isIn)
+    if (points.length > 0 || this.model === null) return points
+    return cornersOf(this.frame.box(this.model.bounds))
   }
 
   private offsetOf(storey: string | null): number {
@@ -331,9 +332,9 @@ class Engine implements Scene {
   }
 
   private refit(isJump: boolean): void {
-    const box = this.building.bounds(null)
-    if (box.isEmpty() && this.model !== null) box.copy(this.frame.box(this.model.bounds))
-    this.rig.fit(box, { jump: isJump, isHome: true })
+    const points = this.framed(null)
+    const box = new Box3().setFromPoints(points)
+    this.rig.fit(points, { jump: isJump, isHome: true })
     this.light(box.getCenter(new Vector3()), box.getSize(new Vector3()).length() / 2, box.min.y)
   }
 
@@ -367,21 +368,21 @@ class Engine implements Scene {
   private roomNames(): RoomName[] {
     const names: RoomName[] = []
     const { clientWidth, clientHeight } = this.canvas
+    const onScreen = (point: Vector3) => {
+      const p = point.clone().project(this.rig.camera)
+      return { x: ((p.x + 1) / 2) * clientWidth, y: ((1 - p.y) / 2) * clientHeight }
+    }
     for (const space of this.model?.spaces ?? []) {
       if (space.storey_id !== this.isolated) continue
       const ring = this.floors.ring(space.id)
       if (ring === null) continue
-      const lift = this.offsetOf(this.isolated)
-      const screen = ring.map((point) => {
-        const p = point.clone().setY(point.y + lift).project(this.rig.camera)
-        return { x: ((p.x + 1) / 2) * clientWidth, y: ((1 - p.y) / 2) * clientHeight }
-      })
-      const xs = screen.map((p) => p.x)
-      const ys = screen.map((p) => p.y)
+      const lift = new Vector3(0, this.offsetOf(this.isolated), 0)
+      const screen = ring.map((point) => onScreen(point.clone().add(lift)))
+      const [xs, ys] = [screen.map((p) => p.x), screen.map((p) => p.y)]
+      const middle = this.floors.middle(space.id) ?? ring[0] ?? new Vector3()
       names.push({
-        text: space.name, x: (Math.min(...xs) + Math.max(...xs)) / 2,
-        y: Math.min(...ys) + (Math.max(...ys) - Math.min(...ys)) * 0.78,
-        width: Math.max(...xs) - Math.min(...xs),
+        text: space.name, ...onScreen(middle.clone().add(lift)),
+        width: Math.max(...xs) - Math.min(...xs), height: Math.max(...ys) - Math.min(...ys),
       })
     }
     return names

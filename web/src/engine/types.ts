@@ -66,6 +66,8 @@ export type SceneOptions = {
   onHover?: (pick: Pick, at: { x: number; y: number }) => void
   /** A dragged marker was let go of here (see `placing`). */
   onPlace?: (place: { position: Vec3; spaceId: string | null; storeyId: string | null }) => void
+  /** What lies over the picture; what is framed keeps clear of it. */
+  covered?: () => Rect[]
   /** WebGL is not there or was lost; the table view is the way on. */
   onFailure?: (reason: string) => void
 }
@@ -81,8 +83,6 @@ export type Scene = {
   /** 0 closed, 1 storeys apart by about their own height. */
   explode(factor: number): void
   setSection(section: Section | null): void
-  /** Room around the picture that is covered by tools. */
-  setInset(inset: Inset): void
   setView(view: View): void
   readonly view: View
   select(target: Target | null): void
@@ -96,5 +96,5 @@ export type Scene = {
   readonly frames: number
 }
 
-/** CSS pixels. */
-export type Inset = { top: number; right: number; bottom: number; left: number }
+/** CSS pixels, from the top left of the picture. */
+export type Rect = { x: number; y: number; width: number; height: number }

@@ -10,7 +10,16 @@ const AREAS = {
   proof: ['ledger', 'key', 'promise'],
   access: ['user', 'api_key', 'role', 'grant', 'group', 'access', 'owner'],
   records: ['activity', 'hold', 'incident', 'support'],
-  organisation: ['tenant', 'system', 'metrics', 'brand', 'contact', 'plan'],
+  organisation: [
+    'tenant',
+    'identity_provider',
+    'certificate',
+    'system',
+    'metrics',
+    'brand',
+    'contact',
+    'plan',
+  ],
   oneself: ['session', 'account'],
 } as const
 
@@ -136,6 +145,10 @@ function aboutTheOrganisation(): Record<string, string> {
     'tenant.invite_below': i18n.t('Invite into tenants below'),
     'system.read': i18n.t('Read the system’s facts'),
     'metrics.read': i18n.t('Read metrics'),
+    'identity_provider.read': i18n.t('Read the sign-in provider'),
+    'identity_provider.write': i18n.t('Set the sign-in provider'),
+    'certificate.read': i18n.t('See certificates of host names'),
+    'certificate.write': i18n.t('Hand in certificates of host names'),
     'brand.read': i18n.t('Read the brand'),
     'brand.write': i18n.t('Change the brand'),
     'contact.read': i18n.t('Read messages'),
@@ -145,9 +158,41 @@ function aboutTheOrganisation(): Record<string, string> {
   }
 }
 
+/** What the platform does by itself, and what nobody has to be signed in for: in records only. */
+function aboutThePlatform(): Record<string, string> {
+  return {
+    'account.recover': i18n.t('Ask for a new password'),
+    'activity.purge': i18n.t('Delete records past their time'),
+    'alert.evaluate': i18n.t('Raise and clear alerts'),
+    'attribute.report': i18n.t('Report attributes, as the device'),
+    'brand.show': i18n.t('Show the brand of a host name'),
+    'clock.advance': i18n.t('Move the simulated clock'),
+    'contact.send': i18n.t('Write to whoever answers'),
+    'device.authenticate': i18n.t('Find the device behind a credential'),
+    'device.presence': i18n.t('Note when a device was last seen'),
+    'device.rpc': i18n.t('Call or answer, as the device'),
+    'incident.raise': i18n.t('Raise a security alert'),
+    'key.manage': i18n.t('Rotate, revoke or destroy keys'),
+    'ledger.seal': i18n.t('Seal batches into the ledger'),
+    'link.inspect': i18n.t('Look into a one-time link'),
+    'link.issue': i18n.t('Issue an administrator link'),
+    'link.redeem': i18n.t('Take a one-time link up'),
+    'mail.send': i18n.t('Send queued mail'),
+    'session.purge': i18n.t('Delete expired sessions and links'),
+    'system.maintain': i18n.t('Back up, restore, migrate, diagnose'),
+    'telemetry.maintain': i18n.t('Tidy the store of values'),
+    'tenant.create': i18n.t('Create a tenant'),
+    'tenant.list': i18n.t('List all tenants'),
+  }
+}
+
 /** An action in words; its name when there are none. */
 export function actionLabel(action: string): string {
   return (
-    aboutThings()[action] ?? aboutPeople()[action] ?? aboutTheOrganisation()[action] ?? action
+    aboutThings()[action] ??
+    aboutPeople()[action] ??
+    aboutTheOrganisation()[action] ??
+    aboutThePlatform()[action] ??
+    action
   )
 }

@@ -7,6 +7,7 @@ import { useState, type ReactNode } from 'react'
 import { body, client } from '../api/client'
 import { queryClient } from '../api/queries'
 import type { Alert } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'
 import { formatValue } from '../lib/format'
 import { needsAcknowledgement } from '../lib/severity'
@@ -149,7 +150,11 @@ export function AlertBody({
           <p>{alert.what_helps}</p>
         </div>
       )}
-      {needsAcknowledgement(alert.state) && <AcknowledgeForm ids={[alert.id]} key={alert.id} />}
+      {needsAcknowledgement(alert.state) && (
+        <Allowed to="alert.acknowledge" on={{ device_id: alert.device_id }}>
+          <AcknowledgeForm ids={[alert.id]} key={alert.id} />
+        </Allowed>
+      )}
       {onFly && (
         <Button
           size="xs"

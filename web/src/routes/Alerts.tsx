@@ -8,6 +8,7 @@ import { useMemo, useState } from 'react'
 
 import { alertsQuery } from '../api/queries'
 import type { Alert, AlertFilter } from '../api/types'
+import { Allowed, useAllowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { formatValue } from '../lib/format'
 import { compareAlerts, needsAcknowledgement, SEVERITIES } from '../lib/severity'
@@ -52,6 +53,30 @@ function useAlerts(view: View, severity: string | undefined) {
   return { query, alerts }
 }
 
+/** The column in which alerts are chosen. */
+function choice(chosen: Set<string>, setChosen: (chosen: Set<string>) => void): Column<Alert> {
+  return {
+    id: 'choose',
+    header: i18n.t('Choose'),
+    bare: true,
+    width: '36px',
+    cell: (alert) =>
+      needsAcknowledgement(alert.state) && (
+        <Checkbox
+          size="xs"
+          aria-label={i18n.t('Choose {message}', { message: alertSentence(alert) })}
+          checked={chosen.has(alert.id)}
+          onChange={(event) => {
+            const next = new Set(chosen)
+            if (event.currentTarget.checked) next.add(alert.id)
+            else next.delete(alert.id)
+            setChosen(next)
+          }}
+        />
+      ),
+  }
+}
+
 export function AlertsPage() {
   const { i18n: lingui } = useLingui()
   const search = useAppSearch()
@@ -63,30 +88,12 @@ export function AlertsPage() {
   const opened =
     alerts.find((a) => a.id === search.select) ??
     query.data?.items.find((a) => a.id === search.select)
-  const waiting = alerts.filter((a) => needsAcknowledgement(a.state))
+  const acknowledges = useAllowed()('alert.acknowledge')
+  const waiting = alerts.filter((a) => acknowledges && needsAcknowledgement(a.state))
   const ids = waiting.filter((a) => chosen.has(a.id)).map((a) => a.id)
   const columns = useMemo<Column<Alert>[]>(
     () => [
-      {
-        id: 'choose',
-        header: i18n.t('Choose'),
-        bare: true,
-        width: '36px',
-        cell: (alert) =>
-          needsAcknowledgement(alert.state) && (
-            <Checkbox
-              size="xs"
-              aria-label={i18n.t('Choose {message}', { message: alertSentence(alert) })}
-              checked={chosen.has(alert.id)}
-              onChange={(event) => {
-                const next = new Set(chosen)
-                if (event.currentTarget.checked) next.add(alert.id)
-                else next.delete(alert.id)
-                setChosen(next)
-              }}
-            />
-          ),
-      },
+      ...(acknowledges ? [choice(chosen, setChosen)] : []),
       {
         id: 'severity',
         header: i18n.t('Severity'),
@@ -167,7 +174,7 @@ export function AlertsPage() {
         ),
       },
     ],
-    [chosen, patch, lingui.locale],
+    [acknowledges, chosen, patch, lingui.locale],
   )
   return (
     <Page
@@ -228,7 +235,9 @@ export function AlertsPage() {
           {i18n.t(
             'Alerts come from rules: a limit that was crossed, or a device that fell silent.',
           )}{' '}
-          <Link to="/rules">{i18n.t('See the rules')}</Link>
+          <Allowed to="rule.list">
+            <Link to="/rules">{i18n.t('See the rules')}</Link>
+          </Allowed>
         </Empty>
       ) : (
         <DataTable

@@ -15,6 +15,7 @@ import {
   queryClient,
 } from '../api/queries'
 import type { Declaration, Device } from '../api/types'
+import { Allowed, useAllowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
 import { formatScalar, formatValue, shorten } from '../lib/format'
@@ -29,6 +30,7 @@ import { toast } from '../ui/toasts'
 import { Age, Instant } from '../ui/time'
 import { credentialLabel, declarationLabel } from './declaration'
 import { TokenOnce } from './NewDevice'
+import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
 import { Modal } from '../ui/overlays'
 
@@ -56,6 +58,7 @@ export function DevicePage() {
 function Loaded({ device, etag }: { device: Device; etag: string | null }) {
   const alerts = useQuery(alertsQuery('all'))
   const navigate = useNavigate()
+  const thing = { device_id: device.id }
   const [removing, setRemoving] = useState(false)
   return (
     <Page
@@ -79,7 +82,9 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
         )
       }
     >
-      <Declare device={device} etag={etag} />
+      <Allowed to="device.update" on={thing}>
+        <Declare device={device} etag={etag} />
+      </Allowed>
       {device.keys.length === 0 ? (
         <Empty icon="activity" title={i18n.t('It has not reported yet')}>
           {i18n.t('Let it publish with its token; the first value appears here by itself.')}
@@ -97,25 +102,30 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
         </div>
       )}
       <div className="columns">
-        <Credentials device={device} />
+        <Allowed to="credential.list" on={thing}>
+          <Credentials device={device} />
+        </Allowed>
         <Attributes device={device} />
       </div>
-      <section className="block danger">
-        <h2>{i18n.t('Remove')}</h2>
-        <p>
-          {i18n.t(
-            'Its credentials stop working at once. History and ledger stay until their retention ends.',
-          )}
-        </p>
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="trash" size={14} />}
-          onClick={() => setRemoving(true)}
-        >
-          {i18n.t('Remove the device')}
-        </Button>
-      </section>
+      <Refusals device={device} />
+      <Allowed to="device.delete" on={thing}>
+        <section className="block danger">
+          <h2>{i18n.t('Remove')}</h2>
+          <p>
+            {i18n.t(
+              'Its credentials stop working at once. History and ledger stay until their retention ends.',
+            )}
+          </p>
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="trash" size={14} />}
+            onClick={() => setRemoving(true)}
+          >
+            {i18n.t('Remove the device')}
+          </Button>
+        </section>
+      </Allowed>
       <ConfirmTyped
         opened={removing}
         onClose={() => setRemoving(false)}
@@ -193,7 +203,16 @@ function Declare({ device, etag }: { device: Device; etag: string | null }) {
           'You judge. Until then everything is stored sealed as personal data; your answer releases the whole stream.',
         )}
       </p>
-      {error !== null && <Failure error={error} compact />}
+      {error !== null && (
+        <Failure
+          error={error}
+          compact
+          reload={() => {
+            setError(null)
+            void queryClient.invalidateQueries({ queryKey: ['devices'] })
+          }}
+        />
+      )}
       <div className="row">
         <Button size="xs" variant="default" onClick={() => void declare('non_personal')}>
           {declarationLabel('non_personal')}
@@ -208,6 +227,7 @@ function Declare({ device, etag }: { device: Device; etag: string | null }) {
 
 function Credentials({ device }: { device: Device }) {
   const query = useQuery(credentialsQuery(device.id))
+  const may = useAllowed({ device_id: device.id })
   const [token, setToken] = useState<string | null>(null)
   const [revoking, setRevoking] = useState<string | null>(null)
   const [error, setError] = useState<unknown>(null)
@@ -240,20 +260,28 @@ function Credentials({ device }: { device: Device }) {
                 {i18n.t('since')} <Instant at={credential.created_at} age={false} />
               </span>
             </span>
-            <Button size="compact-xs" variant="default" onClick={() => setRevoking(credential.id)}>
-              {i18n.t('Revoke')}
-            </Button>
+            {may('credential.delete') && (
+              <Button
+                size="compact-xs"
+                variant="default"
+                onClick={() => setRevoking(credential.id)}
+              >
+                {i18n.t('Revoke')}
+              </Button>
+            )}
           </li>
         ))}
       </ul>
-      <Button
-        size="xs"
-        variant="default"
-        leftSection={<Icon name="plus" size={14} />}
-        onClick={() => void add()}
-      >
-        {i18n.t('New token')}
-      </Button>
+      {may('credential.create') && (
+        <Button
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="plus" size={14} />}
+          onClick={() => void add()}
+        >
+          {i18n.t('New token')}
+        </Button>
+      )}
       <Modal
         opened={token !== null}
         onClose={() => setToken(null)}
@@ -286,7 +314,8 @@ function Credentials({ device }: { device: Device }) {
 
 function Attributes({ device }: { device: Device }) {
   const { i18n: lingui } = useLingui()
-  const query = useQuery(attributesQuery(device.id))
+  const may = useAllowed({ device_id: device.id })
+  const query = useQuery({ ...attributesQuery(device.id), enabled: may('attribute.read') })
   const scopes = [
     ['client', i18n.t('From the device')],
     ['shared', i18n.t('Shared with the device')],

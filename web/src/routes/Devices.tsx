@@ -5,8 +5,10 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { devicesQuery, twinsQuery } from '../api/queries'
+import { devicesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { Device } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { DataTable, type Column } from '../ui/DataTable'
 import { humanised, keyLabel } from '../lib/keys'
@@ -87,7 +89,7 @@ export function DevicesPage() {
   const patch = usePatchSearch()
   const navigate = useNavigate()
   const [adding, setAdding] = useState(false)
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const query = useQuery(devicesQuery(search.filter))
   const columns = useMemo(
     () => columnsOf(new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))),
@@ -104,9 +106,11 @@ export function DevicesPage() {
     [query.data, search.q],
   )
   const add = (
-    <button type="button" className="button primary" onClick={() => setAdding(true)}>
-      <Icon name="plus" size={16} /> {i18n.t('Add a device')}
-    </button>
+    <Allowed to="device.create">
+      <button type="button" className="button primary" onClick={() => setAdding(true)}>
+        <Icon name="plus" size={16} /> {i18n.t('Add a device')}
+      </button>
+    </Allowed>
   )
   return (
     <Page
@@ -140,9 +144,11 @@ export function DevicesPage() {
       {query.isPending && <Loading rows={10} />}
       {query.data?.length === 0 && (
         <Empty icon="devices" title={i18n.t('No device yet')} action={add}>
-          {i18n.t(
-            'Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.',
-          )}
+          <Allowed to="device.create">
+            {i18n.t(
+              'Add one and let it publish over MQTT or HTTP. To add many at once, upload an inventory on the page Twins.',
+            )}
+          </Allowed>
         </Empty>
       )}
       {query.data && query.data.length > 0 && (

@@ -23,9 +23,11 @@ export function Door(props: { title: string; lead?: ReactNode; children: ReactNo
         {props.children}
       </div>
       <footer className="door-foot">
-        <p>{i18n.t('A building that reports, is watched, and can be proven.')}</p>
         <Answering />
-        <LanguageSelect />
+        <div className="door-words">
+          <p>{i18n.t('A building that reports, is watched, and can be proven.')}</p>
+          <LanguageSelect />
+        </div>
       </footer>
     </main>
   )

@@ -1,6 +1,6 @@
 // Holds: what keeps records beyond 90 days. One person asks, another approves.
 import { i18n } from '@lingui/core'
-import { Button, Group, Select, Textarea, TextInput } from '@mantine/core'
+import { Button, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -8,11 +8,13 @@ import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
 import { holdsQuery, queryClient } from '../api/queries'
 import type { Hold } from '../api/types'
+import { Allowed, useAllowed } from '../app/Allowed'
 import { Icon } from '../ui/icons'
 import { Failure, Loading, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { SubmitForm } from '../ui/SubmitForm'
 import { actionGroups } from './Activity'
 
 const DAY_MS = 86_400_000
@@ -57,6 +59,7 @@ function scopeText(hold: Hold): string {
 }
 
 export function Holds() {
+  const may = useAllowed()
   const query = useQuery(holdsQuery)
   const [asking, setAsking] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['holds'] })
@@ -72,14 +75,16 @@ export function Holds() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('Holds')}</h2>
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="plus" size={14} />}
-          onClick={() => setAsking(true)}
-        >
-          {i18n.t('Ask for a hold')}
-        </Button>
+        <Allowed to="hold.request">
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="plus" size={14} />}
+            onClick={() => setAsking(true)}
+          >
+            {i18n.t('Ask for a hold')}
+          </Button>
+        </Allowed>
       </div>
       {query.isPending && <Loading rows={2} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -106,7 +111,7 @@ export function Holds() {
             <span className="dim">
               {i18n.t('until')} <Instant at={hold.expires_at} age={false} />
             </span>
-            {hold.state === 'asked' && !hold.is_own && (
+            {hold.state === 'asked' && !hold.is_own && may('hold.approve') && (
               <Button
                 size="compact-xs"
                 onClick={() =>
@@ -118,7 +123,7 @@ export function Holds() {
                 {i18n.t('Approve')}
               </Button>
             )}
-            {(hold.state === 'asked' || hold.state === 'in_force') && (
+            {(hold.state === 'asked' || hold.state === 'in_force') && may('hold.release') && (
               <Button
                 size="compact-xs"
                 variant="default"
@@ -153,30 +158,14 @@ function HoldForm(props: { onDone: () => void }) {
   const [until, setUntil] = useState(() =>
     new Date(Date.now() + 180 * DAY_MS).toISOString().slice(0, 10),
   )
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const expires_at = `${until}T00:00:00Z`
-      const hold = { scope: { action, records: [] }, reason, note, expires_at }
-      await body(client.POST('/v1/holds', { body: hold }))
-      props.onDone()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    const expires_at = `${until}T00:00:00Z`
+    const hold = { scope: { action, records: [] }, reason, note, expires_at }
+    await body(client.POST('/v1/holds', { body: hold }))
+    props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
+    <SubmitForm action={i18n.t('Ask')} submit={submit}>
       <Select
         label={i18n.t('Which records')}
         allowDeselect={false}
@@ -206,12 +195,6 @@ function HoldForm(props: { onDone: () => void }) {
         onChange={(event) => setUntil(event.currentTarget.value)}
       />
       <p className="hint">{i18n.t('It holds nothing until somebody else approves it.')}</p>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Ask')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

@@ -13,6 +13,7 @@ import {
   securityAlertsQuery,
 } from '../api/queries'
 import type { Incident, SecurityAlert } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { SEVERITIES } from '../lib/severity'
 import { DataTable, type Column } from '../ui/DataTable'
@@ -22,6 +23,7 @@ import { severityLabel, SeverityMark } from '../ui/marks'
 import { Drawer, Modal } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { SubmitForm } from '../ui/SubmitForm'
 
 export function findingLabel(kind: Incident['kind']): string {
   switch (kind) {
@@ -118,9 +120,11 @@ export function IncidentsPage() {
     [patch],
   )
   const open = (
-    <button type="button" className="button primary" onClick={() => setOpening(true)}>
-      <Icon name="plus" size={16} /> {i18n.t('Open an incident')}
-    </button>
+    <Allowed to="incident.open">
+      <button type="button" className="button primary" onClick={() => setOpening(true)}>
+        <Icon name="plus" size={16} /> {i18n.t('Open an incident')}
+      </button>
+    </Allowed>
   )
   return (
     <Page
@@ -203,9 +207,11 @@ function Alerts() {
               </span>
             </span>
             <Age at={alert.raised_at} />
-            <Button size="compact-xs" variant="default" onClick={() => void acknowledge(alert)}>
-              {i18n.t('Acknowledge')}
-            </Button>
+            <Allowed to="incident.update">
+              <Button size="compact-xs" variant="default" onClick={() => void acknowledge(alert)}>
+                {i18n.t('Acknowledge')}
+              </Button>
+            </Allowed>
           </li>
         ))}
       </ul>
@@ -285,34 +291,36 @@ function OneIncident(props: { id: string }) {
           </li>
         ))}
       </ol>
-      <Textarea
-        label={i18n.t('What was found, what was done')}
-        autosize
-        minRows={3}
-        maxLength={4000}
-        value={text}
-        onChange={(event) => setText(event.currentTarget.value)}
-      />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button
-          variant="default"
-          loading={busy}
-          disabled={text.trim() === ''}
-          onClick={() => void send('/v1/incidents/{id}/notes')}
-        >
-          {i18n.t('Add the note')}
-        </Button>
-        {incident.closed_at === null && (
+      <Allowed to="incident.update">
+        <Textarea
+          label={i18n.t('What was found, what was done')}
+          autosize
+          minRows={3}
+          maxLength={4000}
+          value={text}
+          onChange={(event) => setText(event.currentTarget.value)}
+        />
+        {error !== null && <Failure error={error} compact />}
+        <Group justify="flex-end">
           <Button
+            variant="default"
             loading={busy}
             disabled={text.trim() === ''}
-            onClick={() => void send('/v1/incidents/{id}/close')}
+            onClick={() => void send('/v1/incidents/{id}/notes')}
           >
-            {i18n.t('Close the incident')}
+            {i18n.t('Add the note')}
           </Button>
-        )}
-      </Group>
+          {incident.closed_at === null && (
+            <Button
+              loading={busy}
+              disabled={text.trim() === ''}
+              onClick={() => void send('/v1/incidents/{id}/close')}
+            >
+              {i18n.t('Close the incident')}
+            </Button>
+          )}
+        </Group>
+      </Allowed>
     </div>
   )
 }
@@ -321,28 +329,12 @@ function OpenForm(props: { onDone: (id: string) => void }) {
   const [title, setTitle] = useState('')
   const [text, setText] = useState('')
   const [severity, setSeverity] = useState<Incident['severity']>('medium')
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const made = await body(client.POST('/v1/incidents', { body: { title, severity, text } }))
-      props.onDone(made.id)
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    const made = await body(client.POST('/v1/incidents', { body: { title, severity, text } }))
+    props.onDone(made.id)
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
+    <SubmitForm action={i18n.t('Open')} submit={submit}>
       <TextInput
         label={i18n.t('Title')}
         required
@@ -367,12 +359,6 @@ function OpenForm(props: { onDone: (id: string) => void }) {
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Open')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

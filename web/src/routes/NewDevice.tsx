@@ -5,9 +5,11 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
-import { modelQuery, queryClient, twinsQuery } from '../api/queries'
+import { modelQuery, queryClient } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { Declaration } from '../api/types'
-import { CopyField, Failure } from '../ui/layout'
+import { CopyField } from '../ui/layout'
+import { SubmitForm } from '../ui/SubmitForm'
 import { declarationLabel } from './declaration'
 
 export function TokenOnce(props: { name: string; token: string; onDone: () => void }) {
@@ -42,47 +44,36 @@ export function TokenOnce(props: { name: string; token: string; onDone: () => vo
 }
 
 export function NewDeviceForm(props: { onDone: () => void }) {
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const [name, setName] = useState('')
   const [type, setType] = useState('')
   const [twinId, setTwinId] = useState<string | null>(null)
   const [spaceId, setSpaceId] = useState<string | null>(null)
   const [declaration, setDeclaration] = useState<Declaration>('undeclared')
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const [token, setToken] = useState<string | null>(null)
   const model = useQuery({ ...modelQuery(twinId ?? ''), enabled: twinId !== null })
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const created = await body(
-        client.POST('/v1/devices', {
-          body: {
-            name,
-            declaration,
-            ...(type !== '' && { type }),
-            ...(twinId !== null && { twin_id: twinId }),
-            ...(spaceId !== null && { space_id: spaceId }),
-          },
-        }),
-      )
-      setToken(created.token)
-      await queryClient.invalidateQueries({ queryKey: ['devices'] })
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    const created = await body(
+      client.POST('/v1/devices', {
+        body: {
+          name,
+          declaration,
+          ...(type !== '' && { type }),
+          ...(twinId !== null && { twin_id: twinId }),
+          ...(spaceId !== null && { space_id: spaceId }),
+        },
+      }),
+    )
+    setToken(created.token)
+    await queryClient.invalidateQueries({ queryKey: ['devices'] })
   }
   if (token !== null) return <TokenOnce name={name} token={token} onDone={props.onDone} />
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
+    <SubmitForm
+      action={i18n.t('Add and show the token')}
+      submit={submit}
+      incomplete={name.trim() === ''}
+      onCancel={props.onDone}
     >
       <TextInput
         label={i18n.t('Name')}
@@ -132,15 +123,6 @@ export function NewDeviceForm(props: { onDone: () => void }) {
         value={declaration}
         onChange={(value) => setDeclaration((value ?? 'undeclared') as Declaration)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button variant="default" onClick={props.onDone}>
-          {i18n.t('Cancel')}
-        </Button>
-        <Button type="submit" loading={busy} disabled={name.trim() === ''}>
-          {i18n.t('Add and show the token')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

@@ -7,10 +7,11 @@ import { useState } from 'react'
 import { body, client } from '../api/client'
 import { promisesQuery, queryClient } from '../api/queries'
 import type { PromiseRow, PromiseState } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { humanised } from '../lib/keys'
 import { Icon } from '../ui/icons'
-import { Facts, Failure, Loading, Page } from '../ui/layout'
+import { Facts, Failure, InEnglish, Loading, Page } from '../ui/layout'
 import { PromiseMark, promiseStateLabel } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 
@@ -64,6 +65,7 @@ export function PromisesPage() {
               </button>
             ))}
           </div>
+          <InEnglish />
           <p className="visually-hidden" aria-live="polite">
             {i18n.t('{count, plural, one {# promise} other {# promises}}', { count: shown.length })}
           </p>
@@ -99,7 +101,9 @@ function Row({ row }: { row: PromiseRow }) {
         <span className="promise-state">
           <PromiseMark state={row.state} />
         </span>
-        <span className="promise-text">{row.text}</span>
+        <span className="promise-text" lang="en">
+          {row.text}
+        </span>
         <span className="promise-age dim">
           <Age at={row.checked_at} />
         </span>
@@ -112,6 +116,10 @@ function Row({ row }: { row: PromiseRow }) {
       )}
     </li>
   )
+}
+
+function inEnglish(text: string) {
+  return <span lang="en">{text}</span>
 }
 
 function Explanation({ row }: { row: PromiseRow }) {
@@ -134,19 +142,29 @@ function Explanation({ row }: { row: PromiseRow }) {
     <>
       {row.state === 'proven' ? (
         <>
-          <p className="promise-reason">{row.evidence?.summary}</p>
-          {row.reason && <p className="dim">{row.reason}</p>}
+          <p className="promise-reason" lang="en">
+            {row.evidence?.summary}
+          </p>
+          {row.reason && (
+            <p className="dim" lang="en">
+              {row.reason}
+            </p>
+          )}
         </>
       ) : (
         <>
-          {row.reason && <p className="promise-reason">{row.reason}</p>}
-          {row.evidence && <p>{row.evidence.summary}</p>}
+          {row.reason && (
+            <p className="promise-reason" lang="en">
+              {row.reason}
+            </p>
+          )}
+          {row.evidence && <p lang="en">{row.evidence.summary}</p>}
         </>
       )}
       <Facts
         items={[
-          [i18n.t('How it is kept'), row.feature],
-          [i18n.t('Source'), row.source],
+          [i18n.t('How it is kept'), inEnglish(row.feature)],
+          [i18n.t('Source'), inEnglish(row.source)],
           [i18n.t('Who must act'), ownerLabel(row.owner)],
           [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
           [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
@@ -167,13 +185,17 @@ function Explanation({ row }: { row: PromiseRow }) {
       {details !== undefined && details.length > 0 && (
         <details>
           <summary>{i18n.t('What the check saw')}</summary>
-          <Facts items={details.map(([name, value]) => [name ?? '', value ?? ''])} />
+          <div lang="en">
+            <Facts items={details.map(([name, value]) => [name ?? '', value ?? ''])} />
+          </div>
         </details>
       )}
       {error !== null && <Failure error={error} compact />}
-      <Button size="xs" variant="default" loading={busy} onClick={() => void check()}>
-        {i18n.t('Run the check now')}
-      </Button>
+      <Allowed to="promise.check">
+        <Button size="xs" variant="default" loading={busy} onClick={() => void check()}>
+          {i18n.t('Run the check now')}
+        </Button>
+      </Allowed>
     </>
   )
 }

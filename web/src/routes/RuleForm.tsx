@@ -2,8 +2,6 @@
 import { i18n } from '@lingui/core'
 import {
   Autocomplete,
-  Button,
-  Group,
   NumberInput,
   Select,
   SegmentedControl,
@@ -14,11 +12,12 @@ import {
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { devicesQuery, twinsQuery } from '../api/queries'
+import { devicesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
 import type { NewRule, Rule } from '../api/types'
 import { SEVERITIES } from '../lib/severity'
-import { Failure } from '../ui/layout'
 import { severityLabel } from '../ui/marks'
+import { SubmitForm } from '../ui/SubmitForm'
 
 type ScopeKind = 'all' | 'device_type' | 'twin_id' | 'device_id'
 type Draft = {
@@ -95,11 +94,10 @@ export function RuleForm(props: {
   rule: Rule | null
   onSave: (rule: NewRule) => Promise<void>
   onCancel: () => void
+  onReload: () => void
 }) {
   const [draft, setDraft] = useState(() => draftOf(props.rule))
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const devices = useQuery(devicesQuery())
   const set = (patch: Partial<Draft>) => setDraft({ ...draft, ...patch })
   const number = (value: string | number) =>
@@ -111,23 +109,13 @@ export function RuleForm(props: {
     draft.name.trim() !== '' &&
     (!threshold || draft.key !== '') &&
     (draft.scopeKind === 'all' || draft.scopeValue !== '')
-  const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      await props.onSave(ruleOf(draft))
-    } catch (failure) {
-      setError(failure)
-      setBusy(false)
-    }
-  }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        if (complete) void submit()
-      }}
+    <SubmitForm
+      action={i18n.t('Save')}
+      submit={() => props.onSave(ruleOf(draft))}
+      incomplete={!complete}
+      onCancel={props.onCancel}
+      onReload={props.onReload}
     >
       <div className="form-row">
         <TextInput
@@ -259,15 +247,6 @@ export function RuleForm(props: {
         value={draft.emails}
         onChange={(emails) => set({ emails })}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button variant="default" onClick={props.onCancel}>
-          {i18n.t('Cancel')}
-        </Button>
-        <Button type="submit" loading={busy} disabled={!complete}>
-          {i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

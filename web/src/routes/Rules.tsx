@@ -5,8 +5,10 @@ import { Switch } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
-import { body, client } from '../api/client'
-import { devicesQuery, queryClient, rulesQuery, twinsQuery } from '../api/queries'
+import { body, client, ifUnchanged } from '../api/client'
+import { devicesQuery, queryClient, rulesQuery } from '../api/queries'
+import { useTwins } from '../app/useTwins'
+import { useAllowed } from '../app/Allowed'
 import type { Condition, NewRule, Rule } from '../api/types'
 import { formatNumber } from '../lib/format'
 import { keyLabel } from '../lib/keys'
@@ -15,9 +17,8 @@ import { formatWidth } from '../lib/time'
 import { ConfirmTyped } from '../ui/dialogs'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
-import { Empty, Failure, Loading, Page } from '../ui/layout'
+import { Empty, Failure, failureSentence, Loading, Page } from '../ui/layout'
 import { SeverityMark } from '../ui/marks'
-import { ProblemError } from '../api/problem'
 import { toast } from '../ui/toasts'
 import { RuleForm } from './RuleForm'
 import { Modal } from '../ui/overlays'
@@ -41,7 +42,7 @@ export function conditionText(condition: Condition, locale: string): string {
 }
 
 function useScopeText() {
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const devices = useQuery(devicesQuery())
   return useMemo(() => {
     const names = new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))
@@ -60,28 +61,39 @@ export function RulesPage() {
   const { i18n: lingui } = useLingui()
   const query = useQuery(rulesQuery)
   const scopeText = useScopeText()
+  const writes = useAllowed()('rule.write')
   const [editing, setEditing] = useState<Rule | 'new' | null>(null)
   const [removing, setRemoving] = useState<Rule | null>(null)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['rules'] })
   const save = async (rule: NewRule) => {
     if (editing === 'new' || editing === null) await body(client.POST('/v1/rules', { body: rule }))
     else {
-      await body(client.PUT('/v1/rules/{id}', { params: { path: { id: editing.id } }, body: rule }))
+      const params = { path: { id: editing.id } }
+      await body(
+        client.PUT('/v1/rules/{id}', { params, body: rule, ...ifUnchanged(editing) }),
+      )
     }
     await refresh()
     setEditing(null)
   }
+  const reload = async () => {
+    const { data } = await query.refetch()
+    const now = data?.items.find((rule) => editing !== 'new' && rule.id === editing?.id)
+    setEditing((now as Rule | undefined) ?? null)
+  }
   const columns = useMemo<Column<Rule>[]>(() => {
     const enable = async (rule: Rule, enabled: boolean) => {
-      const { id, ...rest } = rule
+      const { id, version: _, ...rest } = rule
+      const params = { path: { id } }
+      const changed = { ...rest, enabled }
       try {
         await body(
-          client.PUT('/v1/rules/{id}', { params: { path: { id } }, body: { ...rest, enabled } }),
+          client.PUT('/v1/rules/{id}', { params, body: changed, ...ifUnchanged(rule) }),
         )
-        await queryClient.invalidateQueries({ queryKey: ['rules'] })
       } catch (error) {
-        toast(ProblemError.of(error).message)
+        toast(failureSentence(error))
       }
+      await queryClient.invalidateQueries({ queryKey: ['rules'] })
     }
     return [
       {
@@ -92,6 +104,7 @@ export function RulesPage() {
         cell: (r) => (
           <Switch
             size="xs"
+            disabled={!writes}
             aria-label={i18n.t('Rule {name} is on', { name: r.name })}
             checked={r.enabled}
             onChange={(event) => void enable(r, event.currentTarget.checked)}
@@ -109,11 +122,14 @@ export function RulesPage() {
         id: 'name',
         header: i18n.t('Rule'),
         sort: (r) => r.name,
-        cell: (r) => (
-          <button type="button" className="link-button" onClick={() => setEditing(r)}>
-            {r.name}
-          </button>
-        ),
+        cell: (r) =>
+          writes ? (
+            <button type="button" className="link-button" onClick={() => setEditing(r)}>
+              {r.name}
+            </button>
+          ) : (
+            r.name
+          ),
       },
       {
         id: 'condition',
@@ -122,25 +138,29 @@ export function RulesPage() {
         cell: (r) => <span className="num">{conditionText(r.condition, lingui.locale)}</span>,
       },
       { id: 'scope', header: i18n.t('For'), sort: scopeText, cell: scopeText, give: 'first' },
-      {
-        id: 'remove',
-        header: i18n.t('Delete'),
-        bare: true,
-        width: '44px',
-        cell: (r) => (
-          <button
-            type="button"
-            className="icon-button"
-            aria-label={i18n.t('Delete {name}', { name: r.name })}
-            onClick={() => setRemoving(r)}
-          >
-            <Icon name="trash" size={16} />
-          </button>
-        ),
-      },
+      ...(writes
+        ? [
+            {
+              id: 'remove',
+              header: i18n.t('Delete'),
+              bare: true,
+              width: '44px',
+              cell: (r: Rule) => (
+                <button
+                  type="button"
+                  className="icon-button"
+                  aria-label={i18n.t('Delete {name}', { name: r.name })}
+                  onClick={() => setRemoving(r)}
+                >
+                  <Icon name="trash" size={16} />
+                </button>
+              ),
+            },
+          ]
+        : []),
     ]
-  }, [scopeText, lingui.locale])
-  const add = (
+  }, [scopeText, lingui.locale, writes])
+  const add = writes && (
     <button type="button" className="button primary" onClick={() => setEditing('new')}>
       <Icon name="plus" size={16} /> {i18n.t('Add a rule')}
     </button>
@@ -166,7 +186,7 @@ export function RulesPage() {
           rows={query.data.items as Rule[]}
           columns={columns}
           rowId={(r) => r.id}
-          onOpen={setEditing}
+          {...(writes && { onOpen: setEditing })}
         />
       )}
       <Modal
@@ -177,9 +197,11 @@ export function RulesPage() {
       >
         {editing !== null && (
           <RuleForm
+            key={editing === 'new' ? 0 : editing.version}
             rule={editing === 'new' ? null : editing}
             onSave={save}
             onCancel={() => setEditing(null)}
+            onReload={() => void reload()}
           />
         )}
       </Modal>

@@ -6,7 +6,7 @@ import { Link } from '@tanstack/react-router'
 
 import { keysQuery, sessionQuery, systemQuery } from '../api/queries'
 import { useMay } from '../app/places'
-import { CopyField, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { AccountBlocks } from './settings/Account'
@@ -134,10 +134,10 @@ function Keys() {
           <tbody>
             {query.data?.items.map((key) => (
               <tr key={key.name}>
-                <td>{key.name}</td>
-                <td>{key.protects}</td>
+                <td lang="en">{key.name}</td>
+                <td lang="en">{key.protects}</td>
                 <td className="num">{key.version}</td>
-                <td>{key.state}</td>
+                <td lang="en">{key.state}</td>
                 <td>
                   <Age at={key.created_at} />
                 </td>
@@ -146,6 +146,7 @@ function Keys() {
           </tbody>
         </table>
       </div>
+      <InEnglish />
     </section>
   )
 }

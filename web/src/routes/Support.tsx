@@ -14,6 +14,7 @@ import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { SubmitForm } from '../ui/SubmitForm'
 
 export const AREAS: SupportArea[] = ['devices', 'telemetry', 'twin', 'alerts', 'settings']
 const HOURS = [1, 4, 8, 24, 72]
@@ -227,28 +228,12 @@ function Steps(props: { grant: Grant }) {
 function TicketForm(props: { onDone: () => void }) {
   const [subject, setSubject] = useState('')
   const [text, setText] = useState('')
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      await body(client.POST('/v1/support-tickets', { body: { subject, text } }))
-      props.onDone()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    await body(client.POST('/v1/support-tickets', { body: { subject, text } }))
+    props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
+    <SubmitForm action={i18n.t('Open')} submit={submit}>
       <TextInput
         label={i18n.t('Subject')}
         required
@@ -266,13 +251,7 @@ function TicketForm(props: { onDone: () => void }) {
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Open')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
@@ -298,33 +277,17 @@ export function AreaChoice(props: {
 function GrantForm(props: { ticket: Ticket; onDone: () => void }) {
   const [areas, setAreas] = useState<SupportArea[]>([])
   const [hours, setHours] = useState(4)
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      await body(
-        client.POST('/v1/support-tickets/{id}/grants', {
-          params: { path: { id: props.ticket.id } },
-          body: { areas, hours },
-        }),
-      )
-      props.onDone()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    await body(
+      client.POST('/v1/support-tickets/{id}/grants', {
+        params: { path: { id: props.ticket.id } },
+        body: { areas, hours },
+      }),
+    )
+    props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
+    <SubmitForm action={i18n.t('Grant')} submit={submit} incomplete={areas.length === 0}>
       <AreaChoice value={areas} onChange={setAreas} />
       <Select
         label={i18n.t('For how long')}
@@ -339,12 +302,6 @@ function GrantForm(props: { ticket: Ticket; onDone: () => void }) {
       <p className="hint">
         {i18n.t('Personal series, people and keys are never among it. You can revoke at any time.')}
       </p>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={areas.length === 0}>
-          {i18n.t('Grant')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

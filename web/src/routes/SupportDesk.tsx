@@ -1,7 +1,7 @@
 // The support desk of the platform's own staff: what customers granted, and access that nobody of
 // the customer asked for, which takes two.
 import { i18n } from '@lingui/core'
-import { Button, Group, Textarea, TextInput } from '@mantine/core'
+import { Button, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -9,11 +9,13 @@ import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
 import { deskQuery, queryClient } from '../api/queries'
 import type { DeskGrant, SupportArea } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { Icon } from '../ui/icons'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { SubmitForm } from '../ui/SubmitForm'
 import { AreaChoice, areaList } from './Support'
 
 const refresh = () => queryClient.invalidateQueries({ queryKey: ['support-desk'] })
@@ -51,9 +53,11 @@ export function SupportDeskPage() {
       title={i18n.t('Support desk')}
       lead={i18n.t('What customers have opened to support. Every step you take there is theirs to read.')}
       actions={
-        <Button variant="default" onClick={() => setAsking(true)}>
-          {i18n.t('Break glass')}
-        </Button>
+        <Allowed to="support.break_glass">
+          <Button variant="default" onClick={() => setAsking(true)}>
+            {i18n.t('Break glass')}
+          </Button>
+        </Allowed>
       }
     >
       {query.isPending && <Loading />}
@@ -123,29 +127,13 @@ function BreakGlassForm(props: { onDone: () => void }) {
   const [tenant, setTenant] = useState('')
   const [areas, setAreas] = useState<SupportArea[]>([])
   const [reason, setReason] = useState('')
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const submit = async () => {
-    setBusy(true)
-    setError(null)
-    try {
-      const ask = { tenant_id: tenant.trim(), areas, reason }
-      await body(client.POST('/v1/support-desk/break-glass', { body: ask }))
-      props.onDone()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
+    const ask = { tenant_id: tenant.trim(), areas, reason }
+    await body(client.POST('/v1/support-desk/break-glass', { body: ask }))
+    props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void submit()
-      }}
-    >
+    <SubmitForm action={i18n.t('Ask')} submit={submit} incomplete={areas.length === 0}>
       <p className="hint">
         {i18n.t(
           'For emergencies only. A second member of the staff approves, access ends after 4 hours, and the customer’s administrators are told at once, with your reason.',
@@ -166,12 +154,6 @@ function BreakGlassForm(props: { onDone: () => void }) {
         value={reason}
         onChange={(event) => setReason(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={areas.length === 0}>
-          {i18n.t('Ask')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

@@ -9,6 +9,8 @@ import { useState } from 'react'
 import { bytes, client, upload } from '../api/client'
 import { queryClient, twinsQuery } from '../api/queries'
 import type { ImportResult, Twin } from '../api/types'
+import { useAllowed } from '../app/Allowed'
+import { useMay } from '../app/places'
 import { download, toCsv } from '../lib/csv'
 import { formatBytes, formatCount, shorten } from '../lib/format'
 import { ConfirmTyped } from '../ui/dialogs'
@@ -43,6 +45,7 @@ async function convertAndStore(twin: Twin, ifc: ArrayBuffer, onWork: (work: Work
 }
 
 export function TwinsPage() {
+  const may = useMay()
   const query = useQuery(twinsQuery)
   return (
     <Page
@@ -53,7 +56,7 @@ export function TwinsPage() {
       {query.isPending && <Loading />}
       {query.data?.items.length === 0 && (
         <Empty icon="twins" title={i18n.t('No building yet')}>
-          {i18n.t(
+          {may.whole('twin.import') && i18n.t(
             'Upload an IFC file (IFC2x3 or IFC4) below. Rooms appear at once; the full geometry is converted in this browser and stored for everyone.',
           )}
         </Empty>
@@ -63,7 +66,7 @@ export function TwinsPage() {
           <TwinCard key={twin.id} twin={twin} />
         ))}
       </div>
-      <NewTwin />
+      {may.whole('twin.import') && <NewTwin />}
     </Page>
   )
 }
@@ -139,7 +142,7 @@ function NewTwin() {
         {work && <WorkBar work={work} />}
         {error !== null && <Failure error={error} compact />}
         {warnings.length > 0 && (
-          <ul className="warnings">
+          <ul className="warnings" lang="en">
             {warnings.map((warning) => (
               <li key={warning}>{warning}</li>
             ))}
@@ -158,6 +161,8 @@ function TwinCard({ twin }: { twin: Twin }) {
   const [work, setWork] = useState<Work | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [removing, setRemoving] = useState(false)
+  const may = useAllowed({ twin_id: twin.id })
+  const imports = useAllowed()('device.import')
   const count = (value: number) => <span className="num">{formatCount(value, lingui.locale)}</span>
   const convert = async () => {
     setError(null)
@@ -198,20 +203,22 @@ function TwinCard({ twin }: { twin: Twin }) {
       {work && <WorkBar work={work} />}
       {error !== null && <Failure error={error} compact />}
       <div className="row">
-        {twin.geometry === 'none' && (
+        {twin.geometry === 'none' && may('twin.write_geometry') && may('twin.import') && (
           <Button size="xs" onClick={() => void convert()} loading={work !== null}>
             {i18n.t('Convert the geometry')}
           </Button>
         )}
-        <Inventory twin={twin} />
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="trash" size={14} />}
-          onClick={() => setRemoving(true)}
-        >
-          {i18n.t('Delete')}
-        </Button>
+        {imports && <Inventory twin={twin} />}
+        {may('twin.delete') && (
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="trash" size={14} />}
+            onClick={() => setRemoving(true)}
+          >
+            {i18n.t('Delete')}
+          </Button>
+        )}
       </div>
       <ConfirmTyped
         opened={removing}

@@ -5,9 +5,9 @@ import { useEffect, useRef, useState } from 'react'
 
 import type {
   Heat,
-  Inset,
   Marker,
   Pick,
+  Rect,
   Scene,
   SceneModel,
   Section,
@@ -26,8 +26,6 @@ export type SceneViewProps = {
   storey: string | null
   section: Section | null
   explode: number
-  /** Room under what lies over the picture. */
-  inset: Inset
   view: View
   selected: Target | null
   /** A change of `token` flies to the selection. */
@@ -36,6 +34,18 @@ export type SceneViewProps = {
   onPick: (pick: Pick) => void
   onPlace: (place: Place) => void
   tooltip: (pick: Pick) => { title: string; value: string } | null
+}
+
+/** What lies over the picture, by its class. */
+const TOOLS = '.view-switch, .scene-tools, .cut-slider, .ladder, .legend, .stage-sides'
+
+function coveredOf(canvas: HTMLCanvasElement): Rect[] {
+  const own = canvas.getBoundingClientRect()
+  const tools = canvas.closest('.stage')?.querySelectorAll(TOOLS) ?? []
+  return [...tools]
+    .map((tool) => tool.getBoundingClientRect())
+    .filter(({ width, height }) => width > 0 && height > 0)
+    .map(({ x, y, width, height }) => ({ x: x - own.x, y: y - own.y, width, height }))
 }
 
 type Tip = { x: number; y: number; title: string; value: string }
@@ -69,6 +79,7 @@ export function SceneView(props: SceneViewProps) {
             const text = latest.current.tooltip(pick)
             setTip(text && { ...text, ...at })
           },
+          covered: () => coveredOf(element),
           onFailure: setFailure,
         })
         observer.observe(element)
@@ -83,11 +94,6 @@ export function SceneView(props: SceneViewProps) {
     }
   }, [])
 
-  const { top, right, bottom, left } = props.inset
-  useEffect(
-    () => scene?.setInset({ top, right, bottom, left }),
-    [scene, top, right, bottom, left],
-  )
   useEffect(() => scene?.setTheme(scheme), [scene, scheme])
   useEffect(() => scene?.loadModel(props.model), [scene, props.model])
   useEffect(() => {

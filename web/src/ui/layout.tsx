@@ -1,5 +1,6 @@
 // Building blocks of pages: headers, empty and failed states, definition lists, copy fields.
 import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
 import { Button, Skeleton } from '@mantine/core'
 import { useEffect, useState, type ReactNode } from 'react'
 
@@ -50,6 +51,19 @@ export function Empty(props: {
   )
 }
 
+/** Somebody else wrote since this was read. */
+function isChanged({ problem }: ProblemError): boolean {
+  return problem.status === 412 || problem.type === '/problems/changed'
+}
+
+function changedMeanwhile(): Explained {
+  return {
+    happened: i18n.t('Somebody else changed this in the meantime.'),
+    safe: i18n.t('Their change is kept, yours was not applied.'),
+    todo: i18n.t('Reload, look at the new state, then change it again.'),
+  }
+}
+
 type Explained = { happened: string; safe: string; todo: string }
 
 function explain(error: ProblemError): Explained {
@@ -83,10 +97,13 @@ function explain(error: ProblemError): Explained {
         todo: i18n.t('It may have been removed. Go back to the list.'),
       }
     case 412:
+      return changedMeanwhile()
+    case 409:
+      if (isChanged(error)) return changedMeanwhile()
       return {
-        happened: i18n.t('Somebody else changed this in the meantime.'),
-        safe: i18n.t('Their change is kept, yours was not applied.'),
-        todo: i18n.t('Reload, look at the new state, then change it again.'),
+        happened: problem.detail ?? problem.title,
+        safe: kept,
+        todo: i18n.t('Look at the present state, then try again.'),
       }
     case 429:
       return {
@@ -106,6 +123,11 @@ function explain(error: ProblemError): Explained {
   }
 }
 
+/** What happened, in one sentence. */
+export function failureSentence(error: unknown): string {
+  return explain(ProblemError.of(error)).happened
+}
+
 function place(error: ProblemError): string | null {
   const { row, column, position, limit } = error.problem
   const parts = []
@@ -118,14 +140,21 @@ function place(error: ProblemError): string | null {
   return parts.length === 0 ? null : parts.join(', ')
 }
 
-export function Failure(props: { error: unknown; retry?: () => void; compact?: boolean }) {
+export function Failure(props: {
+  error: unknown
+  retry?: () => void
+  /** Shows what somebody else wrote meanwhile. */
+  reload?: () => void
+  compact?: boolean
+}) {
   const error = ProblemError.of(props.error)
   const { happened, safe, todo } = explain(error)
   const where = place(error)
   return (
     <div className="failure" role="alert" data-compact={props.compact || undefined}>
       <p className="failure-happened">
-        {happened}
+        {/* What the platform itself says is in English. */}
+        <span {...(happened === error.problem.detail && { lang: 'en' })}>{happened}</span>
         {where && <span className="failure-where"> ({where})</span>}
       </p>
       <p>{safe}</p>
@@ -134,6 +163,11 @@ export function Failure(props: { error: unknown; retry?: () => void; compact?: b
         {props.retry && (
           <Button size="compact-xs" variant="default" onClick={props.retry}>
             {i18n.t('Try again')}
+          </Button>
+        )}
+        {props.reload && isChanged(error) && (
+          <Button size="compact-xs" variant="default" onClick={props.reload}>
+            {i18n.t('Reload')}
           </Button>
         )}
       </p>
@@ -149,6 +183,13 @@ export function Loading(props: { rows?: number }) {
       ))}
     </div>
   )
+}
+
+/** Said beside texts that stay in the language they were written in; nothing to readers of it. */
+export function InEnglish() {
+  const { i18n: lingui } = useLingui()
+  if (lingui.locale.startsWith('en')) return null
+  return <p className="dim in-english">{i18n.t('These texts are in English only.')}</p>
 }
 
 export function Facts(props: { items: [string, ReactNode][] }) {

@@ -33,7 +33,7 @@ pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
     GroupInput, GroupView, HolderOf, Invited, Invitee, LinkKind, LinkView, NewApiKey,
     NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView, RightView,
-    RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
+    RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
     WorkspaceInput, WorkspaceView,
 };
 pub use providers::{

@@ -116,6 +116,8 @@ pub struct Invitee {
     pub name: Option<Secret<String>>,
     /// The role.
     pub role: Role,
+    /// Where it counts.
+    pub scope: ScopeOf,
 }
 
 /// An invitation that was made.
@@ -369,6 +371,19 @@ pub struct OwnRights {
     pub whole: Vec<&'static str>,
     /// Over a part of it only.
     pub parts: Vec<&'static str>,
+    /// On the device or twin that was asked about.
+    pub here: Vec<&'static str>,
+}
+
+/// What one's own rights are asked about.
+#[derive(Debug, Clone, Copy)]
+pub enum RightsOn {
+    /// The tenant and its parts.
+    Tenant,
+    /// A device.
+    Device(DeviceId),
+    /// A twin.
+    Twin(SiteId),
 }
 
 /// Whether somebody may do something, and every role with what it says.

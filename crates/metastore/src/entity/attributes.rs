@@ -5,7 +5,7 @@ use veritwin_domain::{DeviceId, Timestamp};
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{Error, Result, TenantTx};
+use crate::{CHANGED, Error, Result, TenantTx};
 
 const TABLE: &str = "attributes";
 const DEVICES: &str = "devices";
@@ -96,7 +96,7 @@ impl TenantTx {
         };
         if written == 0 {
             self.core.one(self.select(DEVICES).eq("id", device)).await?;
-            return Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+            return Err(Error::Conflict { what: TABLE, reason: CHANGED });
         }
         Ok(())
     }

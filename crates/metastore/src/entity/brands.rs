@@ -5,7 +5,7 @@ use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::opaque_debug;
 use crate::seal::Cell;
-use crate::{Error, PlatformTx, Result};
+use crate::{CHANGED, Error, PlatformTx, Result};
 
 const TABLE: &str = "brands";
 const HOSTS: &str = "brand_hosts";
@@ -37,7 +37,7 @@ impl PlatformTx {
         let known = self.core.maybe(self.select(TABLE).eq("tenant_id", brand.tenant)).await?;
         let version: u64 = known.map_or(Ok(0), |row| row.get("version"))?;
         if expected.is_some_and(|expected| expected != version) {
-            return Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+            return Err(Error::Conflict { what: TABLE, reason: CHANGED });
         }
         let vault = self.vault();
         let logo = brand.logo.as_ref();

@@ -1,12 +1,15 @@
 //! Who holds which role over which part of a tenant, and the tenant's own roles.
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{ApiKeyId, CustomRoleId, GrantId, Role, ScopeOf, SiteId, Timestamp, UserId};
+use veritwin_domain::{
+    ApiKeyId, CustomRoleId, GrantId, Role, ScopeOf, SiteId, TenantId, Timestamp, UserId,
+};
 
 use crate::bind::{Row, opaque_debug};
+use crate::query::Insert;
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{Error, Result, TenantTx};
+use crate::{Error, PlatformTx, Result, TenantTx};
 
 const ROLES: &str = "custom_roles";
 const GRANTS: &str = "grants";
@@ -145,6 +148,36 @@ fn stored(scope: &ScopeOf) -> (&'static str, Option<[u8; 16]>, Option<&str>) {
     }
 }
 
+fn fill(vault: &Vault<'_>, insert: Insert, grant: &Grant) -> Result<Insert> {
+    let (scope_kind, scope_id, node) = stored(&grant.scope);
+    let cell = Cell { table: GRANTS, column: "node", row: grant.id.as_bytes() };
+    let node = node.map(|node| vault.seal(cell, node.as_bytes())).transpose()?;
+    let (role, custom) = match grant.role {
+        GrantRole::BuiltIn(role) => (Some(role), None),
+        GrantRole::Custom(id) => (None, Some(id)),
+    };
+    Ok(insert
+        .set("id", grant.id)
+        .set("holder_kind", grant.holder.kind().to_owned())
+        .set("holder_id", grant.holder.id())
+        .set("role", role)
+        .set("custom_role_id", custom)
+        .set("scope_kind", scope_kind.to_owned())
+        .set("scope_id", scope_id)
+        .set("node", node)
+        .set("expires_at", grant.expires_at)
+        .set("created_at", grant.created_at))
+}
+
+impl PlatformTx {
+    /// Writes a new grant into a tenant: what an invitation gives to whoever takes it up.
+    pub async fn grant_create(&self, tenant: TenantId, grant: &Grant) -> Result<()> {
+        let insert = self.insert(GRANTS).set("tenant_id", tenant);
+        let insert = fill(&self.vault_of(tenant), insert, grant)?;
+        self.core.insert(insert).await.map(|_| ())
+    }
+}
+
 impl TenantTx {
     fn seal_role(&self, role: &StoredRole) -> Result<Vec<u8>> {
         let body = RoleBody {
@@ -200,25 +233,7 @@ impl TenantTx {
 
     /// Writes a new grant.
     pub async fn grant_create(&self, grant: &Grant) -> Result<()> {
-        let (scope_kind, scope_id, node) = stored(&grant.scope);
-        let cell = Cell { table: GRANTS, column: "node", row: grant.id.as_bytes() };
-        let node = node.map(|node| self.vault().seal(cell, node.as_bytes())).transpose()?;
-        let (role, custom) = match grant.role {
-            GrantRole::BuiltIn(role) => (Some(role), None),
-            GrantRole::Custom(id) => (None, Some(id)),
-        };
-        let insert = self
-            .insert(GRANTS)
-            .set("id", grant.id)
-            .set("holder_kind", grant.holder.kind().to_owned())
-            .set("holder_id", grant.holder.id())
-            .set("role", role)
-            .set("custom_role_id", custom)
-            .set("scope_kind", scope_kind.to_owned())
-            .set("scope_id", scope_id)
-            .set("node", node)
-            .set("expires_at", grant.expires_at)
-            .set("created_at", grant.created_at);
+        let insert = fill(&self.vault(), self.insert(GRANTS), grant)?;
         self.core.insert(insert).await.map(|_| ())
     }
 

@@ -5,7 +5,7 @@ use veritwin_domain::{TenantId, Timestamp, UserId};
 
 use crate::bind::opaque_debug;
 use crate::seal::Cell;
-use crate::{Error, PlatformTx, Result, TenantTx};
+use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "identity_providers";
 const IDENTITIES: &str = "provider_identities";
@@ -53,7 +53,7 @@ impl TenantTx {
         let known = self.core.maybe(self.select(TABLE)).await?;
         let version: u64 = known.map_or(Ok(0), |row| row.get("version"))?;
         if expected.is_some_and(|expected| expected != version) {
-            return Err(Error::Conflict { what: TABLE, reason: "changed since it was read" });
+            return Err(Error::Conflict { what: TABLE, reason: CHANGED });
         }
         let vault = self.vault();
         let secret = provider.client_secret.as_ref();

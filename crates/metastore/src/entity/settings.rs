@@ -6,7 +6,7 @@ use crate::bind::{Row, code, opaque_debug};
 use crate::query::{Insert, Update};
 use crate::seal::Cell;
 use crate::tx::{Core, Vault};
-use crate::{Error, PlatformTx, Result, TenantTx};
+use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
 
 const TENANT: &str = "settings";
 const PLATFORM: &str = "platform_settings";
@@ -65,7 +65,7 @@ impl Put {
             }
         };
         if written == 0 {
-            return Err(Error::Conflict { what, reason: "changed since it was read" });
+            return Err(Error::Conflict { what, reason: CHANGED });
         }
         Ok(())
     }

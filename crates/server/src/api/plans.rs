@@ -67,11 +67,14 @@ pub(super) struct PlanBody {
     id: String,
     name: String,
     limits: LimitsBody,
+    /// Counts changes; between quotes it is the ETag for `If-Match`.
+    version: i64,
 }
 
 impl From<PlanView> for PlanBody {
     fn from(view: PlanView) -> Self {
-        Self { id: view.id.to_string(), name: view.name, limits: view.limits.into() }
+        let PlanView { id, name, limits, version } = view;
+        Self { id: id.to_string(), name, limits: limits.into(), version }
     }
 }
 

@@ -118,6 +118,16 @@ impl Problem {
         self.status == StatusCode::UNAUTHORIZED.as_u16()
     }
 
+    fn conflict(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "/problems/conflict", "Conflict", detail)
+    }
+
+    fn changed(what: &str) -> Self {
+        let detail = format!("{what}: changed since it was read; nothing was overwritten");
+        let title = "Changed in the meantime";
+        Self::new(StatusCode::CONFLICT, "/problems/changed", title, detail)
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
     }
@@ -180,9 +190,8 @@ impl From<Error> for Problem {
                 detail,
             ),
             Error::NotFound(_) => Self::not_found(),
-            Error::Conflict(detail) => {
-                Self::new(StatusCode::CONFLICT, "/problems/conflict", "Conflict", detail)
-            }
+            Error::Changed(what) => Self::changed(what),
+            Error::Conflict(detail) => Self::conflict(detail),
             Error::Invalid { detail, at } => {
                 let mut problem = Self::invalid(detail);
                 problem.position = at;

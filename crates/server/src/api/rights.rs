@@ -53,7 +53,7 @@ pub(super) struct ScopeBody {
 }
 
 impl ScopeBody {
-    fn parse(self) -> Result<ScopeOf, Problem> {
+    pub(super) fn parse(self) -> Result<ScopeOf, Problem> {
         match (self.workspace_id, self.group_id, self.twin_id, self.node_id) {
             (None, None, None, None) => Ok(ScopeOf::Tenant),
             (Some(id), None, None, None) => {
@@ -129,12 +129,14 @@ struct CustomRoleBody {
     allows: Vec<String>,
     /// Actions it denies, whatever another role permits.
     denies: Vec<String>,
+    /// Counts changes; between quotes it is the ETag for `If-Match`.
+    version: i64,
 }
 
 impl From<CustomRoleView> for CustomRoleBody {
     fn from(view: CustomRoleView) -> Self {
         let RoleInput { name, allows, denies } = view.role;
-        Self { id: view.id.to_string(), name, allows, denies }
+        Self { id: view.id.to_string(), name, allows, denies, version: view.version }
     }
 }
 
@@ -198,7 +200,8 @@ async fn create_role(
     Ok((StatusCode::CREATED, body::etag(version), axum::Json(CustomRoleBody::from(view))))
 }
 
-/// Changes a role, for everybody who holds it, at once.
+/// Changes a role, for everybody who holds it, at once. `If-Match` refuses the change when somebody
+/// else was first.
 #[utoipa::path(put, path = "/v1/roles/{id}", tag = "rights", request_body = RoleInputBody,
     params(("id" = String, Path)),
     responses((status = 200, body = CustomRoleBody), (status = 404), (status = 409)))]
@@ -232,6 +235,8 @@ struct WorkspaceBody {
     id: String,
     name: String,
     twin_ids: Vec<String>,
+    /// Counts changes; between quotes it is the ETag for `If-Match`.
+    version: i64,
 }
 
 impl From<WorkspaceView> for WorkspaceBody {
@@ -240,6 +245,7 @@ impl From<WorkspaceView> for WorkspaceBody {
             id: view.id.to_string(),
             name: view.workspace.name,
             twin_ids: view.workspace.twins.iter().map(ToString::to_string).collect(),
+            version: view.version,
         }
     }
 }
@@ -284,7 +290,7 @@ async fn create_workspace(
     Ok((StatusCode::CREATED, body::etag(view.version), axum::Json(WorkspaceBody::from(view))))
 }
 
-/// Changes a workspace.
+/// Changes a workspace. `If-Match` refuses the change when somebody else was first.
 #[utoipa::path(put, path = "/v1/workspaces/{id}", tag = "rights",
     request_body = WorkspaceInputBody, params(("id" = String, Path)),
     responses((status = 200, body = WorkspaceBody), (status = 404), (status = 409)))]
@@ -319,6 +325,8 @@ struct GroupBody {
     name: String,
     workspace_id: Option<String>,
     device_ids: Vec<String>,
+    /// Counts changes; between quotes it is the ETag for `If-Match`.
+    version: i64,
 }
 
 impl From<GroupView> for GroupBody {
@@ -328,6 +336,7 @@ impl From<GroupView> for GroupBody {
             name: view.group.name,
             workspace_id: view.group.workspace.map(|id| id.to_string()),
             device_ids: view.group.devices.iter().map(ToString::to_string).collect(),
+            version: view.version,
         }
     }
 }
@@ -376,7 +385,7 @@ async fn create_group(
     Ok((StatusCode::CREATED, body::etag(view.version), axum::Json(GroupBody::from(view))))
 }
 
-/// Changes a group of devices.
+/// Changes a group of devices. `If-Match` refuses the change when somebody else was first.
 #[utoipa::path(put, path = "/v1/groups/{id}", tag = "rights", request_body = GroupInputBody,
     params(("id" = String, Path)),
     responses((status = 200, body = GroupBody), (status = 404), (status = 409)))]

@@ -80,6 +80,8 @@ const fn enabled() -> bool {
 #[derive(Serialize, ToSchema)]
 struct StoredRuleBody {
     id: String,
+    /// Counts changes; between quotes it is the ETag for `If-Match`.
+    version: i64,
     #[serde(flatten)]
     rule: RuleBody,
 }
@@ -128,6 +130,7 @@ impl From<RuleView> for StoredRuleBody {
         };
         Self {
             id: view.id.to_string(),
+            version: view.version,
             rule: RuleBody {
                 name: rule.name,
                 severity: rule.severity,

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{LinkKind, SessionView, SignedIn, Welcome};
+use veritwin_app::model::{LinkKind, RightsOn, SessionView, SignedIn, Welcome};
 use veritwin_app::{Assertion, Proof, SecondFactor};
 use veritwin_domain::Secret;
 
 use super::auth::{Caller, HeldSession, Public, SESSION_COOKIE};
-use super::body::Json;
+use super::body::{self, Json, Query};
 use super::passkeys::AssertionBody;
 use super::support::SupportBody;
 use super::{Answer, Api, Problem, words};
@@ -185,17 +185,39 @@ struct OwnRightsBody {
     whole: Vec<&'static str>,
     /// Over a part of it only.
     parts: Vec<&'static str>,
+    /// On the device or twin that was asked about; empty when none was.
+    here: Vec<&'static str>,
 }
 
-/// What one may do oneself: pages show what is of use.
-#[utoipa::path(get, path = "/v1/session/rights", tag = "session",
-    responses((status = 200, body = OwnRightsBody), (status = 403)))]
+/// What one's own rights are asked about.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+struct RightsQuery {
+    /// A device.
+    device_id: Option<String>,
+    /// Or a twin.
+    twin_id: Option<String>,
+}
+
+/// What one may do oneself, and on one device or twin: pages show what is of use.
+#[utoipa::path(get, path = "/v1/session/rights", tag = "session", params(RightsQuery),
+    responses((status = 200, body = OwnRightsBody), (status = 403), (status = 404)))]
 async fn rights(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(query): Query<RightsQuery>,
 ) -> Answer<axum::Json<OwnRightsBody>> {
-    let rights = api.app.own_rights(&context)?;
-    Ok(axum::Json(OwnRightsBody { whole: rights.whole, parts: rights.parts }))
+    let on = match (query.device_id, query.twin_id) {
+        (None, None) => RightsOn::Tenant,
+        (Some(id), None) => RightsOn::Device(body::id_at("device_id", &id)?),
+        (None, Some(id)) => RightsOn::Twin(body::id_at("twin_id", &id)?),
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("give a device or a twin, not both").at("twin_id"));
+        }
+    };
+    let rights = api.app.own_rights(&context, on).await?;
+    let (whole, parts, here) = (rights.whole, rights.parts, rights.here);
+    Ok(axum::Json(OwnRightsBody { whole, parts, here }))
 }
 
 /// Signs out.

@@ -14,6 +14,7 @@ use veritwin_domain::Secret;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
+use super::rights::ScopeBody;
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -67,6 +68,9 @@ struct InviteBody {
     /// A built-in role.
     #[schema(schema_with = words::role)]
     role: String,
+    /// Where the role counts; left out, over the whole tenant.
+    #[serde(default)]
+    scope: ScopeBody,
 }
 
 /// An invitation.
@@ -90,7 +94,8 @@ impl InvitedBody {
     }
 }
 
-/// Invites a person: by mail, or, when the platform sends none, with a one-time link.
+/// Invites a person: by mail, or, when the platform sends none, with a one-time link. With a scope
+/// the person starts with the role over that part of the tenant, and with nothing else.
 #[utoipa::path(post, path = "/v1/users", tag = "users", request_body = InviteBody,
     responses((status = 201, body = InvitedBody), (status = 400), (status = 403)))]
 async fn invite(
@@ -100,13 +105,15 @@ async fn invite(
 ) -> Answer<impl IntoResponse> {
     let role = words::parsed_role(&body.role)?;
     let (email, name) = (Secret::new(body.email), body.name.map(Secret::new));
-    let invitee = Invitee { email, name, role };
+    let invitee = Invitee { email, name, role, scope: body.scope.parse()? };
     let invited = api.app.invite_user(&context, invitee, &api.facts.address).await?;
     Ok((StatusCode::CREATED, axum::Json(InvitedBody::of(&api, invited))))
 }
 
-/// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name`: all of
-/// them or, when a line is wrong, nobody.
+/// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
+/// `scope`: all of them or, when a line is wrong, nobody. A scope is empty for the whole tenant, or
+/// `workspace:NAME`, `group:NAME`, `twin:NAME` or `twin:NAME/STOREY-OR-ROOM`; an id may stand for a
+/// name.
 #[utoipa::path(post, path = "/v1/users/import", tag = "users",
     request_body(content = String, content_type = "text/csv"),
     responses((status = 201, body = ListBody<InvitedBody>), (status = 400), (status = 413)))]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use veritwin_simulator::building::demo_ifc;
 
-use crate::harness::Platform;
+use crate::harness::{Platform, link_token};
 use crate::http::{Answer, Request};
 use crate::tenant::{Device, Tenant};
 
@@ -307,4 +307,117 @@ fn a_key_is_worth_what_its_maker_is_now() {
     // Whoever is gone takes their keys along.
     tenant.delete(&format!("/v1/users/{}", maker.id)).expect(204);
     ask(&secret, "/v1/devices").problem(401);
+}
+
+/// Takes an invitation up; answers the session.
+fn taken_up(platform: &Platform, link: &Value) -> Answer {
+    let token = link_token(link["link"].as_str().unwrap());
+    let body = json!({"token": token, "password": "a password of a colleague", "attested": true});
+    platform.http().post("/v1/welcome").json(&body).send()
+}
+
+#[test]
+fn an_invitation_over_a_part_gives_just_that() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let (inside, _outside) = (tenant.device("inside"), tenant.device("outside"));
+    let group = json!({"name": "North / roof", "device_ids": [inside.id]});
+    let group = id(&tenant.post("/v1/groups", &group).expect(201));
+    let scope = json!({"group_id": group});
+    let invite = |email: &str, role: &str, scope: &Value| {
+        tenant.post("/v1/users", &json!({"email": email, "role": role, "scope": scope}))
+    };
+    let owner = invite("o@part.example", "owner", &scope).problem(400);
+    assert_eq!(owner["position"], "role");
+    let nowhere = json!({"group_id": "00000000-0000-7000-8000-000000000000"});
+    let nowhere = invite("n@part.example", "viewer", &nowhere).problem(400);
+    assert_eq!(nowhere["position"], "scope.group_id");
+    let link = invite("north@part.example", "integrator", &scope).expect(201);
+    let answer = taken_up(platform, &link);
+    let session = answer.expect(201);
+    assert_eq!(session["user"]["roles"], json!(["support"]), "nothing over the whole tenant");
+    let user = id(&session["user"]);
+    let person = Person { platform, id: user.clone(), cookie: answer.cookie().unwrap() };
+    only(&person.get("/v1/devices").expect(200), &inside.id);
+    person.get("/v1/users").problem(403);
+    let grants = tenant.get("/v1/grants").expect(200);
+    let grant = &grants["items"][0];
+    assert_eq!((&grant["user_id"], &grant["role"]), (&json!(user), &json!("integrator")));
+    assert_eq!(grant["scope"], scope);
+    // A file names parts by their names.
+    let send = |file: &str| {
+        tenant.request("POST", "/v1/users/import").body("text/csv", file.as_bytes()).send()
+    };
+    let wrong =
+        send("email,role,scope\na@part.example,viewer,group:South\nb@part.example,viewer,x\n");
+    let wrong = wrong.problem(400);
+    assert_eq!(wrong["errors"][0]["position"], "line 2, column scope");
+    assert_eq!(wrong["errors"][1]["position"], "line 3, column scope");
+    let file =
+        "email,role,scope\nc@part.example,viewer,group:North / roof\nd@part.example,viewer,\n";
+    let made = send(file).expect(201);
+    assert_eq!(taken_up(platform, &made["items"][1]).expect(201)["user"]["roles"][0], "viewer");
+    // What an invitation is about may be gone when it is taken up.
+    tenant.delete(&format!("/v1/groups/{group}")).expect(204);
+    taken_up(platform, &made["items"][0]).problem(409);
+}
+
+#[test]
+fn an_invitation_over_a_storey_is_found_by_its_name() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let ifc = demo_ifc();
+    let request = tenant.request("POST", "/v1/twins?name=Tower");
+    let twin = request.body("application/x-step", ifc.as_bytes()).send();
+    let twin = id(&twin.expect(201)["twin"]);
+    let model = tenant.get(&format!("/v1/twins/{twin}/model")).expect(200);
+    let storey = &model["storeys"][0];
+    let name = storey["name"].as_str().unwrap();
+    let file = format!("email,role,scope\ns@storey.example,viewer,twin:Tower/{name}\n");
+    let made = tenant.request("POST", "/v1/users/import").body("text/csv", file.as_bytes()).send();
+    taken_up(platform, &made.expect(201)["items"][0]).expect(201);
+    let grants = tenant.get("/v1/grants").expect(200);
+    let expect = json!({"twin_id": twin, "node_id": storey["id"]});
+    assert_eq!(grants["items"][0]["scope"], expect);
+}
+
+#[test]
+fn rights_are_told_for_one_thing_and_stale_changes_are_refused() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let (inside, outside) = (tenant.device("inside"), tenant.device("outside"));
+    let group = json!({"name": "hall", "device_ids": [inside.id]});
+    let group = tenant.post("/v1/groups", &group).expect(201);
+    let (group, version) = (id(&group), group["version"].as_i64().unwrap());
+    let person = Person::new(platform, &tenant, "hall", "viewer");
+    grant(&tenant, &person.id, "integrator", json!({"group_id": group}));
+    let here = |device: &Device| {
+        let path = format!("/v1/session/rights?device_id={}", device.id);
+        let rights = person.get(&path).expect(200);
+        let mut here = rights["here"].as_array().unwrap().iter();
+        here.any(|one| one == "device.update")
+    };
+    assert!(here(&inside) && !here(&outside));
+    let never = "00000000-0000-7000-8000-000000000000";
+    person.get(&format!("/v1/session/rights?device_id={never}")).problem(404);
+    person.get(&format!("/v1/session/rights?device_id={never}&twin_id={never}")).problem(400);
+
+    let change = |name: &str, version: i64| {
+        let request = tenant.request("PUT", &format!("/v1/groups/{group}"));
+        request.header("if-match", &format!("\"{version}\"")).json(&json!({"name": name})).send()
+    };
+    change("first", version).expect(200);
+    assert_eq!(change("late", version).problem(409)["type"], "/problems/changed");
+    let role = tenant.post("/v1/roles", &json!({"name": "r", "denies": ["device.delete"]}));
+    let role = role.expect(201);
+    let put = |version: i64| {
+        let request = tenant.request("PUT", &format!("/v1/roles/{}", id(&role)));
+        let body = json!({"name": "r", "denies": ["device.update"]});
+        request.header("if-match", &format!("\"{version}\"")).json(&body).send()
+    };
+    let version = role["version"].as_i64().unwrap();
+    put(version).expect(200);
+    assert_eq!(put(version).problem(409)["type"], "/problems/changed");
+    let listed = tenant.get("/v1/roles").expect(200);
+    assert_eq!(listed["custom"][0]["version"], version + 1);
 }

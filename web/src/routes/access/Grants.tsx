@@ -1,6 +1,6 @@
 // Grants: a person or program holds a role over a part of the organisation, until it is taken away.
 import { i18n } from '@lingui/core'
-import { Button, Group, Select } from '@mantine/core'
+import { Button, Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -12,7 +12,7 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Instant } from '../../ui/time'
-import { useSubmit } from '../settings/useSubmit'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { roleName, ScopeName, useHolders } from './names'
 import { accessChanged, grantsQuery, useMay } from './queries'
 import { LONG_LIST, RoleField, roleOf, ScopeField } from './RightFields'
@@ -73,7 +73,7 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
   const own = session.data?.user.id
   return (
     <div className="table-scroll">
-      <table className="table">
+      <table className="table" role="table" data-cards>
         <thead>
           <tr>
             <th>{i18n.t('Who')}</th>
@@ -87,20 +87,22 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
         </thead>
         <tbody>
           {grants.map((grant) => (
-            <tr key={grant.id}>
-              <td>{holders.of(grant)}</td>
-              <td>{roleName(roles, grant.role, grant.custom_role_id)}</td>
-              <td>
+            <tr key={grant.id} role="row">
+              <td role="cell">{holders.of(grant)}</td>
+              <td role="cell" data-label={i18n.t('Role')}>
+                {roleName(roles, grant.role, grant.custom_role_id)}
+              </td>
+              <td role="cell" data-label={i18n.t('Where')}>
                 <ScopeName scope={grant.scope} />
               </td>
-              <td>
+              <td role="cell" data-label={i18n.t('Until')}>
                 {grant.expires_at ? (
                   <Instant at={grant.expires_at} age={false} />
                 ) : (
                   i18n.t('taken away')
                 )}
               </td>
-              <td data-align="end">
+              <td role="cell" data-align="end">
                 {may('grant.write') && grant.user_id !== own && (
                   <Button size="compact-xs" variant="default" onClick={() => setTaking(grant)}>
                     {i18n.t('Take away')}
@@ -124,7 +126,6 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
 
 function Take(props: { grant: AccessGrant; roles: Roles; onDone: () => void }) {
   const { grant } = props
-  const { busy, error, run } = useSubmit()
   const holders = useHolders()
   const take = async () => {
     await client.DELETE('/v1/grants/{id}', { params: { path: { id: grant.id } } })
@@ -132,22 +133,18 @@ function Take(props: { grant: AccessGrant; roles: Roles; onDone: () => void }) {
     props.onDone()
   }
   return (
-    <div className="stack">
+    <SubmitForm
+      destroys
+      action={i18n.t('Take away')}
+      submit={take}
+      onCancel={props.onDone}
+    >
       <p>
         {holders.of(grant)} · {roleName(props.roles, grant.role, grant.custom_role_id)} ·{' '}
         <ScopeName scope={grant.scope} />
       </p>
       <p className="dim">{i18n.t('What it permitted is refused from the next request on.')}</p>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button variant="default" onClick={props.onDone}>
-          {i18n.t('Cancel')}
-        </Button>
-        <Button color="var(--critical)" loading={busy} onClick={() => void run(take)}>
-          {i18n.t('Take away')}
-        </Button>
-      </Group>
-    </div>
+    </SubmitForm>
   )
 }
 
@@ -158,7 +155,6 @@ function GrantForm(props: { onDone: () => void }) {
   const [role, setRole] = useState<string>(DEFAULT_ROLE)
   const [scope, setScope] = useState<AccessScopeInput>({})
   const [days, setDays] = useState('')
-  const { busy, error, run } = useSubmit()
   const others = holders.people.filter((person) => person.user_id !== session.data?.user.id)
   const give = async () => {
     const holder = [...others, ...holders.keys].find((one) => one.value === who)
@@ -181,13 +177,7 @@ function GrantForm(props: { onDone: () => void }) {
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(give)
-      }}
-    >
+    <SubmitForm action={i18n.t('Give')} submit={give} incomplete={who === null}>
       <Select
         label={i18n.t('Who')}
         {...LONG_LIST}
@@ -219,13 +209,7 @@ function GrantForm(props: { onDone: () => void }) {
           })),
         ]}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={who === null}>
-          {i18n.t('Give')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 

@@ -1,18 +1,16 @@
 // Parts of the organisation that grants are about: groups of devices, and workspaces of buildings
 // and groups.
 import { i18n } from '@lingui/core'
-import { Button, Group, MultiSelect, Select, TextInput } from '@mantine/core'
+import { MultiSelect, Select, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState, type ReactNode } from 'react'
 
-import { body, client } from '../../api/client'
-import { devicesQuery, twinsQuery } from '../../api/queries'
+import { body, client, ifUnchanged } from '../../api/client'
+import { devicesQuery } from '../../api/queries'
+import { useTwins } from '../../app/useTwins'
 import type { DeviceGroup, Workspace } from '../../api/types'
-import { ConfirmTyped } from '../../ui/dialogs'
-import { Icon } from '../../ui/icons'
-import { Failure, Loading } from '../../ui/layout'
-import { Modal } from '../../ui/overlays'
-import { useSubmit } from '../settings/useSubmit'
+import { NamedList, type FormEnds, type FormOf, type Named } from '../../ui/NamedList'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { accessChanged, groupsQuery, useMay, workspacesQuery } from './queries'
 import { LONG_LIST } from './RightFields'
 
@@ -25,98 +23,6 @@ function some(names: string[]): string {
   return more > 0 ? i18n.t('{shown} and {more} more', { shown, more }) : shown
 }
 
-type Part = { id: string; name: string }
-
-function PartList<One extends Part>(props: {
-  title: string
-  lead: string
-  none: string
-  make: string
-  change: string
-  items: One[]
-  detail: (one: One) => string
-  form: (one: One | null, done: () => void) => ReactNode
-  onDelete: (one: One) => Promise<unknown>
-  state: ReactNode
-}) {
-  const may = useMay()
-  const [editing, setEditing] = useState<One | 'new' | null>(null)
-  const [deleting, setDeleting] = useState<One | null>(null)
-  const writes = may('group.write')
-  const make = writes && (
-    <Button
-      size="xs"
-      variant="default"
-      leftSection={<Icon name="plus" size={14} />}
-      onClick={() => setEditing('new')}
-    >
-      {props.make}
-    </Button>
-  )
-  const { items } = props
-  return (
-    <section className="block plain">
-      <div className="block-head">
-        <h2>{props.title}</h2>
-        {make}
-      </div>
-      {props.state}
-      {props.state === null && items.length === 0 && (
-        <p className="hint">
-          {props.none} {props.lead}
-        </p>
-      )}
-      <ul className="plain-list">
-        {items.map((one) => (
-          <li key={one.id}>
-            <Icon name="tree" size={16} />
-            <span>
-              {one.name} <span className="dim">{props.detail(one)}</span>
-            </span>
-            {writes && (
-              <>
-                <Button size="compact-xs" variant="default" onClick={() => setEditing(one)}>
-                  {i18n.t('Change')}
-                </Button>
-                <Button size="compact-xs" variant="default" onClick={() => setDeleting(one)}>
-                  {i18n.t('Delete')}
-                </Button>
-              </>
-            )}
-          </li>
-        ))}
-      </ul>
-      <Modal
-        opened={editing !== null}
-        onClose={() => setEditing(null)}
-        title={editing === 'new' ? props.make : props.change}
-        closeOnClickOutside={false}
-      >
-        {editing !== null &&
-          props.form(editing === 'new' ? null : editing, () => setEditing(null))}
-      </Modal>
-      <ConfirmTyped
-        opened={deleting !== null}
-        onClose={() => setDeleting(null)}
-        title={i18n.t('Delete {name}', { name: deleting?.name ?? '' })}
-        name={deleting?.name ?? ''}
-        action={i18n.t('Delete')}
-        onConfirm={async () => {
-          if (deleting) await props.onDelete(deleting)
-          await accessChanged()
-        }}
-      >
-        {i18n.t('The grants over it go with it. What is in it stays.')}
-      </ConfirmTyped>
-    </section>
-  )
-}
-
-function stateOf(query: { isPending: boolean; isError: boolean; error: unknown }): ReactNode {
-  if (query.isPending) return <Loading rows={2} />
-  return query.isError ? <Failure error={query.error} compact /> : null
-}
-
 export function Groups() {
   const may = useMay()
   const query = useQuery(groupsQuery)
@@ -127,22 +33,38 @@ export function Groups() {
     return names.length === 0 ? i18n.t('no device') : some(names)
   }
   return (
-    <PartList<DeviceGroup>
+    <NamedList<DeviceGroup>
+      plain
       title={i18n.t('Groups of devices')}
-      lead={i18n.t('A group names devices one by one, wherever they stand.')}
-      none={i18n.t('No group yet.')}
-      make={i18n.t('New group')}
-      change={i18n.t('Change a group')}
-      items={query.data?.items ?? []}
-      detail={detail}
-      state={stateOf(query)}
-      form={(group, done) => <GroupForm group={group} onDone={done} />}
-      onDelete={({ id }) => client.DELETE('/v1/groups/{id}', { params: { path: { id } } })}
+      icon="tree"
+      query={query}
+      none={i18n.t('No group yet. A group names devices one by one, wherever they stand.')}
+      facts={(group) => <span className="dim">{detail(group)}</span>}
+      {...(may('group.write') && {
+        make: { title: i18n.t('New group'), form: groupForm },
+        change: { title: i18n.t('Change a group'), form: groupForm },
+        remove: removal(({ id }) => client.DELETE('/v1/groups/{id}', { params: { path: { id } } })),
+      })}
     />
   )
 }
 
-function GroupForm(props: { group: DeviceGroup | null; onDone: () => void }) {
+const groupForm: FormOf<DeviceGroup> = (group, form) => <GroupForm group={group} {...form} />
+
+/** Taking a part away, with what that means. */
+function removal(run: (part: Named) => Promise<unknown>) {
+  return {
+    title: i18n.t('Delete'),
+    action: i18n.t('Delete'),
+    text: i18n.t('The grants over it go with it. What is in it stays.'),
+    run: async (part: Named) => {
+      await run(part)
+      await accessChanged()
+    },
+  }
+}
+
+function GroupForm(props: { group: DeviceGroup | null } & FormEnds) {
   const { group } = props
   const devices = useQuery(devicesQuery())
   const workspaces = useQuery(workspacesQuery)
@@ -155,7 +77,7 @@ function GroupForm(props: { group: DeviceGroup | null; onDone: () => void }) {
     await body(
       group === null
         ? client.POST('/v1/groups', { body: input })
-        : client.PUT('/v1/groups/{id}', { params, body: input }),
+        : client.PUT('/v1/groups/{id}', { params, body: input, ...ifUnchanged(group) }),
     )
   }
   return (
@@ -189,7 +111,7 @@ export function Workspaces() {
   const may = useMay()
   const query = useQuery(workspacesQuery)
   const groups = useQuery(groupsQuery)
-  const twins = useQuery({ ...twinsQuery, enabled: may('twin.list') })
+  const twins = useTwins()
   const detail = ({ id, twin_ids }: Workspace) => {
     const buildings = twin_ids.map(
       (twin) => twins.data?.items.find((one) => one.id === twin)?.name ?? '…',
@@ -199,24 +121,31 @@ export function Workspaces() {
     return names.length === 0 ? i18n.t('empty') : some(names)
   }
   return (
-    <PartList<Workspace>
+    <NamedList<Workspace>
+      plain
       title={i18n.t('Workspaces')}
-      lead={i18n.t('A workspace holds whole buildings and groups, such as those of one site.')}
-      none={i18n.t('No workspace yet.')}
-      make={i18n.t('New workspace')}
-      change={i18n.t('Change a workspace')}
-      items={query.data?.items ?? []}
-      detail={detail}
-      state={stateOf(query)}
-      form={(space, done) => <WorkspaceForm space={space} onDone={done} />}
-      onDelete={({ id }) => client.DELETE('/v1/workspaces/{id}', { params: { path: { id } } })}
+      icon="tree"
+      query={query}
+      none={i18n.t(
+        'No workspace yet. A workspace holds whole buildings and groups, such as those of one site.',
+      )}
+      facts={(space) => <span className="dim">{detail(space)}</span>}
+      {...(may('group.write') && {
+        make: { title: i18n.t('New workspace'), form: workspaceForm },
+        change: { title: i18n.t('Change a workspace'), form: workspaceForm },
+        remove: removal(({ id }) =>
+          client.DELETE('/v1/workspaces/{id}', { params: { path: { id } } }),
+        ),
+      })}
     />
   )
 }
 
-function WorkspaceForm(props: { space: Workspace | null; onDone: () => void }) {
+const workspaceForm: FormOf<Workspace> = (space, form) => <WorkspaceForm space={space} {...form} />
+
+function WorkspaceForm(props: { space: Workspace | null } & FormEnds) {
   const { space } = props
-  const twins = useQuery(twinsQuery)
+  const twins = useTwins()
   const [name, setName] = useState(space?.name ?? '')
   const [twin_ids, setTwins] = useState<string[]>(space?.twin_ids ?? [])
   const save = async () => {
@@ -225,7 +154,7 @@ function WorkspaceForm(props: { space: Workspace | null; onDone: () => void }) {
     await body(
       space === null
         ? client.POST('/v1/workspaces', { body: input })
-        : client.PUT('/v1/workspaces/{id}', { params, body: input }),
+        : client.PUT('/v1/workspaces/{id}', { params, body: input, ...ifUnchanged(space) }),
     )
   }
   return (
@@ -243,31 +172,30 @@ function WorkspaceForm(props: { space: Workspace | null; onDone: () => void }) {
   )
 }
 
-function options(list: Part[] | undefined): { value: string; label: string }[] {
+function options(list: Named[] | undefined): { value: string; label: string }[] {
   return (list ?? []).map(({ id, name }) => ({ value: id, label: name }))
 }
 
-function PartForm(props: {
-  name: string
-  onName: (name: string) => void
-  isNew: boolean
-  save: () => Promise<void>
-  onDone: () => void
-  children: ReactNode
-}) {
-  const { busy, error, run } = useSubmit()
+function PartForm(
+  props: {
+    name: string
+    onName: (name: string) => void
+    isNew: boolean
+    save: () => Promise<void>
+    children: ReactNode
+  } & FormEnds,
+) {
   const submit = async () => {
     await props.save()
     await accessChanged()
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(submit)
-      }}
+    <SubmitForm
+      action={props.isNew ? i18n.t('Make') : i18n.t('Save')}
+      submit={submit}
+      incomplete={props.name.trim() === ''}
+      onReload={props.onReload}
     >
       <TextInput
         label={i18n.t('Name')}
@@ -277,12 +205,6 @@ function PartForm(props: {
         onChange={(event) => props.onName(event.currentTarget.value)}
       />
       {props.children}
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={props.name.trim() === ''}>
-          {props.isNew ? i18n.t('Make') : i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

@@ -4,7 +4,8 @@ import { i18n } from '@lingui/core'
 import { Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 
-import { modelQuery, twinsQuery } from '../../api/queries'
+import { modelQuery } from '../../api/queries'
+import { useTwins } from '../../app/useTwins'
 import type { AccessScopeInput, CustomRole, Role, Roles } from '../../api/types'
 import { givable, roleLabel, roleSentence } from '../../lib/roles'
 import { branchesOf } from './names'
@@ -104,10 +105,9 @@ export function ScopeField(props: {
   value: AccessScopeInput
   onChange: (scope: AccessScopeInput) => void
 }) {
-  const may = useMay()
   const groups = useQuery(groupsQuery)
   const workspaces = useQuery(workspacesQuery)
-  const twins = useQuery({ ...twinsQuery, enabled: may('twin.list') })
+  const twins = useTwins()
   const part = partOf(props.value)
   const items = (kind: string, list: { id: string; name: string }[] | undefined) =>
     (list ?? []).map(({ id, name }) => ({ value: `${kind}:${id}`, label: name }))

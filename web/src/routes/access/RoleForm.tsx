@@ -1,14 +1,14 @@
 // Writing a role of the organisation's own: for each action, permit, deny, or nothing.
 import { i18n } from '@lingui/core'
-import { Button, Group, SegmentedControl, Select, TextInput } from '@mantine/core'
+import { SegmentedControl, Select, TextInput } from '@mantine/core'
 import { useState } from 'react'
 
-import { body, client } from '../../api/client'
+import { body, client, ifUnchanged } from '../../api/client'
 import type { CustomRole, Role, Roles } from '../../api/types'
 import { actionLabel, areaLabel, byArea } from '../../lib/actions'
 import { ROLES, roleLabel } from '../../lib/roles'
-import { Failure } from '../../ui/layout'
-import { useSubmit } from '../settings/useSubmit'
+import type { FormEnds } from '../../ui/NamedList'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { accessChanged, useMay } from './queries'
 
 type Says = 'permits' | 'denies'
@@ -25,12 +25,11 @@ function those(chosen: Chosen, says: Says): string[] {
   return [...chosen].filter(([, said]) => said === says).map(([action]) => action)
 }
 
-export function RoleForm(props: { roles: Roles; role: CustomRole | null; onDone: () => void }) {
+export function RoleForm(props: { roles: Roles; role: CustomRole | null } & FormEnds) {
   const { roles, role } = props
   const may = useMay()
   const [name, setName] = useState(role?.name ?? '')
   const [chosen, setChosen] = useState(() => chosenOf(role))
-  const { busy, error, run } = useSubmit()
   const set = (action: string, says: Says | null) => {
     const next = new Map(chosen)
     if (says === null) next.delete(action)
@@ -47,18 +46,17 @@ export function RoleForm(props: { roles: Roles; role: CustomRole | null; onDone:
     if (role === null) await body(client.POST('/v1/roles', { body: input }))
     else {
       const params = { path: { id: role.id } }
-      await body(client.PUT('/v1/roles/{id}', { params, body: input }))
+      await body(client.PUT('/v1/roles/{id}', { params, body: input, ...ifUnchanged(role) }))
     }
     await accessChanged()
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
+    <SubmitForm
+      action={role === null ? i18n.t('Make the role') : i18n.t('Save')}
+      submit={save}
+      incomplete={name.trim() === '' || chosen.size === 0}
+      onReload={props.onReload}
     >
       <div className="form-row">
         <TextInput
@@ -108,17 +106,7 @@ export function RoleForm(props: { roles: Roles; role: CustomRole | null; onDone:
           </details>
         ))}
       </div>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button
-          type="submit"
-          loading={busy}
-          disabled={name.trim() === '' || chosen.size === 0}
-        >
-          {role === null ? i18n.t('Make the role') : i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 

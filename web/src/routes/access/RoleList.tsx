@@ -1,95 +1,49 @@
 // The roles: the organisation's own, what the built-in ones are for, and the whole matrix.
 import { i18n } from '@lingui/core'
-import { Button, TextInput } from '@mantine/core'
+import { TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { Fragment, useState } from 'react'
 
 import { client } from '../../api/client'
 import type { CustomRole, Role, Roles } from '../../api/types'
 import { actionLabel, areaLabel, byArea } from '../../lib/actions'
 import { ROLES, roleLabel, roleSentence } from '../../lib/roles'
-import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { Facts } from '../../ui/layout'
-import { Modal } from '../../ui/overlays'
-import { accessChanged, useMay } from './queries'
+import { NamedList, type FormOf } from '../../ui/NamedList'
+import { accessChanged, rolesQuery, useMay } from './queries'
 import { ownSentence } from './RightFields'
 import { RoleForm } from './RoleForm'
 
 export function OwnRoles({ roles }: { roles: Roles }) {
   const may = useMay()
-  const [editing, setEditing] = useState<CustomRole | 'new' | null>(null)
-  const [deleting, setDeleting] = useState<CustomRole | null>(null)
-  const writes = may('role.write')
-  const make = writes && (
-    <Button
-      size="xs"
-      variant="default"
-      leftSection={<Icon name="plus" size={14} />}
-      onClick={() => setEditing('new')}
-    >
-      {i18n.t('New role')}
-    </Button>
+  const query = useQuery({ ...rolesQuery, select: ({ custom }) => ({ items: custom }) })
+  const form: FormOf<CustomRole> = (role, ends) => (
+    <RoleForm roles={roles} role={role} {...ends} />
   )
   return (
-    <section className="block plain">
-      <div className="block-head">
-        <h2>{i18n.t('Your own roles')}</h2>
-        {make}
-      </div>
-      {roles.custom.length === 0 && (
-        <p className="hint">
-          {i18n.t('None yet. A role of your own permits exactly what you choose, or denies it.')}
-        </p>
-      )}
-      <ul className="plain-list">
-        {roles.custom.map((role) => (
-          <li key={role.id}>
-            <Icon name="user" size={16} />
-            <span>
-              {role.name} <span className="dim">{ownSentence(role)}</span>
-            </span>
-            {writes && (
-              <>
-                <Button size="compact-xs" variant="default" onClick={() => setEditing(role)}>
-                  {i18n.t('Change')}
-                </Button>
-                <Button size="compact-xs" variant="default" onClick={() => setDeleting(role)}>
-                  {i18n.t('Delete')}
-                </Button>
-              </>
-            )}
-          </li>
-        ))}
-      </ul>
-      <Modal
-        opened={editing !== null}
-        onClose={() => setEditing(null)}
-        title={editing === 'new' ? i18n.t('New role') : i18n.t('Change a role')}
-        size="xl"
-        closeOnClickOutside={false}
-      >
-        {editing !== null && (
-          <RoleForm
-            roles={roles}
-            role={editing === 'new' ? null : editing}
-            onDone={() => setEditing(null)}
-          />
-        )}
-      </Modal>
-      <ConfirmTyped
-        opened={deleting !== null}
-        onClose={() => setDeleting(null)}
-        title={i18n.t('Delete a role')}
-        name={deleting?.name ?? ''}
-        action={i18n.t('Delete')}
-        onConfirm={async () => {
-          await client.DELETE('/v1/roles/{id}', { params: { path: { id: deleting?.id ?? '' } } })
-          await accessChanged()
-        }}
-      >
-        {i18n.t('Only a role that nobody holds can be deleted: take its grants away first.')}
-      </ConfirmTyped>
-    </section>
+    <NamedList<CustomRole>
+      plain
+      size="xl"
+      title={i18n.t('Your own roles')}
+      icon="user"
+      query={query}
+      none={i18n.t('None yet. A role of your own permits exactly what you choose, or denies it.')}
+      facts={(role) => <span className="dim">{ownSentence(role)}</span>}
+      {...(may('role.write') && {
+        make: { title: i18n.t('New role'), form },
+        change: { title: i18n.t('Change a role'), form },
+        remove: {
+          title: i18n.t('Delete a role'),
+          action: i18n.t('Delete'),
+          text: i18n.t('Only a role that nobody holds can be deleted: take its grants away first.'),
+          run: async ({ id }: CustomRole) => {
+            await client.DELETE('/v1/roles/{id}', { params: { path: { id } } })
+            await accessChanged()
+          },
+        },
+      })}
+    />
   )
 }
 

@@ -4,7 +4,8 @@ import { i18n } from '@lingui/core'
 import { Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 
-import { devicesQuery, twinsQuery } from '../../api/queries'
+import { devicesQuery } from '../../api/queries'
+import { useTwins } from '../../app/useTwins'
 import type { Explanation, Roles } from '../../api/types'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import { actionLabel, areaLabel, byArea } from '../../lib/actions'
@@ -35,7 +36,7 @@ export function Why({ roles }: { roles: Roles }) {
   const patch = usePatchSearch()
   const holders = useHolders()
   const devices = useQuery({ ...devicesQuery(), enabled: may('device.list') })
-  const twins = useQuery({ ...twinsQuery, enabled: may('twin.list') })
+  const twins = useTwins()
   const question = questionOf(search.actor, search.action, search.select)
   const things = [
     {

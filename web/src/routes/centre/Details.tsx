@@ -5,6 +5,7 @@ import { Button } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 
 import type { Alert, Device, Space } from '../../api/types'
+import { Allowed, useAllowed } from '../../app/Allowed'
 import { SealButton } from '../../app/Papers'
 import { formatNumber, formatValue } from '../../lib/format'
 import { keyLabel } from '../../lib/keys'
@@ -167,7 +168,9 @@ function Overview({ building, onSelect }: Props) {
       {devices.length === 0 && (
         <p className="hint">
           {i18n.t('No device reports here yet.')}{' '}
-          <Link to="/devices">{i18n.t('Add devices, or upload an inventory.')}</Link>
+          <Allowed to="device.create">
+            <Link to="/devices">{i18n.t('Add devices, or upload an inventory.')}</Link>
+          </Allowed>
         </p>
       )}
     </div>
@@ -322,6 +325,8 @@ function ValueRows(props: {
 function DeviceDetails(props: Props & { device: Device; wanted: string | undefined }) {
   const { building, device } = props
   const { i18n: lingui } = useLingui()
+  const may = useAllowed({ device_id: device.id })
+  const places = useAllowed({ twin_id: building.model.twin_id })
   const key = shownKey(device, props.wanted, building.alertsByDevice.get(device.id))
   const shown = key === undefined ? undefined : building.values.get(device.id, key)
   const live = building.values.atMs === null
@@ -375,14 +380,16 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
         ]}
       />
       <div className="row">
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="marker" size={14} />}
-          onClick={() => props.onPlace(device.id)}
-        >
-          {i18n.t('Place in the building')}
-        </Button>
+        {places('twin.bind') && may('device.update') && (
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<Icon name="marker" size={14} />}
+            onClick={() => props.onPlace(device.id)}
+          >
+            {i18n.t('Place in the building')}
+          </Button>
+        )}
         <Link to="/devices/$id" params={{ id: device.id }} className="button small">
           {i18n.t('Device page')}
         </Link>

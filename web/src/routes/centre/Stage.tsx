@@ -8,7 +8,7 @@ import { useMemo, useState } from 'react'
 import { geometryQuery } from '../../api/queries'
 import type { Twin } from '../../api/types'
 import { useAppSearch, usePatchSearch } from '../../app/search'
-import type { Inset, Pick, Target } from '../../engine/types'
+import type { Pick, Target } from '../../engine/types'
 import { formatNumber } from '../../lib/format'
 import { keyLabel } from '../../lib/keys'
 import { HEAT_GRADIENT } from '../../lib/heat'
@@ -109,10 +109,9 @@ export function Stage(props: StageProps) {
         geometry={geometry.data ?? null}
         markers={markers}
         heat={heat?.heat ?? null}
-        storey={search.storey ?? null}
+        storey={shownStorey(building, search)}
         section={section}
         explode={explode}
-        inset={insets(view, heatKey !== undefined)}
         view={view}
         selected={target}
         fly={flight}
@@ -186,11 +185,12 @@ export function Stage(props: StageProps) {
   )
 }
 
-/** Pixels under the tools, which the picture of the building keeps free. */
-function insets(view: '3d' | 'plan', hasLegend: boolean): Inset {
-  // In 3D the tools lie in corners that the oblique picture of a building leaves free.
-  if (view === '3d') return { top: 0, right: 16, bottom: 48, left: 16 }
-  return { top: 56, right: 116, bottom: hasLegend ? 128 : 12, left: 8 }
+/** The storey on show: a plan always shows one, the lowest with rooms when none was chosen. */
+function shownStorey(building: Building, search: { storey?: string; view?: string }) {
+  if (search.storey !== undefined || search.view !== 'plan') return search.storey ?? null
+  const rising = [...building.model.storeys].sort((a, b) => a.elevation_m - b.elevation_m)
+  const hasRooms = ({ id }: { id: string }) => (building.spacesByStorey.get(id) ?? []).length > 0
+  return (rising.find(hasRooms) ?? rising[0])?.id ?? null
 }
 
 function Tool(props: { icon: IconName; label: string; pressed?: boolean; onClick: () => void }) {
@@ -236,8 +236,9 @@ function ViewSwitch() {
 
 /** The building in section: one rung per storey, in their order and relative heights. */
 function StoreyLadder({ building }: { building: Building }) {
-  const { storey: chosen } = useAppSearch()
+  const search = useAppSearch()
   const patch = usePatchSearch()
+  const shown = shownStorey(building, search)
   const storeys = [...building.model.storeys].sort((a, b) => b.elevation_m - a.elevation_m)
   if (storeys.length < 2) return null
   return (
@@ -253,10 +254,10 @@ function StoreyLadder({ building }: { building: Building }) {
             key={storey.id}
             type="button"
             role="radio"
-            aria-checked={chosen === storey.id}
+            aria-checked={shown === storey.id}
             className="rung"
             title={`${storey.name}, ${formatNumber(storey.elevation_m, i18n.locale)} m`}
-            onClick={() => patch({ storey: chosen === storey.id ? undefined : storey.id })}
+            onClick={() => patch({ storey: search.storey === storey.id ? undefined : storey.id })}
           >
             <span className="rung-name">{storey.name}</span>
             {severity && <SeverityMark severity={severity} size={12} />}

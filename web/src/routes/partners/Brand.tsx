@@ -7,8 +7,9 @@ import { useState, type CSSProperties } from 'react'
 import { client, upload } from '../../api/client'
 import { Logo } from '../../ui/icons'
 import { Failure, Loading, Page } from '../../ui/layout'
+import { SubmitForm } from '../../ui/SubmitForm'
+import { useSubmit } from '../../ui/useSubmit'
 import { Certificates } from './Certificates'
-import { SubmitForm, useSubmit } from './Customers'
 import { brandQuery, type BrandFields } from './queries'
 
 const BUILT_IN = { light: '#1c5a55', dark: '#82c3ba' }
@@ -43,7 +44,6 @@ export function BrandPage() {
 
 function Form(props: { brand: BrandFields; hasLogo: boolean; onSaved: () => void }) {
   const [brand, setBrand] = useState(props.brand)
-  const saving = useSubmit(props.onSaved)
   const picture = useSubmit(props.onSaved)
   const text = (key: keyof BrandFields, label: string, more: object = {}) => (
     <TextInput
@@ -71,9 +71,8 @@ function Form(props: { brand: BrandFields; hasLogo: boolean; onSaved: () => void
       <section className="block">
         <SubmitForm
           action={i18n.t('Save')}
-          busy={saving.busy}
-          error={saving.error}
-          onSubmit={() => void saving.run(() => client.PUT('/v1/brand', { body: brand }))}
+          submit={() => client.PUT('/v1/brand', { body: brand })}
+          onDone={props.onSaved}
         >
           {text('product', i18n.t('Product name'), { placeholder: 'Veritwin', maxLength: 60 })}
           {text('light', i18n.t('Colour, light'), { placeholder: BUILT_IN.light })}

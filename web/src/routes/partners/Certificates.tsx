@@ -5,11 +5,12 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { client } from '../../api/client'
+import { Allowed } from '../../app/Allowed'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Failure } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
-import { SubmitForm, useSubmit } from './Customers'
 import { certificatesQuery } from './queries'
 
 export function Certificates() {
@@ -36,16 +37,18 @@ export function Certificates() {
                 )}
               </span>
             </span>
-            <Group gap="xs" wrap="nowrap">
-              <Button size="compact-xs" variant="default" onClick={() => setGiving(host)}>
-                {i18n.t('Hand in a certificate')}
-              </Button>
-              {not_after !== null && (
-                <Button size="compact-xs" variant="default" onClick={() => setTaking(host)}>
-                  {i18n.t('Remove')}
+            <Allowed to="certificate.write">
+              <Group gap="xs" wrap="nowrap">
+                <Button size="compact-xs" variant="default" onClick={() => setGiving(host)}>
+                  {i18n.t('Hand in a certificate')}
                 </Button>
-              )}
-            </Group>
+                {not_after !== null && (
+                  <Button size="compact-xs" variant="default" onClick={() => setTaking(host)}>
+                    {i18n.t('Remove')}
+                  </Button>
+                )}
+              </Group>
+            </Allowed>
           </li>
         ))}
       </ul>
@@ -83,7 +86,6 @@ export function Certificates() {
 function Form(props: { host: string; onDone: () => void }) {
   const [chain, setChain] = useState('')
   const [key, setKey] = useState('')
-  const { busy, error, run } = useSubmit(props.onDone)
   const put = () =>
     client.PUT('/v1/certificates/{host}', {
       params: { path: { host: props.host } },
@@ -104,12 +106,7 @@ function Form(props: { host: string; onDone: () => void }) {
     />
   )
   return (
-    <SubmitForm
-      action={i18n.t('Hand in')}
-      busy={busy}
-      error={error}
-      onSubmit={() => void run(put)}
-    >
+    <SubmitForm action={i18n.t('Hand in')} submit={put} onDone={props.onDone}>
       {pem(i18n.t('Chain, the host’s own certificate first'), chain, setChain, 'CERTIFICATE')}
       {pem(i18n.t('Private key'), key, setKey, 'PRIVATE KEY')}
       <p className="dim">{i18n.t('The key is stored sealed and never shown again.')}</p>

@@ -1,18 +1,21 @@
 // The tenants below a partner: make, invite, give plans and host names, suspend. And its inbox.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Button, Group, Menu, Select, Textarea, TextInput } from '@mantine/core'
+import { Button, Menu, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useState, type ReactNode } from 'react'
+import { useState } from 'react'
 
 import { body, client } from '../../api/client'
+import { Allowed, useAllowed } from '../../app/Allowed'
 import { formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { Age } from '../../ui/time'
+import { useSubmit } from '../../ui/useSubmit'
 import { messagesQuery, plansQuery, tenantsQuery, type Tenant } from './queries'
 
 type Doing = { what: 'invite' | 'plan' | 'hosts' | 'suspend' | 'delete'; tenant: Tenant }
@@ -25,24 +28,6 @@ function State({ state }: { state: Tenant['state'] }) {
   if (state === 'active') return <Tag>{i18n.t('Active')}</Tag>
   if (state === 'suspended') return <Tag tone="warn">{i18n.t('Suspended')}</Tag>
   return <Tag tone="warn">{i18n.t('Deletion asked for')}</Tag>
-}
-
-export function useSubmit(onDone: () => void) {
-  const [busy, setBusy] = useState(false)
-  const [error, setError] = useState<unknown>(null)
-  const run = async (work: () => Promise<unknown>) => {
-    setBusy(true)
-    setError(null)
-    try {
-      await work()
-      onDone()
-    } catch (failure) {
-      setError(failure)
-    } finally {
-      setBusy(false)
-    }
-  }
-  return { busy, error, run }
 }
 
 export function CustomersPage() {
@@ -63,9 +48,11 @@ export function CustomersPage() {
             <Link to="/plans" className="button">
               {i18n.t('Plans')}
             </Link>
-            <Button leftSection={<Icon name="plus" size={16} />} onClick={() => setMaking(true)}>
-              {i18n.t('New customer')}
-            </Button>
+            <Allowed to="tenant.create_below">
+              <Button leftSection={<Icon name="plus" size={16} />} onClick={() => setMaking(true)}>
+                {i18n.t('New customer')}
+              </Button>
+            </Allowed>
           </>
         )
       }
@@ -143,11 +130,13 @@ function Table({ tenants }: { tenants: Tenant[] }) {
 
 function Actions(props: { tenant: Tenant; onChoose: (doing: Doing) => void }) {
   const { tenant } = props
+  const may = useAllowed()
   const queries = useQueryClient()
   const { run } = useSubmit(() => void queries.invalidateQueries(tenantsQuery))
   const item = (what: Doing['what'], label: string) => (
     <Menu.Item onClick={() => props.onChoose({ what, tenant })}>{label}</Menu.Item>
   )
+  if (!may('tenant.update_below')) return null
   return (
     <Menu position="bottom-end">
       <Menu.Target>
@@ -160,7 +149,7 @@ function Actions(props: { tenant: Tenant; onChoose: (doing: Doing) => void }) {
         </button>
       </Menu.Target>
       <Menu.Dropdown>
-        {item('invite', i18n.t('Invite an administrator'))}
+        {may('tenant.invite_below') && item('invite', i18n.t('Invite an administrator'))}
         {item('plan', i18n.t('Choose a plan'))}
         {item('hosts', i18n.t('Host names'))}
         <Menu.Divider />
@@ -223,48 +212,17 @@ function Act({ doing, onDone }: { doing: Doing; onDone: () => void }) {
   )
 }
 
-export function SubmitForm(props: {
-  action: string
-  busy: boolean
-  error: unknown
-  onSubmit: () => void
-  children: ReactNode
-}) {
-  return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        props.onSubmit()
-      }}
-    >
-      {props.children}
-      {props.error !== null && <Failure error={props.error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={props.busy}>
-          {props.action}
-        </Button>
-      </Group>
-    </form>
-  )
-}
-
 function NewTenant(props: { onDone: () => void }) {
   const queries = useQueryClient()
   const [name, setName] = useState('')
   const [kind, setKind] = useState<string | null>('customer')
-  const { busy, error, run } = useSubmit(() => {
+  const done = () => {
     void queries.invalidateQueries(tenantsQuery)
     props.onDone()
-  })
+  }
   const make = () => body(client.POST('/v1/tenants', { body: { name, kind } }))
   return (
-    <SubmitForm
-      action={i18n.t('Make it')}
-      busy={busy}
-      error={error}
-      onSubmit={() => void run(make)}
-    >
+    <SubmitForm action={i18n.t('Make it')} submit={make} onDone={done}>
       <TextInput
         label={i18n.t('Name')}
         required
@@ -289,7 +247,6 @@ function NewTenant(props: { onDone: () => void }) {
 function Invite({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
   const [email, setEmail] = useState('')
   const [link, setLink] = useState<string | null>(null)
-  const { busy, error, run } = useSubmit(() => undefined)
   if (link !== null) {
     return (
       <div className="stack">
@@ -307,12 +264,7 @@ function Invite({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
     setLink((await body(call)).link)
   }
   return (
-    <SubmitForm
-      action={i18n.t('Make the link')}
-      busy={busy}
-      error={error}
-      onSubmit={() => void run(invite)}
-    >
+    <SubmitForm action={i18n.t('Make the link')} submit={invite}>
       <TextInput
         label={i18n.t('E-mail')}
         type="email"
@@ -328,13 +280,11 @@ function Invite({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
 function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
   const plans = useQuery(plansQuery)
   const [plan, setPlan] = useState(tenant.plan?.id ?? '')
-  const { busy, error, run } = useSubmit(onDone)
   return (
     <SubmitForm
       action={i18n.t('Give this plan')}
-      busy={busy}
-      error={error}
-      onSubmit={() => void run(() => change(tenant, { plan_id: plan === '' ? null : plan }))}
+      submit={() => change(tenant, { plan_id: plan === '' ? null : plan })}
+      onDone={onDone}
     >
       <Select
         label={i18n.t('Plan')}
@@ -352,14 +302,13 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
 
 function Hosts({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
   const [text, setText] = useState(tenant.hosts.join('\n'))
-  const { busy, error, run } = useSubmit(onDone)
   const save = () => {
     const hosts = text.split(/\s+/).filter(Boolean)
     const params = { path: { id: tenant.id } }
     return body(client.PUT('/v1/tenants/{id}/hosts', { params, body: { hosts } }))
   }
   return (
-    <SubmitForm action={i18n.t('Save')} busy={busy} error={error} onSubmit={() => void run(save)}>
+    <SubmitForm action={i18n.t('Save')} submit={save} onDone={onDone}>
       <Textarea
         label={i18n.t('Host names')}
         description={i18n.t('One a line, such as twin.example.com. They show this brand.')}

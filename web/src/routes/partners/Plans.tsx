@@ -5,13 +5,14 @@ import { Button, NumberInput, TextInput } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { body, client } from '../../api/client'
+import { body, client, ifUnchanged } from '../../api/client'
+import { useAllowed } from '../../app/Allowed'
 import { formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading, Page } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { SubmitForm, useSubmit } from './Customers'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
 
 const EMPTY: Limits = {
@@ -40,8 +41,13 @@ export function PlansPage() {
   const tenants = useQuery(tenantsQuery)
   const [editing, setEditing] = useState<Plan | 'new' | null>(null)
   const [removing, setRemoving] = useState<Plan | null>(null)
-  const makes = tenants.data?.[0]?.kind === 'platform'
+  const writes = useAllowed()('plan.write')
+  const makes = writes && tenants.data?.[0]?.kind === 'platform'
   const plans = query.data?.items ?? []
+  const reload = async () => {
+    const { data } = await query.refetch()
+    setEditing(data?.items.find((plan) => editing !== 'new' && plan.id === editing?.id) ?? null)
+  }
   return (
     <Page
       title={i18n.t('Plans')}
@@ -121,7 +127,12 @@ export function PlansPage() {
         closeOnClickOutside={false}
       >
         {editing && (
-          <PlanForm plan={editing === 'new' ? null : editing} onDone={() => setEditing(null)} />
+          <PlanForm
+            key={editing === 'new' ? 0 : editing.version}
+            plan={editing === 'new' ? null : editing}
+            onDone={() => setEditing(null)}
+            onReload={() => void reload()}
+          />
         )}
       </Modal>
       <ConfirmTyped
@@ -142,24 +153,33 @@ export function PlansPage() {
   )
 }
 
-function PlanForm(props: { plan: Plan | null; onDone: () => void }) {
+function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () => void }) {
   const queries = useQueryClient()
   const [name, setName] = useState(props.plan?.name ?? '')
   const [limits, setLimits] = useState<Limits>(props.plan?.limits ?? EMPTY)
-  const { busy, error, run } = useSubmit(() => {
+  const done = () => {
     void queries.invalidateQueries(plansQuery)
     void queries.invalidateQueries(tenantsQuery)
     props.onDone()
-  })
+  }
   const input = { name, limits }
   const save = () =>
     props.plan === null
       ? body(client.POST('/v1/plans', { body: input }))
       : body(
-          client.PUT('/v1/plans/{id}', { params: { path: { id: props.plan.id } }, body: input }),
+          client.PUT('/v1/plans/{id}', {
+            params: { path: { id: props.plan.id } },
+            body: input,
+            ...ifUnchanged(props.plan),
+          }),
         )
   return (
-    <SubmitForm action={i18n.t('Save')} busy={busy} error={error} onSubmit={() => void run(save)}>
+    <SubmitForm
+      action={i18n.t('Save')}
+      submit={save}
+      onDone={done}
+      onReload={props.onReload}
+    >
       <TextInput
         label={i18n.t('Name')}
         required

@@ -1,6 +1,6 @@
 // One's own account: name, address, password, and where one is signed in.
 import { i18n } from '@lingui/core'
-import { Button, Group, PasswordInput, TextInput } from '@mantine/core'
+import { Button, PasswordInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -12,11 +12,14 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age } from '../../ui/time'
+import { SubmitForm } from '../../ui/SubmitForm'
+import { useSubmit } from '../../ui/useSubmit'
 import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
-import { useSubmit } from './useSubmit'
 
 const PASSWORD_MIN = 12
+/** Sessions before the rest is asked for. */
+const SESSIONS_SHOWN = 5
 
 export function AccountBlocks() {
   const session = useQuery(sessionQuery)
@@ -83,20 +86,13 @@ function Profile(props: { account: Account; name: string; email: string }) {
 
 function NameForm(props: { name: string; onDone: () => void }) {
   const [name, setName] = useState(props.name)
-  const { busy, error, run } = useSubmit()
   const save = async () => {
     await client.PATCH('/v1/account', { body: { name } })
     await queryClient.invalidateQueries({ queryKey: ['session'] })
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
-    >
+    <SubmitForm action={i18n.t('Save')} submit={save}>
       <TextInput
         label={i18n.t('Name (optional)')}
         autoComplete="name"
@@ -104,20 +100,13 @@ function NameForm(props: { name: string; onDone: () => void }) {
         value={name}
         onChange={(event) => setName(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
 function EmailForm(props: { onDone: () => void }) {
   const [email, setEmail] = useState('')
   const [sent, setSent] = useState(false)
-  const { busy, error, run } = useSubmit()
   if (sent) {
     return (
       <div className="stack">
@@ -133,13 +122,7 @@ function EmailForm(props: { onDone: () => void }) {
     setSent(true)
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(ask)
-      }}
-    >
+    <SubmitForm action={i18n.t('Send the link')} submit={ask}>
       <TextInput
         label={i18n.t('New address')}
         type="email"
@@ -148,13 +131,7 @@ function EmailForm(props: { onDone: () => void }) {
         value={email}
         onChange={(event) => setEmail(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Send the link')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
@@ -162,7 +139,6 @@ function PasswordForm(props: { onDone: () => void }) {
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
   const [fresh, setFresh] = useState('')
-  const { busy, error, run } = useSubmit()
   const save = async () => {
     try {
       await client.POST('/v1/account/password', {
@@ -177,12 +153,10 @@ function PasswordForm(props: { onDone: () => void }) {
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
+    <SubmitForm
+      action={i18n.t('Set the password')}
+      submit={save}
+      incomplete={fresh.length < PASSWORD_MIN}
     >
       <PasswordInput
         label={i18n.t('Password of now')}
@@ -213,13 +187,7 @@ function PasswordForm(props: { onDone: () => void }) {
         value={fresh}
         onChange={(event) => setFresh(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={fresh.length < PASSWORD_MIN}>
-          {i18n.t('Set the password')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 
@@ -231,6 +199,12 @@ function place(session: OpenSession): string {
 
 function Sessions() {
   const query = useQuery(openSessionsQuery)
+  const [isWhole, setWhole] = useState(false)
+  // The one in front of the person comes first, then the newest.
+  const sessions = [...(query.data?.items ?? [])].sort(
+    (a, b) => Number(b.current) - Number(a.current),
+  )
+  const shown = isWhole ? sessions : sessions.slice(0, SESSIONS_SHOWN)
   const { busy, error, run } = useSubmit()
   const end = (id: string) =>
     run(async () => {
@@ -246,7 +220,7 @@ function Sessions() {
     <>
       <div className="block-head">
         <h3>{i18n.t('Where you are signed in')}</h3>
-        {(query.data?.items.length ?? 0) > 1 && (
+        {sessions.length > 1 && (
           <Button size="compact-xs" variant="default" disabled={busy} onClick={() => void endOthers()}>
             {i18n.t('End all others')}
           </Button>
@@ -255,7 +229,7 @@ function Sessions() {
       {query.isPending && <Loading rows={2} />}
       {query.isError && <Failure error={query.error} compact />}
       <ul className="plain-list" aria-label={i18n.t('Where you are signed in')}>
-        {query.data?.items.map((session) => (
+        {shown.map((session) => (
           <li key={session.id}>
             <Icon name="user" size={16} />
             <span>
@@ -279,6 +253,11 @@ function Sessions() {
           </li>
         ))}
       </ul>
+      {shown.length < sessions.length && (
+        <button type="button" className="link-button" onClick={() => setWhole(true)}>
+          {i18n.t('Show all {count}', { count: sessions.length })}
+        </button>
+      )}
       {error !== null && <Failure error={error} compact />}
     </>
   )

@@ -1,7 +1,7 @@
 // API keys: what each may do and where, from which networks, until when, when it was last used. The
 // secret of a new one is shown once.
 import { i18n } from '@lingui/core'
-import { Button, Group, Select, Textarea, TextInput } from '@mantine/core'
+import { Button, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -9,15 +9,13 @@ import { body, client } from '../../api/client'
 import { apiKeysQuery, usersQuery } from '../../api/queries'
 import type { AccessScopeInput, ApiKey } from '../../api/types'
 import { DEFAULT_ROLE } from '../../lib/roles'
-import { ConfirmTyped } from '../../ui/dialogs'
-import { Icon } from '../../ui/icons'
-import { CopyField, Failure, Loading } from '../../ui/layout'
-import { Modal } from '../../ui/overlays'
+import { CopyField } from '../../ui/layout'
+import { NamedList, type FormEnds } from '../../ui/NamedList'
 import { Age, Instant } from '../../ui/time'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { roleName, ScopeName } from '../access/names'
 import { rolesQuery, useMay } from '../access/queries'
 import { RoleField, roleOf, ScopeField } from '../access/RightFields'
-import { useSubmit } from './useSubmit'
 
 const DAY_MS = 86_400_000
 const DAYS = ['7', '30', '90', '365']
@@ -25,72 +23,28 @@ const DAYS = ['7', '30', '90', '365']
 export function ApiKeys() {
   const may = useMay()
   const query = useQuery(apiKeysQuery)
-  const [making, setMaking] = useState(false)
-  const [removing, setRemoving] = useState<ApiKey | null>(null)
   return (
-    <section className="block">
-      <div className="block-head">
-        <h2>{i18n.t('API keys')}</h2>
-        {may('api_key.create') && (
-          <Button
-            size="xs"
-            variant="default"
-            leftSection={<Icon name="plus" size={14} />}
-            onClick={() => setMaking(true)}
-          >
-            {i18n.t('New key')}
-          </Button>
-        )}
-      </div>
-      {query.isPending && <Loading rows={3} />}
-      {query.isError && <Failure error={query.error} compact />}
-      {query.data?.items.length === 0 && (
-        <p className="hint">{i18n.t('No key yet. Programs sign in with one, people do not.')}</p>
-      )}
-      <ul className="plain-list">
-        {query.data?.items.map((key) => (
-          <li key={key.id}>
-            <Icon name="key" size={16} />
-            <KeyFacts apiKey={key as ApiKey} />
-            {may('api_key.delete') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() => setRemoving(key as ApiKey)}
-              >
-                {i18n.t('Revoke')}
-              </Button>
-            )}
-          </li>
-        ))}
-      </ul>
-      <Modal
-        opened={making}
-        onClose={() => setMaking(false)}
-        title={i18n.t('New API key')}
-        closeOnClickOutside={false}
-      >
-        <ApiKeyForm
-          onDone={() => {
-            setMaking(false)
-            void query.refetch()
-          }}
-        />
-      </Modal>
-      <ConfirmTyped
-        opened={removing !== null}
-        onClose={() => setRemoving(null)}
-        title={i18n.t('Revoke the API key')}
-        name={removing?.name ?? ''}
-        action={i18n.t('Revoke')}
-        onConfirm={async () => {
-          await client.DELETE('/v1/api-keys/{id}', { params: { path: { id: removing?.id ?? '' } } })
-          await query.refetch()
-        }}
-      >
-        {i18n.t('Programs that use it are refused from now on.')}
-      </ConfirmTyped>
-    </section>
+    <NamedList<ApiKey>
+      title={i18n.t('API keys')}
+      icon="key"
+      query={query}
+      none={i18n.t('No key yet. Programs sign in with one, people do not.')}
+      facts={(key) => <KeyFacts apiKey={key} />}
+      {...(may('api_key.create') && {
+        make: {
+          title: i18n.t('New API key'),
+          form: (_: ApiKey | null, { onDone }: FormEnds) => <ApiKeyForm onDone={onDone} />,
+        },
+      })}
+      {...(may('api_key.delete') && {
+        remove: {
+          title: i18n.t('Revoke the API key'),
+          action: i18n.t('Revoke'),
+          text: i18n.t('Programs that use it are refused from now on.'),
+          run: ({ id }: ApiKey) => client.DELETE('/v1/api-keys/{id}', { params: { path: { id } } }),
+        },
+      })}
+    />
   )
 }
 
@@ -109,7 +63,6 @@ function KeyFacts({ apiKey }: { apiKey: ApiKey }) {
   const maker = users.data?.items.find((user) => user.id === apiKey.maker_id)
   return (
     <span className="key-facts">
-      <span>{apiKey.name}</span>
       <span className="dim">
         {roles.data ? roleName(roles.data, apiKey.role, apiKey.custom_role_id) : '…'} ·{' '}
         <ScopeName scope={apiKey.scope} />
@@ -142,7 +95,6 @@ function ApiKeyForm(props: { onDone: () => void }) {
   const [networks, setNetworks] = useState('')
   const [days, setDays] = useState('90')
   const [secret, setSecret] = useState<string | null>(null)
-  const { busy, error, run } = useSubmit()
   if (secret !== null) {
     return (
       <div className="stack">
@@ -165,13 +117,7 @@ function ApiKeyForm(props: { onDone: () => void }) {
     setSecret(made.secret)
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(make)
-      }}
-    >
+    <SubmitForm action={i18n.t('Make the key')} submit={make} incomplete={name.trim() === ''}>
       <TextInput
         label={i18n.t('Name')}
         required
@@ -204,12 +150,6 @@ function ApiKeyForm(props: { onDone: () => void }) {
       <p className="dim">
         {i18n.t('The key is never worth more than you are: it loses what you lose.')}
       </p>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={name.trim() === ''}>
-          {i18n.t('Make the key')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

@@ -1,22 +1,21 @@
 // The roles that a person holds over the whole organisation, each with what it is for.
 import { i18n } from '@lingui/core'
-import { Button, Checkbox, Group } from '@mantine/core'
+import { Checkbox } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../../api/client'
 import type { Role, User } from '../../api/types'
 import { givable, ROLES, roleLabel, roleSentence } from '../../lib/roles'
-import { Failure, Loading } from '../../ui/layout'
+import { Loading } from '../../ui/layout'
+import { SubmitForm } from '../../ui/SubmitForm'
 import { accessChanged, rolesQuery, useMay } from '../access/queries'
-import { useSubmit } from './useSubmit'
 
 export function ChangeRoles(props: { user: User; onDone: () => void }) {
   const { user } = props
   const may = useMay()
   const roles = useQuery(rolesQuery)
   const [held, setHeld] = useState<readonly Role[]>(user.roles)
-  const { busy, error, run } = useSubmit()
   if (!roles.data) return <Loading rows={6} />
   const fits = givable(roles.data, may)
   // What somebody else gave can be taken away, except the rank of an owner.
@@ -28,13 +27,7 @@ export function ChangeRoles(props: { user: User; onDone: () => void }) {
     props.onDone()
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
-    >
+    <SubmitForm action={i18n.t('Save')} submit={save} incomplete={held.length === 0}>
       <Checkbox.Group
         label={user.name || user.email}
         description={i18n.t('Over the whole organisation. Several roles add up.')}
@@ -53,12 +46,6 @@ export function ChangeRoles(props: { user: User; onDone: () => void }) {
           ))}
         </div>
       </Checkbox.Group>
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={held.length === 0}>
-          {i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

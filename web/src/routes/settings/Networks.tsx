@@ -7,8 +7,9 @@ import { useState } from 'react'
 import { client } from '../../api/client'
 import { networksQuery, queryClient } from '../../api/queries'
 import type { Networks as Lists } from '../../api/types'
+import { useAllowed } from '../../app/Allowed'
 import { Failure, Loading } from '../../ui/layout'
-import { useSubmit } from './useSubmit'
+import { useSubmit } from '../../ui/useSubmit'
 
 export function Networks() {
   const query = useQuery(networksQuery)
@@ -40,6 +41,7 @@ function Form({ networks, etag }: { networks: Lists; etag: string | null }) {
   const [devices, setDevices] = useState(networks.devices.join('\n'))
   const { busy, error, run } = useSubmit()
   const own = networks.your_address
+  const readOnly = !useAllowed()('tenant.update')
   const save = () =>
     run(async () => {
       await client.PUT('/v1/networks', {
@@ -73,6 +75,7 @@ function Form({ networks, etag }: { networks: Lists; etag: string | null }) {
             minRows={2}
             maxRows={8}
             spellCheck={false}
+            readOnly={readOnly}
             value={people}
             onChange={(event) => setPeople(event.currentTarget.value)}
           />
@@ -83,16 +86,25 @@ function Form({ networks, etag }: { networks: Lists; etag: string | null }) {
             minRows={2}
             maxRows={8}
             spellCheck={false}
+            readOnly={readOnly}
             value={devices}
             onChange={(event) => setDevices(event.currentTarget.value)}
           />
         </SimpleGrid>
-        {error !== null && <Failure error={error} compact />}
-        <Group justify="flex-end">
-          <Button type="submit" loading={busy} disabled={isSame}>
-            {i18n.t('Save networks')}
-          </Button>
-        </Group>
+        {error !== null && (
+          <Failure
+            error={error}
+            compact
+            reload={() => void queryClient.invalidateQueries(networksQuery)}
+          />
+        )}
+        {!readOnly && (
+          <Group justify="flex-end">
+            <Button type="submit" loading={busy} disabled={isSame}>
+              {i18n.t('Save networks')}
+            </Button>
+          </Group>
+        )}
       </Stack>
     </form>
   )

@@ -3,25 +3,31 @@
 import { i18n } from '@lingui/core'
 import { Button, FileInput, Group, Switch, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { useState } from 'react'
+import { Link } from '@tanstack/react-router'
+import { useState, type ReactNode } from 'react'
 
 import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import { accountQuery, queryClient, usersQuery } from '../../api/queries'
-import type { Invited, Role, User } from '../../api/types'
+import type { AccessScopeInput, Invited, Role, User } from '../../api/types'
 import { useMay } from '../../app/places'
 import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Failure, Loading } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { RoleField } from '../access/RightFields'
+import { useSubmit } from '../../ui/useSubmit'
+import { SubmitForm } from '../../ui/SubmitForm'
+import { grantsQuery } from '../access/queries'
+import { RoleField, ScopeField } from '../access/RightFields'
 import { ChangeRoles } from './ChangeRoles'
-import { useSubmit } from './useSubmit'
 
 export function People({ me }: { me: string | undefined }) {
   const may = useMay()
   const query = useQuery(usersQuery)
+  const grants = useQuery({ ...grantsQuery, enabled: may.whole('grant.read') })
+  const grantsOf = ({ id }: User) =>
+    (grants.data?.items ?? []).filter(({ user_id }) => user_id === id).length
   const [inviting, setInviting] = useState<'one' | 'many' | null>(null)
   const [changing, setChanging] = useState<User | null>(null)
   const [removing, setRemoving] = useState<User | null>(null)
@@ -55,7 +61,10 @@ export function People({ me }: { me: string | undefined }) {
               {user.name || user.email}
               <span className="dim"> {user.name && user.email}</span>
             </span>
-            <span className="dim">{user.roles.map(roleLabel).join(', ')}</span>
+            <span className="dim">
+              {user.roles.map(roleLabel).join(', ')}
+              <Grants count={grantsOf(user)} />
+            </span>
             {user.id !== me && may.whole('user.update') && (
               <Button size="compact-xs" variant="default" onClick={() => setChanging(user)}>
                 {i18n.t('Change roles')}
@@ -126,11 +135,25 @@ export function People({ me }: { me: string | undefined }) {
   )
 }
 
+/** What somebody holds over parts of the organisation, beside their roles. */
+function Grants({ count }: { count: number }) {
+  if (count === 0) return null
+  return (
+    <>
+      {' · '}
+      <Link to="/access">
+        {i18n.t('{count, plural, one {# grant} other {# grants}}', { count })}
+      </Link>
+    </>
+  )
+}
+
 function InviteForm(props: { onDone: () => void }) {
+  const may = useMay()
   const [email, setEmail] = useState('')
   const [role, setRole] = useState<string>(DEFAULT_ROLE)
+  const [scope, setScope] = useState<AccessScopeInput>({})
   const [invited, setInvited] = useState<Invited | null>(null)
-  const { busy, error, run } = useSubmit()
   if (invited !== null) {
     return (
       <div className="stack">
@@ -139,16 +162,12 @@ function InviteForm(props: { onDone: () => void }) {
       </div>
     )
   }
+  const invite = async () => {
+    const input = { email, role: role as Role, scope }
+    setInvited(await body(client.POST('/v1/users', { body: input })))
+  }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(async () =>
-          setInvited(await body(client.POST('/v1/users', { body: { email, role: role as Role } }))),
-        )
-      }}
-    >
+    <SubmitForm action={i18n.t('Invite')} submit={invite}>
       <TextInput
         label={i18n.t('E-mail')}
         type="email"
@@ -158,13 +177,8 @@ function InviteForm(props: { onDone: () => void }) {
         onChange={(e) => setEmail(e.currentTarget.value)}
       />
       <RoleField value={role} onChange={setRole} />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Invite')}
-        </Button>
-      </Group>
-    </form>
+      {may.somewhere('group.read') && <ScopeField value={scope} onChange={setScope} />}
+    </SubmitForm>
   )
 }
 
@@ -185,7 +199,6 @@ function Invitation({ invited }: { invited: Invited }) {
 function InviteFile(props: { onDone: () => void }) {
   const [file, setFile] = useState<File | null>(null)
   const [invited, setInvited] = useState<Invited[] | null>(null)
-  const { busy, error, run } = useSubmit()
   if (invited !== null) {
     const links = invited.filter((one) => one.link !== null)
     return (
@@ -212,16 +225,19 @@ function InviteFile(props: { onDone: () => void }) {
     })
     setInvited(answer.items)
   }
-  const rows = error === null ? [] : (ProblemError.of(error).problem.errors ?? [])
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(send)
-      }}
+    <SubmitForm
+      action={i18n.t('Invite all of them')}
+      submit={send}
+      incomplete={file === null}
+      failure={wrongRows}
     >
-      <p>{i18n.t('A CSV file with the columns email, role and, optionally, name.')}</p>
+      <p>{i18n.t('A CSV file with the columns email, role and, optionally, name and scope.')}</p>
+      <p className="dim">
+        {i18n.t('A scope is left empty for the whole organisation, or names a part of it:')}{' '}
+        <code>workspace:…</code> <code>group:…</code> <code>twin:…</code>{' '}
+        <code>twin:…/{i18n.t('storey')}</code>
+      </p>
       <FileInput
         label={i18n.t('File')}
         accept=".csv,text/csv"
@@ -229,22 +245,22 @@ function InviteFile(props: { onDone: () => void }) {
         value={file}
         onChange={setFile}
       />
-      {rows.length > 0 && (
-        <ul className="form-error" role="alert">
-          {rows.map((row) => (
-            <li key={row.position}>
-              {row.position}: {row.detail}
-            </li>
-          ))}
-        </ul>
-      )}
-      {error !== null && rows.length === 0 && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={file === null}>
-          {i18n.t('Invite all of them')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
+  )
+}
+
+/** The mistakes of a file, each with its line. */
+function wrongRows(error: unknown): ReactNode {
+  const rows = ProblemError.of(error).problem.errors ?? []
+  if (rows.length === 0) return null
+  return (
+    <ul className="form-error" role="alert">
+      {rows.map((row) => (
+        <li key={row.position}>
+          {row.position}: <span lang="en">{row.detail}</span>
+        </li>
+      ))}
+    </ul>
   )
 }
 

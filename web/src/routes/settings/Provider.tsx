@@ -7,10 +7,11 @@ import { useState } from 'react'
 import { client } from '../../api/client'
 import { providerQuery } from '../../api/queries'
 import type { ProviderSettings } from '../../api/types'
+import { Allowed } from '../../app/Allowed'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { CopyField, Facts, Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { useSubmit } from './useSubmit'
+import { SubmitForm } from '../../ui/SubmitForm'
 
 const ROLES_OF_NEW = ['viewer', 'auditor', 'analyst', 'operator'] as const
 type RoleOfNew = (typeof ROLES_OF_NEW)[number]
@@ -38,14 +39,16 @@ export function ProviderBlock() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('Sign-in through your provider')}</h2>
-        <Button
-          size="xs"
-          variant="default"
-          disabled={provider === undefined}
-          onClick={() => setOpen('form')}
-        >
-          {isSet ? i18n.t('Change') : i18n.t('Set up a provider')}
-        </Button>
+        <Allowed to="identity_provider.write">
+          <Button
+            size="xs"
+            variant="default"
+            disabled={provider === undefined}
+            onClick={() => setOpen('form')}
+          >
+            {isSet ? i18n.t('Change') : i18n.t('Set up a provider')}
+          </Button>
+        </Allowed>
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -115,11 +118,13 @@ function Shown(props: { provider: ProviderSettings; onRemove: () => void }) {
         ]}
       />
       <CopyField label={i18n.t('Where your people begin')} text={provider.sign_in_address} />
-      <Group justify="flex-end">
-        <Button size="compact-xs" variant="default" onClick={props.onRemove}>
-          {i18n.t('Remove')}
-        </Button>
-      </Group>
+      <Allowed to="identity_provider.write">
+        <Group justify="flex-end">
+          <Button size="compact-xs" variant="default" onClick={props.onRemove}>
+            {i18n.t('Remove')}
+          </Button>
+        </Group>
+      </Allowed>
     </>
   )
 }
@@ -135,7 +140,6 @@ function Form(props: { provider: ProviderSettings; onDone: () => void }) {
   const [role, setRole] = useState<string>(provider.role_of_new ?? '')
   const [enabled, setEnabled] = useState(provider.enabled || !isSet)
   const [twoFactors, setTwoFactors] = useState(provider.counts_as_second_factor)
-  const { busy, error, run } = useSubmit()
   const save = async () => {
     const role_of_new = ROLES_OF_NEW.find((one) => one === role)
     await client.PUT('/v1/identity-provider', {
@@ -162,13 +166,7 @@ function Form(props: { provider: ProviderSettings; onDone: () => void }) {
     />
   )
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(save)
-      }}
-    >
+    <SubmitForm action={i18n.t('Save')} submit={save} incomplete={domains.length === 0}>
       <CopyField
         multiline
         label={i18n.t('Redirect address to register there')}
@@ -227,12 +225,6 @@ function Form(props: { provider: ProviderSettings; onDone: () => void }) {
         checked={enabled}
         onChange={(event) => setEnabled(event.currentTarget.checked)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy} disabled={domains.length === 0}>
-          {i18n.t('Save')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }

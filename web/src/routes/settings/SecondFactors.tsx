@@ -12,8 +12,9 @@ import { Icon } from '../../ui/icons'
 import { CopyField, Failure } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age } from '../../ui/time'
+import { SubmitForm } from '../../ui/SubmitForm'
+import { useSubmit } from '../../ui/useSubmit'
 import { refreshAccount, strengthened } from './refresh'
-import { useSubmit } from './useSubmit'
 
 export function SecondFactors({ account }: { account: Account }) {
   const [open, setOpen] = useState<'authenticator' | 'passkey' | 'codes' | null>(null)
@@ -169,13 +170,7 @@ function AuthenticatorForm(props: { onDone: () => void }) {
     )
   }
   return (
-    <form
-      className="stack"
-      onSubmit={(event) => {
-        event.preventDefault()
-        void run(finish)
-      }}
-    >
+    <SubmitForm action={i18n.t('Finish')} submit={finish}>
       <Qr text={made.uri} label={i18n.t('QR code for the authenticator app')} />
       <CopyField label={i18n.t('Or type in this secret')} text={made.secret} />
       <TextInput
@@ -187,13 +182,7 @@ function AuthenticatorForm(props: { onDone: () => void }) {
         value={code}
         onChange={(event) => setCode(event.currentTarget.value)}
       />
-      {error !== null && <Failure error={error} compact />}
-      <Group justify="flex-end">
-        <Button type="submit" loading={busy}>
-          {i18n.t('Finish')}
-        </Button>
-      </Group>
-    </form>
+    </SubmitForm>
   )
 }
 

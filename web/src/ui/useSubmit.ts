@@ -1,14 +1,15 @@
-// The state of a form that is being sent: busy, failed, or neither.
+// The state of something that is being sent: busy, failed, or neither.
 import { useState } from 'react'
 
-export function useSubmit() {
+export function useSubmit(onDone?: () => void) {
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
-  const run = async (work: () => Promise<void>) => {
+  const run = async (work: () => Promise<unknown>) => {
     setBusy(true)
     setError(null)
     try {
       await work()
+      onDone?.()
     } catch (failure) {
       setError(failure)
     } finally {

@@ -1,0 +1,82 @@
+// Messages of a device that were refused where its protocol cannot say so (MQTT 3.1.1, QoS 0): why,
+// where, and which limit; nothing of what it wrote.
+import { i18n } from '@lingui/core'
+import { useLingui } from '@lingui/react'
+import { useQuery } from '@tanstack/react-query'
+
+import { refusalsQuery } from '../api/queries'
+import type { Device, Refusal } from '../api/types'
+import { formatBytes } from '../lib/format'
+import { Failure, InEnglish, Loading } from '../ui/layout'
+import { Instant } from '../ui/time'
+
+function reasonLabel(reason: string): string {
+  switch (reason) {
+    case 'payload':
+      return i18n.t('What it sent cannot be read')
+    case 'topic':
+      return i18n.t('Nothing is taken on that topic')
+    case 'limit':
+      return i18n.t('A limit was passed')
+    case 'not_allowed':
+      return i18n.t('The device may not do that')
+    case 'policy':
+      return i18n.t('The organisation forbids this key or value')
+    case 'unsupported':
+      return i18n.t('Not supported here')
+    default:
+      return reason
+  }
+}
+
+export function Refusals({ device }: { device: Device }) {
+  const query = useQuery(refusalsQuery(device.id))
+  const items = query.data?.items ?? []
+  return (
+    <section className="block">
+      <h2>{i18n.t('Refused messages')}</h2>
+      <p className="dim">
+        {i18n.t(
+          'Over MQTT 3.1.1, and at QoS 0, a device is not told that a message was refused: the last 20 since the platform started stand here.',
+        )}
+      </p>
+      {query.isPending && <Loading rows={2} />}
+      {query.isError && <Failure error={query.error} compact />}
+      {query.data && items.length === 0 && (
+        <p className="hint">{i18n.t('None: everything it sent was taken, or it was told.')}</p>
+      )}
+      {items.length > 0 && <List items={items} />}
+    </section>
+  )
+}
+
+function List({ items }: { items: Refusal[] }) {
+  const { i18n: lingui } = useLingui()
+  return (
+    <>
+      <ul className="refusals">
+        {items.map((refusal, index) => (
+          <li key={index}>
+            <p>
+              <strong>{reasonLabel(refusal.reason)}</strong>
+              {refusal.position !== null && (
+                <span>{i18n.t('byte {position}', { position: refusal.position })}</span>
+              )}
+              {refusal.limit !== null && <code>{refusal.limit}</code>}
+              <span className="dim num">
+                {formatBytes(refusal.payload_bytes, lingui.locale)}
+              </span>
+              <span className="dim">
+                <Instant at={refusal.at} />
+              </span>
+            </p>
+            <p className="dim" lang="en">
+              {refusal.detail}
+            </p>
+          </li>
+        ))}
+      </ul>
+      <InEnglish />
+    </>
+  )
+}
