@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{
     Branch, CustomRole, CustomRoleId, DeviceId, Facet, HeldRole, OpContext, Place, Role, Scope,
-    ScopeOf, SiteId, TenantId, Timestamp,
+    ScopeOf, SiteId, TenantId, Timestamp, UserId,
 };
 use veritwin_metastore::{Device, DeviceGroup, Grant, GrantRole, Holder, TenantTx, Workspace};
 use veritwin_twin::TwinModel;
@@ -43,6 +43,17 @@ impl AccessBook {
             entry.grant.holder == holder && entry.grant.expires_at.is_none_or(|end| end > at)
         };
         self.entries.iter().filter(counts).map(|entry| entry.facet.clone()).collect()
+    }
+
+    /// What a member holds by grants. Owners hold everything that a role can give, and nobody
+    /// takes any of it from them with a role that denies.
+    pub(crate) fn facets_of_member(
+        &self,
+        user: UserId,
+        roles: &[Role],
+        at: Timestamp,
+    ) -> Vec<Facet> {
+        if roles.contains(&Role::Owner) { Vec::new() } else { self.facets(Holder::User(user), at) }
     }
 
     /// A role as it is held.

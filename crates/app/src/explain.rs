@@ -5,7 +5,6 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, DeviceId, HeldRole, OpContext, Place, Rights, SessionId, SignIn, SiteId,
 };
-use veritwin_metastore::Holder;
 
 use crate::access::place_of;
 use crate::model::{ExplainView, ExplainedRight, HolderOf, OwnRights, RightView, RightsOn, RoleOf};
@@ -145,7 +144,7 @@ impl App {
                     by_provider: false,
                 };
                 let kind = ActorKind::User { user, session, sign_in };
-                let facets = book.facets(Holder::User(user), context.at);
+                let facets = book.facets_of_member(user, &member.roles, context.at);
                 let rights = Rights { facets, bounds: Vec::new() };
                 Ok(Actor { kind, roles: member.roles, rights })
             }

@@ -179,8 +179,12 @@ impl App {
         let resource = resource(context, id);
         self.authorize(context, Action::HoldRelease, &resource)?;
         let tx = self.0.store.begin(context).await?;
-        tx.hold(id).await?;
-        person(context)?;
+        let hold = tx.hold(id).await?;
+        let own = person(context)?;
+        if hold.approved_at.is_some() && hold.scope.actor == Some(*own.as_bytes()) {
+            let detail = "whose records a hold keeps cannot end it: another person does";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         tx.hold_release(id, context.at).await?;
         self.record(&tx, context, Action::HoldRelease, &resource).await?;
         Ok(tx.commit().await?)

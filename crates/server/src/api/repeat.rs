@@ -1,5 +1,5 @@
-//! `Idempotency-Key` on creating requests: the answer of the first time is kept and given again.
-//! Large uploads are excluded; they are recognised by their content.
+//! `Idempotency-Key` on creating requests: the answer of the first time is kept and given again,
+//! without what is shown once. Large uploads are excluded; they are recognised by their content.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
@@ -13,6 +13,8 @@ use super::auth::Caller;
 use super::{Api, BODY_BYTES_MAX, Problem};
 
 const HEADER: &str = "idempotency-key";
+/// Members of answers that are secrets.
+const SHOWN_ONCE: [&str; 3] = ["secret", "token", "link"];
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -67,7 +69,7 @@ async fn run(api: Api, request: Request, next: Next) -> Result<Response, Problem
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_owned(),
-        body: String::from_utf8_lossy(&bytes).into_owned(),
+        body: without_secrets(&bytes),
     };
     // What was done is done: an answer that cannot be kept is still given.
     if let Ok(answer) = serde_json::to_vec(&kept)
@@ -83,6 +85,21 @@ async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
         let actual = LimitExceeded::MORE;
         LimitExceeded { name: "body_bytes_max", max, actual }.into()
     })
+}
+
+/// An answer whose secrets are null: who lost them makes new ones.
+fn without_secrets(body: &[u8]) -> String {
+    let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return String::new();
+    };
+    if let Some(members) = body.as_object_mut() {
+        for name in SHOWN_ONCE {
+            if let Some(secret) = members.get_mut(name) {
+                *secret = serde_json::Value::Null;
+            }
+        }
+    }
+    body.to_string()
 }
 
 fn restore(kept: &[u8]) -> Response {

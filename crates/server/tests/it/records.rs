@@ -208,6 +208,17 @@ fn on_day_91_only_what_is_held_is_left() {
     let second = person.colleague("privacy_officer");
     assert_eq!(second.post(&approve, &json!({})).status, 204);
     assert_eq!(second.get("/v1/holds").expect(200)["items"][0]["state"], "in_force");
+    // Whose records are held does not end it.
+    let own = person.get("/v1/session").expect(200)["user"]["id"].clone();
+    let about = json!({
+        "scope": {"actor": own}, "reason": "fraud", "note": "Meters turned back",
+        "expires_at": "2026-02-01T00:00:00Z",
+    });
+    let about = person.post("/v1/holds", &about).expect(201)["id"].as_str().unwrap().to_owned();
+    let approved = second.post(&format!("/v1/holds/{about}/approve"), &json!({}));
+    assert_eq!(approved.status, 204);
+    person.delete(&format!("/v1/holds/{about}")).problem(409);
+    assert_eq!(second.delete(&format!("/v1/holds/{about}")).status, 204);
 
     platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
     let later = wait_for("the purge", || {

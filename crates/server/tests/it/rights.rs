@@ -203,6 +203,12 @@ fn what_a_role_denies_wins_and_is_explained() {
     tenant.put(&format!("/v1/roles/{role}"), &now).expect(200);
     change(&denied).expect(200);
     tenant.delete(&format!("/v1/roles/{role}")).problem(409);
+    // Nobody takes anything from an owner.
+    let session = tenant.person("GET", "/v1/session").send().expect(200);
+    let body = json!({"user_id": id(&session["user"]), "custom_role_id": role});
+    let administrator = Person::new(platform, &tenant, "admin", "administrator");
+    administrator.post("/v1/grants", &body).expect(201);
+    tenant.person("DELETE", &format!("/v1/devices/{}", denied.id)).send().expect(204);
     // A role that permits something adds it.
     let more = json!({"name": "reads records", "allows": ["activity.read"]});
     let more = id(&tenant.post("/v1/roles", &more).expect(201));
@@ -210,6 +216,19 @@ fn what_a_role_denies_wins_and_is_explained() {
     let body = json!({"user_id": person.id, "custom_role_id": more});
     tenant.post("/v1/grants", &body).expect(201);
     person.get("/v1/activity").expect(200);
+}
+
+#[test]
+fn a_repeated_request_never_shows_a_secret_again() {
+    let tenant = Platform::shared().tenant();
+    let body = json!({"name": "k", "role": "viewer"});
+    let make = || {
+        let request = tenant.person("POST", "/v1/api-keys").header("idempotency-key", "once");
+        request.json(&body).send().expect(201)
+    };
+    let (first, again) = (make(), make());
+    assert!(first["secret"].is_string() && again["secret"].is_null(), "{again}");
+    assert_eq!(first["api_key"], again["api_key"]);
 }
 
 #[test]
