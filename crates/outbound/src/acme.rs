@@ -242,10 +242,7 @@ pub struct AcmeClient {
 
 impl AcmeClient {
     /// A client; its authority is entered in the register.
-    pub fn new(
-        config: AcmeConfig,
-        register: Arc<EgressRegister>,
-    ) -> Result<Self, AcmeConfigError> {
+    pub fn new(config: AcmeConfig, register: Arc<EgressRegister>) -> Result<Self, AcmeConfigError> {
         let directory = Target::parse(&config.directory)?;
         // Whoever runs the platform may name any place; the guard still refuses metadata services.
         let allowed = AddressList::parse(&["0.0.0.0/0", "::/0"]).unwrap_or_default();
