@@ -83,7 +83,8 @@ impl CurrentCertificate {
         identity: &Identity,
     ) -> anyhow::Result<ChallengeAnswer> {
         let host = host.to_ascii_lowercase();
-        self.challenges.write().insert(host.clone(), certified(identity)?);
+        // Not compared: no parser here reads a certificate whose critical extension is a challenge.
+        self.challenges.write().insert(host.clone(), Arc::new(paired(identity)?));
         Ok(ChallengeAnswer { current: Arc::clone(self), host })
     }
 
@@ -99,13 +100,17 @@ impl CurrentCertificate {
 
 /// What TLS needs of an identity; refuses a key that is not the certificate's own.
 pub(crate) fn certified(identity: &Identity) -> anyhow::Result<Arc<CertifiedKey>> {
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
-        .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
-    let certified = CertifiedKey::new(identity.chain.clone(), key);
+    let certified = paired(identity)?;
     certified
         .keys_match()
         .map_err(|_| anyhow::anyhow!("the private key does not belong to the certificate"))?;
     Ok(Arc::new(certified))
+}
+
+fn paired(identity: &Identity) -> anyhow::Result<CertifiedKey> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
+        .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
+    Ok(CertifiedKey::new(identity.chain.clone(), key))
 }
 
 impl ResolvesServerCert for CurrentCertificate {

@@ -402,8 +402,28 @@ export interface paths {
         /** Puts a certificate of one's own host name in place. It is used from the next handshake on. */
         put: operations["certificates_replace"];
         post?: never;
-        /** Takes it away: the host name answers with the platform's certificate again. */
+        /** Takes it away, and fetches none: the host name answers with the platform's certificate again. */
         delete: operations["certificates_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{host}/acme": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Has the certificate fetched by ACME and renewed from now on, instead of one that was handed in;
+         *     after a refusal, has it tried again. At most `orders_per_day_max` tries a day.
+         */
+        post: operations["certificates_fetch"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1927,6 +1947,27 @@ export interface components {
             /** @description At most 500. */
             ids: string[];
         };
+        /** @description How it stands with fetching the certificate by ACME. */
+        AcmeBody: {
+            /** @description When the next try is, a renewal included. */
+            next_try?: string | null;
+            refusal?: components["schemas"]["AcmeRefusalBody"] | null;
+            /**
+             * @description `unavailable`: the operator named no authority; `off`; `ordering`; `refused`: the last try
+             *     came to nothing; `kept`: in place, renewed at `next_try`.
+             */
+            state: string;
+        };
+        /** @description Why there is no certificate. */
+        AcmeRefusalBody: {
+            /** @description What the authority said. */
+            detail: string;
+            /**
+             * @description `unreachable`, `connection`, `dns`, `caa`, `wrong_answer`, `rate_limited`, `no_challenge`,
+             *     `unusable`, `too_slow` or `refused`.
+             */
+            kind: string;
+        };
         /** @description Who did what, from where. */
         ActivityBody: {
             action: string;
@@ -2608,6 +2649,7 @@ export interface components {
         };
         /** @description A host name of one's own. */
         HostBody: {
+            acme: components["schemas"]["AcmeBody"];
             host: string;
             /** @description When its own certificate ends; null: it answers with the platform's. */
             not_after?: string | null;
@@ -3066,6 +3108,7 @@ export interface components {
         ListBody_HostBody: {
             /** @description The rows. */
             items: {
+                acme: components["schemas"]["AcmeBody"];
                 host: string;
                 /** @description When its own certificate ends; null: it answers with the platform's. */
                 not_after?: string | null;
@@ -5076,6 +5119,45 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_fetch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

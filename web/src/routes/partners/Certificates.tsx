@@ -25,7 +25,7 @@ export function Certificates() {
   return (
     <section className="block">
       <h2>{i18n.t('Certificates')}</h2>
-      <ul className="plain-list">
+      <ul className="plain-list certificates">
         {query.data?.items.map(({ host, not_after, acme }) => (
           <li key={host}>
             <span>
