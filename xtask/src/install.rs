@@ -26,13 +26,14 @@ pub(crate) const BUILD: [Need; 5] = [
 ];
 
 /// To test against real parts.
-pub(crate) const TEST: [Need; 8] = [
+pub(crate) const TEST: [Need; 9] = [
     need("/usr/bin/chromium", "chromium"),
     need("certutil", "libnss3-tools"),
     need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
     need("nats-server", "nats-server"),
     need("mosquitto", "mosquitto"),
     need("openssl", "openssl"),
+    need("pebble", "pebble"),
     need("runuser", "util-linux"),
     need("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", "fonts-noto-cjk"),
 ];

@@ -254,6 +254,18 @@ impl App {
         self.record_as(tx, context, (as_actor, action), tenant, done).await
     }
 
+    /// The same of a change of configuration.
+    pub(crate) async fn record_platform_change(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        tenant: Option<TenantId>,
+        (action, outcome, change): (Action, &str, Change),
+    ) -> Result<()> {
+        let as_actor = &context.actor.kind;
+        self.record_as(tx, context, (as_actor, action), tenant, (outcome, change)).await
+    }
+
     /// Writes a record of a sign-in, as the person's own.
     pub(crate) async fn record_sign_in(
         &self,

@@ -3,8 +3,9 @@
 
 use tokio::sync::watch;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, Secret, Timestamp};
+use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 
+use crate::acme::AcmeView;
 use crate::tree::HOSTS_MAX;
 use crate::{App, Error, Result};
 
@@ -31,6 +32,26 @@ pub struct HostView {
     pub host: String,
     /// When its own certificate ends; none: it answers with the platform's.
     pub not_after: Option<Timestamp>,
+    /// How it stands with fetching one.
+    pub acme: AcmeView,
+}
+
+impl HostCertificate {
+    pub(crate) fn into_stored(
+        self,
+        tenant: TenantId,
+        host: String,
+        created_at: Timestamp,
+    ) -> veritwin_metastore::HostCertificate {
+        veritwin_metastore::HostCertificate {
+            tenant,
+            host,
+            chain: self.chain_pem,
+            private_key: self.private_key.into_exposed(),
+            not_after: self.not_after,
+            created_at,
+        }
+    }
 }
 
 impl App {
@@ -60,16 +81,24 @@ impl App {
         Ok(all.into_iter().filter(is_given).map(taken).collect())
     }
 
-    /// One's own host names, and until when their certificates last.
-    pub async fn own_hosts(&self, context: &OpContext) -> Result<Vec<HostView>> {
+    /// One's own host names, until when their certificates last, and how it stands `now`, by the
+    /// machine's clock, with those that are fetched.
+    pub async fn own_hosts(&self, context: &OpContext, now: Timestamp) -> Result<Vec<HostView>> {
         let resource = self.authorize_all(context, Action::CertificateRead, Kind::Tenant)?;
         let tx = self.0.store.read_platform(&self.above_as(context)).await?;
         let mut all = tx.host_certificates(HOSTS_MAX as u64).await?;
         all.retain(|one| one.tenant == context.tenant);
+        let mut orders = tx.host_orders(HOSTS_MAX as u64).await?;
+        orders.retain(|one| one.tenant == context.tenant);
         self.note(context, Action::CertificateRead, &resource, "done");
         let end = |host: &str| all.iter().find(|one| one.host == host).map(|one| one.not_after);
-        let hosts = self.hosts_of(context).into_iter();
-        Ok(hosts.map(|host| HostView { not_after: end(&host), host }).collect())
+        let view = |host: String| {
+            let not_after = end(&host);
+            let order = orders.iter().find(|one| one.host == host);
+            let acme = self.acme_view(order, not_after.is_some(), now);
+            HostView { host, not_after, acme }
+        };
+        Ok(self.hosts_of(context).into_iter().map(view).collect())
     }
 
     /// The one form of a host name that is the context's own, before its certificate is judged.
@@ -78,7 +107,7 @@ impl App {
         self.own_host(context, host)
     }
 
-    fn own_host(&self, context: &OpContext, host: &str) -> Result<String> {
+    pub(crate) fn own_host(&self, context: &OpContext, host: &str) -> Result<String> {
         let missing = Error::NotFound("host name");
         let Some(host) = crate::partners::host_name(host) else { return Err(missing) };
         if self.0.tree.read().hosts.get(&host) == Some(&context.tenant) {
@@ -87,7 +116,8 @@ impl App {
         Err(missing)
     }
 
-    /// Puts a certificate of one's own host name in place, instead of one that is there.
+    /// Puts a certificate of one's own host name in place, instead of one that is there. From then
+    /// on none is fetched.
     pub async fn put_host_certificate(
         &self,
         context: &OpContext,
@@ -95,31 +125,31 @@ impl App {
     ) -> Result<HostView> {
         self.authorize_all(context, Action::CertificateWrite, Kind::Tenant)?;
         let host = self.own_host(context, &certificate.host)?;
-        let row = veritwin_metastore::HostCertificate {
-            tenant: context.tenant,
-            host: host.clone(),
-            chain: certificate.chain_pem,
-            private_key: certificate.private_key.into_exposed(),
-            not_after: certificate.not_after,
-            created_at: context.at,
-        };
+        let row = certificate.into_stored(context.tenant, host.clone(), context.at);
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.host_certificate_put(&row).await?;
+        self.order_end(&tx, &host).await?;
         let action = Action::CertificateWrite;
         self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
         tx.commit().await?;
         self.host_certificates_changed();
-        Ok(HostView { host, not_after: Some(row.not_after) })
+        let acme = self.acme_view(None, true, context.at);
+        Ok(HostView { host, not_after: Some(row.not_after), acme })
     }
 
-    /// Takes the certificate of one's own host name away: it answers with the platform's again.
+    /// Takes the certificate of one's own host name away, and fetches none any more: it answers with
+    /// the platform's again.
     pub async fn delete_host_certificate(&self, context: &OpContext, host: &str) -> Result<()> {
         self.authorize_all(context, Action::CertificateWrite, Kind::Tenant)?;
         let host = self.own_host(context, host)?;
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
-        tx.host_certificate_delete(context.tenant, &host).await?;
+        let was_fetched = self.order_end(&tx, &host).await?;
+        match tx.host_certificate_delete(context.tenant, &host).await {
+            Err(veritwin_metastore::Error::NotFound { .. }) if was_fetched => {}
+            done => done?,
+        }
         let action = Action::CertificateWrite;
         self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
         tx.commit().await?;

@@ -4,6 +4,7 @@
 
 mod access;
 mod account;
+mod acme;
 mod activity;
 mod alert_job;
 mod alert_place;
@@ -79,6 +80,7 @@ mod tree;
 mod twins;
 mod upgrade;
 
+pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
     BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary, RestorePlan,
     RestoreSummary, backup_instance, restore,
@@ -102,6 +104,7 @@ pub use upgrade::SchemaUpgrade;
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_access::{Rate, RateExceeded, RateLimiter};
 pub use veritwin_metastore::PendingStep;
+pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 

@@ -61,6 +61,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Calls to addresses that tenants choose.
     pub outbound: Outbound,
+    /// Which authority certificates of host names are fetched from.
+    pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
     /// How often people, programs, devices and tenants may ask and send.
@@ -136,6 +138,7 @@ pub(crate) struct Inner {
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<Mailer>,
     pub(crate) providers: Providers,
+    pub(crate) acme: Option<crate::acme::Acme>,
     /// Counts changes of host names' certificates.
     pub(crate) host_certificates: tokio::sync::watch::Sender<u64>,
     pub(crate) started_at: Timestamp,
@@ -274,6 +277,7 @@ impl App {
         let egress = Arc::new(EgressRegister::default());
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
+        let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
@@ -312,6 +316,7 @@ impl App {
             egress,
             mailer,
             providers,
+            acme,
             host_certificates: tokio::sync::watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

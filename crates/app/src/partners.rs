@@ -232,6 +232,7 @@ impl App {
                 Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+            self.order_end(&tx, host).await?;
         }
         for host in wanted.iter().filter(|host| !known.contains(host)) {
             tx.host_add(id, host).await.map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! Every outgoing connection of the platform, behind one egress register: what is not registered
 //! is not called. TLS is verified everywhere, this machine's own loopback excepted.
 
+pub mod acme;
 pub mod archive;
 pub mod guard;
 pub mod mail;

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, HOST_CHAIN_BYTES_MAX, HostCertificate};
-use veritwin_domain::{Clock, Secret, SystemClock, Timestamp};
+use veritwin_domain::{Clock, Secret, Timestamp};
 
 use crate::pki::{self, Identity};
 use crate::tls::{CurrentCertificate, certified};
@@ -105,10 +105,33 @@ pub(crate) async fn load(app: &App, current: &CurrentCertificate) -> anyhow::Res
     Ok(())
 }
 
-/// Follows changes, and tells of certificates that end soon.
-pub(crate) async fn watch(app: App, current: Arc<CurrentCertificate>, stop: CancellationToken) {
+/// The certificates that end soon, each told of once.
+#[derive(Default)]
+struct Ending(HashSet<(String, Timestamp)>);
+
+impl Ending {
+    /// Takes stock at `now`; what is new among those that end soon comes back.
+    fn look(
+        &mut self,
+        all: impl IntoIterator<Item = (String, Timestamp)>,
+        now: Timestamp,
+    ) -> Vec<(String, Timestamp)> {
+        let near: HashSet<_> = all.into_iter().filter(|one| one.1.since(now) < ALARM).collect();
+        let new = near.difference(&self.0).cloned().collect();
+        self.0 = near;
+        new
+    }
+}
+
+/// Follows changes, and tells of certificates that end soon by the machine's clock.
+pub(crate) async fn watch(
+    app: App,
+    current: Arc<CurrentCertificate>,
+    machine: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     let mut changes = app.watch_host_certificates();
-    let mut told: HashSet<(String, Timestamp)> = HashSet::new();
+    let mut ending = Ending::default();
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         let is_change = tokio::select! {
@@ -123,17 +146,11 @@ pub(crate) async fn watch(app: App, current: Arc<CurrentCertificate>, stop: Canc
             tracing::error!(%error, "certificates of host names were not reloaded");
         }
         let Ok(all) = app.host_certificates().await else { continue };
-        let now = SystemClock::new().now();
-        let near: HashSet<_> = all
-            .into_iter()
-            .filter(|one| one.not_after.since(now) < ALARM)
-            .map(|one| (one.host, one.not_after))
-            .collect();
-        for (host, ends_at) in near.difference(&told) {
+        let all = all.into_iter().map(|one| (one.host, one.not_after));
+        for (host, ends_at) in ending.look(all, machine.now()) {
             tracing::error!(host, %ends_at, "a host name's certificate ends soon: replace it");
         }
-        metrics::gauge!("veritwin_host_certificates_ending").set(near.len() as f64);
-        told = near;
+        metrics::gauge!("veritwin_host_certificates_ending").set(ending.0.len() as f64);
     }
 }
 
@@ -167,6 +184,25 @@ mod tests {
     }
 
     const NOW_S: i64 = 1_800_000_000;
+
+    #[test]
+    fn what_ends_soon_is_told_once() {
+        use veritwin_domain::ManualClock;
+        const DAY: Duration = Duration::from_secs(86_400);
+        let clock = ManualClock::new(Timestamp::from_micros(NOW_S * 1_000_000));
+        let end = |days: u32| clock.now().saturating_add(DAY * days);
+        let (soon, later) = (("a.example".to_owned(), end(13)), ("b.example".to_owned(), end(20)));
+        let mut all = vec![soon.clone(), later.clone()];
+        let mut ending = Ending::default();
+        assert_eq!(ending.look(all.clone(), clock.now()), std::slice::from_ref(&soon));
+        assert!(ending.look(all.clone(), clock.now()).is_empty(), "told before");
+        clock.advance(DAY * 7);
+        assert_eq!(ending.look(all.clone(), clock.now()), [later], "the other one by and by");
+        assert_eq!(ending.0.len(), 2);
+        all[0].1 = end(90);
+        assert!(ending.look(all, clock.now()).is_empty());
+        assert_eq!(ending.0.len(), 1, "a renewed one is no alarm");
+    }
 
     #[test]
     fn what_is_handed_in_is_judged() {

@@ -1,6 +1,7 @@
 //! The veritwin binary: the composition root. It parses, wires the parts together and runs; what
 //! the parts do is theirs.
 
+mod acme;
 mod api;
 mod archive_child;
 mod bench;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_app::App;
@@ -27,7 +29,7 @@ use crate::guard::Guard;
 use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
 use crate::stores::app_config;
-use crate::tls::{CurrentCertificate, WatchedFiles, server_config};
+use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, server_config};
 use crate::{control, listen};
 
 /// Open requests may finish for this long when the platform stops.
@@ -93,10 +95,14 @@ struct Certificates {
     names: Vec<String>,
 }
 
-fn certificates(app: &App, config: &Config, paths: &Paths) -> anyhow::Result<Certificates> {
+fn certificates(
+    app: &App,
+    config: &Config,
+    paths: &Paths,
+    now: Timestamp,
+) -> anyhow::Result<Certificates> {
     let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
-    // Whoever checks a certificate lives by the machine's clock, also when ours is simulated.
-    let (vault, now) = (app.vault(), SystemClock::new().now());
+    let vault = app.vault();
     let authority = Authority::open_or_create(paths, &names, &vault, now, app.rng())?;
     let ca_fingerprint = pki::fingerprint(authority.certificate_pem())?;
     let (identity, own) = match (&config.tls.certificate, &config.tls.private_key) {
@@ -117,7 +123,7 @@ async fn watch_certificates(
     paths: Paths,
     certificates: Arc<CurrentCertificate>,
     names: Vec<String>,
-    stop: CancellationToken,
+    (machine, stop): (Arc<dyn Clock>, CancellationToken),
 ) {
     let mut watched = match (config.tls.certificate, config.tls.private_key) {
         (Some(certificate), Some(key)) => Some(WatchedFiles::new(certificate, key)),
@@ -130,7 +136,7 @@ async fn watch_certificates(
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let now = SystemClock::new().now();
+        let now = machine.now();
         let left = certificates.not_after().since(now);
         metrics::gauge!("veritwin_certificate_seconds_left").set(left.as_secs_f64());
         if let Some(files) = &mut watched {
@@ -169,15 +175,17 @@ async fn watch_certificates(
 /// Starts a platform.
 pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::Result<Platform> {
     let Options { config, data, simulated_clock, demo } = options;
-    let machine = SystemClock::new();
-    let dir = DataDir::open(&data, simulated_clock, &machine, &veritwin_app::system_rng())?;
+    // Whoever checks a certificate lives by the machine's clock, also when ours is simulated.
+    let machine: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let random = veritwin_app::system_rng();
+    let dir = DataDir::open(&data, simulated_clock, machine.as_ref(), &random)?;
     let paths = dir.paths();
     let _ = std::fs::remove_file(paths.run_json());
     let (clock, simulated) = clock_of(&dir)?;
     let app_config = app_config(&config, &dir, clock, demo)?;
     let root_key_dir = app_config.root_key_dir.clone();
     let app = App::open(app_config).await?;
-    let certificates = certificates(&app, &config, &paths)?;
+    let certificates = certificates(&app, &config, &paths, machine.now())?;
     crate::host_certificates::load(&app, &certificates.current).await?;
     let stop = CancellationToken::new();
     let archive_stop = CancellationToken::new();
@@ -224,11 +232,13 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         paths.clone(),
         Arc::clone(&certificates.current),
         certificates.names,
-        stop.clone(),
+        (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
-    let current = Arc::clone(&certificates.current);
-    tasks.spawn(crate::host_certificates::watch(app.clone(), current, stop.clone()));
+    let current = || Arc::clone(&certificates.current);
+    let (clock, end) = (Arc::clone(&machine), stop.clone());
+    tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
+    tasks.spawn(crate::acme::run(app.clone(), current(), machine, stop.clone()));
     let dispatcher = Arc::new(Dispatcher {
         app: app.clone(),
         address: https.clone(),
@@ -348,16 +358,27 @@ fn spawn_http(
     tasks: &TaskTracker,
 ) {
     let stop = side.stop.clone();
+    let served: &[&[u8]] = &[b"h2", b"http/1.1", ACME_ALPN];
+    // Nothing is said of challenges where none can be under way.
+    let protocols = if config.acme.directory.is_empty() { &served[..2] } else { served };
     let listener = listen::Listener {
         name: "https",
         socket,
-        acceptor: TlsAcceptor::from(server_config(certificate, &[b"h2", b"http/1.1"])),
+        acceptor: TlsAcceptor::from(server_config(certificate, protocols)),
         connections_max: config.http.connections_max,
         connections_per_address_max: config.http.connections_per_address_max,
         proxy_protocol: config.proxies.http_protocol,
         guard: Arc::clone(&side.guard),
     };
-    let serve = move |tls, peer, slot| listen::serve_http(tls, peer, slot, side.clone());
+    let serve = move |tls: TlsStream<TcpStream>, peer, slot| {
+        let side = side.clone();
+        async move {
+            // An authority wanted to see the certificate of a challenge, and has.
+            if tls.get_ref().1.alpn_protocol() != Some(ACME_ALPN) {
+                listen::serve_http(tls, peer, slot, side).await;
+            }
+        }
+    };
     tasks.spawn(listen::accept_loop(listener, stop, tasks.clone(), serve));
 }
 

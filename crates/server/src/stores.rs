@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use veritwin_app::{MailConfig, Outbound};
+use veritwin_app::{AcmeConfig, MailConfig, Outbound};
 use veritwin_domain::{AddressList, Clock, Secret};
 
 use crate::config::Config;
@@ -61,6 +61,7 @@ pub(crate) fn app_config_at(
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
         outbound: outbound(config)?,
+        acme: acme(config)?,
         geo_database: geo_database(config, data, kind.demo)?,
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
@@ -83,6 +84,32 @@ fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         ports: config.outbound.ports.clone(),
         authorities_pem: authorities_pem.transpose()?,
     })
+}
+
+/// Which authority certificates of host names are fetched from.
+fn acme(config: &Config) -> anyhow::Result<Option<AcmeConfig>> {
+    let acme = &config.acme;
+    if acme.directory.is_empty() {
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        acme.terms_agreed,
+        "acme.terms_agreed: read the terms of service of the authority at acme.directory, and set \
+         it to true if you agree; without it leave acme.directory empty"
+    );
+    anyhow::ensure!(
+        acme.contact.is_empty() || acme.contact.split('@').count() == 2,
+        "acme.contact: expected a mail address such as operator@example.com, or nothing"
+    );
+    let authorities_pem = acme.ca_file.as_deref().map(|path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("acme.ca_file: cannot read {}", path.display()))
+    });
+    Ok(Some(AcmeConfig {
+        directory: acme.directory.clone(),
+        contact: (!acme.contact.is_empty()).then(|| acme.contact.clone()),
+        authorities_pem: authorities_pem.transpose()?,
+    }))
 }
 
 /// The operator's location file; the demo's is made up, for networks of documents.

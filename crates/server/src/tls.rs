@@ -14,13 +14,31 @@ use veritwin_domain::Timestamp;
 
 use crate::pki::Identity;
 
+/// The protocol of the TLS-ALPN-01 challenge (RFC 8737).
+pub(crate) const ACME_ALPN: &[u8] = b"acme-tls/1";
+
 /// The certificates in use, replaced without dropping a connection: one for every host name that
-/// has its own, and one for all others.
+/// has its own, and one for all others. Beside them the answers to an authority's challenges, which
+/// are shown to nobody who does not ask for them by protocol and name.
 #[derive(Debug)]
 pub(crate) struct CurrentCertificate {
     key: RwLock<Arc<CertifiedKey>>,
     not_after: RwLock<Timestamp>,
     hosts: RwLock<HashMap<String, Arc<CertifiedKey>>>,
+    challenges: RwLock<HashMap<String, Arc<CertifiedKey>>>,
+}
+
+/// The answer to a challenge; in place until this goes.
+#[derive(Debug)]
+pub(crate) struct ChallengeAnswer {
+    current: Arc<CurrentCertificate>,
+    host: String,
+}
+
+impl Drop for ChallengeAnswer {
+    fn drop(&mut self) {
+        self.current.challenges.write().remove(&self.host);
+    }
 }
 
 impl CurrentCertificate {
@@ -31,6 +49,7 @@ impl CurrentCertificate {
             key: RwLock::new(key),
             not_after: RwLock::new(not_after),
             hosts: RwLock::default(),
+            challenges: RwLock::default(),
         }))
     }
 
@@ -57,6 +76,18 @@ impl CurrentCertificate {
         *self.hosts.write() = hosts;
     }
 
+    /// Answers an authority's challenge for a host name, until what comes back goes.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        host: &str,
+        identity: &Identity,
+    ) -> anyhow::Result<ChallengeAnswer> {
+        let host = host.to_ascii_lowercase();
+        // Not compared: no parser here reads a certificate whose critical extension is a challenge.
+        self.challenges.write().insert(host.clone(), Arc::new(paired(identity)?));
+        Ok(ChallengeAnswer { current: Arc::clone(self), host })
+    }
+
     /// How many host names have a certificate of their own.
     pub(crate) fn hosts(&self) -> usize {
         self.hosts.read().len()
@@ -69,21 +100,42 @@ impl CurrentCertificate {
 
 /// What TLS needs of an identity; refuses a key that is not the certificate's own.
 pub(crate) fn certified(identity: &Identity) -> anyhow::Result<Arc<CertifiedKey>> {
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
-        .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
-    let certified = CertifiedKey::new(identity.chain.clone(), key);
+    let certified = paired(identity)?;
     certified
         .keys_match()
         .map_err(|_| anyhow::anyhow!("the private key does not belong to the certificate"))?;
     Ok(Arc::new(certified))
 }
 
+fn paired(identity: &Identity) -> anyhow::Result<CertifiedKey> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.key)
+        .map_err(|_| anyhow::anyhow!("the private key is of a kind TLS cannot use"))?;
+    Ok(CertifiedKey::new(identity.chain.clone(), key))
+}
+
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let asked = hello.server_name().map(str::to_ascii_lowercase);
+        if is_challenge(&hello) {
+            return asked.and_then(|name| self.challenges.read().get(&name).map(Arc::clone));
+        }
         let own = asked.and_then(|name| self.hosts.read().get(&name).map(Arc::clone));
         Some(own.unwrap_or_else(|| Arc::clone(&self.key.read())))
     }
+}
+
+/// Whether somebody wants to see the answer to a challenge: this protocol and none that is served.
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    let Some(protocols) = hello.alpn() else { return false };
+    let mut asks = false;
+    for protocol in protocols {
+        match protocol {
+            ACME_ALPN => asks = true,
+            b"h2" | b"http/1.1" | b"mqtt" => return false,
+            _ => {}
+        }
+    }
+    asks
 }
 
 /// A server configuration for one listener.

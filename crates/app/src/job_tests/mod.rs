@@ -211,6 +211,7 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
+        acme: None,
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),

@@ -92,6 +92,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
+        acme: None,
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),

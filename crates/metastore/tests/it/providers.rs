@@ -1,7 +1,7 @@
 //! Sign-in providers of tenants, whose person is which account, certificates of host names.
 
 use veritwin_domain::UserId;
-use veritwin_metastore::{Error, HostCertificate, IdentityProvider};
+use veritwin_metastore::{Error, HostCertificate, HostOrder, IdentityProvider};
 
 use crate::accounts::user;
 use crate::world::{START, everywhere, later};
@@ -83,6 +83,45 @@ async fn a_host_has_one_certificate() {
         assert!(matches!(foreign, Err(Error::NotFound { .. })), "{foreign:?}");
         tx.host_certificate_delete(world.tenant, "a.example").await.expect("gone");
         assert_eq!(tx.host_certificates(10).await.expect("left").len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn orders_are_counted_and_accounts_are_kept() {
+    everywhere(async |world| {
+        let order = |host: &str, is_automatic: bool, next_s: u64| HostOrder {
+            tenant: world.tenant,
+            host: host.to_owned(),
+            is_automatic,
+            refusals: 2,
+            refusal: is_automatic.then(|| b"{}".to_vec()),
+            day_at: START,
+            day_tries: 3,
+            next_at: later(next_s),
+        };
+        let tx = world.platform().await;
+        assert_eq!(tx.host_order("a.example").await.expect("none"), None);
+        for (host, is_automatic, next_s) in
+            [("a.example", true, 9), ("b.example", true, 5), ("c.example", false, 1)]
+        {
+            tx.host_order_put(&order(host, is_automatic, next_s)).await.expect("put");
+        }
+        tx.host_order_put(&order("a.example", true, 1)).await.expect("instead");
+        let due = tx.host_orders(10).await.expect("all that are wanted");
+        assert_eq!(due, [order("a.example", true, 1), order("b.example", true, 5)]);
+        // What was counted stays for its day.
+        tx.host_orders_forget(START).await.expect("nothing yet");
+        assert!(tx.host_order("c.example").await.expect("there").is_some());
+        tx.host_orders_forget(later(1)).await.expect("forgotten");
+        assert_eq!(tx.host_order("c.example").await.expect("gone"), None);
+        assert_eq!(tx.host_orders(10).await.expect("kept").len(), 2);
+
+        let (one, two) = ("https://one.example/directory", "https://two.example/directory");
+        tx.acme_account_put(one, b"first", START).await.expect("put");
+        tx.acme_account_put(one, b"second", START).await.expect("instead");
+        assert_eq!(tx.acme_account(one).await.expect("there").as_deref(), Some(&b"second"[..]));
+        assert_eq!(tx.acme_account(two).await.expect("none"), None);
     })
     .await;
 }

@@ -35,6 +35,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/certificates", &["certificate.read"]),
     ("PUT", "/v1/certificates/{host}", &["certificate.write"]),
     ("DELETE", "/v1/certificates/{host}", &["certificate.write"]),
+    ("POST", "/v1/certificates/{host}/acme", &["certificate.write"]),
     ("POST", "/v1/contact", &[]),
     ("GET", "/v1/contact", &["contact.read"]),
     ("POST", "/v1/contact/done", &["contact.delete"]),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::HostView;
+use veritwin_app::{AcmeView, HostView};
 use veritwin_domain::{Clock, SystemClock};
 
 use super::auth::Caller;
@@ -15,7 +15,10 @@ use super::{Answer, Api, Problem};
 use crate::host_certificates::judged;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(replace, remove))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(replace, remove))
+        .routes(routes!(fetch))
 }
 
 /// A host name of one's own.
@@ -24,11 +27,46 @@ struct HostBody {
     host: String,
     /// When its own certificate ends; null: it answers with the platform's.
     not_after: Option<String>,
+    acme: AcmeBody,
+}
+
+/// How it stands with fetching the certificate by ACME.
+#[derive(Serialize, ToSchema)]
+struct AcmeBody {
+    /// `unavailable`: the operator named no authority; `off`; `ordering`; `refused`: the last try
+    /// came to nothing; `kept`: in place, renewed at `next_try`.
+    state: String,
+    /// Why the last try came to nothing.
+    refusal: Option<AcmeRefusalBody>,
+    /// When the next try is, a renewal included.
+    next_try: Option<String>,
+}
+
+/// Why there is no certificate.
+#[derive(Serialize, ToSchema)]
+struct AcmeRefusalBody {
+    /// `unreachable`, `connection`, `dns`, `caa`, `wrong_answer`, `rate_limited`, `no_challenge`,
+    /// `unusable`, `too_slow` or `refused`.
+    kind: String,
+    /// What the authority said.
+    detail: String,
+}
+
+impl From<AcmeView> for AcmeBody {
+    fn from(view: AcmeView) -> Self {
+        let refusal = view.refusal.map(|refusal| AcmeRefusalBody {
+            kind: refusal.kind.as_str().to_owned(),
+            detail: refusal.detail,
+        });
+        let state = view.state.as_str().to_owned();
+        Self { state, refusal, next_try: view.next_try.map(body::time) }
+    }
 }
 
 impl From<HostView> for HostBody {
     fn from(view: HostView) -> Self {
-        Self { host: view.host, not_after: view.not_after.map(body::time) }
+        let not_after = view.not_after.map(body::time);
+        Self { host: view.host, not_after, acme: view.acme.into() }
     }
 }
 
@@ -39,7 +77,7 @@ async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<HostBody>>> {
-    let hosts = api.app.own_hosts(&context).await?;
+    let hosts = api.app.own_hosts(&context, SystemClock::new().now()).await?;
     Ok(axum::Json(ListBody::whole(hosts.into_iter().map(HostBody::from).collect())))
 }
 
@@ -71,7 +109,21 @@ async fn replace(
     Ok(axum::Json(api.app.put_host_certificate(&context, certificate).await?.into()))
 }
 
-/// Takes it away: the host name answers with the platform's certificate again.
+/// Has the certificate fetched by ACME and renewed from now on, instead of one that was handed in;
+/// after a refusal, has it tried again. At most `orders_per_day_max` tries a day.
+#[utoipa::path(post, path = "/v1/certificates/{host}/acme", tag = "certificates",
+    params(("host" = String, Path)),
+    responses((status = 200, body = HostBody), (status = 403), (status = 404), (status = 409)))]
+async fn fetch(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(host): Path<String>,
+) -> Answer<axum::Json<HostBody>> {
+    let now = SystemClock::new().now();
+    Ok(axum::Json(api.app.fetch_host_certificate(&context, &host, now).await?.into()))
+}
+
+/// Takes it away, and fetches none: the host name answers with the platform's certificate again.
 #[utoipa::path(delete, path = "/v1/certificates/{host}", tag = "certificates",
     params(("host" = String, Path)),
     responses((status = 204), (status = 403), (status = 404)))]

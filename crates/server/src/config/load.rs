@@ -49,13 +49,14 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 6] = [
+const OPTIONAL_KEYS: [(&str, &str); 7] = [
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),
     ("smtp", "password"),
     ("geo", "database"),
     ("outbound", "authorities"),
+    ("acme", "ca_file"),
 ];
 
 fn known_keys() -> Vec<(String, String)> {

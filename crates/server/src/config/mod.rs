@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) smtp: Smtp,
     /// Calls to addresses that tenants choose.
     pub(crate) outbound: Outbound,
+    /// Certificates of host names by ACME.
+    pub(crate) acme: Acme,
     /// The durable log.
     pub(crate) log: Log,
     /// The telemetry engine.
@@ -209,6 +211,20 @@ impl Default for Outbound {
     fn default() -> Self {
         Self { allowed_networks: Vec::new(), ports: vec![443, 8443], authorities: None }
     }
+}
+
+/// `[acme]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Acme {
+    /// Address of the authority's directory; empty: no certificates are fetched.
+    pub(crate) directory: String,
+    /// Mail address that the authority may write to; empty: none.
+    pub(crate) contact: String,
+    /// PEM file of authorities that are trusted for the directory beside the public ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The operator agrees to the authority's terms of service.
+    pub(crate) terms_agreed: bool,
 }
 
 /// `[log]`

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, Platform, link_token, wait_for};
+use crate::harness::{Mode, Options, Platform, link_token, now_ms, wait_for};
 use crate::http::{Answer, client_tls};
 
 /// An authority of a partner's own, with a certificate of one host name below it.
@@ -18,6 +18,11 @@ struct Made {
 }
 
 fn made(host: &str) -> Made {
+    made_for(host, 90)
+}
+
+/// The same, which ends after so many days.
+fn made_for(host: &str, days: u32) -> Made {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate().unwrap();
     let mut root = CertificateParams::new(Vec::new()).unwrap();
@@ -25,13 +30,17 @@ fn made(host: &str) -> Made {
     let authority = root.self_signed(&key).unwrap().pem();
     let issuer = Issuer::from_ca_cert_pem(&authority, &key).unwrap();
     let own = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new([host.to_owned()]).unwrap().signed_by(&own, &issuer).unwrap();
+    let mut leaf = CertificateParams::new([host.to_owned()]).unwrap();
+    let end = std::time::Duration::from_millis(now_ms().unsigned_abs())
+        + std::time::Duration::from_secs(86_400) * days;
+    leaf.not_after = time::OffsetDateTime::UNIX_EPOCH + end;
+    let leaf = leaf.signed_by(&own, &issuer).unwrap();
     let chain = format!("{}{authority}", leaf.pem());
     Made { authority, chain, key: own.serialize_pem() }
 }
 
 /// Whether a handshake for this name succeeds with this authority.
-fn answers(platform: &Platform, authority: &str, name: &str) -> bool {
+pub(crate) fn answers(platform: &Platform, authority: &str, name: &str) -> bool {
     use std::io::{Read, Write};
     let tls = client_tls(authority.as_bytes());
     let stream = std::net::TcpStream::connect(platform.ports().https).unwrap();
@@ -46,8 +55,8 @@ fn answers(platform: &Platform, authority: &str, name: &str) -> bool {
     stream.read_to_string(&mut text).is_ok_and(|_| text.starts_with("HTTP/1.1 200"))
 }
 
-struct Person {
-    tenant: String,
+pub(crate) struct Person {
+    pub(crate) tenant: String,
     cookie: String,
 }
 
@@ -61,28 +70,42 @@ fn welcome(platform: &Platform, link: &str, email: &str) -> Person {
     Person { tenant, cookie: answer.cookie().unwrap() }
 }
 
-fn ask(platform: &Platform, person: &Person, method: &str, path: &str, body: &Value) -> Answer {
+pub(crate) fn ask(
+    platform: &Platform,
+    person: &Person,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Answer {
     let request = platform.http().request(method, path).header("cookie", &person.cookie);
     request.json(body).send()
+}
+
+/// The platform's first administrator.
+pub(crate) fn administration(platform: &Platform) -> Person {
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    welcome(platform, link["link"].as_str().unwrap(), "root@hosts.example")
+}
+
+/// A partner with the host name `NAME.hosts.example`.
+pub(crate) fn partner(platform: &Platform, root: &Person, name: &str) -> Person {
+    let body = json!({"name": name, "kind": "partner"});
+    let made = ask(platform, root, "POST", "/v1/tenants", &body).expect(201);
+    let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
+    let hosts = json!({"hosts": [format!("{name}.hosts.example")]});
+    ask(platform, root, "PUT", &format!("{path}/hosts"), &hosts).expect(200);
+    let email = format!("{name}@hosts.example");
+    let invite = json!({"email": email});
+    let invited = ask(platform, root, "POST", &format!("{path}/invitations"), &invite);
+    let invited = invited.expect(201);
+    welcome(platform, invited["link"].as_str().unwrap(), &email)
 }
 
 #[test]
 fn a_host_name_answers_with_its_own_certificate() {
     let mut platform = Platform::start(Mode::Serve, Options::default());
-    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
-    let root = welcome(&platform, link["link"].as_str().unwrap(), "root@hosts.example");
-    let partner = |name: &str| {
-        let body = json!({"name": name, "kind": "partner"});
-        let made = ask(&platform, &root, "POST", "/v1/tenants", &body).expect(201);
-        let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
-        let hosts = json!({"hosts": [format!("{name}.hosts.example")]});
-        ask(&platform, &root, "PUT", &format!("{path}/hosts"), &hosts).expect(200);
-        let email = format!("{name}@hosts.example");
-        let invite = json!({"email": email});
-        let invited = ask(&platform, &root, "POST", &format!("{path}/invitations"), &invite);
-        let invited = invited.expect(201);
-        welcome(&platform, invited["link"].as_str().unwrap(), &email)
-    };
+    let root = administration(&platform);
+    let partner = |name: &str| partner(&platform, &root, name);
     let (north, south) = (partner("north"), partner("south"));
     let (host, path) = ("north.hosts.example", "/v1/certificates/north.hosts.example");
     let own = made(host);
@@ -129,11 +152,54 @@ fn a_host_name_answers_with_its_own_certificate() {
     ask(&platform, &north, "PUT", path, &input).expect(200);
     wait_for("the renewed one", || answers(&platform, &renewed.authority, host).then_some(()));
 
+    // One that ends soon is told of.
+    let short = made_for(host, 10);
+    let input = json!({"chain": short.chain, "private_key": short.key});
+    ask(&platform, &north, "PUT", path, &input).expect(200);
+    let alarm = "a host name's certificate ends soon";
+    wait_for("the alarm", || platform.stderr().contains(alarm).then_some(()));
+    wait_for("the short one", || answers(&platform, &short.authority, host).then_some(()));
+
     // With its host name it goes.
     let path = format!("/v1/tenants/{}/hosts", north.tenant);
     ask(&platform, &root, "PUT", &path, &json!({"hosts": []})).expect(200);
-    wait_for("its end", || (!answers(&platform, &renewed.authority, host)).then_some(()));
+    wait_for("its end", || (!answers(&platform, &short.authority, host)).then_some(()));
     ask(&platform, &root, "PUT", &path, &json!({"hosts": [host]})).expect(200);
     let listed = ask(&platform, &north, "GET", "/v1/certificates", &json!({})).expect(200);
     assert!(listed["items"][0]["not_after"].is_null(), "{listed}");
+}
+
+#[test]
+fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let put = |path: &std::path::Path, text: &str| {
+        // Renamed, so that no half-written file is read.
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(fresh, path).unwrap();
+    };
+    let first = made_for("localhost", 10);
+    put(&certificate, &first.chain);
+    put(&key, &first.key);
+    let options = Options::default()
+        .environment("VERITWIN__TLS__CERTIFICATE", certificate.to_str().unwrap())
+        .environment("VERITWIN__TLS__PRIVATE_KEY", key.to_str().unwrap());
+    let platform = Platform::start(Mode::Serve, options);
+    assert!(answers(&platform, &first.authority, "localhost"));
+    let alarm = "the server certificate ends soon";
+    wait_for("the alarm", || platform.stderr().contains(alarm).then_some(()));
+
+    // A pair that does not belong together is refused; the old one stays in use.
+    let next = made("localhost");
+    put(&key, &next.key);
+    let refused = "the new certificate cannot be used";
+    wait_for("the refusal", || platform.stderr().contains(refused).then_some(()));
+    assert!(answers(&platform, &first.authority, "localhost"));
+    assert!(!answers(&platform, &next.authority, "localhost"));
+    // With the other half it is taken into use.
+    put(&certificate, &next.chain);
+    wait_for("the new leaf", || answers(&platform, &next.authority, "localhost").then_some(()));
+    assert!(!answers(&platform, &first.authority, "localhost"));
+    assert_eq!(platform.stderr().matches(alarm).count(), 1, "told once");
 }

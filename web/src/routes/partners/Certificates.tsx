@@ -1,10 +1,12 @@
-// Certificates of the tenant's host names: which have one of their own, and handing one in.
+// Certificates of the tenant's host names: which have one of their own, handing one in, and having
+// one fetched by ACME.
 import { i18n } from '@lingui/core'
 import { Button, Group, Textarea } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { client } from '../../api/client'
+import type { components } from '../../api/schema'
 import { Allowed } from '../../app/Allowed'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Failure } from '../../ui/layout'
@@ -17,13 +19,15 @@ export function Certificates() {
   const query = useQuery(certificatesQuery)
   const [giving, setGiving] = useState<string | null>(null)
   const [taking, setTaking] = useState<string | null>(null)
+  const { busy, error, run } = useSubmit(() => void query.refetch())
   const path = (host: string | null) => ({ params: { path: { host: host ?? '' } } })
+  const fetchOne = (host: string) => client.POST('/v1/certificates/{host}/acme', path(host))
   if (query.isError) return <Failure error={query.error} compact />
   return (
     <section className="block">
       <h2>{i18n.t('Certificates')}</h2>
-      <ul className="plain-list">
-        {query.data?.items.map(({ host, not_after }) => (
+      <ul className="plain-list certificates">
+        {query.data?.items.map(({ host, not_after, acme }) => (
           <li key={host}>
             <span>
               {host}{' '}
@@ -36,13 +40,24 @@ export function Certificates() {
                   </>
                 )}
               </span>
+              <AcmeLine acme={acme} />
             </span>
-            <Allowed to="certificate.write">
-              <Group gap="xs" wrap="nowrap">
+<Allowed to="certificate.write">
+              <Group gap="xs">
+                {(acme.state === 'off' || acme.state === 'refused') && (
+                  <Button
+                    size="compact-xs"
+                    variant="default"
+                    disabled={busy}
+                    onClick={() => void run(() => fetchOne(host))}
+                  >
+                    {acme.state === 'off' ? i18n.t('Fetch by ACME') : i18n.t('Try again now')}
+                  </Button>
+                )}
                 <Button size="compact-xs" variant="default" onClick={() => setGiving(host)}>
                   {i18n.t('Hand in a certificate')}
                 </Button>
-                {not_after !== null && (
+                {(not_after !== null || acme.state === 'ordering' || acme.state === 'refused') && (
                   <Button size="compact-xs" variant="default" onClick={() => setTaking(host)}>
                     {i18n.t('Remove')}
                   </Button>
@@ -52,6 +67,7 @@ export function Certificates() {
           </li>
         ))}
       </ul>
+      {error !== null && <Failure error={error} compact />}
       <Modal
         opened={giving !== null}
         onClose={() => setGiving(null)}
@@ -81,6 +97,47 @@ export function Certificates() {
       </ConfirmTyped>
     </section>
   )
+}
+
+type AcmeBody = components['schemas']['AcmeBody']
+
+const refusals: Record<string, () => string> = {
+  unreachable: () => i18n.t('The authority was not reached.'),
+  connection: () => i18n.t('The authority does not reach this host name on port 443.'),
+  dns: () => i18n.t('The host name leads nowhere: check its DNS records.'),
+  caa: () => i18n.t('The host name’s CAA records allow other authorities only.'),
+  wrong_answer: () => i18n.t('Something else than this platform answers under the host name.'),
+  rate_limited: () => i18n.t('The authority accepts no more orders for a while.'),
+  no_challenge: () => i18n.t('The authority does not offer TLS-ALPN-01.'),
+  unusable: () => i18n.t('What the authority sent cannot be used.'),
+  too_slow: () => i18n.t('The authority took too long.'),
+}
+
+function AcmeLine({ acme }: { acme: AcmeBody }) {
+  if (acme.state === 'ordering') {
+    return <div className="dim">{i18n.t('being fetched by ACME')}</div>
+  }
+  if (acme.state === 'kept') {
+    return (
+      <div className="dim">
+        {i18n.t('fetched by ACME, renewed on')} <At at={acme.next_try} />
+      </div>
+    )
+  }
+  if (acme.state !== 'refused') return null
+  const said = refusals[acme.refusal?.kind ?? ''] ?? (() => i18n.t('The authority refused.'))
+  return (
+    <div>
+      {said()} <span className="dim">{acme.refusal?.detail}</span>
+      <div className="dim">
+        {i18n.t('next try')} <At at={acme.next_try} />
+      </div>
+    </div>
+  )
+}
+
+function At({ at }: { at: string | null | undefined }) {
+  return at ? <Instant at={at} age={false} /> : null
 }
 
 function Form(props: { host: string; onDone: () => void }) {

@@ -4,8 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use veritwin_domain::{Clock, SystemClock, Timestamp};
 
 use super::Finding;
@@ -16,44 +14,6 @@ use crate::pki;
 
 const CHECK: &str = "certificate";
 const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 86_400);
-
-/// What a certificate says of itself.
-struct Certificate {
-    not_before: Timestamp,
-    not_after: Timestamp,
-    names: Vec<String>,
-}
-
-fn parse_certificate(pem: &[u8]) -> Result<Certificate, String> {
-    use x509_parser::extensions::GeneralName;
-    let der = CertificateDer::from_pem_slice(pem).map_err(|_| "not a PEM certificate")?;
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(&der).map_err(|_| "not an X.509 certificate")?;
-    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
-    let mut names = Vec::new();
-    if let Ok(Some(alternative)) = parsed.subject_alternative_name() {
-        for name in &alternative.value.general_names {
-            match *name {
-                GeneralName::DNSName(name) => names.push(name.to_owned()),
-                GeneralName::IPAddress(&[a, b, c, d]) => {
-                    names.push(std::net::IpAddr::from([a, b, c, d]).to_string());
-                }
-                GeneralName::IPAddress(bytes) => {
-                    if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
-                        names.push(std::net::IpAddr::from(octets).to_string());
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    let validity = parsed.validity();
-    Ok(Certificate {
-        not_before: at(validity.not_before.timestamp()),
-        not_after: at(validity.not_after.timestamp()),
-        names,
-    })
-}
 
 /// Whether a certificate's name covers `wanted`; `*.` stands for one label.
 fn covers(name: &str, wanted: &str) -> bool {
@@ -109,14 +69,14 @@ pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
 
 fn one_certificate(path: &Path, names: &[String], now: Timestamp, advice: &str) -> Finding {
     let shown = path.display();
-    let parsed = std::fs::read(path)
-        .map_err(|error| error.to_string())
-        .and_then(|pem| parse_certificate(&pem));
-    let certificate = match parsed {
-        Ok(certificate) => certificate,
+    let said = || -> anyhow::Result<_> {
+        let chain = pki::certificates(&std::fs::read(path)?)?;
+        Ok((pki::validity(&chain[0])?, pki::leaf_names(&chain[0])?))
+    };
+    let ((not_before, not_after), covered) = match said() {
+        Ok(said) => said,
         Err(error) => return Finding::error(CHECK, format!("{shown}: {error}"), advice),
     };
-    let Certificate { not_before, not_after, names: covered } = certificate;
     if now < not_before {
         let advice = "set the machine's clock";
         return Finding::error(CHECK, format!("{shown} is valid from {not_before} only"), advice);
