@@ -219,7 +219,8 @@ impl Archive {
             objects,
             _lock: lock,
         });
-        let files = journal_files(&shared.journal_directory())?;
+        remove_unfinished(&shared.journal_directory())?;
+        let files = journal_paths(&shared.journal_directory())?;
         if let Some((_, newest)) = files.last() {
             let logs = replay(newest, &shared)?;
             *shared.logs.write() = logs;
@@ -237,6 +238,15 @@ impl Archive {
             .spawn(move || committer.run(receiver))
             .map_err(LedgerError::io("start writer of", shared.directory.as_path()))?;
         Ok(Self { shared, requests, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Goes over the checksums of the journal in a directory that nobody has open, and changes
+    /// nothing: an error names the damage. The answer is where an unfinished write begins, which
+    /// the next opening leaves out.
+    pub fn check(directory: &Path) -> Result<Option<(PathBuf, u64)>, LedgerError> {
+        let files = journal_paths(&directory.join("journal"))?;
+        let Some((_, newest)) = files.last() else { return Ok(None) };
+        Ok(journal::check(newest)?.map(|offset| (newest.clone(), offset)))
     }
 
     /// The ids of its logs.
@@ -399,24 +409,33 @@ fn lock(directory: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
-/// Journal files by number, ascending. Unfinished ones are removed.
-fn journal_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
+/// Journal files by number, ascending.
+fn journal_paths(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
     let mut files = Vec::new();
-    let list = fs::read_dir(directory).map_err(LedgerError::io("list", directory))?;
-    for entry in list {
-        let path = entry.map_err(LedgerError::io("list", directory))?.path();
+    for path in paths_in(directory)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let number = name.strip_suffix(".journal").and_then(|number| number.parse().ok());
-        match number {
-            Some(number) => files.push((number, path)),
-            None if name.ends_with(".tmp") => {
-                fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
-            }
-            None => {}
+        if let Some(number) = number {
+            files.push((number, path));
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn paths_in(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let list = fs::read_dir(directory).map_err(LedgerError::io("list", directory))?;
+    list.map(|entry| Ok(entry.map_err(LedgerError::io("list", directory))?.path())).collect()
+}
+
+/// Removes journal files that were begun and never got their name.
+fn remove_unfinished(directory: &Path) -> Result<(), LedgerError> {
+    for path in paths_in(directory)? {
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Rebuilds every log from a journal file.
@@ -450,7 +469,9 @@ fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
         return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
     }
     if let Some(offset) = cut {
-        tracing::warn!(path = %path.display(), offset, "ledger journal: torn last group cut");
+        let cut = journal::keep_tail(path, offset)?;
+        let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
+        tracing::warn!(%path, offset, cut_bytes, %kept, "ledger journal: torn last group cut");
     }
     Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
 }
