@@ -34,6 +34,7 @@ mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod start;
+mod tails;
 mod tenant;
 mod tls;
 mod websocket;
