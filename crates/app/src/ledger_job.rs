@@ -18,6 +18,7 @@ use veritwin_outbound::archive::ArchiveError;
 
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
+use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
 use crate::provision::PLATFORM_TENANT;
@@ -62,6 +63,7 @@ struct LedgerJob {
     app: App,
     /// Logs of tenants that are not held, and of held ones on their way back.
     logs: HashMap<TenantId, TenantLog>,
+    heads: Heads,
     /// Everything before this position was given to the logs that are not late.
     here: u64,
     /// Reads again what late tenants have not had.
@@ -77,11 +79,17 @@ impl App {
         let mut job = LedgerJob {
             app: self.clone(),
             logs: HashMap::new(),
+            heads: Heads::default(),
             here: 0,
             late: None,
             gone: HashSet::new(),
         };
-        self.0.tasks.spawn(async move { job.run(evidence, &watch).await });
+        self.0.tasks.spawn(async move {
+            job.run(evidence, &watch).await;
+            if let Err(error) = job.heads.save(&job.app, true).await {
+                tracing::warn!(%error, "the last ledger checkpoints are not written down");
+            }
+        });
     }
 }
 
@@ -177,8 +185,10 @@ impl LedgerJob {
         Ok(log.consumer(start)?)
     }
 
-    async fn open(&self, tenant: TenantId, late: bool) -> Result<TenantLog> {
-        let OpenedLog { row, key, origin, summary, vkey } = self.app.open_log(tenant).await?;
+    async fn open(&mut self, tenant: TenantId, late: bool) -> Result<TenantLog> {
+        let opened = self.app.open_log(tenant).await?;
+        self.heads.open(&self.app, tenant, &opened).await?;
+        let OpenedLog { row, key, origin, summary, vkey } = opened;
         let last = summary
             .last_entry
             .as_deref()
@@ -214,6 +224,7 @@ impl LedgerJob {
         let is_rowless = matches!(error, Error::NotFound("tenants"));
         if is_rowless || self.app.is_tenant_destroyed(tenant) {
             self.gone.insert(tenant);
+            self.heads.forget(tenant);
             self.held().release(CONSUMER, tenant);
             return Ok(());
         }
@@ -400,6 +411,7 @@ impl LedgerJob {
             payload: sealed.payload.clone(),
         };
         let appended = send(&app, &append).await?;
+        self.heads.note(tenant, appended.checkpoint)?;
         log.size = appended.size;
         log.waiting_from = None;
         let reference = sealed.reference();
@@ -448,7 +460,8 @@ impl LedgerJob {
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a
     /// builder or for a held tenant.
-    async fn save(&self) -> Result<()> {
+    async fn save(&mut self) -> Result<()> {
+        self.heads.save(&self.app, false).await?;
         let waiting = self.logs.values().filter_map(|log| log.waiting_from);
         let position = waiting.chain(self.held().lowest()).fold(self.here, u64::min);
         let platform = self.app.job(jobs::LEDGER);

@@ -48,24 +48,46 @@ impl App {
         drop(tx);
         let key = self.submitter_key(tenant).await?;
         let origin = origin_of(&self.0.config.ledger_host, row.log_id, self.0.config.simulated);
-        let create =
-            CreateLog { log: row.log_id, origin: origin.clone(), submitter: key.public_bytes() };
-        let summary = self.archive()?.create_log(&create).await.map_err(refused)?;
-        let vkey = self.log_key(tenant, &summary.vkey).await?;
+        let submitter = key.public_bytes();
+        let create = CreateLog { log: row.log_id, origin: origin.clone(), submitter };
+        let known = self.known_log_key(tenant).await?;
+        let client = self.archive()?;
+        // A log that was made once is not made again in an archive that has lost it.
+        let summary = match &known {
+            Some(_) => client.summary(row.log_id).await,
+            None => client.create_log(&create).await,
+        };
+        let summary = summary.map_err(refused)?;
+        if summary.origin != origin {
+            let problem = format!("ledger archive: the log's origin is {}", summary.origin);
+            return Err(Error::Conflict(problem));
+        }
+        let vkey = match known {
+            Some(known) => known,
+            None => self.learn_log_key(tenant, &summary.vkey).await?,
+        };
         Ok(OpenedLog { row, key, origin, summary, vkey })
     }
 
     /// The archive's key for a log: learnt when the log was made, believed from then on.
-    async fn log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
-        let context = self.job_in(jobs::LEDGER, tenant);
-        let tx = self.0.store.begin(&context).await?;
-        if let Some(known) = tx.setting(VKEY_SETTING).await? {
-            return String::from_utf8(known.body)
-                .map_err(|_| Error::Internal("the stored ledger key is damaged".to_owned()));
+    async fn known_log_key(&self, tenant: TenantId) -> Result<Option<String>> {
+        let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
+        let Some(known) = tx.setting(VKEY_SETTING).await? else { return Ok(None) };
+        let damaged = |_| Error::Internal("the stored ledger key is damaged".to_owned());
+        String::from_utf8(known.body).map(Some).map_err(damaged)
+    }
+
+    async fn learn_log_key(&self, tenant: TenantId, shown: &str) -> Result<String> {
+        let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
+        // The job and a page may ask for a new log at once.
+        if tx.setting(VKEY_SETTING).await?.is_none() {
+            tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
+            tx.commit().await?;
+            return Ok(shown.to_owned());
         }
-        tx.setting_put(VKEY_SETTING, shown.as_bytes(), Some(0)).await?;
-        tx.commit().await?;
-        Ok(shown.to_owned())
+        drop(tx);
+        let known = self.known_log_key(tenant).await?;
+        known.ok_or_else(|| Error::Internal("the stored ledger key is gone".to_owned()))
     }
 }
 

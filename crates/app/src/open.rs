@@ -160,16 +160,19 @@ pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyServic
     let has_data = config.data.join("keyring").exists();
     // With data there but no root key, a new one would only hide that the old one is missing.
     let root = if has_data {
-        PlatformFile::open(&path, Arc::clone(rng))?
+        PlatformFile::open(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
     } else {
-        PlatformFile::open_or_create(&path, Arc::clone(rng))?
+        PlatformFile::open_or_create(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
     };
-    Ok(KeyService::open(
-        Box::new(root),
-        &config.data.join("keyring"),
-        Arc::clone(&config.clock),
-        Arc::clone(rng),
-    )?)
+    let folder = config.data.join("keyring");
+    KeyService::open(Box::new(root), &folder, Arc::clone(&config.clock), Arc::clone(rng))
+        .map_err(|error| not_opened(&error))
+}
+
+/// Why a file cannot be opened at the start is for the operator to mend: nothing inside broke.
+fn not_opened(error: &dyn std::error::Error) -> Error {
+    let problem = crate::store_check::describe(error);
+    Error::invalid(format!("{problem} (`veritwin doctor` looks at everything and says what to do)"))
 }
 
 pub(crate) fn database(config: &Config) -> Result<Database> {
@@ -198,7 +201,7 @@ fn open_log(
     let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
     log.group_commit_delay = config.group_commit_delay;
     log.file_bytes_max = config.log_file_bytes_max;
-    Ok(FileLog::open(log, observers)?)
+    FileLog::open(log, observers).map_err(|error| not_opened(&error))
 }
 
 fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {

@@ -1,14 +1,16 @@
 //! The keyring's file: an append-only journal of checksummed frames, each durable before it is
-//! acknowledged. A torn last frame is cut at opening; damage with anything valid behind it is
-//! refused by name and offset. Rewriting makes a new file and renames it into place.
+//! acknowledged. A last frame that is not all there is cut at opening and kept beside the file; a
+//! frame that is there and wrong is refused by name and offset. Rewriting makes a new file and
+//! renames it into place.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::KeyError;
+use crate::{KeyError, tail};
 
+const FILE_NAME: &str = "keyring.journal";
 const FILE_MAGIC: &[u8; 8] = b"VTKEYR\x00\x01";
 const FRAME_MAGIC: &[u8; 4] = b"VTKF";
 const FRAME_HEADER_BYTES: usize = 12;
@@ -35,25 +37,24 @@ impl Journal {
         let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::flock(&directory_handle, lock)
             .map_err(|_| KeyError::Locked(directory.to_path_buf()))?;
-        let path = directory.join("keyring.journal");
+        let path = directory.join(FILE_NAME);
         if !path.exists() {
             write_new(directory, &directory_handle, &path, &[])?;
         }
-        let mut file = open_for_append(&path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|source| KeyError::io("read keyring journal", &path, source))?;
+        let bytes = read(&path)?;
         let (frames, valid_bytes) = parse(&path, &bytes)?;
         if valid_bytes < bytes.len() {
+            let cut = tail::cut(&path, valid_bytes as u64)
+                .map_err(|source| KeyError::io("cut keyring journal", &path, source))?;
             tracing::warn!(
                 path = %path.display(),
-                cut_bytes = bytes.len() - valid_bytes,
+                offset = valid_bytes,
+                cut_bytes = cut.bytes,
+                kept = %cut.kept.display(),
                 "cut an unfinished write off the end of the keyring journal"
             );
-            file.set_len(valid_bytes as u64)
-                .and_then(|()| file.sync_all())
-                .map_err(|source| KeyError::io("cut keyring journal", &path, source))?;
         }
+        let mut file = open_for_append(&path)?;
         let length_bytes = valid_bytes as u64;
         file.seek(SeekFrom::Start(length_bytes))
             .map_err(|source| KeyError::io("seek in keyring journal", &path, source))?;
@@ -62,6 +63,15 @@ impl Journal {
         let journal =
             Self { directory, directory_handle, path, file, length_bytes, poisoned: false };
         Ok((journal, frames))
+    }
+
+    /// Reads a journal without changing anything: an error if it is damaged, or where an
+    /// unfinished write begins that the next opening cuts off.
+    pub(crate) fn check(directory: &Path) -> Result<Option<u64>, KeyError> {
+        let path = directory.join(FILE_NAME);
+        let bytes = read(&path)?;
+        let (_, valid_bytes) = parse(&path, &bytes)?;
+        Ok((valid_bytes < bytes.len()).then_some(valid_bytes as u64))
     }
 
     /// Appends one frame and makes it durable.
@@ -121,6 +131,10 @@ fn create_directory(directory: &Path) -> Result<(), KeyError> {
         }
         _ => Ok(()),
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    std::fs::read(path).map_err(|source| KeyError::io("read keyring journal", path, source))
 }
 
 fn open_for_append(path: &Path) -> Result<File, KeyError> {
@@ -183,6 +197,27 @@ fn frame_at(bytes: &[u8]) -> Option<&[u8]> {
     (checksum(payload) == expected).then_some(payload)
 }
 
+/// True when a crash may have left `bytes` of a frame at `offset`: the file ends before it does,
+/// or a block of it never reached the disk.
+fn is_torn(bytes: &[u8], offset: usize) -> bool {
+    if tail::is_lost_block(bytes, offset as u64) {
+        return true;
+    }
+    let Some((header, payload)) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>() else {
+        return FRAME_MAGIC.starts_with(&bytes[..bytes.len().min(FRAME_MAGIC.len())]);
+    };
+    let number = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let length = number(4) as usize;
+    // All of it is there, and only its length says otherwise.
+    let is_whole = checksum(payload) == number(8);
+    header.starts_with(FRAME_MAGIC)
+        && length <= FRAME_BYTES_MAX
+        && payload.len() < length
+        && !is_whole
+}
+
 /// The payloads and the length of the valid front part.
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Vec<&'a [u8]>, usize), KeyError> {
     let damaged = |offset: usize, reason| KeyError::Damaged {
@@ -201,7 +236,7 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Vec<&'a [u8]>, usize), Key
             let follows = (offset + 1..bytes.len()).any(|later| {
                 bytes[later..].starts_with(FRAME_MAGIC) && frame_at(&bytes[later..]).is_some()
             });
-            if follows {
+            if follows || !is_torn(&bytes[offset..], offset) {
                 return Err(damaged(offset, "a frame does not match its checksum"));
             }
             break;

@@ -17,6 +17,7 @@ mod scope;
 mod service;
 mod signing;
 mod status;
+pub mod tail;
 pub mod token;
 pub mod totp;
 mod wire;

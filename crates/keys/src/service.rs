@@ -9,6 +9,7 @@ use std::sync::Arc;
 use veritwin_domain::{Clock, FileId, Rng, TenantId};
 
 use crate::entry::Entry;
+use crate::journal::Journal;
 use crate::primitive::hkdf_sha256;
 use crate::ring::Inner;
 use crate::{
@@ -32,6 +33,12 @@ impl KeyService {
         rng: Arc<dyn Rng>,
     ) -> Result<Self, KeyError> {
         Ok(Self(Arc::new(Inner::open(root, directory, clock, rng)?)))
+    }
+
+    /// Reads the journal of a keyring that nobody has open and changes nothing: an error names the
+    /// damage. The answer is where an unfinished write begins, which the next opening cuts off.
+    pub fn check(directory: &Path) -> Result<Option<u64>, KeyError> {
+        Journal::check(directory)
     }
 
     /// Makes a tenant's first KEK; nothing happens if it has one.

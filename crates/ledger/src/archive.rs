@@ -14,9 +14,9 @@ use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey
 
 use crate::LedgerError;
 use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
-use crate::item::Item;
 use crate::journal;
 use crate::objects::{Objects, log_scope, sync_directory};
+use crate::replay::{journal_paths, remove_unfinished, replay};
 use crate::state::LogState;
 
 /// Upper bounds of an archive.
@@ -152,7 +152,7 @@ impl LogSummary {
     }
 }
 
-type Logs = HashMap<LogId, Arc<Mutex<LogState>>>;
+pub(crate) type Logs = HashMap<LogId, Arc<Mutex<LogState>>>;
 
 /// What the writer and the readers share.
 #[derive(Debug)]
@@ -219,7 +219,8 @@ impl Archive {
             objects,
             _lock: lock,
         });
-        let files = journal_files(&shared.journal_directory())?;
+        remove_unfinished(&shared.journal_directory())?;
+        let files = journal_paths(&shared.journal_directory())?;
         if let Some((_, newest)) = files.last() {
             let logs = replay(newest, &shared)?;
             *shared.logs.write() = logs;
@@ -237,6 +238,15 @@ impl Archive {
             .spawn(move || committer.run(receiver))
             .map_err(LedgerError::io("start writer of", shared.directory.as_path()))?;
         Ok(Self { shared, requests, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Goes over the checksums of the journal in a directory that nobody has open, and changes
+    /// nothing: an error names the damage. The answer is where an unfinished write begins, which
+    /// the next opening leaves out.
+    pub fn check(directory: &Path) -> Result<Option<(PathBuf, u64)>, LedgerError> {
+        let files = journal_paths(&directory.join("journal"))?;
+        let Some((_, newest)) = files.last() else { return Ok(None) };
+        Ok(journal::check(newest)?.map(|offset| (newest.clone(), offset)))
     }
 
     /// The ids of its logs.
@@ -397,97 +407,4 @@ fn lock(directory: &Path) -> Result<File, LedgerError> {
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| LedgerError::Locked(directory.to_owned()))?;
     Ok(file)
-}
-
-/// Journal files by number, ascending. Unfinished ones are removed.
-fn journal_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
-    let mut files = Vec::new();
-    let list = fs::read_dir(directory).map_err(LedgerError::io("list", directory))?;
-    for entry in list {
-        let path = entry.map_err(LedgerError::io("list", directory))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_suffix(".journal").and_then(|number| number.parse().ok());
-        match number {
-            Some(number) => files.push((number, path)),
-            None if name.ends_with(".tmp") => {
-                fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
-            }
-            None => {}
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Rebuilds every log from a journal file.
-fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
-    let mut logs: HashMap<LogId, LogState> = HashMap::new();
-    let mut snapshot_logs = None;
-    let mut frames = 0u64;
-    let corrupt = |frame: u64, problem: &str| LedgerError::Corrupt {
-        file: path.to_owned(),
-        offset: 0,
-        problem: format!("frame {frame}: {problem}"),
-    };
-    let cut = journal::read(path, &shared.keys, &mut |frame| {
-        let items = Item::read_all(frame).ok_or_else(|| corrupt(frames, "its form is unknown"))?;
-        for item in items {
-            if let Item::SnapshotEnd { logs: count } = item {
-                snapshot_logs = Some(count);
-                if count != logs.len() as u64 {
-                    return Err(corrupt(frames, "the snapshot lacks logs"));
-                }
-                continue;
-            }
-            replay_item(item, &mut logs, shared)
-                .map_err(|problem| corrupt(frames, &problem.to_string()))?;
-        }
-        frames += 1;
-        Ok(())
-    })?;
-    if snapshot_logs.is_none() {
-        // The snapshot was durable before the file got its name: this is damage, not a crash.
-        return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
-    }
-    if let Some(offset) = cut {
-        tracing::warn!(path = %path.display(), offset, "ledger journal: torn last group cut");
-    }
-    Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
-}
-
-fn replay_item(
-    item: Item,
-    logs: &mut HashMap<LogId, LogState>,
-    shared: &Shared,
-) -> Result<(), LedgerError> {
-    let unknown = || LedgerError::invalid("it names a log that was not made");
-    match item {
-        Item::Created { log, origin, submitter, key: sealed } => {
-            let dek = shared.keys.dek_by_id(veritwin_keys::sealed_dek_id(&sealed)?)?;
-            let key = SigningKey::from_sealed(&dek, key_aad(&log), &sealed)?;
-            logs.insert(log, LogState::new(log, origin, submitter, (key, sealed))?);
-        }
-        Item::Base { log, .. } => {
-            let state = logs.get_mut(&log).ok_or_else(unknown)?;
-            state.restore_base(item).ok_or_else(|| LedgerError::invalid("its base is wrong"))?;
-        }
-        Item::Leaf { log, index, cursor, entry } => {
-            let state = logs.get_mut(&log).ok_or_else(unknown)?;
-            if index != state.head.size() {
-                return Err(LedgerError::invalid("a leaf is out of order"));
-            }
-            state.apply(entry, cursor, &shared.objects)?;
-        }
-        Item::Checkpoint { log, size, note } => {
-            let state = logs.get_mut(&log).ok_or_else(unknown)?;
-            let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(LedgerError::invalid)?;
-            let root = state.head.frontier.root();
-            if size != state.head.size() || signed.checkpoint.root != root {
-                return Err(LedgerError::invalid("a checkpoint is not that of its leaves"));
-            }
-            state.checkpoint = note;
-        }
-        Item::SnapshotEnd { .. } => {}
-    }
-    Ok(())
 }

@@ -85,6 +85,7 @@ impl Committer {
             while let Some(request) = next.take() {
                 if let Request::Stop(reply) = request {
                     self.commit(group);
+                    self.mark_closed();
                     // The receiver may have stopped waiting; there is no one else to tell.
                     let _ = reply.send(Ok(()));
                     return;
@@ -97,6 +98,18 @@ impl Committer {
                 }
             }
             self.commit(group);
+        }
+        self.mark_closed();
+    }
+
+    /// Says how long the journal is, so that the next opening takes a wrong end for damage.
+    fn mark_closed(&self) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let (path, bytes) = (&self.journal_path, self.journal.bytes());
+        if let Err(error) = veritwin_keys::tail::mark_closed(path, bytes) {
+            tracing::warn!(path = %path.display(), %error, "ledger journal: closed without its mark");
         }
     }
 

@@ -1,12 +1,15 @@
 //! The journal file: sealed frames, each written and synced as one group. A file is never appended
-//! to after a restart; a torn last frame is cut, a broken frame before valid ones is an error.
+//! to after a restart. A last frame that is not all there is torn and kept beside the file; one that
+//! is there and wrong is an error, and so is any of a file that was closed with nothing open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use veritwin_domain::FileId;
-use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, FileKey, FileSealer, KeyService};
+use veritwin_keys::{
+    Aad, DataClass, DekScope, FileHeader, FileKey, FileSealer, KeyError, KeyService, tail,
+};
 
 use crate::LedgerError;
 
@@ -108,10 +111,21 @@ fn head(bytes: &[u8], marker: [u8; 4]) -> Option<Head> {
     (length <= FRAME_BYTES_MAX).then_some(Head { counter, length, sum: number(16) })
 }
 
-fn open_frame(key: &FileKey, counter: u64, sealed: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::new();
-    key.open(counter, aad(), sealed, &mut plain).ok()?;
-    Some(plain)
+/// What frames are checked against: their checksums alone, or also the key that sealed them.
+enum Check {
+    Sums,
+    Key(FileKey),
+}
+
+impl Check {
+    /// The plain bytes of a frame whose checksum is right; empty without the key.
+    fn open(&self, counter: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        let mut plain = Vec::new();
+        if let Self::Key(key) = self {
+            key.open(counter, aad(), sealed, &mut plain).ok()?;
+        }
+        Some(plain)
+    }
 }
 
 /// Reads every frame of a journal file. The answer is where a torn tail begins, if there is one.
@@ -120,58 +134,110 @@ pub(crate) fn read(
     keys: &KeyService,
     on_frame: &mut dyn FnMut(&[u8]) -> Result<(), LedgerError>,
 ) -> Result<Option<u64>, LedgerError> {
-    let corrupt = |offset: u64, problem: &str| LedgerError::Corrupt {
-        file: path.to_owned(),
-        offset,
-        problem: problem.to_owned(),
+    let find = |header: &FileHeader| {
+        keys.open_file(header).map(Check::Key).map_err(|error| match error {
+            // The header names a key that is not there, or is not the one it commits to.
+            KeyError::UnknownDek(_) | KeyError::NotAuthentic | KeyError::WrongScope(_) => {
+                corrupt(path, 0, &format!("its key: {error}"))
+            }
+            other => other.into(),
+        })
     };
+    go_over(path, find, on_frame)
+}
+
+/// Goes over the checksums of a journal file without any key.
+pub(crate) fn check(path: &Path) -> Result<Option<u64>, LedgerError> {
+    go_over(path, |_| Ok(Check::Sums), &mut |_| Ok(()))
+}
+
+/// Keeps a torn tail, behind the header that names its key, in a file beside the journal.
+pub(crate) fn keep_tail(path: &Path, offset: u64) -> Result<tail::Cut, LedgerError> {
+    let io = || LedgerError::io("keep the torn end of", path);
+    let mut header = vec![0; FileHeader::BYTES];
+    File::open(path).and_then(|mut file| file.read_exact(&mut header)).map_err(io())?;
+    tail::keep(path, offset, &header).map_err(io())
+}
+
+fn corrupt(path: &Path, offset: u64, problem: &str) -> LedgerError {
+    LedgerError::Corrupt { file: path.to_owned(), offset, problem: problem.to_owned() }
+}
+
+fn go_over(
+    path: &Path,
+    find: impl FnOnce(&FileHeader) -> Result<Check, LedgerError>,
+    on_frame: &mut dyn FnMut(&[u8]) -> Result<(), LedgerError>,
+) -> Result<Option<u64>, LedgerError> {
+    let io = |source| LedgerError::io("read", path)(source);
     let file = File::open(path).map_err(LedgerError::io("open", path))?;
+    let length = file.metadata().map_err(io)?.len();
+    let closed = tail::closed_at(path).map_err(io)?;
+    if let Some(bytes) = closed.filter(|bytes| length < *bytes) {
+        let problem = format!("it was closed with {bytes} bytes: its end is missing");
+        return Err(corrupt(path, length, &problem));
+    }
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut header = vec![0; FileHeader::BYTES];
-    file.read_exact(&mut header).map_err(|_| corrupt(0, "shorter than its header"))?;
-    let header = FileHeader::read(&header)?;
-    let key = keys.open_file(&header)?;
+    file.read_exact(&mut header).map_err(|_| corrupt(path, 0, "shorter than its header"))?;
+    let header = FileHeader::read(&header).map_err(|e| corrupt(path, 0, &e.to_string()))?;
+    let check = find(&header)?;
     let marker = marker(header.file);
     let mut offset = FileHeader::BYTES as u64;
     let mut wanted = 0u64;
     let mut frame = Vec::new();
     loop {
         frame.clear();
-        let io = |source| LedgerError::io("read", path)(source);
         (&mut file).take(HEAD as u64).read_to_end(&mut frame).map_err(io)?;
         if frame.is_empty() {
             return Ok(None);
         }
         let head = head(&frame, marker).filter(|head| head.counter == wanted);
         if let Some(head) = &head {
-            let length = head.length as u64;
-            (&mut file).take(length).read_to_end(&mut frame).map_err(io)?;
+            (&mut file).take(head.length as u64).read_to_end(&mut frame).map_err(io)?;
         }
         let plain = head
+            .as_ref()
             .filter(|head| frame.len() == HEAD + head.length)
             .filter(|head| crc32fast::hash(&frame[HEAD..]) == head.sum)
-            .and_then(|head| open_frame(&key, head.counter, &frame[HEAD..]));
-        match plain {
-            Some(plain) => on_frame(&plain)?,
-            None => {
-                // One group is in flight at a time, so that a torn tail is at most one frame.
-                file.take(2 * FRAME_BYTES_MAX as u64).read_to_end(&mut frame).map_err(io)?;
-                if valid_frame_follows(&frame, marker, &key) {
-                    return Err(corrupt(offset, "a frame is damaged although valid ones follow"));
-                }
-                return Ok(Some(offset));
+            .and_then(|head| check.open(head.counter, &frame[HEAD..]));
+        let Some(plain) = plain else {
+            // One group is in flight at a time, so that a torn tail is at most one frame.
+            file.take(2 * FRAME_BYTES_MAX as u64).read_to_end(&mut frame).map_err(io)?;
+            if valid_frame_follows(&frame, marker, &check) {
+                let problem = "a frame is damaged although valid ones follow";
+                return Err(corrupt(path, offset, problem));
             }
-        }
+            if closed.is_some() || !is_torn(&frame, head.as_ref(), marker, offset) {
+                return Err(corrupt(path, offset, "a frame does not match its checksum"));
+            }
+            return Ok(Some(offset));
+        };
+        on_frame(&plain)?;
         offset += frame.len() as u64;
         wanted += 1;
     }
 }
 
-fn valid_frame_follows(bytes: &[u8], marker: [u8; 4], key: &FileKey) -> bool {
+/// True when a crash may have left `bytes` of a frame at `offset`: the file ends before it does,
+/// or a block of it never reached the disk.
+fn is_torn(bytes: &[u8], head: Option<&Head>, marker: [u8; 4], offset: u64) -> bool {
+    if tail::is_lost_block(bytes, offset) {
+        return true;
+    }
+    match head {
+        // With the right checksum all of it is there, and only its length says otherwise.
+        Some(head) => {
+            bytes.len() < HEAD + head.length && crc32fast::hash(&bytes[HEAD..]) != head.sum
+        }
+        None => bytes.len() < HEAD && marker.starts_with(&bytes[..bytes.len().min(4)]),
+    }
+}
+
+fn valid_frame_follows(bytes: &[u8], marker: [u8; 4], check: &Check) -> bool {
     (1..bytes.len().saturating_sub(HEAD)).any(|at| {
         let rest = &bytes[at..];
         let Some(head) = head(rest, marker) else { return false };
         let Some(sealed) = rest.get(HEAD..HEAD + head.length) else { return false };
-        crc32fast::hash(sealed) == head.sum && open_frame(key, head.counter, sealed).is_some()
+        crc32fast::hash(sealed) == head.sum && check.open(head.counter, sealed).is_some()
     })
 }

@@ -13,6 +13,7 @@ mod journal;
 pub mod measure;
 mod objects;
 mod payload;
+mod replay;
 mod serve;
 mod state;
 pub mod wire;

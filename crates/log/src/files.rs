@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use veritwin_keys::DekId;
+use veritwin_keys::{DekId, tail};
 
 use crate::LogError;
 use crate::format::{LogFileHeader, is_log_file};
@@ -85,6 +85,8 @@ pub(crate) struct Found {
     pub(crate) empty: Vec<PathBuf>,
     pub(crate) tail: u64,
     pub(crate) day: i64,
+    /// Where an unfinished write begins that was only looked at.
+    unfinished: Option<(PathBuf, u64)>,
 }
 
 pub(crate) fn create_directory(directory: &Path) -> Result<(), LogError> {
@@ -102,15 +104,61 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), LogError> {
         .map_err(|source| LogError::io("make durable log directory", directory, source))
 }
 
+/// How files are gone over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// The last in full, an unfinished write is cut off its end; of the others only what says
+    /// where their groups stand. The rest is checked when it is read.
+    Open,
+    /// All in full, and nothing is changed.
+    Look,
+}
+
 /// Finds the files, checks that they follow each other, checks the last in full and cuts an
 /// unfinished write off its end. The others' contents are checked when they are read.
 pub(crate) fn find(directory: &Path) -> Result<Found, LogError> {
     let mut paths = list(directory)?;
-    remove_unfinished_last(&mut paths)?;
-    let mut found = Found { files: FileList::default(), empty: Vec::new(), tail: 0, day: i64::MIN };
+    if let Some(last) = unfinished_last(&paths)? {
+        tracing::warn!(path = %last.display(), "removed a log file whose creation was unfinished");
+        std::fs::remove_file(&last)
+            .map_err(|source| LogError::io("delete unfinished log file", &last, source))?;
+        paths.pop();
+    }
+    go_over(paths, Manner::Open)
+}
+
+/// What a look at a log that nobody has open has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCheck {
+    /// How many files there are.
+    pub files: usize,
+    /// Where an unfinished write begins that the next opening cuts off.
+    pub unfinished: Option<(PathBuf, u64)>,
+}
+
+pub(crate) fn look(directory: &Path) -> Result<LogCheck, LogError> {
+    let mut paths = list(directory)?;
+    let files = paths.len();
+    let mut unfinished = None;
+    if let Some(last) = unfinished_last(&paths)? {
+        unfinished = Some((last, 0));
+        paths.pop();
+    }
+    let found = go_over(paths, Manner::Look)?;
+    Ok(LogCheck { files, unfinished: unfinished.or(found.unfinished) })
+}
+
+fn go_over(paths: Vec<PathBuf>, manner: Manner) -> Result<Found, LogError> {
+    let mut found = Found {
+        files: FileList::default(),
+        empty: Vec::new(),
+        tail: 0,
+        day: i64::MIN,
+        unfinished: None,
+    };
     let last = paths.len().saturating_sub(1);
     for (index, path) in paths.into_iter().enumerate() {
-        let (info, end) = check_file(&path, index == last)?;
+        let (info, end) = check_file(&path, index == last, manner, &mut found.unfinished)?;
         let expected = found.tail;
         if index > 0 && info.header.first_position != expected {
             return Err(LogError::Damaged {
@@ -148,35 +196,52 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
 }
 
 /// A file whose header never became durable holds nothing that was acknowledged.
-fn remove_unfinished_last(paths: &mut Vec<PathBuf>) -> Result<(), LogError> {
-    let Some(path) = paths.last() else { return Ok(()) };
+fn unfinished_last(paths: &[PathBuf]) -> Result<Option<PathBuf>, LogError> {
+    let Some(path) = paths.last() else { return Ok(None) };
     let mut front = Vec::new();
     let limit = LogFileHeader::BYTES as u64 + 1;
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut front))
         .map_err(|source| LogError::io("read log file", path, source))?;
-    if front.len() <= LogFileHeader::BYTES && LogFileHeader::decode(&front).is_none() {
-        tracing::warn!(path = %path.display(), "removed a log file whose creation was unfinished");
-        std::fs::remove_file(path)
-            .map_err(|source| LogError::io("delete unfinished log file", path, source))?;
-        paths.pop();
-    }
-    Ok(())
+    let is_unfinished = front.len() < LogFileHeader::BYTES
+        || (front.len() == LogFileHeader::BYTES && tail::is_lost_block(&front, 0));
+    Ok((is_unfinished && closed_at(path)?.is_none()).then(|| path.clone()))
+}
+
+fn closed_at(path: &Path) -> Result<Option<u64>, LogError> {
+    tail::closed_at(path).map_err(|source| LogError::io("read closing mark of", path, source))
 }
 
 /// The file's facts and the position after its last entry.
-fn check_file(path: &Path, is_last: bool) -> Result<(FileInfo, u64), LogError> {
+fn check_file(
+    path: &Path,
+    is_last: bool,
+    manner: Manner,
+    unfinished: &mut Option<(PathBuf, u64)>,
+) -> Result<(FileInfo, u64), LogError> {
+    let damaged = |offset, reason| LogError::Damaged { path: path.to_path_buf(), offset, reason };
     let mut reader = FileReader::open(path)?;
     let mut payload = Vec::new();
+    // What was closed with nothing open has no unfinished write at its end.
+    let closed = if is_last { closed_at(path)? } else { None };
+    let length = reader.length()?;
+    if let Some(bytes) = closed.filter(|bytes| length < *bytes) {
+        let reason = format!("it was closed with {bytes} bytes: its end is missing");
+        return Err(damaged(length, reason));
+    }
+    let in_full = is_last || manner == Manner::Look;
     loop {
-        match reader.step(|_| is_last, &mut payload)? {
+        match reader.step(|_| in_full, &mut payload)? {
             Step::Group(_) => {}
             Step::End => break,
-            Step::Bad { offset, reason } => {
-                if !is_last || reader.has_group_after(offset)? {
-                    return Err(LogError::Damaged { path: path.to_path_buf(), offset, reason });
+            Step::Bad { offset, reason, is_short } => {
+                if !is_last || closed.is_some() || reader.has_group_after(offset)? {
+                    return Err(damaged(offset, reason));
                 }
-                cut(path, offset, &reason)?;
+                match manner {
+                    Manner::Open => cut(path, offset, &reason, is_short)?,
+                    Manner::Look => *unfinished = Some((path.to_path_buf(), offset)),
+                }
                 break;
             }
         }
@@ -193,16 +258,24 @@ pub(crate) fn cut_to(path: &Path, bytes: u64) -> Result<(), LogError> {
     file.set_len(bytes).and_then(|()| file.sync_all()).map_err(io)
 }
 
-fn cut(path: &Path, offset: u64, reason: &str) -> Result<(), LogError> {
-    let io = |source| LogError::io("cut log file", path, source);
-    let file = File::options().write(true).open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    tracing::warn!(
-        path = %path.display(),
-        offset,
-        cut_bytes = length - offset,
-        reason,
-        "cut an unfinished write off the end of a log file"
-    );
-    file.set_len(offset).and_then(|()| file.sync_all()).map_err(io)
+/// Cuts what a crash left at the end; the bytes are kept beside the file. A power loss may leave a
+/// last group that is long enough and wrong: it was never acknowledged. Damage looks the same, so
+/// that is told louder.
+fn cut(path: &Path, offset: u64, reason: &str, is_short: bool) -> Result<(), LogError> {
+    let cut =
+        tail::cut(path, offset).map_err(|source| LogError::io("cut log file", path, source))?;
+    let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
+    if is_short {
+        tracing::warn!(
+            %path, offset, cut_bytes, %kept, reason,
+            "cut an unfinished write off the end of a log file"
+        );
+    } else {
+        tracing::error!(
+            %path, offset, cut_bytes, %kept, reason,
+            "cut a last group that is wrong off a log file: unless the machine lost its power, \
+             acknowledged readings are in what was cut"
+        );
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ mod writer;
 pub use config::LogConfig;
 pub use consumer::Consumer;
 pub use error::LogError;
-pub use files::Truncation;
+pub use files::{LogCheck, Truncation};
 pub use log::FileLog;
 pub use reader::LogReader;
 pub use record::{

@@ -15,7 +15,8 @@ use crate::files::{self, Truncation};
 use crate::shared::{Request, Shared};
 use crate::writer::{ActiveFile, Writer};
 use crate::{
-    AppendedRange, CommitObserver, Consumer, Entry, LogConfig, LogError, LogReader, Record,
+    AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogReader,
+    Record,
 };
 
 /// What an entry costs in memory beside its readings.
@@ -64,6 +65,12 @@ impl FileLog {
             .spawn(move || writer.run())
             .map_err(|source| LogError::io("start the writing thread of", &directory, source))?;
         Ok(Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)), _lock: lock })))
+    }
+
+    /// Reads every file of a log that nobody has open, to the last checksum, and changes nothing:
+    /// an error names the damage.
+    pub fn check(directory: &Path) -> Result<LogCheck, LogError> {
+        files::look(directory)
     }
 
     /// Appends entries, all or none, next to each other, and returns once they are durable and

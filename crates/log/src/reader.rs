@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Bad {
         offset: u64,
         reason: String,
+        /// The file ends before the group does, as after a crash in the middle of a write.
+        is_short: bool,
     },
 }
 
@@ -79,7 +81,7 @@ impl FileReader {
             .map_err(|source| LogError::io("read log file", &self.path, source))
     }
 
-    fn length(&self) -> Result<u64, LogError> {
+    pub(crate) fn length(&self) -> Result<u64, LogError> {
         let metadata = self.input.get_ref().metadata();
         Ok(metadata.map_err(|source| LogError::io("inspect log file", &self.path, source))?.len())
     }
@@ -92,23 +94,21 @@ impl FileReader {
         payload: &mut Vec<u8>,
     ) -> Result<Step, LogError> {
         let left = self.length()?.saturating_sub(self.offset);
-        let bad = |reason: &str| Step::Bad { offset: self.offset, reason: reason.into() };
+        let offset = self.offset;
+        let bad = |reason: &str, is_short| Step::Bad { offset, reason: reason.into(), is_short };
         if left == 0 {
             return Ok(Step::End);
         }
         if left < GroupHeader::BYTES as u64 {
-            return Ok(bad("expected a whole group header"));
+            return Ok(bad("expected a whole group header", true));
         }
-        let offset = self.offset;
         let mut front = [0u8; GroupHeader::BYTES];
         self.read(&mut front)?;
         let Some(header) = GroupHeader::decode(self.header.file, &front) else {
-            let reason = "a group header does not match its checksum".into();
-            return Ok(Step::Bad { offset, reason });
+            return Ok(bad("a group header does not match its checksum", false));
         };
         if u64::from(header.payload_bytes) > left - GroupHeader::BYTES as u64 {
-            let reason = "the file ends inside a group".into();
-            return Ok(Step::Bad { offset, reason });
+            return Ok(bad("the file ends inside a group", true));
         }
         if header.first_position != self.position {
             let (found, expected) = (header.first_position, self.position);
@@ -121,8 +121,7 @@ impl FileReader {
         payload.resize(read_bytes as usize, 0);
         self.read(payload)?;
         if whole && crc32fast::hash(payload) != header.payload_checksum {
-            let reason = "a group does not match its checksum".into();
-            return Ok(Step::Bad { offset, reason });
+            return Ok(bad("a group does not match its checksum", false));
         }
         for bytes in payload[..header.tenant_bytes as usize].chunks_exact(TenantKey::BYTES) {
             let key = TenantKey::decode(bytes)
@@ -216,7 +215,7 @@ impl LogReader {
             let (offset, next) = (file.offset, self.next);
             let header = match file.step(|header| header.end() > next, &mut self.payload)? {
                 Step::Group(header) => header,
-                Step::Bad { offset, reason } => return Err(file.damaged(offset, reason)),
+                Step::Bad { offset, reason, .. } => return Err(file.damaged(offset, reason)),
                 Step::End => {
                     return Err(file.damaged(offset, format!("position {next} is missing")));
                 }

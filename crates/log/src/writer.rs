@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use veritwin_domain::{FileId, TenantId};
-use veritwin_keys::{Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES};
+use veritwin_keys::{
+    Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES, tail,
+};
 
 use crate::error::is_full;
 use crate::files::{FileInfo, cut_to, sync_directory};
@@ -129,7 +131,20 @@ impl Writer {
             }
             break;
         }
+        self.mark_closed();
         self.shared.finish();
+    }
+
+    /// Says how long the file is, so that the next opening takes a wrong end for damage. What a
+    /// failed write left has no such mark.
+    fn mark_closed(&self) {
+        if self.must_begin_anew || self.shared.is_poisoned() {
+            return;
+        }
+        let path = self.file.header.path(&self.shared.config.directory);
+        if let Err(error) = tail::mark_closed(&path, self.file.bytes) {
+            tracing::warn!(path = %path.display(), %error, "the log was closed without its mark");
+        }
     }
 
     /// Makes one group durable and answers its appends. On failure those that were to be written

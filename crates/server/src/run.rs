@@ -192,6 +192,8 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let tasks = TaskTracker::new();
 
     refuse_without_archive(&paths)?;
+    // A port that is taken ends the start before anything runs.
+    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics).await?;
     let archive_options = ArchiveOptions {
         bind: config.archive.bind.clone(),
         port: config.archive.port,
@@ -202,8 +204,6 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_task =
         tokio::spawn(archive.supervise(app.clone(), paths.clone(), archive_stop.clone()));
     app.start().await?;
-
-    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics).await?;
     crate::probes::register(
         &app,
         &crate::probes::Wiring {

@@ -1,6 +1,9 @@
 //! Sealing: one tenant's trouble is its own.
 
+use std::path::Path;
+
 use super::*;
+use crate::ledger_head::HEAD_SETTING;
 use crate::ledger_open::VKEY_SETTING;
 
 async fn ledger_with(trouble: Trouble) {
@@ -11,7 +14,10 @@ async fn ledger_with(trouble: Trouble) {
     world.send(&good, 1.0).await;
     match trouble {
         Trouble::KeyRevoked => world.app.0.keys.revoke(bad.tenant()).expect("revoked"),
-        Trouble::RecordDamaged => world.setting(&bad, VKEY_SETTING, b"another key").await,
+        Trouble::RecordDamaged => {
+            world.app.open_log(bad.tenant()).await.expect("made");
+            world.setting(&bad, VKEY_SETTING, b"another key").await;
+        }
         Trouble::ArchiveConflict => world.foreign_log(&bad).await,
     }
     world.app.start_ledger();
@@ -93,4 +99,111 @@ async fn destroyed_keys_and_rows_that_are_gone_hold_nobody_up() {
     for what in [Gone::Keys, Gone::Row] {
         gone(what).await;
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for item in std::fs::read_dir(from).expect("a list") {
+        let path = item.expect("an item").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("a copy");
+        }
+    }
+}
+
+/// A platform and its archive, started and stopped together; the archive's folder is put back in
+/// between.
+struct Pair {
+    world: World,
+    customer: Customer,
+}
+
+impl Pair {
+    fn folder(&self, name: &str) -> std::path::PathBuf {
+        self.world.folder.path().join(name)
+    }
+
+    /// Runs both while `work` goes on.
+    async fn run(mut self, work: impl AsyncFnOnce(&World, &Customer)) -> Self {
+        let stop = CancellationToken::new();
+        let served = self.world.archive_until(stop.clone()).await;
+        self.world.app.start_ledger();
+        work(&self.world, &self.customer).await;
+        self.world = self.world.reopen().await;
+        stop.cancel();
+        served.await.expect("closed");
+        self
+    }
+
+    fn keep(&self, name: &str) {
+        copy(&self.folder("archive"), &self.folder(name));
+    }
+
+    fn put_back(&self, name: &str) {
+        std::fs::remove_dir_all(self.folder("archive")).expect("removed");
+        copy(&self.folder(name), &self.folder("archive"));
+    }
+
+    async fn head(&self) -> Vec<u8> {
+        let tx = self.world.app.0.store.read(&self.customer.context).await.expect("records");
+        tx.setting(HEAD_SETTING).await.expect("read").expect("a checkpoint").body
+    }
+}
+
+async fn seal(world: &World, customer: &Customer, sealed: u64) {
+    world.send(customer, 1.0).await;
+    let all = async || (world.sealed(customer).await == sealed).then_some(());
+    world.until("the leaf", all).await;
+    assert!(world.held().is_empty());
+}
+
+async fn hold(world: &World, customer: &Customer, why: &str) {
+    let before = world.sealed(customer).await;
+    world.send(customer, 1.0).await;
+    let told = world.until("the hold", async || world.app.ledger_held_up(customer.tenant())).await;
+    assert!(told.reason.contains(why), "{}", told.reason);
+    // Tried again, and still nothing of it is sealed.
+    for _ in 0..5 {
+        world.send(customer, 1.0).await;
+    }
+    assert_eq!(world.sealed(customer).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_went_back_gets_nothing_to_sign() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let pair = Pair { world, customer };
+    let pair = pair.run(async |world, customer| seal(world, customer, 1).await).await;
+    pair.keep("old");
+    let old_head = pair.head().await;
+    let pair = pair.run(async |world, customer| seal(world, customer, 2).await).await;
+    pair.keep("new");
+    let new_head = pair.head().await;
+    pair.put_back("old");
+    let went_back = "went back behind what it acknowledged";
+    let pair = pair.run(async |world, customer| hold(world, customer, went_back).await).await;
+    // Put right, it takes everything that waited.
+    pair.put_back("new");
+    let pair = pair.run(async |world, customer| seal(world, customer, 9).await).await;
+
+    // A platform that had not seen the second leaf goes on from the first, and is found out.
+    pair.put_back("old");
+    pair.world.setting(&pair.customer, HEAD_SETTING, &old_head).await;
+    let pair = pair.run(async |world, customer| seal(world, customer, 2).await).await;
+    pair.world.setting(&pair.customer, HEAD_SETTING, &new_head).await;
+    let fork = "holds another history than the one it acknowledged";
+    let pair = pair.run(async |world, customer| hold(world, customer, fork).await).await;
+
+    // One that has lost the log altogether does not get it made anew.
+    let journal = pair.folder("archive").join("archive/journal");
+    assert!(journal.exists() || pair.folder("archive").join("journal").exists());
+    for folder in ["archive/journal", "archive/logs", "journal", "logs"] {
+        let _ = std::fs::remove_dir_all(pair.folder("archive").join(folder));
+    }
+    let pair = pair.run(async |world, customer| hold(world, customer, "no log").await).await;
+    pair.world.app.close().await;
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use veritwin_domain::{
     CredentialId, Declaration, DeviceBatch, DeviceId, Key, ManualClock, OpContext, Quality,
     Reading, RuleId, Secret, TenantId, Timestamp, Value,
@@ -151,6 +152,11 @@ impl World {
 
     /// Starts a real archive and connects it.
     async fn archive(&self) {
+        self.archive_until(CancellationToken::new()).await;
+    }
+
+    /// The same; it is closed once it is told to stop.
+    async fn archive_until(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
         let pair = generate_client("platform").expect("a certificate");
         let server = Server::bind(ServeConfig {
             directory: self.folder.path().join("archive"),
@@ -165,7 +171,9 @@ impl World {
         .await
         .expect("an archive");
         let port = server.address().port();
-        tokio::spawn(server.run(std::future::pending()));
+        let served = tokio::spawn(async move {
+            server.run(stop.cancelled_owned()).await.expect("a clean end");
+        });
         let certificate = self.folder.path().join("archive/certificate.pem");
         let access = ArchiveAccess {
             host: "127.0.0.1".to_owned(),
@@ -175,6 +183,7 @@ impl World {
             client_key_pem: pair.key_pem.clone(),
         };
         self.app.attach_archive(access).await.expect("attached");
+        served
     }
 
     /// Somebody else makes a customer's log in the archive first.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use veritwin_domain::TenantId;
+use veritwin_keys::tail::kept;
 use veritwin_keys::{
     DataClass, DekId, DekScope, DestructionMethod, Epoch, KeyError, KeyService, seal_value,
 };
@@ -60,22 +61,44 @@ fn no_acknowledged_key_is_lost_wherever_the_journal_is_cut() {
 }
 
 #[test]
-fn a_flipped_byte_before_the_last_frame_is_named() {
+fn a_flipped_byte_is_named_wherever_it_is() {
     let fixture = Fixture::new();
     let (journal, _) = journal_with_keys(&fixture);
     let frames: Vec<usize> =
         (8..journal.len()).filter(|at| journal[*at..].starts_with(b"VTKF")).collect();
     let copy = fixture.directory.path().join("copy");
-    for at in 0..*frames.last().unwrap() {
+    for (at, bit) in (0..journal.len()).flat_map(|at| [(at, 0x10), (at, 1)]) {
         let mut damaged = journal.clone();
-        damaged[at] ^= 0x10;
+        damaged[at] ^= bit;
         let expected = frames.iter().rev().find(|frame| **frame <= at).map_or(0, |at| *at as u64);
         match open_copy(&fixture, &copy, &damaged) {
             Err(KeyError::Damaged { offset, .. }) => assert_eq!(offset, expected, "flip at {at}"),
             other => panic!("flip at {at}: {other:?}"),
         }
         assert_eq!(std::fs::read(copy.join("keyring.journal")).unwrap(), damaged);
+        assert!(matches!(KeyService::check(&copy), Err(KeyError::Damaged { .. })));
     }
+    assert_eq!(kept(&copy).unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_cut_off_the_journal_is_kept_beside_it() {
+    let fixture = Fixture::new();
+    let (journal, acknowledged) = journal_with_keys(&fixture);
+    let copy = fixture.directory.path().join("copy");
+    let last = acknowledged[2].0;
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::write(copy.join("keyring.journal"), &journal[..journal.len() - 1]).unwrap();
+    assert_eq!(KeyService::check(&copy).unwrap(), Some(last as u64));
+    assert_eq!(kept(&copy).unwrap().len(), 0, "a check changes nothing");
+    drop(fixture.try_open(&copy).unwrap());
+    let files = kept(&copy).unwrap();
+    assert_eq!(std::fs::read(&files[0]).unwrap(), journal[last..journal.len() - 1]);
+    assert_eq!(KeyService::check(&copy).unwrap(), None);
+    // Zeros that a power loss left instead of the frame are no damage.
+    let zeros = [&journal[..last], &[0; 100]].concat();
+    drop(open_copy(&fixture, &copy, &zeros).unwrap());
+    assert_eq!(std::fs::read(copy.join("keyring.journal")).unwrap(), journal[..last]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use veritwin_ledger::{ArchiveLimits, LedgerError};
+use veritwin_keys::tail::kept as kept_files;
+use veritwin_ledger::{Archive, ArchiveLimits, LedgerError};
 use veritwin_verify::{ExitClass, SignedCheckpoint, VerifyOptions, verify_log};
 
 use crate::fixture::{Submitter, World, copy_directory, files};
@@ -28,19 +29,23 @@ async fn whatever_was_acknowledged_before_the_cut_is_there() {
         let copy = world.path(&format!("cut-{number}"));
         copy_directory(&world.path("archive"), &copy);
         let file = copy.join("journal").join(journal.file_name().unwrap());
+        // As if it had not been closed.
+        fs::remove_file(copy.join("journal/closed")).unwrap();
         let mut bytes = fs::read(&file).unwrap();
-        bytes.truncate(cut as usize);
-        // What a file system may leave behind the last synced byte: nothing, zeroes, garbage.
-        match number % 3 {
-            0 => {}
-            1 => bytes.resize(bytes.len() + 500, 0),
-            _ => bytes.extend((0..500u32).map(|n| (n * 37 % 251) as u8)),
+        let group_end = acknowledged.iter().find(|(length, _)| *length >= cut).unwrap().0;
+        // What a power loss leaves behind the last synced byte: nothing, or blocks of zeros.
+        let kept = if number % 2 == 0 { cut } else { cut.next_multiple_of(512).min(group_end) };
+        bytes.truncate(kept as usize);
+        if number % 2 == 1 {
+            bytes.resize(group_end as usize, 0);
         }
         fs::write(&file, bytes).unwrap();
         let archive = world.archive_at(&copy, ArchiveLimits::default()).unwrap();
         let summary = archive.summary(one.log).unwrap();
-        let wanted = acknowledged.iter().rev().find(|(length, _)| *length <= cut).unwrap().1;
+        let wanted = acknowledged.iter().rev().find(|(length, _)| *length <= kept).unwrap().1;
         assert_eq!(summary.size, wanted, "cut at {cut}");
+        let is_whole = acknowledged.iter().any(|(length, _)| *length == kept);
+        assert_eq!(kept_files(&copy.join("journal")).unwrap().is_empty(), is_whole, "cut at {cut}");
         let signed = SignedCheckpoint::parse(summary.checkpoint.as_bytes()).unwrap();
         assert_eq!((signed.checkpoint.size, signed.checkpoint.root), (wanted, summary.root));
         let report = verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {});
@@ -49,6 +54,55 @@ async fn whatever_was_acknowledged_before_the_cut_is_there() {
         drop(archive);
         fs::remove_dir_all(&copy).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_wrong_byte_in_the_last_group_is_an_error_not_a_rewind() {
+    let world = World::new(14);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let journal = files(&world.path("archive/journal")).remove(0);
+    one.append_digests(&archive, 3).await;
+    let last = fs::metadata(&journal).unwrap().len();
+    let batch = one.digest(3);
+    one.append(&archive, &batch).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    let whole = fs::read(&journal).unwrap();
+    let refused = |damaged: &[u8], expected: u64| {
+        fs::write(&journal, damaged).unwrap();
+        let looked = Archive::check(&world.path("archive")).map(|_| ()).unwrap_err();
+        let opened = world.archive_at(&world.path("archive"), ArchiveLimits::default());
+        for error in [looked, opened.map(|_| ()).unwrap_err()] {
+            assert!(
+                matches!(&error, LedgerError::Corrupt { offset, .. } if *offset == expected),
+                "{error}, expected {expected}"
+            );
+        }
+        assert_eq!(fs::read(&journal).unwrap(), damaged, "left as it was");
+    };
+    // A file that was closed has no torn end.
+    for cut in [last, last + 1, whole.len() as u64 - 1] {
+        refused(&whole[..cut as usize], cut);
+    }
+    let flips = |bit: u8| {
+        for at in last as usize..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= bit;
+            refused(&damaged, last);
+        }
+    };
+    flips(1);
+    // Nor is a wrong byte one after a crash.
+    let mark = world.path("archive/journal/closed");
+    fs::remove_file(&mark).unwrap();
+    flips(1);
+    flips(0x80);
+    fs::write(&journal, &whole[..whole.len() - 1]).unwrap();
+    let torn = Archive::check(&world.path("archive")).unwrap();
+    assert_eq!(torn, Some((journal.clone(), last)));
+    fs::write(&journal, whole).unwrap();
+    assert_eq!(world.archive().summary(one.log).unwrap().size, 4);
 }
 
 #[tokio::test]
@@ -116,7 +170,9 @@ async fn a_crash_while_the_journal_is_replaced_loses_nothing() {
     fs::write(world.path("archive/journal/0000000000000003.tmp"), b"half").unwrap();
     let archive = world.archive();
     assert_eq!(archive.summary(one.log).unwrap().size, 6);
-    assert_eq!(files(&world.path("archive/journal")).len(), 1);
+    let mut journals = files(&world.path("archive/journal"));
+    journals.retain(|path| path.extension().is_some());
+    assert_eq!(journals.len(), 1);
     let report = verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {});
     assert_eq!(report.exit, ExitClass::Verified, "{report}");
 }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use veritwin_log::LogError;
+use veritwin_keys::tail;
+use veritwin_log::{FileLog, LogError};
 
 use crate::support::{Fixture, entry, files_in, numbers};
 
@@ -62,6 +63,77 @@ async fn a_last_commit_of_which_only_the_end_reached_the_disk_is_cut() {
         let log = fixture.try_open(&directory_with(&fixture, &file, &bytes)).unwrap();
         assert_eq!(numbers(&log, 0).len(), 18);
     }
+}
+
+#[tokio::test]
+async fn what_is_cut_is_kept_beside_the_file() {
+    let fixture = Fixture::new();
+    let (file, lengths) = ten_commits(&fixture).await;
+    let bytes = std::fs::read(&file).unwrap();
+    let last = lengths[8] as usize;
+    let check = |damaged: &[u8], what: &str| {
+        let directory = directory_with(&fixture, &file, damaged);
+        let looked = FileLog::check(&directory).unwrap().unfinished.unwrap();
+        assert_eq!((looked.0.file_name(), looked.1), (file.file_name(), last as u64), "{what}");
+        assert_eq!(std::fs::read(&looked.0).unwrap(), damaged, "{what}: a look changes nothing");
+        let log = fixture.try_open(&directory).unwrap();
+        assert_eq!(numbers(&log, 0).len(), 18, "{what}");
+        let kept = tail::kept(&directory).unwrap();
+        assert_eq!(std::fs::read(&kept[0]).unwrap(), damaged[last..], "{what}");
+        // Put back in its place, the platform stopped, it is read again.
+        drop(log);
+        assert_eq!(FileLog::check(&directory).unwrap().unfinished, None, "{what}");
+    };
+    check(&bytes[..bytes.len() - 1], "a short group");
+    let mut wrong = bytes.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    check(&wrong, "a wrong last byte");
+    let mut wrong = bytes.clone();
+    wrong[last] ^= 1;
+    check(&wrong, "a wrong header");
+}
+
+#[tokio::test]
+async fn a_log_that_was_closed_is_never_cut() {
+    let fixture = Fixture::new();
+    let (file, lengths) = ten_commits(&fixture).await;
+    let bytes = std::fs::read(&file).unwrap();
+    let directory = fixture.path("log");
+    let check = |damaged: &[u8], expected: u64| {
+        std::fs::write(&file, damaged).unwrap();
+        for error in
+            [fixture.try_open(&directory).unwrap_err(), FileLog::check(&directory).unwrap_err()]
+        {
+            assert!(
+                matches!(&error, LogError::Damaged { offset, .. } if *offset == expected),
+                "{error}, expected {expected}"
+            );
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), damaged, "left as it was");
+    };
+    for at in lengths[8] as usize..bytes.len() {
+        let mut wrong = bytes.clone();
+        wrong[at] ^= 1;
+        check(&wrong, lengths[8]);
+    }
+    for cut in [lengths[8], lengths[8] + 1, lengths[9] - 1, 44, 43] {
+        check(&bytes[..cut as usize], if cut < 44 { 0 } else { cut });
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    assert_eq!(numbers(&fixture.open(), 0).len(), 20);
+    assert_eq!(tail::kept(&directory).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_look_finds_damage_in_the_middle() {
+    let fixture = Fixture::new();
+    let (file, lengths) = ten_commits(&fixture).await;
+    fixture.open().append(vec![entry(1, 20)]).await.unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[lengths[4] as usize - 1] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let error = FileLog::check(&fixture.path("log")).unwrap_err();
+    assert!(matches!(&error, LogError::Damaged { offset, .. } if *offset == lengths[3]), "{error}");
 }
 
 #[tokio::test]

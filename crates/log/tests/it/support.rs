@@ -69,6 +69,7 @@ impl Fixture {
 pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         std::fs::read_dir(directory).unwrap().map(|item| item.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "vtlog"));
     files.sort();
     files
 }

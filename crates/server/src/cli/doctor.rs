@@ -1,10 +1,11 @@
-//! `veritwin doctor`: what is wrong with the directory, keys, disk, ports, certificates, clock and
-//! process limits, and what to do about it. It changes nothing and sends nothing.
+//! `veritwin doctor`: what is wrong with the directory, keys, files, disk, ports, certificates, clock
+//! and process limits, and what to do about it. It changes nothing and sends nothing.
 
 mod certificates;
 mod checks;
 mod network;
 mod proxies;
+mod stores;
 
 use std::process::ExitCode;
 

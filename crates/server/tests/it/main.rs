@@ -35,6 +35,7 @@ mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod start;
+mod tails;
 mod tenant;
 mod tls;
 mod websocket;

@@ -49,6 +49,13 @@ pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
                 return vec![Finding::ok(CHECK, finding)];
             }
             let authority = std::fs::read(paths.ca_pem()).unwrap_or_default();
+            if let Err(problem) = parse_certificate(&authority) {
+                let finding = format!("{}: {problem}", paths.ca_pem().display());
+                let advice = "put pki/ca.pem back from a backup: everybody trusts that one. Without \
+                              one move pki/ away: the next start makes a new CA, which everybody \
+                              has to trust anew";
+                return vec![Finding::error(CHECK, finding, advice)];
+            }
             if let Err(error) = pki::check_names(&authority, &names) {
                 let advice = "correct http.public_name and http.extra_names";
                 return vec![Finding::error(CHECK, format!("{error:#}"), advice)];
@@ -110,6 +117,18 @@ fn private_key_mode(key: &Path) -> Option<Finding> {
 mod tests {
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn an_authority_that_cannot_be_read_is_not_about_names() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let paths = Paths::new(dir.path());
+        std::fs::create_dir(paths.pki()).expect("create");
+        std::fs::write(paths.pki().join("server.pem"), "").expect("write");
+        std::fs::write(paths.ca_pem(), "").expect("write");
+        let found = certificates(&paths, &Config::default());
+        assert!(found[0].finding.contains("ca.pem: not a PEM certificate"), "{found:?}");
+        assert!(found[0].advice.as_ref().is_some_and(|advice| advice.contains("backup")));
+    }
 
     #[test]
     fn certificates_and_their_names() {

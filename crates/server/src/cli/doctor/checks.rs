@@ -42,6 +42,7 @@ pub(super) async fn all(
     if data.join("instance.json").exists() {
         findings.extend(root_key(data, config));
         findings.push(clock(data));
+        findings.extend(super::stores::stores(data, is_running));
     }
     findings.push(disk(data));
     let run = std::fs::read(paths.run_json()).ok();

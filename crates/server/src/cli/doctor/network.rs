@@ -29,7 +29,27 @@ pub(super) fn free_ports(config: &Config) -> Vec<Finding> {
         ("mqtt", config.mqtt.bind.as_str(), config.mqtt.port),
         ("archive", config.archive.bind.as_str(), config.archive.port),
     ];
-    wanted.into_iter().map(|(name, bind, port)| free_port(name, bind, port)).collect()
+    let mut findings: Vec<_> =
+        wanted.into_iter().map(|(name, bind, port)| free_port(name, bind, port)).collect();
+    for (at, (name, bind, port)) in wanted.into_iter().enumerate() {
+        let others = wanted[..at].iter().filter(|other| port != 0 && other.2 == port);
+        findings.extend(others.filter(|other| share(bind, other.1)).map(|other| {
+            let finding = format!("{} and {name} are both to listen on port {port}", other.0);
+            let advice = format!("set {}.port or {name}.port to another number", other.0);
+            Finding::error("ports", finding, advice)
+        }));
+    }
+    findings
+}
+
+/// Whether two addresses have one port in common: they are one, or one of them is all addresses.
+fn share(one: &str, other: &str) -> bool {
+    let is_all = |bind: &str| {
+        bind.trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_unspecified())
+    };
+    one == other || is_all(one) || is_all(other)
 }
 
 fn free_port(name: &'static str, bind: &str, port: u16) -> Finding {
@@ -184,6 +204,25 @@ mod tests {
         let found = jobs(&json!({"problem": "the job mail has ended", "held_up": [held]}));
         assert_eq!((found[0].level, found[1].level), (Level::Error, Level::Warning));
         assert!(found[1].finding.contains("tenant t1") && found[1].finding.contains("revoked"));
+    }
+
+    #[test]
+    fn one_port_for_two_is_an_error() {
+        let check = |http: (&str, u16), archive: (&str, u16), expect: usize| {
+            let mut config = Config::default();
+            config.mqtt.port = 0;
+            (config.http.bind, config.http.port) = (http.0.to_owned(), http.1);
+            (config.archive.bind, config.archive.port) = (archive.0.to_owned(), archive.1);
+            let found = free_ports(&config);
+            let both = |finding: &&Finding| finding.finding.contains("both to listen");
+            assert_eq!(found.iter().filter(both).count(), expect, "{found:?}");
+        };
+        check(("127.0.0.1", 7443), ("127.0.0.1", 7443), 1);
+        check(("0.0.0.0", 7443), ("127.0.0.1", 7443), 1);
+        check(("127.0.0.1", 7443), ("::", 7443), 1);
+        check(("127.0.0.1", 7443), ("127.0.0.2", 7443), 0);
+        check(("127.0.0.1", 7443), ("127.0.0.1", 7444), 0);
+        check(("127.0.0.1", 0), ("127.0.0.1", 0), 0);
     }
 
     #[test]

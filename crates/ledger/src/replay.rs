@@ -1,0 +1,122 @@
+//! From a journal file to the state of every log: which files there are, and what each frame says.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use veritwin_domain::LogId;
+use veritwin_keys::SigningKey;
+use veritwin_verify::SignedCheckpoint;
+
+use crate::LedgerError;
+use crate::archive::{Logs, Shared};
+use crate::commit::key_aad;
+use crate::item::Item;
+use crate::journal;
+use crate::state::LogState;
+
+/// Journal files by number, ascending.
+pub(crate) fn journal_paths(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
+    let mut files = Vec::new();
+    for path in paths_in(directory)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_suffix(".journal").and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            files.push((number, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn paths_in(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let list = fs::read_dir(directory).map_err(LedgerError::io("list", directory))?;
+    list.map(|entry| Ok(entry.map_err(LedgerError::io("list", directory))?.path())).collect()
+}
+
+/// Removes journal files that were begun and never got their name.
+pub(crate) fn remove_unfinished(directory: &Path) -> Result<(), LedgerError> {
+    for path in paths_in(directory)? {
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rebuilds every log from a journal file.
+pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
+    let mut logs: HashMap<LogId, LogState> = HashMap::new();
+    let mut snapshot_logs = None;
+    let mut frames = 0u64;
+    let corrupt = |frame: u64, problem: &str| LedgerError::Corrupt {
+        file: path.to_owned(),
+        offset: 0,
+        problem: format!("frame {frame}: {problem}"),
+    };
+    let cut = journal::read(path, &shared.keys, &mut |frame| {
+        let items = Item::read_all(frame).ok_or_else(|| corrupt(frames, "its form is unknown"))?;
+        for item in items {
+            if let Item::SnapshotEnd { logs: count } = item {
+                snapshot_logs = Some(count);
+                if count != logs.len() as u64 {
+                    return Err(corrupt(frames, "the snapshot lacks logs"));
+                }
+                continue;
+            }
+            replay_item(item, &mut logs, shared)
+                .map_err(|problem| corrupt(frames, &problem.to_string()))?;
+        }
+        frames += 1;
+        Ok(())
+    })?;
+    if snapshot_logs.is_none() {
+        // The snapshot was durable before the file got its name: this is damage, not a crash.
+        return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
+    }
+    if let Some(offset) = cut {
+        let cut = journal::keep_tail(path, offset)?;
+        let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
+        tracing::warn!(%path, offset, cut_bytes, %kept, "ledger journal: torn last group cut");
+    }
+    Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+}
+
+fn replay_item(
+    item: Item,
+    logs: &mut HashMap<LogId, LogState>,
+    shared: &Shared,
+) -> Result<(), LedgerError> {
+    let unknown = || LedgerError::invalid("it names a log that was not made");
+    match item {
+        Item::Created { log, origin, submitter, key: sealed } => {
+            let dek = shared.keys.dek_by_id(veritwin_keys::sealed_dek_id(&sealed)?)?;
+            let key = SigningKey::from_sealed(&dek, key_aad(&log), &sealed)?;
+            logs.insert(log, LogState::new(log, origin, submitter, (key, sealed))?);
+        }
+        Item::Base { log, .. } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            state.restore_base(item).ok_or_else(|| LedgerError::invalid("its base is wrong"))?;
+        }
+        Item::Leaf { log, index, cursor, entry } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            if index != state.head.size() {
+                return Err(LedgerError::invalid("a leaf is out of order"));
+            }
+            state.apply(entry, cursor, &shared.objects)?;
+        }
+        Item::Checkpoint { log, size, note } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(LedgerError::invalid)?;
+            let root = state.head.frontier.root();
+            if size != state.head.size() || signed.checkpoint.root != root {
+                return Err(LedgerError::invalid("a checkpoint is not that of its leaves"));
+            }
+            state.checkpoint = note;
+        }
+        Item::SnapshotEnd { .. } => {}
+    }
+    Ok(())
+}
