@@ -1873,6 +1873,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/certificates/{host}/acme": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Has the certificate fetched by ACME and renewed from now on, instead of one that was handed in;
+         *     after a refusal, has it tried again. At most `orders_per_day_max` tries a day.
+         */
+        post: operations["certificates_fetch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2629,6 +2649,7 @@ export interface components {
             host: string;
             /** @description When its own certificate ends; null: it answers with the platform's. */
             not_after?: string | null;
+            acme: components["schemas"]["AcmeBody"];
         };
         /** @description Host names. */
         HostsBody: {
@@ -3094,6 +3115,7 @@ export interface components {
                 host: string;
                 /** @description When its own certificate ends; null: it answers with the platform's. */
                 not_after?: string | null;
+                acme: components["schemas"]["AcmeBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -4113,6 +4135,27 @@ export interface components {
             name: string;
             /** @description A twin is in one workspace: it leaves the one it was in. */
             twin_ids?: string[];
+        };
+        /** @description How it stands with fetching the certificate by ACME. */
+        AcmeBody: {
+            /** @description When the next try is, a renewal included. */
+            next_try?: string | null;
+            refusal?: components["schemas"]["AcmeRefusalBody"] | null;
+            /**
+             * @description `unavailable`: the operator named no authority; `off`; `ordering`; `refused`: the last try
+             *     came to nothing; `kept`: in place, renewed at `next_try`.
+             */
+            state: string;
+        };
+        /** @description Why there is no certificate. */
+        AcmeRefusalBody: {
+            /** @description What the authority said. */
+            detail: string;
+            /**
+             * @description `unreachable`, `connection`, `dns`, `caa`, `wrong_answer`, `rate_limited`, `no_challenge`,
+             *     `unusable`, `too_slow` or `refused`.
+             */
+            kind: string;
         };
     };
     responses: never;
@@ -8850,6 +8893,45 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_fetch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

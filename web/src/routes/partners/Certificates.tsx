@@ -13,6 +13,7 @@ import { Failure } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
+import { useSubmit } from '../../ui/useSubmit'
 import { certificatesQuery } from './queries'
 
 export function Certificates() {
