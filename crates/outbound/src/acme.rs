@@ -166,7 +166,7 @@ impl From<instant_acme::Error> for Refusal {
             // Its own text may quote the answer.
             Error::Json(_) => Self::new(
                 RefusalKind::Unusable,
-                "the authority's answer is none of ACME: is acme.directory the directory's address?",
+                "the answer is none of ACME: is acme.directory the address of a directory?",
             ),
             _ => Self::new(RefusalKind::Unusable, &error.to_string()),
         }
