@@ -1,5 +1,6 @@
-//! Certificates of host names that are fetched by ACME: who wants it, when the next try is, and what
-//! the last one came to. A try is counted before it is made, so that no restart makes more of them.
+//! Certificates of host names that are fetched by ACME: who wants it, when the next try is, and
+//! what the last one came to. A try is counted before it is made, so that no restart makes more
+//! of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;

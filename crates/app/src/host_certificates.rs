@@ -138,8 +138,8 @@ impl App {
         Ok(HostView { host, not_after: Some(row.not_after), acme })
     }
 
-    /// Takes the certificate of one's own host name away, and fetches none any more: it answers with
-    /// the platform's again.
+    /// Takes the certificate of one's own host name away, and fetches none any more: it answers
+    /// with the platform's again.
     pub async fn delete_host_certificate(&self, context: &OpContext, host: &str) -> Result<()> {
         self.authorize_all(context, Action::CertificateWrite, Kind::Tenant)?;
         let host = self.own_host(context, host)?;

@@ -62,7 +62,8 @@ pub enum RefusalKind {
     Dns,
     /// The host name's CAA records name other authorities.
     Caa,
-    /// Under the host name somebody else answers, or something in front of the platform.
+    /// Under the host name the platform's answer was not found: somebody else answers, something in
+    /// front of the platform, or nobody.
     WrongAnswer,
     /// The authority has had enough of us for a while.
     RateLimited,
@@ -165,7 +166,7 @@ impl From<instant_acme::Error> for Refusal {
             // Its own text may quote the answer.
             Error::Json(_) => Self::new(
                 RefusalKind::Unusable,
-                "the authority's answer is none of ACME: is acme.directory the directory's address?",
+                "the answer is none of ACME: is acme.directory the address of a directory?",
             ),
             _ => Self::new(RefusalKind::Unusable, &error.to_string()),
         }

@@ -107,7 +107,7 @@ const refusals: Record<string, () => string> = {
   connection: () => i18n.t('The authority does not reach this host name on port 443.'),
   dns: () => i18n.t('The host name leads nowhere: check its DNS records.'),
   caa: () => i18n.t('The host name’s CAA records allow other authorities only.'),
-  wrong_answer: () => i18n.t('Something else than this platform answers under the host name.'),
+  wrong_answer: () => i18n.t('The authority did not find this platform’s answer under the host name.'),
   rate_limited: () => i18n.t('The authority accepts no more orders for a while.'),
   no_challenge: () => i18n.t('The authority does not offer TLS-ALPN-01.'),
   unusable: () => i18n.t('What the authority sent cannot be used.'),
