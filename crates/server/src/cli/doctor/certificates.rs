@@ -49,8 +49,9 @@ pub(super) fn certificates(paths: &Paths, config: &Config) -> Vec<Finding> {
                 return vec![Finding::ok(CHECK, finding)];
             }
             let authority = std::fs::read(paths.ca_pem()).unwrap_or_default();
-            if let Err(problem) = parse_certificate(&authority) {
-                let finding = format!("{}: {problem}", paths.ca_pem().display());
+            let parsed = pki::certificates(&authority).and_then(|all| pki::validity(&all[0]));
+            if let Err(problem) = parsed {
+                let finding = format!("{}: {problem:#}", paths.ca_pem().display());
                 let advice = "put pki/ca.pem back from a backup: everybody trusts that one. Without \
                               one move pki/ away: the next start makes a new CA, which everybody \
                               has to trust anew";
