@@ -22,6 +22,8 @@ mod error;
 mod explain;
 mod factors;
 mod figures;
+#[cfg(feature = "test-controls")]
+mod full_disk;
 mod geo;
 mod grants;
 mod held;
@@ -71,6 +73,7 @@ mod rights;
 mod rules;
 mod security;
 mod sign_in;
+mod storage;
 mod support;
 mod system;
 mod tenant_networks;
@@ -94,7 +97,9 @@ pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};
 pub use population::{Population, populated_email};
-pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture};
+pub use promises::{
+    AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
+};
 pub use rates::{Measure, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use system::Vault;

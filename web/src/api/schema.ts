@@ -2779,6 +2779,12 @@ export interface components {
             requests_per_second?: number | null;
             /**
              * Format: int64
+             * @description Bytes of a tenant's readings and twins.
+             * @default null
+             */
+            storage_bytes?: number | null;
+            /**
+             * Format: int64
              * @description Tenants below a partner, at any depth.
              * @default null
              */
@@ -4014,6 +4020,11 @@ export interface components {
             api_keys: number;
             /** Format: int64 */
             devices: number;
+            /**
+             * Format: int64
+             * @description Bytes of its readings and twins.
+             */
+            storage_bytes: number;
             /**
              * Format: int64
              * @description Tenants below it, at any depth.

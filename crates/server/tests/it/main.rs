@@ -5,6 +5,7 @@
 
 mod alerts;
 mod attacks;
+mod attacks_http2;
 mod backup;
 mod canary;
 mod certificates;
@@ -13,6 +14,7 @@ mod demo;
 mod guard;
 mod harness;
 mod http;
+mod http2;
 mod identity;
 mod ingest;
 mod isolation;
@@ -32,6 +34,7 @@ mod rights;
 mod roles;
 mod shared_data;
 mod start;
+mod storage;
 mod tenant;
 mod tls;
 mod websocket;

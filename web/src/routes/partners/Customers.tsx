@@ -7,7 +7,7 @@ import { Link } from '@tanstack/react-router'
 import { useState, type ReactNode } from 'react'
 
 import { body, client } from '../../api/client'
-import { formatCount } from '../../lib/format'
+import { formatBytes, formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
@@ -110,6 +110,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
             <th>{i18n.t('Devices')}</th>
             <th>{i18n.t('People')}</th>
             <th>{i18n.t('Below it')}</th>
+            <th>{i18n.t('Storage')}</th>
             <th>{i18n.t('Host names')}</th>
             <th>
               <span className="visually-hidden">{i18n.t('Actions')}</span>
@@ -128,6 +129,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
               <td className="num">{count(tenant.usage.devices)}</td>
               <td className="num">{count(tenant.usage.users)}</td>
               <td className="num">{count(tenant.usage.tenants)}</td>
+              <td className="num">{formatBytes(tenant.usage.storage_bytes, lingui.locale)}</td>
               <td>{tenant.hosts.join(', ')}</td>
               <td>
                 <Actions tenant={tenant} onChoose={setDoing} />

@@ -6,7 +6,7 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../../api/client'
-import { formatCount } from '../../lib/format'
+import { formatBytes, formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading, Page } from '../../ui/layout'
@@ -21,6 +21,7 @@ const EMPTY: Limits = {
   tenants: null,
   messages_per_second: null,
   requests_per_second: null,
+  storage_bytes: null,
 }
 
 function limitLabels(): [keyof Limits, string][] {
@@ -31,6 +32,7 @@ function limitLabels(): [keyof Limits, string][] {
     ['tenants', i18n.t('Tenants below')],
     ['messages_per_second', i18n.t('Messages a second')],
     ['requests_per_second', i18n.t('Requests a second')],
+    ['storage_bytes', i18n.t('Storage in bytes')],
   ]
 }
 
@@ -83,7 +85,10 @@ export function PlansPage() {
                     <td key={key} className="num">
                       {plan.limits[key] === null
                         ? i18n.t('no limit')
-                        : formatCount(plan.limits[key], lingui.locale)}
+                        : (key === 'storage_bytes' ? formatBytes : formatCount)(
+                            plan.limits[key],
+                            lingui.locale,
+                          )}
                     </td>
                   ))}
                   <td>
