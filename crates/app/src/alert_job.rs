@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use veritwin_access::jobs;
@@ -14,6 +16,7 @@ use veritwin_domain::{DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
 
 use crate::alert_state::TenantAlerts;
+use crate::directory::TenantDevices;
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
@@ -21,6 +24,8 @@ use crate::rules::{all_rules, stored};
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 const CONSUMER: &str = "alerts";
+/// Tenants that are read in at once at a start: the records answer several questions at a time.
+const TENANTS_AT_ONCE: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
 /// State that changed without a transition is written this often.
 const SAVE_TICKS: u32 = 10;
@@ -77,14 +82,48 @@ impl App {
             resumed_at: None,
             is_waiting: false,
         };
-        for tenant in self.all_tenants(&platform).await? {
-            job.take_in(tenant.id, start, false).await;
+        let tenants = self.all_tenants(&platform).await?.into_iter();
+        let reads = tenants.map(|tenant| self.clone().read_alerts(tenant.id));
+        let mut reads = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
+        while let Some((tenant, read)) = reads.next().await {
+            job.put_in(tenant, read, start, false);
         }
         let consumer = self.0.log.consumer(start)?;
         let caught_up_at = self.0.log.tail_position();
         let watch = self.watch_job(Job::Alerts);
         self.0.tasks.spawn(async move { job.run(consumer, caught_up_at, &watch).await });
         Ok(())
+    }
+}
+
+/// A tenant's rules and devices as they are now.
+struct Sources {
+    rules: BTreeMap<RuleId, Rule>,
+    devices: Arc<TenantDevices>,
+}
+
+/// What is stored of a tenant, and what it is watched by.
+type Read = Result<(TenantAlerts, Sources)>;
+
+impl App {
+    async fn alert_sources(&self, tenant: TenantId) -> Result<Sources> {
+        let context = self.job_in(jobs::ALERTS, tenant);
+        let tx = self.0.store.read(&context).await?;
+        let rules = all_rules(&tx)
+            .await?
+            .iter()
+            .map(|row| stored(row).map(|rule| (rule.id, rule)))
+            .collect::<Result<_>>()?;
+        drop(tx);
+        Ok(Sources { rules, devices: self.tenant_devices(&context).await? })
+    }
+
+    async fn read_alerts(self, tenant: TenantId) -> (TenantId, Read) {
+        let read = async {
+            let alerts = self.load_alerts(tenant).await?;
+            Ok((alerts, self.alert_sources(tenant).await?))
+        };
+        (tenant, read.await)
     }
 }
 
@@ -138,16 +177,18 @@ impl AlertJob {
 
     /// Reads a tenant in, or holds it with everything from `position` on.
     async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
-        let loaded = match self.app.load_alerts(tenant).await {
-            Ok(mut alerts) => {
+        let (tenant, read) = self.app.clone().read_alerts(tenant).await;
+        self.put_in(tenant, read, position, late);
+    }
+
+    fn put_in(&mut self, tenant: TenantId, read: Read, position: u64, late: bool) {
+        match read {
+            Ok((mut alerts, sources)) => {
                 alerts.late = late;
                 self.tenants.insert(tenant, alerts);
-                self.reload(tenant).await
+                self.refresh(tenant, sources);
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = loaded {
-            self.hold(tenant, position, &error);
+            Err(error) => self.hold(tenant, position, &error),
         }
     }
 
@@ -181,22 +222,20 @@ impl AlertJob {
         self.settle(true).await;
     }
 
+    async fn reload(&mut self, tenant: TenantId) -> Result<()> {
+        let sources = self.app.alert_sources(tenant).await?;
+        self.refresh(tenant, sources);
+        Ok(())
+    }
+
     /// Puts the tenant's present rules and devices into its evaluator. What was deleted while
     /// nobody looked, such as just before a crash, is removed with its alerts.
-    async fn reload(&mut self, tenant: TenantId) -> Result<()> {
-        let context = self.app.job_in(jobs::ALERTS, tenant);
-        let tx = self.app.0.store.read(&context).await?;
-        let rules: BTreeMap<RuleId, Rule> = all_rules(&tx)
-            .await?
-            .iter()
-            .map(|row| stored(row).map(|rule| (rule.id, rule)))
-            .collect::<Result<_>>()?;
-        drop(tx);
-        let devices = self.app.tenant_devices(&context).await?;
+    fn refresh(&mut self, tenant: TenantId, sources: Sources) {
+        let Sources { rules, devices } = sources;
         let now = self.app.clock().now();
         let place = self.held().position(tenant);
         let here = self.here;
-        let Some(alerts) = self.tenants.get_mut(&tenant) else { return Ok(()) };
+        let Some(alerts) = self.tenants.get_mut(&tenant) else { return };
         let refused = |error: veritwin_alerting::EvaluatorError| {
             tracing::warn!(%error, "an alert rule or device is not watched");
             Vec::new()
@@ -235,7 +274,6 @@ impl AlertJob {
         alerts.known = present;
         let from = if alerts.late { place.unwrap_or(here) } else { here };
         alerts.touch(from);
-        Ok(())
     }
 
     /// Gives the entries to the tenants they belong to: to late ones, or to all others.

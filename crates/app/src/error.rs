@@ -59,6 +59,9 @@ pub enum Error {
     /// A bound was passed.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    /// A tenant has stored as much as its plan lets it.
+    #[error(transparent)]
+    StorageFull(LimitExceeded),
     /// A rate was passed.
     #[error(transparent)]
     Rate(#[from] RateExceeded),

@@ -23,6 +23,8 @@ mod error;
 mod explain;
 mod factors;
 mod figures;
+#[cfg(feature = "test-controls")]
+mod full_disk;
 mod geo;
 mod grants;
 mod held;
@@ -74,6 +76,7 @@ mod rules;
 mod security;
 mod sign_in;
 mod store_check;
+mod storage;
 mod support;
 mod system;
 mod tenant_networks;
@@ -98,7 +101,9 @@ pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};
 pub use population::{Population, populated_email};
-pub use promises::{AccessFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture};
+pub use promises::{
+    AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
+};
 pub use rates::{Measure, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

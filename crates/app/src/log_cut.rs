@@ -91,6 +91,8 @@ impl App {
         metrics::gauge!("veritwin_log_tail_position").set(tail as f64);
         metrics::gauge!("veritwin_log_first_position").set(log.first_position() as f64);
         metrics::gauge!("veritwin_log_bytes").set(log.size_bytes() as f64);
+        let is_full = f64::from(u8::from(log.full().is_some()));
+        metrics::gauge!("veritwin_log_disk_full").set(is_full);
         for (consumer, position) in self.consumer_positions() {
             let lag = tail.saturating_sub(position) as f64;
             metrics::gauge!("veritwin_log_waits_entries", "consumer" => consumer).set(lag);

@@ -128,6 +128,9 @@ pub(crate) struct Inner {
     pub(crate) presence: Arc<Presence>,
     pub(crate) live: Arc<LiveBus>,
     pub(crate) models: crate::objects::ModelCache,
+    pub(crate) storage: crate::storage::TwinBytes,
+    #[cfg(feature = "test-controls")]
+    pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
@@ -190,18 +193,13 @@ pub(crate) fn database(config: &Config) -> Result<Database> {
     Err(Error::invalid_at("database.url", "must be `sqlite:` or `postgres://...`"))
 }
 
-fn open_log(
-    config: &Config,
-    keys: &KeyService,
-    rng: &Arc<dyn Rng>,
-    observers: Vec<Box<dyn CommitObserver>>,
-) -> Result<FileLog> {
+fn log_config(config: &Config, keys: &KeyService, rng: &Arc<dyn Rng>) -> LogConfig {
     let folder = config.data.join("log");
     let clock = Arc::clone(&config.clock);
     let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
     log.group_commit_delay = config.group_commit_delay;
     log.file_bytes_max = config.log_file_bytes_max;
-    FileLog::open(log, observers).map_err(|error| not_opened(&error))
+    log
 }
 
 fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
@@ -274,7 +272,12 @@ impl App {
             Box::new(PresenceObserver::new(Arc::clone(&presence))),
             Box::new(LiveObserver::new(Arc::clone(&live))),
         ];
-        let log = open_log(&config, &keys, &rng, observers)?;
+        let log = log_config(&config, &keys, &rng);
+        #[cfg(feature = "test-controls")]
+        let disk = crate::full_disk::Switch::default();
+        #[cfg(feature = "test-controls")]
+        let log = LogConfig { storage: Arc::new(disk.clone()), ..log };
+        let log = FileLog::open(log, observers)?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());
@@ -309,6 +312,9 @@ impl App {
             presence,
             live,
             models: crate::objects::ModelCache::default(),
+            storage: crate::storage::TwinBytes::default(),
+            #[cfg(feature = "test-controls")]
+            disk,
             backup: crate::backup::BackupHold::default(),
             lineage,
             alerts: AlertBoard::default(),

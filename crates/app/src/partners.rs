@@ -56,6 +56,7 @@ impl App {
     async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
         let counting = self.job_in(jobs::RETENTION, tenant.id);
         let usage = self.0.store.read(&counting).await?.usage().await?;
+        let storage_bytes = self.storage_bytes(tenant.id).await?;
         let responsible = self.responsible(tenant.id);
         let tree = self.0.tree.read();
         let below = tree.counts().get(&tenant.id).copied().unwrap_or(0);
@@ -63,7 +64,7 @@ impl App {
             rank: tree.rank(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
-            usage: usage_view(usage, below),
+            usage: usage_view(usage, below, storage_bytes),
             answered_by: tree.answering(responsible),
             hosts: tree.hosts_of(tenant.id),
             version: i64::try_from(tenant.version).unwrap_or(i64::MAX),

@@ -85,7 +85,7 @@ fn planned(default: Rate, planned: Option<u64>) -> Rate {
 }
 
 impl App {
-    fn plan_limits(&self, tenant: TenantId) -> PlanLimits {
+    pub(crate) fn plan_limits(&self, tenant: TenantId) -> PlanLimits {
         self.0.tree.read().plan(tenant).map(|plan| plan.limits).unwrap_or_default()
     }
 

@@ -60,7 +60,10 @@ impl App {
     /// Whether the platform takes readings and answers questions, and its jobs get on.
     pub fn readiness(&self) -> std::result::Result<(), String> {
         if self.0.log.is_poisoned() {
-            return Err("the log cannot be written: restart after freeing the disk".to_owned());
+            return Err("the log cannot be written: mend the disk and restart".to_owned());
+        }
+        if let Some(reason) = self.0.log.full() {
+            return Err(format!("the log's disk is full, no reading is taken: {reason}"));
         }
         if self.0.stop.is_cancelled() {
             return Err("stopping".to_owned());

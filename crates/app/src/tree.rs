@@ -156,6 +156,7 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.tenants, own.tenants)
         && fits(wanted.messages_per_second, own.messages_per_second)
         && fits(wanted.requests_per_second, own.requests_per_second)
+        && fits(wanted.storage_bytes, own.storage_bytes)
 }
 
 pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
@@ -163,8 +164,9 @@ pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
     LimitExceeded { name, max: size(max), actual: size(actual) }.into()
 }
 
-pub(crate) fn usage_view(usage: Usage, tenants: u64) -> UsageView {
-    UsageView { devices: usage.devices, users: usage.users, api_keys: usage.api_keys, tenants }
+pub(crate) fn usage_view(usage: Usage, tenants: u64, storage_bytes: u64) -> UsageView {
+    let Usage { devices, users, api_keys, .. } = usage;
+    UsageView { devices, users, api_keys, tenants, storage_bytes }
 }
 
 impl App {
@@ -259,6 +261,8 @@ struct StoredPlan {
     messages_per_second: Option<u64>,
     #[serde(default)]
     requests_per_second: Option<u64>,
+    #[serde(default)]
+    storage_bytes: Option<u64>,
 }
 
 /// A plan's text form in the store.
@@ -271,6 +275,7 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         tenants: limits.tenants,
         messages_per_second: limits.messages_per_second,
         requests_per_second: limits.requests_per_second,
+        storage_bytes: limits.storage_bytes,
     };
     serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -288,6 +293,7 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             tenants: stored.tenants,
             messages_per_second: stored.messages_per_second,
             requests_per_second: stored.requests_per_second,
+            storage_bytes: stored.storage_bytes,
         },
         version: i64::try_from(plan.version).unwrap_or(i64::MAX),
     })

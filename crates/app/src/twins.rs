@@ -160,6 +160,7 @@ impl App {
         bytes: Bytes,
     ) -> Result<TwinOutcome> {
         self.authorize_all(context, Action::TwinImport, Kind::Twin)?;
+        self.check_storage_for(context.tenant, bytes.len()).await?;
         let ifc::Import { model, warnings } = self.extract(bytes.clone()).await?;
         let building = model.buildings.first().map(|building| building.name.clone());
         let name = [name, Some(model.name.clone()), building]
@@ -192,6 +193,7 @@ impl App {
         self.record(&tx, context, Action::TwinImport, &resource).await?;
         let view = self.twin_view(context, &tx, twin).await?;
         tx.commit().await?;
+        self.twins_stored(context.tenant).await;
         self.twin_changed(context, view.id, TwinChange::Model);
         Ok(TwinOutcome { twin: view, warnings })
     }
@@ -204,6 +206,7 @@ impl App {
         bytes: Bytes,
     ) -> Result<TwinOutcome> {
         let resource = self.authorize_twin(context, Action::TwinImport, id)?;
+        self.check_storage_for(context.tenant, bytes.len()).await?;
         let tx = self.0.store.read(context).await?;
         let old = tx.twin(id).await?;
         let old_model = self.load_model(context.tenant, &old).await?;
@@ -232,6 +235,7 @@ impl App {
         let view = self.twin_view(context, &tx, twin).await?;
         tx.commit().await?;
         self.delete_objects(dropped).await;
+        self.twins_stored(context.tenant).await;
         // What is in a branch may have changed with the file.
         self.access_changed(context.tenant);
         self.twin_changed(context, id, TwinChange::Model);
@@ -290,6 +294,7 @@ impl App {
         tx.commit().await?;
         let objects = [Some(twin.source_object), Some(twin.model_object), twin.geometry_object];
         self.delete_objects(objects.into_iter().flatten().collect()).await;
+        self.twins_stored(context.tenant).await;
         self.access_changed(context.tenant);
         self.twin_changed(context, id, TwinChange::Deleted);
         self.devices_changed(context, None).await
@@ -334,6 +339,7 @@ impl App {
     ) -> Result<()> {
         let resource = self.authorize_twin(context, Action::TwinWriteGeometry, id)?;
         check_glb(&bytes)?;
+        self.check_storage_for(context.tenant, bytes.len()).await?;
         let tx = self.0.store.read(context).await?;
         let twin = tx.twin(id).await?;
         drop(tx);
@@ -349,6 +355,7 @@ impl App {
         self.record(&tx, context, Action::TwinWriteGeometry, &resource).await?;
         tx.commit().await?;
         self.delete_objects(dropped.into_iter().collect()).await;
+        self.twins_stored(context.tenant).await;
         self.twin_changed(context, id, TwinChange::Geometry);
         Ok(())
     }

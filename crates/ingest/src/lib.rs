@@ -18,4 +18,4 @@ pub use model::{
     DeviceSession, Downlink, Origin, PeerInfo, Place, Refusal, RefusalReason, RpcReply, RpcRequest,
     SinkEntry, Transport, Writer, WriterSession,
 };
-pub use traits::{Login, LoginError, Sink, SubmitError};
+pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

@@ -128,6 +128,8 @@ pub struct WriterSession {
     pub tenant: TenantId,
     /// What its batches carry as credential: the bytes of the API key's id.
     pub credential: CredentialId,
+    /// What is held for as long as the request is.
+    pub place: Place,
 }
 
 /// Whoever may use the bulk write.

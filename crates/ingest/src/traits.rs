@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{Reading, Secret};
+use veritwin_domain::{LimitExceeded, Reading, Secret};
 
 use crate::link::DeviceLink;
 use crate::model::{
@@ -63,6 +63,18 @@ pub enum SubmitError {
     NotFound(String),
 }
 
+/// Why readings are refused before they are submitted. The texts reach the device and hold no
+/// value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Objection {
+    /// A policy of the tenant; the text names the rule. MQTT 5 0x87, HTTP 422.
+    #[error("{0}")]
+    Policy(String),
+    /// The tenant has stored as much as it may. MQTT 5 0x97, HTTP 507.
+    #[error(transparent)]
+    Storage(LimitExceeded),
+}
+
 /// Who may connect. Called once per MQTT connection and once per HTTP request, so an
 /// implementation keeps what it looked up for a short, bounded time.
 #[async_trait]
@@ -114,9 +126,8 @@ pub trait Sink: Send + Sync {
         Duration::ZERO
     }
 
-    /// Looks at the readings of one message before they are submitted. `Err` refuses the message
-    /// by policy; the text names the rule and holds no value.
-    fn inspect(&self, _origin: Origin<'_>, _readings: &[Reading]) -> Result<(), String> {
+    /// Looks at the readings of one message before they are submitted. `Err` refuses the message.
+    fn inspect(&self, _origin: Origin<'_>, _readings: &[Reading]) -> Result<(), Objection> {
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Writes a log in the plain C2SP tile layout, from any [`Source`]. The checkpoint is written last:
 //! a directory without one is an export that did not finish. Existing files are never overwritten.
-//! A payload that is damaged where it is stored becomes an empty file, which verification names.
+//! A payload or tile that is damaged where it is stored becomes an empty file, which verification
+//! names.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use veritwin_verify::{
     CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace, SignedCheckpoint,
-    Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind, decode_bundle, tiles_of,
+    Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath, decode_bundle, tiles_of,
 };
 
 use crate::PAYLOAD_PLAINTEXT_MAX;
@@ -16,7 +17,7 @@ use crate::PAYLOAD_PLAINTEXT_MAX;
 const BUNDLE_BYTES_MAX: u64 = (ENTRIES_PER_BUNDLE * (ENTRY_BYTES_MAX + 2)) as u64;
 const PAYLOAD_BYTES_MAX: u64 = (PAYLOAD_PLAINTEXT_MAX + 4096) as u64;
 const VKEY_BYTES_MAX: u64 = 4096;
-/// Most damaged payloads that are named one by one; all are counted.
+/// Most damaged payloads and tiles that are named one by one; all are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
 
 /// Why an export stopped.
@@ -59,7 +60,10 @@ pub struct ExportSummary {
     pub payloads_absent: u64,
     /// Payloads that are damaged where they are stored; an empty file stands for each.
     pub payloads_damaged: u64,
-    /// The leaves of the first [`DAMAGED_NAMED_MAX`] of them, in words.
+    /// Tiles and bundles that are damaged where they are stored; an empty file stands for each, and
+    /// the payloads of a bundle's leaves are left out with it.
+    pub tiles_damaged: u64,
+    /// The first [`DAMAGED_NAMED_MAX`] of both, with their leaves, in words.
     pub damaged: Vec<String>,
     /// Bytes.
     pub bytes: u64,
@@ -92,6 +96,7 @@ pub fn export(
         files: 0,
         payloads_absent: 0,
         payloads_damaged: 0,
+        tiles_damaged: 0,
         damaged: Vec::new(),
         bytes: 0,
     };
@@ -102,10 +107,21 @@ pub fn export(
         let name = tile.to_string();
         let entries = tile.kind == TileKind::Entries;
         let bytes_max = if entries { BUNDLE_BYTES_MAX } else { TILE_BYTES_MAX };
-        let bytes = source.read(&name, bytes_max)?.ok_or_else(|| missing(&name))?;
-        exporter.write(&name, &bytes)?;
+        let bytes = match source.read(&name, bytes_max) {
+            Ok(bytes) => Some(bytes.ok_or_else(|| missing(&name))?),
+            Err(error) if error.is_damaged => {
+                exporter.tile_damaged(tile, &error)?;
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(bytes) = &bytes {
+            exporter.write(&name, bytes)?;
+        }
         if entries {
-            exporter.payloads(&name, tile.index * TILE_WIDTH, &bytes)?;
+            if let Some(bytes) = &bytes {
+                exporter.payloads(&name, tile.index * TILE_WIDTH, bytes)?;
+            }
             progress(tile.index * TILE_WIDTH + u64::from(tile.width), size);
         }
     }
@@ -141,7 +157,9 @@ impl Exporter<'_> {
             match self.source.read(&name, PAYLOAD_BYTES_MAX) {
                 Ok(Some(payload)) => self.write(&name, &payload)?,
                 Ok(None) => self.summary.payloads_absent += 1,
-                Err(error) if error.is_damaged => self.damaged(&leaf.place(index), &error)?,
+                Err(error) if error.is_damaged => {
+                    self.payload_damaged(&leaf.place(index), &error)?
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -150,13 +168,39 @@ impl Exporter<'_> {
 
     /// One damaged payload must not keep the rest of the log from being shown. Its empty file has
     /// another length than its leaf says, so that it is never taken for one that was pruned.
-    fn damaged(&mut self, place: &LeafPlace, error: &SourceError) -> Result<(), ExportError> {
-        tracing::error!(%error, leaf = %place, "a payload of the log is damaged where it is stored");
-        self.write(&error.name, &[])?;
+    fn payload_damaged(
+        &mut self,
+        place: &LeafPlace,
+        error: &SourceError,
+    ) -> Result<(), ExportError> {
         self.summary.payloads_damaged += 1;
+        self.damaged(&place.to_string(), error)
+    }
+
+    /// Nor must one damaged tile: an empty one has the wrong length.
+    fn tile_damaged(&mut self, tile: TilePath, error: &SourceError) -> Result<(), ExportError> {
+        self.summary.tiles_damaged += 1;
+        self.damaged(&leaves_of(tile), error)
+    }
+
+    fn damaged(&mut self, place: &str, error: &SourceError) -> Result<(), ExportError> {
+        tracing::error!(%error, place, "a part of the log is damaged where it is stored");
+        self.write(&error.name, &[])?;
         if self.summary.damaged.len() < DAMAGED_NAMED_MAX {
             self.summary.damaged.push(format!("{}: {place}: {}", error.name, error.problem));
         }
         Ok(())
     }
+}
+
+/// The leaves under a tile, in words.
+fn leaves_of(tile: TilePath) -> String {
+    let level = match tile.kind {
+        TileKind::Entries => 0,
+        TileKind::Hashes(level) => u32::from(level),
+    };
+    let under = |count: u64| count.saturating_mul(1u64.checked_shl(8 * level).unwrap_or(u64::MAX));
+    let first = tile.index.saturating_mul(TILE_WIDTH);
+    let end = first.saturating_add(u64::from(tile.width));
+    format!("leaves {} to {}", under(first), under(end).saturating_sub(1))
 }

@@ -133,6 +133,12 @@ impl FileLog {
         self.0.shared.is_poisoned()
     }
 
+    /// Why appends are refused for now, while the disk is full. It ends by itself when there is
+    /// space, also when nothing is appended.
+    pub fn full(&self) -> Option<String> {
+        self.0.shared.full()
+    }
+
     /// About how much memory the appends take that are not yet durable; at most
     /// `queue_bytes_max`.
     pub fn queued_bytes(&self) -> usize {

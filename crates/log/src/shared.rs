@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -16,6 +17,9 @@ use crate::{AppendedRange, Committed, Entry, LogConfig, LogError};
 
 /// A tenant may take this part of the queue: so many floods at once fill it.
 const SHARES: usize = 8;
+/// While the disk is full, space is looked for this often even when nothing is appended: whoever
+/// waits for the log to be well again need not send anything.
+const SPACE_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Shares that are remembered before those that nobody uses are forgotten.
 const SHARES_KEPT_MAX: usize = 1024;
 
@@ -68,6 +72,8 @@ pub(crate) struct Shared {
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,
+    /// Why nothing is taken for now: the disk is full.
+    full: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -81,6 +87,7 @@ impl Shared {
             queue: Mutex::default(),
             arrived: Condvar::new(),
             poisoned: OnceLock::new(),
+            full: Mutex::default(),
             config,
         }
     }
@@ -103,6 +110,20 @@ impl Shared {
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.get().is_some()
+    }
+
+    /// Why nothing is taken for now, while the disk is full.
+    pub(crate) fn full(&self) -> Option<String> {
+        self.full.lock().clone()
+    }
+
+    /// Notes that the disk is full, or that there was space. Only the writer's thread calls this.
+    pub(crate) fn set_full(&self, reason: Option<String>) {
+        let mut full = self.full.lock();
+        if full.is_some() && reason.is_none() {
+            tracing::info!("the log's disk has space again");
+        }
+        *full = reason;
     }
 
     /// The most of the queue that one tenant takes, in bytes: what floods it waits for itself.
@@ -132,7 +153,8 @@ impl Shared {
         Ok(())
     }
 
-    /// The appends of the next commit; waits for one. `None` once closed and drained.
+    /// The appends of the next commit; waits for one. `None` once closed and drained. While the
+    /// disk is full the wait ends now and then with none at all.
     pub(crate) fn take_group(&self) -> Option<Vec<Request>> {
         let group_bytes_max = self.config.group_bytes_max;
         let mut queue = self.queue.lock();
@@ -140,7 +162,11 @@ impl Shared {
             if queue.closed {
                 return None;
             }
-            self.arrived.wait(&mut queue);
+            if self.full.lock().is_none() {
+                self.arrived.wait(&mut queue);
+            } else if self.arrived.wait_for(&mut queue, SPACE_PROBE_INTERVAL).timed_out() {
+                return Some(Vec::new());
+            }
         }
         let delay = self.config.group_commit_delay;
         if !delay.is_zero() {

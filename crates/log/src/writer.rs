@@ -116,7 +116,10 @@ impl Writer {
             let reason = match catch_unwind(attempt) {
                 Ok(Ok(())) => continue,
                 Ok(Err(Failure::Full(reason))) => {
-                    tracing::error!(reason, "the log's disk is full; nothing is acknowledged");
+                    if self.shared.full().is_none() {
+                        tracing::error!(reason, "the log's disk is full; nothing is acknowledged");
+                    }
+                    self.shared.set_full(Some(reason.clone()));
                     for request in accepted {
                         request.answer(Err(LogError::Full(reason.clone())));
                     }
@@ -160,6 +163,11 @@ impl Writer {
             let is_full = error.is_full();
             return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
         }
+        if requests.is_empty() {
+            // A look for space: a new file could be begun.
+            self.shared.set_full(None);
+            return Ok(());
+        }
         self.group.clear();
         self.group.resize(GroupHeader::BYTES, 0);
         self.find_keys(requests, accepted);
@@ -184,6 +192,7 @@ impl Writer {
             let (reason, is_full) = (error.to_string(), is_full(&error));
             return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
         }
+        self.shared.set_full(None);
         self.file.bytes += self.group.len() as u64;
         self.file.next = batch.end();
         self.release_memory();

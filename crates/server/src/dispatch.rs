@@ -187,6 +187,12 @@ impl Dispatch for Dispatcher {
                 Ok(json!({"on": on}))
             }
             #[cfg(feature = "test-controls")]
+            "disk_full" => {
+                let on = request.arguments["on"].as_bool().context("on must be true or false")?;
+                self.app.fill_disk(on);
+                Ok(json!({"on": on}))
+            }
+            #[cfg(feature = "test-controls")]
             "sabotage" => self.sabotage(&arguments(&request)?),
             "status" => self.status().await,
             other => bail!("unknown request {other:?}: expected one of {}", REQUESTS.join(", ")),
@@ -380,6 +386,7 @@ impl Dispatcher {
             "bytes": summary.bytes,
             "payloads_absent": summary.payloads_absent,
             "payloads_damaged": summary.payloads_damaged,
+            "tiles_damaged": summary.tiles_damaged,
             "damaged": summary.damaged,
         }))
     }

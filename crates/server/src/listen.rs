@@ -26,8 +26,8 @@ use tower::ServiceExt;
 use veritwin_domain::LimitExceeded;
 use veritwin_ingest::{PeerInfo, Transport};
 
-use crate::api::Problem;
-use crate::guard::{AddressConnections, AddressPlace, Guard, read_header};
+use crate::api::{Asked, Problem};
+use crate::guard::{AddressConnections, AddressPlace, Guard, Outgoing, read_header};
 use crate::web;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -221,11 +221,12 @@ impl HttpSide {
         request: hyper::Request<hyper::body::Incoming>,
         peer: SocketAddr,
         slot: ConnectionSlot,
+        outgoing: Arc<Outgoing>,
     ) -> Result<Response, Infallible> {
         let mut request = request.map(axum::body::Body::new);
         let client = self.guard.proxies.client(peer, request.headers());
         let refused = match slot.over() {
-            Some(limit) => Some(Problem::over_connections(&limit)),
+            Some(limit) => Some(Problem::too_many("Too many connections", &limit)),
             None => {
                 let counted = self.guard.count(request.uri().path(), client.ip());
                 counted.err().map(|exceeded| Problem::rate(&exceeded))
@@ -244,7 +245,9 @@ impl HttpSide {
         extensions.insert(ConnectInfo(client));
         extensions.insert(slot);
         extensions.insert(PeerInfo::new(Some(client), Transport::Http));
-        self.router.oneshot(request).await
+        let mut response = self.router.oneshot(request).await?;
+        let asked = response.extensions_mut().remove::<Asked>();
+        Ok(response.map(|body| outgoing.watch(body, asked)))
     }
 }
 
@@ -265,12 +268,15 @@ pub(crate) async fn serve_http(
     side: HttpSide,
 ) {
     let (stop, header_timeout) = (side.stop.clone(), side.guard.header_timeout);
+    let response_idle_max = side.guard.response_idle_max;
     let asked = Arc::new(AtomicBool::new(false));
     let silence = silence(Arc::clone(&asked), header_timeout);
     tokio::pin!(silence);
+    let outgoing = Arc::new(Outgoing::default());
+    let answers = Arc::clone(&outgoing);
     let service = tower::service_fn(move |request| {
         asked.store(true, Ordering::Release);
-        side.clone().answer(request, peer, Arc::clone(&slot))
+        side.clone().answer(request, peer, Arc::clone(&slot), Arc::clone(&answers))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -296,6 +302,9 @@ pub(crate) async fn serve_http(
             }
         }
         () = silence.as_mut() => tracing::debug!("an HTTP connection asked nothing in time"),
+        () = outgoing.stalled(response_idle_max) => {
+            tracing::debug!("an HTTP client takes nothing of an answer");
+        }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(Duration::from_secs(5), connection).await;

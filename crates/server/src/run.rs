@@ -324,8 +324,13 @@ async fn open_listeners(
         ..IngestLimits::default()
     };
     let idle_max = config.http.device_idle_seconds_max;
-    let places_max = config.limits.tenant_connections_max;
-    let live = Arc::new(LiveState::new(app.clone(), limits, idle_max, places_max));
+    let caps = api::Caps {
+        tenant_connections_max: config.limits.tenant_connections_max,
+        tenant_requests_max: config.limits.tenant_requests_max,
+        tenant_sockets_max: config.limits.tenant_sockets_max,
+        person_sockets_max: config.limits.person_sockets_max,
+    };
+    let live = Arc::new(LiveState::new(app.clone(), limits, idle_max, caps));
     let broker = Broker::new(BrokerParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),

@@ -2,7 +2,7 @@
 //! changes; a flush or compaction makes the next one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use object_store::path::Path;
 use veritwin_domain::{FileId, TenantId};
@@ -72,6 +72,18 @@ pub(crate) struct LatestPlace {
 pub(crate) struct TenantCatalog {
     pub(crate) sections: Vec<Arc<Section>>,
     pub(crate) latest: Option<LatestPlace>,
+    /// Sealed bytes of all this, once somebody asked.
+    bytes: OnceLock<u64>,
+}
+
+impl TenantCatalog {
+    /// Sealed bytes of the tenant. Added up once for each catalog, however often it is asked.
+    pub(crate) fn bytes(&self) -> u64 {
+        *self.bytes.get_or_init(|| {
+            let sections: u64 = self.sections.iter().map(|section| section.bytes()).sum();
+            sections + self.latest.as_ref().map_or(0, |latest| u64::from(latest.bytes))
+        })
+    }
 }
 
 /// Everything that is stored.
@@ -89,7 +101,9 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// A tenant's entry, ready to be changed in a catalog under construction.
     pub(crate) fn tenant_mut(&mut self, tenant: TenantId) -> &mut TenantCatalog {
-        Arc::make_mut(self.tenants.entry(tenant).or_default())
+        let tenant = Arc::make_mut(self.tenants.entry(tenant).or_default());
+        tenant.bytes = OnceLock::new();
+        tenant
     }
 
     pub(crate) fn sections(&self, tenant: TenantId) -> &[Arc<Section>] {

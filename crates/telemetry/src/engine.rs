@@ -324,6 +324,12 @@ impl Engine {
         }
     }
 
+    /// Bytes that a tenant's readings take: sealed ones as they are stored, those that wait for
+    /// their segment as they are in memory.
+    pub fn tenant_bytes(&self, tenant: TenantId) -> u64 {
+        self.inner.memory.read().bytes_of(tenant)
+    }
+
     /// Tenants with anything stored or in memory.
     pub fn tenants(&self) -> Vec<TenantId> {
         let memory = self.inner.memory.read();

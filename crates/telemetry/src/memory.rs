@@ -285,6 +285,14 @@ impl Memory {
         self.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
 
+    /// Bytes of a tenant: what is sealed, and its readings that are not in a segment yet.
+    pub(crate) fn bytes_of(&self, tenant: TenantId) -> u64 {
+        let waiting = self.tenants.get(&tenant).map_or(0, |table| table.bytes);
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.tenants.get(&tenant));
+        let waiting = waiting + frozen.map_or(0, |frozen| frozen.bytes);
+        self.catalog.tenants.get(&tenant).map_or(0, |stored| stored.bytes()) + waiting as u64
+    }
+
     pub(crate) fn device(&self, tenant: TenantId, device: DeviceId) -> Option<&DeviceTable> {
         self.tenants.get(&tenant)?.devices.get(&device)
     }
@@ -359,6 +367,8 @@ mod tests {
         let bytes = memory.bytes_total();
         let frozen = memory.freeze(|_| false);
         assert_eq!((memory.bytes_flushable(), memory.bytes_bounded()), (0, bytes));
+        assert_eq!(memory.bytes_of(batch(0, 0).tenant), bytes as u64);
+        assert_eq!(memory.bytes_of(TenantId::from_bytes([9; 16])), 0);
         memory.apply(2, &batch(10, 3), Duration::ZERO);
         memory.apply(2, &batch(10, 99), Duration::ZERO);
         memory.thaw(&frozen, Duration::ZERO);

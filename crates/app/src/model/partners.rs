@@ -19,6 +19,8 @@ pub struct PlanLimits {
     pub messages_per_second: Option<u64>,
     /// Requests a second of everybody in a tenant together.
     pub requests_per_second: Option<u64>,
+    /// Bytes of a tenant's readings and twins.
+    pub storage_bytes: Option<u64>,
 }
 
 /// What makes a plan.
@@ -81,6 +83,8 @@ pub struct UsageView {
     pub api_keys: u64,
     /// Tenants below it, at any depth.
     pub tenants: u64,
+    /// Bytes of its readings and twins.
+    pub storage_bytes: u64,
 }
 
 /// A tenant and its place in the tree: all that the partner above it sees.

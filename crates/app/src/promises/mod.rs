@@ -39,7 +39,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub(crate) use fixture::PROBE_TENANT;
-pub use fixture::RoleFixture;
+pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use partners::{PROBE_CUSTOMER, PROBE_PARTNER};
 
 /// Most checks that people may be waiting for at once.

@@ -11,12 +11,13 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{
     Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, DeviceGroup, Grant, GrantRole, Hold,
-    HoldReason, HoldScope, Holder, Incident, Page, Realm, SecurityAlert, StoredRole, SupportGrant,
-    SupportTicket, User, Workspace,
+    HoldReason, HoldScope, Holder, HostCertificate, Incident, Page, Realm, SecurityAlert,
+    StoredRole, SupportGrant, SupportTicket, User, Workspace,
 };
 
 use super::fixture::NAME;
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
+use crate::tree::HOSTS_MAX;
 use crate::{App, Result};
 
 /// A smallest building: one storey, nothing in it.
@@ -60,6 +61,7 @@ impl App {
         let rule = self.probe_rule(context, device).await?;
         self.probe_access(context, &mut things).await?;
         things.insert("rule", rule.to_string());
+        things.insert("host", self.probe_host(context).await?);
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         self.probe_cases(context, &mut things).await?;
         Ok(things)
@@ -255,6 +257,28 @@ impl App {
         }
         let file = ifc(NAME).into_bytes();
         Ok(self.import_twin(context, Some(NAME.to_owned()), file.into()).await?.twin.id)
+    }
+
+    /// A host name with a certificate of nobody. The name is given to no tenant, so that no listener
+    /// looks at it.
+    async fn probe_host(&self, context: &OpContext) -> Result<String> {
+        let host = format!("{}.invalid", context.tenant);
+        let platform = self.job(jobs::PROMISES);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        let known = tx.host_certificates(HOSTS_MAX as u64).await?;
+        if !known.iter().any(|one| one.host == host) {
+            tx.host_certificate_put(&HostCertificate {
+                tenant: context.tenant,
+                host: host.clone(),
+                chain: NAME.as_bytes().to_vec(),
+                private_key: NAME.as_bytes().to_vec(),
+                not_after: context.at,
+                created_at: context.at,
+            })
+            .await?;
+            tx.commit().await?;
+        }
+        Ok(host)
     }
 
     /// A member that cannot sign in: it has no password and is disabled.

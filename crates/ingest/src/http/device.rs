@@ -43,10 +43,7 @@ pub(super) async fn telemetry(
         return Ok(StatusCode::OK);
     }
     let origin = Origin::Device(&session);
-    api.parts
-        .sink
-        .inspect(origin, &readings)
-        .map_err(|detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))?;
+    api.parts.sink.inspect(origin, &readings)?;
     let batch = DeviceBatch {
         tenant: session.tenant,
         device: session.device,

@@ -10,7 +10,7 @@ use veritwin_domain::LimitExceeded;
 
 use crate::bulk::BulkError;
 use crate::payload::PayloadError;
-use crate::traits::{LoginError, SubmitError};
+use crate::traits::{LoginError, Objection, SubmitError};
 
 /// An error answer.
 #[derive(Debug, Serialize)]
@@ -121,6 +121,19 @@ impl From<SubmitError> for Problem {
             SubmitError::Busy { retry_after, limit, .. } => Self::busy(detail, limit, retry_after),
             SubmitError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
             SubmitError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
+        }
+    }
+}
+
+impl From<Objection> for Problem {
+    fn from(objection: Objection) -> Self {
+        let detail = objection.to_string();
+        match objection {
+            Objection::Policy(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Objection::Storage(limit) => {
+                let problem = Self::new(StatusCode::INSUFFICIENT_STORAGE, detail);
+                Self { limit: Some(limit.name), ..problem }
+            }
         }
     }
 }

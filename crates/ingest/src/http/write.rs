@@ -51,10 +51,7 @@ pub(super) async fn write(
         if let SinkEntry::Readings(batch) = entry {
             devices += 1;
             readings += batch.readings.len();
-            api.parts
-                .sink
-                .inspect(writer.origin(), &batch.readings)
-                .map_err(|detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))?;
+            api.parts.sink.inspect(writer.origin(), &batch.readings)?;
         }
     }
     if !entries.is_empty() {

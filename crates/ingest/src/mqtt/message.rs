@@ -17,6 +17,7 @@ use crate::payload::{
     MessageContext, PayloadError, attributes_json, parse_attributes, parse_attributes_request,
     parse_client_rpc, parse_json_text, parse_telemetry,
 };
+use crate::traits::Objection;
 
 /// Why a message is refused.
 pub(super) struct Refused {
@@ -35,6 +36,15 @@ impl Refused {
 impl From<LimitExceeded> for Refused {
     fn from(limit: LimitExceeded) -> Self {
         Self { limit: Some(limit.name), ..Self::new(RefusalReason::Limit, limit.to_string()) }
+    }
+}
+
+impl From<Objection> for Refused {
+    fn from(objection: Objection) -> Self {
+        match objection {
+            Objection::Policy(detail) => Self::new(RefusalReason::Policy, detail),
+            Objection::Storage(limit) => limit.into(),
+        }
     }
 }
 
@@ -154,11 +164,10 @@ impl Device {
         let context = MessageContext { received_at: self.received_at, limits: &self.broker.limits };
         parse_telemetry(payload, context, &mut self.keys, readings)?;
         let origin = Origin::Device(&self.session);
-        if let Err(detail) = self.broker.sink.inspect(origin, &readings[first..]) {
+        self.broker.sink.inspect(origin, &readings[first..]).map_err(|objection| {
             readings.truncate(first);
-            return Err(Refused::new(RefusalReason::Policy, detail));
-        }
-        Ok(())
+            objection.into()
+        })
     }
 
     fn attributes(&mut self, payload: &[u8]) -> Result<(), Refused> {

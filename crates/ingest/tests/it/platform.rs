@@ -17,8 +17,8 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession, Login,
-    LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
-    WriterSession,
+    LoginError, Objection, Origin, PeerInfo, Place, RpcReply, Sink, SinkEntry, SubmitError,
+    Transport, Writer, WriterSession,
 };
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
@@ -97,9 +97,10 @@ impl Sink for Store {
         Ok(())
     }
 
-    fn inspect(&self, _: Origin<'_>, readings: &[Reading]) -> Result<(), String> {
+    fn inspect(&self, _: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
         if readings.iter().any(|reading| &*reading.key == "forbidden") {
-            return Err("policy deny-list: a key of this message is not allowed".to_owned());
+            let rule = "policy deny-list: a key of this message is not allowed";
+            return Err(Objection::Policy(rule.to_owned()));
         }
         Ok(())
     }
@@ -179,7 +180,8 @@ impl Login for Door {
         peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
         if token.expose() == "key" {
-            let session = WriterSession { tenant: TENANT, credential: API_KEY };
+            let place = Place::default();
+            let session = WriterSession { tenant: TENANT, credential: API_KEY, place };
             return Ok(Writer::Tenant(Arc::new(session)));
         }
         self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)

@@ -319,3 +319,34 @@ async fn a_byte_changed_in_the_archive_itself_is_found_and_the_rest_exported() {
     let summary = export(&log.archive.source(log.one.log), &at, &mut |_, _| {}).unwrap();
     assert_eq!(summary.payloads_damaged, 0);
 }
+
+#[tokio::test]
+async fn a_bundle_damaged_in_the_archive_is_named_and_the_rest_exported() {
+    let log = exported(34).await;
+    let stored = format!("logs/{}/tile/entries/000", log.one.log);
+    let sealed = log.world.path("archive").join(stored);
+    let whole = fs::read(&sealed).unwrap();
+    for byte in [0, 20, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 1;
+        fs::write(&sealed, bytes).unwrap();
+        let at = log.world.path(&format!("damaged-{byte}"));
+        let summary = export(&log.archive.source(log.one.log), &at, &mut |_, _| {}).unwrap();
+        // The hashes of level 0 are made from the bundle.
+        assert_eq!((summary.tiles_damaged, summary.payloads_damaged), (2, 0), "byte {byte}");
+        for (named, tile) in summary.damaged.iter().zip(["tile/entries/000", "tile/0/000"]) {
+            let expect = format!("{tile}: leaves 0 to 255: ");
+            assert!(named.starts_with(&expect), "byte {byte}: {summary:?}");
+        }
+        assert!(at.join("tile/entries/001.p/47").metadata().unwrap().len() > 0);
+        let report = verify(&at, &log.options());
+        assert_eq!(report.exit, ExitClass::Tampered, "byte {byte}: {report}");
+        let files: Vec<&str> = report.findings.iter().map(|one| one.file.as_str()).collect();
+        assert_eq!(files, ["tile/entries/000", "tile/0/000"], "byte {byte}: {report}");
+    }
+    fs::write(&sealed, whole).unwrap();
+    let at = log.world.path("mended");
+    let summary = export(&log.archive.source(log.one.log), &at, &mut |_, _| {}).unwrap();
+    assert_eq!(summary.tiles_damaged, 0);
+    assert_eq!(verify(&at, &log.options()).exit, ExitClass::Verified);
+}

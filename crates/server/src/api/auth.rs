@@ -7,8 +7,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use veritwin_app::Arrival;
-use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret};
+use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret, TenantId};
 
+use super::live::Seat;
 use super::{Api, Problem, origin};
 
 /// The session cookie. `__Host-` binds it to this host, over TLS, for every path.
@@ -107,14 +108,18 @@ impl FromRequestParts<Api> for Public {
     }
 }
 
-/// Who asked, once it is known: for what happens around a request after its answer.
+/// Who asked, once it is known: for what happens around a request after its answer. It holds the
+/// request's place among those of its tenant until the last of the answer is gone.
 #[derive(Clone, Default)]
-pub(super) struct Asked(Arc<OnceLock<OpContext>>);
+pub(crate) struct Asked {
+    context: Arc<OnceLock<OpContext>>,
+    seat: Arc<OnceLock<Seat<TenantId>>>,
+}
 
 impl Asked {
     /// The context, when the request had a credential that was accepted.
     pub(super) fn context(&self) -> Option<&OpContext> {
-        self.0.get()
+        self.context.get()
     }
 }
 
@@ -124,8 +129,11 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let context = caller(parts, api).await?;
         api.app.count_request(&context)?;
+        let seat = api.live.places().begin_request(context.tenant);
+        let seat = seat.map_err(|limit| Problem::too_many("Too many requests at once", &limit))?;
         if let Some(asked) = parts.extensions.get::<Asked>() {
-            let _ = asked.0.set(context.clone());
+            let _ = asked.context.set(context.clone());
+            let _ = asked.seat.set(seat);
         }
         Ok(Self(context))
     }

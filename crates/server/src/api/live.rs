@@ -1,6 +1,7 @@
 //! `/v1/ws`: JSON commands and live changes. Latest values are coalesced to at most four messages
 //! a second; a subscriber that falls behind gets a new snapshot instead of a growing queue.
 
+mod caps;
 mod devices;
 mod protocol;
 mod seats;
@@ -23,10 +24,13 @@ use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command};
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem, origin};
 use crate::listen::ConnectionSlot;
+use caps::PartySeats;
 use protocol::ServerMessage;
 use subscriptions::Subscriptions;
 
+pub(crate) use caps::Caps;
 pub(crate) use devices::LiveState;
+pub(crate) use seats::Seat;
 
 /// A connection that did not authenticate by then is closed.
 const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,7 +73,10 @@ async fn upgrade(State(api): State<Api>, request: Request) -> Answer<Response> {
             .or_else(|| auth::cookie(&parts.headers, auth::SESSION_COOKIE))
             .map(|text| Secret::new(text.to_owned()));
         let is_session = auth::bearer(&parts.headers).is_none();
-        secret.map(|secret| Party { context: caller.0, secret, is_session })
+        let seats = api.live.places().open_socket(&caller.0);
+        let seats = seats.map_err(|limit| Problem::too_many("Too many connections", &limit))?;
+        secret
+            .map(|secret| Box::new(Party { context: caller.0, secret, is_session, _seats: seats }))
     } else {
         None
     };
@@ -94,6 +101,7 @@ struct Party {
     context: OpContext,
     secret: Secret<String>,
     is_session: bool,
+    _seats: PartySeats,
 }
 
 struct Connection {
@@ -117,7 +125,7 @@ enum Ended {
 }
 
 impl Connection {
-    async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Party>) {
+    async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Box<Party>>) {
         let keys = KeyTable::default();
         let mut connection = Self { socket, api, origin, keys, pings_unanswered: 0 };
         let Err(ended) = connection.serve(party).await;
@@ -175,7 +183,7 @@ impl Connection {
         }
     }
 
-    async fn serve(&mut self, party: Option<Party>) -> Result<Infallible, Ended> {
+    async fn serve(&mut self, party: Option<Box<Party>>) -> Result<Infallible, Ended> {
         let party = match party {
             Some(party) => Identity::Party(party),
             None => match tokio::time::timeout(AUTHENTICATE_TIMEOUT, self.authenticate()).await {
@@ -201,7 +209,9 @@ impl Connection {
             let arrival = arrival(&self.api, &self.origin);
             let found = self.api.app.authenticate_api_key(&secret, arrival).await;
             if let Ok(context) = found {
-                return Ok(Identity::Party(Party { context, secret, is_session: false }));
+                let _seats = self.api.live.places().open_socket(&context).map_err(Ended::Limit)?;
+                let party = Party { context, secret, is_session: false, _seats };
+                return Ok(Identity::Party(Box::new(party)));
             }
             return match self.api.app.login_device(&secret, self.origin.address).await {
                 Ok(device) => Ok(Identity::Device(device, secret)),
@@ -211,7 +221,7 @@ impl Connection {
     }
 
     /// A person or program: subscriptions.
-    async fn serve_party(&mut self, mut party: Party) -> Result<Infallible, Ended> {
+    async fn serve_party(&mut self, mut party: Box<Party>) -> Result<Infallible, Ended> {
         let mut events = self.api.app.subscribe(&party.context);
         let mut subscriptions = Subscriptions::default();
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
@@ -273,7 +283,7 @@ impl Connection {
         secret: &Secret<String>,
     ) -> Result<Infallible, Ended> {
         let live = Arc::clone(&self.api.live);
-        let _place = live.connect(device.tenant).map_err(Ended::Limit)?;
+        let _place = live.places().connect(device.tenant).map_err(Ended::Limit)?;
         let _counted = live.open_socket(device).map_err(Ended::Limit)?;
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
         let idle_max = Duration::from_secs(live.idle_seconds_max().into());
@@ -353,6 +363,6 @@ async fn asked_again(api: &Api, party: &Party) -> Result<OpContext, Ended> {
 }
 
 enum Identity {
-    Party(Party),
+    Party(Box<Party>),
     Device(veritwin_app::DeviceLogin, Secret<String>),
 }

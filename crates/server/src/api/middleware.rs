@@ -182,6 +182,7 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     }
     web::common_headers(response.headers_mut());
     api.facts.sabotage_headers(response.headers_mut());
+    response.extensions_mut().insert(asked);
     let status = response.status().as_u16().to_string();
     let labels = [("method", known(&method).to_owned()), ("route", route), ("status", status)];
     metrics::counter!("veritwin_http_requests_total", &labels).increment(1);

@@ -54,9 +54,10 @@ use veritwin_domain::{Clock, Rng};
 
 use crate::web;
 
+pub(crate) use auth::Asked;
 pub(crate) use auth::SESSION_COOKIE;
 pub(crate) use catalogue::{actions, tenants};
-pub(crate) use live::LiveState;
+pub(crate) use live::{Caps, LiveState};
 pub(crate) use observe::MetricsHandle;
 pub(crate) use problem::{Answer, Problem};
 pub(crate) use system::Facts;

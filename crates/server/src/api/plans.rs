@@ -33,6 +33,8 @@ struct LimitsBody {
     messages_per_second: Option<u64>,
     /// Requests a second of everybody in a tenant together.
     requests_per_second: Option<u64>,
+    /// Bytes of a tenant's readings and twins.
+    storage_bytes: Option<u64>,
 }
 
 impl From<PlanLimits> for LimitsBody {
@@ -44,6 +46,7 @@ impl From<PlanLimits> for LimitsBody {
             tenants: limits.tenants,
             messages_per_second: limits.messages_per_second,
             requests_per_second: limits.requests_per_second,
+            storage_bytes: limits.storage_bytes,
         }
     }
 }
@@ -57,6 +60,7 @@ impl From<LimitsBody> for PlanLimits {
             tenants: body.tenants,
             messages_per_second: body.messages_per_second,
             requests_per_second: body.requests_per_second,
+            storage_bytes: body.storage_bytes,
         }
     }
 }

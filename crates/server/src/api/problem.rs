@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use veritwin_app::{Error, RateExceeded};
+use veritwin_app::{Error, RateExceeded, RowError};
 use veritwin_domain::LimitExceeded;
 
 /// What went wrong, as `application/problem+json`.
@@ -100,10 +100,9 @@ impl Problem {
         problem
     }
 
-    /// An address has too many connections.
-    pub(crate) fn over_connections(limit: &LimitExceeded) -> Self {
+    /// Too much of an address, a tenant or a person is connected or asked at once.
+    pub(crate) fn too_many(title: &'static str, limit: &LimitExceeded) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
-        let title = "Too many connections";
         let mut problem = Self::new(status, "/problems/limit", title, limit.to_string());
         problem.limit = Some(limit.name);
         problem.retry_after_s = Some(5);
@@ -130,6 +129,15 @@ impl Problem {
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
+    }
+
+    /// Several rows are wrong.
+    fn of_rows(rows: Vec<RowError>) -> Self {
+        let mut problem = Self::invalid(format!("{} rows are wrong; nothing was done", rows.len()));
+        problem.position = rows.first().map(|row| row.at.clone());
+        let row = |row: RowError| RowProblem { position: row.at, detail: row.detail };
+        problem.errors = Some(rows.into_iter().map(row).collect());
+        problem
     }
 
     /// Names the limit that was passed.
@@ -166,17 +174,7 @@ impl From<Error> for Problem {
                 "Second factor missing",
                 "your organisation asks everybody for a second factor: set one up first",
             ),
-            Error::InvalidRows(rows) => {
-                let detail = format!("{} rows are wrong; nothing was done", rows.len());
-                let mut problem = Self::invalid(detail);
-                problem.position = rows.first().map(|row| row.at.clone());
-                let row = |row: veritwin_app::RowError| RowProblem {
-                    position: row.at,
-                    detail: row.detail,
-                };
-                problem.errors = Some(rows.into_iter().map(row).collect());
-                problem
-            }
+            Error::InvalidRows(rows) => Self::of_rows(rows),
             Error::Forbidden(action) => Self::new(
                 StatusCode::FORBIDDEN,
                 "/problems/forbidden",
@@ -207,6 +205,13 @@ impl From<Error> for Problem {
                 problem.limit = Some(limit.name);
                 problem
             }
+            Error::StorageFull(limit) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "/problems/storage",
+                "No storage left",
+                limit.to_string(),
+            )
+            .of_limit(limit.name),
             Error::Rate(exceeded) => Self::rate(&exceeded),
             Error::Busy { retry_after } => {
                 let mut problem = Self::new(

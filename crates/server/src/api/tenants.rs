@@ -57,6 +57,8 @@ struct UsageBody {
     api_keys: u64,
     /// Tenants below it, at any depth.
     tenants: u64,
+    /// Bytes of its readings and twins.
+    storage_bytes: u64,
 }
 
 impl From<UsageView> for UsageBody {
@@ -66,6 +68,7 @@ impl From<UsageView> for UsageBody {
             users: usage.users,
             api_keys: usage.api_keys,
             tenants: usage.tenants,
+            storage_bytes: usage.storage_bytes,
         }
     }
 }

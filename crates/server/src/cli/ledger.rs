@@ -62,7 +62,7 @@ pub(crate) struct VerifyArguments {
 #[derive(Subcommand)]
 pub(crate) enum LedgerCommand {
     /// Writes a tenant's log in the C2SP tile layout, from a running or a stopped platform. Exit:
-    /// 10 a payload is damaged in the archive; the rest was written.
+    /// 10 a payload or tile is damaged in the archive; the rest was written.
     #[command(after_help = "Example: veritwin ledger export ./export --tenant ID")]
     Export {
         /// The folder to write; it must be new or empty.
@@ -216,10 +216,11 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
     let facts = block_on(dispatch::ask(&place.place, request));
     bar.finish_and_clear();
     let facts = facts?;
+    let count = |key: &str| facts[key].as_u64().unwrap_or(0);
+    let damaged = count("payloads_damaged") + count("tiles_damaged");
     if place.json {
         print_json(&facts)?;
     } else {
-        let count = |key: &str| facts[key].as_u64().unwrap_or(0);
         print(&format!(
             "{}: {} leaves in {} files, {} bytes, written to {shown}",
             facts["origin"].as_str().unwrap_or("log"),
@@ -233,19 +234,19 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
                 count("payloads_absent")
             ));
         }
-        if count("payloads_damaged") > 0 {
+        if damaged > 0 {
             print(&format!(
-                "{} payloads are damaged in the archive; an empty file stands for each:",
-                count("payloads_damaged")
+                "{} payloads and {} tiles are damaged in the archive; an empty file stands for each:",
+                count("payloads_damaged"),
+                count("tiles_damaged"),
             ));
-            for damaged in facts["damaged"].as_array().into_iter().flatten() {
-                print(&format!("  {}", damaged.as_str().unwrap_or("?")));
+            for one in facts["damaged"].as_array().into_iter().flatten() {
+                print(&format!("  {}", one.as_str().unwrap_or("?")));
             }
         }
         print(&format!("Anybody can verify it: veritwin ledger verify {shown} --vkey KEY"));
     }
-    let is_whole = facts["payloads_damaged"].as_u64().unwrap_or(0) == 0;
-    Ok(if is_whole { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
+    Ok(if damaged == 0 { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
 }
 
 fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOptions> {

@@ -65,6 +65,8 @@ pub(crate) struct Http {
     pub(crate) header_seconds_max: u64,
     /// A request's body does not pause longer than this.
     pub(crate) body_idle_seconds_max: u64,
+    /// A client takes something of an answer within this time.
+    pub(crate) response_idle_seconds_max: u64,
     /// A device's WebSocket from which nothing came for this long is closed.
     pub(crate) device_idle_seconds_max: u32,
 }
@@ -80,6 +82,7 @@ impl Default for Http {
             connections_per_address_max: 1024,
             header_seconds_max: 15,
             body_idle_seconds_max: 30,
+            response_idle_seconds_max: 60,
             device_idle_seconds_max: 90,
         }
     }
@@ -297,6 +300,12 @@ pub(crate) struct Limits {
     pub(crate) tenant_messages_per_second: u32,
     /// Connected devices of a tenant, over MQTT and WebSocket.
     pub(crate) tenant_connections_max: usize,
+    /// Requests of a tenant's people and keys that are answered at once.
+    pub(crate) tenant_requests_max: usize,
+    /// WebSockets of a tenant's people and keys.
+    pub(crate) tenant_sockets_max: usize,
+    /// WebSockets of one person or key.
+    pub(crate) person_sockets_max: usize,
 }
 
 impl Default for Limits {
@@ -310,6 +319,9 @@ impl Default for Limits {
             device_messages_per_second: 50_000,
             tenant_messages_per_second: 200_000,
             tenant_connections_max: 8_000,
+            tenant_requests_max: 256,
+            tenant_sockets_max: 1_000,
+            person_sockets_max: 32,
         }
     }
 }

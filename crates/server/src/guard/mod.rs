@@ -3,6 +3,7 @@
 
 mod connections;
 mod forwarded;
+mod outgoing;
 mod proxy;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ use crate::controls::Controls;
 
 pub(crate) use connections::{AddressConnections, AddressPlace};
 pub(crate) use forwarded::ForwardHeader;
+pub(crate) use outgoing::Outgoing;
 pub(crate) use proxy::read_header;
 
 /// Requests by address, in the documents' own words.
@@ -84,6 +86,7 @@ pub(crate) struct Guard {
     #[cfg_attr(not(feature = "test-controls"), expect(dead_code, reason = "for test builds"))]
     controls: Arc<Controls>,
     pub(crate) header_timeout: Duration,
+    pub(crate) response_idle_max: Duration,
     request_rate: Rate,
     device_rate: Rate,
     requests: Mutex<RateLimiter<IpAddr>>,
@@ -103,6 +106,7 @@ impl Guard {
             proxies: Proxies::new(config)?,
             controls,
             header_timeout: Duration::from_secs(config.http.header_seconds_max),
+            response_idle_max: Duration::from_secs(config.http.response_idle_seconds_max.max(1)),
             request_rate: Rate::new(300, 900).scaled_to(address_requests_per_second),
             device_rate: Rate::new(2_000, 10_000).scaled_to(address_device_requests_per_second),
             requests: Mutex::new(RateLimiter::new(ADDRESS_REQUESTS)),

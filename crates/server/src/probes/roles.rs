@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use veritwin_app::{App, PlatformProbe, ProbeAnswer, RoleFixture};
+use veritwin_app::{App, Error, PlatformProbe, ProbeAnswer, RoleFixture};
 use veritwin_domain::{DeviceId, Role};
 
 use super::Wiring;
-use super::walk::{Ask, ask};
+use super::walk::{self, Ask, Walk, ask};
 use crate::api;
 
 const PROMISE: u8 = 30;
@@ -176,7 +176,7 @@ fn judge(is_permitted: bool, status: StatusCode) -> Option<String> {
 
 /// Counts of a walk, and the first answer that is not as the matrix says.
 #[derive(Debug, Default)]
-struct Walked {
+pub(super) struct Walked {
     endpoints: usize,
     asked: usize,
     permitted: usize,
@@ -189,7 +189,7 @@ impl Roles {
         Self { app: app.clone(), router: wiring.router.clone() }
     }
 
-    async fn walk(&self, fixture: &RoleFixture) -> Result<Walked, String> {
+    async fn ask_all(&self, fixture: &RoleFixture) -> Result<Walked, String> {
         let document = serde_json::to_value(api::openapi()).map_err(|error| error.to_string())?;
         let endpoints = endpoints(&document)?;
         let mut walked = Walked { endpoints: endpoints.len(), ..Walked::default() };
@@ -257,6 +257,28 @@ fn answer(walked: Walked) -> ProbeAnswer {
 }
 
 #[async_trait]
+impl Walk for Roles {
+    type Fixture = RoleFixture;
+    type Walked = Walked;
+
+    async fn open(&self) -> Result<RoleFixture, Error> {
+        self.app.open_role_fixture().await
+    }
+
+    async fn walk(&self, fixture: &RoleFixture) -> Result<Walked, String> {
+        self.ask_all(fixture).await
+    }
+
+    async fn close(&self, fixture: RoleFixture) -> Result<(), Error> {
+        self.app.close_role_fixture(fixture).await
+    }
+
+    fn answer(walked: Walked) -> ProbeAnswer {
+        answer(walked)
+    }
+}
+
+#[async_trait]
 impl PlatformProbe for Roles {
     fn promise(&self) -> u8 {
         PROMISE
@@ -267,18 +289,7 @@ impl PlatformProbe for Roles {
     }
 
     async fn check(&self) -> ProbeAnswer {
-        let fixture = match self.app.open_role_fixture().await {
-            Ok(fixture) => fixture,
-            Err(error) => return ProbeAnswer::CouldNotRun(error.to_string()),
-        };
-        let walked = self.walk(&fixture).await;
-        if let Err(error) = self.app.close_role_fixture(fixture).await {
-            tracing::warn!(%error, "the roles' keys were not taken back");
-        }
-        match walked {
-            Ok(walked) => answer(walked),
-            Err(reason) => ProbeAnswer::CouldNotRun(reason),
-        }
+        walk::walk(self).await
     }
 }
 

@@ -1,17 +1,51 @@
-//! Requests through the router that the HTTPS listener serves, without a socket in between.
+//! Requests through the router that the HTTPS listener serves, without a socket in between, and
+//! the frame of a probe that walks all endpoints: open, walk, close, answer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use tower::ServiceExt;
+use veritwin_app::{Error, ProbeAnswer};
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Headers that may differ between two answers to the same question.
 const VARYING: [&str; 2] = ["date", "x-request-id"];
+
+/// A probe that asks every endpoint with something that it opens before.
+#[async_trait]
+pub(super) trait Walk: Sync {
+    /// What it asks with.
+    type Fixture: Send + Sync;
+    /// What it found.
+    type Walked: Send;
+
+    async fn open(&self) -> Result<Self::Fixture, Error>;
+
+    /// Asks everything; an error says what could not be asked.
+    async fn walk(&self, fixture: &Self::Fixture) -> Result<Self::Walked, String>;
+
+    async fn close(&self, fixture: Self::Fixture) -> Result<(), Error>;
+
+    fn answer(walked: Self::Walked) -> ProbeAnswer;
+}
+
+/// Runs a walk. What was opened is closed whatever came of it.
+pub(super) async fn walk<W: Walk>(probe: &W) -> ProbeAnswer {
+    let fixture = match probe.open().await {
+        Ok(fixture) => fixture,
+        Err(error) => return ProbeAnswer::CouldNotRun(error.to_string()),
+    };
+    let walked = probe.walk(&fixture).await;
+    if let Err(error) = probe.close(fixture).await {
+        tracing::warn!(%error, "a probe's keys were not taken back");
+    }
+    walked.map_or_else(ProbeAnswer::CouldNotRun, W::answer)
+}
 
 /// A request to make.
 pub(super) struct Ask<'a> {

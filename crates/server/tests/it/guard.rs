@@ -10,6 +10,7 @@ use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::http::{Connection, Tls, plain, secured};
 use crate::mqtt::{Mqtt, Packet, Version};
 use crate::tenant::Tenant;
+use crate::websocket::WebSocket;
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
@@ -178,6 +179,44 @@ fn connections_of_an_address_and_of_a_tenant() {
     drop((first, second, third));
     let again = wait_for("a place", || connect().ok());
     drop(again);
+}
+
+#[test]
+fn sockets_of_a_person_and_of_a_tenant() {
+    let platform = start(&[
+        ("VERITWIN__LIMITS__PERSON_SOCKETS_MAX", "2"),
+        ("VERITWIN__LIMITS__TENANT_SOCKETS_MAX", "3"),
+    ]);
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let (http, key) = (platform.http(), tenant.api_key.as_str());
+    let first = WebSocket::authenticated(http, key);
+    let second = WebSocket::authenticated(http, key);
+    let told = |token: &str| {
+        let mut socket = WebSocket::connect(http);
+        socket.send(&json!({"op": "authenticate", "token": token}));
+        socket.closed()
+    };
+    let (code, reason) = told(key);
+    assert!(code == 1008 && reason.contains("limit person_sockets_max exceeded"), "{reason}");
+    let upgrade = || {
+        let request = http.get("/v1/ws").header("connection", "Upgrade");
+        let request = request.header("upgrade", "websocket").header("sec-websocket-version", "13");
+        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    let refused = upgrade().bearer(key).send();
+    names_its_limit(&refused, "person_sockets_max", "at most 2, got 3");
+    // Somebody else of the tenant still has a place; the next has not.
+    let mut held = http.connect().unwrap();
+    let answer = held.send(upgrade().header("cookie", &tenant.cookie)).unwrap();
+    assert_eq!(answer.status, 101);
+    let refused = upgrade().header("cookie", &tenant.cookie).send();
+    names_its_limit(&refused, "tenant_sockets_max", "at most 3, got 4");
+    let _theirs = WebSocket::authenticated(http, &other.api_key);
+    drop((first, second, held));
+    wait_for("a place", || {
+        let mut again = http.connect().unwrap();
+        (again.send(upgrade().bearer(key)).unwrap().status == 101).then_some(())
+    });
 }
 
 /// Where the platform believes a request to come from.

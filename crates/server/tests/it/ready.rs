@@ -99,3 +99,34 @@ fn a_damaged_archive_journal_is_named_and_readings_are_taken() {
     wait_for("the archive", || (platform.http().get("/readyz").send().status == 200).then_some(()));
     tenant.sealed(size + 1);
 }
+
+#[test]
+fn a_full_disk_is_said_while_it_lasts() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let device = tenant.device("meter");
+    let ready = || {
+        let answer = platform.http().get("/readyz").send();
+        (answer.status, answer.text())
+    };
+    let key = platform.control("metrics_key", json!({})).unwrap();
+    let secret = key["secret"].as_str().unwrap();
+    let metric = |value: u32| {
+        let text = platform.http().get("/metrics").bearer(secret).send().text();
+        assert!(text.contains(&format!("veritwin_log_disk_full {value}\n")), "{text}");
+    };
+    tenant.send(&device, &json!({"t": 1})).expect(200);
+    assert_eq!(ready().0, 200);
+    metric(0);
+    platform.control("disk_full", json!({"on": true})).unwrap();
+    assert_eq!(tenant.send(&device, &json!({"t": 2})).status, 503);
+    let (status, text) = ready();
+    assert!(status == 503 && text.contains("the log's disk is full"), "{status} {text}");
+    metric(1);
+    assert_eq!(tenant.latest(&device, "t"), json!(1), "reading goes on");
+    platform.control("disk_full", json!({"on": false})).unwrap();
+    // A balancer that waits for this sends nothing meanwhile.
+    wait_for("space", || (ready().0 == 200).then_some(()));
+    metric(0);
+    tenant.send(&device, &json!({"t": 3})).expect(200);
+}

@@ -8,7 +8,7 @@ import { useState } from 'react'
 
 import { body, client } from '../../api/client'
 import { Allowed, useAllowed } from '../../app/Allowed'
-import { formatCount } from '../../lib/format'
+import { formatBytes, formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
@@ -97,6 +97,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
             <th>{i18n.t('Devices')}</th>
             <th>{i18n.t('People')}</th>
             <th>{i18n.t('Below it')}</th>
+            <th>{i18n.t('Storage')}</th>
             <th>{i18n.t('Host names')}</th>
             <th>
               <span className="visually-hidden">{i18n.t('Actions')}</span>
@@ -115,6 +116,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
               <td className="num">{count(tenant.usage.devices)}</td>
               <td className="num">{count(tenant.usage.users)}</td>
               <td className="num">{count(tenant.usage.tenants)}</td>
+              <td className="num">{formatBytes(tenant.usage.storage_bytes, lingui.locale)}</td>
               <td>{tenant.hosts.join(', ')}</td>
               <td>
                 <Actions tenant={tenant} onChoose={setDoing} />

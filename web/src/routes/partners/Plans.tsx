@@ -7,7 +7,7 @@ import { useState } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
 import { useAllowed } from '../../app/Allowed'
-import { formatCount } from '../../lib/format'
+import { formatBytes, formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading, Page } from '../../ui/layout'
@@ -22,6 +22,7 @@ const EMPTY: Limits = {
   tenants: null,
   messages_per_second: null,
   requests_per_second: null,
+  storage_bytes: null,
 }
 
 function limitLabels(): [keyof Limits, string][] {
@@ -32,6 +33,7 @@ function limitLabels(): [keyof Limits, string][] {
     ['tenants', i18n.t('Tenants below')],
     ['messages_per_second', i18n.t('Messages a second')],
     ['requests_per_second', i18n.t('Requests a second')],
+    ['storage_bytes', i18n.t('Storage in bytes')],
   ]
 }
 
@@ -89,7 +91,10 @@ export function PlansPage() {
                     <td key={key} className="num">
                       {plan.limits[key] === null
                         ? i18n.t('no limit')
-                        : formatCount(plan.limits[key], lingui.locale)}
+                        : (key === 'storage_bytes' ? formatBytes : formatCount)(
+                            plan.limits[key],
+                            lingui.locale,
+                          )}
                     </td>
                   ))}
                   <td>

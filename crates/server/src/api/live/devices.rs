@@ -18,16 +18,19 @@ use veritwin_domain::{
 };
 use veritwin_ingest::{
     Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
-    Downlink, LinkError, Login, LoginError, Origin, PeerInfo, Place, RpcReply, RpcRequest, Sink,
-    SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
+    Downlink, LinkError, Login, LoginError, Objection, Origin, PeerInfo, Place, RpcReply,
+    RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
 };
 
+use super::caps::{Caps, Places};
 use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
 const CALLS_MAX: usize = 10_000;
 /// When a device that found no place may try again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(30);
+/// When a program whose tenant has too many requests open may try again.
+const REQUEST_AGAIN: Duration = Duration::from_secs(1);
 /// Most WebSockets of one device at once.
 const DEVICE_SOCKETS_MAX: usize = 16;
 /// The shortest time without a word after which a device's WebSocket is closed.
@@ -59,7 +62,7 @@ impl Drop for OpenCall<'_> {
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
     app: App,
-    tenants: Arc<Seats<TenantId>>,
+    places: Places,
     limits: IngestLimits,
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
@@ -71,15 +74,10 @@ pub(crate) struct LiveState {
 impl LiveState {
     /// Devices are held to `limits`; a WebSocket of theirs without a word for `idle_seconds_max`
     /// is closed.
-    pub(crate) fn new(
-        app: App,
-        limits: IngestLimits,
-        idle_seconds_max: u32,
-        tenant_connections_max: usize,
-    ) -> Self {
+    pub(crate) fn new(app: App, limits: IngestLimits, idle_seconds_max: u32, caps: Caps) -> Self {
         Self {
             app,
-            tenants: Seats::new("tenant_connections_max", tenant_connections_max),
+            places: Places::new(caps),
             limits,
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
@@ -89,14 +87,9 @@ impl LiveState {
         }
     }
 
-    /// A place for a device's connection among those of its tenant.
-    pub(crate) fn connect(&self, tenant: TenantId) -> Result<Seat<TenantId>, LimitExceeded> {
-        self.tenants.take(tenant).inspect_err(|limit| {
-            metrics::counter!(
-                "veritwin_connections_refused_total", "listener" => "devices", "limit" => limit.name
-            )
-            .increment(1);
-        })
+    /// Places of tenants and their people.
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The bounds of what devices send.
@@ -122,6 +115,7 @@ impl LiveState {
     ) -> Result<(), String> {
         let session = DeviceSession::new(device.tenant, device.device, device.credential);
         self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
+        self.inspect(Origin::Device(&session), &readings).map_err(|error| error.to_string())?;
         let received_at = self.app.clock().now();
         let Some(entry) = ws::entry(&session, received_at, readings) else { return Ok(()) };
         self.submit(Origin::Device(&session), vec![entry]).await.map_err(|error| error.to_string())
@@ -303,7 +297,7 @@ impl Login for LiveState {
         };
         let mut session = session(&login.map_err(login_error)?, peer);
         if matches!(peer.transport, Transport::Mqtt3 | Transport::Mqtt5) {
-            let place = self.connect(session.tenant).map_err(|limit| LoginError::Busy {
+            let place = self.places.connect(session.tenant).map_err(|limit| LoginError::Busy {
                 detail: limit.to_string(),
                 limit: Some(limit.name),
                 retry_after: CONNECT_AGAIN,
@@ -322,7 +316,14 @@ impl Login for LiveState {
         match self.app.login_writer(&token, origin).await.map_err(login_error)? {
             WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login, peer)))),
             WriterLogin::Program { tenant, credential } => {
-                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential })))
+                let place =
+                    self.places.begin_request(tenant).map_err(|limit| LoginError::Busy {
+                        detail: limit.to_string(),
+                        limit: Some(limit.name),
+                        retry_after: REQUEST_AGAIN,
+                    })?;
+                let place = Place::new(place);
+                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential, place })))
             }
         }
     }
@@ -398,6 +399,13 @@ impl Sink for LiveState {
         let counted =
             self.app.count_messages(origin.tenant(), device_of(origin), messages, Measure::Ask);
         counted.map(|_| ()).map_err(submit_error)
+    }
+
+    fn inspect(&self, origin: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
+        self.app.check_storage(origin.tenant(), readings).map_err(|error| match error {
+            Error::StorageFull(limit) => Objection::Storage(limit),
+            other => Objection::Policy(other.to_string()),
+        })
     }
 
     fn pace(&self, origin: Origin<'_>, messages: u32) -> Duration {

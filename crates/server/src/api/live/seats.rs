@@ -10,7 +10,7 @@ use veritwin_domain::LimitExceeded;
 
 /// How much of each owner is connected, and how much may be.
 #[derive(Debug)]
-pub(super) struct Seats<K> {
+pub(crate) struct Seats<K> {
     name: &'static str,
     max: usize,
     taken: Mutex<HashMap<K, usize>>,

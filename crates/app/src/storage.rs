@@ -1,0 +1,117 @@
+//! How much a tenant has stored, and the refusal of what would be over its plan. Readings are
+//! counted by the engine; twins by the sizes of their objects, looked up once and then kept.
+
+use std::collections::HashMap;
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parking_lot::Mutex;
+use veritwin_access::jobs;
+use veritwin_domain::{LimitExceeded, Reading, TenantId, Value};
+use veritwin_metastore::{Twin, every_row};
+
+use crate::{App, Error, Result};
+
+/// The limit's name.
+const STORAGE_BYTES_MAX: &str = "plan_storage_bytes_max";
+/// Time and value of a reading, without a text's own bytes.
+const READING_BYTES: u64 = 16;
+
+/// Bytes of tenants' twins. A tenant is in here once somebody has asked; a change of its twins
+/// counts them again.
+#[derive(Debug, Default)]
+pub(crate) struct TwinBytes {
+    tenants: Mutex<HashMap<TenantId, u64>>,
+}
+
+impl TwinBytes {
+    fn of(&self, tenant: TenantId) -> Option<u64> {
+        self.tenants.lock().get(&tenant).copied()
+    }
+}
+
+fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
+    let geometry = twin.geometry_object.as_deref();
+    [Some(twin.source_object.as_str()), Some(twin.model_object.as_str()), geometry]
+        .into_iter()
+        .flatten()
+}
+
+/// About what readings take: text counts by its length.
+fn bytes_of(readings: &[Reading]) -> u64 {
+    let text = |reading: &Reading| match &reading.value {
+        Value::Text(text) | Value::Json(text) => text.len() as u64,
+        _ => 0,
+    };
+    readings.iter().map(|reading| READING_BYTES + text(reading)).sum()
+}
+
+impl App {
+    /// Bytes of a tenant's readings and twins.
+    pub(crate) async fn storage_bytes(&self, tenant: TenantId) -> Result<u64> {
+        let twins = match self.0.storage.of(tenant) {
+            Some(bytes) => bytes,
+            None => self.count_twin_bytes(tenant).await?,
+        };
+        Ok(self.0.engine.tenant_bytes(tenant) + twins)
+    }
+
+    /// Refuses readings of a tenant that has stored as much as its plan lets it. Asked for every
+    /// message, before the log takes it.
+    pub fn check_storage(&self, tenant: TenantId, readings: &[Reading]) -> Result<()> {
+        let Some(max) = self.plan_limits(tenant).storage_bytes else { return Ok(()) };
+        let twins = self.0.storage.of(tenant).unwrap_or_else(|| {
+            self.count_twin_bytes_later(tenant);
+            0
+        });
+        refuse_over(max, self.0.engine.tenant_bytes(tenant) + twins + bytes_of(readings))
+    }
+
+    /// Refuses an upload of so many bytes that would be over the tenant's plan.
+    pub(crate) async fn check_storage_for(&self, tenant: TenantId, bytes: usize) -> Result<()> {
+        let Some(max) = self.plan_limits(tenant).storage_bytes else { return Ok(()) };
+        refuse_over(max, self.storage_bytes(tenant).await? + bytes as u64)
+    }
+
+    /// Twins changed: what they take is counted again.
+    pub(crate) async fn twins_stored(&self, tenant: TenantId) {
+        if let Err(error) = self.count_twin_bytes(tenant).await {
+            tracing::warn!(%tenant, %error, "what twins take was not counted");
+            self.0.storage.tenants.lock().remove(&tenant);
+        }
+    }
+
+    /// A reading does not wait for a count: the first ones of a process see the readings alone.
+    fn count_twin_bytes_later(&self, tenant: TenantId) {
+        self.0.storage.tenants.lock().insert(tenant, 0);
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.twins_stored(tenant).await });
+    }
+
+    async fn count_twin_bytes(&self, tenant: TenantId) -> Result<u64> {
+        let context = self.job_in(jobs::RETENTION, tenant);
+        let tx = &self.0.store.read(&context).await?;
+        let mut bytes = 0;
+        for twin in every_row(|page| async move { tx.twins(&page).await }).await? {
+            for object in objects(&twin) {
+                match self.0.objects.head(&Path::from(object)).await {
+                    Ok(meta) => bytes += meta.size,
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.0.storage.tenants.lock().insert(tenant, bytes);
+        Ok(bytes)
+    }
+}
+
+fn refuse_over(max: u64, bytes: u64) -> Result<()> {
+    if bytes <= max {
+        return Ok(());
+    }
+    metrics::counter!("veritwin_storage_refusals_total").increment(1);
+    let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let (max, actual) = (size(max), size(bytes));
+    Err(Error::StorageFull(LimitExceeded { name: STORAGE_BYTES_MAX, max, actual }))
+}

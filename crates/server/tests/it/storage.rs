@@ -1,0 +1,135 @@
+//! The storage of a plan: every way in is refused by the limit's name before anything is taken,
+//! and other tenants go on.
+
+use serde_json::{Value, json};
+
+use crate::harness::Platform;
+use crate::http::Answer;
+use crate::mqtt::Version;
+use crate::tenant::Tenant;
+use crate::websocket::WebSocket;
+
+const LIMIT: &str = "plan_storage_bytes_max";
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+/// A building with one storey.
+const MODEL: &str = "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\n\
+    FILE_NAME('','',(''),(''),'','','');\nFILE_SCHEMA(('IFC4'));\nENDSEC;\nDATA;\n\
+    #1=IFCPROJECT('000000000000000000000P',$,'B',$,$,$,$,$,#2);\n#2=IFCUNITASSIGNMENT((#3));\n\
+    #3=IFCSIUNIT(*,.LENGTHUNIT.,$,.METRE.);\n\
+    #4=IFCBUILDING('000000000000000000000B',$,'B',$,$,$,$,$,$,$,$,$);\n\
+    #5=IFCBUILDINGSTOREY('000000000000000000000S',$,'S',$,$,$,$,$,$,0.);\n\
+    #6=IFCRELAGGREGATES('000000000000000000000R',$,$,$,#4,(#5));\nENDSEC;\nEND-ISO-10303-21;\n";
+
+struct World {
+    platform: Platform,
+    operator: Tenant,
+    tenant: Tenant,
+    plan: String,
+}
+
+impl World {
+    /// A tenant with a plan of so many bytes.
+    fn new(bytes: u64) -> Self {
+        let platform = Platform::serve();
+        let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+        let token = crate::harness::link_token(link["link"].as_str().unwrap());
+        let operator = Tenant::redeem(platform.http(), token, 900);
+        let tenant = platform.tenant();
+        let plan = json!({"name": "Small", "limits": {"storage_bytes": bytes}});
+        let made = operator.person("POST", "/v1/plans").json(&plan).send().expect(201);
+        assert_eq!(made["limits"]["storage_bytes"], bytes);
+        let plan = made["id"].as_str().unwrap().to_owned();
+        let path = format!("/v1/tenants/{}", tenant.id);
+        let given = operator.person("PATCH", &path).json(&json!({"plan_id": plan})).send();
+        given.expect(200);
+        Self { platform, operator, tenant, plan }
+    }
+
+    fn bound(&self, bytes: u64) {
+        let plan = json!({"name": "Small", "limits": {"storage_bytes": bytes}});
+        let path = format!("/v1/plans/{}", self.plan);
+        self.operator.person("PUT", &path).json(&plan).send().expect(200);
+    }
+
+    /// What the tenant has stored, as whoever answers for it sees it.
+    fn used(&self) -> u64 {
+        let path = format!("/v1/tenants/{}", self.tenant.id);
+        let shown = self.operator.person("GET", &path).send().expect(200);
+        let own = self.tenant.get(&path).expect(200);
+        assert_eq!(shown["usage"], own["usage"]);
+        own["usage"]["storage_bytes"].as_u64().unwrap()
+    }
+}
+
+#[track_caller]
+fn refused(answer: &Answer) {
+    let problem = answer.problem(507);
+    assert_eq!(problem["limit"], LIMIT, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("at most"), "{problem}");
+}
+
+#[test]
+fn readings_over_a_plan_are_refused_on_every_way_in() {
+    let world = World::new(100_000);
+    let (platform, tenant) = (&world.platform, &world.tenant);
+    let device = tenant.device("meter");
+    let text = |tail: char| format!("{}{tail}", "x".repeat(60_000));
+    assert_eq!(world.used(), 0);
+    tenant.send(&device, &json!({"t": text('1')})).expect(200);
+    let used = world.used();
+    assert!((60_000..100_000).contains(&used), "{used}");
+
+    refused(&tenant.send(&device, &json!({"t": text('2')})));
+    let payload = json!({"t": text('3')}).to_string();
+    let (code, reason) =
+        platform.mqtt(Version::V5, &device.token).publish(TELEMETRY, payload.as_bytes());
+    assert!(code == 0x97 && reason.contains(LIMIT), "{code:#x} {reason}");
+    let (code, _) =
+        platform.mqtt(Version::V311, &device.token).publish(TELEMETRY, payload.as_bytes());
+    assert_eq!(code, 0, "3.1.1 cannot be told");
+    let listed = tenant.get(&format!("/v1/devices/{}/refusals", device.id)).expect(200);
+    assert_eq!(listed["items"][0]["limit"], LIMIT, "{listed}");
+    refused(&tenant.write("", "text/plain", &format!("meter t=\"{}\"", text('4'))));
+    let mut socket = WebSocket::authenticated(platform.http(), &device.token);
+    socket.send(&json!({"op": "publish", "id": 1, "values": {"t": text('5')}}));
+    let said = socket.receive();
+    assert!(said["type"] == "error" && said.to_string().contains(LIMIT), "{said}");
+    assert_eq!(tenant.latest(&device, "t"), Value::from(text('1')), "nothing of it was taken");
+
+    // What still fits is taken, on the same connections, and others do not notice.
+    socket.send(&json!({"op": "publish", "id": 2, "values": {"n": 1}}));
+    assert_eq!(socket.receive()["type"], "done");
+    let other = platform.tenant();
+    let theirs = other.device("meter");
+    other.send(&theirs, &json!({"t": text('6')})).expect(200);
+    other.send(&theirs, &json!({"t": text('7')})).expect(200);
+    world.bound(1_000_000);
+    tenant.send(&device, &json!({"t": text('8')})).expect(200);
+}
+
+#[test]
+fn twins_count_and_uploads_over_a_plan_are_refused() {
+    let mut world = World::new(1_000_000);
+    let tenant = world.tenant.clone();
+    let upload = |model: &str| {
+        tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes()).send()
+    };
+    let made = upload(MODEL).expect(201);
+    let used = world.used();
+    assert!(used as usize > MODEL.len(), "{used}");
+    world.bound(used + 100);
+    refused(&upload(MODEL));
+    let source = format!("/v1/twins/{}/source", made["twin"]["id"].as_str().unwrap());
+    let replaced = tenant.request("PUT", &source).body("application/x-step", MODEL.as_bytes());
+    refused(&replaced.send());
+    let device = tenant.device("meter");
+    refused(&tenant.send(&device, &json!({"t": "x".repeat(200)})));
+    // Counted again after a start, from the objects themselves.
+    world.platform.stop();
+    world.platform.start_again();
+    assert_eq!(world.used(), used);
+    refused(&tenant.send(&device, &json!({"t": "x".repeat(200)})));
+    tenant.delete(&source.replace("/source", "")).expect(204);
+    assert!(world.used() < used);
+    tenant.send(&device, &json!({"t": "x".repeat(200)})).expect(200);
+}
