@@ -88,6 +88,7 @@ impl App {
             name: invitee.name.map(Secret::into_exposed),
             role: Some(invitee.role.to_string()),
             mailed: mails,
+            first: false,
         };
         let platform = self.above(context);
         let tenant = Some(context.tenant);

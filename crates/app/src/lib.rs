@@ -37,6 +37,7 @@ mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
+mod knock;
 mod ledger;
 mod ledger_job;
 mod ledger_open;
@@ -89,6 +90,7 @@ pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
+pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};

@@ -3827,6 +3827,11 @@ export interface components {
             code?: string | null;
             /** @description The account's address; not needed with a passkey. */
             email?: string;
+            /**
+             * @description The organisation's id, for an account that it alone knows; left out: the one of the host
+             *     name.
+             */
+            organisation?: string | null;
             passkey?: components["schemas"]["AssertionBody"] | null;
             /** @description The password. */
             password?: string | null;
