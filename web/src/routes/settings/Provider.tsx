@@ -7,6 +7,7 @@ import { useState } from 'react'
 import { client } from '../../api/client'
 import { providerQuery } from '../../api/queries'
 import type { ProviderSettings } from '../../api/types'
+import { useMay } from '../../app/places'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { CopyField, Facts, Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
@@ -29,6 +30,7 @@ function roleOfNewLabel(role: RoleOfNew): string {
 }
 
 export function ProviderBlock() {
+  const maySet = useMay().whole('identity_provider.write')
   const query = useQuery(providerQuery)
   const [open, setOpen] = useState<'form' | 'remove' | null>(null)
   const close = () => setOpen(null)
@@ -38,14 +40,16 @@ export function ProviderBlock() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('Sign-in through your provider')}</h2>
-        <Button
-          size="xs"
-          variant="default"
-          disabled={provider === undefined}
-          onClick={() => setOpen('form')}
-        >
-          {isSet ? i18n.t('Change') : i18n.t('Set up a provider')}
-        </Button>
+        {maySet && (
+          <Button
+            size="xs"
+            variant="default"
+            disabled={provider === undefined}
+            onClick={() => setOpen('form')}
+          >
+            {isSet ? i18n.t('Change') : i18n.t('Set up a provider')}
+          </Button>
+        )}
       </div>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
@@ -56,7 +60,9 @@ export function ProviderBlock() {
           )}
         </p>
       )}
-      {provider && isSet && <Shown provider={provider} onRemove={() => setOpen('remove')} />}
+      {provider && isSet && (
+        <Shown provider={provider} onRemove={maySet ? () => setOpen('remove') : undefined} />
+      )}
       {provider && (
         <Modal
           opened={open === 'form'}
@@ -90,7 +96,7 @@ export function ProviderBlock() {
   )
 }
 
-function Shown(props: { provider: ProviderSettings; onRemove: () => void }) {
+function Shown(props: { provider: ProviderSettings; onRemove: (() => void) | undefined }) {
   const { provider } = props
   const role = ROLES_OF_NEW.find((one) => one === provider.role_of_new)
   return (
@@ -115,11 +121,13 @@ function Shown(props: { provider: ProviderSettings; onRemove: () => void }) {
         ]}
       />
       <CopyField label={i18n.t('Where your people begin')} text={provider.sign_in_address} />
-      <Group justify="flex-end">
-        <Button size="compact-xs" variant="default" onClick={props.onRemove}>
-          {i18n.t('Remove')}
-        </Button>
-      </Group>
+      {props.onRemove && (
+        <Group justify="flex-end">
+          <Button size="compact-xs" variant="default" onClick={props.onRemove}>
+            {i18n.t('Remove')}
+          </Button>
+        </Group>
+      )}
     </>
   )
 }
