@@ -250,7 +250,10 @@ fn such_a_sign_in_does_not_reach_the_account() {
     let both = stage.ask(&own, "GET", "/v1/session/tenants", &json!({})).expect(200);
     assert_eq!(both["items"].as_array().unwrap().len(), 2);
 
-    stage.connect("ada", ADA).expect(200);
+    let connected = stage.connect("ada", ADA);
+    connected.expect(200);
+    let left = stage.ask(&connected, "DELETE", "/v1/session", &json!({}));
+    assert_eq!(left.status, 204, "{}", left.text());
     let ada = stage.sign_in("ada", json!({}));
     ada.expect(200);
     let shown = stage.ask(&ada, "GET", "/v1/session/tenants", &json!({})).expect(200);
