@@ -73,10 +73,12 @@ impl Authorizer {
     }
 
     /// What a role of a tenant's own may permit or deny: whatever an owner may do, but making
-    /// owners, and what everybody does with their own session.
+    /// owners, saying which provider speaks for them, and what everybody does with their own
+    /// session.
     pub fn grantable(&self) -> BTreeSet<Action> {
         let mut actions = self.permitted(Role::Owner, false);
-        actions.retain(|action| *action != Action::OwnerAppoint && action.kind() != Kind::Session);
+        let is_owners = [Action::OwnerAppoint, Action::IdentityProviderWrite];
+        actions.retain(|action| !is_owners.contains(action) && action.kind() != Kind::Session);
         actions
     }
 

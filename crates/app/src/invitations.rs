@@ -124,6 +124,7 @@ impl App {
             role: Some(invitee.role.to_string()),
             scope: printed(&invitee.scope),
             mailed: mails,
+            first: false,
         };
         let platform = self.above(context);
         let tenant = Some(context.tenant);

@@ -15,6 +15,7 @@ use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");
+const TAKEN: &str = "this address cannot be used here: sign in, or use another";
 /// The version of what is attested at sign-up: "I am 18 or older and I act for a business."
 pub(crate) const ATTESTATION_TEXT: &str = "2026-1";
 const NAME_CHARS_MAX: usize = 200;
@@ -33,7 +34,16 @@ pub(crate) struct Payload {
     /// The link went to the address by mail: who has it has the mailbox.
     #[serde(default)]
     pub(crate) mailed: bool,
+    /// Made from above the tenant, for its first administrator: worth nothing as soon as anybody
+    /// belongs to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) first: bool,
 }
+
+/// Most links into a tenant that nobody belongs to.
+const FIRST_LINKS_MAX: u64 = 16;
+const HAS_PEOPLE: &str = "this organisation has people of its own: they invite others, and they \
+                          let support in";
 
 fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
     use veritwin_metastore::LinkKind as Stored;
@@ -62,10 +72,10 @@ async fn welcome_member(
     tx: &PlatformTx,
     tenant: TenantId,
     (user, role): (UserId, Role),
-    is_invited: bool,
+    is_first: bool,
 ) -> Result<()> {
     tx.membership_add(tenant, user, role).await?;
-    if !is_invited && !tx.has_owner(tenant).await? {
+    if is_first && !tx.has_owner(tenant).await? {
         tx.membership_add(tenant, user, Role::Owner).await?;
     }
     Ok(())
@@ -79,6 +89,14 @@ impl Payload {
         let scope = scope.ok_or_else(|| Error::Internal("a link is damaged".to_owned()))?;
         Ok(Given { role, scope })
     }
+}
+
+/// Refuses what is for a tenant's first person only once it has one.
+async fn check_nobody(tx: &PlatformTx, tenant: TenantId) -> Result<()> {
+    if tx.has_members(tenant).await? {
+        return Err(Error::Conflict(HAS_PEOPLE.to_owned()));
+    }
+    Ok(())
 }
 
 impl App {
@@ -177,26 +195,41 @@ impl App {
         Ok(token)
     }
 
-    /// An invitation into a tenant, made from above it.
-    pub(crate) async fn invitation(
+    /// An invitation for the first administrator of a tenant, made from above it: only while nobody
+    /// belongs to the tenant and nobody else has invited its first.
+    pub(crate) async fn first_invitation(
         &self,
         platform: &PlatformContext,
         tenant: TenantId,
         email: &Secret<String>,
-        role: Role,
     ) -> Result<Secret<String>> {
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
         let payload = Payload {
             email: Some(email.expose().clone()),
-            role: Some(role.to_string()),
+            role: Some(Role::Administrator.to_string()),
+            first: true,
             ..Payload::default()
         };
         let kind = veritwin_metastore::LinkKind::Invitation;
         let (mut link, token, digest) = self.new_link(platform, kind, Some(tenant), &payload)?;
         link.user = Some(UserId::generate(platform.at, self.rng()));
         let tx = self.0.store.begin_platform(platform).await?;
+        check_nobody(&tx, tenant).await?;
+        let open = tx.links_open_into(tenant, platform.at, FIRST_LINKS_MAX + 1).await?;
+        if open.len() as u64 > FIRST_LINKS_MAX {
+            let actual = open.len() as u64;
+            return Err(crate::tree::over("first_links_max", FIRST_LINKS_MAX, actual));
+        }
+        let from_above = |link: &OneTimeLink| {
+            serde_json::from_slice::<Payload>(&link.payload).is_ok_and(|payload| payload.first)
+        };
+        if !open.iter().all(from_above) {
+            let detail = "somebody else has made a link for the first administrator: wait until it \
+                          is used or ends";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         tx.link_create(&link, digest).await?;
         let action = Action::TenantInviteBelow;
         self.record_platform(&tx, platform, action, Some(tenant), "done").await?;
@@ -226,15 +259,24 @@ impl App {
         if !payload.email.as_ref().is_some_and(same) {
             return Err(UNKNOWN);
         }
+        if ![Realm::PLATFORM, Realm::of_tenant(tenant)].contains(&user.realm) {
+            let detail = "this account is known in your organisation alone: sign out, then take \
+                          the invitation up with an account of its own";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         let given = payload.given(Role::Operator)?;
         let is_member = tx.memberships(user.id).await?.iter().any(|(known, _)| *known == tenant);
         if !is_member {
             self.check_users_quota(tenant, 1).await?;
         }
         self.check_given(tenant, &given).await?;
+        if payload.first {
+            check_nobody(&tx, tenant).await?;
+        }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         if !is_member || given.scope == ScopeOf::Tenant {
-            tx.membership_add(tenant, user.id, given.of_membership()).await?;
+            let member = (user.id, given.of_membership());
+            welcome_member(&tx, tenant, member, payload.first).await?;
         }
         self.give(&tx, &platform, (tenant, user.id), &given).await?;
         if payload.mailed && user.email_verified_at.is_none() {
@@ -319,6 +361,7 @@ impl App {
             .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
         let name = self.given_name(welcome.name, payload.name)?;
         let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
+        let answers = !is_invited || payload.first;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
             (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
@@ -335,6 +378,9 @@ impl App {
         }
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
+        if let Some(tenant) = link.tenant.filter(|_| payload.first) {
+            check_nobody(&tx, tenant).await?;
+        }
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let is_first = link.kind == veritwin_metastore::LinkKind::FirstAdministrator;
         if is_first && tx.tenants(&Page::whole()).await?.items.iter().any(|one| !is_own(one.id)) {
@@ -361,11 +407,13 @@ impl App {
             version: 0,
             created_at: context.at,
         };
-        // Whoever holds the data directory may let an account in again; an invitation may only do
-        // so when the account belongs to nobody, or it could take one over.
-        let by_operator = link.kind == veritwin_metastore::LinkKind::Administrator;
-        let user = account_of(&tx, user, by_operator).await?;
-        welcome_member(&tx, tenant, (user.id, given.of_membership()), is_invited).await?;
+        let shows = match link.kind {
+            veritwin_metastore::LinkKind::Administrator => Shows::OperatorsWill,
+            _ if payload.mailed => Shows::Mailbox,
+            _ => Shows::Invitation,
+        };
+        let user = account_of(&tx, tenant, user, shows).await?;
+        welcome_member(&tx, tenant, (user.id, given.of_membership()), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
@@ -379,18 +427,68 @@ impl App {
     }
 }
 
-/// Makes the account, or brings the one of the same address back.
-async fn account_of(tx: &PlatformTx, user: User, by_operator: bool) -> Result<User> {
-    let Some(known) = tx.user_by_email(Realm::PLATFORM, &user.email).await? else {
+/// What whoever uses a link up shows by having it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// That whoever holds the data directory gave it to them.
+    OperatorsWill,
+    /// That the mailbox is theirs.
+    Mailbox,
+    /// That somebody of the tenant, who saw it too, gave it to them.
+    Invitation,
+}
+
+/// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
+/// into an account of the same address before is in it, and the answer tells nothing of the
+/// accounts of other tenants, except to whoever has the mailbox.
+async fn account_of(tx: &PlatformTx, tenant: TenantId, user: User, shows: Shows) -> Result<User> {
+    let own = User { realm: Realm::of_tenant(tenant), ..user.clone() };
+    let known_here = known_of(tx, &own).await?;
+    let Some(known) = known_of(tx, &user).await? else {
+        if known_here.is_some() {
+            return Err(Error::Conflict(TAKEN.to_owned()));
+        }
         tx.user_create(&user).await?;
         return Ok(user);
     };
-    if !by_operator && !tx.memberships(known.id).await?.is_empty() {
-        let detail = "this address cannot be used here: sign in, or use another";
-        return Err(Error::Conflict(detail.to_owned()));
+    let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
+    let is_verified = known.email_verified_at.is_some();
+    match shows {
+        Shows::OperatorsWill if is_here => renew(tx, known, user).await,
+        Shows::Mailbox if !is_verified => renew(tx, known, user).await,
+        Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
+        _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
+        // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
+        // account that nobody else knows.
+        _ => {
+            tx.user_create(&own).await?;
+            Ok(own)
+        }
     }
-    tx.sessions_delete_of(known.id).await?;
+}
+
+/// The account of the same address and realm. One that belongs to nobody is gone with everything
+/// that was in it.
+pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User>> {
+    let Some(known) = tx.user_by_email(user.realm, &user.email).await? else { return Ok(None) };
+    if !tx.memberships(known.id).await?.is_empty() {
+        return Ok(Some(known));
+    }
+    tx.user_delete(known.id).await?;
+    Ok(None)
+}
+
+/// Gives an account to whoever is shown to be its person: of an address that was never verified
+/// nothing stays by which somebody else could sign in.
+async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
+    let is_verified = known.email_verified_at.is_some();
+    if is_verified {
+        tx.sessions_delete_of(known.id).await?;
+    } else {
+        tx.user_forget_proofs(known.id).await?;
+    }
     let again = User {
+        name: if is_verified { known.name } else { user.name },
         password_hash: user.password_hash,
         disabled: false,
         email_verified_at: user.email_verified_at.or(known.email_verified_at),

@@ -277,7 +277,7 @@ impl App {
         let disk = crate::full_disk::Switch::default();
         #[cfg(feature = "test-controls")]
         let log = LogConfig { storage: Arc::new(disk.clone()), ..log };
-        let log = FileLog::open(log, observers)?;
+        let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let egress = Arc::new(EgressRegister::default());

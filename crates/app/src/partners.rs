@@ -3,7 +3,7 @@
 //! plans, states and figures; nothing here reads what a tenant keeps.
 
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{OpContext, PlanId, Role, Secret, TenantId};
+use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
 use veritwin_metastore::{Plan, Tenant, TenantKind, TenantPlace, TenantState};
 
 use crate::links::text;
@@ -256,7 +256,8 @@ impl App {
         self.placed(tenant).await
     }
 
-    /// A one-time link for the first administrator of a tenant directly below.
+    /// A one-time link for the first administrator of a tenant directly below: while it has nobody.
+    /// Afterwards its own people decide who comes in.
     pub async fn invite_below(
         &self,
         context: &OpContext,
@@ -266,7 +267,7 @@ impl App {
         let resource = self.authorize_all(context, Action::TenantInviteBelow, Kind::Tenant)?;
         self.child(context, id)?;
         let platform = self.above_as(context);
-        let token = self.invitation(&platform, id, email, Role::Administrator).await?;
+        let token = self.first_invitation(&platform, id, email).await?;
         self.note(context, Action::TenantInviteBelow, &resource, "done");
         Ok(token)
     }

@@ -8,7 +8,9 @@ use veritwin_domain::{
     TenantId, UserId,
 };
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
-use veritwin_metastore::{GrantRole, Holder, Member, Page, PlatformTx, Session, User};
+use veritwin_metastore::{
+    GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
+};
 
 use crate::activity::Change;
 use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
@@ -151,10 +153,13 @@ impl App {
         let sessions = tx.sessions_of(user).await?;
         let old = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
         let (token, digest) = TokenKind::Session.generate(self.0.rng.as_ref());
+        // A second factor that a tenant's provider speaks of is that tenant's only.
+        let second_factor = old.second_factor && old.method == SessionMethod::Account;
         let new = Session {
             id: SessionId::generate(context.at, self.rng()),
             tenant,
             last_seen_at: context.at,
+            second_factor,
             ..old
         };
         tx.session_delete(session).await?;
@@ -256,15 +261,18 @@ impl App {
 
     /// Destroys the account of a child at once: the person's key, and with it every sealed word
     /// about them, the account, its sessions and factors. What stays is the record of the
-    /// destroyed key: the certificate.
+    /// destroyed key: the certificate. Not one's own account; the last owner and the last
+    /// administrator stay.
     pub async fn erase_minor(&self, context: &OpContext, id: UserId) -> Result<Erasure> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserErase, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let child = tx.member(id).await?;
+        self.refuse_own(context, id)?;
         self.check_only_here(context, id).await?;
         let members = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;
+        check_last(&members, id, &BTreeSet::new())?;
         tx.grants_delete_of(Holder::User(id)).await?;
         self.record(&tx, context, Action::UserErase, &resource).await?;
         tx.commit().await?;

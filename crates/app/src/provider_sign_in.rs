@@ -1,18 +1,19 @@
 //! Signing in through a tenant's own provider: authorisation code flow with PKCE. What the
-//! provider says counts for that tenant alone: for people who are in it already, found once by a
-//! verified address of an allowed domain and from then on by the provider's own name for them.
+//! provider says counts for that tenant alone: for people who are in it already, connected once by
+//! a proof of their account and from then on by the provider's own name for them.
 
-use veritwin_access::Action;
 use veritwin_access::oidc::{Claims, Expected, OidcError, code_challenge, verify};
+use veritwin_access::{Action, PROOF_RECENT_MAX, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
-use veritwin_metastore::{PlatformTx, Realm, User, normalise_email};
+use veritwin_metastore::{PlatformTx, Realm, SessionMethod, User, normalise_email};
 
 use crate::how::How;
-use crate::links::text;
+use crate::links::{known_of, text};
 use crate::model::{ProviderReturn, ProviderStart, ProviderStarted, SignedIn};
+use crate::people::roles_in;
 use crate::provider_client::{Exchange, Known, ProviderError, form};
 use crate::provider_flow::{Flow, Returned};
-use crate::providers::Provider;
+use crate::providers::{Provider, ROLES_OF_NEW};
 use crate::sign_in::{Proven, end_session_before};
 use crate::{App, Error, Result};
 
@@ -23,6 +24,10 @@ const REFUSED: Error =
     Error::Unauthenticated("your organisation's provider did not confirm this sign-in");
 const NOT_A_MEMBER: Error = Error::Unauthenticated(
     "there is no account for you here: ask an administrator for an invitation",
+);
+const NOT_CONNECTED: Error = Error::Unauthenticated(
+    "your account is not connected with your organisation's provider yet: sign in with its own \
+     password or passkey, then continue with the provider in the same browser, within ten minutes",
 );
 const UNVERIFIED: Error =
     Error::Unauthenticated("your organisation's provider has not verified your address");
@@ -90,7 +95,7 @@ impl App {
         let returned = returned.ok_or(STALE)?;
         let tenant = returned.flow.tenant;
         let outcome = match self.check_people_network(context, tenant).await {
-            Ok(()) => self.prove_by_provider(context, &returned, back).await,
+            Ok(()) => self.prove_by_provider(context, &returned, back, before.as_ref()).await,
             Err(outside) => Err(outside),
         };
         let proven = match outcome {
@@ -117,11 +122,12 @@ impl App {
         context: &PlatformContext,
         returned: &Returned,
         back: ProviderReturn<'_>,
+        before: Option<&Secret<String>>,
     ) -> Result<Proven> {
         let tenant = returned.flow.tenant;
         let provider = self.offered_provider(context, tenant).await?.ok_or(NOT_OFFERED)?;
         let claims = self.claims(context, returned, &provider, back).await?;
-        let user = self.person_of(context, returned, &provider, &claims).await?;
+        let user = self.person_of(context, returned, (&provider, &claims), before).await?;
         Ok(Proven {
             user,
             second_factor: provider.view.counts_as_second_factor || claims.second_factor,
@@ -186,8 +192,8 @@ impl App {
         &self,
         context: &PlatformContext,
         returned: &Returned,
-        provider: &Provider,
-        claims: &Claims,
+        (provider, claims): (&Provider, &Claims),
+        before: Option<&Secret<String>>,
     ) -> Result<User> {
         let tenant = returned.flow.tenant;
         let email = claims.email.as_deref().filter(|_| claims.email_verified).ok_or(UNVERIFIED)?;
@@ -202,8 +208,13 @@ impl App {
         if let Some(id) = tx.provider_identity(tenant, &subject).await? {
             return member(&tx, tenant, tx.user(id).await?).await;
         }
-        let user = match tx.user_by_email(Realm::PLATFORM, &plain).await? {
-            Some(known) => member(&tx, tenant, known).await?,
+        let user = match member_by_address(&tx, tenant, &plain).await? {
+            Some(known) => {
+                if !self.may_connect(&tx, context, tenant, &known, before).await? {
+                    return Err(NOT_CONNECTED);
+                }
+                member(&tx, tenant, known).await?
+            }
             None => {
                 let role = provider.view.role_of_new.ok_or(NOT_A_MEMBER)?;
                 self.check_users_quota(tenant, 1).await?;
@@ -219,6 +230,35 @@ impl App {
         Ok(user)
     }
 
+    /// Whether a member's account may be the provider's person from now on. An address alone says
+    /// so of people whom nobody but the provider has ever vouched for, and who manage nobody;
+    /// everybody else has just proved to this browser whose account it is.
+    async fn may_connect(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        tenant: TenantId,
+        known: &User,
+        before: Option<&Secret<String>>,
+    ) -> Result<bool> {
+        let roles = roles_in(&tx.memberships(known.id).await?, tenant);
+        let is_providers = known.realm == Realm::of_tenant(tenant)
+            && known.password_hash.is_none()
+            && tx.factors_of(known.id).await?.is_empty();
+        if is_providers && roles.iter().all(|role| ROLES_OF_NEW.contains(role)) {
+            return Ok(true);
+        }
+        let digest = before.and_then(|token| TokenKind::Session.digest(token.expose()));
+        let Some(digest) = digest else { return Ok(false) };
+        let Some(session) = tx.session_by_digest(digest.0).await? else { return Ok(false) };
+        let times =
+            SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
+        let is_live = matches!(times.state(context.at), SessionState::Live { .. });
+        let is_own = session.user == known.id && session.tenant == tenant;
+        let is_recent = context.at.since(session.proved_at) <= PROOF_RECENT_MAX;
+        Ok(is_live && is_own && is_recent && session.method == SessionMethod::Account)
+    }
+
     async fn new_person(
         &self,
         tx: &PlatformTx,
@@ -232,22 +272,38 @@ impl App {
         }
         let user = User {
             id: UserId::generate(context.at, self.rng()),
-            realm: Realm::PLATFORM,
+            // What a provider says verifies nothing outside its tenant.
+            realm: Realm::of_tenant(tenant),
             email: email.to_owned(),
             // A name that does not fit is left out: it is optional.
             name: claims.name.as_deref().and_then(|name| text("name", name).ok()),
             password_hash: None,
             disabled: false,
-            email_verified_at: Some(context.at),
+            email_verified_at: None,
             attestation: self.attested(context, returned.flow.attested)?,
             version: 0,
             created_at: context.at,
         };
+        if known_of(tx, &user).await?.is_some() {
+            return Err(NOT_A_MEMBER);
+        }
         tx.user_create(&user).await?;
         tx.membership_add(tenant, user.id, role).await?;
         self.record_platform(tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
         Ok(user)
     }
+}
+
+/// The tenant's member of an address: first among the accounts that it alone knows.
+async fn member_by_address(tx: &PlatformTx, tenant: TenantId, email: &str) -> Result<Option<User>> {
+    for realm in [Realm::of_tenant(tenant), Realm::PLATFORM] {
+        if let Some(known) = tx.user_by_email(realm, email).await?
+            && tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant)
+        {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
 }
 
 /// The account, if it may sign in and is in the tenant.

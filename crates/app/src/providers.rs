@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use veritwin_access::{Action, Kind};
+use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, Secret, TenantId};
 use veritwin_metastore::IdentityProvider;
 use veritwin_outbound::guard::Target;
@@ -20,7 +20,8 @@ const NAME_CHARS_MAX: usize = 60;
 const CLIENT_BYTES_MAX: usize = 255;
 const SECRET_BYTES_MAX: usize = 1024;
 /// What somebody may be made by signing in: roles that manage nobody and nothing.
-const ROLES_OF_NEW: [Role; 4] = [Role::Operator, Role::Analyst, Role::Viewer, Role::Auditor];
+pub(crate) const ROLES_OF_NEW: [Role; 4] =
+    [Role::Operator, Role::Analyst, Role::Viewer, Role::Auditor];
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -114,14 +115,14 @@ impl App {
     }
 
     /// Sets the provider, after it has answered. With another issuer or client whoever was known
-    /// by the old one signs in anew and is matched by address again.
+    /// by the old one connects their account anew.
     pub async fn set_identity_provider(
         &self,
         context: &OpContext,
         input: ProviderInput,
         if_version: Option<i64>,
     ) -> Result<ProviderView> {
-        let resource = self.authorize_all(context, Action::IdentityProviderWrite, Kind::Tenant)?;
+        let resource = self.authorize_provider(context)?;
         let tx = self.0.store.read(context).await?;
         let before = tx.identity_provider().await?.map(loaded).transpose()?;
         drop(tx);
@@ -159,7 +160,7 @@ impl App {
 
     /// Removes the provider; whoever signed in through it is out.
     pub async fn delete_identity_provider(&self, context: &OpContext) -> Result<()> {
-        let resource = self.authorize_all(context, Action::IdentityProviderWrite, Kind::Tenant)?;
+        let resource = self.authorize_provider(context)?;
         let tx = self.0.store.begin(context).await?;
         let old = tx.identity_provider().await?.ok_or(Error::NotFound("provider"))?;
         tx.identity_provider_delete().await?;
@@ -169,6 +170,14 @@ impl App {
         tx.commit().await?;
         self.0.providers.forget(context.tenant);
         Ok(())
+    }
+
+    /// A provider speaks for everybody of the tenant, owners too: whatever a role of the tenant's
+    /// own may have been given, only an owner in person sets it.
+    fn authorize_provider(&self, context: &OpContext) -> Result<Resource> {
+        let resource = self.authorize_all(context, Action::IdentityProviderWrite, Kind::Tenant)?;
+        self.authorize_all(context, Action::OwnerAppoint, Kind::User)?;
+        Ok(resource)
     }
 
     fn checked_provider(

@@ -10,6 +10,7 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
+use crate::knock::Knock;
 use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
@@ -158,7 +159,8 @@ impl App {
         if self.has_tenants().await? {
             let proof = Proof::Password { password: password.clone(), second: None };
             let party = RelyingParty::of("https://localhost");
-            return match self.sign_in(&context, &email, proof, &party, None).await {
+            let knock = Knock { email: &email, tenant: None, host: None };
+            return match self.sign_in(&context, knock, proof, &party, None).await {
                 Ok(signed_in) => self.set_up_by(signed_in).await,
                 // The password is right: the person set up a second factor since.
                 Err(Error::SecondFactor) => self.tenant_of(&context, &email).await,

@@ -113,7 +113,8 @@ impl App {
     }
 
     /// Sets a new password with a mailed link. Every session of the account ends; its second
-    /// factor stays.
+    /// factor stays, if the address was the account's before: of one that was never verified
+    /// nothing stays that somebody else may have put there.
     pub async fn reset_password(
         &self,
         context: &PlatformContext,
@@ -135,6 +136,9 @@ impl App {
             return Err(UNKNOWN);
         }
         self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
+        if account.email_verified_at.is_none() {
+            tx.user_forget_proofs(user).await?;
+        }
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
         tx.sessions_delete_of(user).await?;

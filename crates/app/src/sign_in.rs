@@ -19,6 +19,7 @@ use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
 use crate::how::How;
+use crate::knock::{Knock, Whom, account_at};
 use crate::model::{SessionView, SignedIn};
 use crate::people::{Person, roles_in, tenant_view, user_view};
 use crate::tree::UNSERVED;
@@ -140,15 +141,22 @@ impl App {
     async fn prove_password(
         &self,
         context: &PlatformContext,
-        email: &Secret<String>,
+        whom: Whom<'_>,
         secret: Secret<String>,
         second: Option<SecondFactor>,
         party: &RelyingParty,
     ) -> Result<Proven> {
         let tx = self.0.store.read_platform(context).await?;
-        let digest = tx.email_digest(Realm::PLATFORM, email.expose()).map_err(|_| WRONG)?;
+        let email = match &whom {
+            Whom::At(email, _) => email.expose(),
+            Whom::Known(user) => &user.email,
+        };
+        let digest = tx.email_digest(Realm::PLATFORM, email).map_err(|_| WRONG)?;
         let attempt = self.throttled(context, digest)?;
-        let user = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        let user = match whom {
+            Whom::At(email, door) => account_at(&tx, email, door).await?,
+            Whom::Known(user) => Some(user.clone()),
+        };
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let matches = self.verify_password(secret.clone(), hash).await?;
@@ -202,13 +210,13 @@ impl App {
     async fn prove_person(
         &self,
         context: &PlatformContext,
-        email: &Secret<String>,
+        whom: Whom<'_>,
         proof: Proof,
         party: &RelyingParty,
     ) -> Result<Proven> {
         match proof {
             Proof::Password { password, second } => {
-                self.prove_password(context, email, password, second, party).await
+                self.prove_password(context, whom, password, second, party).await
             }
             Proof::Passkey(assertion) => self.prove_passkey(context, &assertion, party).await,
         }
@@ -218,16 +226,19 @@ impl App {
     pub async fn sign_in(
         &self,
         context: &PlatformContext,
-        email: &Secret<String>,
+        knock: Knock<'_>,
         proof: Proof,
         party: &RelyingParty,
         before: Option<Secret<String>>,
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::SessionCreate)?;
-        let proven = match self.prove_person(context, email, proof, party).await {
+        let door = knock.tenant.or_else(|| self.tenant_at_door(knock.host));
+        let at_door = (knock.email, door);
+        let whom = Whom::At(knock.email, door);
+        let proven = match self.prove_person(context, whom, proof, party).await {
             Ok(proven) => proven,
             Err(error) => {
-                self.refused_sign_in(context, email, &error).await?;
+                self.refused_sign_in(context, at_door, &error).await?;
                 return Err(error);
             }
         };
@@ -284,7 +295,7 @@ impl App {
     async fn refused_sign_in(
         &self,
         context: &PlatformContext,
-        email: &Secret<String>,
+        (email, door): (&Secret<String>, Option<TenantId>),
         error: &Error,
     ) -> Result<()> {
         let is_throttled = matches!(error, Error::Busy { .. });
@@ -300,7 +311,7 @@ impl App {
             return Ok(());
         }
         let known = match account {
-            Some(_) => tx.user_by_email(Realm::PLATFORM, email.expose()).await?,
+            Some(_) => account_at(&tx, email, door).await?,
             None => None,
         };
         let mut tenants: Vec<TenantId> = match known {
@@ -418,9 +429,9 @@ impl App {
         let (user, session) = person(context)?;
         let platform = self.above(context);
         let tx = self.0.store.read_platform(&platform).await?;
-        let email = Secret::new(tx.user(user).await?.email);
+        let account = tx.user(user).await?;
         drop(tx);
-        let proven = self.prove_person(&platform, &email, proof, party).await;
+        let proven = self.prove_person(&platform, Whom::Known(&account), proof, party).await;
         let outcome = if proven.is_ok() { "done" } else { "denied" };
         self.note(context, Action::SessionConfirm, &resource, outcome);
         // Not 401: the session itself goes on.
@@ -434,7 +445,9 @@ impl App {
         self.session_proven(&platform, user, session, proven.second_factor).await
     }
 
-    /// Notes a fresh proof and gives the session a new token.
+    /// Notes a fresh proof and gives the session a new token. A session that a tenant's provider
+    /// vouched for is the account's from now on, with what the account proved and no more: the
+    /// provider's word on a second factor goes to no other tenant.
     pub(crate) async fn session_proven(
         &self,
         platform: &PlatformContext,
@@ -446,7 +459,8 @@ impl App {
         let tx = self.0.store.begin_platform(platform).await?;
         let sessions = tx.sessions_of(user).await?;
         let own = sessions.into_iter().find(|one| one.id == session).ok_or(ENDED)?;
-        let second_factor = own.second_factor || second_factor;
+        let is_own = own.method == SessionMethod::Account;
+        let second_factor = second_factor || (own.second_factor && is_own);
         let method = SessionMethod::Account;
         let own = Session { proved_at: platform.at, second_factor, method, ..own };
         tx.session_prove(&own, digest.0).await?;

@@ -68,6 +68,9 @@ async function finish(): Promise<Finished> {
   return { session, next: begun.next }
 }
 
+/** Whose provider the sign-in of this tab is. */
+export const keptOrganisation = (): string | null => kept()?.organisation ?? null
+
 /** Begins the same sign-in again, with what the person said in between. */
 export function beginAgain(attested: boolean): Promise<void> {
   const begun = kept()

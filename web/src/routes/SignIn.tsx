@@ -49,7 +49,12 @@ export function SignInPage() {
   const withPassword = () =>
     body(
       client.POST('/v1/session', {
-        body: { email, password, ...(code !== null && { code }) },
+        body: {
+          email,
+          password,
+          ...(code !== null && { code }),
+          ...(organisation && { organisation }),
+        },
       }),
     )
   const withPasskey = async () =>

@@ -6,7 +6,7 @@ import { useEffect, useState } from 'react'
 
 import { ProblemError } from '../api/problem'
 import { queryClient, sessionQuery } from '../api/queries'
-import { beginAgain, finishSignIn, NotBegun } from '../lib/providers'
+import { beginAgain, finishSignIn, keptOrganisation, NotBegun } from '../lib/providers'
 import { Failure, Loading } from '../ui/layout'
 import { Door } from './Door'
 
@@ -42,7 +42,7 @@ export function SignInReturnPage() {
       <div className="stack">
         <p role="alert">{explain(problem?.status, problem?.detail ?? '')}</p>
         {problem !== null && problem.status !== 401 && <Failure error={error} compact />}
-        <Link to="/sign-in" className="button">
+        <Link to="/sign-in" search={back(problem?.detail)} className="button">
           {i18n.t('Back to sign-in')}
         </Link>
       </div>
@@ -50,10 +50,24 @@ export function SignInReturnPage() {
   )
 }
 
+/** Where an account is connected, one comes back to the provider after the password. */
+function back(detail = '') {
+  const organisation = keptOrganisation()
+  if (organisation === null) return {}
+  const here = { organisation }
+  if (!detail.includes('not connected')) return here
+  return { ...here, next: `/sign-in?organisation=${encodeURIComponent(organisation)}` }
+}
+
 /** The server's answers, in the reader's language. */
 function explain(status: number | undefined, detail: string): string {
   if (status === undefined || detail.includes('another browser')) {
     return i18n.t('This sign-in has ended or was begun in another browser. Begin it again.')
+  }
+  if (detail.includes('not connected')) {
+    return i18n.t(
+      'Your account is not connected with the provider yet. Sign in with its own password or passkey, then continue with the provider once: from then on it is enough.',
+    )
   }
   if (detail.includes('invitation')) {
     return i18n.t('There is no account for you here. Ask an administrator for an invitation.')

@@ -11,6 +11,7 @@ use veritwin_metastore::{LinkKind, Page};
 
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
+use crate::knock::Knock;
 use crate::links::Payload;
 use crate::model::{ActivityQuery, SignedIn, Welcome};
 use crate::sign_in::Proof;
@@ -110,7 +111,8 @@ impl App {
     async fn core_journey(&self, guest: &Guest) -> Result<usize> {
         let party = RelyingParty::of("https://localhost");
         let proof = Proof::Password { password: guest.password.clone(), second: None };
-        let again = self.sign_in(&self.visitor(), &guest.email, proof, &party, None).await?;
+        let knock = Knock { email: &guest.email, tenant: None, host: None };
+        let again = self.sign_in(&self.visitor(), knock, proof, &party, None).await?;
         let context = self.guest_context(&again).await?;
         self.session(&context).await?;
         self.list_twins(&context).await?;

@@ -141,6 +141,22 @@ impl PlatformTx {
         Ok(self.core.maybe(select).await?.is_some())
     }
 
+    /// The links into a tenant that could still be used, at most `rows`.
+    pub async fn links_open_into(
+        &self,
+        tenant: TenantId,
+        at: Timestamp,
+        rows: u64,
+    ) -> Result<Vec<OneTimeLink>> {
+        let select = self
+            .select(TABLE)
+            .eq("tenant_id", tenant)
+            .filter(is_null("used_at"))
+            .filter(above("expires_at", at))
+            .limit(rows);
+        self.core.all(select).await?.iter().map(|row| load(&self.core, row)).collect()
+    }
+
     /// Deletes links that ended before `before`, used or not.
     pub async fn links_purge(&self, before: Timestamp) -> Result<u64> {
         self.core.delete(self.delete(TABLE).filter(at_most("expires_at", before))).await

@@ -24,6 +24,11 @@ pub struct Realm(pub [u8; 16]);
 impl Realm {
     /// The platform's own sign-in.
     pub const PLATFORM: Self = Self([0; 16]);
+
+    /// The accounts that one tenant alone knows: nothing of them is anybody's elsewhere.
+    pub const fn of_tenant(tenant: TenantId) -> Self {
+        Self(*tenant.as_bytes())
+    }
 }
 
 /// That a person said to be of age and to act for a business.
@@ -231,12 +236,27 @@ impl PlatformTx {
         }
     }
 
+    /// Takes from an account all by which somebody could sign in to it, except its password:
+    /// factors, recovery codes, what providers call it, and its sessions.
+    pub async fn user_forget_proofs(&self, id: UserId) -> Result<()> {
+        for table in ["factors", "provider_identities", "sessions"] {
+            self.core.delete(self.delete(table).eq("user_id", id)).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes an account with its memberships and sessions.
     pub async fn user_delete(&self, id: UserId) -> Result<()> {
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())
+    }
+
+    /// Whether anybody belongs to a tenant.
+    pub async fn has_members(&self, tenant: TenantId) -> Result<bool> {
+        let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant);
+        Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
     /// Whether a tenant has an owner.

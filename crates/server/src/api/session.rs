@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{LinkKind, RightsOn, SessionView, SignedIn, Welcome};
-use veritwin_app::{Assertion, Proof, SecondFactor};
+use veritwin_app::{Assertion, Knock, Proof, SecondFactor};
 use veritwin_domain::Secret;
 
 use super::auth::{Caller, HeldSession, Public, SESSION_COOKIE};
 use super::body::{self, Json, Query};
+use super::brand::Host;
 use super::passkeys::AssertionBody;
 use super::support::SupportBody;
 use super::{Answer, Api, Problem, words};
@@ -40,6 +41,9 @@ struct SignInBody {
     code: Option<String>,
     /// A passkey: alone, or as second factor beside the password.
     passkey: Option<AssertionBody>,
+    /// The organisation's id, for an account that it alone knows; left out: the one of the host
+    /// name.
+    organisation: Option<String>,
 }
 
 /// How a person proves who they are.
@@ -148,14 +152,18 @@ async fn sign_in(
     State(api): State<Api>,
     Public(context): Public,
     HeldSession(before): HeldSession,
+    Host(host): Host,
     Json(body): Json<SignInBody>,
 ) -> Answer<impl IntoResponse> {
-    let SignInBody { email, password, code, passkey } = body;
+    let SignInBody { email, password, code, passkey, organisation } = body;
+    // One that is not there is as good as none.
+    let tenant = organisation.and_then(|id| id.parse().ok());
     let proof = Proof::try_from(SignInProofBody { password, code, passkey })?;
     let party = api.facts.relying_party();
     let email = Secret::new(email);
+    let knock = Knock { email: &email, tenant, host: host.as_deref() };
     let SignedIn { token, session } =
-        api.app.sign_in(&context, &email, proof, &party, before).await?;
+        api.app.sign_in(&context, knock, proof, &party, before).await?;
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
 }
 

@@ -37,8 +37,8 @@ mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod start;
-mod tails;
 mod storage;
+mod tails;
 mod tenant;
 mod tls;
 mod websocket;

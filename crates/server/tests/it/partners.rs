@@ -171,6 +171,48 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
 }
 
 #[test]
+fn whoever_is_above_invites_the_first_and_nobody_after() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Reseller");
+    let made = json!({"name": "Customer", "kind": "customer"});
+    let made = partner.send(platform, "POST", "/v1/tenants", &made).expect(201);
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/v1/tenants/{id}/invitations");
+    let invite = |email: &str| partner.send(platform, "POST", &path, &json!({"email": email}));
+    let link = |email: &str| invite(email).expect(201)["link"].as_str().unwrap().to_owned();
+    let (own, first) = (link(&partner.email), link("carol@partners.example"));
+    let (again, other) = (link(&partner.email), link("late@partners.example"));
+    let carol = Person::welcome(platform, &first, "carol@partners.example");
+    // The first is an owner, so that the tenant answers for itself.
+    let people = carol.get(platform, "/v1/users").expect(200);
+    assert!(people["items"][0]["roles"].to_string().contains("owner"), "{people}");
+    // From now on nobody comes in from above: not by a new link, not by one that is left.
+    let detail = invite(&partner.email).problem(409)["detail"].to_string();
+    assert!(detail.contains("has people of its own"), "{detail}");
+    for link in [&own, &again] {
+        let token = json!({"token": link_token(link)});
+        partner.send(platform, "POST", "/v1/session/join", &token).problem(409);
+    }
+    let body = json!({
+        "token": link_token(&other), "password": "correct horse late", "attested": true,
+    });
+    platform.http().post("/v1/welcome").json(&body).send().problem(409);
+    let people = carol.get(platform, "/v1/users").expect(200);
+    assert_eq!(people["items"].as_array().unwrap().len(), 1);
+    // Nor while the operator's own link is open, nor by the platform's administration.
+    let made = json!({"name": "Next", "kind": "customer"});
+    let next = root.send(platform, "POST", "/v1/tenants", &made).expect(201);
+    let next = next["id"].as_str().unwrap();
+    let operators = platform.control("admin_link", json!({"tenant": next})).unwrap();
+    let path = format!("/v1/tenants/{next}/invitations");
+    let email = json!({"email": root.email});
+    root.send(platform, "POST", &path, &email).problem(409);
+    Person::welcome(platform, operators["link"].as_str().unwrap(), "nell@partners.example");
+    root.send(platform, "POST", &path, &email).problem(409);
+}
+
+#[test]
 fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
     let platform = &Platform::serve();
     let root = administration(platform);

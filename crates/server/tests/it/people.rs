@@ -15,17 +15,17 @@ const PASSWORD: &str = "correct horse battery";
 const MAIL_WAIT: Duration = Duration::from_secs(60);
 
 /// A browser: its session cookie follows what the platform sets.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     platform: &'a Platform,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn of(platform: &'a Platform, answer: &Answer) -> Self {
+    pub(crate) fn of(platform: &'a Platform, answer: &Answer) -> Self {
         Self { platform, cookie: answer.cookie().expect("a session") }
     }
 
-    fn send(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let request = self.platform.http().request(method, path).header("cookie", &self.cookie);
         let answer = request.json(body).send();
         if let Some(cookie) = answer.cookie() {
@@ -49,7 +49,7 @@ fn welcome(platform: &Platform, token: &str, attested: bool) -> Answer {
     platform.http().post("/v1/welcome").json(&body).send()
 }
 
-fn decode(base32: &str) -> Vec<u8> {
+pub(crate) fn decode(base32: &str) -> Vec<u8> {
     let (mut out, mut bits, mut count) = (Vec::new(), 0u32, 0);
     for letter in base32.bytes() {
         let value = if letter.is_ascii_digit() { letter - b'2' + 26 } else { letter - b'A' };
@@ -63,7 +63,7 @@ fn decode(base32: &str) -> Vec<u8> {
     out
 }
 
-fn code_now(secret: &[u8], steps_later: u64) -> String {
+pub(crate) fn code_now(secret: &[u8], steps_later: u64) -> String {
     let now = u64::try_from(now_ms() / 1000).unwrap();
     totp::code(secret, now / totp::TOTP_STEP_S + steps_later)
 }
@@ -85,6 +85,74 @@ fn sign_up_needs_the_attestation_and_nothing_optional() {
     assert!(!done["keys"].as_array().unwrap().is_empty(), "{done}");
     assert_eq!(grace.send("GET", "/v1/account", &json!({})).status, 401);
     platform.sign_in("grace@people.example", PASSWORD).problem(401);
+}
+
+#[test]
+fn the_last_owner_and_ones_own_account_are_not_destroyed() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mut owner = Browser::of(platform, &platform.sign_in(&tenant.email, &tenant.password));
+    let own = owner.get("/v1/session")["user"]["id"].as_str().unwrap().to_owned();
+    let underage = |id: &str| format!("/v1/users/{id}/underage");
+    owner.send("POST", &underage(&own), &json!({})).problem(403);
+    let (second, cookie) = tenant.member("second", "administrator");
+    let mut second = (second, Browser { platform, cookie });
+    // Administrators do not unmake owners, and an owner not the last administrator.
+    second.1.send("POST", &underage(&own), &json!({})).problem(403);
+    let other = json!({"roles": ["owner"]});
+    owner.send("PATCH", &format!("/v1/users/{}", second.0), &other).expect(200);
+    second.1.send("POST", &underage(&own), &json!({})).problem(409);
+    owner.get("/v1/users");
+    owner.send("POST", &underage(&second.0), &json!({})).expect(200);
+    assert_eq!(second.1.send("GET", "/v1/users", &json!({})).status, 401);
+    // A program does none of this.
+    let path = underage(&second.0);
+    platform.http().post(&path).bearer(&tenant.api_key).json(&json!({})).send().problem(403);
+}
+
+/// An account that somebody made for another person's address, with an authenticator of theirs.
+fn planted(platform: &Platform, tenant: &Tenant, email: &str) -> (String, Vec<u8>) {
+    let answer = welcome(platform, &invited(tenant, email, "viewer"), true);
+    let id = answer.expect(201)["user"]["id"].as_str().unwrap().to_owned();
+    let mut thief = Browser::of(platform, &answer);
+    let made = thief.send("POST", "/v1/account/authenticator", &json!({})).expect(200);
+    let secret = decode(made["secret"].as_str().unwrap());
+    let code = json!({"code": code_now(&secret, 0)});
+    thief.send("PUT", "/v1/account/authenticator", &code).expect(204);
+    thief.send("PATCH", "/v1/account", &json!({"name": "Thief"})).expect(204);
+    (id, secret)
+}
+
+#[test]
+fn nothing_that_was_planted_in_an_account_comes_to_whoever_is_invited_later() {
+    let platform = Platform::shared();
+    let (thief, tenant) = (platform.tenant(), platform.tenant());
+    let redeem = |email: &str| {
+        let token = invited(&tenant, email, "administrator");
+        let body = json!({"token": token, "password": "the victims own words", "attested": true});
+        platform.http().post("/v1/welcome").json(&body).send()
+    };
+    for (removed, email) in [(true, "gone@victims.example"), (false, "kept@victims.example")] {
+        let (id, _) = planted(platform, &thief, email);
+        if removed {
+            assert_eq!(thief.delete(&format!("/v1/users/{id}")).status, 204);
+        }
+        let victim = redeem(email);
+        assert_ne!(victim.expect(201)["user"]["id"], id.as_str(), "{email}");
+        let mut victim = Browser::of(platform, &victim);
+        let account = victim.get("/v1/account");
+        assert_eq!(account["name"], Value::Null, "{email}: {account}");
+        assert!(account["email_verified_at"].is_null(), "a link that was shown verifies nothing");
+        // No second factor is asked for: the planted one is not this account's.
+        let body = json!({
+            "email": email, "password": "the victims own words", "organisation": tenant.id,
+        });
+        let session = platform.http().post("/v1/session").json(&body).send();
+        assert_eq!(session.expect(200)["tenant"]["id"], tenant.id.as_str(), "{email}");
+        let own = Browser::of(platform, &session).get("/v1/session/tenants");
+        assert_eq!(own["items"].as_array().unwrap().len(), 1, "{own}");
+        platform.sign_in(email, PASSWORD).problem(401);
+    }
 }
 
 #[test]
@@ -249,6 +317,37 @@ fn mailed_links_invite_reset_and_move_an_account() {
     assert_eq!((&made["mailed"], &made["link"]), (&json!(true), &Value::Null));
     let mut kai = Browser::of(&platform, &welcome(&platform, &mail_to("kai@mail.example"), true));
     assert!(kai.get("/v1/account")["email_verified_at"].is_string(), "the mail shows the address");
+
+    // What somebody put into an account before its mailbox was shown goes with that proof.
+    for by_reset in [true, false] {
+        let thief = platform.tenant();
+        let email = format!("victim-{by_reset}@mail.example");
+        let operators = platform.control("admin_link", json!({"tenant": thief.id})).unwrap();
+        let token = link_token(operators["link"].as_str().unwrap()).to_owned();
+        let body = json!({
+            "token": token, "email": email, "password": PASSWORD, "attested": true,
+        });
+        let answer = platform.http().post("/v1/welcome").json(&body).send();
+        let mut browser = Browser::of(&platform, &answer);
+        assert!(browser.get("/v1/account")["email_verified_at"].is_null());
+        let made = browser.send("POST", "/v1/account/authenticator", &json!({})).expect(200);
+        let secret = decode(made["secret"].as_str().unwrap());
+        let code = json!({"code": code_now(&secret, 0)});
+        browser.send("PUT", "/v1/account/authenticator", &code).expect(204);
+        let own = "the victims own words";
+        if by_reset {
+            let ask = json!({"email": email});
+            platform.http().post("/v1/password-reset").json(&ask).send().expect(202);
+            let body = json!({"token": mail_to(&email), "password": own});
+            platform.http().request("PUT", "/v1/password-reset").json(&body).send().expect(204);
+        } else {
+            tenant.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+            let body = json!({"token": mail_to(&email), "password": own, "attested": true});
+            platform.http().post("/v1/welcome").json(&body).send().expect(201);
+        }
+        assert_eq!(browser.send("GET", "/v1/account", &json!({})).status, 401, "{email}");
+        platform.sign_in(&email, own).expect(200);
+    }
 
     // Known and unknown addresses are answered alike.
     let ask = |email: &str| {

@@ -6,9 +6,12 @@ use serde_json::{Value, json};
 use crate::harness::{Mode, Options, Platform, link_token};
 use crate::http::Answer;
 use crate::identity::Identity;
+use crate::people::{Browser, code_now, decode};
 use crate::tenant::Tenant;
 
 const PASSWORD: &str = "correct horse battery";
+const ADA: &str = "ada@people.example";
+const NOT_CONNECTED: &str = "is not connected";
 
 /// A platform that may call this machine, a provider, and a tenant.
 struct Stage {
@@ -73,6 +76,15 @@ impl Stage {
         Begun { address: text("address"), secret: text("secret") }
     }
 
+    /// Signs in with the account's own password, then through the provider in the same browser.
+    fn connect(&self, login: &str, email: &str) -> Answer {
+        let held = self.platform.sign_in(email, PASSWORD);
+        let begun = self.begin(json!({}));
+        let mut body = self.identity.walk(&begun.address, login);
+        body["secret"] = json!(begun.secret);
+        self.ask(&held, "POST", "/v1/session/provider/finish", &body)
+    }
+
     fn finish(&self, begun: &Begun, back: &Value) -> Answer {
         let mut body = back.clone();
         body["secret"] = json!(begun.secret);
@@ -120,12 +132,15 @@ fn members_get_in_and_nobody_else_does() {
     let not_yet = "ask an administrator for an invitation";
     refused(&stage.sign_in("ada", json!({})), not_yet);
     let ada = stage.invite("ada@people.example", "operator").expect(201);
-    let session = stage.sign_in("ada", json!({})).expect(200);
+    // An address alone does not make the provider's person an account's.
+    refused(&stage.sign_in("ada", json!({})), NOT_CONNECTED);
+    let session = stage.connect("ada", ADA).expect(200);
     assert_eq!(session["user"]["id"], ada["user"]["id"]);
     assert_eq!(session["tenant"]["id"], stage.tenant.id.as_str());
     stage.sign_in("ada", json!({})).expect(200);
     // The address was given to somebody else there.
-    refused(&stage.sign_in("again", json!({})), not_yet);
+    refused(&stage.sign_in("again", json!({})), NOT_CONNECTED);
+    refused(&stage.connect("again", ADA), not_yet);
     stage.invite("lin@people.example", "viewer").expect(201);
     for (login, part) in [
         ("unverified", "has not verified your address"),
@@ -137,6 +152,8 @@ fn members_get_in_and_nobody_else_does() {
     ] {
         refused(&stage.sign_in(login, json!({})), part);
     }
+    refused(&stage.connect("lin", ADA), NOT_CONNECTED);
+    stage.connect("lin", "lin@people.example").expect(200);
     stage.sign_in("lin", json!({})).expect(200);
 
     // The record says how, and that others were refused.
@@ -157,6 +174,7 @@ fn an_answer_counts_once_in_its_own_page_for_its_own_sign_in() {
     let Some(stage) = Stage::new() else { return };
     stage.set(json!({})).expect(200);
     stage.invite("ada@people.example", "operator").expect(201);
+    stage.connect("ada", ADA).expect(200);
     let (one, two) = (stage.begin(json!({})), stage.begin(json!({})));
     let first = stage.identity.walk(&one.address, "ada");
     // Somebody else's page, and another sign-in's code.
@@ -200,7 +218,7 @@ fn keys_change_and_every_accepted_algorithm_works() {
     let Some(stage) = Stage::new() else { return };
     stage.set(json!({})).expect(200);
     stage.invite("ada@people.example", "operator").expect(201);
-    stage.sign_in("ada", json!({})).expect(200);
+    stage.connect("ada", ADA).expect(200);
     stage.identity.rotate();
     stage.sign_in("ada", json!({})).expect(200);
     // Looked for again only after a while.
@@ -232,6 +250,10 @@ fn such_a_sign_in_does_not_reach_the_account() {
     let both = stage.ask(&own, "GET", "/v1/session/tenants", &json!({})).expect(200);
     assert_eq!(both["items"].as_array().unwrap().len(), 2);
 
+    let connected = stage.connect("ada", ADA);
+    connected.expect(200);
+    let left = stage.ask(&connected, "DELETE", "/v1/session", &json!({}));
+    assert_eq!(left.status, 204, "{}", left.text());
     let ada = stage.sign_in("ada", json!({}));
     ada.expect(200);
     let shown = stage.ask(&ada, "GET", "/v1/session/tenants", &json!({})).expect(200);
@@ -286,17 +308,88 @@ fn people_are_made_only_where_that_is_set_and_they_attest() {
     assert_eq!(made["user"]["roles"], json!(["viewer"]));
     assert_eq!(made["user"]["name"], "Stranger");
     stage.sign_in("stranger", json!({})).expect(200);
-    // An account of another organisation joins by invitation, not by this.
+    // Accounts of other organisations are not told of, not touched and not kept away: whoever the
+    // provider brings has an account that this tenant alone knows, and so has whoever another
+    // tenant invites by an address that the provider has used.
     let other = stage.platform.tenant();
-    let body = json!({"email": "ada@people.example", "role": "viewer"});
-    let link = other.post("/v1/users", &body).expect(201);
-    let token = link_token(link["link"].as_str().unwrap());
-    let body = json!({"token": token, "password": PASSWORD, "attested": true});
-    stage.platform.http().post("/v1/welcome").json(&body).send().expect(201);
-    refused(&stage.sign_in("ada", json!({"attested": true})), "for an invitation");
+    let invite = |email: &str| {
+        let body = json!({"email": email, "role": "viewer"});
+        let link = other.post("/v1/users", &body).expect(201);
+        let token = link_token(link["link"].as_str().unwrap());
+        let body = json!({"token": token, "password": PASSWORD, "attested": true});
+        stage.platform.http().post("/v1/welcome").json(&body).send().expect(201)
+    };
+    let ada = invite(ADA);
+    let here = stage.sign_in("ada", json!({"attested": true})).expect(200);
+    assert_ne!(here["user"]["id"], ada["user"]["id"]);
+    let there = invite("stranger@people.example");
+    assert_ne!(there["user"]["id"], made["user"]["id"]);
+    for email in [ADA, "stranger@people.example"] {
+        let session = stage.platform.sign_in(email, PASSWORD).expect(200);
+        assert_eq!(session["tenant"]["id"], other.id.as_str(), "{email}");
+    }
+    stage.sign_in("stranger", json!({})).expect(200);
+    // Known elsewhere or not, an invitation by link is answered alike.
+    let third = stage.platform.tenant();
+    for email in [ADA, "nobody-yet@people.example"] {
+        let body = json!({"email": email, "role": "viewer"});
+        let link = third.post("/v1/users", &body).expect(201);
+        let token = link_token(link["link"].as_str().unwrap());
+        let body = json!({"token": token, "password": "another horse battery", "attested": true});
+        stage.platform.http().post("/v1/welcome").json(&body).send().expect(201);
+    }
+    let body = json!({
+        "email": ADA, "password": "another horse battery", "organisation": third.id,
+    });
+    let session = stage.platform.http().post("/v1/session").json(&body).send();
+    assert_eq!(session.expect(200)["tenant"]["id"], third.id.as_str());
+    let proof = json!({"password": "another horse battery"});
+    assert_eq!(stage.ask(&session, "POST", "/v1/session/confirm", &proof).status, 204);
     // Another tenant's people are not this one's.
     let path = format!("/v1/session/provider?organisation={}", other.id);
     assert_eq!(stage.platform.http().get(&path).send().status, 204);
+}
+
+#[test]
+fn only_an_owner_in_person_sets_it_and_no_address_makes_an_owner() {
+    let Some(stage) = Stage::new() else { return };
+    let ada = stage.invite(ADA, "administrator");
+    let id = ada.expect(201)["user"]["id"].as_str().unwrap().to_owned();
+    let put = || stage.platform.http().request("PUT", "/v1/identity-provider").json(&stage.input());
+    put().bearer(&stage.tenant.api_key).send().problem(403);
+    put().header("cookie", &ada.cookie().unwrap()).send().problem(403);
+    let role = json!({"name": "Provider", "allows": ["identity_provider.write"], "denies": []});
+    stage.tenant.post("/v1/roles", &role).problem(400);
+    stage.set(json!({})).expect(200);
+    let roles = json!({"roles": ["owner", "administrator"]});
+    stage.tenant.patch(&format!("/v1/users/{id}"), &roles).expect(200);
+    refused(&stage.sign_in("ada", json!({})), NOT_CONNECTED);
+    stage.connect("ada", ADA).expect(200);
+}
+
+#[test]
+fn its_second_factor_goes_to_no_other_tenant() {
+    let Some(stage) = Stage::new() else { return };
+    stage.set(json!({"counts_as_second_factor": true})).expect(200);
+    let own = stage.invite(ADA, "viewer");
+    let other = stage.platform.tenant();
+    let link = other.post("/v1/users", &json!({"email": ADA, "role": "viewer"})).expect(201);
+    let token = json!({"token": link_token(link["link"].as_str().unwrap())});
+    stage.ask(&own, "POST", "/v1/session/join", &token).expect(200);
+    let mut admin =
+        Browser::of(&stage.platform, &stage.platform.sign_in(&other.email, &other.password));
+    let made = admin.send("POST", "/v1/account/authenticator", &json!({})).expect(200);
+    let code = code_now(&decode(made["secret"].as_str().unwrap()), 0);
+    admin.send("PUT", "/v1/account/authenticator", &json!({"code": code})).expect(204);
+    let ask = json!({"second_factor_required": true});
+    admin.send("PUT", "/v1/tenants/sign-in", &ask).expect(204);
+
+    let mut ada = Browser::of(&stage.platform, &stage.connect("ada", ADA));
+    ada.send("POST", "/v1/session/confirm", &json!({"password": PASSWORD})).expect(204);
+    let there = ada.send("POST", "/v1/session/tenants", &json!({"tenant_id": other.id}));
+    assert_eq!(there.expect(200)["lacks_second_factor"], true);
+    let refused = ada.send("GET", "/v1/devices", &json!({})).problem(403);
+    assert_eq!(refused["type"], "/problems/second-factor-missing");
 }
 
 #[test]

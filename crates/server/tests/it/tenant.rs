@@ -67,11 +67,22 @@ impl Tenant {
         &self.http
     }
 
-    /// A request with the API key; where rights are given, records held or support let in,
-    /// with the administrator's session: no built-in role lets a key do that.
+    /// A request with the API key; where rights are given, records held, support let in
+    /// or what counts for everybody is set, with the administrator's session: no built-in role lets
+    /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 6] =
-            ["/v1/api-keys", "/v1/grants", "/v1/holds", "/v1/roles", "/v1/support-", "/v1/users"];
+        const GIVES: [&str; 10] = [
+            "/v1/api-keys",
+            "/v1/certificates",
+            "/v1/grants",
+            "/v1/holds",
+            "/v1/identity-provider",
+            "/v1/networks",
+            "/v1/roles",
+            "/v1/support-",
+            "/v1/tenants/sign-in",
+            "/v1/users",
+        ];
         if method != "GET" && GIVES.iter().any(|one| path.starts_with(one)) {
             return self.person(method, path);
         }

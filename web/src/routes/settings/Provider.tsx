@@ -59,7 +59,9 @@ export function ProviderBlock() {
           )}
         </p>
       )}
-      {provider && isSet && <Shown provider={provider} onRemove={() => setOpen('remove')} />}
+      {provider && isSet && (
+        <Shown provider={provider} onRemove={() => setOpen('remove')} />
+      )}
       {provider && (
         <Modal
           opened={open === 'form'}
