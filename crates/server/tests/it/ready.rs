@@ -77,7 +77,8 @@ fn a_damaged_archive_journal_is_named_and_readings_are_taken() {
         size = tenant.sealed(size + 1);
     }
     platform.kill();
-    let journals = files_below(&platform.data().join("archive/archive/journal"));
+    let mut journals = files_below(&platform.data().join("archive/archive/journal"));
+    journals.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
     let journal = journals.last().unwrap();
     let whole = std::fs::read(journal).unwrap();
     let mut bytes = whole.clone();
