@@ -127,7 +127,7 @@ mod tests {
         std::fs::write(paths.pki().join("server.pem"), "").expect("write");
         std::fs::write(paths.ca_pem(), "").expect("write");
         let found = certificates(&paths, &Config::default());
-        assert!(found[0].finding.contains("ca.pem: not a PEM certificate"), "{found:?}");
+        assert!(found[0].finding.contains("ca.pem: no PEM certificate in it"), "{found:?}");
         assert!(found[0].advice.as_ref().is_some_and(|advice| advice.contains("backup")));
     }
 
