@@ -220,6 +220,7 @@ impl App {
         known.kind.clone_from(&row.device_type);
         known.units.extend(device.units.clone());
         if row.declaration != Declaration::Undeclared {
+            self.authorize_declaration(context, &known, row.declaration)?;
             known.declaration = row.declaration;
         }
         if *has_place {

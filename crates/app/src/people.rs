@@ -101,6 +101,7 @@ impl App {
             _ => return Ok(()),
         }
         tx.commit().await?;
+        self.sessions_ended([context.tenant]);
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
     }

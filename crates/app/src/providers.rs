@@ -154,6 +154,7 @@ impl App {
         };
         self.record_change(&tx, context, Action::IdentityProviderWrite, &resource, change).await?;
         tx.commit().await?;
+        self.sessions_ended([context.tenant]);
         Ok(view)
     }
 
@@ -168,6 +169,7 @@ impl App {
         self.record_change(&tx, context, Action::IdentityProviderWrite, &resource, change).await?;
         tx.commit().await?;
         self.0.providers.forget(context.tenant);
+        self.sessions_ended([context.tenant]);
         Ok(())
     }
 

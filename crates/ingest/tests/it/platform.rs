@@ -179,7 +179,7 @@ impl Login for Door {
         peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
         if token.expose() == "key" {
-            let session = WriterSession { tenant: TENANT, credential: API_KEY };
+            let session = WriterSession { tenant: TENANT, context: None, credential: API_KEY };
             return Ok(Writer::Tenant(Arc::new(session)));
         }
         self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)
