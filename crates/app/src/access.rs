@@ -181,6 +181,15 @@ pub(crate) fn place_of(device: &Device) -> Place<'_> {
     }
 }
 
+/// Where a twin is asked for: reading one is open to whoever holds a branch of it.
+pub(crate) fn twin_place(action: Action, id: SiteId) -> Place<'static> {
+    if matches!(action, Action::TwinRead | Action::TwinList) {
+        Place::TwinSeen(id)
+    } else {
+        Place::Twin(id)
+    }
+}
+
 /// Facets of roles over the whole tenant, and of grants.
 pub(crate) fn facets_of(roles: &[Role], grants: Vec<Facet>) -> Vec<Facet> {
     roles.iter().copied().map(Facet::whole).chain(grants).collect()
@@ -249,6 +258,13 @@ impl App {
         self.0.live.publish(tenant, || crate::LiveEvent::Access);
     }
 
+    /// Sessions, or what support rests on, ended: open connections ask whether theirs goes on.
+    pub(crate) fn sessions_ended(&self, tenants: impl IntoIterator<Item = TenantId>) {
+        for tenant in tenants.into_iter().collect::<HashSet<_>>() {
+            self.0.live.publish(tenant, || crate::LiveEvent::Sessions);
+        }
+    }
+
     /// Where the actor may do something: one decision for a list.
     pub(crate) fn reach(&self, context: &OpContext, action: Action, kind: Kind) -> Result<Reach> {
         let decision = self.0.authorizer.reach(context, action, kind);
@@ -300,12 +316,7 @@ impl App {
         id: SiteId,
     ) -> Result<Resource> {
         let resource = Resource::twin(context.tenant, id);
-        let place = if matches!(action, Action::TwinRead | Action::TwinList) {
-            Place::TwinSeen(id)
-        } else {
-            Place::Twin(id)
-        };
-        self.authorize_at(context, action, &resource, place)?;
+        self.authorize_at(context, action, &resource, twin_place(action, id))?;
         Ok(resource)
     }
 

@@ -74,10 +74,13 @@ impl App {
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         let account = tx.user(user).await?;
         tx.user_update(&User { password_hash, ..account }, None).await?;
+        let mut ended = Vec::new();
         for other in tx.sessions_of(user).await?.into_iter().filter(|one| one.id != session) {
             tx.session_delete(other.id).await?;
+            ended.push(other.tenant);
         }
         tx.commit().await?;
+        self.sessions_ended(ended);
         self.note(context, Action::AccountSecure, &resource, "done");
         Ok(token)
     }
@@ -107,8 +110,11 @@ impl App {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let (user, _) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        let ended = tx.sessions_of(user).await?.into_iter().filter(|one| one.id == id);
+        let ended: Vec<_> = ended.map(|one| one.tenant).collect();
         tx.session_delete_of(user, id).await?;
         tx.commit().await?;
+        self.sessions_ended(ended);
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
     }
@@ -120,10 +126,13 @@ impl App {
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         let reaches = |tenant| !is_by_provider(context) || tenant == context.tenant;
         let others = tx.sessions_of(user).await?.into_iter();
+        let mut ended = Vec::new();
         for other in others.filter(|one| one.id != current && reaches(one.tenant)) {
             tx.session_delete(other.id).await?;
+            ended.push(other.tenant);
         }
         tx.commit().await?;
+        self.sessions_ended(ended);
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
     }

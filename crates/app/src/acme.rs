@@ -13,7 +13,7 @@ use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 use veritwin_metastore::{HostOrder, PlatformTx};
 use veritwin_outbound::acme::{AcmeAccount, AcmeClient, Refusal, RefusalKind, Wanted};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::host_certificates::{HostCertificate, HostView};
 use crate::tree::HOSTS_MAX;
 use crate::{App, Error, Result};

@@ -16,6 +16,7 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{Activity, Error as StoreError, PlatformTx, TenantTx};
 
+use crate::change::Change;
 use crate::redact::redacted;
 use crate::{App, Result};
 use queue::{Gap, Queue, Seen, Slot};
@@ -64,30 +65,6 @@ pub(crate) struct Details {
     pub(crate) before: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<serde_json::Value>,
-}
-
-/// A change of configuration, as it is recorded.
-#[derive(Debug, Default)]
-pub(crate) struct Change {
-    pub(crate) before: Option<serde_json::Value>,
-    pub(crate) after: Option<serde_json::Value>,
-}
-
-impl Change {
-    /// From a value that was there to one that is.
-    pub(crate) fn from_to(before: serde_json::Value, after: serde_json::Value) -> Self {
-        Self { before: Some(before), after: Some(after) }
-    }
-
-    /// Something new.
-    pub(crate) fn to(after: serde_json::Value) -> Self {
-        Self { before: None, after: Some(after) }
-    }
-
-    /// Something that is gone.
-    pub(crate) fn from(before: serde_json::Value) -> Self {
-        Self { before: Some(before), after: None }
-    }
 }
 
 /// The parts of a record.

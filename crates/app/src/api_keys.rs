@@ -12,7 +12,7 @@ use veritwin_domain::{
 use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Page, PlatformTx, TenantTx, UsedFrom};
 
 use crate::access::facets_of;
-use crate::activity::Change;
+use crate::change::Change;
 use crate::model::{ApiKeyView, NewApiKey, RightView, RoleOf};
 use crate::people::Person;
 use crate::{App, Arrival, Error, Result};

@@ -7,7 +7,7 @@ use veritwin_access::{Action, Resource};
 use veritwin_domain::{Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value};
 use veritwin_metastore::{AttributeScope, TenantTx};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::model::{AttributesChange, AttributesView};
 use crate::{App, Error, Result};
 

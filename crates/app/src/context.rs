@@ -42,8 +42,8 @@ pub enum WriterLogin {
     Device(DeviceLogin),
     /// A program, for devices of its tenant.
     Program {
-        /// Its tenant.
-        tenant: TenantId,
+        /// Who it is, and what it may.
+        context: Box<OpContext>,
         /// The bytes of its API key's id.
         credential: CredentialId,
     },

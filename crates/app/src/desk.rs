@@ -12,7 +12,7 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{PlatformTx, SupportGrant, SupportSession};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::holds::{person, words};
 use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportView};
 use crate::people::{tenant_view, user_view};

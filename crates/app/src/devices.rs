@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Resource, TokenKind};
-use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp};
+use veritwin_domain::{
+    ActorKind, CredentialId, Declaration, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp,
+};
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 use veritwin_twin::inventory::COORDINATE_M_MAX;
 
 use crate::access::place_of;
-use crate::activity::Change;
+use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
     CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Page, PageRequest,
@@ -252,6 +254,7 @@ impl App {
         let mut device = tx.device(id).await?;
         let old_twin = device.twin;
         let before = recorded(&device);
+        let stood = device.clone();
         if let Some(name) = change.name {
             device.name = check_name(&name)?;
         }
@@ -266,6 +269,7 @@ impl App {
             self.authorize_at(context, Action::DeviceUpdate, &resource, place_of(&device))?;
         }
         if let Some(declaration) = change.declaration {
+            self.authorize_declaration(context, &stood, declaration)?;
             device.declaration = declaration;
         }
         if let Some(units) = change.units {
@@ -310,6 +314,27 @@ impl App {
         self.authorize_at(context, action, &all, place_of(device))
     }
 
+    /// Who makes a device less protected opens what it has sent, so that takes the right to read
+    /// it where the device stands. Making it more protected takes no more than the change itself.
+    pub(crate) fn authorize_declaration(
+        &self,
+        context: &OpContext,
+        device: &Device,
+        declaration: Declaration,
+    ) -> Result<()> {
+        let opens = match device.declaration {
+            Declaration::Personal => declaration != Declaration::Personal,
+            Declaration::Undeclared => declaration == Declaration::NonPersonal,
+            Declaration::NonPersonal => false,
+        };
+        // Whoever holds the data directory brings data in for every tenant.
+        let is_operator = matches!(context.actor.kind, ActorKind::LocalOperator);
+        if opens && !is_operator && !Self::visible(device, &self.sees_personal(context)) {
+            return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
+        }
+        Ok(())
+    }
+
     /// Everything in memory that knows devices takes note of a change.
     pub(crate) async fn devices_changed(
         &self,
@@ -323,6 +348,7 @@ impl App {
     /// As [`App::devices_changed`], where nothing can be waited for.
     pub(crate) fn note_devices_changed(&self, tenant: TenantId, twin: Option<SiteId>) {
         self.0.directory.changed(tenant);
+        self.0.live.publish(tenant, || LiveEvent::Devices);
         if let Some(twin) = twin {
             self.0.live.publish(tenant, || LiveEvent::Twin(twin, TwinChange::Bindings));
         }

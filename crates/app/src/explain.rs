@@ -6,7 +6,7 @@ use veritwin_domain::{
     Actor, ActorKind, DeviceId, HeldRole, OpContext, Place, Rights, SessionId, SignIn, SiteId,
 };
 
-use crate::access::place_of;
+use crate::access::{place_of, twin_place};
 use crate::model::{ExplainView, ExplainedRight, HolderOf, OwnRights, RightView, RightsOn, RoleOf};
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
@@ -99,7 +99,7 @@ impl App {
                 if kind == Kind::Twin {
                     resource = Resource::twin(context.tenant, twin);
                 }
-                Place::Twin(twin)
+                twin_place(asked.action, twin)
             }
             (None, None) => Place::Tenant,
             (Some(_), Some(_)) => {
@@ -108,7 +108,17 @@ impl App {
         };
         self.note(context, Action::AccessExplain, &all, "done");
         let as_asked = OpContext { actor, ..context.clone() };
-        let explained = self.0.authorizer.explain(&as_asked, asked.action, &resource, place);
+        let mut explained = self.0.authorizer.explain(&as_asked, asked.action, &resource, place);
+        // A series that is closed to most is asked for twice, as reading it does.
+        let read = asked.device.filter(|_| asked.action == Action::TelemetryRead);
+        if explained.is_allowed
+            && let Some(device) = read.and_then(|id| devices.get(id))
+            && !Self::visible(device, &self.sees_personal(&as_asked))
+        {
+            let action = Action::TelemetryReadPersonal;
+            explained = self.0.authorizer.explain(&as_asked, action, &resource, place);
+            explained.is_hidden = true;
+        }
         let rights = explained.facets.into_iter().map(|one| ExplainedRight {
             grant: one.facet.grant,
             right: RightView {

@@ -8,7 +8,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, HoldId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{Hold, HoldReason};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::model::{HoldInput, HoldScope, HoldView};
 use crate::records::check_action;
 use crate::{App, Error, Result};

@@ -8,7 +8,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActivityId, ActorKind, AlertId, IncidentId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{Incident, IncidentNote, TenantTx, every_row};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::holds::words;
 use crate::model::{IncidentNoteView, IncidentView, Page, PageRequest, SecurityAlertView};
 use crate::records::store_page;

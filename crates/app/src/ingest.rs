@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use veritwin_access::{Action, Kind, TokenKind, jobs};
+use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
 use veritwin_domain::{
-    CredentialId, DeviceId, Key, Origin, Purpose, RequestId, Secret, TenantId, Timestamp, Value,
+    CredentialId, DeviceId, Key, OpContext, Origin, Purpose, RequestId, Secret, TenantId,
+    Timestamp, Value,
 };
 use veritwin_log::{
     AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
     SessionEventKind,
 };
 
+use crate::access::place_of;
 use crate::model::RefusalView;
 use crate::{App, Arrival, DeviceLogin, Error, Result, Submission, WriterLogin};
 
@@ -259,17 +261,37 @@ impl App {
         };
         let context = self.authenticate_api_key(token, arrival).await?;
         self.count_request(&context)?;
-        let resource = self.authorize_all(&context, Action::TelemetryWrite, Kind::Device)?;
+        // Somewhere at least; each device is asked for when it is named.
+        self.reach(&context, Action::TelemetryWrite, Kind::Device)?;
+        let resource = Resource::all(context.tenant, Kind::Device);
         self.note(&context, Action::TelemetryWrite, &resource, "done");
         let veritwin_domain::ActorKind::ApiKey(key) = context.actor.kind else {
             return Err(UNKNOWN);
         };
         let credential = CredentialId::from_bytes(*key.as_bytes());
-        Ok(WriterLogin::Program { tenant: context.tenant, credential })
+        Ok(WriterLogin::Program { context: Box::new(context), credential })
+    }
+
+    /// The devices with these names or ids that the actor may write for, in the same order: one
+    /// decision for all of them. Any other is as unknown as one that never was.
+    pub async fn devices_to_write(
+        &self,
+        context: &OpContext,
+        names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>> {
+        let reach = self.reach(context, Action::TelemetryWrite, Kind::Device)?;
+        let mut found = self.devices_by_name(context.tenant, names).await?;
+        if !reach.is_whole() {
+            let devices = self.tenant_devices(context).await?;
+            let covers =
+                |id: &DeviceId| devices.get(*id).is_some_and(|one| reach.covers(place_of(one)));
+            found.iter_mut().for_each(|id| *id = id.take().filter(covers));
+        }
+        Ok(found)
     }
 
     /// The tenant's devices with these names or ids, in the same order.
-    pub async fn devices_by_name(
+    pub(crate) async fn devices_by_name(
         &self,
         tenant: TenantId,
         names: &[String],

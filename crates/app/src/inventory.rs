@@ -223,6 +223,7 @@ impl App {
         }
         known.units.extend(device.units.clone());
         if row.declaration != Declaration::Undeclared {
+            self.authorize_declaration(context, &known, row.declaration)?;
             known.declaration = row.declaration;
         }
         if *has_place {

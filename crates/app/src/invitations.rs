@@ -7,7 +7,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
 use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::invitation_scopes::{ScopeNames, printed};
 use crate::links::{Payload, text};
 use crate::maintenance::{MailPayload, mail_key};

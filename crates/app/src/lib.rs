@@ -14,6 +14,7 @@ mod api_keys;
 mod attributes;
 mod backup;
 mod brands;
+mod change;
 mod contact;
 mod context;
 mod desk;

@@ -50,8 +50,12 @@ pub enum LiveEvent {
     Alert(AlertId),
     /// A twin changed.
     Twin(SiteId, TwinChange),
+    /// Devices changed: what may be read of them has possibly changed too.
+    Devices,
     /// Somebody's rights changed: ask again who is who.
     Access,
+    /// A session or access of support ended: ask again whether one's own goes on.
+    Sessions,
 }
 
 /// One channel per tenant that somebody listens to.

@@ -12,7 +12,7 @@ use veritwin_metastore::{
     GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
 };
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
 use crate::sign_in::{ENDED, is_by_provider, person};
 use crate::{App, Error, Result};
@@ -103,6 +103,7 @@ impl App {
             _ => return Ok(()),
         }
         tx.commit().await?;
+        self.sessions_ended([context.tenant]);
         self.note(context, Action::SessionDelete, &resource, "done");
         Ok(())
     }

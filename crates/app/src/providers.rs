@@ -8,7 +8,7 @@ use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, Secret
 use veritwin_metastore::IdentityProvider;
 use veritwin_outbound::guard::Target;
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::links::text;
 use crate::model::{ProviderInput, ProviderOffer, ProviderView};
 use crate::provision::is_own;
@@ -155,6 +155,7 @@ impl App {
         };
         self.record_change(&tx, context, Action::IdentityProviderWrite, &resource, change).await?;
         tx.commit().await?;
+        self.sessions_ended([context.tenant]);
         Ok(view)
     }
 
@@ -169,6 +170,7 @@ impl App {
         self.record_change(&tx, context, Action::IdentityProviderWrite, &resource, change).await?;
         tx.commit().await?;
         self.0.providers.forget(context.tenant);
+        self.sessions_ended([context.tenant]);
         Ok(())
     }
 

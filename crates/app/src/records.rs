@@ -7,7 +7,8 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{ActivityId, OpContext, RequestId, UserId};
 use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx, every_row};
 
-use crate::activity::{Change, Details, Envelope};
+use crate::activity::{Details, Envelope};
+use crate::change::Change;
 use crate::model::{ActivityQuery, ActivityView, Page, PageRequest};
 use crate::{App, Error, Result};
 

@@ -141,9 +141,12 @@ impl App {
         }
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
+        let ended: Vec<_> = tx.sessions_of(user).await?.iter().map(|one| one.tenant).collect();
         tx.sessions_delete_of(user).await?;
         self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.sessions_ended(ended);
+        Ok(())
     }
 
     /// Asks to change one's address: a link goes to the new one, and only it changes anything.

@@ -6,7 +6,7 @@ use veritwin_domain::{Key, OpContext, Place, RuleId, Secret};
 use veritwin_metastore::{TenantTx, every_row};
 
 use crate::access::place_of;
-use crate::activity::Change;
+use crate::change::Change;
 use crate::directory::TenantDevices;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::{App, Error, Result};

@@ -263,33 +263,6 @@ impl App {
         Ok(signed_in)
     }
 
-    fn served(&self, memberships: &[(TenantId, Role)]) -> impl Iterator<Item = TenantId> {
-        let tenants = memberships.iter().map(|(tenant, _)| *tenant);
-        tenants.filter(|tenant| self.refuse_unserved(*tenant).is_ok())
-    }
-
-    /// The tenant that somebody who belongs to these goes to: the first that is served.
-    pub(crate) fn first_served(&self, memberships: &[(TenantId, Role)]) -> Option<TenantId> {
-        self.served(memberships).next()
-    }
-
-    /// The first tenant that is served and lets its people in from where this person comes.
-    async fn first_within_networks(
-        &self,
-        context: &PlatformContext,
-        memberships: &[(TenantId, Role)],
-    ) -> Result<std::result::Result<TenantId, Error>> {
-        let mut refusal = UNSERVED;
-        for tenant in self.served(memberships) {
-            match self.check_people_network(context, tenant).await {
-                Ok(()) => return Ok(Ok(tenant)),
-                Err(outside @ Error::Outside(_)) => refusal = outside,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Err(refusal))
-    }
-
     /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
     /// platform's own when there is none; and counts it towards stuffing.
     async fn refused_sign_in(

@@ -9,7 +9,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, SupportAreas, SupportGrantId, TicketId, Timestamp};
 use veritwin_metastore::{SupportGrant, SupportTicket};
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::holds::{person, words};
 use crate::model::{SupportGrantView, TicketView};
 use crate::{App, Error, Result};
@@ -135,7 +135,9 @@ impl App {
         }
         let change = Change::from_to(json!({"state": "open"}), json!({"state": "closed"}));
         self.record_change(&tx, context, Action::SupportManage, &resource, change).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.sessions_ended([context.tenant]);
+        Ok(())
     }
 
     /// Opens areas of the tenant to support, for reading, for some hours.
@@ -188,6 +190,8 @@ impl App {
         tx.support_grant_revoke(id, context.at).await?;
         let change = Change::from_to(json!({"state": "live"}), json!({"state": "revoked"}));
         self.record_change(&tx, context, Action::SupportManage, &resource, change).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.sessions_ended([context.tenant]);
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use veritwin_domain::{
     Actor, ActorKind, AddressList, AddressListError, OpContext, PlatformContext, TenantId,
 };
 
-use crate::activity::Change;
+use crate::change::Change;
 use crate::model::{NetworksInput, NetworksView};
 use crate::tree::TENANTS_MAX;
 use crate::{App, Error, Result};
@@ -98,6 +98,23 @@ impl App {
         let networks = Arc::new(networks);
         self.0.networks.put(tenant, Arc::clone(&networks));
         Ok(networks)
+    }
+
+    /// The first tenant that is served and lets its people in from where this person comes.
+    pub(crate) async fn first_within_networks(
+        &self,
+        context: &PlatformContext,
+        memberships: &[(TenantId, Role)],
+    ) -> Result<std::result::Result<TenantId, Error>> {
+        let mut refusal = UNSERVED;
+        for tenant in self.served(memberships) {
+            match self.check_people_network(context, tenant).await {
+                Ok(()) => return Ok(Ok(tenant)),
+                Err(outside @ Error::Outside(_)) => refusal = outside,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Err(refusal))
     }
 
     /// Refuses a person from outside the tenant's networks.

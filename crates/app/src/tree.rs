@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use veritwin_access::jobs;
-use veritwin_domain::{LimitExceeded, PlanId, TenantId};
+use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
 use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
 
 use crate::brands::StoredBrand;
@@ -196,6 +196,20 @@ impl App {
     /// Refuses whoever comes for a tenant that is not served.
     pub(crate) fn refuse_unserved(&self, tenant: TenantId) -> Result<()> {
         if self.0.tree.read().is_served(tenant) { Ok(()) } else { Err(UNSERVED) }
+    }
+
+    /// The tenants among these that are served.
+    pub(crate) fn served(
+        &self,
+        memberships: &[(TenantId, Role)],
+    ) -> impl Iterator<Item = TenantId> {
+        let tenants = memberships.iter().map(|(tenant, _)| *tenant);
+        tenants.filter(|tenant| self.refuse_unserved(*tenant).is_ok())
+    }
+
+    /// The tenant that somebody who belongs to these goes to: the first that is served.
+    pub(crate) fn first_served(&self, memberships: &[(TenantId, Role)]) -> Option<TenantId> {
+        self.served(memberships).next()
     }
 
     /// Who answers for a tenant.

@@ -9,7 +9,7 @@ use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
 use crate::access::place_of;
-use crate::activity::Change;
+use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, Secret, TenantId, Timestamp, Value,
+    CredentialId, DeviceBatch, DeviceId, Key, OpContext, Secret, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -126,6 +126,8 @@ impl DeviceSession {
 pub struct WriterSession {
     /// Its tenant.
     pub tenant: TenantId,
+    /// Who it is and what it may, for [`Login::devices_by_name`](crate::Login::devices_by_name).
+    pub context: Option<OpContext>,
     /// What its batches carry as credential: the bytes of the API key's id.
     pub credential: CredentialId,
     /// What is held for as long as the request is.

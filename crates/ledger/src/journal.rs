@@ -1,6 +1,6 @@
 //! The journal file: sealed frames, each written and synced as one group. A file is never appended
-//! to after a restart. A last frame that is not all there is torn and kept beside the file; one that
-//! is there and wrong is an error, and so is any of a file that was closed with nothing open.
+//! to after a restart. A last frame that is not all there is torn and kept beside the file; one
+//! that is there and wrong is an error, and so is any of a file that was closed with nothing open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};

@@ -32,7 +32,8 @@ pub(crate) struct ProbeIdentity {
 }
 
 /// Two tenants' things by kind (`device`, `credential`, `twin`, `rule`, `alert`, `user`,
-/// `api_key` and others, as ids in text; `host` as a name), and an administrator's key of the first tenant.
+/// `api_key` and others, as ids in text; `host` as a name), and an administrator's key of the first
+/// tenant.
 pub struct IsolationFixture {
     /// What the key's tenant owns.
     pub own: BTreeMap<&'static str, String>,

@@ -259,7 +259,7 @@ impl App {
         Ok(self.import_twin(context, Some(NAME.to_owned()), file.into()).await?.twin.id)
     }
 
-    /// A host name with a certificate of nobody. The name is given to no tenant, so that no listener
+    /// A host name with a certificate of nobody. The name is given to no tenant: no listener
     /// looks at it.
     async fn probe_host(&self, context: &OpContext) -> Result<String> {
         let host = format!("{}.invalid", context.tenant);

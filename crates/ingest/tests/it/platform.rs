@@ -180,8 +180,8 @@ impl Login for Door {
         peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
         if token.expose() == "key" {
-            let place = Place::default();
-            let session = WriterSession { tenant: TENANT, credential: API_KEY, place };
+            let (place, context) = (Place::default(), None);
+            let session = WriterSession { tenant: TENANT, context, credential: API_KEY, place };
             return Ok(Writer::Tenant(Arc::new(session)));
         }
         self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)

@@ -48,6 +48,8 @@ const CLOSE_LINGER: Duration = Duration::from_secs(1);
 /// Close codes of RFC 6455, section 7.4.1.
 const CLOSE_POLICY: u16 = 1008;
 const CLOSE_TOO_BIG: u16 = 1009;
+/// Most commands in a row that are refused over a rate before the connection is closed.
+const COMMANDS_REFUSED_MAX: usize = 32;
 /// Rights are asked again this often, so that a revoked session ends.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -137,7 +139,7 @@ impl Connection {
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         let sent = tokio::time::timeout(SEND_TIMEOUT, connection.socket.send(close)).await;
-        if matches!(ended, Ended::TooBig(_)) && matches!(sent, Ok(Ok(()))) {
+        if matches!(ended, Ended::TooBig(_) | Ended::Limit(_)) && matches!(sent, Ok(Ok(()))) {
             tokio::time::sleep(CLOSE_LINGER).await;
         }
     }
@@ -229,6 +231,7 @@ impl Connection {
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut ping = tokio::time::interval(PING_INTERVAL);
         let mut recheck = tokio::time::interval(RECHECK_INTERVAL);
+        let mut refused = 0;
         loop {
             tokio::select! {
                 event = events.recv() => {
@@ -237,6 +240,9 @@ impl Connection {
                         Ok(LiveEvent::Access) => {
                             party.context = asked_again(&self.api, &party).await?;
                             subscriptions.lagged();
+                        }
+                        Ok(LiveEvent::Sessions) => {
+                            party.context = asked_again(&self.api, &party).await?;
                         }
                         Ok(event) => {
                             let due = subscriptions.take(&self.api, &party.context, event);
@@ -266,6 +272,11 @@ impl Connection {
                 }
                 command = self.receive() => {
                     if let Some(command) = command? {
+                        if let Err(error) = self.api.app.count_request(&party.context) {
+                            self.over_rate(command.id(), &error, &mut refused).await?;
+                            continue;
+                        }
+                        refused = refused.saturating_sub(1);
                         let answer = subscriptions.command(&self.api, &party.context, command);
                         for message in answer.await {
                             self.send(&message).await?;
@@ -274,6 +285,22 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Refuses a command over a rate, and ends the connection of whoever does not slow down.
+    async fn over_rate(
+        &mut self,
+        id: Option<u64>,
+        error: &veritwin_app::Error,
+        refused: &mut usize,
+    ) -> Result<(), Ended> {
+        *refused += 1;
+        self.send(&ServerMessage::error(id, error.to_string())).await?;
+        if *refused > COMMANDS_REFUSED_MAX {
+            let (name, max) = ("commands_refused_max", COMMANDS_REFUSED_MAX);
+            return Err(Ended::Limit(LimitExceeded { name, max, actual: *refused }));
+        }
+        Ok(())
     }
 
     /// A device: publishes readings.

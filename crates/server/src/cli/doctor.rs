@@ -1,5 +1,5 @@
-//! `veritwin doctor`: what is wrong with the directory, keys, files, disk, ports, certificates, clock
-//! and process limits, and what to do about it. It changes nothing and sends nothing.
+//! `veritwin doctor`: what is wrong with the directory, keys, files, disk, ports, certificates,
+//! clock and process limits, and what to do about it. It changes nothing and sends nothing.
 
 mod certificates;
 mod checks;

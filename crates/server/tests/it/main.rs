@@ -21,6 +21,7 @@ mod ingest;
 mod isolation;
 mod kill;
 mod ledger;
+mod live_rights;
 mod malformed;
 mod mqtt;
 mod partners;

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use veritwin_simulator::geo;
@@ -10,6 +11,7 @@ use veritwin_simulator::geo;
 use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
 use crate::tenant::Tenant;
+use crate::websocket::WebSocket;
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0";
 const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 \
@@ -347,7 +349,11 @@ fn support_sees_what_was_granted_while_it_was_granted() {
     let again = staff.enter(&tenant.id);
     let inside = Person { platform: &platform, cookie: again.cookie().unwrap() };
     inside.get("/v1/devices").expect(200);
+    let mut stream = WebSocket::of_session(platform.http(), &inside.cookie);
+    let taken_back = Instant::now();
     assert_eq!(customer.delete(&format!("/v1/support-grants/{grant}")).status, 204);
+    assert_eq!(stream.closed(), (1008, "the session has ended".to_owned()));
+    assert!(taken_back.elapsed() < Duration::from_secs(10), "{:?}", taken_back.elapsed());
     inside.get("/v1/devices").problem(401);
     staff.enter(&tenant.id).problem(403);
     assert_eq!(customer.delete(&format!("/v1/support-tickets/{ticket}")).status, 204);

@@ -13,6 +13,17 @@ pub(crate) struct WebSocket {
 impl WebSocket {
     /// Opens `/v1/ws` without a credential; the first command has to bring one.
     pub(crate) fn connect(http: &Http) -> Self {
+        Self::open(http, None)
+    }
+
+    /// Opens it with the session of a person; the server is ready.
+    pub(crate) fn of_session(http: &Http, cookie: &str) -> Self {
+        let mut socket = Self::open(http, Some(cookie));
+        assert_eq!(socket.receive()["type"], "ready");
+        socket
+    }
+
+    fn open(http: &Http, cookie: Option<&str>) -> Self {
         let mut connection = http.connect().unwrap();
         let request = http
             .get("/v1/ws")
@@ -21,6 +32,10 @@ impl WebSocket {
             .header("sec-websocket-version", "13")
             // The example of RFC 6455, section 1.3, with its answer below.
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let request = match cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
         let answer = connection.send(request).unwrap();
         assert_eq!(answer.status, 101, "{}", answer.text());
         let accepted = answer.header("sec-websocket-accept");
@@ -84,6 +99,18 @@ impl WebSocket {
         assert_eq!(opcode, 8, "{}", String::from_utf8_lossy(&payload));
         let code = u16::from_be_bytes([payload[0], payload[1]]);
         (code, String::from_utf8_lossy(&payload[2..]).into_owned())
+    }
+
+    /// As [`Self::closed`], after whatever messages are still on the way.
+    #[track_caller]
+    pub(crate) fn closed_after(&mut self) -> (u16, String) {
+        loop {
+            let (opcode, payload) = self.frame();
+            if opcode == 8 {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                return (code, String::from_utf8_lossy(&payload[2..]).into_owned());
+            }
+        }
     }
 
     #[track_caller]

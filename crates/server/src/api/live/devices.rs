@@ -315,15 +315,16 @@ impl Login for LiveState {
         let origin = veritwin_domain::Origin { address: address_of(peer), ..Default::default() };
         match self.app.login_writer(&token, origin).await.map_err(login_error)? {
             WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login, peer)))),
-            WriterLogin::Program { tenant, credential } => {
+            WriterLogin::Program { context, credential } => {
+                let tenant = context.tenant;
                 let place =
                     self.places.begin_request(tenant).map_err(|limit| LoginError::Busy {
                         detail: limit.to_string(),
                         limit: Some(limit.name),
                         retry_after: REQUEST_AGAIN,
                     })?;
-                let place = Place::new(place);
-                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, credential, place })))
+                let (place, context) = (Place::new(place), Some(*context));
+                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, context, credential, place })))
             }
         }
     }
@@ -333,7 +334,8 @@ impl Login for LiveState {
         writer: &WriterSession,
         names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
-        let found = self.app.devices_by_name(writer.tenant, names).await.map_err(login_error)?;
+        let context = writer.context.as_ref().ok_or(LoginError::Unknown)?;
+        let found = self.app.devices_to_write(context, names).await.map_err(login_error)?;
         Ok(found
             .into_iter()
             .map(|device| {

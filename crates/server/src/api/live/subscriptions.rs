@@ -193,6 +193,11 @@ impl Subscriptions {
                 self.lagged();
                 Vec::new()
             }
+            LiveEvent::Devices => {
+                self.renew_snapshots();
+                Vec::new()
+            }
+            LiveEvent::Sessions => Vec::new(),
             LiveEvent::Twin(twin, change) => {
                 // A device may have moved into or out of a subscribed twin.
                 self.renew_snapshots();
@@ -256,6 +261,9 @@ impl Subscriptions {
                         items.iter().map(delta).collect()
                     }
                     Err(error) => {
+                        // What may not be read any more is not sent on either.
+                        latest.devices.clear();
+                        latest.changed.clear();
                         latest.needs_snapshot = false;
                         messages.push(ServerMessage::error(Some(*id), error.to_string()));
                         continue;
