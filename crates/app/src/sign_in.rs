@@ -11,8 +11,8 @@ use veritwin_access::{
     TokenKind,
 };
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Rights, Role, Secret, SessionId, SignIn,
-    TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Rights, Secret, SessionId, SignIn, TenantId,
+    UserId,
 };
 use veritwin_keys::{hmac_sha256, password};
 use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};

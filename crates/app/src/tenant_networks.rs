@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, AddressList, AddressListError, OpContext, PlatformContext, TenantId,
+    Actor, ActorKind, AddressList, AddressListError, OpContext, PlatformContext, Role, TenantId,
 };
 
 use crate::change::Change;
 use crate::model::{NetworksInput, NetworksView};
 use crate::tree::TENANTS_MAX;
+use crate::tree::UNSERVED;
 use crate::{App, Error, Result};
 
 const SETTING: &str = "networks";
