@@ -402,8 +402,28 @@ export interface paths {
         /** Puts a certificate of one's own host name in place. It is used from the next handshake on. */
         put: operations["certificates_replace"];
         post?: never;
-        /** Takes it away: the host name answers with the platform's certificate again. */
+        /** Takes it away, and fetches none: the host name answers with the platform's certificate again. */
         delete: operations["certificates_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{host}/acme": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Has the certificate fetched by ACME and renewed from now on, instead of one that was handed in;
+         *     after a refusal, has it tried again. At most `orders_per_day_max` tries a day.
+         */
+        post: operations["certificates_fetch"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1873,26 +1893,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/certificates/{host}/acme": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Has the certificate fetched by ACME and renewed from now on, instead of one that was handed in;
-         *     after a refusal, has it tried again. At most `orders_per_day_max` tries a day.
-         */
-        post: operations["certificates_fetch"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1954,6 +1954,27 @@ export interface components {
             comment?: string | null;
             /** @description At most 500. */
             ids: string[];
+        };
+        /** @description How it stands with fetching the certificate by ACME. */
+        AcmeBody: {
+            /** @description When the next try is, a renewal included. */
+            next_try?: string | null;
+            refusal?: components["schemas"]["AcmeRefusalBody"] | null;
+            /**
+             * @description `unavailable`: the operator named no authority; `off`; `ordering`; `refused`: the last try
+             *     came to nothing; `kept`: in place, renewed at `next_try`.
+             */
+            state: string;
+        };
+        /** @description Why there is no certificate. */
+        AcmeRefusalBody: {
+            /** @description What the authority said. */
+            detail: string;
+            /**
+             * @description `unreachable`, `connection`, `dns`, `caa`, `wrong_answer`, `rate_limited`, `no_challenge`,
+             *     `unusable`, `too_slow` or `refused`.
+             */
+            kind: string;
         };
         /** @description Who did what, from where. */
         ActivityBody: {
@@ -2646,10 +2667,10 @@ export interface components {
         };
         /** @description A host name of one's own. */
         HostBody: {
+            acme: components["schemas"]["AcmeBody"];
             host: string;
             /** @description When its own certificate ends; null: it answers with the platform's. */
             not_after?: string | null;
-            acme: components["schemas"]["AcmeBody"];
         };
         /** @description Host names. */
         HostsBody: {
@@ -2818,6 +2839,12 @@ export interface components {
              * @default null
              */
             requests_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of a tenant's readings and twins.
+             * @default null
+             */
+            storage_bytes?: number | null;
             /**
              * Format: int64
              * @description Tenants below a partner, at any depth.
@@ -3112,10 +3139,10 @@ export interface components {
         ListBody_HostBody: {
             /** @description The rows. */
             items: {
+                acme: components["schemas"]["AcmeBody"];
                 host: string;
                 /** @description When its own certificate ends; null: it answers with the platform's. */
                 not_after?: string | null;
-                acme: components["schemas"]["AcmeBody"];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3896,6 +3923,11 @@ export interface components {
             code?: string | null;
             /** @description The account's address; not needed with a passkey. */
             email?: string;
+            /**
+             * @description The organisation's id, for an account that it alone knows; left out: the one of the host
+             *     name.
+             */
+            organisation?: string | null;
             passkey?: components["schemas"]["AssertionBody"] | null;
             /** @description The password. */
             password?: string | null;
@@ -4090,6 +4122,11 @@ export interface components {
             devices: number;
             /**
              * Format: int64
+             * @description Bytes of its readings and twins.
+             */
+            storage_bytes: number;
+            /**
+             * Format: int64
              * @description Tenants below it, at any depth.
              */
             tenants: number;
@@ -4135,27 +4172,6 @@ export interface components {
             name: string;
             /** @description A twin is in one workspace: it leaves the one it was in. */
             twin_ids?: string[];
-        };
-        /** @description How it stands with fetching the certificate by ACME. */
-        AcmeBody: {
-            /** @description When the next try is, a renewal included. */
-            next_try?: string | null;
-            refusal?: components["schemas"]["AcmeRefusalBody"] | null;
-            /**
-             * @description `unavailable`: the operator named no authority; `off`; `ordering`; `refused`: the last try
-             *     came to nothing; `kept`: in place, renewed at `next_try`.
-             */
-            state: string;
-        };
-        /** @description Why there is no certificate. */
-        AcmeRefusalBody: {
-            /** @description What the authority said. */
-            detail: string;
-            /**
-             * @description `unreachable`, `connection`, `dns`, `caa`, `wrong_answer`, `rate_limited`, `no_challenge`,
-             *     `unusable`, `too_slow` or `refused`.
-             */
-            kind: string;
         };
     };
     responses: never;
@@ -5176,6 +5192,45 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    certificates_fetch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8893,45 +8948,6 @@ export interface operations {
                 content?: never;
             };
             404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    certificates_fetch: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                host: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HostBody"];
-                };
-            };
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            409: {
                 headers: {
                     [name: string]: unknown;
                 };

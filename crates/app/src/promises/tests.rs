@@ -158,6 +158,7 @@ async fn the_isolation_fixture_is_made_once() {
         "grant",
         "group",
         "hold",
+        "host",
         "incident",
         "role",
         "rule",

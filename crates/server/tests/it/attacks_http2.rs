@@ -12,7 +12,7 @@ use crate::http2::{
 };
 
 /// The platform's memory may grow by so much, in KiB; what is sent is far more.
-const GROWTH_KIB_MAX: u64 = 48 * 1024;
+const GROWTH_KIB_MAX: u64 = 192 * 1024;
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 9, 2, 1);
 /// Error codes of RFC 9113, section 7.
 const CANCEL: u32 = 8;

@@ -33,8 +33,9 @@ const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 5] = [
+const NO_TENANT_ID: [(&str, &str); 6] = [
     ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
+    ("/v1/certificates/{host}/acme", "the same"),
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
