@@ -34,6 +34,10 @@ pub(crate) fn host_name(text: &str) -> Option<String> {
     (fits && text.split('.').all(is_label)).then_some(text)
 }
 
+fn taken() -> Error {
+    Error::Conflict("this host name is taken".to_owned())
+}
+
 impl App {
     /// Refuses whoever is not a partner or the platform's own administration.
     fn check_answers(&self, context: &OpContext) -> Result<()> {
@@ -128,6 +132,9 @@ impl App {
         if let Some(plan) = input.plan {
             self.check_plan(context, plan)?;
         }
+        // Nobody gives more than they have: without a plan in the request it is one's own.
+        let own_plan = || self.0.tree.read().plan(context.tenant).map(|own| own.id);
+        let plan = input.plan.or_else(own_plan);
         self.check_tenants_quota(context.tenant)?;
         let platform = self.above_as(context);
         let NewTenant { mut row } = self.new_tenant(&platform, &name)?;
@@ -135,7 +142,7 @@ impl App {
         row.place = TenantPlace {
             kind: if input.is_partner { TenantKind::Partner } else { TenantKind::Customer },
             parent: Some(context.tenant).filter(|parent| *parent != PLATFORM_TENANT),
-            plan: input.plan,
+            plan,
             state: TenantState::Active,
         };
         let tx = self.0.store.begin_platform(&platform).await?;
@@ -217,6 +224,10 @@ impl App {
         }
         wanted.sort();
         wanted.dedup();
+        let own = self.0.config.ledger_host.to_ascii_lowercase();
+        if !is_platform && wanted.contains(&own) {
+            return Err(taken());
+        }
         let known = {
             let tree = self.0.tree.read();
             if tree.hosts.len() + wanted.len() > HOSTS_MAX {
@@ -237,9 +248,7 @@ impl App {
         }
         for host in wanted.iter().filter(|host| !known.contains(host)) {
             tx.host_add(id, host).await.map_err(|error| match error {
-                veritwin_metastore::Error::Conflict { .. } => {
-                    Error::Conflict("this host name is taken".to_owned())
-                }
+                veritwin_metastore::Error::Conflict { .. } => taken(),
                 other => other.into(),
             })?;
         }

@@ -112,7 +112,7 @@ fn certificates(
         }
         _ => anyhow::bail!("tls.certificate and tls.private_key go together: set both or neither"),
     };
-    let current = CurrentCertificate::new(identity)?;
+    let current = CurrentCertificate::new(identity, &names)?;
     Ok(Certificates { current, own, ca_fingerprint, names })
 }
 

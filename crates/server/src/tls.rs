@@ -1,7 +1,7 @@
 //! TLS 1.2 and 1.3 for every listener, with a certificate that can be replaced while running.
 //! There is no plaintext listener and no older protocol.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +24,7 @@ pub(crate) const ACME_ALPN: &[u8] = b"acme-tls/1";
 pub(crate) struct CurrentCertificate {
     key: RwLock<Arc<CertifiedKey>>,
     not_after: RwLock<Timestamp>,
+    own_names: HashSet<String>,
     hosts: RwLock<HashMap<String, Arc<CertifiedKey>>>,
     challenges: RwLock<HashMap<String, Arc<CertifiedKey>>>,
 }
@@ -42,12 +43,14 @@ impl Drop for ChallengeAnswer {
 }
 
 impl CurrentCertificate {
-    pub(crate) fn new(identity: Identity) -> anyhow::Result<Arc<Self>> {
+    /// `own_names` are the platform's: no host name's certificate answers for them.
+    pub(crate) fn new(identity: Identity, own_names: &[String]) -> anyhow::Result<Arc<Self>> {
         let not_after = identity.not_after;
         let key = certified(&identity)?;
         Ok(Arc::new(Self {
             key: RwLock::new(key),
             not_after: RwLock::new(not_after),
+            own_names: own_names.iter().cloned().collect(),
             hosts: RwLock::default(),
             challenges: RwLock::default(),
         }))
@@ -119,7 +122,9 @@ impl ResolvesServerCert for CurrentCertificate {
         if is_challenge(&hello) {
             return asked.and_then(|name| self.challenges.read().get(&name).map(Arc::clone));
         }
-        let own = asked.and_then(|name| self.hosts.read().get(&name).map(Arc::clone));
+        let own = asked
+            .filter(|name| !self.own_names.contains(name))
+            .and_then(|name| self.hosts.read().get(&name).map(Arc::clone));
         Some(own.unwrap_or_else(|| Arc::clone(&self.key.read())))
     }
 }

@@ -170,6 +170,27 @@ fn a_host_name_answers_with_its_own_certificate() {
 }
 
 #[test]
+fn the_platforms_own_names_keep_its_certificate() {
+    let host = "own.hosts.example";
+    let options = Options::default().environment("VERITWIN__HTTP__EXTRA_NAMES", host);
+    let platform = Platform::start(Mode::Serve, options);
+    let root = administration(&platform);
+    let own = partner(&platform, &root, "own");
+    let made = made(host);
+    let input = json!({"chain": made.chain, "private_key": made.key});
+    let path = format!("/v1/certificates/{host}");
+    ask(&platform, &own, "PUT", &path, &input).expect(200);
+    // One of another name is in use: so would this one be.
+    let other = partner(&platform, &root, "other");
+    let shown = self::made("other.hosts.example");
+    let input = json!({"chain": shown.chain, "private_key": shown.key});
+    ask(&platform, &other, "PUT", "/v1/certificates/other.hosts.example", &input).expect(200);
+    let is_shown = || answers(&platform, &shown.authority, "other.hosts.example");
+    wait_for("the other's certificate", || is_shown().then_some(()));
+    assert!(!answers(&platform, &made.authority, host));
+}
+
+#[test]
 fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));

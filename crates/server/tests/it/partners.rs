@@ -230,6 +230,8 @@ fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
     assert_eq!(names(&partner.get(platform, "/v1/plans")), ["Large", "Small"]);
 
     let customer = partner.below(platform, "customer", "Customer");
+    // Without a plan in the request it is the partner's own.
+    assert_eq!(names(&customer.get(platform, "/v1/plans")), ["Large"]);
     let other = partner.send(platform, "PATCH", &customer.path(), &give(&boundless));
     assert_eq!(other.problem(400)["position"], "plan_id");
     partner.send(platform, "PATCH", &customer.path(), &json!({"plan_id": null})).problem(400);
