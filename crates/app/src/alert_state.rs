@@ -17,7 +17,7 @@ use crate::alert_place::detail;
 use crate::alerts::{to_domain, to_store};
 use crate::directory::TenantDevices;
 use crate::maintenance::{MailPayload, mail_key};
-use crate::{App, Error, Result};
+use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 pub(crate) const SETTING: &str = "alert_state";
 
@@ -80,7 +80,9 @@ impl App {
         let tx = self.0.store.read(&context).await?;
         // Its row may be gone, or have come after the cut of a backup: nothing is kept for it.
         tx.tenant().await?;
-        let mut evaluator = Evaluator::new(EvaluatorLimits::default());
+        let ahead_seconds_max = u32::try_from(LATEST_AHEAD_MAX.as_secs()).unwrap_or(u32::MAX);
+        let limits = EvaluatorLimits { ahead_seconds_max, ..EvaluatorLimits::default() };
+        let mut evaluator = Evaluator::new(limits);
         let mut open = HashMap::new();
         if let Some(setting) = tx.setting(SETTING).await? {
             let stored: Stored = serde_json::from_slice(&setting.body).map_err(|_| damaged())?;

@@ -24,6 +24,8 @@ const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
 const METHOD_CHARS_MAX: usize = 128;
+/// A clock that is off by less is not spoken of.
+const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 /// A device that sent something this recently counts as online.
 const ONLINE_MICROS: i64 = 5 * 60 * 1_000_000;
 
@@ -114,6 +116,10 @@ impl App {
             },
             created_at: device.created_at,
             last_seen_at,
+            clock_slow_seconds: presence
+                .clock_slow_micros
+                .map(|micros| micros / 1_000_000)
+                .filter(|seconds| seconds.abs() >= CLOCK_OFF_SECONDS_MIN),
             online: presence.connected || last_seen_at.is_some_and(recently),
             version: i64::try_from(device.version).unwrap_or(i64::MAX),
         }

@@ -8,6 +8,7 @@ mod acme;
 mod activity;
 mod alert_job;
 mod alert_place;
+mod alert_present;
 mod alert_state;
 mod alerts;
 mod api_keys;

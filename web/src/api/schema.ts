@@ -2404,6 +2404,12 @@ export interface components {
         };
         /** @description A device. */
         DeviceBody: {
+            /**
+             * Format: int64
+             * @description By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
+             *     no live message tells.
+             */
+            clock_slow_seconds?: number | null;
             created_at: string;
             /** @enum {string} */
             declaration: "undeclared" | "non_personal" | "personal";
@@ -3018,6 +3024,12 @@ export interface components {
         ListBody_DeviceBody: {
             /** @description The rows. */
             items: {
+                /**
+                 * Format: int64
+                 * @description By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
+                 *     no live message tells.
+                 */
+                clock_slow_seconds?: number | null;
                 created_at: string;
                 /** @enum {string} */
                 declaration: "undeclared" | "non_personal" | "personal";

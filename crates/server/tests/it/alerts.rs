@@ -72,13 +72,13 @@ fn serve_smtp(stream: TcpStream, sender: &Sender<Mail>) {
 }
 
 /// The alerts of a filter.
-fn alerts(tenant: &Tenant, filter: &str) -> Vec<Value> {
+pub(crate) fn alerts(tenant: &Tenant, filter: &str) -> Vec<Value> {
     let page = tenant.get(&format!("/v1/alerts?filter={filter}")).expect(200);
     page["items"].as_array().unwrap().clone()
 }
 
 /// Waits until the only alert of the tenant has this state.
-fn only_alert(tenant: &Tenant, state: &str) -> Value {
+pub(crate) fn only_alert(tenant: &Tenant, state: &str) -> Value {
     wait_for(&format!("an alert {state}"), || {
         let all = alerts(tenant, "all");
         assert!(all.len() <= 1, "{all:?}");
@@ -86,7 +86,7 @@ fn only_alert(tenant: &Tenant, state: &str) -> Value {
     })
 }
 
-fn kinds(alert: &Value) -> Vec<&str> {
+pub(crate) fn kinds(alert: &Value) -> Vec<&str> {
     alert["events"]
         .as_array()
         .unwrap()
@@ -95,14 +95,14 @@ fn kinds(alert: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn rule(name: &str, condition: Value) -> Value {
+pub(crate) fn rule(name: &str, condition: Value) -> Value {
     json!({
         "name": name, "severity": "critical", "condition": condition,
         "what_helps": "Check the pump.", "notify_emails": [],
     })
 }
 
-fn send(tenant: &Tenant, device: &Device, value: f64) {
+pub(crate) fn send(tenant: &Tenant, device: &Device, value: f64) {
     tenant.send(device, &json!({"t": value})).expect(200);
 }
 

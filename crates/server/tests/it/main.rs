@@ -5,6 +5,7 @@
 
 mod acme;
 mod alerts;
+mod alerts_now;
 mod attacks;
 mod attacks_http2;
 mod backup;
