@@ -39,6 +39,7 @@ mod ingest;
 mod inventory;
 mod invitation_scopes;
 mod invitations;
+mod inviters;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
@@ -49,6 +50,7 @@ mod ledger_job;
 mod ledger_open;
 mod ledger_record;
 mod lineage;
+mod link_accounts;
 mod links;
 mod live;
 mod log_cut;

@@ -50,7 +50,7 @@ impl App {
     }
 
     /// A tenant directly below the context's; any other does not exist for it.
-    fn child(&self, context: &OpContext, id: TenantId) -> Result<Tenant> {
+    pub(crate) fn child(&self, context: &OpContext, id: TenantId) -> Result<Tenant> {
         let tree = self.0.tree.read();
         let is_child = !is_own(id) && tree.parent(id) == Some(context.tenant);
         tree.get(id).filter(|_| is_child).cloned().ok_or(UNKNOWN)
@@ -275,8 +275,7 @@ impl App {
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::TenantInviteBelow, Kind::Tenant)?;
         self.child(context, id)?;
-        let platform = self.above_as(context);
-        let token = self.first_invitation(&platform, id, email).await?;
+        let token = self.first_invitation(context, id, email).await?;
         self.note(context, Action::TenantInviteBelow, &resource, "done");
         Ok(token)
     }

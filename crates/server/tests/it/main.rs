@@ -18,6 +18,7 @@ mod http;
 mod http2;
 mod identity;
 mod ingest;
+mod invitations;
 mod isolation;
 mod kill;
 mod ledger;
