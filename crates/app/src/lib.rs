@@ -71,6 +71,7 @@ mod provider_sign_in;
 mod providers;
 mod provision;
 mod rates;
+mod recorded;
 mod records;
 mod recovery;
 mod redact;

@@ -289,8 +289,8 @@ impl App {
         if payload.mailed && user.email_verified_at.is_none() {
             tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
         }
-        let action = Action::SessionJoin;
-        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        let joined = (Action::SessionJoin, "done", given.recorded(user.id));
+        self.record_platform_change(&tx, &platform, Some(tenant), joined).await?;
         tx.commit().await?;
         self.access_changed(tenant);
         self.switch_to(context, tenant).await
@@ -427,7 +427,8 @@ impl App {
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
-        self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        let redeemed = (Action::LinkRedeem, "done", given.recorded(signed_in.session.user.id));
+        self.record_platform_change(&tx, context, Some(tenant), redeemed).await?;
         let stored = tx.tenant(tenant).await?;
         tx.commit().await?;
         self.0.tree.write().put(stored);

@@ -10,6 +10,7 @@ mod attacks_http2;
 mod backup;
 mod canary;
 mod certificates;
+mod changes;
 mod database;
 mod demo;
 mod guard;
