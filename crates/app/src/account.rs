@@ -6,6 +6,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
 use veritwin_metastore::{FactorKind, User};
 
+use crate::change::Change;
 use crate::factors::passkey_name;
 use crate::links::text;
 use crate::model::{AccountView, OpenSession, PasskeyView};
@@ -147,8 +148,12 @@ impl App {
         }
         let tx = self.0.store.begin(context).await?;
         let body: &[u8] = if required { b"true" } else { b"false" };
+        let before = tx.setting(SIGN_IN_SETTING).await?;
+        let before = before.is_some_and(|setting| setting.body == b"true");
         tx.setting_put(SIGN_IN_SETTING, body, None).await?;
-        self.record(&tx, context, Action::TenantUpdate, &resource).await?;
+        let state = |required: bool| serde_json::json!({"second_factor_required": required});
+        let change = Change::from_to(state(before), state(required));
+        self.record_change(&tx, context, Action::TenantUpdate, &resource, change).await?;
         Ok(tx.commit().await?)
     }
 

@@ -9,6 +9,7 @@ use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
 
 use crate::change::Change;
 use crate::invitation_scopes::{ScopeNames, printed};
+use crate::inviters::Inviter;
 use crate::links::{Payload, text};
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{Invited, Invitee};
@@ -125,6 +126,7 @@ impl App {
             scope: printed(&invitee.scope),
             mailed: mails,
             first: false,
+            inviter: Inviter::of(context),
         };
         let platform = self.above(context);
         let tenant = Some(context.tenant);

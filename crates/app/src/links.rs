@@ -8,6 +8,8 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
+use crate::inviters::Inviter;
+use crate::link_accounts::{Shows, account_of};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -15,7 +17,6 @@ use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");
-const TAKEN: &str = "this address cannot be used here: sign in, or use another";
 /// The version of what is attested at sign-up: "I am 18 or older and I act for a business."
 pub(crate) const ATTESTATION_TEXT: &str = "2026-1";
 const NAME_CHARS_MAX: usize = 200;
@@ -38,6 +39,10 @@ pub(crate) struct Payload {
     /// belongs to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) first: bool,
+    /// Who made the invitation: it is worth no more than they are now. None for those of whoever
+    /// holds the data directory, and of the platform itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inviter: Option<Inviter>,
 }
 
 /// Most links into a tenant that nobody belongs to.
@@ -83,7 +88,7 @@ async fn welcome_member(
 
 impl Payload {
     /// The role of an invitation, and where it counts.
-    fn given(&self, otherwise: Role) -> Result<Given> {
+    pub(crate) fn given(&self, otherwise: Role) -> Result<Given> {
         let role = self.role.as_ref().and_then(|role| role.parse().ok()).unwrap_or(otherwise);
         let scope = parsed(self.scope.as_deref());
         let scope = scope.ok_or_else(|| Error::Internal("a link is damaged".to_owned()))?;
@@ -199,10 +204,11 @@ impl App {
     /// belongs to the tenant and nobody else has invited its first.
     pub(crate) async fn first_invitation(
         &self,
-        platform: &PlatformContext,
+        context: &OpContext,
         tenant: TenantId,
         email: &Secret<String>,
     ) -> Result<Secret<String>> {
+        let platform = &self.above_as(context);
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
@@ -210,6 +216,7 @@ impl App {
             email: Some(email.expose().clone()),
             role: Some(Role::Administrator.to_string()),
             first: true,
+            inviter: Inviter::of(context),
             ..Payload::default()
         };
         let kind = veritwin_metastore::LinkKind::Invitation;
@@ -282,8 +289,8 @@ impl App {
         if payload.mailed && user.email_verified_at.is_none() {
             tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
         }
-        let action = Action::SessionJoin;
-        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        let joined = (Action::SessionJoin, "done", given.recorded(user.id));
+        self.record_platform_change(&tx, &platform, Some(tenant), joined).await?;
         tx.commit().await?;
         self.access_changed(tenant);
         self.switch_to(context, tenant).await
@@ -313,6 +320,7 @@ impl App {
         }
         let payload = serde_json::from_slice(&link.payload)
             .map_err(|_| Error::Internal("a link is damaged".to_owned()))?;
+        self.check_inviter(tx, context, &link, &payload).await?;
         Ok((link, payload, digest))
     }
 
@@ -378,6 +386,8 @@ impl App {
         }
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
+        // Hashing took a while: whoever invited may be gone by now.
+        self.open_link(&tx, context, token).await?;
         if let Some(tenant) = link.tenant.filter(|_| payload.first) {
             check_nobody(&tx, tenant).await?;
         }
@@ -417,7 +427,8 @@ impl App {
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
-        self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        let redeemed = (Action::LinkRedeem, "done", given.recorded(signed_in.session.user.id));
+        self.record_platform_change(&tx, context, Some(tenant), redeemed).await?;
         let stored = tx.tenant(tenant).await?;
         tx.commit().await?;
         self.0.tree.write().put(stored);
@@ -425,76 +436,4 @@ impl App {
         self.access_changed(tenant);
         Ok(signed_in)
     }
-}
-
-/// What whoever uses a link up shows by having it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shows {
-    /// That whoever holds the data directory gave it to them.
-    OperatorsWill,
-    /// That the mailbox is theirs.
-    Mailbox,
-    /// That somebody of the tenant, who saw it too, gave it to them.
-    Invitation,
-}
-
-/// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
-/// into an account of the same address before is in it, and the answer tells nothing of the
-/// accounts of other tenants, except to whoever has the mailbox.
-async fn account_of(tx: &PlatformTx, tenant: TenantId, user: User, shows: Shows) -> Result<User> {
-    let own = User { realm: Realm::of_tenant(tenant), ..user.clone() };
-    let known_here = known_of(tx, &own).await?;
-    let Some(known) = known_of(tx, &user).await? else {
-        if known_here.is_some() {
-            return Err(Error::Conflict(TAKEN.to_owned()));
-        }
-        tx.user_create(&user).await?;
-        return Ok(user);
-    };
-    let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
-    let is_verified = known.email_verified_at.is_some();
-    match shows {
-        Shows::OperatorsWill if is_here => renew(tx, known, user).await,
-        Shows::Mailbox if !is_verified => renew(tx, known, user).await,
-        Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
-        _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
-        // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
-        // account that nobody else knows.
-        _ => {
-            tx.user_create(&own).await?;
-            Ok(own)
-        }
-    }
-}
-
-/// The account of the same address and realm. One that belongs to nobody is gone with everything
-/// that was in it.
-pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User>> {
-    let Some(known) = tx.user_by_email(user.realm, &user.email).await? else { return Ok(None) };
-    if !tx.memberships(known.id).await?.is_empty() {
-        return Ok(Some(known));
-    }
-    tx.user_delete(known.id).await?;
-    Ok(None)
-}
-
-/// Gives an account to whoever is shown to be its person: of an address that was never verified
-/// nothing stays by which somebody else could sign in.
-async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
-    let is_verified = known.email_verified_at.is_some();
-    if is_verified {
-        tx.sessions_delete_of(known.id).await?;
-    } else {
-        tx.user_forget_proofs(known.id).await?;
-    }
-    let again = User {
-        name: if is_verified { known.name } else { user.name },
-        password_hash: user.password_hash,
-        disabled: false,
-        email_verified_at: user.email_verified_at.or(known.email_verified_at),
-        attestation: user.attestation,
-        ..known
-    };
-    tx.user_update(&again, None).await?;
-    Ok(again)
 }

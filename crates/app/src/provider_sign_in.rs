@@ -8,7 +8,8 @@ use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{PlatformTx, Realm, SessionMethod, User, normalise_email};
 
 use crate::how::How;
-use crate::links::{known_of, text};
+use crate::link_accounts::known_of;
+use crate::links::text;
 use crate::model::{ProviderReturn, ProviderStart, ProviderStarted, SignedIn};
 use crate::people::roles_in;
 use crate::provider_client::{Exchange, Known, ProviderError, form};

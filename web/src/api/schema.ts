@@ -856,6 +856,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the invitations that are open: who, by whom, as what, and until when. */
+        get: operations["invitations_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Withdraws an invitation: its link is refused from now on. */
+        delete: operations["invitations_withdraw"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -2717,6 +2751,29 @@ export interface components {
             kind: "opened" | "alert" | "note" | "closed";
             text: string;
         };
+        /** @description An invitation that could still be taken up, without its link. */
+        InvitationBody: {
+            created_at: string;
+            /** @description Whom it is for; null for whoever holds the link. */
+            email?: string | null;
+            /** @description When it ends by itself. */
+            expires_at: string;
+            id: string;
+            /** @description The person who made it; their rights bound what it is worth. */
+            inviter_id?: string | null;
+            /** @description The API key that made it. */
+            inviter_key_id?: string | null;
+            /** @description Whether it was mailed. */
+            mailed: boolean;
+            /** @enum {string} */
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            scope: components["schemas"]["AccessScopeBody"];
+            /**
+             * @description False when whoever made it is gone, or may no longer give that role there: the link is
+             *     refused.
+             */
+            valid: boolean;
+        };
         /** @description Whom to invite. */
         InviteBody: {
             email: string;
@@ -3161,6 +3218,34 @@ export interface components {
                 /** @enum {string} */
                 severity: "critical" | "high" | "medium" | "low";
                 title: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_InvitationBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /** @description Whom it is for; null for whoever holds the link. */
+                email?: string | null;
+                /** @description When it ends by itself. */
+                expires_at: string;
+                id: string;
+                /** @description The person who made it; their rights bound what it is worth. */
+                inviter_id?: string | null;
+                /** @description The API key that made it. */
+                inviter_key_id?: string | null;
+                /** @description Whether it was mailed. */
+                mailed: boolean;
+                /** @enum {string} */
+                role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+                scope: components["schemas"]["AccessScopeBody"];
+                /**
+                 * @description False when whoever made it is gone, or may no longer give that role there: the link is
+                 *     refused.
+                 */
+                valid: boolean;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6361,6 +6446,56 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_InvitationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -48,7 +48,7 @@ pub use host_certificates::HostCertificate;
 pub use host_orders::HostOrder;
 pub use identity_providers::IdentityProvider;
 pub use incidents::{Incident, IncidentNote, SecurityAlert};
-pub use links::{LinkId, LinkKind, OneTimeLink};
+pub use links::{LinkKind, OneTimeLink};
 pub use members::Member;
 pub use outbox::{OutboxEntry, OutboxId};
 pub use plans::Plan;
