@@ -42,6 +42,7 @@ mod invitations;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
+mod kept;
 mod knock;
 mod ledger;
 mod ledger_head;
