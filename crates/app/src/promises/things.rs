@@ -178,6 +178,7 @@ impl App {
             approved_by: None,
             approved_at: None,
             expires_at: at,
+            release: None,
             released_at: Some(at),
         };
         let incident = Incident {

@@ -43,7 +43,7 @@ pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
 pub use grants::{Grant, GrantRole, GrantScope, Holder, StoredRole};
 pub use groups::{DeviceGroup, Workspace};
-pub use holds::{Hold, HoldReason, HoldScope};
+pub use holds::{Hold, HoldReason, HoldScope, Release};
 pub use host_certificates::HostCertificate;
 pub use host_orders::HostOrder;
 pub use identity_providers::IdentityProvider;

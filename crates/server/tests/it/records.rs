@@ -219,8 +219,33 @@ fn on_day_91_only_what_is_held_is_left() {
     let about = person.post("/v1/holds", &about).expect(201)["id"].as_str().unwrap().to_owned();
     let approved = second.post(&format!("/v1/holds/{about}/approve"), &json!({}));
     assert_eq!(approved.status, 204);
-    person.delete(&format!("/v1/holds/{about}")).problem(409);
-    assert_eq!(second.delete(&format!("/v1/holds/{about}")).status, 204);
+    let about = format!("/v1/holds/{about}");
+    person.delete(&about).problem(409);
+    // It takes two others: the second cannot be the first, nor whose records they are.
+    let third = person.colleague("security_lead");
+    assert_eq!(second.delete(&about).status, 202);
+    let shown = second.get("/v1/holds").expect(200)["items"][0].clone();
+    assert_eq!(
+        (&shown["state"], &shown["is_own_release"]),
+        (&json!("release_asked"), &json!(true))
+    );
+    assert_eq!(person.get("/v1/holds").expect(200)["items"][0]["is_held"], true);
+    second.delete(&about).problem(409);
+    person.delete(&about).problem(409);
+    assert_eq!(third.delete(&about).status, 204);
+    let ended = person.records("action=hold.release");
+    assert_eq!((&ended[0]["after"]["state"], ended.len()), (&json!("released"), 2));
+    // A release that nobody confirms is asked for no more, and the hold goes on.
+    assert_eq!(third.delete(&format!("/v1/holds/{id}")).status, 202);
+    // Single records name whose they are, too.
+    let own = person.records("action=device.create")[0]["id"].clone();
+    let single = json!({
+        "scope": {"records": [own]}, "reason": "fraud", "note": "One act",
+        "expires_at": "2026-02-01T00:00:00Z",
+    });
+    let single = second.post("/v1/holds", &single).expect(201)["id"].as_str().unwrap().to_owned();
+    assert_eq!(third.post(&format!("/v1/holds/{single}/approve"), &json!({})).status, 204);
+    assert_eq!(second.delete(&format!("/v1/holds/{single}")).status, 202);
 
     platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
     let later = wait_for("the purge", || {
@@ -232,7 +257,10 @@ fn on_day_91_only_what_is_held_is_left() {
     let left = later.records(before);
     assert!(left.iter().all(|row| row["action"].as_str().unwrap().starts_with("device.")));
     // Released, the next purge takes the rest.
-    assert_eq!(later.delete(&format!("/v1/holds/{id}")).status, 204);
+    let path = format!("/v1/holds/{id}");
+    assert_eq!(later.delete(&path).status, 202, "what was asked for before is over");
+    let other = later.colleague("privacy_officer");
+    assert_eq!(other.delete(&path).status, 204);
     platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
     wait_for("the rest to go", || {
         let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
