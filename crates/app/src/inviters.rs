@@ -47,6 +47,18 @@ impl Inviter {
     }
 }
 
+/// The person who invited, or whose key did.
+pub(crate) async fn inviting_person(
+    tx: &PlatformTx,
+    inviter: Option<Inviter>,
+) -> Result<Option<UserId>> {
+    let Some(Inviter { tenant, by }) = inviter else { return Ok(None) };
+    match by {
+        By::User(user) => Ok(Some(user)),
+        By::Key(key) => Ok(tx.api_key_of(tenant, key).await?.and_then(|key| key.maker)),
+    }
+}
+
 fn opened(link: &OneTimeLink) -> Result<Payload> {
     serde_json::from_slice(&link.payload)
         .map_err(|_| Error::Internal("a link is damaged".to_owned()))

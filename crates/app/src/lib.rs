@@ -88,6 +88,7 @@ mod tenant_networks;
 mod theme;
 mod tree;
 mod twins;
+mod two_people;
 mod upgrade;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
