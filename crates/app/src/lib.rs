@@ -58,6 +58,7 @@ mod maintenance;
 pub mod model;
 mod objects;
 mod open;
+mod pages;
 mod papers;
 mod partners;
 mod parts;

@@ -125,8 +125,8 @@ pub struct Invitee {
 pub struct Invited {
     /// The address.
     pub email: Secret<String>,
-    /// The link's token to hand over; none when it was mailed.
-    pub token: Option<Secret<String>>,
+    /// The link to hand over; none when it was mailed.
+    pub link: Option<Secret<String>>,
 }
 
 /// An invitation that could still be taken up.
