@@ -173,6 +173,8 @@ pub struct AccountView {
     pub second_factor_required: bool,
     /// Whether this platform can send mail.
     pub mails: bool,
+    /// The name of the tenant's own sign-in provider, and whether the account is connected with it.
+    pub provider: Option<(String, bool)>,
 }
 
 /// A passkey.
