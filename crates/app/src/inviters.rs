@@ -1,5 +1,5 @@
-//! Who made an invitation. It is worth no more than they are now: nothing when they are gone, or may
-//! no longer give its role. The open ones are listed, and withdrawn.
+//! Who made an invitation. It is worth no more than they are now: nothing when they are gone, or
+//! may no longer give its role. The open ones are listed, and withdrawn.
 
 use std::collections::HashMap;
 

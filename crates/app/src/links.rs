@@ -72,6 +72,11 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+fn address(email: Option<String>) -> Result<String> {
+    let email = email.filter(|email| veritwin_outbound::mail::is_address(email));
+    email.ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))
+}
+
 /// Whoever is first at managing a tenant answers for it too.
 async fn welcome_member(
     tx: &PlatformTx,
@@ -366,11 +371,7 @@ impl App {
             }
             LinkKind::Invitation | LinkKind::Support => payload.given(Role::Viewer)?,
         };
-        let email = payload
-            .email
-            .or_else(|| welcome.email.map(Secret::into_exposed))
-            .filter(|email| veritwin_outbound::mail::is_address(email))
-            .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
+        let email = address(payload.email.or_else(|| welcome.email.map(Secret::into_exposed)))?;
         let name = self.given_name(welcome.name, payload.name)?;
         let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let answers = !is_invited || payload.first;

@@ -1,5 +1,5 @@
 //! Where the pages are for the people of a tenant: at its own host name, or that of the nearest
-//! partner above, as soon as a certificate makes it usable. Links that are mailed or shown lead there.
+//! partner above, as soon as a certificate makes it usable. Links lead there.
 
 use veritwin_domain::{PlatformContext, TenantId};
 

@@ -1,5 +1,5 @@
-//! What makes two of the staff two people, as far as a platform can tell: they prove a second factor
-//! of their own, neither brought the other in, and nobody brought both of them in just now.
+//! What makes two of the staff two people, as far as a platform can tell: they prove a second
+//! factor of their own, neither brought the other in, and nobody brought both in just now.
 
 use std::time::Duration;
 
