@@ -6,11 +6,14 @@
 //! come again out of the log, ticks do not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, RuleId, SiteId, Timestamp};
 
+use crate::device_clock::DeviceClock;
+use crate::judge::Judged;
 use crate::rule::{Condition, Rule, RuleError, RuleLimits, Scope};
-use crate::series::{Reason, Sample, SeriesId, SeriesState, Transition};
+use crate::series::{Reason, Sample, SeriesId, SeriesState, Tick, Transition};
 
 /// Upper bounds of one evaluator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,9 @@ pub struct EvaluatorLimits {
     pub devices_max: usize,
     /// Most watched series; further ones are not watched, and counted.
     pub series_max: usize,
+    /// A reading that is further ahead of its receipt raises nothing: it would make every right
+    /// one after it look late. For a silence it counts like any other.
+    pub ahead_seconds_max: u32,
 }
 
 impl Default for EvaluatorLimits {
@@ -32,6 +38,7 @@ impl Default for EvaluatorLimits {
             rules_max: 1_000,
             devices_max: 100_000,
             series_max: 200_000,
+            ahead_seconds_max: 300,
         }
     }
 }
@@ -68,9 +75,19 @@ pub enum EvaluatorError {
 /// Evaluates the rules of one tenant.
 #[derive(Debug)]
 pub struct Evaluator {
-    limits: EvaluatorLimits,
-    rules: BTreeMap<RuleId, Rule>,
-    devices: BTreeMap<DeviceId, DeviceFacts>,
+    pub(crate) limits: EvaluatorLimits,
+    pub(crate) rules: BTreeMap<RuleId, Rule>,
+    pub(crate) devices: BTreeMap<DeviceId, DeviceFacts>,
+    /// What the series of each enabled rule were judged by, also before a restart.
+    pub(crate) judged: BTreeMap<RuleId, Judged>,
+    /// The state was stored by a version that did not say what its series were judged by.
+    pub(crate) is_judged_unknown: bool,
+    /// Clocks of devices that seem slow.
+    pub(crate) clocks: BTreeMap<DeviceId, DeviceClock>,
+    pub(crate) unjudged_rules: BTreeSet<RuleId>,
+    pub(crate) unjudged_devices: BTreeSet<DeviceId>,
+    /// The platform itself was away until then.
+    resumed_at: Timestamp,
     /// Enabled rules that cover a device; made when first asked for, dropped when anything
     /// changes.
     covering: HashMap<DeviceId, Vec<RuleId>>,
@@ -89,6 +106,12 @@ impl Evaluator {
             limits,
             rules: BTreeMap::new(),
             devices: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            is_judged_unknown: false,
+            clocks: BTreeMap::new(),
+            unjudged_rules: BTreeSet::new(),
+            unjudged_devices: BTreeSet::new(),
+            resumed_at: Timestamp::EPOCH,
             covering: HashMap::new(),
             series: BTreeMap::new(),
             position: None,
@@ -113,45 +136,48 @@ impl Evaluator {
         self.series.keys()
     }
 
-    /// Adds or replaces a rule. Active alerts of a rule that changed what it watches, or that is
-    /// off, are cleared; a new name, severity, address or advice leaves them alone.
+    /// Adds or replaces a rule. What is known of its series is judged by what it has become: an
+    /// alert whose condition still holds goes on, any other is cleared, and so is every alert of
+    /// a rule that is off. What is not known here is asked for by [`Evaluator::take_unjudged`].
     pub fn put_rule(
         &mut self,
         rule: Rule,
         now: Timestamp,
     ) -> Result<Vec<Transition>, EvaluatorError> {
         rule.validate(&self.limits.rule)?;
-        let known = self.rules.get(&rule.id);
-        if known.is_none() && self.rules.len() == self.limits.rules_max {
+        let is_known = self.rules.contains_key(&rule.id);
+        if !is_known && self.rules.len() == self.limits.rules_max {
             let max = self.limits.rules_max;
             return Err(EvaluatorError::Limit { name: "rules_max", max });
         }
-        let watches_the_same = known.is_some_and(|known| {
-            (known.enabled, &known.condition) == (rule.enabled, &rule.condition)
-        });
-        let is_restored = known.is_none() && rule.enabled;
-        let (id, condition) = (rule.id, rule.condition.clone());
+        let (id, judged) = (rule.id, Judged::by(&rule));
+        let before = if rule.enabled {
+            self.judged.insert(id, judged.clone())
+        } else {
+            self.judged.remove(&id)
+        };
+        // Its series come out of a store that does not say what they were judged by.
+        let is_taken_over = self.is_judged_unknown && !is_known && self.has_series(id);
+        let before = before.or_else(|| is_taken_over.then(|| judged.clone()));
+        let is_as_it_was = rule.enabled && before.as_ref() == Some(&judged);
         self.rules.insert(id, rule);
         self.covering.clear();
         self.coverage_changed = true;
-        // A rule that comes from the store after a restart finds its restored series as they are.
-        if is_restored || watches_the_same {
-            return Ok(self.close_uncovered(id, now));
-        }
-        let mut transitions = Vec::new();
-        for (series, state) in self.series.range_mut(first_of(id)..) {
-            if series.rule != id {
-                break;
-            }
-            transitions.extend(state.close(series, Reason::RuleChanged, now));
-            state.reset(&condition, now);
+        let mut transitions = self.close_uncovered(id, now);
+        if !is_as_it_was {
+            transitions.extend(self.rejudge(id, before.as_ref(), now));
         }
         Ok(transitions)
+    }
+
+    fn has_series(&self, rule: RuleId) -> bool {
+        self.series.range(first_of(rule)..).next().is_some_and(|(series, _)| series.rule == rule)
     }
 
     /// Removes a rule; its active alerts are cleared and its series forgotten.
     pub fn remove_rule(&mut self, id: RuleId, now: Timestamp) -> Vec<Transition> {
         self.rules.remove(&id);
+        self.judged.remove(&id);
         self.covering.clear();
         self.coverage_changed = true;
         self.forget(Reason::RuleChanged, now, |series| series.rule == id)
@@ -168,11 +194,13 @@ impl Evaluator {
             let max = self.limits.devices_max;
             return Err(EvaluatorError::Limit { name: "devices_max", max });
         }
+        let place = (facts.device_type.clone(), facts.twin);
         let known = self.devices.insert(id, facts);
         self.covering.remove(&id);
         self.coverage_changed = true;
         let mut transitions = Vec::new();
-        if known.is_some() {
+        if known.is_some_and(|known| (known.device_type, known.twin) != place) {
+            self.unjudged_devices.insert(id);
             for rule in self.rules.keys().copied().collect::<Vec<_>>() {
                 transitions.extend(self.close_uncovered(rule, now));
             }
@@ -183,6 +211,7 @@ impl Evaluator {
     /// Removes a device; its active alerts are cleared and its series forgotten.
     pub fn remove_device(&mut self, id: DeviceId, now: Timestamp) -> Vec<Transition> {
         self.devices.remove(&id);
+        self.clocks.remove(&id);
         self.covering.remove(&id);
         self.coverage_changed = true;
         self.forget(Reason::DeviceRemoved, now, |series| series.device == id)
@@ -199,30 +228,36 @@ impl Evaluator {
         if !self.devices.contains_key(&batch.device) {
             return transitions;
         }
-        for rule in self.rules_covering(batch.device) {
+        let rules = self.rules_covering(batch.device);
+        let newest_at = batch.readings.iter().map(|reading| reading.at).max();
+        let Some(newest_at) = newest_at.filter(|_| !rules.is_empty()) else { return transitions };
+        self.hear_clock(batch.device, newest_at, batch.received_at);
+        let slow_micros = self.slow_micros(batch.device);
+        let ahead = Duration::from_secs(self.limits.ahead_seconds_max.into());
+        for rule in rules {
             let Some(condition) = self.rules.get(&rule).map(|rule| rule.condition.clone()) else {
                 continue;
             };
-            let id = |key: Option<Key>| SeriesId { rule, device: batch.device, key };
+            let id = SeriesId { rule, device: batch.device, key: condition.key().cloned() };
             match &condition {
                 Condition::NoData { key, .. } => {
-                    let arrived = |reading: &Reading| {
+                    let arrived = |reading: &&Reading| {
                         key.as_ref().is_none_or(|wanted| *wanted == reading.key)
                     };
-                    let arrived = batch.readings.iter().filter(|reading| arrived(reading));
-                    if let Some(newest_at) = arrived.map(|reading| reading.at).max() {
-                        let id = id(key.clone());
-                        let state = self.state_of(&id);
-                        transitions
-                            .extend(state.and_then(|state| {
-                                state.arrival(&id, newest_at, batch.received_at)
-                            }));
-                    }
+                    let arrived = batch.readings.iter().filter(arrived);
+                    let Some(at) = arrived.map(|reading| reading.at).max() else { continue };
+                    let state = self.state_of(&id);
+                    transitions.extend(
+                        state.and_then(|state| {
+                            state.arrival(&id, at, batch.received_at, slow_micros)
+                        }),
+                    );
                 }
                 Condition::Threshold { key, .. } => {
-                    let id = id(Some(key.clone()));
-                    for sample in samples(batch, key) {
+                    let end = batch.received_at.saturating_add(ahead);
+                    for sample in samples(batch, key).filter(|sample| sample.at <= end) {
                         let state = self.state_of(&id);
+                        let sample = Sample { slow_micros, ..sample };
                         transitions
                             .extend(state.and_then(|state| state.value(&id, &condition, sample)));
                     }
@@ -243,6 +278,7 @@ impl Evaluator {
         if now <= self.ticked_at {
             return Vec::new();
         }
+        let tick = Tick { last: self.ticked_at, now };
         self.ticked_at = now;
         if std::mem::take(&mut self.coverage_changed) {
             self.watch_silences();
@@ -253,7 +289,8 @@ impl Evaluator {
             let device = self.devices.get(&id.device);
             let (Some(rule), Some(device)) = (rule, device) else { continue };
             if covers(rule, device) && rule.condition.key() == id.key.as_ref() {
-                transitions.extend(state.tick(id, &rule.condition, now));
+                let slow = self.clocks.get(&id.device).and_then(DeviceClock::slow_micros);
+                transitions.extend(state.tick(id, &rule.condition, tick, slow.unwrap_or(0)));
             }
         }
         transitions
@@ -262,9 +299,7 @@ impl Evaluator {
     /// The platform itself was away until `at`: silence counts from here, since nobody could
     /// have been heard before.
     pub fn resume(&mut self, at: Timestamp) {
-        for device in self.devices.values_mut() {
-            device.since = device.since.max(at);
-        }
+        self.resumed_at = self.resumed_at.max(at);
         for (id, state) in &mut self.series {
             let rule = self.rules.get(&id.rule);
             if rule.is_none_or(|rule| matches!(rule.condition, Condition::NoData { .. })) {
@@ -300,7 +335,7 @@ impl Evaluator {
     }
 
     /// The state of a series, made when it is new; none past the bound.
-    fn state_of(&mut self, id: &SeriesId) -> Option<&mut SeriesState> {
+    pub(crate) fn state_of(&mut self, id: &SeriesId) -> Option<&mut SeriesState> {
         if !self.series.contains_key(id) {
             if self.series.len() >= self.limits.series_max {
                 if self.unwatched.len() < self.limits.series_max {
@@ -309,12 +344,12 @@ impl Evaluator {
                 return None;
             }
             let since = self.devices.get(&id.device).map_or(Timestamp::EPOCH, |facts| facts.since);
-            self.series.insert(id.clone(), SeriesState::new(since));
+            self.series.insert(id.clone(), SeriesState::new(since.max(self.resumed_at)));
         }
         self.series.get_mut(id)
     }
 
-    fn rules_covering(&mut self, device: DeviceId) -> Vec<RuleId> {
+    pub(crate) fn rules_covering(&mut self, device: DeviceId) -> Vec<RuleId> {
         if let Some(known) = self.covering.get(&device) {
             return known.clone();
         }
@@ -341,7 +376,7 @@ impl Evaluator {
             // A device that is not known yet may still be on its way in after a restart.
             if facts.is_some_and(|facts| !covers(rule, facts)) {
                 transitions.extend(state.close(series, Reason::RuleChanged, now));
-                state.reset(&rule.condition, now);
+                state.reset(&rule.condition, facts.map_or(now, |facts| facts.since));
             }
         }
         transitions
@@ -367,11 +402,11 @@ impl Evaluator {
 }
 
 /// A bound that sorts before or at the first series of a rule.
-fn first_of(rule: RuleId) -> SeriesId {
+pub(crate) fn first_of(rule: RuleId) -> SeriesId {
     SeriesId { rule, device: DeviceId::from_bytes([0; 16]), key: None }
 }
 
-fn covers(rule: &Rule, device: &DeviceFacts) -> bool {
+pub(crate) fn covers(rule: &Rule, device: &DeviceFacts) -> bool {
     match &rule.scope {
         Scope::All => true,
         Scope::Device(id) => *id == device.device,
@@ -389,6 +424,7 @@ fn samples<'b>(batch: &'b DeviceBatch, key: &'b Key) -> impl Iterator<Item = Sam
             received_at: batch.received_at,
             value: reading.value.as_f64()?,
             quality: reading.quality,
+            slow_micros: 0,
         })
     })
 }

@@ -2,7 +2,9 @@
 //! transitions, the states of an alert (ISA-18.2, IEC 62682), and the wording. It reads no clock,
 //! stores nothing and sends nothing.
 
+mod device_clock;
 mod evaluator;
+mod judge;
 mod rule;
 mod series;
 mod snapshot;
@@ -10,7 +12,9 @@ mod state;
 mod wire;
 mod wording;
 
+pub use device_clock::DeviceClock;
 pub use evaluator::{DeviceFacts, Evaluator, EvaluatorError, EvaluatorLimits};
+pub use judge::Present;
 pub use rule::{Condition, Operator, Rule, RuleError, RuleLimits, Scope, Severity};
 pub use series::{
     IdempotencyKey, LATE_AFTER_SECONDS, Reason, SeriesId, Transition, TransitionKind,

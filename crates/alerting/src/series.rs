@@ -7,8 +7,8 @@ use veritwin_domain::{DeviceId, Key, Quality, RuleId, Timestamp};
 
 use crate::rule::Condition;
 
-/// A reading that is this much older than its receipt is late: its transitions are recorded, but
-/// nobody should be woken for them.
+/// A reading that is this much older than its receipt, by the clock of its device, is late: its
+/// transitions are recorded, but nobody should be woken for them.
 pub const LATE_AFTER_SECONDS: u32 = 900;
 
 const SECOND_MICROS: i64 = 1_000_000;
@@ -133,18 +133,16 @@ impl SeriesState {
         }
     }
 
-    /// Forgets what was seen, for a rule that changed; the count of transitions goes on, so that
-    /// no transition ever takes the name of an earlier one.
-    /// A silence keeps whether the device was ever live: that does not hang on the rule.
-    pub(crate) fn reset(&mut self, condition: &Condition, now: Timestamp) {
-        let fresh = Self { transitions: self.transitions, ..Self::new(now) };
+    /// Forgets what was seen, for a rule that no longer watches; the count of transitions goes on,
+    /// so that no transition ever takes the name of an earlier one.
+    /// A silence keeps when something was last heard, and whether the device was ever live: that
+    /// does not hang on the rule.
+    pub(crate) fn reset(&mut self, condition: &Condition, since: Timestamp) {
         let was_silence = self.last_value.is_none();
-        *self = match condition {
-            Condition::NoData { .. } if was_silence => {
-                Self { last_at: self.last_at, pending_since: self.pending_since, ..fresh }
-            }
-            _ => fresh,
-        };
+        if !(was_silence && matches!(condition, Condition::NoData { .. })) {
+            *self = Self { transitions: self.transitions, ..Self::new(since) };
+        }
+        self.active = false;
     }
 
     /// A reading of a threshold's series. Older readings than the newest one are ignored: what
@@ -165,11 +163,11 @@ impl SeriesState {
         self.last_at = Some(sample.at);
         self.last_received_at = sample.received_at;
         self.last_value = Some((sample.value, sample.quality));
+        let late = self.is_late(sample.at, sample.slow_micros);
         if self.active {
             let clearing = operator.clearing_threshold(*threshold, *hysteresis);
-            return (!operator.holds(sample.value, clearing)).then(|| {
-                self.go(id, TransitionKind::Cleared, Reason::Value, sample.at, sample.at)
-            });
+            return (!operator.holds(sample.value, clearing))
+                .then(|| self.go(id, Step::cleared(Reason::Value, sample.at).late(late)));
         }
         if !operator.holds(sample.value, *threshold) {
             self.pending_since = None;
@@ -178,61 +176,145 @@ impl SeriesState {
         let since = *self.pending_since.get_or_insert(sample.at);
         let held = sample.at.as_micros().saturating_sub(since.as_micros());
         (held >= i64::from(*for_seconds) * SECOND_MICROS)
-            .then(|| self.go(id, TransitionKind::Raised, Reason::Value, sample.at, since))
+            .then(|| self.go(id, Step::raised(Reason::Value, sample.at, since).late(late)))
     }
 
-    /// Something of the series, or of the device, arrived, measured at `at` or before: silence is
-    /// over.
+    /// The value that stands when the rule begins to watch the series: it is judged now, with the
+    /// time since it came. One that came late, out of an archive, is judged as when it comes.
+    pub(crate) fn present(
+        &mut self,
+        id: &SeriesId,
+        condition: &Condition,
+        sample: Sample,
+        now: Timestamp,
+    ) -> Option<Transition> {
+        let made = self.value(id, condition, sample);
+        match made {
+            Some(made) if made.kind == TransitionKind::Raised && !made.late => {
+                Some(Transition { at: made.at.max(now), ..made })
+            }
+            None => self.held_until_now(id, condition, now, sample.slow_micros),
+            made => made,
+        }
+    }
+
+    /// What stands when the rule begins to listen for the series: when it was last heard.
+    pub(crate) fn heard(&mut self, at: Timestamp, received_at: Timestamp, slow_micros: i64) {
+        self.last_at = self.last_at.max(Some(at));
+        if !is_late(at, received_at, slow_micros) {
+            self.last_received_at = self.last_received_at.max(received_at);
+            self.pending_since.get_or_insert(received_at);
+        }
+    }
+
+    /// The rule changed: what is known of the series is judged by the new condition. An alert
+    /// whose condition still holds goes on as it is.
+    pub(crate) fn rejudge(
+        &mut self,
+        id: &SeriesId,
+        (old, new): (&Condition, &Condition),
+        now: Timestamp,
+        slow_micros: i64,
+    ) -> Option<Transition> {
+        match (old, new) {
+            (
+                Condition::Threshold { operator: old_operator, threshold: old_threshold, .. },
+                Condition::Threshold { operator, threshold, hysteresis, .. },
+            ) => {
+                let (value, _) = self.last_value?;
+                let is_same = operator == old_operator && threshold == old_threshold;
+                if self.active {
+                    let clearing = operator.clearing_threshold(*threshold, *hysteresis);
+                    // Between the two lines only one that was above the same line has been there.
+                    let line = if is_same { clearing } else { *threshold };
+                    return if operator.holds(value, line) {
+                        None
+                    } else {
+                        self.close(id, Reason::RuleChanged, now)
+                    };
+                }
+                if !operator.holds(value, *threshold) {
+                    self.pending_since = None;
+                } else if !is_same || self.pending_since.is_none() {
+                    self.pending_since = self.last_at;
+                }
+                self.held_until_now(id, new, now, slow_micros)
+            }
+            (Condition::NoData { .. }, Condition::NoData { after_seconds, .. }) => {
+                let is_silent = now >= seconds_after(self.last_received_at, *after_seconds);
+                if is_silent { None } else { self.close(id, Reason::RuleChanged, now) }
+            }
+            _ => None,
+        }
+    }
+
+    /// Something of the series, or of the device, arrived, measured at `at` or before. What is
+    /// live ends a silence. What is late does not, unless the device never was live: then it is
+    /// an archive that is handed in, and nobody waits for more.
     pub(crate) fn arrival(
         &mut self,
         id: &SeriesId,
         at: Timestamp,
         received_at: Timestamp,
+        slow_micros: i64,
     ) -> Option<Transition> {
-        self.last_received_at = self.last_received_at.max(received_at);
         self.last_at = self.last_at.max(Some(at));
-        if seconds_after(at, LATE_AFTER_SECONDS) >= received_at {
+        if is_late(at, received_at, slow_micros) {
+            if self.pending_since.is_some() {
+                return None;
+            }
+        } else {
             self.pending_since.get_or_insert(received_at);
         }
-        self.active.then(|| {
-            self.go(id, TransitionKind::Cleared, Reason::DataReturned, received_at, received_at)
-        })
+        self.last_received_at = self.last_received_at.max(received_at);
+        self.active.then(|| self.go(id, Step::cleared(Reason::DataReturned, received_at)))
     }
 
-    /// Time passed. A silence may have become long enough; a pending value that is not followed
-    /// by others counts on as it is, since devices may report only changes.
+    /// Time passed since the last `tick`. A silence may have become long enough; a pending value
+    /// that is not followed by others counts on as it is, since devices may report only changes.
     pub(crate) fn tick(
         &mut self,
         id: &SeriesId,
         condition: &Condition,
-        now: Timestamp,
+        Tick { last, now }: Tick,
+        slow_micros: i64,
     ) -> Option<Transition> {
         if self.active {
             return None;
         }
-        match condition {
-            Condition::NoData { after_seconds, .. } => {
-                // A device that has only handed in old readings is not expected to go on.
-                if self.last_at.is_some() && self.pending_since.is_none() {
-                    return None;
-                }
-                let since = self.last_received_at;
-                let due = seconds_after(since, *after_seconds);
-                (now >= due)
-                    .then(|| self.go(id, TransitionKind::Raised, Reason::Silence, due, since))
-            }
-            Condition::Threshold { for_seconds, .. } => {
-                let (since, last_at) = (self.pending_since?, self.last_at?);
-                if self.is_late(last_at) {
-                    return None;
-                }
-                let quiet = now.since(self.last_received_at);
-                let held_until = last_at.saturating_add(quiet);
-                let due = seconds_after(since, *for_seconds);
-                (held_until >= due)
-                    .then(|| self.go(id, TransitionKind::Raised, Reason::Value, due, since))
-            }
+        let Condition::NoData { after_seconds, .. } = condition else {
+            let Condition::Threshold { for_seconds, .. } = condition else { return None };
+            let due = seconds_after(self.pending_since?, *for_seconds);
+            let raised = self.held_until_now(id, condition, now, slow_micros)?;
+            // It says when it was due, unless the rule is younger than that.
+            return Some(if due > last { Transition { at: due, ..raised } } else { raised });
+        };
+        // A device that has only handed in old readings is not expected to go on.
+        if self.last_at.is_some() && self.pending_since.is_none() {
+            return None;
         }
+        let since = self.last_received_at;
+        let due = seconds_after(since, *after_seconds);
+        let at = if due > last { due } else { now };
+        (now >= due).then(|| self.go(id, Step::raised(Reason::Silence, at, since)))
+    }
+
+    /// Raises a pending value that has lasted long enough by now.
+    fn held_until_now(
+        &mut self,
+        id: &SeriesId,
+        condition: &Condition,
+        now: Timestamp,
+        slow_micros: i64,
+    ) -> Option<Transition> {
+        let Condition::Threshold { for_seconds, .. } = condition else { return None };
+        let (since, last_at) = (self.pending_since?, self.last_at?);
+        if self.active || self.is_late(last_at, slow_micros) {
+            return None;
+        }
+        let held_until = last_at.saturating_add(now.since(self.last_received_at));
+        (held_until >= seconds_after(since, *for_seconds))
+            .then(|| self.go(id, Step::raised(Reason::Value, now.max(since), since)))
     }
 
     /// Ends an active alert for a reason outside the data.
@@ -242,21 +324,15 @@ impl SeriesState {
         reason: Reason,
         now: Timestamp,
     ) -> Option<Transition> {
-        self.active.then(|| self.go(id, TransitionKind::Cleared, reason, now, now))
+        self.active.then(|| self.go(id, Step::cleared(reason, now)))
     }
 
-    fn is_late(&self, at: Timestamp) -> bool {
-        seconds_after(at, LATE_AFTER_SECONDS) < self.last_received_at
+    fn is_late(&self, at: Timestamp, slow_micros: i64) -> bool {
+        is_late(at, self.last_received_at, slow_micros)
     }
 
-    fn go(
-        &mut self,
-        id: &SeriesId,
-        kind: TransitionKind,
-        reason: Reason,
-        at: Timestamp,
-        since: Timestamp,
-    ) -> Transition {
+    fn go(&mut self, id: &SeriesId, step: Step) -> Transition {
+        let Step { kind, reason, at, since, late } = step;
         self.transitions += 1;
         self.active = kind == TransitionKind::Raised;
         // A silence keeps it: whoever was live once is expected to go on.
@@ -267,10 +343,40 @@ impl SeriesState {
             (Reason::Value, Some((value, quality))) => (Some(value), quality),
             _ => (None, Quality::Good),
         };
-        let late = reason == Reason::Value && self.is_late(at);
         let id = IdempotencyKey { series: id.clone(), number: self.transitions };
         Transition { id, kind, reason, at, since, value, quality, late }
     }
+}
+
+/// What a series does next.
+struct Step {
+    kind: TransitionKind,
+    reason: Reason,
+    at: Timestamp,
+    since: Timestamp,
+    late: bool,
+}
+
+impl Step {
+    const fn raised(reason: Reason, at: Timestamp, since: Timestamp) -> Self {
+        Self { kind: TransitionKind::Raised, reason, at, since, late: false }
+    }
+
+    const fn cleared(reason: Reason, at: Timestamp) -> Self {
+        Self { kind: TransitionKind::Cleared, reason, at, since: at, late: false }
+    }
+
+    const fn late(self, late: bool) -> Self {
+        Self { late, ..self }
+    }
+}
+
+/// Time passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tick {
+    /// The tick before this one.
+    pub(crate) last: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// One reading of a threshold's series.
@@ -280,6 +386,14 @@ pub(crate) struct Sample {
     pub(crate) received_at: Timestamp,
     pub(crate) value: f64,
     pub(crate) quality: Quality,
+    /// By how much the device's clock is slow.
+    pub(crate) slow_micros: i64,
+}
+
+/// Whether a reading came later than it should have, by the clock of its device.
+fn is_late(at: Timestamp, received_at: Timestamp, slow_micros: i64) -> bool {
+    let due_at = seconds_after(at, LATE_AFTER_SECONDS).as_micros();
+    due_at.saturating_add(slow_micros) < received_at.as_micros()
 }
 
 fn seconds_after(at: Timestamp, seconds: u32) -> Timestamp {

@@ -2,10 +2,13 @@
 //! it led to. Rules and devices are not in it: they come from their own store.
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{Key, Quality, Timestamp};
+use veritwin_domain::{DeviceId, Key, Quality, RuleId, Timestamp};
 
+use crate::device_clock::DeviceClock;
 use crate::evaluator::Evaluator;
+use crate::judge::Judged;
 use crate::series::{SeriesId, SeriesState};
+use crate::wire::{ConditionWire, ScopeWire};
 
 /// Version of the snapshot's form.
 pub const SNAPSHOT_VERSION: u32 = 1;
@@ -35,7 +38,16 @@ struct SnapshotWire {
     position: Option<u64>,
     ticked_at: i64,
     series: Vec<SeriesWire>,
+    /// Rules, and what their series were judged by; not there in states of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<Vec<(String, ScopeWire, ConditionWire)>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    clocks: Vec<ClockWire>,
 }
+
+/// Device; by how much it is slow; messages that may be in step, the delay and receive time of
+/// the first of them.
+type ClockWire = (String, Option<i64>, (u32, i64, i64));
 
 /// Rule, device, key; transitions and whether active; event time, receive time, value and
 /// quality of the last reading; since when pending. Times are microseconds.
@@ -54,6 +66,23 @@ impl Evaluator {
             position: self.position,
             ticked_at: self.ticked_at.as_micros(),
             series: self.series.iter().map(|(id, state)| write(id, state)).collect(),
+            judged: Some(
+                self.judged
+                    .iter()
+                    .map(|(id, Judged { scope, condition })| {
+                        (id.to_string(), ScopeWire::of(scope), ConditionWire::of(condition))
+                    })
+                    .collect(),
+            ),
+            clocks: self
+                .clocks
+                .iter()
+                .map(|(device, clock)| {
+                    let first = clock.first_received_at.as_micros();
+                    let step = (clock.messages, clock.first_slow_micros, first);
+                    (device.to_string(), clock.slow_micros, step)
+                })
+                .collect(),
         };
         Ok(serde_json::to_vec(&wire)?)
     }
@@ -67,6 +96,10 @@ impl Evaluator {
         }
         let wire: SnapshotWire = serde_json::from_slice(bytes)?;
         let series = wire.series.into_iter().map(read).collect::<Result<_, _>>()?;
+        self.is_judged_unknown = wire.judged.is_none();
+        let judged = wire.judged.unwrap_or_default().into_iter().map(read_judged);
+        self.judged = judged.collect::<Result<_, _>>()?;
+        self.clocks = wire.clocks.into_iter().map(read_clock).collect::<Result<_, _>>()?;
         self.series = series;
         self.position = wire.position;
         self.ticked_at = Timestamp::from_micros(wire.ticked_at);
@@ -116,4 +149,26 @@ fn read(wire: SeriesWire) -> Result<(SeriesId, SeriesState), SnapshotError> {
         pending_since: pending.map(Timestamp::from_micros),
     };
     Ok((id, state))
+}
+
+fn read_judged(
+    (rule, scope, condition): (String, ScopeWire, ConditionWire),
+) -> Result<(RuleId, Judged), SnapshotError> {
+    let inconsistent = |what| move |_| SnapshotError::Inconsistent(what);
+    let rule = rule.parse().map_err(|_| SnapshotError::Inconsistent("a rule id is malformed"))?;
+    let scope = scope.read().map_err(inconsistent("a scope is malformed"))?;
+    let condition = condition.read().map_err(inconsistent("a condition is malformed"))?;
+    Ok((rule, Judged { scope, condition }))
+}
+
+fn read_clock(wire: ClockWire) -> Result<(DeviceId, DeviceClock), SnapshotError> {
+    let (device, slow_micros, (messages, first_slow_micros, first_received_at)) = wire;
+    let malformed = |_| SnapshotError::Inconsistent("a device id is malformed");
+    let clock = DeviceClock {
+        slow_micros,
+        messages,
+        first_slow_micros,
+        first_received_at: Timestamp::from_micros(first_received_at),
+    };
+    Ok((device.parse().map_err(malformed)?, clock))
 }

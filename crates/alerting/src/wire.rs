@@ -42,7 +42,7 @@ struct RuleWire {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ScopeWire {
+pub(crate) enum ScopeWire {
     All,
     Device(String),
     DeviceType(String),
@@ -51,7 +51,7 @@ enum ScopeWire {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum ConditionWire {
+pub(crate) enum ConditionWire {
     Threshold { key: String, op: String, threshold: f64, hysteresis: f64, for_seconds: u32 },
     NoData { key: Option<String>, after_seconds: u32 },
 }
@@ -65,27 +65,8 @@ impl Rule {
             name: self.name.clone(),
             severity: self.severity.as_str().to_owned(),
             enabled: self.enabled,
-            scope: match &self.scope {
-                Scope::All => ScopeWire::All,
-                Scope::Device(id) => ScopeWire::Device(id.to_string()),
-                Scope::DeviceType(device_type) => ScopeWire::DeviceType(device_type.clone()),
-                Scope::Twin(id) => ScopeWire::Twin(id.to_string()),
-            },
-            condition: match &self.condition {
-                Condition::Threshold { key, operator, threshold, hysteresis, for_seconds } => {
-                    ConditionWire::Threshold {
-                        key: key.to_string(),
-                        op: operator.as_str().to_owned(),
-                        threshold: *threshold,
-                        hysteresis: *hysteresis,
-                        for_seconds: *for_seconds,
-                    }
-                }
-                Condition::NoData { key, after_seconds } => ConditionWire::NoData {
-                    key: key.as_ref().map(ToString::to_string),
-                    after_seconds: *after_seconds,
-                },
-            },
+            scope: ScopeWire::of(&self.scope),
+            condition: ConditionWire::of(&self.condition),
             notify_emails: self.notify_emails.clone(),
             what_helps: self.what_helps.clone(),
         };
@@ -104,13 +85,8 @@ impl Rule {
             name: wire.name,
             severity: parsed("severity", &wire.severity)?,
             enabled: wire.enabled,
-            scope: match wire.scope {
-                ScopeWire::All => Scope::All,
-                ScopeWire::Device(id) => Scope::Device(parsed("scope", &id)?),
-                ScopeWire::DeviceType(device_type) => Scope::DeviceType(device_type),
-                ScopeWire::Twin(id) => Scope::Twin(parsed("scope", &id)?),
-            },
-            condition: condition(wire.condition)?,
+            scope: wire.scope.read()?,
+            condition: wire.condition.read()?,
             notify_emails: wire.notify_emails,
             what_helps: wire.what_helps,
         })
@@ -125,19 +101,59 @@ fn key(text: &str) -> Result<Key, WireError> {
     Key::new(text).map_err(|_| WireError::Inconsistent("condition.key"))
 }
 
-fn condition(wire: ConditionWire) -> Result<Condition, WireError> {
-    Ok(match wire {
-        ConditionWire::Threshold { key: text, op, threshold, hysteresis, for_seconds } => {
-            Condition::Threshold {
-                key: key(&text)?,
-                operator: parsed("condition.op", &op)?,
-                threshold,
-                hysteresis,
-                for_seconds,
+impl ScopeWire {
+    pub(crate) fn of(scope: &Scope) -> Self {
+        match scope {
+            Scope::All => Self::All,
+            Scope::Device(id) => Self::Device(id.to_string()),
+            Scope::DeviceType(device_type) => Self::DeviceType(device_type.clone()),
+            Scope::Twin(id) => Self::Twin(id.to_string()),
+        }
+    }
+
+    pub(crate) fn read(self) -> Result<Scope, WireError> {
+        Ok(match self {
+            Self::All => Scope::All,
+            Self::Device(id) => Scope::Device(parsed("scope", &id)?),
+            Self::DeviceType(device_type) => Scope::DeviceType(device_type),
+            Self::Twin(id) => Scope::Twin(parsed("scope", &id)?),
+        })
+    }
+}
+
+impl ConditionWire {
+    pub(crate) fn of(condition: &Condition) -> Self {
+        match condition {
+            Condition::Threshold { key, operator, threshold, hysteresis, for_seconds } => {
+                Self::Threshold {
+                    key: key.to_string(),
+                    op: operator.as_str().to_owned(),
+                    threshold: *threshold,
+                    hysteresis: *hysteresis,
+                    for_seconds: *for_seconds,
+                }
             }
+            Condition::NoData { key, after_seconds } => Self::NoData {
+                key: key.as_ref().map(ToString::to_string),
+                after_seconds: *after_seconds,
+            },
         }
-        ConditionWire::NoData { key: text, after_seconds } => {
-            Condition::NoData { key: text.as_deref().map(key).transpose()?, after_seconds }
-        }
-    })
+    }
+
+    pub(crate) fn read(self) -> Result<Condition, WireError> {
+        Ok(match self {
+            Self::Threshold { key: text, op, threshold, hysteresis, for_seconds } => {
+                Condition::Threshold {
+                    key: key(&text)?,
+                    operator: parsed("condition.op", &op)?,
+                    threshold,
+                    hysteresis,
+                    for_seconds,
+                }
+            }
+            Self::NoData { key: text, after_seconds } => {
+                Condition::NoData { key: text.as_deref().map(key).transpose()?, after_seconds }
+            }
+        })
+    }
 }

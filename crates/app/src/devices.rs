@@ -269,9 +269,9 @@ impl App {
             self.authorize_at(context, Action::DeviceUpdate, &resource, place_of(&device))?;
         }
         if let Some(declaration) = change.declaration {
-            self.authorize_declaration(context, &stood, declaration)?;
             device.declaration = declaration;
         }
+        self.authorize_protection(context, &stood, &device)?;
         if let Some(units) = change.units {
             check_units(&units)?;
             device.units = units;
@@ -314,22 +314,40 @@ impl App {
         self.authorize_at(context, action, &all, place_of(device))
     }
 
-    /// Who makes a device less protected opens what it has sent, so that takes the right to read
-    /// it where the device stands. Making it more protected takes no more than the change itself.
-    pub(crate) fn authorize_declaration(
+    /// Puts a device elsewhere, as a binding.
+    async fn place_device(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        stood: &Device,
+        device: &Device,
+    ) -> Result<()> {
+        self.authorize_protection(context, stood, device)?;
+        tx.device_update(device, None).await?;
+        let resource = Resource::device(context.tenant, device.id);
+        let change = Change::from_to(recorded(stood), recorded(device));
+        self.record_change(tx, context, Action::TwinBind, &resource, change).await
+    }
+
+    /// Who makes a device less protected, or moves it to where they see personal data, opens what
+    /// it has sent, so that takes the right to read it where it stood. Making it more protected
+    /// takes no more than the change itself.
+    pub(crate) fn authorize_protection(
         &self,
         context: &OpContext,
-        device: &Device,
-        declaration: Declaration,
+        stood: &Device,
+        changed: &Device,
     ) -> Result<()> {
-        let opens = match device.declaration {
-            Declaration::Personal => declaration != Declaration::Personal,
-            Declaration::Undeclared => declaration == Declaration::NonPersonal,
+        let is_lowered = match stood.declaration {
+            Declaration::Personal => changed.declaration != Declaration::Personal,
+            Declaration::Undeclared => changed.declaration == Declaration::NonPersonal,
             Declaration::NonPersonal => false,
         };
         // Whoever holds the data directory brings data in for every tenant.
         let is_operator = matches!(context.actor.kind, ActorKind::LocalOperator);
-        if opens && !is_operator && !Self::visible(device, &self.sees_personal(context)) {
+        let sees_personal = self.sees_personal(context);
+        let opens = is_lowered || Self::visible(changed, &sees_personal);
+        if opens && !is_operator && !Self::visible(stood, &sees_personal) {
             return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
         }
         Ok(())
@@ -372,12 +390,11 @@ impl App {
         tx.twin(twin).await?;
         let mut device = tx.device(id).await?;
         self.check_placement(&tx, &place).await?;
-        let old_twin = device.twin;
+        let stood = device.clone();
+        let old_twin = stood.twin;
         device.twin = Some(twin);
         device.placement = store_placement(&place);
-        tx.device_update(&device, None).await?;
-        let resource = Resource::device(context.tenant, id);
-        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        self.place_device(&tx, context, &stood, &device).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await?;
         if old_twin != Some(twin) {
@@ -399,11 +416,10 @@ impl App {
         if device.twin != Some(twin) {
             return Err(Error::NotFound("binding"));
         }
+        let stood = device.clone();
         device.twin = None;
         device.placement = None;
-        tx.device_update(&device, None).await?;
-        let resource = Resource::device(context.tenant, id);
-        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        self.place_device(&tx, context, &stood, &device).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await
     }

@@ -43,6 +43,7 @@ mod inviters;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
+mod kept;
 mod knock;
 mod ledger;
 mod ledger_head;

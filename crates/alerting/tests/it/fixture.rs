@@ -38,8 +38,13 @@ pub(crate) fn rule(condition: Condition) -> Rule {
 
 /// Above 10, back at 8.
 pub(crate) fn above(for_seconds: u32) -> Condition {
+    over(10.0, for_seconds)
+}
+
+/// Above a threshold, back 2 below it.
+pub(crate) fn over(threshold: f64, for_seconds: u32) -> Condition {
     let operator = Operator::Greater;
-    Condition::Threshold { key: key("t"), operator, threshold: 10.0, hysteresis: 2.0, for_seconds }
+    Condition::Threshold { key: key("t"), operator, threshold, hysteresis: 2.0, for_seconds }
 }
 
 pub(crate) fn silence(key: Option<Key>) -> Condition {

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod clocks;
 mod evaluator;
 mod fixture;
+mod present;
 mod properties;
 mod rules;
 mod states;

@@ -48,7 +48,7 @@ fn run(evaluator: &mut Evaluator, steps: &[Step], first: usize) -> Vec<Transitio
 }
 
 /// The same cases in every run; another seed by `PROPTEST_RNG_SEED`.
-fn config(cases: u32) -> ProptestConfig {
+pub(crate) fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::with_cases(cases);
     let rng_seed = match default.rng_seed {
         RngSeed::Random => RngSeed::Fixed(18),

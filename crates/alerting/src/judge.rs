@@ -1,0 +1,147 @@
+//! What stands when a rule begins to watch: the series whose present value is asked for, and how
+//! the answer is judged. Rules and devices that stay as they are ask for nothing.
+
+use std::collections::BTreeSet;
+
+use veritwin_domain::{DeviceId, Quality, RuleId, Timestamp};
+
+use crate::evaluator::{Evaluator, covers, first_of};
+use crate::rule::{Condition, Rule, Scope};
+use crate::series::{Reason, Sample, SeriesId, Transition};
+
+/// What the series of a rule were judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) scope: Scope,
+    pub(crate) condition: Condition,
+}
+
+impl Judged {
+    pub(crate) fn by(rule: &Rule) -> Self {
+        Self { scope: rule.scope.clone(), condition: rule.condition.clone() }
+    }
+}
+
+/// The newest reading of a series that is known, or of a device for a silence of all of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Present {
+    /// When it was measured.
+    pub at: Timestamp,
+    /// When it arrived, as far as that is known.
+    pub received_at: Timestamp,
+    /// Its value, and how far that can be trusted; none for what a threshold cannot judge.
+    pub value: Option<(f64, Quality)>,
+}
+
+impl Evaluator {
+    /// The series that are watched since something changed and whose present value is not known
+    /// here. Each is named once; answer with [`Evaluator::present`] before the next tick.
+    pub fn take_unjudged(&mut self) -> Vec<SeriesId> {
+        let rules = std::mem::take(&mut self.unjudged_rules);
+        let devices = std::mem::take(&mut self.unjudged_devices);
+        let mut unjudged = BTreeSet::new();
+        for rule in rules.iter().filter_map(|id| self.rules.get(id)) {
+            for device in self.devices.values().filter(|device| covers(rule, device)) {
+                if unjudged.len() >= self.limits.series_max {
+                    break;
+                }
+                unjudged.insert(series_of(rule, device.device));
+            }
+        }
+        for device in devices {
+            for id in self.rules_covering(device) {
+                if unjudged.len() < self.limits.series_max
+                    && let Some(rule) = self.rules.get(&id)
+                {
+                    unjudged.insert(series_of(rule, device));
+                }
+            }
+        }
+        unjudged.into_iter().collect()
+    }
+
+    /// Judges what is known of a series that was asked for. What a later reading has overtaken
+    /// changes nothing.
+    pub fn present(
+        &mut self,
+        id: &SeriesId,
+        present: Present,
+        now: Timestamp,
+    ) -> Option<Transition> {
+        let condition = self.rules.get(&id.rule).filter(|rule| rule.enabled)?.condition.clone();
+        if !self.devices.contains_key(&id.device) || condition.key() != id.key.as_ref() {
+            return None;
+        }
+        let slow_micros = self.slow_micros(id.device);
+        let Present { at, received_at, value } = present;
+        match &condition {
+            Condition::NoData { .. } => {
+                self.state_of(id)?.heard(at, received_at, slow_micros);
+                None
+            }
+            Condition::Threshold { .. } => {
+                let (value, quality) = value.filter(|(_, quality)| *quality != Quality::Bad)?;
+                let sample = Sample { at, received_at, value, quality, slow_micros };
+                self.state_of(id)?.present(id, &condition, sample, now)
+            }
+        }
+    }
+
+    /// Judges the series of a rule by what it has become. Its series of another key, or of
+    /// another kind of condition, end with their alerts.
+    pub(crate) fn rejudge(
+        &mut self,
+        id: RuleId,
+        before: Option<&Judged>,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let Some(rule) = self.rules.get(&id) else { return Vec::new() };
+        let new = &rule.condition;
+        let old = before.filter(|old| {
+            let is_same_kind =
+                std::mem::discriminant(&old.condition) == std::mem::discriminant(new);
+            rule.enabled && is_same_kind && old.condition.key() == new.key()
+        });
+        let is_asked = rule.enabled && before.is_none_or(|old| *old != Judged::by(rule));
+        let mut transitions = Vec::new();
+        for (series, state) in self.series.range_mut(first_of(id)..) {
+            if series.rule != id {
+                break;
+            }
+            if let Some(old) = old.filter(|_| series.key.as_ref() == new.key()) {
+                let slow = self.clocks.get(&series.device).and_then(|clock| clock.slow_micros());
+                let conditions = (&old.condition, new);
+                transitions.extend(state.rejudge(series, conditions, now, slow.unwrap_or(0)));
+            } else {
+                transitions.extend(state.close(series, Reason::RuleChanged, now));
+                let facts = self.devices.get(&series.device);
+                state.reset(new, facts.map_or(now, |facts| facts.since));
+            }
+        }
+        if is_asked {
+            self.unjudged_rules.insert(id);
+        }
+        transitions
+    }
+
+    pub(crate) fn slow_micros(&self, device: DeviceId) -> i64 {
+        self.clocks.get(&device).and_then(|clock| clock.slow_micros()).unwrap_or(0)
+    }
+
+    /// Hears a device's clock. Only of those that seem slow anything is kept.
+    pub(crate) fn hear_clock(&mut self, device: DeviceId, at: Timestamp, received_at: Timestamp) {
+        let slow_micros = received_at.as_micros().saturating_sub(at.as_micros());
+        if slow_micros > SLOW_MICROS_MIN {
+            self.clocks.entry(device).or_default().hear(at, received_at);
+        } else if !self.clocks.is_empty() {
+            self.clocks.remove(&device);
+        }
+    }
+}
+
+/// A clock that is no more than this slow needs no attention: half of what makes a reading late.
+const SLOW_MICROS_MIN: i64 = crate::series::LATE_AFTER_SECONDS as i64 * 1_000_000 / 2;
+
+fn series_of(rule: &Rule, device: DeviceId) -> SeriesId {
+    SeriesId { rule: rule.id, device, key: rule.condition.key().cloned() }
+}
