@@ -47,6 +47,7 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::RoleWrite
+                | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate

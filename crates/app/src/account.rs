@@ -23,6 +23,13 @@ impl App {
         let tx = self.0.store.read_platform(&platform).await?;
         let account = tx.user(user).await?;
         let factors = tx.factors_of(user).await?;
+        let provider = match self.offered_provider(&platform, context.tenant).await? {
+            Some(provider) => {
+                let is_connected = tx.provider_connected(context.tenant, user).await?;
+                Some((provider.view.name, is_connected))
+            }
+            None => None,
+        };
         drop(tx);
         let of = |kind: FactorKind| factors.iter().filter(move |one| one.kind == kind);
         let passkeys = of(FactorKind::Passkey).map(|one| -> Result<PasskeyView> {
@@ -42,6 +49,7 @@ impl App {
             recovery_codes: of(FactorKind::Recovery).count(),
             second_factor_required: self.asks_second_factor(&platform, context.tenant).await?,
             mails: self.0.mailer.is_some(),
+            provider,
         })
     }
 

@@ -381,12 +381,10 @@ impl App {
         };
         let before =
             recorded::certificate_of(&tx.host_certificates(HOSTS_MAX as u64).await?, &host);
-        let row = certificate.into_stored(tenant, host.clone(), job.at);
-        let mut after = recorded::certificate(&host, row.not_after, &row.chain);
-        after["by"] = json!("acme");
+        let row = certificate.into_stored(tenant, host, job.at);
         tx.host_certificate_put(&row).await?;
         tx.host_order_put(&HostOrder { refusals: 0, refusal: None, next_at, ..order }).await?;
-        let change = Change { before, after: Some(after) };
+        let change = Change { before, after: Some(recorded::fetched(&row)) };
         let done = (Action::CertificateWrite, "done", change);
         self.record_platform_change(&tx, &job, Some(tenant), done).await?;
         tx.commit().await?;

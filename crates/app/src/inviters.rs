@@ -1,5 +1,5 @@
-//! Who made an invitation. It is worth no more than they are now: nothing when they are gone, or may
-//! no longer give its role. The open ones are listed, and withdrawn.
+//! Who made an invitation. It is worth no more than they are now: nothing when they are gone, or
+//! may no longer give its role. The open ones are listed, and withdrawn.
 
 use std::collections::HashMap;
 
@@ -44,6 +44,18 @@ impl Inviter {
             _ => return None,
         };
         Some(Self { tenant: context.tenant, by })
+    }
+}
+
+/// The person who invited, or whose key did.
+pub(crate) async fn inviting_person(
+    tx: &PlatformTx,
+    inviter: Option<Inviter>,
+) -> Result<Option<UserId>> {
+    let Some(Inviter { tenant, by }) = inviter else { return Ok(None) };
+    match by {
+        By::User(user) => Ok(Some(user)),
+        By::Key(key) => Ok(tx.api_key_of(tenant, key).await?.and_then(|key| key.maker)),
     }
 }
 

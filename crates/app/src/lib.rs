@@ -59,6 +59,7 @@ mod maintenance;
 pub mod model;
 mod objects;
 mod open;
+mod pages;
 mod papers;
 mod partners;
 mod parts;
@@ -89,12 +90,13 @@ mod tenant_networks;
 mod theme;
 mod tree;
 mod twins;
+mod two_people;
 mod upgrade;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
-    BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary, RestorePlan,
-    RestoreSummary, backup_instance, restore,
+    AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
+    RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};

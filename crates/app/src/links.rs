@@ -8,7 +8,7 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
-use crate::inviters::Inviter;
+use crate::inviters::{Inviter, inviting_person};
 use crate::link_accounts::{Shows, account_of};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
@@ -72,16 +72,24 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+fn address(email: Option<String>) -> Result<String> {
+    let email = email.filter(|email| veritwin_outbound::mail::is_address(email));
+    email.ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))
+}
+
 /// Whoever is first at managing a tenant answers for it too.
 async fn welcome_member(
     tx: &PlatformTx,
     tenant: TenantId,
-    (user, role): (UserId, Role),
+    (user, role, inviter): (UserId, Role, Option<UserId>),
     is_first: bool,
 ) -> Result<()> {
     tx.membership_add(tenant, user, role).await?;
     if is_first && !tx.has_owner(tenant).await? {
         tx.membership_add(tenant, user, Role::Owner).await?;
+    }
+    if let Some(inviter) = inviter {
+        tx.membership_invited(tenant, user, inviter).await?;
     }
     Ok(())
 }
@@ -282,7 +290,8 @@ impl App {
         }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         if !is_member || given.scope == ScopeOf::Tenant {
-            let member = (user.id, given.of_membership());
+            let inviter = inviting_person(&tx, payload.inviter).await?;
+            let member = (user.id, given.of_membership(), inviter);
             welcome_member(&tx, tenant, member, payload.first).await?;
         }
         self.give(&tx, &platform, (tenant, user.id), &given).await?;
@@ -362,11 +371,7 @@ impl App {
             }
             LinkKind::Invitation | LinkKind::Support => payload.given(Role::Viewer)?,
         };
-        let email = payload
-            .email
-            .or_else(|| welcome.email.map(Secret::into_exposed))
-            .filter(|email| veritwin_outbound::mail::is_address(email))
-            .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
+        let email = address(payload.email.or_else(|| welcome.email.map(Secret::into_exposed)))?;
         let name = self.given_name(welcome.name, payload.name)?;
         let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let answers = !is_invited || payload.first;
@@ -423,7 +428,8 @@ impl App {
             _ => Shows::Invitation,
         };
         let user = account_of(&tx, tenant, user, shows).await?;
-        welcome_member(&tx, tenant, (user.id, given.of_membership()), answers).await?;
+        let inviter = inviting_person(&tx, payload.inviter).await?;
+        welcome_member(&tx, tenant, (user.id, given.of_membership(), inviter), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;

@@ -277,18 +277,21 @@ impl App {
     }
 
     /// A one-time link for the first administrator of a tenant directly below: while it has nobody.
+    /// `pages` is the address of the platform's pages.
     /// Afterwards its own people decide who comes in.
     pub async fn invite_below(
         &self,
         context: &OpContext,
         id: TenantId,
         email: &Secret<String>,
+        pages: &str,
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::TenantInviteBelow, Kind::Tenant)?;
         self.child(context, id)?;
         let token = self.first_invitation(context, id, email).await?;
         self.note(context, Action::TenantInviteBelow, &resource, "done");
-        Ok(token)
+        let pages = self.pages_of(&self.above(context), id, pages).await?;
+        Ok(crate::invitations::welcome_link(&pages, &token))
     }
 
     /// The plans that the context's tenant may give, or has.

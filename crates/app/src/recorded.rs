@@ -152,6 +152,13 @@ pub(crate) fn certificate(host: &str, end: Timestamp, chain: &[u8]) -> Value {
     json!({"host": host, "not_after": end.to_string(), "chain_sha256": chain})
 }
 
+/// The same of one that was fetched.
+pub(crate) fn fetched(row: &HostCertificate) -> Value {
+    let mut value = certificate(&row.host, row.not_after, &row.chain);
+    value["by"] = json!("acme");
+    value
+}
+
 /// The certificate of a host name among all.
 pub(crate) fn certificate_of(all: &[HostCertificate], host: &str) -> Option<Value> {
     let found = all.iter().find(|one| one.host == host);

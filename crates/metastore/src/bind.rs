@@ -44,8 +44,8 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId LinkId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
-    GroupId HoldId IncidentId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
+    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
+    GroupId HoldId IncidentId LinkId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
     TenantId TicketId UserId WorkspaceId
 }
 

@@ -741,7 +741,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Ends a hold: what is past its time goes with the next purge. */
+        /**
+         * Ends a hold before its time. The first person asks (202), a second one confirms within seven
+         *     days (204); neither is whose records it keeps. What is past its time goes with the next purge. A
+         *     hold that nobody approved is taken back at once.
+         */
         delete: operations["holds_release"];
         options?: never;
         head?: never;
@@ -1969,10 +1973,17 @@ export interface components {
             /** @description Whether the platform can send mail. */
             mails: boolean;
             passkeys: components["schemas"]["PasskeyBody"][];
+            provider?: components["schemas"]["AccountProviderBody"] | null;
             /** @description Recovery codes that were not used yet. */
             recovery_codes: number;
             /** @description Whether the organisation asks everybody for a second factor. */
             second_factor_required: boolean;
+        };
+        /** @description The organisation's own sign-in provider, as one's account stands to it. */
+        AccountProviderBody: {
+            /** @description Whether signing in there is signing in here. */
+            connected: boolean;
+            name: string;
         };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
@@ -2576,6 +2587,8 @@ export interface components {
             imprint: string;
             /** @description Where the logo is; null: the built-in one. */
             logo?: string | null;
+            /** @description The host name that passkeys belong to: at another one a browser offers none. */
+            passkey_host: string;
             /** @description Privacy policy: an `https` address or a text; empty: none. */
             privacy: string;
             /** @description The product's name. */
@@ -2661,17 +2674,23 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
+            /** @description It keeps records of whoever asks now, who cannot end it. */
+            is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
+            /** @description Whoever asks now asked for that, and so cannot confirm it. */
+            is_own_release: boolean;
             note: string;
             /** @enum {string} */
             reason: "fraud" | "incident" | "legal_duty";
+            /** @description Who asked to end it before its time: a second person confirms. */
+            release_asked_by?: string | null;
             released_at?: string | null;
             requested_at: string;
             requested_by: string;
             scope: components["schemas"]["HoldScopeBody"];
             /** @enum {string} */
-            state: "asked" | "in_force" | "expired" | "released";
+            state: "asked" | "in_force" | "release_asked" | "expired" | "released";
         };
         /** @description A hold to ask for. */
         HoldRequestBody: {
@@ -3177,17 +3196,23 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
+                /** @description It keeps records of whoever asks now, who cannot end it. */
+                is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
+                /** @description Whoever asks now asked for that, and so cannot confirm it. */
+                is_own_release: boolean;
                 note: string;
                 /** @enum {string} */
                 reason: "fraud" | "incident" | "legal_duty";
+                /** @description Who asked to end it before its time: a second person confirms. */
+                release_asked_by?: string | null;
                 released_at?: string | null;
                 requested_at: string;
                 requested_by: string;
                 scope: components["schemas"]["HoldScopeBody"];
                 /** @enum {string} */
-                state: "asked" | "in_force" | "expired" | "released";
+                state: "asked" | "in_force" | "release_asked" | "expired" | "released";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6129,6 +6154,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             204: {
                 headers: {
                     [name: string]: unknown;

@@ -181,6 +181,7 @@ function aboutThePlatform(): Record<string, string> {
     'link.redeem': i18n.t('Take a one-time link up'),
     'mail.send': i18n.t('Send queued mail'),
     'session.purge': i18n.t('Delete expired sessions and links'),
+    'system.restore': i18n.t('Restore from a backup'),
     'system.maintain': i18n.t('Back up, restore, migrate, diagnose'),
     'telemetry.maintain': i18n.t('Tidy the store of values'),
     'tenant.create': i18n.t('Create a tenant'),

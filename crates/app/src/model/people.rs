@@ -125,8 +125,8 @@ pub struct Invitee {
 pub struct Invited {
     /// The address.
     pub email: Secret<String>,
-    /// The link's token to hand over; none when it was mailed.
-    pub token: Option<Secret<String>>,
+    /// The link to hand over; none when it was mailed.
+    pub link: Option<Secret<String>>,
 }
 
 /// An invitation that could still be taken up.
@@ -173,6 +173,8 @@ pub struct AccountView {
     pub second_factor_required: bool,
     /// Whether this platform can send mail.
     pub mails: bool,
+    /// The name of the tenant's own sign-in provider, and whether the account is connected with it.
+    pub provider: Option<(String, bool)>,
 }
 
 /// A passkey.

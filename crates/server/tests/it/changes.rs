@@ -128,3 +128,41 @@ fn changes_of_tenants_names_and_certificates_say_what_was_and_what_is() {
     let (before, after) = last(&north, "tenant.update_below");
     assert_eq!((&before["state"], &after["state"]), (&json!("suspended"), &json!("active")));
 }
+
+/// The link of an invitation, and of what leads into a tenant from above.
+#[test]
+fn links_lead_to_the_tenants_own_host_name_once_it_has_a_certificate() {
+    let platform = Platform::start(Mode::Serve, Options::default());
+    let root = administration(&platform);
+    let north = partner(&platform, &root, "north");
+    let host = "north.hosts.example";
+    let send = |method: &str, path: &str, body: &Value| ask(&platform, &north, method, path, body);
+    let invited = |name: &str| {
+        let body = json!({"email": format!("{name}@hosts.example"), "role": "viewer"});
+        let made = send("POST", "/v1/users", &body).expect(201);
+        made["link"].as_str().unwrap().to_owned()
+    };
+    let port = platform.ports().https;
+    let port = port.rsplit_once(':').unwrap().1;
+    let own = format!("https://{host}:{port}/welcome#vtl_");
+    // Without a certificate a browser would be warned there.
+    let before = invited("before");
+    assert!(!before.contains(host), "{before}");
+    let made = certificates::made(host);
+    let input = json!({"chain": made.chain, "private_key": made.key});
+    send("PUT", &format!("/v1/certificates/{host}"), &input).expect(200);
+    let after = invited("after");
+    assert!(after.starts_with(&own), "{after}");
+    let token = crate::harness::link_token(&after);
+    platform.http().post("/v1/welcome/inspect").json(&json!({"token": token})).send().expect(200);
+    // A customer without a host name of its own stands under the partner's.
+    let below = send("POST", "/v1/tenants", &json!({"name": "Below"})).expect(201);
+    let path = format!("/v1/tenants/{}/invitations", below["id"].as_str().unwrap());
+    let first = send("POST", &path, &json!({"email": "first@hosts.example"})).expect(201);
+    assert!(first["link"].as_str().unwrap().starts_with(&own), "{first}");
+    // Passkeys stay the platform's, and every host name says so.
+    let face = platform.http().get("/v1/face").header("host", host).send().expect(200);
+    let platforms = platform.http().post("/v1/session/passkey").send().expect(200)["rp_id"].clone();
+    assert_eq!(face["passkey_host"], platforms);
+    assert_ne!(face["passkey_host"], host);
+}

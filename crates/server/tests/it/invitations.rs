@@ -1,5 +1,5 @@
-//! Invitations over REST: they are worth no more than whoever made them is now, they are listed, and
-//! they are withdrawn.
+//! Invitations over REST: they are worth no more than whoever made them is now, they are listed,
+//! and they are withdrawn.
 
 use serde_json::{Value, json};
 

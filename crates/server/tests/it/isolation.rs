@@ -184,7 +184,8 @@ impl Owned {
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
         let (colleague, _) = tenant.member("colleague", "viewer");
-        let guest = json!({"email": format!("guest-{}@tenant.example", &tenant.id[24..]), "role": "viewer"});
+        let guest = format!("guest-{}@tenant.example", &tenant.id[24..]);
+        let guest = json!({"email": guest, "role": "viewer"});
         tenant.post("/v1/users", &guest).expect(201);
         let invitations = tenant.get("/v1/invitations").expect(200);
         Self {

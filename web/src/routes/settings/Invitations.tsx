@@ -43,7 +43,6 @@ export function Invitations() {
         {open.map((one) => (
           <li key={one.id}>
             <Icon name="user" size={16} />
-            <span>{nameOf(one)}</span>
             <InvitationFacts invitation={one} />
             {may.whole('invitation.delete') && (
               <Button size="compact-xs" variant="default" onClick={() => setWithdrawing(one)}>
@@ -86,6 +85,7 @@ function InvitationFacts({ invitation }: { invitation: Invitation }) {
   const maker = holders.of({ user_id: inviter_id, api_key_id: inviter_key_id })
   return (
     <span className="key-facts">
+      <span>{nameOf(invitation)}</span>
       <span className="dim">
         {roleLabel(invitation.role)} · <ScopeName scope={invitation.scope} />
         {(inviter_id ?? inviter_key_id) && <> · {i18n.t('made by {name}', { name: maker })}</>}
