@@ -46,7 +46,7 @@ await withStage(async (stage) => {
   await shoot('sign-in-1000-light')
   await page.getByLabel('E-mail').fill(user)
   await page.getByLabel(/^Password/).fill(password)
-  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click()
   await page.getByRole('link', { name: /Critical:? ?[1-9]/ }).waitFor({ timeout: ALERT_TIMEOUT_MS })
   await page.setViewportSize({ width: 1600, height: 1000 })
   await show('/')

@@ -47,6 +47,7 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::RoleWrite
+                | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -191,6 +192,10 @@ define_actions! {
     IncidentRead = "incident.read" on Incident;
     /// Note, acknowledge or close an incident.
     IncidentUpdate = "incident.update" on Incident;
+    /// Withdraw an invitation.
+    InvitationDelete = "invitation.delete" on User;
+    /// List the invitations that are open.
+    InvitationList = "invitation.list" on User;
     /// Read the keys' status.
     KeyRead = "key.read" on Keys;
     /// Rotate, revoke, restore or destroy keys.

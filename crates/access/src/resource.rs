@@ -1,8 +1,8 @@
 //! What an action is done to. Everything but the platform itself belongs to exactly one tenant.
 
 use veritwin_domain::{
-    AlertId, ApiKeyId, CustomRoleId, DeviceId, GrantId, GroupId, RuleId, SiteId, TenantId, UserId,
-    WorkspaceId,
+    AlertId, ApiKeyId, CustomRoleId, DeviceId, GrantId, GroupId, LinkId, RuleId, SiteId, TenantId,
+    UserId, WorkspaceId,
 };
 
 /// The kind of a resource: the Cedar entity type.
@@ -133,6 +133,11 @@ impl Resource {
 
     /// One member of a tenant.
     pub const fn user(tenant: TenantId, id: UserId) -> Self {
+        Self::Owned { tenant, kind: Kind::User, id: Some(*id.as_bytes()) }
+    }
+
+    /// One invitation: of a person who may become a member.
+    pub const fn invitation(tenant: TenantId, id: LinkId) -> Self {
         Self::Owned { tenant, kind: Kind::User, id: Some(*id.as_bytes()) }
     }
 

@@ -5,7 +5,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{
     Branch, CustomRole, CustomRoleId, DeviceId, Facet, HeldRole, OpContext, Place, Role, Scope,
@@ -14,11 +13,9 @@ use veritwin_domain::{
 use veritwin_metastore::{Device, DeviceGroup, Grant, GrantRole, Holder, TenantTx, Workspace};
 use veritwin_twin::TwinModel;
 
+use crate::kept::Kept;
 use crate::sign_in::check_proof;
 use crate::{App, Error, Result};
-
-/// Most tenants whose grants are kept.
-const TENANTS_MAX: usize = 1024;
 
 /// A grant with what it is worth.
 #[derive(Debug)]
@@ -131,44 +128,8 @@ pub(crate) fn nodes_below(model: &TwinModel, node: &str) -> HashSet<String> {
     nodes
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u64,
-    book: Option<Arc<AccessBook>>,
-}
-
 /// The books of recently used tenants.
-#[derive(Debug, Default)]
-pub(crate) struct AccessBooks {
-    tenants: Mutex<HashMap<TenantId, Slot>>,
-}
-
-impl AccessBooks {
-    /// Drops a tenant's copy: something changed.
-    pub(crate) fn changed(&self, tenant: TenantId) {
-        let mut tenants = self.tenants.lock();
-        let slot = tenants.entry(tenant).or_default();
-        slot.generation += 1;
-        slot.book = None;
-    }
-
-    fn get(&self, tenant: TenantId) -> (u64, Option<Arc<AccessBook>>) {
-        let mut tenants = self.tenants.lock();
-        if tenants.len() >= TENANTS_MAX && !tenants.contains_key(&tenant) {
-            tenants.values_mut().for_each(|slot| slot.book = None);
-        }
-        let slot = tenants.entry(tenant).or_default();
-        (slot.generation, slot.book.clone())
-    }
-
-    fn put(&self, tenant: TenantId, generation: u64, book: &Arc<AccessBook>) {
-        if let Some(slot) = self.tenants.lock().get_mut(&tenant)
-            && slot.generation == generation
-        {
-            slot.book = Some(Arc::clone(book));
-        }
-    }
-}
+pub(crate) type AccessBooks = Kept<AccessBook>;
 
 /// Where a device stands.
 pub(crate) fn place_of(device: &Device) -> Place<'_> {
@@ -198,13 +159,13 @@ pub(crate) fn facets_of(roles: &[Role], grants: Vec<Facet>) -> Vec<Facet> {
 impl App {
     /// Who holds what in the context's tenant.
     pub(crate) async fn access_book(&self, context: &OpContext) -> Result<Arc<AccessBook>> {
-        let (generation, kept) = self.0.access.get(context.tenant);
-        if let Some(book) = kept {
-            return Ok(book);
-        }
+        let ticket = match self.0.access.get(context.tenant) {
+            Ok(book) => return Ok(book),
+            Err(ticket) => ticket,
+        };
         let tx = self.0.store.read(context).await?;
         let book = Arc::new(self.read_book(&tx).await?);
-        self.0.access.put(context.tenant, generation, &book);
+        self.0.access.put(ticket, &book);
         Ok(book)
     }
 

@@ -6,6 +6,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
 use veritwin_metastore::{FactorKind, User};
 
+use crate::change::Change;
 use crate::factors::passkey_name;
 use crate::links::text;
 use crate::model::{AccountView, OpenSession, PasskeyView};
@@ -22,6 +23,13 @@ impl App {
         let tx = self.0.store.read_platform(&platform).await?;
         let account = tx.user(user).await?;
         let factors = tx.factors_of(user).await?;
+        let provider = match self.offered_provider(&platform, context.tenant).await? {
+            Some(provider) => {
+                let is_connected = tx.provider_connected(context.tenant, user).await?;
+                Some((provider.view.name, is_connected))
+            }
+            None => None,
+        };
         drop(tx);
         let of = |kind: FactorKind| factors.iter().filter(move |one| one.kind == kind);
         let passkeys = of(FactorKind::Passkey).map(|one| -> Result<PasskeyView> {
@@ -41,6 +49,7 @@ impl App {
             recovery_codes: of(FactorKind::Recovery).count(),
             second_factor_required: self.asks_second_factor(&platform, context.tenant).await?,
             mails: self.0.mailer.is_some(),
+            provider,
         })
     }
 
@@ -147,8 +156,12 @@ impl App {
         }
         let tx = self.0.store.begin(context).await?;
         let body: &[u8] = if required { b"true" } else { b"false" };
+        let before = tx.setting(SIGN_IN_SETTING).await?;
+        let before = before.is_some_and(|setting| setting.body == b"true");
         tx.setting_put(SIGN_IN_SETTING, body, None).await?;
-        self.record(&tx, context, Action::TenantUpdate, &resource).await?;
+        let state = |required: bool| serde_json::json!({"second_factor_required": required});
+        let change = Change::from_to(state(before), state(required));
+        self.record_change(&tx, context, Action::TenantUpdate, &resource, change).await?;
         Ok(tx.commit().await?)
     }
 

@@ -16,7 +16,7 @@ use veritwin_outbound::acme::{AcmeAccount, AcmeClient, Refusal, RefusalKind, Wan
 use crate::change::Change;
 use crate::host_certificates::{HostCertificate, HostView};
 use crate::tree::HOSTS_MAX;
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 type Judged<T> = std::result::Result<T, Refusal>;
 
@@ -220,8 +220,9 @@ impl App {
         let known = tx.host_order(&host).await?;
         let order = wanted(known, (context.tenant, &host), not_after.is_some(), now);
         tx.host_order_put(&order).await?;
-        let action = Action::CertificateWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
+        let change = Change::to(json!({"host": host, "by": "acme", "fetched": "from now on"}));
+        let done = (Action::CertificateWrite, "done", change);
+        self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         self.host_certificates_changed();
         let acme = self.acme_view(Some(&order), not_after.is_some(), now);
@@ -378,9 +379,12 @@ impl App {
         let Some(order) = known.filter(|_| self.has_host(tenant, &host)) else {
             return Ok(false);
         };
-        tx.host_certificate_put(&certificate.into_stored(tenant, host.clone(), job.at)).await?;
+        let before =
+            recorded::certificate_of(&tx.host_certificates(HOSTS_MAX as u64).await?, &host);
+        let row = certificate.into_stored(tenant, host, job.at);
+        tx.host_certificate_put(&row).await?;
         tx.host_order_put(&HostOrder { refusals: 0, refusal: None, next_at, ..order }).await?;
-        let change = Change::to(json!({"host": host, "by": "acme"}));
+        let change = Change { before, after: Some(recorded::fetched(&row)) };
         let done = (Action::CertificateWrite, "done", change);
         self.record_platform_change(&tx, &job, Some(tenant), done).await?;
         tx.commit().await?;

@@ -267,8 +267,10 @@ impl App {
         let resource = Resource::api_key(context.tenant, id);
         self.authorize(context, Action::ApiKeyDelete, &resource)?;
         let tx = self.0.store.begin(context).await?;
+        let key = tx.api_key(id).await?;
         tx.api_key_delete(id).await?;
-        self.record(&tx, context, Action::ApiKeyDelete, &resource).await?;
+        let gone = Change::from(json!({"name": key.name, "role": key.role.as_str()}));
+        self.record_change(&tx, context, Action::ApiKeyDelete, &resource, gone).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         self.0.logins.forget_all();

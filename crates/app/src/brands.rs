@@ -9,11 +9,12 @@ use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId};
 use veritwin_metastore::{Brand, TenantKind};
 use veritwin_outbound::mail::Voice;
 
+use crate::change::Change;
 use crate::model::{BrandInput, BrandView, Face};
 use crate::png;
 use crate::provision::PLATFORM_TENANT;
 use crate::theme::Palette;
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 /// The product's name where no brand says another.
 const PRODUCT: &str = "Veritwin";
@@ -205,7 +206,11 @@ impl App {
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.brand_put(&row, expected).await?;
         let action = Action::BrandWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
+        let known = self.0.tree.read().brands.get(&context.tenant).cloned();
+        let before = known.map(|known| recorded::brand(&known));
+        let change = Change { before, after: Some(recorded::brand(&stored)) };
+        let done = (action, "done", change);
+        self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         {
             let mut tree = self.0.tree.write();

@@ -283,6 +283,7 @@ impl App {
         reason: &str,
     ) -> Result<SupportGrantView> {
         self.authorize_desk(context, Action::SupportBreakGlass)?;
+        self.check_own_second_factor(context).await?;
         let reason = words("reason", reason, REASON_CHARS_MAX)?;
         check_areas(areas)?;
         let tx = self.0.store.read_platform(&self.above(context)).await?;
@@ -316,25 +317,24 @@ impl App {
         Ok(grant_view(&grant, context.at))
     }
 
-    /// Approves what another of the staff asked for; the customer's administrators are told.
+    /// Approves what another of the staff asked for, who is another person as far as can be told;
+    /// the customer's administrators are told.
     pub async fn approve_break_glass(
         &self,
         context: &OpContext,
         id: SupportGrantId,
     ) -> Result<SupportGrantView> {
         self.authorize_desk(context, Action::SupportBreakGlass)?;
+        self.check_own_second_factor(context).await?;
         let approver = person(context)?;
         let platform = self.above(context);
         let tx = self.0.store.read_platform(&platform).await?;
         let (tenant, mut grant) = tx.support_grant(id).await?;
-        drop(tx);
         if grant.ticket.is_some() {
             return Err(Error::NotFound("no such resource"));
         }
-        if grant.requested_by == approver {
-            let detail = "whoever asked cannot approve it: a second member of the staff does";
-            return Err(Error::Conflict(detail.to_owned()));
-        }
+        self.check_two_people(&tx, (grant.requested_by, approver), context.at).await?;
+        drop(tx);
         if grant.expires_at <= context.at {
             return Err(Error::Conflict("nobody approved it in time: ask again".to_owned()));
         }

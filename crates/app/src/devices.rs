@@ -24,8 +24,6 @@ const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
 const METHOD_CHARS_MAX: usize = 128;
-/// A clock that is off by less is not spoken of.
-const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 /// A device that sent something this recently counts as online.
 const ONLINE_MICROS: i64 = 5 * 60 * 1_000_000;
 
@@ -116,10 +114,7 @@ impl App {
             },
             created_at: device.created_at,
             last_seen_at,
-            clock_slow_seconds: presence
-                .clock_slow_micros
-                .map(|micros| micros / 1_000_000)
-                .filter(|seconds| seconds.abs() >= CLOCK_OFF_SECONDS_MIN),
+            clock_slow_seconds: presence.clock_slow_seconds(),
             online: presence.connected || last_seen_at.is_some_and(recently),
             version: i64::try_from(device.version).unwrap_or(i64::MAX),
         }
@@ -275,9 +270,9 @@ impl App {
             self.authorize_at(context, Action::DeviceUpdate, &resource, place_of(&device))?;
         }
         if let Some(declaration) = change.declaration {
-            self.authorize_declaration(context, &stood, declaration)?;
             device.declaration = declaration;
         }
+        self.authorize_protection(context, &stood, &device)?;
         if let Some(units) = change.units {
             check_units(&units)?;
             device.units = units;
@@ -320,22 +315,40 @@ impl App {
         self.authorize_at(context, action, &all, place_of(device))
     }
 
-    /// Who makes a device less protected opens what it has sent, so that takes the right to read
-    /// it where the device stands. Making it more protected takes no more than the change itself.
-    pub(crate) fn authorize_declaration(
+    /// Puts a device elsewhere, as a binding.
+    async fn place_device(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        stood: &Device,
+        device: &Device,
+    ) -> Result<()> {
+        self.authorize_protection(context, stood, device)?;
+        tx.device_update(device, None).await?;
+        let resource = Resource::device(context.tenant, device.id);
+        let change = Change::from_to(recorded(stood), recorded(device));
+        self.record_change(tx, context, Action::TwinBind, &resource, change).await
+    }
+
+    /// Who makes a device less protected, or moves it to where they see personal data, opens what
+    /// it has sent, so that takes the right to read it where it stood. Making it more protected
+    /// takes no more than the change itself.
+    pub(crate) fn authorize_protection(
         &self,
         context: &OpContext,
-        device: &Device,
-        declaration: Declaration,
+        stood: &Device,
+        changed: &Device,
     ) -> Result<()> {
-        let opens = match device.declaration {
-            Declaration::Personal => declaration != Declaration::Personal,
-            Declaration::Undeclared => declaration == Declaration::NonPersonal,
+        let is_lowered = match stood.declaration {
+            Declaration::Personal => changed.declaration != Declaration::Personal,
+            Declaration::Undeclared => changed.declaration == Declaration::NonPersonal,
             Declaration::NonPersonal => false,
         };
         // Whoever holds the data directory brings data in for every tenant.
         let is_operator = matches!(context.actor.kind, ActorKind::LocalOperator);
-        if opens && !is_operator && !Self::visible(device, &self.sees_personal(context)) {
+        let sees_personal = self.sees_personal(context);
+        let opens = is_lowered || Self::visible(changed, &sees_personal);
+        if opens && !is_operator && !Self::visible(stood, &sees_personal) {
             return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
         }
         Ok(())
@@ -378,12 +391,11 @@ impl App {
         tx.twin(twin).await?;
         let mut device = tx.device(id).await?;
         self.check_placement(&tx, &place).await?;
-        let old_twin = device.twin;
+        let stood = device.clone();
+        let old_twin = stood.twin;
         device.twin = Some(twin);
         device.placement = store_placement(&place);
-        tx.device_update(&device, None).await?;
-        let resource = Resource::device(context.tenant, id);
-        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        self.place_device(&tx, context, &stood, &device).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await?;
         if old_twin != Some(twin) {
@@ -405,11 +417,10 @@ impl App {
         if device.twin != Some(twin) {
             return Err(Error::NotFound("binding"));
         }
+        let stood = device.clone();
         device.twin = None;
         device.placement = None;
-        tx.device_update(&device, None).await?;
-        let resource = Resource::device(context.tenant, id);
-        self.record(&tx, context, Action::TwinBind, &resource).await?;
+        self.place_device(&tx, context, &stood, &device).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await
     }

@@ -71,6 +71,9 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// So much of it is on its way already; nothing is wrong with what was asked.
+    #[error("limit {} exceeded: {} are on their way already, try again in a moment", .0.name, .0.max)]
+    Crowded(LimitExceeded),
     /// A part the platform needs does not answer.
     #[error("not available now: {0}")]
     Unavailable(String),

@@ -4,9 +4,10 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, GrantId, OpContext, Role};
 use veritwin_metastore::{Grant, GrantRole, Holder};
 
+use crate::change::Change;
 use crate::model::{GrantView, HolderOf, NewGrant, RightView};
 use crate::rights::{OWN, missing};
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 fn grant_view(grant: Grant) -> GrantView {
     let holder = match grant.holder {
@@ -67,7 +68,8 @@ impl App {
         };
         tx.grant_create(&grant).await?;
         let resource = Resource::grant(context.tenant, grant.id);
-        self.record(&tx, context, Action::GrantWrite, &resource).await?;
+        let given = Change::to(recorded::grant(&grant, &tx.custom_roles().await?));
+        self.record_change(&tx, context, Action::GrantWrite, &resource, given).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(grant_view(grant))
@@ -78,7 +80,8 @@ impl App {
         let resource = Resource::grant(context.tenant, id);
         self.authorize(context, Action::GrantWrite, &resource)?;
         let tx = self.0.store.begin(context).await?;
-        match tx.grant(id).await?.holder {
+        let grant = tx.grant(id).await?;
+        match grant.holder {
             Holder::User(user) => self.refuse_own(context, user)?,
             Holder::ApiKey(key) if context.actor.kind == ActorKind::ApiKey(key) => {
                 return Err(Error::Forbidden(OWN.to_owned()));
@@ -86,7 +89,8 @@ impl App {
             Holder::ApiKey(_) => {}
         }
         tx.grant_delete(id).await?;
-        self.record(&tx, context, Action::GrantWrite, &resource).await?;
+        let taken = Change::from(recorded::grant(&grant, &tx.custom_roles().await?));
+        self.record_change(&tx, context, Action::GrantWrite, &resource, taken).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(())

@@ -1,12 +1,13 @@
-//! Holds on activity records: asked for by one person, approved by another, for a time. The purge
-//! keeps what they name and nothing else (promise P53).
+//! Holds on activity records: asked for by one person, approved by another, for a time, and ended
+//! before it by two again, neither of them whose records they keep. The purge keeps what they name
+//! and nothing else (promise P53).
 
 use std::time::Duration;
 
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, HoldId, OpContext, Timestamp, UserId};
-use veritwin_metastore::{Hold, HoldReason};
+use veritwin_domain::{ActorKind, ApiKeyId, HoldId, OpContext, Timestamp, UserId};
+use veritwin_metastore::{Hold, HoldReason, Release, TenantTx};
 
 use crate::change::Change;
 use crate::model::{HoldInput, HoldScope, HoldView};
@@ -18,6 +19,8 @@ const HOLD_LIFETIME_MAX: Duration = Duration::from_secs(731 * 86_400);
 /// Single records that one hold names.
 const RECORDS_MAX: usize = 200;
 const NOTE_CHARS_MAX: usize = 1000;
+/// A release that nobody confirmed for so long is asked for no more.
+const RELEASE_ASKED_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Two people are told apart by their accounts: a program cannot stand for one.
 pub(crate) fn person(context: &OpContext) -> Result<UserId> {
@@ -36,11 +39,31 @@ fn state(hold: &Hold, now: Timestamp) -> &'static str {
         "released"
     } else if hold.expires_at <= now {
         "expired"
+    } else if hold.approved_at.is_some() && asked_release(hold, now).is_some() {
+        "release_asked"
     } else if hold.approved_at.is_some() {
         "in_force"
     } else {
         "asked"
     }
+}
+
+/// Who asked to end it, as long as that counts.
+fn asked_release(hold: &Hold, now: Timestamp) -> Option<Release> {
+    let counts =
+        |one: &Release| now.since(Timestamp::from_micros(one.asked_at_micros)) < RELEASE_ASKED_MAX;
+    hold.release.filter(counts)
+}
+
+/// Whether a hold is about what this person did: by their account, by a key of theirs, or in single
+/// records.
+async fn is_held(tx: &TenantTx, hold: &Hold, person: UserId) -> Result<bool> {
+    let is_own = |actor: [u8; 16]| actor == *person.as_bytes();
+    if let Some(actor) = hold.scope.actor {
+        let key = tx.api_key(ApiKeyId::from_bytes(actor)).await;
+        return Ok(is_own(actor) || key.is_ok_and(|key| key.maker == Some(person)));
+    }
+    Ok(tx.activity_is_by(&hold.scope.records, *person.as_bytes()).await?)
 }
 
 /// A text that a person has to give.
@@ -84,10 +107,24 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let people = crate::incidents::people(&tx).await?;
         let holds = tx.holds().await?;
-        self.note(context, Action::HoldList, &resource, "done");
         let own = person(context).ok();
+        let mut held = std::collections::HashSet::new();
+        for hold in &holds {
+            let is_open = matches!(state(hold, context.at), "in_force" | "release_asked");
+            if let Some(own) = own.filter(|_| is_open)
+                && is_held(&tx, hold, own).await?
+            {
+                held.insert(hold.id);
+            }
+        }
+        self.note(context, Action::HoldList, &resource, "done");
         let name = |user: UserId| people.get(&user).cloned();
         let view = |hold: Hold| HoldView {
+            is_held: held.contains(&hold.id),
+            is_own_release: asked_release(&hold, context.at)
+                .is_some_and(|one| own == Some(one.asked_by)),
+            release_asked_by: asked_release(&hold, context.at)
+                .map(|one| name(one.asked_by).unwrap_or_else(|| "former member".to_owned())),
             id: hold.id,
             state: state(&hold, context.at),
             reason: hold.reason.as_str(),
@@ -142,6 +179,7 @@ impl App {
             approved_by: None,
             approved_at: None,
             expires_at: input.expires_at,
+            release: None,
             released_at: None,
         };
         let tx = self.0.store.begin(context).await?;
@@ -170,23 +208,47 @@ impl App {
             return Err(Error::Conflict("the hold has ended".to_owned()));
         }
         tx.hold_approve(id, approver, context.at).await?;
-        self.record(&tx, context, Action::HoldApprove, &resource).await?;
+        let change = Change::from_to(json!({"state": "asked"}), json!({"state": "in_force"}));
+        self.record_change(&tx, context, Action::HoldApprove, &resource, change).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Ends a hold: what is past its time goes with the next purge.
-    pub async fn release_hold(&self, context: &OpContext, id: HoldId) -> Result<()> {
+    /// Ends a hold before its time: one person asks, another confirms, and neither of them is whose
+    /// records it keeps. One that nobody approved is taken back by one. Whether it is ended.
+    pub async fn release_hold(&self, context: &OpContext, id: HoldId) -> Result<bool> {
         let resource = resource(context, id);
         self.authorize(context, Action::HoldRelease, &resource)?;
         let tx = self.0.store.begin(context).await?;
-        let hold = tx.hold(id).await?;
+        let mut hold = tx.hold(id).await?;
         let own = person(context)?;
-        if hold.approved_at.is_some() && hold.scope.actor == Some(*own.as_bytes()) {
-            let detail = "whose records a hold keeps cannot end it: another person does";
-            return Err(Error::Conflict(detail.to_owned()));
+        let before = state(&hold, context.at);
+        let is_over = match before {
+            "in_force" | "release_asked" if is_held(&tx, &hold, own).await? => {
+                let detail = "whose records a hold keeps cannot end it: two others do";
+                return Err(Error::Conflict(detail.to_owned()));
+            }
+            "in_force" => false,
+            "release_asked" => {
+                if asked_release(&hold, context.at).is_some_and(|one| one.asked_by == own) {
+                    let detail = "whoever asked to end a hold cannot confirm it: a second person \
+                                  does, within seven days";
+                    return Err(Error::Conflict(detail.to_owned()));
+                }
+                true
+            }
+            _ => true,
+        };
+        if is_over {
+            tx.hold_release(id, context.at).await?;
+        } else {
+            let asked_at_micros = context.at.as_micros();
+            hold.release = Some(Release { asked_by: own, asked_at_micros });
+            tx.hold_release_ask(&hold).await?;
         }
-        tx.hold_release(id, context.at).await?;
-        self.record(&tx, context, Action::HoldRelease, &resource).await?;
-        Ok(tx.commit().await?)
+        let after = if is_over { "released" } else { "release_asked" };
+        let change = Change::from_to(json!({"state": before}), json!({"state": after}));
+        self.record_change(&tx, context, Action::HoldRelease, &resource, change).await?;
+        tx.commit().await?;
+        Ok(is_over)
     }
 }

@@ -6,8 +6,9 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 
 use crate::acme::AcmeView;
+use crate::change::Change;
 use crate::tree::HOSTS_MAX;
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 /// Longest chain, in bytes of PEM.
 pub const HOST_CHAIN_BYTES_MAX: usize = 64 * 1024;
@@ -128,10 +129,13 @@ impl App {
         let row = certificate.into_stored(context.tenant, host.clone(), context.at);
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
+        let before =
+            recorded::certificate_of(&tx.host_certificates(HOSTS_MAX as u64).await?, &host);
         tx.host_certificate_put(&row).await?;
         self.order_end(&tx, &host).await?;
-        let action = Action::CertificateWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
+        let after = Some(recorded::certificate(&host, row.not_after, &row.chain));
+        let done = (Action::CertificateWrite, "done", Change { before, after });
+        self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         self.host_certificates_changed();
         let acme = self.acme_view(None, true, context.at);
@@ -145,13 +149,16 @@ impl App {
         let host = self.own_host(context, host)?;
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
+        let before =
+            recorded::certificate_of(&tx.host_certificates(HOSTS_MAX as u64).await?, &host);
         let was_fetched = self.order_end(&tx, &host).await?;
         match tx.host_certificate_delete(context.tenant, &host).await {
             Err(veritwin_metastore::Error::NotFound { .. }) if was_fetched => {}
             done => done?,
         }
-        let action = Action::CertificateWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
+        let before = before.unwrap_or_else(|| serde_json::json!({"host": host, "by": "acme"}));
+        let done = (Action::CertificateWrite, "done", Change::from(before));
+        self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         self.host_certificates_changed();
         Ok(())

@@ -31,6 +31,9 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
+/// A clock that is off by less is not spoken of.
+const CLOCK_OFF_SECONDS_MIN: i64 = 120;
+
 const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
 
 struct Remembered {
@@ -76,6 +79,14 @@ pub(crate) struct DevicePresence {
     pub(crate) last_seen_at: Option<Timestamp>,
     /// By how much its clock is slow; negative when it is fast, none as long as nothing tells.
     pub(crate) clock_slow_micros: Option<i64>,
+}
+
+impl DevicePresence {
+    /// By how many seconds the clock is slow, when that is worth saying.
+    pub(crate) fn clock_slow_seconds(self) -> Option<i64> {
+        let seconds = self.clock_slow_micros? / 1_000_000;
+        (seconds.abs() >= CLOCK_OFF_SECONDS_MIN).then_some(seconds)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -217,13 +217,13 @@ impl App {
             return Ok(());
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
+        let stood = known.clone();
         // What the file does not say stays.
         if !row.device_type.is_empty() {
             known.kind.clone_from(&row.device_type);
         }
         known.units.extend(device.units.clone());
         if row.declaration != Declaration::Undeclared {
-            self.authorize_declaration(context, &known, row.declaration)?;
             known.declaration = row.declaration;
         }
         if *has_place {
@@ -231,6 +231,7 @@ impl App {
             known.placement.clone_from(&device.placement);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
+        self.authorize_protection(context, &stood, &known)?;
         tx.device_update(&known, None).await?;
         outcome.updated += 1;
         Ok(())

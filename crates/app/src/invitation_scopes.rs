@@ -4,6 +4,7 @@
 use veritwin_domain::{GrantId, OpContext, PlatformContext, Role, ScopeOf, TenantId, UserId};
 use veritwin_metastore::{Grant, GrantRole, Holder, Page, PlatformTx, TenantTx, Twin};
 
+use crate::change::Change;
 use crate::{App, Error, Result};
 
 /// What stands in the column `scope`.
@@ -127,6 +128,14 @@ impl Given {
     /// The role of the membership: over a part only, a member may do nothing by itself.
     pub(crate) fn of_membership(&self) -> Role {
         if self.scope == ScopeOf::Tenant { self.role } else { Role::Support }
+    }
+
+    /// What the records say of it being taken up.
+    pub(crate) fn recorded(&self, user: UserId) -> Change {
+        let (role, scope) = (self.role.as_str(), printed(&self.scope));
+        Change::to(serde_json::json!({
+            "holder": format!("user:{user}"), "role": role, "scope": scope,
+        }))
     }
 }
 

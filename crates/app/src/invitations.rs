@@ -9,6 +9,7 @@ use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
 
 use crate::change::Change;
 use crate::invitation_scopes::{ScopeNames, printed};
+use crate::inviters::Inviter;
 use crate::links::{Payload, text};
 use crate::maintenance::{MailPayload, mail_key};
 use crate::model::{Invited, Invitee};
@@ -20,6 +21,11 @@ pub const INVITATIONS_MAX: usize = 500;
 pub const INVITATION_FILE_BYTES_MAX: usize = 256 * 1024;
 /// Most mistakes that are told at once.
 const MISTAKES_MAX: usize = 50;
+
+/// The one-time link for a token. The token follows `#`, so it never reaches a server log.
+pub(crate) fn welcome_link(pages: &str, token: &Secret<String>) -> Secret<String> {
+    Secret::new(format!("{pages}/welcome#{}", token.expose()))
+}
 
 fn checked(invitee: Invitee) -> Result<Invitee> {
     if !veritwin_outbound::mail::is_address(invitee.email.expose()) {
@@ -41,11 +47,12 @@ impl App {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let invitee = checked(invitee)?;
         self.check_users_quota(context.tenant, 1).await?;
+        let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
         self.check_invited(context, &tx, invitee.role, &invitee.scope).await?;
         let (role, scope) = (invitee.role.as_str(), printed(&invitee.scope));
         let change = Change::to(serde_json::json!({"role": role, "scope": scope}));
-        let invited = self.invite(&tx, context, invitee, pages).await?;
+        let invited = self.invite(&tx, context, invitee, &pages).await?;
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(invited)
@@ -62,6 +69,7 @@ impl App {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let rows = read(file)?;
         self.check_users_quota(context.tenant, rows.len() as u64).await?;
+        let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
         let invitees = self.scoped(context, &tx, rows).await?;
         let rights: HashSet<(Role, &ScopeOf)> =
@@ -71,7 +79,7 @@ impl App {
         }
         let mut invited = Vec::with_capacity(invitees.len());
         for invitee in invitees {
-            invited.push(self.invite(&tx, context, invitee, pages).await?);
+            invited.push(self.invite(&tx, context, invitee, &pages).await?);
         }
         let change = Change::to(serde_json::json!({"invited": invited.len()}));
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
@@ -125,6 +133,7 @@ impl App {
             scope: printed(&invitee.scope),
             mailed: mails,
             first: false,
+            inviter: Inviter::of(context),
         };
         let platform = self.above(context);
         let tenant = Some(context.tenant);
@@ -133,7 +142,8 @@ impl App {
         link.user = Some(UserId::generate(context.at, self.rng()));
         tx.link_create(&link, digest).await?;
         if !mails {
-            return Ok(Invited { email: invitee.email, token: Some(token) });
+            let link = Some(welcome_link(pages, &token));
+            return Ok(Invited { email: invitee.email, link });
         }
         let organisation = tx.tenant().await?.name;
         let product = self.product_of(context.tenant);
@@ -150,7 +160,7 @@ impl App {
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         tx.outbox_add(&mail_key(&hex::encode(digest), &mail.to), &body).await?;
-        Ok(Invited { email: invitee.email, token: None })
+        Ok(Invited { email: invitee.email, link: None })
     }
 }
 

@@ -40,9 +40,11 @@ mod ingest;
 mod inventory;
 mod invitation_scopes;
 mod invitations;
+mod inviters;
 mod job_board;
 #[cfg(test)]
 mod job_tests;
+mod kept;
 mod knock;
 mod ledger;
 mod ledger_head;
@@ -50,6 +52,7 @@ mod ledger_job;
 mod ledger_open;
 mod ledger_record;
 mod lineage;
+mod link_accounts;
 mod links;
 mod live;
 mod log_cut;
@@ -57,6 +60,7 @@ mod maintenance;
 pub mod model;
 mod objects;
 mod open;
+mod pages;
 mod papers;
 mod partners;
 mod parts;
@@ -70,6 +74,7 @@ mod provider_sign_in;
 mod providers;
 mod provision;
 mod rates;
+mod recorded;
 mod records;
 mod recovery;
 mod redact;
@@ -86,12 +91,13 @@ mod tenant_networks;
 mod theme;
 mod tree;
 mod twins;
+mod two_people;
 mod upgrade;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
-    BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary, RestorePlan,
-    RestoreSummary, backup_instance, restore,
+    AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
+    RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};

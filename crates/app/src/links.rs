@@ -8,6 +8,8 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
+use crate::inviters::{Inviter, inviting_person};
+use crate::link_accounts::{Shows, account_of};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -15,7 +17,6 @@ use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
 pub(crate) const UNKNOWN: Error = Error::NotFound("link");
-const TAKEN: &str = "this address cannot be used here: sign in, or use another";
 /// The version of what is attested at sign-up: "I am 18 or older and I act for a business."
 pub(crate) const ATTESTATION_TEXT: &str = "2026-1";
 const NAME_CHARS_MAX: usize = 200;
@@ -38,6 +39,10 @@ pub(crate) struct Payload {
     /// belongs to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) first: bool,
+    /// Who made the invitation: it is worth no more than they are now. None for those of whoever
+    /// holds the data directory, and of the platform itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inviter: Option<Inviter>,
 }
 
 /// Most links into a tenant that nobody belongs to.
@@ -67,23 +72,31 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+fn address(email: Option<String>) -> Result<String> {
+    let email = email.filter(|email| veritwin_outbound::mail::is_address(email));
+    email.ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))
+}
+
 /// Whoever is first at managing a tenant answers for it too.
 async fn welcome_member(
     tx: &PlatformTx,
     tenant: TenantId,
-    (user, role): (UserId, Role),
+    (user, role, inviter): (UserId, Role, Option<UserId>),
     is_first: bool,
 ) -> Result<()> {
     tx.membership_add(tenant, user, role).await?;
     if is_first && !tx.has_owner(tenant).await? {
         tx.membership_add(tenant, user, Role::Owner).await?;
     }
+    if let Some(inviter) = inviter {
+        tx.membership_invited(tenant, user, inviter).await?;
+    }
     Ok(())
 }
 
 impl Payload {
     /// The role of an invitation, and where it counts.
-    fn given(&self, otherwise: Role) -> Result<Given> {
+    pub(crate) fn given(&self, otherwise: Role) -> Result<Given> {
         let role = self.role.as_ref().and_then(|role| role.parse().ok()).unwrap_or(otherwise);
         let scope = parsed(self.scope.as_deref());
         let scope = scope.ok_or_else(|| Error::Internal("a link is damaged".to_owned()))?;
@@ -199,10 +212,11 @@ impl App {
     /// belongs to the tenant and nobody else has invited its first.
     pub(crate) async fn first_invitation(
         &self,
-        platform: &PlatformContext,
+        context: &OpContext,
         tenant: TenantId,
         email: &Secret<String>,
     ) -> Result<Secret<String>> {
+        let platform = &self.above_as(context);
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
@@ -210,6 +224,7 @@ impl App {
             email: Some(email.expose().clone()),
             role: Some(Role::Administrator.to_string()),
             first: true,
+            inviter: Inviter::of(context),
             ..Payload::default()
         };
         let kind = veritwin_metastore::LinkKind::Invitation;
@@ -275,15 +290,16 @@ impl App {
         }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         if !is_member || given.scope == ScopeOf::Tenant {
-            let member = (user.id, given.of_membership());
+            let inviter = inviting_person(&tx, payload.inviter).await?;
+            let member = (user.id, given.of_membership(), inviter);
             welcome_member(&tx, tenant, member, payload.first).await?;
         }
         self.give(&tx, &platform, (tenant, user.id), &given).await?;
         if payload.mailed && user.email_verified_at.is_none() {
             tx.user_update(&User { email_verified_at: Some(platform.at), ..user }, None).await?;
         }
-        let action = Action::SessionJoin;
-        self.record_platform(&tx, &platform, action, Some(tenant), "done").await?;
+        let joined = (Action::SessionJoin, "done", given.recorded(user.id));
+        self.record_platform_change(&tx, &platform, Some(tenant), joined).await?;
         tx.commit().await?;
         self.access_changed(tenant);
         self.switch_to(context, tenant).await
@@ -313,6 +329,7 @@ impl App {
         }
         let payload = serde_json::from_slice(&link.payload)
             .map_err(|_| Error::Internal("a link is damaged".to_owned()))?;
+        self.check_inviter(tx, context, &link, &payload).await?;
         Ok((link, payload, digest))
     }
 
@@ -354,11 +371,7 @@ impl App {
             }
             LinkKind::Invitation | LinkKind::Support => payload.given(Role::Viewer)?,
         };
-        let email = payload
-            .email
-            .or_else(|| welcome.email.map(Secret::into_exposed))
-            .filter(|email| veritwin_outbound::mail::is_address(email))
-            .ok_or_else(|| Error::invalid_at("email", "expected the form name@host"))?;
+        let email = address(payload.email.or_else(|| welcome.email.map(Secret::into_exposed)))?;
         let name = self.given_name(welcome.name, payload.name)?;
         let is_invited = link.kind == veritwin_metastore::LinkKind::Invitation;
         let answers = !is_invited || payload.first;
@@ -378,6 +391,8 @@ impl App {
         }
         let password_hash = Some(self.hash_password(welcome.password).await?);
         let tx = self.0.store.begin_platform(context).await?;
+        // Hashing took a while: whoever invited may be gone by now.
+        self.open_link(&tx, context, token).await?;
         if let Some(tenant) = link.tenant.filter(|_| payload.first) {
             check_nobody(&tx, tenant).await?;
         }
@@ -413,11 +428,13 @@ impl App {
             _ => Shows::Invitation,
         };
         let user = account_of(&tx, tenant, user, shows).await?;
-        welcome_member(&tx, tenant, (user.id, given.of_membership()), answers).await?;
+        let inviter = inviting_person(&tx, payload.inviter).await?;
+        welcome_member(&tx, tenant, (user.id, given.of_membership(), inviter), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
-        self.record_platform(&tx, context, Action::LinkRedeem, Some(tenant), "done").await?;
+        let redeemed = (Action::LinkRedeem, "done", given.recorded(signed_in.session.user.id));
+        self.record_platform_change(&tx, context, Some(tenant), redeemed).await?;
         let stored = tx.tenant(tenant).await?;
         tx.commit().await?;
         self.0.tree.write().put(stored);
@@ -425,76 +442,4 @@ impl App {
         self.access_changed(tenant);
         Ok(signed_in)
     }
-}
-
-/// What whoever uses a link up shows by having it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shows {
-    /// That whoever holds the data directory gave it to them.
-    OperatorsWill,
-    /// That the mailbox is theirs.
-    Mailbox,
-    /// That somebody of the tenant, who saw it too, gave it to them.
-    Invitation,
-}
-
-/// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
-/// into an account of the same address before is in it, and the answer tells nothing of the
-/// accounts of other tenants, except to whoever has the mailbox.
-async fn account_of(tx: &PlatformTx, tenant: TenantId, user: User, shows: Shows) -> Result<User> {
-    let own = User { realm: Realm::of_tenant(tenant), ..user.clone() };
-    let known_here = known_of(tx, &own).await?;
-    let Some(known) = known_of(tx, &user).await? else {
-        if known_here.is_some() {
-            return Err(Error::Conflict(TAKEN.to_owned()));
-        }
-        tx.user_create(&user).await?;
-        return Ok(user);
-    };
-    let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
-    let is_verified = known.email_verified_at.is_some();
-    match shows {
-        Shows::OperatorsWill if is_here => renew(tx, known, user).await,
-        Shows::Mailbox if !is_verified => renew(tx, known, user).await,
-        Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
-        _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
-        // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
-        // account that nobody else knows.
-        _ => {
-            tx.user_create(&own).await?;
-            Ok(own)
-        }
-    }
-}
-
-/// The account of the same address and realm. One that belongs to nobody is gone with everything
-/// that was in it.
-pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User>> {
-    let Some(known) = tx.user_by_email(user.realm, &user.email).await? else { return Ok(None) };
-    if !tx.memberships(known.id).await?.is_empty() {
-        return Ok(Some(known));
-    }
-    tx.user_delete(known.id).await?;
-    Ok(None)
-}
-
-/// Gives an account to whoever is shown to be its person: of an address that was never verified
-/// nothing stays by which somebody else could sign in.
-async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
-    let is_verified = known.email_verified_at.is_some();
-    if is_verified {
-        tx.sessions_delete_of(known.id).await?;
-    } else {
-        tx.user_forget_proofs(known.id).await?;
-    }
-    let again = User {
-        name: if is_verified { known.name } else { user.name },
-        password_hash: user.password_hash,
-        disabled: false,
-        email_verified_at: user.email_verified_at.or(known.email_verified_at),
-        attestation: user.attestation,
-        ..known
-    };
-    tx.user_update(&again, None).await?;
-    Ok(again)
 }

@@ -2,16 +2,18 @@
 //! make, list, suspend, give plans and host names, invite the first administrator. It sees names,
 //! plans, states and figures; nothing here reads what a tenant keeps.
 
+use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
 use veritwin_metastore::{Plan, Tenant, TenantKind, TenantPlace, TenantState};
 
+use crate::change::Change;
 use crate::links::text;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
 use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 /// Most host names of one tenant.
 const HOSTS_PER_TENANT_MAX: usize = 20;
@@ -50,10 +52,15 @@ impl App {
     }
 
     /// A tenant directly below the context's; any other does not exist for it.
-    fn child(&self, context: &OpContext, id: TenantId) -> Result<Tenant> {
+    pub(crate) fn child(&self, context: &OpContext, id: TenantId) -> Result<Tenant> {
         let tree = self.0.tree.read();
         let is_child = !is_own(id) && tree.parent(id) == Some(context.tenant);
         tree.get(id).filter(|_| is_child).cloned().ok_or(UNKNOWN)
+    }
+
+    fn recorded_tenant(&self, tenant: &Tenant) -> Value {
+        let tree = self.0.tree.read();
+        recorded::tenant(tenant, tenant.place.plan.and_then(|plan| tree.plans.get(&plan)))
     }
 
     /// Figures are counts and are read as the platform's own job, never as the tenant.
@@ -149,7 +156,8 @@ impl App {
         tx.tenant_create(&row).await?;
         let stored = tx.tenant(row.id).await?;
         let action = Action::TenantCreateBelow;
-        self.record_platform(&tx, &platform, action, Some(row.id), "done").await?;
+        let made = (action, "done", Change::to(self.recorded_tenant(&stored)));
+        self.record_platform_change(&tx, &platform, Some(row.id), made).await?;
         tx.commit().await?;
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
@@ -168,6 +176,7 @@ impl App {
     ) -> Result<PlacedTenant> {
         let resource = self.authorize_all(context, Action::TenantUpdateBelow, Kind::Tenant)?;
         let mut tenant = self.child(context, id)?;
+        let before = self.recorded_tenant(&tenant);
         if let Some(name) = &change.name {
             tenant.name = text("name", name)?;
         }
@@ -187,7 +196,8 @@ impl App {
         tx.tenant_change(&tenant, expected).await?;
         let stored = tx.tenant(id).await?;
         let action = Action::TenantUpdateBelow;
-        self.record_platform(&tx, &platform, action, Some(id), "done").await?;
+        let change = Change::from_to(before, self.recorded_tenant(&stored));
+        self.record_platform_change(&tx, &platform, Some(id), (action, "done", change)).await?;
         tx.commit().await?;
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
@@ -253,7 +263,8 @@ impl App {
             })?;
         }
         let action = Action::TenantUpdateBelow;
-        self.record_platform(&tx, &platform, action, Some(id), "done").await?;
+        let change = Change::from_to(json!({"hosts": known}), json!({"hosts": wanted}));
+        self.record_platform_change(&tx, &platform, Some(id), (action, "done", change)).await?;
         tx.commit().await?;
         self.note(context, action, &resource, "done");
         {
@@ -266,19 +277,21 @@ impl App {
     }
 
     /// A one-time link for the first administrator of a tenant directly below: while it has nobody.
+    /// `pages` is the address of the platform's pages.
     /// Afterwards its own people decide who comes in.
     pub async fn invite_below(
         &self,
         context: &OpContext,
         id: TenantId,
         email: &Secret<String>,
+        pages: &str,
     ) -> Result<Secret<String>> {
         let resource = self.authorize_all(context, Action::TenantInviteBelow, Kind::Tenant)?;
         self.child(context, id)?;
-        let platform = self.above_as(context);
-        let token = self.first_invitation(&platform, id, email).await?;
+        let token = self.first_invitation(context, id, email).await?;
         self.note(context, Action::TenantInviteBelow, &resource, "done");
-        Ok(token)
+        let pages = self.pages_of(&self.above(context), id, pages).await?;
+        Ok(crate::invitations::welcome_link(&pages, &token))
     }
 
     /// The plans that the context's tenant may give, or has.
@@ -337,10 +350,10 @@ impl App {
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.plan_create(&plan).await?;
-        let action = Action::PlanWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
-        tx.commit().await?;
         let view = plan_view(&plan)?;
+        let made = (Action::PlanWrite, "done", Change::to(recorded::plan(&view)));
+        self.record_platform_change(&tx, &platform, Some(context.tenant), made).await?;
+        tx.commit().await?;
         self.0.tree.write().plans.insert(view.id, view.clone());
         Ok(view)
     }
@@ -366,10 +379,11 @@ impl App {
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.plan_update(&plan, expected).await?;
-        let action = Action::PlanWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
-        tx.commit().await?;
         let view = plan_view(&plan)?;
+        let change = Change::from_to(recorded::plan(&known), recorded::plan(&view));
+        let done = (Action::PlanWrite, "done", change);
+        self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
+        tx.commit().await?;
         self.0.tree.write().plans.insert(id, view.clone());
         Ok(view)
     }
@@ -380,9 +394,11 @@ impl App {
         self.check_platform_people(context)?;
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
+        let known = self.0.tree.read().plans.get(&id).cloned();
         tx.plan_delete(id).await?;
-        let action = Action::PlanWrite;
-        self.record_platform(&tx, &platform, action, Some(context.tenant), "done").await?;
+        let before = known.map(|known| recorded::plan(&known));
+        let gone = (Action::PlanWrite, "done", Change { before, after: None });
+        self.record_platform_change(&tx, &platform, Some(context.tenant), gone).await?;
         tx.commit().await?;
         self.0.tree.write().plans.remove(&id);
         Ok(())

@@ -9,7 +9,7 @@ use veritwin_metastore::{DeviceGroup, Workspace};
 use crate::links::text;
 use crate::model::{GroupInput, GroupView, WorkspaceInput, WorkspaceView};
 use crate::rights::{bounded, expected, missing, version};
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 /// Most workspaces of a tenant.
 const WORKSPACES_MAX: usize = 200;
@@ -82,7 +82,8 @@ impl App {
             tx.workspace_create(&workspace).await?;
         }
         let stored = tx.workspaces().await?.into_iter().find(|one| one.id == id);
-        self.record(&tx, context, Action::GroupWrite, &resource).await?;
+        let change = recorded::workspace(all.iter().find(|one| one.id == id), stored.as_ref());
+        self.record_change(&tx, context, Action::GroupWrite, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         stored.map(workspace_view).ok_or(Error::NotFound("workspace"))
@@ -94,8 +95,10 @@ impl App {
         self.authorize(context, Action::GroupWrite, &resource)?;
         self.refuse_held(context, |_, of| *of == ScopeOf::Workspace(id))?;
         let tx = self.0.store.begin(context).await?;
+        let known = tx.workspaces().await?;
         tx.workspace_delete(id).await?;
-        self.record(&tx, context, Action::GroupWrite, &resource).await?;
+        let gone = recorded::workspace(known.iter().find(|one| one.id == id), None);
+        self.record_change(&tx, context, Action::GroupWrite, &resource, gone).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(())
@@ -163,7 +166,8 @@ impl App {
             tx.device_group_create(&group).await?;
         }
         let stored = tx.device_groups().await?.into_iter().find(|one| one.id == id);
-        self.record(&tx, context, Action::GroupWrite, &resource).await?;
+        let change = recorded::group(before, stored.as_ref());
+        self.record_change(&tx, context, Action::GroupWrite, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         stored.map(group_view).ok_or(Error::NotFound("group"))
@@ -175,8 +179,10 @@ impl App {
         self.authorize(context, Action::GroupWrite, &resource)?;
         self.refuse_held(context, |_, of| *of == ScopeOf::Group(id))?;
         let tx = self.0.store.begin(context).await?;
+        let known = tx.device_groups().await?;
         tx.device_group_delete(id).await?;
-        self.record(&tx, context, Action::GroupWrite, &resource).await?;
+        let gone = recorded::group(known.iter().find(|one| one.id == id), None);
+        self.record_change(&tx, context, Action::GroupWrite, &resource, gone).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(())

@@ -275,7 +275,9 @@ impl App {
         self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;
         check_last(&members, id, &BTreeSet::new())?;
         tx.grants_delete_of(Holder::User(id)).await?;
-        self.record(&tx, context, Action::UserErase, &resource).await?;
+        let roles: Vec<&str> = child.roles.iter().map(|role| role.as_str()).collect();
+        let change = Change::from(serde_json::json!({"roles": roles}));
+        self.record_change(&tx, context, Action::UserErase, &resource, change).await?;
         tx.commit().await?;
         let keys = self.destroy_account(id).await?;
         self.access_changed(context.tenant);

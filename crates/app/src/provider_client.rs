@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use veritwin_access::oidc::{Description, KeySet, OidcError, description_address};
-use veritwin_domain::{Rng, Secret, TenantId};
+use veritwin_domain::{LimitExceeded, Rng, Secret, TenantId};
 use veritwin_outbound::guard::{Call, GuardError, GuardedClient, Target, TargetError};
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
@@ -46,6 +46,19 @@ pub(crate) enum ProviderError {
     /// It did not answer a moment ago.
     #[error("it did not answer a moment ago")]
     Resting,
+}
+
+impl ProviderError {
+    /// The bound on calls that kept it from being asked.
+    pub(crate) fn busy(&self) -> Option<&LimitExceeded> {
+        match self {
+            Self::Guard(error) => match error.as_ref() {
+                GuardError::Busy(limit) => Some(limit),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl From<GuardError> for ProviderError {
@@ -146,9 +159,14 @@ impl Providers {
         entered.insert(destination);
     }
 
-    async fn get(&self, what: &'static str, target: &Target) -> Result<Bytes, ProviderError> {
+    async fn get(
+        &self,
+        tenant: TenantId,
+        what: &'static str,
+        target: &Target,
+    ) -> Result<Bytes, ProviderError> {
         let call = Call { reply_bytes_max: ANSWER_BYTES_MAX, ..Call::get(target) };
-        let reply = self.client.call(call).await?;
+        let reply = self.client.call(Some(tenant), call).await?;
         match reply.status {
             200 => Ok(reply.body),
             status => Err(ProviderError::Status(what, status)),
@@ -157,12 +175,13 @@ impl Providers {
 
     async fn fetch(
         &self,
+        tenant: TenantId,
         issuer: &str,
         entered: &mut BTreeSet<Destination>,
     ) -> Result<Known, ProviderError> {
         let place = target("issuer", &description_address(issuer))?;
         self.enter(&place, entered);
-        let description = self.get("description", &place).await?;
+        let description = self.get(tenant, "description", &place).await?;
         let description = Description::parse(&description, issuer)?;
         target("authorization_endpoint", &description.authorization_endpoint)?;
         let token = target("token_endpoint", &description.token_endpoint)?;
@@ -171,7 +190,7 @@ impl Providers {
             self.client.guard().check(place)?;
             self.enter(place, entered);
         }
-        let keys = KeySet::parse(&self.get("key set", &keys).await?)?;
+        let keys = KeySet::parse(&self.get(tenant, "key set", &keys).await?)?;
         Ok(Known { description, keys })
     }
 
@@ -183,12 +202,21 @@ impl Providers {
         now: Duration,
     ) -> Result<Arc<Known>, ProviderError> {
         let mut destinations = BTreeSet::new();
-        let known = self.fetch(issuer, &mut destinations).await.map(Arc::new);
-        let looked_again = self.entries.lock().get(&tenant).and_then(|entry| entry.looked_again);
+        let known = self.fetch(tenant, issuer, &mut destinations).await.map(Arc::new);
+        let was_busy = known.as_ref().is_err_and(|error| error.busy().is_some());
+        let looked_again = {
+            let entries = self.entries.lock();
+            let before = entries.get(&tenant);
+            // Nobody asked it: what was known stays, and it need not rest.
+            if was_busy && before.is_some_and(|entry| entry.issuer == issuer) {
+                return known;
+            }
+            before.and_then(|entry| entry.looked_again)
+        };
         let entry = Entry {
             issuer: issuer.to_owned(),
             known: known.as_ref().ok().cloned(),
-            at: now,
+            at: if was_busy { Duration::ZERO } else { now },
             looked_again,
             destinations,
         };
@@ -238,6 +266,7 @@ impl Providers {
     /// Exchanges a code for an ID token (RFC 6749, 4.1.3). None: the provider refuses the code.
     pub(crate) async fn exchange(
         &self,
+        tenant: TenantId,
         description: &Description,
         exchange: &Exchange<'_>,
     ) -> Result<Option<Secret<String>>, ProviderError> {
@@ -261,7 +290,7 @@ impl Providers {
             call = call.authorized(&text).ok_or(OidcError::Malformed("client"))?;
         }
         call.reply_bytes_max = ANSWER_BYTES_MAX;
-        let reply = self.client.call(call).await?;
+        let reply = self.client.call(Some(tenant), call).await?;
         match reply.status {
             200 => {
                 let tokens: Tokens = serde_json::from_slice(&reply.body)

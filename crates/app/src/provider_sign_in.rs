@@ -8,7 +8,8 @@ use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
 use veritwin_metastore::{PlatformTx, Realm, SessionMethod, User, normalise_email};
 
 use crate::how::How;
-use crate::links::{known_of, text};
+use crate::link_accounts::known_of;
+use crate::links::text;
 use crate::model::{ProviderReturn, ProviderStart, ProviderStarted, SignedIn};
 use crate::people::roles_in;
 use crate::provider_client::{Exchange, Known, ProviderError, form};
@@ -38,6 +39,9 @@ const NOT_OFFERED: Error = Error::NotFound("provider");
 /// The public is told that it does not work; who set it up reads why in the log.
 fn unusable(error: &ProviderError) -> Error {
     tracing::warn!(%error, "a sign-in provider cannot be used");
+    if let Some(limit) = error.busy() {
+        return Error::Crowded(limit.clone());
+    }
     Error::Unavailable("your organisation's sign-in does not answer".to_owned())
 }
 
@@ -160,7 +164,7 @@ impl App {
             code: &code,
             verifier: &returned.verifier,
         };
-        let token = self.0.providers.exchange(&known.description, &exchange).await;
+        let token = self.0.providers.exchange(tenant, &known.description, &exchange).await;
         let token = token.map_err(|error| unusable(&error))?.ok_or(REFUSED)?;
         let expected = Expected {
             issuer,

@@ -128,9 +128,14 @@ impl App {
         drop(tx);
         let (body, secret) = self.checked_provider(&input, before.as_ref())?;
         let now = context.clock.monotonic();
-        self.0.providers.ask(context.tenant, &body.issuer, now).await.map_err(|error| {
-            Error::invalid_at("issuer", format!("this provider cannot be used: {error}"))
-        })?;
+        self.0.providers.ask(context.tenant, &body.issuer, now).await.map_err(
+            |error| match error.busy() {
+                Some(limit) => Error::Crowded(limit.clone()),
+                None => {
+                    Error::invalid_at("issuer", format!("this provider cannot be used: {error}"))
+                }
+            },
+        )?;
         let row = IdentityProvider {
             body: serde_json::to_vec(&body).map_err(|error| Error::Internal(error.to_string()))?,
             client_secret: secret.map(|secret| secret.into_exposed().into_bytes()),

@@ -10,11 +10,12 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
+use crate::change::Change;
 use crate::knock::Knock;
 use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
-use crate::{App, Arrival, Error, Result};
+use crate::{App, Arrival, Error, Result, recorded};
 
 /// The tenant that stands for the platform itself, the root of the tree: its people are the
 /// platform's administration, its ledger log holds the digests of promise evidence. It is in no
@@ -124,7 +125,8 @@ impl App {
         let tx = self.0.store.begin_platform(context).await?;
         tx.tenant_create(&row).await?;
         let stored = tx.tenant(row.id).await?;
-        self.record_platform(&tx, context, Action::TenantCreate, Some(row.id), "done").await?;
+        let done = (Action::TenantCreate, "done", Change::to(recorded::tenant(&stored, None)));
+        self.record_platform_change(&tx, context, Some(row.id), done).await?;
         tx.commit().await?;
         self.0.tree.write().put(stored.clone());
         self.tenant_ready(row.id);

@@ -98,6 +98,7 @@ impl App {
         };
         let tenant = self.first_served(&tx.memberships(user.id).await?);
         let Some(tenant) = tenant.filter(|_| !user.disabled) else { return Ok(()) };
+        let pages = self.pages_of(context, tenant, pages).await?;
         let letter = Letter {
             to: &user.email,
             tenant,
@@ -163,6 +164,7 @@ impl App {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
         let platform = self.above(context);
+        let pages = self.pages_of(&platform, context.tenant, pages).await?;
         let tx = self.0.store.begin_platform(&platform).await?;
         // Taken by another account: the answer must not tell, and the link would not work.
         let holder = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;

@@ -23,7 +23,7 @@ const SECRET_NAMES: [&str; 11] = [
 /// Longest text that is recorded whole, in characters.
 const TEXT_CHARS_MAX: usize = 500;
 /// Most members or items of one value.
-const ITEMS_MAX: usize = 64;
+const ITEMS_MAX: usize = 128;
 /// Deepest nesting.
 const DEPTH_MAX: usize = 6;
 
@@ -48,7 +48,9 @@ fn redact(value: Value, depth: usize) -> Value {
                 .collect(),
         ),
         Value::Array(items) => {
-            items.into_iter().take(ITEMS_MAX).map(|item| redact(item, depth + 1)).collect()
+            let more = items.len().saturating_sub(ITEMS_MAX);
+            let kept = items.into_iter().take(ITEMS_MAX).map(|item| redact(item, depth + 1));
+            kept.chain((more > 0).then(|| Value::from(format!("{more} more")))).collect()
         }
         Value::String(text) if TokenKind::of(&text).is_some() => Value::from(REDACTED),
         Value::String(text) if text.chars().count() > TEXT_CHARS_MAX => {
@@ -82,6 +84,7 @@ mod tests {
         let long = redacted(json!("x".repeat(2000)));
         assert_eq!(long.as_str().map(|text| text.chars().count()), Some(TEXT_CHARS_MAX + 1));
         let many = redacted(Value::from(vec![1; 1000]));
-        assert_eq!(many.as_array().map(Vec::len), Some(ITEMS_MAX));
+        assert_eq!(many.as_array().map(Vec::len), Some(ITEMS_MAX + 1));
+        assert_eq!(many[ITEMS_MAX], "872 more");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     ActorKind, CustomRoleId, HeldRole, LimitExceeded, OpContext, Role, ScopeOf, UserId,
@@ -10,9 +11,10 @@ use veritwin_domain::{
 use veritwin_metastore::{GrantRole, StoredRole, TenantTx};
 
 use crate::access::nodes_below;
+use crate::change::Change;
 use crate::links::text;
 use crate::model::{CustomRoleView, RoleInput, RoleOf, RolesView};
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, recorded};
 
 /// Most roles of a tenant's own.
 const CUSTOM_ROLES_MAX: usize = 100;
@@ -238,7 +240,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         bounded("custom_roles_max", CUSTOM_ROLES_MAX, tx.custom_roles().await?.len() + 1)?;
         tx.custom_role_create(&role).await?;
-        self.role_written(tx, context, role.id).await
+        self.role_written(tx, context, (role.id, None)).await
     }
 
     /// Changes a role of the tenant's own, for everybody who holds it, at once.
@@ -253,13 +255,14 @@ impl App {
         self.authorize(context, Action::RoleWrite, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let mut role = tx.custom_role(id).await?;
+        let before = recorded::role(&role);
         self.refuse_role_held(context, id)?;
         self.check_role(context, &input)?;
         role.name = text("name", &input.name)?;
         role.allows = input.allows;
         role.denies = input.denies;
         tx.custom_role_update(&role, expected(if_version)).await?;
-        self.role_written(tx, context, id).await
+        self.role_written(tx, context, (id, Some(before))).await
     }
 
     fn refuse_role_held(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {
@@ -271,11 +274,12 @@ impl App {
         &self,
         tx: TenantTx,
         context: &OpContext,
-        id: CustomRoleId,
+        (id, before): (CustomRoleId, Option<Value>),
     ) -> Result<CustomRoleView> {
         let role = tx.custom_role(id).await?;
         let resource = Resource::custom_role(context.tenant, id);
-        self.record(&tx, context, Action::RoleWrite, &resource).await?;
+        let change = Change { before, after: Some(recorded::role(&role)) };
+        self.record_change(&tx, context, Action::RoleWrite, &resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(role_view(role))
@@ -286,8 +290,9 @@ impl App {
         let resource = Resource::custom_role(context.tenant, id);
         self.authorize(context, Action::RoleWrite, &resource)?;
         let tx = self.0.store.begin(context).await?;
+        let gone = Change::from(recorded::role(&tx.custom_role(id).await?));
         tx.custom_role_delete(id).await?;
-        self.record(&tx, context, Action::RoleWrite, &resource).await?;
+        self.record_change(&tx, context, Action::RoleWrite, &resource, gone).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(())

@@ -140,6 +140,8 @@ define_ids! {
     CustomRoleId;
     /// Something an account signs in with besides its password: a passkey, an authenticator.
     FactorId;
+    /// A one-time link, an invitation among them.
+    LinkId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// A support grant: what a customer opens to support, until when.

@@ -19,8 +19,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
-    FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LogId, MessageId, PlanId,
-    RequestId, RuleId, SessionId, SiteId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId, LogId, MessageId,
+    PlanId, RequestId, RuleId, SessionId, SiteId, SupportGrantId, TenantId, TicketId, UserId,
+    WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -5,7 +5,7 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, CredentialId, CustomRoleId, Declaration, DeviceId, EvidenceId,
-    FactorId, GrantId, GroupId, HoldId, IncidentId, LogId, MessageId, PlanId, Role, RuleId,
+    FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId, PlanId, Role, RuleId,
     SessionId, SiteId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
@@ -45,7 +45,7 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
-    GroupId HoldId IncidentId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
+    GroupId HoldId IncidentId LinkId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
     TenantId TicketId UserId WorkspaceId
 }
 

@@ -204,7 +204,7 @@ impl HttpClient for Http {
                 body: body.to_bytes(),
                 ..Call::get(&target)
             };
-            let reply = client.call(call).await.map_err(other)?;
+            let reply = client.call(None, call).await.map_err(other)?;
             let mut response = Response::builder().status(reply.status);
             if let Some(headers) = response.headers_mut() {
                 *headers = reply.headers;

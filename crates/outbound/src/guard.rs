@@ -5,15 +5,17 @@
 mod client;
 mod ranges;
 mod target;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use veritwin_domain::AddressList;
+use veritwin_domain::{AddressList, LimitExceeded};
 
 pub use client::{Call, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
+pub use turns::{CALLS_MAX, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX, TENANT_CALLS_WAITING_MAX};
 
 use crate::register::NotRegistered;
 
@@ -81,6 +83,9 @@ pub enum GuardError {
         /// The HTTP status.
         status: u16,
     },
+    /// So many calls are on their way or wait already.
+    #[error("limit {} exceeded: {} calls are there already, try again in a moment", .0.name, .0.max)]
+    Busy(LimitExceeded),
     /// The answer is larger than it may be.
     #[error("limit {name} exceeded: {host} answered with more than {max} bytes")]
     Size {

@@ -32,7 +32,7 @@ impl DestinationKind {
 }
 
 /// A host and port.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// Host name or address, lower case.
     pub host: String,

@@ -10,6 +10,7 @@ const ROLE = 'Hands off'
 const GROUP = 'Plant room'
 const EMAIL = 'fitter@organisation.example'
 const GUEST = 'guest@organisation.example'
+const NOT_COMING = 'not-coming@organisation.example'
 const PASSWORD = 'a sentence is fine'
 
 /** Chooses an option of a list that is searched by typing. */
@@ -115,6 +116,32 @@ export function accessSteps({ browser, demo, visitor }) {
         const row = page.getByRole('row').filter({ hasText: GUEST })
         await row.getByText('Viewer', { exact: true }).waitFor()
         await row.getByText(GROUP).waitFor()
+      },
+    },
+    {
+      name: 'an open invitation is listed, and withdrawn',
+      run: async () => {
+        await invite(visitor, NOT_COMING, 'Viewer')
+        await page.getByRole('heading', { name: 'Open invitations' }).waitFor()
+        const row = page.getByRole('listitem').filter({ hasText: NOT_COMING })
+        await row.getByText('handed over as a link').waitFor()
+        await visitor.look('open invitations')
+        await row.getByRole('button', { name: 'Withdraw' }).click()
+        const dialog = page.getByRole('dialog', { name: 'Withdraw an invitation' })
+        await visitor.look('withdraw an invitation')
+        await dialog.getByRole('button', { name: 'Withdraw', exact: true }).click()
+        await row.waitFor({ state: 'detached' })
+      },
+    },
+    {
+      name: 'the record of a grant says who got what, where',
+      run: async () => {
+        await visitor.open('/activity?action=grant.write')
+        await page.getByRole('button', { name: /Give and take grants/ }).first().click()
+        const record = page.getByRole('dialog', { name: 'Record' })
+        await record.getByText('Made or given').waitFor()
+        await record.getByText(ROLE).first().waitFor()
+        await visitor.look('record of a grant')
       },
     },
     {

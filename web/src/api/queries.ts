@@ -391,6 +391,11 @@ export const usersQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/users')),
 })
 
+export const invitationsQuery = queryOptions({
+  queryKey: ['invitations'],
+  queryFn: () => body(client.GET('/v1/invitations')),
+})
+
 export const apiKeysQuery = queryOptions({
   queryKey: ['api-keys'],
   queryFn: () => body(client.GET('/v1/api-keys')),

@@ -36,6 +36,7 @@ export type ImportResult = Answer<Schemas['ImportedBody']>
 export type Grant = Answer<Schemas['SupportGrantBody']>
 export type Hold = Answer<Schemas['HoldBody']>
 export type Incident = Answer<Schemas['IncidentBody']>
+export type Invitation = Answer<Schemas['InvitationBody']> & { role: Role }
 export type Invited = Answer<Schemas['InvitedBody']>
 export type KeyStatus = Answer<Schemas['KeyBody']>
 export type Latest = Answer<Schemas['LatestItem']>

@@ -7,8 +7,9 @@ import { useEffect, useRef, useState } from 'react'
 import { body, client, identity } from '../api/client'
 import { providerOfferQuery, sessionQuery } from '../api/queries'
 import { ProblemError } from '../api/problem'
-import { passkeysWork, usePasskey } from '../lib/passkeys'
+import { usePasskey } from '../lib/passkeys'
 import { goToProvider } from '../lib/providers'
+import { usePasskeyPlace } from '../routes/passkeyPlace'
 import { Failure } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 
@@ -41,6 +42,7 @@ export function ConfirmIdentity() {
 }
 
 function ConfirmForm(props: { onDone: () => void; onCancel: () => void }) {
+  const passkeys = usePasskeyPlace()
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
@@ -136,7 +138,7 @@ function ConfirmForm(props: { onDone: () => void; onCancel: () => void }) {
         <Button variant="default" onClick={props.onCancel}>
           {i18n.t('Cancel')}
         </Button>
-        {passkeysWork && (
+        {passkeys.work && (
           <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
             {i18n.t('Use a passkey')}
           </Button>

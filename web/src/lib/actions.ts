@@ -8,7 +8,7 @@ const AREAS = {
   twins: ['twin'],
   alerts: ['alert', 'rule'],
   proof: ['ledger', 'key', 'promise'],
-  access: ['user', 'api_key', 'role', 'grant', 'group', 'access', 'owner'],
+  access: ['user', 'invitation', 'api_key', 'role', 'grant', 'group', 'access', 'owner'],
   records: ['activity', 'hold', 'incident', 'support'],
   organisation: [
     'tenant',
@@ -95,6 +95,8 @@ function aboutPeople(): Record<string, string> {
   return {
     'user.list': i18n.t('List people'),
     'user.invite': i18n.t('Invite people'),
+    'invitation.list': i18n.t('List open invitations'),
+    'invitation.delete': i18n.t('Withdraw invitations'),
     'user.update': i18n.t('Change people’s roles'),
     'user.delete': i18n.t('Remove people'),
     'user.erase': i18n.t('Erase an underage account'),
@@ -179,6 +181,7 @@ function aboutThePlatform(): Record<string, string> {
     'link.redeem': i18n.t('Take a one-time link up'),
     'mail.send': i18n.t('Send queued mail'),
     'session.purge': i18n.t('Delete expired sessions and links'),
+    'system.restore': i18n.t('Restore from a backup'),
     'system.maintain': i18n.t('Back up, restore, migrate, diagnose'),
     'telemetry.maintain': i18n.t('Tidy the store of values'),
     'tenant.create': i18n.t('Create a tenant'),

@@ -6,7 +6,7 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
 import { activityQuery, type ActivityFilter } from '../api/queries'
-import type { Activity } from '../api/types'
+import type { Activity, Value } from '../api/types'
 import { useMay } from '../app/places'
 import { useAppSearch, usePatchSearch, type AppSearch } from '../app/search'
 import { actionLabel } from '../lib/actions'
@@ -17,6 +17,7 @@ import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Drawer } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
 import { Holds } from './Holds'
+import { RecordChange } from './RecordChange'
 
 const OUTCOMES = ['done', 'denied', 'not_found', 'failed'] as const
 
@@ -314,20 +315,7 @@ function Record(props: { record: Activity }) {
           {i18n.t('Show only what this actor did')}
         </Button>
       )}
-      <Changed label={i18n.t('Before')} value={record.before} />
-      <Changed label={i18n.t('After')} value={record.after} />
-    </div>
-  )
-}
-
-function Changed(props: { label: string; value: unknown }) {
-  if (props.value === null || props.value === undefined) return null
-  return (
-    <div>
-      <span className="field-label">{props.label}</span>
-      <pre className="code multiline" tabIndex={0}>
-        {JSON.stringify(props.value, null, 2)}
-      </pre>
+      <RecordChange before={record.before as Value} after={record.after as Value} />
     </div>
   )
 }

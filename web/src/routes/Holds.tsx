@@ -37,6 +37,8 @@ function stateLabel(state: Hold['state']): string {
       return i18n.t('waits for a second person')
     case 'in_force':
       return i18n.t('in force')
+    case 'release_asked':
+      return i18n.t('in force, its end is asked for')
     case 'expired':
       return i18n.t('ended')
     case 'released':
@@ -91,7 +93,7 @@ export function Holds() {
       {query.data?.items.length === 0 && (
         <p className="hint">
           {i18n.t(
-            'Nothing is held: every record goes after 90 days. A hold keeps what an incident, a fraud or the law needs, and takes two people.',
+            'Nothing is held: every record goes after 90 days. A hold keeps what an incident, a fraud or the law needs, and takes two people, as does ending it before its time.',
           )}
         </p>
       )}
@@ -105,7 +107,7 @@ export function Holds() {
                 {hold.approved_by !== null && ` + ${hold.approved_by}`}
               </span>
             </span>
-            <Tag tone={hold.state === 'in_force' ? 'warn' : 'neutral'}>
+            <Tag tone={isKept(hold) ? 'warn' : 'neutral'}>
               {stateLabel(hold.state)}
             </Tag>
             <span className="dim">
@@ -123,18 +125,20 @@ export function Holds() {
                 {i18n.t('Approve')}
               </Button>
             )}
-            {(hold.state === 'asked' || hold.state === 'in_force') && may('hold.release') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() =>
+            {hold.release_asked_by !== null && isKept(hold) && (
+              <span className="dim">
+                {i18n.t('{name} asked to end it', { name: hold.release_asked_by })}
+              </span>
+            )}
+            {(hold.state === 'asked' || isKept(hold)) && may('hold.release') && (
+              <ReleaseButton
+                hold={hold}
+                release={() =>
                   void act(() =>
                     client.DELETE('/v1/holds/{id}', { params: { path: { id: hold.id } } }),
                   )
                 }
-              >
-                {i18n.t('Release')}
-              </Button>
+              />
             )}
           </li>
         ))}
@@ -148,6 +152,30 @@ export function Holds() {
         />
       </Modal>
     </section>
+  )
+}
+
+function isKept(hold: Hold): boolean {
+  return hold.state === 'in_force' || hold.state === 'release_asked'
+}
+
+/** Ends a hold: one person asks, another confirms, never the one whose records it keeps. */
+function ReleaseButton({ hold, release }: { hold: Hold; release: () => void }) {
+  if (hold.is_held) {
+    return <span className="dim">{i18n.t('about you: two others end it')}</span>
+  }
+  if (hold.is_own_release) {
+    return <span className="dim">{i18n.t('a second person confirms the end')}</span>
+  }
+  const label = {
+    asked: i18n.t('Take back'),
+    in_force: i18n.t('Ask to end it'),
+    release_asked: i18n.t('Confirm the end'),
+  }[hold.state as 'asked' | 'in_force' | 'release_asked']
+  return (
+    <Button size="compact-xs" variant="default" onClick={release}>
+      {label}
+    </Button>
   )
 }
 

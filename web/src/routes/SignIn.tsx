@@ -10,15 +10,17 @@ import { ProblemError } from '../api/problem'
 import { providerOfferQuery, queryClient, sessionQuery } from '../api/queries'
 import type { Session } from '../api/types'
 import { useAppSearch } from '../app/search'
-import { passkeysWork, usePasskey } from '../lib/passkeys'
+import { usePasskey } from '../lib/passkeys'
 import { goToProvider } from '../lib/providers'
 import { Failure } from '../ui/layout'
 import { Door } from './Door'
+import { usePasskeyPlace } from './passkeyPlace'
 
 export function SignInPage() {
   const router = useRouter()
   const { next, organisation } = useAppSearch()
   const offer = useQuery(providerOfferQuery(organisation)).data ?? null
+  const passkeys = usePasskeyPlace()
   const [email, setEmail] = useState('')
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
@@ -127,7 +129,7 @@ export function SignInPage() {
         <Button type="submit" loading={busy}>
           {i18n.t('Sign in')}
         </Button>
-        {(passkeysWork || offer !== null) && <Divider label={i18n.t('or')} />}
+        {(passkeys.work || offer !== null) && <Divider label={i18n.t('or')} />}
         {offer !== null && (
           <Button
             variant="default"
@@ -137,10 +139,18 @@ export function SignInPage() {
             {i18n.t('Continue with {name}', { name: offer.name })}
           </Button>
         )}
-        {passkeysWork && (
+        {passkeys.work && (
           <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
             {i18n.t('Sign in with a passkey')}
           </Button>
+        )}
+        {passkeys.elsewhere !== null && (
+          <p className="hint">
+            {i18n.t(
+              'Passkeys belong to {host} and do not work at this host name. Use your password here, or sign in there.',
+              { host: passkeys.elsewhere },
+            )}
+          </p>
         )}
         <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
       </form>

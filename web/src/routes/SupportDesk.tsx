@@ -136,7 +136,7 @@ function BreakGlassForm(props: { onDone: () => void }) {
     <SubmitForm action={i18n.t('Ask')} submit={submit} incomplete={areas.length === 0}>
       <p className="hint">
         {i18n.t(
-          'For emergencies only. A second member of the staff approves, access ends after 4 hours, and the customer’s administrators are told at once, with your reason.',
+          'For emergencies only. A second member of the staff approves, whom neither you nor the same person brought in just now; both of you prove a second factor. Access ends after 4 hours, and the customer’s administrators are told at once, with your reason.',
         )}
       </p>
       <TextInput

@@ -6,6 +6,7 @@ pub(crate) mod files;
 mod keyring;
 mod manifest;
 mod restore;
+mod review;
 mod verify;
 mod writer;
 
@@ -27,6 +28,7 @@ use crate::{App, Config, Error, Result};
 
 pub use keyring::{KEYRING_HORIZON, KeyringSummary};
 pub use restore::{RestorePlan, RestoreSummary, backup_instance, restore};
+pub use review::{AccessReview, RestoredKey, RestoredTenant};
 
 /// The copy of the records in a backup.
 const RECORDS: &str = "records.copy";

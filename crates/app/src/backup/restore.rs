@@ -1,6 +1,7 @@
 //! Restores a backup into an empty directory, offline. Everything is verified before anything is
 //! written; the directory becomes a platform with its last file only, so that whatever cuts a
-//! restore off leaves nothing that would start.
+//! restore off leaves nothing that would start. What lets somebody in without asking again is ended
+//! before that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use veritwin_keys::{KeyService, PlatformFile, SystemRng};
 use super::files::{create_folder, digest, io, sync_file_system, sync_folder};
 use super::keyring::KEYRING_HORIZON;
 use super::manifest::{Kind, Manifest};
+use super::review::{AccessReview, end_access};
 use super::verify::{each_file, verify};
 use super::writer::DATA;
 use super::{BackupProgress, RECORDS, blocking};
@@ -29,6 +31,8 @@ pub struct RestorePlan {
     pub source: PathBuf,
     /// A keyring's backup, made after it.
     pub keyring: PathBuf,
+    /// Revokes every API key: what was revoked since the backup does not work again.
+    pub revoke_keys: bool,
 }
 
 /// What was restored.
@@ -44,6 +48,8 @@ pub struct RestoreSummary {
     pub rows: u64,
     /// Whether the ledger archive came with it; else its folder has to be put in place.
     pub archive_copied: bool,
+    /// What was ended, and what is in force again.
+    pub access: AccessReview,
 }
 
 /// The platform that a backup was taken from.
@@ -64,8 +70,8 @@ pub async fn restore(
     let manifest = blocking(move || check(&checked, now, &watched)).await?;
     let staging = data.join(RESTORING);
     let staged = stage(config, &plan, &staging, &manifest).await;
-    let rows = match staged {
-        Ok(rows) => rows,
+    let (rows, access) = match staged {
+        Ok(staged) => staged,
         Err(error) => {
             // What was begun is of no use; the reason counts.
             let _ = fs::remove_dir_all(&staging);
@@ -79,6 +85,7 @@ pub async fn restore(
         bytes: manifest.bytes,
         rows,
         archive_copied: manifest.archive_copied,
+        access,
     })
 }
 
@@ -150,7 +157,7 @@ async fn stage(
     plan: &RestorePlan,
     staging: &Path,
     manifest: &Manifest,
-) -> Result<u64> {
+) -> Result<(u64, AccessReview)> {
     create_folder(staging)?;
     copy_files(&plan.keyring, staging)?;
     let root_path = config.root_key_dir.join("root.key");
@@ -183,8 +190,12 @@ async fn stage(
         let detail = format!("holds {} rows, expected {}", imported.rows, manifest.rows);
         return Err(Error::invalid_at(RECORDS, detail));
     }
+    let store = veritwin_metastore::Metastore::open(records).await?;
+    let asked = (manifest.taken_at(), plan.revoke_keys);
+    let access = end_access(&store, &config.clock, asked).await;
+    store.close().await?;
     Lineage::note_restore(staging, config.clock.now())?;
-    Ok(imported.rows)
+    Ok((imported.rows, access?))
 }
 
 /// Copies the files of a verified backup, checking again what is written.

@@ -31,10 +31,10 @@ pub use partners::{
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
-    GroupInput, GroupView, HolderOf, Invited, Invitee, LinkKind, LinkView, NewApiKey,
-    NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView, RightView,
-    RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView, Welcome,
-    WorkspaceInput, WorkspaceView,
+    GroupInput, GroupView, HolderOf, InvitationView, Invited, Invitee, LinkKind, LinkView,
+    NewApiKey, NewAuthenticator, NewGrant, OpenSession, OwnRights, PasskeyRequest, PasskeyView,
+    RightView, RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView,
+    Welcome, WorkspaceInput, WorkspaceView,
 };
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,

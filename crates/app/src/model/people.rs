@@ -1,8 +1,8 @@
 //! People, tenants, sessions, links and API keys.
 
 use veritwin_domain::{
-    ApiKeyId, CustomRoleId, DeviceId, FactorId, GrantId, GroupId, Role, ScopeOf, Secret, SessionId,
-    SiteId, TenantId, Timestamp, UserId, WorkspaceId,
+    ApiKeyId, CustomRoleId, DeviceId, FactorId, GrantId, GroupId, LinkId, Role, ScopeOf, Secret,
+    SessionId, SiteId, TenantId, Timestamp, UserId, WorkspaceId,
 };
 
 use super::SupportView;
@@ -125,8 +125,33 @@ pub struct Invitee {
 pub struct Invited {
     /// The address.
     pub email: Secret<String>,
-    /// The link's token to hand over; none when it was mailed.
-    pub token: Option<Secret<String>>,
+    /// The link to hand over; none when it was mailed.
+    pub link: Option<Secret<String>>,
+}
+
+/// An invitation that could still be taken up.
+#[derive(Debug)]
+pub struct InvitationView {
+    /// Its id.
+    pub id: LinkId,
+    /// Whom it is for; none for whoever holds the link.
+    pub email: Option<Secret<String>>,
+    /// The role it gives.
+    pub role: Role,
+    /// Where the role counts.
+    pub scope: ScopeOf,
+    /// The person who made it; none for a program's, or the platform's own.
+    pub inviter: Option<UserId>,
+    /// The API key that made it.
+    pub inviter_key: Option<ApiKeyId>,
+    /// Whether it was mailed.
+    pub mailed: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// Whether whoever made it may still give that.
+    pub is_worth: bool,
 }
 
 /// A person's own account: how they sign in.
@@ -148,6 +173,8 @@ pub struct AccountView {
     pub second_factor_required: bool,
     /// Whether this platform can send mail.
     pub mails: bool,
+    /// The name of the tenant's own sign-in provider, and whether the account is connected with it.
+    pub provider: Option<(String, bool)>,
 }
 
 /// A passkey.

@@ -104,7 +104,7 @@ pub struct HoldView {
     pub reason: &'static str,
     /// Why, in words.
     pub note: String,
-    /// `asked`, `in_force`, `expired` or `released`.
+    /// `asked`, `in_force`, `release_asked`, `expired` or `released`.
     pub state: &'static str,
     /// Who asked for it.
     pub requested_by: String,
@@ -118,6 +118,12 @@ pub struct HoldView {
     pub approved_at: Option<Timestamp>,
     /// Its end.
     pub expires_at: Timestamp,
+    /// Who asked to end it before its time.
+    pub release_asked_by: Option<String>,
+    /// Whether whoever asks now asked for that, and so cannot confirm it.
+    pub is_own_release: bool,
+    /// Whether it keeps records of whoever asks now, who cannot end it.
+    pub is_held: bool,
     /// When it was ended before its time.
     pub released_at: Option<Timestamp>,
 }

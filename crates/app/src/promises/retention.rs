@@ -126,6 +126,7 @@ impl App {
             approved_by: Some(nobody(2)),
             approved_at: Some(context.at),
             expires_at: context.at.saturating_add(DAY),
+            release: None,
             released_at: None,
         }
     }

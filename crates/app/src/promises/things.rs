@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use veritwin_access::{TokenKind, jobs};
 use veritwin_domain::{
     AlertId, ApiKeyId, CustomRoleId, Declaration, DeviceId, GrantId, GroupId, HoldId, IncidentId,
-    OpContext, Role, RuleId, ScopeOf, SiteId, SupportAreas, SupportGrantId, TicketId, UserId,
-    WorkspaceId,
+    LinkId, OpContext, Role, RuleId, ScopeOf, SiteId, SupportAreas, SupportGrantId, TicketId,
+    UserId, WorkspaceId,
 };
 use veritwin_metastore::{
     Alert, AlertFilter, AlertSeverity, AlertState, ApiKey, DeviceGroup, Grant, GrantRole, Hold,
-    HoldReason, HoldScope, Holder, HostCertificate, Incident, Page, Realm, SecurityAlert,
+    HoldReason, HoldScope, Holder, HostCertificate, Incident, LinkKind, Page, Realm, SecurityAlert,
     StoredRole, SupportGrant, SupportTicket, User, Workspace,
 };
 
 use super::fixture::NAME;
+use crate::links::Payload;
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
 use crate::tree::HOSTS_MAX;
 use crate::{App, Result};
@@ -54,6 +55,7 @@ impl App {
             ("twin", self.probe_twin(context).await?.to_string()),
             ("user", self.probe_user(context).await?.to_string()),
             ("api_key", self.probe_api_key(context).await?.to_string()),
+            ("invitation", self.probe_invitation(context).await?.to_string()),
         ]);
         if let Some(credential) = credential {
             things.insert("credential", credential.to_string());
@@ -178,6 +180,7 @@ impl App {
             approved_by: None,
             approved_at: None,
             expires_at: at,
+            release: None,
             released_at: Some(at),
         };
         let incident = Incident {
@@ -305,6 +308,20 @@ impl App {
         tx.membership_add(context.tenant, user.id, Role::Operator).await?;
         tx.commit().await?;
         Ok(user.id)
+    }
+
+    /// An open invitation whose link nobody has.
+    async fn probe_invitation(&self, context: &OpContext) -> Result<LinkId> {
+        let tx = self.0.store.begin(context).await?;
+        if let Some((id, _)) = tx.links_open(LinkKind::Invitation, context.at, 1).await?.first() {
+            return Ok(*id);
+        }
+        let payload = Payload { role: Some(Role::Viewer.to_string()), ..Payload::default() };
+        let (kind, tenant) = (LinkKind::Invitation, Some(context.tenant));
+        let (link, _, digest) = self.new_link(&self.above(context), kind, tenant, &payload)?;
+        let id = tx.link_create(&link, digest).await?;
+        tx.commit().await?;
+        Ok(id)
     }
 
     /// A key whose secret nobody has, and which ended when it began.

@@ -156,6 +156,16 @@ impl TenantTx {
         self.core.insert(insert).await.map(|_| ())
     }
 
+    /// Whether one of these records is of what this actor did.
+    pub async fn activity_is_by(&self, records: &[ActivityId], actor: [u8; 16]) -> Result<bool> {
+        if records.is_empty() {
+            return Ok(false);
+        }
+        let among = one_of("id", records.iter().copied());
+        let select = self.select(TABLE).filter(among).eq("actor_id", actor).limit(1);
+        Ok(self.core.maybe(select).await?.is_some())
+    }
+
     /// The tenant's records that are wanted, newest first.
     pub async fn activity(&self, filter: &ActivityFilter, page: &Page) -> Result<Listed<Activity>> {
         list(&self.core, filter.apply(self.select(TABLE))?, page).await

@@ -110,6 +110,15 @@ impl TenantTx {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
+    /// Revokes every key of the tenant, with their grants; how many there were.
+    pub async fn api_keys_revoke_all(&self) -> Result<u64> {
+        let rows = self.core.all(self.select(TABLE)).await?;
+        for row in &rows {
+            self.grants_delete_of(Holder::ApiKey(row.get("id")?)).await?;
+        }
+        self.core.delete(self.delete(TABLE)).await
+    }
+
     /// Revokes a key for ever, with its grants and the keys it made.
     pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
         self.grants_delete_of(Holder::ApiKey(id)).await?;

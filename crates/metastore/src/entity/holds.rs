@@ -49,6 +49,17 @@ struct Body {
     to: Option<i64>,
     records: Vec<ActivityId>,
     note: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<Release>,
+}
+
+/// Somebody asked for the end of a hold before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Who: somebody else has to confirm it.
+    pub asked_by: UserId,
+    /// When, in microseconds since the epoch.
+    pub asked_at_micros: i64,
 }
 
 /// A hold.
@@ -72,6 +83,8 @@ pub struct Hold {
     pub approved_at: Option<Timestamp>,
     /// Its end.
     pub expires_at: Timestamp,
+    /// Who asked to end it before its time.
+    pub release: Option<Release>,
     /// When it was ended before its time.
     pub released_at: Option<Timestamp>,
 }
@@ -97,6 +110,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Hold> {
         approved_by: row.maybe("approved_by")?,
         approved_at: row.maybe("approved_at")?,
         expires_at: row.get("expires_at")?,
+        release: body.release,
         released_at: row.maybe("released_at")?,
     })
 }
@@ -104,6 +118,21 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Hold> {
 impl TenantTx {
     /// Writes a new hold.
     pub async fn hold_create(&self, hold: &Hold) -> Result<()> {
+        let insert = self
+            .insert(TABLE)
+            .set("id", hold.id)
+            .set("reason", hold.reason)
+            .set("body", self.hold_body(hold)?)
+            .set("requested_by", hold.requested_by)
+            .set("requested_at", hold.requested_at)
+            .set("approved_by", hold.approved_by)
+            .set("approved_at", hold.approved_at)
+            .set("expires_at", hold.expires_at)
+            .set("released_at", hold.released_at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    fn hold_body(&self, hold: &Hold) -> Result<Vec<u8>> {
         let scope = &hold.scope;
         let body = Body {
             actor: scope.actor,
@@ -112,20 +141,20 @@ impl TenantTx {
             to: scope.to.map(Timestamp::as_micros),
             records: scope.records.clone(),
             note: hold.note.clone(),
+            release: hold.release,
         };
         let cell = Cell { table: TABLE, column: "body", row: hold.id.as_bytes() };
-        let insert = self
-            .insert(TABLE)
-            .set("id", hold.id)
-            .set("reason", hold.reason)
-            .set("body", self.core.vault(Owner::Platform).seal_json(cell, &body)?)
-            .set("requested_by", hold.requested_by)
-            .set("requested_at", hold.requested_at)
-            .set("approved_by", hold.approved_by)
-            .set("approved_at", hold.approved_at)
-            .set("expires_at", hold.expires_at)
-            .set("released_at", hold.released_at);
-        self.core.insert(insert).await.map(|_| ())
+        self.core.vault(Owner::Platform).seal_json(cell, &body)
+    }
+
+    /// Notes who asks to end a hold before its time; it goes on until somebody else confirms.
+    pub async fn hold_release_ask(&self, hold: &Hold) -> Result<()> {
+        let body = self.hold_body(hold)?;
+        let update = self.update(TABLE).set("body", body).eq("id", hold.id);
+        if self.core.update(update.filter(is_null("released_at"))).await? == 0 {
+            return Err(Error::Conflict { what: TABLE, reason: "released already" });
+        }
+        Ok(())
     }
 
     /// The tenant's holds, newest first.

@@ -4,6 +4,7 @@
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::opaque_debug;
+use crate::query::above;
 use crate::seal::Cell;
 use crate::{Error, PlatformTx, Result};
 
@@ -65,6 +66,18 @@ impl PlatformTx {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())
+    }
+
+    /// The host names of a tenant that have a certificate at `now`.
+    pub async fn hosts_certified(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<String>> {
+        let vault = self.vault();
+        let select = self.select(TABLE).eq("tenant_id", tenant).filter(above("not_after", now));
+        let rows = self.core.all(select).await?;
+        let host = |row: &crate::bind::Row| {
+            let id: [u8; 16] = row.get("id")?;
+            vault.open_text(row, "host", &id)
+        };
+        rows.iter().map(host).collect()
     }
 
     /// Every certificate, at most `limit`.

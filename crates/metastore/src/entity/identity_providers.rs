@@ -98,6 +98,12 @@ impl PlatformTx {
         self.core.maybe(select).await?.map(|row| row.get("user_id")).transpose()
     }
 
+    /// Whether an account is connected with the tenant's provider.
+    pub async fn provider_connected(&self, tenant: TenantId, user: UserId) -> Result<bool> {
+        let select = self.select(IDENTITIES).eq("tenant_id", tenant).eq("user_id", user).limit(1);
+        Ok(self.core.maybe(select).await?.is_some())
+    }
+
     /// Notes that a provider's person is this account; `Conflict` if either is another's already.
     pub async fn provider_identity_add(
         &self,

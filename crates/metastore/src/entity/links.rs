@@ -1,7 +1,7 @@
 //! One-time links: first administrator, locked-out administrator, invitation. Found by the digest
 //! of their token, used once.
 
-use veritwin_domain::{TenantId, Timestamp, UserId};
+use veritwin_domain::{LinkId, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{Insert, above, at_most, is_null};
@@ -26,10 +26,6 @@ stored_enum! {
         EmailChange = "email_change",
     }
 }
-
-/// The id of a one-time link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub [u8; 16]);
 
 /// A one-time link.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,7 +53,7 @@ opaque_debug!(OneTimeLink { kind, tenant, created_at, expires_at, used_at });
 fn id_of(token_digest: &[u8; 32]) -> LinkId {
     let mut id = [0; 16];
     id.copy_from_slice(&token_digest[..16]);
-    LinkId(id)
+    LinkId::from_bytes(id)
 }
 
 fn owner(user: Option<UserId>) -> Owner {
@@ -66,9 +62,9 @@ fn owner(user: Option<UserId>) -> Owner {
 
 fn fill(core: &Core, insert: Insert, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<Insert> {
     let id = id_of(&token_digest);
-    let cell = Cell { table: TABLE, column: "payload", row: &id.0 };
+    let cell = Cell { table: TABLE, column: "payload", row: id.as_bytes() };
     Ok(insert
-        .set("id", id.0)
+        .set("id", id)
         .set("user_id", link.user)
         .set("token_digest", token_digest)
         .set("kind", link.kind)
@@ -79,13 +75,13 @@ fn fill(core: &Core, insert: Insert, link: &OneTimeLink, token_digest: [u8; 32])
 }
 
 fn load(core: &Core, row: &Row) -> Result<OneTimeLink> {
-    let id: [u8; 16] = row.get("id")?;
+    let id: LinkId = row.get("id")?;
     let user: Option<UserId> = row.maybe("user_id")?;
     Ok(OneTimeLink {
         kind: row.get("kind")?,
         tenant: row.maybe("tenant_id")?,
         user,
-        payload: core.vault(owner(user)).open(row, "payload", &id)?,
+        payload: core.vault(owner(user)).open(row, "payload", id.as_bytes())?,
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         used_at: row.maybe("used_at")?,
@@ -98,6 +94,44 @@ impl TenantTx {
         let insert = fill(&self.core, self.insert(TABLE), link, token_digest)?;
         self.core.insert(insert).await?;
         Ok(id_of(&token_digest))
+    }
+
+    /// Links of this kind that could still be used, at most `rows`.
+    pub async fn links_open(
+        &self,
+        kind: LinkKind,
+        at: Timestamp,
+        rows: u64,
+    ) -> Result<Vec<(LinkId, OneTimeLink)>> {
+        let select = self
+            .select(TABLE)
+            .eq("kind", kind)
+            .filter(is_null("used_at"))
+            .filter(above("expires_at", at))
+            .limit(rows);
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("id")?, load(&self.core, row)?))).collect()
+    }
+
+    /// A link of this kind that could still be used.
+    pub async fn link_open(
+        &self,
+        kind: LinkKind,
+        id: LinkId,
+        at: Timestamp,
+    ) -> Result<OneTimeLink> {
+        let select = self
+            .select(TABLE)
+            .eq("id", id)
+            .eq("kind", kind)
+            .filter(is_null("used_at"))
+            .filter(above("expires_at", at));
+        load(&self.core, &self.core.one(select).await?)
+    }
+
+    /// Deletes a link: nobody uses it any more.
+    pub async fn link_delete(&self, id: LinkId) -> Result<()> {
+        self.delete_id(TABLE, id).await
     }
 }
 

@@ -64,6 +64,13 @@ impl TenantTx {
 
     /// Gives an account exactly these roles in this tenant; at least one.
     pub async fn member_roles_set(&self, id: UserId, roles: &[Role]) -> Result<()> {
+        let known = self.core.all(self.select(TABLE).eq("user_id", id)).await?;
+        // Since when somebody belongs here, and who invited them, stays as it was.
+        let (mut since, mut invited_by) = (self.core.at, None::<UserId>);
+        for row in &known {
+            since = since.min(row.get("created_at")?);
+            invited_by = invited_by.or(row.maybe("invited_by")?);
+        }
         if self.core.delete(self.delete(TABLE).eq("user_id", id)).await? == 0 || roles.is_empty() {
             return Err(Error::NotFound { what: TABLE });
         }
@@ -72,7 +79,8 @@ impl TenantTx {
                 .insert(TABLE)
                 .set("user_id", id)
                 .set("role", *role)
-                .set("created_at", self.core.at);
+                .set("created_at", since)
+                .set("invited_by", invited_by);
             self.core.insert(insert).await?;
         }
         Ok(())

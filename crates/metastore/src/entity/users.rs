@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::above;
+use crate::query::{above, is_null};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
@@ -275,6 +275,38 @@ impl PlatformTx {
             .set("created_at", self.core.at)
             .or_ignore(&["tenant_id", "user_id", "role"]);
         self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Notes who invited a member of a tenant; who did first stays noted.
+    pub async fn membership_invited(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        by: UserId,
+    ) -> Result<()> {
+        let update = self
+            .update(MEMBERSHIPS)
+            .set("invited_by", Some(by))
+            .eq("tenant_id", tenant)
+            .eq("user_id", user)
+            .filter(is_null("invited_by"));
+        self.core.update(update).await.map(|_| ())
+    }
+
+    /// Since when an account belongs to a tenant, and who invited it; none for who does not.
+    pub async fn membership_origin(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+    ) -> Result<Option<(Timestamp, Option<UserId>)>> {
+        let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant).eq("user_id", user);
+        let rows = self.core.all(select.ascending("created_at")).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let mut by = None;
+        for row in &rows {
+            by = by.or(row.maybe("invited_by")?);
+        }
+        Ok(Some((first.get("created_at")?, by)))
     }
 
     /// The tenants an account belongs to, with its role in each, oldest first.

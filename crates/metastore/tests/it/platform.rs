@@ -119,6 +119,7 @@ async fn a_hold_counts_between_its_approval_and_its_end() {
             approved_by: None,
             approved_at: None,
             expires_at: later(100),
+            release: None,
             released_at: None,
         };
         let count = async |seconds: u64| {

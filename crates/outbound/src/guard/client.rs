@@ -12,9 +12,10 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
+use veritwin_domain::TenantId;
 
+use super::turns::{Turns, Waits};
 use super::{Guard, GuardError, Target};
 use crate::archive::TrustError;
 use crate::register::{Destination, EgressRegister};
@@ -23,8 +24,6 @@ use crate::register::{Destination, EgressRegister};
 pub const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Longest header section of an answer, in bytes.
 const REPLY_HEADER_BYTES_MAX: usize = 32 * 1024;
-/// Most requests on their way at once; more wait within their own time.
-const CALLS_MAX: usize = 256;
 const AGENT: HeaderValue = HeaderValue::from_static("Veritwin");
 
 /// One request.
@@ -94,7 +93,7 @@ pub struct GuardedClient {
     guard: Guard,
     register: Arc<EgressRegister>,
     tls: TlsConnector,
-    room: Semaphore,
+    turns: Turns,
 }
 
 impl std::fmt::Debug for GuardedClient {
@@ -128,7 +127,7 @@ impl GuardedClient {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { guard, register, tls, room: Semaphore::new(CALLS_MAX) })
+        Ok(Self { guard, register, tls, turns: Turns::default() })
     }
 
     /// The guard, to judge an address when a tenant stores it.
@@ -136,24 +135,39 @@ impl GuardedClient {
         &self.guard
     }
 
-    /// Makes one request.
-    pub async fn call(&self, call: Call<'_>) -> Result<Reply, GuardError> {
+    /// Makes one request for a tenant, or for the platform itself.
+    pub async fn call(
+        &self,
+        tenant: Option<TenantId>,
+        call: Call<'_>,
+    ) -> Result<Reply, GuardError> {
         let host = call.target.host().to_owned();
-        match tokio::time::timeout(call.timeout, self.exchange(call)).await {
+        let waits = Waits::default();
+        match tokio::time::timeout(call.timeout, self.exchange(tenant, call, &waits)).await {
             Ok(outcome) => outcome,
-            Err(_) => {
-                Err(GuardError::Unreachable { host, problem: "no answer in time".to_owned() })
-            }
+            Err(_) => match waits.into_inner() {
+                Some(limit) => Err(GuardError::Busy(limit)),
+                None => {
+                    Err(GuardError::Unreachable { host, problem: "no answer in time".to_owned() })
+                }
+            },
         }
     }
 
-    async fn exchange(&self, call: Call<'_>) -> Result<Reply, GuardError> {
+    async fn exchange(
+        &self,
+        tenant: Option<TenantId>,
+        call: Call<'_>,
+        waits: &Waits,
+    ) -> Result<Reply, GuardError> {
         let target = call.target;
         let host = target.host().to_owned();
         let broken = |problem: String| GuardError::Unreachable { host: host.clone(), problem };
         self.guard.check(target)?;
-        self.register.check(&Destination::new(target.host(), target.port()))?;
-        let _room = self.room.acquire().await;
+        let destination = Destination::new(target.host(), target.port());
+        self.register.check(&destination)?;
+        let turn = self.turns.take(tenant, destination, waits).await;
+        let _turn = turn.map_err(GuardError::Busy)?;
         let stream = self.guard.connect(target).await?;
         let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();
         let name = ServerName::try_from(name).map_err(|error| broken(error.to_string()))?;

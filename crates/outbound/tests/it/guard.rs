@@ -1,13 +1,18 @@
 //! Redirects, over-long answers, unregistered and private places, certificates nobody vouches for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use veritwin_domain::AddressList;
-use veritwin_outbound::guard::{Call, Guard, GuardPolicy, GuardedClient, Target};
+use veritwin_domain::{AddressList, TenantId};
+use veritwin_outbound::guard::{
+    CALLS_MAX, Call, DESTINATION_CALLS_MAX, Guard, GuardPolicy, GuardedClient, TENANT_CALLS_MAX,
+    TENANT_CALLS_WAITING_MAX, Target,
+};
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
 struct Server {
@@ -41,6 +46,10 @@ async fn server(answer: String) -> Server {
     Server { port, authority_pem: made.cert.pem() }
 }
 
+fn tenant(number: u8) -> TenantId {
+    TenantId::from_bytes([number; 16])
+}
+
 struct Client {
     networks: &'static [&'static str],
     trusted: bool,
@@ -63,7 +72,7 @@ async fn ask(client: Client, answer: &str) -> Result<(u16, String), String> {
     let client = GuardedClient::new(guard, register, authority).expect("client");
     let target = Target::parse(&format!("https://localhost:{port}/hook")).expect("target");
     let call = Call { reply_bytes_max: 1024, ..Call::get(&target) };
-    let reply = client.call(call).await.map_err(|error| error.to_string())?;
+    let reply = client.call(Some(tenant(1)), call).await.map_err(|error| error.to_string())?;
     Ok((reply.status, String::from_utf8_lossy(&reply.body).into_owned()))
 }
 
@@ -87,4 +96,114 @@ async fn answers_and_refusals() {
         let error = ask(client, answer).await.expect_err(expect);
         assert!(error.contains(expect), "{error}, expected {expect}");
     }
+}
+
+/// A server that takes connections, tells of each, and says nothing on any.
+async fn silent_server() -> (u16, mpsc::UnboundedReceiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+            let _ = tell.send(());
+        }
+    });
+    (port, told)
+}
+
+/// A client that may call a silent place and one that answers, and how often the first was called.
+struct Crowd {
+    client: Arc<GuardedClient>,
+    silent: Target,
+    good: Target,
+    reached: mpsc::UnboundedReceiver<()>,
+}
+
+impl Crowd {
+    async fn new() -> Self {
+        let good = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned()).await;
+        let (silent, reached) = silent_server().await;
+        let register = Arc::new(EgressRegister::default());
+        for port in [good.port, silent] {
+            let destination = Destination::new("localhost", port);
+            register.register(destination, DestinationKind::Recipient, "a test");
+        }
+        let allowed = AddressList::parse(OPEN.networks).expect("list");
+        let guard = Guard::new(GuardPolicy { allowed, ports: vec![good.port, silent] });
+        let client = GuardedClient::new(guard, register, Some(good.authority_pem.as_str()));
+        let target = |port: u16| Target::parse(&format!("https://localhost:{port}/")).expect("one");
+        Self {
+            client: Arc::new(client.expect("client")),
+            silent: target(silent),
+            good: target(good.port),
+            reached,
+        }
+    }
+
+    /// Lets a tenant call the silent place so often, and waits until `reach` of it got there. What
+    /// ends before its time is told.
+    async fn fill(
+        &mut self,
+        tenant: TenantId,
+        calls: usize,
+        reach: usize,
+    ) -> mpsc::Receiver<String> {
+        let (tell, told) = mpsc::channel(calls);
+        for _ in 0..calls {
+            let (client, silent, tell) =
+                (Arc::clone(&self.client), self.silent.clone(), tell.clone());
+            tokio::spawn(async move {
+                let call = Call { timeout: Duration::from_secs(600), ..Call::get(&silent) };
+                let outcome = client.call(Some(tenant), call).await;
+                let _ = tell.send(outcome.expect_err("no answer").to_string()).await;
+            });
+        }
+        for _ in 0..reach {
+            self.reached.recv().await.expect("a connection");
+        }
+        told
+    }
+
+    async fn refusal(&self, tenant: TenantId) -> String {
+        let call = Call { timeout: Duration::from_millis(50), ..Call::get(&self.silent) };
+        self.client.call(Some(tenant), call).await.expect_err("no room").to_string()
+    }
+
+    async fn is_served(&self, tenant: TenantId) -> bool {
+        self.client
+            .call(Some(tenant), Call::get(&self.good))
+            .await
+            .is_ok_and(|reply| reply.status == 200)
+    }
+}
+
+#[tokio::test]
+async fn one_tenant_with_a_slow_place_takes_no_room_of_the_others() {
+    let mut crowd = Crowd::new().await;
+    let many = TENANT_CALLS_MAX + TENANT_CALLS_WAITING_MAX + 1;
+    let mut ended = crowd.fill(tenant(1), many, TENANT_CALLS_MAX).await;
+    let first = ended.recv().await.expect("a refusal");
+    assert!(first.contains("limit tenant_calls_waiting_max exceeded: 64"), "{first}");
+    assert!(crowd.is_served(tenant(2)).await, "another tenant goes on");
+    assert!(crowd.reached.try_recv().is_err(), "no more than its own room");
+    assert!(ended.try_recv().is_err(), "only what is over is refused at once");
+}
+
+#[tokio::test]
+async fn one_slow_place_takes_no_room_of_the_others() {
+    const { assert!(DESTINATION_CALLS_MAX * 2 <= CALLS_MAX) };
+    let mut crowd = Crowd::new().await;
+    let _first = crowd.fill(tenant(1), TENANT_CALLS_MAX, TENANT_CALLS_MAX).await;
+    let refusal = crowd.refusal(tenant(1)).await;
+    assert!(refusal.contains("limit tenant_calls_max exceeded: 16"), "{refusal}");
+    let mut all = Vec::new();
+    for number in 2..=8 {
+        let reach = if number <= 4 { TENANT_CALLS_MAX } else { 0 };
+        all.push(crowd.fill(tenant(number), TENANT_CALLS_MAX, reach).await);
+    }
+    let refusal = crowd.refusal(tenant(9)).await;
+    assert!(refusal.contains("limit destination_calls_max exceeded: 64"), "{refusal}");
+    assert!(crowd.is_served(tenant(9)).await, "another place is called");
 }

@@ -57,6 +57,16 @@ struct AccountBody {
     second_factor_required: bool,
     /// Whether the platform can send mail.
     mails: bool,
+    /// The organisation's own sign-in provider, when it has one.
+    provider: Option<AccountProviderBody>,
+}
+
+/// The organisation's own sign-in provider, as one's account stands to it.
+#[derive(Serialize, ToSchema)]
+struct AccountProviderBody {
+    name: String,
+    /// Whether signing in there is signing in here.
+    connected: bool,
 }
 
 impl From<AccountView> for AccountBody {
@@ -76,6 +86,9 @@ impl From<AccountView> for AccountBody {
             recovery_codes: view.recovery_codes,
             second_factor_required: view.second_factor_required,
             mails: view.mails,
+            provider: view
+                .provider
+                .map(|(name, connected)| AccountProviderBody { name, connected }),
         }
     }
 }

@@ -60,6 +60,8 @@ struct FaceBody {
     terms: String,
     /// Who stands behind the page: an `https` address or a text; empty: none.
     imprint: String,
+    /// The host name that passkeys belong to: at another one a browser offers none.
+    passkey_host: String,
 }
 
 /// The face of the host name asked: needs no sign-in.
@@ -77,6 +79,7 @@ async fn face(
         privacy: face.privacy,
         terms: face.terms,
         imprint: face.imprint,
+        passkey_host: api.facts.relying_party().id,
     }))
 }
 

@@ -74,6 +74,8 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/incidents/{id}/close", &["incident.update"]),
     ("POST", "/v1/incidents/{id}/notes", &["incident.update"]),
     ("GET", "/v1/keys", &["key.read"]),
+    ("GET", "/v1/invitations", &["invitation.list"]),
+    ("DELETE", "/v1/invitations/{id}", &["invitation.delete"]),
     ("GET", "/v1/ledger", &["ledger.read"]),
     ("GET", "/v1/ledger/entries", &["ledger.read"]),
     ("GET", "/v1/ledger/entries/{index}/proof", &["ledger.read"]),

@@ -83,6 +83,12 @@ struct HoldBody {
     approved_by: Option<String>,
     approved_at: Option<String>,
     expires_at: String,
+    /// Who asked to end it before its time: a second person confirms.
+    release_asked_by: Option<String>,
+    /// Whoever asks now asked for that, and so cannot confirm it.
+    is_own_release: bool,
+    /// It keeps records of whoever asks now, who cannot end it.
+    is_held: bool,
     released_at: Option<String>,
 }
 
@@ -106,6 +112,9 @@ impl From<HoldView> for HoldBody {
             approved_by: view.approved_by,
             approved_at: view.approved_at.map(body::time),
             expires_at: body::time(view.expires_at),
+            release_asked_by: view.release_asked_by,
+            is_own_release: view.is_own_release,
+            is_held: view.is_held,
             released_at: view.released_at.map(body::time),
         }
     }
@@ -159,14 +168,16 @@ async fn approve(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends a hold: what is past its time goes with the next purge.
+/// Ends a hold before its time. The first person asks (202), a second one confirms within seven
+/// days (204); neither is whose records it keeps. What is past its time goes with the next purge. A
+/// hold that nobody approved is taken back at once.
 #[utoipa::path(delete, path = "/v1/holds/{id}", tag = "holds", params(("id" = String, Path)),
-    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 202), (status = 204), (status = 403), (status = 404), (status = 409)))]
 async fn release(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
-    api.app.release_hold(&context, body::id(&id)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let is_over = api.app.release_hold(&context, body::id(&id)?).await?;
+    Ok(if is_over { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
 }

@@ -17,6 +17,7 @@ mod docs;
 mod holds;
 mod identity_providers;
 mod incidents;
+mod invitations;
 mod ledger;
 mod live;
 mod middleware;
@@ -112,6 +113,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(activity::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
+        .merge(invitations::routes())
         .merge(support::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 use veritwin_app::{Error, RateExceeded, RowError};
 use veritwin_domain::LimitExceeded;
 
+/// When to come back after something was crowded, in seconds.
+const CROWDED_RETRY_S: u16 = 2;
+
 /// What went wrong, as `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -222,6 +225,17 @@ impl From<Error> for Problem {
                 );
                 let seconds = retry_after.as_secs().max(1);
                 problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+                problem
+            }
+            Error::Crowded(limit) => {
+                let mut problem = Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "/problems/crowded",
+                    "Too much at once",
+                    Error::Crowded(limit.clone()).to_string(),
+                )
+                .of_limit(limit.name);
+                problem.retry_after_s = Some(CROWDED_RETRY_S);
                 problem
             }
             Error::Unavailable(detail) => Self::new(

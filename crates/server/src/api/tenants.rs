@@ -261,8 +261,9 @@ async fn invite(
     Json(input): Json<FirstBody>,
 ) -> Answer<impl IntoResponse> {
     let email = Secret::new(input.email);
-    let token = api.app.invite_below(&context, body::id(&id)?, &email).await?;
-    let link = api.facts.link(&token);
+    let pages = &api.facts.address;
+    let link = api.app.invite_below(&context, body::id(&id)?, &email, pages).await?;
+    let link = link.into_exposed();
     Ok((StatusCode::CREATED, axum::Json(FirstInvitedBody { link })))
 }
 

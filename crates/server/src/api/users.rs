@@ -84,12 +84,12 @@ struct InvitedBody {
     link: Option<String>,
 }
 
-impl InvitedBody {
-    fn of(api: &Api, invited: Invited) -> Self {
+impl From<Invited> for InvitedBody {
+    fn from(invited: Invited) -> Self {
         Self {
             email: invited.email.into_exposed(),
-            mailed: invited.token.is_none(),
-            link: invited.token.map(|token| api.facts.link(&token)),
+            mailed: invited.link.is_none(),
+            link: invited.link.map(Secret::into_exposed),
         }
     }
 }
@@ -107,7 +107,7 @@ async fn invite(
     let (email, name) = (Secret::new(body.email), body.name.map(Secret::new));
     let invitee = Invitee { email, name, role, scope: body.scope.parse()? };
     let invited = api.app.invite_user(&context, invitee, &api.facts.address).await?;
-    Ok((StatusCode::CREATED, axum::Json(InvitedBody::of(&api, invited))))
+    Ok((StatusCode::CREATED, axum::Json(InvitedBody::from(invited))))
 }
 
 /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
@@ -129,7 +129,7 @@ async fn import(
     }
     let file = std::str::from_utf8(&bytes).map_err(|_| Problem::invalid("expected UTF-8 text"))?;
     let invited = api.app.invite_users(&context, file, &api.facts.address).await?;
-    let items = invited.into_iter().map(|invited| InvitedBody::of(&api, invited)).collect();
+    let items = invited.into_iter().map(InvitedBody::from).collect();
     Ok((StatusCode::CREATED, axum::Json(ListBody::whole(items))))
 }
 

@@ -66,7 +66,7 @@ pub(super) fn hold_reason() -> Object {
 }
 
 pub(super) fn hold_state() -> Object {
-    one_of(&["asked", "in_force", "expired", "released"])
+    one_of(&["asked", "in_force", "release_asked", "expired", "released"])
 }
 
 pub(super) fn finding() -> Object {

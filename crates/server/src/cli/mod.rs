@@ -7,6 +7,7 @@ mod doctor;
 mod ledger;
 mod operations;
 mod replay;
+mod review;
 mod serve;
 
 use std::path::PathBuf;

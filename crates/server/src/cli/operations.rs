@@ -13,7 +13,7 @@ use veritwin_app::{BackupProgress, PendingStep, RestorePlan, SchemaUpgrade};
 use veritwin_domain::{Clock, SystemClock};
 
 use super::commands::{block_on, number, text};
-use super::{JsonPlace, print, print_json};
+use super::{JsonPlace, print, print_json, review};
 use crate::control::{self, Request};
 use crate::datadir::{DataDir, Paths, is_running, lock_new, root_key_dir};
 use crate::{dispatch, process, run, stores};
@@ -41,6 +41,9 @@ pub(crate) struct RestoreArguments {
     /// The folder of a keyring copy that was made after the backup, at most 7 days ago.
     #[arg(long, value_name = "DIR")]
     pub(crate) keyring: PathBuf,
+    /// Revokes every API key: none that was revoked since the backup works again.
+    #[arg(long)]
+    pub(crate) revoke_keys: bool,
     #[command(flatten)]
     pub(crate) place: JsonPlace,
 }
@@ -160,7 +163,11 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
     let data = place.data.canonicalize()?;
     let kind = stores::Kind { demo: false, simulated: false };
     let app_config = stores::app_config_at(&config, &data, root_key_dir, clock, kind)?;
-    let plan = RestorePlan { source: arguments.source.clone(), keyring: arguments.keyring.clone() };
+    let plan = RestorePlan {
+        source: arguments.source.clone(),
+        keyring: arguments.keyring.clone(),
+        revoke_keys: arguments.revoke_keys,
+    };
     let progress = Arc::new(BackupProgress::default());
     let bar = bar("restoring");
     let restored = block_on(async {
@@ -188,11 +195,14 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
         "bytes": restored.bytes,
         "rows": restored.rows,
         "archive": if restored.archive_copied { "copied" } else { "referenced" },
+        "ended": review::ended(&restored.access),
+        "review": review::tenants(&restored.access),
     });
     if arguments.place.json {
         print_json(&facts)?;
     } else {
         print(&show_restore(&facts));
+        print(&review::show(&restored.access));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -71,6 +71,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("devices", "device"),
         ("holds", "hold"),
         ("incidents", "incident"),
+        ("invitations", "invitation"),
         ("rules", "rule"),
         ("tenants", "tenant"),
         ("security-alerts", "security_alert"),

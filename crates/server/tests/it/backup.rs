@@ -287,6 +287,63 @@ fn an_altered_backup_is_refused_and_nothing_is_written() {
     assert!(twice.stderr.contains("holds a platform"), "{}", twice.stderr);
 }
 
+/// What was revoked and removed after a backup is told, and nobody comes in by a session or link of
+/// before.
+#[test]
+fn a_restore_ends_access_and_tells_what_is_in_force_again() {
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let (user, cookie) = tenant.member("mallory", "administrator");
+    let leaked = json!({"name": "leaked", "role": "administrator"});
+    let leaked = tenant.post("/v1/api-keys", &leaked).expect(201);
+    let secret = leaked["secret"].as_str().unwrap();
+    let guest = json!({"email": "guest@restored.example", "role": "viewer"});
+    let link = tenant.post("/v1/users", &guest).expect(201)["link"].as_str().unwrap().to_owned();
+    let link = json!({"token": crate::harness::link_token(&link)});
+    let (out, keyrings) = (platform.scratch("backup"), platform.scratch("keyrings"));
+    platform.cli(&["backup", out.to_str().unwrap()]).done();
+    let keyring = platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
+    let keyring = PathBuf::from(keyring.json()["out"].as_str().unwrap());
+    let path = format!("/v1/api-keys/{}", leaked["api_key"]["id"].as_str().unwrap());
+    tenant.delete(&path).expect(204);
+    tenant.delete(&format!("/v1/users/{user}")).expect(204);
+    platform.kill();
+    for revokes in [false, true] {
+        let mut restored = elsewhere(&platform, Options::default());
+        let mut arguments = vec!["restore", out.to_str().unwrap()];
+        arguments.extend(["--keyring", keyring.to_str().unwrap(), "--json"]);
+        arguments.extend(revokes.then_some("--revoke-keys"));
+        let facts = restored.cli(&arguments).json();
+        assert!(facts["ended"]["sessions"].as_u64() >= Some(2), "{facts}");
+        assert!(facts["ended"]["links"].as_u64() > Some(0), "{facts}");
+        let review = facts["review"].as_array().unwrap().iter();
+        let own = review.clone().find(|one| one["tenant"] == tenant.id.as_str()).unwrap();
+        let names: Vec<&str> = own["api_keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["name"].as_str().unwrap())
+            .collect();
+        assert!(names.contains(&"leaked"), "{own}");
+        assert!(own["members"].to_string().contains("mallory-"), "{own}");
+        hand_over_archive(&platform, &restored);
+        restored.start_again();
+        let http = restored.http();
+        for cookie in [&cookie, &tenant.cookie] {
+            http.get("/v1/users").header("cookie", cookie).send().problem(401);
+        }
+        http.post("/v1/welcome/inspect").json(&link).send().problem(404);
+        let by_key = http.get("/v1/users").bearer(secret).send();
+        assert_eq!(by_key.status, if revokes { 401 } else { 200 });
+        let signed_in = restored.sign_in(&tenant.email, &tenant.password);
+        let cookie = signed_in.cookie().expect("a session");
+        let records = http.get("/v1/activity?action=system.restore").header("cookie", &cookie);
+        let records = records.send().expect(200);
+        assert_eq!(records["items"].as_array().unwrap().len(), 1, "{records}");
+        assert_eq!(records["items"][0]["after"]["keys_revoked"], revokes);
+    }
+}
+
 /// Killed in the middle, the same command goes on and uses what is there.
 #[test]
 fn a_backup_that_was_cut_off_is_taken_up_again() {

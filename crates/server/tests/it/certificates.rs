@@ -11,13 +11,13 @@ use crate::harness::{Mode, Options, Platform, link_token, now_ms, wait_for};
 use crate::http::{Answer, client_tls};
 
 /// An authority of a partner's own, with a certificate of one host name below it.
-struct Made {
+pub(crate) struct Made {
     authority: String,
-    chain: String,
-    key: String,
+    pub(crate) chain: String,
+    pub(crate) key: String,
 }
 
-fn made(host: &str) -> Made {
+pub(crate) fn made(host: &str) -> Made {
     made_for(host, 90)
 }
 

@@ -72,6 +72,7 @@ struct Owned {
     rule: String,
     alert: String,
     user: String,
+    invitation: String,
     api_key: String,
     access: Access,
     cases: Cases,
@@ -183,6 +184,10 @@ impl Owned {
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
         let (colleague, _) = tenant.member("colleague", "viewer");
+        let guest = format!("guest-{}@tenant.example", &tenant.id[24..]);
+        let guest = json!({"email": guest, "role": "viewer"});
+        tenant.post("/v1/users", &guest).expect(201);
+        let invitations = tenant.get("/v1/invitations").expect(200);
         Self {
             access: Access::new(&tenant, &colleague),
             device: device.id,
@@ -191,6 +196,7 @@ impl Owned {
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
             user: text(&users["items"][0]["id"]),
+            invitation: text(&invitations["items"][0]["id"]),
             api_key: text(&keys["items"][0]["id"]),
             cases: Cases::new(&tenant),
             tenant,
@@ -206,6 +212,7 @@ impl Owned {
             rule: other(&self.rule),
             alert: other(&self.alert),
             user: other(&self.user),
+            invitation: other(&self.invitation),
             api_key: other(&self.api_key),
             own: other(&self.tenant.id),
             access: self.access.absent(),
@@ -221,6 +228,7 @@ impl Owned {
             rule: self.rule.clone(),
             alert: self.alert.clone(),
             user: self.user.clone(),
+            invitation: self.invitation.clone(),
             api_key: self.api_key.clone(),
             own: self.tenant.id.clone(),
             access: self.access.clone(),
@@ -244,6 +252,7 @@ impl Owned {
             "groups",
             "workspaces",
             "grants",
+            "invitations",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -263,6 +272,7 @@ struct Ids {
     rule: String,
     alert: String,
     user: String,
+    invitation: String,
     api_key: String,
     own: String,
     access: Access,
@@ -279,6 +289,7 @@ impl Ids {
             "rules" => &self.rule,
             "alerts" => &self.alert,
             "users" => &self.user,
+            "invitations" => &self.invitation,
             "api-keys" => &self.api_key,
             "tenants" => &self.own,
             "roles" => &self.access.role,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use veritwin_simulator::building::demo_ifc;
 
 use crate::harness::Platform;
 use crate::http::Answer;
@@ -87,6 +88,30 @@ fn opening_what_is_personal_takes_the_right_to_read_it() {
     assert_eq!(may(), false);
     declare(&tenant, &tenant.cookie, &device, "non_personal").expect(200);
     assert_eq!(may(), true);
+}
+
+#[test]
+fn moving_what_is_personal_into_sight_takes_the_right_to_read_it() {
+    let tenant = Platform::shared().tenant();
+    let device = tenant.device("meter");
+    declare(&tenant, &tenant.cookie, &device, "personal").expect(200);
+    let twin =
+        tenant.request("POST", "/v1/twins").body("application/x-step", demo_ifc().as_bytes());
+    let twin = id(&twin.send().expect(201)["twin"]);
+    let (person, cookie) = tenant.member("sets-up", "integrator");
+    let role = json!({"name": "sees", "allows": ["telemetry.read_personal"]});
+    let role = id(&tenant.post("/v1/roles", &role).expect(201));
+    let body = json!({"user_id": person, "custom_role_id": role, "scope": {"twin_id": twin}});
+    tenant.post("/v1/grants", &body).expect(201);
+    let by =
+        |method: &str, path: &str| tenant.http().request(method, path).header("cookie", &cookie);
+    let path = format!("/v1/devices/{}", device.id);
+    let binding = format!("/v1/twins/{twin}/bindings/{}", device.id);
+    by("PUT", &binding).json(&json!({})).send().problem(403);
+    assert_eq!(tenant.get(&path).expect(200)["twin_id"], Value::Null);
+    // Where they see it already, they move it as they like.
+    tenant.put(&binding, &json!({})).expect(204);
+    by("DELETE", &binding).send().expect(204);
 }
 
 #[test]

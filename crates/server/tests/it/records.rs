@@ -10,6 +10,7 @@ use veritwin_simulator::geo;
 
 use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
+use crate::people::{code_now, decode};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 
@@ -21,6 +22,7 @@ const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) App
 struct Person<'a> {
     platform: &'a Platform,
     cookie: String,
+    password: String,
 }
 
 impl<'a> Person<'a> {
@@ -30,20 +32,22 @@ impl<'a> Person<'a> {
         let request = platform.http().post("/v1/session").header("user-agent", agent);
         let answer = request.from(Ipv4Addr::from(from)).json(&body).send();
         answer.expect(200);
-        Self { platform, cookie: answer.cookie().expect("a session") }
+        let password = tenant.password.clone();
+        Self { platform, cookie: answer.cookie().expect("a session"), password }
     }
 
     /// Redeems a one-time link.
     fn redeem(platform: &'a Platform, token: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let password = format!("correct horse {number} battery");
         let body = json!({
             "token": token, "email": format!("person-{number}@people.example"),
-            "password": format!("correct horse {number} battery"), "attested": true,
+            "password": password, "attested": true,
         });
         let answer = platform.http().post("/v1/welcome").json(&body).send();
         answer.expect(201);
-        Self { platform, cookie: answer.cookie().expect("a session") }
+        Self { platform, cookie: answer.cookie().expect("a session"), password }
     }
 
     fn colleague(&self, role: &str) -> Self {
@@ -57,6 +61,21 @@ impl<'a> Person<'a> {
     fn staff(platform: &'a Platform) -> Self {
         let link = platform.control("admin_link", json!({"support": true})).unwrap();
         Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
+    }
+
+    /// Sets a second factor up and proves it.
+    fn secured(mut self) -> Self {
+        let made = self.post("/v1/account/authenticator", &json!({})).expect(200);
+        let secret = decode(made["secret"].as_str().unwrap());
+        let code = json!({"code": code_now(&secret, 0)});
+        let put = self.ask("PUT", "/v1/account/authenticator", &code);
+        assert_eq!(put.status, 204);
+        self.cookie = put.cookie().unwrap_or(self.cookie);
+        let proof = json!({"password": self.password, "code": code_now(&secret, 1)});
+        let proven = self.post("/v1/session/confirm", &proof);
+        assert_eq!(proven.status, 204, "{}", proven.text());
+        self.cookie = proven.cookie().unwrap();
+        self
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
@@ -219,8 +238,33 @@ fn on_day_91_only_what_is_held_is_left() {
     let about = person.post("/v1/holds", &about).expect(201)["id"].as_str().unwrap().to_owned();
     let approved = second.post(&format!("/v1/holds/{about}/approve"), &json!({}));
     assert_eq!(approved.status, 204);
-    person.delete(&format!("/v1/holds/{about}")).problem(409);
-    assert_eq!(second.delete(&format!("/v1/holds/{about}")).status, 204);
+    let about = format!("/v1/holds/{about}");
+    person.delete(&about).problem(409);
+    // It takes two others: the second cannot be the first, nor whose records they are.
+    let third = person.colleague("security_lead");
+    assert_eq!(second.delete(&about).status, 202);
+    let shown = second.get("/v1/holds").expect(200)["items"][0].clone();
+    assert_eq!(
+        (&shown["state"], &shown["is_own_release"]),
+        (&json!("release_asked"), &json!(true))
+    );
+    assert_eq!(person.get("/v1/holds").expect(200)["items"][0]["is_held"], true);
+    second.delete(&about).problem(409);
+    person.delete(&about).problem(409);
+    assert_eq!(third.delete(&about).status, 204);
+    let ended = person.records("action=hold.release");
+    assert_eq!((&ended[0]["after"]["state"], ended.len()), (&json!("released"), 2));
+    // A release that nobody confirms is asked for no more, and the hold goes on.
+    assert_eq!(third.delete(&format!("/v1/holds/{id}")).status, 202);
+    // Single records name whose they are, too.
+    let own = person.records("action=device.create")[0]["id"].clone();
+    let single = json!({
+        "scope": {"records": [own]}, "reason": "fraud", "note": "One act",
+        "expires_at": "2026-02-01T00:00:00Z",
+    });
+    let single = second.post("/v1/holds", &single).expect(201)["id"].as_str().unwrap().to_owned();
+    assert_eq!(third.post(&format!("/v1/holds/{single}/approve"), &json!({})).status, 204);
+    assert_eq!(second.delete(&format!("/v1/holds/{single}")).status, 202);
 
     platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
     let later = wait_for("the purge", || {
@@ -232,7 +276,10 @@ fn on_day_91_only_what_is_held_is_left() {
     let left = later.records(before);
     assert!(left.iter().all(|row| row["action"].as_str().unwrap().starts_with("device.")));
     // Released, the next purge takes the rest.
-    assert_eq!(later.delete(&format!("/v1/holds/{id}")).status, 204);
+    let path = format!("/v1/holds/{id}");
+    assert_eq!(later.delete(&path).status, 202, "what was asked for before is over");
+    let other = later.colleague("privacy_officer");
+    assert_eq!(other.delete(&path).status, 204);
     platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
     wait_for("the rest to go", || {
         let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
@@ -316,7 +363,8 @@ fn support_sees_what_was_granted_while_it_was_granted() {
 
     let entered = staff.enter(&tenant.id);
     assert_eq!(entered.expect(201)["support"]["areas"], json!(["devices", "twin"]));
-    let inside = Person { platform: &platform, cookie: entered.cookie().unwrap() };
+    let inside =
+        Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
     assert_eq!(inside.get("/v1/session").expect(200)["tenant"]["id"], tenant.id.as_str());
     assert_eq!(inside.get("/v1/devices").expect(200)["items"][0]["name"], "Pump");
     inside.get("/v1/twins").expect(200);
@@ -347,7 +395,8 @@ fn support_sees_what_was_granted_while_it_was_granted() {
     staff.get("/v1/support-desk").problem(401);
     staff.cookie = left.cookie().unwrap();
     let again = staff.enter(&tenant.id);
-    let inside = Person { platform: &platform, cookie: again.cookie().unwrap() };
+    let inside =
+        Person { platform: &platform, cookie: again.cookie().unwrap(), password: String::new() };
     inside.get("/v1/devices").expect(200);
     let mut stream = WebSocket::of_session(platform.http(), &inside.cookie);
     let taken_back = Instant::now();
@@ -368,14 +417,18 @@ fn break_glass_takes_two_and_is_told() {
     let platform = Platform::serve();
     let tenant = platform.tenant();
     let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
-    let (first, second) = (Person::staff(&platform), Person::staff(&platform));
     let ask = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "Smoke in hall 3"});
+    // Both prove a second factor of their own.
+    let bare = Person::staff(&platform);
+    bare.post("/v1/support-desk/break-glass", &ask).problem(409);
+    let (first, second) = (Person::staff(&platform).secured(), Person::staff(&platform).secured());
     let asked = first.post("/v1/support-desk/break-glass", &ask).expect(201);
     let id = asked["id"].as_str().unwrap();
     let approve = format!("/v1/support-desk/break-glass/{id}/approve");
     first.enter(&tenant.id).problem(404);
     first.post(&approve, &json!({})).problem(409);
     customer.post(&approve, &json!({})).problem(403);
+    bare.post(&approve, &json!({})).problem(409);
     second.post(&approve, &json!({})).expect(200);
     let entered = first.enter(&tenant.id);
     assert_eq!(entered.expect(201)["support"]["is_break_glass"], true);
@@ -384,8 +437,41 @@ fn break_glass_takes_two_and_is_told() {
     assert_eq!((&told["state"], &told["reason"]), (&json!("live"), &json!("Smoke in hall 3")));
     assert!(customer.records(&format!("actor={id}")).len() >= 3);
     assert_eq!(customer.delete(&format!("/v1/support-grants/{id}")).status, 204);
-    let inside = Person { platform: &platform, cookie: entered.cookie().unwrap() };
+    let inside =
+        Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
     inside.get("/v1/devices").problem(401);
+}
+
+#[test]
+fn two_accounts_of_one_maker_do_not_break_glass() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    let maker = Person::redeem(&platform, link_token(link["link"].as_str().unwrap()));
+    let one = maker.colleague("support").secured();
+    let other = maker.colleague("support").secured();
+    let ask = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "Just looking"});
+    let asked = one.post("/v1/support-desk/break-glass", &ask).expect(201);
+    let approve = asked["id"].as_str().unwrap().to_owned();
+    let approve = format!("/v1/support-desk/break-glass/{approve}/approve");
+    let refused = other.post(&approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the same person brought both of you in"), "{detail}");
+    // Nor does whoever brought the other in, with the role themselves.
+    let own = maker.get("/v1/session").expect(200)["user"]["id"].as_str().unwrap().to_owned();
+    let second = maker.colleague("administrator");
+    let roles = json!({"roles": ["owner", "administrator", "support"]});
+    let owner = maker.colleague("owner");
+    owner.ask("PATCH", &format!("/v1/users/{own}"), &roles).expect(200);
+    drop(second);
+    let maker = maker.secured();
+    let refused = maker.post(&approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("one of you brought the other in"), "{detail}");
+    one.enter(&tenant.id).problem(404);
+    // Whom the operator brings in is somebody else.
+    Person::staff(&platform).secured().post(&approve, &json!({})).expect(200);
+    one.enter(&tenant.id).expect(201);
 }
 
 #[test]

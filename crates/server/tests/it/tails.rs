@@ -121,12 +121,15 @@ fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     let tenant = platform.tenant();
     let device = tenant.device("pump");
     send(&tenant, &device, 1);
+    tenant.sealed(1);
     platform.stop();
     let (archive, old, new) =
         (platform.data().join("archive"), platform.scratch("old"), platform.scratch("new"));
     copy(&archive, &old);
     platform.start_again();
+    let sealed = tenant.sealed(1);
     send(&tenant, &device, 1);
+    tenant.sealed(sealed + 1);
     platform.stop();
     copy(&archive, &new);
     copy(&old, &archive);

@@ -4,10 +4,11 @@ import { Button, PasswordInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { client } from '../../api/client'
+import { client, identity } from '../../api/client'
 import { accountQuery, openSessionsQuery, queryClient, sessionQuery } from '../../api/queries'
 import { ProblemError } from '../../api/problem'
 import type { Account, OpenSession } from '../../api/types'
+import { goToProvider } from '../../lib/providers'
 import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
@@ -70,6 +71,7 @@ function Profile(props: { account: Account; name: string; email: string }) {
           {i18n.t('Change the password')}
         </Button>
       </div>
+      {props.account.provider && <Connection provider={props.account.provider} />}
       <Sessions />
       <Modal opened={open === 'name'} onClose={close} title={i18n.t('Change the name')}>
         <NameForm name={props.name} onDone={close} />
@@ -81,6 +83,41 @@ function Profile(props: { account: Account; name: string; email: string }) {
         <PasswordForm onDone={close} />
       </Modal>
     </section>
+  )
+}
+
+/** Whether one signs in through the organisation's provider, and the way to connect the account. */
+function Connection({ provider }: { provider: NonNullable<Account['provider']> }) {
+  const organisation = useQuery(sessionQuery).data?.tenant.id
+  const { busy, error, run } = useSubmit()
+  // Whose account it is has just been proven: an address alone connects nothing.
+  const connect = () =>
+    run(async () => {
+      if (organisation === undefined || !(await identity.confirm())) return
+      await goToProvider({ organisation, next: '/settings' })
+    })
+  return (
+    <>
+      <div className="setting">
+        <span>
+          {i18n.t('Sign-in through {name}', { name: provider.name })}{' '}
+          <span className="dim">
+            {provider.connected ? i18n.t('connected') : i18n.t('not connected yet')}
+          </span>
+        </span>
+        {!provider.connected && (
+          <Button
+            size="compact-xs"
+            variant="default"
+            disabled={busy || organisation === undefined}
+            onClick={() => void connect()}
+          >
+            {i18n.t('Connect the account')}
+          </Button>
+        )}
+      </div>
+      {error !== null && <Failure error={error} compact />}
+    </>
   )
 }
 

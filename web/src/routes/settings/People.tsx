@@ -8,7 +8,7 @@ import { useState, type ReactNode } from 'react'
 
 import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
-import { accountQuery, queryClient, usersQuery } from '../../api/queries'
+import { accountQuery, invitationsQuery, queryClient, usersQuery } from '../../api/queries'
 import type { AccessScopeInput, Invited, Role, User } from '../../api/types'
 import { useMay } from '../../app/places'
 import { DEFAULT_ROLE, roleLabel } from '../../lib/roles'
@@ -21,6 +21,7 @@ import { SubmitForm } from '../../ui/SubmitForm'
 import { grantsQuery } from '../access/queries'
 import { RoleField, ScopeField } from '../access/RightFields'
 import { ChangeRoles } from './ChangeRoles'
+import { Invitations } from './Invitations'
 
 export function People({ me }: { me: string | undefined }) {
   const may = useMay()
@@ -78,6 +79,7 @@ export function People({ me }: { me: string | undefined }) {
           </li>
         ))}
       </ul>
+      {may.whole('invitation.list') && <Invitations />}
       <Modal
         opened={inviting === 'one'}
         onClose={() => setInviting(null)}
@@ -135,6 +137,10 @@ export function People({ me }: { me: string | undefined }) {
   )
 }
 
+function invitationsChanged(): Promise<void> {
+  return queryClient.invalidateQueries({ queryKey: invitationsQuery.queryKey })
+}
+
 /** What somebody holds over parts of the organisation, beside their roles. */
 function Grants({ count }: { count: number }) {
   if (count === 0) return null
@@ -165,6 +171,7 @@ function InviteForm(props: { onDone: () => void }) {
   const invite = async () => {
     const input = { email, role: role as Role, scope }
     setInvited(await body(client.POST('/v1/users', { body: input })))
+    await invitationsChanged()
   }
   return (
     <SubmitForm action={i18n.t('Invite')} submit={invite}>
@@ -224,6 +231,7 @@ function InviteFile(props: { onDone: () => void }) {
       content: file,
     })
     setInvited(answer.items)
+    await invitationsChanged()
   }
   return (
     <SubmitForm

@@ -7,7 +7,7 @@ import { encode } from 'uqr'
 import { body, client } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import type { Account } from '../../api/types'
-import { makePasskey, passkeysWork } from '../../lib/passkeys'
+import { makePasskey } from '../../lib/passkeys'
 import { Icon } from '../../ui/icons'
 import { CopyField, Failure } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
@@ -15,8 +15,10 @@ import { Age } from '../../ui/time'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { useSubmit } from '../../ui/useSubmit'
 import { refreshAccount, strengthened } from './refresh'
+import { usePasskeyPlace } from '../passkeyPlace'
 
 export function SecondFactors({ account }: { account: Account }) {
+  const passkeys = usePasskeyPlace()
   const [open, setOpen] = useState<'authenticator' | 'passkey' | 'codes' | null>(null)
   const { busy, error, run } = useSubmit()
   const close = () => setOpen(null)
@@ -66,12 +68,20 @@ export function SecondFactors({ account }: { account: Account }) {
         <Button
           size="compact-xs"
           variant="default"
-          disabled={!passkeysWork}
+          disabled={!passkeys.work}
           onClick={() => setOpen('passkey')}
         >
           {i18n.t('Add a passkey')}
         </Button>
       </div>
+      {passkeys.elsewhere !== null && (
+        <p className="hint">
+          {i18n.t(
+            'Passkeys belong to {host} and are added there: at this host name they do not work.',
+            { host: passkeys.elsewhere },
+          )}
+        </p>
+      )}
       <ul className="plain-list" aria-label={i18n.t('Passkeys')}>
         {account.passkeys.map((passkey) => (
           <li key={passkey.id}>

@@ -1,0 +1,86 @@
+//! The account of whoever uses a one-time link up: a new one, or one of the same address. Nothing
+//! that somebody else may have put into it before comes along.
+
+use veritwin_domain::TenantId;
+use veritwin_metastore::{PlatformTx, Realm, User};
+
+use crate::{Error, Result};
+
+const TAKEN: &str = "this address cannot be used here: sign in, or use another";
+
+/// What whoever uses a link up shows by having it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// That whoever holds the data directory gave it to them.
+    OperatorsWill,
+    /// That the mailbox is theirs.
+    Mailbox,
+    /// That somebody of the tenant, who saw it too, gave it to them.
+    Invitation,
+}
+
+/// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
+/// into an account of the same address before is in it, and the answer tells nothing of the
+/// accounts of other tenants, except to whoever has the mailbox.
+pub(crate) async fn account_of(
+    tx: &PlatformTx,
+    tenant: TenantId,
+    user: User,
+    shows: Shows,
+) -> Result<User> {
+    let own = User { realm: Realm::of_tenant(tenant), ..user.clone() };
+    let known_here = known_of(tx, &own).await?;
+    let Some(known) = known_of(tx, &user).await? else {
+        if known_here.is_some() {
+            return Err(Error::Conflict(TAKEN.to_owned()));
+        }
+        tx.user_create(&user).await?;
+        return Ok(user);
+    };
+    let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
+    let is_verified = known.email_verified_at.is_some();
+    match shows {
+        Shows::OperatorsWill if is_here => renew(tx, known, user).await,
+        Shows::Mailbox if !is_verified => renew(tx, known, user).await,
+        Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
+        _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
+        // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
+        // account that nobody else knows.
+        _ => {
+            tx.user_create(&own).await?;
+            Ok(own)
+        }
+    }
+}
+
+/// The account of the same address and realm. One that belongs to nobody is gone with everything
+/// that was in it.
+pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User>> {
+    let Some(known) = tx.user_by_email(user.realm, &user.email).await? else { return Ok(None) };
+    if !tx.memberships(known.id).await?.is_empty() {
+        return Ok(Some(known));
+    }
+    tx.user_delete(known.id).await?;
+    Ok(None)
+}
+
+/// Gives an account to whoever is shown to be its person: of an address that was never verified
+/// nothing stays by which somebody else could sign in.
+async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
+    let is_verified = known.email_verified_at.is_some();
+    if is_verified {
+        tx.sessions_delete_of(known.id).await?;
+    } else {
+        tx.user_forget_proofs(known.id).await?;
+    }
+    let again = User {
+        name: if is_verified { known.name } else { user.name },
+        password_hash: user.password_hash,
+        disabled: false,
+        email_verified_at: user.email_verified_at.or(known.email_verified_at),
+        attestation: user.attestation,
+        ..known
+    };
+    tx.user_update(&again, None).await?;
+    Ok(again)
+}
