@@ -165,6 +165,7 @@ impl AlertJob {
                 }
             }
         }
+        self.tenants.values_mut().for_each(TenantAlerts::rest_no_more);
         if self.settle(true).await {
             self.advance().await;
         }
@@ -401,7 +402,8 @@ impl AlertJob {
         if self.is_waiting {
             self.is_waiting = self.app.is_database_away().await;
         }
-        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save));
+        let now = self.app.clock().monotonic();
+        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save, now));
         let due: Vec<TenantId> = due.map(|(tenant, _)| *tenant).collect();
         for tenant in due {
             if self.is_waiting {
@@ -415,7 +417,10 @@ impl AlertJob {
     /// Writes one tenant; whether that was done.
     async fn write(&mut self, tenant: TenantId) -> bool {
         let Some(alerts) = self.tenants.get_mut(&tenant) else { return false };
-        match self.app.write_alerts(tenant, alerts).await {
+        let began = self.app.clock().monotonic();
+        let written = self.app.write_alerts(tenant, alerts).await;
+        alerts.rest(began, self.app.clock().monotonic());
+        match written {
             Ok(changed) => {
                 for alert in changed {
                     self.app.0.live.publish(tenant, || LiveEvent::Alert(alert));
@@ -434,9 +439,12 @@ impl AlertJob {
         }
     }
 
-    /// Notes how far everybody is, held tenants included.
+    /// Notes how far everybody is, held and resting tenants included.
     async fn advance(&self) -> bool {
-        let position = self.held().lowest().map_or(self.here, |held| held.min(self.here));
+        // Held tenants come back to where they were; resting ones are written later.
+        let resting = self.tenants.values().filter(|one| one.dirty).map(|one| one.stored_to);
+        let open = self.held().lowest().into_iter().chain(resting);
+        let position = open.fold(self.here, u64::min);
         let platform = self.app.job(jobs::ALERTS);
         let written = async {
             let tx = self.app.0.store.begin_platform(&platform).await?;

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_alerting::{
-    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Rule, SeriesId, Transition,
+    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Rule, SeriesId, Transition,
     TransitionKind,
 };
-use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
 use crate::alert_place::detail;
@@ -20,6 +21,10 @@ use crate::maintenance::{MailPayload, mail_key};
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 pub(crate) const SETTING: &str = "alert_state";
+/// A tenant whose writing took this long rests before the next time.
+const WRITE_NOTED_MIN: Duration = Duration::from_millis(50);
+/// It rests so many times as long as it wrote.
+const RESTS_PER_WRITE: u32 = 4;
 
 /// The stored state: the evaluator's snapshot and which alert each series has open.
 #[derive(Default, Serialize, Deserialize)]
@@ -36,7 +41,10 @@ pub(crate) struct TenantAlerts {
     pub(crate) known: HashSet<DeviceId>,
     open: HashMap<SeriesId, AlertId>,
     /// Transitions whose transaction has not succeeded yet.
-    pub(crate) pending: Vec<Transition>,
+    pub(crate) pending: Pending,
+    /// It had much to write, and is not written before this time (monotonic): the records are
+    /// for the others too.
+    rests_until: Duration,
     /// It differs from what is stored.
     pub(crate) dirty: bool,
     /// Everything before this position is in what is stored; counts while it is dirty.
@@ -54,9 +62,22 @@ impl TenantAlerts {
         }
     }
 
-    /// Whether there is something to write; states alone wait for `save`.
-    pub(crate) const fn is_due(&self, save: bool) -> bool {
-        !self.pending.is_empty() || (save && self.dirty)
+    /// Whether there is something to write now; states alone wait for `save`.
+    pub(crate) fn is_due(&self, save: bool, now: Duration) -> bool {
+        now >= self.rests_until && (!self.pending.is_empty() || (save && self.dirty))
+    }
+
+    /// There is no later: it is written now.
+    pub(crate) const fn rest_no_more(&mut self) {
+        self.rests_until = Duration::ZERO;
+    }
+
+    /// Writing it took from `began` until `now`.
+    pub(crate) fn rest(&mut self, began: Duration, now: Duration) {
+        let took = now.saturating_sub(began);
+        if took >= WRITE_NOTED_MIN {
+            self.rests_until = now.saturating_add(took.saturating_mul(RESTS_PER_WRITE));
+        }
     }
 }
 
@@ -106,7 +127,8 @@ impl App {
             devices,
             known,
             open,
-            pending: Vec::new(),
+            pending: Pending::default(),
+            rests_until: Duration::ZERO,
             dirty: false,
             stored_to: 0,
             late: false,
@@ -123,7 +145,7 @@ impl App {
         let tx = self.0.store.begin(&context).await?;
         let mut open = alerts.open.clone();
         let mut changed = Vec::new();
-        for transition in &alerts.pending {
+        for transition in alerts.pending.iter() {
             let rule = alerts.rules.get(&transition.id.series.rule);
             let id = match (transition.kind, rule) {
                 (TransitionKind::Raised, Some(rule)) => {
@@ -170,7 +192,7 @@ impl App {
         let series = &transition.id.series;
         let names = self.place_names(tenant, &alerts.devices, series).await;
         let message = Message::of(transition, rule, &names.names);
-        let event = raised_event(transition.at);
+        let event = raised_event(transition);
         let reopened = match open.get(series) {
             Some(id) => tx.alert(*id).await.ok().filter(|alert| {
                 to_domain(alert.state) == veritwin_alerting::AlertState::ClearedUnacknowledged
@@ -238,8 +260,14 @@ impl App {
     }
 }
 
-fn raised_event(at: Timestamp) -> AlertEvent {
-    AlertEvent { at, kind: AlertEventKind::Raised, by: None, comment: None }
+fn raised_event(transition: &Transition) -> AlertEvent {
+    let comment = left_out(transition);
+    AlertEvent { at: transition.at, kind: AlertEventKind::Raised, by: None, comment }
+}
+
+/// What the event says of transitions that it stands for.
+fn left_out(transition: &Transition) -> Option<String> {
+    (transition.left_out > 0).then(|| format!("left_out {}", transition.left_out))
 }
 
 async fn clear(
@@ -261,7 +289,8 @@ async fn clear(
     alert.cleared_at = Some(transition.at);
     tx.alert_update(&alert, Some(alert.version)).await?;
     let kind = AlertEventKind::Cleared;
-    let comment = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
+    let reason = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
+    let comment = left_out(transition).or(reason);
     tx.alert_event_add(id, &AlertEvent { at: transition.at, kind, by: None, comment }).await?;
     if !state.is_open() {
         open.remove(&transition.id.series);
