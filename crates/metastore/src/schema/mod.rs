@@ -5,6 +5,7 @@ mod contract;
 mod ddl;
 mod v1;
 mod v10;
+mod v11;
 mod v2;
 mod v3;
 mod v4;
@@ -180,6 +181,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, tables: v7::TABLES, added: v7::ADDED },
     Migration { version: 9, tables: v9::TABLES, added: v9::ADDED },
     Migration { version: 10, tables: v10::TABLES, added: &[] },
+    Migration { version: 11, tables: &[], added: v11::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have
