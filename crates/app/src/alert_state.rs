@@ -14,10 +14,10 @@ use veritwin_alerting::{
 use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
+use crate::alert_mail::Stories;
 use crate::alert_place::detail;
 use crate::alerts::{to_domain, to_store};
 use crate::directory::TenantDevices;
-use crate::maintenance::{MailPayload, mail_key};
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 pub(crate) const SETTING: &str = "alert_state";
@@ -145,17 +145,26 @@ impl App {
         let tx = self.0.store.begin(&context).await?;
         let mut open = alerts.open.clone();
         let mut changed = Vec::new();
+        let mut stories = Stories::default();
         for transition in alerts.pending.iter() {
             let rule = alerts.rules.get(&transition.id.series.rule);
             let id = match (transition.kind, rule) {
                 (TransitionKind::Raised, Some(rule)) => {
-                    Some(self.raise(&tx, tenant, alerts, &mut open, rule, transition).await?)
+                    let told = (&mut open, &mut stories);
+                    Some(self.raise(&tx, tenant, alerts, told, rule, transition).await?)
                 }
                 (TransitionKind::Raised, None) => None,
-                (TransitionKind::Cleared, _) => clear(&tx, &mut open, transition).await?,
+                (TransitionKind::Cleared, _) => {
+                    let id = clear(&tx, &mut open, transition).await?;
+                    if let Some(id) = id {
+                        stories.cleared(transition, id);
+                    }
+                    id
+                }
             };
             changed.extend(id);
         }
+        self.queue_stories(&tx, stories).await?;
         let snapshot = alerts
             .evaluator
             .snapshot()
@@ -185,7 +194,7 @@ impl App {
         tx: &TenantTx,
         tenant: TenantId,
         alerts: &TenantAlerts,
-        open: &mut HashMap<SeriesId, AlertId>,
+        (open, stories): (&mut HashMap<SeriesId, AlertId>, &mut Stories),
         rule: &Rule,
         transition: &Transition,
     ) -> Result<AlertId> {
@@ -230,32 +239,11 @@ impl App {
         };
         tx.alert_event_add(id, &event).await?;
         open.insert(series.clone(), id);
-        if !transition.late {
-            let is_open = alerts
-                .devices
-                .get(series.device)
-                .is_some_and(|device| device.declaration == Declaration::NonPersonal);
-            for email in &rule.notify_emails {
-                let mail = MailPayload {
-                    to: email.clone(),
-                    // Mail leaves the platform: values of other streams stay here.
-                    subject: if is_open {
-                        format!("[{}] {}", rule.severity.as_str(), message.headline())
-                    } else {
-                        format!("[{}] {}", rule.severity.as_str(), rule.name)
-                    },
-                    text: if is_open {
-                        message.paragraph()
-                    } else {
-                        "An alert was raised. Sign in to see it.".to_owned()
-                    },
-                    alert: Some(id.to_string()),
-                    ..MailPayload::default()
-                };
-                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-                tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;
-            }
-        }
+        let is_open = alerts
+            .devices
+            .get(series.device)
+            .is_some_and(|device| device.declaration == Declaration::NonPersonal);
+        stories.raised(transition, (id, rule), &message, is_open);
         Ok(id)
     }
 }
