@@ -80,8 +80,8 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// What would be destroyed if a plan kept readings for so many days, or as it does: of everybody
-    /// who has it.
+    /// What would be destroyed if a plan kept readings for so many days, or as it does: of
+    /// everybody who has it.
     pub async fn plan_expiring(
         &self,
         context: &OpContext,

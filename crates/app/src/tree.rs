@@ -197,7 +197,7 @@ impl App {
         let is_free = |(host, owner): &(String, TenantId)| {
             let is_free = *owner == PLATFORM_TENANT || !self.is_own_name(host);
             if !is_free {
-                tracing::warn!(%host, tenant = %owner, "a tenant's host name is the platform's own");
+                tracing::warn!(%host, tenant = %owner, "a tenant's host name is our own");
             }
             is_free
         };

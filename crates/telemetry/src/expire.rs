@@ -134,8 +134,8 @@ impl Engine {
         Ok(done)
     }
 
-    /// Destroys the keys of all at once, since the keyring is written anew each time. A tenant whose
-    /// keys are out of order is passed by and holds up no other.
+    /// Destroys the keys of all at once, since the keyring is written anew each time. A tenant
+    /// whose keys are out of order is passed by and holds up no other.
     fn destroy_keys(&self, ending: &mut Vec<Ending<'_>>) -> Result<(), TelemetryError> {
         let keys = &self.inner.reader.keys;
         for one in ending.iter_mut() {

@@ -61,7 +61,7 @@ async fn the_runtime_role_of_one_database_gets_into_no_other() {
     assert_eq!(gaps(&one).await, [WallGap::OtherDatabases(1)]);
 }
 
-/// Makes a database what a build before schema 13 left.
+/// Gives a database the roles that a build before schema 13 gave it.
 fn set_back(server: &Server, name: &str) {
     let (tenant, platform) = (server.group("tenant", name), server.group("platform", name));
     let sql = format!(
@@ -73,11 +73,11 @@ fn set_back(server: &Server, name: &str) {
          shared := CASE one.policyname WHEN 'platform_rows' THEN 'veritwin_platform' \
          ELSE 'veritwin_tenant' END; \
          EXECUTE format('ALTER POLICY %I ON %I TO %I', one.policyname, one.tablename, shared); \
-         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', one.tablename, shared); \
+         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', \
+         one.tablename, shared); \
          END LOOP; END $do$; \
          DROP OWNED BY {tenant}, {platform}; DROP ROLE {tenant}; DROP ROLE {platform}; \
-         GRANT CONNECT ON DATABASE {name} TO PUBLIC; \
-         DROP TABLE tenant_domains; DELETE FROM schema_versions WHERE version > 10"
+         GRANT CONNECT ON DATABASE {name} TO PUBLIC"
     );
     server.sql("postgres", name, &sql).expect("an older database");
 }
@@ -98,7 +98,7 @@ async fn a_database_of_an_older_build_goes_on_and_then_gets_its_wall() {
     world.store.close().await.expect("closed");
     set_back(server, &name);
     let old: PgConnectOptions = server.url(RUNTIME, &name).parse().expect("a URL");
-    let old = old.application_name("veritwin schema 10");
+    let old = old.application_name("veritwin schema 12");
     let mut node = PgConnection::connect_with(&old).await.expect("an older node");
     assert_eq!(old_node_counts(&mut node).await, 2);
 
@@ -114,7 +114,7 @@ async fn a_database_of_an_older_build_goes_on_and_then_gets_its_wall() {
     store.close().await.expect("closed");
     node.close().await.expect("closed");
     let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = \
-                'veritwin schema 10'";
+                'veritwin schema 12'";
     while server.sql("postgres", "postgres", left).as_deref() != Ok("0") {
         tokio::task::yield_now().await;
     }
