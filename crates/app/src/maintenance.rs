@@ -126,7 +126,8 @@ impl App {
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.expire_readings(trusted, &holds).await
     }
 
     #[cfg(feature = "test-controls")]

@@ -230,6 +230,7 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
+        own_names: vec!["localhost".to_owned()],
         demo: false,
         simulated: false,
     };

@@ -70,14 +70,6 @@ impl Options {
     /// Keeps the records in a new PostgreSQL database; none where PostgreSQL is not installed.
     pub(crate) fn postgres() -> Option<Self> {
         let server = postgres_server::server()?;
-        static ROLES: OnceLock<()> = OnceLock::new();
-        // Several databases get their schema at once; their shared roles are there before.
-        ROLES.get_or_init(|| {
-            let roles = "CREATE ROLE veritwin_tenant NOLOGIN NOINHERIT; \
-                         CREATE ROLE veritwin_platform NOLOGIN NOINHERIT; \
-                         GRANT veritwin_tenant, veritwin_platform TO runtime_role";
-            server.sql("postgres", "postgres", roles).unwrap();
-        });
         let name = server.database();
         let options = Self { database: Some(name.clone()), ..Self::default() };
         let url = |role: &str| server.url(role, &name);

@@ -113,6 +113,9 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
             let expect = one.tenant == other.tenant || is_above(one, other);
             assert_eq!(seen.status, if expect { 200 } else { 404 }, "{what}");
             if !expect {
+                let put = |what: &str, body: Value| {
+                    one.send(platform, "PUT", &format!("{}/{what}", other.path()), &body)
+                };
                 let answers = [
                     one.send(platform, "PATCH", &other.path(), &json!({"state": "suspended"})),
                     one.send(
@@ -121,12 +124,8 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
                         &format!("{}/invitations", other.path()),
                         &json!({"email": "thief@partners.example"}),
                     ),
-                    one.send(
-                        platform,
-                        "PUT",
-                        &format!("{}/hosts", other.path()),
-                        &json!({"hosts": ["thief.example"]}),
-                    ),
+                    put("hosts", json!({"hosts": ["thief.example"]})),
+                    put("domains", json!({"domains": ["thief.example"]})),
                 ];
                 for answer in answers {
                     answer.problem(404);
@@ -259,6 +258,70 @@ fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
 }
 
 #[test]
+fn a_partner_gives_host_names_below_domains_that_were_confirmed() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Partner");
+    let inner = partner.below(platform, "partner", "Inner");
+    let rival = root.below(platform, "partner", "Rival");
+    let customer = inner.below(platform, "customer", "Customer");
+    let give = |by: &Person, to: &Person, host: &str| {
+        by.send(platform, "PUT", &format!("{}/hosts", to.path()), &json!({"hosts": [host]}))
+    };
+    let confirm = |by: &Person, of: &Person, domains: &[&str]| {
+        let path = format!("{}/domains", of.path());
+        by.send(platform, "PUT", &path, &json!({"domains": domains}))
+    };
+    let refused = |answer: Answer, part: &str| {
+        let problem = answer.problem(400);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{detail}, expected {part}");
+    };
+    const UNPROVEN: &str = "none of your confirmed domains";
+    // Nothing is confirmed yet, and nobody confirms their own.
+    refused(give(&partner, &inner, "in.one.example"), UNPROVEN);
+    confirm(&partner, &partner, &["one.example"]).problem(404);
+    refused(confirm(&partner, &inner, &["one.example"]), UNPROVEN);
+    refused(confirm(&inner, &customer, &[]), "only a partner");
+    refused(confirm(&root, &partner, &["example"]), "expected a domain");
+
+    let confirmed = confirm(&root, &partner, &["One.Example."]).expect(200);
+    assert_eq!(confirmed["domains"], json!(["one.example"]));
+    confirm(&root, &rival, &["x.one.example"]).problem(409);
+    confirm(&partner, &inner, &["in.one.example"]).expect(200);
+    give(&partner, &inner, "b.one.example").expect(200);
+    refused(give(&inner, &customer, "c.one.example"), UNPROVEN);
+    refused(give(&inner, &customer, "evilin.one.example"), UNPROVEN);
+    refused(give(&inner, &customer, "in.one.example.evil.example"), UNPROVEN);
+    give(&inner, &customer, "c.in.one.example").expect(200);
+    let face = |host: &str| {
+        let face = platform.http().get("/v1/face").header("host", host).send().expect(200);
+        face["answered_by"]["platform"].clone()
+    };
+    inner
+        .send(
+            platform,
+            "PUT",
+            "/v1/brand",
+            &json!({
+                "product": "Inner", "contact_name": "Inner", "contact_email": "help@inner.example",
+            }),
+        )
+        .expect(200);
+    assert_eq!(face("c.in.one.example"), false);
+
+    // What is taken back takes everything along that rested on it.
+    confirm(&root, &partner, &["two.example"]).expect(200);
+    assert_eq!(face("c.in.one.example"), true);
+    for (person, hosts) in [(&inner, json!([])), (&customer, json!([]))] {
+        let own = person.get(platform, &person.path()).expect(200);
+        assert_eq!((&own["hosts"], &own["domains"]), (&hosts, &json!([])));
+    }
+    refused(give(&inner, &customer, "c.in.one.example"), UNPROVEN);
+    confirm(&root, &rival, &["one.example"]).expect(200);
+}
+
+#[test]
 fn a_host_name_shows_a_face_and_opens_nothing() {
     let platform = &Platform::serve();
     let root = administration(platform);
@@ -272,6 +335,8 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     let hosts = json!({"hosts": ["Twin.North.Example"]});
     root.send(platform, "PUT", &format!("{}/hosts", partner.path()), &hosts).expect(200);
     partner.send(platform, "PUT", "/v1/brand", &brand).expect(200);
+    let domains = json!({"domains": ["north.example"]});
+    root.send(platform, "PUT", &format!("{}/domains", partner.path()), &domains).expect(200);
     let taken = partner.send(platform, "PUT", &format!("{}/hosts", customer.path()), &hosts);
     taken.problem(409);
 
