@@ -114,6 +114,7 @@ impl App {
             },
             created_at: device.created_at,
             last_seen_at,
+            clock_slow_seconds: presence.clock_slow_seconds(),
             online: presence.connected || last_seen_at.is_some_and(recently),
             version: i64::try_from(device.version).unwrap_or(i64::MAX),
         }

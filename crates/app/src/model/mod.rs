@@ -14,7 +14,7 @@ mod telemetry;
 mod twins;
 
 pub use alerts::{
-    AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
+    AlertEventView, AlertFilter, AlertView, MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{

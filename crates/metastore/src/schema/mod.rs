@@ -5,6 +5,7 @@ mod contract;
 mod ddl;
 mod v1;
 mod v10;
+mod v11;
 mod v12;
 mod v2;
 mod v3;
@@ -181,6 +182,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, tables: v7::TABLES, added: v7::ADDED },
     Migration { version: 9, tables: v9::TABLES, added: v9::ADDED },
     Migration { version: 10, tables: v10::TABLES, added: &[] },
+    Migration { version: 11, tables: &[], added: v11::ADDED },
     Migration { version: 12, tables: &[], added: v12::ADDED },
 ];
 

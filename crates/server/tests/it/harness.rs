@@ -236,6 +236,13 @@ impl Platform {
         command
     }
 
+    /// Changes the environment of the next start; without a value the variable goes.
+    pub(crate) fn set_environment(&mut self, key: &str, value: Option<&str>) {
+        self.options.environment.retain(|(known, _)| known != key);
+        let value = value.map(|value| (key.to_owned(), value.to_owned()));
+        self.options.environment.extend(value);
+    }
+
     /// Starts the process without waiting for it.
     pub(crate) fn spawn(&mut self) {
         assert!(self.running.is_none(), "it runs already");

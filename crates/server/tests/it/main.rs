@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
 mod acme;
+mod alert_mail;
 mod alerts;
+mod alerts_now;
 mod attacks;
 mod attacks_http2;
 mod backup;
@@ -39,6 +41,7 @@ mod roles;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
+mod smtp;
 mod start;
 mod storage;
 mod tails;

@@ -24,10 +24,15 @@ fn state(platform: &Platform, id: &str) -> String {
 }
 
 fn wait_until_proven(platform: &Platform) {
+    let mut told = Vec::new();
     wait_for("proven promises", || {
-        let states = states(platform);
-        let is_proven = |id: &str| states.iter().any(|(known, s)| known == id && s == "proven");
-        CHECKED.iter().copied().all(is_proven).then_some(())
+        let mut open = states(platform);
+        open.retain(|(id, state)| CHECKED.contains(&id.as_str()) && state != "proven");
+        if open != told {
+            println!("not proven yet: {open:?}");
+            told.clone_from(&open);
+        }
+        open.is_empty().then_some(())
     });
 }
 
