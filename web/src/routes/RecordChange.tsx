@@ -3,11 +3,15 @@
 import { i18n } from '@lingui/core'
 import type { ReactNode } from 'react'
 
-import type { Value } from '../api/types'
+import type { AccessScope, Value } from '../api/types'
 import { roleLabel, ROLES } from '../lib/roles'
 import { partsOf, type Part } from '../lib/change'
 import { Tag } from '../ui/layout'
-import { useHolders } from './access/names'
+import { Instant } from '../ui/time'
+import { ScopeName, useHolders } from './access/names'
+
+/** Parts that are moments. */
+const TIMES = ['expires_at', 'not_after', 'back_at', 'until']
 
 function labels(): Record<string, string> {
   return {
@@ -104,7 +108,27 @@ function Shown({ name, value }: { name: string; value: Value }): ReactNode {
     const is = { user_id: kind === 'user' ? id : null, api_key_id: kind === 'key' ? id : null }
     return <span title={value}>{holders.of(is)}</span>
   }
+  if (name === 'scope' && typeof value === 'string') {
+    return (
+      <span title={value}>
+        <ScopeName scope={scopeOf(value)} />
+      </span>
+    )
+  }
+  if (TIMES.includes(name) && typeof value === 'string') return <Instant at={value} age={false} />
   return textOf(name, value)
+}
+
+/** A part of the organisation as records spell it: `group:ID`, `twin:ID/NODE`. */
+function scopeOf(text: string): AccessScope {
+  const [kind, rest = ''] = text.split(':')
+  const [id = '', node = null] = kind === 'twin' ? rest.split('/') : [rest]
+  return {
+    workspace_id: kind === 'workspace' ? id : null,
+    group_id: kind === 'group' ? id : null,
+    twin_id: kind === 'twin' ? id : null,
+    node_id: node,
+  }
 }
 
 /** One value in a line: a role by its name, a thing with a name by it. */
