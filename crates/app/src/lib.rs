@@ -15,6 +15,7 @@ mod alerts;
 mod api_keys;
 mod attributes;
 mod backup;
+mod bindings;
 mod brands;
 mod change;
 mod contact;
