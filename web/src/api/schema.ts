@@ -741,7 +741,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Ends a hold: what is past its time goes with the next purge. */
+        /**
+         * Ends a hold before its time. The first person asks (202), a second one confirms within seven
+         *     days (204); neither is whose records it keeps. What is past its time goes with the next purge. A
+         *     hold that nobody approved is taken back at once.
+         */
         delete: operations["holds_release"];
         options?: never;
         head?: never;
@@ -851,6 +855,40 @@ export interface paths {
         /** Notes something at an incident. */
         post: operations["incidents_note"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the invitations that are open: who, by whom, as what, and until when. */
+        get: operations["invitations_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Withdraws an invitation: its link is refused from now on. */
+        delete: operations["invitations_withdraw"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1014,6 +1052,23 @@ export interface paths {
         post?: never;
         /** Deletes a plan that no tenant has. */
         delete: operations["plans_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{id}/expiring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says what would be destroyed now if the plan kept readings for so many days. Destroys nothing. */
+        get: operations["plans_expiring"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1584,6 +1639,26 @@ export interface paths {
         patch: operations["tenants_change"];
         trace?: never;
     };
+    "/v1/tenants/{id}/domains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Confirms the domains of a partner directly below: exactly these. It gives host names below them
+         *     and no others. What is taken back takes the host names below it along.
+         */
+        put: operations["tenants_domains"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tenants/{id}/hosts": {
         parameters: {
             query?: never;
@@ -1935,10 +2010,17 @@ export interface components {
             /** @description Whether the platform can send mail. */
             mails: boolean;
             passkeys: components["schemas"]["PasskeyBody"][];
+            provider?: components["schemas"]["AccountProviderBody"] | null;
             /** @description Recovery codes that were not used yet. */
             recovery_codes: number;
             /** @description Whether the organisation asks everybody for a second factor. */
             second_factor_required: boolean;
+        };
+        /** @description The organisation's own sign-in provider, as one's account stands to it. */
+        AccountProviderBody: {
+            /** @description Whether signing in there is signing in here. */
+            connected: boolean;
+            name: string;
         };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
@@ -2433,6 +2515,11 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /** @description Domains. */
+        DomainsBody: {
+            /** @description Such as `partner.example`. Host names are the domain itself and what lies below it. */
+            domains: string[];
+        };
         /** @description When it became durable. */
         DurableBody: {
             /**
@@ -2504,7 +2591,26 @@ export interface components {
             by?: string | null;
             comment?: string | null;
             /** @enum {string} */
-            kind: "raised" | "cleared" | "acknowledged";
+            kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            mail?: components["schemas"]["EventMailBody"] | null;
+        };
+        /** @description How it went with a mail about an alert. */
+        EventMailBody: {
+            /** @description The mail server's reply code. */
+            code?: string | null;
+            /**
+             * Format: int64
+             * @description How many mails this stands for, if not one.
+             */
+            count?: number | null;
+            /**
+             * @description Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
+             *     after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
+             *     `no_connection`, `tls`, `sign_in`, `deferred`.
+             */
+            reason?: string | null;
+            /** @description The recipient's address, masked: `d…@site.example`. */
+            to?: string | null;
         };
         /** @description What the last run found. */
         EvidenceBody: {
@@ -2519,6 +2625,26 @@ export interface components {
              */
             ledger_index?: number | null;
             summary: string;
+        };
+        /** @description What would be destroyed. */
+        ExpiringBody: {
+            /**
+             * Format: int64
+             * @description Sealed bytes of the readings.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Parts that are kept because a hold names their days.
+             */
+            held_sections: number;
+            /** Format: int64 */
+            readings: number;
+            /**
+             * Format: int64
+             * @description Tenants that would lose readings.
+             */
+            tenants: number;
         };
         /** @description One role with what it says. */
         ExplainedBody: {
@@ -2548,6 +2674,8 @@ export interface components {
             imprint: string;
             /** @description Where the logo is; null: the built-in one. */
             logo?: string | null;
+            /** @description The host name that passkeys belong to: at another one a browser offers none. */
+            passkey_host: string;
             /** @description Privacy policy: an `https` address or a text; empty: none. */
             privacy: string;
             /** @description The product's name. */
@@ -2633,17 +2761,23 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
+            /** @description It keeps records of whoever asks now, who cannot end it. */
+            is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
+            /** @description Whoever asks now asked for that, and so cannot confirm it. */
+            is_own_release: boolean;
             note: string;
             /** @enum {string} */
             reason: "fraud" | "incident" | "legal_duty";
+            /** @description Who asked to end it before its time: a second person confirms. */
+            release_asked_by?: string | null;
             released_at?: string | null;
             requested_at: string;
             requested_by: string;
             scope: components["schemas"]["HoldScopeBody"];
             /** @enum {string} */
-            state: "asked" | "in_force" | "expired" | "released";
+            state: "asked" | "in_force" | "release_asked" | "expired" | "released";
         };
         /** @description A hold to ask for. */
         HoldRequestBody: {
@@ -2722,6 +2856,29 @@ export interface components {
             /** @enum {string} */
             kind: "opened" | "alert" | "note" | "closed";
             text: string;
+        };
+        /** @description An invitation that could still be taken up, without its link. */
+        InvitationBody: {
+            created_at: string;
+            /** @description Whom it is for; null for whoever holds the link. */
+            email?: string | null;
+            /** @description When it ends by itself. */
+            expires_at: string;
+            id: string;
+            /** @description The person who made it; their rights bound what it is worth. */
+            inviter_id?: string | null;
+            /** @description The API key that made it. */
+            inviter_key_id?: string | null;
+            /** @description Whether it was mailed. */
+            mailed: boolean;
+            /** @enum {string} */
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            scope: components["schemas"]["AccessScopeBody"];
+            /**
+             * @description False when whoever made it is gone, or may no longer give that role there: the link is
+             *     refused.
+             */
+            valid: boolean;
         };
         /** @description Whom to invite. */
         InviteBody: {
@@ -2845,6 +3002,12 @@ export interface components {
              * @default null
              */
             requests_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Days that readings are kept, 1 to 36,500; then they are destroyed.
+             * @default null
+             */
+            retention_days?: number | null;
             /**
              * Format: int64
              * @description Bytes of a tenant's readings and twins.
@@ -3132,17 +3295,23 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
+                /** @description It keeps records of whoever asks now, who cannot end it. */
+                is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
+                /** @description Whoever asks now asked for that, and so cannot confirm it. */
+                is_own_release: boolean;
                 note: string;
                 /** @enum {string} */
                 reason: "fraud" | "incident" | "legal_duty";
+                /** @description Who asked to end it before its time: a second person confirms. */
+                release_asked_by?: string | null;
                 released_at?: string | null;
                 requested_at: string;
                 requested_by: string;
                 scope: components["schemas"]["HoldScopeBody"];
                 /** @enum {string} */
-                state: "asked" | "in_force" | "expired" | "released";
+                state: "asked" | "in_force" | "release_asked" | "expired" | "released";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3173,6 +3342,34 @@ export interface components {
                 /** @enum {string} */
                 severity: "critical" | "high" | "medium" | "low";
                 title: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_InvitationBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /** @description Whom it is for; null for whoever holds the link. */
+                email?: string | null;
+                /** @description When it ends by itself. */
+                expires_at: string;
+                id: string;
+                /** @description The person who made it; their rights bound what it is worth. */
+                inviter_id?: string | null;
+                /** @description The API key that made it. */
+                inviter_key_id?: string | null;
+                /** @description Whether it was mailed. */
+                mailed: boolean;
+                /** @enum {string} */
+                role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+                scope: components["schemas"]["AccessScopeBody"];
+                /**
+                 * @description False when whoever made it is gone, or may no longer give that role there: the link is
+                 *     refused.
+                 */
+                valid: boolean;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3378,6 +3575,8 @@ export interface components {
                 /** @description Whether readings are sealed into the ledger archive. */
                 archive_subscribed: boolean;
                 created_at: string;
+                /** @description The domains below which a partner gives host names. */
+                domains: string[];
                 /** @description The host names given to it. */
                 hosts: string[];
                 id: string;
@@ -4070,6 +4269,8 @@ export interface components {
             /** @description Whether readings are sealed into the ledger archive. */
             archive_subscribed: boolean;
             created_at: string;
+            /** @description The domains below which a partner gives host names. */
+            domains: string[];
             /** @description The host names given to it. */
             hosts: string[];
             id: string;
@@ -6056,6 +6257,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -6373,6 +6580,56 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_InvitationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6788,6 +7045,42 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    plans_expiring: {
+        parameters: {
+            query?: {
+                /** @description 1 to 36,500; as the plan has it when absent. */
+                retention_days?: number | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExpiringBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8114,6 +8407,49 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ChangeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_domains: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DomainsBody"];
             };
         };
         responses: {
