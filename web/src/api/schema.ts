@@ -741,7 +741,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Ends a hold: what is past its time goes with the next purge. */
+        /**
+         * Ends a hold before its time. The first person asks (202), a second one confirms within seven
+         *     days (204); neither is whose records it keeps. What is past its time goes with the next purge. A
+         *     hold that nobody approved is taken back at once.
+         */
         delete: operations["holds_release"];
         options?: never;
         head?: never;
@@ -851,6 +855,40 @@ export interface paths {
         /** Notes something at an incident. */
         post: operations["incidents_note"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the invitations that are open: who, by whom, as what, and until when. */
+        get: operations["invitations_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Withdraws an invitation: its link is refused from now on. */
+        delete: operations["invitations_withdraw"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1935,10 +1973,17 @@ export interface components {
             /** @description Whether the platform can send mail. */
             mails: boolean;
             passkeys: components["schemas"]["PasskeyBody"][];
+            provider?: components["schemas"]["AccountProviderBody"] | null;
             /** @description Recovery codes that were not used yet. */
             recovery_codes: number;
             /** @description Whether the organisation asks everybody for a second factor. */
             second_factor_required: boolean;
+        };
+        /** @description The organisation's own sign-in provider, as one's account stands to it. */
+        AccountProviderBody: {
+            /** @description Whether signing in there is signing in here. */
+            connected: boolean;
+            name: string;
         };
         /** @description An acknowledgement. */
         AcknowledgeBody: {
@@ -2504,7 +2549,26 @@ export interface components {
             by?: string | null;
             comment?: string | null;
             /** @enum {string} */
-            kind: "raised" | "cleared" | "acknowledged";
+            kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            mail?: components["schemas"]["EventMailBody"] | null;
+        };
+        /** @description How it went with a mail about an alert. */
+        EventMailBody: {
+            /** @description The mail server's reply code. */
+            code?: string | null;
+            /**
+             * Format: int64
+             * @description How many mails this stands for, if not one.
+             */
+            count?: number | null;
+            /**
+             * @description Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
+             *     after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
+             *     `no_connection`, `tls`, `sign_in`, `deferred`.
+             */
+            reason?: string | null;
+            /** @description The recipient's address, masked: `d…@site.example`. */
+            to?: string | null;
         };
         /** @description What the last run found. */
         EvidenceBody: {
@@ -2548,6 +2612,8 @@ export interface components {
             imprint: string;
             /** @description Where the logo is; null: the built-in one. */
             logo?: string | null;
+            /** @description The host name that passkeys belong to: at another one a browser offers none. */
+            passkey_host: string;
             /** @description Privacy policy: an `https` address or a text; empty: none. */
             privacy: string;
             /** @description The product's name. */
@@ -2633,17 +2699,23 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
+            /** @description It keeps records of whoever asks now, who cannot end it. */
+            is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
+            /** @description Whoever asks now asked for that, and so cannot confirm it. */
+            is_own_release: boolean;
             note: string;
             /** @enum {string} */
             reason: "fraud" | "incident" | "legal_duty";
+            /** @description Who asked to end it before its time: a second person confirms. */
+            release_asked_by?: string | null;
             released_at?: string | null;
             requested_at: string;
             requested_by: string;
             scope: components["schemas"]["HoldScopeBody"];
             /** @enum {string} */
-            state: "asked" | "in_force" | "expired" | "released";
+            state: "asked" | "in_force" | "release_asked" | "expired" | "released";
         };
         /** @description A hold to ask for. */
         HoldRequestBody: {
@@ -2722,6 +2794,29 @@ export interface components {
             /** @enum {string} */
             kind: "opened" | "alert" | "note" | "closed";
             text: string;
+        };
+        /** @description An invitation that could still be taken up, without its link. */
+        InvitationBody: {
+            created_at: string;
+            /** @description Whom it is for; null for whoever holds the link. */
+            email?: string | null;
+            /** @description When it ends by itself. */
+            expires_at: string;
+            id: string;
+            /** @description The person who made it; their rights bound what it is worth. */
+            inviter_id?: string | null;
+            /** @description The API key that made it. */
+            inviter_key_id?: string | null;
+            /** @description Whether it was mailed. */
+            mailed: boolean;
+            /** @enum {string} */
+            role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+            scope: components["schemas"]["AccessScopeBody"];
+            /**
+             * @description False when whoever made it is gone, or may no longer give that role there: the link is
+             *     refused.
+             */
+            valid: boolean;
         };
         /** @description Whom to invite. */
         InviteBody: {
@@ -3132,17 +3227,23 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
+                /** @description It keeps records of whoever asks now, who cannot end it. */
+                is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
+                /** @description Whoever asks now asked for that, and so cannot confirm it. */
+                is_own_release: boolean;
                 note: string;
                 /** @enum {string} */
                 reason: "fraud" | "incident" | "legal_duty";
+                /** @description Who asked to end it before its time: a second person confirms. */
+                release_asked_by?: string | null;
                 released_at?: string | null;
                 requested_at: string;
                 requested_by: string;
                 scope: components["schemas"]["HoldScopeBody"];
                 /** @enum {string} */
-                state: "asked" | "in_force" | "expired" | "released";
+                state: "asked" | "in_force" | "release_asked" | "expired" | "released";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3173,6 +3274,34 @@ export interface components {
                 /** @enum {string} */
                 severity: "critical" | "high" | "medium" | "low";
                 title: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_InvitationBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /** @description Whom it is for; null for whoever holds the link. */
+                email?: string | null;
+                /** @description When it ends by itself. */
+                expires_at: string;
+                id: string;
+                /** @description The person who made it; their rights bound what it is worth. */
+                inviter_id?: string | null;
+                /** @description The API key that made it. */
+                inviter_key_id?: string | null;
+                /** @description Whether it was mailed. */
+                mailed: boolean;
+                /** @enum {string} */
+                role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+                scope: components["schemas"]["AccessScopeBody"];
+                /**
+                 * @description False when whoever made it is gone, or may no longer give that role there: the link is
+                 *     refused.
+                 */
+                valid: boolean;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6056,6 +6185,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -6373,6 +6508,56 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_InvitationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    invitations_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
