@@ -2504,7 +2504,26 @@ export interface components {
             by?: string | null;
             comment?: string | null;
             /** @enum {string} */
-            kind: "raised" | "cleared" | "acknowledged";
+            kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            mail?: components["schemas"]["EventMailBody"] | null;
+        };
+        /** @description How it went with a mail about an alert. */
+        EventMailBody: {
+            /** @description The mail server's reply code. */
+            code?: string | null;
+            /**
+             * Format: int64
+             * @description How many mails this stands for, if not one.
+             */
+            count?: number | null;
+            /**
+             * @description Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
+             *     after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
+             *     `no_connection`, `tls`, `sign_in`, `deferred`.
+             */
+            reason?: string | null;
+            /** @description The recipient's address, masked: `d…@site.example`. */
+            to?: string | null;
         };
         /** @description What the last run found. */
         EvidenceBody: {
