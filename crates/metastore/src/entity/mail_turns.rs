@@ -216,3 +216,23 @@ impl PlatformTx {
         Ok(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_longest_comes_first_and_the_last_class_in_its_time() {
+        let (one, two) = (Some([1; 16]), Some([2; 16]));
+        let waiting = BTreeMap::from([(None, 5), (one, 2), (two, 2)]);
+        let mut turns = MailTurns::default();
+        assert_eq!(turns.order(Class::Alert, &waiting), [one, two, None]);
+        turns.served.insert((Class::Alert, one), 3);
+        assert_eq!(turns.order(Class::Alert, &waiting), [two, None, one]);
+        assert_eq!(turns.order(Class::Bulk, &waiting), [one, two, None], "each class by itself");
+        for _ in 1..LAST_FIRST_CLAIMS {
+            assert_eq!(turns.begin(), Class::ALL);
+        }
+        assert_eq!(turns.begin(), Class::LAST_FIRST);
+    }
+}
