@@ -269,8 +269,8 @@ fn check_text(
         return refuse(field, format!("expected {chars_min} to {chars_max} characters"));
     }
     let line_breaks_allowed = field == "what_helps";
-    if text.chars().any(|c| c.is_control() && !(line_breaks_allowed && c == '\n')) {
-        return refuse(field, "expected text without control characters");
+    if text.chars().any(|c| veritwin_domain::is_unseen(c) && !(line_breaks_allowed && c == '\n')) {
+        return refuse(field, "expected text without control or invisible characters");
     }
     Ok(())
 }

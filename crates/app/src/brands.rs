@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId};
+use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, is_unseen};
 use veritwin_metastore::{Brand, TenantKind};
 use veritwin_outbound::mail::Voice;
 
@@ -108,8 +108,8 @@ fn line(field: &str, text: &str, chars_max: usize) -> Result<String> {
     if text.chars().count() > chars_max {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
-    if text.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(Error::invalid_at(field, "must not hold control characters"));
+    if text.chars().any(|c| is_unseen(c) && c != '\n') {
+        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
     }
     Ok(text.to_owned())
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Resource, TokenKind};
-use veritwin_domain::{CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp};
+use veritwin_domain::{
+    CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp, is_unseen,
+};
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 use veritwin_twin::inventory::COORDINATE_M_MAX;
 
@@ -63,8 +65,8 @@ fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
     if text.chars().count() > chars_max {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
-    if text.chars().any(char::is_control) {
-        return Err(Error::invalid_at(field, "must not hold control characters"));
+    if text.chars().any(is_unseen) {
+        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
     }
     Ok(())
 }

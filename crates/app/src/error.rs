@@ -163,7 +163,11 @@ impl From<veritwin_log::LogError> for Error {
                 actual: actual_bytes,
             }),
             Log::Key { source, .. } => source.into(),
-            Log::Full(_) | Log::Poisoned(_) | Log::Closed => Self::Unavailable(error.to_string()),
+            // Where the platform keeps its files is for its operator: it stands in its log.
+            Log::Full(_) => Self::Unavailable("the platform's disk is full".to_owned()),
+            Log::Poisoned(_) | Log::Closed => {
+                Self::Unavailable("nothing is taken until the platform starts again".to_owned())
+            }
             other => Self::Internal(format!("log: {other}")),
         }
     }

@@ -126,7 +126,7 @@ impl App {
         };
         let parsed = inventory::parse(bytes, model.as_deref(), &InventoryLimits::default());
         let parsed = parsed.map_err(|error| {
-            let at = format!("row {}, column {}", error.row, error.column);
+            let at = error.place();
             Error::invalid_at(at, error.problem)
         })?;
         parsed.into_iter().map(|row| self.checked_row(context, twin, row)).collect()

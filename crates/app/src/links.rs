@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
-use veritwin_domain::{OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId};
+use veritwin_domain::{
+    OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, is_unseen,
+};
 use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::how::How;
@@ -66,8 +68,8 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
         let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
         return Err(Error::invalid_at(field, detail));
     }
-    if trimmed.chars().any(char::is_control) {
-        return Err(Error::invalid_at(field, "must not hold control characters"));
+    if trimmed.chars().any(is_unseen) {
+        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
     }
     Ok(trimmed.to_owned())
 }

@@ -62,8 +62,8 @@ impl App {
         if self.0.log.is_poisoned() {
             return Err("the log cannot be written: mend the disk and restart".to_owned());
         }
-        if let Some(reason) = self.0.log.full() {
-            return Err(format!("the log's disk is full, no reading is taken: {reason}"));
+        if self.0.log.full().is_some() {
+            return Err("the log's disk is full, no reading is taken".to_owned());
         }
         if self.0.stop.is_cancelled() {
             return Err("stopping".to_owned());

@@ -13,6 +13,7 @@ mod rights;
 mod rng;
 mod secret;
 mod support;
+mod text;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -33,4 +34,5 @@ pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, Scop
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
 pub use support::{SupportArea, SupportAreas};
+pub use text::is_unseen;
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

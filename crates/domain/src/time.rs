@@ -7,16 +7,19 @@ use std::time::Duration;
 /// Microseconds in one UTC day (leap seconds are not represented).
 pub const DAY_MICROS: i64 = 86_400_000_000;
 
+/// 0001-01-01T00:00:00Z.
+const SAID_MICROS_MIN: i64 = -62_135_596_800_000_000;
+/// The last microsecond of the year 9999.
+const SAID_MICROS_MAX: i64 = 253_402_300_799_999_999;
+
 /// Why a text or number is not a time stamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimestampError {
     /// The text is not in the RFC 3339 form.
     #[error("not an RFC 3339 time: expected a form like 2026-01-31T08:00:00Z")]
     Text,
-    /// The number does not fit into 64 bits of microseconds.
-    #[error(
-        "time out of range: expected milliseconds between -9223372036854775 and 9223372036854775"
-    )]
+    /// The number is no moment that RFC 3339 can say.
+    #[error("time out of range: expected a moment of the years 1 to 9999")]
     Range,
 }
 
@@ -37,9 +40,18 @@ impl Timestamp {
         Self(micros)
     }
 
-    /// From milliseconds since the epoch, as devices send them.
+    /// From milliseconds since the epoch, as devices send them; see [`Timestamp::measured`].
     pub fn from_millis(millis: i64) -> Result<Self, TimestampError> {
-        millis.checked_mul(1000).map(Self).ok_or(TimestampError::Range)
+        millis.checked_mul(1000).ok_or(TimestampError::Range).and_then(Self::measured)
+    }
+
+    /// From microseconds since the epoch that somebody else sent: a moment that can be written as
+    /// RFC 3339, and so be asked for again.
+    pub const fn measured(micros: i64) -> Result<Self, TimestampError> {
+        if micros < SAID_MICROS_MIN || micros > SAID_MICROS_MAX {
+            return Err(TimestampError::Range);
+        }
+        Ok(Self(micros))
     }
 
     /// Microseconds since the epoch.
@@ -211,6 +223,14 @@ mod tests {
     fn days_before_the_epoch_round_down() {
         assert_eq!(Timestamp::from_micros(-1).day(), -1);
         assert_eq!(Timestamp::from_micros(-1).as_millis(), -1);
-        assert_eq!(Timestamp::from_millis(i64::MAX), Err(TimestampError::Range));
+        for (text, millis) in [
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+            ("9999-12-31T23:59:59.999Z", 253_402_300_799_999),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis), Timestamp::parse_rfc3339(text), "{text}");
+        }
+        for millis in [i64::MAX, i64::MIN, -62_135_596_800_001, 253_402_300_800_000] {
+            assert_eq!(Timestamp::from_millis(millis), Err(TimestampError::Range), "{millis}");
+        }
     }
 }

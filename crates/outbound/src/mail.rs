@@ -239,14 +239,21 @@ impl Mailer {
     pub async fn send(&self, mail: &Mail) -> Result<MailReceipt, MailError> {
         self.register.check(&self.destination)?;
         let to: Address = mail.to.expose().parse().map_err(|_| MailError::Address)?;
-        let subject: String =
-            mail.subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARS_MAX).collect();
+        let subject: String = mail
+            .subject
+            .chars()
+            .filter(|c| !veritwin_domain::is_unseen(*c))
+            .take(SUBJECT_CHARS_MAX)
+            .collect();
         let mut end = mail.text.len().min(TEXT_BYTES_MAX);
         while !mail.text.is_char_boundary(end) {
             end -= 1;
         }
-        let name: Option<String> =
-            mail.voice.name.as_ref().map(|name| name.chars().filter(|c| !c.is_control()).collect());
+        let name: Option<String> = mail
+            .voice
+            .name
+            .as_ref()
+            .map(|name| name.chars().filter(|c| !veritwin_domain::is_unseen(*c)).collect());
         let from = Mailbox::new(name.or(self.from.name.clone()), self.from.email.clone());
         let mut builder = Message::builder();
         if let Some(reply_to) = &mail.voice.reply_to {

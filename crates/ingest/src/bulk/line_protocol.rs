@@ -46,7 +46,7 @@ impl Precision {
             Self::Milliseconds => number.checked_mul(1000),
             Self::Seconds => number.checked_mul(1_000_000),
         };
-        micros.map(Timestamp::from_micros)
+        Timestamp::measured(micros?).ok()
     }
 }
 

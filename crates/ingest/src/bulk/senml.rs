@@ -130,7 +130,7 @@ fn time(seconds: f64, now: Timestamp) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "checked against the range above")]
     let micros = micros as i64;
     if seconds < RELATIVE_BELOW_SECONDS {
-        return now.as_micros().checked_add(micros).map(Timestamp::from_micros);
+        return Timestamp::measured(now.as_micros().checked_add(micros)?).ok();
     }
-    Some(Timestamp::from_micros(micros))
+    Timestamp::measured(micros).ok()
 }

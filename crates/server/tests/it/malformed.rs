@@ -75,6 +75,7 @@ fn device_telemetry_over_http() {
         ("not json", 400, &["byte 0", "expected an object or an array"]),
         ("", 400, &["byte 0"]),
         (r#"{"ts":9223372036854775807,"values":{"t":1}}"#, 400, &["byte", "time out of range"]),
+        (r#"{"ts":253402300800000,"values":{"t":1}}"#, 400, &["byte", "years 1 to 9999"]),
         (&long_key, 413, &["key_bytes_max", "256", "300"]),
         (&long_value, 413, &["value_bytes_max", "65536"]),
     ];
@@ -323,6 +324,7 @@ fn rest_bodies_and_queries() {
     let cases: Vec<(&str, Value, &[&str])> = vec![
         ("/v1/devices", json!({"type": "x"}), &["name"]),
         ("/v1/devices", json!({"name": ""}), &["\"position\":\"name\""]),
+        ("/v1/devices", json!({"name": "\u{202e}evil"}), &["name", "invisible"]),
         (
             "/v1/devices",
             json!({"name": "x", "declaration": "maybe"}),

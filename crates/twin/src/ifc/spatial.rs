@@ -458,7 +458,7 @@ impl<'s, 'a> Builder<'s, 'a> {
     /// The text of an attribute, without control characters, cut at the bound.
     fn name(&mut self, record: &Record, index: usize) -> String {
         let text = record.text(index).unwrap_or_default();
-        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        let clean: String = text.chars().filter(|c| !veritwin_domain::is_unseen(*c)).collect();
         let mut name = clean.trim().to_owned();
         if name.len() > self.limits.name_bytes_max {
             let cut = name.floor_char_boundary(self.limits.name_bytes_max);

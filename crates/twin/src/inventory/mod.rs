@@ -81,10 +81,18 @@ pub struct InventoryError {
 
 impl InventoryError {
     fn text(&self) -> String {
+        match self.row {
+            0 => self.problem.clone(),
+            _ => format!("{}: {}", self.place(), self.problem),
+        }
+    }
+
+    /// Where in the file it is.
+    pub fn place(&self) -> String {
         match (self.row, self.column.as_str()) {
-            (0, _) => self.problem.clone(),
-            (row, "") => format!("row {row}: {}", self.problem),
-            (row, column) => format!("row {row}, column {column}: {}", self.problem),
+            (0, _) => "file".to_owned(),
+            (row, "") => format!("row {row}"),
+            (row, column) => format!("row {row}, column {column}"),
         }
     }
 

@@ -105,8 +105,8 @@ impl<'r> Row<'r> {
         for (index, field) in record.iter().enumerate() {
             let problem = if field.len() > limits.field_bytes_max {
                 format!("longer than {} bytes", limits.field_bytes_max)
-            } else if field.chars().any(char::is_control) {
-                "holds a control character or a line break".to_owned()
+            } else if field.chars().any(veritwin_domain::is_unseen) {
+                "holds a control character, a line break or an invisible character".to_owned()
             } else {
                 continue;
             };

@@ -146,7 +146,11 @@ fn jobs(facts: &Value) -> Vec<Finding> {
     const CHECK: &str = "jobs";
     let mut findings = Vec::new();
     if let Some(problem) = facts["problem"].as_str() {
-        let advice = "restart the platform; its log says what the job ran into";
+        let advice = if problem.contains("disk is full") {
+            "free space on it: the platform goes on by itself"
+        } else {
+            "restart the platform; its log says what the job ran into"
+        };
         findings.push(Finding::error(CHECK, problem.to_owned(), advice));
     }
     for held in facts["held_up"].as_array().into_iter().flatten() {
