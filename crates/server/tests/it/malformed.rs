@@ -67,7 +67,7 @@ fn device_telemetry_over_http() {
     let world = World::new();
     let long_key = format!(r#"{{"{}":1}}"#, "k".repeat(300));
     let long_value = format!(r#"{{"k":"{}"}}"#, "v".repeat(70_000));
-    let cases: [(&str, u16, &[&str]); 9] = [
+    let cases: [(&str, u16, &[&str]); 10] = [
         (r#"{"t":}"#, 400, &["byte 5", "expected a value"]),
         (r#"{"t":1"#, 400, &["byte 6", "found the end"]),
         (r#"{"t":NaN}"#, 400, &["byte 5", "NaN"]),
