@@ -251,8 +251,9 @@ impl SeriesState {
     }
 
     /// Something of the series, or of the device, arrived, measured at `at` or before. What is
-    /// live ends a silence. What is late does not, unless the device never was live: then it is
-    /// an archive that is handed in, and nobody waits for more.
+    /// live ends a silence. What is late does so only if it was measured after all that came
+    /// before it: the device goes on. If it never was live, it is an archive that is handed in,
+    /// and nobody waits for more.
     pub(crate) fn arrival(
         &mut self,
         id: &SeriesId,
@@ -260,9 +261,10 @@ impl SeriesState {
         received_at: Timestamp,
         slow_micros: i64,
     ) -> Option<Transition> {
+        let is_news = self.last_at.is_none_or(|last| at > last);
         self.last_at = self.last_at.max(Some(at));
         if is_late(at, received_at, slow_micros) {
-            if self.pending_since.is_some() {
+            if self.pending_since.is_some() && !is_news {
                 return None;
             }
         } else {

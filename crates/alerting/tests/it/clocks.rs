@@ -90,6 +90,36 @@ fn a_fast_clock_is_no_silence() {
     );
 }
 
+#[test]
+fn late_data_that_goes_on_is_no_silence() {
+    let mut evaluator = evaluator(silence(None));
+    let sent = |received: i64, lag: i64| batch(received, vec![reading("t", received - lag, 1.0)]);
+    assert_eq!(evaluator.apply(0, &sent(10, 0)), []);
+    assert_eq!(short(&evaluator.tick(at(70))), [('R', 70, 1)]);
+    assert_eq!(evaluator.apply(1, &sent(100, 1_000)), [], "older than what is known");
+    assert_eq!(short(&evaluator.apply(2, &sent(2_000, 1_000))), [('C', 2_000, 2)]);
+    for turn in 1..=20 {
+        let received = 2_000 + 25 * turn;
+        let lag = if turn % 2 == 0 { 960 } else { 1_200 };
+        assert_eq!(evaluator.apply(2 + turn as u64, &sent(received, lag)), []);
+        assert_eq!(evaluator.tick(at(received)), []);
+    }
+    assert_eq!(short(&evaluator.tick(at(2_560))), [('R', 2_560, 3)]);
+}
+
+/// Whatever is ahead of its receipt, as far as it counts at all, counts as of then.
+#[test]
+fn one_jump_ahead_blinds_no_threshold() {
+    let mut evaluator = evaluator(above(0));
+    let jumped = batch(50, vec![reading("t", 300, 99.0), reading("t", 345, 1.0)]);
+    assert_eq!(evaluator.apply(0, &jumped), []);
+    let right = batch(52, vec![reading("t", 51, 11.0)]);
+    assert_eq!(short(&evaluator.apply(1, &right)), [('R', 51, 1)]);
+    let fast = |received: i64, value| batch(received, vec![reading("t", received + 200, value)]);
+    assert_eq!(short(&evaluator.apply(2, &fast(60, 1.0))), [('C', 60, 2)]);
+    assert_eq!(short(&evaluator.apply(3, &fast(61, 11.0))), [('R', 61, 3)]);
+}
+
 /// What a slow clock measured is news like any other, not history.
 #[test]
 fn a_value_of_a_slow_clock_is_not_late() {
