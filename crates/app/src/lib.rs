@@ -80,6 +80,7 @@ mod redact;
 mod refusals;
 mod rights;
 mod rules;
+mod safe_again;
 mod security;
 mod sign_in;
 mod storage;

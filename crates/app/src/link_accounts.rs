@@ -4,6 +4,7 @@
 use veritwin_domain::TenantId;
 use veritwin_metastore::{PlatformTx, Realm, User};
 
+use crate::safe_again::end_what_is_open;
 use crate::{Error, Result};
 
 const TAKEN: &str = "this address cannot be used here: sign in, or use another";
@@ -19,6 +20,19 @@ pub(crate) enum Shows {
     Invitation,
 }
 
+/// The account of whoever used a link up.
+pub(crate) struct Taken {
+    pub(crate) account: User,
+    /// The tenants in which sessions ended.
+    pub(crate) ended: Vec<TenantId>,
+}
+
+impl Taken {
+    const fn new(account: User) -> Self {
+        Self { account, ended: Vec::new() }
+    }
+}
+
 /// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
 /// into an account of the same address before is in it, and the answer tells nothing of the
 /// accounts of other tenants, except to whoever has the mailbox.
@@ -27,7 +41,7 @@ pub(crate) async fn account_of(
     tenant: TenantId,
     user: User,
     shows: Shows,
-) -> Result<User> {
+) -> Result<Taken> {
     let own = User { realm: Realm::of_tenant(tenant), ..user.clone() };
     let known_here = known_of(tx, &own).await?;
     let Some(known) = known_of(tx, &user).await? else {
@@ -35,7 +49,7 @@ pub(crate) async fn account_of(
             return Err(Error::Conflict(TAKEN.to_owned()));
         }
         tx.user_create(&user).await?;
-        return Ok(user);
+        return Ok(Taken::new(user));
     };
     let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
     let is_verified = known.email_verified_at.is_some();
@@ -48,7 +62,7 @@ pub(crate) async fn account_of(
         // account that nobody else knows.
         _ => {
             tx.user_create(&own).await?;
-            Ok(own)
+            Ok(Taken::new(own))
         }
     }
 }
@@ -66,11 +80,10 @@ pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User
 
 /// Gives an account to whoever is shown to be its person: of an address that was never verified
 /// nothing stays by which somebody else could sign in.
-async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
+async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<Taken> {
     let is_verified = known.email_verified_at.is_some();
-    if is_verified {
-        tx.sessions_delete_of(known.id).await?;
-    } else {
+    let ended = end_what_is_open(tx, known.id, |_| false).await?;
+    if !is_verified {
         tx.user_forget_proofs(known.id).await?;
     }
     let again = User {
@@ -82,5 +95,5 @@ async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<User> {
         ..known
     };
     tx.user_update(&again, None).await?;
-    Ok(again)
+    Ok(Taken { account: again, ended })
 }

@@ -9,7 +9,7 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
 use crate::inviters::{Inviter, inviting_person};
-use crate::link_accounts::{Shows, account_of};
+use crate::link_accounts::{Shows, Taken, account_of};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -32,6 +32,9 @@ pub(crate) struct Payload {
     /// The part of the tenant where the role counts; none for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
+    /// The address that the account had when its owner asked for the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address_then: Option<String>,
     /// The link went to the address by mail: who has it has the mailbox.
     #[serde(default)]
     pub(crate) mailed: bool,
@@ -427,7 +430,7 @@ impl App {
             _ if payload.mailed => Shows::Mailbox,
             _ => Shows::Invitation,
         };
-        let user = account_of(&tx, tenant, user, shows).await?;
+        let Taken { account: user, ended } = account_of(&tx, tenant, user, shows).await?;
         let inviter = inviting_person(&tx, payload.inviter).await?;
         welcome_member(&tx, tenant, (user.id, given.of_membership(), inviter), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
@@ -440,6 +443,7 @@ impl App {
         self.0.tree.write().put(stored);
         self.tenant_ready(tenant);
         self.access_changed(tenant);
+        self.sessions_ended(ended);
         Ok(signed_in)
     }
 }

@@ -13,6 +13,7 @@ use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
 
 pub(super) const TABLE: &str = "users";
 const MEMBERSHIPS: &str = "memberships";
+const LINKS: &str = "one_time_links";
 
 /// Longest e-mail address, in bytes (RFC 5321, 4.5.3.1: 256 with its brackets).
 const EMAIL_BYTES_MAX: usize = 254;
@@ -237,16 +238,17 @@ impl PlatformTx {
     }
 
     /// Takes from an account all by which somebody could sign in to it, except its password:
-    /// factors, recovery codes, what providers call it, and its sessions.
+    /// factors, recovery codes, what providers call it, its sessions, and links for it.
     pub async fn user_forget_proofs(&self, id: UserId) -> Result<()> {
-        for table in ["factors", "provider_identities", "sessions"] {
+        for table in ["factors", "provider_identities", "sessions", LINKS] {
             self.core.delete(self.delete(table).eq("user_id", id)).await?;
         }
         Ok(())
     }
 
-    /// Deletes an account with its memberships and sessions.
+    /// Deletes an account with its memberships, sessions and links.
     pub async fn user_delete(&self, id: UserId) -> Result<()> {
+        self.core.delete(self.delete(LINKS).eq("user_id", id)).await?;
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
