@@ -54,8 +54,13 @@ pub(crate) async fn account_of(
     let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
     let is_verified = known.email_verified_at.is_some();
     match shows {
-        Shows::OperatorsWill if is_here => renew(tx, known, user).await,
-        Shows::Mailbox if !is_verified => renew(tx, known, user).await,
+        Shows::OperatorsWill if is_here => renew(tx, tenant, known, user).await,
+        Shows::Mailbox if !is_verified && is_here => renew(tx, tenant, known, user).await,
+        Shows::Mailbox if !is_verified => {
+            let ended = leave_to_its_tenant(tx, known).await?;
+            tx.user_create(&user).await?;
+            Ok(Taken { account: user, ended })
+        }
         Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
         _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
         // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
@@ -78,13 +83,32 @@ pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User
     Ok(None)
 }
 
+/// Makes room for the person of an address that nobody had proven. What was made under it stays
+/// with the tenant that made it, as an account that this tenant alone knows; if it knows one
+/// already, it goes.
+async fn leave_to_its_tenant(tx: &PlatformTx, known: User) -> Result<Vec<TenantId>> {
+    let ended = end_what_is_open(tx, known.id, |_| false).await?;
+    let mut realms = tx.memberships(known.id).await?.into_iter().map(|(id, _)| id);
+    let Some(realm) = realms.next().map(Realm::of_tenant) else {
+        return Err(Error::Internal("an account of nobody was kept".to_owned()));
+    };
+    let own = User { realm, ..known };
+    if tx.user_by_email(realm, &own.email).await?.is_some() {
+        tx.user_delete(own.id).await?;
+    } else {
+        tx.user_update(&own, None).await?;
+    }
+    Ok(ended)
+}
+
 /// Gives an account to whoever is shown to be its person: of an address that was never verified
-/// nothing stays by which somebody else could sign in.
-async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<Taken> {
+/// nothing stays by which somebody else could sign in, and nothing of other tenants.
+async fn renew(tx: &PlatformTx, tenant: TenantId, known: User, user: User) -> Result<Taken> {
     let is_verified = known.email_verified_at.is_some();
     let ended = end_what_is_open(tx, known.id, |_| false).await?;
     if !is_verified {
         tx.user_forget_proofs(known.id).await?;
+        tx.memberships_end_elsewhere(known.id, tenant).await?;
     }
     let again = User {
         name: if is_verified { known.name } else { user.name },

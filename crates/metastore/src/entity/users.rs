@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use sea_orm::sea_query::ExprTrait;
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::{above, is_null};
+use crate::query::{above, equals, is_null};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
@@ -183,6 +184,7 @@ impl PlatformTx {
         let sealed = self.seal_user(user)?;
         let update = self
             .update(TABLE)
+            .set("realm", user.realm.0)
             .set("email_index", sealed.email_index)
             .set("email", sealed.email)
             .set("name", sealed.name)
@@ -277,6 +279,15 @@ impl PlatformTx {
             .set("created_at", self.core.at)
             .or_ignore(&["tenant_id", "user_id", "role"]);
         self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Ends what an account is in every tenant but one, with what it was given there.
+    pub async fn memberships_end_elsewhere(&self, user: UserId, kept: TenantId) -> Result<()> {
+        let elsewhere = || equals("tenant_id", kept).not();
+        let memberships = self.delete(MEMBERSHIPS).eq("user_id", user).filter(elsewhere());
+        self.core.delete(memberships).await?;
+        let grants = self.delete("grants").eq("holder_id", user).filter(elsewhere());
+        self.core.delete(grants).await.map(|_| ())
     }
 
     /// Notes who invited a member of a tenant; who did first stays noted.

@@ -155,7 +155,16 @@ fn a_planted_account_cannot_be_moved_once_its_person_came() {
     let mut victim = post.member(&tenant, email, "administrator");
     post.confirm(&token).problem(404);
     assert_eq!(victim.get("/v1/session")["user"]["email"], email);
-    post.sign_in(email, PASSWORD);
+    // Nothing of the planter's tenant came along; it keeps an account of its own.
+    let own = |session: &mut Browser<'_>| session.get("/v1/session/tenants")["items"].clone();
+    let found = own(&mut post.sign_in(email, PASSWORD));
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["id"]), (1, &json!(tenant.id)));
+    assert_eq!(planted.send("GET", "/v1/account", &json!({})).status, 401);
+    let body = json!({"email": email, "password": PASSWORD, "organisation": thief.id});
+    let answer = post.post("/v1/session", &body);
+    assert_eq!(answer.expect(200)["tenant"]["id"], thief.id.as_str());
+    let found = own(&mut Browser::of(&post.platform, &answer));
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["id"]), (1, &json!(thief.id)));
 }
 
 #[test]
