@@ -72,6 +72,20 @@ pub(crate) async fn account_of(
     }
 }
 
+/// Whether whoever has this mailbox, and so a link that was mailed to it, has an account to sign
+/// in with, and to take an invitation into `tenant` up with.
+pub(crate) async fn has_account(tx: &PlatformTx, tenant: TenantId, email: &str) -> Result<bool> {
+    let known = tx.user_by_email(Realm::PLATFORM, email).await?;
+    let known = known.filter(|user| user.email_verified_at.is_some());
+    let own = tx.user_by_email(Realm::of_tenant(tenant), email).await?;
+    for user in [known, own].into_iter().flatten() {
+        if !user.disabled && !tx.memberships(user.id).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The account of the same address and realm. One that belongs to nobody is gone with everything
 /// that was in it.
 pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User>> {

@@ -9,7 +9,7 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
 use crate::inviters::{Inviter, inviting_person};
-use crate::link_accounts::{Shows, Taken, account_of};
+use crate::link_accounts::{Shows, Taken, account_of, has_account};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -350,7 +350,13 @@ impl App {
             Some(PLATFORM_TENANT) if is_support => LinkKind::Support,
             _ => kind(link.kind)?,
         };
-        Ok(LinkView { kind, email: payload.email.map(Secret::new) })
+        let (mut tenant, mut is_known) = (None, false);
+        if let (Some(id), LinkKind::Invitation, Some(email)) = (link.tenant, kind, &payload.email) {
+            tenant = Some((id, tx.tenant(id).await?.name));
+            // Only whoever has the mailbox is told.
+            is_known = payload.mailed && has_account(&tx, id, email).await?;
+        }
+        Ok(LinkView { kind, email: payload.email.map(Secret::new), tenant, has_account: is_known })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs

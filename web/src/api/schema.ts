@@ -2939,12 +2939,23 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
+        /** @description An organisation that invites. */
+        InvitingBody: {
+            id: string;
+            name: string;
+        };
         /** @description What a one-time link is for. */
         LinkFacts: {
             /** @description The invited address. */
             email?: string | null;
+            /**
+             * @description The address has an account: sign in with it, then `POST /v1/session/join`. Told only behind
+             *     a link that was mailed.
+             */
+            has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
+            organisation?: null | components["schemas"]["InvitingBody"];
         };
         /** @description A page of a list. */
         ListBody_ActivityBody: {

@@ -188,3 +188,32 @@ fn moving_an_account_asks_for_the_second_factor_it_has() {
         session.send("POST", "/v1/account/email", &to).expect(202);
     }
 }
+
+#[test]
+fn who_has_an_account_is_led_to_sign_in_and_joins() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let inspect = |token: &str| post.post("/v1/welcome/inspect", &json!({"token": token}));
+    let email = "bob@both.example";
+    let invite = |tenant: &Tenant| {
+        tenant.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+        post.token(email)
+    };
+    let token = invite(&first);
+    let facts = inspect(&token).expect(200);
+    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(false), &json!(first.id)));
+    post.welcome(&token, email, PASSWORD).expect(201);
+    let token = invite(&second);
+    let facts = inspect(&token).expect(200);
+    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(true), &json!(second.id)));
+    post.welcome(&token, email, PASSWORD).problem(409);
+    let body = json!({"email": email, "password": PASSWORD, "organisation": second.id});
+    let mut bob = Browser::of(&post.platform, &post.post("/v1/session", &body));
+    let joined = bob.send("POST", "/v1/session/join", &json!({"token": token})).expect(200);
+    assert_eq!(joined["tenant"]["id"], second.id.as_str());
+    // Of an account that nobody has proven nothing is told.
+    let planted = "planted@both.example";
+    post.planted(&first, planted);
+    second.post("/v1/users", &json!({"email": planted, "role": "viewer"})).expect(201);
+    assert_eq!(inspect(&post.token(planted)).expect(200)["has_account"], false);
+}
