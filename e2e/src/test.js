@@ -10,6 +10,7 @@ import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
 import { inventorySteps } from './walk/inventory.js'
+import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
 import { providerSteps } from './walk/provider.js'
@@ -31,6 +32,7 @@ const WALK = [
   accountSteps,
   providerSteps,
   welcomeSteps,
+  joiningSteps,
   signOutSteps,
   calmSteps,
 ]

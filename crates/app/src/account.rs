@@ -4,13 +4,14 @@
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
-use veritwin_metastore::{FactorKind, User};
+use veritwin_metastore::{FactorKind, Session, User};
 
 use crate::change::Change;
 use crate::factors::passkey_name;
 use crate::links::text;
 use crate::model::{AccountView, OpenSession, PasskeyView};
 use crate::people::check_password;
+use crate::safe_again::end_what_is_open;
 use crate::sign_in::{Proof, SIGN_IN_SETTING, is_by_provider, person};
 use crate::{App, Error, Result};
 
@@ -67,7 +68,7 @@ impl App {
         Ok(())
     }
 
-    /// Sets a new password; every other session ends, this one goes on under a new token.
+    /// Sets a new password; every other session and every open link ends, this session goes on under a new token.
     pub async fn set_password(
         &self,
         context: &OpContext,
@@ -83,11 +84,7 @@ impl App {
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         let account = tx.user(user).await?;
         tx.user_update(&User { password_hash, ..account }, None).await?;
-        let mut ended = Vec::new();
-        for other in tx.sessions_of(user).await?.into_iter().filter(|one| one.id != session) {
-            tx.session_delete(other.id).await?;
-            ended.push(other.tenant);
-        }
+        let ended = end_what_is_open(&tx, user, |one| one.id == session).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         self.note(context, Action::AccountSecure, &resource, "done");
@@ -103,7 +100,7 @@ impl App {
         let is_shown = |tenant| !is_by_provider(context) || tenant == context.tenant;
         sessions.retain(|one| one.expires_at > context.at && is_shown(one.tenant));
         sessions.reverse();
-        let view = |one: veritwin_metastore::Session| OpenSession {
+        let view = |one: Session| OpenSession {
             id: one.id,
             browser: one.browser,
             system: one.system,
@@ -128,18 +125,14 @@ impl App {
         Ok(())
     }
 
-    /// Ends all of the person's sessions but this one.
+    /// Ends all of the person's sessions but this one, and the links that were asked for.
     pub async fn end_other_sessions(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let (user, current) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         let reaches = |tenant| !is_by_provider(context) || tenant == context.tenant;
-        let others = tx.sessions_of(user).await?.into_iter();
-        let mut ended = Vec::new();
-        for other in others.filter(|one| one.id != current && reaches(one.tenant)) {
-            tx.session_delete(other.id).await?;
-            ended.push(other.tenant);
-        }
+        let is_kept = |one: &Session| one.id == current || !reaches(one.tenant);
+        let ended = end_what_is_open(&tx, user, is_kept).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         self.note(context, Action::SessionDelete, &resource, "done");

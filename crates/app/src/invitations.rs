@@ -157,8 +157,8 @@ impl App {
             role: Some(invitee.role.to_string()),
             scope: printed(&invitee.scope),
             mailed: mails,
-            first: false,
             inviter: Inviter::of(context),
+            ..Payload::default()
         };
         let platform = self.above(context);
         let tenant = Some(context.tenant);

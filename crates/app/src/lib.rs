@@ -86,6 +86,7 @@ mod refusals;
 mod retention;
 mod rights;
 mod rules;
+mod safe_again;
 mod security;
 mod sign_in;
 mod storage;

@@ -11,7 +11,7 @@ use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
 use crate::inviters::{Inviter, inviting_person};
-use crate::link_accounts::{Shows, account_of};
+use crate::link_accounts::{Shows, Taken, account_of, has_account};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
@@ -34,6 +34,9 @@ pub(crate) struct Payload {
     /// The part of the tenant where the role counts; none for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
+    /// The address that the account had when its owner asked for the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address_then: Option<String>,
     /// The link went to the address by mail: who has it has the mailbox.
     #[serde(default)]
     pub(crate) mailed: bool,
@@ -349,7 +352,13 @@ impl App {
             Some(PLATFORM_TENANT) if is_support => LinkKind::Support,
             _ => kind(link.kind)?,
         };
-        Ok(LinkView { kind, email: payload.email.map(Secret::new) })
+        let (mut tenant, mut is_known) = (None, false);
+        if let (Some(id), LinkKind::Invitation, Some(email)) = (link.tenant, kind, &payload.email) {
+            tenant = Some((id, tx.tenant(id).await?.name));
+            // Only whoever has the mailbox is told.
+            is_known = payload.mailed && has_account(&tx, id, email).await?;
+        }
+        Ok(LinkView { kind, email: payload.email.map(Secret::new), tenant, has_account: is_known })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
@@ -429,7 +438,7 @@ impl App {
             _ if payload.mailed => Shows::Mailbox,
             _ => Shows::Invitation,
         };
-        let user = account_of(&tx, tenant, user, shows).await?;
+        let Taken { account: user, ended } = account_of(&tx, tenant, user, shows).await?;
         let inviter = inviting_person(&tx, payload.inviter).await?;
         welcome_member(&tx, tenant, (user.id, given.of_membership(), inviter), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
@@ -442,6 +451,7 @@ impl App {
         self.0.tree.write().put(stored);
         self.tenant_ready(tenant);
         self.access_changed(tenant);
+        self.sessions_ended(ended);
         Ok(signed_in)
     }
 }

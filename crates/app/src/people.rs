@@ -257,7 +257,14 @@ impl App {
         tx.commit().await?;
         self.access_changed(context.tenant);
         self.0.logins.forget_all();
-        Ok(())
+        self.after_leaving(context, id).await
+    }
+
+    /// What an account that left a tenant had asked for ends.
+    async fn after_leaving(&self, context: &OpContext, id: UserId) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        tx.links_delete_of(id).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Destroys the account of a child at once: the person's key, and with it every sealed word

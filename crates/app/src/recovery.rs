@@ -2,13 +2,15 @@
 //! Asking is answered alike whether or not there is an account, before anything is looked up.
 
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
+use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId};
 use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
 
+use crate::factors::has_second_factor;
 use crate::links::{Payload, UNKNOWN};
 use crate::mail::{MailPayload, mail_key};
 use crate::people::check_password;
-use crate::sign_in::person;
+use crate::safe_again::end_what_is_open;
+use crate::sign_in::{ENDED, person};
 use crate::{App, Error, Result};
 
 /// What a mail with a link says.
@@ -25,18 +27,32 @@ struct Letter<'a> {
     after: &'a str,
 }
 
+/// A link was asked for by whoever had the account's address of then; after a change the account
+/// is somebody else's.
+fn check_unchanged(account: &User, payload: &Payload) -> Result<()> {
+    if account.disabled || payload.address_then.as_deref() != Some(account.email.as_str()) {
+        return Err(UNKNOWN);
+    }
+    Ok(())
+}
+
 impl App {
+    /// Mails a link for an account, good for as long as the account has the address of now.
     async fn mail_link(
         &self,
         tx: &PlatformTx,
         context: &PlatformContext,
-        (kind, user): (LinkKind, UserId),
+        (kind, account): (LinkKind, &User),
         letter: Letter<'_>,
     ) -> Result<()> {
-        let payload =
-            Payload { email: Some(letter.to.to_owned()), mailed: true, ..Payload::default() };
+        let payload = Payload {
+            email: Some(letter.to.to_owned()),
+            address_then: Some(account.email.clone()),
+            mailed: true,
+            ..Payload::default()
+        };
         let (mut link, token, digest) = self.new_link(context, kind, None, &payload)?;
-        link.user = Some(user);
+        link.user = Some(account.id);
         link.expires_at = context.at.saturating_add(MAILED_LINK_LIFETIME);
         tx.link_create(&link, digest).await?;
         let Letter { to, tenant, subject, before, page, after } = letter;
@@ -109,13 +125,13 @@ impl App {
             page: format!("{pages}/reset"),
             after: "If it was not you, ignore this mail: nothing has changed.",
         };
-        self.mail_link(&tx, context, (LinkKind::PasswordReset, user.id), letter).await?;
+        self.mail_link(&tx, context, (LinkKind::PasswordReset, &user), letter).await?;
         self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
         Ok(tx.commit().await?)
     }
 
-    /// Sets a new password with a mailed link. Every session of the account ends; its second
-    /// factor stays, if the address was the account's before: of one that was never verified
+    /// Sets a new password with a mailed link. Every session and every other link of the account
+    /// end; its second factor stays, if the address was the account's before: of one that was never verified
     /// nothing stays that somebody else may have put there.
     pub async fn reset_password(
         &self,
@@ -133,25 +149,23 @@ impl App {
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
-        // The link went to the address of then; after a change it is somebody else's.
-        if account.disabled || payload.email.as_deref() != Some(account.email.as_str()) {
-            return Err(UNKNOWN);
-        }
+        check_unchanged(&account, &payload)?;
         self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
+        let ended = end_what_is_open(&tx, user, |_| false).await?;
         if account.email_verified_at.is_none() {
             tx.user_forget_proofs(user).await?;
         }
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
-        let ended: Vec<_> = tx.sessions_of(user).await?.iter().map(|one| one.tenant).collect();
-        tx.sessions_delete_of(user).await?;
         self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         Ok(())
     }
 
-    /// Asks to change one's address: a link goes to the new one, and only it changes anything.
+    /// Asks to change one's address: a link goes to the new one, and only it changes anything, as
+    /// long as the address of now is the account's. Where there is a second factor, the session
+    /// has to have shown it.
     pub async fn ask_email_change(
         &self,
         context: &OpContext,
@@ -160,15 +174,20 @@ impl App {
     ) -> Result<()> {
         let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         self.mails()?;
-        let (user, _) = person(context)?;
+        let (user, session) = person(context)?;
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
         let platform = self.above(context);
         let pages = self.pages_of(&platform, context.tenant, pages).await?;
         let tx = self.0.store.begin_platform(&platform).await?;
+        let account = tx.user(user).await?;
+        let session = tx.session(session).await?.ok_or(ENDED)?;
+        if has_second_factor(&tx.factors_of(user).await?) && !session.second_factor {
+            return Err(Error::NotProven("prove who you are with your second factor too"));
+        }
         // Taken by another account: the answer must not tell, and the link would not work.
-        let holder = tx.user_by_email(Realm::PLATFORM, email.expose()).await?;
+        let holder = tx.user_by_email(account.realm, email.expose()).await?;
         if holder.is_none_or(|holder| holder.id == user) {
             let letter = Letter {
                 to: email.expose(),
@@ -178,14 +197,15 @@ impl App {
                 page: format!("{pages}/confirm-email"),
                 after: "If you did not ask for this, ignore this mail.",
             };
-            self.mail_link(&tx, &platform, (LinkKind::EmailChange, user), letter).await?;
+            self.mail_link(&tx, &platform, (LinkKind::EmailChange, &account), letter).await?;
         }
         tx.commit().await?;
         self.note(context, Action::AccountSecure, &resource, "done");
         Ok(())
     }
 
-    /// Confirms an address with a mailed link: from now on it is the account's.
+    /// Confirms an address with a mailed link: from now on it is the account's, and no other link
+    /// that was asked for before works.
     pub async fn confirm_email(
         &self,
         context: &PlatformContext,
@@ -195,9 +215,11 @@ impl App {
         let tx = self.0.store.begin_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         let user = link.user.filter(|_| link.kind == LinkKind::EmailChange).ok_or(UNKNOWN)?;
-        let email = payload.email.ok_or(UNKNOWN)?;
+        let email = payload.email.clone().ok_or(UNKNOWN)?;
         tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
+        check_unchanged(&account, &payload)?;
+        tx.links_delete_of(user).await?;
         let tenant = self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let before = account.email.clone();
         let changed = User { email: email.clone(), email_verified_at: Some(context.at), ..account };

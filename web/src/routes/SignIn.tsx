@@ -1,4 +1,5 @@
 // Sign-in: e-mail and password with a second factor where the account has one, or a passkey alone.
+// The form stands on the page of an invitation too, where it leads on to the organisation.
 import { i18n } from '@lingui/core'
 import { Button, Divider, PasswordInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
@@ -20,8 +21,31 @@ export function SignInPage() {
   const router = useRouter()
   const { next, organisation } = useAppSearch()
   const offer = useQuery(providerOfferQuery(organisation)).data ?? null
+  // Only an address of our own may follow.
+  const target = next?.startsWith('/') && !next.startsWith('//') ? next : '/'
+  const enter = (session: Session) => {
+    queryClient.clear()
+    queryClient.setQueryData(sessionQuery.queryKey, session)
+    router.history.push(target)
+  }
+  return (
+    <Door title={i18n.t('Sign in')}>
+      <SignInForm organisation={organisation} offer={offer} next={next ?? '/'} enter={enter} />
+    </Door>
+  )
+}
+
+/** Signs in, then lets `enter` take the person on. With `address` only this one may. */
+export function SignInForm(props: {
+  address?: string
+  organisation?: string | undefined
+  offer?: { name: string; organisation: string } | null
+  next?: string
+  enter: (session: Session) => void | Promise<void>
+}) {
+  const { address, organisation, offer = null, next = '/', enter } = props
   const passkeys = usePasskeyPlace()
-  const [email, setEmail] = useState('')
+  const [email, setEmail] = useState(address ?? '')
   const [password, setPassword] = useState('')
   const [code, setCode] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
@@ -30,12 +54,7 @@ export function SignInPage() {
     setBusy(true)
     setError(null)
     try {
-      const session = await work()
-      queryClient.clear()
-      queryClient.setQueryData(sessionQuery.queryKey, session)
-      // Only an address of our own may follow.
-      const target = next?.startsWith('/') && !next.startsWith('//') ? next : '/'
-      router.history.push(target)
+      await enter(await work())
     } catch (failure) {
       setBusy(false)
       if (ProblemError.of(failure).problem.type === '/problems/second-factor') {
@@ -65,7 +84,7 @@ export function SignInPage() {
     setBusy(true)
     setError(null)
     try {
-      await goToProvider({ organisation: to, next: next ?? '/' })
+      await goToProvider({ organisation: to, next })
     } catch (failure) {
       setBusy(false)
       setError(failure)
@@ -75,85 +94,85 @@ export function SignInPage() {
   const wrong = [400, 401, 403].includes(status)
   const declined = status === -1
   return (
-    <Door title={i18n.t('Sign in')}>
-      <form
-        className="stack"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void run(withPassword)
-        }}
-      >
-        {code === null ? (
-          <>
-            <TextInput
-              label={i18n.t('E-mail')}
-              type="email"
-              autoComplete="username webauthn"
-              required
-              autoFocus
-              value={email}
-              onChange={(event) => setEmail(event.currentTarget.value)}
-            />
-            <PasswordInput
-              label={i18n.t('Password')}
-              autoComplete="current-password"
-              required
-              value={password}
-              onChange={(event) => setPassword(event.currentTarget.value)}
-            />
-          </>
-        ) : (
+    <form
+      className="stack"
+      onSubmit={(event) => {
+        event.preventDefault()
+        void run(withPassword)
+      }}
+    >
+      {code === null ? (
+        <>
           <TextInput
-            label={i18n.t('Code of your authenticator, or a recovery code')}
-            autoComplete="one-time-code"
-            inputMode="text"
+            label={i18n.t('E-mail')}
+            type="email"
+            autoComplete="username webauthn"
             required
-            autoFocus
-            value={code}
-            onChange={(event) => setCode(event.currentTarget.value)}
+            autoFocus={address === undefined}
+            readOnly={address !== undefined}
+            value={email}
+            onChange={(event) => setEmail(event.currentTarget.value)}
           />
-        )}
-        {wrong && (
-          <p className="form-error" role="alert">
-            {code === null
-              ? i18n.t('E-mail and password do not match. An administrator can send you a new link.')
-              : i18n.t('This code does not fit. Each code works once: wait for the next one.')}
-          </p>
-        )}
-        {declined && (
-          <p className="form-error" role="alert">
-            {i18n.t('No passkey was used.')}
-          </p>
-        )}
-        {error !== null && !wrong && !declined && <Failure error={error} compact />}
-        <Button type="submit" loading={busy}>
-          {i18n.t('Sign in')}
+          <PasswordInput
+            label={i18n.t('Password')}
+            autoComplete="current-password"
+            required
+            autoFocus={address !== undefined}
+            value={password}
+            onChange={(event) => setPassword(event.currentTarget.value)}
+          />
+        </>
+      ) : (
+        <TextInput
+          label={i18n.t('Code of your authenticator, or a recovery code')}
+          autoComplete="one-time-code"
+          inputMode="text"
+          required
+          autoFocus
+          value={code}
+          onChange={(event) => setCode(event.currentTarget.value)}
+        />
+      )}
+      {wrong && (
+        <p className="form-error" role="alert">
+          {code === null
+            ? i18n.t('E-mail and password do not match. An administrator can send you a new link.')
+            : i18n.t('This code does not fit. Each code works once: wait for the next one.')}
+        </p>
+      )}
+      {declined && (
+        <p className="form-error" role="alert">
+          {i18n.t('No passkey was used.')}
+        </p>
+      )}
+      {error !== null && !wrong && !declined && <Failure error={error} compact />}
+      <Button type="submit" loading={busy}>
+        {i18n.t('Sign in')}
+      </Button>
+      {(passkeys.work || offer !== null) && <Divider label={i18n.t('or')} />}
+      {offer !== null && (
+        <Button
+          variant="default"
+          disabled={busy}
+          onClick={() => void leave(offer.organisation)}
+        >
+          {i18n.t('Continue with {name}', { name: offer.name })}
         </Button>
-        {(passkeys.work || offer !== null) && <Divider label={i18n.t('or')} />}
-        {offer !== null && (
-          <Button
-            variant="default"
-            disabled={busy}
-            onClick={() => void leave(offer.organisation)}
-          >
-            {i18n.t('Continue with {name}', { name: offer.name })}
-          </Button>
-        )}
-        {passkeys.work && (
-          <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
-            {i18n.t('Sign in with a passkey')}
-          </Button>
-        )}
-        {passkeys.elsewhere !== null && (
-          <p className="hint">
-            {i18n.t(
-              'Passkeys belong to {host} and do not work at this host name. Use your password here, or sign in there.',
-              { host: passkeys.elsewhere },
-            )}
-          </p>
-        )}
-        <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
-      </form>
-    </Door>
+      )}
+      {passkeys.work && (
+        <Button variant="default" disabled={busy} onClick={() => void run(withPasskey)}>
+          {i18n.t('Sign in with a passkey')}
+        </Button>
+      )}
+      {passkeys.elsewhere !== null && (
+        <p className="hint">
+          {i18n.t(
+            'Passkeys belong to {host} and do not work at this host name. Use your password here, or sign in there.',
+            { host: passkeys.elsewhere },
+          )}
+        </p>
+      )}
+      <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
+    </form>
   )
 }

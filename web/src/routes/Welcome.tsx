@@ -11,6 +11,7 @@ import { queryClient, sessionQuery } from '../api/queries'
 import type { Welcome } from '../api/types'
 import { Failure, Loading } from '../ui/layout'
 import { Door } from './Door'
+import { SignInForm } from './SignIn'
 
 const PASSWORD_MIN = 12
 
@@ -50,10 +51,42 @@ export function WelcomePage() {
       </Door>
     )
   }
-  return <WelcomeForm token={token} welcome={inspect.data} />
+  return <Invited token={token} welcome={inspect.data} />
 }
 
-function WelcomeForm(props: { token: string; welcome: Welcome }) {
+/** Who has an account signs in and joins; who has none makes one. */
+function Invited(props: { token: string; welcome: Welcome }) {
+  const { welcome } = props
+  const [known, setKnown] = useState(welcome.has_account)
+  const name = welcome.organisation?.name
+  if (name === undefined || !welcome.email) return <WelcomeForm {...props} />
+  if (!known) return <WelcomeForm {...props} haveAccount={() => setKnown(true)} />
+  return <Join {...props} name={name} />
+}
+
+function Join(props: { token: string; welcome: Welcome; name: string }) {
+  const { token, welcome, name } = props
+  const navigate = useNavigate()
+  const join = async () => {
+    const session = await body(client.POST('/v1/session/join', { body: { token } }))
+    queryClient.setQueryData(sessionQuery.queryKey, session)
+    await navigate({ to: '/' })
+  }
+  return (
+    <Door
+      title={i18n.t('Sign in to join {name}', { name })}
+      lead={i18n.t('You have an account already. Sign in with it: nothing of it changes.')}
+    >
+      <SignInForm
+        address={welcome.email ?? ''}
+        organisation={welcome.organisation?.id}
+        enter={join}
+      />
+    </Door>
+  )
+}
+
+function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () => void }) {
   const { kind } = props.welcome
   const navigate = useNavigate()
   const [organisation, setOrganisation] = useState('')
@@ -151,6 +184,11 @@ function WelcomeForm(props: { token: string; welcome: Welcome }) {
         <Button type="submit" loading={busy} disabled={short || !attested}>
           {first ? i18n.t('Create the organisation') : i18n.t('Continue')}
         </Button>
+        {props.haveAccount && (
+          <Button variant="subtle" onClick={props.haveAccount}>
+            {i18n.t('I have an account already')}
+          </Button>
+        )}
       </form>
     </Door>
   )

@@ -79,6 +79,11 @@ pub struct LinkView {
     pub kind: LinkKind,
     /// The invited address.
     pub email: Option<Secret<String>>,
+    /// The tenant that invites, with its name.
+    pub tenant: Option<(TenantId, String)>,
+    /// Whether the address has an account to take the invitation up with; told only behind a link
+    /// that was mailed to it.
+    pub has_account: bool,
 }
 
 /// What a person enters behind a one-time link.

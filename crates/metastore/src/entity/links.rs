@@ -164,6 +164,12 @@ impl PlatformTx {
         load(&self.core, &row)
     }
 
+    /// Ends what was mailed for an account and is not used yet: a new password, another address.
+    pub async fn links_delete_of(&self, user: UserId) -> Result<()> {
+        let delete = self.delete(TABLE).eq("user_id", user).filter(is_null("used_at"));
+        self.core.delete(delete).await.map(|_| ())
+    }
+
     /// Whether a link of this kind could still be used.
     pub async fn link_open(&self, kind: LinkKind, at: Timestamp) -> Result<bool> {
         let select = self

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use sea_orm::sea_query::ExprTrait;
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::{above, is_null};
+use crate::query::{above, equals, is_null};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
 
 pub(super) const TABLE: &str = "users";
 const MEMBERSHIPS: &str = "memberships";
+const LINKS: &str = "one_time_links";
 
 /// Longest e-mail address, in bytes (RFC 5321, 4.5.3.1: 256 with its brackets).
 const EMAIL_BYTES_MAX: usize = 254;
@@ -182,6 +184,7 @@ impl PlatformTx {
         let sealed = self.seal_user(user)?;
         let update = self
             .update(TABLE)
+            .set("realm", user.realm.0)
             .set("email_index", sealed.email_index)
             .set("email", sealed.email)
             .set("name", sealed.name)
@@ -237,16 +240,17 @@ impl PlatformTx {
     }
 
     /// Takes from an account all by which somebody could sign in to it, except its password:
-    /// factors, recovery codes, what providers call it, and its sessions.
+    /// factors, recovery codes, what providers call it, its sessions, and links for it.
     pub async fn user_forget_proofs(&self, id: UserId) -> Result<()> {
-        for table in ["factors", "provider_identities", "sessions"] {
+        for table in ["factors", "provider_identities", "sessions", LINKS] {
             self.core.delete(self.delete(table).eq("user_id", id)).await?;
         }
         Ok(())
     }
 
-    /// Deletes an account with its memberships and sessions.
+    /// Deletes an account with its memberships, sessions and links.
     pub async fn user_delete(&self, id: UserId) -> Result<()> {
+        self.core.delete(self.delete(LINKS).eq("user_id", id)).await?;
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
         }
@@ -275,6 +279,15 @@ impl PlatformTx {
             .set("created_at", self.core.at)
             .or_ignore(&["tenant_id", "user_id", "role"]);
         self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Ends what an account is in every tenant but one, with what it was given there.
+    pub async fn memberships_end_elsewhere(&self, user: UserId, kept: TenantId) -> Result<()> {
+        let elsewhere = || equals("tenant_id", kept).not();
+        let memberships = self.delete(MEMBERSHIPS).eq("user_id", user).filter(elsewhere());
+        self.core.delete(memberships).await?;
+        let grants = self.delete("grants").eq("holder_id", user).filter(elsewhere());
+        self.core.delete(grants).await.map(|_| ())
     }
 
     /// Notes who invited a member of a tenant; who did first stays noted.

@@ -263,6 +263,18 @@ struct LinkFacts {
     kind: &'static str,
     /// The invited address.
     email: Option<String>,
+    /// Who invites.
+    organisation: Option<InvitingBody>,
+    /// The address has an account: sign in with it, then `POST /v1/session/join`. Told only behind
+    /// a link that was mailed.
+    has_account: bool,
+}
+
+/// An organisation that invites.
+#[derive(Serialize, ToSchema)]
+struct InvitingBody {
+    id: String,
+    name: String,
 }
 
 /// Looks into a one-time link without using it up.
@@ -282,6 +294,8 @@ async fn inspect(
             LinkKind::Support => "support",
         },
         email: link.email.map(Secret::into_exposed),
+        organisation: link.tenant.map(|(id, name)| InvitingBody { id: id.to_string(), name }),
+        has_account: link.has_account,
     }))
 }
 

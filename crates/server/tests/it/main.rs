@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
+mod accounts;
 mod acme;
 mod alert_mail;
 mod alerts;

@@ -16,8 +16,8 @@ const MAIL_WAIT: Duration = Duration::from_secs(60);
 
 /// A browser: its session cookie follows what the platform sets.
 pub(crate) struct Browser<'a> {
-    platform: &'a Platform,
-    cookie: String,
+    pub(crate) platform: &'a Platform,
+    pub(crate) cookie: String,
 }
 
 impl<'a> Browser<'a> {
@@ -34,7 +34,7 @@ impl<'a> Browser<'a> {
         answer
     }
 
-    fn get(&mut self, path: &str) -> Value {
+    pub(crate) fn get(&mut self, path: &str) -> Value {
         self.send("GET", path, &json!({})).expect(200)
     }
 }

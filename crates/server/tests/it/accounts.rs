@@ -1,0 +1,219 @@
+//! Accounts over their whole life, on platforms that send mail: what a link that somebody else
+//! asked for is worth later.
+
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::alerts::{Mail, smtp_server};
+use crate::harness::{Mode, Options, Platform, link_token};
+use crate::http::Answer;
+use crate::people::{Browser, code_now, decode};
+use crate::tenant::Tenant;
+
+const PASSWORD: &str = "correct horse battery";
+const MAIL_WAIT: Duration = Duration::from_secs(60);
+
+/// A platform that sends mail, with its mailboxes.
+struct Post {
+    platform: Platform,
+    arriving: Mutex<(Receiver<Mail>, Vec<Mail>)>,
+}
+
+impl Post {
+    fn start() -> Self {
+        let (port, mails) = smtp_server();
+        let options = Options::default()
+            .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+            .environment("VERITWIN__SMTP__FROM", "accounts@veritwin.example");
+        let platform = Platform::start(Mode::Serve, options);
+        Self { platform, arriving: Mutex::new((mails, Vec::new())) }
+    }
+
+    /// The next mail to an address that was not taken yet.
+    #[track_caller]
+    fn mail(&self, to: &str) -> String {
+        let mut arriving = self.arriving.lock().unwrap();
+        loop {
+            let (mails, kept) = &mut *arriving;
+            if let Some(at) = kept.iter().position(|mail| mail.to.contains(to)) {
+                return kept.remove(at).text.replace("=\n", "");
+            }
+            kept.push(mails.recv_timeout(MAIL_WAIT).expect("a mail"));
+        }
+    }
+
+    #[track_caller]
+    fn token(&self, to: &str) -> String {
+        token_in(&self.mail(to))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.platform.http().post(path).json(body).send()
+    }
+
+    fn welcome(&self, token: &str, email: &str, password: &str) -> Answer {
+        let body = json!({
+            "token": token, "email": email, "password": password, "attested": true,
+        });
+        self.post("/v1/welcome", &body)
+    }
+
+    /// A person of a tenant whose address a mail has shown.
+    fn member(&self, tenant: &Tenant, email: &str, role: &str) -> Browser<'_> {
+        tenant.post("/v1/users", &json!({"email": email, "role": role})).expect(201);
+        let answer = self.welcome(&self.token(email), email, PASSWORD);
+        answer.expect(201);
+        Browser::of(&self.platform, &answer)
+    }
+
+    fn sign_in(&self, email: &str, password: &str) -> Browser<'_> {
+        let answer = self.platform.sign_in(email, password);
+        answer.expect(200);
+        Browser::of(&self.platform, &answer)
+    }
+
+    /// An account that somebody of `tenant` made for another person's address.
+    fn planted(&self, tenant: &Tenant, email: &str) -> Browser<'_> {
+        let link = self.platform.control("admin_link", json!({"tenant": tenant.id})).unwrap();
+        let answer = self.welcome(link_token(link["link"].as_str().unwrap()), email, PASSWORD);
+        answer.expect(201);
+        Browser::of(&self.platform, &answer)
+    }
+
+    /// Asks to move the account of a session, and takes the link out of the mailbox.
+    fn moving(&self, session: &mut Browser<'_>, to: &str) -> String {
+        session.send("POST", "/v1/account/email", &json!({"email": to})).expect(202);
+        self.token(to)
+    }
+
+    fn confirm(&self, token: &str) -> Answer {
+        self.post("/v1/email-confirmation", &json!({"token": token}))
+    }
+
+    fn reset(&self, email: &str, password: &str) {
+        self.post("/v1/password-reset", &json!({"email": email})).expect(202);
+        let body = json!({"token": self.token(email), "password": password});
+        let request = self.platform.http().request("PUT", "/v1/password-reset");
+        request.json(&body).send().expect(204);
+    }
+}
+
+fn token_in(text: &str) -> String {
+    let token = text.split_once("#vtl_").expect("a link with a token").1;
+    let is_token = |c: &char| c.is_ascii_alphanumeric() || "_-".contains(*c);
+    format!("vtl_{}", token.chars().take_while(is_token).collect::<String>())
+}
+
+#[test]
+fn what_makes_an_account_safe_ends_the_links_that_others_asked_for() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let new = "a new horse battery";
+    let by_password = |own: &mut Browser<'_>, _: &str| {
+        let body = json!({"password": PASSWORD, "new_password": new});
+        own.send("POST", "/v1/account/password", &body).expect(204);
+    };
+    let by_end_of_sessions = |own: &mut Browser<'_>, _: &str| {
+        own.send("DELETE", "/v1/account/sessions", &json!({})).expect(204);
+    };
+    let by_reset = |_: &mut Browser<'_>, email: &str| post.reset(email, new);
+    let by_removal = |own: &mut Browser<'_>, _: &str| {
+        let id = own.get("/v1/session")["user"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(tenant.delete(&format!("/v1/users/{id}")).status, 204);
+    };
+    let by_change = |own: &mut Browser<'_>, email: &str| {
+        let token = post.moving(own, &format!("own.{email}"));
+        post.confirm(&token).expect(204);
+    };
+    let ways: [(&str, &dyn Fn(&mut Browser<'_>, &str)); 5] = [
+        ("password", &by_password),
+        ("sessions", &by_end_of_sessions),
+        ("reset", &by_reset),
+        ("removal", &by_removal),
+        ("change", &by_change),
+    ];
+    for (way, make_safe) in ways {
+        let email = format!("{way}@safe.example");
+        let mut own = post.member(&tenant, &email, "administrator");
+        let mut stolen = post.sign_in(&email, PASSWORD);
+        let token = post.moving(&mut stolen, &format!("{way}@thief.example"));
+        make_safe(&mut own, &email);
+        post.confirm(&token).problem(404);
+    }
+}
+
+#[test]
+fn a_planted_account_cannot_be_moved_once_its_person_came() {
+    let post = &Post::start();
+    let (thief, tenant) = (post.platform.tenant(), post.platform.tenant());
+    let email = "victim@taken.example";
+    let mut planted = post.planted(&thief, email);
+    let token = post.moving(&mut planted, "planter@taken.example");
+    let mut victim = post.member(&tenant, email, "administrator");
+    post.confirm(&token).problem(404);
+    assert_eq!(victim.get("/v1/session")["user"]["email"], email);
+    // Nothing of the planter's tenant came along; it keeps an account of its own.
+    let own = |session: &mut Browser<'_>| session.get("/v1/session/tenants")["items"].clone();
+    let found = own(&mut post.sign_in(email, PASSWORD));
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["id"]), (1, &json!(tenant.id)));
+    assert_eq!(planted.send("GET", "/v1/account", &json!({})).status, 401);
+    let body = json!({"email": email, "password": PASSWORD, "organisation": thief.id});
+    let answer = post.post("/v1/session", &body);
+    assert_eq!(answer.expect(200)["tenant"]["id"], thief.id.as_str());
+    let found = own(&mut Browser::of(&post.platform, &answer));
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["id"]), (1, &json!(thief.id)));
+}
+
+#[test]
+fn moving_an_account_asks_for_the_second_factor_it_has() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let email = "factor@moved.example";
+    let mut before = post.member(&tenant, email, "viewer");
+    let mut own = post.sign_in(email, PASSWORD);
+    let made = own.send("POST", "/v1/account/authenticator", &json!({})).expect(200);
+    let secret = decode(made["secret"].as_str().unwrap());
+    let code = json!({"code": code_now(&secret, 0)});
+    own.send("PUT", "/v1/account/authenticator", &code).expect(204);
+    let to = json!({"email": "elsewhere@moved.example"});
+    // The other session is as fresh, and never showed the factor.
+    let refused = before.send("POST", "/v1/account/email", &to).problem(403);
+    assert_eq!(refused["type"], "/problems/confirm-identity");
+    let proof = json!({"password": PASSWORD, "code": code_now(&secret, 1)});
+    before.send("POST", "/v1/session/confirm", &proof).expect(204);
+    for session in [&mut before, &mut own] {
+        session.send("POST", "/v1/account/email", &to).expect(202);
+    }
+}
+
+#[test]
+fn who_has_an_account_is_led_to_sign_in_and_joins() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let inspect = |token: &str| post.post("/v1/welcome/inspect", &json!({"token": token}));
+    let email = "bob@both.example";
+    let invite = |tenant: &Tenant| {
+        tenant.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+        post.token(email)
+    };
+    let token = invite(&first);
+    let facts = inspect(&token).expect(200);
+    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(false), &json!(first.id)));
+    post.welcome(&token, email, PASSWORD).expect(201);
+    let token = invite(&second);
+    let facts = inspect(&token).expect(200);
+    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(true), &json!(second.id)));
+    post.welcome(&token, email, PASSWORD).problem(409);
+    let body = json!({"email": email, "password": PASSWORD, "organisation": second.id});
+    let mut bob = Browser::of(&post.platform, &post.post("/v1/session", &body));
+    let joined = bob.send("POST", "/v1/session/join", &json!({"token": token})).expect(200);
+    assert_eq!(joined["tenant"]["id"], second.id.as_str());
+    // Of an account that nobody has proven nothing is told.
+    let planted = "planted@both.example";
+    post.planted(&first, planted);
+    second.post("/v1/users", &json!({"email": planted, "role": "viewer"})).expect(201);
+    assert_eq!(inspect(&post.token(planted)).expect(200)["has_account"], false);
+}
