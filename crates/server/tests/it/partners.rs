@@ -213,6 +213,32 @@ fn whoever_is_above_invites_the_first_and_nobody_after() {
 }
 
 #[test]
+fn nobody_becomes_staff_by_an_invitation_over_a_part() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let group = json!({"name": "Lobby", "device_ids": []});
+    let group = root.send(platform, "POST", "/v1/groups", &group).expect(201);
+    let invite = |scope: Value| {
+        let email = "cleaner@partners.example";
+        let body = json!({"email": email, "role": "viewer", "scope": scope});
+        root.send(platform, "POST", "/v1/users", &body)
+    };
+    let refused = invite(json!({"group_id": group["id"]})).problem(400);
+    assert_eq!(refused["position"], "scope", "{refused}");
+    let file = "email,role,scope\ncleaner@partners.example,viewer,group:Lobby\n";
+    let request = root.ask(platform, "POST", "/v1/users/import");
+    let refused = request.body("text/csv", file.as_bytes()).send().problem(400);
+    assert_eq!(refused["position"], "scope", "{refused}");
+    // Over the whole of it a role is what it says, and no desk.
+    let link = invite(json!({})).expect(201);
+    let viewer =
+        Person::welcome(platform, link["link"].as_str().unwrap(), "cleaner@partners.example");
+    viewer.get(platform, "/v1/support-desk").problem(403);
+    let open = root.get(platform, "/v1/invitations").expect(200);
+    assert_eq!(open["items"].as_array().unwrap().len(), 0, "{open}");
+}
+
+#[test]
 fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
     let platform = &Platform::serve();
     let root = administration(platform);
