@@ -2,11 +2,11 @@
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, GrantId, OpContext, Role};
-use veritwin_metastore::{Grant, GrantRole, Holder};
+use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole};
 
 use crate::change::Change;
 use crate::model::{GrantView, HolderOf, NewGrant, RightView};
-use crate::rights::{OWN, missing};
+use crate::rights::{OWN, denying, has_ended, is_owner, missing};
 use crate::{App, Error, Result, recorded};
 
 fn grant_view(grant: Grant) -> GrantView {
@@ -67,8 +67,15 @@ impl App {
             created_at: context.at,
         };
         tx.grant_create(&grant).await?;
+        let roles = tx.custom_roles().await?;
+        if let Some(role) = denying(&roles, &grant).filter(|_| is_owner(context))
+            && !role.by_owner
+        {
+            // From now on an owner stands behind what it denies.
+            tx.custom_role_update(&StoredRole { by_owner: true, ..role.clone() }, None).await?;
+        }
         let resource = Resource::grant(context.tenant, grant.id);
-        let given = Change::to(recorded::grant(&grant, &tx.custom_roles().await?));
+        let given = Change::to(recorded::grant(&grant, &roles));
         self.record_change(&tx, context, Action::GrantWrite, &resource, given).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
@@ -88,8 +95,12 @@ impl App {
             }
             Holder::ApiKey(_) => {}
         }
+        let roles = tx.custom_roles().await?;
+        if let Some(role) = denying(&roles, &grant).filter(|_| !has_ended(&grant, context)) {
+            self.check_lifting(context, role, &role.denies, &grant.scope).await?;
+        }
         tx.grant_delete(id).await?;
-        let taken = Change::from(recorded::grant(&grant, &tx.custom_roles().await?));
+        let taken = Change::from(recorded::grant(&grant, &roles));
         self.record_change(&tx, context, Action::GrantWrite, &resource, taken).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);

@@ -79,6 +79,8 @@ pub struct StoredRole {
     pub allows: Vec<String>,
     /// Names of the actions it denies.
     pub denies: Vec<String>,
+    /// Whether an owner wrote or gave what it denies.
+    pub by_owner: bool,
     /// Counts changes.
     pub version: u64,
     /// When it was made.
@@ -92,6 +94,8 @@ struct RoleBody {
     name: String,
     allows: Vec<String>,
     denies: Vec<String>,
+    #[serde(default)]
+    by_owner: bool,
 }
 
 fn load_role(row: &Row, vault: &Vault<'_>) -> Result<StoredRole> {
@@ -102,6 +106,7 @@ fn load_role(row: &Row, vault: &Vault<'_>) -> Result<StoredRole> {
         name: body.name,
         allows: body.allows,
         denies: body.denies,
+        by_owner: body.by_owner,
         version: row.get("version")?,
         created_at: row.get("created_at")?,
     })
@@ -184,6 +189,7 @@ impl TenantTx {
             name: role.name.clone(),
             allows: role.allows.clone(),
             denies: role.denies.clone(),
+            by_owner: role.by_owner,
         };
         let cell = Cell { table: ROLES, column: "body", row: role.id.as_bytes() };
         self.vault().seal_json(cell, &body)

@@ -9,34 +9,34 @@ use crate::http::{Answer, Request};
 use crate::tenant::{Device, Tenant};
 
 /// A person with a session.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     platform: &'a Platform,
-    id: String,
+    pub(crate) id: String,
     cookie: String,
 }
 
 impl<'a> Person<'a> {
-    fn new(platform: &'a Platform, tenant: &Tenant, name: &str, role: &str) -> Self {
+    pub(crate) fn new(platform: &'a Platform, tenant: &Tenant, name: &str, role: &str) -> Self {
         let (id, cookie) = tenant.member(name, role);
         Self { platform, id, cookie }
     }
 
-    fn request(&self, method: &str, path: &str) -> Request {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         self.platform.http().request(method, path).header("cookie", &self.cookie)
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.request("GET", path).send()
     }
 
     #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.request("POST", path).json(body).send()
     }
 }
 
-fn id(value: &Value) -> String {
+pub(crate) fn id(value: &Value) -> String {
     value["id"].as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
