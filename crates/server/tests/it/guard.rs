@@ -344,6 +344,20 @@ fn a_tenants_people_and_devices_come_from_its_networks() {
     // The operator opens it again for those who shut themselves out from elsewhere.
     platform.cli(&["admin", "open-networks", "--tenant", &tenant.id]).done();
     send(ONE).expect(200);
+    // An administrator lets more in, and leaves nobody out: an owner may be there.
+    let (_, cookie) = tenant.member("networks", "administrator");
+    let by_administrator = |people: Value| {
+        let body = json!({"people": people, "devices": []});
+        let request = platform.http().request("PUT", "/v1/networks").header("cookie", &cookie);
+        request.json(&body).from(OTHER).send()
+    };
+    let refused = by_administrator(json!(["127.0.2.0/24"])).problem(403);
+    assert!(refused["detail"].to_string().contains("an owner"), "{refused}");
+    as_admin(ONE, "GET", "/v1/devices").send().expect(200);
+    set(json!(["127.0.0.0/8"]), json!([])).send().expect(200);
+    by_administrator(json!(["127.0.2.0/24"])).problem(403);
+    by_administrator(json!(["127.0.0.0/8", "192.0.2.0/24"])).expect(200);
+    by_administrator(json!([])).expect(200);
     // The change stands in the records, with what was before.
     let row = wait_for("the record", || {
         let found = tenant.get("/v1/activity?action=tenant.update").expect(200);
