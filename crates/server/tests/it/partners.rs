@@ -213,6 +213,47 @@ fn whoever_is_above_invites_the_first_and_nobody_after() {
 }
 
 #[test]
+fn what_decides_over_a_tenant_is_done_by_people() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Reseller");
+    let customer = partner.below(platform, "customer", "Customer");
+    let key = |who: &Person| {
+        let body = json!({"name": "k", "role": "administrator"});
+        let made = who.send(platform, "POST", "/v1/api-keys", &body).expect(201);
+        let id = made["api_key"]["id"].as_str().unwrap().to_owned();
+        (id, made["secret"].as_str().unwrap().to_owned())
+    };
+    let ask = |secret: &str, method: &str, path: &str, body: &Value| {
+        platform.http().request(method, path).bearer(secret).json(body).send()
+    };
+    let (id, secret) = key(&partner);
+    let path = customer.path();
+    let (hosts, invitations) = (format!("{path}/hosts"), format!("{path}/invitations"));
+    let suspend = json!({"state": "suspended"});
+    let wanted = json!({"hosts": ["a.reseller.example"]});
+    let email = json!({"email": "first@partners.example"});
+    let asked =
+        [("PATCH", &path, &suspend), ("PUT", &hosts, &wanted), ("POST", &invitations, &email)];
+    for (method, path, body) in asked {
+        let refused = ask(&secret, method, path, body).problem(403);
+        assert_eq!(refused["type"], "/problems/forbidden", "{method} {path}: {refused}");
+    }
+    let plan = json!({"name": "x", "limits": {}});
+    let (_, platforms) = key(&root);
+    ask(&platforms, "POST", "/v1/plans", &plan).problem(403);
+    customer.get(platform, "/v1/devices").expect(200);
+    // It makes tenants, and what a role of the partner's own names.
+    let made = json!({"name": "By key", "kind": "customer"});
+    ask(&secret, "POST", "/v1/tenants", &made).expect(201);
+    let role = json!({"name": "host names", "allows": ["tenant.update_below"]});
+    let role = partner.send(platform, "POST", "/v1/roles", &role).expect(201);
+    let grant = json!({"api_key_id": id, "custom_role_id": role["id"], "scope": {}});
+    partner.send(platform, "POST", "/v1/grants", &grant).expect(201);
+    ask(&secret, "PUT", &hosts, &wanted).expect(200);
+}
+
+#[test]
 fn nobody_becomes_staff_by_an_invitation_over_a_part() {
     let platform = &Platform::serve();
     let root = administration(platform);
