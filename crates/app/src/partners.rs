@@ -166,7 +166,7 @@ impl App {
     }
 
     /// Changes name, plan or state of a tenant directly below. Whoever is signed in to a tenant
-    /// that is no longer served is out with the next request.
+    /// that is no longer served is out with the next request, and their live views end at once.
     pub async fn change_tenant_below(
         &self,
         context: &OpContext,
@@ -202,6 +202,10 @@ impl App {
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
         self.0.logins.forget_all();
+        if !self.0.tree.read().is_served(id) {
+            let stopped = self.0.tree.read().from_here_down(id);
+            self.sessions_ended(stopped);
+        }
         self.placed(stored).await
     }
 

@@ -153,7 +153,8 @@ impl App {
         Ok(view(context, &networks))
     }
 
-    /// Sets the networks of the context's tenant. They hold from the next request or connection.
+    /// Sets the networks of the context's tenant. They hold from the next request or
+    /// connection, and end live views of people from elsewhere at once.
     pub async fn set_networks(
         &self,
         context: &OpContext,
@@ -187,6 +188,7 @@ impl App {
         let version = stored.map_or(0, |setting| setting.version);
         let networks = Arc::new(Networks { people, devices, version });
         self.0.networks.put(context.tenant, Arc::clone(&networks));
+        self.sessions_ended([context.tenant]);
         Ok(view(context, &networks))
     }
 }

@@ -80,6 +80,11 @@ impl Tree {
         found
     }
 
+    /// A tenant and everything below it, at any depth.
+    pub(crate) fn from_here_down(&self, id: TenantId) -> Vec<TenantId> {
+        self.ids().filter(|one| self.upwards(*one).any(|above| above == id)).collect()
+    }
+
     /// How many tenants are below which, at any depth.
     pub(crate) fn counts(&self) -> HashMap<TenantId, u64> {
         let mut counts = HashMap::new();
@@ -369,6 +374,9 @@ mod tests {
         tree.put(middle);
         let served = [1, 2, 3].map(|seed| tree.is_served(id(seed)));
         assert_eq!(served, [true, false, false]);
+        let mut reached = tree.from_here_down(id(2));
+        reached.sort();
+        assert_eq!(reached, [id(2), id(3)]);
     }
 
     #[test]

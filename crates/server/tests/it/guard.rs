@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -317,7 +318,12 @@ fn a_tenants_people_and_devices_come_from_its_networks() {
 
     let mut connected = platform.mqtt(Version::V5, &device.token);
     let change = set(json!(["127.0.1.0/24"]), json!(["127.0.2.0/24"]));
+    let mut elsewhere = WebSocket::of_session(platform.http(), &tenant.cookie);
+    let began = Instant::now();
     change.header("if-match", &etag).send().expect(200);
+    // Far below the 30 s after which a live view asks again by itself.
+    assert_eq!(elsewhere.closed().0, 1008);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     set(json!([]), json!([])).header("if-match", &etag).send().problem(409);
     // Sessions and sign-ins from elsewhere are refused; programs have lists of their own.
     as_admin(ONE, "GET", "/v1/devices").send().expect(200);

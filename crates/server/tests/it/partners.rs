@@ -1,10 +1,16 @@
 //! Partners on a real platform: two of them with two customers each, three levels deep. Whoever is
 //! not directly above sees nothing, and whoever is sees figures only.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Platform, link_token};
 use crate::http::{Answer, Request};
+use crate::websocket::WebSocket;
+
+/// Far below the 30 s after which a socket asks again by itself.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Somebody who administers a tenant, by session cookie.
 struct Person {
@@ -159,7 +165,17 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
 
     // Suspending a partner stops everything below it, and nothing else.
     let suspend = json!({"state": "suspended"});
+    let watched = [north, &deep, &customers[1]]
+        .map(|one| WebSocket::of_session(platform.http(), &one.cookie));
+    let mut kept = WebSocket::of_session(platform.http(), &south.cookie);
+    let began = Instant::now();
     root.send(platform, "PATCH", &north.path(), &suspend).expect(200);
+    for mut socket in watched {
+        assert_eq!(socket.closed().0, 1008);
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    kept.send(&json!({"op": "unsubscribe", "id": 1}));
+    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
     for stopped in [north, &inner, &deep, &customers[0]] {
         assert_eq!(stopped.get(platform, "/v1/tenants").status, 401, "{}", stopped.email);
         assert_eq!(platform.sign_in(&stopped.email, &stopped.password).status, 401);
