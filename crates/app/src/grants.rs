@@ -1,13 +1,16 @@
 //! Grants: a person or program holds a role over a part of the tenant, until it is taken away.
 
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, GrantId, OpContext, Role};
-use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole};
+use veritwin_domain::{ActorKind, GrantId, OpContext, Role, UserId};
+use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole, TenantTx};
 
 use crate::change::Change;
 use crate::model::{GrantView, HolderOf, NewGrant, RightView};
 use crate::rights::{OWN, denying, has_ended, is_owner, missing};
 use crate::{App, Error, Result, recorded};
+
+pub(crate) const NOTHING_FROM_OWNERS: &str =
+    "no role takes anything from an owner: take away that they are one first";
 
 fn grant_view(grant: Grant) -> GrantView {
     let holder = match grant.holder {
@@ -36,10 +39,12 @@ impl App {
             return Err(Error::invalid_at("expires_at", "must be in the future"));
         }
         let tx = self.0.store.begin(context).await?;
+        let mut is_to_owner = false;
         let holder = match new.holder {
             HolderOf::User(user) => {
-                tx.member(user).await.map_err(missing("user_id"))?;
+                let member = tx.member(user).await.map_err(missing("user_id"))?;
                 self.refuse_own(context, user)?;
+                is_to_owner = member.roles.contains(&Role::Owner);
                 Holder::User(user)
             }
             HolderOf::ApiKey(key) => {
@@ -66,8 +71,11 @@ impl App {
             expires_at: new.expires_at,
             created_at: context.at,
         };
-        tx.grant_create(&grant).await?;
         let roles = tx.custom_roles().await?;
+        if is_to_owner && denying(&roles, &grant).is_some() {
+            return Err(Error::invalid_at("user_id", NOTHING_FROM_OWNERS));
+        }
+        tx.grant_create(&grant).await?;
         if let Some(role) = denying(&roles, &grant).filter(|_| is_owner(context))
             && !role.by_owner
         {
@@ -80,6 +88,27 @@ impl App {
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(grant_view(grant))
+    }
+
+    /// Takes away what denied something to somebody who became an owner: it would come back with
+    /// the day they step down.
+    pub(crate) async fn drop_denials(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        user: UserId,
+    ) -> Result<()> {
+        let roles = tx.custom_roles().await?;
+        for grant in tx.grants().await? {
+            if grant.holder != Holder::User(user) || denying(&roles, &grant).is_none() {
+                continue;
+            }
+            tx.grant_delete(grant.id).await?;
+            let resource = Resource::grant(context.tenant, grant.id);
+            let taken = Change::from(recorded::grant(&grant, &roles));
+            self.record_change(tx, context, Action::GrantWrite, &resource, taken).await?;
+        }
+        Ok(())
     }
 
     /// Takes a grant away at once.

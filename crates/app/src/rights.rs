@@ -8,10 +8,11 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     ActorKind, CustomRoleId, HeldRole, LimitExceeded, OpContext, Role, ScopeOf, UserId,
 };
-use veritwin_metastore::{Grant, GrantRole, StoredRole, TenantTx};
+use veritwin_metastore::{Grant, GrantRole, Holder, Page, StoredRole, TenantTx};
 
 use crate::access::nodes_below;
 use crate::change::Change;
+use crate::grants::NOTHING_FROM_OWNERS;
 use crate::links::text;
 use crate::model::{CustomRoleView, RoleInput, RoleOf, RolesView};
 use crate::{App, Error, Result, recorded};
@@ -330,6 +331,9 @@ impl App {
         lifted.retain(|name| !input.denies.contains(name));
         self.check_lifting(context, &role, &lifted, &ScopeOf::Tenant).await?;
         let adds = input.denies.iter().any(|name| !role.denies.contains(name));
+        if adds {
+            self.refuse_held_by_owner(&tx, id).await?;
+        }
         role.by_owner |= is_owner(context) && adds;
         role.by_owner &= !input.denies.is_empty();
         role.name = text("name", &input.name)?;
@@ -337,6 +341,22 @@ impl App {
         role.denies = input.denies;
         tx.custom_role_update(&role, expected(if_version)).await?;
         self.role_written(tx, context, (id, Some(before))).await
+    }
+
+    /// A role that an owner holds denies nothing.
+    async fn refuse_held_by_owner(&self, tx: &TenantTx, id: CustomRoleId) -> Result<()> {
+        let members = tx.members(&Page::whole()).await?.items;
+        let owners = members.iter().filter(|member| member.roles.contains(&Role::Owner));
+        let owners: Vec<UserId> = owners.map(|member| member.user.id).collect();
+        let is_owners = |grant: &Grant| {
+            let holds = matches!(grant.holder, Holder::User(user) if owners.contains(&user));
+            grant.role == GrantRole::Custom(id) && holds
+        };
+        if tx.grants().await?.iter().any(is_owners) {
+            let detail = format!("an owner holds this role: {NOTHING_FROM_OWNERS}");
+            return Err(Error::invalid_at("denies", detail));
+        }
+        Ok(())
     }
 
     fn refuse_role_held(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {

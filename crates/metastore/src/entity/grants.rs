@@ -181,6 +181,24 @@ impl PlatformTx {
         let insert = fill(&self.vault_of(tenant), insert, grant)?;
         self.core.insert(insert).await.map(|_| ())
     }
+
+    /// Takes every grant with which a role of a tenant denies something to a person away: they
+    /// became an owner.
+    pub async fn denials_delete_of(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        let vault = self.vault_of(tenant);
+        let roles = self.core.all(self.select(ROLES).eq("tenant_id", tenant)).await?;
+        let holder = Holder::User(user);
+        for row in &roles {
+            let role = load_role(row, &vault)?;
+            if !role.denies.is_empty() {
+                let delete = self.delete(GRANTS).eq("tenant_id", tenant);
+                let delete = delete.eq("holder_id", holder.id());
+                let delete = delete.eq("holder_kind", holder.kind().to_owned());
+                self.core.delete(delete.eq("custom_role_id", role.id)).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl TenantTx {

@@ -73,3 +73,31 @@ fn lifting_what_is_denied_is_giving_it() {
     let again = id(&tenant.post("/v1/grants", &body).expect(201));
     send(&two, "DELETE", &format!("/v1/grants/{again}"), &none).problem(403);
 }
+
+#[test]
+fn whoever_becomes_an_owner_is_rid_of_what_was_denied() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let person = Person::new(platform, &tenant, "rises", "administrator");
+    let hidden = json!({"name": "no people", "denies": ["user.list"]});
+    let role = id(&tenant.post("/v1/roles", &hidden).expect(201));
+    let shown = json!({"name": "reads records", "allows": ["activity.read"]});
+    let reads = id(&tenant.post("/v1/roles", &shown).expect(201));
+    for role in [&role, &reads] {
+        tenant.post("/v1/grants", &given(&person.id, role, &json!({}))).expect(201);
+    }
+    person.get("/v1/users").problem(403);
+    let path = format!("/v1/users/{}", person.id);
+    let roles = |roles: Value| tenant.patch(&path, &json!({"roles": roles})).expect(200);
+    roles(json!(["owner", "administrator"]));
+    person.get("/v1/users").expect(200);
+    let left = tenant.get("/v1/grants").expect(200);
+    assert_eq!(left["items"].as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left["items"][0]["custom_role_id"], reads.as_str());
+    // Nor does the role that an owner holds begin to deny.
+    let more = json!({"name": "reads records", "denies": ["device.list"]});
+    let refused = tenant.put(&format!("/v1/roles/{reads}"), &more).problem(400);
+    assert_eq!(refused["position"], "denies", "{refused}");
+    roles(json!(["administrator"]));
+    person.get("/v1/users").expect(200);
+}

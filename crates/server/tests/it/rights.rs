@@ -207,7 +207,8 @@ fn what_a_role_denies_wins_and_is_explained() {
     let session = tenant.person("GET", "/v1/session").send().expect(200);
     let body = json!({"user_id": id(&session["user"]), "custom_role_id": role});
     let administrator = Person::new(platform, &tenant, "admin", "administrator");
-    administrator.post("/v1/grants", &body).expect(201);
+    let refused = administrator.post("/v1/grants", &body).problem(400);
+    assert_eq!(refused["position"], "user_id", "{refused}");
     tenant.person("DELETE", &format!("/v1/devices/{}", denied.id)).send().expect(204);
     // A role that permits something adds it.
     let more = json!({"name": "reads records", "allows": ["activity.read"]});
