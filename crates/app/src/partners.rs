@@ -63,14 +63,19 @@ impl App {
         recorded::tenant(tenant, tenant.place.plan.and_then(|plan| tree.plans.get(&plan)))
     }
 
-    /// Figures are counts and are read as the platform's own job, never as the tenant.
     async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
+        let below = self.0.tree.read().count_below(tenant.id);
+        self.placed_above(tenant, below).await
+    }
+
+    /// Figures are counts and are read as the platform's own job, never as the tenant. `below` is
+    /// how many tenants are below it: a page of tenants counts them once.
+    async fn placed_above(&self, tenant: Tenant, below: u64) -> Result<PlacedTenant> {
         let counting = self.job_in(jobs::RETENTION, tenant.id);
         let usage = self.0.store.read(&counting).await?.usage().await?;
         let storage_bytes = self.storage_bytes(tenant.id).await?;
         let responsible = self.responsible(tenant.id);
         let tree = self.0.tree.read();
-        let below = tree.counts().get(&tenant.id).copied().unwrap_or(0);
         Ok(PlacedTenant {
             rank: tree.rank(tenant.id),
             state: tenant.place.state,
@@ -110,18 +115,10 @@ impl App {
         rows: usize,
     ) -> Result<Vec<PlacedTenant>> {
         let resource = self.authorize_all(context, Action::TenantListBelow, Kind::Tenant)?;
-        let below: Vec<Tenant> = {
-            let tree = self.0.tree.read();
-            let below = tree.below(context.tenant).into_iter();
-            below
-                .filter(|one| after.is_none_or(|after| one.id > after))
-                .take(rows)
-                .cloned()
-                .collect()
-        };
-        let mut placed = Vec::with_capacity(below.len());
-        for tenant in below {
-            placed.push(self.placed(tenant).await?);
+        let page = self.0.tree.read().page_below(context.tenant, after, rows);
+        let mut placed = Vec::with_capacity(page.len());
+        for (tenant, below) in page {
+            placed.push(self.placed_above(tenant, below).await?);
         }
         self.note(context, Action::TenantListBelow, &resource, "done");
         Ok(placed)
