@@ -32,7 +32,8 @@ macro_rules! define_actions {
 
 impl Action {
     /// Whether a person has to have proved who they are a short while ago: acts that destroy, give
-    /// rights, let somebody in or shut somebody out.
+    /// rights, let somebody in or shut somebody out, and every act that takes two people. Letting
+    /// support in asks for it too, in its use case: taking it back has the same action and does not.
     pub const fn needs_recent_proof(self) -> bool {
         matches!(
             self,
@@ -43,6 +44,8 @@ impl Action {
                 | Self::CredentialDelete
                 | Self::DeviceDelete
                 | Self::GrantWrite
+                | Self::HoldApprove
+                | Self::HoldRelease
                 | Self::IdentityProviderWrite
                 | Self::KeyManage
                 | Self::PlanWrite
@@ -55,6 +58,7 @@ impl Action {
                 | Self::TwinDelete
                 | Self::UserDelete
                 | Self::UserErase
+                | Self::UserInvite
                 | Self::UserUpdate
         )
     }

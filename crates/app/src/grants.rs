@@ -1,13 +1,16 @@
 //! Grants: a person or program holds a role over a part of the tenant, until it is taken away.
 
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, GrantId, OpContext, Role};
-use veritwin_metastore::{Grant, GrantRole, Holder};
+use veritwin_domain::{ActorKind, GrantId, OpContext, Role, UserId};
+use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole, TenantTx};
 
 use crate::change::Change;
 use crate::model::{GrantView, HolderOf, NewGrant, RightView};
-use crate::rights::{OWN, missing};
+use crate::rights::{OWN, denying, has_ended, is_owner, missing};
 use crate::{App, Error, Result, recorded};
+
+pub(crate) const NOTHING_FROM_OWNERS: &str =
+    "no role takes anything from an owner: take away that they are one first";
 
 fn grant_view(grant: Grant) -> GrantView {
     let holder = match grant.holder {
@@ -36,10 +39,12 @@ impl App {
             return Err(Error::invalid_at("expires_at", "must be in the future"));
         }
         let tx = self.0.store.begin(context).await?;
+        let mut is_to_owner = false;
         let holder = match new.holder {
             HolderOf::User(user) => {
-                tx.member(user).await.map_err(missing("user_id"))?;
+                let member = tx.member(user).await.map_err(missing("user_id"))?;
                 self.refuse_own(context, user)?;
+                is_to_owner = member.roles.contains(&Role::Owner);
                 Holder::User(user)
             }
             HolderOf::ApiKey(key) => {
@@ -66,13 +71,44 @@ impl App {
             expires_at: new.expires_at,
             created_at: context.at,
         };
+        let roles = tx.custom_roles().await?;
+        if is_to_owner && denying(&roles, &grant).is_some() {
+            return Err(Error::invalid_at("user_id", NOTHING_FROM_OWNERS));
+        }
         tx.grant_create(&grant).await?;
+        if let Some(role) = denying(&roles, &grant).filter(|_| is_owner(context))
+            && !role.by_owner
+        {
+            // From now on an owner stands behind what it denies.
+            tx.custom_role_update(&StoredRole { by_owner: true, ..role.clone() }, None).await?;
+        }
         let resource = Resource::grant(context.tenant, grant.id);
-        let given = Change::to(recorded::grant(&grant, &tx.custom_roles().await?));
+        let given = Change::to(recorded::grant(&grant, &roles));
         self.record_change(&tx, context, Action::GrantWrite, &resource, given).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         Ok(grant_view(grant))
+    }
+
+    /// Takes away what denied something to somebody who became an owner: it would come back with
+    /// the day they step down.
+    pub(crate) async fn drop_denials(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        user: UserId,
+    ) -> Result<()> {
+        let roles = tx.custom_roles().await?;
+        for grant in tx.grants().await? {
+            if grant.holder != Holder::User(user) || denying(&roles, &grant).is_none() {
+                continue;
+            }
+            tx.grant_delete(grant.id).await?;
+            let resource = Resource::grant(context.tenant, grant.id);
+            let taken = Change::from(recorded::grant(&grant, &roles));
+            self.record_change(tx, context, Action::GrantWrite, &resource, taken).await?;
+        }
+        Ok(())
     }
 
     /// Takes a grant away at once.
@@ -88,8 +124,12 @@ impl App {
             }
             Holder::ApiKey(_) => {}
         }
+        let roles = tx.custom_roles().await?;
+        if let Some(role) = denying(&roles, &grant).filter(|_| !has_ended(&grant, context)) {
+            self.check_lifting(context, role, &role.denies, &grant.scope).await?;
+        }
         tx.grant_delete(id).await?;
-        let taken = Change::from(recorded::grant(&grant, &tx.custom_roles().await?));
+        let taken = Change::from(recorded::grant(&grant, &roles));
         self.record_change(&tx, context, Action::GrantWrite, &resource, taken).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);

@@ -5,6 +5,7 @@ use veritwin_domain::{GrantId, OpContext, PlatformContext, Role, ScopeOf, Tenant
 use veritwin_metastore::{Grant, GrantRole, Holder, Page, PlatformTx, TenantTx, Twin};
 
 use crate::change::Change;
+use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 /// What stands in the column `scope`.
@@ -125,7 +126,8 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// The role of the membership: over a part only, a member may do nothing by itself.
+    /// The role of the membership: over a part only, a member may do nothing by itself. The
+    /// platform's own tenant, where this role is the staff's, has no such members.
     pub(crate) fn of_membership(&self) -> Role {
         if self.scope == ScopeOf::Tenant { self.role } else { Role::Support }
     }
@@ -139,11 +141,19 @@ impl Given {
     }
 }
 
+/// In the platform's own tenant the role beside the grant is the staff's, who has a desk.
+const NO_PART_OF_PLATFORM: &str = "nobody is invited over a part of the platform's own \
+                                   organisation: leave the scope out, or keep what they are to see \
+                                   in an organisation of its own";
+
 impl App {
     /// The part of the tenant still is there, and there is room for one more grant.
     pub(crate) async fn check_given(&self, tenant: TenantId, given: &Given) -> Result<()> {
         if given.scope == ScopeOf::Tenant {
             return Ok(());
+        }
+        if tenant == PLATFORM_TENANT {
+            return Err(Error::Conflict(NO_PART_OF_PLATFORM.to_owned()));
         }
         let tx = self.0.store.read(&self.job_in("invitation", tenant)).await?;
         let gone = |_| {
@@ -188,6 +198,9 @@ impl App {
         if *scope != ScopeOf::Tenant && role == Role::Owner {
             let detail = "an owner answers for the whole tenant: leave the scope out";
             return Err(Error::invalid_at("role", detail));
+        }
+        if *scope != ScopeOf::Tenant && context.tenant == PLATFORM_TENANT {
+            return Err(Error::invalid_at("scope", NO_PART_OF_PLATFORM));
         }
         self.check_scope_exists(tx, scope).await?;
         self.check_giving(context, GrantRole::BuiltIn(role), scope).await

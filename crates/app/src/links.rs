@@ -90,8 +90,12 @@ async fn welcome_member(
     is_first: bool,
 ) -> Result<()> {
     tx.membership_add(tenant, user, role).await?;
-    if is_first && !tx.has_owner(tenant).await? {
+    let becomes_owner = is_first && !tx.has_owner(tenant).await?;
+    if becomes_owner {
         tx.membership_add(tenant, user, Role::Owner).await?;
+    }
+    if becomes_owner || role == Role::Owner {
+        tx.denials_delete_of(tenant, user).await?;
     }
     if let Some(inviter) = inviter {
         tx.membership_invited(tenant, user, inviter).await?;

@@ -63,14 +63,19 @@ impl App {
         recorded::tenant(tenant, tenant.place.plan.and_then(|plan| tree.plans.get(&plan)))
     }
 
-    /// Figures are counts and are read as the platform's own job, never as the tenant.
     pub(crate) async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
+        let below = self.0.tree.read().count_below(tenant.id);
+        self.placed_above(tenant, below).await
+    }
+
+    /// Figures are counts and are read as the platform's own job, never as the tenant. `below` is
+    /// how many tenants are below it: a page of tenants counts them once.
+    async fn placed_above(&self, tenant: Tenant, below: u64) -> Result<PlacedTenant> {
         let counting = self.job_in(jobs::RETENTION, tenant.id);
         let usage = self.0.store.read(&counting).await?.usage().await?;
         let storage_bytes = self.storage_bytes(tenant.id).await?;
         let responsible = self.responsible(tenant.id);
         let tree = self.0.tree.read();
-        let below = tree.counts().get(&tenant.id).copied().unwrap_or(0);
         Ok(PlacedTenant {
             rank: tree.rank(tenant.id),
             state: tenant.place.state,
@@ -111,18 +116,10 @@ impl App {
         rows: usize,
     ) -> Result<Vec<PlacedTenant>> {
         let resource = self.authorize_all(context, Action::TenantListBelow, Kind::Tenant)?;
-        let below: Vec<Tenant> = {
-            let tree = self.0.tree.read();
-            let below = tree.below(context.tenant).into_iter();
-            below
-                .filter(|one| after.is_none_or(|after| one.id > after))
-                .take(rows)
-                .cloned()
-                .collect()
-        };
-        let mut placed = Vec::with_capacity(below.len());
-        for tenant in below {
-            placed.push(self.placed(tenant).await?);
+        let page = self.0.tree.read().page_below(context.tenant, after, rows);
+        let mut placed = Vec::with_capacity(page.len());
+        for (tenant, below) in page {
+            placed.push(self.placed_above(tenant, below).await?);
         }
         self.note(context, Action::TenantListBelow, &resource, "done");
         Ok(placed)
@@ -167,7 +164,7 @@ impl App {
     }
 
     /// Changes name, plan or state of a tenant directly below. Whoever is signed in to a tenant
-    /// that is no longer served is out with the next request.
+    /// that is no longer served is out with the next request, and their live views end at once.
     pub async fn change_tenant_below(
         &self,
         context: &OpContext,
@@ -203,6 +200,10 @@ impl App {
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
         self.0.logins.forget_all();
+        if !self.0.tree.read().is_served(id) {
+            let stopped = self.0.tree.read().from_here_down(id);
+            self.sessions_ended(stopped);
+        }
         self.placed(stored).await
     }
 

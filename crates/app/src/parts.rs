@@ -1,10 +1,11 @@
 //! Parts of a tenant that grants are about: workspaces of twins and groups, and groups of devices.
+//! Nothing is taken out of a part where a role denies by who may not lift that.
 
 use std::collections::BTreeSet;
 
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{GroupId, OpContext, ScopeOf, WorkspaceId};
-use veritwin_metastore::{DeviceGroup, Workspace};
+use veritwin_metastore::{DeviceGroup, TenantTx, Workspace};
 
 use crate::links::text;
 use crate::model::{GroupInput, GroupView, WorkspaceInput, WorkspaceView};
@@ -68,6 +69,15 @@ impl App {
                 from.is_some_and(|id| *of == ScopeOf::Workspace(id))
             })?;
         }
+        // Nor out of where a role denies, without the right to lift that.
+        let leaves = |one: &Workspace| {
+            let stays = |twin| (one.id == id) == twins.contains(twin);
+            !one.twins.iter().all(stays)
+        };
+        let left: Vec<WorkspaceId> =
+            all.iter().filter(|one| leaves(one)).map(|one| one.id).collect();
+        let is_left = |of: &ScopeOf| matches!(of, ScopeOf::Workspace(id) if left.contains(id));
+        self.check_leaving(context, &tx, is_left).await?;
         let workspace = Workspace {
             id,
             name,
@@ -95,6 +105,7 @@ impl App {
         self.authorize(context, Action::GroupWrite, &resource)?;
         self.refuse_held(context, |_, of| *of == ScopeOf::Workspace(id))?;
         let tx = self.0.store.begin(context).await?;
+        self.check_leaving(context, &tx, |of| *of == ScopeOf::Workspace(id)).await?;
         let known = tx.workspaces().await?;
         tx.workspace_delete(id).await?;
         let gone = recorded::workspace(known.iter().find(|one| one.id == id), None);
@@ -160,6 +171,7 @@ impl App {
             created_at: context.at,
         };
         if known.is_some() {
+            self.check_group_leaving(context, &tx, id, Some(&group)).await?;
             tx.device_group_update(&group, expected(if_version)).await?;
         } else {
             bounded("groups_max", GROUPS_MAX, all.len() + 1)?;
@@ -173,12 +185,34 @@ impl App {
         stored.map(group_view).ok_or(Error::NotFound("group"))
     }
 
+    /// Devices leave no group or workspace where a role denies, without the right to lift that.
+    async fn check_group_leaving(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        id: GroupId,
+        now: Option<&DeviceGroup>,
+    ) -> Result<()> {
+        let groups = tx.device_groups().await?;
+        let Some(before) = groups.into_iter().find(|one| one.id == id) else { return Ok(()) };
+        let stays = |device| now.is_some_and(|now| now.devices.contains(device));
+        let loses = now.is_none() || !before.devices.iter().all(stays);
+        let moves = now.is_none_or(|now| now.workspace != before.workspace);
+        let is_left = |of: &ScopeOf| match of {
+            ScopeOf::Group(group) => *group == id && loses,
+            ScopeOf::Workspace(space) => before.workspace == Some(*space) && (loses || moves),
+            _ => false,
+        };
+        self.check_leaving(context, tx, is_left).await
+    }
+
     /// Deletes a group with the grants over it; its devices stay.
     pub async fn delete_group(&self, context: &OpContext, id: GroupId) -> Result<()> {
         let resource = Resource::group(context.tenant, id);
         self.authorize(context, Action::GroupWrite, &resource)?;
         self.refuse_held(context, |_, of| *of == ScopeOf::Group(id))?;
         let tx = self.0.store.begin(context).await?;
+        self.check_group_leaving(context, &tx, id, None).await?;
         let known = tx.device_groups().await?;
         tx.device_group_delete(id).await?;
         let gone = recorded::group(known.iter().find(|one| one.id == id), None);

@@ -211,6 +211,9 @@ impl App {
         check_last(&members, id, &roles)?;
         let roles: Vec<Role> = roles.into_iter().collect();
         tx.member_roles_set(id, &roles).await?;
+        if roles.contains(&Role::Owner) && !before.contains(&Role::Owner) {
+            self.drop_denials(&tx, context, id).await?;
+        }
         let member = tx.member(id).await?;
         let names = |roles: &[Role]| roles.iter().map(|role| role.as_str()).collect::<Vec<_>>();
         let change = Change::from_to(

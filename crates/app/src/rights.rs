@@ -1,5 +1,5 @@
-//! Giving rights, and roles of a tenant's own. Nobody gives more than they hold, and nobody changes
-//! their own rights.
+//! Giving rights, and roles of a tenant's own. Nobody gives more than they hold, lifting a denial
+//! is giving, and nobody changes their own rights.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,11 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     ActorKind, CustomRoleId, HeldRole, LimitExceeded, OpContext, Role, ScopeOf, UserId,
 };
-use veritwin_metastore::{GrantRole, StoredRole, TenantTx};
+use veritwin_metastore::{Grant, GrantRole, Holder, Page, StoredRole, TenantTx};
 
 use crate::access::nodes_below;
 use crate::change::Change;
+use crate::grants::NOTHING_FROM_OWNERS;
 use crate::links::text;
 use crate::model::{CustomRoleView, RoleInput, RoleOf, RolesView};
 use crate::{App, Error, Result, recorded};
@@ -68,6 +69,24 @@ pub(crate) fn missing(field: &'static str) -> impl Fn(veritwin_metastore::Error)
     }
 }
 
+/// Whether an owner acts, in person.
+pub(crate) fn is_owner(context: &OpContext) -> bool {
+    let is_person = matches!(context.actor.kind, ActorKind::User { .. });
+    is_person && context.actor.roles.contains(&Role::Owner)
+}
+
+/// The role of a grant, if it denies something.
+pub(crate) fn denying<'a>(roles: &'a [StoredRole], grant: &Grant) -> Option<&'a StoredRole> {
+    let is_it = |role: &&StoredRole| grant.role == GrantRole::Custom(role.id);
+    roles.iter().find(is_it).filter(|role| !role.denies.is_empty())
+}
+
+pub(crate) fn has_ended(grant: &Grant, context: &OpContext) -> bool {
+    grant.expires_at.is_some_and(|end| end <= context.at)
+}
+
+const OWNERS_DENIAL: &str = "an owner wrote or gave what this role denies: only an owner lifts it";
+
 pub(crate) const OWN: &str = "changing one's own rights: ask somebody else who may";
 
 impl App {
@@ -121,6 +140,55 @@ impl App {
             if !self.holds_over(context, &book, action, scope) {
                 let detail = format!("giving {action}, which you do not hold there yourself");
                 return Err(Error::Forbidden(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lifting a denial gives what it denied: nobody lifts what they do not hold there, and what an
+    /// owner denied is lifted by owners.
+    pub(crate) async fn check_lifting(
+        &self,
+        context: &OpContext,
+        role: &StoredRole,
+        lifted: &[String],
+        scope: &ScopeOf,
+    ) -> Result<()> {
+        if !matches!(context.actor.kind, ActorKind::User { .. } | ActorKind::ApiKey(_)) {
+            return Ok(());
+        }
+        let book = self.access_book(context).await?;
+        for name in lifted {
+            if role.by_owner && !is_owner(context) {
+                return Err(Error::Forbidden(OWNERS_DENIAL.to_owned()));
+            }
+            let Ok(action) = name.parse::<Action>() else { continue };
+            if *scope != ScopeOf::Tenant && !action.kind().has_places() {
+                continue;
+            }
+            if !self.holds_over(context, &book, action, scope) {
+                let detail =
+                    format!("lifting the denial of {action}, which you do not hold there yourself");
+                return Err(Error::Forbidden(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to take something out of parts of the tenant where a role denies, unless one may
+    /// lift that.
+    pub(crate) async fn check_leaving(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        is_left: impl Fn(&ScopeOf) -> bool,
+    ) -> Result<()> {
+        let roles = tx.custom_roles().await?;
+        let mut grants = tx.grants().await?;
+        grants.retain(|grant| is_left(&grant.scope) && !has_ended(grant, context));
+        for grant in &grants {
+            if let Some(role) = denying(&roles, grant) {
+                self.check_lifting(context, role, &role.denies, &grant.scope).await?;
             }
         }
         Ok(())
@@ -233,6 +301,7 @@ impl App {
             id: CustomRoleId::generate(context.at, self.rng()),
             name: text("name", &input.name)?,
             allows: input.allows,
+            by_owner: is_owner(context) && !input.denies.is_empty(),
             denies: input.denies,
             version: 0,
             created_at: context.at,
@@ -258,11 +327,36 @@ impl App {
         let before = recorded::role(&role);
         self.refuse_role_held(context, id)?;
         self.check_role(context, &input)?;
+        let mut lifted = role.denies.clone();
+        lifted.retain(|name| !input.denies.contains(name));
+        self.check_lifting(context, &role, &lifted, &ScopeOf::Tenant).await?;
+        let adds = input.denies.iter().any(|name| !role.denies.contains(name));
+        if adds {
+            self.refuse_held_by_owner(&tx, id).await?;
+        }
+        role.by_owner |= is_owner(context) && adds;
+        role.by_owner &= !input.denies.is_empty();
         role.name = text("name", &input.name)?;
         role.allows = input.allows;
         role.denies = input.denies;
         tx.custom_role_update(&role, expected(if_version)).await?;
         self.role_written(tx, context, (id, Some(before))).await
+    }
+
+    /// A role that an owner holds denies nothing.
+    async fn refuse_held_by_owner(&self, tx: &TenantTx, id: CustomRoleId) -> Result<()> {
+        let members = tx.members(&Page::whole()).await?.items;
+        let owners = members.iter().filter(|member| member.roles.contains(&Role::Owner));
+        let owners: Vec<UserId> = owners.map(|member| member.user.id).collect();
+        let is_owners = |grant: &Grant| {
+            let holds = matches!(grant.holder, Holder::User(user) if owners.contains(&user));
+            grant.role == GrantRole::Custom(id) && holds
+        };
+        if tx.grants().await?.iter().any(is_owners) {
+            let detail = format!("an owner holds this role: {NOTHING_FROM_OWNERS}");
+            return Err(Error::invalid_at("denies", detail));
+        }
+        Ok(())
     }
 
     fn refuse_role_held(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {

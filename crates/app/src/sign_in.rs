@@ -475,7 +475,13 @@ pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
     if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
         return Err(Error::SecondFactorMissing);
     }
-    if action.needs_recent_proof() && context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
+    if action.needs_recent_proof() { check_recent_proof(context) } else { Ok(()) }
+}
+
+/// Whether a person proved who they are a short while ago.
+pub(crate) fn check_recent_proof(context: &OpContext) -> Result<()> {
+    let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
+    if context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
         return Err(Error::NotProven("prove again who you are, then repeat this"));
     }
     Ok(())

@@ -12,6 +12,7 @@ use veritwin_metastore::{SupportGrant, SupportTicket};
 use crate::change::Change;
 use crate::holds::{person, words};
 use crate::model::{SupportGrantView, TicketView};
+use crate::sign_in::check_recent_proof;
 use crate::{App, Error, Result};
 
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -149,6 +150,7 @@ impl App {
         hours: u64,
     ) -> Result<SupportGrantView> {
         self.authorize(context, Action::SupportManage, &ticket_resource(context, ticket))?;
+        check_recent_proof(context)?;
         let tx = self.0.store.begin(context).await?;
         let known = tx.ticket(ticket).await?;
         let requested_by = person(context)?;

@@ -1,5 +1,6 @@
 //! The networks that a tenant's people and devices may come from. An empty list lets everybody
-//! in. Whoever sets the list of people has to stand inside it: nobody shuts themselves out.
+//! in. Whoever sets the list of people has to stand inside it, and only an owner leaves out who was
+//! let in before: nobody shuts themselves out, and nobody shuts an owner out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,14 +8,16 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, AddressList, AddressListError, OpContext, PlatformContext, Role, TenantId,
 };
+use veritwin_metastore::{Page, TenantTx};
 
 use crate::change::Change;
 use crate::model::{NetworksInput, NetworksView};
+use crate::rights::is_owner;
 use crate::tree::TENANTS_MAX;
 use crate::tree::UNSERVED;
 use crate::{App, Error, Result};
@@ -23,6 +26,8 @@ const SETTING: &str = "networks";
 
 const PEOPLE_OUTSIDE: Error =
     Error::Outside("your organisation lets its people in from networks of its own choice only");
+const LEAVES_OUT: &str = "this list leaves out who was let in before, an owner perhaps: an owner \
+                          narrows it, everybody else who may change it adds networks or empties it";
 const DEVICE_OUTSIDE: Error =
     Error::Outside("the organisation lets its devices in from networks of its own choice only");
 
@@ -148,7 +153,8 @@ impl App {
         Ok(view(context, &networks))
     }
 
-    /// Sets the networks of the context's tenant. They hold from the next request or connection.
+    /// Sets the networks of the context's tenant. They hold from the next request or
+    /// connection, and end live views of people from elsewhere at once.
     pub async fn set_networks(
         &self,
         context: &OpContext,
@@ -170,6 +176,7 @@ impl App {
         let before = tx.setting(SETTING).await?;
         let before = before.and_then(|setting| serde_json::from_slice(&setting.body).ok());
         let before = before.unwrap_or(json!({"people": [], "devices": []}));
+        self.check_leaves_nobody_out(context, &tx, &before, &people).await?;
         let after = Stored { people: people.texts(), devices: devices.texts() };
         let damaged = |error: serde_json::Error| Error::Internal(error.to_string());
         let body = serde_json::to_vec(&after).map_err(damaged)?;
@@ -181,7 +188,35 @@ impl App {
         let version = stored.map_or(0, |setting| setting.version);
         let networks = Arc::new(Networks { people, devices, version });
         self.0.networks.put(context.tenant, Arc::clone(&networks));
+        self.sessions_ended([context.tenant]);
         Ok(view(context, &networks))
+    }
+}
+
+impl App {
+    /// Who came in before comes in afterwards, unless an owner says otherwise: an administrator, or
+    /// a program of theirs, does not shut an owner out.
+    async fn check_leaves_nobody_out(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        before: &Value,
+        people: &AddressList,
+    ) -> Result<()> {
+        let acts = matches!(context.actor.kind, ActorKind::User { .. } | ActorKind::ApiKey(_));
+        if !acts || is_owner(context) {
+            return Ok(());
+        }
+        let stored: Option<Stored> = serde_json::from_value(before.clone()).ok();
+        let before = stored.and_then(|stored| AddressList::parse(&stored.people).ok());
+        if before.is_some_and(|before| people.allows_all_of(&before)) {
+            return Ok(());
+        }
+        let members = tx.members(&Page::whole()).await?.items;
+        if members.iter().any(|member| member.roles.contains(&Role::Owner)) {
+            return Err(Error::Forbidden(LEAVES_OUT.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -83,6 +83,11 @@ impl Tree {
         found
     }
 
+    /// A tenant and everything below it, at any depth.
+    pub(crate) fn from_here_down(&self, id: TenantId) -> Vec<TenantId> {
+        self.ids().filter(|one| self.upwards(*one).any(|above| above == id)).collect()
+    }
+
     /// How many tenants are below which, at any depth.
     pub(crate) fn counts(&self) -> HashMap<TenantId, u64> {
         let mut counts = HashMap::new();
@@ -92,6 +97,26 @@ impl Tree {
             }
         }
         counts
+    }
+
+    /// How many tenants are below one, at any depth.
+    pub(crate) fn count_below(&self, id: TenantId) -> u64 {
+        let below = self.from_here_down(id).into_iter().filter(|one| *one != id && !is_own(*one));
+        below.count() as u64
+    }
+
+    /// The tenants directly below after `after`, at most `rows`, with how many are below each.
+    /// The tree is walked once, however many they are: every request waits for its lock.
+    pub(crate) fn page_below(
+        &self,
+        id: TenantId,
+        after: Option<TenantId>,
+        rows: usize,
+    ) -> Vec<(Tenant, u64)> {
+        let counts = self.counts();
+        let below = self.below(id).into_iter();
+        let page = below.filter(|one| after.is_none_or(|after| one.id > after)).take(rows);
+        page.map(|one| (one.clone(), counts.get(&one.id).copied().unwrap_or(0))).collect()
     }
 
     /// Whether a tenant and everything above it is served.
@@ -390,6 +415,9 @@ mod tests {
         tree.put(middle);
         let served = [1, 2, 3].map(|seed| tree.is_served(id(seed)));
         assert_eq!(served, [true, false, false]);
+        let mut reached = tree.from_here_down(id(2));
+        reached.sort();
+        assert_eq!(reached, [id(2), id(3)]);
     }
 
     #[test]
@@ -402,6 +430,27 @@ mod tests {
         assert_eq!(names(id(1)), ["T2"]);
         let counts = tree.counts();
         assert_eq!((counts[&PLATFORM_TENANT], counts[&id(1)], counts[&id(2)]), (3, 2, 1));
+        for seed in [1, 2, 3] {
+            let count = counts.get(&id(seed)).copied().unwrap_or(0);
+            assert_eq!(tree.count_below(id(seed)), count);
+        }
+        assert_eq!(tree.count_below(PLATFORM_TENANT), 3);
+    }
+
+    #[test]
+    fn a_page_of_tenants_has_the_counts_of_each() {
+        let mut tree = three_levels();
+        for seed in 4..=9 {
+            tree.put(tenant(seed, Some(1), TenantKind::Customer));
+        }
+        let page = |after: Option<u8>, rows| -> Vec<(String, u64)> {
+            let page = tree.page_below(id(1), after.map(id), rows).into_iter();
+            page.map(|(tenant, below)| (tenant.name, below)).collect()
+        };
+        let row = |name: &str, below| (name.to_owned(), below);
+        assert_eq!(page(None, 2), [row("T2", 1), row("T4", 0)]);
+        assert_eq!(page(Some(7), 10), [row("T8", 0), row("T9", 0)]);
+        assert_eq!(page(Some(9), 10), []);
     }
 
     #[test]

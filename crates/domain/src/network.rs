@@ -86,6 +86,11 @@ impl Network {
         let ((ours, length), (theirs, other)) = (bits(self.address), bits(address));
         length == other && (ours ^ theirs) & mask(self.prefix) == 0
     }
+
+    /// Whether all of another network is inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
 }
 
 impl fmt::Display for Network {
@@ -193,6 +198,13 @@ impl AddressList {
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
         self.is_empty() || address.is_some_and(|address| self.contains(address))
     }
+
+    /// Whether everybody whom another list lets in comes in by this one, as far as each network is
+    /// inside one of these.
+    pub fn allows_all_of(&self, other: &Self) -> bool {
+        let is_inside = |network: &Network| self.0.iter().any(|own| own.covers(network));
+        self.is_empty() || (!other.is_empty() && other.0.iter().all(is_inside))
+    }
 }
 
 /// The addresses that count as one party where requests are counted: a single IPv4 address, or
@@ -207,6 +219,23 @@ pub fn address_party(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_lets_everybody_of_another_in_or_leaves_somebody_out() {
+        let check = |now: &[&str], before: &[&str], expect: bool| {
+            let list = |rows: &[&str]| AddressList::parse(rows).unwrap();
+            assert_eq!(list(now).allows_all_of(&list(before)), expect, "{now:?} {before:?}");
+        };
+        check(&[], &[], true);
+        check(&[], &["203.0.113.0/24"], true);
+        check(&["203.0.113.0/24"], &[], false);
+        check(&["0.0.0.0/0"], &[], false);
+        check(&["203.0.113.0/24"], &["203.0.113.0/24"], true);
+        check(&["203.0.0.0/16", "2001:db8::/32"], &["203.0.113.0/24", "2001:db8:1::/48"], true);
+        check(&["203.0.113.0/25"], &["203.0.113.0/24"], false);
+        check(&["203.0.113.0/24"], &["203.0.113.0/24", "198.51.100.7"], false);
+        check(&["203.0.113.0/24"], &["2001:db8::/32"], false);
+    }
 
     #[test]
     fn texts_become_networks_or_say_what_would_be_right() {

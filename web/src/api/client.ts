@@ -6,6 +6,7 @@ import type { paths } from './schema'
 import type { Answer } from './types'
 
 const CREATES = new Set(['POST'])
+const UNPROVEN = '/problems/confirm-identity'
 
 /** Asks the person to prove again who they are; true when they did. The shell sets it. */
 export const identity = { confirm: (): Promise<boolean> => Promise.resolve(false) }
@@ -24,7 +25,7 @@ const conventions: Middleware = {
     waiting.delete(id)
     if (response.ok) return response
     const error = await ProblemError.fromResponse(response)
-    const unproven = error.problem.type === '/problems/confirm-identity'
+    const unproven = error.problem.type === UNPROVEN
     if (!unproven || !request || request.url.endsWith('/v1/session/confirm')) throw error
     if (!(await identity.confirm())) throw error
     const again = await fetch(request)
@@ -62,8 +63,19 @@ export type Upload = {
   onProgress?: (fraction: number) => void
 }
 
+/** Sends a file; once more after the person proved who they are, where that is asked for. */
+export async function upload<T>(options: Upload): Promise<T> {
+  try {
+    return await send<T>(options)
+  } catch (error) {
+    if (ProblemError.of(error).problem.type !== UNPROVEN) throw error
+    if (!(await identity.confirm())) throw error
+    return send<T>(options)
+  }
+}
+
 /** fetch cannot report upload progress, XMLHttpRequest can. */
-export function upload<T>(options: Upload): Promise<T> {
+function send<T>(options: Upload): Promise<T> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
     request.open(options.method, options.path)

@@ -15,7 +15,7 @@ const ANOMALIES: &str = "anomaly probe";
 
 /// People and an administrator's key of the tenant of nobody, for one check.
 pub struct AccessFixture {
-    /// An administrator of the tenant of nobody.
+    /// An owner of the tenant of nobody.
     pub customer: ProbePerson,
     /// A member of the platform's support.
     pub staff: ProbePerson,
@@ -61,7 +61,7 @@ impl App {
         self.ensure_probe_tenant().await?;
         let since = self.clock().now();
         let identity = self.open_probe_identity(PROBE_TENANT, name, Role::Administrator).await?;
-        let customer = self.probe_person(PROBE_TENANT, Role::Administrator).await?;
+        let customer = self.probe_person(PROBE_TENANT, Role::Owner).await?;
         let staff = self.probe_person(PLATFORM_TENANT, Role::Support).await?;
         Ok(AccessFixture { customer, staff, tenant: PROBE_TENANT, since, name, identity })
     }

@@ -90,6 +90,7 @@ impl App {
                         .map(|action| action.as_str().to_owned())
                         .collect(),
                     denies: Vec::new(),
+                    by_owner: false,
                     version: 0,
                     created_at: context.at,
                 };

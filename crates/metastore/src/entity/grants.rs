@@ -79,6 +79,8 @@ pub struct StoredRole {
     pub allows: Vec<String>,
     /// Names of the actions it denies.
     pub denies: Vec<String>,
+    /// Whether an owner wrote or gave what it denies.
+    pub by_owner: bool,
     /// Counts changes.
     pub version: u64,
     /// When it was made.
@@ -92,6 +94,8 @@ struct RoleBody {
     name: String,
     allows: Vec<String>,
     denies: Vec<String>,
+    #[serde(default)]
+    by_owner: bool,
 }
 
 fn load_role(row: &Row, vault: &Vault<'_>) -> Result<StoredRole> {
@@ -102,6 +106,7 @@ fn load_role(row: &Row, vault: &Vault<'_>) -> Result<StoredRole> {
         name: body.name,
         allows: body.allows,
         denies: body.denies,
+        by_owner: body.by_owner,
         version: row.get("version")?,
         created_at: row.get("created_at")?,
     })
@@ -176,6 +181,24 @@ impl PlatformTx {
         let insert = fill(&self.vault_of(tenant), insert, grant)?;
         self.core.insert(insert).await.map(|_| ())
     }
+
+    /// Takes every grant with which a role of a tenant denies something to a person away: they
+    /// became an owner.
+    pub async fn denials_delete_of(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        let vault = self.vault_of(tenant);
+        let roles = self.core.all(self.select(ROLES).eq("tenant_id", tenant)).await?;
+        let holder = Holder::User(user);
+        for row in &roles {
+            let role = load_role(row, &vault)?;
+            if !role.denies.is_empty() {
+                let delete = self.delete(GRANTS).eq("tenant_id", tenant);
+                let delete = delete.eq("holder_id", holder.id());
+                let delete = delete.eq("holder_kind", holder.kind().to_owned());
+                self.core.delete(delete.eq("custom_role_id", role.id)).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl TenantTx {
@@ -184,6 +207,7 @@ impl TenantTx {
             name: role.name.clone(),
             allows: role.allows.clone(),
             denies: role.denies.clone(),
+            by_owner: role.by_owner,
         };
         let cell = Cell { table: ROLES, column: "body", row: role.id.as_bytes() };
         self.vault().seal_json(cell, &body)

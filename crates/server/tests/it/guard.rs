@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -352,7 +353,12 @@ fn a_tenants_people_and_devices_come_from_its_networks() {
 
     let mut connected = platform.mqtt(Version::V5, &device.token);
     let change = set(json!(["127.0.1.0/24"]), json!(["127.0.2.0/24"]));
+    let mut elsewhere = WebSocket::of_session(platform.http(), &tenant.cookie);
+    let began = Instant::now();
     change.header("if-match", &etag).send().expect(200);
+    // Far below the 30 s after which a live view asks again by itself.
+    assert_eq!(elsewhere.closed().0, 1008);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     set(json!([]), json!([])).header("if-match", &etag).send().problem(409);
     // Sessions and sign-ins from elsewhere are refused; programs have lists of their own.
     as_admin(ONE, "GET", "/v1/devices").send().expect(200);
@@ -379,6 +385,20 @@ fn a_tenants_people_and_devices_come_from_its_networks() {
     // The operator opens it again for those who shut themselves out from elsewhere.
     platform.cli(&["admin", "open-networks", "--tenant", &tenant.id]).done();
     send(ONE).expect(200);
+    // An administrator lets more in, and leaves nobody out: an owner may be there.
+    let (_, cookie) = tenant.member("networks", "administrator");
+    let by_administrator = |people: Value| {
+        let body = json!({"people": people, "devices": []});
+        let request = platform.http().request("PUT", "/v1/networks").header("cookie", &cookie);
+        request.json(&body).from(OTHER).send()
+    };
+    let refused = by_administrator(json!(["127.0.2.0/24"])).problem(403);
+    assert!(refused["detail"].to_string().contains("an owner"), "{refused}");
+    as_admin(ONE, "GET", "/v1/devices").send().expect(200);
+    set(json!(["127.0.0.0/8"]), json!([])).send().expect(200);
+    by_administrator(json!(["127.0.2.0/24"])).problem(403);
+    by_administrator(json!(["127.0.0.0/8", "192.0.2.0/24"])).expect(200);
+    by_administrator(json!([])).expect(200);
     // The change stands in the records, with what was before.
     let row = wait_for("the record", || {
         let found = tenant.get("/v1/activity?action=tenant.update").expect(200);

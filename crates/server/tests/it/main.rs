@@ -16,6 +16,7 @@ mod certificates;
 mod changes;
 mod database;
 mod demo;
+mod denials;
 mod guard;
 mod harness;
 mod http;

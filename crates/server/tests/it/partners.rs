@@ -1,10 +1,16 @@
 //! Partners on a real platform: two of them with two customers each, three levels deep. Whoever is
 //! not directly above sees nothing, and whoever is sees figures only.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Platform, link_token};
 use crate::http::{Answer, Request};
+use crate::websocket::WebSocket;
+
+/// Far below the 30 s after which a socket asks again by itself.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Somebody who administers a tenant, by session cookie.
 struct Person {
@@ -158,7 +164,17 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
 
     // Suspending a partner stops everything below it, and nothing else.
     let suspend = json!({"state": "suspended"});
+    let watched = [north, &deep, &customers[1]]
+        .map(|one| WebSocket::of_session(platform.http(), &one.cookie));
+    let mut kept = WebSocket::of_session(platform.http(), &south.cookie);
+    let began = Instant::now();
     root.send(platform, "PATCH", &north.path(), &suspend).expect(200);
+    for mut socket in watched {
+        assert_eq!(socket.closed().0, 1008);
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    kept.send(&json!({"op": "unsubscribe", "id": 1}));
+    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
     for stopped in [north, &inner, &deep, &customers[0]] {
         assert_eq!(stopped.get(platform, "/v1/tenants").status, 401, "{}", stopped.email);
         assert_eq!(platform.sign_in(&stopped.email, &stopped.password).status, 401);
@@ -209,6 +225,73 @@ fn whoever_is_above_invites_the_first_and_nobody_after() {
     root.send(platform, "POST", &path, &email).problem(409);
     Person::welcome(platform, operators["link"].as_str().unwrap(), "nell@partners.example");
     root.send(platform, "POST", &path, &email).problem(409);
+}
+
+#[test]
+fn what_decides_over_a_tenant_is_done_by_people() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Reseller");
+    let customer = partner.below(platform, "customer", "Customer");
+    let key = |who: &Person| {
+        let body = json!({"name": "k", "role": "administrator"});
+        let made = who.send(platform, "POST", "/v1/api-keys", &body).expect(201);
+        let id = made["api_key"]["id"].as_str().unwrap().to_owned();
+        (id, made["secret"].as_str().unwrap().to_owned())
+    };
+    let ask = |secret: &str, method: &str, path: &str, body: &Value| {
+        platform.http().request(method, path).bearer(secret).json(body).send()
+    };
+    let (id, secret) = key(&partner);
+    let path = customer.path();
+    let (hosts, invitations) = (format!("{path}/hosts"), format!("{path}/invitations"));
+    let suspend = json!({"state": "suspended"});
+    let wanted = json!({"hosts": ["a.reseller.example"]});
+    let email = json!({"email": "first@partners.example"});
+    let asked =
+        [("PATCH", &path, &suspend), ("PUT", &hosts, &wanted), ("POST", &invitations, &email)];
+    for (method, path, body) in asked {
+        let refused = ask(&secret, method, path, body).problem(403);
+        assert_eq!(refused["type"], "/problems/forbidden", "{method} {path}: {refused}");
+    }
+    let plan = json!({"name": "x", "limits": {}});
+    let (_, platforms) = key(&root);
+    ask(&platforms, "POST", "/v1/plans", &plan).problem(403);
+    customer.get(platform, "/v1/devices").expect(200);
+    // It makes tenants, and what a role of the partner's own names.
+    let made = json!({"name": "By key", "kind": "customer"});
+    ask(&secret, "POST", "/v1/tenants", &made).expect(201);
+    let role = json!({"name": "host names", "allows": ["tenant.update_below"]});
+    let role = partner.send(platform, "POST", "/v1/roles", &role).expect(201);
+    let grant = json!({"api_key_id": id, "custom_role_id": role["id"], "scope": {}});
+    partner.send(platform, "POST", "/v1/grants", &grant).expect(201);
+    ask(&secret, "PUT", &hosts, &wanted).expect(200);
+}
+
+#[test]
+fn nobody_becomes_staff_by_an_invitation_over_a_part() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let group = json!({"name": "Lobby", "device_ids": []});
+    let group = root.send(platform, "POST", "/v1/groups", &group).expect(201);
+    let invite = |scope: Value| {
+        let email = "cleaner@partners.example";
+        let body = json!({"email": email, "role": "viewer", "scope": scope});
+        root.send(platform, "POST", "/v1/users", &body)
+    };
+    let refused = invite(json!({"group_id": group["id"]})).problem(400);
+    assert_eq!(refused["position"], "scope", "{refused}");
+    let file = "email,role,scope\ncleaner@partners.example,viewer,group:Lobby\n";
+    let request = root.ask(platform, "POST", "/v1/users/import");
+    let refused = request.body("text/csv", file.as_bytes()).send().problem(400);
+    assert_eq!(refused["position"], "scope", "{refused}");
+    // Over the whole of it a role is what it says, and no desk.
+    let link = invite(json!({})).expect(201);
+    let viewer =
+        Person::welcome(platform, link["link"].as_str().unwrap(), "cleaner@partners.example");
+    viewer.get(platform, "/v1/support-desk").problem(403);
+    let open = root.get(platform, "/v1/invitations").expect(200);
+    assert_eq!(open["items"].as_array().unwrap().len(), 0, "{open}");
 }
 
 #[test]

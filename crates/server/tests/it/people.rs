@@ -292,6 +292,63 @@ fn destructive_acts_ask_for_a_fresh_proof() {
     admin.send("DELETE", &path, &json!({})).expect(204);
 }
 
+/// An id of nothing: what is asked before anything is looked for.
+const NEVER: &str = "00000000-0000-7000-8000-000000000000";
+
+#[test]
+fn letting_somebody_in_asks_for_a_fresh_proof() {
+    let arguments = vec!["--simulated-clock".to_owned(), "2027-01-10T00:00:00Z".to_owned()];
+    let platform = Platform::start(Mode::Serve, Options { arguments, ..Options::default() });
+    let tenant = platform.tenant();
+    let mut admin = Browser::of(&platform, &platform.sign_in(&tenant.email, &tenant.password));
+    let ticket = json!({"subject": "Chart is empty", "text": "Since this morning."});
+    let ticket = admin.send("POST", "/v1/support-tickets", &ticket).expect(201);
+    let grants = format!("/v1/support-tickets/{}/grants", ticket["id"].as_str().unwrap());
+    let areas = json!({"areas": ["devices"], "hours": 1});
+    let granted = admin.send("POST", &grants, &areas).expect(201);
+    let link = platform.control("admin_link", json!({"support": true})).unwrap();
+    let body = json!({
+        "token": link_token(link["link"].as_str().unwrap()), "email": "desk@people.example",
+        "password": PASSWORD, "attested": true,
+    });
+    let mut desk = Browser::of(&platform, &platform.http().post("/v1/welcome").json(&body).send());
+    platform.cli(&["clock", "advance", "11m"]).done();
+
+    let owner = json!({"email": "thief@people.example", "role": "owner"});
+    let viewer = json!({"email": "guest@people.example", "role": "viewer"});
+    let hold = format!("/v1/holds/{NEVER}");
+    let approve_hold = format!("{hold}/approve");
+    let asked = [
+        ("POST", "/v1/users", &owner),
+        ("POST", "/v1/users", &viewer),
+        ("POST", approve_hold.as_str(), &Value::Null),
+        ("DELETE", hold.as_str(), &Value::Null),
+        ("POST", grants.as_str(), &areas),
+    ];
+    for (method, path, body) in asked {
+        let refused = admin.send(method, path, body).problem(403);
+        assert_eq!(refused["type"], "/problems/confirm-identity", "{method} {path}: {refused}");
+    }
+    let file = "email,role\nthief@people.example,owner\n";
+    let request = platform.http().post("/v1/users/import").header("cookie", &admin.cookie);
+    let refused = request.body("text/csv", file.as_bytes()).send().problem(403);
+    assert_eq!(refused["type"], "/problems/confirm-identity");
+    let glass = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "urgent"});
+    let approve_glass = format!("/v1/support-desk/break-glass/{NEVER}/approve");
+    let none = json!({});
+    let asked = [("/v1/support-desk/break-glass", &glass), (approve_glass.as_str(), &none)];
+    for (path, body) in asked {
+        let refused = desk.send("POST", path, body).problem(403);
+        assert_eq!(refused["type"], "/problems/confirm-identity", "{path}: {refused}");
+    }
+    // Taking support back is always open.
+    let granted = format!("/v1/support-grants/{}", granted["id"].as_str().unwrap());
+    admin.send("DELETE", &granted, &json!({})).expect(204);
+    let right = json!({"password": tenant.password});
+    admin.send("POST", "/v1/session/confirm", &right).expect(204);
+    admin.send("POST", "/v1/users", &viewer).expect(201);
+}
+
 #[test]
 fn mailed_links_invite_reset_and_move_an_account() {
     let (port, mails) = smtp_server();

@@ -9,34 +9,34 @@ use crate::http::{Answer, Request};
 use crate::tenant::{Device, Tenant};
 
 /// A person with a session.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     platform: &'a Platform,
-    id: String,
+    pub(crate) id: String,
     cookie: String,
 }
 
 impl<'a> Person<'a> {
-    fn new(platform: &'a Platform, tenant: &Tenant, name: &str, role: &str) -> Self {
+    pub(crate) fn new(platform: &'a Platform, tenant: &Tenant, name: &str, role: &str) -> Self {
         let (id, cookie) = tenant.member(name, role);
         Self { platform, id, cookie }
     }
 
-    fn request(&self, method: &str, path: &str) -> Request {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         self.platform.http().request(method, path).header("cookie", &self.cookie)
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.request("GET", path).send()
     }
 
     #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.request("POST", path).json(body).send()
     }
 }
 
-fn id(value: &Value) -> String {
+pub(crate) fn id(value: &Value) -> String {
     value["id"].as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
@@ -207,7 +207,8 @@ fn what_a_role_denies_wins_and_is_explained() {
     let session = tenant.person("GET", "/v1/session").send().expect(200);
     let body = json!({"user_id": id(&session["user"]), "custom_role_id": role});
     let administrator = Person::new(platform, &tenant, "admin", "administrator");
-    administrator.post("/v1/grants", &body).expect(201);
+    let refused = administrator.post("/v1/grants", &body).problem(400);
+    assert_eq!(refused["position"], "user_id", "{refused}");
     tenant.person("DELETE", &format!("/v1/devices/{}", denied.id)).send().expect(204);
     // A role that permits something adds it.
     let more = json!({"name": "reads records", "allows": ["activity.read"]});

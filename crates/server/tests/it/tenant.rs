@@ -80,7 +80,7 @@ impl Tenant {
             "/v1/networks",
             "/v1/roles",
             "/v1/support-",
-            "/v1/tenants/sign-in",
+            "/v1/tenants",
             "/v1/users",
         ];
         if method != "GET" && GIVES.iter().any(|one| path.starts_with(one)) {
