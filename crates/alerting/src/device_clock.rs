@@ -13,6 +13,9 @@ const SPAN_PARTS: i64 = 4;
 /// The delay never varies by more than this.
 const OFF_MICROS_MAX: i64 = 60_000_000;
 
+/// What is further behind than a day is an archive that is played back, not a clock.
+const SLOW_MICROS_MAX: i64 = 24 * 3_600 * 1_000_000;
+
 /// What is known of one device's clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceClock {
@@ -31,6 +34,10 @@ impl DeviceClock {
     pub fn hear(&mut self, at: Timestamp, received_at: Timestamp) {
         let slow = received_at.as_micros().saturating_sub(at.as_micros());
         let off = |from: i64| slow.saturating_sub(from).saturating_abs();
+        if slow > SLOW_MICROS_MAX {
+            self.messages = 0;
+            return;
+        }
         if self.slow_micros.is_some_and(|known| off(known) <= OFF_MICROS_MAX) {
             self.messages = 0;
             return;

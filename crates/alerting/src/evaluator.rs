@@ -12,6 +12,7 @@ use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, RuleId, Site
 
 use crate::device_clock::DeviceClock;
 use crate::judge::Judged;
+use crate::pending::Pending;
 use crate::rule::{Condition, Rule, RuleError, RuleLimits, Scope};
 use crate::series::{Reason, Sample, SeriesId, SeriesState, Tick, Transition};
 
@@ -255,12 +256,13 @@ impl Evaluator {
                 }
                 Condition::Threshold { key, .. } => {
                     let end = batch.received_at.saturating_add(ahead);
+                    let mut made = Pending::default();
                     for sample in samples(batch, key).filter(|sample| sample.at <= end) {
                         let state = self.state_of(&id);
                         let sample = Sample { slow_micros, ..sample };
-                        transitions
-                            .extend(state.and_then(|state| state.value(&id, &condition, sample)));
+                        made.extend(state.and_then(|state| state.value(&id, &condition, sample)));
                     }
+                    transitions.extend(made.into_vec());
                 }
             }
         }

@@ -5,6 +5,7 @@
 mod device_clock;
 mod evaluator;
 mod judge;
+mod pending;
 mod rule;
 mod series;
 mod snapshot;
@@ -15,6 +16,7 @@ mod wording;
 pub use device_clock::DeviceClock;
 pub use evaluator::{DeviceFacts, Evaluator, EvaluatorError, EvaluatorLimits};
 pub use judge::Present;
+pub use pending::{Pending, SERIES_TRANSITIONS_MAX};
 pub use rule::{Condition, Operator, Rule, RuleError, RuleLimits, Scope, Severity};
 pub use series::{
     IdempotencyKey, LATE_AFTER_SECONDS, Reason, SeriesId, Transition, TransitionKind,

@@ -101,6 +101,8 @@ pub struct Transition {
     pub quality: Quality,
     /// It concerns data that arrived late: record it, notify nobody.
     pub late: bool,
+    /// So many transitions just before it were left out: there were too many to keep each.
+    pub left_out: u64,
 }
 
 /// What is remembered of one series.
@@ -344,7 +346,7 @@ impl SeriesState {
             _ => (None, Quality::Good),
         };
         let id = IdempotencyKey { series: id.clone(), number: self.transitions };
-        Transition { id, kind, reason, at, since, value, quality, late }
+        Transition { id, kind, reason, at, since, value, quality, late, left_out: 0 }
     }
 }
 

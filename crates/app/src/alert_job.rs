@@ -2,7 +2,6 @@
 //! is held by itself: the others go on, it comes back on a lane of its own from where it was, and
 //! the log keeps what it has not had.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use veritwin_access::jobs;
 use veritwin_alerting::{DeviceFacts, Rule};
-use veritwin_domain::{DeviceBatch, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_domain::{DeviceId, RuleId, TenantId, Timestamp};
 use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
 
 use crate::alert_state::TenantAlerts;
@@ -21,7 +20,7 @@ use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
 use crate::rules::{all_rules, stored};
-use crate::{App, Error, LATEST_AHEAD_MAX, Result};
+use crate::{App, Error, Result};
 
 const CONSUMER: &str = "alerts";
 /// Tenants that are read in at once at a start: the records answer several questions at a time.
@@ -86,7 +85,7 @@ impl App {
         let reads = tenants.map(|tenant| self.clone().read_alerts(tenant.id));
         let mut reads = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
         while let Some((tenant, read)) = reads.next().await {
-            job.put_in(tenant, read, start, false);
+            job.put_in(tenant, read, start, false).await;
         }
         let consumer = self.0.log.consumer(start)?;
         let caught_up_at = self.0.log.tail_position();
@@ -166,6 +165,7 @@ impl AlertJob {
                 }
             }
         }
+        self.tenants.values_mut().for_each(TenantAlerts::rest_no_more);
         if self.settle(true).await {
             self.advance().await;
         }
@@ -178,15 +178,15 @@ impl AlertJob {
     /// Reads a tenant in, or holds it with everything from `position` on.
     async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
         let (tenant, read) = self.app.clone().read_alerts(tenant).await;
-        self.put_in(tenant, read, position, late);
+        self.put_in(tenant, read, position, late).await;
     }
 
-    fn put_in(&mut self, tenant: TenantId, read: Read, position: u64, late: bool) {
+    async fn put_in(&mut self, tenant: TenantId, read: Read, position: u64, late: bool) {
         match read {
             Ok((mut alerts, sources)) => {
                 alerts.late = late;
                 self.tenants.insert(tenant, alerts);
-                self.refresh(tenant, sources);
+                self.refresh(tenant, sources).await;
             }
             Err(error) => self.hold(tenant, position, &error),
         }
@@ -224,13 +224,23 @@ impl AlertJob {
 
     async fn reload(&mut self, tenant: TenantId) -> Result<()> {
         let sources = self.app.alert_sources(tenant).await?;
-        self.refresh(tenant, sources);
+        self.refresh(tenant, sources).await;
         Ok(())
     }
 
-    /// Puts the tenant's present rules and devices into its evaluator. What was deleted while
-    /// nobody looked, such as just before a crash, is removed with its alerts.
-    fn refresh(&mut self, tenant: TenantId, sources: Sources) {
+    /// Puts the tenant's present rules and devices into its evaluator, and judges what stands
+    /// where one begins to watch.
+    async fn refresh(&mut self, tenant: TenantId, sources: Sources) {
+        self.put_sources(tenant, sources);
+        let app = self.app.clone();
+        if let Some(alerts) = self.tenants.get_mut(&tenant) {
+            app.judge_present(tenant, alerts).await;
+        }
+    }
+
+    /// What was deleted while nobody looked, such as just before a crash, is removed with its
+    /// alerts.
+    fn put_sources(&mut self, tenant: TenantId, sources: Sources) {
         let Sources { rules, devices } = sources;
         let now = self.app.clock().now();
         let place = self.held().position(tenant);
@@ -285,9 +295,8 @@ impl AlertJob {
             };
             match &entry.record {
                 Record::Readings(readings) => {
-                    let readings = without_future(readings);
                     alerts.touch(position);
-                    alerts.pending.extend(alerts.evaluator.apply(position, &readings));
+                    alerts.pending.extend(alerts.evaluator.apply(position, readings));
                 }
                 Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
                     self.hold(tenant, position, &key_withdrawn());
@@ -393,7 +402,8 @@ impl AlertJob {
         if self.is_waiting {
             self.is_waiting = self.app.is_database_away().await;
         }
-        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save));
+        let now = self.app.clock().monotonic();
+        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save, now));
         let due: Vec<TenantId> = due.map(|(tenant, _)| *tenant).collect();
         for tenant in due {
             if self.is_waiting {
@@ -407,7 +417,10 @@ impl AlertJob {
     /// Writes one tenant; whether that was done.
     async fn write(&mut self, tenant: TenantId) -> bool {
         let Some(alerts) = self.tenants.get_mut(&tenant) else { return false };
-        match self.app.write_alerts(tenant, alerts).await {
+        let began = self.app.clock().monotonic();
+        let written = self.app.write_alerts(tenant, alerts).await;
+        alerts.rest(began, self.app.clock().monotonic());
+        match written {
             Ok(changed) => {
                 for alert in changed {
                     self.app.0.live.publish(tenant, || LiveEvent::Alert(alert));
@@ -426,9 +439,12 @@ impl AlertJob {
         }
     }
 
-    /// Notes how far everybody is, held tenants included.
+    /// Notes how far everybody is, held and resting tenants included.
     async fn advance(&self) -> bool {
-        let position = self.held().lowest().map_or(self.here, |held| held.min(self.here));
+        // Held tenants come back to where they were; resting ones are written later.
+        let resting = self.tenants.values().filter(|one| one.dirty).map(|one| one.stored_to);
+        let open = self.held().lowest().into_iter().chain(resting);
+        let position = open.fold(self.here, u64::min);
         let platform = self.app.job(jobs::ALERTS);
         let written = async {
             let tx = self.app.0.store.begin_platform(&platform).await?;
@@ -449,16 +465,4 @@ impl AlertJob {
             }
         }
     }
-}
-
-/// Leaves out readings that claim to be measured well after they were received: they are recorded
-/// and raise nothing, since one of them would make every right one after it look late.
-fn without_future(batch: &DeviceBatch) -> Cow<'_, DeviceBatch> {
-    let end = batch.received_at.saturating_add(LATEST_AHEAD_MAX);
-    if batch.readings.iter().all(|reading| reading.at <= end) {
-        return Cow::Borrowed(batch);
-    }
-    let mut kept = batch.clone();
-    kept.readings.retain(|reading| reading.at <= end);
-    Cow::Owned(kept)
 }

@@ -3,23 +3,28 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_alerting::{
-    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Rule, SeriesId, Transition,
+    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Rule, SeriesId, Transition,
     TransitionKind,
 };
-use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId, Timestamp};
+use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
+use crate::alert_mail::Stories;
 use crate::alert_place::detail;
 use crate::alerts::{to_domain, to_store};
 use crate::directory::TenantDevices;
-use crate::maintenance::{MailPayload, mail_key};
-use crate::{App, Error, Result};
+use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 pub(crate) const SETTING: &str = "alert_state";
+/// A tenant whose writing took this long rests before the next time.
+const WRITE_NOTED_MIN: Duration = Duration::from_millis(50);
+/// It rests so many times as long as it wrote.
+const RESTS_PER_WRITE: u32 = 4;
 
 /// The stored state: the evaluator's snapshot and which alert each series has open.
 #[derive(Default, Serialize, Deserialize)]
@@ -36,7 +41,10 @@ pub(crate) struct TenantAlerts {
     pub(crate) known: HashSet<DeviceId>,
     open: HashMap<SeriesId, AlertId>,
     /// Transitions whose transaction has not succeeded yet.
-    pub(crate) pending: Vec<Transition>,
+    pub(crate) pending: Pending,
+    /// It had much to write, and is not written before this time (monotonic): the records are
+    /// for the others too.
+    rests_until: Duration,
     /// It differs from what is stored.
     pub(crate) dirty: bool,
     /// Everything before this position is in what is stored; counts while it is dirty.
@@ -54,9 +62,22 @@ impl TenantAlerts {
         }
     }
 
-    /// Whether there is something to write; states alone wait for `save`.
-    pub(crate) const fn is_due(&self, save: bool) -> bool {
-        !self.pending.is_empty() || (save && self.dirty)
+    /// Whether there is something to write now; states alone wait for `save`.
+    pub(crate) fn is_due(&self, save: bool, now: Duration) -> bool {
+        now >= self.rests_until && (!self.pending.is_empty() || (save && self.dirty))
+    }
+
+    /// There is no later: it is written now.
+    pub(crate) const fn rest_no_more(&mut self) {
+        self.rests_until = Duration::ZERO;
+    }
+
+    /// Writing it took from `began` until `now`.
+    pub(crate) fn rest(&mut self, began: Duration, now: Duration) {
+        let took = now.saturating_sub(began);
+        if took >= WRITE_NOTED_MIN {
+            self.rests_until = now.saturating_add(took.saturating_mul(RESTS_PER_WRITE));
+        }
     }
 }
 
@@ -80,7 +101,9 @@ impl App {
         let tx = self.0.store.read(&context).await?;
         // Its row may be gone, or have come after the cut of a backup: nothing is kept for it.
         tx.tenant().await?;
-        let mut evaluator = Evaluator::new(EvaluatorLimits::default());
+        let ahead_seconds_max = u32::try_from(LATEST_AHEAD_MAX.as_secs()).unwrap_or(u32::MAX);
+        let limits = EvaluatorLimits { ahead_seconds_max, ..EvaluatorLimits::default() };
+        let mut evaluator = Evaluator::new(limits);
         let mut open = HashMap::new();
         if let Some(setting) = tx.setting(SETTING).await? {
             let stored: Stored = serde_json::from_slice(&setting.body).map_err(|_| damaged())?;
@@ -104,7 +127,8 @@ impl App {
             devices,
             known,
             open,
-            pending: Vec::new(),
+            pending: Pending::default(),
+            rests_until: Duration::ZERO,
             dirty: false,
             stored_to: 0,
             late: false,
@@ -121,17 +145,26 @@ impl App {
         let tx = self.0.store.begin(&context).await?;
         let mut open = alerts.open.clone();
         let mut changed = Vec::new();
-        for transition in &alerts.pending {
+        let mut stories = Stories::default();
+        for transition in alerts.pending.iter() {
             let rule = alerts.rules.get(&transition.id.series.rule);
             let id = match (transition.kind, rule) {
                 (TransitionKind::Raised, Some(rule)) => {
-                    Some(self.raise(&tx, tenant, alerts, &mut open, rule, transition).await?)
+                    let told = (&mut open, &mut stories);
+                    Some(self.raise(&tx, tenant, alerts, told, rule, transition).await?)
                 }
                 (TransitionKind::Raised, None) => None,
-                (TransitionKind::Cleared, _) => clear(&tx, &mut open, transition).await?,
+                (TransitionKind::Cleared, _) => {
+                    let id = clear(&tx, &mut open, transition).await?;
+                    if let Some(id) = id {
+                        stories.cleared(transition, id);
+                    }
+                    id
+                }
             };
             changed.extend(id);
         }
+        self.queue_stories(&tx, stories).await?;
         let snapshot = alerts
             .evaluator
             .snapshot()
@@ -161,14 +194,14 @@ impl App {
         tx: &TenantTx,
         tenant: TenantId,
         alerts: &TenantAlerts,
-        open: &mut HashMap<SeriesId, AlertId>,
+        (open, stories): (&mut HashMap<SeriesId, AlertId>, &mut Stories),
         rule: &Rule,
         transition: &Transition,
     ) -> Result<AlertId> {
         let series = &transition.id.series;
         let names = self.place_names(tenant, &alerts.devices, series).await;
         let message = Message::of(transition, rule, &names.names);
-        let event = raised_event(transition.at);
+        let event = raised_event(transition);
         let reopened = match open.get(series) {
             Some(id) => tx.alert(*id).await.ok().filter(|alert| {
                 to_domain(alert.state) == veritwin_alerting::AlertState::ClearedUnacknowledged
@@ -206,38 +239,23 @@ impl App {
         };
         tx.alert_event_add(id, &event).await?;
         open.insert(series.clone(), id);
-        if !transition.late {
-            let is_open = alerts
-                .devices
-                .get(series.device)
-                .is_some_and(|device| device.declaration == Declaration::NonPersonal);
-            for email in &rule.notify_emails {
-                let mail = MailPayload {
-                    to: email.clone(),
-                    // Mail leaves the platform: values of other streams stay here.
-                    subject: if is_open {
-                        format!("[{}] {}", rule.severity.as_str(), message.headline())
-                    } else {
-                        format!("[{}] {}", rule.severity.as_str(), rule.name)
-                    },
-                    text: if is_open {
-                        message.paragraph()
-                    } else {
-                        "An alert was raised. Sign in to see it.".to_owned()
-                    },
-                    alert: Some(id.to_string()),
-                    ..MailPayload::default()
-                };
-                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-                tx.outbox_add(&mail_key(&transition.id.to_string(), email), &body).await?;
-            }
-        }
+        let is_open = alerts
+            .devices
+            .get(series.device)
+            .is_some_and(|device| device.declaration == Declaration::NonPersonal);
+        stories.raised(transition, (id, rule), &message, is_open);
         Ok(id)
     }
 }
 
-fn raised_event(at: Timestamp) -> AlertEvent {
-    AlertEvent { at, kind: AlertEventKind::Raised, by: None, comment: None }
+fn raised_event(transition: &Transition) -> AlertEvent {
+    let comment = left_out(transition);
+    AlertEvent { at: transition.at, kind: AlertEventKind::Raised, by: None, comment }
+}
+
+/// What the event says of transitions that it stands for.
+fn left_out(transition: &Transition) -> Option<String> {
+    (transition.left_out > 0).then(|| format!("left_out {}", transition.left_out))
 }
 
 async fn clear(
@@ -259,7 +277,8 @@ async fn clear(
     alert.cleared_at = Some(transition.at);
     tx.alert_update(&alert, Some(alert.version)).await?;
     let kind = AlertEventKind::Cleared;
-    let comment = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
+    let reason = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");
+    let comment = left_out(transition).or(reason);
     tx.alert_event_add(id, &AlertEvent { at: transition.at, kind, by: None, comment }).await?;
     if !state.is_open() {
         open.remove(&transition.id.series);

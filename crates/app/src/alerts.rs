@@ -71,6 +71,8 @@ async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
 /// Who reads alerts: names of people, and which devices' values may be shown.
 struct Reader {
     people: HashMap<UserId, String>,
+    /// Mail that has not left.
+    waiting: HashMap<AlertId, Vec<AlertEventView>>,
     devices: Arc<TenantDevices>,
     sees_personal: Reach,
 }
@@ -98,17 +100,23 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
     let name_of = |user: Option<UserId>| {
         user.map(|id| people.get(&id).cloned().unwrap_or_else(|| "former member".to_owned()))
     };
-    let events = tx
+    let mut events: Vec<AlertEventView> = tx
         .alert_events(alert.id)
         .await?
         .into_iter()
-        .map(|event| AlertEventView {
-            at: event.at,
-            kind: event.kind.as_str(),
-            by: name_of(event.by),
-            comment: event.comment,
+        .map(|event| {
+            let tells_of_mail =
+                matches!(event.kind, AlertEventKind::Notified | AlertEventKind::NotMailed);
+            let (mail, comment) = if tells_of_mail {
+                (event.comment.and_then(|body| serde_json::from_str(&body).ok()), None)
+            } else {
+                (None, event.comment)
+            };
+            let (kind, by) = (event.kind.as_str(), name_of(event.by));
+            AlertEventView { at: event.at, kind, by, comment, mail }
         })
         .collect();
+    events.extend(reader.waiting.get(&alert.id).into_iter().flatten().cloned());
     Ok(AlertView {
         id: alert.id,
         rule_id: alert.rule,
@@ -140,9 +148,15 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
 }
 
 impl App {
-    async fn alert_reader(&self, context: &OpContext, tx: &TenantTx) -> Result<Reader> {
+    async fn alert_reader(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        alerts: &[AlertId],
+    ) -> Result<Reader> {
         Ok(Reader {
             people: people(tx).await?,
+            waiting: self.waiting_mail(tx, alerts).await?,
             devices: self.tenant_devices(context).await?,
             sees_personal: self.sees_personal(context),
         })
@@ -184,7 +198,8 @@ impl App {
         };
         let tx = self.0.store.read(context).await?;
         let listed = tx.alerts_among(filter, among.as_deref(), &store_page(page)?).await?;
-        let reader = self.alert_reader(context, &tx).await?;
+        let ids: Vec<AlertId> = listed.items.iter().map(|alert| alert.id).collect();
+        let reader = self.alert_reader(context, &tx, &ids).await?;
         let mut items = Vec::with_capacity(listed.items.len());
         for alert in listed.items {
             items.push(view(&tx, alert, &reader).await?);
@@ -200,7 +215,7 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let alert = tx.alert(id).await?;
         self.confine_alert(context, &reach, &alert).await?;
-        let reader = self.alert_reader(context, &tx).await?;
+        let reader = self.alert_reader(context, &tx, &[id]).await?;
         let view = view(&tx, alert, &reader).await?;
         self.note(context, Action::AlertRead, &resource, "done");
         Ok(view)
@@ -254,7 +269,7 @@ impl App {
             tx.alert_event_add(*id, &event).await?;
             self.record(&tx, context, Action::AlertAcknowledge, &resource).await?;
         }
-        let reader = self.alert_reader(context, &tx).await?;
+        let reader = self.alert_reader(context, &tx, ids).await?;
         let mut views = Vec::with_capacity(ids.len());
         for id in ids {
             let alert = tx.alert(*id).await?;

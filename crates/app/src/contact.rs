@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
 use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret};
-use veritwin_metastore::ContactMessage;
+use veritwin_metastore::{ContactMessage, MailRank, NewMail};
 
-use crate::maintenance::{MailPayload, mail_key};
+use crate::alert_mail::waiting_max;
+use crate::mail::{MailPayload, mail_key};
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
 use crate::provision::is_nobodys;
 use crate::records::store_page;
@@ -73,7 +74,10 @@ impl App {
                 ..MailPayload::default()
             };
             let mail = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            tx.outbox_add(&key, &mail).await?;
+            // The message itself is kept; only the mail about it may be one too many.
+            if tx.outbox_waiting().await? < waiting_max(MailRank::Notice) {
+                tx.outbox_add(NewMail::new(MailRank::Notice, &key, &mail)).await?;
+            }
         }
         tx.commit().await?;
         let tx = self.0.store.begin_platform(context).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
+use veritwin_alerting::DeviceClock;
 use veritwin_domain::{
     CredentialId, DeviceId, Key, OpContext, Origin, Purpose, RequestId, Secret, TenantId,
     Timestamp, Value,
@@ -29,6 +30,9 @@ const LOGINS_MAX: usize = 65_536;
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
+
+/// A clock that is off by less is not spoken of.
+const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 
 const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
 
@@ -73,6 +77,16 @@ impl LoginCache {
 pub(crate) struct DevicePresence {
     pub(crate) connected: bool,
     pub(crate) last_seen_at: Option<Timestamp>,
+    /// By how much its clock is slow; negative when it is fast, none as long as nothing tells.
+    pub(crate) clock_slow_micros: Option<i64>,
+}
+
+impl DevicePresence {
+    /// By how many seconds the clock is slow, when that is worth saying.
+    pub(crate) fn clock_slow_seconds(self) -> Option<i64> {
+        let seconds = self.clock_slow_micros? / 1_000_000;
+        (seconds.abs() >= CLOCK_OFF_SECONDS_MIN).then_some(seconds)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +94,16 @@ struct Seen {
     connections: u32,
     at: Option<Timestamp>,
     written_at: Option<Timestamp>,
+    clock: DeviceClock,
+}
+
+/// What a device was last heard of.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    device: (TenantId, DeviceId),
+    received_at: Timestamp,
+    /// When the newest reading of its last message was measured.
+    newest_at: Option<Timestamp>,
 }
 
 /// Presence of all devices.
@@ -94,6 +118,7 @@ impl Presence {
         devices.get(&(tenant, device)).map_or_else(DevicePresence::default, |seen| DevicePresence {
             connected: seen.connections > 0,
             last_seen_at: seen.at,
+            clock_slow_micros: seen.clock.slow_micros(),
         })
     }
 
@@ -107,15 +132,17 @@ impl Presence {
         };
     }
 
-    fn seen(&self, batches: &[(TenantId, DeviceId, Timestamp)]) {
+    fn seen(&self, heard: &[Heard]) {
         let mut devices = self.devices.write();
-        for (tenant, device, at) in batches {
-            let owned = (*tenant, *device);
-            if devices.len() >= PRESENCE_MAX && !devices.contains_key(&owned) {
+        for Heard { device, received_at, newest_at } in heard {
+            if devices.len() >= PRESENCE_MAX && !devices.contains_key(device) {
                 continue;
             }
-            let seen = devices.entry(owned).or_default();
-            seen.at = seen.at.max(Some(*at));
+            let seen = devices.entry(*device).or_default();
+            seen.at = seen.at.max(Some(*received_at));
+            if let Some(newest_at) = newest_at {
+                seen.clock.hear(*newest_at, *received_at);
+            }
         }
     }
 
@@ -145,17 +172,20 @@ impl PresenceObserver {
 
 impl CommitObserver for PresenceObserver {
     fn committed(&mut self, batch: &Arc<Committed>) {
-        let mut seen: Vec<(TenantId, DeviceId, Timestamp)> = Vec::new();
+        let mut heard: Vec<Heard> = Vec::new();
         for entry in &batch.entries {
             if let Record::Readings(readings) = &entry.record {
-                let owned = (entry.tenant, readings.device);
-                match seen.iter_mut().rev().take(64).find(|one| (one.0, one.1) == owned) {
-                    Some(known) => known.2 = known.2.max(readings.received_at),
-                    None => seen.push((entry.tenant, readings.device, readings.received_at)),
+                let device = (entry.tenant, readings.device);
+                let newest_at = readings.readings.iter().map(|reading| reading.at).max();
+                let now = Heard { device, received_at: readings.received_at, newest_at };
+                match heard.iter_mut().rev().take(64).find(|one| one.device == device) {
+                    Some(known) if known.received_at <= now.received_at => *known = now,
+                    Some(_) => {}
+                    None => heard.push(now),
                 }
             }
         }
-        self.0.seen(&seen);
+        self.0.seen(&heard);
     }
 }
 
@@ -391,7 +421,7 @@ mod tests {
         let (mine, theirs) = (TenantId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
         let at = Timestamp::from_micros(5);
         presence.connection(theirs, device, true);
-        presence.seen(&[(theirs, device, at)]);
+        presence.seen(&[Heard { device: (theirs, device), received_at: at, newest_at: None }]);
         let of_mine = presence.of(mine, device);
         assert!(!of_mine.connected && of_mine.last_seen_at.is_none());
         let of_theirs = presence.of(theirs, device);

@@ -2,23 +2,29 @@
 //! person's; otherwise a link to hand over. Many at once from a CSV file, all or none.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
-use veritwin_metastore::{LinkKind, TenantTx, normalise_email};
+use veritwin_metastore::{LinkKind, MailRank, NewMail, TenantTx, normalise_email};
 
+use crate::alert_mail::waiting_max;
 use crate::change::Change;
 use crate::invitation_scopes::{ScopeNames, printed};
 use crate::inviters::Inviter;
 use crate::links::{Payload, text};
-use crate::maintenance::{MailPayload, mail_key};
+use crate::mail::{MailPayload, mail_key};
 use crate::model::{Invited, Invitee};
+use crate::tree::over;
 use crate::{App, Error, Result, RowError};
 
 /// Most people that one file invites.
 pub const INVITATIONS_MAX: usize = 500;
 /// Largest file of invitations, in bytes.
 pub const INVITATION_FILE_BYTES_MAX: usize = 256 * 1024;
+/// Most invitations that a tenant sends by mail in 24 hours.
+const INVITATIONS_PER_DAY_MAX: u64 = 1_000;
+const DAY: Duration = Duration::from_secs(86_400);
 /// Most mistakes that are told at once.
 const MISTAKES_MAX: usize = 50;
 
@@ -49,10 +55,11 @@ impl App {
         self.check_users_quota(context.tenant, 1).await?;
         let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
+        self.check_invitations(context, &tx, 1).await?;
         self.check_invited(context, &tx, invitee.role, &invitee.scope).await?;
         let (role, scope) = (invitee.role.as_str(), printed(&invitee.scope));
         let change = Change::to(serde_json::json!({"role": role, "scope": scope}));
-        let invited = self.invite(&tx, context, invitee, &pages).await?;
+        let invited = self.invite(&tx, context, (invitee, MailRank::Invitation), &pages).await?;
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(invited)
@@ -71,6 +78,8 @@ impl App {
         self.check_users_quota(context.tenant, rows.len() as u64).await?;
         let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
+        self.check_invitations(context, &tx, rows.len() as u64).await?;
+        let rank = if rows.len() == 1 { MailRank::Invitation } else { MailRank::Bulk };
         let invitees = self.scoped(context, &tx, rows).await?;
         let rights: HashSet<(Role, &ScopeOf)> =
             invitees.iter().map(|invitee| (invitee.role, &invitee.scope)).collect();
@@ -79,12 +88,28 @@ impl App {
         }
         let mut invited = Vec::with_capacity(invitees.len());
         for invitee in invitees {
-            invited.push(self.invite(&tx, context, invitee, &pages).await?);
+            invited.push(self.invite(&tx, context, (invitee, rank), &pages).await?);
         }
         let change = Change::to(serde_json::json!({"invited": invited.len()}));
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
         Ok(invited)
+    }
+
+    /// Whether so many more may be invited by mail now. Links to hand over are not mail.
+    async fn check_invitations(&self, context: &OpContext, tx: &TenantTx, more: u64) -> Result<()> {
+        if self.0.mailer.is_none() {
+            return Ok(());
+        }
+        let day = tx.outbox_invitations(context.at.saturating_sub(DAY)).await?;
+        if day + more > INVITATIONS_PER_DAY_MAX {
+            return Err(over("invitations_per_day_max", INVITATIONS_PER_DAY_MAX, day + more));
+        }
+        let (waiting, max) = (tx.outbox_waiting().await?, waiting_max(MailRank::Bulk));
+        if waiting + more > max {
+            return Err(over("mails_waiting_max", max, waiting + more));
+        }
+        Ok(())
     }
 
     /// The invitees with the part of the tenant that each line names.
@@ -122,7 +147,7 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        invitee: Invitee,
+        (invitee, rank): (Invitee, MailRank),
         pages: &str,
     ) -> Result<Invited> {
         let mails = self.0.mailer.is_some();
@@ -159,7 +184,8 @@ impl App {
             ..MailPayload::default()
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
-        tx.outbox_add(&mail_key(&hex::encode(digest), &mail.to), &body).await?;
+        let key = mail_key(&hex::encode(digest), &mail.to);
+        tx.outbox_add(NewMail::new(rank, &key, &body)).await?;
         Ok(Invited { email: invitee.email, link: None })
     }
 }

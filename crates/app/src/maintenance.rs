@@ -1,13 +1,9 @@
-//! Background work: segments and log truncation, mail, presence, activity records, purges, the
+//! Background work: segments and log truncation, presence, activity records, purges, the
 //! clock's high-water mark. Each round is bounded and a failure waits for the next round.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use veritwin_access::{SESSION_IDLE_MAX, jobs};
-use veritwin_domain::{AlertId, Secret, TenantId};
-use veritwin_metastore::{AlertEvent, AlertEventKind, OutboxEntry};
-use veritwin_outbound::mail::{Mail, MailError};
 
 use crate::job_board::{Job, JobWatch};
 use crate::log_cut::LogCut;
@@ -15,41 +11,12 @@ use crate::{App, Result};
 
 const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
 const COMPACT_TICKS: u32 = 10;
-const MAIL_INTERVAL: Duration = Duration::from_secs(2);
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
 /// A clock that moved on by more than this has a purge come due at once.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
-/// Mails taken at a time.
-const MAILS_MAX: u32 = 32;
-/// Wait before a mail is tried again, times the number of attempts.
-const MAIL_RETRY: Duration = Duration::from_secs(60);
-const MAIL_ATTEMPTS_MAX: u64 = 10;
 /// Activity records and sent mails are kept this long (promise P53).
 pub(crate) const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
-
-/// A queued mail.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct MailPayload {
-    pub(crate) to: String,
-    pub(crate) subject: String,
-    pub(crate) text: String,
-    /// The alert it tells of.
-    #[serde(default)]
-    pub(crate) alert: Option<String>,
-    /// Where the answer goes, if not to whoever answers for the tenant.
-    #[serde(default)]
-    pub(crate) reply_to: Option<String>,
-    /// The tenant in whose brand it speaks, if it is about an account and so of no tenant.
-    #[serde(default)]
-    pub(crate) voice: Option<TenantId>,
-}
-
-/// The idempotency key of a mail about a transition to one recipient.
-pub(crate) fn mail_key(transition: &str, email: &str) -> String {
-    let digest = veritwin_keys::sha256(format!("{transition}\n{email}").as_bytes());
-    format!("mail-{}", hex::encode(&digest[..16]))
-}
 
 impl App {
     pub(crate) fn start_maintenance(&self) {
@@ -159,7 +126,8 @@ impl App {
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.expire_readings(trusted, &holds).await
     }
 
     #[cfg(feature = "test-controls")]
@@ -170,85 +138,5 @@ impl App {
     #[cfg(not(feature = "test-controls"))]
     const fn is_purge_broken(&self) -> bool {
         false
-    }
-
-    async fn keep_mail(&self, watch: &JobWatch) {
-        let mut interval = tokio::time::interval(MAIL_INTERVAL);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while self.next_round(&mut interval).await {
-            match self.send_mails(watch).await {
-                Ok(()) => watch.turned(),
-                Err(error) => tracing::warn!(%error, "mail waits; trying again"),
-            }
-        }
-    }
-
-    async fn send_mails(&self, watch: &JobWatch) -> Result<()> {
-        let context = self.job(jobs::MAIL);
-        let tx = self.0.store.begin_platform(&context).await?;
-        let retry_at = context.at.saturating_add(MAIL_RETRY);
-        let due = tx.outbox_claim(context.at, retry_at, MAILS_MAX).await?;
-        tx.commit().await?;
-        let mut outcome = Ok(());
-        for entry in due {
-            // What is wrong with one mail or its tenant does not hold the others.
-            match self.send_mail(entry).await {
-                Ok(()) => watch.turned(),
-                Err(error) => {
-                    tracing::warn!(%error, "a mail or its note waits");
-                    if self.is_database_away().await {
-                        outcome = Err(error);
-                    }
-                }
-            }
-        }
-        outcome
-    }
-
-    async fn send_mail(&self, entry: OutboxEntry) -> Result<()> {
-        let Some(mailer) = &self.0.mailer else { return Ok(()) };
-        let context = self.job(jobs::MAIL);
-        let sent = match serde_json::from_slice::<MailPayload>(&entry.payload) {
-            Ok(payload) => {
-                let mut voice = self.mail_voice(entry.tenant.or(payload.voice));
-                if let Some(reply_to) = payload.reply_to {
-                    voice.reply_to = Some(Secret::new(reply_to));
-                }
-                let mail = Mail {
-                    voice,
-                    to: Secret::new(payload.to),
-                    subject: payload.subject,
-                    text: payload.text,
-                    idempotency_key: hex::encode(entry.id.0),
-                };
-                mailer.send(&mail).await.map(|_| payload.alert)
-            }
-            Err(_) => Err(MailError::Refused("a queued mail is damaged".to_owned())),
-        };
-        let given_up = entry.attempts >= MAIL_ATTEMPTS_MAX;
-        let tx = self.0.store.begin_platform(&context).await?;
-        match &sent {
-            Ok(_) => tx.outbox_done(entry.id, context.at).await?,
-            Err(MailError::Unavailable(_) | MailError::NotRegistered(_)) if !given_up => {
-                let wait = MAIL_RETRY.saturating_mul(u32::try_from(entry.attempts).unwrap_or(10));
-                tx.outbox_retry(entry.id, context.at.saturating_add(wait)).await?;
-            }
-            Err(error) => {
-                tracing::error!(%error, attempts = entry.attempts, "a mail was given up");
-                tx.outbox_done(entry.id, context.at).await?;
-            }
-        }
-        tx.commit().await?;
-        if let (Ok(Some(alert)), Some(tenant)) = (sent, entry.tenant)
-            && let Ok(alert) = alert.parse::<AlertId>()
-        {
-            let context = self.job_in(jobs::MAIL, tenant);
-            let tx = self.0.store.begin(&context).await?;
-            let kind = AlertEventKind::Notified;
-            let event = AlertEvent { at: context.at, kind, by: None, comment: None };
-            tx.alert_event_add(alert, &event).await?;
-            tx.commit().await?;
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Opens the stores, recovers what the log holds beyond the segments, and starts the jobs. After
 //! `kill -9` at any moment this is all it takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct Config {
     pub rates: crate::Rates,
     /// The host name in ledger origins.
     pub ledger_host: String,
+    /// Every name of the platform itself: no tenant below it is given one.
+    pub own_names: Vec<String>,
     /// The data of new tenants is simulated.
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
@@ -144,6 +146,8 @@ pub(crate) struct Inner {
     pub(crate) acme: Option<crate::acme::Acme>,
     /// Counts changes of host names' certificates.
     pub(crate) host_certificates: tokio::sync::watch::Sender<u64>,
+    /// Taken to change who has which host names and domains.
+    pub(crate) names: tokio::sync::Mutex<()>,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -179,14 +183,23 @@ fn not_opened(error: &dyn std::error::Error) -> Error {
 }
 
 pub(crate) fn database(config: &Config) -> Result<Database> {
-    let url = config.database_url.expose();
+    let owner = config.database_owner_url.as_ref();
+    database_at(&config.database_url, owner, &config.data)
+}
+
+pub(crate) fn database_at(
+    address: &Secret<String>,
+    owner: Option<&Secret<String>>,
+    data: &Path,
+) -> Result<Database> {
+    let url = address.expose();
     if url == "sqlite:" {
-        return Ok(Database::Sqlite(config.data.join("records.db")));
+        return Ok(Database::Sqlite(data.join("records.db")));
     }
     if url.starts_with("postgres://") {
         return Ok(Database::Postgres(veritwin_metastore::PostgresConfig {
-            url: config.database_url.clone(),
-            owner_url: config.database_owner_url.clone(),
+            url: address.clone(),
+            owner_url: owner.cloned(),
             demo: false,
         }));
     }
@@ -327,6 +340,7 @@ impl App {
             providers,
             acme,
             host_certificates: tokio::sync::watch::Sender::new(0),
+            names: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
-use veritwin_metastore::{Plan, Tenant, TenantKind, TenantPlace, TenantState};
+use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace, TenantState};
 
 use crate::change::Change;
 use crate::links::text;
@@ -63,7 +63,8 @@ impl App {
         recorded::tenant(tenant, tenant.place.plan.and_then(|plan| tree.plans.get(&plan)))
     }
 
-    async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
+    /// A tenant with its place.
+    pub(crate) async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
         let below = self.0.tree.read().count_below(tenant.id);
         self.placed_above(tenant, below).await
     }
@@ -83,6 +84,7 @@ impl App {
             usage: usage_view(usage, below, storage_bytes),
             answered_by: tree.answering(responsible),
             hosts: tree.hosts_of(tenant.id),
+            domains: tree.domains.get(&tenant.id).cloned().unwrap_or_default(),
             version: i64::try_from(tenant.version).unwrap_or(i64::MAX),
             tenant: tenant_view(tenant),
         })
@@ -207,7 +209,8 @@ impl App {
     }
 
     /// Gives a tenant directly below, or the platform's own administration itself, its host
-    /// names: exactly these. A name that another tenant has is refused.
+    /// names: exactly these. A name that another tenant has is refused, and so is one that a
+    /// partner has no confirmed domain for.
     pub async fn set_hosts(
         &self,
         context: &OpContext,
@@ -225,20 +228,25 @@ impl App {
             let (max, actual) = (HOSTS_PER_TENANT_MAX as u64, hosts.len() as u64);
             return Err(over("hosts_per_tenant_max", max, actual));
         }
+        let _alone = self.0.names.lock().await;
         let mut wanted = Vec::new();
         for (index, host) in hosts.iter().enumerate() {
             let wrong = || {
                 let detail = "expected a host name such as twin.example.com, without a port";
                 Error::invalid_at(format!("hosts[{index}]"), detail)
             };
-            wanted.push(host_name(host).ok_or_else(wrong)?);
+            let name = host_name(host).ok_or_else(wrong)?;
+            if !is_platform && self.is_own_name(&name) {
+                return Err(taken());
+            }
+            // What was given stays until it is taken away.
+            if self.0.tree.read().hosts.get(&name) != Some(&id) {
+                self.check_may_give(context, format!("hosts[{index}]"), &name)?;
+            }
+            wanted.push(name);
         }
         wanted.sort();
         wanted.dedup();
-        let own = self.0.config.ledger_host.to_ascii_lowercase();
-        if !is_platform && wanted.contains(&own) {
-            return Err(taken());
-        }
         let known = {
             let tree = self.0.tree.read();
             if tree.hosts.len() + wanted.len() > HOSTS_MAX {
@@ -249,13 +257,7 @@ impl App {
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         for host in known.iter().filter(|host| !wanted.contains(host)) {
-            tx.host_remove(id, host).await?;
-            // A certificate goes with its host name.
-            match tx.host_certificate_delete(id, host).await {
-                Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.order_end(&tx, host).await?;
+            self.take_host(&tx, id, host).await?;
         }
         for host in wanted.iter().filter(|host| !known.contains(host)) {
             tx.host_add(id, host).await.map_err(|error| match error {
@@ -275,6 +277,27 @@ impl App {
         }
         self.host_certificates_changed();
         self.placed(tenant).await
+    }
+
+    /// Takes a host name away, and its certificate with it.
+    pub(crate) async fn take_host(
+        &self,
+        tx: &PlatformTx,
+        tenant: TenantId,
+        host: &str,
+    ) -> Result<()> {
+        tx.host_remove(tenant, host).await?;
+        match tx.host_certificate_delete(tenant, host).await {
+            Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.order_end(tx, host).await.map(|_| ())
+    }
+
+    /// Whether a host name is one of the platform's own, that nobody else is given.
+    pub(crate) fn is_own_name(&self, host: &str) -> bool {
+        let is_same = |own: &String| own.trim_end_matches('.').eq_ignore_ascii_case(host);
+        self.0.config.own_names.iter().any(is_same)
     }
 
     /// A one-time link for the first administrator of a tenant directly below: while it has nobody.
@@ -328,7 +351,7 @@ impl App {
         Err(Error::invalid_at("plan_id", "choose a plan that is within your own"))
     }
 
-    fn check_platform_people(&self, context: &OpContext) -> Result<()> {
+    pub(crate) fn check_platform_people(&self, context: &OpContext) -> Result<()> {
         if context.tenant == PLATFORM_TENANT {
             return Ok(());
         }

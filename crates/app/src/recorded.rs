@@ -143,6 +143,7 @@ pub(crate) fn plan(plan: &PlanView) -> Value {
         "messages_per_second": limits.messages_per_second,
         "requests_per_second": limits.requests_per_second,
         "storage_bytes": limits.storage_bytes,
+        "retention_days": limits.retention_days,
     })
 }
 

@@ -3,10 +3,10 @@
 
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
-use veritwin_metastore::{LinkKind, PlatformTx, Realm, User};
+use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
 
 use crate::links::{Payload, UNKNOWN};
-use crate::maintenance::{MailPayload, mail_key};
+use crate::mail::{MailPayload, mail_key};
 use crate::people::check_password;
 use crate::sign_in::person;
 use crate::{App, Error, Result};
@@ -48,7 +48,8 @@ impl App {
             ..MailPayload::default()
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
-        tx.outbox_add(&mail_key(&hex::encode(digest), to), &body).await?;
+        let key = mail_key(&hex::encode(digest), to);
+        tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
         Ok(())
     }
 
@@ -213,7 +214,8 @@ impl App {
             };
             let body =
                 serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
-            tx.outbox_add(&mail_key(&hex::encode(digest), &before), &body).await?;
+            let key = mail_key(&hex::encode(digest), &before);
+            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
         }
         self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
         Ok(tx.commit().await?)

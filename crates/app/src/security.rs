@@ -16,11 +16,12 @@ use veritwin_domain::{
 };
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
-    Activity, ActivityFilter, Incident, Page, PlatformTx, SecurityAlert, TenantTx, every_row,
+    Activity, ActivityFilter, Incident, MailRank, NewMail, Page, PlatformTx, SecurityAlert,
+    TenantTx, every_row,
 };
 
 use crate::activity::{Envelope, actor_id, actor_text};
-use crate::maintenance::{MailPayload, mail_key};
+use crate::mail::{MailPayload, mail_key};
 use crate::promises::PROBE_TENANT;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
 use crate::{App, Error, Result};
@@ -371,7 +372,8 @@ impl App {
                 ..MailPayload::default()
             };
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            tx.outbox_add(&mail_key(event, &member.user.email), &body).await?;
+            let key = mail_key(event, &member.user.email);
+            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?;
         }
         Ok(())
     }

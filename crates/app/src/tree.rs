@@ -10,6 +10,7 @@ use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
 use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
 
 use crate::brands::StoredBrand;
+use crate::domains::DOMAINS_MAX;
 use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank, UsageView};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::{App, Error, Result};
@@ -40,6 +41,8 @@ pub(crate) struct Tree {
     pub(crate) plans: BTreeMap<PlanId, PlanView>,
     pub(crate) brands: HashMap<TenantId, Arc<StoredBrand>>,
     pub(crate) hosts: HashMap<String, TenantId>,
+    /// Below which partners give host names.
+    pub(crate) domains: HashMap<TenantId, Vec<String>>,
 }
 
 impl Tree {
@@ -182,6 +185,7 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.messages_per_second, own.messages_per_second)
         && fits(wanted.requests_per_second, own.requests_per_second)
         && fits(wanted.storage_bytes, own.storage_bytes)
+        && fits(wanted.retention_days, own.retention_days)
 }
 
 pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
@@ -203,6 +207,7 @@ impl App {
         let plans = tx.plans(PLANS_MAX as u64).await?;
         let brands = tx.brands(TENANTS_MAX as u64 + 8).await?;
         let hosts = tx.hosts(HOSTS_MAX as u64).await?;
+        let domains = tx.domains(DOMAINS_MAX as u64).await?;
         drop(tx);
         let mut tree = Tree::default();
         tenants.into_iter().for_each(|tenant| tree.put(tenant));
@@ -213,7 +218,18 @@ impl App {
         for brand in brands {
             tree.brands.insert(brand.tenant, Arc::new(StoredBrand::load(brand)?));
         }
-        tree.hosts = hosts.into_iter().collect();
+        // The platform's own names are nobody's, whoever was given one before it was named.
+        let is_free = |(host, owner): &(String, TenantId)| {
+            let is_free = *owner == PLATFORM_TENANT || !self.is_own_name(host);
+            if !is_free {
+                tracing::warn!(%host, tenant = %owner, "a tenant's host name is our own");
+            }
+            is_free
+        };
+        tree.hosts = hosts.into_iter().filter(is_free).collect();
+        for (domain, owner) in domains {
+            tree.domains.entry(owner).or_default().push(domain);
+        }
         *self.0.tree.write() = tree;
         Ok(())
     }
@@ -302,10 +318,13 @@ struct StoredPlan {
     requests_per_second: Option<u64>,
     #[serde(default)]
     storage_bytes: Option<u64>,
+    #[serde(default)]
+    retention_days: Option<u64>,
 }
 
 /// A plan's text form in the store.
 pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
+    crate::retention::check_days(limits.retention_days)?;
     let stored = StoredPlan {
         name: name.to_owned(),
         devices: limits.devices,
@@ -315,6 +334,7 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         messages_per_second: limits.messages_per_second,
         requests_per_second: limits.requests_per_second,
         storage_bytes: limits.storage_bytes,
+        retention_days: limits.retention_days,
     };
     serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -333,6 +353,7 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             messages_per_second: stored.messages_per_second,
             requests_per_second: stored.requests_per_second,
             storage_bytes: stored.storage_bytes,
+            retention_days: stored.retention_days,
         },
         version: i64::try_from(plan.version).unwrap_or(i64::MAX),
     })

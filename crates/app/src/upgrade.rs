@@ -1,15 +1,15 @@
 //! The schema of a platform that is not open: what it lacks, the automatic backup before it
 //! changes, and the change, step by step.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use veritwin_domain::Rng;
+use veritwin_domain::{Rng, Secret};
 use veritwin_keys::{KeyService, SystemRng};
-use veritwin_metastore::{PendingStep, Upgrade};
+use veritwin_metastore::{PendingStep, Upgrade, WallGap};
 
 use crate::backup::{BACKUPS, BackupPlan, BackupProgress, BackupSummary, Cut, Records};
-use crate::open::{database, open_keys};
+use crate::open::{database, database_at, open_keys};
 use crate::{Config, Result};
 
 /// The records of a platform that is not open.
@@ -90,10 +90,25 @@ impl SchemaUpgrade {
         Ok(self.upgrade.apply(self.config.clock.now(), target).await?)
     }
 
+    /// Where there is no step to apply: puts the wall to other databases of the server up again,
+    /// if the owner's address is known.
+    pub async fn keep_walls(&self) -> Result<()> {
+        if self.is_postgres() && self.config.database_owner_url.is_some() {
+            self.apply(self.current()).await?;
+        }
+        Ok(())
+    }
+
     /// Lets the records and keys go.
     pub async fn close(self) {
         self.upgrade.close().await;
     }
+}
+
+/// What stands open between a database and the others of its server, seen by the runtime role.
+/// None when the records are in a file.
+pub async fn database_gaps(url: &Secret<String>) -> Result<Option<Vec<WallGap>>> {
+    Ok(WallGap::look(&database_at(url, None, Path::new(""))?).await?)
 }
 
 /// Before a build opens the records: an older schema is backed up, so that there is a way back.

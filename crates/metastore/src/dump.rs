@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
 use veritwin_domain::PlatformContext;
 
-use crate::schema::{self, ColumnKind, PLATFORM_ROLE, VERSION};
-use crate::{Error, Metastore, Result};
+use crate::schema::{self, ColumnKind, VERSION};
+use crate::{Error, Metastore, Result, walls};
 
 pub use read::import;
 pub(crate) use write::export;
@@ -92,7 +92,7 @@ fn context(number: u64) -> Vec<u8> {
 /// On PostgreSQL nobody sees a row without stepping into a role.
 async fn enter(transaction: &DatabaseTransaction) -> Result<()> {
     if transaction.get_database_backend() == DbBackend::Postgres {
-        let role = format!("SET LOCAL ROLE {PLATFORM_ROLE}");
+        let role = format!("SET LOCAL ROLE {}", walls::in_force(transaction).await?.platform);
         let entered = transaction.execute_unprepared(&role).await;
         entered.map_err(|error| Error::from_db(error, WHAT))?;
     }

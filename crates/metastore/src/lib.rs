@@ -16,6 +16,7 @@ mod seal;
 mod store;
 mod tx;
 mod upgrade;
+mod walls;
 
 pub use dump::{DumpSummary, import};
 pub use entity::*;
@@ -29,3 +30,4 @@ pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
 pub use tx::forget_tenant_filter;
 pub use tx::{PlatformTx, TenantTx, Usage};
 pub use upgrade::{PendingStep, Upgrade};
+pub use walls::WallGap;

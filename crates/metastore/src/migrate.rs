@@ -8,8 +8,8 @@ use sea_orm::{
 };
 use veritwin_domain::Timestamp;
 
-use crate::schema::{self, Contraction, Migration, PLATFORM_ROLE, TENANT_ROLE};
-use crate::{Error, Result};
+use crate::schema::{self, Contraction, GroupRoles, Migration};
+use crate::{Error, Result, walls};
 
 /// Serialises migrations of several nodes (`pg_advisory_xact_lock`): "veritwin" in ASCII.
 const ADVISORY_LOCK: i64 = 0x7665_7269_7477_696e;
@@ -29,6 +29,13 @@ pub(crate) async fn run(
     target: i64,
 ) -> Result<()> {
     run_steps(connection, runtime_role, at, Steps::published(target)).await
+}
+
+/// The database that SQL is for; on PostgreSQL with its group roles.
+#[derive(Clone, Copy)]
+pub(crate) enum On<'a> {
+    Sqlite,
+    Postgres(&'a GroupRoles),
 }
 
 /// The steps that a run goes through, in the order of their versions.
@@ -54,10 +61,10 @@ impl Steps {
     }
 
     /// The SQL of one step.
-    fn statements(self, version: i64, backend: DbBackend) -> Vec<String> {
+    fn statements(self, version: i64, on: On<'_>) -> Vec<String> {
         let expand = self.migrations.iter().filter(|step| step.version == version);
         let contract = self.contractions.iter().filter(|step| step.version == version);
-        let expand = expand.flat_map(|step| statements(step, backend));
+        let expand = expand.flat_map(|step| statements(step, on));
         expand.chain(contract.flat_map(schema::contraction_statements)).collect()
     }
 }
@@ -69,8 +76,13 @@ async fn run_steps(
     steps: Steps,
 ) -> Result<()> {
     let failed = |error| Error::from_db(error, FAILED);
+    let roles = match connection.get_database_backend() {
+        DbBackend::Postgres => Some(walls::own(connection).await?),
+        _ => None,
+    };
+    let on = roles.as_ref().map_or(On::Sqlite, On::Postgres);
     let transaction = connection.begin().await.map_err(failed)?;
-    prepare(&transaction, runtime_role).await?;
+    prepare(&transaction, on, runtime_role).await?;
     let current = version(&transaction).await?;
     transaction.commit().await.map_err(failed)?;
     for step in steps.versions().into_iter().filter(|step| *step > current) {
@@ -81,8 +93,7 @@ async fn run_steps(
             for contraction in steps.contractions.iter().filter(|known| known.version == step) {
                 refuse_while_used(&transaction, contraction).await?;
             }
-            let backend = transaction.get_database_backend();
-            for statement in steps.statements(step, backend) {
+            for statement in steps.statements(step, on) {
                 execute(&transaction, &statement).await?;
             }
             let at = at.as_micros();
@@ -92,14 +103,23 @@ async fn run_steps(
         }
         transaction.commit().await.map_err(failed)?;
     }
+    if let On::Postgres(roles) = on
+        && steps.target >= schema::OWN_ROLES_SINCE
+    {
+        let transaction = connection.begin().await.map_err(failed)?;
+        lock(&transaction).await?;
+        let version = version(&transaction).await?;
+        walls::raise(&transaction, roles, version).await?;
+        transaction.commit().await.map_err(failed)?;
+    }
     Ok(())
 }
 
 /// The steps after `current` up to `target` with their SQL.
-pub(crate) fn pending(current: i64, target: i64, backend: DbBackend) -> Vec<(i64, Vec<String>)> {
+pub(crate) fn pending(current: i64, target: i64, on: On<'_>) -> Vec<(i64, Vec<String>)> {
     let steps = Steps::published(target);
     let missing = steps.versions().into_iter().filter(|version| *version > current);
-    missing.map(|version| (version, steps.statements(version, backend))).collect()
+    missing.map(|version| (version, steps.statements(version, on))).collect()
 }
 
 /// The version of a database; 0 when it has no schema yet.
@@ -167,57 +187,47 @@ async fn lock(transaction: &DatabaseTransaction) -> Result<()> {
     Ok(())
 }
 
-async fn prepare(transaction: &DatabaseTransaction, runtime_role: Option<&str>) -> Result<()> {
-    let postgres = transaction.get_database_backend() == DbBackend::Postgres;
+async fn prepare(
+    transaction: &DatabaseTransaction,
+    on: On<'_>,
+    runtime_role: Option<&str>,
+) -> Result<()> {
     lock(transaction).await?;
-    if postgres {
-        for role in [TENANT_ROLE, PLATFORM_ROLE] {
-            execute(transaction, &create_role(role)).await?;
-        }
-    }
     let table = "CREATE TABLE IF NOT EXISTS schema_versions \
                  (version BIGINT PRIMARY KEY, applied_at BIGINT NOT NULL)";
-    let strict = table.replace("BIGINT", "INTEGER") + " STRICT";
-    execute(transaction, if postgres { table } else { &strict }).await?;
-    if postgres {
-        execute(transaction, "GRANT SELECT ON schema_versions TO PUBLIC").await?;
-    }
-    if let Some(role) = runtime_role {
-        for group in [TENANT_ROLE, PLATFORM_ROLE] {
-            execute(transaction, &grant_role(group, role)).await?;
+    match on {
+        On::Sqlite => execute(transaction, &(table.replace("BIGINT", "INTEGER") + " STRICT")).await,
+        On::Postgres(roles) => {
+            walls::prepare(transaction, roles, runtime_role).await?;
+            execute(transaction, table).await?;
+            execute(transaction, "GRANT SELECT ON schema_versions TO PUBLIC").await
         }
     }
-    Ok(())
-}
-
-/// Roles belong to the server, not to the database: another database may have made them.
-fn create_role(role: &str) -> String {
-    format!(
-        "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{role}') THEN \
-         CREATE ROLE {role} NOLOGIN NOINHERIT; END IF; \
-         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-    )
-}
-
-fn grant_role(group: &str, member: &str) -> String {
-    let (name, text) = (member.replace('"', "\"\""), member.replace('\'', "''"));
-    format!(
-        "DO $do$ BEGIN IF NOT pg_has_role('{text}', '{group}', 'MEMBER') THEN \
-         GRANT {group} TO \"{name}\"; END IF; END $do$"
-    )
 }
 
 /// The SQL of a step that adds: tables, columns, indexes, and on PostgreSQL the walls.
-fn statements(migration: &Migration, backend: DbBackend) -> Vec<String> {
-    let postgres = backend == DbBackend::Postgres;
-    let table = if postgres { schema::postgres_table } else { schema::sqlite_table };
-    let column = if postgres { schema::postgres_column } else { schema::sqlite_column };
+fn statements(migration: &Migration, on: On<'_>) -> Vec<String> {
+    let (table, column): (fn(&_) -> _, fn(&_) -> _) = match on {
+        On::Sqlite => (schema::sqlite_table, schema::sqlite_column),
+        On::Postgres(_) => (schema::postgres_table, schema::postgres_column),
+    };
     let mut all: Vec<String> = migration.tables.iter().flat_map(table).collect();
     all.extend(migration.added.iter().flat_map(column));
-    if postgres {
-        all.extend(migration.tables.iter().flat_map(schema::postgres_walls));
+    if let On::Postgres(roles) = on {
+        let tables = migration.tables.iter();
+        all.extend(tables.flat_map(|table| schema::postgres_walls(table, roles)));
     }
     all
+}
+
+/// How many connections of nodes there are whose builds know less than a schema version.
+pub(crate) async fn older_nodes(transaction: &DatabaseTransaction, version: i64) -> Result<i64> {
+    let sql = format!(
+        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name LIKE '{NODE_NAME}%' \
+         AND substring(application_name FROM '[0-9]+$')::bigint < {version}"
+    );
+    number(transaction, &sql).await
 }
 
 /// Nothing is taken away while a row or a node of a build that uses it is there.
@@ -240,13 +250,7 @@ async fn refuse_while_used(
         // The directory's lock says that no other process has the file.
         return Ok(());
     }
-    let sql = format!(
-        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database() \
-         AND application_name LIKE '{NODE_NAME}%' \
-         AND substring(application_name FROM '[0-9]+$')::bigint < {}",
-        contraction.unused_since
-    );
-    let nodes = number(transaction, &sql).await?;
+    let nodes = older_nodes(transaction, contraction.unused_since).await?;
     if nodes > 0 {
         return Err(Error::Refused(format!(
             "schema step {} would take away what {nodes} connections of an older build still use: \
@@ -311,11 +315,12 @@ mod tests {
 
     #[test]
     fn every_published_step_has_sql_for_both_databases() {
-        for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
-            let steps = pending(0, schema::VERSION, backend);
+        let roles = GroupRoles::of_database(5);
+        for on in [On::Sqlite, On::Postgres(&roles)] {
+            let steps = pending(0, schema::VERSION, on);
             assert_eq!(steps.last().map(|step| step.0), Some(schema::VERSION));
             assert!(steps.iter().all(|(_, sql)| !sql.is_empty()));
         }
-        assert!(pending(schema::VERSION, schema::VERSION, DbBackend::Sqlite).is_empty());
+        assert!(pending(schema::VERSION, schema::VERSION, On::Sqlite).is_empty());
     }
 }

@@ -36,7 +36,8 @@ pub enum Database {
 
 /// A PostgreSQL database.
 ///
-/// Two roles that cannot log in, `veritwin_tenant` and `veritwin_platform`, hold the rights; the
+/// Two roles of its own that cannot log in, `veritwin_tenant_N` and `veritwin_platform_N`, hold the
+/// rights (N is the database's number); the
 /// runtime role is a member of both, owns nothing and inherits nothing, so that a statement
 /// outside a transaction of this crate may do nothing at all. An administrator makes the roles:
 ///

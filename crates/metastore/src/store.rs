@@ -17,10 +17,10 @@ use veritwin_keys::KeyService;
 
 use crate::names::NameIndexes;
 use crate::open::{self, Database, PostgresConfig};
-use crate::schema::{PLATFORM_ROLE, TENANT_ROLE, VERSION};
+use crate::schema::{GroupRoles, VERSION};
 use crate::seal::Sealer;
 use crate::tx::Core;
-use crate::{Error, PlatformTx, Result, TenantTx, migrate};
+use crate::{Error, PlatformTx, Result, TenantTx, migrate, walls};
 
 /// Connections of one store when nothing else is configured.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     write_gate: Option<Arc<Semaphore>>,
     pub(crate) sealer: Arc<Sealer>,
     names: Arc<NameIndexes>,
+    /// The roles that transactions step down to, on PostgreSQL.
+    roles: Option<GroupRoles>,
 }
 
 impl fmt::Debug for Metastore {
@@ -72,7 +74,7 @@ impl Metastore {
     /// Opens the records and brings their schema up to date.
     pub async fn open(config: Config) -> Result<Self> {
         let now = config.clock.now();
-        let (connection, write_gate) = match &config.database {
+        let (connection, write_gate, roles) = match &config.database {
             Database::Sqlite(file) => {
                 let key = config.keys.platform_subkey(DATABASE_KEY_LABEL);
                 let key = key.map_err(|error| Error::from_key(error, "database key"))?;
@@ -83,15 +85,17 @@ impl Metastore {
                 let closed = connection.close().await;
                 closed.map_err(|error| Error::from_db(error, "records database"))?;
                 let connection = open::sqlite(file, &key, config.connections_max).await?;
-                (connection, Some(Arc::new(Semaphore::new(1))))
+                (connection, Some(Arc::new(Semaphore::new(1))), None)
             }
             Database::Postgres(postgres) => {
-                (open_postgres(postgres, config.connections_max, now).await?, None)
+                let (connection, roles) =
+                    open_postgres(postgres, config.connections_max, now).await?;
+                (connection, None, Some(roles))
             }
         };
         let sealer = Arc::new(Sealer::new(config.keys)?);
         let names = Arc::new(NameIndexes::new());
-        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names })))
+        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names, roles })))
     }
 
     /// Begins a writing transaction inside the context's tenant.
@@ -183,19 +187,20 @@ impl Metastore {
             TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }
         };
         let transaction = self.0.connection.begin_with_options(options).await.map_err(failed)?;
-        if postgres {
-            transaction.execute_unprepared(&role_statement(reach)).await.map_err(failed)?;
+        if let Some(roles) = &self.0.roles {
+            transaction.execute_unprepared(&role_statement(roles, reach)).await.map_err(failed)?;
         }
         Ok(transaction)
     }
 }
 
 /// Steps down to the role of this transaction, for its length only.
-fn role_statement(reach: &Reach) -> String {
+fn role_statement(roles: &GroupRoles, reach: &Reach) -> String {
     match reach {
-        Reach::Platform => format!("SET LOCAL ROLE {PLATFORM_ROLE}"),
+        Reach::Platform => format!("SET LOCAL ROLE {}", roles.platform),
         Reach::Tenant(tenant) => format!(
-            "SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL veritwin.tenant = '{}'",
+            "SET LOCAL ROLE {}; SET LOCAL veritwin.tenant = '{}'",
+            roles.tenant,
             hex::encode(tenant.as_bytes())
         ),
     }
@@ -205,7 +210,7 @@ async fn open_postgres(
     config: &PostgresConfig,
     connections_max: u32,
     now: Timestamp,
-) -> Result<DatabaseConnection> {
+) -> Result<(DatabaseConnection, GroupRoles)> {
     let options = open::postgres_options(&config.url)?;
     let runtime_role = options.get_username().to_owned();
     let owner = match (&config.owner_url, config.demo) {
@@ -227,5 +232,7 @@ async fn open_postgres(
         open::check_runtime_role(&connection).await?;
     }
     migrate::check(&connection).await?;
-    Ok(connection)
+    let roles = walls::own(&connection).await?;
+    walls::check(&connection, &roles).await?;
+    Ok((connection, roles))
 }

@@ -1,14 +1,16 @@
 //! A database as it is found, before a build works with it: what its schema lacks, a copy of its
 //! rows, and the missing steps. Nobody else may have it open meanwhile.
 
-use sea_orm::{DatabaseConnection, DbBackend};
+use sea_orm::DatabaseConnection;
 use tokio::io::AsyncWrite;
 use veritwin_domain::Timestamp;
 
 use crate::dump::{self, DumpSummary};
+use crate::migrate::On;
 use crate::open::{self, Database};
+use crate::schema::GroupRoles;
 use crate::store::{Config, DATABASE_KEY_LABEL};
-use crate::{Error, Result, migrate, schema};
+use crate::{Error, Result, migrate, schema, walls};
 
 /// A step that a database does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Upgrade {
     config: Config,
     connection: DatabaseConnection,
     current: i64,
+    /// Of a database that is not PostgreSQL, those that one would have with the number 0.
+    roles: GroupRoles,
 }
 
 impl std::fmt::Debug for Upgrade {
@@ -51,7 +55,11 @@ impl Upgrade {
             }
         };
         let current = migrate::current(&connection).await?;
-        Ok(Self { config, connection, current })
+        let roles = match &config.database {
+            Database::Sqlite(_) => GroupRoles::of_database(0),
+            Database::Postgres(_) => walls::own(&connection).await?,
+        };
+        Ok(Self { config, connection, current, roles })
     }
 
     pub(crate) const fn connection(&self) -> &DatabaseConnection {
@@ -70,10 +78,10 @@ impl Upgrade {
 
     /// The steps it lacks, up to the step `target`, with their SQL on either database.
     pub fn pending(&self, target: i64) -> Vec<PendingStep> {
-        let on = |backend| migrate::pending(self.current, target, backend);
-        on(DbBackend::Sqlite)
+        let pending = |on| migrate::pending(self.current, target, on);
+        pending(On::Sqlite)
             .into_iter()
-            .zip(on(DbBackend::Postgres))
+            .zip(pending(On::Postgres(&self.roles)))
             .map(|((version, sqlite), (_, postgres))| PendingStep { version, sqlite, postgres })
             .collect()
     }

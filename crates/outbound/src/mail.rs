@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
@@ -13,6 +14,11 @@ use veritwin_domain::Secret;
 
 use crate::register::{Destination, DestinationKind, EgressRegister, NotRegistered};
 
+/// Most mails that are on their way to the server at once, each on a connection that later ones
+/// use again.
+pub const DELIVERIES_MAX: usize = 8;
+/// A connection without work is closed after this long.
+const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const SUBJECT_CHARS_MAX: usize = 200;
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -47,7 +53,61 @@ pub enum MailError {
     Refused(String),
     /// Not now; try again later.
     #[error("the mail server did not take the message: {0}")]
-    Unavailable(String),
+    Unavailable(Trouble),
+}
+
+/// Why the server does not take a message now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It cannot be reached, or went away.
+    #[error("no connection")]
+    Connection,
+    /// The connection cannot be made safe.
+    #[error("TLS failed")]
+    Tls,
+    /// It does not accept the sender's user name and password.
+    #[error("it does not let us sign in (code {0})")]
+    SignIn(String),
+    /// It answered with this code.
+    #[error("code {0}")]
+    Code(String),
+}
+
+impl Trouble {
+    /// A word for it, for records.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connection => "no_connection",
+            Self::Tls => "tls",
+            Self::SignIn(_) => "sign_in",
+            Self::Code(_) => "deferred",
+        }
+    }
+
+    /// The SMTP reply's code, if there was a reply.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::SignIn(code) | Self::Code(code) => Some(code),
+            Self::Connection | Self::Tls => None,
+        }
+    }
+}
+
+/// Replies about the sender's own user name and password (RFC 4954), not about a message.
+const SIGN_IN_CODES: [&str; 5] = ["454", "530", "534", "535", "538"];
+
+fn failed(error: &lettre::transport::smtp::Error) -> MailError {
+    // The reply's text may repeat the recipient's address: only the code goes on.
+    let code = error.status().map(|code| code.to_string());
+    match code {
+        Some(code) if SIGN_IN_CODES.contains(&code.as_str()) => {
+            MailError::Unavailable(Trouble::SignIn(code))
+        }
+        code if error.is_permanent() => MailError::Refused(code.unwrap_or_else(|| "5xx".into())),
+        Some(code) => MailError::Unavailable(Trouble::Code(code)),
+        None if error.is_tls() => MailError::Unavailable(Trouble::Tls),
+        None => MailError::Unavailable(Trouble::Connection),
+    }
 }
 
 /// A message to one person.
@@ -152,6 +212,11 @@ impl Mailer {
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(url.host)
             .port(url.port)
             .timeout(Some(TIMEOUT))
+            .pool_config(
+                PoolConfig::new()
+                    .max_size(u32::try_from(DELIVERIES_MAX).unwrap_or(u32::MAX))
+                    .idle_timeout(CONNECTION_IDLE_MAX),
+            )
             .tls(security);
         if let Some((user, password)) = &config.login {
             builder =
@@ -163,6 +228,11 @@ impl Mailer {
             .map_err(|_| MailError::Config("smtp.from is not an e-mail address".to_owned()))?;
         register.register(destination.clone(), DestinationKind::SubProcessor, "outgoing mail");
         Ok(Self { transport: builder.build(), from, destination, register })
+    }
+
+    /// Closes the connections that wait for work. Nothing can be sent afterwards.
+    pub async fn close(&self) {
+        self.transport.shutdown().await;
     }
 
     /// Sends one message.
@@ -196,18 +266,7 @@ impl Mailer {
             .map_err(|_| MailError::Address)?;
         match self.transport.send_raw(&envelope, &bytes).await {
             Ok(response) => Ok(MailReceipt { code: response.code().to_string(), bytes }),
-            Err(error) if error.is_permanent() => {
-                let code = error.status().map_or_else(|| "5xx".to_owned(), |code| code.to_string());
-                Err(MailError::Refused(code))
-            }
-            Err(error) => {
-                // The reply text may repeat the recipient's address: only the code goes on.
-                let what = error.status().map_or_else(
-                    || if error.is_tls() { "TLS failed" } else { "no connection" }.to_owned(),
-                    |code| format!("code {code}"),
-                );
-                Err(MailError::Unavailable(what))
-            }
+            Err(error) => Err(failed(&error)),
         }
     }
 }

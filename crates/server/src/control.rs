@@ -115,6 +115,8 @@ async fn read_request(stream: &mut BufReader<UnixStream>) -> anyhow::Result<Requ
         request.body_bytes
     );
     let expected = usize::try_from(request.body_bytes)?;
+    // In one piece: a buffer that grows leaves as much again behind for the allocator to keep.
+    request.body.try_reserve_exact(expected)?;
     (&mut *stream).take(request.body_bytes).read_to_end(&mut request.body).await?;
     ensure!(request.body.len() == expected, "the control request ended early");
     Ok(request)

@@ -31,6 +31,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    process::refuse_huge_pages();
     if let Err(error) = process::install_tls_provider() {
         cli::print_error(&format!("{error:#}"));
         return ExitCode::FAILURE;

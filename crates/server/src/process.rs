@@ -24,6 +24,12 @@ pub(crate) fn core_dumps_forbidden() -> bool {
             .is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable)
 }
 
+/// Takes memory in small pages only: of a huge one a single byte in use keeps two megabytes, and
+/// what a burst leaves behind is spread over all of them. A kernel without huge pages is fine.
+pub(crate) fn refuse_huge_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// Raises the soft limit of open files to the hard one; connections need it.
 pub(crate) fn raise_open_files() -> u64 {
     let limit = rustix::process::getrlimit(Resource::Nofile);

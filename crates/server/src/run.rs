@@ -29,7 +29,7 @@ use crate::guard::Guard;
 use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
 use crate::stores::app_config;
-use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, server_config};
+use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
 use crate::{control, listen};
 
 /// Open requests may finish for this long when the platform stops.
@@ -369,7 +369,7 @@ fn spawn_http(
     let listener = listen::Listener {
         name: "https",
         socket,
-        acceptor: TlsAcceptor::from(server_config(certificate, protocols)),
+        acceptor: TlsAcceptor::from(web_config(certificate, protocols)),
         connections_max: config.http.connections_max,
         connections_per_address_max: config.http.connections_per_address_max,
         proxy_protocol: config.proxies.http_protocol,
@@ -398,7 +398,7 @@ fn spawn_mqtt(
     let listener = listen::Listener {
         name: "mqtts",
         socket,
-        acceptor: TlsAcceptor::from(server_config(certificate, &[b"mqtt"])),
+        acceptor: TlsAcceptor::from(device_config(certificate)),
         connections_max: config.mqtt.connections_max,
         connections_per_address_max: config.mqtt.connections_per_address_max,
         proxy_protocol: config.proxies.mqtt_protocol,

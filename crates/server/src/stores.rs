@@ -65,6 +65,7 @@ pub(crate) fn app_config_at(
         geo_database: geo_database(config, data, kind.demo)?,
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
+        own_names: crate::pki::server_names(&config.http.public_name, &config.http.extra_names),
         demo: kind.demo,
         simulated: kind.simulated,
     })

@@ -116,6 +116,17 @@ fn paired(identity: &Identity) -> anyhow::Result<CertifiedKey> {
     Ok(CertifiedKey::new(identity.chain.clone(), key))
 }
 
+/// The platform's own certificate, whatever name is asked for: for listeners that serve no host
+/// names of tenants.
+#[derive(Debug)]
+struct PlatformOnly(Arc<CurrentCertificate>);
+
+impl ResolvesServerCert for PlatformOnly {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.key.read()))
+    }
+}
+
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let asked = hello.server_name().map(str::to_ascii_lowercase);
@@ -143,17 +154,26 @@ fn is_challenge(hello: &ClientHello<'_>) -> bool {
     asks
 }
 
-/// A server configuration for one listener.
-pub(crate) fn server_config(
+/// A configuration for the listener of HTTPS: host names answer with their own certificates.
+pub(crate) fn web_config(
     certificate: &Arc<CurrentCertificate>,
     alpn: &[&[u8]],
 ) -> Arc<ServerConfig> {
+    server_config(Arc::<CurrentCertificate>::clone(certificate), alpn)
+}
+
+/// A configuration for the listener of MQTT: devices of all tenants trust the platform alone.
+pub(crate) fn device_config(certificate: &Arc<CurrentCertificate>) -> Arc<ServerConfig> {
+    server_config(Arc::new(PlatformOnly(Arc::clone(certificate))), &[b"mqtt"])
+}
+
+fn server_config(resolver: Arc<dyn ResolvesServerCert>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_protocol_versions(&[
         &rustls::version::TLS13,
         &rustls::version::TLS12,
     ])
     .with_no_client_auth()
-    .with_cert_resolver(Arc::<CurrentCertificate>::clone(certificate));
+    .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.send_half_rtt_data = false;
     Arc::new(config)

@@ -11,7 +11,7 @@ const GROUP = 'Plant room'
 const EMAIL = 'fitter@organisation.example'
 const GUEST = 'guest@organisation.example'
 const NOT_COMING = 'not-coming@organisation.example'
-const PASSWORD = 'a sentence is fine'
+export const PASSWORD = 'a sentence is fine'
 
 /** Chooses an option of a list that is searched by typing. */
 async function choose(scope, page, label, option) {

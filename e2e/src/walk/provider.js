@@ -1,9 +1,12 @@
 // Sign-in through an organisation's own provider: an administrator sets it up, and somebody new
-// comes in through the provider's page.
+// comes in through the provider's page, and a member connects their account.
 import assert from 'node:assert/strict'
 
 import { Visitor } from '../browser.js'
 import { CLIENT } from '../identity.js'
+import { invite, PASSWORD, signIn, takeUp } from './access.js'
+
+const MEMBER = 'ada@people.example'
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function providerSteps({ browser, demo, identity, visitor }) {
@@ -49,7 +52,45 @@ export function providerSteps({ browser, demo, identity, visitor }) {
         }
       },
     },
+    {
+      name: 'a member connects their account in the settings',
+      run: async () => {
+        await takeUp(visitor, await invite(visitor, MEMBER, 'Viewer'))
+        const member = await Visitor.arrive(browser, demo.origin)
+        try {
+          await signIn(member, demo.origin, MEMBER)
+          await connect(member, identity)
+        } finally {
+          await member.context.close()
+        }
+      },
+    },
   ]
+}
+
+/** From the settings to the provider's page and back. */
+async function connect(member, identity) {
+  const { page } = member
+  await member.open('/settings')
+  await page.getByText('not connected yet').waitFor()
+  await member.look('account, not connected')
+  await page.getByRole('button', { name: 'Connect the account' }).click()
+  const confirm = page.getByRole('dialog', { name: 'Confirm that it is you' })
+  await confirm.getByLabel(/^Password/).fill(PASSWORD)
+  await confirm.getByRole('button', { name: 'Confirm', exact: true }).click()
+  await page.getByRole('heading', { name: 'Provider' }).waitFor()
+  await page.getByLabel('Login').fill('ada')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('connected', { exact: true }).waitFor()
+  await member.look('account, connected')
+  assert.deepEqual(unexpected(member, identity), [])
+}
+
+/** What was found beside the provider's own page and cookies, which are on this machine too. */
+function unexpected({ findings }, { issuer }) {
+  const expected = (what) =>
+    what.startsWith(`foreign request: ${issuer}`) || /^unregistered cookie: _/.test(what)
+  return [...findings.keys()].filter((what) => !expected(what))
 }
 
 async function comeIn(stranger, { identity, name, demo }) {
@@ -77,8 +118,5 @@ async function comeIn(stranger, { identity, name, demo }) {
   const session = await page.evaluate(async () => (await fetch('/v1/session')).json())
   assert.deepEqual(session.user.roles, ['viewer'])
   assert.equal(session.tenant.id, demo.facts.demo.tenant)
-  // The provider's own page and cookies are on this machine too.
-  const expected = (what) =>
-    what.startsWith(`foreign request: ${identity.issuer}`) || /^unregistered cookie: _/.test(what)
-  assert.deepEqual([...stranger.findings.keys()].filter((what) => !expected(what)), [])
+  assert.deepEqual(unexpected(stranger, identity), [])
 }

@@ -1057,6 +1057,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans/{id}/expiring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says what would be destroyed now if the plan kept readings for so many days. Destroys nothing. */
+        get: operations["plans_expiring"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/promises": {
         parameters: {
             query?: never;
@@ -1620,6 +1637,26 @@ export interface paths {
         head?: never;
         /** Changes name, plan or state of a tenant directly below. */
         patch: operations["tenants_change"];
+        trace?: never;
+    };
+    "/v1/tenants/{id}/domains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Confirms the domains of a partner directly below: exactly these. It gives host names below them
+         *     and no others. What is taken back takes the host names below it along.
+         */
+        put: operations["tenants_domains"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/tenants/{id}/hosts": {
@@ -2449,6 +2486,12 @@ export interface components {
         };
         /** @description A device. */
         DeviceBody: {
+            /**
+             * Format: int64
+             * @description By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
+             *     no live message tells.
+             */
+            clock_slow_seconds?: number | null;
             created_at: string;
             /** @enum {string} */
             declaration: "undeclared" | "non_personal" | "personal";
@@ -2471,6 +2514,11 @@ export interface components {
             units: {
                 [key: string]: string;
             };
+        };
+        /** @description Domains. */
+        DomainsBody: {
+            /** @description Such as `partner.example`. Host names are the domain itself and what lies below it. */
+            domains: string[];
         };
         /** @description When it became durable. */
         DurableBody: {
@@ -2543,7 +2591,26 @@ export interface components {
             by?: string | null;
             comment?: string | null;
             /** @enum {string} */
-            kind: "raised" | "cleared" | "acknowledged";
+            kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            mail?: components["schemas"]["EventMailBody"] | null;
+        };
+        /** @description How it went with a mail about an alert. */
+        EventMailBody: {
+            /** @description The mail server's reply code. */
+            code?: string | null;
+            /**
+             * Format: int64
+             * @description How many mails this stands for, if not one.
+             */
+            count?: number | null;
+            /**
+             * @description Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
+             *     after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
+             *     `no_connection`, `tls`, `sign_in`, `deferred`.
+             */
+            reason?: string | null;
+            /** @description The recipient's address, masked: `d…@site.example`. */
+            to?: string | null;
         };
         /** @description What the last run found. */
         EvidenceBody: {
@@ -2558,6 +2625,26 @@ export interface components {
              */
             ledger_index?: number | null;
             summary: string;
+        };
+        /** @description What would be destroyed. */
+        ExpiringBody: {
+            /**
+             * Format: int64
+             * @description Sealed bytes of the readings.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Parts that are kept because a hold names their days.
+             */
+            held_sections: number;
+            /** Format: int64 */
+            readings: number;
+            /**
+             * Format: int64
+             * @description Tenants that would lose readings.
+             */
+            tenants: number;
         };
         /** @description One role with what it says. */
         ExplainedBody: {
@@ -2917,6 +3004,12 @@ export interface components {
             requests_per_second?: number | null;
             /**
              * Format: int64
+             * @description Days that readings are kept, 1 to 36,500; then they are destroyed.
+             * @default null
+             */
+            retention_days?: number | null;
+            /**
+             * Format: int64
              * @description Bytes of a tenant's readings and twins.
              * @default null
              */
@@ -3094,6 +3187,12 @@ export interface components {
         ListBody_DeviceBody: {
             /** @description The rows. */
             items: {
+                /**
+                 * Format: int64
+                 * @description By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
+                 *     no live message tells.
+                 */
+                clock_slow_seconds?: number | null;
                 created_at: string;
                 /** @enum {string} */
                 declaration: "undeclared" | "non_personal" | "personal";
@@ -3476,6 +3575,8 @@ export interface components {
                 /** @description Whether readings are sealed into the ledger archive. */
                 archive_subscribed: boolean;
                 created_at: string;
+                /** @description The domains below which a partner gives host names. */
+                domains: string[];
                 /** @description The host names given to it. */
                 hosts: string[];
                 id: string;
@@ -4168,6 +4269,8 @@ export interface components {
             /** @description Whether readings are sealed into the ledger archive. */
             archive_subscribed: boolean;
             created_at: string;
+            /** @description The domains below which a partner gives host names. */
+            domains: string[];
             /** @description The host names given to it. */
             hosts: string[];
             id: string;
@@ -6949,6 +7052,42 @@ export interface operations {
             };
         };
     };
+    plans_expiring: {
+        parameters: {
+            query?: {
+                /** @description 1 to 36,500; as the plan has it when absent. */
+                retention_days?: number | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExpiringBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     promises_list: {
         parameters: {
             query?: never;
@@ -8268,6 +8407,49 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ChangeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_domains: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DomainsBody"];
             };
         };
         responses: {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { occurrences } from './occurrences'
 
 const time = (minute: number) => new Date(minute * 60_000).toISOString()
-const event = (kind: 'raised' | 'cleared' | 'acknowledged', minute: number) => ({
+const event = (kind: 'raised' | 'cleared' | 'acknowledged' | 'notified', minute: number) => ({
   kind,
   at: time(minute),
 })
@@ -19,9 +19,9 @@ test('an alert that was raised again keeps its first span', () => {
   expect(occurrences(over).at(-1)).toEqual({ fromMs: 420_000, toMs: 540_000 })
 })
 
-test('acknowledging ends nothing, and without events the alert itself says it', () => {
+test('acknowledging and mail end nothing, and without events the alert itself says it', () => {
   const open = { raised_at: time(1), cleared_at: null }
-  const events = [event('raised', 1), event('acknowledged', 2)]
+  const events = [event('raised', 1), event('notified', 1), event('acknowledged', 2)]
   expect(occurrences({ ...open, events })).toEqual([{ fromMs: 60_000, toMs: null }])
   expect(occurrences({ ...open, events: [] })).toEqual([{ fromMs: 60_000, toMs: null }])
 })

@@ -15,7 +15,8 @@ export function occurrences(alert: Known): Occurrence[] {
     .sort((a, b) => a.atMs - b.atMs)
   for (const { kind, atMs } of events) {
     const last = spans.at(-1)
-    if (kind !== 'acknowledged' && last?.toMs === null) last.toMs = atMs
+    // Acknowledging it, or mail about it, ends nothing.
+    if ((kind === 'raised' || kind === 'cleared') && last?.toMs === null) last.toMs = atMs
     if (kind === 'raised') spans.push({ fromMs: atMs, toMs: null })
   }
   const last = spans.at(-1)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import {
   bucketMs,
   formatAge,
+  formatDuration,
   formatInstant,
   formatTick,
   isStale,
@@ -45,6 +46,14 @@ test('ages speak the language of the reader', () => {
   expect(formatAge(NOW - 12_000, NOW, 'en')).toBe('12s ago')
   expect(formatAge(NOW - 3 * 3_600_000, NOW, 'ja')).toBe('3時間前')
   expect(formatAge(NOW + 1_000, NOW, 'en')).toContain('0s')
+})
+
+test('a duration is told in the largest unit of which there are two', () => {
+  expect(formatDuration(20 * 60_000, 'en')).toBe('20 minutes')
+  expect(formatDuration(119 * 60_000, 'en')).toBe('119 minutes')
+  expect(formatDuration(3 * 3_600_000, 'zh-Hant')).toBe('3 小時')
+  expect(formatDuration(20_000 * 86_400_000, 'en')).toBe('20,000 days')
+  expect(formatDuration(20 * 60_000, 'ko')).toBe('20분')
 })
 
 test('instants carry their zone', () => {

@@ -59,6 +59,18 @@ export function formatAge(atMs: number, nowMs: number, locale: string): string {
   return ''
 }
 
+const DURATION_STEPS: [Intl.RelativeTimeFormatUnit & string, number][] = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+]
+
+/** "20 minutes" in the reader's language: the largest unit of which there are at least two. */
+export function formatDuration(ms: number, locale: string): string {
+  const [unit, width] = DURATION_STEPS.find(([, width]) => ms >= 2 * width) ?? ['minute', 60_000]
+  const format = new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' })
+  return format.format(Math.round(ms / width))
+}
+
 /** The reader's own variety of the language, such as en-GB for en: dates differ between them. */
 export function regional(
   locale: string,

@@ -17,6 +17,7 @@ import { Facts, Failure } from '../ui/layout'
 import { alertStateLabel, SeverityMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Instant } from '../ui/time'
+import { AlertEvents } from './AlertEvents'
 
 export async function acknowledge(ids: string[], comment: string): Promise<void> {
   await body(
@@ -72,19 +73,6 @@ export function AcknowledgeForm(props: { ids: string[]; onDone?: () => void }) {
       </Button>
     </form>
   )
-}
-
-function eventLabel(kind: string): string {
-  switch (kind) {
-    case 'raised':
-      return i18n.t('Raised')
-    case 'cleared':
-      return i18n.t('Returned to normal')
-    case 'acknowledged':
-      return i18n.t('Acknowledged')
-    default:
-      return kind
-  }
 }
 
 export function AlertBody({
@@ -166,20 +154,7 @@ export function AlertBody({
         </Button>
       )}
       {children}
-      {alert.events.length > 0 && (
-        <ol className="events">
-          {alert.events.map((event, i) => (
-            <li key={i}>
-              <Instant at={event.at} />
-              <span>
-                {eventLabel(event.kind)}
-                {event.by && ` · ${event.by}`}
-              </span>
-              {event.comment && <q>{event.comment}</q>}
-            </li>
-          ))}
-        </ol>
-      )}
+      <AlertEvents events={alert.events} />
     </article>
   )
 }

@@ -20,7 +20,7 @@ import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
 import { formatScalar, formatValue, shorten } from '../lib/format'
 import { humanised, keyLabel } from '../lib/keys'
-import { isStale } from '../lib/time'
+import { formatDuration, isStale } from '../lib/time'
 import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
 import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
@@ -82,6 +82,7 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
         )
       }
     >
+      <WrongClock device={device} />
       <Allowed to="device.update" on={thing}>
         <Declare device={device} etag={etag} />
       </Allowed>
@@ -174,6 +175,28 @@ function SeriesCard(props: {
         <ConditionMark condition={condition} /> <Age at={value?.atMs} />
       </p>
       <SeriesHistory device={device} seriesKey={seriesKey} alerts={props.alerts} height={150} />
+    </section>
+  )
+}
+
+/** By how much its clock is off, as its live readings tell. */
+function WrongClock({ device }: { device: Device }) {
+  const { i18n: lingui } = useLingui()
+  const slow = device.clock_slow_seconds
+  if (slow == null) return null
+  const time = formatDuration(Math.abs(slow) * 1_000, lingui.locale)
+  return (
+    <section className="notice">
+      <h2>
+        {slow > 0
+          ? i18n.t('Its clock is {time} slow', { time })
+          : i18n.t('Its clock is {time} fast', { time })}
+      </h2>
+      <p>
+        {i18n.t(
+          'Its live readings carry times that are off by that. They are kept as they came; silence is judged by when they arrive. Set its clock, or let it send without times.',
+        )}
+      </p>
     </section>
   )
 }

@@ -3,11 +3,15 @@
 import { i18n } from '@lingui/core'
 import type { ReactNode } from 'react'
 
-import type { Value } from '../api/types'
+import type { AccessScope, Value } from '../api/types'
 import { roleLabel, ROLES } from '../lib/roles'
 import { partsOf, type Part } from '../lib/change'
 import { Tag } from '../ui/layout'
-import { useHolders } from './access/names'
+import { Instant } from '../ui/time'
+import { ScopeName, useHolders } from './access/names'
+
+/** Parts that are moments. */
+const TIMES = ['expires_at', 'not_after', 'back_at', 'until']
 
 function labels(): Record<string, string> {
   return {
@@ -17,6 +21,7 @@ function labels(): Record<string, string> {
     devices: i18n.t('Devices'),
     devices_put_in: i18n.t('Devices put in'),
     devices_taken_out: i18n.t('Devices taken out'),
+    domains: i18n.t('Domains'),
     expires_at: i18n.t('Until'),
     holder: i18n.t('Who'),
     host: i18n.t('Host name'),
@@ -26,6 +31,8 @@ function labels(): Record<string, string> {
     not_after: i18n.t('Valid until'),
     plan: i18n.t('Plan'),
     product: i18n.t('Product name'),
+    readings: i18n.t('Readings'),
+    retention_days: i18n.t('Days readings are kept'),
     role: i18n.t('Role'),
     roles: i18n.t('Roles'),
     scope: i18n.t('Where'),
@@ -101,7 +108,27 @@ function Shown({ name, value }: { name: string; value: Value }): ReactNode {
     const is = { user_id: kind === 'user' ? id : null, api_key_id: kind === 'key' ? id : null }
     return <span title={value}>{holders.of(is)}</span>
   }
+  if (name === 'scope' && typeof value === 'string') {
+    return (
+      <span title={value}>
+        <ScopeName scope={scopeOf(value)} />
+      </span>
+    )
+  }
+  if (TIMES.includes(name) && typeof value === 'string') return <Instant at={value} age={false} />
   return textOf(name, value)
+}
+
+/** A part of the organisation as records spell it: `group:ID`, `twin:ID/NODE`. */
+function scopeOf(text: string): AccessScope {
+  const [kind, rest = ''] = text.split(':')
+  const [id = '', node = null] = kind === 'twin' ? rest.split('/') : [rest]
+  return {
+    workspace_id: kind === 'workspace' ? id : null,
+    group_id: kind === 'group' ? id : null,
+    twin_id: kind === 'twin' ? id : null,
+    node_id: node,
+  }
 }
 
 /** One value in a line: a role by its name, a thing with a name by it. */

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod bounded;
 mod clocks;
 mod evaluator;
 mod fixture;

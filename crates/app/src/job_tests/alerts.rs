@@ -55,6 +55,25 @@ async fn alerts_of_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_that_flaps_holds_up_nobody() {
+    let world = World::new().await;
+    let (flood, quiet) = (world.customer("Flood").await, world.customer("Quiet").await);
+    world.app.start_alerts().await.expect("started");
+    let values: Vec<f64> = (0..=100_000).map(|turn| [30.0, 20.0][turn % 2]).collect();
+    world.send_all(&flood, &values).await;
+    world.send(&quiet, 30.0).await;
+    world.only_alert(&quiet, AlertState::ActiveUnacknowledged).await;
+    let alert = world.only_alert(&flood, AlertState::ActiveUnacknowledged).await;
+    let tx = world.app.0.store.read(&flood.context).await.expect("records");
+    let events = tx.alert_events(alert.id).await.expect("events");
+    let told: Vec<_> = events.iter().map(|event| (event.kind, event.comment.as_deref())).collect();
+    let (raised, cleared) = (AlertEventKind::Raised, AlertEventKind::Cleared);
+    assert_eq!(told, [(raised, None), (cleared, None), (raised, Some("left_out 99998"))]);
+    drop(tx);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reopened_alert_tells_of_now() {
     let world = World::new().await;
     let customer = world.customer("Only").await;

@@ -83,20 +83,26 @@ impl World {
 
     /// Sends a reading; answers its position in the log.
     async fn send(&self, customer: &Customer, value: f64) -> u64 {
+        self.send_all(customer, &[value]).await
+    }
+
+    /// One message with a microsecond between its readings, the last of them of now.
+    async fn send_all(&self, customer: &Customer, values: &[f64]) -> u64 {
         self.clock.advance(Duration::from_secs(1));
         let now = self.app.clock().now();
-        let reading = Reading {
+        let before = |micros: usize| now.saturating_sub(Duration::from_micros(micros as u64));
+        let readings = values.iter().rev().enumerate().rev().map(|(micros, value)| Reading {
             key: Key::new(KEY).expect("a key"),
-            at: now,
-            value: Value::Double(value),
+            at: before(micros),
+            value: Value::Double(*value),
             quality: Quality::Good,
-        };
+        });
         let batch = DeviceBatch {
             tenant: customer.tenant(),
             device: customer.device,
             credential: CredentialId::from_bytes([1; 16]),
             received_at: now,
-            readings: vec![reading],
+            readings: readings.collect(),
         };
         let sent = self.app.submit(customer.tenant(), vec![Submission::Readings(batch)]).await;
         sent.expect("durable");
@@ -224,6 +230,7 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
+        own_names: vec!["localhost".to_owned()],
         demo: false,
         simulated: false,
     };

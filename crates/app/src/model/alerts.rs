@@ -5,6 +5,7 @@ use std::sync::Arc;
 use veritwin_domain::{AlertId, DeviceId, Key, RuleId, Secret, SiteId, Timestamp};
 
 use super::Placement;
+pub use crate::mail::MailNote;
 
 /// When a rule raises an alert.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,12 +92,14 @@ pub enum AlertFilter {
 pub struct AlertEventView {
     /// When.
     pub at: Timestamp,
-    /// `raised`, `cleared`, `acknowledged`.
+    /// `raised`, `cleared`, `acknowledged`; `notified`, `not_mailed`, `mail_waits`.
     pub kind: &'static str,
     /// Who, for what people do.
     pub by: Option<String>,
     /// What they wrote.
     pub comment: Option<String>,
+    /// To whom a mail went, or why it did not.
+    pub mail: Option<MailNote>,
 }
 
 /// An alert.

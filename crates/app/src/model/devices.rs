@@ -39,6 +39,9 @@ pub struct DeviceView {
     pub created_at: Timestamp,
     /// When something last arrived from it.
     pub last_seen_at: Option<Timestamp>,
+    /// By how many seconds its clock is slow, told from its live messages since the platform
+    /// started; negative when it is fast, none when it is right within two minutes or not known.
+    pub clock_slow_seconds: Option<i64>,
     /// Whether it is connected now, or sent something in the last minutes.
     pub online: bool,
     /// For `ETag` and `If-Match`.

@@ -14,7 +14,7 @@ mod telemetry;
 mod twins;
 
 pub use alerts::{
-    AlertEventView, AlertFilter, AlertView, RuleCondition, RuleInput, RuleScope, RuleView,
+    AlertEventView, AlertFilter, AlertView, MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
@@ -25,9 +25,9 @@ pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential,
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
-    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, Face, PlacedTenant,
-    PlanInput, PlanLimits, PlanView, Service, TenantChange, TenantInput, TenantRank, UsageView,
-    Writer,
+    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
+    PlacedTenant, PlanInput, PlanLimits, PlanView, Service, TenantChange, TenantInput, TenantRank,
+    UsageView, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,

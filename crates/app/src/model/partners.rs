@@ -21,6 +21,21 @@ pub struct PlanLimits {
     pub requests_per_second: Option<u64>,
     /// Bytes of a tenant's readings and twins.
     pub storage_bytes: Option<u64>,
+    /// Days that readings are kept; then they are destroyed.
+    pub retention_days: Option<u64>,
+}
+
+/// What a plan's retention would destroy now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExpiringView {
+    /// Tenants that would lose readings.
+    pub tenants: u64,
+    /// Readings.
+    pub readings: u64,
+    /// Sealed bytes of them.
+    pub bytes: u64,
+    /// Sections that are kept because a hold names their days.
+    pub held_sections: u64,
 }
 
 /// What makes a plan.
@@ -104,6 +119,8 @@ pub struct PlacedTenant {
     pub answered_by: AnsweredBy,
     /// The host names given to it.
     pub hosts: Vec<String>,
+    /// The domains below which it gives host names itself, when it is a partner.
+    pub domains: Vec<String>,
     /// Counts changes.
     pub version: i64,
 }

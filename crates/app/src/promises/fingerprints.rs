@@ -1,6 +1,7 @@
 //! P26: the newest batches of every log are read back from the archive. The SHA-256 of what lies
 //! there is the one in the leaf, the leaf is in the tree of the signed checkpoint, and one flipped
-//! bit in a copy of either is found.
+//! bit in a copy of either is found. While a tenant's ledger is held up, its newest readings have
+//! no fingerprint, and the promise is not kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,8 @@ struct Seen {
     bytes: u64,
     flips_found: u64,
     wrong: Option<(String, String)>,
+    /// A log of which nothing is sealed for now, and why.
+    held_up: Option<(String, String)>,
 }
 
 /// Checks a leaf with its payload against the signed checkpoint; the error says what is wrong.
@@ -87,13 +90,17 @@ fn flips_found(view: &LedgerProofView, payload: &[u8], rng: &dyn Rng) -> u64 {
 impl App {
     async fn check_fingerprints(&self) -> Result<ProbeAnswer> {
         let attempts = FIRST_BATCH_WAIT.as_millis() / FIRST_BATCH_LOOK.as_millis();
-        let mut last = None;
+        let (mut last, mut held_up) = (None, None);
         for _ in 0..attempts {
             match self.look_at_batches().await {
+                // A hold may end by itself in a moment.
+                Ok(seen) if seen.held_up.is_some() => {
+                    (held_up, last) = (Some(seen), None);
+                }
                 Ok(seen) if seen.batches > 0 || seen.wrong.is_some() => {
                     return Ok(answer(&seen));
                 }
-                Ok(_) => last = None,
+                Ok(_) => (held_up, last) = (None, None),
                 Err(error @ (Error::Unavailable(_) | Error::NotFound(_))) => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -102,16 +109,25 @@ impl App {
                 () = tokio::time::sleep(FIRST_BATCH_LOOK) => {}
             }
         }
-        Ok(ProbeAnswer::CouldNotRun(match last {
-            Some(error) => error.to_string(),
-            None => "no batch has been sealed yet".to_owned(),
-        }))
+        Ok(match (last, held_up) {
+            (Some(error), _) => ProbeAnswer::CouldNotRun(error.to_string()),
+            (None, Some(seen)) => answer(&seen),
+            (None, None) => ProbeAnswer::CouldNotRun("no batch has been sealed yet".to_owned()),
+        })
     }
 
     async fn look_at_batches(&self) -> Result<Seen> {
         let mut seen = Seen::default();
         let tenants = self.all_tenants(&self.job(jobs::PROMISES)).await?;
         self.archive()?;
+        let held_up = tenants.iter().find_map(|tenant| {
+            let held = self.ledger_held_up(tenant.id)?;
+            Some((format!("log {}", tenant.log_id), held.reason))
+        });
+        if held_up.is_some() {
+            // Its archive may not even answer; the promise is not kept whatever the others say.
+            return Ok(Seen { held_up, ..seen });
+        }
         for tenant in tenants.iter().take(LOGS_MAX) {
             let context = self.job_in(jobs::PROMISES, tenant.id);
             self.look_at_log(&context, tenant.log_id, &mut seen).await?;
@@ -196,7 +212,7 @@ fn answer(seen: &Seen) -> ProbeAnswer {
         ("logs".to_owned(), seen.logs.to_string()),
         ("newest batches of each log, at most".to_owned(), BATCHES_MAX.to_string()),
     ];
-    match &seen.wrong {
+    match seen.wrong.as_ref().or(seen.held_up.as_ref()) {
         None => ProbeAnswer::Passed {
             summary: format!(
                 "{} batches were read back; each fingerprint holds and each flipped bit was found.",
@@ -206,11 +222,12 @@ fn answer(seen: &Seen) -> ProbeAnswer {
         },
         Some((place, problem)) => {
             facts.push(("problem".to_owned(), problem.clone()));
-            ProbeAnswer::Failed {
-                summary: "A batch does not fit its fingerprint.".to_owned(),
-                facts,
-                place: place.clone(),
-            }
+            let summary = if seen.wrong.is_some() {
+                "A batch does not fit its fingerprint."
+            } else {
+                "A ledger is held up: what comes in has no fingerprint."
+            };
+            ProbeAnswer::Failed { summary: summary.to_owned(), facts, place: place.clone() }
         }
     }
 }

@@ -96,6 +96,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         geo_database: None,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
+        own_names: vec!["localhost".to_owned()],
         demo: false,
         simulated: false,
     };

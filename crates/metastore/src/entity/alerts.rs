@@ -54,6 +54,8 @@ stored_enum! {
         Cleared = "cleared",
         /// Somebody was told by mail.
         Notified = "notified",
+        /// Somebody was not told by mail, for a reason.
+        NotMailed = "not_mailed",
         /// Somebody wrote a comment.
         Commented = "commented",
     }

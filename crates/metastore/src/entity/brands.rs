@@ -9,6 +9,7 @@ use crate::{CHANGED, Error, PlatformTx, Result};
 
 const TABLE: &str = "brands";
 const HOSTS: &str = "brand_hosts";
+const DOMAINS: &str = "tenant_domains";
 
 /// The brand of a tenant.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,5 +107,47 @@ impl PlatformTx {
                 Ok((vault.open_text(row, "host", &id)?, row.get("tenant_id")?))
             })
             .collect()
+    }
+
+    /// Confirms a domain of a partner; `Conflict` if it is confirmed.
+    pub async fn domain_add(&self, tenant: TenantId, domain: &str) -> Result<()> {
+        let index = self.domain_index(tenant, domain);
+        let mut id = [0; 16];
+        id.copy_from_slice(&index[..16]);
+        let sealed = Cell { table: DOMAINS, column: "domain", row: &id };
+        let insert = self
+            .insert(DOMAINS)
+            .set("id", id)
+            .set("tenant_id", tenant)
+            .set("domain_index", index)
+            .set("domain", self.vault().seal(sealed, domain.as_bytes())?)
+            .set("created_at", self.core.at);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Takes a domain back.
+    pub async fn domain_remove(&self, tenant: TenantId, domain: &str) -> Result<()> {
+        let index = self.domain_index(tenant, domain);
+        let delete = self.delete(DOMAINS).eq("domain_index", index).eq("tenant_id", tenant);
+        if self.core.delete(delete).await? == 0 {
+            return Err(Error::NotFound { what: "domain" });
+        }
+        Ok(())
+    }
+
+    /// Every confirmed domain with its partner, at most `limit`.
+    pub async fn domains(&self, limit: u64) -> Result<Vec<(String, TenantId)>> {
+        let vault = self.vault();
+        let rows = self.core.all(self.select(DOMAINS).ascending("created_at").limit(limit)).await?;
+        rows.iter()
+            .map(|row| {
+                let id: [u8; 16] = row.get("id")?;
+                Ok((vault.open_text(row, "domain", &id)?, row.get("tenant_id")?))
+            })
+            .collect()
+    }
+
+    fn domain_index(&self, tenant: TenantId, domain: &str) -> [u8; 32] {
+        self.core.sealer.blind_index("tenant domain", tenant.as_bytes(), domain)
     }
 }

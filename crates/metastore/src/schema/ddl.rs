@@ -5,10 +5,35 @@ use std::fmt::Write;
 
 use super::{AddedColumns, ColumnKind, Rows, TableDef};
 
-/// The PostgreSQL role that tenant transactions run as; sees one tenant's rows.
-pub(crate) const TENANT_ROLE: &str = "veritwin_tenant";
-/// The PostgreSQL role that platform transactions run as.
-pub(crate) const PLATFORM_ROLE: &str = "veritwin_platform";
+/// The two PostgreSQL roles that transactions run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupRoles {
+    /// Of tenant transactions; sees one tenant's rows.
+    pub(crate) tenant: String,
+    /// Of platform transactions.
+    pub(crate) platform: String,
+}
+
+/// How the group roles of any one database are named.
+pub(crate) const GROUP_ROLE_PATTERN: &str = "^veritwin_(tenant|platform)_[0-9]+$";
+
+/// The first schema version whose builds use the database's own group roles.
+pub(crate) const OWN_ROLES_SINCE: i64 = 13;
+
+impl GroupRoles {
+    /// Those of the database with this number (`pg_database.oid`).
+    pub(crate) fn of_database(number: i64) -> Self {
+        Self {
+            tenant: format!("veritwin_tenant_{number}"),
+            platform: format!("veritwin_platform_{number}"),
+        }
+    }
+
+    /// Those that all databases of a server shared before.
+    pub(crate) fn shared() -> Self {
+        Self { tenant: "veritwin_tenant".to_owned(), platform: "veritwin_platform".to_owned() }
+    }
+}
 
 const OWN: &str = "decode(current_setting('veritwin.tenant', true), 'hex')";
 
@@ -71,13 +96,13 @@ fn postgres_length(name: &str, kind: ColumnKind) -> String {
 
 /// The row-level security of one table and its grants to the two runtime roles. Runs after every
 /// table exists, since policies may look into another one.
-pub(crate) fn postgres_walls(table: &TableDef) -> Vec<String> {
-    let name = table.name;
+pub(crate) fn postgres_walls(table: &TableDef, roles: &GroupRoles) -> Vec<String> {
+    let (name, GroupRoles { tenant, platform }) = (table.name, roles);
     let mut statements = vec![
         format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"),
         format!("ALTER TABLE {name} FORCE ROW LEVEL SECURITY"),
         format!(
-            "CREATE POLICY platform_rows ON {name} TO {PLATFORM_ROLE} \
+            "CREATE POLICY platform_rows ON {name} TO {platform} \
              USING (true) WITH CHECK (true)"
         ),
     ];
@@ -92,19 +117,26 @@ pub(crate) fn postgres_walls(table: &TableDef) -> Vec<String> {
     };
     if let Some(rows) = rows {
         statements.push(format!(
-            "CREATE POLICY tenant_rows ON {name} TO {TENANT_ROLE} USING ({rows}) \
+            "CREATE POLICY tenant_rows ON {name} TO {tenant} USING ({rows}) \
              WITH CHECK ({rows})"
         ));
     }
+    statements.extend(postgres_grants(table, roles));
+    statements
+}
+
+/// What the two runtime roles may do with a table.
+pub(crate) fn postgres_grants(table: &TableDef, roles: &GroupRoles) -> Vec<String> {
+    let (name, GroupRoles { tenant, platform }) = (table.name, roles);
     let all = "SELECT, INSERT, UPDATE, DELETE";
-    let tenant = match table.rows {
+    let rights = match table.rows {
         Rows::Tenant => Some(all),
         Rows::OwnTenant => Some("SELECT, UPDATE"),
         Rows::Members => Some("SELECT"),
         Rows::Platform => None,
     };
-    statements.push(format!("GRANT {all} ON {name} TO {PLATFORM_ROLE}"));
-    statements.extend(tenant.map(|rights| format!("GRANT {rights} ON {name} TO {TENANT_ROLE}")));
+    let mut statements = vec![format!("GRANT {all} ON {name} TO {platform}")];
+    statements.extend(rights.map(|rights| format!("GRANT {rights} ON {name} TO {tenant}")));
     statements
 }
 

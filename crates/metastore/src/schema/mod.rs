@@ -5,7 +5,9 @@ mod contract;
 mod ddl;
 mod v1;
 mod v10;
+mod v11;
 mod v12;
+mod v13;
 mod v2;
 mod v3;
 mod v4;
@@ -15,8 +17,8 @@ mod v9;
 
 pub(crate) use contract::{CONTRACTIONS, Contraction, contraction_statements};
 pub(crate) use ddl::{
-    PLATFORM_ROLE, TENANT_ROLE, postgres_column, postgres_table, postgres_walls, sqlite_column,
-    sqlite_table,
+    GROUP_ROLE_PATTERN, GroupRoles, OWN_ROLES_SINCE, postgres_column, postgres_grants,
+    postgres_table, postgres_walls, sqlite_column, sqlite_table,
 };
 
 /// What a column may hold. There is no kind for readable text: words are enums, everything a
@@ -149,6 +151,12 @@ pub(crate) fn columns_at(version: i64) -> Vec<(&'static str, &'static ColumnDef)
     all
 }
 
+/// The tables that there are at a schema version.
+pub(crate) fn tables_until(version: i64) -> impl Iterator<Item = &'static TableDef> {
+    let steps = MIGRATIONS.iter().filter(move |step| step.version <= version);
+    steps.flat_map(|step| step.tables)
+}
+
 pub(crate) fn tables() -> impl Iterator<Item = &'static TableDef> {
     MIGRATIONS.iter().flat_map(|migration| migration.tables)
 }
@@ -181,7 +189,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, tables: v7::TABLES, added: v7::ADDED },
     Migration { version: 9, tables: v9::TABLES, added: v9::ADDED },
     Migration { version: 10, tables: v10::TABLES, added: &[] },
+    Migration { version: 11, tables: &[], added: v11::ADDED },
     Migration { version: 12, tables: &[], added: v12::ADDED },
+    Migration { version: 13, tables: v13::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

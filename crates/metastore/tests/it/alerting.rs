@@ -2,7 +2,8 @@
 
 use veritwin_domain::{AlertId, RuleId, UserId};
 use veritwin_metastore::{
-    Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, AlertState, Error, Page, Rule,
+    Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, AlertState, Error, MailAbout,
+    MailRank, MailTurns, NewMail, Page, Rule,
 };
 
 use crate::world::{START, World, everywhere, later};
@@ -155,37 +156,144 @@ async fn an_offset_moves_ahead_with_its_effect_and_never_back() {
     .await;
 }
 
+pub(crate) const fn mail<'a>(key: &'a str, payload: &'a [u8]) -> NewMail<'a> {
+    NewMail::new(MailRank::Notice, key, payload)
+}
+
 #[tokio::test]
 async fn mail_is_queued_once_and_sent_until_done() {
     everywhere(async |world| {
         let tx = world.begin().await;
-        assert!(tx.outbox_add("rule/series/raised", b"first").await.expect("queued"));
-        assert!(!tx.outbox_add("rule/series/raised", b"again").await.expect("known"));
+        assert!(tx.outbox_add(mail("rule/series/raised", b"first")).await.expect("queued"));
+        assert!(!tx.outbox_add(mail("rule/series/raised", b"again")).await.expect("known"));
         tx.commit().await.expect("commit");
         let tx = world.begin_in(world.other).await;
-        assert!(tx.outbox_add("rule/series/raised", b"theirs").await.expect("queued"));
+        assert!(tx.outbox_add(mail("rule/series/raised", b"theirs")).await.expect("queued"));
         tx.commit().await.expect("commit");
 
+        let mut turns = MailTurns::default();
         let tx = world.platform().await;
-        assert!(tx.outbox_add("reset", b"ours").await.expect("queued"));
-        let due = tx.outbox_claim(START, later(60), 10).await.expect("due");
+        assert!(tx.outbox_add(mail("reset", b"ours"), None).await.expect("queued"));
+        let due = tx.outbox_claim(&mut turns, START, later(60), 10).await.expect("due");
         let mut payloads: Vec<_> = due.iter().map(|entry| entry.payload.as_slice()).collect();
         payloads.sort_unstable();
         assert_eq!(payloads, [&b"first"[..], b"ours", b"theirs"]);
         assert!(due.iter().all(|entry| entry.attempts == 1));
-        assert!(tx.outbox_claim(later(59), later(60), 10).await.expect("none").is_empty());
+        let mut claim = async |now| {
+            let due = tx.outbox_claim(&mut turns, now, later(1_000), 10).await.expect("due");
+            due.into_iter()
+                .map(|entry| (entry.id, entry.attempts, entry.payload))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(claim(later(59)).await, []);
         tx.outbox_done(due[0].id, later(1)).await.expect("done");
-        tx.outbox_retry(due[1].id, later(10)).await.expect("later");
-        let again = tx.outbox_claim(later(10), later(99), 10).await.expect("due");
-        assert_eq!(again.len(), 1);
-        assert_eq!((again[0].id, again[0].attempts), (due[1].id, 2));
+        tx.outbox_retry(&due[1], later(10), b"new words").await.expect("later");
+        assert_eq!(claim(later(10)).await, [(due[1].id, 2, b"new words".to_vec())]);
+        assert_eq!(tx.outbox_release().await.expect("released"), 2, "all but the one that is done");
+        let again = claim(START).await;
+        assert_eq!(again.iter().map(|(_, attempts, _)| *attempts).max(), Some(3));
         assert_eq!(tx.outbox_purge(later(1)).await.expect("purged"), 1);
+        tx.outbox_drop(due[2].id, later(1)).await.expect("dropped");
+        assert_eq!(claim(later(999)).await, []);
         tx.commit().await.expect("commit");
+    })
+    .await;
+}
 
+#[tokio::test]
+async fn mail_of_a_tenant_without_its_key_waits() {
+    everywhere(async |world| {
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.outbox_add(mail("a", b"theirs")).await.expect("queued"));
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        assert!(tx.outbox_add(mail("a", b"ours")).await.expect("queued"));
+        tx.commit().await.expect("commit");
         world.keys.revoke(world.other).expect("revoked");
         let tx = world.platform().await;
-        let left = tx.outbox_claim(later(200), later(300), 10).await.expect("due");
-        assert!(left.iter().all(|entry| entry.tenant != Some(world.other)));
+        let mut turns = MailTurns::default();
+        let left = tx.outbox_claim(&mut turns, START, later(300), 10).await.expect("due");
+        let tenants: Vec<_> = left.iter().map(|entry| entry.tenant).collect();
+        assert_eq!(tenants, [Some(world.tenant)]);
+    })
+    .await;
+}
+
+/// What each claim of two mails takes while two tenants have these ranks waiting.
+async fn claims(ours: &[MailRank], theirs: &[MailRank], expect: &[&str]) {
+    everywhere(async |world| {
+        for (tenant, name, ranks) in [(world.tenant, "o", ours), (world.other, "t", theirs)] {
+            let tx = world.begin_in(tenant).await;
+            for (number, rank) in ranks.iter().enumerate() {
+                let (key, payload) = (format!("{number}"), format!("{name}{rank:?}"));
+                let mail = NewMail::new(*rank, &key, payload.as_bytes());
+                assert!(tx.outbox_add(mail).await.expect("queued"));
+            }
+            tx.commit().await.expect("commit");
+        }
+        let tx = world.platform().await;
+        let mut turns = MailTurns::default();
+        for expect in expect {
+            let due = tx.outbox_claim(&mut turns, START, later(60), 2).await.expect("due");
+            let mut taken: Vec<_> =
+                due.iter().map(|entry| String::from_utf8_lossy(&entry.payload)).collect();
+            taken.sort_unstable();
+            assert_eq!(taken.join(" "), **expect);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mail_leaves_by_class_turn_and_rank() {
+    use MailRank::{Account, Bulk, Critical, High, Low};
+    claims(&[Critical; 9], &[Low], &["oCritical tLow", "oCritical oCritical"]).await;
+    claims(&[Low, High, Critical], &[], &["oCritical oHigh", "oLow"]).await;
+    let mixed = ["oAccount tCritical", "oLow oLow", "tBulk", ""];
+    claims(&[Low, Low, Account], &[Bulk, Critical], &mixed).await;
+    claims(&[Bulk, Bulk, Bulk], &[Account], &["oBulk tAccount", "oBulk oBulk"]).await;
+}
+
+#[tokio::test]
+async fn mail_about_an_alert_can_change_until_it_leaves() {
+    everywhere(async |world| {
+        let tx = world.begin().await;
+        let (first, second) =
+            (alert(world, AlertState::Cleared, 1), alert(world, AlertState::Cleared, 2));
+        let about = |alert: &Alert| Some(MailAbout { alert: alert.id, thread: "rule device to" });
+        let new = NewMail { about: about(&first), ..mail("one", b"raised") };
+        assert!(tx.outbox_add(new).await.expect("queued"));
+        let known = tx.outbox_thread("rule device to").await.expect("a thread");
+        let [waiting] = known.waiting.as_slice() else { panic!("{:?}", known.waiting) };
+        assert_eq!((waiting.alert, waiting.is_leaving), (Some(first.id), false));
+        assert!(tx.outbox_rewrite(waiting.id, second.id, b"raised twice").await.expect("changed"));
+        assert_eq!(tx.outbox_about(&[first.id]).await.expect("none"), []);
+        assert_eq!(tx.outbox_about(&[first.id, second.id]).await.expect("one").len(), 1);
+        assert_eq!(tx.outbox_waiting().await.expect("a count"), 1);
+        assert_eq!(tx.outbox_invitations(START).await.expect("a count"), 0);
+        tx.commit().await.expect("commit");
+
+        let tx = world.platform().await;
+        let mut turns = MailTurns::default();
+        let due = tx.outbox_claim(&mut turns, START, later(60), 2).await.expect("due");
+        assert_eq!(due[0].payload, b"raised twice");
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        let known = tx.outbox_thread("rule device to").await.expect("a thread");
+        assert!(known.waiting[0].is_leaving && known.last.is_none());
+        assert!(!tx.outbox_rewrite(due[0].id, first.id, b"late").await.expect("it is leaving"));
+        drop(tx);
+        let tx = world.platform().await;
+        tx.outbox_done(due[0].id, later(3)).await.expect("done");
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        let known = tx.outbox_thread("rule device to").await.expect("a thread");
+        assert!(known.waiting.is_empty());
+        assert_eq!(known.last, Some((later(3), b"raised twice".to_vec())));
+        drop(tx);
+        let tx = world.begin_in(world.other).await;
+        let theirs = tx.outbox_thread("rule device to").await.expect("a thread");
+        assert!(theirs.last.is_none(), "another tenant's");
     })
     .await;
 }

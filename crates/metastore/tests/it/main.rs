@@ -11,4 +11,5 @@ mod postgres;
 mod postgres_server;
 mod providers;
 mod secrecy;
+mod walls;
 mod world;

@@ -16,6 +16,12 @@ impl Server {
         Secret::new(self.url(role, database))
     }
 
+    /// The name of a group role of a database.
+    pub(crate) fn group(&self, of: &str, database: &str) -> String {
+        let sql = "SELECT oid FROM pg_database WHERE datname = current_database()";
+        format!("veritwin_{of}_{}", self.sql("postgres", database, sql).expect("its number"))
+    }
+
     pub(crate) async fn connect(&self, role: &str, database: &str) -> PgConnection {
         let options: PgConnectOptions = self.url(role, database).parse().expect("a URL");
         PgConnection::connect_with(&options).await.expect("a connection")
@@ -23,9 +29,14 @@ impl Server {
 
     /// A new database with its owner and runtime roles.
     pub(crate) fn config(&self) -> (String, PostgresConfig) {
+        self.config_of(RUNTIME)
+    }
+
+    /// The same with another runtime role.
+    pub(crate) fn config_of(&self, runtime: &str) -> (String, PostgresConfig) {
         let name = self.database();
         let config = PostgresConfig {
-            url: self.secret_url(RUNTIME, &name),
+            url: self.secret_url(runtime, &name),
             owner_url: Some(self.secret_url(OWNER, &name)),
             demo: false,
         };
@@ -49,7 +60,8 @@ async fn row_level_security_holds_when_a_query_forgets_the_tenant() {
 
     let hex = |id: veritwin_domain::TenantId| id.to_string().replace('-', "");
     let enter = format!(
-        "BEGIN; SET LOCAL ROLE veritwin_tenant; SET LOCAL veritwin.tenant = '{}'",
+        "BEGIN; SET LOCAL ROLE {}; SET LOCAL veritwin.tenant = '{}'",
+        server.group("tenant", &name),
         hex(world.tenant)
     );
     raw.execute(AssertSqlSafe(enter.clone())).await.expect("enter");
@@ -65,7 +77,8 @@ async fn row_level_security_holds_when_a_query_forgets_the_tenant() {
     assert!(raw.fetch_all("SELECT * FROM promise_evidence").await.is_err());
     raw.execute("ROLLBACK").await.expect("rollback");
 
-    raw.execute("BEGIN; SET LOCAL ROLE veritwin_tenant").await.expect("enter");
+    let enter = format!("BEGIN; SET LOCAL ROLE {}", server.group("tenant", &name));
+    raw.execute(AssertSqlSafe(enter)).await.expect("enter");
     let seen: i64 = raw.fetch_one(count).await.expect("count").get("n");
     assert_eq!(seen, 0, "without a tenant there are no rows");
 }

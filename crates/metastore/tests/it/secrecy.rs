@@ -13,7 +13,7 @@ use veritwin_metastore::{
 };
 
 use crate::accounts::user;
-use crate::alerting::{alert, rule};
+use crate::alerting::{alert, mail, rule};
 use crate::devices::twin;
 use crate::platform::record;
 use crate::world::{START, World, device};
@@ -28,7 +28,7 @@ async fn fill(world: &World) -> Device {
     let email = format!("{CANARY}@example.org");
     let person = veritwin_metastore::User { name: Some(text("name")), ..user(world, &email) };
     tx.user_create(&person).await.expect("an account");
-    tx.outbox_add(CANARY, &json("platform mail")).await.expect("mail");
+    tx.outbox_add(mail(CANARY, &json("platform mail")), None).await.expect("mail");
     tx.setting_put("mail", &json("platform setting"), None).await.expect("a setting");
     tx.commit().await.expect("commit");
     let tx = world.begin().await;
@@ -58,7 +58,7 @@ async fn fill(world: &World) -> Device {
     };
     tx.activity_add(&record).await.expect("a record");
     tx.setting_put("mail", &json("setting"), None).await.expect("a setting");
-    tx.outbox_add("mail", &json("mail")).await.expect("mail");
+    tx.outbox_add(mail("mail", &json("mail"))).await.expect("mail");
     tx.commit().await.expect("commit");
     pump
 }

@@ -68,11 +68,7 @@ impl World {
             keys: keys.clone(),
             clock: clock.clone(),
         };
-        // The first migration on a server makes its group roles: one at a time.
-        static MIGRATION: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let alone = MIGRATION.lock().await;
         let store = Metastore::open(config).await.expect("a store");
-        drop(alone);
         let tenant = TenantId::generate(START, rng.as_ref());
         let other = TenantId::generate(START, rng.as_ref());
         let world = Self { label, store, keys, clock, rng, database, tenant, other, directory };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{AlertFilter, AlertView};
+use veritwin_app::model::{AlertFilter, AlertView, MailNote};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
@@ -23,12 +23,37 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Serialize, ToSchema)]
 struct EventBody {
     at: String,
-    /// `raised`, `cleared` or `acknowledged`.
+    /// `raised`, `cleared` or `acknowledged`; of mail `notified`, `not_mailed` or, for what is
+    /// still in the queue, `mail_waits`.
     #[schema(schema_with = words::alert_event)]
     kind: &'static str,
     /// Who, for what people do.
     by: Option<String>,
     comment: Option<String>,
+    /// Of mail: to whom, and why not.
+    mail: Option<EventMailBody>,
+}
+
+/// How it went with a mail about an alert.
+#[derive(Serialize, ToSchema)]
+struct EventMailBody {
+    /// The recipient's address, masked: `d…@site.example`.
+    to: Option<String>,
+    /// Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
+    /// after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
+    /// `no_connection`, `tls`, `sign_in`, `deferred`.
+    reason: Option<String>,
+    /// The mail server's reply code.
+    code: Option<String>,
+    /// How many mails this stands for, if not one.
+    count: Option<u64>,
+}
+
+impl From<MailNote> for EventMailBody {
+    fn from(note: MailNote) -> Self {
+        let MailNote { to, reason, code, count } = note;
+        Self { to, reason, code, count }
+    }
 }
 
 /// An alert.
@@ -98,6 +123,7 @@ impl From<AlertView> for AlertBody {
                     kind: event.kind,
                     by: event.by,
                     comment: event.comment,
+                    mail: event.mail.map(EventMailBody::from),
                 })
                 .collect(),
         }

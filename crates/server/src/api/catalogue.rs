@@ -85,6 +85,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/password-reset", &[]),
     ("PUT", "/v1/password-reset", &[]),
     ("GET", "/v1/plans", &["plan.read"]),
+    ("GET", "/v1/plans/{id}/expiring", &["plan.read"]),
     ("POST", "/v1/plans", &["plan.write"]),
     ("PUT", "/v1/plans/{id}", &["plan.write"]),
     ("DELETE", "/v1/plans/{id}", &["plan.write"]),
@@ -132,6 +133,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("PUT", "/v1/tenants/sign-in", &["tenant.update"]),
     ("GET", "/v1/tenants/{id}", &["tenant.list_below"]),
     ("PATCH", "/v1/tenants/{id}", &["tenant.update_below"]),
+    ("PUT", "/v1/tenants/{id}/domains", &["tenant.update_below"]),
     ("PUT", "/v1/tenants/{id}/hosts", &["tenant.update_below"]),
     ("POST", "/v1/tenants/{id}/invitations", &["tenant.invite_below"]),
     ("GET", "/v1/twins", &["twin.list"]),
@@ -164,6 +166,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
 /// administration; `partner`, whoever has tenants below as well. Printed as its `tenants`; in any
 /// other tenant the answer is 403.
 const TENANTS: &[(&str, &str, &str)] = &[
+    ("GET", "/v1/plans/{id}/expiring", "platform"),
     ("POST", "/v1/plans", "platform"),
     ("PUT", "/v1/plans/{id}", "platform"),
     ("DELETE", "/v1/plans/{id}", "platform"),

@@ -52,6 +52,9 @@ pub(super) struct DeviceBody {
     declaration: &'static str,
     created_at: String,
     last_seen_at: Option<String>,
+    /// By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
+    /// no live message tells.
+    clock_slow_seconds: Option<i64>,
     online: bool,
     /// Its series.
     keys: Vec<String>,
@@ -72,6 +75,7 @@ impl From<DeviceView> for DeviceBody {
             declaration: view.declaration.as_str(),
             created_at: body::time(view.created_at),
             last_seen_at: view.last_seen_at.map(body::time),
+            clock_slow_seconds: view.clock_slow_seconds,
             online: view.online,
             keys: view.keys.iter().map(ToString::to_string).collect(),
             units: view.units,
@@ -485,15 +489,8 @@ async fn rpc(
     let id = body::id(&id)?;
     let call = api.app.authorize_command(&context, id, &body.method).await?;
     let timeout_ms = body.timeout_ms.unwrap_or(10_000).clamp(100, 60_000);
-    let answer = api
-        .live
-        .call_device(
-            &call,
-            &body.method,
-            &body.params,
-            std::time::Duration::from_millis(timeout_ms),
-        )
-        .await?;
+    let timeout = std::time::Duration::from_millis(timeout_ms);
+    let answer = api.live.call_device(&call, &body.method, &body.params, timeout).await?;
     let result = serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer));
     Ok(axum::Json(RpcAnswer { result }))
 }

@@ -16,10 +16,10 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use veritwin_app::{Arrival, LiveEvent};
+use veritwin_app::{Arrival, LiveEvent, Measure};
 use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
 use veritwin_ingest::payload::KeyTable;
-use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command};
+use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command, CommandError};
 
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem, origin};
@@ -48,7 +48,8 @@ const CLOSE_LINGER: Duration = Duration::from_secs(1);
 /// Close codes of RFC 6455, section 7.4.1.
 const CLOSE_POLICY: u16 = 1008;
 const CLOSE_TOO_BIG: u16 = 1009;
-/// Most commands in a row that are refused over a rate before the connection is closed.
+/// Most commands in a row that are refused over a rate, or before `authenticate`, until the
+/// connection is closed.
 const COMMANDS_REFUSED_MAX: usize = 32;
 /// Rights are asked again this often, so that a revoked session ends.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -161,23 +162,18 @@ impl Connection {
         }
     }
 
-    async fn receive(&mut self) -> Result<Option<Command>, Ended> {
+    /// The next command, or what is wrong with it; none for a sign of life.
+    async fn receive(&mut self) -> Result<Option<Result<Command, CommandError>>, Ended> {
         let received = self.socket.recv().await;
         self.pings_unanswered = 0;
         match received {
             Some(Ok(Message::Text(text))) => {
                 let (now, limits) = (self.api.clock().now(), self.api.live.limits());
-                match ws::parse(&text, now, limits, &mut self.keys) {
-                    Ok(command) => Ok(Some(command)),
-                    Err(error) => {
-                        self.send(&ServerMessage::error(error.id, error.detail)).await?;
-                        Ok(None)
-                    }
-                }
+                Ok(Some(ws::parse(&text, now, limits, &mut self.keys)))
             }
             Some(Ok(Message::Binary(_))) => {
-                self.send(&ServerMessage::error(None, "commands are JSON text".to_owned())).await?;
-                Ok(None)
+                let detail = "commands are JSON text".to_owned();
+                Ok(Some(Err(CommandError { id: None, detail })))
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
             Some(Err(error)) => Err(too_big(error)),
@@ -200,12 +196,20 @@ impl Connection {
     }
 
     async fn authenticate(&mut self) -> Result<Identity, Ended> {
+        let mut refused = 0;
         loop {
             let Some(command) = self.receive().await? else { continue };
-            let Command::Authenticate { token } = command else {
-                let detail = "authenticate first: {\"op\":\"authenticate\",\"token\":\"...\"}";
-                self.send(&ServerMessage::error(None, detail.to_owned())).await?;
-                continue;
+            let token = match command {
+                Ok(Command::Authenticate { token }) => token,
+                Ok(_) => {
+                    let detail = "authenticate first: {\"op\":\"authenticate\",\"token\":\"...\"}";
+                    self.refuse(None, detail.to_owned(), &mut refused).await?;
+                    continue;
+                }
+                Err(CommandError { id, detail }) => {
+                    self.refuse(id, detail, &mut refused).await?;
+                    continue;
+                }
             };
             let secret = token;
             let arrival = arrival(&self.api, &self.origin);
@@ -272,13 +276,19 @@ impl Connection {
                 }
                 command = self.receive() => {
                     if let Some(command) = command? {
+                        // One that cannot be read costs as much as any other.
                         if let Err(error) = self.api.app.count_request(&party.context) {
-                            self.over_rate(command.id(), &error, &mut refused).await?;
+                            self.refuse(id_of(&command), error.to_string(), &mut refused).await?;
                             continue;
                         }
                         refused = refused.saturating_sub(1);
-                        let answer = subscriptions.command(&self.api, &party.context, command);
-                        for message in answer.await {
+                        let answer = match command {
+                            Ok(command) => {
+                                subscriptions.command(&self.api, &party.context, command).await
+                            }
+                            Err(error) => vec![ServerMessage::error(error.id, error.detail)],
+                        };
+                        for message in answer {
                             self.send(&message).await?;
                         }
                     }
@@ -287,15 +297,16 @@ impl Connection {
         }
     }
 
-    /// Refuses a command over a rate, and ends the connection of whoever does not slow down.
-    async fn over_rate(
+    /// Refuses a command over a rate, or of somebody unknown, and ends the connection of whoever
+    /// goes on.
+    async fn refuse(
         &mut self,
         id: Option<u64>,
-        error: &veritwin_app::Error,
+        detail: String,
         refused: &mut usize,
     ) -> Result<(), Ended> {
         *refused += 1;
-        self.send(&ServerMessage::error(id, error.to_string())).await?;
+        self.send(&ServerMessage::error(id, detail)).await?;
         if *refused > COMMANDS_REFUSED_MAX {
             let (name, max) = ("commands_refused_max", COMMANDS_REFUSED_MAX);
             return Err(Ended::Limit(LimitExceeded { name, max, actual: *refused }));
@@ -328,7 +339,10 @@ impl Connection {
             };
             let Some(command) = received else { continue };
             let (id, outcome) = match command {
-                Command::Publish { id, readings } => {
+                Err(CommandError { id, detail }) => {
+                    (id, Err(self.count_malformed(device).err().unwrap_or(detail)))
+                }
+                Ok(Command::Publish { id, readings }) => {
                     // Remembered for seconds only, and forgotten at once when it is revoked.
                     let address = self.origin.address;
                     if self.api.app.login_device(secret, address).await.is_err() {
@@ -336,7 +350,10 @@ impl Connection {
                     }
                     (id, live.publish(device, readings).await)
                 }
-                other => (other.id(), Err("a device may only publish".to_owned())),
+                Ok(other) => {
+                    let detail = "a device may only publish".to_owned();
+                    (other.id(), Err(self.count_malformed(device).err().unwrap_or(detail)))
+                }
             };
             let answer = match outcome {
                 Ok(()) => ServerMessage::Done { id },
@@ -344,6 +361,13 @@ impl Connection {
             };
             self.send(&answer).await?;
         }
+    }
+
+    /// Counts a device's command that cannot be taken like any message of it.
+    fn count_malformed(&self, device: &veritwin_app::DeviceLogin) -> Result<(), String> {
+        let (tenant, device) = (device.tenant, Some(device.device));
+        let counted = self.api.app.count_messages(tenant, device, 1, Measure::Ask);
+        counted.map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Asks a device for a sign of life, or ends the connection when none came for too long.
@@ -367,6 +391,13 @@ fn too_big(error: axum::Error) -> Ended {
             Ended::TooBig(LimitExceeded { name: "command_bytes_max", max, actual })
         }
         _ => Ended::Closed,
+    }
+}
+
+fn id_of(command: &Result<Command, CommandError>) -> Option<u64> {
+    match command {
+        Ok(command) => command.id(),
+        Err(error) => error.id,
     }
 }
 

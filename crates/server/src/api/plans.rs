@@ -10,11 +10,14 @@ use utoipa_axum::routes;
 use veritwin_app::model::{PlanInput, PlanLimits, PlanView};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, Path, Query};
 use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(replace, remove))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(replace, remove))
+        .routes(routes!(expiring))
 }
 
 /// Limits; null: none but the platform's own.
@@ -35,6 +38,8 @@ struct LimitsBody {
     requests_per_second: Option<u64>,
     /// Bytes of a tenant's readings and twins.
     storage_bytes: Option<u64>,
+    /// Days that readings are kept, 1 to 36,500; then they are destroyed.
+    retention_days: Option<u64>,
 }
 
 impl From<PlanLimits> for LimitsBody {
@@ -47,6 +52,7 @@ impl From<PlanLimits> for LimitsBody {
             messages_per_second: limits.messages_per_second,
             requests_per_second: limits.requests_per_second,
             storage_bytes: limits.storage_bytes,
+            retention_days: limits.retention_days,
         }
     }
 }
@@ -61,6 +67,7 @@ impl From<LimitsBody> for PlanLimits {
             messages_per_second: body.messages_per_second,
             requests_per_second: body.requests_per_second,
             storage_bytes: body.storage_bytes,
+            retention_days: body.retention_days,
         }
     }
 }
@@ -145,4 +152,42 @@ async fn remove(
 ) -> Answer<StatusCode> {
     api.app.delete_plan(&context, body::id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// For how many days readings would be kept.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+struct ExpiringQuery {
+    /// 1 to 36,500; as the plan has it when absent.
+    retention_days: Option<u64>,
+}
+
+/// What would be destroyed.
+#[derive(Serialize, ToSchema)]
+struct ExpiringBody {
+    /// Tenants that would lose readings.
+    tenants: u64,
+    readings: u64,
+    /// Sealed bytes of the readings.
+    bytes: u64,
+    /// Parts that are kept because a hold names their days.
+    held_sections: u64,
+}
+
+/// Says what would be destroyed now if the plan kept readings for so many days. Destroys nothing.
+#[utoipa::path(get, path = "/v1/plans/{id}/expiring", tag = "plans",
+    params(("id" = String, Path), ExpiringQuery),
+    responses((status = 200, body = ExpiringBody), (status = 403), (status = 404)))]
+async fn expiring(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Query(query): Query<ExpiringQuery>,
+) -> Answer<axum::Json<ExpiringBody>> {
+    let found = api.app.plan_expiring(&context, body::id(&id)?, query.retention_days).await?;
+    Ok(axum::Json(ExpiringBody {
+        tenants: found.tenants,
+        readings: found.readings,
+        bytes: found.bytes,
+        held_sections: found.held_sections,
+    }))
 }

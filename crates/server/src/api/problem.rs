@@ -149,6 +149,15 @@ impl Problem {
         self
     }
 
+    /// So much of it is on its way already.
+    fn crowded(limit: LimitExceeded) -> Self {
+        let name = limit.name;
+        let detail = Error::Crowded(limit).to_string();
+        let (kind, title) = ("/problems/crowded", "Too much at once");
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail);
+        Self { retry_after_s: Some(CROWDED_RETRY_S), ..problem.of_limit(name) }
+    }
+
     pub(crate) fn at(mut self, position: impl Into<String>) -> Self {
         self.position = Some(position.into());
         self
@@ -227,17 +236,7 @@ impl From<Error> for Problem {
                 problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
                 problem
             }
-            Error::Crowded(limit) => {
-                let mut problem = Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "/problems/crowded",
-                    "Too much at once",
-                    Error::Crowded(limit.clone()).to_string(),
-                )
-                .of_limit(limit.name);
-                problem.retry_after_s = Some(CROWDED_RETRY_S);
-                problem
-            }
+            Error::Crowded(limit) => Self::crowded(limit),
             Error::Unavailable(detail) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/unavailable",

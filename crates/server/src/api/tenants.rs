@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(read, change))
         .routes(routes!(invite))
         .routes(routes!(hosts))
+        .routes(routes!(domains))
 }
 
 /// Who answers for a tenant: its nearest partner that says how to reach it, else the platform.
@@ -90,6 +91,8 @@ struct TenantBody {
     answered_by: AnsweredByBody,
     /// The host names given to it.
     hosts: Vec<String>,
+    /// The domains below which a partner gives host names.
+    domains: Vec<String>,
     /// Whether readings are sealed into the ledger archive.
     archive_subscribed: bool,
     created_at: String,
@@ -110,6 +113,7 @@ fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
         usage: placed.usage.into(),
         answered_by: placed.answered_by.into(),
         hosts: placed.hosts,
+        domains: placed.domains,
         archive_subscribed: placed.tenant.archive_subscribed,
         created_at: body::time(placed.tenant.created_at),
     }
@@ -285,5 +289,27 @@ async fn hosts(
     Json(input): Json<HostsBody>,
 ) -> Answer<axum::Json<TenantBody>> {
     let placed = api.app.set_hosts(&context, body::id(&id)?, &input.hosts).await?;
+    Ok(axum::Json(shown(placed, context.tenant)))
+}
+
+/// Domains.
+#[derive(Deserialize, ToSchema)]
+struct DomainsBody {
+    /// Such as `partner.example`. Host names are the domain itself and what lies below it.
+    domains: Vec<String>,
+}
+
+/// Confirms the domains of a partner directly below: exactly these. It gives host names below them
+/// and no others. What is taken back takes the host names below it along.
+#[utoipa::path(put, path = "/v1/tenants/{id}/domains", tag = "tenants",
+    params(("id" = String, Path)), request_body = DomainsBody,
+    responses((status = 200, body = TenantBody), (status = 400), (status = 404), (status = 409)))]
+async fn domains(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(input): Json<DomainsBody>,
+) -> Answer<axum::Json<TenantBody>> {
+    let placed = api.app.set_domains(&context, body::id(&id)?, &input.domains).await?;
     Ok(axum::Json(shown(placed, context.tenant)))
 }

@@ -21,7 +21,7 @@ pub(super) fn alert_state() -> Object {
 }
 
 pub(super) fn alert_event() -> Object {
-    one_of(&["raised", "cleared", "acknowledged"])
+    one_of(&["raised", "cleared", "acknowledged", "notified", "not_mailed", "mail_waits"])
 }
 
 pub(super) fn operator() -> Object {

@@ -1,8 +1,9 @@
-//! `veritwin doctor`: what is wrong with the directory, keys, files, disk, ports, certificates,
-//! clock and process limits, and what to do about it. It changes nothing and sends nothing.
+//! `veritwin doctor`: what is wrong with the directory, keys, files, disk, ports, database,
+//! certificates, clock and process limits, and what to do about it. It changes nothing.
 
 mod certificates;
 mod checks;
+mod database;
 mod network;
 mod proxies;
 mod stores;

@@ -287,6 +287,8 @@ async fn bring_up(
             backup = Some(out);
         }
         found.apply(target).await.map_err(placed)?;
+    } else if !arguments.dry_run {
+        found.keep_walls().await.map_err(placed)?;
     }
     let facts = |step: &PendingStep| {
         let (sqlite, postgres) = (&step.sqlite, &step.postgres);

@@ -148,6 +148,7 @@ fn partners(path: &str, never: &str) -> Value {
         "/v1/session/join" => json!({"token": ""}),
         "/v1/session/tenants" => json!({"tenant_id": never}),
         "/v1/tenants/{id}/hosts" => json!({"hosts": []}),
+        "/v1/tenants/{id}/domains" => json!({"domains": []}),
         "/v1/tenants/{id}/invitations" => json!({"email": ""}),
         "/v1/plans" | "/v1/plans/{id}" => json!({"name": "", "limits": {}}),
         _ => json!({"name": ""}),

@@ -1,84 +1,20 @@
-//! The life of an alert over REST, from rule to acknowledgement, and the mail that a real SMTP
-//! server on this machine receives. The server below is the peer, not a part of the product.
-
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+//! The life of an alert over REST, from rule to acknowledgement, and its mail.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, PATIENCE, Platform, wait_for};
+use crate::smtp::smtp_server;
 use crate::tenant::{Device, Tenant};
 use crate::websocket::WebSocket;
 
-/// A mail as it arrived.
-#[derive(Debug)]
-pub(crate) struct Mail {
-    from: String,
-    pub(crate) to: String,
-    pub(crate) text: String,
-}
-
-/// Takes mail like any server (RFC 5321), without TLS, which is allowed on loopback only.
-pub(crate) fn smtp_server() -> (u16, Receiver<Mail>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let sender = sender.clone();
-            std::thread::spawn(move || serve_smtp(stream.unwrap(), &sender));
-        }
-    });
-    (port, receiver)
-}
-
-fn serve_smtp(stream: TcpStream, sender: &Sender<Mail>) {
-    let mut writer = stream.try_clone().unwrap();
-    let mut answer = |line: &str| writer.write_all(format!("{line}\r\n").as_bytes());
-    let mut lines = BufReader::new(stream).lines();
-    let _ = answer("220 mail.test ESMTP");
-    let (mut from, mut to) = (String::new(), String::new());
-    while let Some(Ok(line)) = lines.next() {
-        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-        let sent = match verb.as_str() {
-            "EHLO" | "HELO" => answer("250 mail.test"),
-            "MAIL" => {
-                from = line;
-                answer("250 ok")
-            }
-            "RCPT" => {
-                to = line;
-                answer("250 ok")
-            }
-            "DATA" => {
-                let _ = answer("354 go on");
-                let body: Vec<String> =
-                    lines.by_ref().map_while(Result::ok).take_while(|line| line != ".").collect();
-                let mail = Mail { from: from.clone(), to: to.clone(), text: body.join("\n") };
-                let _ = sender.send(mail);
-                answer("250 taken")
-            }
-            "QUIT" => {
-                let _ = answer("221 bye");
-                return;
-            }
-            _ => answer("250 ok"),
-        };
-        if sent.is_err() {
-            return;
-        }
-    }
-}
-
 /// The alerts of a filter.
-fn alerts(tenant: &Tenant, filter: &str) -> Vec<Value> {
+pub(crate) fn alerts(tenant: &Tenant, filter: &str) -> Vec<Value> {
     let page = tenant.get(&format!("/v1/alerts?filter={filter}")).expect(200);
     page["items"].as_array().unwrap().clone()
 }
 
 /// Waits until the only alert of the tenant has this state.
-fn only_alert(tenant: &Tenant, state: &str) -> Value {
+pub(crate) fn only_alert(tenant: &Tenant, state: &str) -> Value {
     wait_for(&format!("an alert {state}"), || {
         let all = alerts(tenant, "all");
         assert!(all.len() <= 1, "{all:?}");
@@ -86,7 +22,7 @@ fn only_alert(tenant: &Tenant, state: &str) -> Value {
     })
 }
 
-fn kinds(alert: &Value) -> Vec<&str> {
+pub(crate) fn kinds(alert: &Value) -> Vec<&str> {
     alert["events"]
         .as_array()
         .unwrap()
@@ -95,14 +31,14 @@ fn kinds(alert: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn rule(name: &str, condition: Value) -> Value {
+pub(crate) fn rule(name: &str, condition: Value) -> Value {
     json!({
         "name": name, "severity": "critical", "condition": condition,
         "what_helps": "Check the pump.", "notify_emails": [],
     })
 }
 
-fn send(tenant: &Tenant, device: &Device, value: f64) {
+pub(crate) fn send(tenant: &Tenant, device: &Device, value: f64) {
     tenant.send(device, &json!({"t": value})).expect(200);
 }
 

@@ -169,25 +169,39 @@ fn a_host_name_answers_with_its_own_certificate() {
     assert!(listed["items"][0]["not_after"].is_null(), "{listed}");
 }
 
+/// Whether a listener shows a certificate of this authority for a name.
+fn shows(address: &str, authority: &str, name: &str) -> bool {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let server = ServerName::try_from(name.to_owned()).unwrap();
+    let mut connection = ClientConnection::new(client_tls(authority.as_bytes()), server).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut stream).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 #[test]
-fn the_platforms_own_names_keep_its_certificate() {
-    let host = "own.hosts.example";
-    let options = Options::default().environment("VERITWIN__HTTP__EXTRA_NAMES", host);
+fn the_platforms_own_names_are_nobodys_and_devices_see_its_certificate_alone() {
+    let options = Options::default().environment("VERITWIN__HTTP__EXTRA_NAMES", "Own.Example");
     let platform = Platform::start(Mode::Serve, options);
     let root = administration(&platform);
-    let own = partner(&platform, &root, "own");
-    let made = made(host);
-    let input = json!({"chain": made.chain, "private_key": made.key});
-    let path = format!("/v1/certificates/{host}");
-    ask(&platform, &own, "PUT", &path, &input).expect(200);
-    // One of another name is in use: so would this one be.
     let other = partner(&platform, &root, "other");
-    let shown = self::made("other.hosts.example");
+    let path = format!("/v1/tenants/{}/hosts", other.tenant);
+    for host in ["own.example", "OWN.example."] {
+        let wanted = json!({"hosts": ["other.hosts.example", host]});
+        ask(&platform, &root, "PUT", &path, &wanted).problem(409);
+    }
+    let host = "other.hosts.example";
+    let shown = made(host);
     let input = json!({"chain": shown.chain, "private_key": shown.key});
-    ask(&platform, &other, "PUT", "/v1/certificates/other.hosts.example", &input).expect(200);
-    let is_shown = || answers(&platform, &shown.authority, "other.hosts.example");
-    wait_for("the other's certificate", || is_shown().then_some(()));
-    assert!(!answers(&platform, &made.authority, host));
+    ask(&platform, &other, "PUT", &format!("/v1/certificates/{host}"), &input).expect(200);
+    let ports = platform.ports();
+    wait_for("its certificate", || shows(&ports.https, &shown.authority, host).then_some(()));
+    assert!(!shows(&ports.mqtts, &shown.authority, host), "MQTT has the platform's only");
+    let own = std::fs::read_to_string(platform.data().join("pki/ca.pem")).unwrap();
+    assert!(shows(&ports.mqtts, &own, "own.example") && shows(&ports.https, &own, "own.example"));
 }
 
 #[test]

@@ -169,3 +169,20 @@ fn an_older_schema_is_backed_up_before_a_start_changes_it() {
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["schema"], 1);
 }
+
+#[test]
+fn doctor_names_what_stands_open_to_other_databases() {
+    let Some(platform) = postgres() else { return };
+    let (server, name) = (postgres_server::server().unwrap(), platform.database().unwrap());
+    let open = "every role of the server may connect";
+    let said = || platform.cli(&["doctor"]).stdout;
+    assert!(!said().contains(open), "{}", said());
+    let grant = format!("GRANT CONNECT ON DATABASE {name} TO PUBLIC");
+    server.sql("postgres", name, &grant).unwrap();
+    assert!(said().contains(open), "{}", said());
+    // The owner's address is configured here: a step that has nothing to do closes the door.
+    let mut platform = platform;
+    platform.stop();
+    platform.cli(&["migrate"]).done();
+    assert!(!platform.cli(&["doctor"]).stdout.contains(open));
+}

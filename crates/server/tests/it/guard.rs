@@ -220,6 +220,41 @@ fn sockets_of_a_person_and_of_a_tenant() {
     });
 }
 
+#[test]
+fn requests_of_a_tenant_at_once() {
+    let platform = start(&[("VERITWIN__LIMITS__TENANT_REQUESTS_MAX", "2")]);
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let body = |name: &str| json!({"name": name}).to_string().into_bytes();
+    let head = |name: &str| {
+        let (host, key) = (platform.ports().https, tenant.api_key.as_str());
+        format!(
+            "POST /v1/devices HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body(name).len()
+        )
+    };
+    // Two that say what they want and keep their bodies back.
+    let slow = ["one", "two"].map(|name| {
+        let mut stream = platform.http().connect().unwrap().into_stream();
+        stream.get_mut().write_all(head(name).as_bytes()).unwrap();
+        stream.get_mut().flush().unwrap();
+        (name, stream.into_inner())
+    });
+    let asked = tenant.request("GET", "/v1/devices");
+    let refused = wait_for("the third to be refused", || {
+        Some(asked.clone().send()).filter(|answer| answer.status == 429)
+    });
+    names_its_limit(&refused, "tenant_requests_max", "at most 2, got 3");
+    assert_eq!(refused.problem(429)["title"], "Too many requests at once");
+    other.get("/v1/devices").expect(200);
+    // A body that comes after all is taken, and its place is free again.
+    for (name, stream) in slow {
+        let answer = Connection::of_stream(stream).send_raw(&body(name)).unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    wait_for("a place", || (asked.clone().send().status == 200).then_some(()));
+}
+
 /// Where the platform believes a request to come from.
 fn seen_from(tenant: &Tenant, connection: &mut Connection, headers: &[(&str, &str)]) -> String {
     let request = tenant.request("GET", "/v1/networks");

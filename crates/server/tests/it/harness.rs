@@ -70,14 +70,6 @@ impl Options {
     /// Keeps the records in a new PostgreSQL database; none where PostgreSQL is not installed.
     pub(crate) fn postgres() -> Option<Self> {
         let server = postgres_server::server()?;
-        static ROLES: OnceLock<()> = OnceLock::new();
-        // Several databases get their schema at once; their shared roles are there before.
-        ROLES.get_or_init(|| {
-            let roles = "CREATE ROLE veritwin_tenant NOLOGIN NOINHERIT; \
-                         CREATE ROLE veritwin_platform NOLOGIN NOINHERIT; \
-                         GRANT veritwin_tenant, veritwin_platform TO runtime_role";
-            server.sql("postgres", "postgres", roles).unwrap();
-        });
         let name = server.database();
         let options = Self { database: Some(name.clone()), ..Self::default() };
         let url = |role: &str| server.url(role, &name);
@@ -234,6 +226,13 @@ impl Platform {
             .env("VERITWIN__MQTT__BIND", "127.0.0.1")
             .envs(self.options.environment.iter().map(|(key, value)| (key, value)));
         command
+    }
+
+    /// Changes the environment of the next start; without a value the variable goes.
+    pub(crate) fn set_environment(&mut self, key: &str, value: Option<&str>) {
+        self.options.environment.retain(|(known, _)| known != key);
+        let value = value.map(|value| (key.to_owned(), value.to_owned()));
+        self.options.environment.extend(value);
     }
 
     /// Starts the process without waiting for it.

@@ -33,10 +33,11 @@ const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 6] = [
+const NO_TENANT_ID: [(&str, &str); 7] = [
     ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
     ("/v1/certificates/{host}/acme", "the same"),
     ("/v1/plans/{id}", "plans are the platform's"),
+    ("/v1/plans/{id}/expiring", "the same"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
     ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
@@ -332,6 +333,7 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         }
         ("PATCH", "/v1/tenants/{id}") => request.json(&json!({"state": "suspended"})),
         ("PUT", "/v1/tenants/{id}/hosts") => request.json(&json!({"hosts": ["mine.example"]})),
+        ("PUT", "/v1/tenants/{id}/domains") => request.json(&json!({"domains": ["mine.example"]})),
         ("POST", "/v1/tenants/{id}/invitations") => {
             request.json(&json!({"email": "mine@customer.example"}))
         }

@@ -147,27 +147,44 @@ fn bulk_writing_asks_for_each_device_where_it_stands() {
     write(&all, &outside).expect(200);
 }
 
-#[test]
-fn commands_of_a_socket_count_as_requests() {
-    let tenant = Platform::shared().tenant();
-    let (_, viewer) = tenant.member("hurries", "viewer");
-    let mut socket = WebSocket::of_session(tenant.http(), &viewer);
-    let command = json!({"op": "unsubscribe", "id": 1});
+/// Sends a command over and over, until a rate refuses it and then the connection ends.
+#[track_caller]
+fn sent_until_put_out(socket: &mut WebSocket, command: &str, limit: &str) {
     let refused = (0..20_000).find_map(|_| {
-        socket.send(&command);
-        let answer = socket.receive();
-        (answer["type"] == "error").then(|| answer["detail"].as_str().unwrap().to_owned())
+        socket.send_text(command);
+        let detail = socket.receive()["detail"].as_str().unwrap_or_default().to_owned();
+        detail.contains(limit).then_some(detail)
     });
     let refused = refused.expect("a rate");
-    assert!(refused.contains("user_requests_per_second"), "{refused}");
     assert!(refused.contains("try again in"), "{refused}");
     // Whoever goes on is put out.
     for _ in 0..400 {
-        socket.send(&command);
+        socket.send_text(command);
     }
     let (code, reason) = socket.closed_after();
     assert_eq!(code, 1008);
     assert!(reason.contains("commands_refused_max"), "{reason}");
+}
+
+#[test]
+fn commands_of_a_socket_count_as_requests() {
+    let tenant = Platform::shared().tenant();
+    for (name, command) in [
+        ("hurries", r#"{"op":"unsubscribe","id":1}"#),
+        ("mumbles", r#"{"op":"unsubscribe","id":1,"#),
+        ("invents", r#"{"op":"guess"}"#),
+    ] {
+        let (_, viewer) = tenant.member(name, "viewer");
+        let mut socket = WebSocket::of_session(tenant.http(), &viewer);
+        sent_until_put_out(&mut socket, command, "user_requests_per_second");
+    }
+    // Nobody talks on without saying who they are.
+    let mut socket = WebSocket::connect(tenant.http());
+    for _ in 0..33 {
+        socket.send_text("{");
+    }
+    let (code, reason) = socket.closed_after();
+    assert!(code == 1008 && reason.contains("commands_refused_max"), "{code} {reason}");
 }
 
 #[test]

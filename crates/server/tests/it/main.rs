@@ -4,10 +4,13 @@
 #![allow(clippy::print_stdout, reason = "figures are shown with --nocapture")]
 
 mod acme;
+mod alert_mail;
 mod alerts;
+mod alerts_now;
 mod attacks;
 mod attacks_http2;
 mod backup;
+mod by_people;
 mod canary;
 mod certificates;
 mod changes;
@@ -40,6 +43,7 @@ mod roles;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
+mod smtp;
 mod start;
 mod storage;
 mod tails;

@@ -13,7 +13,7 @@ use crate::websocket::WebSocket;
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Somebody who administers a tenant, by session cookie.
-struct Person {
+pub(crate) struct Person {
     tenant: String,
     email: String,
     password: String,
@@ -21,7 +21,7 @@ struct Person {
 }
 
 impl Person {
-    fn welcome(platform: &Platform, link: &str, email: &str) -> Self {
+    pub(crate) fn welcome(platform: &Platform, link: &str, email: &str) -> Self {
         let password = format!("correct horse {email}");
         let body = json!({
             "token": link_token(link), "email": email, "password": password, "attested": true,
@@ -36,23 +36,29 @@ impl Person {
         }
     }
 
-    fn ask(&self, platform: &Platform, method: &str, path: &str) -> Request {
+    pub(crate) fn ask(&self, platform: &Platform, method: &str, path: &str) -> Request {
         platform.http().request(method, path).header("cookie", &self.cookie)
     }
 
     #[track_caller]
-    fn get(&self, platform: &Platform, path: &str) -> Answer {
+    pub(crate) fn get(&self, platform: &Platform, path: &str) -> Answer {
         self.ask(platform, "GET", path).send()
     }
 
     #[track_caller]
-    fn send(&self, platform: &Platform, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn send(
+        &self,
+        platform: &Platform,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         self.ask(platform, method, path).json(body).send()
     }
 
     /// Makes a tenant below, and its first administrator.
     #[track_caller]
-    fn below(&self, platform: &Platform, kind: &str, name: &str) -> Self {
+    pub(crate) fn below(&self, platform: &Platform, kind: &str, name: &str) -> Self {
         let made = self.send(platform, "POST", "/v1/tenants", &json!({"name": name, "kind": kind}));
         let id = made.expect(201)["id"].as_str().unwrap().to_owned();
         let email = format!("{}@partners.example", name.to_lowercase().replace(' ', "-"));
@@ -63,13 +69,13 @@ impl Person {
         person
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/v1/tenants/{}", self.tenant)
     }
 }
 
 /// The platform's own administrator.
-fn administration(platform: &Platform) -> Person {
+pub(crate) fn administration(platform: &Platform) -> Person {
     let link = platform.control("admin_link", json!({"platform": true})).unwrap();
     Person::welcome(platform, link["link"].as_str().unwrap(), "platform@partners.example")
 }
@@ -119,6 +125,9 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
             let expect = one.tenant == other.tenant || is_above(one, other);
             assert_eq!(seen.status, if expect { 200 } else { 404 }, "{what}");
             if !expect {
+                let put = |what: &str, body: Value| {
+                    one.send(platform, "PUT", &format!("{}/{what}", other.path()), &body)
+                };
                 let answers = [
                     one.send(platform, "PATCH", &other.path(), &json!({"state": "suspended"})),
                     one.send(
@@ -127,12 +136,8 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
                         &format!("{}/invitations", other.path()),
                         &json!({"email": "thief@partners.example"}),
                     ),
-                    one.send(
-                        platform,
-                        "PUT",
-                        &format!("{}/hosts", other.path()),
-                        &json!({"hosts": ["thief.example"]}),
-                    ),
+                    put("hosts", json!({"hosts": ["thief.example"]})),
+                    put("domains", json!({"domains": ["thief.example"]})),
                 ];
                 for answer in answers {
                     answer.problem(404);
@@ -229,73 +234,6 @@ fn whoever_is_above_invites_the_first_and_nobody_after() {
 }
 
 #[test]
-fn what_decides_over_a_tenant_is_done_by_people() {
-    let platform = &Platform::serve();
-    let root = administration(platform);
-    let partner = root.below(platform, "partner", "Reseller");
-    let customer = partner.below(platform, "customer", "Customer");
-    let key = |who: &Person| {
-        let body = json!({"name": "k", "role": "administrator"});
-        let made = who.send(platform, "POST", "/v1/api-keys", &body).expect(201);
-        let id = made["api_key"]["id"].as_str().unwrap().to_owned();
-        (id, made["secret"].as_str().unwrap().to_owned())
-    };
-    let ask = |secret: &str, method: &str, path: &str, body: &Value| {
-        platform.http().request(method, path).bearer(secret).json(body).send()
-    };
-    let (id, secret) = key(&partner);
-    let path = customer.path();
-    let (hosts, invitations) = (format!("{path}/hosts"), format!("{path}/invitations"));
-    let suspend = json!({"state": "suspended"});
-    let wanted = json!({"hosts": ["a.reseller.example"]});
-    let email = json!({"email": "first@partners.example"});
-    let asked =
-        [("PATCH", &path, &suspend), ("PUT", &hosts, &wanted), ("POST", &invitations, &email)];
-    for (method, path, body) in asked {
-        let refused = ask(&secret, method, path, body).problem(403);
-        assert_eq!(refused["type"], "/problems/forbidden", "{method} {path}: {refused}");
-    }
-    let plan = json!({"name": "x", "limits": {}});
-    let (_, platforms) = key(&root);
-    ask(&platforms, "POST", "/v1/plans", &plan).problem(403);
-    customer.get(platform, "/v1/devices").expect(200);
-    // It makes tenants, and what a role of the partner's own names.
-    let made = json!({"name": "By key", "kind": "customer"});
-    ask(&secret, "POST", "/v1/tenants", &made).expect(201);
-    let role = json!({"name": "host names", "allows": ["tenant.update_below"]});
-    let role = partner.send(platform, "POST", "/v1/roles", &role).expect(201);
-    let grant = json!({"api_key_id": id, "custom_role_id": role["id"], "scope": {}});
-    partner.send(platform, "POST", "/v1/grants", &grant).expect(201);
-    ask(&secret, "PUT", &hosts, &wanted).expect(200);
-}
-
-#[test]
-fn nobody_becomes_staff_by_an_invitation_over_a_part() {
-    let platform = &Platform::serve();
-    let root = administration(platform);
-    let group = json!({"name": "Lobby", "device_ids": []});
-    let group = root.send(platform, "POST", "/v1/groups", &group).expect(201);
-    let invite = |scope: Value| {
-        let email = "cleaner@partners.example";
-        let body = json!({"email": email, "role": "viewer", "scope": scope});
-        root.send(platform, "POST", "/v1/users", &body)
-    };
-    let refused = invite(json!({"group_id": group["id"]})).problem(400);
-    assert_eq!(refused["position"], "scope", "{refused}");
-    let file = "email,role,scope\ncleaner@partners.example,viewer,group:Lobby\n";
-    let request = root.ask(platform, "POST", "/v1/users/import");
-    let refused = request.body("text/csv", file.as_bytes()).send().problem(400);
-    assert_eq!(refused["position"], "scope", "{refused}");
-    // Over the whole of it a role is what it says, and no desk.
-    let link = invite(json!({})).expect(201);
-    let viewer =
-        Person::welcome(platform, link["link"].as_str().unwrap(), "cleaner@partners.example");
-    viewer.get(platform, "/v1/support-desk").problem(403);
-    let open = root.get(platform, "/v1/invitations").expect(200);
-    assert_eq!(open["items"].as_array().unwrap().len(), 0, "{open}");
-}
-
-#[test]
 fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
     let platform = &Platform::serve();
     let root = administration(platform);
@@ -342,6 +280,70 @@ fn plans_bound_what_is_made_and_partners_give_up_to_their_own() {
 }
 
 #[test]
+fn a_partner_gives_host_names_below_domains_that_were_confirmed() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let partner = root.below(platform, "partner", "Partner");
+    let inner = partner.below(platform, "partner", "Inner");
+    let rival = root.below(platform, "partner", "Rival");
+    let customer = inner.below(platform, "customer", "Customer");
+    let give = |by: &Person, to: &Person, host: &str| {
+        by.send(platform, "PUT", &format!("{}/hosts", to.path()), &json!({"hosts": [host]}))
+    };
+    let confirm = |by: &Person, of: &Person, domains: &[&str]| {
+        let path = format!("{}/domains", of.path());
+        by.send(platform, "PUT", &path, &json!({"domains": domains}))
+    };
+    let refused = |answer: Answer, part: &str| {
+        let problem = answer.problem(400);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{detail}, expected {part}");
+    };
+    const UNPROVEN: &str = "none of your confirmed domains";
+    // Nothing is confirmed yet, and nobody confirms their own.
+    refused(give(&partner, &inner, "in.one.example"), UNPROVEN);
+    confirm(&partner, &partner, &["one.example"]).problem(404);
+    refused(confirm(&partner, &inner, &["one.example"]), UNPROVEN);
+    refused(confirm(&inner, &customer, &[]), "only a partner");
+    refused(confirm(&root, &partner, &["example"]), "expected a domain");
+
+    let confirmed = confirm(&root, &partner, &["One.Example."]).expect(200);
+    assert_eq!(confirmed["domains"], json!(["one.example"]));
+    confirm(&root, &rival, &["x.one.example"]).problem(409);
+    confirm(&partner, &inner, &["in.one.example"]).expect(200);
+    give(&partner, &inner, "b.one.example").expect(200);
+    refused(give(&inner, &customer, "c.one.example"), UNPROVEN);
+    refused(give(&inner, &customer, "evilin.one.example"), UNPROVEN);
+    refused(give(&inner, &customer, "in.one.example.evil.example"), UNPROVEN);
+    give(&inner, &customer, "c.in.one.example").expect(200);
+    let face = |host: &str| {
+        let face = platform.http().get("/v1/face").header("host", host).send().expect(200);
+        face["answered_by"]["platform"].clone()
+    };
+    inner
+        .send(
+            platform,
+            "PUT",
+            "/v1/brand",
+            &json!({
+                "product": "Inner", "contact_name": "Inner", "contact_email": "help@inner.example",
+            }),
+        )
+        .expect(200);
+    assert_eq!(face("c.in.one.example"), false);
+
+    // What is taken back takes everything along that rested on it.
+    confirm(&root, &partner, &["two.example"]).expect(200);
+    assert_eq!(face("c.in.one.example"), true);
+    for (person, hosts) in [(&inner, json!([])), (&customer, json!([]))] {
+        let own = person.get(platform, &person.path()).expect(200);
+        assert_eq!((&own["hosts"], &own["domains"]), (&hosts, &json!([])));
+    }
+    refused(give(&inner, &customer, "c.in.one.example"), UNPROVEN);
+    confirm(&root, &rival, &["one.example"]).expect(200);
+}
+
+#[test]
 fn a_host_name_shows_a_face_and_opens_nothing() {
     let platform = &Platform::serve();
     let root = administration(platform);
@@ -355,6 +357,8 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     let hosts = json!({"hosts": ["Twin.North.Example"]});
     root.send(platform, "PUT", &format!("{}/hosts", partner.path()), &hosts).expect(200);
     partner.send(platform, "PUT", "/v1/brand", &brand).expect(200);
+    let domains = json!({"domains": ["north.example"]});
+    root.send(platform, "PUT", &format!("{}/domains", partner.path()), &domains).expect(200);
     let taken = partner.send(platform, "PUT", &format!("{}/hosts", customer.path()), &hosts);
     taken.problem(409);
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use veritwin_keys::totp;
 
-use crate::alerts::smtp_server;
 use crate::harness::{Mode, Options, Platform, link_token, now_ms};
 use crate::http::Answer;
+use crate::smtp::smtp_server;
 use crate::tenant::Tenant;
 
 const PASSWORD: &str = "correct horse battery";

@@ -459,11 +459,9 @@ fn two_accounts_of_one_maker_do_not_break_glass() {
     assert!(detail.starts_with("the same person brought both of you in"), "{detail}");
     // Nor does whoever brought the other in, with the role themselves.
     let own = maker.get("/v1/session").expect(200)["user"]["id"].as_str().unwrap().to_owned();
-    let second = maker.colleague("administrator");
     let roles = json!({"roles": ["owner", "administrator", "support"]});
     let owner = maker.colleague("owner");
     owner.ask("PATCH", &format!("/v1/users/{own}"), &roles).expect(200);
-    drop(second);
     let maker = maker.secured();
     let refused = maker.post(&approve, &json!({})).problem(409);
     let detail = refused["detail"].as_str().unwrap();

@@ -89,6 +89,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &filled).json(&json!({"name": "", "limits": {}}))
         }
         (_, "/v1/tenants/{id}/hosts") => request(method, &filled).json(&json!({"hosts": []})),
+        (_, "/v1/tenants/{id}/domains") => request(method, &filled).json(&json!({"domains": []})),
         (_, "/v1/tenants/{id}/invitations") => request(method, &filled).json(&json!({"email": ""})),
         (_, "/v1/twins/{id}/geometry") => request(method, &filled)
             .header("x-source-sha256", &"0".repeat(64))

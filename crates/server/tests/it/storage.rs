@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Platform;
+use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::http::Answer;
 use crate::mqtt::Version;
 use crate::tenant::Tenant;
@@ -30,14 +30,20 @@ struct World {
 impl World {
     /// A tenant with a plan of so many bytes.
     fn new(bytes: u64) -> Self {
-        let platform = Platform::serve();
+        Self::on(Platform::serve(), &json!({"storage_bytes": bytes}))
+    }
+
+    /// A tenant with a plan of these limits.
+    fn on(platform: Platform, limits: &Value) -> Self {
         let link = platform.control("admin_link", json!({"platform": true})).unwrap();
         let token = crate::harness::link_token(link["link"].as_str().unwrap());
         let operator = Tenant::redeem(platform.http(), token, 900);
         let tenant = platform.tenant();
-        let plan = json!({"name": "Small", "limits": {"storage_bytes": bytes}});
+        let plan = json!({"name": "Small", "limits": limits});
         let made = operator.person("POST", "/v1/plans").json(&plan).send().expect(201);
-        assert_eq!(made["limits"]["storage_bytes"], bytes);
+        for (name, value) in limits.as_object().unwrap() {
+            assert_eq!(&made["limits"][name], value);
+        }
         let plan = made["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/tenants/{}", tenant.id);
         let given = operator.person("PATCH", &path).json(&json!({"plan_id": plan})).send();
@@ -132,4 +138,43 @@ fn twins_count_and_uploads_over_a_plan_are_refused() {
     tenant.delete(&source.replace("/source", "")).expect(204);
     assert!(world.used() < used);
     tenant.send(&device, &json!({"t": "x".repeat(200)})).expect(200);
+}
+
+#[test]
+fn readings_past_their_plans_days_are_destroyed_and_recorded() {
+    let options = Options {
+        arguments: vec!["--simulated-clock".to_owned(), "2026-03-10T08:00:00Z".to_owned()],
+        ..Options::default()
+    };
+    let world = World::on(Platform::start(Mode::Serve, options), &json!({"retention_days": 30}));
+    let (platform, tenant) = (&world.platform, &world.tenant);
+    for days in [json!(0), json!(36_501), json!(-1)] {
+        let plan = json!({"name": "Wrong", "limits": {"retention_days": days}});
+        world.operator.person("POST", "/v1/plans").json(&plan).send().problem(400);
+    }
+    let device = tenant.device("meter");
+    let now_ms = 1_773_129_600_000i64;
+    let day_ms = 86_400_000i64;
+    let old = |days: i64| json!({"ts": now_ms - days * day_ms, "values": {"n": days}});
+    tenant.send(&device, &json!([old(40), old(10), old(0)])).expect(200);
+    assert_eq!(tenant.stats(&device, "n").0, 3, "nothing is sealed yet");
+    let mut looks = 0;
+    wait_for("the end of the oldest", || {
+        // The first hours let the readings be sealed, later ones let the purge come due again.
+        if looks % 50 == 0 {
+            platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
+        }
+        looks += 1;
+        (tenant.stats(&device, "n").0 == 2).then_some(())
+    });
+    let path = format!("/v1/plans/{}/expiring", world.plan);
+    let due = world.operator.get(&path).expect(200);
+    assert_eq!((&due["tenants"], &due["readings"]), (&json!(0), &json!(0)), "{due}");
+    let due = world.operator.get(&format!("{path}?retention_days=5")).expect(200);
+    assert_eq!((&due["tenants"], &due["readings"]), (&json!(1), &json!(1)), "{due}");
+    world.operator.get(&format!("{path}?retention_days=0")).problem(400);
+    tenant.get(&path).problem(403);
+    assert_eq!(tenant.stats(&device, "n").0, 2, "looking destroys nothing");
+    let records = tenant.get("/v1/activity?action=telemetry.maintain").expect(200);
+    assert_eq!(records["items"][0]["before"]["readings"], 1, "{records}");
 }

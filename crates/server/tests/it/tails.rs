@@ -138,12 +138,18 @@ fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     let held = "went back behind what it acknowledged";
     let is_held = || findings(&platform, "warning").iter().any(|found| found.contains(held));
     wait_for("the hold", || is_held().then_some(()));
+    let check = || platform.control("promise_check", json!({"id": "P26"})).unwrap();
+    let failing = check();
+    assert_eq!(failing["state"], "failing", "nothing of the tenant gets a fingerprint");
+    assert!(failing.to_string().contains(held), "{failing}");
     platform.stop();
     copy(&new, &archive);
     platform.start_again();
     let free = "no tenant is held up";
     let is_free = || findings(&platform, "ok").iter().any(|found| found.contains(free));
     wait_for("the release", || is_free().then_some(()));
+    let proven = platform.control("promise_check", json!({"id": "P26"})).unwrap();
+    assert_eq!(proven["state"], "proven", "{proven}");
 }
 
 #[test]

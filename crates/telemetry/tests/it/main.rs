@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod crash;
+mod expire;
 mod latest;
 mod limits;
 mod log;

@@ -18,7 +18,8 @@ import { Age } from '../../ui/time'
 import { useSubmit } from '../../ui/useSubmit'
 import { messagesQuery, plansQuery, tenantsQuery, type Tenant } from './queries'
 
-type Doing = { what: 'invite' | 'plan' | 'hosts' | 'suspend' | 'delete'; tenant: Tenant }
+type Doing = { what: What; tenant: Tenant }
+type What = 'invite' | 'plan' | 'hosts' | 'domains' | 'suspend' | 'delete'
 
 function kindLabel(kind: Tenant['kind']): string {
   return kind === 'partner' ? i18n.t('Partner') : i18n.t('Customer')
@@ -153,6 +154,7 @@ function Actions(props: { tenant: Tenant; onChoose: (doing: Doing) => void }) {
       <Menu.Dropdown>
         {may('tenant.invite_below') && item('invite', i18n.t('Invite an administrator'))}
         {item('plan', i18n.t('Choose a plan'))}
+        {tenant.kind === 'partner' && item('domains', i18n.t('Domains'))}
         {item('hosts', i18n.t('Host names'))}
         <Menu.Divider />
         {tenant.state === 'active' ? (
@@ -204,12 +206,14 @@ function Act({ doing, onDone }: { doing: Doing; onDone: () => void }) {
     invite: i18n.t('Invite an administrator'),
     plan: i18n.t('Choose a plan'),
     hosts: i18n.t('Host names'),
+    domains: i18n.t('Domains'),
   }
   return (
     <Modal opened onClose={onDone} title={`${titles[what]} · ${tenant.name}`}>
       {what === 'invite' && <Invite tenant={tenant} onDone={done} />}
       {what === 'plan' && <ChoosePlan tenant={tenant} onDone={done} />}
       {what === 'hosts' && <Hosts tenant={tenant} onDone={done} />}
+      {what === 'domains' && <Domains tenant={tenant} onDone={done} />}
     </Modal>
   )
 }
@@ -304,13 +308,16 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
 
 function Hosts({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
   const [text, setText] = useState(tenant.hosts.join('\n'))
+  const own = useQuery(tenantsQuery).data?.[0]
   const save = () => {
-    const hosts = text.split(/\s+/).filter(Boolean)
     const params = { path: { id: tenant.id } }
-    return body(client.PUT('/v1/tenants/{id}/hosts', { params, body: { hosts } }))
+    return body(
+      client.PUT('/v1/tenants/{id}/hosts', { params, body: { hosts: namesIn(text) } }),
+    )
   }
   return (
     <SubmitForm action={i18n.t('Save')} submit={save} onDone={onDone}>
+      {own?.kind === 'partner' && <OwnDomains domains={own.domains} />}
       <Textarea
         label={i18n.t('Host names')}
         description={i18n.t('One a line, such as twin.example.com. They show this brand.')}
@@ -320,6 +327,58 @@ function Hosts({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
       />
     </SubmitForm>
   )
+}
+
+/** What a partner may give host names below. */
+function OwnDomains({ domains }: { domains: string[] }) {
+  if (domains.length === 0) {
+    return (
+      <p>
+        {i18n.t(
+          'No domain of yours is confirmed yet, so that you cannot give host names. Whoever is above you confirms them.',
+        )}
+      </p>
+    )
+  }
+  return (
+    <p>
+      {i18n.t('Your confirmed domains, and what lies below them: {domains}', {
+        domains: domains.join(', '),
+      })}
+    </p>
+  )
+}
+
+function Domains({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
+  const [text, setText] = useState(tenant.domains.join('\n'))
+  const save = () => {
+    const params = { path: { id: tenant.id } }
+    return body(
+      client.PUT('/v1/tenants/{id}/domains', { params, body: { domains: namesIn(text) } }),
+    )
+  }
+  return (
+    <SubmitForm action={i18n.t('Confirm these')} submit={save} onDone={onDone}>
+      <p>
+        {i18n.t(
+          'The partner gives its customers host names below these and no others. Confirm what you know to be the partner’s own.',
+        )}
+      </p>
+      <Textarea
+        label={i18n.t('Domains')}
+        description={i18n.t(
+          'One a line, such as partner.example. Taking one away takes the host names below it, and their certificates.',
+        )}
+        rows={4}
+        value={text}
+        onChange={(event) => setText(event.currentTarget.value)}
+      />
+    </SubmitForm>
+  )
+}
+
+function namesIn(text: string): string[] {
+  return text.split(/\s+/).filter(Boolean)
 }
 
 function Inbox() {

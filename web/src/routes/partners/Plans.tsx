@@ -2,6 +2,7 @@
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button, NumberInput, TextInput } from '@mantine/core'
+import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -13,7 +14,7 @@ import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading, Page } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
-import { plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
+import { expiringQuery, plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
 
 const EMPTY: Limits = {
   devices: null,
@@ -23,6 +24,7 @@ const EMPTY: Limits = {
   messages_per_second: null,
   requests_per_second: null,
   storage_bytes: null,
+  retention_days: null,
 }
 
 function limitLabels(): [keyof Limits, string][] {
@@ -34,6 +36,7 @@ function limitLabels(): [keyof Limits, string][] {
     ['messages_per_second', i18n.t('Messages a second')],
     ['requests_per_second', i18n.t('Requests a second')],
     ['storage_bytes', i18n.t('Storage in bytes')],
+    ['retention_days', i18n.t('Days readings are kept')],
   ]
 }
 
@@ -197,7 +200,7 @@ function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () =
           key={key}
           label={label}
           placeholder={i18n.t('no limit')}
-          min={0}
+          min={key === 'retention_days' ? 1 : 0}
           allowDecimal={false}
           allowNegative={false}
           value={limits[key] ?? ''}
@@ -206,6 +209,41 @@ function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () =
           }
         />
       ))}
+      {limits.retention_days !== null && (
+        <Expiring plan={props.plan} days={limits.retention_days} />
+      )}
     </SubmitForm>
+  )
+}
+
+/** What the days that stand in the form would destroy. */
+function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
+  const { i18n: lingui } = useLingui()
+  const [asked] = useDebouncedValue(days, 400)
+  const query = useQuery({ ...expiringQuery(plan?.id ?? '', asked), enabled: plan !== null })
+  const found = query.data
+  return (
+    <div className="stack" aria-live="polite">
+      <p>
+        {i18n.t(
+          'Older readings are destroyed for good, by whole days. The latest value of a series stays; records and the ledger are not touched.',
+        )}
+      </p>
+      {found !== undefined && asked === days && found.tenants > 0 && (
+        <p>
+          <strong>
+            {i18n.t('With {days} days, {readings} readings ({size}) of {tenants} tenants end now.', {
+              days,
+              readings: formatCount(found.readings, lingui.locale),
+              size: formatBytes(found.bytes, lingui.locale),
+              tenants: formatCount(found.tenants, lingui.locale),
+            })}
+          </strong>
+        </p>
+      )}
+      {found !== undefined && asked === days && found.tenants === 0 && (
+        <p>{i18n.t('Nothing ends now.')}</p>
+      )}
+    </div>
   )
 }

@@ -50,6 +50,17 @@ export const plansQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/plans')),
 })
 
+/** What would end now if a plan kept readings for so many days. */
+export function expiringQuery(id: string, days: number) {
+  return queryOptions({
+    queryKey: ['plans', id, 'expiring', days],
+    queryFn: () => {
+      const params = { path: { id }, query: { retention_days: days } }
+      return body(client.GET('/v1/plans/{id}/expiring', { params }))
+    },
+  })
+}
+
 export const brandQuery = queryOptions({
   queryKey: ['brand'],
   queryFn: () => body(client.GET('/v1/brand')),

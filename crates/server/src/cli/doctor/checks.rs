@@ -53,6 +53,7 @@ pub(super) async fn all(
     } else {
         findings.extend(free_ports(config));
     }
+    findings.extend(super::database::database(config).await);
     findings.extend(certificates(&paths, config));
     findings.push(archive(&paths, is_running).await);
     findings.push(core_dumps(run.as_ref().filter(|_| is_running)));

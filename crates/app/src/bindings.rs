@@ -1,0 +1,102 @@
+//! Where devices stand: binding them to a twin's rooms and elements, and what that opens.
+
+use veritwin_access::{Action, Resource};
+use veritwin_domain::{ActorKind, Declaration, DeviceId, OpContext, SiteId};
+use veritwin_metastore::{Device, TenantTx};
+
+use crate::change::Change;
+use crate::devices::{recorded, store_placement};
+use crate::model::Placement;
+use crate::{App, Error, Result};
+
+impl App {
+    /// Binds a device to a place in a twin.
+    pub async fn bind_device(
+        &self,
+        context: &OpContext,
+        id: DeviceId,
+        place: Placement,
+    ) -> Result<()> {
+        let twin = place.twin_id.ok_or_else(|| Error::invalid_at("twin_id", "needed"))?;
+        self.authorize_twin(context, Action::TwinBind, twin)?;
+        if context.actor.rights.is_confined() {
+            self.authorize_device(context, Action::DeviceUpdate, id).await?;
+        }
+        // A twin of another tenant is as unknown as one that never was.
+        let tx = self.0.store.begin(context).await?;
+        tx.twin(twin).await?;
+        let mut device = tx.device(id).await?;
+        self.check_placement(&tx, &place).await?;
+        let stood = device.clone();
+        let old_twin = stood.twin;
+        device.twin = Some(twin);
+        device.placement = store_placement(&place);
+        self.place_device(&tx, context, &stood, &device).await?;
+        tx.commit().await?;
+        self.devices_changed(context, Some(twin)).await?;
+        if old_twin != Some(twin) {
+            self.devices_changed(context, old_twin).await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a device from a twin.
+    pub async fn unbind_device(
+        &self,
+        context: &OpContext,
+        twin: SiteId,
+        id: DeviceId,
+    ) -> Result<()> {
+        self.authorize_twin(context, Action::TwinBind, twin)?;
+        let tx = self.0.store.begin(context).await?;
+        let mut device = tx.device(id).await?;
+        if device.twin != Some(twin) {
+            return Err(Error::NotFound("binding"));
+        }
+        let stood = device.clone();
+        device.twin = None;
+        device.placement = None;
+        self.place_device(&tx, context, &stood, &device).await?;
+        tx.commit().await?;
+        self.devices_changed(context, Some(twin)).await
+    }
+
+    /// Puts a device elsewhere, as a binding.
+    async fn place_device(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        stood: &Device,
+        device: &Device,
+    ) -> Result<()> {
+        self.authorize_protection(context, stood, device)?;
+        tx.device_update(device, None).await?;
+        let resource = Resource::device(context.tenant, device.id);
+        let change = Change::from_to(recorded(stood), recorded(device));
+        self.record_change(tx, context, Action::TwinBind, &resource, change).await
+    }
+
+    /// Who makes a device less protected, or moves it to where they see personal data, opens what
+    /// it has sent, so that takes the right to read it where it stood. Making it more protected
+    /// takes no more than the change itself.
+    pub(crate) fn authorize_protection(
+        &self,
+        context: &OpContext,
+        stood: &Device,
+        changed: &Device,
+    ) -> Result<()> {
+        let is_lowered = match stood.declaration {
+            Declaration::Personal => changed.declaration != Declaration::Personal,
+            Declaration::Undeclared => changed.declaration == Declaration::NonPersonal,
+            Declaration::NonPersonal => false,
+        };
+        // Whoever holds the data directory brings data in for every tenant.
+        let is_operator = matches!(context.actor.kind, ActorKind::LocalOperator);
+        let sees_personal = self.sees_personal(context);
+        let opens = is_lowered || Self::visible(changed, &sees_personal);
+        if opens && !is_operator && !Self::visible(stood, &sees_personal) {
+            return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
+        }
+        Ok(())
+    }
+}

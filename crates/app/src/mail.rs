@@ -1,0 +1,394 @@
+//! Sends queued mail: by turns of the tenants, several at once, and notes on an alert whom its
+//! mail reached and whom it did not. Logs and notes never hold a whole address.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use veritwin_access::jobs;
+use veritwin_domain::{AlertId, Secret, TenantId, Timestamp};
+use veritwin_metastore::{
+    AlertEvent, AlertEventKind, Error as StoreError, MailTurns, OutboxEntry, TenantTx,
+};
+use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, Mailer, Trouble};
+
+use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
+use crate::job_board::JobWatch;
+use crate::model::AlertEventView;
+use crate::{App, Error, Result};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Longer than any delivery takes, so that nothing is sent twice at once.
+const CLAIM: Duration = Duration::from_secs(300);
+/// Wait before a mail is tried again, times the number of attempts.
+const RETRY: Duration = Duration::from_secs(60);
+const ATTEMPTS_MAX: u64 = 10;
+/// Mail on its way is waited for this long when the platform stops; the rest is sent again.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Most mails of one tenant that wait to be sent; see `waiting_max`.
+pub(crate) const MAILS_WAITING_MAX: u64 = 2_000;
+
+/// A queued mail.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct MailPayload {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    /// The alert it tells of.
+    #[serde(default)]
+    pub(crate) alert: Option<String>,
+    /// Where the answer goes, if not to whoever answers for the tenant.
+    #[serde(default)]
+    pub(crate) reply_to: Option<String>,
+    /// The tenant in whose brand it speaks, if it is about an account and so of no tenant.
+    #[serde(default)]
+    pub(crate) voice: Option<TenantId>,
+    /// What it has gathered about an alert.
+    #[serde(default)]
+    pub(crate) digest: Option<Digest>,
+    /// Why it still waits.
+    #[serde(default)]
+    pub(crate) waits: Option<MailNote>,
+}
+
+/// How it went with a mail, for the alert's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailNote {
+    /// The recipient's address, masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Why it did not get there: `refused`, `address`, `given_up`, `too_old`, `no_server`,
+    /// `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`, `deferred`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The mail server's reply code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How many mails this stands for, if not one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+impl MailNote {
+    pub(crate) fn of(reason: &str) -> Self {
+        Self { reason: Some(reason.to_owned()), ..Self::default() }
+    }
+
+    fn of_trouble(trouble: &Trouble) -> Self {
+        Self { code: trouble.code().map(str::to_owned), ..Self::of(trouble.as_str()) }
+    }
+
+    /// As an event of an alert.
+    pub(crate) fn event(&self, at: Timestamp, kind: AlertEventKind) -> Result<AlertEvent> {
+        let body = serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(AlertEvent { at, kind, by: None, comment: Some(body) })
+    }
+}
+
+/// `d…@site.example`: enough to recognise one of a few, not to write to.
+pub(crate) fn masked(address: &str) -> String {
+    let (name, host) = address.rsplit_once('@').unwrap_or((address, ""));
+    let first: String = name.chars().take(1).collect();
+    format!("{first}…@{host}")
+}
+
+/// The idempotency key of a mail about an event to one recipient.
+pub(crate) fn mail_key(event: &str, email: &str) -> String {
+    let digest = veritwin_keys::sha256(format!("{event}\n{email}").as_bytes());
+    format!("mail-{}", hex::encode(&digest[..16]))
+}
+
+/// Notes something on an alert, if it is still there.
+pub(crate) async fn note_on(tx: &TenantTx, alert: AlertId, event: &AlertEvent) -> Result<()> {
+    match tx.alert_event_add(alert, event).await {
+        Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What became of a mail.
+enum Outcome {
+    Sent,
+    /// It is tried again.
+    Waits(MailNote),
+    /// The server has said no.
+    Ended(MailNote),
+    /// No server has had a say.
+    Dropped(MailNote),
+}
+
+impl Outcome {
+    fn of(sent: std::result::Result<(), MailError>, attempts: u64) -> Self {
+        let trouble = match sent {
+            Ok(()) => return Self::Sent,
+            Err(MailError::Refused(code)) => {
+                return Self::Ended(MailNote { code: Some(code), ..MailNote::of("refused") });
+            }
+            Err(MailError::Address | MailError::Config(_)) => {
+                return Self::Ended(MailNote::of("address"));
+            }
+            Err(MailError::Unavailable(trouble)) => trouble,
+            Err(MailError::NotRegistered(_)) => Trouble::Connection,
+        };
+        let note = MailNote::of_trouble(&trouble);
+        if attempts >= ATTEMPTS_MAX {
+            return Self::Dropped(MailNote { reason: Some("given_up".to_owned()), ..note });
+        }
+        Self::Waits(note)
+    }
+}
+
+impl App {
+    pub(crate) async fn keep_mail(&self, watch: &JobWatch) {
+        let Some(mailer) = &self.0.mailer else { return };
+        if let Err(error) = self.release_mails().await {
+            tracing::warn!(%error, "mail that was on its way at the last stop waits a little longer");
+        }
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut turns = MailTurns::default();
+        // Tasks of their own: they write to the records, which the claim below waits for.
+        let mut on_the_way = JoinSet::new();
+        let mut is_more = true;
+        loop {
+            let free = DELIVERIES_MAX - on_the_way.len();
+            if is_more && free * 2 >= DELIVERIES_MAX {
+                match self.claim_mails(&mut turns, free).await {
+                    Ok(due) => {
+                        watch.turned();
+                        is_more = due.len() == free;
+                        for entry in due {
+                            let app = self.clone();
+                            on_the_way.spawn(async move { app.deliver(entry).await });
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "mail waits; trying again");
+                        is_more = false;
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                Some(_) = on_the_way.join_next() => {}
+                _ = interval.tick() => is_more = true,
+            }
+        }
+        let rest = async { while on_the_way.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIME_MAX, rest).await.is_err() {
+            tracing::warn!("mail was on its way when the platform stopped; it is sent again");
+        }
+        mailer.close().await;
+    }
+
+    /// What was on its way when the platform stopped is sent again.
+    async fn release_mails(&self) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::MAIL)).await?;
+        tx.outbox_release().await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn claim_mails(&self, turns: &mut MailTurns, free: usize) -> Result<Vec<OutboxEntry>> {
+        let context = self.job(jobs::MAIL);
+        let tx = self.0.store.begin_platform(&context).await?;
+        let until = context.at.saturating_add(CLAIM);
+        let due = tx.outbox_claim(turns, context.at, until, free).await?;
+        tx.commit().await?;
+        Ok(due)
+    }
+
+    /// What is wrong with one mail or its tenant does not hold the others.
+    async fn deliver(&self, entry: OutboxEntry) {
+        let Some(mailer) = &self.0.mailer else { return };
+        if let Err(error) = self.send_mail(mailer, entry).await {
+            tracing::warn!(%error, "a mail or its note waits");
+        }
+    }
+
+    async fn send_mail(&self, mailer: &Mailer, entry: OutboxEntry) -> Result<()> {
+        let Ok(mut payload) = serde_json::from_slice::<MailPayload>(&entry.payload) else {
+            tracing::error!("a queued mail is damaged and was given up");
+            return self.end_mail(&entry, false).await;
+        };
+        let age = self.clock().now().since(entry.created_at);
+        let is_alert = payload.alert.is_some() || payload.digest.is_some();
+        let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
+            Outcome::Dropped(MailNote::of("too_old"))
+        } else {
+            Outcome::of(self.hand_over(mailer, &entry, &payload).await, entry.attempts)
+        };
+        match &outcome {
+            Outcome::Sent => self.end_mail(&entry, true).await?,
+            Outcome::Waits(note) => {
+                log_failure(&entry, &payload, note, "a mail waits");
+                payload.waits = Some(note.clone());
+                self.retry_mail(&entry, &payload).await?;
+            }
+            Outcome::Ended(note) => {
+                log_failure(&entry, &payload, note, "a mail was refused");
+                self.end_mail(&entry, true).await?;
+            }
+            Outcome::Dropped(note) => {
+                log_failure(&entry, &payload, note, "a mail was given up");
+                self.end_mail(&entry, false).await?;
+            }
+        }
+        self.note_mail(&entry, &payload, outcome).await
+    }
+
+    async fn hand_over(
+        &self,
+        mailer: &Mailer,
+        entry: &OutboxEntry,
+        payload: &MailPayload,
+    ) -> std::result::Result<(), MailError> {
+        let mut voice = self.mail_voice(entry.tenant.or(payload.voice));
+        if let Some(reply_to) = &payload.reply_to {
+            voice.reply_to = Some(Secret::new(reply_to.clone()));
+        }
+        let mail = Mail {
+            voice,
+            to: Secret::new(payload.to.clone()),
+            subject: payload.subject.clone(),
+            text: payload.text.clone(),
+            idempotency_key: hex::encode(entry.id.0),
+        };
+        mailer.send(&mail).await.map(|_| ())
+    }
+
+    async fn end_mail(&self, entry: &OutboxEntry, was_shown: bool) -> Result<()> {
+        let context = self.job(jobs::MAIL);
+        let tx = self.0.store.begin_platform(&context).await?;
+        if was_shown {
+            tx.outbox_done(entry.id, context.at).await?;
+        } else {
+            tx.outbox_drop(entry.id, context.at).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn retry_mail(&self, entry: &OutboxEntry, payload: &MailPayload) -> Result<()> {
+        let context = self.job(jobs::MAIL);
+        let wait = RETRY.saturating_mul(u32::try_from(entry.attempts).unwrap_or(10));
+        let next_at = context.at.saturating_add(wait);
+        let body = serde_json::to_vec(payload).map_err(|e| Error::Internal(e.to_string()))?;
+        let tx = self.0.store.begin_platform(&context).await?;
+        tx.outbox_retry(entry, next_at, &body).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The mail about alerts that has not left, as events that are still to come.
+    pub(crate) async fn waiting_mail(
+        &self,
+        tx: &TenantTx,
+        alerts: &[AlertId],
+    ) -> Result<HashMap<AlertId, Vec<AlertEventView>>> {
+        let mut all: HashMap<AlertId, Vec<AlertEventView>> = HashMap::new();
+        for waiting in tx.outbox_about(alerts).await? {
+            let payload = serde_json::from_slice::<MailPayload>(&waiting.payload);
+            let (Some(alert), Ok(payload)) = (waiting.alert, payload) else { continue };
+            let note = match &self.0.mailer {
+                Some(_) => payload.waits.unwrap_or_default(),
+                None => MailNote::of("no_server"),
+            };
+            all.entry(alert).or_default().push(AlertEventView {
+                at: waiting.created_at,
+                kind: "mail_waits",
+                by: None,
+                comment: None,
+                mail: Some(MailNote { to: Some(masked(&payload.to)), ..note }),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Notes on the alerts that a mail told of how it went. What still waits is shown from the
+    /// queue itself.
+    async fn note_mail(
+        &self,
+        entry: &OutboxEntry,
+        payload: &MailPayload,
+        outcome: Outcome,
+    ) -> Result<()> {
+        let (kind, note) = match outcome {
+            Outcome::Sent => (AlertEventKind::Notified, MailNote::default()),
+            Outcome::Ended(note) | Outcome::Dropped(note) => (AlertEventKind::NotMailed, note),
+            Outcome::Waits(_) => return Ok(()),
+        };
+        let Some(tenant) = entry.tenant else { return Ok(()) };
+        let alerts = payload.alerts();
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let context = self.job_in(jobs::MAIL, tenant);
+        let note = MailNote { to: Some(masked(&payload.to)), ..note };
+        let event = note.event(context.at, kind)?;
+        let tx = self.0.store.begin(&context).await?;
+        for alert in alerts {
+            note_on(&tx, alert, &event).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+impl MailPayload {
+    /// The alerts it tells of.
+    fn alerts(&self) -> Vec<AlertId> {
+        let gathered = self.digest.iter().flat_map(|digest| &digest.alerts);
+        let single = self.alert.iter().filter(|_| self.digest.is_none());
+        gathered.chain(single).filter_map(|alert| alert.parse().ok()).collect()
+    }
+}
+
+fn log_failure(entry: &OutboxEntry, payload: &MailPayload, note: &MailNote, what: &str) {
+    let tenant = entry.tenant.or(payload.voice).map(|tenant| tenant.to_string());
+    let alert = payload.alert.as_deref().unwrap_or_default();
+    let rule = payload.digest.as_ref().map_or("", |digest| digest.rule.as_str());
+    tracing::warn!(
+        tenant = tenant.as_deref().unwrap_or_default(),
+        alert,
+        rule,
+        reason = note.reason.as_deref().unwrap_or_default(),
+        code = note.code.as_deref().unwrap_or_default(),
+        attempts = entry.attempts,
+        "{what}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_masked() {
+        let check = |address: &str, expect: &str| assert_eq!(masked(address), expect);
+        check("duty@site.example", "d…@site.example");
+        check("\"a@b\"@site.example", "\"…@site.example");
+        check("nobody", "n…@");
+        check("", "…@");
+    }
+
+    #[test]
+    fn what_the_server_says_decides() {
+        let word = |outcome: &Outcome| match outcome {
+            Outcome::Sent => ("sent", None, None),
+            Outcome::Waits(note) => ("waits", note.reason.clone(), note.code.clone()),
+            Outcome::Ended(note) => ("ended", note.reason.clone(), note.code.clone()),
+            Outcome::Dropped(note) => ("dropped", note.reason.clone(), note.code.clone()),
+        };
+        let check = |sent, attempts, expect: (&str, Option<&str>, Option<&str>)| {
+            let (what, reason, code) = word(&Outcome::of(sent, attempts));
+            assert_eq!((what, reason.as_deref(), code.as_deref()), expect);
+        };
+        let refused = || Err(MailError::Refused("550".to_owned()));
+        let code = |code: &str| Err(MailError::Unavailable(Trouble::Code(code.to_owned())));
+        check(Ok(()), 1, ("sent", None, None));
+        check(refused(), 1, ("ended", Some("refused"), Some("550")));
+        check(code("451"), 1, ("waits", Some("deferred"), Some("451")));
+        check(code("451"), ATTEMPTS_MAX, ("dropped", Some("given_up"), Some("451")));
+        check(Err(MailError::Unavailable(Trouble::Tls)), 2, ("waits", Some("tls"), None));
+        check(Err(MailError::Address), 1, ("ended", Some("address"), None));
+    }
+}

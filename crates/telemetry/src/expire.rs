@@ -1,0 +1,169 @@
+//! The end of readings: whole sealed sections of days that are over. The key of a day is destroyed
+//! first, then its sections leave the manifest; what is left of them on a disk cannot be opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use veritwin_domain::{DAY_MICROS, TenantId};
+use veritwin_keys::{DekId, DestructionMethod};
+
+use crate::TelemetryError;
+use crate::catalog::Section;
+use crate::engine::Engine;
+use crate::flush::commit;
+
+/// Which readings of a tenant are at their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// Whose they are.
+    pub tenant: TenantId,
+    /// The first UTC day, counted from 1970-01-01, that is kept.
+    pub first_day: i64,
+    /// Days that are kept although they are before it: from and to, both included.
+    pub held: Vec<(i64, i64)>,
+}
+
+/// Readings at their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expired {
+    /// Sealed sections.
+    pub sections: usize,
+    /// Points in them; a time that stands in several sections counts in each.
+    pub points: u64,
+    /// Their sealed bytes.
+    pub bytes: u64,
+    /// Sections that are kept because their days are held.
+    pub held_sections: usize,
+}
+
+impl Expiry {
+    /// Whether a section ends whole; none while it is held.
+    fn ends(&self, section: &Section) -> Option<bool> {
+        let (first, last) = match section.window {
+            Some(day) => (day, day),
+            None => (section.t_min.div_euclid(DAY_MICROS), section.t_max.div_euclid(DAY_MICROS)),
+        };
+        if last >= self.first_day {
+            return Some(false);
+        }
+        let is_held = self.held.iter().any(|(from, to)| *from <= last && first <= *to);
+        (!is_held).then_some(true)
+    }
+
+    fn look<'s>(
+        &self,
+        sections: &'s [Arc<Section>],
+    ) -> (Expired, impl Iterator<Item = &'s Arc<Section>>) {
+        let mut found = Expired::default();
+        let mut ending = Vec::new();
+        for section in sections {
+            match self.ends(section) {
+                Some(false) => {}
+                None => found.held_sections += 1,
+                Some(true) => {
+                    found.sections += 1;
+                    found.points += section.points;
+                    found.bytes += section.bytes();
+                    ending.push(section);
+                }
+            }
+        }
+        (found, ending.into_iter())
+    }
+}
+
+/// What ends of one tenant.
+struct Ending<'e> {
+    expiry: &'e Expiry,
+    found: Expired,
+    /// Of whole days.
+    keys: Vec<DekId>,
+}
+
+impl Engine {
+    /// What [`Engine::expire`] would destroy now.
+    pub fn expiring(&self, expiry: &Expiry) -> Expired {
+        let catalog = Arc::clone(&self.inner.memory.read().catalog);
+        expiry.look(catalog.sections(expiry.tenant)).0
+    }
+
+    /// Destroys readings for ever. The keys of whole days are destroyed; overlays over many days,
+    /// which share a key with what stays, leave the manifest and are deleted with their objects.
+    /// Readings that are still in memory, and the latest value of a series, stay. Answers what was
+    /// destroyed of which tenant.
+    pub async fn expire(
+        &self,
+        expiries: &[Expiry],
+    ) -> Result<HashMap<TenantId, Expired>, TelemetryError> {
+        let (engine, expiries) = (self.clone(), expiries.to_vec());
+        let task = tokio::spawn(async move { engine.expire_now(&expiries).await });
+        task.await.map_err(|_| TelemetryError::Stopped)?
+    }
+
+    async fn expire_now(
+        &self,
+        expiries: &[Expiry],
+    ) -> Result<HashMap<TenantId, Expired>, TelemetryError> {
+        let inner = &self.inner;
+        // A merge that began before would bring back what goes now.
+        let _alone = inner.compaction.lock().await;
+        let mut commits = inner.commits.lock().await;
+        let base = Arc::clone(&inner.memory.read().catalog);
+        let mut ending: Vec<Ending<'_>> = Vec::new();
+        for expiry in expiries {
+            let (found, sections) = expiry.look(base.sections(expiry.tenant));
+            if found.sections > 0 {
+                let days = sections.filter(|one| one.window.is_some()).map(|one| one.dek);
+                ending.push(Ending { expiry, found, keys: days.collect() });
+            }
+        }
+        self.destroy_keys(&mut ending)?;
+        if ending.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut next = (*base).clone();
+        let mut done = HashMap::new();
+        for Ending { expiry, found, .. } in ending {
+            let stays = |section: &Arc<Section>| expiry.ends(section) != Some(true);
+            next.tenant_mut(expiry.tenant).sections.retain(stays);
+            done.insert(expiry.tenant, found);
+        }
+        let catalog = commit(inner, &mut commits, next, Vec::new()).await?;
+        inner.memory.write().catalog = catalog;
+        self.collect_garbage(&mut commits).await;
+        Ok(done)
+    }
+
+    /// Destroys the keys of all at once, since the keyring is written anew each time. A tenant
+    /// whose keys are out of order is passed by and holds up no other.
+    fn destroy_keys(&self, ending: &mut Vec<Ending<'_>>) -> Result<(), TelemetryError> {
+        let keys = &self.inner.reader.keys;
+        for one in ending.iter_mut() {
+            // What an earlier run destroyed before it was cut off.
+            one.keys.retain(|dek| keys.destruction(*dek).is_none());
+        }
+        let destroy = |deks: &[DekId]| {
+            let done = keys.destroy(deks, DestructionMethod::KeyDestroyed);
+            let action = "destroy the keys of readings at their end";
+            done.map(|_| ()).map_err(TelemetryError::keys(action))
+        };
+        let all: Vec<DekId> = ending.iter().flat_map(|one| one.keys.iter().copied()).collect();
+        if all.is_empty() || destroy(&all).is_ok() {
+            return Ok(());
+        }
+        let mut failed = None;
+        ending.retain(|one| match destroy(&one.keys) {
+            Ok(()) => true,
+            Err(error) => {
+                let tenant = one.expiry.tenant;
+                tracing::warn!(%tenant, %error, "readings at their end stay");
+                failed = Some(error);
+                false
+            }
+        });
+        match failed {
+            Some(error) if ending.is_empty() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
