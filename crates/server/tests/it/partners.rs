@@ -85,6 +85,26 @@ fn names(answer: &Answer) -> Vec<String> {
     items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Suspends a tenant: the live views of whoever is in it or below it end at once, another goes on.
+fn suspended(
+    platform: &Platform,
+    (above, tenant): (&Person, &Person),
+    watching: &[&Person],
+    mut kept: WebSocket,
+) {
+    let of = |one: &&Person| WebSocket::of_session(platform.http(), &one.cookie);
+    let watched: Vec<WebSocket> = watching.iter().map(of).collect();
+    let began = Instant::now();
+    let suspend = json!({"state": "suspended"});
+    above.send(platform, "PATCH", &tenant.path(), &suspend).expect(200);
+    for mut socket in watched {
+        assert_eq!(socket.closed().0, 1008);
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    kept.send(&json!({"op": "unsubscribe", "id": 1}));
+    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
+}
+
 #[test]
 fn everybody_sees_what_is_directly_below_and_nothing_else() {
     let platform = &Platform::serve();
@@ -169,18 +189,8 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
     assert_eq!(root.get(platform, &north.path()).expect(200)["usage"]["tenants"], 4);
 
     // Suspending a partner stops everything below it, and nothing else.
-    let suspend = json!({"state": "suspended"});
-    let watched = [north, &deep, &customers[1]]
-        .map(|one| WebSocket::of_session(platform.http(), &one.cookie));
-    let mut kept = WebSocket::of_session(platform.http(), &south.cookie);
-    let began = Instant::now();
-    root.send(platform, "PATCH", &north.path(), &suspend).expect(200);
-    for mut socket in watched {
-        assert_eq!(socket.closed().0, 1008);
-    }
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    kept.send(&json!({"op": "unsubscribe", "id": 1}));
-    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
+    let kept = WebSocket::of_session(platform.http(), &south.cookie);
+    suspended(platform, (&root, north), &[north, &deep, &customers[1]], kept);
     for stopped in [north, &inner, &deep, &customers[0]] {
         assert_eq!(stopped.get(platform, "/v1/tenants").status, 401, "{}", stopped.email);
         assert_eq!(platform.sign_in(&stopped.email, &stopped.password).status, 401);
