@@ -33,7 +33,8 @@ macro_rules! define_actions {
 impl Action {
     /// Whether a person has to have proved who they are a short while ago: acts that destroy, give
     /// rights, let somebody in or shut somebody out, and every act that takes two people. Letting
-    /// support in asks for it too, in its use case: taking it back has the same action and does not.
+    /// support in asks for it too, in its use case: taking it back is the same action and does
+    /// not.
     pub const fn needs_recent_proof(self) -> bool {
         matches!(
             self,

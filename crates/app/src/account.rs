@@ -68,7 +68,8 @@ impl App {
         Ok(())
     }
 
-    /// Sets a new password; every other session and every open link ends, this session goes on under a new token.
+    /// Sets a new password; every other session and every open link ends, this session goes on
+    /// under a new token.
     pub async fn set_password(
         &self,
         context: &OpContext,

@@ -63,6 +63,7 @@ impl App {
         recorded::tenant(tenant, tenant.place.plan.and_then(|plan| tree.plans.get(&plan)))
     }
 
+    /// A tenant with its place.
     pub(crate) async fn placed(&self, tenant: Tenant) -> Result<PlacedTenant> {
         let below = self.0.tree.read().count_below(tenant.id);
         self.placed_above(tenant, below).await
@@ -201,7 +202,7 @@ impl App {
         self.0.tree.write().put(stored.clone());
         self.0.logins.forget_all();
         if !self.0.tree.read().is_served(id) {
-            let stopped = self.0.tree.read().from_here_down(id);
+            let stopped = self.0.tree.read().with_all_below(id);
             self.sessions_ended(stopped);
         }
         self.placed(stored).await

@@ -131,8 +131,8 @@ impl App {
     }
 
     /// Sets a new password with a mailed link. Every session and every other link of the account
-    /// end; its second factor stays, if the address was the account's before: of one that was never verified
-    /// nothing stays that somebody else may have put there.
+    /// end; its second factor stays, if the address was the account's before: of one that was
+    /// never verified nothing stays that somebody else may have put there.
     pub async fn reset_password(
         &self,
         context: &PlatformContext,

@@ -84,7 +84,7 @@ impl Tree {
     }
 
     /// A tenant and everything below it, at any depth.
-    pub(crate) fn from_here_down(&self, id: TenantId) -> Vec<TenantId> {
+    pub(crate) fn with_all_below(&self, id: TenantId) -> Vec<TenantId> {
         self.ids().filter(|one| self.upwards(*one).any(|above| above == id)).collect()
     }
 
@@ -101,7 +101,7 @@ impl Tree {
 
     /// How many tenants are below one, at any depth.
     pub(crate) fn count_below(&self, id: TenantId) -> u64 {
-        let below = self.from_here_down(id).into_iter().filter(|one| *one != id && !is_own(*one));
+        let below = self.with_all_below(id).into_iter().filter(|one| *one != id && !is_own(*one));
         below.count() as u64
     }
 
@@ -415,7 +415,7 @@ mod tests {
         tree.put(middle);
         let served = [1, 2, 3].map(|seed| tree.is_served(id(seed)));
         assert_eq!(served, [true, false, false]);
-        let mut reached = tree.from_here_down(id(2));
+        let mut reached = tree.with_all_below(id(2));
         reached.sort();
         assert_eq!(reached, [id(2), id(3)]);
     }

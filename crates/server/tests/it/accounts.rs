@@ -201,11 +201,17 @@ fn who_has_an_account_is_led_to_sign_in_and_joins() {
     };
     let token = invite(&first);
     let facts = inspect(&token).expect(200);
-    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(false), &json!(first.id)));
+    assert_eq!(
+        (&facts["has_account"], &facts["organisation"]["id"]),
+        (&json!(false), &json!(first.id))
+    );
     post.welcome(&token, email, PASSWORD).expect(201);
     let token = invite(&second);
     let facts = inspect(&token).expect(200);
-    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(true), &json!(second.id)));
+    assert_eq!(
+        (&facts["has_account"], &facts["organisation"]["id"]),
+        (&json!(true), &json!(second.id))
+    );
     post.welcome(&token, email, PASSWORD).problem(409);
     let body = json!({"email": email, "password": PASSWORD, "organisation": second.id});
     let mut bob = Browser::of(&post.platform, &post.post("/v1/session", &body));

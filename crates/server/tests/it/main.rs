@@ -11,6 +11,7 @@ mod alerts_now;
 mod attacks;
 mod attacks_http2;
 mod backup;
+mod by_people;
 mod canary;
 mod certificates;
 mod changes;

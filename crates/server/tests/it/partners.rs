@@ -13,7 +13,7 @@ use crate::websocket::WebSocket;
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Somebody who administers a tenant, by session cookie.
-struct Person {
+pub(crate) struct Person {
     tenant: String,
     email: String,
     password: String,
@@ -21,7 +21,7 @@ struct Person {
 }
 
 impl Person {
-    fn welcome(platform: &Platform, link: &str, email: &str) -> Self {
+    pub(crate) fn welcome(platform: &Platform, link: &str, email: &str) -> Self {
         let password = format!("correct horse {email}");
         let body = json!({
             "token": link_token(link), "email": email, "password": password, "attested": true,
@@ -36,23 +36,29 @@ impl Person {
         }
     }
 
-    fn ask(&self, platform: &Platform, method: &str, path: &str) -> Request {
+    pub(crate) fn ask(&self, platform: &Platform, method: &str, path: &str) -> Request {
         platform.http().request(method, path).header("cookie", &self.cookie)
     }
 
     #[track_caller]
-    fn get(&self, platform: &Platform, path: &str) -> Answer {
+    pub(crate) fn get(&self, platform: &Platform, path: &str) -> Answer {
         self.ask(platform, "GET", path).send()
     }
 
     #[track_caller]
-    fn send(&self, platform: &Platform, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn send(
+        &self,
+        platform: &Platform,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         self.ask(platform, method, path).json(body).send()
     }
 
     /// Makes a tenant below, and its first administrator.
     #[track_caller]
-    fn below(&self, platform: &Platform, kind: &str, name: &str) -> Self {
+    pub(crate) fn below(&self, platform: &Platform, kind: &str, name: &str) -> Self {
         let made = self.send(platform, "POST", "/v1/tenants", &json!({"name": name, "kind": kind}));
         let id = made.expect(201)["id"].as_str().unwrap().to_owned();
         let email = format!("{}@partners.example", name.to_lowercase().replace(' ', "-"));
@@ -63,13 +69,13 @@ impl Person {
         person
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/v1/tenants/{}", self.tenant)
     }
 }
 
 /// The platform's own administrator.
-fn administration(platform: &Platform) -> Person {
+pub(crate) fn administration(platform: &Platform) -> Person {
     let link = platform.control("admin_link", json!({"platform": true})).unwrap();
     Person::welcome(platform, link["link"].as_str().unwrap(), "platform@partners.example")
 }
@@ -77,6 +83,26 @@ fn administration(platform: &Platform) -> Person {
 fn names(answer: &Answer) -> Vec<String> {
     let items = answer.expect(200)["items"].as_array().cloned().unwrap();
     items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Suspends a tenant: the live views of whoever is in it or below it end at once, another goes on.
+fn suspended(
+    platform: &Platform,
+    (above, tenant): (&Person, &Person),
+    watching: &[&Person],
+    mut kept: WebSocket,
+) {
+    let of = |one: &&Person| WebSocket::of_session(platform.http(), &one.cookie);
+    let watched: Vec<WebSocket> = watching.iter().map(of).collect();
+    let began = Instant::now();
+    let suspend = json!({"state": "suspended"});
+    above.send(platform, "PATCH", &tenant.path(), &suspend).expect(200);
+    for mut socket in watched {
+        assert_eq!(socket.closed().0, 1008);
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    kept.send(&json!({"op": "unsubscribe", "id": 1}));
+    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
 }
 
 #[test]
@@ -163,18 +189,8 @@ fn everybody_sees_what_is_directly_below_and_nothing_else() {
     assert_eq!(root.get(platform, &north.path()).expect(200)["usage"]["tenants"], 4);
 
     // Suspending a partner stops everything below it, and nothing else.
-    let suspend = json!({"state": "suspended"});
-    let watched = [north, &deep, &customers[1]]
-        .map(|one| WebSocket::of_session(platform.http(), &one.cookie));
-    let mut kept = WebSocket::of_session(platform.http(), &south.cookie);
-    let began = Instant::now();
-    root.send(platform, "PATCH", &north.path(), &suspend).expect(200);
-    for mut socket in watched {
-        assert_eq!(socket.closed().0, 1008);
-    }
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    kept.send(&json!({"op": "unsubscribe", "id": 1}));
-    assert_eq!(kept.receive(), json!({"type": "done", "id": 1}));
+    let kept = WebSocket::of_session(platform.http(), &south.cookie);
+    suspended(platform, (&root, north), &[north, &deep, &customers[1]], kept);
     for stopped in [north, &inner, &deep, &customers[0]] {
         assert_eq!(stopped.get(platform, "/v1/tenants").status, 401, "{}", stopped.email);
         assert_eq!(platform.sign_in(&stopped.email, &stopped.password).status, 401);
@@ -225,73 +241,6 @@ fn whoever_is_above_invites_the_first_and_nobody_after() {
     root.send(platform, "POST", &path, &email).problem(409);
     Person::welcome(platform, operators["link"].as_str().unwrap(), "nell@partners.example");
     root.send(platform, "POST", &path, &email).problem(409);
-}
-
-#[test]
-fn what_decides_over_a_tenant_is_done_by_people() {
-    let platform = &Platform::serve();
-    let root = administration(platform);
-    let partner = root.below(platform, "partner", "Reseller");
-    let customer = partner.below(platform, "customer", "Customer");
-    let key = |who: &Person| {
-        let body = json!({"name": "k", "role": "administrator"});
-        let made = who.send(platform, "POST", "/v1/api-keys", &body).expect(201);
-        let id = made["api_key"]["id"].as_str().unwrap().to_owned();
-        (id, made["secret"].as_str().unwrap().to_owned())
-    };
-    let ask = |secret: &str, method: &str, path: &str, body: &Value| {
-        platform.http().request(method, path).bearer(secret).json(body).send()
-    };
-    let (id, secret) = key(&partner);
-    let path = customer.path();
-    let (hosts, invitations) = (format!("{path}/hosts"), format!("{path}/invitations"));
-    let suspend = json!({"state": "suspended"});
-    let wanted = json!({"hosts": ["a.reseller.example"]});
-    let email = json!({"email": "first@partners.example"});
-    let asked =
-        [("PATCH", &path, &suspend), ("PUT", &hosts, &wanted), ("POST", &invitations, &email)];
-    for (method, path, body) in asked {
-        let refused = ask(&secret, method, path, body).problem(403);
-        assert_eq!(refused["type"], "/problems/forbidden", "{method} {path}: {refused}");
-    }
-    let plan = json!({"name": "x", "limits": {}});
-    let (_, platforms) = key(&root);
-    ask(&platforms, "POST", "/v1/plans", &plan).problem(403);
-    customer.get(platform, "/v1/devices").expect(200);
-    // It makes tenants, and what a role of the partner's own names.
-    let made = json!({"name": "By key", "kind": "customer"});
-    ask(&secret, "POST", "/v1/tenants", &made).expect(201);
-    let role = json!({"name": "host names", "allows": ["tenant.update_below"]});
-    let role = partner.send(platform, "POST", "/v1/roles", &role).expect(201);
-    let grant = json!({"api_key_id": id, "custom_role_id": role["id"], "scope": {}});
-    partner.send(platform, "POST", "/v1/grants", &grant).expect(201);
-    ask(&secret, "PUT", &hosts, &wanted).expect(200);
-}
-
-#[test]
-fn nobody_becomes_staff_by_an_invitation_over_a_part() {
-    let platform = &Platform::serve();
-    let root = administration(platform);
-    let group = json!({"name": "Lobby", "device_ids": []});
-    let group = root.send(platform, "POST", "/v1/groups", &group).expect(201);
-    let invite = |scope: Value| {
-        let email = "cleaner@partners.example";
-        let body = json!({"email": email, "role": "viewer", "scope": scope});
-        root.send(platform, "POST", "/v1/users", &body)
-    };
-    let refused = invite(json!({"group_id": group["id"]})).problem(400);
-    assert_eq!(refused["position"], "scope", "{refused}");
-    let file = "email,role,scope\ncleaner@partners.example,viewer,group:Lobby\n";
-    let request = root.ask(platform, "POST", "/v1/users/import");
-    let refused = request.body("text/csv", file.as_bytes()).send().problem(400);
-    assert_eq!(refused["position"], "scope", "{refused}");
-    // Over the whole of it a role is what it says, and no desk.
-    let link = invite(json!({})).expect(201);
-    let viewer =
-        Person::welcome(platform, link["link"].as_str().unwrap(), "cleaner@partners.example");
-    viewer.get(platform, "/v1/support-desk").problem(403);
-    let open = root.get(platform, "/v1/invitations").expect(200);
-    assert_eq!(open["items"].as_array().unwrap().len(), 0, "{open}");
 }
 
 #[test]
