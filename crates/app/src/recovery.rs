@@ -1,10 +1,14 @@
 //! Mailed one-time links: a new password for who forgot it, a new address for who has another.
 //! Asking is answered alike whether or not there is an account, before anything is looked up.
 
+use std::collections::BTreeSet;
+
+use serde_json::json;
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId};
+use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
 use veritwin_metastore::{LinkKind, PlatformTx, Realm, User};
 
+use crate::change::Change;
 use crate::factors::has_second_factor;
 use crate::links::{Payload, UNKNOWN};
 use crate::maintenance::{MailPayload, mail_key};
@@ -12,6 +16,9 @@ use crate::people::check_password;
 use crate::safe_again::end_what_is_open;
 use crate::sign_in::{ENDED, person};
 use crate::{App, Error, Result};
+
+/// How much of an address's keyed digest a record tells.
+const ADDRESS_DIGEST_BYTES: usize = 8;
 
 /// What a mail with a link says.
 struct Letter<'a> {
@@ -68,6 +75,24 @@ impl App {
         Ok(())
     }
 
+    /// Leaves a record of what was done to an account in each tenant that it belongs to. Of an
+    /// address only the beginning of its keyed digest is told, by which two can be compared.
+    async fn record_account(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        account: UserId,
+        change: &Change,
+    ) -> Result<()> {
+        let memberships = tx.memberships(account).await?;
+        let tenants: BTreeSet<TenantId> = memberships.into_iter().map(|(id, _)| id).collect();
+        for tenant in tenants {
+            let done = (Action::AccountRecover, "done", change.clone());
+            self.record_platform_change(tx, context, Some(tenant), done).await?;
+        }
+        Ok(())
+    }
+
     fn mails(&self) -> Result<()> {
         if self.0.mailer.is_some() {
             return Ok(());
@@ -110,7 +135,8 @@ impl App {
     ) -> Result<()> {
         let tx = self.0.store.begin_platform(context).await?;
         let Some(user) = tx.user_by_email(Realm::PLATFORM, email.expose()).await? else {
-            return Ok(());
+            self.record_platform(&tx, context, Action::AccountRecover, None, "denied").await?;
+            return Ok(tx.commit().await?);
         };
         let tenant = self.first_served(&tx.memberships(user.id).await?);
         let Some(tenant) = tenant.filter(|_| !user.disabled) else { return Ok(()) };
@@ -125,7 +151,8 @@ impl App {
             after: "If it was not you, ignore this mail: nothing has changed.",
         };
         self.mail_link(&tx, context, (LinkKind::PasswordReset, &user), letter).await?;
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        let asked = json!({"account": user.id.to_string(), "asked_for": "a new password"});
+        self.record_account(&tx, context, user.id, &Change::to(asked)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -151,12 +178,19 @@ impl App {
         check_unchanged(&account, &payload)?;
         self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let ended = end_what_is_open(&tx, user, |_| false).await?;
-        if account.email_verified_at.is_none() {
+        let is_unproven = account.email_verified_at.is_none();
+        if is_unproven {
             tx.user_forget_proofs(user).await?;
         }
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        let done = json!({
+            "account": user.to_string(),
+            "changed": "the words to sign in with",
+            "sessions_ended": ended.len(),
+            "second_factors_forgotten": is_unproven,
+        });
+        self.record_account(&tx, context, user, &Change::to(done)).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         Ok(())
@@ -237,7 +271,13 @@ impl App {
                 serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
             tx.outbox_add(&mail_key(&hex::encode(digest), &before), &body).await?;
         }
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        let told = |address: &str| -> Result<serde_json::Value> {
+            let digest = tx.email_digest(changed.realm, address)?;
+            let digest = hex::encode(&digest[..ADDRESS_DIGEST_BYTES]);
+            Ok(json!({"account": user.to_string(), "address_digest": digest}))
+        };
+        let change = Change::from_to(told(&before)?, told(&email)?);
+        self.record_account(&tx, context, user, &change).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::alerts::{Mail, smtp_server};
-use crate::harness::{Mode, Options, Platform, link_token};
+use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
 use crate::people::{Browser, code_now, decode};
 use crate::tenant::Tenant;
@@ -39,7 +39,7 @@ impl Post {
         loop {
             let (mails, kept) = &mut *arriving;
             if let Some(at) = kept.iter().position(|mail| mail.to.contains(to)) {
-                return kept.remove(at).text.replace("=\n", "");
+                return kept.remove(at).text.replace("=\n", "").replace("=3D", "=");
             }
             kept.push(mails.recv_timeout(MAIL_WAIT).expect("a mail"));
         }
@@ -216,4 +216,47 @@ fn who_has_an_account_is_led_to_sign_in_and_joins() {
     post.planted(&first, planted);
     second.post("/v1/users", &json!({"email": planted, "role": "viewer"})).expect(201);
     assert_eq!(inspect(&post.token(planted)).expect(200)["has_account"], false);
+}
+
+#[test]
+fn recovery_and_changes_of_address_stand_in_the_records_of_each_tenant() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let email = "carol@records.example";
+    post.member(&first, email, "viewer");
+    let mut carol = post.sign_in(email, PASSWORD);
+    second.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let token = post.token(email);
+    carol.send("POST", "/v1/session/join", &json!({"token": token})).expect(200);
+    post.reset(email, "a new horse battery");
+    let mut carol = post.sign_in(email, "a new horse battery");
+    let token = post.moving(&mut carol, "moved@records.example");
+    post.confirm(&token).expect(204);
+    for tenant in [&first, &second] {
+        let records = tenant.get("/v1/activity?action=account.recover").expect(200);
+        let after = |member: &str| {
+            let items = records["items"].as_array().unwrap();
+            items.iter().filter(|item| !item["after"][member].is_null()).count()
+        };
+        for member in ["asked_for", "sessions_ended", "address_digest"] {
+            assert_eq!(after(member), 1, "{member}: {records}");
+        }
+        assert!(!records.to_string().contains("records.example"), "{records}");
+    }
+    // What is of no tenant is the platform's own administration's to read.
+    let nobody = json!({"email": "nobody@records.example"});
+    post.post("/v1/password-reset", &nobody).expect(202);
+    post.platform.sign_in("nobody@records.example", PASSWORD).problem(401);
+    let link = post.platform.control("admin_link", json!({"platform": true})).unwrap();
+    let token = link_token(link["link"].as_str().unwrap());
+    let answer = post.welcome(token, "root@records.example", PASSWORD);
+    answer.expect(201);
+    let mut root = Browser::of(&post.platform, &answer);
+    for action in ["session.create", "account.recover"] {
+        wait_for(&format!("a record of {action}"), || {
+            let path = format!("/v1/activity?action={action}&outcome=denied");
+            let found = root.get(&path)["items"].as_array().is_some_and(|items| !items.is_empty());
+            found.then_some(())
+        });
+    }
 }
