@@ -133,27 +133,48 @@ impl App {
         email: &Secret<String>,
         pages: &str,
     ) -> Result<()> {
+        let mut realms: Vec<Realm> = self.0.tree.read().ids().map(Realm::of_tenant).collect();
+        realms.push(Realm::PLATFORM);
         let tx = self.0.store.begin_platform(context).await?;
-        let Some(user) = tx.user_by_email(Realm::PLATFORM, email.expose()).await? else {
+        let accounts = tx.users_by_email(realms, email.expose()).await?;
+        if accounts.is_empty() {
             self.record_platform(&tx, context, Action::AccountRecover, None, "denied").await?;
-            return Ok(tx.commit().await?);
-        };
-        let tenant = self.first_served(&tx.memberships(user.id).await?);
-        let Some(tenant) = tenant.filter(|_| !user.disabled) else { return Ok(()) };
+        }
+        // Each account has words of its own: one mail each.
+        for user in accounts.into_iter().filter(|user| !user.disabled) {
+            if let Some(tenant) = self.first_served(&tx.memberships(user.id).await?) {
+                self.mail_reset(&tx, context, (&user, tenant), pages).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn mail_reset(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        (user, tenant): (&User, TenantId),
+        pages: &str,
+    ) -> Result<()> {
         let pages = self.pages_of(context, tenant, pages).await?;
+        let mut subject = format!("Set a new password for {}", self.product_of(tenant));
+        let mut page = format!("{pages}/reset");
+        if let Some(own) = user.realm.tenant() {
+            subject = format!("{subject} at {}", tx.tenant(own).await?.name);
+            page = format!("{page}?organisation={own}");
+        }
         let letter = Letter {
             to: &user.email,
             tenant,
-            subject: format!("Set a new password for {}", self.product_of(tenant)),
+            subject,
             before: "Somebody, probably you, asked for a new password. Set it here; the link works \
                      once, for an hour:",
-            page: format!("{pages}/reset"),
+            page,
             after: "If it was not you, ignore this mail: nothing has changed.",
         };
-        self.mail_link(&tx, context, (LinkKind::PasswordReset, &user), letter).await?;
+        self.mail_link(tx, context, (LinkKind::PasswordReset, user), letter).await?;
         let asked = json!({"account": user.id.to_string(), "asked_for": "a new password"});
-        self.record_account(&tx, context, user.id, &Change::to(asked)).await?;
-        Ok(tx.commit().await?)
+        self.record_account(tx, context, user.id, &Change::to(asked)).await
     }
 
     /// Sets a new password with a mailed link. Every session and every other link of the account

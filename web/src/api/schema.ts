@@ -1972,6 +1972,11 @@ export interface components {
             has_password: boolean;
             /** @description Whether the platform can send mail. */
             mails: boolean;
+            /**
+             * @description The organisation that alone knows the account: it signs in at
+             *     `/sign-in?organisation=ID`. None for an account of the platform.
+             */
+            organisation?: string | null;
             passkeys: components["schemas"]["PasskeyBody"][];
             provider?: components["schemas"]["AccountProviderBody"] | null;
             /** @description Recovery codes that were not used yet. */
@@ -2812,6 +2817,11 @@ export interface components {
             /** @description Whether it was mailed. */
             mailed: boolean;
         };
+        /** @description An organisation that invites. */
+        InvitingBody: {
+            id: string;
+            name: string;
+        };
         /** @description An invitation's token. */
         JoinBody: {
             /** @description What follows `#` in the link. */
@@ -2939,11 +2949,6 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
-        /** @description An organisation that invites. */
-        InvitingBody: {
-            id: string;
-            name: string;
-        };
         /** @description What a one-time link is for. */
         LinkFacts: {
             /** @description The invited address. */
@@ -2955,7 +2960,7 @@ export interface components {
             has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
-            organisation?: null | components["schemas"]["InvitingBody"];
+            organisation?: components["schemas"]["InvitingBody"] | null;
         };
         /** @description A page of a list. */
         ListBody_ActivityBody: {

@@ -163,7 +163,7 @@ function aboutTheOrganisation(): Record<string, string> {
 /** What the platform does by itself, and what nobody has to be signed in for: in records only. */
 function aboutThePlatform(): Record<string, string> {
   return {
-    'account.recover': i18n.t('Ask for a new password'),
+    'account.recover': i18n.t('Recover or move an account'),
     'activity.purge': i18n.t('Delete records past their time'),
     'alert.evaluate': i18n.t('Raise and clear alerts'),
     'attribute.report': i18n.t('Report attributes, as the device'),

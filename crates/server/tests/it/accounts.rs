@@ -260,3 +260,28 @@ fn recovery_and_changes_of_address_stand_in_the_records_of_each_tenant() {
         });
     }
 }
+
+#[test]
+fn each_account_of_an_address_gets_a_link_of_its_own() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let email = "dora@two.example";
+    let mut elsewhere = post.member(&first, email, "viewer");
+    assert_eq!(elsewhere.get("/v1/account")["organisation"], Value::Null);
+    let mut own = post.planted(&second, email);
+    assert_eq!(own.get("/v1/account")["organisation"], second.id.as_str());
+    post.post("/v1/password-reset", &json!({"email": email})).expect(202);
+    for mail in [post.mail(email), post.mail(email)] {
+        let is_own = mail.contains(&format!("/reset?organisation={}", second.id));
+        let new = if is_own { "the words of the second" } else { "the words of the first" };
+        let body = json!({"token": token_in(&mail), "password": new});
+        let request = post.platform.http().request("PUT", "/v1/password-reset");
+        request.json(&body).send().expect(204);
+    }
+    let sign_in = |password: &str, organisation: &Value| {
+        let body = json!({"email": email, "password": password, "organisation": organisation});
+        post.post("/v1/session", &body).expect(200)["tenant"]["id"].clone()
+    };
+    assert_eq!(sign_in("the words of the first", &Value::Null), first.id.as_str());
+    assert_eq!(sign_in("the words of the second", &json!(second.id)), second.id.as_str());
+}

@@ -13,6 +13,7 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age } from '../../ui/time'
+import { SignInAddress } from '../../ui/SignInAddress'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { useSubmit } from '../../ui/useSubmit'
 import { refreshAccount } from './refresh'
@@ -71,6 +72,9 @@ function Profile(props: { account: Account; name: string; email: string }) {
           {i18n.t('Change the password')}
         </Button>
       </div>
+      {props.account.organisation && (
+        <SignInAddress organisation={props.account.organisation} />
+      )}
       {props.account.provider && <Connection provider={props.account.provider} />}
       <Sessions />
       <Modal opened={open === 'name'} onClose={close} title={i18n.t('Change the name')}>
