@@ -159,7 +159,8 @@ impl App {
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.destroy_all_of_nobody().await
     }
 
     #[cfg(feature = "test-controls")]

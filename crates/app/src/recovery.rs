@@ -135,8 +135,10 @@ impl App {
     ) -> Result<()> {
         let mut realms: Vec<Realm> = self.0.tree.read().ids().map(Realm::of_tenant).collect();
         realms.push(Realm::PLATFORM);
-        let tx = self.0.store.begin_platform(context).await?;
+        let tx = self.0.store.read_platform(context).await?;
         let accounts = tx.users_by_email(realms, email.expose()).await?;
+        drop(tx);
+        let tx = self.0.store.begin_platform(context).await?;
         if accounts.is_empty() {
             self.record_platform(&tx, context, Action::AccountRecover, None, "denied").await?;
         }
@@ -178,8 +180,8 @@ impl App {
     }
 
     /// Sets a new password with a mailed link. Every session and every other link of the account
-    /// end; its second factor stays, if the address was the account's before: of one that was never verified
-    /// nothing stays that somebody else may have put there.
+    /// end; its second factor stays, if the address was the account's before: of one that was never
+    /// verified nothing stays that somebody else may have put there.
     pub async fn reset_password(
         &self,
         context: &PlatformContext,

@@ -116,6 +116,7 @@ function aboutPeople(): Record<string, string> {
     'session.confirm': i18n.t('Confirm who one is'),
     'session.delete': i18n.t('Sign out'),
     'session.join': i18n.t('Take up an invitation'),
+    'session.leave': i18n.t('Leave an organisation'),
     'session.switch': i18n.t('Go to another organisation'),
     'account.read': i18n.t('Read one’s own account'),
     'account.update': i18n.t('Change one’s own account'),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::sea_query::ExprTrait;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
@@ -281,6 +281,14 @@ impl PlatformTx {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())
+    }
+
+    /// Accounts that belong to no tenant, at most `rows`.
+    pub async fn users_of_nobody(&self, rows: u64) -> Result<Vec<UserId>> {
+        let nowhere =
+            Expr::cust("NOT EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = users.id)");
+        let rows = self.core.all(self.select(TABLE).filter(nowhere).limit(rows)).await?;
+        rows.iter().map(|row| row.get("id")).collect()
     }
 
     /// Whether anybody belongs to a tenant.

@@ -201,11 +201,17 @@ fn who_has_an_account_is_led_to_sign_in_and_joins() {
     };
     let token = invite(&first);
     let facts = inspect(&token).expect(200);
-    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(false), &json!(first.id)));
+    assert_eq!(
+        (&facts["has_account"], &facts["organisation"]["id"]),
+        (&json!(false), &json!(first.id))
+    );
     post.welcome(&token, email, PASSWORD).expect(201);
     let token = invite(&second);
     let facts = inspect(&token).expect(200);
-    assert_eq!((&facts["has_account"], &facts["organisation"]["id"]), (&json!(true), &json!(second.id)));
+    assert_eq!(
+        (&facts["has_account"], &facts["organisation"]["id"]),
+        (&json!(true), &json!(second.id))
+    );
     post.welcome(&token, email, PASSWORD).problem(409);
     let body = json!({"email": email, "password": PASSWORD, "organisation": second.id});
     let mut bob = Browser::of(&post.platform, &post.post("/v1/session", &body));
@@ -284,4 +290,39 @@ fn each_account_of_an_address_gets_a_link_of_its_own() {
     };
     assert_eq!(sign_in("the words of the first", &Value::Null), first.id.as_str());
     assert_eq!(sign_in("the words of the second", &json!(second.id)), second.id.as_str());
+}
+
+#[test]
+fn people_leave_and_an_account_of_nobody_is_gone() {
+    let platform = Platform::shared();
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let leave = |person: &mut Browser<'_>, id: &str| {
+        person.send("POST", "/v1/session/leave", &json!({"tenant_id": id}))
+    };
+    let mut owner = Browser::of(platform, &platform.sign_in(&tenant.email, &tenant.password));
+    leave(&mut owner, &tenant.id).problem(409);
+    let (id, cookie) = tenant.member("leaver", "viewer");
+    let mut leaver = Browser { platform, cookie };
+    let email = leaver.get("/v1/session")["user"]["email"].as_str().unwrap().to_owned();
+    // Known in two tenants: the account stays until it has left both.
+    let made = other.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let token = json!({"token": link_token(made["link"].as_str().unwrap())});
+    leaver.send("POST", "/v1/session/join", &token).expect(200);
+    leave(&mut leaver, &tenant.id).problem(404);
+    leave(&mut leaver, &other.id).expect(204);
+    assert_eq!(leaver.send("GET", "/v1/account", &json!({})).status, 401);
+    let records = tenant.get("/v1/users").expect(200);
+    assert!(records.to_string().contains(&id), "still here: {records}");
+    assert_eq!(tenant.delete(&format!("/v1/users/{id}")).status, 204);
+    // Nothing of it is left: the address is new to everybody.
+    let made = other.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let body = json!({
+        "token": link_token(made["link"].as_str().unwrap()),
+        "password": PASSWORD,
+        "attested": true,
+    });
+    let again = platform.http().post("/v1/welcome").json(&body).send();
+    assert_ne!(again.expect(201)["user"]["id"], id.as_str());
+    let account = Browser::of(platform, &again).get("/v1/account");
+    assert_eq!(account["organisation"], Value::Null, "an account of the platform: {account}");
 }

@@ -16,6 +16,7 @@ import { Age } from '../../ui/time'
 import { SignInAddress } from '../../ui/SignInAddress'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { useSubmit } from '../../ui/useSubmit'
+import { Leave } from './Leave'
 import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
 
@@ -77,6 +78,7 @@ function Profile(props: { account: Account; name: string; email: string }) {
       )}
       {props.account.provider && <Connection provider={props.account.provider} />}
       <Sessions />
+      <Leave />
       <Modal opened={open === 'name'} onClose={close} title={i18n.t('Change the name')}>
         <NameForm name={props.name} onDone={close} />
       </Modal>
