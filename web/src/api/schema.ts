@@ -1271,6 +1271,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session/leave": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Leaves the organisation of the session, which ends. An account that belongs to no other is
+         *     destroyed. The last owner and the last administrator stay.
+         */
+        post: operations["session_leave"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session/passkey": {
         parameters: {
             query?: never;
@@ -2009,6 +2029,11 @@ export interface components {
             has_password: boolean;
             /** @description Whether the platform can send mail. */
             mails: boolean;
+            /**
+             * @description The organisation that alone knows the account: it signs in at
+             *     `/sign-in?organisation=ID`. None for an account of the platform.
+             */
+            organisation?: string | null;
             passkeys: components["schemas"]["PasskeyBody"][];
             provider?: components["schemas"]["AccountProviderBody"] | null;
             /** @description Recovery codes that were not used yet. */
@@ -2899,6 +2924,11 @@ export interface components {
             /** @description Whether it was mailed. */
             mailed: boolean;
         };
+        /** @description An organisation that invites. */
+        InvitingBody: {
+            id: string;
+            name: string;
+        };
         /** @description An invitation's token. */
         JoinBody: {
             /** @description What follows `#` in the link. */
@@ -3036,8 +3066,14 @@ export interface components {
         LinkFacts: {
             /** @description The invited address. */
             email?: string | null;
+            /**
+             * @description The address has an account: sign in with it, then `POST /v1/session/join`. Told only behind
+             *     a link that was mailed.
+             */
+            has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
+            organisation?: components["schemas"]["InvitingBody"] | null;
         };
         /** @description A page of a list. */
         ListBody_ActivityBody: {
@@ -4250,7 +4286,7 @@ export interface components {
             /** @description Null when nobody of the tenant asked. */
             ticket_id?: string | null;
         };
-        /** @description Where to go. */
+        /** @description Where to go, or what to leave. */
         SwitchBody: {
             tenant_id: string;
         };
@@ -7598,6 +7634,45 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session_leave: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SwitchBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
