@@ -51,6 +51,7 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::RoleWrite
+                | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
                 | Self::TenantInviteBelow
@@ -249,6 +250,8 @@ define_actions! {
     SessionDelete = "session.delete" on Session;
     /// Take up an invitation into another tenant.
     SessionJoin = "session.join" on Session;
+    /// Leave the tenant of the session.
+    SessionLeave = "session.leave" on Session;
     /// Delete expired sessions and links.
     SessionPurge = "session.purge" on Platform;
     /// Read one's own session.

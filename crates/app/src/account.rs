@@ -42,6 +42,7 @@ impl App {
             })
         });
         Ok(AccountView {
+            only_in: account.realm.tenant(),
             email_verified_at: account.email_verified_at,
             attested_at: account.attestation.map(|attestation| attestation.at),
             has_password: account.password_hash.is_some(),

@@ -17,6 +17,7 @@ use veritwin_domain::{
 use veritwin_metastore::{Activity, Error as StoreError, PlatformTx, TenantTx};
 
 use crate::change::Change;
+use crate::provision::PLATFORM_TENANT;
 use crate::redact::redacted;
 use crate::{App, Result};
 use queue::{Gap, Queue, Seen, Slot};
@@ -216,8 +217,8 @@ impl App {
         Ok(tx.activity_add(&record).await?)
     }
 
-    /// Writes a record of something done on the platform, in a tenant's record or in the
-    /// platform's own.
+    /// Writes a record of something done on the platform, in a tenant's record or, of no tenant,
+    /// in that of the platform's own, where its administrators read it.
     pub(crate) async fn record_platform(
         &self,
         tx: &PlatformTx,
@@ -267,7 +268,7 @@ impl App {
         tenant: Option<TenantId>,
         (outcome, change): (&str, Change),
     ) -> Result<()> {
-        let (mut record, _) = self.activity(Written {
+        let (record, _) = self.activity(Written {
             actor,
             origin: &context.origin,
             request: context.request,
@@ -277,10 +278,7 @@ impl App {
             outcome,
             change,
         });
-        if tenant.is_none() {
-            record.details = None;
-        }
-        Ok(tx.activity_add(&record, tenant).await?)
+        Ok(tx.activity_add(&record, tenant.or(Some(PLATFORM_TENANT))).await?)
     }
 
     /// Gathers a read or a refusal.

@@ -1,7 +1,7 @@
 //! A change of configuration as it is recorded: what was there, and what is.
 
 /// A change of configuration, as it is recorded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Change {
     pub(crate) before: Option<serde_json::Value>,
     pub(crate) after: Option<serde_json::Value>,

@@ -127,6 +127,7 @@ impl App {
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
+        self.destroy_all_of_nobody().await?;
         self.expire_readings(trusted, &holds).await
     }
 

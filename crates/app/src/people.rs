@@ -9,7 +9,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
 use veritwin_metastore::{
-    GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
+    Error as StoreError, GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
 };
 
 use crate::change::Change;
@@ -20,6 +20,9 @@ use crate::{App, Error, Result};
 /// Shortest password, in characters (NIST SP 800-63B-4 asks for at least 15 without and 8 with a
 /// second factor; 12 is the policy here).
 pub(crate) const PASSWORD_CHARS_MIN: usize = 12;
+
+/// Most accounts of nobody that one purge destroys.
+const OF_NOBODY_MAX: u64 = 256;
 
 pub(crate) fn user_view(user: User, roles: Vec<Role>) -> UserView {
     UserView {
@@ -243,11 +246,33 @@ impl App {
         Ok(())
     }
 
-    /// Removes a person from the tenant; their sessions and the keys they made end at once. The
-    /// last owner and the last administrator stay.
+    /// Removes a person from the tenant; their sessions and the keys they made end at once, and an
+    /// account that belongs to no other tenant is destroyed. The last owner and the last
+    /// administrator stay.
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserDelete, &resource)?;
+        self.take_out(context, (Action::UserDelete, &resource), id).await
+    }
+
+    /// Leaves the tenant of the session, which ends with everything else of the person there. It is
+    /// named, so that nobody leaves another one than they mean. The last owner and the last
+    /// administrator stay.
+    pub async fn leave_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<()> {
+        let resource = self.authorize_all(context, Action::SessionLeave, Kind::Session)?;
+        let (user, _) = person(context)?;
+        if tenant != context.tenant {
+            return Err(Error::NotFound("tenant"));
+        }
+        self.take_out(context, (Action::SessionLeave, &resource), user).await
+    }
+
+    async fn take_out(
+        &self,
+        context: &OpContext,
+        (action, resource): (Action, &Resource),
+        id: UserId,
+    ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
         let others = tx.members(&Page::whole()).await?.items;
@@ -256,15 +281,18 @@ impl App {
         tx.member_remove(id).await?;
         let roles: Vec<&str> = leaving.roles.iter().map(|role| role.as_str()).collect();
         let change = Change::from(serde_json::json!({"roles": roles}));
-        self.record_change(&tx, context, Action::UserDelete, &resource, change).await?;
+        self.record_change(&tx, context, action, resource, change).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         self.0.logins.forget_all();
         self.after_leaving(context, id).await
     }
 
-    /// What an account that left a tenant had asked for ends.
+    /// What an account that left a tenant had asked for ends; one of no other tenant goes.
     async fn after_leaving(&self, context: &OpContext, id: UserId) -> Result<()> {
+        if self.destroy_of_nobody(id).await? {
+            return Ok(());
+        }
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         tx.links_delete_of(id).await?;
         Ok(tx.commit().await?)
@@ -306,14 +334,44 @@ impl App {
         Err(Error::Conflict(detail.to_owned()))
     }
 
+    /// Destroys an account that belongs to no tenant; whether it did, or another had.
+    pub(crate) async fn destroy_of_nobody(&self, id: UserId) -> Result<bool> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
+        if !tx.memberships(id).await?.is_empty() {
+            return Ok(false);
+        }
+        match tx.user_delete(id).await {
+            Err(StoreError::NotFound { .. }) => return Ok(true),
+            deleted => deleted?,
+        }
+        tx.commit().await?;
+        self.destroy_keys_of(id)?;
+        Ok(true)
+    }
+
+    /// Destroys what belongs to no tenant and was left, such as by an end in between.
+    pub(crate) async fn destroy_all_of_nobody(&self) -> Result<()> {
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        let left = tx.users_of_nobody(OF_NOBODY_MAX).await?;
+        drop(tx);
+        for id in left {
+            self.destroy_of_nobody(id).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes an account and destroys its key.
     pub(crate) async fn destroy_account(&self, id: UserId) -> Result<Vec<String>> {
-        let unit = ShredUnit::Subject(*id.as_bytes());
-        let own = self.0.keys.list(None).into_iter().filter(|key| key.scope.unit == unit);
-        let own: Vec<DekId> = own.map(|key| key.id).collect();
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         tx.user_delete(id).await?;
         tx.commit().await?;
+        self.destroy_keys_of(id)
+    }
+
+    fn destroy_keys_of(&self, id: UserId) -> Result<Vec<String>> {
+        let unit = ShredUnit::Subject(*id.as_bytes());
+        let own = self.0.keys.list(None).into_iter().filter(|key| key.scope.unit == unit);
+        let own: Vec<DekId> = own.map(|key| key.id).collect();
         let destroyed = self.0.keys.destroy(&own, DestructionMethod::KeyDestroyed)?;
         Ok(destroyed.iter().map(|one| one.dek.to_string()).collect())
     }

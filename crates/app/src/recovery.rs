@@ -1,10 +1,14 @@
 //! Mailed one-time links: a new password for who forgot it, a new address for who has another.
 //! Asking is answered alike whether or not there is an account, before anything is looked up.
 
+use std::collections::BTreeSet;
+
+use serde_json::json;
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId};
+use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
 use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
 
+use crate::change::Change;
 use crate::factors::has_second_factor;
 use crate::links::{Payload, UNKNOWN};
 use crate::mail::{MailPayload, mail_key};
@@ -12,6 +16,9 @@ use crate::people::check_password;
 use crate::safe_again::end_what_is_open;
 use crate::sign_in::{ENDED, person};
 use crate::{App, Error, Result};
+
+/// How much of an address's keyed digest a record tells.
+const ADDRESS_DIGEST_BYTES: usize = 8;
 
 /// What a mail with a link says.
 struct Letter<'a> {
@@ -69,6 +76,24 @@ impl App {
         Ok(())
     }
 
+    /// Leaves a record of what was done to an account in each tenant that it belongs to. Of an
+    /// address only the beginning of its keyed digest is told, by which two can be compared.
+    async fn record_account(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        account: UserId,
+        change: &Change,
+    ) -> Result<()> {
+        let memberships = tx.memberships(account).await?;
+        let tenants: BTreeSet<TenantId> = memberships.into_iter().map(|(id, _)| id).collect();
+        for tenant in tenants {
+            let done = (Action::AccountRecover, "done", change.clone());
+            self.record_platform_change(tx, context, Some(tenant), done).await?;
+        }
+        Ok(())
+    }
+
     fn mails(&self) -> Result<()> {
         if self.0.mailer.is_some() {
             return Ok(());
@@ -109,30 +134,55 @@ impl App {
         email: &Secret<String>,
         pages: &str,
     ) -> Result<()> {
+        let mut realms: Vec<Realm> = self.0.tree.read().ids().map(Realm::of_tenant).collect();
+        realms.push(Realm::PLATFORM);
+        let tx = self.0.store.read_platform(context).await?;
+        let accounts = tx.users_by_email(realms, email.expose()).await?;
+        drop(tx);
         let tx = self.0.store.begin_platform(context).await?;
-        let Some(user) = tx.user_by_email(Realm::PLATFORM, email.expose()).await? else {
-            return Ok(());
-        };
-        let tenant = self.first_served(&tx.memberships(user.id).await?);
-        let Some(tenant) = tenant.filter(|_| !user.disabled) else { return Ok(()) };
-        let pages = self.pages_of(context, tenant, pages).await?;
-        let letter = Letter {
-            to: &user.email,
-            tenant,
-            subject: format!("Set a new password for {}", self.product_of(tenant)),
-            before: "Somebody, probably you, asked for a new password. Set it here; the link works \
-                     once, for an hour:",
-            page: format!("{pages}/reset"),
-            after: "If it was not you, ignore this mail: nothing has changed.",
-        };
-        self.mail_link(&tx, context, (LinkKind::PasswordReset, &user), letter).await?;
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        if accounts.is_empty() {
+            self.record_platform(&tx, context, Action::AccountRecover, None, "denied").await?;
+        }
+        // Each account has words of its own: one mail each.
+        for user in accounts.into_iter().filter(|user| !user.disabled) {
+            if let Some(tenant) = self.first_served(&tx.memberships(user.id).await?) {
+                self.mail_reset(&tx, context, (&user, tenant), pages).await?;
+            }
+        }
         Ok(tx.commit().await?)
     }
 
+    async fn mail_reset(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        (user, tenant): (&User, TenantId),
+        pages: &str,
+    ) -> Result<()> {
+        let pages = self.pages_of(context, tenant, pages).await?;
+        let mut subject = format!("Set a new password for {}", self.product_of(tenant));
+        let mut page = format!("{pages}/reset");
+        if let Some(own) = user.realm.tenant() {
+            subject = format!("{subject} at {}", tx.tenant(own).await?.name);
+            page = format!("{page}?organisation={own}");
+        }
+        let letter = Letter {
+            to: &user.email,
+            tenant,
+            subject,
+            before: "Somebody, probably you, asked for a new password. Set it here; the link works \
+                     once, for an hour:",
+            page,
+            after: "If it was not you, ignore this mail: nothing has changed.",
+        };
+        self.mail_link(tx, context, (LinkKind::PasswordReset, user), letter).await?;
+        let asked = json!({"account": user.id.to_string(), "asked_for": "a new password"});
+        self.record_account(tx, context, user.id, &Change::to(asked)).await
+    }
+
     /// Sets a new password with a mailed link. Every session and every other link of the account
-    /// end; its second factor stays, if the address was the account's before: of one that was
-    /// never verified nothing stays that somebody else may have put there.
+    /// end; its second factor stays, if the address was the account's before: of one that was never
+    /// verified nothing stays that somebody else may have put there.
     pub async fn reset_password(
         &self,
         context: &PlatformContext,
@@ -152,12 +202,19 @@ impl App {
         check_unchanged(&account, &payload)?;
         self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let ended = end_what_is_open(&tx, user, |_| false).await?;
-        if account.email_verified_at.is_none() {
+        let is_unproven = account.email_verified_at.is_none();
+        if is_unproven {
             tx.user_forget_proofs(user).await?;
         }
         let email_verified_at = Some(context.at);
         tx.user_update(&User { password_hash, email_verified_at, ..account }, None).await?;
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        let done = json!({
+            "account": user.to_string(),
+            "changed": "the words to sign in with",
+            "sessions_ended": ended.len(),
+            "second_factors_forgotten": is_unproven,
+        });
+        self.record_account(&tx, context, user, &Change::to(done)).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         Ok(())
@@ -239,7 +296,13 @@ impl App {
             let key = mail_key(&hex::encode(digest), &before);
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
         }
-        self.record_platform(&tx, context, Action::AccountRecover, None, "done").await?;
+        let told = |address: &str| -> Result<serde_json::Value> {
+            let digest = tx.email_digest(changed.realm, address)?;
+            let digest = hex::encode(&digest[..ADDRESS_DIGEST_BYTES]);
+            Ok(json!({"account": user.to_string(), "address_digest": digest}))
+        };
+        let change = Change::from_to(told(&before)?, told(&email)?);
+        self.record_account(&tx, context, user, &change).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -116,6 +116,7 @@ function aboutPeople(): Record<string, string> {
     'session.confirm': i18n.t('Confirm who one is'),
     'session.delete': i18n.t('Sign out'),
     'session.join': i18n.t('Take up an invitation'),
+    'session.leave': i18n.t('Leave an organisation'),
     'session.switch': i18n.t('Go to another organisation'),
     'account.read': i18n.t('Read one’s own account'),
     'account.update': i18n.t('Change one’s own account'),
@@ -163,7 +164,7 @@ function aboutTheOrganisation(): Record<string, string> {
 /** What the platform does by itself, and what nobody has to be signed in for: in records only. */
 function aboutThePlatform(): Record<string, string> {
   return {
-    'account.recover': i18n.t('Ask for a new password'),
+    'account.recover': i18n.t('Recover or move an account'),
     'activity.purge': i18n.t('Delete records past their time'),
     'alert.evaluate': i18n.t('Raise and clear alerts'),
     'attribute.report': i18n.t('Report attributes, as the device'),

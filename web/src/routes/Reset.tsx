@@ -7,6 +7,7 @@ import { useEffect, useState, type ReactNode } from 'react'
 
 import { client } from '../api/client'
 import { queryClient } from '../api/queries'
+import { useAppSearch } from '../app/search'
 import { Failure } from '../ui/layout'
 import { Door } from './Door'
 
@@ -15,16 +16,18 @@ const PASSWORD_MIN = 12
 function useToken(): string {
   const [token] = useState(() => decodeURIComponent(location.hash.slice(1)))
   useEffect(() => {
-    if (location.hash !== '') history.replaceState(history.state, '', location.pathname)
+    if (location.hash === '') return
+    history.replaceState(history.state, '', `${location.pathname}${location.search}`)
   }, [])
   return token
 }
 
 function Done(props: { title: string; children: ReactNode }) {
+  const { organisation } = useAppSearch()
   return (
     <Door title={props.title}>
       <p role="status">{props.children}</p>
-      <Link to="/sign-in" className="button">
+      <Link to="/sign-in" search={{ organisation }} className="button">
         {i18n.t('Sign in')}
       </Link>
     </Door>

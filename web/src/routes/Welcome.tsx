@@ -7,9 +7,10 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 
 import { body, client } from '../api/client'
-import { queryClient, sessionQuery } from '../api/queries'
+import { accountQuery, queryClient, sessionQuery } from '../api/queries'
 import type { Welcome } from '../api/types'
 import { Failure, Loading } from '../ui/layout'
+import { SignInAddress } from '../ui/SignInAddress'
 import { Door } from './Door'
 import { SignInForm } from './SignIn'
 
@@ -96,6 +97,7 @@ function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () 
   const [attested, setAttested] = useState(false)
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
+  const [own, setOwn] = useState<string | null>(null)
   const first = kind === 'first_administrator'
   const short = password.length < PASSWORD_MIN
   const submit = async () => {
@@ -115,11 +117,22 @@ function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () 
         }),
       )
       queryClient.setQueryData(sessionQuery.queryKey, session)
-      await navigate({ to: '/' })
+      // Without the account's own word the way in is the usual one; the settings tell it later.
+      const account = await queryClient.fetchQuery(accountQuery).catch(() => null)
+      if (account?.organisation) setOwn(account.organisation)
+      else await navigate({ to: '/' })
     } catch (failure) {
       setError(failure)
       setBusy(false)
     }
+  }
+  if (own !== null) {
+    return (
+      <Door title={i18n.t('Where you sign in')}>
+        <SignInAddress organisation={own} />
+        <Button onClick={() => void navigate({ to: '/' })}>{i18n.t('Continue')}</Button>
+      </Door>
+    )
   }
   return (
     <Door

@@ -162,6 +162,8 @@ pub struct InvitationView {
 /// A person's own account: how they sign in.
 #[derive(Debug)]
 pub struct AccountView {
+    /// The tenant that alone knows the account: it signs in at this tenant's own page.
+    pub only_in: Option<TenantId>,
     /// When the address was shown to be theirs.
     pub email_verified_at: Option<Timestamp>,
     /// When they attested to be of age and to act for a business.

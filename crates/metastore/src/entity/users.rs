@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::sea_query::ExprTrait;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::{above, equals, is_null};
+use crate::query::{above, equals, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
@@ -18,6 +18,9 @@ const LINKS: &str = "one_time_links";
 
 /// Longest e-mail address, in bytes (RFC 5321, 4.5.3.1: 256 with its brackets).
 const EMAIL_BYTES_MAX: usize = 254;
+
+/// Realms in which an address is looked up by one query.
+const REALMS_AT_ONCE: usize = 1000;
 
 /// Inside which circle of accounts an e-mail address is unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +33,11 @@ impl Realm {
     /// The accounts that one tenant alone knows: nothing of them is anybody's elsewhere.
     pub const fn of_tenant(tenant: TenantId) -> Self {
         Self(*tenant.as_bytes())
+    }
+
+    /// The tenant that alone knows the accounts in it; none for the platform's own.
+    pub fn tenant(self) -> Option<TenantId> {
+        (self != Self::PLATFORM).then(|| TenantId::from_bytes(self.0))
     }
 }
 
@@ -209,6 +217,24 @@ impl PlatformTx {
         row.map(|row| load(&row, &self.vault_of_subject(row.get("id")?))).transpose()
     }
 
+    /// The accounts of an address in any of these realms.
+    pub async fn users_by_email(
+        &self,
+        realms: impl IntoIterator<Item = Realm>,
+        email: &str,
+    ) -> Result<Vec<User>> {
+        let indexes = realms.into_iter().map(|realm| self.email_index(realm, email));
+        let indexes = indexes.collect::<Result<Vec<_>>>()?;
+        let mut found = Vec::new();
+        for part in indexes.chunks(REALMS_AT_ONCE) {
+            let select = self.select(TABLE).filter(one_of("email_index", part.iter().copied()));
+            for row in self.core.all(select).await? {
+                found.push(load(&row, &self.vault_of_subject(row.get("id")?))?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The keyed index of an address, as a subject for the sign-in throttle: the same whether or
     /// not there is an account.
     pub fn email_digest(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
@@ -255,6 +281,14 @@ impl PlatformTx {
             return Err(Error::NotFound { what: TABLE });
         }
         Ok(())
+    }
+
+    /// Accounts that belong to no tenant, at most `rows`.
+    pub async fn users_of_nobody(&self, rows: u64) -> Result<Vec<UserId>> {
+        let nowhere =
+            Expr::cust("NOT EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = users.id)");
+        let rows = self.core.all(self.select(TABLE).filter(nowhere).limit(rows)).await?;
+        rows.iter().map(|row| row.get("id")).collect()
     }
 
     /// Whether anybody belongs to a tenant.

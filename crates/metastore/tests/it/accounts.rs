@@ -116,6 +116,8 @@ async fn people_belong_to_tenants_by_their_roles() {
         tx.commit().await.expect("commit");
 
         let tx = world.platform().await;
+        tx.user_create(&user(world, "nobody@example.org")).await.expect("an account");
+        assert_eq!(tx.users_of_nobody(9).await.expect("nobody's").len(), 1);
         let roles = tx.memberships(ada.id).await.expect("roles");
         assert_eq!(roles, [(world.other, Role::Operator)]);
         assert_eq!(tx.session_by_digest([7; 32]).await.expect("ended"), None);

@@ -43,6 +43,9 @@ struct PasskeyBody {
 /// How the person signs in.
 #[derive(Serialize, ToSchema)]
 struct AccountBody {
+    /// The organisation that alone knows the account: it signs in at
+    /// `/sign-in?organisation=ID`. None for an account of the platform.
+    organisation: Option<String>,
     /// When the address was shown to be theirs.
     email_verified_at: Option<String>,
     /// When they attested to be of age and to act for a business.
@@ -78,6 +81,7 @@ impl From<AccountView> for AccountBody {
             last_used_at: passkey.last_used_at.map(body::time),
         });
         Self {
+            organisation: view.only_in.map(|id| id.to_string()),
             email_verified_at: view.email_verified_at.map(body::time),
             attested_at: view.attested_at.map(body::time),
             has_password: view.has_password,

@@ -2,6 +2,7 @@
 //! makes a new session token; the old one ends.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,11 +13,11 @@ use veritwin_domain::Secret;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody};
-use super::session::{SessionBody, set_cookie};
+use super::session::{SessionBody, no_cookie, set_cookie};
 use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, switch)).routes(routes!(join))
+    OpenApiRouter::new().routes(routes!(list, switch)).routes(routes!(join)).routes(routes!(leave))
 }
 
 /// A tenant the person belongs to.
@@ -47,7 +48,7 @@ async fn list(
     Ok(axum::Json(ListBody::whole(items.collect())))
 }
 
-/// Where to go.
+/// Where to go, or what to leave.
 #[derive(Deserialize, ToSchema)]
 struct SwitchBody {
     tenant_id: String,
@@ -84,4 +85,17 @@ async fn join(
     let token = Secret::new(input.token);
     let SignedIn { token, session } = api.app.join_tenant(&context, &token).await?;
     Ok((set_cookie(&token), axum::Json(SessionBody::from(session))))
+}
+
+/// Leaves the organisation of the session, which ends. An account that belongs to no other is
+/// destroyed. The last owner and the last administrator stay.
+#[utoipa::path(post, path = "/v1/session/leave", tag = "session", request_body = SwitchBody,
+    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
+async fn leave(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(input): Json<SwitchBody>,
+) -> Answer<impl IntoResponse> {
+    api.app.leave_tenant(&context, body::id(&input.tenant_id)?).await?;
+    Ok((StatusCode::NO_CONTENT, no_cookie()))
 }

@@ -107,6 +107,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/v1/session", &["session.delete"]),
     ("POST", "/v1/session/confirm", &["session.confirm"]),
     ("POST", "/v1/session/join", &["session.join"]),
+    ("POST", "/v1/session/leave", &["session.leave"]),
     ("POST", "/v1/session/passkey", &[]),
     ("GET", "/v1/session/provider", &[]),
     ("POST", "/v1/session/provider", &[]),

@@ -232,8 +232,14 @@ async fn rights(
 #[utoipa::path(delete, path = "/v1/session", tag = "session", responses((status = 204)))]
 async fn sign_out(State(api): State<Api>, Caller(context): Caller) -> Answer<impl IntoResponse> {
     api.app.sign_out(&context).await?;
-    let gone = format!("{SESSION_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
-    Ok((StatusCode::NO_CONTENT, cookie_header(&gone)))
+    Ok((StatusCode::NO_CONTENT, no_cookie()))
+}
+
+/// Takes the session's cookie out of the browser.
+pub(super) fn no_cookie() -> SetCookie {
+    cookie_header(&format!(
+        "{SESSION_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"
+    ))
 }
 
 /// Proves again who one is, for acts that need it; the session goes on under a new token.

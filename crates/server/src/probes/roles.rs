@@ -134,8 +134,14 @@ fn account(path: &str) -> Value {
 }
 
 fn of_partners(path: &str) -> bool {
-    const PLACES: [&str; 5] =
-        ["/v1/brand", "/v1/contact", "/v1/plans", "/v1/session/join", "/v1/session/tenants"];
+    const PLACES: [&str; 6] = [
+        "/v1/brand",
+        "/v1/contact",
+        "/v1/plans",
+        "/v1/session/join",
+        "/v1/session/leave",
+        "/v1/session/tenants",
+    ];
     let is_tenants = path.starts_with("/v1/tenants") && path != "/v1/tenants/sign-in";
     is_tenants || PLACES.iter().any(|place| path.starts_with(place))
 }
@@ -146,7 +152,7 @@ fn partners(path: &str, never: &str) -> Value {
         "/v1/brand" => json!({"light": "none"}),
         "/v1/contact/done" => json!({"id": never}),
         "/v1/session/join" => json!({"token": ""}),
-        "/v1/session/tenants" => json!({"tenant_id": never}),
+        "/v1/session/leave" | "/v1/session/tenants" => json!({"tenant_id": never}),
         "/v1/tenants/{id}/hosts" => json!({"hosts": []}),
         "/v1/tenants/{id}/domains" => json!({"domains": []}),
         "/v1/tenants/{id}/invitations" => json!({"email": ""}),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::alerts::{Mail, smtp_server};
-use crate::harness::{Mode, Options, Platform, link_token};
+use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
 use crate::people::{Browser, code_now, decode};
+use crate::smtp::{Mail, smtp_server};
 use crate::tenant::Tenant;
 
 const PASSWORD: &str = "correct horse battery";
@@ -39,7 +39,7 @@ impl Post {
         loop {
             let (mails, kept) = &mut *arriving;
             if let Some(at) = kept.iter().position(|mail| mail.to.contains(to)) {
-                return kept.remove(at).text.replace("=\n", "");
+                return kept.remove(at).text.replace("=\n", "").replace("=3D", "=");
             }
             kept.push(mails.recv_timeout(MAIL_WAIT).expect("a mail"));
         }
@@ -222,4 +222,107 @@ fn who_has_an_account_is_led_to_sign_in_and_joins() {
     post.planted(&first, planted);
     second.post("/v1/users", &json!({"email": planted, "role": "viewer"})).expect(201);
     assert_eq!(inspect(&post.token(planted)).expect(200)["has_account"], false);
+}
+
+#[test]
+fn recovery_and_changes_of_address_stand_in_the_records_of_each_tenant() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let email = "carol@records.example";
+    post.member(&first, email, "viewer");
+    let mut carol = post.sign_in(email, PASSWORD);
+    second.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let token = post.token(email);
+    carol.send("POST", "/v1/session/join", &json!({"token": token})).expect(200);
+    post.reset(email, "a new horse battery");
+    let mut carol = post.sign_in(email, "a new horse battery");
+    let token = post.moving(&mut carol, "moved@records.example");
+    post.confirm(&token).expect(204);
+    for tenant in [&first, &second] {
+        let records = tenant.get("/v1/activity?action=account.recover").expect(200);
+        let after = |member: &str| {
+            let items = records["items"].as_array().unwrap();
+            items.iter().filter(|item| !item["after"][member].is_null()).count()
+        };
+        for member in ["asked_for", "sessions_ended", "address_digest"] {
+            assert_eq!(after(member), 1, "{member}: {records}");
+        }
+        assert!(!records.to_string().contains("records.example"), "{records}");
+    }
+    // What is of no tenant is the platform's own administration's to read.
+    let nobody = json!({"email": "nobody@records.example"});
+    post.post("/v1/password-reset", &nobody).expect(202);
+    post.platform.sign_in("nobody@records.example", PASSWORD).problem(401);
+    let link = post.platform.control("admin_link", json!({"platform": true})).unwrap();
+    let token = link_token(link["link"].as_str().unwrap());
+    let answer = post.welcome(token, "root@records.example", PASSWORD);
+    answer.expect(201);
+    let mut root = Browser::of(&post.platform, &answer);
+    for action in ["session.create", "account.recover"] {
+        wait_for(&format!("a record of {action}"), || {
+            let path = format!("/v1/activity?action={action}&outcome=denied");
+            let found = root.get(&path)["items"].as_array().is_some_and(|items| !items.is_empty());
+            found.then_some(())
+        });
+    }
+}
+
+#[test]
+fn each_account_of_an_address_gets_a_link_of_its_own() {
+    let post = &Post::start();
+    let (first, second) = (post.platform.tenant(), post.platform.tenant());
+    let email = "dora@two.example";
+    let mut elsewhere = post.member(&first, email, "viewer");
+    assert_eq!(elsewhere.get("/v1/account")["organisation"], Value::Null);
+    let mut own = post.planted(&second, email);
+    assert_eq!(own.get("/v1/account")["organisation"], second.id.as_str());
+    post.post("/v1/password-reset", &json!({"email": email})).expect(202);
+    for mail in [post.mail(email), post.mail(email)] {
+        let is_own = mail.contains(&format!("/reset?organisation={}", second.id));
+        let new = if is_own { "the words of the second" } else { "the words of the first" };
+        let body = json!({"token": token_in(&mail), "password": new});
+        let request = post.platform.http().request("PUT", "/v1/password-reset");
+        request.json(&body).send().expect(204);
+    }
+    let sign_in = |password: &str, organisation: &Value| {
+        let body = json!({"email": email, "password": password, "organisation": organisation});
+        post.post("/v1/session", &body).expect(200)["tenant"]["id"].clone()
+    };
+    assert_eq!(sign_in("the words of the first", &Value::Null), first.id.as_str());
+    assert_eq!(sign_in("the words of the second", &json!(second.id)), second.id.as_str());
+}
+
+#[test]
+fn people_leave_and_an_account_of_nobody_is_gone() {
+    let platform = Platform::shared();
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let leave = |person: &mut Browser<'_>, id: &str| {
+        person.send("POST", "/v1/session/leave", &json!({"tenant_id": id}))
+    };
+    let mut owner = Browser::of(platform, &platform.sign_in(&tenant.email, &tenant.password));
+    leave(&mut owner, &tenant.id).problem(409);
+    let (id, cookie) = tenant.member("leaver", "viewer");
+    let mut leaver = Browser { platform, cookie };
+    let email = leaver.get("/v1/session")["user"]["email"].as_str().unwrap().to_owned();
+    // Known in two tenants: the account stays until it has left both.
+    let made = other.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let token = json!({"token": link_token(made["link"].as_str().unwrap())});
+    leaver.send("POST", "/v1/session/join", &token).expect(200);
+    leave(&mut leaver, &tenant.id).problem(404);
+    leave(&mut leaver, &other.id).expect(204);
+    assert_eq!(leaver.send("GET", "/v1/account", &json!({})).status, 401);
+    let records = tenant.get("/v1/users").expect(200);
+    assert!(records.to_string().contains(&id), "still here: {records}");
+    assert_eq!(tenant.delete(&format!("/v1/users/{id}")).status, 204);
+    // Nothing of it is left: the address is new to everybody.
+    let made = other.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let body = json!({
+        "token": link_token(made["link"].as_str().unwrap()),
+        "password": PASSWORD,
+        "attested": true,
+    });
+    let again = platform.http().post("/v1/welcome").json(&body).send();
+    assert_ne!(again.expect(201)["user"]["id"], id.as_str());
+    let account = Browser::of(platform, &again).get("/v1/account");
+    assert_eq!(account["organisation"], Value::Null, "an account of the platform: {account}");
 }

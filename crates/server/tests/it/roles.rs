@@ -84,7 +84,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
         (_, "/v1/contact/done") => request(method, &filled).json(&json!({"id": NEVER})),
         (_, "/v1/session/join") => request(method, &filled).json(&json!({"token": ""})),
-        (_, "/v1/session/tenants") => request(method, &filled).json(&json!({"tenant_id": NEVER})),
+        (_, "/v1/session/leave" | "/v1/session/tenants") => {
+            request(method, &filled).json(&json!({"tenant_id": NEVER}))
+        }
         (_, "/v1/plans" | "/v1/plans/{id}") => {
             request(method, &filled).json(&json!({"name": "", "limits": {}}))
         }

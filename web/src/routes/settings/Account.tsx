@@ -13,8 +13,10 @@ import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age } from '../../ui/time'
+import { SignInAddress } from '../../ui/SignInAddress'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { useSubmit } from '../../ui/useSubmit'
+import { Leave } from './Leave'
 import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
 
@@ -71,8 +73,12 @@ function Profile(props: { account: Account; name: string; email: string }) {
           {i18n.t('Change the password')}
         </Button>
       </div>
+      {props.account.organisation && (
+        <SignInAddress organisation={props.account.organisation} />
+      )}
       {props.account.provider && <Connection provider={props.account.provider} />}
       <Sessions />
+      <Leave />
       <Modal opened={open === 'name'} onClose={close} title={i18n.t('Change the name')}>
         <NameForm name={props.name} onDone={close} />
       </Modal>
