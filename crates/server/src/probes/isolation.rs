@@ -130,6 +130,7 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
     let body = match path.rsplit('/').next().unwrap_or_default() {
         "invitations" => json!({"email": "probe@customer.invalid"}),
         "hosts" => json!({"hosts": []}),
+        "domains" => json!({"domains": []}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         "notes" | "close" => json!({"text": "probe"}),
         "grants" => json!({"areas": ["devices"], "hours": 1}),
