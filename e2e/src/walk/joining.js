@@ -1,10 +1,12 @@
-// An invitation to a second organisation, for somebody who has an account: signed in, they join.
+// Invitations to further organisations, for somebody who has an account: signed in, they join, or
+// they make one that the organisation alone knows and are told where it signs in.
 import assert from 'node:assert/strict'
 
 import { Visitor } from '../browser.js'
 
 const OWN = { email: 'administrator@organisation.example', password: 'a sentence is fine' }
 const NAME = 'Second organisation'
+const ALONE = 'Third organisation'
 
 /** Asks the API as the person of a page. */
 function ask(page, method, address, body) {
@@ -16,8 +18,8 @@ function ask(page, method, address, body) {
   }, request)
 }
 
-/** The link of an invitation by the platform's administration, for the first of a new tenant. */
-async function invitation({ browser, serve }) {
+/** Links of invitations by the platform's administration, each for the first of a new tenant. */
+async function invitations({ browser, serve }, names) {
   const answer = await serve.command(['admin', 'link', '--platform', '--data', serve.data])
   const link = /https:\/\/\S+\/welcome#\S+/.exec(answer.output)?.[0]
   assert.ok(link, answer.output)
@@ -29,9 +31,13 @@ async function invitation({ browser, serve }) {
     await page.getByLabel('I am 18 or older').check()
     await page.getByRole('button', { name: 'Continue' }).click()
     await page.getByRole('button', { name: 'Account' }).waitFor()
-    const made = await ask(page, 'POST', '/v1/tenants', { name: NAME, kind: 'customer' })
-    const path = `/v1/tenants/${made.id}/invitations`
-    return (await ask(page, 'POST', path, { email: OWN.email })).link
+    const links = []
+    for (const name of names) {
+      const made = await ask(page, 'POST', '/v1/tenants', { name, kind: 'customer' })
+      const path = `/v1/tenants/${made.id}/invitations`
+      links.push((await ask(page, 'POST', path, { email: OWN.email })).link)
+    }
+    return links
   } finally {
     await context.close()
   }
@@ -39,15 +45,16 @@ async function invitation({ browser, serve }) {
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function joiningSteps(stage) {
+  let links = []
   return [
     {
       name: 'who has an account takes an invitation up with it',
       run: async () => {
-        const link = await invitation(stage)
+        links = await invitations(stage, [NAME, ALONE])
         const visitor = await Visitor.arrive(stage.browser, stage.serve.origin)
         const { page } = visitor
         try {
-          await page.goto(link)
+          await page.goto(links[0])
           await page.getByRole('heading', { name: 'Welcome' }).waitFor()
           await page.getByRole('button', { name: 'I have an account already' }).click()
           await page.getByRole('heading', { name: `Sign in to join ${NAME}` }).waitFor()
@@ -59,6 +66,36 @@ export function joiningSteps(stage) {
           assert.equal((await ask(page, 'GET', '/v1/session')).tenant.name, NAME)
           const own = await ask(page, 'GET', '/v1/session/tenants')
           assert.equal(own.items.length, 2)
+          assert.deepEqual([...visitor.findings], [])
+        } finally {
+          await visitor.context.close()
+        }
+      },
+    },
+    {
+      name: 'an account of one organisation alone is told where it signs in',
+      run: async () => {
+        const visitor = await Visitor.arrive(stage.browser, stage.serve.origin)
+        const { page } = visitor
+        try {
+          await page.goto(links[1])
+          await page.getByLabel(/^Password/).fill(OWN.password)
+          await page.getByLabel('I am 18 or older').check()
+          await page.getByRole('button', { name: 'Continue' }).click()
+          await page.getByRole('heading', { name: 'Where you sign in' }).waitFor()
+          await visitor.look('where one signs in')
+          const address = (await page.locator('pre').first().innerText()).trim()
+          await visitor.context.clearCookies()
+          await page.goto(address)
+          await page.getByLabel('E-mail').fill(OWN.email)
+          await page.getByLabel(/^Password/).fill(OWN.password)
+          await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+          await page.getByRole('heading', { name: 'No building yet' }).waitFor()
+          assert.equal((await ask(page, 'GET', '/v1/session')).tenant.name, ALONE)
+          await visitor.open('/settings')
+          await page.getByText(address).waitFor()
+          await page.getByRole('button', { name: 'Leave the organisation' }).waitFor()
+          await visitor.look('settings of such an account')
           assert.deepEqual([...visitor.findings], [])
         } finally {
           await visitor.context.close()

@@ -129,8 +129,10 @@ function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () 
   if (own !== null) {
     return (
       <Door title={i18n.t('Where you sign in')}>
-        <SignInAddress organisation={own} />
-        <Button onClick={() => void navigate({ to: '/' })}>{i18n.t('Continue')}</Button>
+        <div className="stack">
+          <SignInAddress organisation={own} />
+          <Button onClick={() => void navigate({ to: '/' })}>{i18n.t('Continue')}</Button>
+        </div>
       </Door>
     )
   }
