@@ -161,6 +161,7 @@ async fn the_isolation_fixture_is_made_once() {
         "hold",
         "host",
         "incident",
+        "invitation",
         "role",
         "rule",
         "security_alert",

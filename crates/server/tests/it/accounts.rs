@@ -107,6 +107,9 @@ fn token_in(text: &str) -> String {
     format!("vtl_{}", token.chars().take_while(is_token).collect::<String>())
 }
 
+/// Something that makes the account of an address safe again.
+type Way<'w> = &'w dyn Fn(&mut Browser<'_>, &str);
+
 #[test]
 fn what_makes_an_account_safe_ends_the_links_that_others_asked_for() {
     let post = &Post::start();
@@ -128,7 +131,7 @@ fn what_makes_an_account_safe_ends_the_links_that_others_asked_for() {
         let token = post.moving(own, &format!("own.{email}"));
         post.confirm(&token).expect(204);
     };
-    let ways: [(&str, &dyn Fn(&mut Browser<'_>, &str)); 5] = [
+    let ways: [(&str, Way<'_>); 5] = [
         ("password", &by_password),
         ("sessions", &by_end_of_sessions),
         ("reset", &by_reset),

@@ -83,9 +83,8 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/brand/logo") => request(method, &filled).body("image/png", b"nothing"),
         (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
         (_, "/v1/contact/done") => request(method, &filled).json(&json!({"id": NEVER})),
-        (_, "/v1/session/join") => request(method, &filled).json(&json!({"token": ""})),
-        (_, "/v1/session/leave" | "/v1/session/tenants") => {
-            request(method, &filled).json(&json!({"tenant_id": NEVER}))
+        (_, "/v1/session/join" | "/v1/session/leave" | "/v1/session/tenants") => {
+            request(method, &filled).json(&json!({"token": "", "tenant_id": NEVER}))
         }
         (_, "/v1/plans" | "/v1/plans/{id}") => {
             request(method, &filled).json(&json!({"name": "", "limits": {}}))
@@ -97,15 +96,12 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             .header("x-source-sha256", &"0".repeat(64))
             .body("model/gltf-binary", b"nothing"),
         (_, "/v1/alerts/acknowledge") => request(method, &filled).json(&json!({"ids": [NEVER]})),
-        (_, "/v1/api-keys") => {
-            request(method, &filled).json(&json!({"name": "", "role": "viewer"}))
-        }
         (_, "/v1/devices/{id}/rpc") => {
             let call = json!({"method": "m", "params": {}, "timeout_ms": 100});
             request(method, &filled).json(&call)
         }
-        (_, "/v1/grants") => {
-            request(method, &filled).json(&json!({"user_id": NEVER, "role": "viewer"}))
+        (_, "/v1/api-keys" | "/v1/grants") => {
+            request(method, &filled).json(&json!({"name": "", "user_id": NEVER, "role": "viewer"}))
         }
         (_, "/v1/rules" | "/v1/rules/{id}") => {
             let rule = json!({"name": "", "severity": "none", "condition": condition});
