@@ -88,6 +88,12 @@ const fn rank(severity: Severity) -> MailRank {
 }
 
 impl Digest {
+    /// Counts what this transition stands for: it went in and out by turns.
+    const fn left_out(&mut self, transition: &Transition) {
+        self.raised += transition.left_out / 2;
+        self.cleared += transition.left_out / 2;
+    }
+
     const fn is_plain(&self) -> bool {
         self.raised == 1 && self.since.is_none()
     }
@@ -184,6 +190,7 @@ impl Stories {
         }
         let story = self.story(transition, alert);
         let digest = &mut story.digest;
+        digest.left_out(transition);
         digest.raised += 1;
         digest.is_active = true;
         digest.ended_at = None;
@@ -200,6 +207,7 @@ impl Stories {
     /// An alert was cleared: nobody is written to for that alone.
     pub(crate) fn cleared(&mut self, transition: &Transition, alert: AlertId) {
         let digest = &mut self.story(transition, alert).digest;
+        digest.left_out(transition);
         digest.cleared += 1;
         digest.is_active = false;
         digest.ended_at = Some(moment(transition.at));
