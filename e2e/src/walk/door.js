@@ -45,7 +45,7 @@ export function signOutSteps({ visitor }) {
       name: 'sign-out ends the session',
       run: async () => {
         await visitor.open('/settings')
-        await page.getByRole('button', { name: 'Account' }).click()
+        await page.getByRole('button', { name: 'Account', exact: true }).click()
         await page.getByRole('menuitem', { name: 'Sign out' }).click()
         await page.getByRole('heading', { name: 'Sign in' }).waitFor()
         visitor.provoked.add('401 /v1/devices')

@@ -30,7 +30,7 @@ async function invitations({ browser, serve }, names) {
     await page.getByLabel(/^Password/).fill('another sentence is fine')
     await page.getByLabel('I am 18 or older').check()
     await page.getByRole('button', { name: 'Continue' }).click()
-    await page.getByRole('button', { name: 'Account' }).waitFor()
+    await page.getByRole('button', { name: 'Account', exact: true }).waitFor()
     const links = []
     for (const name of names) {
       const made = await ask(page, 'POST', '/v1/tenants', { name, kind: 'customer' })

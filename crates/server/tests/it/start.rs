@@ -34,7 +34,10 @@ fn first_start_makes_an_administrator_and_second_start_keeps_the_data() {
     let token = link_token(link_of(&stdout).unwrap());
     let inspect = json!({"token": token});
     let facts = platform.http().post("/v1/welcome/inspect").json(&inspect).send().expect(200);
-    assert_eq!(facts, json!({"kind": "first_administrator", "email": null}));
+    let expect = json!({
+        "kind": "first_administrator", "email": null, "organisation": null, "has_account": false,
+    });
+    assert_eq!(facts, expect);
 
     let tenant = Tenant::redeem(platform.http(), token, 0);
     let again = json!({"token": token, "organisation": "Two", "email": "b@x.example",
