@@ -257,7 +257,7 @@ impl Evaluator {
                 Condition::Threshold { key, .. } => {
                     let end = batch.received_at.saturating_add(ahead);
                     let mut made = Pending::default();
-                    for sample in in_order(samples(batch, key).filter(|sample| sample.at <= end)) {
+                    for sample in in_order(batch, key, end) {
                         let state = self.state_of(&id);
                         let sample = Sample { slow_micros, ..sample };
                         made.extend(state.and_then(|state| state.value(&id, &condition, sample)));
@@ -431,12 +431,16 @@ fn samples<'b>(batch: &'b DeviceBatch, key: &'b Key) -> impl Iterator<Item = Sam
     })
 }
 
-/// The samples with what is ahead of its receipt as of then, the newest of it: a clock that is
-/// fast, or jumped once, must not make what is right look old.
-fn in_order(samples: impl Iterator<Item = Sample>) -> Vec<Sample> {
-    let (mut measured, ahead): (Vec<Sample>, Vec<Sample>) =
-        samples.partition(|sample| sample.at <= sample.received_at);
-    let newest = ahead.into_iter().max_by_key(|sample| sample.at);
-    measured.extend(newest.map(|sample| Sample { at: sample.received_at, ..sample }));
-    measured
+/// The samples of a batch, with what is ahead of its receipt as of then, the newest of it: a clock
+/// that is fast, or jumped once, must not make what is right look old.
+fn in_order<'b>(
+    batch: &'b DeviceBatch,
+    key: &'b Key,
+    end: Timestamp,
+) -> impl Iterator<Item = Sample> + 'b {
+    let received_at = batch.received_at;
+    let measured = samples(batch, key).filter(move |sample| sample.at <= received_at);
+    let ahead = samples(batch, key).filter(|sample| sample.at > received_at && sample.at <= end);
+    let newest = ahead.max_by_key(|sample| sample.at);
+    measured.chain(newest.map(|sample| Sample { at: received_at, ..sample }))
 }

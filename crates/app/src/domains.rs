@@ -216,36 +216,18 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::LogId;
-    use veritwin_domain::Timestamp;
-    use veritwin_metastore::{Tenant, TenantKind, TenantPlace};
+    use veritwin_metastore::TenantKind;
 
     use super::*;
-
-    fn id(seed: u8) -> TenantId {
-        TenantId::from_bytes([seed; 16])
-    }
-
-    fn put(tree: &mut Tree, seed: u8, parent: Option<u8>, kind: TenantKind) {
-        tree.put(Tenant {
-            id: id(seed),
-            name: format!("T{seed}"),
-            log_id: LogId::from_bytes([seed; 16]),
-            archive_subscribed: false,
-            simulated: false,
-            place: TenantPlace { kind, parent: parent.map(id), ..TenantPlace::default() },
-            version: 1,
-            created_at: Timestamp::EPOCH,
-        });
-    }
+    use crate::tree::tests::{id, tenant};
 
     /// Partner 1 with partner 2 below it, that one's customer 3, and partner 4 beside them.
     fn tree() -> Tree {
         let mut tree = Tree::default();
-        put(&mut tree, 1, None, TenantKind::Partner);
-        put(&mut tree, 2, Some(1), TenantKind::Partner);
-        put(&mut tree, 3, Some(2), TenantKind::Customer);
-        put(&mut tree, 4, None, TenantKind::Partner);
+        tree.put(tenant(1, None, TenantKind::Partner));
+        tree.put(tenant(2, Some(1), TenantKind::Partner));
+        tree.put(tenant(3, Some(2), TenantKind::Customer));
+        tree.put(tenant(4, None, TenantKind::Partner));
         for (seed, domain) in [(1, "one.example"), (2, "two.one.example"), (4, "four.example")] {
             tree.domains.insert(id(seed), vec![domain.to_owned()]);
         }

@@ -360,17 +360,17 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use veritwin_domain::{LogId, Timestamp};
     use veritwin_metastore::TenantPlace;
 
     use super::*;
 
-    fn id(seed: u8) -> TenantId {
+    pub(crate) fn id(seed: u8) -> TenantId {
         TenantId::from_bytes([seed; 16])
     }
 
-    fn tenant(seed: u8, parent: Option<u8>, kind: TenantKind) -> Tenant {
+    pub(crate) fn tenant(seed: u8, parent: Option<u8>, kind: TenantKind) -> Tenant {
         Tenant {
             id: id(seed),
             name: format!("T{seed}"),
