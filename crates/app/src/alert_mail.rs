@@ -251,6 +251,16 @@ async fn add_to(tx: &TenantTx, mail: &WaitingMail, story: &Story) -> Result<bool
     Ok(tx.outbox_rewrite(mail.id, story.alert, &body).await?)
 }
 
+/// Adds the story to the first mail that has not left; false if none waits.
+async fn add_to_any(tx: &TenantTx, waiting: &[WaitingMail], story: &Story) -> Result<bool> {
+    for mail in waiting {
+        if add_to(tx, mail, story).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Adds to waiting mail what was only cleared.
 async fn tell_end(tx: &TenantTx, stories: &[Story]) -> Result<()> {
     let ended = stories.iter().filter(|story| story.telling.is_none());
@@ -284,7 +294,8 @@ impl App {
             let mut missed = 0;
             for email in recipients {
                 if waiting >= waiting_max(*rank) {
-                    missed += usize::from(!self.tell_waiting(tx, &story, email).await?);
+                    let known = tx.outbox_thread(&thread(&story, email)).await?;
+                    missed += usize::from(!add_to_any(tx, &known.waiting, &story).await?);
                 } else if self.tell(tx, &story, (*rank, email)).await? {
                     waiting += 1;
                 }
@@ -297,16 +308,6 @@ impl App {
         Ok(())
     }
 
-    /// Adds the story to what waits for somebody; false if nothing does.
-    async fn tell_waiting(&self, tx: &TenantTx, story: &Story, email: &str) -> Result<bool> {
-        for mail in tx.outbox_thread(&thread(story, email)).await?.waiting {
-            if add_to(tx, &mail, story).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Tells somebody; whether that made a mail more.
     async fn tell(
         &self,
@@ -317,10 +318,8 @@ impl App {
         let now = self.clock().now();
         let thread = thread(story, email);
         let known = tx.outbox_thread(&thread).await?;
-        for mail in &known.waiting {
-            if add_to(tx, mail, story).await? {
-                return Ok(false);
-            }
+        if add_to_any(tx, &known.waiting, story).await? {
+            return Ok(false);
         }
         let leaving = known.waiting.into_iter().map(|mail| (now, mail.payload)).next();
         let before = leaving.or(known.last);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use veritwin_access::jobs;
 use veritwin_alerting::{
     AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Rule, SeriesId, Transition,
@@ -42,9 +43,9 @@ pub(crate) struct TenantAlerts {
     open: HashMap<SeriesId, AlertId>,
     /// Transitions whose transaction has not succeeded yet.
     pub(crate) pending: Pending,
-    /// It had much to write, and is not written before this time (monotonic): the records are
-    /// for the others too.
-    rests_until: Duration,
+    /// It had much to write, and is not written before this time: the records are for the
+    /// others too. By real time, since that is what the writing took.
+    rests_until: Option<Instant>,
     /// It differs from what is stored.
     pub(crate) dirty: bool,
     /// Everything before this position is in what is stored; counts while it is dirty.
@@ -63,20 +64,21 @@ impl TenantAlerts {
     }
 
     /// Whether there is something to write now; states alone wait for `save`.
-    pub(crate) fn is_due(&self, save: bool, now: Duration) -> bool {
-        now >= self.rests_until && (!self.pending.is_empty() || (save && self.dirty))
+    pub(crate) fn is_due(&self, save: bool, now: Instant) -> bool {
+        self.rests_until.is_none_or(|until| now >= until)
+            && (!self.pending.is_empty() || (save && self.dirty))
     }
 
     /// There is no later: it is written now.
     pub(crate) const fn rest_no_more(&mut self) {
-        self.rests_until = Duration::ZERO;
+        self.rests_until = None;
     }
 
     /// Writing it took from `began` until `now`.
-    pub(crate) fn rest(&mut self, began: Duration, now: Duration) {
-        let took = now.saturating_sub(began);
+    pub(crate) fn rest(&mut self, began: Instant, now: Instant) {
+        let took = now.saturating_duration_since(began);
         if took >= WRITE_NOTED_MIN {
-            self.rests_until = now.saturating_add(took.saturating_mul(RESTS_PER_WRITE));
+            self.rests_until = now.checked_add(took.saturating_mul(RESTS_PER_WRITE));
         }
     }
 }
@@ -128,7 +130,7 @@ impl App {
             known,
             open,
             pending: Pending::default(),
-            rests_until: Duration::ZERO,
+            rests_until: None,
             dirty: false,
             stored_to: 0,
             late: false,
