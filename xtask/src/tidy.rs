@@ -50,6 +50,10 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("xtask", &[]),
 ];
 
+/// Crates whose public async functions are compiled in them and not once more in each caller
+/// (docs/adr/0023).
+const BOXED: [&str; 5] = ["app", "ledger", "metastore", "outbound", "telemetry"];
+
 /// Runs every check and lists everything that is wrong.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut wrong = Vec::new();
@@ -213,6 +217,9 @@ fn check_source(shown: &str, text: &str, rust: bool, wrong: &mut Vec<String>) {
     if lines > FILE_LINES_MAX && !text.contains("tidy: long file because") {
         wrong.push(format!("{shown}: {lines} lines, at most {FILE_LINES_MAX}"));
     }
+    if BOXED.iter().any(|name| shown.starts_with(&format!("crates/{name}/src/"))) {
+        check_boxed(shown, text, wrong);
+    }
     for (number, line) in text.lines().enumerate() {
         let chars = line.chars().count();
         let is_code = !line.contains('"') && !line.contains("http") && line.contains(' ');
@@ -222,6 +229,20 @@ fn check_source(shown: &str, text: &str, rust: bool, wrong: &mut Vec<String>) {
                 "{shown}:{}: {chars} characters, at most {LINE_CHARS_MAX}",
                 number + 1
             ));
+        }
+    }
+}
+
+/// A public async function has `#[boxed]` above it, except one with a type of its caller's.
+fn check_boxed(shown: &str, text: &str, wrong: &mut Vec<String>) {
+    for (at, _) in text.match_indices("pub async fn ") {
+        let (before, from) = text.split_at(at);
+        let signature = from.split('{').next().unwrap_or_default();
+        let name = signature.split('(').next().unwrap_or_default();
+        let has_type = signature.contains("impl ") || name.contains('<') && !name.contains("<'");
+        if !before.trim_end().ends_with("#[boxed]") && !has_type {
+            let line = before.lines().count();
+            wrong.push(format!("{shown}:{line}: a public async fn without #[boxed]"));
         }
     }
 }
@@ -242,6 +263,22 @@ mod tests {
         check("MIT AND GPL-3.0", false);
         check("AGPL-3.0", false);
         check("ISC AND (Apache-2.0 OR ISC)", true);
+    }
+
+    #[test]
+    fn async_functions_without_a_box_are_found() {
+        let check = |text: &str, expect: usize| {
+            let mut wrong = Vec::new();
+            check_source("crates/app/src/x.rs", &format!("//! X.\n{text}"), true, &mut wrong);
+            assert_eq!(wrong.len(), expect, "{text}: {wrong:?}");
+        };
+        check("#[boxed]\npub async fn x(&self) {}\n", 0);
+        check("    #[boxed]\n    pub async fn x<'a>(&'a self) {}\n", 0);
+        check("pub async fn x(&self) {}\n", 1);
+        check("pub async fn x<'a>(&'a self) {}\n", 1);
+        check("pub async fn x<T>(of: T) {}\n", 0);
+        check("pub async fn x(\n    of: impl Copy,\n) {}\n", 0);
+        check("pub(crate) async fn x(&self) {}\n", 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A person's own account: name, password, sessions, and whether the tenant asks everybody for a
 //! second factor.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
@@ -17,6 +18,7 @@ use crate::{App, Error, Result};
 
 impl App {
     /// How the person signs in.
+    #[boxed]
     pub async fn account(&self, context: &OpContext) -> Result<AccountView> {
         self.authorize_all(context, Action::AccountRead, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -56,6 +58,7 @@ impl App {
     }
 
     /// Sets one's own name; empty takes it away.
+    #[boxed]
     pub async fn set_name(&self, context: &OpContext, name: &Secret<String>) -> Result<()> {
         let resource = self.authorize_all(context, Action::AccountUpdate, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -71,6 +74,7 @@ impl App {
 
     /// Sets a new password; every other session and every open link ends, this session goes on
     /// under a new token.
+    #[boxed]
     pub async fn set_password(
         &self,
         context: &OpContext,
@@ -94,6 +98,7 @@ impl App {
     }
 
     /// The person's sign-ins that still go on, newest first.
+    #[boxed]
     pub async fn list_sessions(&self, context: &OpContext) -> Result<Vec<OpenSession>> {
         self.authorize_all(context, Action::AccountRead, Kind::Session)?;
         let (user, current) = person(context)?;
@@ -114,6 +119,7 @@ impl App {
     }
 
     /// Ends one of the person's sessions.
+    #[boxed]
     pub async fn end_session(&self, context: &OpContext, id: SessionId) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -128,6 +134,7 @@ impl App {
     }
 
     /// Ends all of the person's sessions but this one, and the links that were asked for.
+    #[boxed]
     pub async fn end_other_sessions(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let (user, current) = person(context)?;
@@ -142,6 +149,7 @@ impl App {
     }
 
     /// Sets whether everybody of the tenant needs a second factor. Who sets it has to have one.
+    #[boxed]
     pub async fn require_second_factor(&self, context: &OpContext, required: bool) -> Result<()> {
         let resource = Resource::all(context.tenant, Kind::Tenant);
         self.authorize(context, Action::TenantUpdate, &resource)?;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
@@ -201,6 +202,7 @@ fn wanted(
 
 impl App {
     /// Has the certificate of one's own host name fetched and renewed from now on, or tried again.
+    #[boxed]
     pub async fn fetch_host_certificate(
         &self,
         context: &OpContext,
@@ -269,6 +271,7 @@ impl App {
     }
 
     /// What is to be ordered now.
+    #[boxed]
     pub async fn due_orders(&self, now: Timestamp) -> Result<DueOrders> {
         let Some(acme) = &self.0.acme else { return Ok(DueOrders::default()) };
         let job = self.job("acme");
@@ -292,6 +295,7 @@ impl App {
     }
 
     /// Counts a try for a host name. None: nobody wants it now, or the day's bound is reached.
+    #[boxed]
     pub async fn begin_order(&self, host: &str, now: Timestamp) -> Result<Option<OrderUnderWay>> {
         let Some(acme) = &self.0.acme else { return Ok(None) };
         let job = self.job("acme");
@@ -365,6 +369,7 @@ impl App {
     }
 
     /// Puts a certificate in place that was fetched; whether it is still wanted.
+    #[boxed]
     pub async fn order_done(
         &self,
         under_way: OrderUnderWay,
@@ -394,6 +399,7 @@ impl App {
     }
 
     /// Keeps why there is no certificate, and when the next try is.
+    #[boxed]
     pub async fn order_refused(
         &self,
         under_way: OrderUnderWay,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_alerting::AlertEvent as Step;
@@ -181,6 +182,7 @@ impl App {
     }
 
     /// Lists alerts, newest first.
+    #[boxed]
     pub async fn list_alerts(
         &self,
         context: &OpContext,
@@ -209,6 +211,7 @@ impl App {
     }
 
     /// Reads an alert with its life so far.
+    #[boxed]
     pub async fn alert(&self, context: &OpContext, id: AlertId) -> Result<AlertView> {
         let resource = Resource::alert(context.tenant, id);
         let reach = self.reach(context, Action::AlertRead, Kind::Alert)?;
@@ -222,6 +225,7 @@ impl App {
     }
 
     /// Acknowledges an alert.
+    #[boxed]
     pub async fn acknowledge_alert(
         &self,
         context: &OpContext,
@@ -233,6 +237,7 @@ impl App {
     }
 
     /// Acknowledges several alerts, all of them or none.
+    #[boxed]
     pub async fn acknowledge_alerts(
         &self,
         context: &OpContext,

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{API_KEY_LIFETIME_MAX, Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
@@ -97,6 +98,7 @@ struct Maker {
 
 impl App {
     /// The context behind an API key.
+    #[boxed]
     pub async fn authenticate_api_key(
         &self,
         token: &Secret<String>,
@@ -159,6 +161,7 @@ impl App {
     }
 
     /// The tenant's API keys.
+    #[boxed]
     pub async fn list_api_keys(&self, context: &OpContext) -> Result<Vec<ApiKeyView>> {
         let resource = self.authorize_all(context, Action::ApiKeyList, Kind::ApiKey)?;
         let tx = self.0.store.read(context).await?;
@@ -170,6 +173,7 @@ impl App {
 
     /// Makes an API key; the secret is given out this once. Nobody gives a key more than they
     /// hold themselves.
+    #[boxed]
     pub async fn create_api_key(
         &self,
         context: &OpContext,
@@ -263,6 +267,7 @@ impl App {
     }
 
     /// Revokes an API key at once, with the keys it made.
+    #[boxed]
     pub async fn revoke_api_key(&self, context: &OpContext, id: ApiKeyId) -> Result<()> {
         let resource = Resource::api_key(context.tenant, id);
         self.authorize(context, Action::ApiKeyDelete, &resource)?;

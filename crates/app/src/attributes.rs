@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource};
 use veritwin_domain::{Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value};
 use veritwin_metastore::{AttributeScope, TenantTx};
@@ -132,6 +133,7 @@ async fn view(tx: &TenantTx, device: DeviceId) -> Result<AttributesView> {
 
 impl App {
     /// Reads a device's attributes.
+    #[boxed]
     pub async fn attributes(&self, context: &OpContext, id: DeviceId) -> Result<AttributesView> {
         let resource = self.authorize_device(context, Action::AttributeRead, id).await?;
         let tx = self.0.store.read(context).await?;
@@ -144,6 +146,7 @@ impl App {
     }
 
     /// Writes shared and server attributes.
+    #[boxed]
     pub async fn change_attributes(
         &self,
         context: &OpContext,
@@ -168,6 +171,7 @@ impl App {
     }
 
     /// A device's own view of its attributes.
+    #[boxed]
     pub async fn device_attributes(
         &self,
         tenant: TenantId,

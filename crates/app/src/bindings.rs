@@ -1,5 +1,6 @@
 //! Where devices stand: binding them to a twin's rooms and elements, and what that opens.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource};
 use veritwin_domain::{ActorKind, Declaration, DeviceId, OpContext, SiteId};
 use veritwin_metastore::{Device, TenantTx};
@@ -11,6 +12,7 @@ use crate::{App, Error, Result};
 
 impl App {
     /// Binds a device to a place in a twin.
+    #[boxed]
     pub async fn bind_device(
         &self,
         context: &OpContext,
@@ -41,6 +43,7 @@ impl App {
     }
 
     /// Releases a device from a twin.
+    #[boxed]
     pub async fn unbind_device(
         &self,
         context: &OpContext,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, is_unseen};
@@ -146,6 +147,7 @@ fn checked(input: &BrandInput) -> Result<(BrandInput, Palette)> {
 
 impl App {
     /// One's own brand.
+    #[boxed]
     pub async fn brand(&self, context: &OpContext) -> Result<BrandView> {
         let resource = self.authorize_all(context, Action::BrandRead, Kind::Tenant)?;
         self.note(context, Action::BrandRead, &resource, "done");
@@ -164,6 +166,7 @@ impl App {
     }
 
     /// Replaces one's own brand; the logo stays.
+    #[boxed]
     pub async fn replace_brand(
         &self,
         context: &OpContext,
@@ -179,6 +182,7 @@ impl App {
 
     /// Replaces one's own logo, or takes it away. What is stored is written anew from the checked
     /// parts of a PNG image.
+    #[boxed]
     pub async fn replace_logo(&self, context: &OpContext, png: Option<&[u8]>) -> Result<BrandView> {
         self.authorize_all(context, Action::BrandWrite, Kind::Tenant)?;
         let clean = png.map(png::cleaned).transpose();

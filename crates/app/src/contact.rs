@@ -1,6 +1,7 @@
 //! A word to whoever answers for a tenant: the nearest partner, else the platform (promise P09).
 //! The message is kept for that one alone, under its key, and mailed to it.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
 use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret};
@@ -26,10 +27,11 @@ struct Body {
 
 impl App {
     /// Sends a message to whoever answers for the writer.
-    pub async fn send_contact(
-        &self,
-        context: &PlatformContext,
-        writer: Writer<'_>,
+    #[boxed]
+    pub async fn send_contact<'a>(
+        &'a self,
+        context: &'a PlatformContext,
+        writer: Writer<'a>,
         input: ContactInput,
     ) -> Result<()> {
         self.authorize_platform(context, Action::ContactSend)?;
@@ -94,6 +96,7 @@ impl App {
     }
 
     /// The messages to the context's tenant, oldest first.
+    #[boxed]
     pub async fn list_contact(
         &self,
         context: &OpContext,
@@ -120,6 +123,7 @@ impl App {
     }
 
     /// Deletes a message that was dealt with.
+    #[boxed]
     pub async fn close_contact(&self, context: &OpContext, id: MessageId) -> Result<()> {
         let resource = self.authorize_all(context, Action::ContactDelete, Kind::Tenant)?;
         let tx = self.0.store.begin(context).await?;

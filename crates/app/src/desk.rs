@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{
@@ -84,6 +85,7 @@ impl App {
     }
 
     /// What customers have opened to support now, and what waits for a second of the staff.
+    #[boxed]
     pub async fn list_desk(&self, context: &OpContext) -> Result<Vec<DeskGrant>> {
         let resource = self.authorize_desk(context, Action::SupportServe)?;
         let own = person(context)?;
@@ -120,6 +122,7 @@ impl App {
 
     /// Enters a customer's tenant by a live grant. Without one: refused when the customer ever
     /// asked for support, otherwise as if there were no such tenant.
+    #[boxed]
     pub async fn enter_support(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
         self.authorize_desk(context, Action::SupportServe)?;
         let platform = self.above(context);
@@ -255,6 +258,7 @@ impl App {
 
     /// Leaves the customer's tenant: the staff member's own session goes on, under a new token.
     /// `token` is the support session's.
+    #[boxed]
     pub async fn leave_support(
         &self,
         context: &OpContext,
@@ -275,6 +279,7 @@ impl App {
 
     /// Asks for access to a tenant that did not ask for it. It opens nothing until a second of
     /// the staff approves.
+    #[boxed]
     pub async fn ask_break_glass(
         &self,
         context: &OpContext,
@@ -319,6 +324,7 @@ impl App {
 
     /// Approves what another of the staff asked for, who is another person as far as can be told;
     /// the customer's administrators are told.
+    #[boxed]
     pub async fn approve_break_glass(
         &self,
         context: &OpContext,

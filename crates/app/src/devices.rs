@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
     CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp, is_unseen,
@@ -121,6 +122,7 @@ impl App {
     }
 
     /// Lists devices by name.
+    #[boxed]
     pub async fn list_devices(
         &self,
         context: &OpContext,
@@ -143,6 +145,7 @@ impl App {
     }
 
     /// Reads a device.
+    #[boxed]
     pub async fn device(&self, context: &OpContext, id: DeviceId) -> Result<DeviceView> {
         let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
         let tx = self.0.store.read(context).await?;
@@ -220,6 +223,7 @@ impl App {
     }
 
     /// Makes a device and its first access token, which is given out this once.
+    #[boxed]
     pub async fn create_device(
         &self,
         context: &OpContext,
@@ -244,6 +248,7 @@ impl App {
     }
 
     /// Changes a device.
+    #[boxed]
     pub async fn update_device(
         &self,
         context: &OpContext,
@@ -291,6 +296,7 @@ impl App {
     }
 
     /// Deletes a device with its credentials; its live connections end.
+    #[boxed]
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;
         let tx = self.0.store.begin(context).await?;
@@ -336,6 +342,7 @@ impl App {
     }
 
     /// A device's credentials, without their secrets.
+    #[boxed]
     pub async fn credentials(
         &self,
         context: &OpContext,
@@ -354,6 +361,7 @@ impl App {
     }
 
     /// Gives a device another access token.
+    #[boxed]
     pub async fn add_credential(
         &self,
         context: &OpContext,
@@ -369,6 +377,7 @@ impl App {
     }
 
     /// Revokes a credential of a device.
+    #[boxed]
     pub async fn revoke_credential(
         &self,
         context: &OpContext,
@@ -386,6 +395,7 @@ impl App {
     }
 
     /// Whether the actor may send this command to the device.
+    #[boxed]
     pub async fn authorize_command(
         &self,
         context: &OpContext,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, TenantId};
@@ -125,6 +126,7 @@ impl App {
 
     /// Confirms domains of a partner directly below: exactly these. Host names below a domain that
     /// is taken back go with it.
+    #[boxed]
     pub async fn set_domains(
         &self,
         context: &OpContext,

@@ -1,6 +1,7 @@
 //! Why may somebody do something, on what: every role they hold, with what it says and by which
 //! policy; also for a refusal. And what one may do oneself.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, DeviceId, HeldRole, OpContext, Place, Rights, SessionId, SignIn, SiteId,
@@ -32,6 +33,7 @@ impl App {
 
     /// What the person of this session may do, somewhere at least, and on one thing that they may
     /// read.
+    #[boxed]
     pub async fn own_rights(&self, context: &OpContext, on: RightsOn) -> Result<OwnRights> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
         let mut rights = OwnRights::default();
@@ -79,6 +81,7 @@ impl App {
     }
 
     /// Says why somebody may or may not do something.
+    #[boxed]
     pub async fn explain(&self, context: &OpContext, asked: Asked) -> Result<ExplainView> {
         let all = self.authorize_all(context, Action::AccessExplain, Kind::Access)?;
         let actor = self.actor_now(context, asked.who).await?;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use veritwin_access::passkey::{Assertion, Registration, RelyingParty, claimed_challenge};
@@ -191,6 +192,7 @@ impl App {
     }
 
     /// What a browser needs to make a passkey for the person.
+    #[boxed]
     pub async fn begin_passkey(&self, context: &OpContext) -> Result<PasskeyRequest> {
         self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -218,6 +220,7 @@ impl App {
 
     /// Adds the passkey that a browser made. The session counts as signed in with it and goes on
     /// under a new token.
+    #[boxed]
     pub async fn add_passkey(
         &self,
         context: &OpContext,
@@ -256,6 +259,7 @@ impl App {
     }
 
     /// Takes a passkey away.
+    #[boxed]
     pub async fn remove_passkey(&self, context: &OpContext, id: FactorId) -> Result<()> {
         let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -276,6 +280,7 @@ impl App {
     }
 
     /// Begins to set up an authenticator app: the secret is shown this once.
+    #[boxed]
     pub async fn begin_authenticator(&self, context: &OpContext) -> Result<NewAuthenticator> {
         self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -300,6 +305,7 @@ impl App {
 
     /// Ends the set-up of an authenticator with its first code. The session counts as signed in
     /// with it and goes on under a new token.
+    #[boxed]
     pub async fn add_authenticator(
         &self,
         context: &OpContext,
@@ -329,6 +335,7 @@ impl App {
     }
 
     /// Takes the authenticator away.
+    #[boxed]
     pub async fn remove_authenticator(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -342,6 +349,7 @@ impl App {
     }
 
     /// Makes ten recovery codes; those of before stop working. Shown this once.
+    #[boxed]
     pub async fn make_recovery_codes(&self, context: &OpContext) -> Result<Vec<Secret<String>>> {
         let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;

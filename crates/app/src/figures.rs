@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, TokenKind};
 use veritwin_domain::{ApiKeyId, OpContext, PlatformContext, Role, Secret, Timestamp};
 use veritwin_metastore::{AlertFilter, ApiKey, Page};
@@ -17,6 +18,7 @@ const KEY_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 impl App {
     /// The figures of the actor's own tenant; none for the platform's own, which sees those of
     /// the whole platform.
+    #[boxed]
     pub async fn own_figures(&self, context: &OpContext) -> Result<Option<Vec<Figure>>> {
         let resource = self.authorize_all(context, Action::MetricsRead, Kind::System)?;
         self.note(context, Action::MetricsRead, &resource, "done");
@@ -47,6 +49,7 @@ impl App {
 
     /// A key that reads the figures of the whole platform and no tenant's data. For whoever holds
     /// the data directory.
+    #[boxed]
     pub async fn issue_metrics_key(
         &self,
         context: &PlatformContext,

@@ -1,5 +1,6 @@
 //! Grants: a person or program holds a role over a part of the tenant, until it is taken away.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, GrantId, OpContext, Role, UserId};
 use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole, TenantTx};
@@ -24,6 +25,7 @@ fn grant_view(grant: Grant) -> GrantView {
 
 impl App {
     /// The tenant's grants.
+    #[boxed]
     pub async fn list_grants(&self, context: &OpContext) -> Result<Vec<GrantView>> {
         let resource = self.authorize_all(context, Action::GrantRead, Kind::Access)?;
         let tx = self.0.store.read(context).await?;
@@ -33,6 +35,7 @@ impl App {
     }
 
     /// Gives a person or program a role over a part of the tenant.
+    #[boxed]
     pub async fn create_grant(&self, context: &OpContext, new: NewGrant) -> Result<GrantView> {
         self.authorize_all(context, Action::GrantWrite, Kind::Access)?;
         if new.expires_at.is_some_and(|end| end <= context.at) {
@@ -112,6 +115,7 @@ impl App {
     }
 
     /// Takes a grant away at once.
+    #[boxed]
     pub async fn delete_grant(&self, context: &OpContext, id: GrantId) -> Result<()> {
         let resource = Resource::grant(context.tenant, id);
         self.authorize(context, Action::GrantWrite, &resource)?;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{Declaration, DeviceId, OpContext, Timestamp};
 use veritwin_metastore::Device;
@@ -112,6 +113,7 @@ impl App {
     }
 
     /// Latest values.
+    #[boxed]
     pub async fn latest(
         &self,
         context: &OpContext,
@@ -121,6 +123,7 @@ impl App {
     }
 
     /// Latest values, and which devices the filter covers for this actor.
+    #[boxed]
     pub async fn latest_with_devices(
         &self,
         context: &OpContext,
@@ -176,6 +179,7 @@ impl App {
     }
 
     /// Raw points or buckets of several series.
+    #[boxed]
     pub async fn history(
         &self,
         context: &OpContext,
@@ -264,6 +268,7 @@ impl App {
     }
 
     /// Exact figures of several series.
+    #[boxed]
     pub async fn stats(
         &self,
         context: &OpContext,

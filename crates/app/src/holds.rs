@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, ApiKeyId, HoldId, OpContext, Timestamp, UserId};
@@ -102,6 +103,7 @@ fn check_scope(scope: &HoldScope) -> Result<()> {
 
 impl App {
     /// The tenant's holds, newest first.
+    #[boxed]
     pub async fn list_holds(&self, context: &OpContext) -> Result<Vec<HoldView>> {
         let resource = self.authorize_all(context, Action::HoldList, Kind::Hold)?;
         let tx = self.0.store.read(context).await?;
@@ -148,6 +150,7 @@ impl App {
     }
 
     /// Asks for a hold. It keeps nothing until somebody else approves it.
+    #[boxed]
     pub async fn request_hold(&self, context: &OpContext, input: HoldInput) -> Result<HoldId> {
         self.authorize_all(context, Action::HoldRequest, Kind::Hold)?;
         let requested_by = person(context)?;
@@ -194,6 +197,7 @@ impl App {
     }
 
     /// Approves a hold that somebody else asked for.
+    #[boxed]
     pub async fn approve_hold(&self, context: &OpContext, id: HoldId) -> Result<()> {
         let resource = resource(context, id);
         self.authorize(context, Action::HoldApprove, &resource)?;
@@ -215,6 +219,7 @@ impl App {
 
     /// Ends a hold before its time: one person asks, another confirms, and neither of them is whose
     /// records it keeps. One that nobody approved is taken back by one. Whether it is ended.
+    #[boxed]
     pub async fn release_hold(&self, context: &OpContext, id: HoldId) -> Result<bool> {
         let resource = resource(context, id);
         self.authorize(context, Action::HoldRelease, &resource)?;

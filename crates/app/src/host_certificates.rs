@@ -1,6 +1,7 @@
 //! Certificates of the host names that a tenant was given. Whoever hands one in has had it judged;
 //! here it is kept, told of, and taken away with its host name.
 
+use async_recursion::async_recursion as boxed;
 use tokio::sync::watch;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
@@ -66,6 +67,7 @@ impl App {
     }
 
     /// The certificates of all host names, for the listeners.
+    #[boxed]
     pub async fn host_certificates(&self) -> Result<Vec<HostCertificate>> {
         let tx = self.0.store.read_platform(&self.local_operator()).await?;
         let all = tx.host_certificates(HOSTS_MAX as u64).await?;
@@ -84,6 +86,7 @@ impl App {
 
     /// One's own host names, until when their certificates last, and how it stands `now`, by the
     /// machine's clock, with those that are fetched.
+    #[boxed]
     pub async fn own_hosts(&self, context: &OpContext, now: Timestamp) -> Result<Vec<HostView>> {
         let resource = self.authorize_all(context, Action::CertificateRead, Kind::Tenant)?;
         let tx = self.0.store.read_platform(&self.above_as(context)).await?;
@@ -119,6 +122,7 @@ impl App {
 
     /// Puts a certificate of one's own host name in place, instead of one that is there. From then
     /// on none is fetched.
+    #[boxed]
     pub async fn put_host_certificate(
         &self,
         context: &OpContext,
@@ -144,6 +148,7 @@ impl App {
 
     /// Takes the certificate of one's own host name away, and fetches none any more: it answers
     /// with the platform's again.
+    #[boxed]
     pub async fn delete_host_certificate(&self, context: &OpContext, host: &str) -> Result<()> {
         self.authorize_all(context, Action::CertificateWrite, Kind::Tenant)?;
         let host = self.own_host(context, host)?;

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_domain::{ActorKind, OpContext};
 
@@ -63,12 +64,14 @@ impl App {
 
 impl Idempotent {
     /// The answer of the first time, if there was one.
+    #[boxed]
     pub async fn answer(&self, context: &OpContext) -> Result<Option<Vec<u8>>> {
         let tx = self.app.0.store.read(context).await?;
         Ok(tx.idempotent_answer(&self.name, &self.request_sha256).await?)
     }
 
     /// Keeps the answer for repetitions.
+    #[boxed]
     pub async fn keep(&self, context: &OpContext, answer: &[u8]) -> Result<()> {
         let tx = self.app.0.store.begin(context).await?;
         tx.idempotent_keep(&self.name, &self.request_sha256, answer).await?;

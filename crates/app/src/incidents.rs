@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActivityId, ActorKind, AlertId, IncidentId, OpContext, Timestamp, UserId};
@@ -74,6 +75,7 @@ impl App {
     }
 
     /// The tenant's security alerts, newest first.
+    #[boxed]
     pub async fn list_security_alerts(
         &self,
         context: &OpContext,
@@ -109,6 +111,7 @@ impl App {
     }
 
     /// Takes note of a security alert.
+    #[boxed]
     pub async fn acknowledge_security_alert(&self, context: &OpContext, id: AlertId) -> Result<()> {
         let resource = Resource::one(context.tenant, Kind::Incident, id.as_bytes());
         self.authorize(context, Action::IncidentUpdate, &resource)?;
@@ -119,6 +122,7 @@ impl App {
     }
 
     /// The tenant's incidents, newest first.
+    #[boxed]
     pub async fn list_incidents(
         &self,
         context: &OpContext,
@@ -133,6 +137,7 @@ impl App {
     }
 
     /// One incident with what happened to it.
+    #[boxed]
     pub async fn incident(&self, context: &OpContext, id: IncidentId) -> Result<IncidentView> {
         let resource = resource(context, id);
         self.authorize(context, Action::IncidentRead, &resource)?;
@@ -153,6 +158,7 @@ impl App {
     }
 
     /// Opens an incident by hand.
+    #[boxed]
     pub async fn open_incident(
         &self,
         context: &OpContext,
@@ -188,6 +194,7 @@ impl App {
     }
 
     /// Notes something at an incident.
+    #[boxed]
     pub async fn add_incident_note(
         &self,
         context: &OpContext,
@@ -206,6 +213,7 @@ impl App {
     }
 
     /// Closes an incident with what was concluded.
+    #[boxed]
     pub async fn close_incident(
         &self,
         context: &OpContext,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
 use veritwin_alerting::DeviceClock;
@@ -235,6 +236,7 @@ fn entry(
 
 impl App {
     /// The device behind an access token that is shown from an address.
+    #[boxed]
     pub async fn login_device(
         &self,
         token: &Secret<String>,
@@ -276,6 +278,7 @@ impl App {
     }
 
     /// Whoever may use the bulk write with this token.
+    #[boxed]
     pub async fn login_writer(
         &self,
         token: &Secret<String>,
@@ -304,6 +307,7 @@ impl App {
 
     /// The devices with these names or ids that the actor may write for, in the same order: one
     /// decision for all of them. Any other is as unknown as one that never was.
+    #[boxed]
     pub async fn devices_to_write(
         &self,
         context: &OpContext,
@@ -336,6 +340,7 @@ impl App {
     }
 
     /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
+    #[boxed]
     pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
         self.refuse_unserved(tenant)?;
         let (mut attributes, mut refused) = (Vec::new(), Vec::new());

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Resource};
@@ -58,6 +59,7 @@ struct Row {
 impl App {
     /// Imports an inventory CSV. Devices that exist are changed. A mistake in the file changes
     /// nothing; what fails later says how much is written, and the same file goes on from there.
+    #[boxed]
     pub async fn import_inventory(
         &self,
         context: &OpContext,

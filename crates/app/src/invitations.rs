@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
 use veritwin_metastore::{LinkKind, MailRank, NewMail, TenantTx, normalise_email};
@@ -44,6 +45,7 @@ fn checked(invitee: Invitee) -> Result<Invitee> {
 
 impl App {
     /// Invites a person. `pages` is the address of the platform's pages.
+    #[boxed]
     pub async fn invite_user(
         &self,
         context: &OpContext,
@@ -67,6 +69,7 @@ impl App {
 
     /// Invites everybody of a CSV file with the columns `email`, `role` and, optionally, `name` and
     /// `scope`. One mistake refuses the whole file; every mistake is told with its line.
+    #[boxed]
     pub async fn invite_users(
         &self,
         context: &OpContext,

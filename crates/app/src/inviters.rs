@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
@@ -150,6 +151,7 @@ impl App {
     }
 
     /// The invitations into the tenant that are open, newest first.
+    #[boxed]
     pub async fn list_invitations(&self, context: &OpContext) -> Result<Vec<InvitationView>> {
         let resource = self.authorize_all(context, Action::InvitationList, Kind::User)?;
         let tx = self.0.store.read(context).await?;
@@ -180,6 +182,7 @@ impl App {
     }
 
     /// Withdraws an invitation: its link is worth nothing any more.
+    #[boxed]
     pub async fn withdraw_invitation(&self, context: &OpContext, id: LinkId) -> Result<()> {
         let resource = Resource::invitation(context.tenant, id);
         self.authorize(context, Action::InvitationDelete, &resource)?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_domain::TenantId;
 
@@ -203,6 +204,7 @@ impl App {
     }
 
     /// Whether the ledger archive answers.
+    #[boxed]
     pub async fn archive_answers(&self) -> bool {
         match self.archive() {
             Ok(client) => client.about().await.is_ok(),

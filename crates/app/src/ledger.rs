@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
@@ -116,6 +117,7 @@ pub(crate) fn entry_view(index: u64, leaf: &Leaf) -> LedgerEntryView {
 
 impl App {
     /// Connects the archive. The platform works without one: what is durable waits to be sealed.
+    #[boxed]
     pub async fn attach_archive(&self, access: ArchiveAccess) -> Result<()> {
         let server = ServerTrust::certificate_pem(&access.server_certificate_pem)
             .map_err(|error| Error::Internal(error.to_string()))?;
@@ -176,6 +178,7 @@ impl App {
     }
 
     /// The tenant's ledger at a glance.
+    #[boxed]
     pub async fn ledger(&self, context: &OpContext) -> Result<LedgerView> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, tenant) = self.log_of(context).await?;
@@ -250,6 +253,7 @@ impl App {
     }
 
     /// Leaves, newest first.
+    #[boxed]
     pub async fn ledger_entries(
         &self,
         context: &OpContext,
@@ -276,6 +280,7 @@ impl App {
     }
 
     /// Proves that a leaf is in the tenant's log.
+    #[boxed]
     pub async fn ledger_proof(&self, context: &OpContext, index: u64) -> Result<LedgerProofView> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
@@ -362,18 +367,21 @@ impl App {
     }
 
     /// The signed checkpoint of a log, for whoever holds its random id.
+    #[boxed]
     pub async fn public_checkpoint(&self, log: &str) -> Result<String> {
         let log = self.known_log(log).await?;
         Ok(self.summary_of(log).await?.checkpoint)
     }
 
     /// The verifier key of a log, for whoever holds its random id.
+    #[boxed]
     pub async fn public_vkey(&self, log: &str) -> Result<String> {
         let log = self.known_log(log).await?;
         Ok(self.summary_of(log).await?.vkey + "\n")
     }
 
     /// A hash tile of a log, for whoever holds its random id.
+    #[boxed]
     pub async fn public_tile(&self, log: &str, path: &str) -> Result<Bytes> {
         let log = self.known_log(log).await?;
         let tile: TilePath = path.parse().map_err(|_| Error::NotFound("tile"))?;
@@ -384,6 +392,7 @@ impl App {
     }
 
     /// Writes a tenant's log out in the C2SP layout. For whoever holds the data directory.
+    #[boxed]
     pub async fn export_ledger(
         &self,
         context: &OpContext,
@@ -404,6 +413,7 @@ impl App {
     }
 
     /// The random id under which a tenant's log is served, and its verifier key.
+    #[boxed]
     pub async fn ledger_vkey(&self, context: &OpContext) -> Result<(String, String)> {
         let (log, _) = self.log_of(context).await?;
         Ok((log.to_string(), self.summary_of(log).await?.vkey))

@@ -1,6 +1,7 @@
 //! One-time links: the first administrator, a further one, an invitation. A link is used once and
 //! ends after 72 hours; its token is only ever stored as a digest.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{
@@ -175,6 +176,7 @@ impl App {
 
     /// A one-time link for an administrator: the first one, or a further one of `tenant` (of the
     /// only tenant, when there is one and none is named).
+    #[boxed]
     pub async fn issue_admin_link(
         &self,
         context: &PlatformContext,
@@ -203,6 +205,7 @@ impl App {
 
     /// A one-time link for a member of the platform's support. It lets into the platform's own
     /// tenant, and into no customer's without the customer's grant.
+    #[boxed]
     pub async fn issue_support_link(&self, context: &PlatformContext) -> Result<Secret<String>> {
         self.authorize_platform(context, Action::LinkIssue)?;
         let payload = Payload { role: Some(Role::Support.to_string()), ..Payload::default() };
@@ -263,6 +266,7 @@ impl App {
 
     /// Takes up an invitation as somebody who is signed in already, and goes there. The invitation
     /// must be to the account's own address.
+    #[boxed]
     pub async fn join_tenant(
         &self,
         context: &OpContext,
@@ -343,6 +347,7 @@ impl App {
     }
 
     /// Looks into a link without using it up.
+    #[boxed]
     pub async fn inspect_link(
         &self,
         context: &PlatformContext,
@@ -367,6 +372,7 @@ impl App {
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
     /// in. All of it happens or nothing.
+    #[boxed]
     pub async fn redeem_link(
         &self,
         context: &PlatformContext,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
@@ -263,6 +264,7 @@ fn open_providers(
 
 impl App {
     /// Opens the platform and recovers it. Jobs do not run yet: see [`App::start`].
+    #[boxed]
     pub async fn open(config: Config) -> Result<Self> {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let clock = Arc::clone(&config.clock);
@@ -353,6 +355,7 @@ impl App {
     }
 
     /// Starts the background jobs.
+    #[boxed]
     pub async fn start(&self) -> Result<()> {
         self.start_alerts().await?;
         self.start_maintenance();
@@ -362,6 +365,7 @@ impl App {
     }
 
     /// Stops the jobs and writes out what is open. What was acknowledged is durable already.
+    #[boxed]
     pub async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();

@@ -1,6 +1,7 @@
 //! The papers of one reading: which credential sent it, when it became durable, which batch and
 //! leaf hold it, which checkpoint covers it. Found by looking through a bounded number of leaves.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{CredentialId, DeviceId, Key, LogId, OpContext, TenantId, Timestamp};
 use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
@@ -18,6 +19,7 @@ const PAPERS_LEAVES_MAX: u64 = 20_000;
 const PAPERS_PAYLOADS_MAX: usize = 64;
 impl App {
     /// The papers of a reading: of the latest one, or of the one measured at `at`.
+    #[boxed]
     pub async fn papers(
         &self,
         context: &OpContext,

@@ -2,6 +2,7 @@
 //! make, list, suspend, give plans and host names, invite the first administrator. It sees names,
 //! plans, states and figures; nothing here reads what a tenant keeps.
 
+use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
@@ -91,6 +92,7 @@ impl App {
     }
 
     /// The context's own tenant with its place.
+    #[boxed]
     pub async fn placed_tenant(&self, context: &OpContext) -> Result<PlacedTenant> {
         let resource = self.authorize_all(context, Action::TenantRead, Kind::Tenant)?;
         let tenant = self.0.store.read(context).await?.tenant().await?;
@@ -99,6 +101,7 @@ impl App {
     }
 
     /// A tenant: one's own, or one directly below.
+    #[boxed]
     pub async fn tenant_at(&self, context: &OpContext, id: TenantId) -> Result<PlacedTenant> {
         if id == context.tenant {
             return self.placed_tenant(context).await;
@@ -110,6 +113,7 @@ impl App {
     }
 
     /// The tenants directly below after `after`, oldest first, at most `rows`.
+    #[boxed]
     pub async fn tenants_below(
         &self,
         context: &OpContext,
@@ -127,6 +131,7 @@ impl App {
     }
 
     /// Makes a customer or partner below the context's tenant.
+    #[boxed]
     pub async fn create_tenant_below(
         &self,
         context: &OpContext,
@@ -166,6 +171,7 @@ impl App {
 
     /// Changes name, plan or state of a tenant directly below. Whoever is signed in to a tenant
     /// that is no longer served is out with the next request, and their live views end at once.
+    #[boxed]
     pub async fn change_tenant_below(
         &self,
         context: &OpContext,
@@ -211,6 +217,7 @@ impl App {
     /// Gives a tenant directly below, or the platform's own administration itself, its host
     /// names: exactly these. A name that another tenant has is refused, and so is one that a
     /// partner has no confirmed domain for.
+    #[boxed]
     pub async fn set_hosts(
         &self,
         context: &OpContext,
@@ -303,6 +310,7 @@ impl App {
     /// A one-time link for the first administrator of a tenant directly below: while it has nobody.
     /// `pages` is the address of the platform's pages.
     /// Afterwards its own people decide who comes in.
+    #[boxed]
     pub async fn invite_below(
         &self,
         context: &OpContext,
@@ -319,6 +327,7 @@ impl App {
     }
 
     /// The plans that the context's tenant may give, or has.
+    #[boxed]
     pub async fn list_plans(&self, context: &OpContext) -> Result<Vec<PlanView>> {
         let resource = self.authorize_all(context, Action::PlanRead, Kind::Tenant)?;
         self.note(context, Action::PlanRead, &resource, "done");
@@ -359,6 +368,7 @@ impl App {
     }
 
     /// Makes a plan.
+    #[boxed]
     pub async fn create_plan(&self, context: &OpContext, input: PlanInput) -> Result<PlanView> {
         self.authorize_all(context, Action::PlanWrite, Kind::Tenant)?;
         self.check_platform_people(context)?;
@@ -383,6 +393,7 @@ impl App {
     }
 
     /// Changes a plan for everybody who has it. What is over a lower limit stays; no more is made.
+    #[boxed]
     pub async fn change_plan(
         &self,
         context: &OpContext,
@@ -413,6 +424,7 @@ impl App {
     }
 
     /// Deletes a plan that nobody has.
+    #[boxed]
     pub async fn delete_plan(&self, context: &OpContext, id: PlanId) -> Result<()> {
         self.authorize_all(context, Action::PlanWrite, Kind::Tenant)?;
         self.check_platform_people(context)?;

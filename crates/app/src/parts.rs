@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{GroupId, OpContext, ScopeOf, WorkspaceId};
 use veritwin_metastore::{DeviceGroup, TenantTx, Workspace};
@@ -33,6 +34,7 @@ fn group_view(one: DeviceGroup) -> GroupView {
 
 impl App {
     /// The tenant's workspaces.
+    #[boxed]
     pub async fn list_workspaces(&self, context: &OpContext) -> Result<Vec<WorkspaceView>> {
         let resource = self.authorize_all(context, Action::GroupRead, Kind::Access)?;
         let tx = self.0.store.read(context).await?;
@@ -42,6 +44,7 @@ impl App {
     }
 
     /// Makes a workspace, or changes one. Its twins leave the workspace they were in.
+    #[boxed]
     pub async fn put_workspace(
         &self,
         context: &OpContext,
@@ -100,6 +103,7 @@ impl App {
     }
 
     /// Deletes a workspace with the grants over it; its twins and groups stay.
+    #[boxed]
     pub async fn delete_workspace(&self, context: &OpContext, id: WorkspaceId) -> Result<()> {
         let resource = Resource::workspace(context.tenant, id);
         self.authorize(context, Action::GroupWrite, &resource)?;
@@ -116,6 +120,7 @@ impl App {
     }
 
     /// The tenant's groups of devices.
+    #[boxed]
     pub async fn list_groups(&self, context: &OpContext) -> Result<Vec<GroupView>> {
         let resource = self.authorize_all(context, Action::GroupRead, Kind::Access)?;
         let tx = self.0.store.read(context).await?;
@@ -125,6 +130,7 @@ impl App {
     }
 
     /// Makes a group of devices, or changes one.
+    #[boxed]
     pub async fn put_group(
         &self,
         context: &OpContext,
@@ -207,6 +213,7 @@ impl App {
     }
 
     /// Deletes a group with the grants over it; its devices stay.
+    #[boxed]
     pub async fn delete_group(&self, context: &OpContext, id: GroupId) -> Result<()> {
         let resource = Resource::group(context.tenant, id);
         self.authorize(context, Action::GroupWrite, &resource)?;

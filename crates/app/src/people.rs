@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
 use veritwin_domain::{
     Actor, ActorKind, Facet, OpContext, PlatformContext, Role, ScopeOf, Secret, SessionId,
@@ -77,6 +78,7 @@ impl App {
     }
 
     /// The session of the context.
+    #[boxed]
     pub async fn session(&self, context: &OpContext) -> Result<SessionView> {
         self.authorize_all(context, Action::SessionRead, Kind::Session)?;
         let (user, sign_in) = match context.actor.kind {
@@ -96,6 +98,7 @@ impl App {
     }
 
     /// Ends the session of the context.
+    #[boxed]
     pub async fn sign_out(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let platform = self.above(context);
@@ -112,6 +115,7 @@ impl App {
     }
 
     /// The tenants that the person of the context belongs to and that are served.
+    #[boxed]
     pub async fn belongings(&self, context: &OpContext) -> Result<Vec<Belonging>> {
         let resource = self.authorize_all(context, Action::SessionRead, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -134,6 +138,7 @@ impl App {
     }
 
     /// Goes to another tenant that the person belongs to: a new token, and the old one ends.
+    #[boxed]
     pub async fn switch_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
         self.authorize_all(context, Action::SessionSwitch, Kind::Session)?;
         self.switch_to(context, tenant).await
@@ -180,6 +185,7 @@ impl App {
     }
 
     /// The people of the tenant.
+    #[boxed]
     pub async fn list_users(&self, context: &OpContext) -> Result<Vec<UserView>> {
         let resource = self.authorize_all(context, Action::UserList, Kind::User)?;
         let tx = self.0.store.read(context).await?;
@@ -190,6 +196,7 @@ impl App {
 
     /// Gives a member of the tenant exactly these roles. Nobody changes their own; owners are made
     /// and unmade by owners; the last owner and the last administrator stay.
+    #[boxed]
     pub async fn update_user(
         &self,
         context: &OpContext,
@@ -249,6 +256,7 @@ impl App {
     /// Removes a person from the tenant; their sessions and the keys they made end at once, and an
     /// account that belongs to no other tenant is destroyed. The last owner and the last
     /// administrator stay.
+    #[boxed]
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserDelete, &resource)?;
@@ -258,6 +266,7 @@ impl App {
     /// Leaves the tenant of the session, which ends with everything else of the person there. It is
     /// named, so that nobody leaves another one than they mean. The last owner and the last
     /// administrator stay.
+    #[boxed]
     pub async fn leave_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionLeave, Kind::Session)?;
         let (user, _) = person(context)?;
@@ -302,6 +311,7 @@ impl App {
     /// about them, the account, its sessions and factors. What stays is the record of the
     /// destroyed key: the certificate. Not one's own account; the last owner and the last
     /// administrator stay.
+    #[boxed]
     pub async fn erase_minor(&self, context: &OpContext, id: UserId) -> Result<Erasure> {
         let resource = Resource::user(context.tenant, id);
         self.authorize(context, Action::UserErase, &resource)?;
@@ -377,6 +387,7 @@ impl App {
     }
 
     /// The tenant of the context.
+    #[boxed]
     pub async fn own_tenant(&self, context: &OpContext) -> Result<TenantView> {
         self.authorize_all(context, Action::TenantRead, Kind::Tenant)?;
         let tx = self.0.store.read(context).await?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, PlatformContext, Role, Secret, SessionId, SignIn, TenantId, UserId,
@@ -150,6 +151,7 @@ impl App {
     }
 
     /// How long one check of a password takes by itself.
+    #[boxed]
     pub async fn time_password(&self, password: Secret<String>) -> Result<Duration> {
         let started = self.clock().monotonic();
         self.hash_password(password).await?;

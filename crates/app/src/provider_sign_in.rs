@@ -2,6 +2,7 @@
 //! provider says counts for that tenant alone: for people who are in it already, connected once by
 //! a proof of their account and from then on by the provider's own name for them.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::oidc::{Claims, Expected, OidcError, code_challenge, verify};
 use veritwin_access::{Action, PROOF_RECENT_MAX, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
@@ -47,10 +48,11 @@ fn unusable(error: &ProviderError) -> Error {
 
 impl App {
     /// Begins a sign-in: where the person goes, and the secret that their page keeps.
-    pub async fn begin_provider_sign_in(
-        &self,
-        context: &PlatformContext,
-        start: ProviderStart<'_>,
+    #[boxed]
+    pub async fn begin_provider_sign_in<'a>(
+        &'a self,
+        context: &'a PlatformContext,
+        start: ProviderStart<'a>,
     ) -> Result<ProviderStarted> {
         self.authorize_platform(context, Action::SessionCreate)?;
         let tenant = start.tenant.or_else(|| self.tenant_at_door(start.host));
@@ -87,10 +89,11 @@ impl App {
     }
 
     /// Finishes a sign-in. A session that the browser held before ends.
-    pub async fn finish_provider_sign_in(
-        &self,
-        context: &PlatformContext,
-        back: ProviderReturn<'_>,
+    #[boxed]
+    pub async fn finish_provider_sign_in<'a>(
+        &'a self,
+        context: &'a PlatformContext,
+        back: ProviderReturn<'a>,
         before: Option<Secret<String>>,
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::SessionCreate)?;

@@ -1,6 +1,7 @@
 //! What a tenant sets for sign-in through its own provider. The provider is asked before anything
 //! is stored, through the guard, so that what is stored works.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
@@ -106,6 +107,7 @@ fn domains(input: &[String]) -> Result<Vec<String>> {
 
 impl App {
     /// Through which provider one's people may sign in.
+    #[boxed]
     pub async fn identity_provider(&self, context: &OpContext) -> Result<Option<ProviderView>> {
         let resource = self.authorize_all(context, Action::IdentityProviderRead, Kind::Tenant)?;
         let tx = self.0.store.read(context).await?;
@@ -116,6 +118,7 @@ impl App {
 
     /// Sets the provider, after it has answered. With another issuer or client whoever was known
     /// by the old one connects their account anew.
+    #[boxed]
     pub async fn set_identity_provider(
         &self,
         context: &OpContext,
@@ -165,6 +168,7 @@ impl App {
     }
 
     /// Removes the provider; whoever signed in through it is out.
+    #[boxed]
     pub async fn delete_identity_provider(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_provider(context)?;
         let tx = self.0.store.begin(context).await?;
@@ -248,6 +252,7 @@ impl App {
 
     /// What the sign-in page of a host name, or of a tenant that is named, offers. A tenant that is
     /// not there offers as little as one that set nothing.
+    #[boxed]
     pub async fn provider_offer(
         &self,
         context: &PlatformContext,

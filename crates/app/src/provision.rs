@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{
@@ -101,6 +102,7 @@ impl App {
     }
 
     /// The tenants of this installation, for whoever holds the data directory.
+    #[boxed]
     pub async fn list_tenants(&self, context: &PlatformContext) -> Result<Vec<TenantView>> {
         self.authorize_platform(context, Action::TenantList)?;
         let tenants = self.customer_tenants(context).await?;
@@ -109,6 +111,7 @@ impl App {
 
     /// Makes a customer or partner directly below the platform, without people, for whoever holds
     /// the data directory; an administrator link brings the first one in.
+    #[boxed]
     pub async fn create_tenant(
         &self,
         context: &PlatformContext,
@@ -134,6 +137,7 @@ impl App {
     }
 
     /// Whether anybody can sign in yet.
+    #[boxed]
     pub async fn has_tenants(&self) -> Result<bool> {
         let context = self.local_operator();
         Ok(!self.customer_tenants(&context).await?.is_empty())
@@ -146,6 +150,7 @@ impl App {
 
     /// The demo's tenant with its person, made through the same use cases as everybody's; at a
     /// second call the one that was made.
+    #[boxed]
     pub async fn provision_demo(
         &self,
         organisation: &str,
@@ -210,6 +215,7 @@ impl App {
     }
 
     /// An administrator's API key of the demo, instead of any that was made before.
+    #[boxed]
     pub async fn demo_api_key(&self, tenant: TenantId) -> Result<Secret<String>> {
         let context = self.demo_context(tenant);
         for known in self.list_api_keys(&context).await? {
@@ -229,6 +235,7 @@ impl App {
     }
 
     /// A new access token of a demo's device, instead of any that was made before.
+    #[boxed]
     pub async fn demo_token(&self, tenant: TenantId, device: &str) -> Result<Secret<String>> {
         let context = self.demo_context(tenant);
         let found = self.devices_by_name(tenant, &[device.to_owned()]).await?;

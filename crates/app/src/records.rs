@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{ActivityId, OpContext, RequestId, UserId};
@@ -126,6 +127,7 @@ fn filter(query: &ActivityQuery) -> Result<(ActivityFilter, Option<String>)> {
 impl App {
     /// The tenant's activity record, newest first. A search that finds too little within its
     /// bound answers what it found and a cursor to go on with.
+    #[boxed]
     pub async fn list_activity(
         &self,
         context: &OpContext,
@@ -139,6 +141,7 @@ impl App {
     }
 
     /// The same records to take away; who takes very much is noticed.
+    #[boxed]
     pub async fn export_activity(
         &self,
         context: &OpContext,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
@@ -103,6 +104,7 @@ impl App {
     }
 
     /// Asks for a link that sets a new password. The work is done after the answer.
+    #[boxed]
     pub async fn ask_password_reset(
         &self,
         context: &PlatformContext,
@@ -183,6 +185,7 @@ impl App {
     /// Sets a new password with a mailed link. Every session and every other link of the account
     /// end; its second factor stays, if the address was the account's before: of one that was never
     /// verified nothing stays that somebody else may have put there.
+    #[boxed]
     pub async fn reset_password(
         &self,
         context: &PlatformContext,
@@ -223,6 +226,7 @@ impl App {
     /// Asks to change one's address: a link goes to the new one, and only it changes anything, as
     /// long as the address of now is the account's. Where there is a second factor, the session
     /// has to have shown it.
+    #[boxed]
     pub async fn ask_email_change(
         &self,
         context: &OpContext,
@@ -263,6 +267,7 @@ impl App {
 
     /// Confirms an address with a mailed link: from now on it is the account's, and no other link
     /// that was asked for before works.
+    #[boxed]
     pub async fn confirm_email(
         &self,
         context: &PlatformContext,

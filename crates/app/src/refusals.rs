@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_access::Action;
 use veritwin_domain::{DeviceId, OpContext, TenantId, Timestamp};
@@ -45,6 +46,7 @@ impl Refusals {
 
 impl App {
     /// The last refusals of a device since the platform started, the newest first.
+    #[boxed]
     pub async fn refusals(&self, context: &OpContext, id: DeviceId) -> Result<Vec<RefusalView>> {
         let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
         self.0.store.read(context).await?.device(id).await?;

@@ -1,6 +1,7 @@
 //! The end of readings: a plan's `retention_days`. Whole days are destroyed with their keys, never
 //! those of a period that a hold names; what was destroyed is recorded in the tenant's records.
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, TenantId, Timestamp};
@@ -82,6 +83,7 @@ impl App {
 
     /// What would be destroyed if a plan kept readings for so many days, or as it does: of
     /// everybody who has it.
+    #[boxed]
     pub async fn plan_expiring(
         &self,
         context: &OpContext,

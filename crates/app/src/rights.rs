@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::Value;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
@@ -250,6 +251,7 @@ impl App {
     }
 
     /// Every role there is.
+    #[boxed]
     pub async fn list_roles(&self, context: &OpContext) -> Result<RolesView> {
         let resource = self.authorize_all(context, Action::RoleRead, Kind::Access)?;
         let tx = self.0.store.read(context).await?;
@@ -290,6 +292,7 @@ impl App {
     }
 
     /// Makes a role of the tenant's own.
+    #[boxed]
     pub async fn create_role(
         &self,
         context: &OpContext,
@@ -313,6 +316,7 @@ impl App {
     }
 
     /// Changes a role of the tenant's own, for everybody who holds it, at once.
+    #[boxed]
     pub async fn replace_role(
         &self,
         context: &OpContext,
@@ -380,6 +384,7 @@ impl App {
     }
 
     /// Deletes a role of the tenant's own that nobody holds.
+    #[boxed]
     pub async fn delete_role(&self, context: &OpContext, id: CustomRoleId) -> Result<()> {
         let resource = Resource::custom_role(context.tenant, id);
         self.authorize(context, Action::RoleWrite, &resource)?;

@@ -1,5 +1,6 @@
 //! Alert rules: list, write, delete. A change reaches the evaluator within a second.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_alerting::{Condition, Operator, Rule, RuleLimits, Scope, Severity};
 use veritwin_domain::{Key, OpContext, Place, RuleId, Secret};
@@ -180,6 +181,7 @@ fn confine_new(reach: &Reach, devices: &TenantDevices, rule: &Rule) -> Result<()
 
 impl App {
     /// Lists rules.
+    #[boxed]
     pub async fn list_rules(&self, context: &OpContext) -> Result<Vec<RuleView>> {
         let reach = self.reach(context, Action::RuleList, Kind::Rule)?;
         let resource = Resource::all(context.tenant, Kind::Rule);
@@ -198,6 +200,7 @@ impl App {
     }
 
     /// Reads a rule.
+    #[boxed]
     pub async fn rule(&self, context: &OpContext, id: RuleId) -> Result<RuleView> {
         let resource = Resource::rule(context.tenant, id);
         let reach = self.reach(context, Action::RuleRead, Kind::Rule)?;
@@ -210,6 +213,7 @@ impl App {
     }
 
     /// Makes a rule.
+    #[boxed]
     pub async fn create_rule(&self, context: &OpContext, input: RuleInput) -> Result<RuleView> {
         let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
         let devices = self.tenant_devices(context).await?;
@@ -238,6 +242,7 @@ impl App {
     }
 
     /// Replaces a rule.
+    #[boxed]
     pub async fn replace_rule(
         &self,
         context: &OpContext,
@@ -278,6 +283,7 @@ impl App {
     }
 
     /// Deletes a rule; its active alerts clear.
+    #[boxed]
     pub async fn delete_rule(&self, context: &OpContext, id: RuleId) -> Result<()> {
         let resource = Resource::rule(context.tenant, id);
         let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use veritwin_access::{Action, Finding, Kind, SignIn, Watch, jobs, judge_sign_in, network_of};
@@ -342,6 +343,7 @@ impl App {
     }
 
     /// Since when the session of the context is asked to prove itself again.
+    #[boxed]
     pub async fn step_up_asked(&self, context: &OpContext) -> Result<Option<Timestamp>> {
         let veritwin_domain::ActorKind::User { session, .. } = context.actor.kind else {
             return Ok(None);

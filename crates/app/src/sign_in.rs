@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use tokio::sync::SemaphorePermit;
 use veritwin_access::passkey::{Assertion, RelyingParty};
 use veritwin_access::{
@@ -223,12 +224,13 @@ impl App {
     }
 
     /// Signs a person in. A session that the browser held before ends.
-    pub async fn sign_in(
-        &self,
-        context: &PlatformContext,
-        knock: Knock<'_>,
+    #[boxed]
+    pub async fn sign_in<'a>(
+        &'a self,
+        context: &'a PlatformContext,
+        knock: Knock<'a>,
         proof: Proof,
-        party: &RelyingParty,
+        party: &'a RelyingParty,
         before: Option<Secret<String>>,
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::SessionCreate)?;
@@ -354,6 +356,7 @@ impl App {
     }
 
     /// The context behind a session token.
+    #[boxed]
     pub async fn authenticate_session(
         &self,
         token: &Secret<String>,
@@ -392,6 +395,7 @@ impl App {
     }
 
     /// Proves again who one is, for acts that need it. The session goes on under a new token.
+    #[boxed]
     pub async fn confirm_identity(
         &self,
         context: &OpContext,

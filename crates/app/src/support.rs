@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, SupportAreas, SupportGrantId, TicketId, Timestamp};
@@ -71,6 +72,7 @@ pub(crate) fn check_areas(areas: SupportAreas) -> Result<()> {
 
 impl App {
     /// The tenant's tickets with their grants, and the grants that nobody of the tenant asked for.
+    #[boxed]
     pub async fn list_support(
         &self,
         context: &OpContext,
@@ -101,6 +103,7 @@ impl App {
     }
 
     /// Opens a ticket. It opens nothing else.
+    #[boxed]
     pub async fn open_ticket(
         &self,
         context: &OpContext,
@@ -126,6 +129,7 @@ impl App {
     }
 
     /// Closes a ticket; what was granted for it ends with it.
+    #[boxed]
     pub async fn close_ticket(&self, context: &OpContext, id: TicketId) -> Result<()> {
         let resource = ticket_resource(context, id);
         self.authorize(context, Action::SupportManage, &resource)?;
@@ -142,6 +146,7 @@ impl App {
     }
 
     /// Opens areas of the tenant to support, for reading, for some hours.
+    #[boxed]
     pub async fn grant_support(
         &self,
         context: &OpContext,
@@ -181,6 +186,7 @@ impl App {
     }
 
     /// Takes a grant back; the sessions that rest on it end at once.
+    #[boxed]
     pub async fn revoke_support(&self, context: &OpContext, id: SupportGrantId) -> Result<()> {
         let resource = grant_resource(context, id);
         self.authorize(context, Action::SupportManage, &resource)?;

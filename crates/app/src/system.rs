@@ -1,5 +1,6 @@
 //! The running platform: readiness, gauges, keys, and the vault that seals the server's own files.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::{Aad, DataClass, DekScope, KeyState, open_value, seal_value};
@@ -95,6 +96,7 @@ impl App {
     }
 
     /// Which key protects what of the tenant.
+    #[boxed]
     pub async fn list_keys(&self, context: &OpContext) -> Result<Vec<KeyView>> {
         let resource = self.authorize_all(context, Action::KeyRead, Kind::Keys)?;
         let status = self.0.keys.status(Some(context.tenant))?;
@@ -104,6 +106,7 @@ impl App {
 
     /// Which key protects what, of the platform and every tenant. For whoever holds the data
     /// directory.
+    #[boxed]
     pub async fn all_keys(&self, context: &PlatformContext) -> Result<Vec<KeyView>> {
         self.authorize_platform(context, Action::SystemMaintain)?;
         let mut views = key_views("platform", &self.0.keys.status(None)?);
@@ -116,6 +119,7 @@ impl App {
 
     /// Makes a new version of a tenant's key-encryption key; answers old version, new version and
     /// how many data keys were wrapped anew.
+    #[boxed]
     pub async fn rotate_keys(&self, context: &OpContext) -> Result<(u32, u32, usize)> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let keys = self.0.keys.clone();

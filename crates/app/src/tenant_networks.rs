@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -146,6 +147,7 @@ impl App {
     }
 
     /// The networks of the context's tenant, and where the caller comes from.
+    #[boxed]
     pub async fn networks(&self, context: &OpContext) -> Result<NetworksView> {
         let resource = self.authorize_all(context, Action::TenantRead, Kind::Tenant)?;
         let networks = self.networks_of(&self.above(context), context.tenant).await?;
@@ -155,6 +157,7 @@ impl App {
 
     /// Sets the networks of the context's tenant. They hold from the next request or
     /// connection, and end live views of people from elsewhere at once.
+    #[boxed]
     pub async fn set_networks(
         &self,
         context: &OpContext,

@@ -1,6 +1,7 @@
 //! Twins: import from IFC, model, geometry, graph. The client's extraction is never trusted: the
 //! model is made here, and geometry is accepted only for the source it was converted from.
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{OpContext, Place, SiteId};
@@ -87,6 +88,7 @@ impl App {
     }
 
     /// Lists twins.
+    #[boxed]
     pub async fn list_twins(&self, context: &OpContext) -> Result<Vec<TwinView>> {
         let reach = self.reach(context, Action::TwinList, Kind::Twin)?;
         let resource = Resource::all(context.tenant, Kind::Twin);
@@ -113,6 +115,7 @@ impl App {
     }
 
     /// Reads a twin.
+    #[boxed]
     pub async fn twin(&self, context: &OpContext, id: SiteId) -> Result<TwinView> {
         let (tx, twin) = self.read_twin(context, id).await?;
         self.twin_view(context, &tx, twin).await
@@ -153,6 +156,7 @@ impl App {
     }
 
     /// Imports an IFC file as a new twin.
+    #[boxed]
     pub async fn import_twin(
         &self,
         context: &OpContext,
@@ -199,6 +203,7 @@ impl App {
     }
 
     /// Imports a new version of a twin's file; bindings are kept by GlobalId.
+    #[boxed]
     pub async fn replace_twin(
         &self,
         context: &OpContext,
@@ -284,6 +289,7 @@ impl App {
     }
 
     /// Deletes a twin with its objects; its devices stay, bound to nothing.
+    #[boxed]
     pub async fn delete_twin(&self, context: &OpContext, id: SiteId) -> Result<()> {
         let resource = self.authorize_twin(context, Action::TwinDelete, id)?;
         let tx = self.0.store.begin(context).await?;
@@ -305,6 +311,7 @@ impl App {
     }
 
     /// The IFC file of a twin, for whoever may import.
+    #[boxed]
     pub async fn twin_source(&self, context: &OpContext, id: SiteId) -> Result<Bytes> {
         let resource = self.authorize_twin(context, Action::TwinImport, id)?;
         let tx = self.0.store.read(context).await?;
@@ -315,6 +322,7 @@ impl App {
     }
 
     /// Storeys, spaces and elements of a twin.
+    #[boxed]
     pub async fn twin_model(&self, context: &OpContext, id: SiteId) -> Result<ModelView> {
         let (_, twin) = self.read_twin(context, id).await?;
         let model = self.load_model(context.tenant, &twin).await?;
@@ -322,6 +330,7 @@ impl App {
     }
 
     /// The converted geometry of a twin.
+    #[boxed]
     pub async fn twin_geometry(&self, context: &OpContext, id: SiteId) -> Result<Bytes> {
         let (tx, twin) = self.read_twin(context, id).await?;
         drop(tx);
@@ -330,6 +339,7 @@ impl App {
     }
 
     /// Stores converted geometry for the source it was converted from.
+    #[boxed]
     pub async fn put_twin_geometry(
         &self,
         context: &OpContext,
@@ -361,6 +371,7 @@ impl App {
     }
 
     /// Relations of a twin's graph.
+    #[boxed]
     pub async fn twin_graph(
         &self,
         context: &OpContext,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Rng, Secret};
 use veritwin_keys::{KeyService, SystemRng};
 use veritwin_metastore::{PendingStep, Upgrade, WallGap};
@@ -30,6 +31,7 @@ impl SchemaUpgrade {
     pub const NEWEST: i64 = Upgrade::NEWEST;
 
     /// Opens the records of a stopped platform; the caller holds its directory.
+    #[boxed]
     pub async fn open(config: &Config) -> Result<Self> {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let keys = open_keys(config, &rng)?;
@@ -70,6 +72,7 @@ impl SchemaUpgrade {
     }
 
     /// Backs the whole platform up as it is.
+    #[boxed]
     pub async fn backup(&self, out: PathBuf) -> Result<BackupSummary> {
         let cut = Cut {
             config: &self.config,
@@ -86,12 +89,14 @@ impl SchemaUpgrade {
     }
 
     /// Applies the missing steps up to `target`, each in a transaction of its own.
+    #[boxed]
     pub async fn apply(&self, target: i64) -> Result<()> {
         Ok(self.upgrade.apply(self.config.clock.now(), target).await?)
     }
 
     /// Where there is no step to apply: puts the wall to other databases of the server up again,
     /// if the owner's address is known.
+    #[boxed]
     pub async fn keep_walls(&self) -> Result<()> {
         if self.is_postgres() && self.config.database_owner_url.is_some() {
             self.apply(self.current()).await?;
@@ -100,6 +105,7 @@ impl SchemaUpgrade {
     }
 
     /// Lets the records and keys go.
+    #[boxed]
     pub async fn close(self) {
         self.upgrade.close().await;
     }
@@ -107,6 +113,7 @@ impl SchemaUpgrade {
 
 /// What stands open between a database and the others of its server, seen by the runtime role.
 /// None when the records are in a file.
+#[boxed]
 pub async fn database_gaps(url: &Secret<String>) -> Result<Option<Vec<WallGap>>> {
     Ok(WallGap::look(&database_at(url, None, Path::new(""))?).await?)
 }

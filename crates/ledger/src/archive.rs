@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
@@ -264,6 +265,7 @@ impl Archive {
     }
 
     /// Makes a log; the same request again gives the same log.
+    #[boxed]
     pub async fn create_log(&self, create: CreateLog) -> Result<LogSummary, LedgerError> {
         if let Ok(log) = self.shared.log(create.log) {
             let log = log.lock();
@@ -288,6 +290,7 @@ impl Archive {
     }
 
     /// Appends a leaf; returns when it, its payload and a checkpoint over it are durable.
+    #[boxed]
     pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
         let shared = Arc::clone(&self.shared);
         let ready = if append.payload.is_some() {
@@ -301,6 +304,7 @@ impl Archive {
 
     /// Hands an append without payload to the writer and does not wait, so that a submitter may
     /// have several leaves of one log on their way in order. [`Self::answer`] waits.
+    #[boxed]
     pub async fn submit(&self, append: Append) -> Result<PendingAppend, LedgerError> {
         if append.payload.is_some() {
             return Err(LedgerError::invalid("a payload is not submitted without waiting"));
@@ -313,6 +317,7 @@ impl Archive {
     }
 
     /// Waits until a submitted append is durable.
+    #[boxed]
     pub async fn answer(&self, pending: PendingAppend) -> Result<Appended, LedgerError> {
         pending.0.await.map_err(|_| closed())?
     }
@@ -324,6 +329,7 @@ impl Archive {
 
     /// Finishes what is queued and stops writing. Reading goes on; the directory can be opened
     /// anew once every handle is gone.
+    #[boxed]
     pub async fn close(&self) -> Result<(), LedgerError> {
         self.send(Request::Stop).await?;
         let writer = self.writer.lock().take();

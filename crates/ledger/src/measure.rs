@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{BatchId, Clock, LogId, Rng, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SigningKey};
 use veritwin_verify::{
@@ -92,6 +93,7 @@ impl Load {
 
 /// Appends `leaves_per_log` leaves to each of `logs` new logs, `in_flight` of a log at a time. The
 /// leaves are signed before the clock starts; the archive verifies each signature.
+#[boxed]
 pub async fn appends(
     archive: &Archive,
     (logs, leaves_per_log, in_flight): (usize, u64, usize),

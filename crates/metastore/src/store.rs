@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use sea_orm::{
     AccessMode, ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
@@ -72,6 +73,7 @@ enum Reach {
 
 impl Metastore {
     /// Opens the records and brings their schema up to date.
+    #[boxed]
     pub async fn open(config: Config) -> Result<Self> {
         let now = config.clock.now();
         let (connection, write_gate, roles) = match &config.database {
@@ -99,22 +101,26 @@ impl Metastore {
     }
 
     /// Begins a writing transaction inside the context's tenant.
+    #[boxed]
     pub async fn begin(&self, context: &OpContext) -> Result<TenantTx> {
         self.tenant_tx(context, true).await
     }
 
     /// Begins a reading transaction inside the context's tenant: one consistent state.
+    #[boxed]
     pub async fn read(&self, context: &OpContext) -> Result<TenantTx> {
         self.tenant_tx(context, false).await
     }
 
     /// Begins a writing transaction on the platform.
+    #[boxed]
     pub async fn begin_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
         let core = self.core(&Reach::Platform, true, context.at).await?;
         Ok(PlatformTx { core })
     }
 
     /// Begins a reading transaction on the platform.
+    #[boxed]
     pub async fn read_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
         let core = self.core(&Reach::Platform, false, context.at).await?;
         Ok(PlatformTx { core })
@@ -126,11 +132,13 @@ impl Metastore {
     }
 
     /// Whether the database answers.
+    #[boxed]
     pub async fn ping(&self) -> Result<()> {
         self.0.connection.ping().await.map_err(|error| Error::from_db(error, "records database"))
     }
 
     /// Closes every connection after its work is done. Operations that come later fail.
+    #[boxed]
     pub async fn close(&self) -> Result<()> {
         let closed = self.0.connection.close_by_ref().await;
         closed.map_err(|error| Error::from_db(error, "records database"))

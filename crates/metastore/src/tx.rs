@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, StatementBuilder};
@@ -176,6 +177,7 @@ impl TenantTx {
     }
 
     /// Makes everything done so far durable, or nothing of it.
+    #[boxed]
     pub async fn commit(self) -> Result<()> {
         self.core.commit().await
     }
@@ -249,6 +251,7 @@ impl TenantTx {
     }
 
     /// How many devices, accounts and API keys the tenant has.
+    #[boxed]
     pub async fn usage(&self) -> Result<Usage> {
         Ok(Usage {
             devices: self.count("devices").await?,
@@ -285,6 +288,7 @@ pub struct PlatformTx {
 
 impl PlatformTx {
     /// Makes everything done so far durable, or nothing of it.
+    #[boxed]
     pub async fn commit(self) -> Result<()> {
         self.core.commit().await
     }

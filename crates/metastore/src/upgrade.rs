@@ -1,6 +1,7 @@
 //! A database as it is found, before a build works with it: what its schema lacks, a copy of its
 //! rows, and the missing steps. Nobody else may have it open meanwhile.
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::DatabaseConnection;
 use tokio::io::AsyncWrite;
 use veritwin_domain::Timestamp;
@@ -43,6 +44,7 @@ impl Upgrade {
     pub const NEWEST: i64 = schema::VERSION;
 
     /// Opens the database without changing it. A schema of a newer build is refused.
+    #[boxed]
     pub async fn open(config: Config) -> Result<Self> {
         let connection = match &config.database {
             Database::Sqlite(file) => {
@@ -96,6 +98,7 @@ impl Upgrade {
     }
 
     /// Applies the missing steps up to `target`, each in a transaction of its own.
+    #[boxed]
     pub async fn apply(&self, at: Timestamp, target: i64) -> Result<()> {
         let Database::Postgres(postgres) = &self.config.database else {
             return migrate::run(&self.connection, None, at, target).await;
@@ -116,6 +119,7 @@ impl Upgrade {
     }
 
     /// Closes the connection.
+    #[boxed]
     pub async fn close(self) {
         // A failed close changes nothing: the connection is not used again.
         let _ = self.connection.close().await;

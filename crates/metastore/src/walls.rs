@@ -2,6 +2,7 @@
 //! server, and nobody connects to it who was not let in. Raises these walls on a new database, on
 //! one of an older build, and on one that was copied; looks at them for `doctor`.
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, Statement};
 
 use crate::open::{self, Database};
@@ -24,6 +25,7 @@ pub enum WallGap {
 
 impl WallGap {
     /// Looks at a database as its runtime role. None when it is not PostgreSQL.
+    #[boxed]
     pub async fn look(database: &Database) -> Result<Option<Vec<Self>>> {
         let Database::Postgres(postgres) = database else { return Ok(None) };
         let connection = open::postgres(open::postgres_options(&postgres.url)?, 1).await?;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HOST, USER_AGENT};
@@ -265,6 +266,7 @@ impl AcmeClient {
     }
 
     /// Opens an account that was made before.
+    #[boxed]
     pub async fn open(&self, credentials: &Secret<Vec<u8>>) -> Result<AcmeAccount, Refusal> {
         let known: AccountCredentials = serde_json::from_slice(credentials.expose())
             .map_err(|_| Refusal::new(RefusalKind::Unusable, "the kept account is damaged"))?;
@@ -273,6 +275,7 @@ impl AcmeClient {
     }
 
     /// Makes an account. What comes back beside it, to be kept sealed, holds its private key.
+    #[boxed]
     pub async fn create(&self) -> Result<(AcmeAccount, Secret<Vec<u8>>), Refusal> {
         let contact = self.config.contact.as_ref().map(|mail| format!("mailto:{mail}"));
         let contact: Vec<&str> = contact.as_deref().into_iter().collect();

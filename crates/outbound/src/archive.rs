@@ -6,6 +6,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -156,11 +157,13 @@ impl ArchiveClient {
     }
 
     /// What the archive says of itself; also the test whether it can be reached.
+    #[boxed]
     pub async fn about(&self) -> Result<AboutBody, ArchiveError> {
         self.json(Call::get("/v1/archive".to_owned(), None, JSON_BYTES_MAX)).await
     }
 
     /// Makes a log, or finds the same one.
+    #[boxed]
     pub async fn create_log(&self, create: &CreateLog) -> Result<LogSummary, ArchiveError> {
         let body = serde_json::to_vec(&CreateLogBody::from(create))
             .map_err(|error| ArchiveError::Ledger(LedgerError::Invalid(error.to_string())))?;
@@ -178,6 +181,7 @@ impl ArchiveClient {
     }
 
     /// Where a log stands.
+    #[boxed]
     pub async fn summary(&self, log: LogId) -> Result<LogSummary, ArchiveError> {
         let call = Call::get(format!("/v1/logs/{log}"), Some(log), JSON_BYTES_MAX);
         summary(self.json(call).await?)
@@ -185,6 +189,7 @@ impl ArchiveClient {
 
     /// Appends a leaf. After a broken connection the same call may be made again: the archive knows
     /// the batch.
+    #[boxed]
     pub async fn append(&self, append: &Append) -> Result<Appended, ArchiveError> {
         let AppendQuery { expected_size, cursor } =
             AppendQuery { expected_size: append.expected_size, cursor: append.cursor };
@@ -204,6 +209,7 @@ impl ArchiveClient {
     }
 
     /// Reads `checkpoint`, `log.vkey`, `tile/...` or `payload/SHA256`. None when it is not there.
+    #[boxed]
     pub async fn read(&self, log: LogId, name: &str) -> Result<Option<Bytes>, ArchiveError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._".contains(&byte);
         if name.is_empty() || name.len() > 255 || !name.bytes().all(plain) {

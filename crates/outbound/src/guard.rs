@@ -10,6 +10,7 @@ mod turns;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use tokio::net::TcpStream;
 use veritwin_domain::{AddressList, LimitExceeded};
 
@@ -194,6 +195,7 @@ impl Guard {
     }
 
     /// Connects to the target: resolved once, judged, and connected to what was judged.
+    #[boxed]
     pub async fn connect(&self, target: &Target) -> Result<TcpStream, GuardError> {
         let mut problem = "no connection".to_owned();
         for address in self.resolve(target).await?.into_iter().take(ATTEMPTS_MAX) {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::PoolConfig;
@@ -231,11 +232,13 @@ impl Mailer {
     }
 
     /// Closes the connections that wait for work. Nothing can be sent afterwards.
+    #[boxed]
     pub async fn close(&self) {
         self.transport.shutdown().await;
     }
 
     /// Sends one message.
+    #[boxed]
     pub async fn send(&self, mail: &Mail) -> Result<MailReceipt, MailError> {
         self.register.check(&self.destination)?;
         let to: Address = mail.to.expose().parse().map_err(|_| MailError::Address)?;

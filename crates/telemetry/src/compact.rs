@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use veritwin_domain::{DeviceId, FileId, Key, TenantId};
@@ -55,6 +56,7 @@ type SectionId = (FileId, u64);
 impl Engine {
     /// What has to be done from time to time: flushes when memory is large or old, merges sections,
     /// deletes what is no longer referred to. Call it every few seconds.
+    #[boxed]
     pub async fn maintain(&self) -> Result<Maintained, TelemetryError> {
         let engine = self.clone();
         let task = tokio::spawn(async move { engine.maintain_now().await });
@@ -97,6 +99,7 @@ impl Engine {
 
     /// Flushes when memory is large or old; says whether it did. It does not wait for compactions,
     /// so call it in a task of its own, every second.
+    #[boxed]
     pub async fn flush_if_due(&self) -> Result<bool, TelemetryError> {
         let is_due = self.is_flush_due();
         if is_due {

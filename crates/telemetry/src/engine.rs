@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -156,6 +157,7 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Opens the engine on its store: reads the newest manifest and every tenant's latest values,
     /// and deletes objects that no manifest names.
+    #[boxed]
     pub async fn open(config: EngineConfig) -> Result<Self, TelemetryError> {
         let EngineConfig { store, keys, clock, rng, limits } = config;
         let reader = Reader::new(
@@ -267,6 +269,7 @@ impl Engine {
 
     /// Applies what the log holds beyond the segments, flushing whenever memory fills up; call it
     /// after opening both and before anything is appended.
+    #[boxed]
     pub async fn recover(&self, log: &FileLog) -> Result<(), TelemetryError> {
         let (first, next) = (log.first_position(), log.tail_position());
         let persisted = self.persisted_position();
@@ -291,6 +294,7 @@ impl Engine {
 
     /// Waits until memory has room. Whoever appends readings to the log calls this first: what is
     /// committed is always taken, so the bound has to be kept at the entrance.
+    #[boxed]
     pub async fn wait_for_room(&self) {
         loop {
             let notified = self.inner.room.notified();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DAY_MICROS, TenantId};
 use veritwin_keys::{DekId, DestructionMethod};
 
@@ -91,6 +92,7 @@ impl Engine {
     /// which share a key with what stays, leave the manifest and are deleted with their objects.
     /// Readings that are still in memory, and the latest value of a series, stay. Answers what was
     /// destroyed of which tenant.
+    #[boxed]
     pub async fn expire(
         &self,
         expiries: &[Expiry],

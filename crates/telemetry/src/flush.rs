@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError};
@@ -34,6 +35,7 @@ type LatestOfTenant = HashMap<TenantId, Vec<(DeviceId, Latest)>>;
 impl Engine {
     /// Writes everything in memory to segments and returns the position up to which the log may be
     /// cut. Readings of tenants whose keys are withdrawn stay in memory and hold that position.
+    #[boxed]
     pub async fn flush(&self) -> Result<u64, TelemetryError> {
         let engine = self.clone();
         // A task of its own: a caller that gives up must not stop between the manifest and the

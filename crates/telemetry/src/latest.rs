@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DeviceId, Key, TenantId, Timestamp};
 
 use crate::TelemetryError;
@@ -18,6 +19,7 @@ impl Engine {
     /// The latest reading of each series of a device, or of those of its series that are named;
     /// in the order of the keys' names. Readings more than [`LATEST_AHEAD_MAX`] ahead of the
     /// clock are passed over for the last one before them.
+    #[boxed]
     pub async fn latest(
         &self,
         tenant: TenantId,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use object_store::local::LocalFileSystem;
 use veritwin_domain::{Clock, DeviceBatch, Rng, TenantId};
 use veritwin_keys::{KeyService, PlatformFile};
@@ -27,6 +28,7 @@ pub struct MeasuredStore {
 
 impl MeasuredStore {
     /// Makes a store with `tenants` tenants in an empty directory.
+    #[boxed]
     pub async fn open(
         directory: &Path,
         tenants: usize,
@@ -53,6 +55,7 @@ impl MeasuredStore {
 
     /// Appends batches to the log, durable and sealed; queries see them when this returns. Memory
     /// that has filled up is written to segments on the way, as in a running platform.
+    #[boxed]
     pub async fn ingest(&self, batches: Vec<DeviceBatch>) -> Result<(), MeasureError> {
         self.engine.wait_for_room().await;
         self.log.append(batches.into_iter().map(Entry::from).collect()).await?;
@@ -63,6 +66,7 @@ impl MeasuredStore {
     }
 
     /// Writes everything to segments and merges them until nothing is left to merge.
+    #[boxed]
     pub async fn settle(&self) -> Result<(), MeasureError> {
         self.engine.flush().await?;
         while self.engine.maintain().await?.compactions > 0 {}

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
+
 use crate::catalog::{Catalog, Pack};
 use crate::engine::{Engine, read_object};
 use crate::{TelemetryError, manifest};
@@ -28,6 +30,7 @@ impl fmt::Debug for Pinned {
 
 impl Engine {
     /// Pins the newest state in the store.
+    #[boxed]
     pub async fn pin(&self) -> Result<Pinned, TelemetryError> {
         // Superseded manifests are deleted under this lock only.
         let _commits = self.inner.commits.lock().await;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_recursion::async_recursion as boxed;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
 use veritwin_keys::{DataClass, DekScope, KeyError};
@@ -117,6 +118,7 @@ struct Span {
 
 impl Engine {
     /// A page of a series' points.
+    #[boxed]
     pub async fn range(&self, series: &Series, query: RangeQuery) -> Result<Page, TelemetryError> {
         let limit_max = self.inner.limits.query_points_max;
         if query.limit == 0 || query.limit > limit_max {
@@ -145,6 +147,7 @@ impl Engine {
     }
 
     /// Buckets of `width_micros`, aligned to the epoch; only those that hold readings of the range.
+    #[boxed]
     pub async fn buckets(
         &self,
         series: &Series,
@@ -170,6 +173,7 @@ impl Engine {
     }
 
     /// [`Self::buckets`] of several series, worked on by all processors; answers in their order.
+    #[boxed]
     pub async fn buckets_many(
         &self,
         series: &[Series],
@@ -203,6 +207,7 @@ impl Engine {
     }
 
     /// Exact count, extremes and ends of a series over a range.
+    #[boxed]
     pub async fn stats(&self, series: &Series, range: TimeRange) -> Result<Stats, TelemetryError> {
         let mut sink = StatsSink { stats: Stats::default() };
         if let Some((low, high)) = range.bounds() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::Action;
 use veritwin_domain::{PlatformContext, Timestamp};
 
@@ -38,6 +39,7 @@ pub struct KeyringSummary {
 impl App {
     /// Copies the keyring, and that of a standalone platform's ledger archive, into a folder of
     /// its own below `out`, and deletes the copies there that are past the horizon.
+    #[boxed]
     pub async fn backup_keyring(
         &self,
         context: &PlatformContext,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{PlatformContext, Timestamp};
@@ -167,6 +168,7 @@ pub(crate) struct Cut<'a> {
 impl App {
     /// Backs the platform up while it runs. The keyring is not in it: see
     /// [`App::backup_keyring`].
+    #[boxed]
     pub async fn backup(
         &self,
         context: &PlatformContext,

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::Timestamp;
 use veritwin_keys::{KeyService, PlatformFile, SystemRng};
 
@@ -58,6 +59,7 @@ pub fn backup_instance(source: &Path) -> Result<String> {
 }
 
 /// Restores into the data directory of `config`, which the caller has checked to be nobody's.
+#[boxed]
 pub async fn restore(
     config: &Config,
     plan: RestorePlan,

@@ -1,6 +1,7 @@
 //! What the probes of access need inside the platform: people of nobody's tenants with a password
 //! for the length of a check, and what the watch over access wrote down about them.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
 use veritwin_domain::{OpContext, Role, Secret, TenantId, Timestamp, UserId};
 use veritwin_metastore::{ActivityFilter, Page, Realm, User};
@@ -57,6 +58,7 @@ impl AccessFixture {
 
 impl App {
     /// Makes the people of a check.
+    #[boxed]
     pub async fn open_access_fixture(&self, name: &'static str) -> Result<AccessFixture> {
         self.ensure_probe_tenant().await?;
         let since = self.clock().now();
@@ -68,6 +70,7 @@ impl App {
 
     /// Removes them, and what they and the watch over them left in the tenant of nobody: the
     /// incidents since the check began, and tickets with the check's name.
+    #[boxed]
     pub async fn close_access_fixture(&self, fixture: AccessFixture) -> Result<()> {
         self.close_probe_identity(&fixture.identity).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
@@ -121,6 +124,7 @@ impl App {
 
     /// Kinds of the security alerts of the tenant of nobody since a moment, and how many of its
     /// incidents are open.
+    #[boxed]
     pub async fn access_findings(&self, since: Timestamp) -> Result<(Vec<String>, usize)> {
         let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PROBE_TENANT)).await?;
         let alerts = tx.security_alerts(&Page::first(100)).await?.items;
@@ -131,6 +135,7 @@ impl App {
     }
 
     /// What lies in the records of the person of a check about where they were, as it was written.
+    #[boxed]
     pub async fn located_records(&self, fixture: &AccessFixture) -> Result<Vec<String>> {
         let context: OpContext = self.job_in(jobs::PROMISES, PROBE_TENANT);
         let filter = ActivityFilter {

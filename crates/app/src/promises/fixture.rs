@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource, TokenKind, jobs};
 use veritwin_domain::{
     ApiKeyId, GrantId, LogId, OpContext, Origin, Purpose, Role, ScopeOf, Secret, TenantId,
@@ -127,6 +128,7 @@ impl App {
     }
 
     /// One thing of each kind in two tenants, and an administrator's key of the first.
+    #[boxed]
     pub async fn open_isolation_fixture(&self) -> Result<IsolationFixture> {
         self.ensure_probe_tenant().await?;
         let other = self.open_probe_identity(PROBE_TENANT, NAME, Role::Administrator).await?;
@@ -154,6 +156,7 @@ impl App {
     }
 
     /// One API key of the probes' tenant for each built-in role.
+    #[boxed]
     pub async fn open_role_fixture(&self) -> Result<RoleFixture> {
         self.ensure_probe_tenant().await?;
         let mut fixture = RoleFixture { identities: Vec::new() };
@@ -170,6 +173,7 @@ impl App {
     }
 
     /// Ends those keys.
+    #[boxed]
     pub async fn close_role_fixture(&self, fixture: RoleFixture) -> Result<()> {
         for (_, identity) in &fixture.identities {
             self.close_probe_identity(identity).await?;
@@ -184,6 +188,7 @@ impl App {
     }
 
     /// Ends the key. The things stay for the next check.
+    #[boxed]
     pub async fn close_isolation_fixture(&self, fixture: IsolationFixture) -> Result<()> {
         self.close_probe_identity(&fixture.identity).await
     }

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use veritwin_access::{Action, Kind};
@@ -243,6 +244,7 @@ impl App {
     }
 
     /// Every promise with its live state.
+    #[boxed]
     pub async fn list_promises(&self, context: &OpContext) -> Result<Vec<PromiseView>> {
         let resource = self.authorize_all(context, Action::PromiseRead, Kind::Promise)?;
         self.note(context, Action::PromiseRead, &resource, "done");
@@ -250,6 +252,7 @@ impl App {
     }
 
     /// Runs a promise's check now.
+    #[boxed]
     pub async fn check_promise(&self, context: &OpContext, id: &str) -> Result<PromiseView> {
         let resource = self.authorize_all(context, Action::PromiseCheck, Kind::Promise)?;
         let view = self.check_now(id).await?;
@@ -264,6 +267,7 @@ impl App {
     }
 
     /// Runs a promise's check now, for whoever holds the data directory.
+    #[boxed]
     pub async fn check_promise_for_local(
         &self,
         context: &PlatformContext,

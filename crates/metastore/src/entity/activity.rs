@@ -3,6 +3,7 @@
 //! hold customer content, under the tenant's. Ids and words of closed lists stand beside them, for
 //! filters and holds.
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
 use veritwin_domain::{ActivityId, TenantId, Timestamp};
 
@@ -151,12 +152,14 @@ impl Activity {
 
 impl TenantTx {
     /// Writes a record of this tenant.
+    #[boxed]
     pub async fn activity_add(&self, record: &Activity) -> Result<()> {
         let insert = fill(&self.core, self.insert(TABLE), record, Some(self.tenant))?;
         self.core.insert(insert).await.map(|_| ())
     }
 
     /// Whether one of these records is of what this actor did.
+    #[boxed]
     pub async fn activity_is_by(&self, records: &[ActivityId], actor: [u8; 16]) -> Result<bool> {
         if records.is_empty() {
             return Ok(false);
@@ -167,6 +170,7 @@ impl TenantTx {
     }
 
     /// The tenant's records that are wanted, newest first.
+    #[boxed]
     pub async fn activity(&self, filter: &ActivityFilter, page: &Page) -> Result<Listed<Activity>> {
         list(&self.core, filter.apply(self.select(TABLE))?, page).await
     }
@@ -174,17 +178,20 @@ impl TenantTx {
 
 impl PlatformTx {
     /// Writes a record, of a tenant or of the platform itself (then without details).
+    #[boxed]
     pub async fn activity_add(&self, record: &Activity, tenant: Option<TenantId>) -> Result<()> {
         let insert = self.insert(TABLE).set("tenant_id", tenant);
         self.core.insert(fill(&self.core, insert, record, tenant)?).await.map(|_| ())
     }
 
     /// The platform's own records, newest first.
+    #[boxed]
     pub async fn activity(&self, page: &Page) -> Result<Listed<Activity>> {
         list(&self.core, self.select(TABLE).filter(is_null("tenant_id")), page).await
     }
 
     /// Deletes records up to `before`, except those under one of the holds.
+    #[boxed]
     pub async fn activity_purge(
         &self,
         before: Timestamp,
@@ -210,6 +217,7 @@ impl PlatformTx {
     }
 
     /// How many of a tenant's records are older than `before`.
+    #[boxed]
     pub async fn activity_older(&self, tenant: TenantId, before: Timestamp) -> Result<u64> {
         let count = Expr::cust("count(*)");
         let select = self
@@ -221,6 +229,7 @@ impl PlatformTx {
     }
 
     /// The newest records of one actor in a tenant that match, for the comparison of sign-ins.
+    #[boxed]
     pub async fn activity_of(
         &self,
         tenant: TenantId,

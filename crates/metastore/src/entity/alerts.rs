@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::Expr;
 use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
 
@@ -161,6 +162,7 @@ impl TenantTx {
     }
 
     /// Writes a new alert.
+    #[boxed]
     pub async fn alert_create(&self, alert: &Alert) -> Result<()> {
         let insert = self
             .insert(TABLE)
@@ -180,6 +182,7 @@ impl TenantTx {
     }
 
     /// Writes a changed alert, if its version is still `expected`. Rule and device stay.
+    #[boxed]
     pub async fn alert_update(&self, alert: &Alert, expected: Option<u64>) -> Result<()> {
         let update = self
             .update(TABLE)
@@ -194,16 +197,19 @@ impl TenantTx {
     }
 
     /// One alert.
+    #[boxed]
     pub async fn alert(&self, id: AlertId) -> Result<Alert> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// Alerts, newest first.
+    #[boxed]
     pub async fn alerts(&self, filter: AlertFilter, page: &Page) -> Result<Listed<Alert>> {
         self.alerts_among(filter, None, page).await
     }
 
     /// Alerts of some devices, newest first; of all when none are given.
+    #[boxed]
     pub async fn alerts_among(
         &self,
         filter: AlertFilter,
@@ -234,6 +240,7 @@ impl TenantTx {
     }
 
     /// How many alerts are active on each twin.
+    #[boxed]
     pub async fn alert_counts(&self) -> Result<BTreeMap<SiteId, u64>> {
         let select = self
             .select(TABLE)
@@ -247,6 +254,7 @@ impl TenantTx {
     }
 
     /// Adds an event at the end of an alert's history.
+    #[boxed]
     pub async fn alert_event_add(&self, alert: AlertId, event: &AlertEvent) -> Result<()> {
         self.core.one(self.select(TABLE).eq("id", alert)).await?;
         let newest = self.select(EVENTS).eq("alert_id", alert).descending("sequence").limit(1);
@@ -270,6 +278,7 @@ impl TenantTx {
     }
 
     /// An alert's history, oldest first.
+    #[boxed]
     pub async fn alert_events(&self, alert: AlertId) -> Result<Vec<AlertEvent>> {
         self.core.one(self.select(TABLE).eq("id", alert)).await?;
         let select = self.select(EVENTS).eq("alert_id", alert).ascending("sequence");

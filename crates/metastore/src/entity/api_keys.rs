@@ -1,5 +1,6 @@
 //! API keys of programs: only the digest of the secret is kept.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{ApiKeyId, Role, TenantId, Timestamp, UserId};
 
 use super::grants::Holder;
@@ -72,6 +73,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<ApiKey> {
 
 impl TenantTx {
     /// Writes a new key under its secret's digest.
+    #[boxed]
     pub async fn api_key_create(&self, key: &ApiKey, token_digest: [u8; 32]) -> Result<()> {
         let cell = Cell { table: TABLE, column: "name", row: key.id.as_bytes() };
         let networks = Cell { column: "addresses", ..cell };
@@ -94,6 +96,7 @@ impl TenantTx {
     }
 
     /// The tenant's keys, oldest first.
+    #[boxed]
     pub async fn api_keys(&self, page: &Page) -> Result<Listed<ApiKey>> {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -106,11 +109,13 @@ impl TenantTx {
     }
 
     /// One key.
+    #[boxed]
     pub async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// Revokes every key of the tenant, with their grants; how many there were.
+    #[boxed]
     pub async fn api_keys_revoke_all(&self) -> Result<u64> {
         let rows = self.core.all(self.select(TABLE)).await?;
         for row in &rows {
@@ -120,6 +125,7 @@ impl TenantTx {
     }
 
     /// Revokes a key for ever, with its grants and the keys it made.
+    #[boxed]
     pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
         self.grants_delete_of(Holder::ApiKey(id)).await?;
         self.core.delete(self.delete(TABLE).eq("maker_key_id", id)).await?;
@@ -129,6 +135,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// The key of a presented secret with its tenant, expired or not.
+    #[boxed]
     pub async fn api_key_by_digest(
         &self,
         token_digest: [u8; 32],
@@ -140,6 +147,7 @@ impl PlatformTx {
     }
 
     /// A key of a tenant, if it is still there.
+    #[boxed]
     pub async fn api_key_of(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
         let select = self.select(TABLE).eq("tenant_id", tenant).eq("id", id);
         let row = self.core.maybe(select).await?;
@@ -147,6 +155,7 @@ impl PlatformTx {
     }
 
     /// Notes that a key was used; nothing happens if it is gone.
+    #[boxed]
     pub async fn api_key_touch(
         &self,
         tenant: TenantId,

@@ -1,5 +1,6 @@
 //! Device attributes, one JSON object per device and scope.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DeviceId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
@@ -53,6 +54,7 @@ fn load(row: &Row, device: DeviceId, vault: &Vault<'_>) -> Result<Attributes> {
 
 impl TenantTx {
     /// A device's attributes in the scopes that have any.
+    #[boxed]
     pub async fn attributes(&self, device: DeviceId) -> Result<Vec<Attributes>> {
         self.core.one(self.select(DEVICES).eq("id", device)).await?;
         let select = self.select(TABLE).eq("device_id", device).ascending("scope");
@@ -62,6 +64,7 @@ impl TenantTx {
 
     /// Writes a scope's attributes as a whole. `expected` is the version they were read with,
     /// 0 if there were none; without it the last writer wins.
+    #[boxed]
     pub async fn attributes_put(
         &self,
         device: DeviceId,

@@ -1,6 +1,7 @@
 //! Brands and the host names they are shown under. Sealed under the platform's key: a sign-in
 //! page is shown before anybody's tenant is known.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::opaque_debug;
@@ -34,6 +35,7 @@ fn cell<'a>(column: &'static str, tenant: &'a TenantId) -> Cell<'a> {
 
 impl PlatformTx {
     /// Writes a brand; `expected` is the version it was read with.
+    #[boxed]
     pub async fn brand_put(&self, brand: &Brand, expected: Option<u64>) -> Result<()> {
         let known = self.core.maybe(self.select(TABLE).eq("tenant_id", brand.tenant)).await?;
         let version: u64 = known.map_or(Ok(0), |row| row.get("version"))?;
@@ -54,6 +56,7 @@ impl PlatformTx {
     }
 
     /// Every brand, at most `limit`.
+    #[boxed]
     pub async fn brands(&self, limit: u64) -> Result<Vec<Brand>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(TABLE).ascending("tenant_id").limit(limit)).await?;
@@ -72,6 +75,7 @@ impl PlatformTx {
     }
 
     /// Gives a host name to a tenant; `Conflict` if one has it.
+    #[boxed]
     pub async fn host_add(&self, tenant: TenantId, host: &str) -> Result<()> {
         let index = self.core.sealer.blind_index("host", &[0; 16], host);
         let mut id = [0; 16];
@@ -88,6 +92,7 @@ impl PlatformTx {
     }
 
     /// Takes a host name from a tenant.
+    #[boxed]
     pub async fn host_remove(&self, tenant: TenantId, host: &str) -> Result<()> {
         let index = self.core.sealer.blind_index("host", &[0; 16], host);
         let delete = self.delete(HOSTS).eq("host_index", index).eq("tenant_id", tenant);
@@ -98,6 +103,7 @@ impl PlatformTx {
     }
 
     /// Every host name with its tenant, at most `limit`.
+    #[boxed]
     pub async fn hosts(&self, limit: u64) -> Result<Vec<(String, TenantId)>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(HOSTS).ascending("created_at").limit(limit)).await?;
@@ -110,6 +116,7 @@ impl PlatformTx {
     }
 
     /// Confirms a domain of a partner; `Conflict` if it is confirmed.
+    #[boxed]
     pub async fn domain_add(&self, tenant: TenantId, domain: &str) -> Result<()> {
         let index = self.domain_index(tenant, domain);
         let mut id = [0; 16];
@@ -126,6 +133,7 @@ impl PlatformTx {
     }
 
     /// Takes a domain back.
+    #[boxed]
     pub async fn domain_remove(&self, tenant: TenantId, domain: &str) -> Result<()> {
         let index = self.domain_index(tenant, domain);
         let delete = self.delete(DOMAINS).eq("domain_index", index).eq("tenant_id", tenant);
@@ -136,6 +144,7 @@ impl PlatformTx {
     }
 
     /// Every confirmed domain with its partner, at most `limit`.
+    #[boxed]
     pub async fn domains(&self, limit: u64) -> Result<Vec<(String, TenantId)>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(DOMAINS).ascending("created_at").limit(limit)).await?;

@@ -1,5 +1,6 @@
 //! Messages to whoever answers for a tenant, sealed under the key of the one who receives them.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{MessageId, TenantId, Timestamp};
 
 use crate::bind::opaque_debug;
@@ -26,6 +27,7 @@ opaque_debug!(ContactMessage { id, created_at });
 
 impl TenantTx {
     /// Keeps a message to this tenant.
+    #[boxed]
     pub async fn contact_add(&self, message: &ContactMessage) -> Result<()> {
         let cell = Cell { table: TABLE, column: "body", row: message.id.as_bytes() };
         let insert = self
@@ -38,6 +40,7 @@ impl TenantTx {
     }
 
     /// The messages to this tenant, oldest first.
+    #[boxed]
     pub async fn contact_messages(&self, page: &Page) -> Result<Listed<ContactMessage>> {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -59,11 +62,13 @@ impl TenantTx {
     }
 
     /// How many messages are kept.
+    #[boxed]
     pub async fn contact_count(&self) -> Result<u64> {
         self.count(TABLE).await
     }
 
     /// Deletes a message that was dealt with.
+    #[boxed]
     pub async fn contact_delete(&self, id: MessageId) -> Result<()> {
         self.delete_id(TABLE, id).await
     }

@@ -1,6 +1,7 @@
 //! Device credentials: found by a digest of what a device presents. A password is kept as its
 //! hash only, sealed.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
@@ -66,6 +67,7 @@ fn load(row: &Row) -> Result<Credential> {
 impl TenantTx {
     /// Writes a new credential. `lookup_digest` is the digest of the token, of the certificate,
     /// or of client id and user name; `Conflict` if another device anywhere uses it.
+    #[boxed]
     pub async fn credential_create(
         &self,
         credential: &Credential,
@@ -87,6 +89,7 @@ impl TenantTx {
     }
 
     /// A device's credentials, revoked ones too, oldest first.
+    #[boxed]
     pub async fn credentials(&self, device: DeviceId) -> Result<Vec<Credential>> {
         self.core.one(self.select(DEVICES).eq("id", device)).await?;
         let select = self.select(TABLE).eq("device_id", device).ascending("id");
@@ -94,6 +97,7 @@ impl TenantTx {
     }
 
     /// Revokes a credential of a device; nothing changes if it was revoked.
+    #[boxed]
     pub async fn credential_revoke(
         &self,
         device: DeviceId,
@@ -109,6 +113,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// What a presented credential leads to; revoked ones lead nowhere.
+    #[boxed]
     pub async fn credential_by_digest(
         &self,
         lookup_digest: [u8; 32],

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{Declaration, DeviceId, SiteId, Timestamp};
 
@@ -144,6 +145,7 @@ impl TenantTx {
 
     /// Makes a device; `Conflict` if the name is taken. Version and times of the argument count
     /// for nothing: they start now.
+    #[boxed]
     pub async fn device_create(&self, device: &Device) -> Result<()> {
         let sealed = self.seal_device(device)?;
         let insert = self
@@ -165,6 +167,7 @@ impl TenantTx {
     }
 
     /// Writes a changed device, if its version is still `expected`.
+    #[boxed]
     pub async fn device_update(&self, device: &Device, expected: Option<u64>) -> Result<()> {
         let sealed = self.seal_device(device)?;
         let update = self
@@ -182,6 +185,7 @@ impl TenantTx {
     }
 
     /// Deletes a device with its credentials and attributes.
+    #[boxed]
     pub async fn device_delete(&self, id: DeviceId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
         let gone = NameChange::Remove { tenant: self.tenant, device: id };
@@ -191,6 +195,7 @@ impl TenantTx {
 
     /// Notes when a device was last heard of. The version stays: presence is not a change. An
     /// earlier moment than the one written changes nothing.
+    #[boxed]
     pub async fn device_seen(&self, id: DeviceId, at: Timestamp) -> Result<()> {
         use sea_orm::sea_query::ExprTrait;
         let newer = is_null("last_seen_at").or(below("last_seen_at", at));
@@ -199,11 +204,13 @@ impl TenantTx {
     }
 
     /// One device.
+    #[boxed]
     pub async fn device(&self, id: DeviceId) -> Result<Device> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// The device with this name, in any case.
+    #[boxed]
     pub async fn device_by_name(&self, name: &str) -> Result<Option<Device>> {
         let select = self.select(TABLE).eq("name_index", self.device_name_index(name));
         self.core.maybe(select).await?.map(|row| load(&row, &self.vault())).transpose()
@@ -211,6 +218,7 @@ impl TenantTx {
 
     /// The devices with these ids that exist, in the order asked for. At most as many as one page
     /// holds.
+    #[boxed]
     pub async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Device>> {
         if ids.len() > crate::PAGE_ROWS_MAX as usize + 1 {
             return Err(Error::Invalid { what: "device ids", reason: "expected at most 1001" });
@@ -227,6 +235,7 @@ impl TenantTx {
 
     /// Devices in the order of their names. Beyond [`NAME_INDEX_NAMES_MAX`] devices they come in
     /// the order of their making, and a search is refused.
+    #[boxed]
     pub async fn devices(&self, filter: &DeviceFilter, page: &Page) -> Result<Listed<Device>> {
         let Some(index) = self.name_index().await? else {
             return self.devices_by_age(filter, page).await;
@@ -312,6 +321,7 @@ impl TenantTx {
     }
 
     /// How many devices the tenant has, and how many are bound to each twin.
+    #[boxed]
     pub async fn device_counts(&self) -> Result<(u64, BTreeMap<SiteId, u64>)> {
         use sea_orm::sea_query::Expr;
         let count = Expr::cust("count(*)");

@@ -1,6 +1,7 @@
 //! Evidence of promise checks: state, moment, a sealed summary and, once it is there, its place
 //! in the platform's ledger.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{EvidenceId, Timestamp};
 
 use crate::bind::{Row, code, opaque_debug, stored_enum};
@@ -60,6 +61,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<PromiseEvidence> {
 
 impl PlatformTx {
     /// Writes the result of a check.
+    #[boxed]
     pub async fn evidence_add(&self, evidence: &PromiseEvidence) -> Result<()> {
         let cell = Cell { table: TABLE, column: "summary", row: evidence.id.as_bytes() };
         let insert = self
@@ -74,6 +76,7 @@ impl PlatformTx {
     }
 
     /// Notes where in the platform's ledger a result stands.
+    #[boxed]
     pub async fn evidence_ledgered(&self, id: EvidenceId, ledger_index: u64) -> Result<()> {
         let update = self.update(TABLE).set("ledger_index", ledger_index).eq("id", id);
         if self.core.update(update).await? == 0 {
@@ -83,6 +86,7 @@ impl PlatformTx {
     }
 
     /// The newest result of a promise.
+    #[boxed]
     pub async fn evidence_latest(&self, promise: &str) -> Result<Option<PromiseEvidence>> {
         let select = self
             .select(TABLE)
@@ -94,6 +98,7 @@ impl PlatformTx {
     }
 
     /// A promise's results, newest first.
+    #[boxed]
     pub async fn evidence(&self, promise: &str, page: &Page) -> Result<Listed<PromiseEvidence>> {
         let mut select = self.select(TABLE).eq("promise", promise.to_owned());
         if let Some(cursor) = &page.after {
@@ -108,6 +113,7 @@ impl PlatformTx {
     }
 
     /// Deletes results up to `before`.
+    #[boxed]
     pub async fn evidence_purge(&self, before: Timestamp) -> Result<u64> {
         self.core.delete(self.delete(TABLE).filter(at_most("at", before))).await
     }

@@ -1,6 +1,7 @@
 //! What an account signs in with besides its password: an authenticator, passkeys, recovery codes.
 //! Each under the person's own key; passkeys and codes are found by a digest.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{FactorId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
@@ -63,6 +64,7 @@ impl PlatformTx {
     }
 
     /// Adds a factor; `Conflict` if one with its digest exists.
+    #[boxed]
     pub async fn factor_add(&self, factor: &Factor) -> Result<()> {
         let cell = Cell { table: TABLE, column: "body", row: factor.id.as_bytes() };
         let insert = self
@@ -79,18 +81,21 @@ impl PlatformTx {
     }
 
     /// The factors of an account, oldest first.
+    #[boxed]
     pub async fn factors_of(&self, user: UserId) -> Result<Vec<Factor>> {
         let select = self.select(TABLE).eq("user_id", user).ascending("created_at").ascending("id");
         self.core.all(select).await?.iter().map(|row| self.factor(row)).collect()
     }
 
     /// The factor with this digest, whoever's it is.
+    #[boxed]
     pub async fn factor_by_lookup(&self, lookup: [u8; 32]) -> Result<Option<Factor>> {
         let row = self.core.maybe(self.select(TABLE).eq("lookup", lookup)).await?;
         row.map(|row| self.factor(&row)).transpose()
     }
 
     /// Notes that a factor was used, once per counter: false if `counter` was passed already.
+    #[boxed]
     pub async fn factor_advance(&self, id: FactorId, counter: u64, at: Timestamp) -> Result<bool> {
         let update = self
             .update(TABLE)
@@ -102,12 +107,14 @@ impl PlatformTx {
     }
 
     /// Notes that a factor without a counter was used.
+    #[boxed]
     pub async fn factor_used(&self, id: FactorId, at: Timestamp) -> Result<()> {
         let update = self.update(TABLE).set("last_used_at", at).eq("id", id);
         self.core.update(update).await.map(|_| ())
     }
 
     /// Takes a factor from an account.
+    #[boxed]
     pub async fn factor_delete(&self, user: UserId, id: FactorId) -> Result<()> {
         let delete = self.delete(TABLE).eq("user_id", user).eq("id", id);
         if self.core.delete(delete).await? == 0 {
@@ -117,6 +124,7 @@ impl PlatformTx {
     }
 
     /// Takes every factor of a kind from an account.
+    #[boxed]
     pub async fn factors_delete(&self, user: UserId, kind: FactorKind) -> Result<u64> {
         self.core.delete(self.delete(TABLE).eq("user_id", user).eq("kind", kind)).await
     }

@@ -1,5 +1,6 @@
 //! Who holds which role over which part of a tenant, and the tenant's own roles.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{
     ApiKeyId, CustomRoleId, GrantId, Role, ScopeOf, SiteId, TenantId, Timestamp, UserId,
@@ -176,6 +177,7 @@ fn fill(vault: &Vault<'_>, insert: Insert, grant: &Grant) -> Result<Insert> {
 
 impl PlatformTx {
     /// Writes a new grant into a tenant: what an invitation gives to whoever takes it up.
+    #[boxed]
     pub async fn grant_create(&self, tenant: TenantId, grant: &Grant) -> Result<()> {
         let insert = self.insert(GRANTS).set("tenant_id", tenant);
         let insert = fill(&self.vault_of(tenant), insert, grant)?;
@@ -184,6 +186,7 @@ impl PlatformTx {
 
     /// Takes every grant with which a role of a tenant denies something to a person away: they
     /// became an owner.
+    #[boxed]
     pub async fn denials_delete_of(&self, tenant: TenantId, user: UserId) -> Result<()> {
         let vault = self.vault_of(tenant);
         let roles = self.core.all(self.select(ROLES).eq("tenant_id", tenant)).await?;
@@ -214,6 +217,7 @@ impl TenantTx {
     }
 
     /// Writes a new role of the tenant's own.
+    #[boxed]
     pub async fn custom_role_create(&self, role: &StoredRole) -> Result<()> {
         let insert = self
             .insert(ROLES)
@@ -226,6 +230,7 @@ impl TenantTx {
     }
 
     /// Writes a changed role, if its version is still `expected`.
+    #[boxed]
     pub async fn custom_role_update(&self, role: &StoredRole, expected: Option<u64>) -> Result<()> {
         let body = self.seal_role(role)?;
         let update = self.update(ROLES).set("body", body).set("updated_at", self.core.at);
@@ -233,12 +238,14 @@ impl TenantTx {
     }
 
     /// One role of the tenant's own.
+    #[boxed]
     pub async fn custom_role(&self, id: CustomRoleId) -> Result<StoredRole> {
         load_role(&self.core.one(self.select(ROLES).eq("id", id)).await?, &self.vault())
     }
 
     /// Every role of the tenant's own, oldest first; how many there are is bounded where they
     /// are made.
+    #[boxed]
     pub async fn custom_roles(&self) -> Result<Vec<StoredRole>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(ROLES).ascending("id")).await?;
@@ -246,6 +253,7 @@ impl TenantTx {
     }
 
     /// Deletes a role; `Conflict` while somebody holds it.
+    #[boxed]
     pub async fn custom_role_delete(&self, id: CustomRoleId) -> Result<()> {
         let held = self.select(GRANTS).eq("custom_role_id", id).limit(1);
         if self.core.maybe(held).await?.is_some() {
@@ -256,18 +264,21 @@ impl TenantTx {
     }
 
     /// Writes a new grant.
+    #[boxed]
     pub async fn grant_create(&self, grant: &Grant) -> Result<()> {
         let insert = fill(&self.vault(), self.insert(GRANTS), grant)?;
         self.core.insert(insert).await.map(|_| ())
     }
 
     /// One grant.
+    #[boxed]
     pub async fn grant(&self, id: GrantId) -> Result<Grant> {
         load_grant(&self.core.one(self.select(GRANTS).eq("id", id)).await?, &self.vault())
     }
 
     /// Every grant of the tenant, oldest first; how many there are is bounded where they are
     /// made.
+    #[boxed]
     pub async fn grants(&self) -> Result<Vec<Grant>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(GRANTS).ascending("id")).await?;
@@ -275,11 +286,13 @@ impl TenantTx {
     }
 
     /// Takes a grant away.
+    #[boxed]
     pub async fn grant_delete(&self, id: GrantId) -> Result<()> {
         self.delete_id(GRANTS, id).await
     }
 
     /// Takes every grant of a person or program away.
+    #[boxed]
     pub async fn grants_delete_of(&self, holder: Holder) -> Result<()> {
         let delete = self.delete(GRANTS).eq("holder_id", holder.id());
         let delete = delete.eq("holder_kind", holder.kind().to_owned());

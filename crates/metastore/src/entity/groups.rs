@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DeviceId, GroupId, SiteId, Timestamp, WorkspaceId};
 
 use crate::bind::{Row, opaque_debug};
@@ -75,6 +76,7 @@ fn load_group(row: &Row, vault: &Vault<'_>) -> Result<DeviceGroup> {
 
 impl TenantTx {
     /// Every workspace, oldest first; how many there are is bounded where they are made.
+    #[boxed]
     pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(WORKSPACES).ascending("id")).await?;
@@ -91,6 +93,7 @@ impl TenantTx {
     }
 
     /// Writes a new workspace.
+    #[boxed]
     pub async fn workspace_create(&self, workspace: &Workspace) -> Result<()> {
         let cell = Cell { table: WORKSPACES, column: "name", row: workspace.id.as_bytes() };
         let insert = self
@@ -106,6 +109,7 @@ impl TenantTx {
 
     /// Writes a changed workspace, if its version is still `expected`. Its twins leave the
     /// workspace they were in.
+    #[boxed]
     pub async fn workspace_update(
         &self,
         workspace: &Workspace,
@@ -129,6 +133,7 @@ impl TenantTx {
     }
 
     /// Deletes a workspace with the grants over it; twins and groups stay, in none.
+    #[boxed]
     pub async fn workspace_delete(&self, id: WorkspaceId) -> Result<()> {
         self.delete_id(WORKSPACES, id).await?;
         let none = Option::<WorkspaceId>::None;
@@ -138,6 +143,7 @@ impl TenantTx {
     }
 
     /// Every group of devices, oldest first; how many there are is bounded where they are made.
+    #[boxed]
     pub async fn device_groups(&self) -> Result<Vec<DeviceGroup>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(GROUPS).ascending("id")).await?;
@@ -153,6 +159,7 @@ impl TenantTx {
     }
 
     /// Writes a new group.
+    #[boxed]
     pub async fn device_group_create(&self, group: &DeviceGroup) -> Result<()> {
         let cell = Cell { table: GROUPS, column: "name", row: group.id.as_bytes() };
         let insert = self
@@ -168,6 +175,7 @@ impl TenantTx {
     }
 
     /// Writes a changed group, if its version is still `expected`.
+    #[boxed]
     pub async fn device_group_update(
         &self,
         group: &DeviceGroup,
@@ -193,6 +201,7 @@ impl TenantTx {
     }
 
     /// Deletes a group with the grants over it; its devices stay.
+    #[boxed]
     pub async fn device_group_delete(&self, id: GroupId) -> Result<()> {
         self.delete_id(GROUPS, id).await?;
         self.grants_delete_over(*id.as_bytes()).await

@@ -1,6 +1,7 @@
 //! Holds: what keeps activity records beyond their time. A hold counts from its approval by a
 //! second person to its end.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{ActivityId, HoldId, TenantId, Timestamp, UserId};
 
@@ -117,6 +118,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Hold> {
 
 impl TenantTx {
     /// Writes a new hold.
+    #[boxed]
     pub async fn hold_create(&self, hold: &Hold) -> Result<()> {
         let insert = self
             .insert(TABLE)
@@ -148,6 +150,7 @@ impl TenantTx {
     }
 
     /// Notes who asks to end a hold before its time; it goes on until somebody else confirms.
+    #[boxed]
     pub async fn hold_release_ask(&self, hold: &Hold) -> Result<()> {
         let body = self.hold_body(hold)?;
         let update = self.update(TABLE).set("body", body).eq("id", hold.id);
@@ -158,6 +161,7 @@ impl TenantTx {
     }
 
     /// The tenant's holds, newest first.
+    #[boxed]
     pub async fn holds(&self) -> Result<Vec<Hold>> {
         let select = self.select(TABLE).descending("requested_at").limit(HOLDS_MAX);
         let vault = self.core.vault(Owner::Platform);
@@ -165,12 +169,14 @@ impl TenantTx {
     }
 
     /// One hold.
+    #[boxed]
     pub async fn hold(&self, id: HoldId) -> Result<Hold> {
         let row = self.core.one(self.select(TABLE).eq("id", id)).await?;
         load(&row, &self.core.vault(Owner::Platform))
     }
 
     /// Notes that a second person approved; refused when that happened already.
+    #[boxed]
     pub async fn hold_approve(&self, id: HoldId, by: UserId, at: Timestamp) -> Result<()> {
         let update = self
             .update(TABLE)
@@ -187,11 +193,13 @@ impl TenantTx {
     }
 
     /// Removes a hold with its traces; for checks in a tenant of nobody.
+    #[boxed]
     pub async fn hold_delete(&self, id: HoldId) -> Result<()> {
         self.delete_id(TABLE, id).await
     }
 
     /// Ends a hold.
+    #[boxed]
     pub async fn hold_release(&self, id: HoldId, at: Timestamp) -> Result<()> {
         let update = self.update(TABLE).set("released_at", Some(at)).eq("id", id);
         if self.core.update(update.filter(is_null("released_at"))).await? == 0 {
@@ -204,6 +212,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// What every tenant's holds keep at `now`.
+    #[boxed]
     pub async fn holds_in_force(&self, now: Timestamp) -> Result<Vec<(TenantId, HoldScope)>> {
         let select = self
             .select(TABLE)

@@ -1,6 +1,7 @@
 //! Certificates of host names with their private keys. Sealed under the platform's key: a
 //! handshake comes before anybody is known.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::opaque_debug;
@@ -38,6 +39,7 @@ impl PlatformTx {
     }
 
     /// Puts a certificate in place, instead of one of the same host name.
+    #[boxed]
     pub async fn host_certificate_put(&self, certificate: &HostCertificate) -> Result<()> {
         let (id, index) = self.host_key(&certificate.host);
         self.core.delete(self.delete(TABLE).eq("host_index", index)).await?;
@@ -59,6 +61,7 @@ impl PlatformTx {
     }
 
     /// Takes the certificate of a tenant's host name away.
+    #[boxed]
     pub async fn host_certificate_delete(&self, tenant: TenantId, host: &str) -> Result<()> {
         let (_, index) = self.host_key(host);
         let delete = self.delete(TABLE).eq("tenant_id", tenant).eq("host_index", index);
@@ -69,6 +72,7 @@ impl PlatformTx {
     }
 
     /// The host names of a tenant that have a certificate at `now`.
+    #[boxed]
     pub async fn hosts_certified(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<String>> {
         let vault = self.vault();
         let select = self.select(TABLE).eq("tenant_id", tenant).filter(above("not_after", now));
@@ -81,6 +85,7 @@ impl PlatformTx {
     }
 
     /// Every certificate, at most `limit`.
+    #[boxed]
     pub async fn host_certificates(&self, limit: u64) -> Result<Vec<HostCertificate>> {
         let vault = self.vault();
         let select = self.select(TABLE).ascending("created_at").limit(limit);

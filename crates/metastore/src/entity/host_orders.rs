@@ -1,6 +1,7 @@
 //! Host names whose certificates are fetched by ACME, and the accounts at the authorities. Sealed
 //! under the platform's key, as the certificates are.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
@@ -43,6 +44,7 @@ impl PlatformTx {
     }
 
     /// Writes how it stands with a host name.
+    #[boxed]
     pub async fn host_order_put(&self, order: &HostOrder) -> Result<()> {
         let (id, index) = self.index_key("host order", &order.host);
         let vault = self.vault();
@@ -67,6 +69,7 @@ impl PlatformTx {
     }
 
     /// How it stands with a host name, whosesoever it was.
+    #[boxed]
     pub async fn host_order(&self, host: &str) -> Result<Option<HostOrder>> {
         let (_, index) = self.index_key("host order", host);
         let row = self.core.maybe(self.select(TABLE).eq("host_index", index)).await?;
@@ -74,6 +77,7 @@ impl PlatformTx {
     }
 
     /// How it stands with every host name, at most `limit`, the longest due first.
+    #[boxed]
     pub async fn host_orders(&self, limit: u64) -> Result<Vec<HostOrder>> {
         let select = self.select(TABLE).eq("automatic", true).ascending("next_at").limit(limit);
         self.core.all(select).await?.iter().map(|row| self.load_order(row)).collect()
@@ -81,6 +85,7 @@ impl PlatformTx {
 
     /// Forgets what was counted of host names that nobody wants fetched, in days that began
     /// before.
+    #[boxed]
     pub async fn host_orders_forget(&self, before: Timestamp) -> Result<()> {
         let delete: Delete = self.delete(TABLE).eq("automatic", false);
         self.core.delete(delete.filter(below("day_at", before))).await.map(|_| ())
@@ -102,6 +107,7 @@ impl PlatformTx {
     }
 
     /// Keeps the account of a directory, with its private key.
+    #[boxed]
     pub async fn acme_account_put(
         &self,
         directory: &str,
@@ -121,6 +127,7 @@ impl PlatformTx {
     }
 
     /// The account of a directory.
+    #[boxed]
     pub async fn acme_account(&self, directory: &str) -> Result<Option<Vec<u8>>> {
         let (id, index) = self.index_key("acme directory", directory);
         let row = self.core.maybe(self.select(ACCOUNTS).eq("directory_index", index)).await?;

@@ -1,6 +1,7 @@
 //! Answers to creating requests that carried an `Idempotency-Key`: a repetition gets the same
 //! answer, another request under the same key is refused.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::Timestamp;
 
 use crate::query::at_most;
@@ -27,6 +28,7 @@ impl TenantTx {
 
     /// The answer that was given under this key, if there is one. `key` names actor and route as
     /// well; `request` is the SHA-256 of the body. `Conflict` if the key came with another body.
+    #[boxed]
     pub async fn idempotent_answer(
         &self,
         key: &str,
@@ -45,6 +47,7 @@ impl TenantTx {
 
     /// Keeps the answer, in the transaction of what was created; `Conflict` if the same request
     /// ran at the same time and was first.
+    #[boxed]
     pub async fn idempotent_keep(
         &self,
         key: &str,
@@ -65,6 +68,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// Forgets answers up to `before`.
+    #[boxed]
     pub async fn idempotency_purge(&self, before: Timestamp) -> Result<u64> {
         self.core.delete(self.delete(TABLE).filter(at_most("created_at", before))).await
     }

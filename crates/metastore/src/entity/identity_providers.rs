@@ -1,6 +1,7 @@
 //! The provider that a tenant's people may sign in through, under the tenant's key, and which of
 //! its people is which account, found by a blind index.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp, UserId};
 
 use crate::bind::opaque_debug;
@@ -31,6 +32,7 @@ fn cell<'a>(column: &'static str, tenant: &'a TenantId) -> Cell<'a> {
 
 impl TenantTx {
     /// The tenant's provider, if it has one.
+    #[boxed]
     pub async fn identity_provider(&self) -> Result<Option<IdentityProvider>> {
         let tenant = self.tenant_id();
         let Some(row) = self.core.maybe(self.select(TABLE)).await? else { return Ok(None) };
@@ -44,6 +46,7 @@ impl TenantTx {
     }
 
     /// Sets the provider; `expected` is the version it was read with, 0 if there was none.
+    #[boxed]
     pub async fn identity_provider_put(
         &self,
         provider: &IdentityProvider,
@@ -69,6 +72,7 @@ impl TenantTx {
     }
 
     /// Removes the provider and forgets which of its people is which account.
+    #[boxed]
     pub async fn identity_provider_delete(&self) -> Result<()> {
         if self.core.delete(self.delete(TABLE)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
@@ -77,6 +81,7 @@ impl TenantTx {
     }
 
     /// Forgets which of the provider's people is which account.
+    #[boxed]
     pub async fn provider_identities_forget(&self) -> Result<()> {
         self.core.delete(self.delete(IDENTITIES)).await.map(|_| ())
     }
@@ -88,6 +93,7 @@ impl PlatformTx {
     }
 
     /// The account that a provider's person is in a tenant. `subject` names issuer and person.
+    #[boxed]
     pub async fn provider_identity(
         &self,
         tenant: TenantId,
@@ -99,12 +105,14 @@ impl PlatformTx {
     }
 
     /// Whether an account is connected with the tenant's provider.
+    #[boxed]
     pub async fn provider_connected(&self, tenant: TenantId, user: UserId) -> Result<bool> {
         let select = self.select(IDENTITIES).eq("tenant_id", tenant).eq("user_id", user).limit(1);
         Ok(self.core.maybe(select).await?.is_some())
     }
 
     /// Notes that a provider's person is this account; `Conflict` if either is another's already.
+    #[boxed]
     pub async fn provider_identity_add(
         &self,
         tenant: TenantId,

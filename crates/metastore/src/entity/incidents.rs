@@ -1,5 +1,6 @@
 //! Security alerts and the incidents they belong to, with what people noted.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{AlertId, IncidentId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
@@ -102,6 +103,7 @@ fn alert(row: &Row, vault: &Vault<'_>) -> Result<SecurityAlert> {
 
 impl TenantTx {
     /// Writes a new incident.
+    #[boxed]
     pub async fn incident_create(&self, incident: &Incident) -> Result<()> {
         let cell = Cell { table: INCIDENTS, column: "title", row: incident.id.as_bytes() };
         let insert = self
@@ -117,6 +119,7 @@ impl TenantTx {
     }
 
     /// The tenant's incidents, newest first.
+    #[boxed]
     pub async fn incidents(&self, page: &Page) -> Result<Listed<Incident>> {
         let mut select = self.select(INCIDENTS);
         if let Some(cursor) = &page.after {
@@ -131,12 +134,14 @@ impl TenantTx {
     }
 
     /// One incident.
+    #[boxed]
     pub async fn incident(&self, id: IncidentId) -> Result<Incident> {
         let row = self.core.one(self.select(INCIDENTS).eq("id", id)).await?;
         incident(&row, &self.vault())
     }
 
     /// The newest open incident of a kind that was opened after `since`.
+    #[boxed]
     pub async fn incident_open_of(&self, kind: &str, since: Timestamp) -> Result<Option<Incident>> {
         let select = self
             .select(INCIDENTS)
@@ -149,6 +154,7 @@ impl TenantTx {
     }
 
     /// Closes an incident; refused when it is closed.
+    #[boxed]
     pub async fn incident_close(&self, id: IncidentId, at: Timestamp) -> Result<()> {
         let update = self
             .update(INCIDENTS)
@@ -164,11 +170,13 @@ impl TenantTx {
     }
 
     /// Removes an incident with its notes and alerts; for checks in a tenant of nobody.
+    #[boxed]
     pub async fn incident_delete(&self, id: IncidentId) -> Result<()> {
         self.delete_id(INCIDENTS, id).await
     }
 
     /// Adds a note; `row` is the note's own random id.
+    #[boxed]
     pub async fn incident_note_add(
         &self,
         incident: IncidentId,
@@ -188,6 +196,7 @@ impl TenantTx {
     }
 
     /// An incident's notes, oldest first.
+    #[boxed]
     pub async fn incident_notes(&self, incident: IncidentId) -> Result<Vec<IncidentNote>> {
         let select = self.select(NOTES).eq("incident_id", incident);
         let select = select.ascending("at").ascending("id").limit(NOTES_MAX);
@@ -205,6 +214,7 @@ impl TenantTx {
     }
 
     /// Writes a new security alert.
+    #[boxed]
     pub async fn security_alert_create(&self, alert: &SecurityAlert) -> Result<()> {
         let cell = Cell { table: ALERTS, column: "body", row: alert.id.as_bytes() };
         let insert = self
@@ -221,6 +231,7 @@ impl TenantTx {
     }
 
     /// The tenant's security alerts, newest first.
+    #[boxed]
     pub async fn security_alerts(&self, page: &Page) -> Result<Listed<SecurityAlert>> {
         let mut select = self.select(ALERTS);
         if let Some(cursor) = &page.after {
@@ -235,6 +246,7 @@ impl TenantTx {
     }
 
     /// Notes who took note of an alert; the first one counts.
+    #[boxed]
     pub async fn security_alert_acknowledge(
         &self,
         id: AlertId,

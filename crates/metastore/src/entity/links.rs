@@ -1,6 +1,7 @@
 //! One-time links: first administrator, locked-out administrator, invitation. Found by the digest
 //! of their token, used once.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{LinkId, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
@@ -90,6 +91,7 @@ fn load(core: &Core, row: &Row) -> Result<OneTimeLink> {
 
 impl TenantTx {
     /// Writes a link into this tenant (whatever `link.tenant` says) under its token's digest.
+    #[boxed]
     pub async fn link_create(&self, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<LinkId> {
         let insert = fill(&self.core, self.insert(TABLE), link, token_digest)?;
         self.core.insert(insert).await?;
@@ -97,6 +99,7 @@ impl TenantTx {
     }
 
     /// Links of this kind that could still be used, at most `rows`.
+    #[boxed]
     pub async fn links_open(
         &self,
         kind: LinkKind,
@@ -114,6 +117,7 @@ impl TenantTx {
     }
 
     /// A link of this kind that could still be used.
+    #[boxed]
     pub async fn link_open(
         &self,
         kind: LinkKind,
@@ -130,6 +134,7 @@ impl TenantTx {
     }
 
     /// Deletes a link: nobody uses it any more.
+    #[boxed]
     pub async fn link_delete(&self, id: LinkId) -> Result<()> {
         self.delete_id(TABLE, id).await
     }
@@ -137,6 +142,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// Writes a link under its token's digest.
+    #[boxed]
     pub async fn link_create(&self, link: &OneTimeLink, token_digest: [u8; 32]) -> Result<LinkId> {
         let insert = self.insert(TABLE).set("tenant_id", link.tenant);
         self.core.insert(fill(&self.core, insert, link, token_digest)?).await?;
@@ -144,12 +150,14 @@ impl PlatformTx {
     }
 
     /// The link of a token, used, expired or not.
+    #[boxed]
     pub async fn link_by_digest(&self, token_digest: [u8; 32]) -> Result<Option<OneTimeLink>> {
         let row = self.core.maybe(self.select(TABLE).eq("token_digest", token_digest)).await?;
         row.map(|row| load(&self.core, &row)).transpose()
     }
 
     /// Uses a link up: succeeds once, and only before its end.
+    #[boxed]
     pub async fn link_use(&self, token_digest: [u8; 32], at: Timestamp) -> Result<OneTimeLink> {
         let update = self
             .update(TABLE)
@@ -165,12 +173,14 @@ impl PlatformTx {
     }
 
     /// Ends what was mailed for an account and is not used yet: a new password, another address.
+    #[boxed]
     pub async fn links_delete_of(&self, user: UserId) -> Result<()> {
         let delete = self.delete(TABLE).eq("user_id", user).filter(is_null("used_at"));
         self.core.delete(delete).await.map(|_| ())
     }
 
     /// Whether a link of this kind could still be used.
+    #[boxed]
     pub async fn link_open(&self, kind: LinkKind, at: Timestamp) -> Result<bool> {
         let select = self
             .select(TABLE)
@@ -182,6 +192,7 @@ impl PlatformTx {
     }
 
     /// The links into a tenant that could still be used, at most `rows`.
+    #[boxed]
     pub async fn links_open_into(
         &self,
         tenant: TenantId,
@@ -198,6 +209,7 @@ impl PlatformTx {
     }
 
     /// Deletes links that ended before `before`, used or not.
+    #[boxed]
     pub async fn links_purge(&self, before: Timestamp) -> Result<u64> {
         self.core.delete(self.delete(TABLE).filter(at_most("expires_at", before))).await
     }

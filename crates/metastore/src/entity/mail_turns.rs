@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::Timestamp;
 
@@ -113,6 +114,7 @@ impl PlatformTx {
     /// Takes due entries for sending, by class, then by turns, then by rank and age. Each counts
     /// one attempt more and comes due again at `until` unless it is done before: commit, then
     /// send. An entry whose key is out of reach waits.
+    #[boxed]
     pub async fn outbox_claim(
         &self,
         turns: &mut MailTurns,

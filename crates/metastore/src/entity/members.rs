@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Role, UserId};
 
 use super::grants::Holder;
@@ -24,6 +25,7 @@ pub struct Member {
 
 impl TenantTx {
     /// The tenant's people, oldest account first.
+    #[boxed]
     pub async fn members(&self, page: &Page) -> Result<Listed<Member>> {
         let mut select = self.select(users::TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -46,6 +48,7 @@ impl TenantTx {
     }
 
     /// One of the tenant's people.
+    #[boxed]
     pub async fn member(&self, id: UserId) -> Result<Member> {
         let row = self.core.one(self.select(users::TABLE).eq("id", id)).await?;
         let user = users::load(&row, &self.core.vault(Owner::Subject(id)))?;
@@ -54,6 +57,7 @@ impl TenantTx {
     }
 
     /// Takes every role in this tenant from an account and ends its sessions here.
+    #[boxed]
     pub async fn member_remove(&self, id: UserId) -> Result<()> {
         if self.core.delete(self.delete(TABLE).eq("user_id", id)).await? == 0 {
             return Err(Error::NotFound { what: TABLE });
@@ -63,6 +67,7 @@ impl TenantTx {
     }
 
     /// Gives an account exactly these roles in this tenant; at least one.
+    #[boxed]
     pub async fn member_roles_set(&self, id: UserId, roles: &[Role]) -> Result<()> {
         let known = self.core.all(self.select(TABLE).eq("user_id", id)).await?;
         // Since when somebody belongs here, and who invited them, stays as it was.

@@ -1,6 +1,7 @@
 //! How far each consumer of the log has come. A tenant's offset is written in the transaction of
 //! the effect, so that a replay after a crash never doubles it.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::code;
@@ -18,6 +19,7 @@ const BACKWARDS: Error =
 impl TenantTx {
     /// The position up to which a consumer has done this tenant's records, itself included; none
     /// if it has done none.
+    #[boxed]
     pub async fn offset(&self, consumer: &str) -> Result<Option<u64>> {
         let select = self.select(TABLE).eq("consumer", consumer.to_owned());
         self.core.maybe(select).await?.map(|row| row.get("position")).transpose()
@@ -25,6 +27,7 @@ impl TenantTx {
 
     /// Moves a consumer ahead to `position`. `Conflict` if it has been there: then the effect in
     /// this transaction is a repetition and must not be committed.
+    #[boxed]
     pub async fn offset_advance(&self, consumer: &str, position: u64) -> Result<()> {
         let consumer = code("consumer", consumer)?;
         let insert = self
@@ -46,6 +49,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// The offsets of a consumer in every tenant it has seen.
+    #[boxed]
     pub async fn offsets(&self, consumer: &str) -> Result<Vec<(TenantId, u64)>> {
         let select = self.select(TABLE).eq("consumer", consumer.to_owned()).ascending("tenant_id");
         let rows = self.core.all(select).await?;
@@ -53,12 +57,14 @@ impl PlatformTx {
     }
 
     /// The position up to which a consumer has done the whole log.
+    #[boxed]
     pub async fn offset(&self, consumer: &str) -> Result<Option<u64>> {
         let select = self.select(PLATFORM).eq("consumer", consumer.to_owned());
         self.core.maybe(select).await?.map(|row| row.get("position")).transpose()
     }
 
     /// Moves a consumer of the whole log ahead; `Conflict` if it has been there.
+    #[boxed]
     pub async fn offset_advance(&self, consumer: &str, position: u64) -> Result<()> {
         let consumer = code("consumer", consumer)?;
         let insert = self
@@ -78,12 +84,14 @@ impl PlatformTx {
     }
 
     /// The latest wall time ever noted; none in a new database.
+    #[boxed]
     pub async fn clock_high_water(&self) -> Result<Option<Timestamp>> {
         let select = self.select(CLOCK).eq("name", HIGH_WATER.to_owned());
         self.core.maybe(select).await?.map(|row| row.get("at")).transpose()
     }
 
     /// Raises the latest wall time; an earlier one changes nothing.
+    #[boxed]
     pub async fn clock_raise(&self, at: Timestamp) -> Result<()> {
         let name = HIGH_WATER.to_owned();
         let insert =

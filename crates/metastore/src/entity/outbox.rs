@@ -1,6 +1,7 @@
 //! Mail to be sent. An entry is written in the transaction of what it reports, once per
 //! idempotency key; sending is at least once. What an alert says can change until it leaves.
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::{AlertId, TenantId, Timestamp};
 
@@ -138,19 +139,22 @@ fn fill(
 
 impl TenantTx {
     /// Queues a message of this tenant; false if the key was queued before.
-    pub async fn outbox_add(&self, mail: NewMail<'_>) -> Result<bool> {
+    #[boxed]
+    pub async fn outbox_add<'a>(&'a self, mail: NewMail<'a>) -> Result<bool> {
         let whose = (Some(self.tenant), Some(self.tenant));
         let insert = fill(&self.core, Insert::new(TABLE), whose, &mail)?;
         Ok(self.core.insert(insert).await? > 0)
     }
 
     /// How many messages of this tenant have not left.
+    #[boxed]
     pub async fn outbox_waiting(&self) -> Result<u64> {
         let select = self.select(TABLE).filter(is_null("done_at"));
         self.core.one(select.only(Expr::cust("count(*)"), "count")).await?.get("count")
     }
 
     /// How many invitations of this tenant were queued after a moment.
+    #[boxed]
     pub async fn outbox_invitations(&self, after: Timestamp) -> Result<u64> {
         let ranks = [MailRank::Invitation.stored(), MailRank::Bulk.stored()];
         let select = self
@@ -162,6 +166,7 @@ impl TenantTx {
     }
 
     /// The messages of a thread.
+    #[boxed]
     pub async fn outbox_thread(&self, thread: &str) -> Result<MailThread> {
         let index = thread_index(&self.core, Some(self.tenant), thread);
         let all = || self.select(TABLE).eq("thread_index", index);
@@ -180,6 +185,7 @@ impl TenantTx {
     }
 
     /// The messages about some alerts that have not left, the oldest first.
+    #[boxed]
     pub async fn outbox_about(&self, alerts: &[AlertId]) -> Result<Vec<WaitingMail>> {
         let select = self
             .select(TABLE)
@@ -191,6 +197,7 @@ impl TenantTx {
     }
 
     /// Changes what a message about an alert says; false if it has left, or is leaving.
+    #[boxed]
     pub async fn outbox_rewrite(
         &self,
         id: OutboxId,
@@ -224,12 +231,18 @@ impl TenantTx {
 impl PlatformTx {
     /// Queues a message of the platform itself, in the name of a tenant if it says one; false if
     /// the key was queued before.
-    pub async fn outbox_add(&self, mail: NewMail<'_>, voice: Option<TenantId>) -> Result<bool> {
+    #[boxed]
+    pub async fn outbox_add<'a>(
+        &'a self,
+        mail: NewMail<'a>,
+        voice: Option<TenantId>,
+    ) -> Result<bool> {
         let insert = fill(&self.core, self.insert(TABLE), (None, voice), &mail)?;
         Ok(self.core.insert(insert).await? > 0)
     }
 
     /// Gives back what an earlier process has claimed: it is due now.
+    #[boxed]
     pub async fn outbox_release(&self) -> Result<u64> {
         let update = self
             .update(TABLE)
@@ -245,18 +258,21 @@ impl PlatformTx {
     }
 
     /// Notes that the server took or refused an entry for good, or that it was given up.
+    #[boxed]
     pub async fn outbox_done(&self, id: OutboxId, at: Timestamp) -> Result<()> {
         let update = self.outbox_end_claim(id).set("done_at", at).set("tried_at", at);
         self.core.update(update).await.map(|_| ())
     }
 
     /// Ends an entry that was not shown to any server.
+    #[boxed]
     pub async fn outbox_drop(&self, id: OutboxId, at: Timestamp) -> Result<()> {
         let update = self.outbox_end_claim(id).set("done_at", at);
         self.core.update(update).await.map(|_| ())
     }
 
     /// Sets when an entry is tried again, and what it says by then.
+    #[boxed]
     pub async fn outbox_retry(
         &self,
         entry: &OutboxEntry,
@@ -271,6 +287,7 @@ impl PlatformTx {
     }
 
     /// Deletes entries that were done up to `before`; their keys can be queued again.
+    #[boxed]
     pub async fn outbox_purge(&self, before: Timestamp) -> Result<u64> {
         self.core.delete(self.delete(TABLE).filter(at_most("done_at", before))).await
     }

@@ -1,5 +1,6 @@
 //! Plans: named limits, above all tenants. What a plan says is the `app` crate's.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{PlanId, Timestamp};
 
 use crate::bind::opaque_debug;
@@ -29,6 +30,7 @@ fn cell(id: &PlanId) -> Cell<'_> {
 
 impl PlatformTx {
     /// Writes a new plan.
+    #[boxed]
     pub async fn plan_create(&self, plan: &Plan) -> Result<()> {
         let insert = self
             .insert(TABLE)
@@ -40,6 +42,7 @@ impl PlatformTx {
     }
 
     /// Writes a changed plan, if its version is still `expected`.
+    #[boxed]
     pub async fn plan_update(&self, plan: &Plan, expected: Option<u64>) -> Result<()> {
         let body = self.vault().seal(cell(&plan.id), &plan.body)?;
         let update = self.update(TABLE).set("body", body);
@@ -47,6 +50,7 @@ impl PlatformTx {
     }
 
     /// Deletes a plan; refuses one that tenants have.
+    #[boxed]
     pub async fn plan_delete(&self, id: PlanId) -> Result<()> {
         let used = self.core.maybe(self.select("tenants").eq("plan_id", id).limit(1)).await?;
         if used.is_some() {
@@ -59,6 +63,7 @@ impl PlatformTx {
     }
 
     /// Every plan, oldest first, at most `limit`.
+    #[boxed]
     pub async fn plans(&self, limit: u64) -> Result<Vec<Plan>> {
         let vault = self.vault();
         let rows = self.core.all(self.select(TABLE).ascending("id").limit(limit)).await?;

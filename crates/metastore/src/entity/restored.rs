@@ -1,5 +1,6 @@
 //! What a restore ends: whatever lets somebody in without asking again, as it was at the backup.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::Timestamp;
 
 use crate::query::{above, is_null};
@@ -19,6 +20,7 @@ pub struct EndedAccess {
 impl PlatformTx {
     /// Ends every session, one-time link and support grant of every tenant, and forgets the answers
     /// that were kept for repetitions: they hold secrets.
+    #[boxed]
     pub async fn access_end(&self, at: Timestamp) -> Result<EndedAccess> {
         let support = self.core.delete(self.delete("support_sessions")).await?;
         let sessions = self.core.delete(self.delete("sessions")).await? + support;

@@ -1,5 +1,6 @@
 //! Alert rules; what they say is the `alerting` crate's, stored here as sealed JSON.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{RuleId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
@@ -47,6 +48,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Rule> {
 
 impl TenantTx {
     /// Writes a new rule. Version and times start now.
+    #[boxed]
     pub async fn rule_create(&self, rule: &Rule) -> Result<()> {
         let insert = self
             .insert(TABLE)
@@ -60,6 +62,7 @@ impl TenantTx {
     }
 
     /// Writes a changed rule, if its version is still `expected`.
+    #[boxed]
     pub async fn rule_update(&self, rule: &Rule, expected: Option<u64>) -> Result<()> {
         let update = self
             .update(TABLE)
@@ -70,11 +73,13 @@ impl TenantTx {
     }
 
     /// One rule.
+    #[boxed]
     pub async fn rule(&self, id: RuleId) -> Result<Rule> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// Rules, oldest first.
+    #[boxed]
     pub async fn rules(&self, page: &Page) -> Result<Listed<Rule>> {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -87,6 +92,7 @@ impl TenantTx {
     }
 
     /// Deletes a rule; its alerts stay.
+    #[boxed]
     pub async fn rule_delete(&self, id: RuleId) -> Result<()> {
         self.delete_id(TABLE, id).await
     }

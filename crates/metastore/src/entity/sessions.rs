@@ -1,5 +1,6 @@
 //! Sign-in sessions, found by the digest of their token.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{SessionId, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, stored_enum};
@@ -64,6 +65,7 @@ fn load(row: &Row) -> Result<Session> {
 
 impl PlatformTx {
     /// Writes a new session under its token's digest.
+    #[boxed]
     pub async fn session_create(&self, session: &Session, token_digest: [u8; 32]) -> Result<()> {
         let insert = self
             .insert(TABLE)
@@ -83,18 +85,21 @@ impl PlatformTx {
     }
 
     /// The session of a token, if there is one, whatever its age.
+    #[boxed]
     pub async fn session_by_digest(&self, token_digest: [u8; 32]) -> Result<Option<Session>> {
         let select = self.select(TABLE).eq("token_digest", token_digest);
         self.core.maybe(select).await?.map(|row| load(&row)).transpose()
     }
 
     /// The sessions of an account, oldest first.
+    #[boxed]
     pub async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>> {
         let select = self.select(TABLE).eq("user_id", user).ascending("created_at");
         self.core.all(select).await?.iter().map(load).collect()
     }
 
     /// Notes that a session was used.
+    #[boxed]
     pub async fn session_touch(&self, id: SessionId, at: Timestamp) -> Result<()> {
         let update = self.update(TABLE).set("last_seen_at", at).eq("id", id);
         if self.core.update(update).await? == 0 {
@@ -104,23 +109,27 @@ impl PlatformTx {
     }
 
     /// Asks a session to prove itself again, such as after something that looks unlike its owner.
+    #[boxed]
     pub async fn session_ask_step_up(&self, id: SessionId, at: Timestamp) -> Result<()> {
         let update = self.update(TABLE).set("step_up_asked_at", Some(at)).eq("id", id);
         self.core.update(update).await.map(|_| ())
     }
 
     /// Since when a session is asked to prove itself again.
+    #[boxed]
     pub async fn session_step_up_asked(&self, id: SessionId) -> Result<Option<Timestamp>> {
         let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
         row.map_or(Ok(None), |row| row.maybe("step_up_asked_at"))
     }
 
     /// The session, if it has not ended.
+    #[boxed]
     pub async fn session(&self, id: SessionId) -> Result<Option<Session>> {
         self.core.maybe(self.select(TABLE).eq("id", id)).await?.map(|row| load(&row)).transpose()
     }
 
     /// Gives a session a new token; the old one works no more.
+    #[boxed]
     pub async fn session_renew(&self, id: SessionId, token_digest: [u8; 32]) -> Result<()> {
         let update = self.update(TABLE).set("token_digest", token_digest).eq("id", id);
         if self.core.update(update).await? == 0 {
@@ -130,6 +139,7 @@ impl PlatformTx {
     }
 
     /// Notes that the person proved again who they are; the session goes on under a new token.
+    #[boxed]
     pub async fn session_prove(&self, session: &Session, token_digest: [u8; 32]) -> Result<()> {
         let update = self
             .update(TABLE)
@@ -145,6 +155,7 @@ impl PlatformTx {
     }
 
     /// Ends one session of an account.
+    #[boxed]
     pub async fn session_delete_of(&self, user: UserId, id: SessionId) -> Result<()> {
         let delete = self.delete(TABLE).eq("user_id", user).eq("id", id);
         if self.core.delete(delete).await? == 0 {
@@ -154,16 +165,19 @@ impl PlatformTx {
     }
 
     /// Ends a session; nothing happens if it has ended.
+    #[boxed]
     pub async fn session_delete(&self, id: SessionId) -> Result<()> {
         self.core.delete(self.delete(TABLE).eq("id", id)).await.map(|_| ())
     }
 
     /// Ends every session of an account.
+    #[boxed]
     pub async fn sessions_delete_of(&self, user: UserId) -> Result<u64> {
         self.core.delete(self.delete(TABLE).eq("user_id", user)).await
     }
 
     /// Deletes sessions past their end, and those not used since `idle_since`.
+    #[boxed]
     pub async fn sessions_purge(&self, now: Timestamp, idle_since: Timestamp) -> Result<u64> {
         let ended = self.delete(TABLE).filter(at_most("expires_at", now));
         let idle = self.delete(TABLE).filter(at_most("last_seen_at", idle_since));
@@ -173,6 +187,7 @@ impl PlatformTx {
 
 impl TenantTx {
     /// Ends every session that the tenant's provider vouched for.
+    #[boxed]
     pub async fn sessions_end_by_provider(&self) -> Result<()> {
         let delete = self.delete(TABLE).eq("method", SessionMethod::Provider);
         self.core.delete(delete).await.map(|_| ())

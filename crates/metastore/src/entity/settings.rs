@@ -1,5 +1,6 @@
 //! Settings of a tenant and of the platform: JSON under a name that code made up.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::Timestamp;
 
 use crate::bind::{Row, code, opaque_debug};
@@ -73,6 +74,7 @@ impl Put {
 
 impl TenantTx {
     /// A setting of the tenant, if it was set.
+    #[boxed]
     pub async fn setting(&self, name: &str) -> Result<Option<Setting>> {
         let row = self.core.maybe(self.select(TENANT).eq("name", name.to_owned())).await?;
         row.map(|row| load(&row, &self.vault(), name)).transpose()
@@ -80,6 +82,7 @@ impl TenantTx {
 
     /// Sets a setting of the tenant. `expected` is the version it was read with, 0 if it was not
     /// set; without it the last writer wins.
+    #[boxed]
     pub async fn setting_put(&self, name: &str, body: &[u8], expected: Option<u64>) -> Result<()> {
         let name = code("setting", name)?;
         let cell = Cell { table: TENANT, column: "body", row: name.as_bytes() };
@@ -92,12 +95,14 @@ impl TenantTx {
 
 impl PlatformTx {
     /// A setting of the platform, if it was set.
+    #[boxed]
     pub async fn setting(&self, name: &str) -> Result<Option<Setting>> {
         let row = self.core.maybe(self.select(PLATFORM).eq("name", name.to_owned())).await?;
         row.map(|row| load(&row, &self.vault(), name)).transpose()
     }
 
     /// Sets a setting of the platform, as [`TenantTx::setting_put`].
+    #[boxed]
     pub async fn setting_put(&self, name: &str, body: &[u8], expected: Option<u64>) -> Result<()> {
         let name = code("setting", name)?;
         let cell = Cell { table: PLATFORM, column: "body", row: name.as_bytes() };

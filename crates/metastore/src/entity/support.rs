@@ -1,6 +1,7 @@
 //! Support tickets, the grants that open a tenant to the platform's staff, and the sessions that
 //! rest on them.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{
     SessionId, SupportAreas, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
@@ -138,6 +139,7 @@ fn session(row: &Row) -> Result<SupportSession> {
 
 impl TenantTx {
     /// Writes a new ticket.
+    #[boxed]
     pub async fn ticket_create(&self, ticket: &SupportTicket) -> Result<()> {
         let cell = Cell { table: TICKETS, column: "body", row: ticket.id.as_bytes() };
         let body = TicketBody { subject: ticket.subject.clone(), text: ticket.text.clone() };
@@ -152,6 +154,7 @@ impl TenantTx {
     }
 
     /// The tenant's tickets, newest first.
+    #[boxed]
     pub async fn tickets(&self) -> Result<Vec<SupportTicket>> {
         let select = self.select(TICKETS).descending("opened_at").limit(LISTED_MAX);
         let vault = self.core.vault(Owner::Platform);
@@ -159,12 +162,14 @@ impl TenantTx {
     }
 
     /// One ticket.
+    #[boxed]
     pub async fn ticket(&self, id: TicketId) -> Result<SupportTicket> {
         let row = self.core.one(self.select(TICKETS).eq("id", id)).await?;
         ticket(&row, &self.core.vault(Owner::Platform))
     }
 
     /// Closes a ticket.
+    #[boxed]
     pub async fn ticket_close(&self, id: TicketId, at: Timestamp) -> Result<()> {
         let update = self.update(TICKETS).set("closed_at", Some(at)).eq("id", id);
         if self.core.update(update.filter(is_null("closed_at"))).await? == 0 {
@@ -175,12 +180,14 @@ impl TenantTx {
     }
 
     /// Removes a ticket with its grants and their sessions; for checks in a tenant of nobody.
+    #[boxed]
     pub async fn ticket_delete(&self, id: TicketId) -> Result<()> {
         self.core.delete(self.delete(GRANTS).eq("ticket_id", id)).await?;
         self.delete_id(TICKETS, id).await
     }
 
     /// Writes a new grant.
+    #[boxed]
     pub async fn support_grant_create(&self, grant: &SupportGrant) -> Result<()> {
         let cell = Cell { table: GRANTS, column: "reason", row: grant.id.as_bytes() };
         let insert = self
@@ -199,6 +206,7 @@ impl TenantTx {
     }
 
     /// The tenant's grants, newest first.
+    #[boxed]
     pub async fn support_grants(&self) -> Result<Vec<SupportGrant>> {
         let select = self.select(GRANTS).descending("requested_at").limit(LISTED_MAX);
         let vault = self.core.vault(Owner::Platform);
@@ -206,6 +214,7 @@ impl TenantTx {
     }
 
     /// Lets a second of the staff approve a grant that nobody of the customer asked for.
+    #[boxed]
     pub async fn support_grant_approve(
         &self,
         id: SupportGrantId,
@@ -228,6 +237,7 @@ impl TenantTx {
     }
 
     /// Takes a grant back and ends the sessions that rest on it.
+    #[boxed]
     pub async fn support_grant_revoke(&self, id: SupportGrantId, at: Timestamp) -> Result<()> {
         let update = self.update(GRANTS).set("revoked_at", Some(at)).eq("id", id);
         if self.core.update(update.filter(is_null("revoked_at"))).await? == 0 {
@@ -239,18 +249,21 @@ impl TenantTx {
 
 impl PlatformTx {
     /// Whether a tenant ever opened a ticket.
+    #[boxed]
     pub async fn has_tickets(&self, tenant: TenantId) -> Result<bool> {
         let select = self.select(TICKETS).eq("tenant_id", tenant).limit(1);
         Ok(self.core.maybe(select).await?.is_some())
     }
 
     /// One ticket, as staff sees it.
+    #[boxed]
     pub async fn support_ticket(&self, tenant: TenantId, id: TicketId) -> Result<SupportTicket> {
         let select = self.select(TICKETS).eq("tenant_id", tenant).eq("id", id);
         ticket(&self.core.one(select).await?, &self.vault())
     }
 
     /// Grants that were given and have not ended at `now`, of every tenant, newest first.
+    #[boxed]
     pub async fn support_grants_live(
         &self,
         now: Timestamp,
@@ -266,6 +279,7 @@ impl PlatformTx {
     }
 
     /// What staff asked for and nobody has approved yet, of every tenant.
+    #[boxed]
     pub async fn support_grants_asked(
         &self,
         now: Timestamp,
@@ -290,12 +304,14 @@ impl PlatformTx {
     }
 
     /// A grant by its id alone.
+    #[boxed]
     pub async fn support_grant(&self, id: SupportGrantId) -> Result<(TenantId, SupportGrant)> {
         let row = self.core.one(self.select(GRANTS).eq("id", id)).await?;
         Ok((row.get("tenant_id")?, grant(&row, &self.vault())?))
     }
 
     /// Writes a support session under its token's digest.
+    #[boxed]
     pub async fn support_session_create(
         &self,
         session: &SupportSession,
@@ -314,6 +330,7 @@ impl PlatformTx {
     }
 
     /// The support session of a token.
+    #[boxed]
     pub async fn support_session_by_digest(
         &self,
         token_digest: [u8; 32],
@@ -323,6 +340,7 @@ impl PlatformTx {
     }
 
     /// Ends a support session.
+    #[boxed]
     pub async fn support_session_delete(&self, id: SessionId) -> Result<()> {
         self.core.delete(self.delete(SESSIONS).eq("id", id)).await.map(|_| ())
     }

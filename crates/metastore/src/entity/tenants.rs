@@ -1,6 +1,7 @@
 //! Tenants. The name is account data, sealed under the platform's key: it stays readable to the
 //! platform when the tenant's own key is revoked.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{LogId, PlanId, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
@@ -100,11 +101,13 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
 
 impl TenantTx {
     /// The tenant of this transaction.
+    #[boxed]
     pub async fn tenant(&self) -> Result<Tenant> {
         load(&self.core.one(self.select(TABLE)).await?, &self.core.vault(Owner::Platform))
     }
 
     /// Changes name and archive subscription, if the version is still `expected`.
+    #[boxed]
     pub async fn tenant_update(&self, tenant: &Tenant, expected: Option<u64>) -> Result<()> {
         let vault = self.core.vault(Owner::Platform);
         let name = vault.seal(name_cell(&self.tenant), tenant.name.as_bytes())?;
@@ -118,6 +121,7 @@ impl TenantTx {
 
 impl PlatformTx {
     /// Makes a tenant. Its keys come first (`KeyService::create_tenant`).
+    #[boxed]
     pub async fn tenant_create(&self, tenant: &Tenant) -> Result<()> {
         let name = self.vault().seal(name_cell(&tenant.id), tenant.name.as_bytes())?;
         let insert = self
@@ -138,6 +142,7 @@ impl PlatformTx {
 
     /// Changes name, plan and state of a tenant, if its version is still `expected`. Kind and
     /// parent stay as they were made.
+    #[boxed]
     pub async fn tenant_change(&self, tenant: &Tenant, expected: Option<u64>) -> Result<()> {
         let name = self.vault().seal(name_cell(&tenant.id), tenant.name.as_bytes())?;
         let update = self
@@ -149,16 +154,19 @@ impl PlatformTx {
     }
 
     /// One tenant.
+    #[boxed]
     pub async fn tenant(&self, id: TenantId) -> Result<Tenant> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// The tenant whose ledger log is served under this id.
+    #[boxed]
     pub async fn tenant_of_log(&self, log: LogId) -> Result<TenantId> {
         self.core.one(self.select(TABLE).eq("log_id", log)).await?.get("id")
     }
 
     /// Tenants, oldest first.
+    #[boxed]
     pub async fn tenants(&self, page: &Page) -> Result<Listed<Tenant>> {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -172,6 +180,7 @@ impl PlatformTx {
 
     /// Deletes a tenant and, with it, every row it owns. Accounts stay; see
     /// [`PlatformTx::user_delete`].
+    #[boxed]
     pub async fn tenant_delete(&self, id: TenantId) -> Result<()> {
         for table in ["activity", "outbox"] {
             self.core.delete(self.delete(table).eq("tenant_id", id)).await?;

@@ -1,6 +1,7 @@
 //! Twins: names and what belongs to them. Models and geometry are objects in the object store;
 //! the references are sealed with the rest.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{SiteId, Timestamp};
 
@@ -105,6 +106,7 @@ impl TenantTx {
     }
 
     /// Writes a new twin. Version and times start now.
+    #[boxed]
     pub async fn twin_create(&self, twin: &Twin) -> Result<()> {
         let sealed = self.seal_twin(twin)?;
         let insert = self
@@ -119,6 +121,7 @@ impl TenantTx {
     }
 
     /// Writes a changed twin, if its version is still `expected`.
+    #[boxed]
     pub async fn twin_update(&self, twin: &Twin, expected: Option<u64>) -> Result<()> {
         let sealed = self.seal_twin(twin)?;
         let update = self
@@ -130,11 +133,13 @@ impl TenantTx {
     }
 
     /// One twin.
+    #[boxed]
     pub async fn twin(&self, id: SiteId) -> Result<Twin> {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
     /// Twins, oldest first.
+    #[boxed]
     pub async fn twins(&self, page: &Page) -> Result<Listed<Twin>> {
         let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
@@ -147,6 +152,7 @@ impl TenantTx {
     }
 
     /// Deletes a twin; its devices stay, bound to nothing.
+    #[boxed]
     pub async fn twin_delete(&self, id: SiteId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
         self.grants_delete_over(*id.as_bytes()).await?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
@@ -168,6 +169,7 @@ impl PlatformTx {
     }
 
     /// Makes an account; `Conflict` if its address has one in this realm.
+    #[boxed]
     pub async fn user_create(&self, user: &User) -> Result<()> {
         let sealed = self.seal_user(user)?;
         let insert = self
@@ -188,6 +190,7 @@ impl PlatformTx {
     }
 
     /// Writes a changed account, if its version is still `expected`.
+    #[boxed]
     pub async fn user_update(&self, user: &User, expected: Option<u64>) -> Result<()> {
         let sealed = self.seal_user(user)?;
         let update = self
@@ -205,12 +208,14 @@ impl PlatformTx {
     }
 
     /// One account.
+    #[boxed]
     pub async fn user(&self, id: UserId) -> Result<User> {
         let row = self.core.one(self.select(TABLE).eq("id", id)).await?;
         load(&row, &self.vault_of_subject(id))
     }
 
     /// The account of an address, if there is one.
+    #[boxed]
     pub async fn user_by_email(&self, realm: Realm, email: &str) -> Result<Option<User>> {
         let index = self.email_index(realm, email)?;
         let row = self.core.maybe(self.select(TABLE).eq("email_index", index)).await?;
@@ -243,6 +248,7 @@ impl PlatformTx {
 
     /// How many accounts have a password hash of which algorithm, version and parameters, as they
     /// stand in its PHC string (`argon2id$v=19$m=19456,t=2,p=1`). Salts and hashes stay inside.
+    #[boxed]
     pub async fn password_parameters(&self) -> Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
         let mut after: Option<UserId> = None;
@@ -267,6 +273,7 @@ impl PlatformTx {
 
     /// Takes from an account all by which somebody could sign in to it, except its password:
     /// factors, recovery codes, what providers call it, its sessions, and links for it.
+    #[boxed]
     pub async fn user_forget_proofs(&self, id: UserId) -> Result<()> {
         for table in ["factors", "provider_identities", "sessions", LINKS] {
             self.core.delete(self.delete(table).eq("user_id", id)).await?;
@@ -275,6 +282,7 @@ impl PlatformTx {
     }
 
     /// Deletes an account with its memberships, sessions and links.
+    #[boxed]
     pub async fn user_delete(&self, id: UserId) -> Result<()> {
         self.core.delete(self.delete(LINKS).eq("user_id", id)).await?;
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {
@@ -284,6 +292,7 @@ impl PlatformTx {
     }
 
     /// Accounts that belong to no tenant, at most `rows`.
+    #[boxed]
     pub async fn users_of_nobody(&self, rows: u64) -> Result<Vec<UserId>> {
         let nowhere =
             Expr::cust("NOT EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = users.id)");
@@ -292,18 +301,21 @@ impl PlatformTx {
     }
 
     /// Whether anybody belongs to a tenant.
+    #[boxed]
     pub async fn has_members(&self, tenant: TenantId) -> Result<bool> {
         let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant);
         Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
     /// Whether a tenant has an owner.
+    #[boxed]
     pub async fn has_owner(&self, tenant: TenantId) -> Result<bool> {
         let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant).eq("role", Role::Owner);
         Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
     /// Gives an account a role in a tenant; nothing changes if it has it.
+    #[boxed]
     pub async fn membership_add(&self, tenant: TenantId, user: UserId, role: Role) -> Result<()> {
         let insert = self
             .insert(MEMBERSHIPS)
@@ -316,6 +328,7 @@ impl PlatformTx {
     }
 
     /// Ends what an account is in every tenant but one, with what it was given there.
+    #[boxed]
     pub async fn memberships_end_elsewhere(&self, user: UserId, kept: TenantId) -> Result<()> {
         let elsewhere = || equals("tenant_id", kept).not();
         let memberships = self.delete(MEMBERSHIPS).eq("user_id", user).filter(elsewhere());
@@ -325,6 +338,7 @@ impl PlatformTx {
     }
 
     /// Notes who invited a member of a tenant; who did first stays noted.
+    #[boxed]
     pub async fn membership_invited(
         &self,
         tenant: TenantId,
@@ -341,6 +355,7 @@ impl PlatformTx {
     }
 
     /// Since when an account belongs to a tenant, and who invited it; none for who does not.
+    #[boxed]
     pub async fn membership_origin(
         &self,
         tenant: TenantId,
@@ -357,6 +372,7 @@ impl PlatformTx {
     }
 
     /// The tenants an account belongs to, with its role in each, oldest first.
+    #[boxed]
     pub async fn memberships(&self, user: UserId) -> Result<Vec<(TenantId, Role)>> {
         let select = self.select(MEMBERSHIPS).eq("user_id", user).ascending("created_at");
         let rows = self.core.all(select).await?;

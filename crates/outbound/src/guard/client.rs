@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -136,10 +137,11 @@ impl GuardedClient {
     }
 
     /// Makes one request for a tenant, or for the platform itself.
-    pub async fn call(
-        &self,
+    #[boxed]
+    pub async fn call<'a>(
+        &'a self,
         tenant: Option<TenantId>,
-        call: Call<'_>,
+        call: Call<'a>,
     ) -> Result<Reply, GuardError> {
         let host = call.target.host().to_owned();
         let waits = Waits::default();

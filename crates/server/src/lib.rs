@@ -1,0 +1,36 @@
+//! The composition root: it parses, wires the parts together and runs; what the parts do is
+//! theirs. A library, so that it is compiled beside the code of the crates below it.
+
+mod acme;
+mod api;
+mod archive_child;
+mod bench;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod controls;
+mod datadir;
+mod dispatch;
+mod guard;
+mod host_certificates;
+mod listen;
+mod pki;
+mod probes;
+mod process;
+mod run;
+mod stores;
+mod tls;
+mod web;
+
+use std::process::ExitCode;
+
+/// The `veritwin` command: what it is told in its arguments.
+pub fn main() -> ExitCode {
+    process::refuse_huge_pages();
+    if let Err(error) = process::install_tls_provider() {
+        cli::print_error(&format!("{error:#}"));
+        return ExitCode::FAILURE;
+    }
+    cli::run()
+}
