@@ -7,7 +7,7 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, Secret, TenantId};
 use veritwin_metastore::IdentityProvider;
-use veritwin_outbound::guard::Target;
+use veritwin_outbound::guard::{Caller, Target};
 
 use crate::change::Change;
 use crate::links::text;
@@ -106,6 +106,11 @@ fn domains(input: &[String]) -> Result<Vec<String>> {
 }
 
 impl App {
+    /// Whom a call to a tenant's provider is made for.
+    pub(crate) fn caller(&self, tenant: TenantId) -> Caller {
+        Caller { tenant, branch: self.0.tree.read().branch(tenant) }
+    }
+
     /// Through which provider one's people may sign in.
     #[boxed]
     pub async fn identity_provider(&self, context: &OpContext) -> Result<Option<ProviderView>> {
@@ -131,7 +136,7 @@ impl App {
         drop(tx);
         let (body, secret) = self.checked_provider(&input, before.as_ref())?;
         let now = context.clock.monotonic();
-        self.0.providers.ask(context.tenant, &body.issuer, now).await.map_err(
+        self.0.providers.ask(self.caller(context.tenant), &body.issuer, now).await.map_err(
             |error| match error.busy() {
                 Some(limit) => Error::Crowded(limit.clone()),
                 None => {
