@@ -108,7 +108,7 @@ fn domains(input: &[String]) -> Result<Vec<String>> {
 impl App {
     /// Whom a call to a tenant's provider is made for.
     pub(crate) fn caller(&self, tenant: TenantId) -> Caller {
-        Caller { tenant, branch: self.0.tree.read().branch(tenant) }
+        Caller { tenant, branch: self.branch_of(tenant) }
     }
 
     /// Through which provider one's people may sign in.
