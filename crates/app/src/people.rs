@@ -220,7 +220,11 @@ impl App {
         }
         check_last(&members, id, &roles)?;
         let roles: Vec<Role> = roles.into_iter().collect();
+        let gains = roles.iter().any(|role| !before.contains(role));
         tx.member_roles_set(id, &roles).await?;
+        if gains {
+            self.note_bringer(&tx, context, id).await?;
+        }
         if roles.contains(&Role::Owner) && !before.contains(&Role::Owner) {
             self.drop_denials(&tx, context, id).await?;
         }

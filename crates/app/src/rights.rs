@@ -82,6 +82,13 @@ pub(crate) fn denying<'a>(roles: &'a [StoredRole], grant: &Grant) -> Option<&'a 
     roles.iter().find(is_it).filter(|role| !role.denies.is_empty())
 }
 
+/// Whether the role of a grant permits anything.
+pub(crate) fn allows(roles: &[StoredRole], grant: &Grant) -> bool {
+    let permits_nothing =
+        |role: &StoredRole| grant.role == GrantRole::Custom(role.id) && role.allows.is_empty();
+    !roles.iter().any(permits_nothing)
+}
+
 pub(crate) fn has_ended(grant: &Grant, context: &OpContext) -> bool {
     grant.expires_at.is_some_and(|end| end <= context.at)
 }

@@ -472,6 +472,33 @@ fn two_accounts_of_one_maker_do_not_break_glass() {
     one.enter(&tenant.id).expect(201);
 }
 
+/// A role makes somebody of the staff as much as an invitation does.
+#[test]
+fn whom_one_person_gave_the_role_do_not_break_glass() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let by_operator = || {
+        let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+        Person::redeem(&platform, link_token(link["link"].as_str().unwrap()))
+    };
+    let (one_maker, other_maker) = (by_operator(), by_operator());
+    let (one, other) = (one_maker.colleague("viewer"), other_maker.colleague("viewer"));
+    for member in [&one, &other] {
+        let id = member.get("/v1/session").expect(200)["user"]["id"].as_str().unwrap().to_owned();
+        let roles = json!({"roles": ["support"]});
+        one_maker.ask("PATCH", &format!("/v1/users/{id}"), &roles).expect(200);
+    }
+    let (one, other) = (one.secured(), other.secured());
+    let ask = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "Just looking"});
+    let asked = one.post("/v1/support-desk/break-glass", &ask).expect(201);
+    let approve = asked["id"].as_str().unwrap().to_owned();
+    let approve = format!("/v1/support-desk/break-glass/{approve}/approve");
+    let refused = other.post(&approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the same person brought both of you in"), "{detail}");
+    one.enter(&tenant.id).problem(404);
+}
+
 #[test]
 fn metrics_are_ones_own() {
     let platform = Platform::shared();
