@@ -259,7 +259,7 @@ impl App {
 
     /// Removes a person from the tenant; their sessions and the keys they made end at once, and an
     /// account that belongs to no other tenant is destroyed. The last owner and the last
-    /// administrator stay.
+    /// administrator stay, and whom an owner denied something is taken out by owners.
     #[boxed]
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
@@ -269,7 +269,8 @@ impl App {
 
     /// Leaves the tenant of the session, which ends with everything else of the person there. It is
     /// named, so that nobody leaves another one than they mean. The last owner and the last
-    /// administrator stay.
+    /// administrator stay, and so does whom an owner denied something, until an owner takes them
+    /// out.
     #[boxed]
     pub async fn leave_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionLeave, Kind::Session)?;
@@ -288,6 +289,7 @@ impl App {
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
+        self.check_taking_out(context, &tx, id).await?;
         let others = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &others, &leaving.roles, &BTreeSet::new())?;
         check_last(&others, id, &BTreeSet::new())?;
@@ -322,6 +324,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let child = tx.member(id).await?;
         self.refuse_own(context, id)?;
+        self.check_taking_out(context, &tx, id).await?;
         self.check_only_here(context, id).await?;
         let members = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;
