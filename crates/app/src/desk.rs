@@ -19,6 +19,7 @@ use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportVi
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::support::{area_names, check_areas, grant_view, length};
+use crate::two_people::{check_two_people, of_member};
 use crate::{App, Arrival, Error, Result};
 
 const ENDED: Error = Error::Unauthenticated("the support session has ended");
@@ -339,7 +340,9 @@ impl App {
         if grant.ticket.is_some() {
             return Err(Error::NotFound("no such resource"));
         }
-        self.check_two_people(&tx, (grant.requested_by, approver), context.at).await?;
+        let asker = of_member(tx.line(PLATFORM_TENANT, grant.requested_by).await?)?;
+        let own = of_member(tx.line(PLATFORM_TENANT, approver).await?)?;
+        check_two_people(&asker, &own, context.at)?;
         drop(tx);
         if grant.expires_at <= context.at {
             return Err(Error::Conflict("nobody approved it in time: ask again".to_owned()));

@@ -7,7 +7,7 @@ use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole, TenantTx};
 
 use crate::change::Change;
 use crate::model::{GrantView, HolderOf, NewGrant, RightView};
-use crate::rights::{OWN, denying, has_ended, is_owner, missing};
+use crate::rights::{OWN, allows, denying, has_ended, is_owner, missing};
 use crate::{App, Error, Result, recorded};
 
 pub(crate) const NOTHING_FROM_OWNERS: &str =
@@ -79,6 +79,11 @@ impl App {
             return Err(Error::invalid_at("user_id", NOTHING_FROM_OWNERS));
         }
         tx.grant_create(&grant).await?;
+        if let Holder::User(user) = grant.holder
+            && allows(&roles, &grant)
+        {
+            self.note_bringer(&tx, context, user).await?;
+        }
         if let Some(role) = denying(&roles, &grant).filter(|_| is_owner(context))
             && !role.by_owner
         {

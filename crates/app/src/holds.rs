@@ -8,11 +8,12 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActorKind, ApiKeyId, HoldId, OpContext, Timestamp, UserId};
-use veritwin_metastore::{Hold, HoldReason, Release, TenantTx};
+use veritwin_metastore::{Hold, HoldReason, Line, Release, TenantTx};
 
 use crate::change::Change;
 use crate::model::{HoldInput, HoldScope, HoldView};
 use crate::records::check_action;
+use crate::two_people::{check_two_people, of_member};
 use crate::{App, Error, Result};
 
 /// Longest hold; a new one can be asked for before it ends.
@@ -56,15 +57,22 @@ fn asked_release(hold: &Hold, now: Timestamp) -> Option<Release> {
     hold.release.filter(counts)
 }
 
-/// Whether a hold is about what this person did: by their account, by a key of theirs, or in single
-/// records.
-async fn is_held(tx: &TenantTx, hold: &Hold, person: UserId) -> Result<bool> {
-    let is_own = |actor: [u8; 16]| actor == *person.as_bytes();
+/// Whether a hold is about what one of these people did: by their account, by a key of theirs, or in
+/// single records.
+async fn is_held(tx: &TenantTx, hold: &Hold, people: &[UserId]) -> Result<bool> {
     if let Some(actor) = hold.scope.actor {
         let key = tx.api_key(ApiKeyId::from_bytes(actor)).await;
-        return Ok(is_own(actor) || key.is_ok_and(|key| key.maker == Some(person)));
+        let maker = key.ok().and_then(|key| key.maker);
+        let is_theirs = |person: &UserId| *person.as_bytes() == actor || maker == Some(*person);
+        return Ok(people.iter().any(is_theirs));
     }
-    Ok(tx.activity_is_by(&hold.scope.records, *person.as_bytes()).await?)
+    Ok(tx.activity_is_by(&hold.scope.records, people).await?)
+}
+
+/// Somebody and whoever is in their line.
+fn with_line(line: &Line) -> Vec<UserId> {
+    let above = line.inviters.iter().map(|(inviter, _)| *inviter);
+    std::iter::once(line.user).chain(above).collect()
 }
 
 /// A text that a person has to give.
@@ -110,12 +118,14 @@ impl App {
         let people = crate::incidents::people(&tx).await?;
         let holds = tx.holds().await?;
         let own = person(context).ok();
+        let people_of_own = match own {
+            Some(own) => tx.line(own).await?.as_ref().map(with_line).unwrap_or_default(),
+            None => Vec::new(),
+        };
         let mut held = std::collections::HashSet::new();
         for hold in &holds {
             let is_open = matches!(state(hold, context.at), "in_force" | "release_asked");
-            if let Some(own) = own.filter(|_| is_open)
-                && is_held(&tx, hold, own).await?
-            {
+            if is_open && is_held(&tx, hold, &people_of_own).await? {
                 held.insert(hold.id);
             }
         }
@@ -196,7 +206,7 @@ impl App {
         Ok(hold.id)
     }
 
-    /// Approves a hold that somebody else asked for.
+    /// Approves a hold that somebody else asked for, who is another person as far as can be told.
     #[boxed]
     pub async fn approve_hold(&self, context: &OpContext, id: HoldId) -> Result<()> {
         let resource = resource(context, id);
@@ -204,10 +214,9 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let hold = tx.hold(id).await?;
         let approver = person(context)?;
-        if hold.requested_by == approver {
-            let detail = "whoever asked for a hold cannot approve it: a second person does";
-            return Err(Error::Conflict(detail.to_owned()));
-        }
+        let own = of_member(tx.line(approver).await?)?;
+        let asker = of_member(tx.line(hold.requested_by).await?)?;
+        check_two_people(&asker, &own, context.at)?;
         if hold.expires_at <= context.at {
             return Err(Error::Conflict("the hold has ended".to_owned()));
         }
@@ -218,7 +227,8 @@ impl App {
     }
 
     /// Ends a hold before its time: one person asks, another confirms, and neither of them is whose
-    /// records it keeps. One that nobody approved is taken back by one. Whether it is ended.
+    /// records it keeps, or was brought in by them. One that nobody approved is taken back by one.
+    /// Whether it is ended.
     #[boxed]
     pub async fn release_hold(&self, context: &OpContext, id: HoldId) -> Result<bool> {
         let resource = resource(context, id);
@@ -227,22 +237,27 @@ impl App {
         let mut hold = tx.hold(id).await?;
         let own = person(context)?;
         let before = state(&hold, context.at);
+        // What somebody asked who is no member any more is asked for again.
+        let asker = match asked_release(&hold, context.at) {
+            Some(asked) => tx.line(asked.asked_by).await?,
+            None => None,
+        };
         let is_over = match before {
-            "in_force" | "release_asked" if is_held(&tx, &hold, own).await? => {
-                let detail = "whose records a hold keeps cannot end it: two others do";
-                return Err(Error::Conflict(detail.to_owned()));
-            }
             "in_force" => false,
-            "release_asked" => {
-                if asked_release(&hold, context.at).is_some_and(|one| one.asked_by == own) {
-                    let detail = "whoever asked to end a hold cannot confirm it: a second person \
-                                  does, within seven days";
-                    return Err(Error::Conflict(detail.to_owned()));
-                }
-                true
-            }
+            "release_asked" => asker.is_some(),
             _ => true,
         };
+        if matches!(before, "in_force" | "release_asked") {
+            let line = of_member(tx.line(own).await?)?;
+            if is_held(&tx, &hold, &with_line(&line)).await? {
+                let detail = "neither whose records a hold keeps, nor whom they brought in or gave \
+                              a role, ends it: two others do, or it ends at its time";
+                return Err(Error::Conflict(detail.to_owned()));
+            }
+            if let Some(asker) = asker {
+                check_two_people(&asker, &line, context.at)?;
+            }
+        }
         if is_over {
             tx.hold_release(id, context.at).await?;
         } else {

@@ -11,7 +11,7 @@ use veritwin_domain::{
     Actor, ActorKind, ApiKeyId, LinkId, OpContext, PlatformContext, Rights, Role, ScopeOf,
     SessionId, SignIn, TenantId, UserId,
 };
-use veritwin_metastore::{GrantRole, LinkKind, OneTimeLink, PlatformTx};
+use veritwin_metastore::{Bringer, GrantRole, LinkKind, OneTimeLink, PlatformTx};
 
 use crate::change::Change;
 use crate::invitation_scopes::{Given, printed};
@@ -48,16 +48,20 @@ impl Inviter {
     }
 }
 
-/// The person who invited, or whose key did.
-pub(crate) async fn inviting_person(
+/// Who brings in whoever takes an invitation up: who made it, or whose key did.
+pub(crate) async fn bringer(
     tx: &PlatformTx,
     inviter: Option<Inviter>,
-) -> Result<Option<UserId>> {
-    let Some(Inviter { tenant, by }) = inviter else { return Ok(None) };
-    match by {
-        By::User(user) => Ok(Some(user)),
-        By::Key(key) => Ok(tx.api_key_of(tenant, key).await?.and_then(|key| key.maker)),
-    }
+    by_operator: bool,
+) -> Result<Option<Bringer>> {
+    let Some(Inviter { tenant, by }) = inviter else {
+        return Ok(by_operator.then_some(Bringer::Operator));
+    };
+    let person = match by {
+        By::User(user) => Some(user),
+        By::Key(key) => tx.api_key_of(tenant, key).await?.and_then(|key| key.maker),
+    };
+    Ok(person.map(Bringer::Person))
 }
 
 fn opened(link: &OneTimeLink) -> Result<Payload> {

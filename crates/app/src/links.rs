@@ -7,11 +7,11 @@ use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{
     OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, find_unseen,
 };
-use veritwin_metastore::{Attestation, OneTimeLink, Page, PlatformTx, Realm, User};
+use veritwin_metastore::{Attestation, Bringer, OneTimeLink, Page, PlatformTx, Realm, User};
 
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
-use crate::inviters::{Inviter, inviting_person};
+use crate::inviters::{Inviter, bringer};
 use crate::link_accounts::{Shows, Taken, account_of, has_account};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
@@ -49,6 +49,9 @@ pub(crate) struct Payload {
     /// holds the data directory, and of the platform itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) inviter: Option<Inviter>,
+    /// Made by whoever holds the data directory: whom it brings in is in a line of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) by_operator: bool,
 }
 
 /// Most links into a tenant that nobody belongs to.
@@ -87,7 +90,7 @@ fn address(email: Option<String>) -> Result<String> {
 async fn welcome_member(
     tx: &PlatformTx,
     tenant: TenantId,
-    (user, role, inviter): (UserId, Role, Option<UserId>),
+    (user, role, bringer): (UserId, Role, Option<Bringer>),
     is_first: bool,
 ) -> Result<()> {
     tx.membership_add(tenant, user, role).await?;
@@ -98,8 +101,8 @@ async fn welcome_member(
     if becomes_owner || role == Role::Owner {
         tx.denials_delete_of(tenant, user).await?;
     }
-    if let Some(inviter) = inviter {
-        tx.membership_invited(tenant, user, inviter).await?;
+    if let Some(bringer) = bringer {
+        tx.brought(tenant, user, bringer).await?;
     }
     Ok(())
 }
@@ -195,7 +198,8 @@ impl App {
             }
             (Some(_), _) => return Err(Error::NotFound("tenant")),
         };
-        let (link, token, digest) = self.new_link(context, kind, tenant, &Payload::default())?;
+        let payload = Payload { by_operator: true, ..Payload::default() };
+        let (link, token, digest) = self.new_link(context, kind, tenant, &payload)?;
         let tx = self.0.store.begin_platform(context).await?;
         tx.link_create(&link, digest).await?;
         self.record_platform(&tx, context, Action::LinkIssue, tenant, "done").await?;
@@ -208,7 +212,8 @@ impl App {
     #[boxed]
     pub async fn issue_support_link(&self, context: &PlatformContext) -> Result<Secret<String>> {
         self.authorize_platform(context, Action::LinkIssue)?;
-        let payload = Payload { role: Some(Role::Support.to_string()), ..Payload::default() };
+        let role = Some(Role::Support.to_string());
+        let payload = Payload { role, by_operator: true, ..Payload::default() };
         let kind = veritwin_metastore::LinkKind::Invitation;
         let (link, token, digest) =
             self.new_link(context, kind, Some(PLATFORM_TENANT), &payload)?;
@@ -303,8 +308,8 @@ impl App {
         }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         if !is_member || given.scope == ScopeOf::Tenant {
-            let inviter = inviting_person(&tx, payload.inviter).await?;
-            let member = (user.id, given.of_membership(), inviter);
+            let bringer = bringer(&tx, payload.inviter, payload.by_operator).await?;
+            let member = (user.id, given.of_membership(), bringer);
             welcome_member(&tx, tenant, member, payload.first).await?;
         }
         self.give(&tx, &platform, (tenant, user.id), &given).await?;
@@ -449,8 +454,8 @@ impl App {
             _ => Shows::Invitation,
         };
         let Taken { account: user, ended } = account_of(&tx, tenant, user, shows).await?;
-        let inviter = inviting_person(&tx, payload.inviter).await?;
-        welcome_member(&tx, tenant, (user.id, given.of_membership(), inviter), answers).await?;
+        let bringer = bringer(&tx, payload.inviter, payload.by_operator).await?;
+        welcome_member(&tx, tenant, (user.id, given.of_membership(), bringer), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;
         let proven = Proven { user, second_factor: false, how: How::Link };
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;

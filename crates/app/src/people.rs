@@ -220,7 +220,11 @@ impl App {
         }
         check_last(&members, id, &roles)?;
         let roles: Vec<Role> = roles.into_iter().collect();
+        let gains = roles.iter().any(|role| !before.contains(role));
         tx.member_roles_set(id, &roles).await?;
+        if gains {
+            self.note_bringer(&tx, context, id).await?;
+        }
         if roles.contains(&Role::Owner) && !before.contains(&Role::Owner) {
             self.drop_denials(&tx, context, id).await?;
         }
@@ -255,7 +259,7 @@ impl App {
 
     /// Removes a person from the tenant; their sessions and the keys they made end at once, and an
     /// account that belongs to no other tenant is destroyed. The last owner and the last
-    /// administrator stay.
+    /// administrator stay, and whom an owner denied something is taken out by owners.
     #[boxed]
     pub async fn remove_user(&self, context: &OpContext, id: UserId) -> Result<()> {
         let resource = Resource::user(context.tenant, id);
@@ -265,7 +269,8 @@ impl App {
 
     /// Leaves the tenant of the session, which ends with everything else of the person there. It is
     /// named, so that nobody leaves another one than they mean. The last owner and the last
-    /// administrator stay.
+    /// administrator stay, and so does whom an owner denied something, until an owner takes them
+    /// out.
     #[boxed]
     pub async fn leave_tenant(&self, context: &OpContext, tenant: TenantId) -> Result<()> {
         let resource = self.authorize_all(context, Action::SessionLeave, Kind::Session)?;
@@ -284,6 +289,7 @@ impl App {
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         let leaving = tx.member(id).await?;
+        self.check_taking_out(context, &tx, id).await?;
         let others = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &others, &leaving.roles, &BTreeSet::new())?;
         check_last(&others, id, &BTreeSet::new())?;
@@ -318,6 +324,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let child = tx.member(id).await?;
         self.refuse_own(context, id)?;
+        self.check_taking_out(context, &tx, id).await?;
         self.check_only_here(context, id).await?;
         let members = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &members, &child.roles, &BTreeSet::new())?;

@@ -6,7 +6,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_access::oidc::{Claims, Expected, OidcError, code_challenge, verify};
 use veritwin_access::{Action, PROOF_RECENT_MAX, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{PlatformContext, Role, Secret, TenantId, UserId};
-use veritwin_metastore::{PlatformTx, Realm, SessionMethod, User, normalise_email};
+use veritwin_metastore::{Bringer, PlatformTx, Realm, SessionMethod, User, normalise_email};
 
 use crate::how::How;
 use crate::link_accounts::known_of;
@@ -234,6 +234,12 @@ impl App {
             veritwin_metastore::Error::Conflict { .. } => NOT_A_MEMBER,
             error => error.into(),
         })?;
+        // Nobody but the provider vouches for them, and its owners say what it says.
+        if user.password_hash.is_none() {
+            for setter in &provider.set_by {
+                tx.brought(tenant, user.id, Bringer::Person(*setter)).await?;
+            }
+        }
         tx.commit().await?;
         Ok(user)
     }

@@ -5,7 +5,9 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{Actor, ActorKind, OpContext, PlatformContext, Role, Secret, TenantId};
+use veritwin_domain::{
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, TenantId, UserId,
+};
 use veritwin_metastore::IdentityProvider;
 use veritwin_outbound::guard::{Caller, Target};
 
@@ -34,12 +36,17 @@ struct Body {
     enabled: bool,
     role_of_new: Option<String>,
     counts_as_second_factor: bool,
+    /// The owners who set it, since its issuer or client is another: whoever comes by it is in
+    /// their line.
+    set_by: Vec<UserId>,
 }
 
 /// What is set, with its secret.
 pub(crate) struct Provider {
     pub(crate) view: ProviderView,
     pub(crate) client_secret: Option<Secret<String>>,
+    /// The owners who set it.
+    pub(crate) set_by: Vec<UserId>,
 }
 
 fn loaded(stored: IdentityProvider) -> Result<Provider> {
@@ -60,6 +67,7 @@ fn loaded(stored: IdentityProvider) -> Result<Provider> {
             updated_at: stored.updated_at,
         },
         client_secret: secret.map(Secret::new),
+        set_by: body.set_by,
     })
 }
 
@@ -84,6 +92,20 @@ fn visible(field: &str, value: &str, bytes_max: usize) -> Result<String> {
     }
     let detail = format!("needs 1 to {bytes_max} visible ASCII characters, no blank around them");
     Err(Error::invalid_at(field, detail))
+}
+
+/// The owners who set what is set now.
+fn setters(context: &OpContext, before: Option<&Provider>, after: &Body) -> Vec<UserId> {
+    let is_same =
+        |view: &ProviderView| view.issuer == after.issuer && view.client_id == after.client_id;
+    let before = before.filter(|known| is_same(&known.view));
+    let mut setters = before.map(|known| known.set_by.clone()).unwrap_or_default();
+    if let ActorKind::User { user, .. } = context.actor.kind
+        && !setters.contains(&user)
+    {
+        setters.push(user);
+    }
+    setters
 }
 
 fn domains(input: &[String]) -> Result<Vec<String>> {
@@ -134,7 +156,8 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let before = tx.identity_provider().await?.map(loaded).transpose()?;
         drop(tx);
-        let (body, secret) = self.checked_provider(&input, before.as_ref())?;
+        let (mut body, secret) = self.checked_provider(&input, before.as_ref())?;
+        body.set_by = setters(context, before.as_ref(), &body);
         let now = context.clock.monotonic();
         self.0.providers.ask(self.caller(context.tenant), &body.issuer, now).await.map_err(
             |error| match error.busy() {
@@ -235,6 +258,7 @@ impl App {
             enabled: input.enabled,
             role_of_new: input.role_of_new.map(|role| role.as_str().to_owned()),
             counts_as_second_factor: input.counts_as_second_factor,
+            set_by: Vec::new(),
         };
         Ok((body, secret.map(Secret::new)))
     }

@@ -82,11 +82,20 @@ pub(crate) fn denying<'a>(roles: &'a [StoredRole], grant: &Grant) -> Option<&'a 
     roles.iter().find(is_it).filter(|role| !role.denies.is_empty())
 }
 
+/// Whether the role of a grant permits anything.
+pub(crate) fn allows(roles: &[StoredRole], grant: &Grant) -> bool {
+    let permits_nothing =
+        |role: &StoredRole| grant.role == GrantRole::Custom(role.id) && role.allows.is_empty();
+    !roles.iter().any(permits_nothing)
+}
+
 pub(crate) fn has_ended(grant: &Grant, context: &OpContext) -> bool {
     grant.expires_at.is_some_and(|end| end <= context.at)
 }
 
 const OWNERS_DENIAL: &str = "an owner wrote or gave what this role denies: only an owner lifts it";
+
+const DENIED_BY_OWNER: &str = "an owner denied this person something: only an owner takes them out";
 
 pub(crate) const OWN: &str = "changing one's own rights: ask somebody else who may";
 
@@ -172,6 +181,29 @@ impl App {
                     format!("lifting the denial of {action}, which you do not hold there yourself");
                 return Err(Error::Forbidden(detail));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses to end the membership of somebody whom an owner denied something, except to owners:
+    /// invited again, they would have it back.
+    pub(crate) async fn check_taking_out(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        user: UserId,
+    ) -> Result<()> {
+        if is_owner(context) {
+            return Ok(());
+        }
+        let roles = tx.custom_roles().await?;
+        let is_denied = |grant: &Grant| {
+            grant.holder == Holder::User(user)
+                && !has_ended(grant, context)
+                && denying(&roles, grant).is_some_and(|role| role.by_owner)
+        };
+        if tx.grants().await?.iter().any(is_denied) {
+            return Err(Error::Forbidden(DENIED_BY_OWNER.to_owned()));
         }
         Ok(())
     }

@@ -1,63 +1,64 @@
-//! What makes two of the staff two people, as far as a platform can tell: they prove a second
-//! factor of their own, neither brought the other in, and nobody brought both in just now.
+//! What makes two accounts two people, as far as a platform can tell: neither brought the other in
+//! or gave them a role, nobody did both just now, and it is known who brought each in.
 
 use std::time::Duration;
 
-use veritwin_domain::{OpContext, Timestamp, UserId};
-use veritwin_metastore::{PlatformTx, SessionMethod};
+use veritwin_domain::{ActorKind, OpContext, Timestamp, UserId};
+use veritwin_metastore::{Bringer, Line, SessionMethod, TenantTx};
 
-use crate::provision::PLATFORM_TENANT;
 use crate::sign_in::person;
 use crate::{App, Error, Result};
 
 /// Whoever was brought in by the same people takes no part with the other before so long.
 const NEW_FOR: Duration = Duration::from_secs(7 * 86_400);
-/// Longest line of inviters that is followed.
-const INVITERS_MAX: usize = 32;
-
-/// How somebody came to the staff.
-#[derive(Debug, Clone)]
-struct Line {
-    user: UserId,
-    since: Timestamp,
-    /// Who invited them, who invited those, and so on.
-    inviters: Vec<UserId>,
+/// The line of somebody who takes part.
+pub(crate) fn of_member(line: Option<Line>) -> Result<Line> {
+    let none = || Error::Conflict("whoever takes part has to be a member still".to_owned());
+    line.ok_or_else(none)
 }
 
-async fn line(tx: &PlatformTx, user: UserId) -> Result<Line> {
-    let none = || Error::Forbidden("only members of the staff take part".to_owned());
-    let (since, mut by) = tx.membership_origin(PLATFORM_TENANT, user).await?.ok_or_else(none)?;
-    let mut inviters = Vec::new();
-    while let Some(inviter) = by.filter(|inviter| !inviters.contains(inviter)) {
-        if inviters.len() >= INVITERS_MAX {
-            break;
-        }
-        inviters.push(inviter);
-        by = tx.membership_origin(PLATFORM_TENANT, inviter).await?.and_then(|(_, by)| by);
-    }
-    Ok(Line { user, since, inviters })
+/// Whether somebody is in this line.
+fn is_of(line: &Line, person: UserId) -> bool {
+    line.inviters.iter().any(|(inviter, _)| *inviter == person)
 }
 
 /// Why these two do not count as two; none when they do.
 fn objection(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
     if one.user == other.user {
-        return Some("whoever asked cannot approve it: a second member of the staff does");
+        return Some("whoever asked cannot do this: a second person does");
     }
-    if one.inviters.contains(&other.user) || other.inviters.contains(&one.user) {
+    if is_of(one, other.user) || is_of(other, one.user) {
         return Some(
-            "one of you brought the other in: somebody approves whom neither the one who asked nor \
-             their invitations brought in",
+            "one of you brought the other in, or gave them a role: somebody does it whom neither \
+             the one who asked nor their invitations brought in",
         );
     }
-    let is_common = one.inviters.iter().any(|inviter| other.inviters.contains(inviter));
-    let is_new = |line: &Line| now.since(line.since) < NEW_FOR;
-    if is_common && (is_new(one) || is_new(other)) {
+    // Of whom nobody can tell where they come from may be anybody's.
+    let is_unknown = |line: &Line| line.is_cut || (!line.by_operator && line.inviters.is_empty());
+    if is_unknown(one) || is_unknown(other) {
         return Some(
-            "the same person brought both of you in, and one of you less than seven days ago: \
-             somebody else approves, or the operator brings one in (veritwin admin link --support)",
+            "it is not known who brought one of you in: somebody else does it, or the operator \
+             brings one in (veritwin admin link)",
+        );
+    }
+    let is_new = |at: Timestamp| now.since(at) < NEW_FOR;
+    let is_common_and_new = one.inviters.iter().any(|(inviter, at)| {
+        let same = other.inviters.iter().find(|(theirs, _)| theirs == inviter);
+        same.is_some_and(|(_, theirs)| is_new(*at) || is_new(*theirs))
+    });
+    if is_common_and_new {
+        return Some(
+            "the same person brought both of you in, or gave you roles, and one of you less than \
+             seven days ago: somebody else does it, or the operator brings one in (veritwin admin \
+             link)",
         );
     }
     None
+}
+
+/// Refuses two accounts that may be one person's.
+pub(crate) fn check_two_people(asked: &Line, does: &Line, now: Timestamp) -> Result<()> {
+    objection(asked, does, now).map_or(Ok(()), |why| Err(Error::Conflict(why.to_owned())))
 }
 
 impl App {
@@ -78,15 +79,20 @@ impl App {
         ))
     }
 
-    /// Refuses two accounts that may be one person's.
-    pub(crate) async fn check_two_people(
+    /// Notes who gave a member a role: they, or whose key did.
+    pub(crate) async fn note_bringer(
         &self,
-        tx: &PlatformTx,
-        (asked, approves): (UserId, UserId),
-        now: Timestamp,
+        tx: &TenantTx,
+        context: &OpContext,
+        user: UserId,
     ) -> Result<()> {
-        let (one, other) = (line(tx, asked).await?, line(tx, approves).await?);
-        objection(&one, &other, now).map_or(Ok(()), |why| Err(Error::Conflict(why.to_owned())))
+        let by = match context.actor.kind {
+            ActorKind::User { user, .. } => Some(user),
+            ActorKind::ApiKey(key) => tx.api_key(key).await?.maker,
+            _ => None,
+        };
+        let Some(by) = by else { return Ok(()) };
+        Ok(tx.brought(user, Bringer::Person(by)).await?)
     }
 }
 
@@ -100,10 +106,18 @@ mod tests {
         UserId::from_bytes([number; 16])
     }
 
-    /// Somebody who came in so many days ago.
+    fn ago(days: u64) -> Timestamp {
+        now().saturating_sub(Duration::from_secs(days * DAY_S))
+    }
+
+    /// Somebody whom these brought in so many days ago.
     fn came(user: u8, days: u64, inviters: &[u8]) -> Line {
-        let since = now().saturating_sub(Duration::from_secs(days * DAY_S));
-        Line { user: id(user), since, inviters: inviters.iter().map(|one| id(*one)).collect() }
+        let inviters = inviters.iter().map(|one| (id(*one), ago(days))).collect();
+        Line { user: id(user), since: ago(days), by_operator: false, inviters, is_cut: false }
+    }
+
+    fn by_operator(user: u8, days: u64, inviters: &[u8]) -> Line {
+        Line { by_operator: true, ..came(user, days, inviters) }
     }
 
     fn now() -> Timestamp {
@@ -122,15 +136,24 @@ mod tests {
                 assert!(fits, "{one:?} {other:?}: {found:?}");
             }
         };
-        check(&came(1, 90, &[]), &came(1, 90, &[]), Some("whoever asked"));
-        // By the operator, each in a line of their own.
-        check(&came(1, 0, &[]), &came(2, 0, &[]), None);
-        check(&came(1, 90, &[]), &came(2, 90, &[1]), Some("one of you brought"));
-        check(&came(1, 90, &[]), &came(3, 90, &[2, 1]), Some("one of you brought"));
+        let own = |user| by_operator(user, 0, &[]);
+        check(&own(1), &own(1), Some("whoever asked"));
+        check(&own(1), &own(2), None);
+        check(&own(1), &came(2, 90, &[1]), Some("one of you brought"));
+        check(&own(1), &came(3, 90, &[2, 1]), Some("one of you brought"));
         check(&came(2, 0, &[1]), &came(3, 0, &[1]), Some("the same person"));
         check(&came(2, 90, &[1]), &came(3, 6, &[1]), Some("the same person"));
         check(&came(2, 0, &[1]), &came(4, 0, &[3, 1]), Some("the same person"));
         check(&came(2, 90, &[1]), &came(3, 8, &[1]), None);
         check(&came(2, 0, &[1]), &came(4, 0, &[3]), None);
+        check(&by_operator(2, 0, &[1]), &came(4, 0, &[3]), None);
+        // Members for long, whom one person gave their roles just now.
+        let given = |user| Line { since: ago(90), ..came(user, 0, &[1]) };
+        check(&given(2), &given(3), Some("the same person"));
+        // Nobody knows where they come from.
+        check(&came(1, 90, &[]), &came(2, 90, &[]), Some("it is not known"));
+        check(&came(1, 90, &[]), &own(2), Some("it is not known"));
+        let cut = Line { is_cut: true, ..came(2, 90, &[1]) };
+        check(&cut, &own(3), Some("it is not known"));
     }
 }

@@ -5,7 +5,7 @@
 
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
-use veritwin_domain::{ActivityId, TenantId, Timestamp};
+use veritwin_domain::{ActivityId, TenantId, Timestamp, UserId};
 
 use super::holds::HoldScope;
 use crate::bind::{Bind, Row, code, opaque_debug};
@@ -160,13 +160,14 @@ impl TenantTx {
 
     /// Whether one of these records is of what this actor did.
     #[boxed]
-    pub async fn activity_is_by(&self, records: &[ActivityId], actor: [u8; 16]) -> Result<bool> {
-        if records.is_empty() {
+    pub async fn activity_is_by(&self, records: &[ActivityId], actors: &[UserId]) -> Result<bool> {
+        if records.is_empty() || actors.is_empty() {
             return Ok(false);
         }
         let among = one_of("id", records.iter().copied());
-        let select = self.select(TABLE).filter(among).eq("actor_id", actor).limit(1);
-        Ok(self.core.maybe(select).await?.is_some())
+        let select =
+            self.select(TABLE).filter(among).filter(one_of("actor_id", actors.iter().copied()));
+        Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
     /// The tenant's records that are wanted, newest first.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Role, UserId};
 
+use super::bringers::TABLE as BRINGERS;
 use super::grants::Holder;
 use super::users::{self, User};
 use crate::query::{above, one_of};
@@ -63,6 +64,7 @@ impl TenantTx {
             return Err(Error::NotFound { what: TABLE });
         }
         self.grants_delete_of(Holder::User(id)).await?;
+        self.core.delete(self.delete(BRINGERS).eq("user_id", id)).await?;
         self.core.delete(self.delete(SESSIONS).eq("user_id", id)).await.map(|_| ())
     }
 

@@ -5,6 +5,7 @@ mod alerts;
 mod api_keys;
 mod attributes;
 mod brands;
+mod bringers;
 mod contact;
 mod credentials;
 mod devices;
@@ -38,6 +39,7 @@ pub use alerts::{Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, 
 pub use api_keys::{ApiKey, UsedFrom};
 pub use attributes::{AttributeScope, Attributes};
 pub use brands::Brand;
+pub use bringers::{Bringer, Line};
 pub use contact::ContactMessage;
 pub use credentials::{Credential, CredentialKind, CredentialMatch};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};

@@ -7,8 +7,9 @@ use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
+use super::bringers::TABLE as BRINGERS;
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::{above, equals, is_null, one_of};
+use crate::query::{above, equals, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
@@ -333,42 +334,10 @@ impl PlatformTx {
         let elsewhere = || equals("tenant_id", kept).not();
         let memberships = self.delete(MEMBERSHIPS).eq("user_id", user).filter(elsewhere());
         self.core.delete(memberships).await?;
+        let bringers = self.delete(BRINGERS).eq("user_id", user).filter(elsewhere());
+        self.core.delete(bringers).await?;
         let grants = self.delete("grants").eq("holder_id", user).filter(elsewhere());
         self.core.delete(grants).await.map(|_| ())
-    }
-
-    /// Notes who invited a member of a tenant; who did first stays noted.
-    #[boxed]
-    pub async fn membership_invited(
-        &self,
-        tenant: TenantId,
-        user: UserId,
-        by: UserId,
-    ) -> Result<()> {
-        let update = self
-            .update(MEMBERSHIPS)
-            .set("invited_by", Some(by))
-            .eq("tenant_id", tenant)
-            .eq("user_id", user)
-            .filter(is_null("invited_by"));
-        self.core.update(update).await.map(|_| ())
-    }
-
-    /// Since when an account belongs to a tenant, and who invited it; none for who does not.
-    #[boxed]
-    pub async fn membership_origin(
-        &self,
-        tenant: TenantId,
-        user: UserId,
-    ) -> Result<Option<(Timestamp, Option<UserId>)>> {
-        let select = self.select(MEMBERSHIPS).eq("tenant_id", tenant).eq("user_id", user);
-        let rows = self.core.all(select.ascending("created_at")).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let mut by = None;
-        for row in &rows {
-            by = by.or(row.maybe("invited_by")?);
-        }
-        Ok(Some((first.get("created_at")?, by)))
     }
 
     /// The tenants an account belongs to, with its role in each, oldest first.

@@ -2,7 +2,8 @@
 
 use veritwin_domain::{ApiKeyId, Role, Secret, SessionId, UserId};
 use veritwin_metastore::{
-    ApiKey, Attestation, Error, LinkKind, OneTimeLink, Page, Realm, Session, SessionMethod, User,
+    ApiKey, Attestation, Bringer, Error, Line, LinkKind, OneTimeLink, Page, Realm, Session,
+    SessionMethod, User,
 };
 
 use crate::world::{START, World, everywhere, later};
@@ -121,6 +122,53 @@ async fn people_belong_to_tenants_by_their_roles() {
         let roles = tx.memberships(ada.id).await.expect("roles");
         assert_eq!(roles, [(world.other, Role::Operator)]);
         assert_eq!(tx.session_by_digest([7; 32]).await.expect("ended"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_line_keeps_who_left_and_ends_with_the_membership() {
+    everywhere(async |world| {
+        let names = ["root", "middle", "low"].map(|name| format!("{name}@example.org"));
+        let [root, middle, low] = names.each_ref().map(|email| user(world, email));
+        let tx = world.platform().await;
+        for person in [&root, &middle, &low] {
+            tx.user_create(person).await.expect("an account");
+            tx.membership_add(world.tenant, person.id, Role::Operator).await.expect("a role");
+        }
+        tx.brought(world.tenant, root.id, Bringer::Operator).await.expect("by the operator");
+        tx.brought(world.tenant, middle.id, Bringer::Person(root.id)).await.expect("by root");
+        tx.commit().await.expect("commit");
+
+        let inviters = |line: Option<Line>| {
+            let mut all: Vec<UserId> =
+                line.expect("a member").inviters.into_iter().map(|(id, _)| id).collect();
+            all.sort();
+            all
+        };
+        let both = || {
+            let mut both = vec![root.id, middle.id];
+            both.sort();
+            both
+        };
+        let tx = world.begin().await;
+        // By a role; in the other direction it changes nothing of whom the operator brought in.
+        tx.brought(low.id, Bringer::Person(middle.id)).await.expect("a role given");
+        tx.brought(root.id, Bringer::Person(low.id)).await.expect("nothing");
+        let line = tx.line(root.id).await.expect("a line").expect("a member");
+        assert!(line.by_operator && line.inviters.is_empty(), "{line:?}");
+        assert_eq!(inviters(tx.line(low.id).await.expect("a line")), both());
+        tx.member_remove(middle.id).await.expect("removed");
+        assert_eq!(inviters(tx.line(low.id).await.expect("a line")), both());
+        assert_eq!(tx.line(middle.id).await.expect("nobody's"), None);
+        tx.commit().await.expect("commit");
+
+        // Who comes again begins anew.
+        let tx = world.platform().await;
+        tx.membership_add(world.tenant, middle.id, Role::Operator).await.expect("a role");
+        let line = tx.line(world.tenant, middle.id).await.expect("a line");
+        assert!(inviters(line).is_empty());
+        assert_eq!(tx.line(world.other, root.id).await.expect("nobody's"), None);
     })
     .await;
 }

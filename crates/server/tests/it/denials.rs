@@ -72,6 +72,19 @@ fn lifting_what_is_denied_is_giving_it() {
     let body = given(&one.id, &theirs, &none);
     let again = id(&tenant.post("/v1/grants", &body).expect(201));
     send(&two, "DELETE", &format!("/v1/grants/{again}"), &none).problem(403);
+    // Nobody drops out from under it to come again without it, except by an owner.
+    let user = format!("/v1/users/{}", one.id);
+    let underage = format!("{user}/underage");
+    let leave = json!({"tenant_id": tenant.id});
+    for (who, method, path, body) in [
+        (&two, "DELETE", user.as_str(), &none),
+        (&two, "POST", underage.as_str(), &none),
+        (&one, "POST", "/v1/session/leave", &leave),
+    ] {
+        let refused = send(who, method, path, body).problem(403);
+        assert!(refused["detail"].to_string().contains("only an owner takes"), "{refused}");
+    }
+    tenant.delete(&user).expect(204);
 }
 
 #[test]

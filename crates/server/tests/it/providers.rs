@@ -2,8 +2,9 @@
 //! such a sign-in reaches, and where the platform calls for it.
 
 use serde_json::{Value, json};
+use veritwin_domain::Timestamp;
 
-use crate::harness::{Mode, Options, Platform, link_token};
+use crate::harness::{Mode, Options, Platform, link_token, now_ms};
 use crate::http::Answer;
 use crate::identity::Identity;
 use crate::people::{Browser, code_now, decode};
@@ -476,4 +477,38 @@ impl Stage {
     fn at(&self, host: &str) -> String {
         format!("https://{host}:{}/", self.identity.port)
     }
+}
+
+/// Whoever set the provider up says who comes by it, and so is in the line of those who do.
+#[test]
+fn who_set_the_provider_up_and_who_comes_by_it_are_not_two_people() {
+    let Some(stage) = Stage::new() else { return };
+    let part = json!({"role_of_new": "viewer", "counts_as_second_factor": true});
+    stage.set(part).expect(200);
+    let roles = json!({"roles": ["privacy_officer"]});
+    let link = stage.platform.control("admin_link", json!({"tenant": stage.tenant.id})).unwrap();
+    let body = json!({
+        "token": link_token(link["link"].as_str().unwrap()), "email": "other@elsewhere.example",
+        "password": PASSWORD, "attested": true,
+    });
+    let other = stage.platform.http().post("/v1/welcome").json(&body).send();
+    other.expect(201);
+    let come = |login: &str| {
+        let made = stage.sign_in(login, json!({"attested": true})).expect(200);
+        let path = format!("/v1/users/{}", made["user"]["id"].as_str().unwrap());
+        stage.ask(&other, "PATCH", &path, &roles).expect(200);
+        stage.sign_in(login, json!({}))
+    };
+    let stranger = come("stranger");
+    let tomorrow = Timestamp::from_millis(now_ms() + 86_400_000).unwrap();
+    let hold = json!({
+        "scope": {"action": "device."}, "reason": "incident", "note": "Break-in",
+        "expires_at": tomorrow.to_string(),
+    });
+    let made = stage.ask(&stranger, "POST", "/v1/holds", &hold).expect(201);
+    let approve = format!("/v1/holds/{}/approve", made["id"].as_str().unwrap());
+    let owner = stage.platform.sign_in(&stage.tenant.email, &stage.tenant.password);
+    let refused = stage.ask(&owner, "POST", &approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("one of you brought the other in"), "{detail}");
 }

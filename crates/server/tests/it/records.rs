@@ -58,6 +58,12 @@ impl<'a> Person<'a> {
         Self::redeem(self.platform, link_token(&link))
     }
 
+    /// An administrator of a tenant whom the operator brought in.
+    fn by_operator(platform: &'a Platform, tenant: &str) -> Self {
+        let link = platform.control("admin_link", json!({"tenant": tenant})).unwrap();
+        Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
+    }
+
     fn staff(platform: &'a Platform) -> Self {
         let link = platform.control("admin_link", json!({"support": true})).unwrap();
         Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
@@ -226,7 +232,12 @@ fn on_day_91_only_what_is_held_is_left() {
     person.post(&approve, &json!({})).problem(409);
     let by_key = platform.http().post(&approve).bearer(&tenant.api_key).json(&json!({}));
     by_key.send().problem(403);
-    let second = person.colleague("privacy_officer");
+    // Whom the asking one brought in is not a second person.
+    let puppet = person.colleague("privacy_officer");
+    let refused = puppet.post(&approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("one of you brought the other in"), "{detail}");
+    let second = Person::by_operator(&platform, &tenant.id);
     assert_eq!(second.post(&approve, &json!({})).status, 204);
     assert_eq!(second.get("/v1/holds").expect(200)["items"][0]["state"], "in_force");
     // Whose records are held does not end it.
@@ -241,7 +252,9 @@ fn on_day_91_only_what_is_held_is_left() {
     let about = format!("/v1/holds/{about}");
     person.delete(&about).problem(409);
     // It takes two others: the second cannot be the first, nor whose records they are.
-    let third = person.colleague("security_lead");
+    let third = Person::by_operator(&platform, &tenant.id);
+    // Nor whom they brought in: two puppets end nothing.
+    puppet.delete(&about).problem(409);
     assert_eq!(second.delete(&about).status, 202);
     let shown = second.get("/v1/holds").expect(200)["items"][0].clone();
     assert_eq!(
@@ -279,6 +292,8 @@ fn on_day_91_only_what_is_held_is_left() {
     let path = format!("/v1/holds/{id}");
     assert_eq!(later.delete(&path).status, 202, "what was asked for before is over");
     let other = later.colleague("privacy_officer");
+    other.delete(&path).problem(409);
+    let other = Person::by_operator(&platform, &tenant.id);
     assert_eq!(other.delete(&path).status, 204);
     platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
     wait_for("the rest to go", || {
@@ -470,6 +485,33 @@ fn two_accounts_of_one_maker_do_not_break_glass() {
     // Whom the operator brings in is somebody else.
     Person::staff(&platform).secured().post(&approve, &json!({})).expect(200);
     one.enter(&tenant.id).expect(201);
+}
+
+/// A role makes somebody of the staff as much as an invitation does.
+#[test]
+fn whom_one_person_gave_the_role_do_not_break_glass() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let by_operator = || {
+        let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+        Person::redeem(&platform, link_token(link["link"].as_str().unwrap()))
+    };
+    let (one_maker, other_maker) = (by_operator(), by_operator());
+    let (one, other) = (one_maker.colleague("viewer"), other_maker.colleague("viewer"));
+    for member in [&one, &other] {
+        let id = member.get("/v1/session").expect(200)["user"]["id"].as_str().unwrap().to_owned();
+        let roles = json!({"roles": ["support"]});
+        one_maker.ask("PATCH", &format!("/v1/users/{id}"), &roles).expect(200);
+    }
+    let (one, other) = (one.secured(), other.secured());
+    let ask = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "Just looking"});
+    let asked = one.post("/v1/support-desk/break-glass", &ask).expect(201);
+    let approve = asked["id"].as_str().unwrap().to_owned();
+    let approve = format!("/v1/support-desk/break-glass/{approve}/approve");
+    let refused = other.post(&approve, &json!({})).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the same person brought both of you in"), "{detail}");
+    one.enter(&tenant.id).problem(404);
 }
 
 #[test]
