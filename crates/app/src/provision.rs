@@ -185,7 +185,7 @@ impl App {
             password: password.clone(),
             attested: true,
         };
-        let signed_in = self.redeem_link(&context, &token, welcome).await?;
+        let signed_in = self.redeem_link(&context, &token, welcome, "https://localhost").await?;
         self.set_up_by(signed_in).await
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
-use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
+use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
-use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
+use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, Session, User};
 
 use crate::change::Change;
 use crate::factors::has_second_factor;
@@ -20,6 +20,9 @@ use crate::{App, Error, Result};
 
 /// How much of an address's keyed digest a record tells.
 const ADDRESS_DIGEST_BYTES: usize = 8;
+
+const NOT_SIGNED_IN: Error =
+    Error::Unauthenticated("sign in with the account in this browser, then open the link again");
 
 /// What a mail with a link says.
 struct Letter<'a> {
@@ -254,7 +257,8 @@ impl App {
                 to: email.expose(),
                 tenant: context.tenant,
                 subject: format!("Confirm your address for {}", self.product_of(context.tenant)),
-                before: "Confirm that this is your address; the link works once, for an hour:",
+                before: "Confirm that this is your address, in the browser in which you are signed \
+                         in; the link works once, for an hour:",
                 page: format!("{pages}/confirm-email"),
                 after: "If you did not ask for this, ignore this mail.",
             };
@@ -266,21 +270,32 @@ impl App {
     }
 
     /// Confirms an address with a mailed link: from now on it is the account's, and no other link
-    /// that was asked for before works.
+    /// that was asked for before works. Mailbox and `session` have to be in one hand: nobody proves
+    /// their address for an account of somebody else's.
     #[boxed]
     pub async fn confirm_email(
         &self,
         context: &PlatformContext,
         token: &Secret<String>,
+        session: Option<&Secret<String>>,
     ) -> Result<()> {
         self.authorize_platform(context, Action::AccountRecover)?;
         let tx = self.0.store.begin_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         let user = link.user.filter(|_| link.kind == LinkKind::EmailChange).ok_or(UNKNOWN)?;
         let email = payload.email.clone().ok_or(UNKNOWN)?;
-        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
         check_unchanged(&account, &payload)?;
+        let digest_held = session.and_then(|token| TokenKind::Session.digest(token.expose()));
+        let held = match digest_held {
+            Some(held) => tx.session_by_digest(held.0).await?,
+            None => None,
+        };
+        let is_own = |held: &Session| held.user == user && held.expires_at > context.at;
+        if !held.is_some_and(|held| is_own(&held)) {
+            return Err(NOT_SIGNED_IN);
+        }
+        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         tx.links_delete_of(user).await?;
         let tenant = self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let before = account.email.clone();

@@ -617,7 +617,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Confirms an address with a mailed link. */
+        /**
+         * Confirms an address with a mailed link, in the browser in which the account is signed in: the
+         *     link stays good until then.
+         */
         post: operations["session_confirm_email"];
         delete?: never;
         options?: never;
@@ -3073,6 +3076,11 @@ export interface components {
             has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
+            /**
+             * @description Nobody has proven that account: instead of signing in with it a new one can be made, which
+             *     gets nothing of it. The old one goes on at its own organisation's sign-in page.
+             */
+            may_begin_anew: boolean;
             organisation?: components["schemas"]["InvitingBody"] | null;
         };
         /** @description A page of a list. */
@@ -5995,6 +6003,12 @@ export interface operations {
         };
         responses: {
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,6 +6,7 @@ import { Link } from '@tanstack/react-router'
 import { useEffect, useState, type ReactNode } from 'react'
 
 import { client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { queryClient } from '../api/queries'
 import { useAppSearch } from '../app/search'
 import { Failure } from '../ui/layout'
@@ -165,10 +166,23 @@ export function ConfirmEmailPage() {
       </Done>
     )
   }
+  const signedOut = error !== null && ProblemError.of(error).status === 401
   // A mail scanner opens links: only a person presses the button.
   return (
     <Door title={i18n.t('Confirm your address')}>
-      {error !== null && <Failure error={error} compact />}
+      {signedOut && (
+        <p className="form-error" role="alert">
+          {i18n.t(
+            'Sign in with the account whose address this is, in this browser. Then open the link of the mail again.',
+          )}
+        </p>
+      )}
+      {error !== null && !signedOut && <Failure error={error} compact />}
+      {signedOut && (
+        <Link to="/sign-in" className="button">
+          {i18n.t('Sign in')}
+        </Link>
+      )}
       <Button loading={state === 'busy'} disabled={token === ''} onClick={() => void confirm()}>
         {i18n.t('This is my address')}
       </Button>

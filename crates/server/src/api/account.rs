@@ -12,7 +12,7 @@ use veritwin_app::Proof;
 use veritwin_app::model::{AccountView, OpenSession};
 use veritwin_domain::Secret;
 
-use super::auth::{Caller, Public};
+use super::auth::{Caller, HeldSession, Public};
 use super::body::{self, Json, ListBody, Path};
 use super::session::{SignInProofBody, set_cookie};
 use super::{Answer, Api};
@@ -355,14 +355,16 @@ struct ConfirmEmailBody {
     token: String,
 }
 
-/// Confirms an address with a mailed link.
+/// Confirms an address with a mailed link, in the browser in which the account is signed in: the
+/// link stays good until then.
 #[utoipa::path(post, path = "/v1/email-confirmation", tag = "session",
-    request_body = ConfirmEmailBody, responses((status = 204), (status = 404)))]
+    request_body = ConfirmEmailBody, responses((status = 204), (status = 401), (status = 404)))]
 async fn confirm_email(
     State(api): State<Api>,
     Public(context): Public,
+    HeldSession(session): HeldSession,
     Json(body): Json<ConfirmEmailBody>,
 ) -> Answer<StatusCode> {
-    api.app.confirm_email(&context, &Secret::new(body.token)).await?;
+    api.app.confirm_email(&context, &Secret::new(body.token), session.as_ref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
