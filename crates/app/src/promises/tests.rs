@@ -123,7 +123,7 @@ async fn passwords_and_files_at_rest_are_proven_and_kept() {
     let files = at_rest.facts.iter().find(|(name, _)| name == "files searched");
     assert!(files.is_some_and(|(_, count)| count.parse::<u64>().is_ok_and(|n| n > 4)), "{files:?}");
     // Nothing of the canary is left.
-    let context = app.job_in(veritwin_access::jobs::PROMISES, crate::promises::PROBE_TENANT);
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PROBE_TENANT);
     let tx = app.0.store.read(&context).await.expect("records");
     let whole = veritwin_metastore::Page::whole();
     assert!(tx.twins(&whole).await.expect("twins").items.is_empty());

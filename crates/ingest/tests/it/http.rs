@@ -150,7 +150,7 @@ async fn requests_without_a_time_are_told_apart() {
         _ => None,
     });
     let times: Vec<i64> = batches.flatten().map(|reading| reading.at.as_micros()).collect();
-    let expect: Vec<i64> = (0..8).map(|after| crate::platform::NOW_MICROS + after).collect();
+    let expect: Vec<i64> = (0..8).map(|after| NOW_MICROS + after).collect();
     assert_eq!(times, expect);
 }
 
