@@ -15,7 +15,7 @@ use crate::inviters::{Inviter, inviting_person};
 use crate::link_accounts::{Known, Shows, Taken, account_of, known_to_mailbox};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
@@ -413,7 +413,9 @@ impl App {
         let answers = !is_invited || payload.first;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
-            (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
+            (None, Some(name)) => {
+                Some(self.new_tenant(context, &tenant_name("organisation", &name)?)?)
+            }
             (None, None) => {
                 return Err(Error::invalid_at(
                     "organisation",

@@ -1013,7 +1013,11 @@ export interface paths {
         get?: never;
         /** Sets a new password with a mailed link; every session of the account ends. */
         put: operations["session_reset"];
-        /** Asks for a mailed link that sets a new password. The answer is the same for every address. */
+        /**
+         * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
+         *     and a link that sets a new password. The answer is the same for every address; an address gets
+         *     at most five such mails a day.
+         */
         post: operations["session_ask_reset"];
         delete?: never;
         options?: never;
@@ -2193,6 +2197,12 @@ export interface components {
             /** @description Readings are sealed; otherwise digests only. */
             subscribed: boolean;
         };
+        /** @description Who cannot sign in. */
+        AskResetBody: {
+            email: string;
+            /** @description The organisation at whose sign-in page it was: its account is listed first. */
+            organisation?: string | null;
+        };
         /** @description What an authenticator answers when a passkey is used. */
         AssertionBody: {
             /** @description `response.authenticatorData`. */
@@ -2620,7 +2630,14 @@ export interface components {
             comment?: string | null;
             /** @enum {string} */
             kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            /**
+             * Format: int64
+             * @description How many changes before it were not kept, and are told by this one.
+             */
+            left_out?: number | null;
             mail?: components["schemas"]["EventMailBody"] | null;
+            /** @description Why it ended, if not by its value: `data_returned`, `rule_changed` or `device_removed`. */
+            reason?: string | null;
         };
         /** @description How it went with a mail about an alert. */
         EventMailBody: {
@@ -6938,7 +6955,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["EmailBody"];
+                "application/json": components["schemas"]["AskResetBody"];
             };
         };
         responses: {

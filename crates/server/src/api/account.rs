@@ -313,16 +313,28 @@ async fn require_second_factor(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for a mailed link that sets a new password. The answer is the same for every address.
-#[utoipa::path(post, path = "/v1/password-reset", tag = "session", request_body = EmailBody,
+/// Who cannot sign in.
+#[derive(Deserialize, ToSchema)]
+struct AskResetBody {
+    email: String,
+    /// The organisation at whose sign-in page it was: its account is listed first.
+    organisation: Option<String>,
+}
+
+/// Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
+/// and a link that sets a new password. The answer is the same for every address; an address gets
+/// at most five such mails a day.
+#[utoipa::path(post, path = "/v1/password-reset", tag = "session", request_body = AskResetBody,
     responses((status = 202), (status = 400), (status = 429), (status = 503)))]
 async fn ask_reset(
     State(api): State<Api>,
     Public(context): Public,
-    Json(body): Json<EmailBody>,
+    Json(body): Json<AskResetBody>,
 ) -> Answer<StatusCode> {
     let email = Secret::new(body.email);
-    api.app.ask_password_reset(&context, &email, &api.facts.address).await?;
+    // One that is not there is as good as none.
+    let at = body.organisation.and_then(|id| id.parse().ok());
+    api.app.ask_password_reset(&context, &email, at, &api.facts.address).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
