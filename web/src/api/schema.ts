@@ -617,7 +617,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Confirms an address with a mailed link. */
+        /**
+         * Confirms an address with a mailed link, in the browser in which the account is signed in: the
+         *     link stays good until then.
+         */
         post: operations["session_confirm_email"];
         delete?: never;
         options?: never;
@@ -1010,7 +1013,11 @@ export interface paths {
         get?: never;
         /** Sets a new password with a mailed link; every session of the account ends. */
         put: operations["session_reset"];
-        /** Asks for a mailed link that sets a new password. The answer is the same for every address. */
+        /**
+         * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
+         *     and a link that sets a new password. The answer is the same for every address; an address gets
+         *     at most five such mails a day.
+         */
         post: operations["session_ask_reset"];
         delete?: never;
         options?: never;
@@ -2190,6 +2197,12 @@ export interface components {
             /** @description Readings are sealed; otherwise digests only. */
             subscribed: boolean;
         };
+        /** @description Who cannot sign in. */
+        AskResetBody: {
+            email: string;
+            /** @description The organisation at whose sign-in page it was: its account is listed first. */
+            organisation?: string | null;
+        };
         /** @description What an authenticator answers when a passkey is used. */
         AssertionBody: {
             /** @description `response.authenticatorData`. */
@@ -3080,6 +3093,11 @@ export interface components {
             has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
+            /**
+             * @description Nobody has proven that account: instead of signing in with it a new one can be made, which
+             *     gets nothing of it. The old one goes on at its own organisation's sign-in page.
+             */
+            may_begin_anew: boolean;
             organisation?: components["schemas"]["InvitingBody"] | null;
         };
         /** @description A page of a list. */
@@ -6007,6 +6025,12 @@ export interface operations {
                 };
                 content?: never;
             };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6931,7 +6955,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["EmailBody"];
+                "application/json": components["schemas"]["AskResetBody"];
             };
         };
         responses: {
