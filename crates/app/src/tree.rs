@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use veritwin_access::jobs;
 use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
-use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
+use veritwin_metastore::{Plan, RetentionWait, Tenant, TenantKind, TenantState, Usage};
 
 use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
@@ -137,6 +137,12 @@ impl Tree {
 
     pub(crate) fn plan(&self, id: TenantId) -> Option<&PlanView> {
         self.plans.get(&self.tenants.get(&id)?.place.plan?)
+    }
+
+    pub(crate) fn set_retention_wait(&mut self, id: TenantId, wait: Option<RetentionWait>) {
+        if let Some(tenant) = self.tenants.get_mut(&id) {
+            tenant.place.retention_wait = wait;
+        }
     }
 
     pub(crate) fn hosts_of(&self, id: TenantId) -> Vec<String> {
