@@ -268,8 +268,8 @@ fn check_text(
     if chars < chars_min || text.chars().count() > chars_max {
         return refuse(field, format!("expected {chars_min} to {chars_max} characters"));
     }
-    let line_breaks_allowed = field == "what_helps";
-    if text.chars().any(|c| veritwin_domain::is_unseen(c) && !(line_breaks_allowed && c == '\n')) {
+    let mut lines = text.split(|c| field == "what_helps" && c == '\n');
+    if lines.any(|line| veritwin_domain::find_unseen(line).is_some()) {
         return refuse(field, "expected text without control or invisible characters");
     }
     Ok(())

@@ -72,7 +72,8 @@ impl Message {
     pub fn paragraph(&self) -> String {
         let parts = [Some(&self.since), Some(&self.how_sure), self.what_helps.as_ref()];
         let sentences = parts.into_iter().flatten().map(|phrase| sentence(&phrase.english));
-        let first = sentence(&self.headline());
+        // It begins with a name, which is left as it is.
+        let first = ended(&self.headline());
         std::iter::once(first).chain(sentences).collect::<Vec<_>>().join(" ")
     }
 }
@@ -88,8 +89,12 @@ fn phrase<const N: usize>(
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let capital = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    ended(&format!("{capital}{}", chars.as_str()))
+}
+
+fn ended(text: &str) -> String {
     let end = if text.ends_with(['.', '!', '?', '。']) { "" } else { "." };
-    format!("{capital}{}{end}", chars.as_str())
+    format!("{text}{end}")
 }
 
 fn what(transition: &Transition, rule: &Rule, names: &Names) -> Phrase {

@@ -17,7 +17,7 @@ use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, Alert
 
 use crate::alert_mail::Stories;
 use crate::alert_place::detail;
-use crate::alerts::{to_domain, to_store};
+use crate::alerts::{LEFT_OUT, to_domain, to_store};
 use crate::directory::TenantDevices;
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
@@ -257,7 +257,7 @@ fn raised_event(transition: &Transition) -> AlertEvent {
 
 /// What the event says of transitions that it stands for.
 fn left_out(transition: &Transition) -> Option<String> {
-    (transition.left_out > 0).then(|| format!("left_out {}", transition.left_out))
+    (transition.left_out > 0).then(|| format!("{LEFT_OUT}{}", transition.left_out))
 }
 
 async fn clear(

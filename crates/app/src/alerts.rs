@@ -19,6 +19,8 @@ use crate::{App, Error, Result};
 
 const COMMENT_CHARS_MAX: usize = 1000;
 const BULK_MAX: usize = 500;
+/// How the note of an event begins that stands for others.
+pub(crate) const LEFT_OUT: &str = "left_out ";
 
 /// What an alert keeps of the moment it was raised, so that a later rename changes nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -108,13 +110,20 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
         .map(|event| {
             let tells_of_mail =
                 matches!(event.kind, AlertEventKind::Notified | AlertEventKind::NotMailed);
-            let (mail, comment) = if tells_of_mail {
-                (event.comment.and_then(|body| serde_json::from_str(&body).ok()), None)
-            } else {
-                (None, event.comment)
-            };
             let (kind, by) = (event.kind.as_str(), name_of(event.by));
-            AlertEventView { at: event.at, kind, by, comment, mail }
+            let is_ours = matches!(event.kind, AlertEventKind::Raised | AlertEventKind::Cleared);
+            let text = event.comment;
+            let mail = text
+                .as_ref()
+                .filter(|_| tells_of_mail)
+                .and_then(|body| serde_json::from_str(body).ok());
+            let (note, comment) = match tells_of_mail || is_ours {
+                true => (text.filter(|_| is_ours), None),
+                false => (None, text),
+            };
+            let left_out = note.as_ref().and_then(|note| note.strip_prefix(LEFT_OUT)?.parse().ok());
+            let reason = note.filter(|_| left_out.is_none());
+            AlertEventView { at: event.at, kind, by, comment, reason, left_out, mail }
         })
         .collect();
     events.extend(reader.waiting.get(&alert.id).into_iter().flatten().cloned());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
-    CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp, is_unseen,
+    CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp, find_unseen,
 };
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 use veritwin_twin::inventory::COORDINATE_M_MAX;
@@ -66,7 +66,7 @@ fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
     if text.chars().count() > chars_max {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
-    if text.chars().any(is_unseen) {
+    if find_unseen(text).is_some() {
         return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
     }
     Ok(())

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{
-    OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, is_unseen,
+    OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, find_unseen,
 };
 use veritwin_metastore::{Attestation, Bringer, OneTimeLink, Page, PlatformTx, Realm, User};
 
@@ -75,7 +75,7 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
         let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
         return Err(Error::invalid_at(field, detail));
     }
-    if trimmed.chars().any(is_unseen) {
+    if find_unseen(trimmed).is_some() {
         return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
     }
     Ok(trimmed.to_owned())

@@ -298,6 +298,8 @@ impl App {
                 kind: "mail_waits",
                 by: None,
                 comment: None,
+                reason: None,
+                left_out: None,
                 mail: Some(MailNote { to: Some(masked(&payload.to)), ..note }),
             });
         }

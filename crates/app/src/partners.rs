@@ -71,6 +71,12 @@ impl App {
         self.placed_above(tenant, below).await
     }
 
+    /// The tenant at the top of a tenant's branch, directly below the platform: what all its
+    /// tenants share a part of, no one of them can multiply.
+    pub fn branch_of(&self, tenant: TenantId) -> TenantId {
+        self.0.tree.read().branch(tenant)
+    }
+
     /// Figures are counts and are read as the platform's own job, never as the tenant. `below` is
     /// how many tenants are below it: a page of tenants counts them once.
     async fn placed_above(&self, tenant: Tenant, below: u64) -> Result<PlacedTenant> {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use veritwin_access::oidc::{Description, KeySet, OidcError, description_address};
 use veritwin_domain::{LimitExceeded, Rng, Secret, TenantId};
-use veritwin_outbound::guard::{Call, GuardError, GuardedClient, Target, TargetError};
+use veritwin_outbound::guard::{Call, Caller, GuardError, GuardedClient, Target, TargetError};
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
 use crate::provider_flow::Flows;
@@ -161,12 +161,12 @@ impl Providers {
 
     async fn get(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         what: &'static str,
         target: &Target,
     ) -> Result<Bytes, ProviderError> {
         let call = Call { reply_bytes_max: ANSWER_BYTES_MAX, ..Call::get(target) };
-        let reply = self.client.call(Some(tenant), call).await?;
+        let reply = self.client.call(Some(caller), call).await?;
         match reply.status {
             200 => Ok(reply.body),
             status => Err(ProviderError::Status(what, status)),
@@ -175,13 +175,13 @@ impl Providers {
 
     async fn fetch(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         issuer: &str,
         entered: &mut BTreeSet<Destination>,
     ) -> Result<Known, ProviderError> {
         let place = target("issuer", &description_address(issuer))?;
         self.enter(&place, entered);
-        let description = self.get(tenant, "description", &place).await?;
+        let description = self.get(caller, "description", &place).await?;
         let description = Description::parse(&description, issuer)?;
         target("authorization_endpoint", &description.authorization_endpoint)?;
         let token = target("token_endpoint", &description.token_endpoint)?;
@@ -190,23 +190,23 @@ impl Providers {
             self.client.guard().check(place)?;
             self.enter(place, entered);
         }
-        let keys = KeySet::parse(&self.get(tenant, "key set", &keys).await?)?;
+        let keys = KeySet::parse(&self.get(caller, "key set", &keys).await?)?;
         Ok(Known { description, keys })
     }
 
     /// Asks a provider now, whatever is known of it.
     pub(crate) async fn ask(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         issuer: &str,
         now: Duration,
     ) -> Result<Arc<Known>, ProviderError> {
         let mut destinations = BTreeSet::new();
-        let known = self.fetch(tenant, issuer, &mut destinations).await.map(Arc::new);
+        let known = self.fetch(caller, issuer, &mut destinations).await.map(Arc::new);
         let was_busy = known.as_ref().is_err_and(|error| error.busy().is_some());
         let looked_again = {
             let entries = self.entries.lock();
-            let before = entries.get(&tenant);
+            let before = entries.get(&caller.tenant);
             // Nobody asked it: what was known stays, and it need not rest.
             if was_busy && before.is_some_and(|entry| entry.issuer == issuer) {
                 return known;
@@ -220,18 +220,18 @@ impl Providers {
             looked_again,
             destinations,
         };
-        self.put(tenant, Some(entry));
+        self.put(caller.tenant, Some(entry));
         known
     }
 
     /// What is known of a tenant's provider, fetched when it is not fresh.
     pub(crate) async fn known(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         issuer: &str,
         now: Duration,
     ) -> Result<Arc<Known>, ProviderError> {
-        if let Some(entry) = self.entries.lock().get(&tenant)
+        if let Some(entry) = self.entries.lock().get(&caller.tenant)
             && entry.issuer == issuer
         {
             let age = now.saturating_sub(entry.at);
@@ -241,32 +241,32 @@ impl Providers {
                 _ => {}
             }
         }
-        self.ask(tenant, issuer, now).await
+        self.ask(caller, issuer, now).await
     }
 
     /// Looks once more for keys that are not known; no more often than they may change.
     pub(crate) async fn known_again(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         issuer: &str,
         now: Duration,
     ) -> Result<Arc<Known>, ProviderError> {
         {
             let mut entries = self.entries.lock();
-            let entry = entries.get_mut(&tenant).ok_or(OidcError::UnknownKey)?;
+            let entry = entries.get_mut(&caller.tenant).ok_or(OidcError::UnknownKey)?;
             let is_early = |at: Duration| now.saturating_sub(at) < KEYS_AGAIN;
             if entry.looked_again.is_some_and(is_early) {
                 return Err(OidcError::UnknownKey.into());
             }
             entry.looked_again = Some(now);
         }
-        self.ask(tenant, issuer, now).await
+        self.ask(caller, issuer, now).await
     }
 
     /// Exchanges a code for an ID token (RFC 6749, 4.1.3). None: the provider refuses the code.
     pub(crate) async fn exchange(
         &self,
-        tenant: TenantId,
+        caller: Caller,
         description: &Description,
         exchange: &Exchange<'_>,
     ) -> Result<Option<Secret<String>>, ProviderError> {
@@ -290,7 +290,7 @@ impl Providers {
             call = call.authorized(&text).ok_or(OidcError::Malformed("client"))?;
         }
         call.reply_bytes_max = ANSWER_BYTES_MAX;
-        let reply = self.client.call(Some(tenant), call).await?;
+        let reply = self.client.call(Some(caller), call).await?;
         match reply.status {
             200 => {
                 let tokens: Tokens = serde_json::from_slice(&reply.body)

@@ -59,7 +59,7 @@ impl App {
         let tenant = tenant.ok_or(NOT_OFFERED)?;
         let provider = self.offered_provider(context, tenant).await?.ok_or(NOT_OFFERED)?.view;
         let now = context.clock.monotonic();
-        let known = self.0.providers.known(tenant, &provider.issuer, now).await;
+        let known = self.0.providers.known(self.caller(tenant), &provider.issuer, now).await;
         let known = known.map_err(|error| unusable(&error))?;
         let flow = Flow {
             tenant,
@@ -152,7 +152,7 @@ impl App {
     ) -> Result<Claims> {
         let issuer = provider.view.issuer.as_str();
         let (tenant, now) = (returned.flow.tenant, context.clock.monotonic());
-        let known = self.0.providers.known(tenant, issuer, now).await;
+        let known = self.0.providers.known(self.caller(tenant), issuer, now).await;
         let known = known.map_err(|error| unusable(&error))?;
         // RFC 9207: an answer of another issuer is not taken to this one.
         let is_ours = match &back.issuer {
@@ -167,7 +167,8 @@ impl App {
             code: &code,
             verifier: &returned.verifier,
         };
-        let token = self.0.providers.exchange(tenant, &known.description, &exchange).await;
+        let token =
+            self.0.providers.exchange(self.caller(tenant), &known.description, &exchange).await;
         let token = token.map_err(|error| unusable(&error))?.ok_or(REFUSED)?;
         let expected = Expected {
             issuer,
@@ -180,7 +181,7 @@ impl App {
         let claims = match check(&known) {
             // Keys are changed without a word: the one that is missing may be there by now.
             Err(OidcError::UnknownKey) => {
-                match self.0.providers.known_again(tenant, issuer, now).await {
+                match self.0.providers.known_again(self.caller(tenant), issuer, now).await {
                     Ok(known) => check(&known),
                     Err(ProviderError::Oidc(error)) => Err(error),
                     Err(error) => return Err(unusable(&error)),

@@ -9,7 +9,7 @@ use veritwin_domain::{
     Actor, ActorKind, OpContext, PlatformContext, Role, Secret, TenantId, UserId,
 };
 use veritwin_metastore::IdentityProvider;
-use veritwin_outbound::guard::Target;
+use veritwin_outbound::guard::{Caller, Target};
 
 use crate::change::Change;
 use crate::links::text;
@@ -128,6 +128,11 @@ fn domains(input: &[String]) -> Result<Vec<String>> {
 }
 
 impl App {
+    /// Whom a call to a tenant's provider is made for.
+    pub(crate) fn caller(&self, tenant: TenantId) -> Caller {
+        Caller { tenant, branch: self.branch_of(tenant) }
+    }
+
     /// Through which provider one's people may sign in.
     #[boxed]
     pub async fn identity_provider(&self, context: &OpContext) -> Result<Option<ProviderView>> {
@@ -154,7 +159,7 @@ impl App {
         let (mut body, secret) = self.checked_provider(&input, before.as_ref())?;
         body.set_by = setters(context, before.as_ref(), &body);
         let now = context.clock.monotonic();
-        self.0.providers.ask(context.tenant, &body.issuer, now).await.map_err(
+        self.0.providers.ask(self.caller(context.tenant), &body.issuer, now).await.map_err(
             |error| match error.busy() {
                 Some(limit) => Error::Crowded(limit.clone()),
                 None => {

@@ -75,6 +75,11 @@ impl Tree {
         std::iter::successors(Some(id), next).take(TENANT_LEVELS_MAX + 2)
     }
 
+    /// The tenant at the top of a tenant's branch, directly below the platform.
+    pub(crate) fn branch(&self, id: TenantId) -> TenantId {
+        self.upwards(id).take_while(|above| *above != PLATFORM_TENANT).last().unwrap_or(id)
+    }
+
     /// The tenants directly below, oldest first, the platform's own helpers left out.
     pub(crate) fn below(&self, id: TenantId) -> Vec<&Tenant> {
         let is_child = |one: &&Tenant| !is_own(one.id) && self.parent(one.id) == Some(id);

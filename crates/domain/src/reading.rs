@@ -31,7 +31,7 @@ impl Key {
         if text.is_empty() || text.len() > Self::BYTES_MAX {
             return Err(KeyError::Length(text.len()));
         }
-        if let Some((position, _)) = text.char_indices().find(|(_, c)| crate::is_unseen(*c)) {
+        if let Some((position, _)) = crate::find_unseen(text) {
             return Err(KeyError::Control(position));
         }
         Ok(Self(Arc::from(text)))

@@ -2,6 +2,7 @@
 //! [`Sink`] makes durable before anything is acknowledged. It knows no store: who may connect is
 //! the [`Login`]'s answer, and what is kept is the sink's business.
 
+mod arrivals;
 mod attached;
 pub mod bulk;
 pub mod http;

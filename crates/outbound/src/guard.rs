@@ -16,7 +16,10 @@ use veritwin_domain::{AddressList, LimitExceeded};
 
 pub use client::{Call, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
-pub use turns::{CALLS_MAX, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX, TENANT_CALLS_WAITING_MAX};
+pub use turns::{
+    BRANCH_CALLS_MAX, CALLS_MAX, Caller, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX,
+    TENANT_CALLS_WAITING_MAX,
+};
 
 use crate::register::NotRegistered;
 

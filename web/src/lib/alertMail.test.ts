@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { gathered } from './alertMail'
 
 const at = (second: number) => new Date(second * 1000).toISOString()
-const none = { by: null, comment: null }
+const none = { by: null, comment: null, reason: null, left_out: null }
 const told = (second: number, to: string) => ({
   ...none,
   kind: 'notified' as const,

@@ -54,12 +54,21 @@ function mailText(step: MailStep): string {
   return i18n.t('Not mailed to {to}: {why}', { to, why: why ?? '—' })
 }
 
-function label(kind: string): string {
+function label(kind: string, reason: string | null): string {
   switch (kind) {
     case 'raised':
       return i18n.t('Raised')
     case 'cleared':
-      return i18n.t('Returned to normal')
+      switch (reason) {
+        case 'rule_changed':
+          return i18n.t('Ended: the rule was changed, or covers this device no more')
+        case 'device_removed':
+          return i18n.t('Ended: the device was removed')
+        case 'data_returned':
+          return i18n.t('Returned to normal: data arrives again')
+        default:
+          return i18n.t('Returned to normal')
+      }
     case 'acknowledged':
       return i18n.t('Acknowledged')
     default:
@@ -67,15 +76,13 @@ function label(kind: string): string {
   }
 }
 
-/** What somebody said, or why it ended; or how many changes the step stands for. */
-function Comment({ text }: { text: string }) {
-  const count = /^left_out (\d+)$/.exec(text)?.[1]
-  if (count === undefined) return <q>{text}</q>
+/** How many changes a step stands for. */
+function LeftOut({ count }: { count: number }) {
   return (
     <span className="dim">
       {i18n.t(
         '{count, plural, one {# change before it was not kept} other {# changes before it were not kept}}',
-        { count: Number(count) },
+        { count },
       )}
     </span>
   )
@@ -92,11 +99,12 @@ export function AlertEvents({ events }: { events: Alert['events'] }) {
             <span className="mail-step">{mailText(step)}</span>
           ) : (
             <span>
-              {label(step.kind)}
+              {label(step.kind, step.reason)}
               {step.by && ` · ${step.by}`}
             </span>
           )}
-          {'comment' in step && step.comment && <Comment text={step.comment} />}
+          {'comment' in step && step.comment && <q>{step.comment}</q>}
+          {'left_out' in step && step.left_out && <LeftOut count={step.left_out} />}
         </li>
       ))}
     </ol>

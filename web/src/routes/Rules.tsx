@@ -57,6 +57,19 @@ function useScopeText() {
   }, [twins.data, devices.data])
 }
 
+/** A rule's name, and where its columns gave way what they said. */
+function RuleName({ rule, scope }: { rule: Rule; scope: string }) {
+  const { i18n: lingui } = useLingui()
+  return (
+    <>
+      <span>{rule.name}</span>
+      <span className="dim narrow-only">
+        {conditionText(rule.condition, lingui.locale)} · {scope}
+      </span>
+    </>
+  )
+}
+
 export function RulesPage() {
   const { i18n: lingui } = useLingui()
   const query = useQuery(rulesQuery)
@@ -124,11 +137,17 @@ export function RulesPage() {
         sort: (r) => r.name,
         cell: (r) =>
           writes ? (
-            <button type="button" className="link-button" onClick={() => setEditing(r)}>
-              {r.name}
+            <button
+              type="button"
+              className="link-button cell-main"
+              onClick={() => setEditing(r)}
+            >
+              <RuleName rule={r} scope={scopeText(r)} />
             </button>
           ) : (
-            r.name
+            <span className="cell-main">
+              <RuleName rule={r} scope={scopeText(r)} />
+            </span>
           ),
       },
       {

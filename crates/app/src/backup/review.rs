@@ -127,7 +127,8 @@ async fn in_force(
     let tx = &tx;
     let members = every_row(|page| async move { tx.members(&page).await }).await;
     let members = readable(members)?
-        .map(|all| all.into_iter().map(|member| (member.user.email, member.roles)).collect());
+        .map(|all| all.into_iter().filter(|member| !member.user.disabled))
+        .map(|all| all.map(|member| (member.user.email, member.roles)).collect());
     let keys = every_row(|page| async move { tx.api_keys(&page).await }).await;
     let api_keys = readable(keys)?.map(|all| {
         let key = |key: veritwin_metastore::ApiKey| RestoredKey {
@@ -136,7 +137,9 @@ async fn in_force(
             expires_at: key.expires_at,
             last_used_at: key.last_used_at,
         };
-        all.into_iter().map(key).collect()
+        let works =
+            |key: &veritwin_metastore::ApiKey| key.expires_at.is_none_or(|end| end > context.at);
+        all.into_iter().filter(works).map(key).collect()
     });
     let grants = tx.grants().await?.len() as u64;
     Ok(RestoredTenant { id: tenant.id, name: Some(tenant.name), members, api_keys, grants })

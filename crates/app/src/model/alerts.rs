@@ -98,6 +98,10 @@ pub struct AlertEventView {
     pub by: Option<String>,
     /// What they wrote.
     pub comment: Option<String>,
+    /// Why it ended, if not by its value: `data_returned`, `rule_changed`, `device_removed`.
+    pub reason: Option<String>,
+    /// How many changes before it were not kept, and are told by this one.
+    pub left_out: Option<u64>,
     /// To whom a mail went, or why it did not.
     pub mail: Option<MailNote>,
 }

@@ -13,9 +13,8 @@ use veritwin_metastore::Page;
 use super::run::InApp;
 use super::search::{Needles, SEARCH_BYTES_MAX, Searched, search};
 use super::things::ifc;
-use super::{PlatformProbe, ProbeAnswer};
+use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::model::{AttributesChange, DeviceInput};
-use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result, Submission};
 
 const PROMISE: u8 = 22;
@@ -51,8 +50,8 @@ impl App {
         if !needles.find_themselves() {
             return Ok(ProbeAnswer::CouldNotRun("the search does not find what is there".into()));
         }
-        let identity =
-            self.open_probe_identity(PLATFORM_TENANT, &canary, Role::Administrator).await?;
+        self.ensure_probe_tenant().await?;
+        let identity = self.open_probe_identity(PROBE_TENANT, &canary, Role::Administrator).await?;
         let context = &identity.context;
         self.remove_old_canaries(context).await?;
         let mut made = Made::default();
@@ -133,7 +132,7 @@ impl App {
 
     /// Removes what a round left that did not reach its end.
     async fn remove_old_canaries(&self, context: &OpContext) -> Result<()> {
-        let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PLATFORM_TENANT)).await?;
+        let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PROBE_TENANT)).await?;
         let filter = veritwin_metastore::DeviceFilter {
             search: Some(PREFIX.to_owned()),
             twin: None,

@@ -8,17 +8,13 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource, TokenKind, jobs};
 use veritwin_domain::{
-    ApiKeyId, GrantId, LogId, OpContext, Origin, Purpose, Role, ScopeOf, Secret, TenantId,
+    ApiKeyId, GrantId, OpContext, Origin, Purpose, Role, ScopeOf, Secret, TenantId,
 };
-use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder, Tenant};
+use veritwin_metastore::{ApiKey, Grant, GrantRole, Holder};
 
-use crate::provision::PLATFORM_TENANT;
+use super::nobody::{PROBE_PARTNER, PROBE_TENANT};
 use crate::{App, Arrival, Result};
 
-/// A tenant of nobody, in no list. Its things are what nobody else may see.
-pub(crate) const PROBE_TENANT: TenantId =
-    TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 2]);
-const PROBE_TENANT_NAME: &str = "Isolation probe";
 /// The name of every fixed thing.
 pub(super) const NAME: &str = "isolation probe";
 /// A probe's rights end by themselves after this.
@@ -130,12 +126,13 @@ impl App {
     /// One thing of each kind in two tenants, and an administrator's key of the first.
     #[boxed]
     pub async fn open_isolation_fixture(&self) -> Result<IsolationFixture> {
+        self.ensure_probe_tree().await?;
         self.ensure_probe_tenant().await?;
         let other = self.open_probe_identity(PROBE_TENANT, NAME, Role::Administrator).await?;
         let foreign = self.probe_things(&other.context).await;
         self.close_probe_identity(&other).await?;
         let foreign = foreign?;
-        let identity = self.open_probe_identity(PLATFORM_TENANT, NAME, Role::Administrator).await?;
+        let identity = self.open_probe_identity(PROBE_PARTNER, NAME, Role::Administrator).await?;
         let own = match self.probe_things(&identity.context).await {
             Ok(own) => self.widen_probe(&identity, &own).await.map(|()| own),
             Err(error) => Err(error),
@@ -216,38 +213,6 @@ impl App {
         .await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
-        Ok(())
-    }
-
-    pub(super) async fn ensure_probe_tenant(&self) -> Result<()> {
-        let _turn = self.0.promises.tenant_turn.lock().await;
-        let context = self.job(jobs::PROMISES);
-        let tx = self.0.store.read_platform(&context).await?;
-        let is_there = tx.tenant(PROBE_TENANT).await.is_ok();
-        drop(tx);
-        if is_there {
-            return Ok(());
-        }
-        self.0.keys.create_tenant(PROBE_TENANT)?;
-        let mut log = [0u8; 16];
-        self.rng().fill(&mut log);
-        let tx = self.0.store.begin_platform(&context).await?;
-        // Checks begin at once at a start: another may have made it since.
-        if tx.tenant(PROBE_TENANT).await.is_ok() {
-            return Ok(());
-        }
-        tx.tenant_create(&Tenant {
-            id: PROBE_TENANT,
-            name: PROBE_TENANT_NAME.to_owned(),
-            log_id: LogId::from_bytes(log),
-            archive_subscribed: false,
-            simulated: true,
-            place: veritwin_metastore::TenantPlace::default(),
-            version: 0,
-            created_at: context.at,
-        })
-        .await?;
-        tx.commit().await?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod fingerprints;
 mod fixture;
+mod nobody;
 mod partners;
 mod passwords;
 mod probe;
@@ -39,9 +40,8 @@ use crate::{App, Error, Result};
 pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
-pub(crate) use fixture::PROBE_TENANT;
 pub use fixture::{IsolationFixture, RoleFixture};
-pub(crate) use partners::{PROBE_CUSTOMER, PROBE_PARTNER};
+pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

@@ -3,27 +3,17 @@
 
 use std::sync::Arc;
 
-use veritwin_access::jobs;
-use veritwin_domain::{LogId, Role, Secret, TenantId};
-use veritwin_metastore::{Tenant, TenantKind, TenantPlace};
+use veritwin_domain::{Role, Secret, TenantId};
 
+use super::nobody::{PARTNER_NAME as NAME, PROBE_CUSTOMER, PROBE_PARTNER};
 use super::run::InApp;
 use super::{PlatformProbe, ProbeAnswer};
-use crate::brands::StoredBrand;
-use crate::model::{BrandInput, ContactInput, Writer};
+use crate::model::{ContactInput, Writer};
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Result};
 
 const PROMISE: u8 = 9;
 const VERSION: u32 = 1;
-
-/// A partner of nobody, in no list.
-pub(crate) const PROBE_PARTNER: TenantId =
-    TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 3]);
-/// Its customer.
-pub(crate) const PROBE_CUSTOMER: TenantId =
-    TenantId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 4]);
-const NAME: &str = "partner probe";
 
 /// The check.
 pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
@@ -79,47 +69,5 @@ impl App {
         let taken = taken.await;
         self.close_probe_identity(&identity).await?;
         taken
-    }
-
-    async fn ensure_probe_tree(&self) -> Result<()> {
-        let partner = TenantPlace { kind: TenantKind::Partner, ..TenantPlace::default() };
-        let customer = TenantPlace { parent: Some(PROBE_PARTNER), ..TenantPlace::default() };
-        self.ensure_probe(PROBE_PARTNER, partner).await?;
-        self.ensure_probe(PROBE_CUSTOMER, customer).await?;
-        let is_named = self.0.tree.read().brands.contains_key(&PROBE_PARTNER);
-        if !is_named {
-            // Without an address nothing is mailed to nobody.
-            let body = BrandInput { contact_name: NAME.to_owned(), ..BrandInput::default() };
-            let context = self.job_in(jobs::PROMISES, PROBE_PARTNER);
-            let stored = StoredBrand { body, ..StoredBrand::default() };
-            self.store_brand(&context, stored, None).await?;
-        }
-        Ok(())
-    }
-
-    async fn ensure_probe(&self, id: TenantId, place: TenantPlace) -> Result<()> {
-        if self.0.tree.read().get(id).is_some() {
-            return Ok(());
-        }
-        let context = self.job(jobs::PROMISES);
-        self.0.keys.create_tenant(id)?;
-        let mut log = [0u8; 16];
-        self.rng().fill(&mut log);
-        let row = Tenant {
-            id,
-            name: NAME.to_owned(),
-            log_id: LogId::from_bytes(log),
-            archive_subscribed: false,
-            simulated: true,
-            place,
-            version: 0,
-            created_at: context.at,
-        };
-        let tx = self.0.store.begin_platform(&context).await?;
-        tx.tenant_create(&row).await?;
-        let stored = tx.tenant(id).await?;
-        tx.commit().await?;
-        self.0.tree.write().put(stored);
-        Ok(())
     }
 }

@@ -123,7 +123,7 @@ async fn passwords_and_files_at_rest_are_proven_and_kept() {
     let files = at_rest.facts.iter().find(|(name, _)| name == "files searched");
     assert!(files.is_some_and(|(_, count)| count.parse::<u64>().is_ok_and(|n| n > 4)), "{files:?}");
     // Nothing of the canary is left.
-    let context = app.job_in(veritwin_access::jobs::PROMISES, crate::provision::PLATFORM_TENANT);
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PROBE_TENANT);
     let tx = app.0.store.read(&context).await.expect("records");
     let whole = veritwin_metastore::Page::whole();
     assert!(tx.twins(&whole).await.expect("twins").items.is_empty());
@@ -186,6 +186,16 @@ async fn the_isolation_fixture_is_made_once() {
     let second = app.open_isolation_fixture().await.expect("a fixture");
     assert_eq!((second.own.clone(), second.foreign.clone()), (own, foreign));
     app.close_isolation_fixture(second).await.expect("closed");
+    // People of the platform see nothing of it.
+    let context = app.job_in(veritwin_access::jobs::PROMISES, crate::provision::PLATFORM_TENANT);
+    let tx = app.0.store.read(&context).await.expect("records");
+    let whole = veritwin_metastore::Page::whole();
+    assert!(tx.twins(&whole).await.expect("twins").items.is_empty());
+    assert!(tx.api_keys(&whole).await.expect("keys").items.is_empty());
+    assert!(tx.members(&whole).await.expect("people").items.is_empty());
+    let all = veritwin_metastore::AlertFilter::All;
+    assert!(tx.alerts(all, &whole).await.expect("alerts").items.is_empty());
+    drop(tx);
     app.close().await;
 }
 

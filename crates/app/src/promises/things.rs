@@ -16,6 +16,7 @@ use veritwin_metastore::{
 };
 
 use super::fixture::NAME;
+use crate::alerts::Detail;
 use crate::links::Payload;
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
 use crate::tree::HOSTS_MAX;
@@ -373,6 +374,10 @@ impl App {
         if let Some(alert) = known.first() {
             return Ok(alert.id);
         }
+        let name = NAME.to_owned();
+        let detail = Detail { rule_name: name.clone(), message: name, ..Detail::default() };
+        let detail = serde_json::to_vec(&detail)
+            .map_err(|error| crate::Error::Internal(error.to_string()))?;
         let alert = Alert {
             id: AlertId::generate(context.at, self.rng()),
             rule,
@@ -384,7 +389,7 @@ impl App {
             cleared_at: Some(context.at),
             acknowledged_at: Some(context.at),
             acknowledged_by: None,
-            detail: b"{}".to_vec(),
+            detail,
             version: 0,
         };
         tx.alert_create(&alert).await?;

@@ -131,7 +131,7 @@ impl<'a> Line<'a> {
             return Err(self.error("expected a space and fields, like temperature=21.5"));
         }
         let fields = self.fields(rows)?;
-        let at = self.time(precision)?.unwrap_or(rows.context.received_at);
+        let at = self.time(precision)?;
         let name = match &device_tag {
             _ if rows.context.one_device => None,
             Some(device) => Some(&**device),
@@ -139,6 +139,7 @@ impl<'a> Line<'a> {
         };
         let place = rows.device(name, self.number)?;
         rows.count(fields.len(), self.number, 1)?;
+        let at = at.unwrap_or_else(|| rows.moment(place));
         for field in fields {
             let named_by_measurement = device_tag.is_some() && field.name == "value";
             let name = if named_by_measurement { &measurement } else { &field.name };

@@ -5,7 +5,7 @@ mod line_protocol;
 mod ndjson;
 mod senml;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use veritwin_domain::{IngestLimits, Key, LimitExceeded, Quality, Reading, Timestamp, Value};
 
@@ -78,12 +78,19 @@ pub struct DeviceRows {
     pub readings: Vec<Reading>,
 }
 
-/// Parses a whole bulk write.
-pub fn parse(
-    format: Format,
-    body: &[u8],
-    context: BulkContext<'_>,
-) -> Result<Vec<DeviceRows>, BulkError> {
+/// A whole bulk write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The readings by device.
+    pub devices: Vec<DeviceRows>,
+    /// The first time of receipt that no reading has.
+    pub next_at: Timestamp,
+}
+
+/// Parses a whole bulk write. Readings that carry no time have the time of receipt; what comes
+/// again for the same device is a microsecond later, as equal times of one key would be one
+/// reading.
+pub fn parse(format: Format, body: &[u8], context: BulkContext<'_>) -> Result<Parsed, BulkError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let before = &body[..error.valid_up_to()];
         let (line, column) = line_and_column(before, before.len());
@@ -95,7 +102,8 @@ pub fn parse(
         Format::NdJson => ndjson::parse(text, &mut rows)?,
         Format::SenMl => senml::parse(text, &mut rows)?,
     }
-    Ok(rows.devices)
+    let next_at = rows.untimed.iter().map(|untimed| untimed.next_at).max();
+    Ok(Parsed { devices: rows.devices, next_at: next_at.unwrap_or(context.received_at) })
 }
 
 /// Line and column, both from 1, of a byte position.
@@ -106,19 +114,29 @@ fn line_and_column(body: &[u8], position: usize) -> (usize, usize) {
     (line, before.len() - start + 1)
 }
 
+/// The readings of one device that carry no time.
+struct Untimed {
+    /// The time of the next row.
+    next_at: Timestamp,
+    /// The keys of the present moment, where a row is one reading.
+    keys: HashSet<Key>,
+}
+
 /// The rows so far.
 struct Rows<'a> {
     context: BulkContext<'a>,
     keys: KeyTable,
     devices: Vec<DeviceRows>,
+    /// For each of the devices.
+    untimed: Vec<Untimed>,
     index: HashMap<Option<String>, usize>,
     readings: usize,
 }
 
 impl<'a> Rows<'a> {
     fn new(context: BulkContext<'a>) -> Self {
-        let (keys, devices, index) = (KeyTable::default(), Vec::new(), HashMap::new());
-        Self { context, keys, devices, index, readings: 0 }
+        let (keys, devices, untimed) = (KeyTable::default(), Vec::new(), Vec::new());
+        Self { context, keys, devices, untimed, index: HashMap::new(), readings: 0 }
     }
 
     /// The place for a device's readings.
@@ -139,8 +157,30 @@ impl<'a> Rows<'a> {
         }
         let place = self.devices.len();
         self.devices.push(DeviceRows { device: key.clone(), line, readings: Vec::new() });
+        let next_at = self.context.received_at;
+        self.untimed.push(Untimed { next_at, keys: HashSet::new() });
         self.index.insert(key, place);
         Ok(place)
+    }
+
+    /// The time of a row that carries none.
+    fn moment(&mut self, place: usize) -> Timestamp {
+        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.received_at };
+        let at = untimed.next_at;
+        untimed.next_at = at.just_after();
+        at
+    }
+
+    /// The time of one reading that carries none: that of the readings before it, unless its key
+    /// is among them.
+    fn moment_of(&mut self, place: usize, key: &Key) -> Timestamp {
+        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.received_at };
+        if untimed.keys.is_empty() || !untimed.keys.insert(key.clone()) {
+            untimed.keys.clear();
+            untimed.keys.insert(key.clone());
+            untimed.next_at = untimed.next_at.just_after();
+        }
+        Timestamp::from_micros(untimed.next_at.as_micros() - 1)
     }
 
     /// Counts `more` readings against the bound.

@@ -37,13 +37,14 @@ pub(super) fn parse(text: &str, rows: &mut Rows<'_>) -> Result<(), BulkError> {
 }
 
 fn own_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), BulkError> {
-    let context =
-        MessageContext { received_at: rows.context.received_at, limits: rows.context.limits };
     let place = rows.device(None, number)?;
+    let received_at = rows.untimed[place].next_at;
+    let context = MessageContext { received_at, limits: rows.context.limits };
     let readings = &mut rows.devices[place].readings;
     let before = readings.len();
-    parse_telemetry(line.as_bytes(), context, &mut rows.keys, readings)
-        .map_err(|error| BulkError::of_payload(number, error))?;
+    rows.untimed[place].next_at =
+        parse_telemetry(line.as_bytes(), context, &mut rows.keys, readings)
+            .map_err(|error| BulkError::of_payload(number, error))?;
     let more = readings.len() - before;
     rows.count(more, number, 1)
 }
@@ -57,15 +58,13 @@ fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), Bulk
             values (an object), and nothing else";
         BulkError::new(number, error.column().max(1), detail)
     })?;
-    let received_at = match row.ts {
-        None => rows.context.received_at,
-        Some(millis) => Timestamp::from_millis(millis)
-            .map_err(|error| BulkError::new(number, 1, error.to_string()))?,
-    };
+    let at = row.ts.map(Timestamp::from_millis).transpose();
+    let at = at.map_err(|error| BulkError::new(number, 1, error.to_string()))?;
     let values = row.values.get();
     // The raw value is a part of the line, so the distance of their starts is its column.
     let offset = (values.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
     let place = rows.device(Some(&row.device), number)?;
+    let received_at = at.unwrap_or_else(|| rows.moment(place));
     let context = MessageContext { received_at, limits: rows.context.limits };
     let readings = &mut rows.devices[place].readings;
     let before = readings.len();

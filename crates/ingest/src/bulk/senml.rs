@@ -94,9 +94,10 @@ fn take(
         _ => return Err(error("expected only one of v, vs and vb")),
     };
     let name = format!("{}{}", base.name, record.n.unwrap_or_default());
-    let at = time(base.seconds + record.t.unwrap_or(0.0), rows.context.received_at).ok_or_else(
-        || error("time out of range: expected seconds since 1970 or relative to now"),
-    )?;
+    let seconds = base.seconds + record.t.unwrap_or(0.0);
+    let at = time(seconds, rows.context.received_at).ok_or_else(|| {
+        error("time out of range: expected seconds since 1970 or relative to now")
+    })?;
     let (device, key) = if rows.context.one_device {
         (None, name.as_str())
     } else {
@@ -107,6 +108,7 @@ fn take(
     let key = rows.key(key, line, column)?;
     let place = rows.device(device, line)?;
     rows.count(1, line, column)?;
+    let at = if seconds == 0.0 { rows.moment_of(place, &key) } else { at };
     rows.push(place, key, at, value);
     Ok(())
 }

@@ -35,10 +35,11 @@ pub(super) async fn telemetry(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let body = read(&api, &headers, body)?;
-    let received_at = api.parts.clock.now();
+    let received_at = api.arrivals.take(api.parts.clock.now());
     let context = MessageContext { received_at, limits: &api.parts.limits };
     let mut readings = Vec::new();
-    parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
+    let next = parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
+    api.arrivals.used(next);
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }

@@ -85,6 +85,9 @@ pub(crate) struct Device {
     pub(super) pending: Pending,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
+    /// The time of the next message whose readings carry none. It rises with every message: a
+    /// read of the socket holds many, and equal times of one key would be one reading.
+    pub(super) next_at: Timestamp,
     receive_maximum: u16,
     in_flight_acks: usize,
     in_flight_bytes: usize,
@@ -123,6 +126,7 @@ impl Device {
             pending: Pending::default(),
             keys: KeyTable::default(),
             received_at: Timestamp::EPOCH,
+            next_at: Timestamp::EPOCH,
             receive_maximum: hello.receive_maximum,
             in_flight_acks: 0,
             in_flight_bytes: 0,
@@ -154,9 +158,14 @@ impl Device {
         self.state.lock().unacknowledged.len() < window
     }
 
+    fn receive(&mut self) {
+        self.received_at = self.broker.clock.now();
+        self.next_at = self.next_at.max(self.received_at);
+    }
+
     /// Takes every whole packet out of `input` and submits what they carry, once.
     pub(crate) fn handle_input(&mut self, input: &mut BytesMut) -> Result<(), End> {
-        self.received_at = self.broker.clock.now();
+        self.receive();
         let (used, result) = self.handle_packets(input);
         input.advance(used);
         self.submit_pending();
@@ -466,7 +475,7 @@ impl Device {
     /// Submits the will through the same path as any message.
     pub(crate) fn publish_will(&mut self) {
         if let Some(will) = self.will.take() {
-            self.received_at = self.broker.clock.now();
+            self.receive();
             self.message(&PublishView {
                 topic: &will.topic,
                 qos: 0,

@@ -161,8 +161,8 @@ impl Device {
     fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
         let readings = &mut self.pending.readings;
         let first = readings.len();
-        let context = MessageContext { received_at: self.received_at, limits: &self.broker.limits };
-        parse_telemetry(payload, context, &mut self.keys, readings)?;
+        let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };
+        self.next_at = parse_telemetry(payload, context, &mut self.keys, readings)?;
         let origin = Origin::Device(&self.session);
         self.broker.sink.inspect(origin, &readings[first..]).map_err(|objection| {
             readings.truncate(first);

@@ -10,20 +10,21 @@ use super::{KeyTable, PayloadError};
 /// What a message's readings take from outside the payload.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageContext<'a> {
-    /// The time of readings that carry none.
+    /// The time of readings that carry none. Each further object of a message that carries none
+    /// is a microsecond later: equal times of one key would be one reading.
     pub received_at: Timestamp,
     /// The bounds.
     pub limits: &'a IngestLimits,
 }
 
-/// Parses one telemetry message and appends its readings to `out`. On an error `out` is as
-/// before.
+/// Parses one telemetry message and appends its readings to `out`; gives the first time of receipt
+/// that it left unused. On an error `out` is as before.
 pub fn parse_telemetry(
     payload: &[u8],
     context: MessageContext<'_>,
     keys: &mut KeyTable,
     out: &mut Vec<Reading>,
-) -> Result<(), PayloadError> {
+) -> Result<Timestamp, PayloadError> {
     run(payload, context, keys, out, |parser| {
         parser.cursor.skip_whitespace();
         match parser.cursor.peek() {
@@ -42,7 +43,7 @@ pub fn parse_values(
     out: &mut Vec<Reading>,
 ) -> Result<(), PayloadError> {
     let at = context.received_at;
-    run(payload, context, keys, out, |parser| parser.map(at, 1))
+    run(payload, context, keys, out, |parser| parser.map(at, 1)).map(|_| ())
 }
 
 fn run<'a>(
@@ -51,11 +52,12 @@ fn run<'a>(
     keys: &mut KeyTable,
     out: &mut Vec<Reading>,
     shape: impl FnOnce(&mut Parser<'a, '_>) -> Result<(), PayloadError>,
-) -> Result<(), PayloadError> {
+) -> Result<Timestamp, PayloadError> {
     let first = out.len();
     let cursor = Cursor::new(payload)?;
     let mut parser = Parser { cursor, context, keys, first, out };
     let result = shape(&mut parser).and_then(|()| parser.cursor.end());
+    let result = result.map(|()| parser.context.received_at);
     if result.is_err() {
         out.truncate(first);
     }
@@ -131,7 +133,12 @@ impl Parser<'_, '_> {
             }
             self.cursor.expect(b',', "',' or '}'")?;
         }
-        self.close(start, opened_at, depth, envelope)
+        self.close(start, opened_at, depth, envelope)?;
+        let received_at = &mut self.context.received_at;
+        if self.out.get(start).is_some_and(|reading| reading.at == *received_at) {
+            *received_at = received_at.just_after();
+        }
+        Ok(())
     }
 
     /// The key `ts`: the time of an envelope when an integer, a plain reading otherwise.

@@ -12,7 +12,8 @@ const NOW: i64 = 1_700_000_000_000;
 fn run(format: Format, body: &[u8], one_device: bool) -> Result<Vec<DeviceRows>, BulkError> {
     let limits = IngestLimits::default();
     let received_at = Timestamp::from_micros(NOW * 1000);
-    parse(format, body, BulkContext { received_at, limits: &limits, one_device })
+    let context = BulkContext { received_at, limits: &limits, one_device };
+    parse(format, body, context).map(|parsed| parsed.devices)
 }
 
 type Plain = (Option<String>, String, i64, Value);
@@ -78,6 +79,23 @@ fn ndjson() {
         plain(Format::NdJson, own, true),
         [row("", "t", NOW, Value::Integer(1)), row("", "t", 7, Value::Integer(2)),]
     );
+}
+
+#[test]
+fn rows_without_a_time_have_times_of_their_own() {
+    let check = |format: Format, body: &str, one_device: bool, expect: &[i64]| {
+        let rows = run(format, body.as_bytes(), one_device).expect(body).into_iter();
+        let readings = rows.flat_map(|rows| rows.readings);
+        let after: Vec<i64> = readings.map(|one| one.at.as_micros() - NOW * 1000).collect();
+        assert_eq!(after, expect, "{body}");
+    };
+    check(LINE, "a t=1,u=1\nb t=1\na t=2\na t=3 1700000000000\na t=4", false, &[0, 0, 1, 0, 2, 0]);
+    check(Format::NdJson, "{\"t\":1}\n[{\"t\":2},{\"t\":3}]\n{\"t\":4}", true, &[0, 1, 2, 3]);
+    let named = "{\"device\":\"a\",\"values\":{\"t\":1}}\n{\"device\":\"a\",\"values\":{\"t\":2}}";
+    check(Format::NdJson, named, false, &[0, 1]);
+    let pack =
+        r#"[{"n":"t","v":1},{"n":"u","v":1},{"n":"t","v":2},{"n":"u","v":2},{"n":"u","v":3}]"#;
+    check(Format::SenMl, pack, true, &[0, 0, 1, 1, 2]);
 }
 
 #[test]

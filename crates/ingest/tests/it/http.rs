@@ -137,6 +137,24 @@ async fn long_polls_receive_calls_and_updates() {
 }
 
 #[tokio::test]
+async fn requests_without_a_time_are_told_apart() {
+    let (router, store) = api(IngestLimits::default());
+    let telemetry = || request("POST", "/api/v1/token/telemetry", &[], "[{\"t\":1},{\"t\":1}]");
+    let bulk = || request("POST", "/v1/telemetry/write", &[KEY], "pump t=1\npump t=1\n");
+    for request in [telemetry(), bulk(), telemetry(), bulk()] {
+        let (status, answer) = send(&router, request).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let batches = store.entries().into_iter().filter_map(|entry| match entry {
+        SinkEntry::Readings(batch) => Some(batch.readings),
+        _ => None,
+    });
+    let times: Vec<i64> = batches.flatten().map(|reading| reading.at.as_micros()).collect();
+    let expect: Vec<i64> = (0..8).map(|after| NOW_MICROS + after).collect();
+    assert_eq!(times, expect);
+}
+
+#[tokio::test]
 async fn bulk_writes() {
     let (router, store) = api(IngestLimits::default());
     let lines = "pump t=1 7\nvalve open=t 8\npump t=2 9\n";

@@ -118,6 +118,29 @@ async fn one_read_is_one_submission_with_everything_in_order() {
 }
 
 #[tokio::test]
+async fn messages_without_a_time_are_told_apart() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = connected(&broker, 4).await;
+    // The clock stands still, between the two reads as well.
+    for read in 0..2u16 {
+        let (mut bytes, mut acks) = (Vec::new(), Vec::new());
+        for id in read * 50 + 1..=read * 50 + 50 {
+            bytes.extend(publish(4, 1, id, TELEMETRY, b"[{\"t\":1},{\"t\":1}]"));
+            acks.extend_from_slice(&[0x40, 2, 0, u8::try_from(id).expect("small")]);
+        }
+        client.send(&bytes).await;
+        client.expect(&acks).await;
+    }
+    let batches = store.entries().into_iter().filter_map(|entry| match entry {
+        SinkEntry::Readings(batch) => Some(batch.readings),
+        _ => None,
+    });
+    let times: Vec<i64> = batches.flatten().map(|reading| reading.at.as_micros()).collect();
+    let expect: Vec<i64> = (0..200).map(|after| crate::platform::NOW_MICROS + after).collect();
+    assert_eq!(times, expect);
+}
+
+#[tokio::test]
 async fn quality_0_before_the_end_of_the_connection_is_kept() {
     let (broker, store) = broker(IngestLimits::default());
     let mut client = connected(&broker, 4).await;

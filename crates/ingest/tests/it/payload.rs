@@ -16,7 +16,7 @@ fn parse(payload: &[u8]) -> Result<Vec<Reading>, PayloadError> {
     let limits = IngestLimits::default();
     let context =
         MessageContext { received_at: Timestamp::from_micros(NOW * 1000), limits: &limits };
-    parse_telemetry(payload, context, &mut KeyTable::default(), &mut out).map(|()| out)
+    parse_telemetry(payload, context, &mut KeyTable::default(), &mut out).map(|_| out)
 }
 
 fn plain(payload: &str) -> Vec<(String, i64, Value)> {
@@ -76,6 +76,21 @@ fn an_envelope_needs_a_whole_time() {
             assert!(error.contains("must be an integer"), "{payload}: {error}");
         }
     }
+}
+
+#[test]
+fn objects_without_a_time_have_times_of_their_own() {
+    let check = |payload: &str, expect: &[i64]| {
+        let readings = parse(payload.as_bytes()).expect(payload);
+        let after = |reading: Reading| reading.at.as_micros() - NOW * 1000;
+        assert_eq!(readings.into_iter().map(after).collect::<Vec<_>>(), expect, "{payload}");
+    };
+    check("{\"a\":1,\"b\":2}", &[0, 0]);
+    check("[{\"a\":1,\"b\":2},{\"a\":1},{},{\"a\":1}]", &[0, 0, 1, 2]);
+    check(
+        "[{\"ts\":5000,\"values\":{}},{\"a\":1},{\"ts\":5001,\"values\":{\"a\":1}},{\"a\":2}]",
+        &[0, 1000, 1],
+    );
 }
 
 #[test]

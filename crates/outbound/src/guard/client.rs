@@ -14,9 +14,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
-use veritwin_domain::TenantId;
 
-use super::turns::{Turns, Waits};
+use super::turns::{Caller, Turns, Waits};
 use super::{Guard, GuardError, Target};
 use crate::archive::TrustError;
 use crate::register::{Destination, EgressRegister};
@@ -140,12 +139,12 @@ impl GuardedClient {
     #[boxed]
     pub async fn call<'a>(
         &'a self,
-        tenant: Option<TenantId>,
+        caller: Option<Caller>,
         call: Call<'a>,
     ) -> Result<Reply, GuardError> {
         let host = call.target.host().to_owned();
         let waits = Waits::default();
-        match tokio::time::timeout(call.timeout, self.exchange(tenant, call, &waits)).await {
+        match tokio::time::timeout(call.timeout, self.exchange(caller, call, &waits)).await {
             Ok(outcome) => outcome,
             Err(_) => match waits.into_inner() {
                 Some(limit) => Err(GuardError::Busy(limit)),
@@ -158,7 +157,7 @@ impl GuardedClient {
 
     async fn exchange(
         &self,
-        tenant: Option<TenantId>,
+        caller: Option<Caller>,
         call: Call<'_>,
         waits: &Waits,
     ) -> Result<Reply, GuardError> {
@@ -168,7 +167,7 @@ impl GuardedClient {
         self.guard.check(target)?;
         let destination = Destination::new(target.host(), target.port());
         self.register.check(&destination)?;
-        let turn = self.turns.take(tenant, destination, waits).await;
+        let turn = self.turns.take(caller, destination, waits).await;
         let _turn = turn.map_err(GuardError::Busy)?;
         let stream = self.guard.connect(target).await?;
         let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();

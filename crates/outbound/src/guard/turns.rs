@@ -1,6 +1,7 @@
-//! Room for calls on their way: bounded for each tenant, for each place that is called, and for all
-//! together, so that one slow place or one tenant cannot take what the others need. Whoever finds
-//! no room waits in the tenant's own line, which is bounded too.
+//! Room for calls on their way: bounded for each tenant, for each branch of tenants, for each place
+//! that is called, and for all together, so that one slow place, one tenant or one partner with all
+//! its customers cannot take what the others need. Whoever finds no room waits in the tenant's own
+//! line, which is bounded too.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,8 +19,19 @@ pub const CALLS_MAX: usize = 256;
 pub const TENANT_CALLS_MAX: usize = 16;
 /// Most of a tenant's that wait; more are refused at once.
 pub const TENANT_CALLS_WAITING_MAX: usize = 64;
+/// Most of them for one branch of tenants; more wait within their own time.
+pub const BRANCH_CALLS_MAX: usize = 64;
 /// Most of them to one place, whoever asks; more wait within their own time.
 pub const DESTINATION_CALLS_MAX: usize = 64;
+
+/// Whom a call is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tenant at the top of its branch, directly below the platform; itself, if that is it.
+    pub branch: TenantId,
+}
 
 /// The bound that a call waits at.
 pub(super) type Waits = Mutex<Option<LimitExceeded>>;
@@ -28,6 +40,7 @@ pub(super) type Waits = Mutex<Option<LimitExceeded>>;
 pub(super) struct Turns {
     /// None is the platform itself.
     tenants: Places<Option<TenantId>>,
+    branches: Places<Option<TenantId>>,
     destinations: Places<Destination>,
     all: Arc<Semaphore>,
 }
@@ -36,6 +49,7 @@ pub(super) struct Turns {
 pub(super) struct Turn {
     _all: Option<OwnedSemaphorePermit>,
     _destination: Place<Destination>,
+    _branch: Place<Option<TenantId>>,
     _tenant: Place<Option<TenantId>>,
 }
 
@@ -43,6 +57,7 @@ impl Default for Turns {
     fn default() -> Self {
         Self {
             tenants: Places::new("tenant_calls_max", TENANT_CALLS_MAX),
+            branches: Places::new("branch_calls_max", BRANCH_CALLS_MAX),
             destinations: Places::new("destination_calls_max", DESTINATION_CALLS_MAX),
             all: Arc::new(Semaphore::new(CALLS_MAX)),
         }
@@ -54,18 +69,20 @@ impl Turns {
     /// bound first, so that no more of its calls than that stand before anybody else's.
     pub(super) async fn take(
         &self,
-        tenant: Option<TenantId>,
+        caller: Option<Caller>,
         destination: Destination,
         waits: &Waits,
     ) -> Result<Turn, LimitExceeded> {
+        let (tenant, branch) = (caller.map(|one| one.tenant), caller.map(|one| one.branch));
         let entered = self.tenants.enter(tenant, Some(TENANT_CALLS_WAITING_MAX))?;
         let tenant = entered.wait(waits).await;
+        let branch = self.branches.enter(branch, None)?.wait(waits).await;
         let destination = self.destinations.enter(destination, None)?.wait(waits).await;
         *waits.lock() = Some(full("calls_max", CALLS_MAX));
         // The semaphore is never closed.
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
         *waits.lock() = None;
-        Ok(Turn { _all: all, _destination: destination, _tenant: tenant })
+        Ok(Turn { _all: all, _destination: destination, _branch: branch, _tenant: tenant })
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{AddressList, TenantId};
 use veritwin_outbound::guard::{
-    CALLS_MAX, Call, DESTINATION_CALLS_MAX, Guard, GuardPolicy, GuardedClient, TENANT_CALLS_MAX,
-    TENANT_CALLS_WAITING_MAX, Target,
+    BRANCH_CALLS_MAX, CALLS_MAX, Call, Caller, DESTINATION_CALLS_MAX, Guard, GuardPolicy,
+    GuardedClient, TENANT_CALLS_MAX, TENANT_CALLS_WAITING_MAX, Target,
 };
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
@@ -72,7 +72,8 @@ async fn ask(client: Client, answer: &str) -> Result<(u16, String), String> {
     let client = GuardedClient::new(guard, register, authority).expect("client");
     let target = Target::parse(&format!("https://localhost:{port}/hook")).expect("target");
     let call = Call { reply_bytes_max: 1024, ..Call::get(&target) };
-    let reply = client.call(Some(tenant(1)), call).await.map_err(|error| error.to_string())?;
+    let reply =
+        client.call(Some(alone(tenant(1))), call).await.map_err(|error| error.to_string())?;
     Ok((reply.status, String::from_utf8_lossy(&reply.body).into_owned()))
 }
 
@@ -113,6 +114,11 @@ async fn silent_server() -> (u16, mpsc::UnboundedReceiver<()>) {
     (port, told)
 }
 
+/// A tenant directly below the platform.
+fn alone(tenant: TenantId) -> Caller {
+    Caller { tenant, branch: tenant }
+}
+
 /// A client that may call a silent place and one that answers, and how often the first was called.
 struct Crowd {
     client: Arc<GuardedClient>,
@@ -144,19 +150,14 @@ impl Crowd {
 
     /// Lets a tenant call the silent place so often, and waits until `reach` of it got there. What
     /// ends before its time is told.
-    async fn fill(
-        &mut self,
-        tenant: TenantId,
-        calls: usize,
-        reach: usize,
-    ) -> mpsc::Receiver<String> {
+    async fn fill(&mut self, caller: Caller, calls: usize, reach: usize) -> mpsc::Receiver<String> {
         let (tell, told) = mpsc::channel(calls);
         for _ in 0..calls {
             let (client, silent, tell) =
                 (Arc::clone(&self.client), self.silent.clone(), tell.clone());
             tokio::spawn(async move {
                 let call = Call { timeout: Duration::from_secs(600), ..Call::get(&silent) };
-                let outcome = client.call(Some(tenant), call).await;
+                let outcome = client.call(Some(caller), call).await;
                 let _ = tell.send(outcome.expect_err("no answer").to_string()).await;
             });
         }
@@ -166,14 +167,14 @@ impl Crowd {
         told
     }
 
-    async fn refusal(&self, tenant: TenantId) -> String {
+    async fn refusal(&self, caller: Caller) -> String {
         let call = Call { timeout: Duration::from_millis(50), ..Call::get(&self.silent) };
-        self.client.call(Some(tenant), call).await.expect_err("no room").to_string()
+        self.client.call(Some(caller), call).await.expect_err("no room").to_string()
     }
 
-    async fn is_served(&self, tenant: TenantId) -> bool {
+    async fn is_served(&self, caller: Caller) -> bool {
         self.client
-            .call(Some(tenant), Call::get(&self.good))
+            .call(Some(caller), Call::get(&self.good))
             .await
             .is_ok_and(|reply| reply.status == 200)
     }
@@ -183,10 +184,10 @@ impl Crowd {
 async fn one_tenant_with_a_slow_place_takes_no_room_of_the_others() {
     let mut crowd = Crowd::new().await;
     let many = TENANT_CALLS_MAX + TENANT_CALLS_WAITING_MAX + 1;
-    let mut ended = crowd.fill(tenant(1), many, TENANT_CALLS_MAX).await;
+    let mut ended = crowd.fill(alone(tenant(1)), many, TENANT_CALLS_MAX).await;
     let first = ended.recv().await.expect("a refusal");
     assert!(first.contains("limit tenant_calls_waiting_max exceeded: 64"), "{first}");
-    assert!(crowd.is_served(tenant(2)).await, "another tenant goes on");
+    assert!(crowd.is_served(alone(tenant(2))).await, "another tenant goes on");
     assert!(crowd.reached.try_recv().is_err(), "no more than its own room");
     assert!(ended.try_recv().is_err(), "only what is over is refused at once");
 }
@@ -195,15 +196,29 @@ async fn one_tenant_with_a_slow_place_takes_no_room_of_the_others() {
 async fn one_slow_place_takes_no_room_of_the_others() {
     const { assert!(DESTINATION_CALLS_MAX * 2 <= CALLS_MAX) };
     let mut crowd = Crowd::new().await;
-    let _first = crowd.fill(tenant(1), TENANT_CALLS_MAX, TENANT_CALLS_MAX).await;
-    let refusal = crowd.refusal(tenant(1)).await;
+    let _first = crowd.fill(alone(tenant(1)), TENANT_CALLS_MAX, TENANT_CALLS_MAX).await;
+    let refusal = crowd.refusal(alone(tenant(1))).await;
     assert!(refusal.contains("limit tenant_calls_max exceeded: 16"), "{refusal}");
     let mut all = Vec::new();
     for number in 2..=8 {
         let reach = if number <= 4 { TENANT_CALLS_MAX } else { 0 };
-        all.push(crowd.fill(tenant(number), TENANT_CALLS_MAX, reach).await);
+        all.push(crowd.fill(alone(tenant(number)), TENANT_CALLS_MAX, reach).await);
     }
-    let refusal = crowd.refusal(tenant(9)).await;
+    let refusal = crowd.refusal(alone(tenant(9))).await;
     assert!(refusal.contains("limit destination_calls_max exceeded: 64"), "{refusal}");
-    assert!(crowd.is_served(tenant(9)).await, "another place is called");
+    assert!(crowd.is_served(alone(tenant(9))).await, "another place is called");
+}
+
+#[tokio::test]
+async fn one_partner_with_many_customers_takes_no_room_of_the_others() {
+    const { assert!(BRANCH_CALLS_MAX * 2 <= CALLS_MAX) };
+    let mut crowd = Crowd::new().await;
+    let customer = |number| Caller { tenant: tenant(number), branch: tenant(1) };
+    let mut all = Vec::new();
+    for number in 2..=5 {
+        all.push(crowd.fill(customer(number), TENANT_CALLS_MAX, TENANT_CALLS_MAX).await);
+    }
+    let refusal = crowd.refusal(customer(6)).await;
+    assert!(refusal.contains("limit branch_calls_max exceeded: 64"), "{refusal}");
+    assert!(crowd.is_served(alone(tenant(9))).await, "another branch goes on");
 }

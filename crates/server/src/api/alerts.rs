@@ -30,6 +30,10 @@ struct EventBody {
     /// Who, for what people do.
     by: Option<String>,
     comment: Option<String>,
+    /// Why it ended, if not by its value: `data_returned`, `rule_changed` or `device_removed`.
+    reason: Option<String>,
+    /// How many changes before it were not kept, and are told by this one.
+    left_out: Option<u64>,
     /// Of mail: to whom, and why not.
     mail: Option<EventMailBody>,
 }
@@ -123,6 +127,8 @@ impl From<AlertView> for AlertBody {
                     kind: event.kind,
                     by: event.by,
                     comment: event.comment,
+                    reason: event.reason,
+                    left_out: event.left_out,
                     mail: event.mail.map(EventMailBody::from),
                 })
                 .collect(),

@@ -139,7 +139,8 @@ async fn import(
     upload: Upload,
 ) -> Answer<impl IntoResponse> {
     api.app.may_import_twin(&context, None)?;
-    let received = upload.receive(&api.uploads, context.tenant, SOURCE_BYTES_MAX).await?;
+    let branch = api.app.branch_of(context.tenant);
+    let received = upload.receive(&api.uploads, branch, SOURCE_BYTES_MAX).await?;
     let outcome = api.app.import_twin(&context, query.name, received.bytes.clone()).await?;
     let body = ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings };
     Ok((StatusCode::CREATED, axum::Json(body)))
@@ -196,7 +197,8 @@ async fn replace_source(
 ) -> Answer<axum::Json<ImportedBody>> {
     let id = body::id(&id)?;
     api.app.may_import_twin(&context, Some(id))?;
-    let received = upload.receive(&api.uploads, context.tenant, SOURCE_BYTES_MAX).await?;
+    let branch = api.app.branch_of(context.tenant);
+    let received = upload.receive(&api.uploads, branch, SOURCE_BYTES_MAX).await?;
     let outcome = api.app.replace_twin(&context, id, received.bytes.clone()).await?;
     Ok(axum::Json(ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings }))
 }
@@ -348,7 +350,8 @@ async fn put_geometry(
         .ok_or_else(|| Problem::invalid(expected).at("x-source-sha256"))?;
     let id = body::id(&id)?;
     api.app.may_put_twin_geometry(&context, id)?;
-    let received = upload.receive(&api.uploads, context.tenant, GEOMETRY_BYTES_MAX).await?;
+    let branch = api.app.branch_of(context.tenant);
+    let received = upload.receive(&api.uploads, branch, GEOMETRY_BYTES_MAX).await?;
     api.app.put_twin_geometry(&context, id, sha256, received.bytes.clone()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! Large bodies: read only after the caller was found to have the right, and bounded together and
-//! by tenant, so that many uploads at once can neither take the memory of the platform nor close it
-//! for the others.
+//! by branch (a tenant directly below the platform with everybody below it), so that many uploads
+//! at once can neither take the memory of the platform nor close it for the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use super::{Answer, Problem};
 
 /// Bytes of uploads that the platform holds at once.
 pub(crate) const UPLOADS_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Bytes of one tenant's uploads among them: one of the largest, and two tenants fill the room.
-const TENANT_UPLOADS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of one branch's uploads among them: one of the largest, and two branches fill the room.
+const BRANCH_UPLOADS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// An upload waits for more room no longer than this.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// One permit of the room.
@@ -30,28 +30,28 @@ const PERMIT_BYTES: usize = 64 * 1024;
 const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 const PACE_WINDOW: Duration = Duration::from_secs(15);
 
-/// The room that all uploads share, and each tenant's part of it.
+/// The room that all uploads share, and each branch's part of it.
 #[derive(Clone)]
 pub(crate) struct Uploads {
     room: Arc<Semaphore>,
-    tenants: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    branches: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
         let room = Arc::new(Semaphore::new(UPLOADS_BYTES_MAX / PERMIT_BYTES));
-        Self { room, tenants: Arc::default() }
+        Self { room, branches: Arc::default() }
     }
 }
 
 impl Uploads {
-    /// A tenant's part. It is remembered while an upload holds it.
-    fn part_of(&self, tenant: TenantId) -> Arc<Semaphore> {
-        let mut tenants = self.tenants.lock();
-        tenants.retain(|_, part| Arc::strong_count(part) > 1);
-        let part = tenants
-            .entry(tenant)
-            .or_insert_with(|| Arc::new(Semaphore::new(TENANT_UPLOADS_BYTES_MAX / PERMIT_BYTES)));
+    /// A branch's part. It is remembered while an upload holds it.
+    fn part_of(&self, branch: TenantId) -> Arc<Semaphore> {
+        let mut branches = self.branches.lock();
+        branches.retain(|_, part| Arc::strong_count(part) > 1);
+        let part = branches
+            .entry(branch)
+            .or_insert_with(|| Arc::new(Semaphore::new(BRANCH_UPLOADS_BYTES_MAX / PERMIT_BYTES)));
         Arc::clone(part)
     }
 }
@@ -64,8 +64,8 @@ struct Room {
 }
 
 impl Room {
-    fn new(uploads: &Uploads, tenant: TenantId) -> Self {
-        Self { uploads: uploads.clone(), part: uploads.part_of(tenant), held: None }
+    fn new(uploads: &Uploads, branch: TenantId) -> Self {
+        Self { uploads: uploads.clone(), part: uploads.part_of(branch), held: None }
     }
 
     /// Makes sure of room for so many bytes.
@@ -75,8 +75,8 @@ impl Room {
         if more == 0 {
             return Ok(());
         }
-        // The tenant's own part first: who waits for that holds up nobody else.
-        let part = take(&self.part, more, "tenant_uploads_bytes_max").await?;
+        // The branch's own part first: who waits for that holds up nobody else.
+        let part = take(&self.part, more, "branch_uploads_bytes_max").await?;
         let room = take(&self.uploads.room, more, "uploads_bytes_max").await?;
         match &mut self.held {
             Some(held) => {
@@ -165,7 +165,7 @@ impl Upload {
     pub(super) async fn receive(
         self,
         uploads: &Uploads,
-        tenant: TenantId,
+        branch: TenantId,
         bytes_max: usize,
     ) -> Answer<Received> {
         let too_large = |actual| {
@@ -176,7 +176,7 @@ impl Upload {
         }
         let mut body = Limited::new(self.body, bytes_max);
         let mut bytes = BytesMut::new();
-        let mut room = Room::new(uploads, tenant);
+        let mut room = Room::new(uploads, branch);
         let mut pace = Pace::new();
         loop {
             pace.check()?;
@@ -206,24 +206,24 @@ impl Upload {
 mod tests {
     use super::*;
 
-    fn tenant(number: u8) -> TenantId {
+    fn branch(number: u8) -> TenantId {
         TenantId::from_bytes([number; 16])
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_tenant_leaves_room_for_another() {
+    async fn one_branch_leaves_room_for_another() {
         let uploads = Uploads::default();
-        let mut first = Room::new(&uploads, tenant(1));
-        first.hold(TENANT_UPLOADS_BYTES_MAX).await.expect("its own part");
-        let refused = Room::new(&uploads, tenant(1)).hold(1).await.expect_err("no more of it");
-        assert_eq!(refused.limit, Some("tenant_uploads_bytes_max"));
-        let mut second = Room::new(&uploads, tenant(2));
-        second.hold(TENANT_UPLOADS_BYTES_MAX).await.expect("another tenant's part");
-        let refused = Room::new(&uploads, tenant(3)).hold(1).await.expect_err("the room is full");
+        let mut first = Room::new(&uploads, branch(1));
+        first.hold(BRANCH_UPLOADS_BYTES_MAX).await.expect("its own part");
+        let refused = Room::new(&uploads, branch(1)).hold(1).await.expect_err("no more of it");
+        assert_eq!(refused.limit, Some("branch_uploads_bytes_max"));
+        let mut second = Room::new(&uploads, branch(2));
+        second.hold(BRANCH_UPLOADS_BYTES_MAX).await.expect("another branch's part");
+        let refused = Room::new(&uploads, branch(3)).hold(1).await.expect_err("the room is full");
         assert_eq!(refused.limit, Some("uploads_bytes_max"));
         drop(first);
-        Room::new(&uploads, tenant(3)).hold(1).await.expect("there is room again");
-        assert_eq!(uploads.tenants.lock().len(), 2, "who holds nothing is forgotten");
+        Room::new(&uploads, branch(3)).hold(1).await.expect("there is room again");
+        assert_eq!(uploads.branches.lock().len(), 2, "who holds nothing is forgotten");
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,7 +234,7 @@ mod tests {
         });
         let upload = Upload { body: Body::from_stream(drip), declared: None };
         let began = Instant::now();
-        let received = upload.receive(&Uploads::default(), tenant(1), 1024).await;
+        let received = upload.receive(&Uploads::default(), branch(1), 1024).await;
         let refused = received.map(|_| ()).expect_err("too slow");
         assert_eq!(refused.limit, Some("upload_bytes_per_second_min"));
         assert!(began.elapsed() <= PACE_WINDOW * 2, "{:?}", began.elapsed());

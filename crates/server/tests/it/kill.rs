@@ -17,6 +17,10 @@ use crate::tenant::{Device, Tenant};
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 /// Publications that an MQTT writer keeps in flight.
 const WINDOW: i64 = 8;
+/// The writer that leaves the time to the platform, and what it keeps in flight: many messages
+/// come in one read.
+const UNTIMED: usize = 2;
+const UNTIMED_WINDOW: i64 = 100;
 const KEY: &str = "k";
 /// 2026-01-01T00:00:00Z in milliseconds.
 pub(crate) const T0: i64 = 1_767_225_600_000;
@@ -45,13 +49,28 @@ fn reading(at: i64) -> Value {
 /// One acknowledged reading: which device, and when.
 pub(crate) type Acknowledged = (usize, i64);
 
+/// The key of the readings without a time: what a round sent is told by it.
+fn untimed_key(at: i64) -> String {
+    format!("round-{}", (at - T0) / ROUND_MS)
+}
+
 /// Publishes until the connection breaks.
-pub(crate) fn write_mqtt(mut client: Mqtt, device: usize, from: i64, told: &Sender<Acknowledged>) {
+pub(crate) fn write_mqtt(client: Mqtt, device: usize, from: i64, told: &Sender<Acknowledged>) {
+    publish(client, device, from, told, (WINDOW, reading));
+}
+
+fn publish(
+    mut client: Mqtt,
+    device: usize,
+    from: i64,
+    told: &Sender<Acknowledged>,
+    (window, message): (i64, fn(i64) -> Value),
+) {
     let mut waiting: HashMap<u16, i64> = HashMap::new();
     let mut next = from;
     loop {
-        while next - from < ROUND_MS && (waiting.len() as i64) < WINDOW {
-            let Ok(id) = client.send(TELEMETRY, reading(next).to_string().as_bytes()) else {
+        while next - from < ROUND_MS && (waiting.len() as i64) < window {
+            let Ok(id) = client.send(TELEMETRY, message(next).to_string().as_bytes()) else {
                 return;
             };
             waiting.insert(id, next);
@@ -118,7 +137,12 @@ impl World {
                         let Ok(client) = Mqtt::connect(&http, version, &device.token) else {
                             return;
                         };
-                        write_mqtt(client, index, from, &told);
+                        if index == UNTIMED {
+                            let message = |at| json!({untimed_key(at): value_at(at)});
+                            publish(client, index, from, &told, (UNTIMED_WINDOW, message));
+                        } else {
+                            write_mqtt(client, index, from, &told);
+                        }
                     } else {
                         write_http(&http, &device.token, index, from, &told);
                     }
@@ -152,7 +176,13 @@ impl World {
     /// Every acknowledged reading of a round is there, and nothing that nobody sent.
     fn check(&self, round: i64, acknowledged: &[Acknowledged]) {
         let from = T0 + round * ROUND_MS;
-        for (index, device) in self.devices.iter().enumerate() {
+        let untimed = self.untimed_values(from);
+        for (_, at) in acknowledged.iter().filter(|one| one.0 == UNTIMED) {
+            let expect = value_at(*at);
+            assert!(untimed.contains(&expect), "{expect} of round {round} is lost");
+        }
+        let timed = self.devices.iter().enumerate().filter(|(index, _)| *index != UNTIMED);
+        for (index, device) in timed {
             let points = points_between(&self.tenant, device, from, from + ROUND_MS);
             for (at, value) in &points {
                 assert_eq!(*value, value_at(*at), "{} at {at}", device.name);
@@ -161,6 +191,19 @@ impl World {
                 assert!(points.contains_key(at), "{}: {at} of round {round} is lost", device.name);
             }
         }
+    }
+}
+
+impl World {
+    /// What the writer without times has of a round.
+    fn untimed_values(&self, from: i64) -> Vec<f64> {
+        let series = json!([{"device_id": self.devices[UNTIMED].id, "key": untimed_key(from)}]);
+        let (from, to) = ("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+        let query = json!({"series": series, "from": from, "to": to, "shape": "columns"});
+        let answer = self.tenant.post("/v1/telemetry/query", &query).expect(200);
+        assert!(answer["next_cursor"].is_null(), "{answer}");
+        let values = answer["series"][0]["value"].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap()).collect()
     }
 }
 
@@ -262,7 +305,7 @@ fn ledger_is_whole(world: &World) {
     }
     // The last reading of each device before each kill is the one most likely to be missed.
     let mut last: HashMap<(usize, i64), i64> = HashMap::new();
-    for (device, at) in &world.acknowledged {
+    for (device, at) in world.acknowledged.iter().filter(|one| one.0 != UNTIMED) {
         let newest = last.entry((*device, (at - T0) / ROUND_MS)).or_default();
         *newest = (*newest).max(*at);
     }

@@ -105,7 +105,7 @@ impl<'r> Row<'r> {
         for (index, field) in record.iter().enumerate() {
             let problem = if field.len() > limits.field_bytes_max {
                 format!("longer than {} bytes", limits.field_bytes_max)
-            } else if field.chars().any(veritwin_domain::is_unseen) {
+            } else if veritwin_domain::find_unseen(field).is_some() {
                 "holds a control character, a line break or an invisible character".to_owned()
             } else {
                 continue;
