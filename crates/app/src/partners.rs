@@ -13,7 +13,6 @@ use crate::links::text;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
-use crate::retention::{kept_by, wait_after};
 use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
 use crate::{App, Error, Result, recorded};
 
@@ -199,12 +198,7 @@ impl App {
                 Some(plan) => self.check_plan(context, plan)?,
                 None => self.check_no_plan(context)?,
             }
-            if tenant.place.plan != plan {
-                let tree = self.0.tree.read();
-                let kept = kept_by(&tree, &tenant, context.at);
-                let days = plan.and_then(|plan| tree.plans.get(&plan)?.limits.retention_days);
-                shortened = Some((days, wait_after(kept, days, context.at)));
-            }
+            shortened = self.wait_of_plan(&tenant, plan, context.at);
             tenant.place.plan = plan;
         }
         if let Some(state) = change.state {
@@ -445,17 +439,8 @@ impl App {
         let done = (Action::PlanWrite, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
-        {
-            // What waits stands before the shorter time does.
-            let mut tree = self.0.tree.write();
-            waits.iter().for_each(|(tenant, wait)| tree.set_retention_wait(*tenant, *wait));
-            tree.plans.insert(id, view.clone());
-        }
-        for (tenant, wait) in waits {
-            if let Some(wait) = wait {
-                self.tell_shortened(tenant, days, wait).await;
-            }
-        }
+        self.0.tree.write().put_plan(view.clone(), &waits);
+        self.tell_all_shortened(waits, days).await;
         Ok(view)
     }
 

@@ -25,6 +25,9 @@ const RETENTION_WAIT: Duration = Duration::from_secs(RETENTION_WAIT_DAYS * 86_40
 
 const MAIL_SUBJECT: &str = "Readings will be kept for less time";
 
+/// Of which tenants what is kept as before.
+pub(crate) type Waits = Vec<(TenantId, Option<RetentionWait>)>;
+
 /// Refuses a time that would keep nothing, or that is longer than can be counted.
 pub(crate) fn check_days(days: Option<u64>) -> Result<()> {
     match days {
@@ -46,11 +49,7 @@ fn kept_days(plan: Option<u64>, wait: Option<RetentionWait>, now: Timestamp) -> 
 }
 
 /// What is kept as before when readings that were kept for so long are kept for `days`.
-pub(crate) fn wait_after(
-    kept: Option<u64>,
-    days: Option<u64>,
-    now: Timestamp,
-) -> Option<RetentionWait> {
+fn wait_after(kept: Option<u64>, days: Option<u64>, now: Timestamp) -> Option<RetentionWait> {
     let is_shorter = match (kept, days) {
         (_, None) => false,
         (None, Some(_)) => true,
@@ -82,7 +81,7 @@ fn expiry(tenant: TenantId, days: u64, now: Timestamp, holds: &[(TenantId, HoldS
 }
 
 /// How long a tenant's readings are kept at a moment, in days; none: for ever.
-pub(crate) fn kept_by(tree: &Tree, tenant: &Tenant, now: Timestamp) -> Option<u64> {
+fn kept_by(tree: &Tree, tenant: &Tenant, now: Timestamp) -> Option<u64> {
     let plan = tenant.place.plan.and_then(|plan| tree.plans.get(&plan));
     kept_days(plan.and_then(|plan| plan.limits.retention_days), tenant.place.retention_wait, now)
 }
@@ -128,13 +127,29 @@ impl App {
         Ok(tx.commit().await?)
     }
 
+    /// For how many days a tenant's readings are kept with another plan, and what is kept as before;
+    /// none when it has that plan.
+    pub(crate) fn wait_of_plan(
+        &self,
+        tenant: &Tenant,
+        plan: Option<PlanId>,
+        now: Timestamp,
+    ) -> Option<(Option<u64>, Option<RetentionWait>)> {
+        if tenant.place.plan == plan {
+            return None;
+        }
+        let tree = self.0.tree.read();
+        let days = plan.and_then(|plan| tree.plans.get(&plan)?.limits.retention_days);
+        Some((days, wait_after(kept_by(&tree, tenant, now), days, now)))
+    }
+
     /// What is kept as before of the tenants that have a plan, when it keeps readings for `days`.
     pub(crate) fn waits_of_plan(
         &self,
         plan: &PlanView,
         days: Option<u64>,
         now: Timestamp,
-    ) -> Vec<(TenantId, Option<RetentionWait>)> {
+    ) -> Waits {
         if plan.limits.retention_days == days {
             return Vec::new();
         }
@@ -144,6 +159,14 @@ impl App {
         has_it
             .map(|tenant| (tenant.id, wait_after(kept_by(&tree, tenant, now), days, now)))
             .collect()
+    }
+
+    pub(crate) async fn tell_all_shortened(&self, waits: Waits, days: Option<u64>) {
+        for (tenant, wait) in waits {
+            if let Some(wait) = wait {
+                self.tell_shortened(tenant, days, wait).await;
+            }
+        }
     }
 
     /// Tells the administrators of a tenant that its readings are kept for less time, and from when

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use veritwin_access::jobs;
 use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
-use veritwin_metastore::{Plan, RetentionWait, Tenant, TenantKind, TenantState, Usage};
+use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
 
 use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
 use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank, UsageView};
 use crate::provision::{PLATFORM_TENANT, is_own};
+use crate::retention::Waits;
 use crate::{App, Error, Result};
 
 /// Most tenants of an installation.
@@ -144,10 +145,14 @@ impl Tree {
         self.plans.get(&self.tenants.get(&id)?.place.plan?)
     }
 
-    pub(crate) fn set_retention_wait(&mut self, id: TenantId, wait: Option<RetentionWait>) {
-        if let Some(tenant) = self.tenants.get_mut(&id) {
-            tenant.place.retention_wait = wait;
+    /// Takes a plan in, changed, with what waits because of it.
+    pub(crate) fn put_plan(&mut self, plan: PlanView, waits: &Waits) {
+        for (id, wait) in waits {
+            if let Some(tenant) = self.tenants.get_mut(id) {
+                tenant.place.retention_wait = *wait;
+            }
         }
+        self.plans.insert(plan.id, plan);
     }
 
     pub(crate) fn hosts_of(&self, id: TenantId) -> Vec<String> {

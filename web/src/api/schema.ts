@@ -2637,7 +2637,14 @@ export interface components {
             comment?: string | null;
             /** @enum {string} */
             kind: "raised" | "cleared" | "acknowledged" | "notified" | "not_mailed" | "mail_waits";
+            /**
+             * Format: int64
+             * @description How many changes before it were not kept, and are told by this one.
+             */
+            left_out?: number | null;
             mail?: components["schemas"]["EventMailBody"] | null;
+            /** @description Why it ended, if not by its value: `data_returned`, `rule_changed` or `device_removed`. */
+            reason?: string | null;
         };
         /** @description How it went with a mail about an alert. */
         EventMailBody: {
