@@ -2813,7 +2813,10 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
-            /** @description It keeps records of whoever asks now, who cannot end it. */
+            /**
+             * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
+             *     it.
+             */
             is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
@@ -3358,7 +3361,10 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
-                /** @description It keeps records of whoever asks now, who cannot end it. */
+                /**
+                 * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
+                 *     it.
+                 */
                 is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
