@@ -6,7 +6,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
-use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace, TenantState};
+use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace};
 
 use crate::change::Change;
 use crate::links::text;
@@ -88,6 +88,7 @@ impl App {
             rank: tree.rank(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
+            retention_wait: tenant.place.retention_wait.filter(|wait| counting.at < wait.until),
             usage: usage_view(usage, below, storage_bytes),
             answered_by: tree.answering(responsible),
             hosts: tree.hosts_of(tenant.id),
@@ -160,7 +161,7 @@ impl App {
             kind: if input.is_partner { TenantKind::Partner } else { TenantKind::Customer },
             parent: Some(context.tenant).filter(|parent| *parent != PLATFORM_TENANT),
             plan,
-            state: TenantState::Active,
+            ..TenantPlace::default()
         };
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.tenant_create(&row).await?;
@@ -188,6 +189,7 @@ impl App {
         let resource = self.authorize_all(context, Action::TenantUpdateBelow, Kind::Tenant)?;
         let mut tenant = self.child(context, id)?;
         let before = self.recorded_tenant(&tenant);
+        let mut shortened = None;
         if let Some(name) = &change.name {
             tenant.name = tenant_name("name", name)?;
         }
@@ -196,6 +198,7 @@ impl App {
                 Some(plan) => self.check_plan(context, plan)?,
                 None => self.check_no_plan(context)?,
             }
+            shortened = self.wait_of_plan(&tenant, plan, context.at);
             tenant.place.plan = plan;
         }
         if let Some(state) = change.state {
@@ -205,6 +208,9 @@ impl App {
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.tenant_change(&tenant, expected).await?;
+        if let Some((_, wait)) = shortened {
+            tx.tenant_retention_wait(id, wait).await?;
+        }
         let stored = tx.tenant(id).await?;
         let action = Action::TenantUpdateBelow;
         let change = Change::from_to(before, self.recorded_tenant(&stored));
@@ -212,6 +218,9 @@ impl App {
         tx.commit().await?;
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
+        if let Some((days, Some(wait))) = shortened {
+            self.tell_shortened(id, days, wait).await;
+        }
         self.0.logins.forget_all();
         if !self.0.tree.read().is_served(id) {
             let stopped = self.0.tree.read().with_all_below(id);
@@ -348,7 +357,7 @@ impl App {
         Ok(plans.filter(shown).cloned().collect())
     }
 
-    fn check_plan(&self, context: &OpContext, id: PlanId) -> Result<()> {
+    pub(crate) fn check_plan(&self, context: &OpContext, id: PlanId) -> Result<()> {
         let tree = self.0.tree.read();
         let missing = || Error::invalid_at("plan_id", "there is no such plan to give");
         let plan = tree.plans.get(&id).ok_or_else(missing)?;
@@ -359,7 +368,7 @@ impl App {
     }
 
     /// Without a plan there are no limits: only who has none may give that.
-    fn check_no_plan(&self, context: &OpContext) -> Result<()> {
+    pub(crate) fn check_no_plan(&self, context: &OpContext) -> Result<()> {
         if self.0.tree.read().plan(context.tenant).is_none() {
             return Ok(());
         }
@@ -421,11 +430,17 @@ impl App {
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.plan_update(&plan, expected).await?;
         let view = plan_view(&plan)?;
+        let days = view.limits.retention_days;
+        let waits = self.waits_of_plan(&known, days, context.at);
+        for (tenant, wait) in &waits {
+            tx.tenant_retention_wait(*tenant, *wait).await?;
+        }
         let change = Change::from_to(recorded::plan(&known), recorded::plan(&view));
         let done = (Action::PlanWrite, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
-        self.0.tree.write().plans.insert(id, view.clone());
+        self.0.tree.write().put_plan(view.clone(), &waits);
+        self.tell_all_shortened(waits, days).await;
         Ok(view)
     }
 

@@ -13,6 +13,7 @@ use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
 use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank, UsageView};
 use crate::provision::{PLATFORM_TENANT, is_own};
+use crate::retention::Waits;
 use crate::{App, Error, Result};
 
 /// Most tenants of an installation.
@@ -142,6 +143,16 @@ impl Tree {
 
     pub(crate) fn plan(&self, id: TenantId) -> Option<&PlanView> {
         self.plans.get(&self.tenants.get(&id)?.place.plan?)
+    }
+
+    /// Takes a plan in, changed, with what waits because of it.
+    pub(crate) fn put_plan(&mut self, plan: PlanView, waits: &Waits) {
+        for (id, wait) in waits {
+            if let Some(tenant) = self.tenants.get_mut(id) {
+                tenant.place.retention_wait = *wait;
+            }
+        }
+        self.plans.insert(plan.id, plan);
     }
 
     pub(crate) fn hosts_of(&self, id: TenantId) -> Vec<String> {

@@ -51,6 +51,12 @@ impl Expiry {
         (!is_held).then_some(true)
     }
 
+    /// Whether a reading of this time ends with its day.
+    fn ends_at(&self, at: i64) -> bool {
+        let day = at.div_euclid(DAY_MICROS);
+        day < self.first_day && !self.held.iter().any(|(from, to)| (*from..=*to).contains(&day))
+    }
+
     fn look<'s>(
         &self,
         sections: &'s [Arc<Section>],
@@ -86,6 +92,18 @@ impl Engine {
     pub fn expiring(&self, expiry: &Expiry) -> Expired {
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
         expiry.look(catalog.sections(expiry.tenant)).0
+    }
+
+    /// As [`Engine::expiring`], with the points that are still in memory: they end after they are
+    /// sealed.
+    pub fn expiring_soon(&self, expiry: &Expiry) -> Expired {
+        let (catalog, waiting) = {
+            let memory = self.inner.memory.read();
+            let waiting = memory.count_waiting(expiry.tenant, |at| expiry.ends_at(at));
+            (Arc::clone(&memory.catalog), waiting)
+        };
+        let (found, _) = expiry.look(catalog.sections(expiry.tenant));
+        Expired { points: found.points + waiting, ..found }
     }
 
     /// Destroys readings for ever. The keys of whole days are destroyed; overlays over many days,

@@ -293,6 +293,18 @@ impl Memory {
         self.catalog.tenants.get(&tenant).map_or(0, |stored| stored.bytes()) + waiting as u64
     }
 
+    /// How many of a tenant's readings that are not in a segment yet are of such times.
+    pub(crate) fn count_waiting(&self, tenant: TenantId, is_meant: impl Fn(i64) -> bool) -> u64 {
+        let active = self.tenants.get(&tenant).into_iter().flat_map(|table| {
+            let slots = table.devices.values().flat_map(|device| &device.slots);
+            slots.map(|slot| &slot.rows)
+        });
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.tenants.get(&tenant));
+        let frozen = frozen.into_iter().flat_map(|table| table.devices.values().flatten());
+        let rows = active.chain(frozen.map(|(_, rows)| rows));
+        rows.flat_map(SeriesRows::times).filter(|at| is_meant(*at)).count() as u64
+    }
+
     pub(crate) fn device(&self, tenant: TenantId, device: DeviceId) -> Option<&DeviceTable> {
         self.tenants.get(&tenant)?.devices.get(&device)
     }

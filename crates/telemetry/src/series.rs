@@ -30,6 +30,11 @@ impl SeriesRows {
         self.count == 0
     }
 
+    /// When they were measured, in no order.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
+        self.arrivals.iter().flat_map(|arrivals| arrivals.column.at.iter().copied())
+    }
+
     /// Takes a reading and returns the bytes it occupies.
     pub(crate) fn push(&mut self, reading: &Reading) -> usize {
         let kind = Kind::of(&reading.value);

@@ -159,10 +159,11 @@ function isKept(hold: Hold): boolean {
   return hold.state === 'in_force' || hold.state === 'release_asked'
 }
 
-/** Ends a hold: one person asks, another confirms, never the one whose records it keeps. */
+/** Ends a hold: one person asks, another confirms, never the one whose records it keeps,
+ * nor whom they brought in. */
 function ReleaseButton({ hold, release }: { hold: Hold; release: () => void }) {
   if (hold.is_held) {
-    return <span className="dim">{i18n.t('about you: two others end it')}</span>
+    return <span className="dim">{i18n.t('about you, or whoever brought you in: two others end it')}</span>
   }
   if (hold.is_own_release) {
     return <span className="dim">{i18n.t('a second person confirms the end')}</span>

@@ -14,6 +14,7 @@ import { ApiKeys } from './settings/ApiKeys'
 import { Networks } from './settings/Networks'
 import { People } from './settings/People'
 import { ProviderBlock } from './settings/Provider'
+import { ReadingsKept } from './settings/ReadingsKept'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -40,6 +41,9 @@ export function SettingsPage() {
         {may.whole('api_key.list') && <ApiKeys />}
       </div>
       {may.whole('identity_provider.read') && <ProviderBlock />}
+      {may.whole('tenant.read') && session.data && (
+        <ReadingsKept tenant={session.data.tenant.id} />
+      )}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('key.read') && <Keys />}
     </Page>

@@ -38,6 +38,17 @@ pub struct ExpiringView {
     pub held_sections: u64,
 }
 
+/// What a plan would destroy of one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantExpiringView {
+    /// Days that readings would be kept; none: for ever.
+    pub retention_days: Option<u64>,
+    /// Nothing is destroyed before, when that is less than now.
+    pub not_before: Option<Timestamp>,
+    /// What would be destroyed.
+    pub expiring: ExpiringView,
+}
+
 /// What makes a plan.
 #[derive(Debug, Clone)]
 pub struct PlanInput {
@@ -72,7 +83,7 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_metastore::TenantState as Service;
+pub use veritwin_metastore::{RetentionWait, TenantState as Service};
 
 /// Who answers for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +124,8 @@ pub struct PlacedTenant {
     pub state: Service,
     /// Its plan.
     pub plan: Option<PlanView>,
+    /// Until when readings are kept that its plan would end already.
+    pub retention_wait: Option<RetentionWait>,
     /// What it has.
     pub usage: UsageView,
     /// Who answers for it.

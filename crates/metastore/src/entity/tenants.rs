@@ -45,11 +45,28 @@ pub struct TenantPlace {
     pub plan: Option<PlanId>,
     /// Whether it is served.
     pub state: TenantState,
+    /// What is kept although its plan would end it already.
+    pub retention_wait: Option<RetentionWait>,
+}
+
+/// Readings are kept as before until a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionWait {
+    /// The moment.
+    pub until: Timestamp,
+    /// For so many days; none: all.
+    pub days: Option<u64>,
 }
 
 impl Default for TenantPlace {
     fn default() -> Self {
-        Self { kind: TenantKind::Customer, parent: None, plan: None, state: TenantState::Active }
+        Self {
+            kind: TenantKind::Customer,
+            parent: None,
+            plan: None,
+            state: TenantState::Active,
+            retention_wait: None,
+        }
     }
 }
 
@@ -93,6 +110,12 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
             parent: row.maybe("parent_id")?,
             plan: row.maybe("plan_id")?,
             state: row.maybe("state")?.unwrap_or(TenantState::Active),
+            retention_wait: match row.maybe("retention_wait_until")? {
+                Some(until) => {
+                    Some(RetentionWait { until, days: row.maybe("retention_wait_days")? })
+                }
+                None => None,
+            },
         },
         version: row.get("version")?,
         created_at: row.get("created_at")?,
@@ -151,6 +174,21 @@ impl PlatformTx {
             .set("plan_id", tenant.place.plan)
             .set("state", tenant.place.state);
         self.update_version(update, *tenant.id.as_bytes(), expected).await
+    }
+
+    /// Sets until when a tenant's readings are kept as before.
+    #[boxed]
+    pub async fn tenant_retention_wait(
+        &self,
+        id: TenantId,
+        wait: Option<RetentionWait>,
+    ) -> Result<()> {
+        let update = self
+            .update(TABLE)
+            .set("retention_wait_until", wait.map(|wait| wait.until))
+            .set("retention_wait_days", wait.and_then(|wait| wait.days))
+            .eq("id", id);
+        self.core.update(update).await.map(|_| ())
     }
 
     /// One tenant.

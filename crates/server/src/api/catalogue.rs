@@ -135,6 +135,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/tenants/{id}", &["tenant.list_below"]),
     ("PATCH", "/v1/tenants/{id}", &["tenant.update_below"]),
     ("PUT", "/v1/tenants/{id}/domains", &["tenant.update_below"]),
+    ("GET", "/v1/tenants/{id}/expiring", &["tenant.list_below"]),
     ("PUT", "/v1/tenants/{id}/hosts", &["tenant.update_below"]),
     ("POST", "/v1/tenants/{id}/invitations", &["tenant.invite_below"]),
     ("GET", "/v1/twins", &["twin.list"]),

@@ -87,7 +87,8 @@ struct HoldBody {
     release_asked_by: Option<String>,
     /// Whoever asks now asked for that, and so cannot confirm it.
     is_own_release: bool,
-    /// It keeps records of whoever asks now, who cannot end it.
+    /// It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
+    /// it.
     is_held: bool,
     released_at: Option<String>,
 }

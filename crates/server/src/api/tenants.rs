@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AnsweredBy, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PlacedTenant, Service, TenantChange, TenantInput,
-    TenantRank, UsageView,
+    AnsweredBy, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PlacedTenant, RetentionWait, Service,
+    TenantChange, TenantInput, TenantRank, UsageView,
 };
 use veritwin_domain::{Secret, TenantId};
 
@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(invite))
         .routes(routes!(hosts))
         .routes(routes!(domains))
+        .routes(routes!(expiring))
 }
 
 /// Who answers for a tenant: its nearest partner that says how to reach it, else the platform.
@@ -74,6 +75,20 @@ impl From<UsageView> for UsageBody {
     }
 }
 
+/// Readings are kept as before although the plan would end them already.
+#[derive(Serialize, ToSchema)]
+struct RetentionWaitBody {
+    until: String,
+    /// Days that they are kept until then; none: for ever.
+    retention_days: Option<u64>,
+}
+
+impl From<RetentionWait> for RetentionWaitBody {
+    fn from(wait: RetentionWait) -> Self {
+        Self { until: body::time(wait.until), retention_days: wait.days }
+    }
+}
+
 /// A tenant.
 #[derive(Serialize, ToSchema)]
 struct TenantBody {
@@ -87,6 +102,8 @@ struct TenantBody {
     own: bool,
     /// None: no limits but the platform's own.
     plan: Option<PlanBody>,
+    /// Present while readings are kept that the plan would end already.
+    retention_wait: Option<RetentionWaitBody>,
     usage: UsageBody,
     answered_by: AnsweredByBody,
     /// The host names given to it.
@@ -110,6 +127,7 @@ fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
         },
         state: placed.state.as_str(),
         plan: placed.plan.map(PlanBody::from),
+        retention_wait: placed.retention_wait.map(RetentionWaitBody::from),
         usage: placed.usage.into(),
         answered_by: placed.answered_by.into(),
         hosts: placed.hosts,
@@ -239,6 +257,50 @@ async fn change(
     let if_version = body::if_match(&headers)?;
     let placed = api.app.change_tenant_below(&context, id, change, if_version).await?;
     Ok((body::etag(placed.version), axum::Json(shown(placed, context.tenant))))
+}
+
+/// Which plan would be given.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+struct ExpiringQuery {
+    /// None when absent.
+    plan_id: Option<String>,
+}
+
+/// What a plan would destroy of a tenant.
+#[derive(Serialize, ToSchema)]
+struct TenantExpiringBody {
+    /// Days that readings would be kept; none: for ever.
+    retention_days: Option<u64>,
+    /// Nothing is destroyed before; present when readings would be kept for less time than now.
+    not_before: Option<String>,
+    /// Readings that are older, also those that are not sealed yet.
+    readings: u64,
+    /// Sealed bytes of them.
+    bytes: u64,
+    /// Parts that are kept because a hold names their days.
+    held_sections: u64,
+}
+
+/// Says which readings of a tenant directly below would be past their time if it had a plan.
+/// Destroys nothing.
+#[utoipa::path(get, path = "/v1/tenants/{id}/expiring", tag = "tenants",
+    params(("id" = String, Path), ExpiringQuery),
+    responses((status = 200, body = TenantExpiringBody), (status = 400), (status = 404)))]
+async fn expiring(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Query(query): Query<ExpiringQuery>,
+) -> Answer<axum::Json<TenantExpiringBody>> {
+    let plan = query.plan_id.as_deref().map(|id| body::id_at("plan_id", id)).transpose()?;
+    let found = api.app.tenant_expiring(&context, body::id(&id)?, plan).await?;
+    Ok(axum::Json(TenantExpiringBody {
+        retention_days: found.retention_days,
+        not_before: found.not_before.map(body::time),
+        readings: found.expiring.readings,
+        bytes: found.expiring.bytes,
+        held_sections: found.expiring.held_sections,
+    }))
 }
 
 /// Whom to invite.

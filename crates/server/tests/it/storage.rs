@@ -1,14 +1,19 @@
 //! The storage of a plan: every way in is refused by the limit's name before anything is taken,
 //! and other tenants go on.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::http::Answer;
 use crate::mqtt::Version;
+use crate::smtp::smtp_server;
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 
+/// Until a mail is there.
+const MAIL_WAIT: Duration = Duration::from_secs(60);
 const LIMIT: &str = "plan_storage_bytes_max";
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 /// A building with one storey.
@@ -170,6 +175,8 @@ fn readings_past_their_plans_days_are_destroyed_and_recorded() {
     let old = |days: i64| json!({"ts": now_ms - days * day_ms, "values": {"n": days}});
     tenant.send(&device, &json!([old(40), old(10), old(0)])).expect(200);
     assert_eq!(tenant.stats(&device, "n").0, 3, "nothing is sealed yet");
+    // The plan was given just now: nothing ends for seven days.
+    platform.control("clock_advance", json!({"micros": 8 * 86_400_000_000u64})).unwrap();
     let mut looks = 0;
     wait_for("the end of the oldest", || {
         // The first hours let the readings be sealed, later ones let the purge come due again.
@@ -183,10 +190,94 @@ fn readings_past_their_plans_days_are_destroyed_and_recorded() {
     let due = world.operator.get(&path).expect(200);
     assert_eq!((&due["tenants"], &due["readings"]), (&json!(0), &json!(0)), "{due}");
     let due = world.operator.get(&format!("{path}?retention_days=5")).expect(200);
-    assert_eq!((&due["tenants"], &due["readings"]), (&json!(1), &json!(1)), "{due}");
+    assert_eq!((&due["tenants"], &due["readings"]), (&json!(1), &json!(2)), "{due}");
     world.operator.get(&format!("{path}?retention_days=0")).problem(400);
     tenant.get(&path).problem(403);
     assert_eq!(tenant.stats(&device, "n").0, 2, "looking destroys nothing");
     let records = tenant.get("/v1/activity?action=telemetry.maintain").expect(200);
     assert_eq!(records["items"][0]["before"]["readings"], 1, "{records}");
+}
+
+#[test]
+fn a_shorter_plan_is_shown_before_told_and_waits() {
+    let (port, mails) = smtp_server();
+    let options = Options {
+        arguments: vec!["--simulated-clock".to_owned(), "2026-03-10T08:00:00Z".to_owned()],
+        ..Options::default()
+    };
+    let options = options
+        .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+        .environment("VERITWIN__SMTP__FROM", "plans@veritwin.example");
+    let world = World::on(Platform::start(Mode::Serve, options), &json!({"retention_days": 30}));
+    let (platform, tenant, operator) = (&world.platform, &world.tenant, &world.operator);
+    // Sessions end while the days go by.
+    let act = |method: &str, path: &str, body: &Value| {
+        let session = platform.sign_in(&operator.email, &operator.password);
+        let cookie = session.cookie().expect("a session");
+        platform.http().request(method, path).header("cookie", &cookie).json(body).send()
+    };
+    let advance = |hours: u64| {
+        platform.control("clock_advance", json!({"micros": hours * 3_600_000_000})).unwrap();
+    };
+    let path = format!("/v1/tenants/{}", tenant.id);
+    let wait = || tenant.get(&path).expect(200)["retention_wait"].clone();
+    assert_eq!(wait()["retention_days"], Value::Null, "there was no plan before");
+    advance(8 * 24);
+    assert_eq!(wait(), Value::Null);
+    let device = tenant.device("meter");
+    let now_ms = 1_773_129_600_000i64 + 8 * 86_400_000;
+    let old = |days: i64| json!({"ts": now_ms - days * 86_400_000, "values": {"n": days}});
+    tenant.send(&device, &json!([old(10), old(0)])).expect(200);
+
+    // Shown, with what is still in memory, before it is given.
+    let short = json!({"name": "Short", "limits": {"retention_days": 1}});
+    let short = act("POST", "/v1/plans", &short).expect(201);
+    let short = short["id"].as_str().unwrap();
+    let due = operator.get(&format!("{path}/expiring?plan_id={short}")).expect(200);
+    assert_eq!((&due["retention_days"], &due["readings"]), (&json!(1), &json!(1)), "{due}");
+    assert!(due["not_before"].is_string(), "{due}");
+    let same = operator.get(&format!("{path}/expiring?plan_id={}", world.plan)).expect(200);
+    assert_eq!((&same["not_before"], &same["readings"]), (&Value::Null, &json!(0)), "{same}");
+    let none = operator.get(&format!("{path}/expiring")).expect(200);
+    assert_eq!(none["retention_days"], Value::Null, "{none}");
+
+    // Given, it is told and waits; taken back, nothing happened.
+    let give = |plan: &str| act("PATCH", &path, &json!({"plan_id": plan})).expect(200);
+    assert_eq!(give(short)["retention_wait"]["retention_days"], 30);
+    assert_eq!(wait()["retention_days"], 30);
+    loop {
+        let mail = mails.recv_timeout(MAIL_WAIT).expect("a mail to the administrators");
+        let text = mail.text.replace("=\n", "");
+        if mail.to.contains(&tenant.email) && text.contains("kept 1 day instead of 30 days") {
+            break;
+        }
+    }
+    for _ in 0..6 {
+        advance(2);
+        assert_eq!(tenant.stats(&device, "n").0, 2);
+    }
+    assert_eq!(give(&world.plan)["retention_wait"], Value::Null);
+
+    // The same when a plan that somebody has is narrowed, and a longer time counts at once.
+    let limit = |days: u64| {
+        let plan = json!({"name": "Small", "limits": {"retention_days": days}});
+        let path = format!("/v1/plans/{}", world.plan);
+        act("PUT", &path, &plan).expect(200);
+    };
+    limit(5);
+    assert_eq!(wait()["retention_days"], 30);
+    limit(60);
+    assert_eq!(wait(), Value::Null);
+    limit(5);
+    assert_eq!(wait()["retention_days"], 60);
+    let mut looks = 0;
+    advance(7 * 24);
+    wait_for("the end of the wait", || {
+        if looks % 50 == 0 {
+            advance(2);
+        }
+        looks += 1;
+        (tenant.stats(&device, "n").0 < 2).then_some(())
+    });
+    assert_eq!(wait(), Value::Null);
 }

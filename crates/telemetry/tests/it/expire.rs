@@ -66,6 +66,12 @@ fn readings_end_by_whole_days_with_their_keys() {
         engine.flush().await.expect("flushes");
         // A backfill of a day whose key is gone is taken, and ends with the next run.
         history.commit(&engine, days_ago(0, &[40]));
+        let soon = |held| engine.expiring_soon(&expiry(held)).points;
+        let sealed = engine.expiring(&expiry(Vec::new())).points;
+        assert_eq!(soon(Vec::new()), sealed + 1, "what waits in memory is counted");
+        let day = TODAY / DAY - 40;
+        let sealed = engine.expiring(&expiry(vec![(day, day)])).points;
+        assert_eq!(soon(vec![(day, day)]), sealed, "but not what is held");
         engine.flush().await.expect("flushes");
         assert_eq!(count(&engine, 0).await, 5);
         let done = engine.expire(&[expiry(Vec::new())]).await.expect("expires");

@@ -14,9 +14,17 @@ import { Icon } from '../../ui/icons'
 import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
-import { Age } from '../../ui/time'
+import { Age, Instant } from '../../ui/time'
 import { useSubmit } from '../../ui/useSubmit'
-import { messagesQuery, plansQuery, tenantsQuery, type Tenant } from './queries'
+import {
+  messagesQuery,
+  plansQuery,
+  tenantExpiringQuery,
+  tenantsQuery,
+  type Expiring,
+  type Plan,
+  type Tenant,
+} from './queries'
 
 type Doing = { what: What; tenant: Tenant }
 type What = 'invite' | 'plan' | 'hosts' | 'domains' | 'suspend' | 'delete'
@@ -286,9 +294,20 @@ function Invite({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
 function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) {
   const plans = useQuery(plansQuery)
   const [plan, setPlan] = useState(tenant.plan?.id ?? '')
+  const isOther = plan !== (tenant.plan?.id ?? '')
+  const due = useQuery({ ...tenantExpiringQuery(tenant.id, plan), enabled: isOther })
+  const named = (one: Plan) =>
+    one.limits.retention_days === null
+      ? one.name
+      : i18n.t('{name} · readings for {days} days', {
+          name: one.name,
+          days: one.limits.retention_days,
+        })
   return (
     <SubmitForm
       action={i18n.t('Give this plan')}
+      incomplete={isOther && !due.isSuccess}
+      destroys={isOther && (due.data?.not_before ?? null) !== null}
       submit={() => change(tenant, { plan_id: plan === '' ? null : plan })}
       onDone={onDone}
     >
@@ -299,10 +318,41 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
         onChange={(value) => setPlan(value ?? '')}
         data={[
           { value: '', label: i18n.t('none') },
-          ...(plans.data?.items ?? []).map((one) => ({ value: one.id, label: one.name })),
+          ...(plans.data?.items ?? []).map((one) => ({ value: one.id, label: named(one) })),
         ]}
       />
+      {isOther && due.isError && <Failure error={due.error} retry={() => void due.refetch()} />}
+      {isOther && due.data && <Due due={due.data} />}
     </SubmitForm>
+  )
+}
+
+/** What the chosen plan would destroy, and from when on. */
+function Due({ due }: { due: Expiring }) {
+  const { i18n: lingui } = useLingui()
+  if (due.retention_days === null || due.not_before === null) {
+    return <p aria-live="polite">{i18n.t('No readings end earlier with this plan.')}</p>
+  }
+  return (
+    <div className="stack" aria-live="polite">
+      <p>
+        <strong>
+          {i18n.t('Readings are kept {days} days: {readings} readings ({size}) are older now.', {
+            days: due.retention_days,
+            readings: formatCount(due.readings, lingui.locale),
+            size: formatBytes(due.bytes, lingui.locale),
+          })}
+        </strong>
+      </p>
+      <p>
+        {i18n.t(
+          'They are destroyed for good, by whole days, but not before the time below. Until then the plan before can be given back. The tenant’s administrators are mailed.',
+        )}
+      </p>
+      <p>
+        <Instant at={due.not_before} />
+      </p>
+    </div>
   )
 }
 

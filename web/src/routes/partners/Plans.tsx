@@ -216,6 +216,10 @@ function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () =
   )
 }
 
+function isShorter(days: number, before: number | null): boolean {
+  return before === null || days < before
+}
+
 /** What the days that stand in the form would destroy. */
 function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
   const { i18n: lingui } = useLingui()
@@ -232,7 +236,7 @@ function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
       {found !== undefined && asked === days && found.tenants > 0 && (
         <p>
           <strong>
-            {i18n.t('With {days} days, {readings} readings ({size}) of {tenants} tenants end now.', {
+            {i18n.t('With {days} days, {readings} readings ({size}) of {tenants} tenants are past their time.', {
               days,
               readings: formatCount(found.readings, lingui.locale),
               size: formatBytes(found.bytes, lingui.locale),
@@ -243,6 +247,13 @@ function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
       )}
       {found !== undefined && asked === days && found.tenants === 0 && (
         <p>{i18n.t('Nothing ends now.')}</p>
+      )}
+      {plan !== null && isShorter(days, plan.limits.retention_days) && (
+        <p>
+          {i18n.t(
+            'After the time is shortened, everything is kept as before for seven days more, so that it can be taken back. The tenants’ administrators are mailed.',
+          )}
+        </p>
       )}
     </div>
   )

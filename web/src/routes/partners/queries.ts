@@ -10,6 +10,7 @@ type Schemas = components['schemas']
 export type Tenant = Answer<Schemas['TenantBody']>
 export type Plan = Answer<Schemas['PlanBody']>
 export type Limits = Answer<Schemas['LimitsBody']>
+export type Expiring = Answer<Schemas['TenantExpiringBody']>
 export type Face = Answer<Schemas['FaceBody']>
 export type BrandFields = Required<Schemas['BrandFields']>
 export type Message = Answer<Schemas['MessageBody']>
@@ -49,6 +50,25 @@ export const plansQuery = queryOptions({
   queryKey: ['plans'],
   queryFn: () => body(client.GET('/v1/plans')),
 })
+
+/** What would end of a tenant if it had a plan; '' for none. */
+export function tenantExpiringQuery(id: string, plan: string) {
+  return queryOptions({
+    queryKey: ['tenants', id, 'expiring', plan],
+    queryFn: () => {
+      const query = plan === '' ? {} : { plan_id: plan }
+      return body(client.GET('/v1/tenants/{id}/expiring', { params: { path: { id }, query } }))
+    },
+  })
+}
+
+/** A tenant: one's own, or one directly below. */
+export function tenantQuery(id: string) {
+  return queryOptions({
+    queryKey: ['tenants', id],
+    queryFn: () => body(client.GET('/v1/tenants/{id}', { params: { path: { id } } })),
+  })
+}
 
 /** What would end now if a plan kept readings for so many days. */
 export function expiringQuery(id: string, days: number) {
