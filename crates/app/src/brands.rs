@@ -13,7 +13,7 @@ use veritwin_outbound::mail::Voice;
 use crate::change::Change;
 use crate::model::{BrandInput, BrandView, Face};
 use crate::png;
-use crate::provision::{PLATFORM_TENANT, refuse_address};
+use crate::provision::{PLATFORM_TENANT, is_nobodys, is_own, refuse_address};
 use crate::theme::Palette;
 use crate::{App, Error, Result, recorded};
 
@@ -36,6 +36,15 @@ struct Body {
     privacy: String,
     terms: String,
     imprint: String,
+}
+
+/// Which page before sign-in is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Door<'a> {
+    /// The host name that was asked for.
+    pub host: Option<&'a str>,
+    /// The organisation whose own sign-in page it is.
+    pub organisation: Option<TenantId>,
 }
 
 /// A brand in memory.
@@ -265,16 +274,39 @@ impl App {
         if is_partner { tenant } else { self.responsible(tenant) }
     }
 
-    /// What a host name shows to anybody.
-    pub fn face(&self, context: &PlatformContext, host: Option<&str>) -> Result<Face> {
+    /// Whose brand a page shows: the nearest one of an organisation whose own sign-in page it is,
+    /// else the host name's.
+    fn shown_at(&self, door: Door<'_>) -> (TenantId, Option<(TenantId, String)>) {
+        match self.own_door(door.organisation) {
+            Some((shown, own)) => (shown, Some(own)),
+            None => (self.tenant_of_host(door.host), None),
+        }
+    }
+
+    /// Whose brand an organisation shows, its id and its name; none of one that is not there, or
+    /// not served.
+    fn own_door(&self, organisation: Option<TenantId>) -> Option<(TenantId, (TenantId, String))> {
+        let tree = self.0.tree.read();
+        let id = organisation.filter(|id| !is_nobodys(*id) && tree.is_served(*id))?;
+        let name = tree.get(id)?.name.clone();
+        let has_brand =
+            |id: &TenantId| tree.brands.get(id).is_some_and(|brand| !brand.body.product.is_empty());
+        let branded = tree.upwards(id).find(has_brand);
+        Some((branded.unwrap_or(id), (id, name)))
+    }
+
+    /// What a host name, or the sign-in page of an organisation, shows to anybody.
+    pub fn face(&self, context: &PlatformContext, door: Door<'_>) -> Result<Face> {
         self.authorize_platform(context, Action::BrandShow)?;
-        let tenant = self.tenant_of_host(host);
+        let (tenant, organisation) = self.shown_at(door);
         let answers = self.answers_at(tenant);
         let tree = self.0.tree.read();
         let stored = tree.brands.get(&tenant).cloned().unwrap_or_default();
         let body = &stored.body;
         let product = Some(body.product.clone()).filter(|name| !name.is_empty());
         Ok(Face {
+            organisation,
+            is_set_up: tree.ids().any(|id| !is_own(id)),
             product: product.unwrap_or_else(|| PRODUCT.to_owned()),
             has_logo: stored.logo.is_some(),
             version: stored.version,
@@ -293,10 +325,10 @@ impl App {
         Ok(brand.palette.css())
     }
 
-    /// The logo of a host name, a PNG image.
-    pub fn logo(&self, context: &PlatformContext, host: Option<&str>) -> Result<Vec<u8>> {
+    /// The logo that goes with a face, a PNG image.
+    pub fn logo(&self, context: &PlatformContext, door: Door<'_>) -> Result<Vec<u8>> {
         self.authorize_platform(context, Action::BrandShow)?;
-        let tenant = self.tenant_of_host(host);
+        let (tenant, _) = self.shown_at(door);
         let brand = self.0.tree.read().brands.get(&tenant).cloned().unwrap_or_default();
         brand.logo.clone().ok_or(Error::NotFound("logo"))
     }

@@ -106,6 +106,7 @@ pub use backup::{
     AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
+pub use brands::Door;
 pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;

@@ -20,6 +20,8 @@ export function signInSteps({ demo, visitor }) {
         await page.getByLabel(/^Password/).fill('not the password')
         await page.getByRole('button', { name: 'Sign in', exact: true }).click()
         await page.getByText('E-mail and password do not match').waitFor()
+        await page.getByText('signs in at its own page').waitFor()
+        await page.getByRole('button', { name: 'Mail me the address' }).waitFor()
         await visitor.look('sign-in, refused')
       },
     },
@@ -98,6 +100,8 @@ export function welcomeSteps({ browser, serve }) {
           await page.goto('about:blank')
           await page.goto(link)
           await page.getByRole('heading', { name: 'This link does not work' }).waitFor()
+          await page.getByText('ask whoever invited you').waitFor()
+          assert.equal(await page.getByText('veritwin admin link').count(), 0)
           await visitor.look('used link')
           assert.deepEqual([...visitor.findings], [])
         } finally {

@@ -635,7 +635,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The face of the host name asked: needs no sign-in. */
+        /** The face of the host name asked, or of an organisation's own sign-in page: needs no sign-in. */
         get: operations["brand_face"];
         put?: never;
         post?: never;
@@ -2558,6 +2558,11 @@ export interface components {
             /** @description Such as `partner.example`. Host names are the domain itself and what lies below it. */
             domains: string[];
         };
+        /** @description An organisation at its own sign-in page. */
+        DoorBody: {
+            id: string;
+            name: string;
+        };
         /** @description When it became durable. */
         DurableBody: {
             /**
@@ -2712,19 +2717,22 @@ export interface components {
             hidden: boolean;
             rights: components["schemas"]["ExplainedBody"][];
         };
-        /** @description What a host name shows before sign-in. */
+        /** @description What a host name, or an organisation's own sign-in page, shows before sign-in. */
         FaceBody: {
             answered_by: components["schemas"]["AnsweredByBody"];
             /** @description Who stands behind the page: an `https` address or a text; empty: none. */
             imprint: string;
             /** @description Where the logo is; null: the built-in one. */
             logo?: string | null;
+            organisation?: components["schemas"]["DoorBody"] | null;
             /** @description The host name that passkeys belong to: at another one a browser offers none. */
             passkey_host: string;
             /** @description Privacy policy: an `https` address or a text; empty: none. */
             privacy: string;
             /** @description The product's name. */
             product: string;
+            /** @description Whether there is an organisation yet, whose administrators invite others. */
+            set_up: boolean;
             /** @description Terms: an `https` address or a text; empty: none. */
             terms: string;
         };
@@ -6041,7 +6049,10 @@ export interface operations {
     };
     brand_face: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Its id; left out, or of none that there is: the host name's face. */
+                organisation?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;

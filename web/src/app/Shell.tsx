@@ -188,10 +188,10 @@ function UnprovenAddress() {
   const { data } = useQuery(accountQuery)
   if (data === undefined || !data.mails || data.email_verified_at) return null
   return (
-    <div className="banner" data-tone="replay">
+    <div className="banner">
       <span className="banner-text">{i18n.t('Your e-mail address is not confirmed yet.')}</span>
       <Link to="/settings" className="banner-button">
-        {i18n.t('Confirm the address')}
+        {i18n.t('Confirm')}
       </Link>
     </div>
   )

@@ -1,13 +1,19 @@
-// The frame of the pages before sign-in.
+// The frame of the pages before sign-in, with the face of the host name, or of the organisation
+// whose own sign-in page it is.
 import { i18n } from '@lingui/core'
+import { useQuery } from '@tanstack/react-query'
 import { useEffect, type ReactNode } from 'react'
 
+import { useAppSearch } from '../app/search'
 import { title } from '../lib/product'
 import { LanguageSelect } from './LanguageSelect'
-import { Answering, BrandMark, useProduct } from './partners/Face'
+import { Answering, BrandMark, PRODUCT } from './partners/Face'
+import { faceAtQuery } from './partners/queries'
 
 export function Door(props: { title: string; lead?: ReactNode; children: ReactNode }) {
-  const product = useProduct()
+  const { organisation } = useAppSearch()
+  const face = useQuery(faceAtQuery(organisation)).data
+  const name = face?.organisation?.name
   useEffect(() => {
     document.title = title(props.title)
   }, [props.title])
@@ -15,15 +21,16 @@ export function Door(props: { title: string; lead?: ReactNode; children: ReactNo
     <main className="door" id="main">
       <div className="door-card">
         <div className="door-brand">
-          <BrandMark size={40} />
-          <span>{product}</span>
+          <BrandMark size={40} organisation={organisation} />
+          <span>{face?.product ?? PRODUCT}</span>
         </div>
         <h1>{props.title}</h1>
+        {name !== undefined && <p className="door-organisation">{name}</p>}
         {props.lead && <p className="lead">{props.lead}</p>}
         {props.children}
       </div>
       <footer className="door-foot">
-        <Answering />
+        <Answering organisation={organisation} />
         <div className="door-words">
           <p>{i18n.t('A building that reports, is watched, and can be proven.')}</p>
           <LanguageSelect />

@@ -23,6 +23,16 @@ function useToken(): string {
   return token
 }
 
+/** What went wrong with a mailed link: most often it is dead, and a new one is asked for. */
+function LinkFailure(props: { error: unknown }) {
+  if (ProblemError.of(props.error).status !== 404) return <Failure error={props.error} compact />
+  return (
+    <p className="form-error" role="alert">
+      {i18n.t('This link was used or has ended: ask for a new one.')}
+    </p>
+  )
+}
+
 function Done(props: { title: string; children: ReactNode }) {
   const { organisation } = useAppSearch()
   return (
@@ -145,7 +155,7 @@ function NewPassword(props: { token: string }) {
           value={password}
           onChange={(event) => setPassword(event.currentTarget.value)}
         />
-        {error !== null && <Failure error={error} compact />}
+        {error !== null && <LinkFailure error={error} />}
         <Button type="submit" loading={state === 'busy'} disabled={short}>
           {i18n.t('Set the password')}
         </Button>
@@ -187,7 +197,7 @@ export function ConfirmEmailPage() {
           )}
         </p>
       )}
-      {error !== null && !signedOut && <Failure error={error} compact />}
+      {error !== null && !signedOut && <LinkFailure error={error} />}
       {signedOut && (
         <Link to="/sign-in" className="button">
           {i18n.t('Sign in')}

@@ -14,6 +14,7 @@ import { useAppSearch } from '../app/search'
 import { usePasskey } from '../lib/passkeys'
 import { goToProvider } from '../lib/providers'
 import { Failure } from '../ui/layout'
+import { useSubmit } from '../ui/useSubmit'
 import { Door } from './Door'
 import { usePasskeyPlace } from './passkeyPlace'
 
@@ -32,6 +33,39 @@ export function SignInPage() {
     <Door title={i18n.t('Sign in')}>
       <SignInForm organisation={organisation} offer={offer} next={next ?? '/'} enter={enter} />
     </Door>
+  )
+}
+
+/** The way to the sign-in page of an account that one organisation alone knows. */
+function Elsewhere(props: { email: string }) {
+  const [sent, setSent] = useState(false)
+  const { busy, error, run } = useSubmit()
+  const ask = () =>
+    run(async () => {
+      await client.POST('/v1/password-reset', { body: { email: props.email } })
+      setSent(true)
+    })
+  if (sent) {
+    return (
+      <p role="status">
+        {i18n.t(
+          'If there is an account with this address, a mail is on its way: where it signs in, and a link that sets a new password.',
+        )}
+      </p>
+    )
+  }
+  return (
+    <div className="stack">
+      <p className="hint">
+        {i18n.t(
+          'An account of one organisation alone signs in at its own page. We can mail you the address.',
+        )}
+      </p>
+      <Button variant="default" disabled={busy || props.email === ''} onClick={() => void ask()}>
+        {i18n.t('Mail me the address')}
+      </Button>
+      {error !== null && <Failure error={error} compact />}
+    </div>
   )
 }
 
@@ -93,6 +127,8 @@ export function SignInForm(props: {
   const status = error === null ? 0 : ProblemError.of(error).status
   const wrong = [400, 401, 403].includes(status)
   const declined = status === -1
+  // The plain page knows the platform's accounts only.
+  const mayBeElsewhere = status === 401 && code === null && !organisation && address === undefined
   return (
     <form
       className="stack"
@@ -136,10 +172,11 @@ export function SignInForm(props: {
       {wrong && (
         <p className="form-error" role="alert">
           {code === null
-            ? i18n.t('E-mail and password do not match. An administrator can send you a new link.')
+            ? i18n.t('E-mail and password do not match.')
             : i18n.t('This code does not fit. Each code works once: wait for the next one.')}
         </p>
       )}
+      {mayBeElsewhere && <Elsewhere email={email} />}
       {declined && (
         <p className="form-error" role="alert">
           {i18n.t('No passkey was used.')}

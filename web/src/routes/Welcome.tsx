@@ -7,11 +7,13 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect, useState } from 'react'
 
 import { body, client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { accountQuery, queryClient, sessionQuery } from '../api/queries'
 import type { Welcome } from '../api/types'
 import { Failure, Loading } from '../ui/layout'
 import { SignInAddress } from '../ui/SignInAddress'
 import { Door } from './Door'
+import { faceQuery } from './partners/queries'
 import { SignInForm } from './SignIn'
 
 const PASSWORD_MIN = 12
@@ -29,22 +31,7 @@ export function WelcomePage() {
     retry: false,
     staleTime: Infinity,
   })
-  if (token === '' || inspect.isError) {
-    return (
-      <Door title={i18n.t('This link does not work')}>
-        {inspect.isError && <Failure error={inspect.error} compact />}
-        <p>
-          {i18n.t(
-            'One-time links work once and for a limited time. Ask for a new one: an administrator can invite you again, or on the server run',
-          )}
-        </p>
-        <pre className="code">veritwin admin link</pre>
-        <Link to="/sign-in" className="button">
-          {i18n.t('Sign in')}
-        </Link>
-      </Door>
-    )
-  }
+  if (token === '' || inspect.isError) return <Dead error={inspect.error} />
   if (inspect.data === undefined) {
     return (
       <Door title={i18n.t('Welcome')}>
@@ -53,6 +40,35 @@ export function WelcomePage() {
     )
   }
   return <Invited token={token} welcome={inspect.data} />
+}
+
+/** The command helps whoever has the server, and only as long as nobody else can help. */
+function Dead(props: { error: unknown }) {
+  const face = useQuery(faceQuery).data
+  const isGone = props.error === null || ProblemError.of(props.error).status === 404
+  return (
+    <Door title={i18n.t('This link does not work')}>
+      {!isGone && <Failure error={props.error} compact />}
+      {isGone && face?.set_up === false && (
+        <>
+          <p>
+            {i18n.t('This installation has no administrator yet. A new link comes from the server:')}
+          </p>
+          <pre className="code">veritwin admin link</pre>
+        </>
+      )}
+      {isGone && face?.set_up !== false && (
+        <p>
+          {i18n.t(
+            'This link was used, has ended, or was withdrawn: ask whoever invited you for a new one.',
+          )}
+        </p>
+      )}
+      <Link to="/sign-in" className="button">
+        {i18n.t('Sign in')}
+      </Link>
+    </Door>
+  )
 }
 
 /** Who has an account signs in and joins; who has none, or leaves it where it is, makes one. */
@@ -92,9 +108,9 @@ function Join(props: { token: string; welcome: Welcome; name: string; beginAnew:
         enter={join}
       />
       {welcome.may_begin_anew && (
-        <Button variant="subtle" onClick={beginAnew}>
+        <button type="button" className="link-button" onClick={beginAnew}>
           {i18n.t('I cannot sign in: make a new account')}
-        </Button>
+        </button>
       )}
     </Door>
   )

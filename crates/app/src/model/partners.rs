@@ -214,6 +214,10 @@ pub struct BrandView {
 /// What anybody sees of a host name before sign-in.
 #[derive(Debug, Clone)]
 pub struct Face {
+    /// The organisation whose sign-in page it is, if one was named: its id and name.
+    pub organisation: Option<(TenantId, String)>,
+    /// Whether the installation has a tenant, whose administrators invite others.
+    pub is_set_up: bool,
     /// The product's name.
     pub product: String,
     /// Whether there is a logo.

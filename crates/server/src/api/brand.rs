@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use veritwin_app::Door;
 use veritwin_app::model::{BrandInput, BrandView};
 
 use super::auth::{Caller, Public};
-use super::body::{self, Json};
+use super::body::{self, Json, Query};
 use super::tenants::AnsweredByBody;
 use super::{Answer, Api};
 
@@ -46,9 +47,34 @@ impl<S: Sync> FromRequestParts<S> for Host {
     }
 }
 
-/// What a host name shows before sign-in.
+/// The organisation whose own sign-in page it is.
+#[derive(Deserialize, utoipa::IntoParams)]
+struct DoorQuery {
+    /// Its id; left out, or of none that there is: the host name's face.
+    organisation: Option<String>,
+}
+
+impl DoorQuery {
+    fn at<'a>(&self, host: &'a Host) -> Door<'a> {
+        let organisation = self.organisation.as_deref().and_then(|id| id.parse().ok());
+        Door { host: host.0.as_deref(), organisation }
+    }
+}
+
+/// An organisation at its own sign-in page.
+#[derive(Serialize, ToSchema)]
+struct DoorBody {
+    id: String,
+    name: String,
+}
+
+/// What a host name, or an organisation's own sign-in page, shows before sign-in.
 #[derive(Serialize, ToSchema)]
 struct FaceBody {
+    /// The organisation that was named.
+    organisation: Option<DoorBody>,
+    /// Whether there is an organisation yet, whose administrators invite others.
+    set_up: bool,
     /// The product's name.
     product: String,
     /// Where the logo is; null: the built-in one.
@@ -64,17 +90,24 @@ struct FaceBody {
     passkey_host: String,
 }
 
-/// The face of the host name asked: needs no sign-in.
-#[utoipa::path(get, path = "/v1/face", tag = "brand", responses((status = 200, body = FaceBody)))]
+/// The face of the host name asked, or of an organisation's own sign-in page: needs no sign-in.
+#[utoipa::path(get, path = "/v1/face", tag = "brand", params(DoorQuery),
+    responses((status = 200, body = FaceBody)))]
 async fn face(
     State(api): State<Api>,
     Public(context): Public,
-    Host(host): Host,
+    host: Host,
+    Query(query): Query<DoorQuery>,
 ) -> Answer<axum::Json<FaceBody>> {
-    let face = api.app.face(&context, host.as_deref())?;
+    let face = api.app.face(&context, query.at(&host))?;
+    let at = face.organisation.as_ref();
+    let at = at.map(|(id, _)| format!("&organisation={id}")).unwrap_or_default();
+    let logo = format!("/brand/logo.png?v={}{at}", face.version);
     Ok(axum::Json(FaceBody {
+        organisation: face.organisation.map(|(id, name)| DoorBody { id: id.to_string(), name }),
+        set_up: face.is_set_up,
         product: face.product,
-        logo: face.has_logo.then(|| format!("/brand/logo.png?v={}", face.version)),
+        logo: face.has_logo.then_some(logo),
         answered_by: face.answered_by.into(),
         privacy: face.privacy,
         terms: face.terms,
@@ -96,9 +129,10 @@ async fn theme(
 async fn logo(
     State(api): State<Api>,
     Public(context): Public,
-    Host(host): Host,
+    host: Host,
+    Query(query): Query<DoorQuery>,
 ) -> Answer<impl IntoResponse> {
-    let png = api.app.logo(&context, host.as_deref())?;
+    let png = api.app.logo(&context, query.at(&host))?;
     Ok(([(header::CONTENT_TYPE, "image/png"), (header::VARY, "host")], png))
 }
 

@@ -377,6 +377,15 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     assert_eq!(face["product"], "Northlight");
     assert_eq!(face["answered_by"]["name"], "Northlight Buildings");
     assert!(at("twin.north.example", "/theme.css").text().contains("--brand:#1d3f8f"));
+    // The sign-in page of one organisation says whose it is, in the nearest brand.
+    let face_of = |id: &str| at("localhost", &format!("/v1/face?organisation={id}")).expect(200);
+    let own = face_of(&customer.tenant);
+    assert_eq!(own["organisation"], json!({"id": customer.tenant, "name": "Customer"}));
+    assert_eq!(own["product"], "Northlight");
+    for unknown in ["00000000-0000-7000-8000-00000000abcd", "nothing", ""] {
+        let face = face_of(unknown);
+        assert_eq!((&face["organisation"], &face["product"]), (&Value::Null, &json!("Veritwin")));
+    }
     for unknown in ["other.example", "localhost", "", "a b", "twin.north.example.evil.example"] {
         let face = at(unknown, "/v1/face").expect(200);
         assert_eq!(

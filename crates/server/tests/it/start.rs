@@ -40,7 +40,11 @@ fn first_start_makes_an_administrator_and_second_start_keeps_the_data() {
     });
     assert_eq!(facts, expect);
 
+    let face = || platform.http().get("/v1/face").send().expect(200);
+    assert_eq!(face()["set_up"], false, "a dead link has nobody to ask yet");
+
     let tenant = Tenant::redeem(platform.http(), token, 0);
+    assert_eq!(face()["set_up"], true);
     let again = json!({"token": token, "organisation": "Two", "email": "b@x.example",
         "password": "correct horse battery", "attested": true});
     platform.http().post("/v1/welcome").json(&again).send().problem(404);

@@ -8,23 +8,19 @@ import { client } from '../../api/client'
 import { Logo } from '../../ui/icons'
 import { Failure } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
-import { faceQuery } from './queries'
+import { faceAtQuery } from './queries'
 
 export const PRODUCT = 'Veritwin'
 
-export function useProduct(): string {
-  return useQuery(faceQuery).data?.product ?? PRODUCT
-}
-
-export function BrandMark(props: { size: number }) {
-  const { data } = useQuery(faceQuery)
+export function BrandMark(props: { size: number; organisation?: string | undefined }) {
+  const { data } = useQuery(faceAtQuery(props.organisation))
   if (!data?.logo) return <Logo size={props.size} />
   return <img className="brand-logo" src={data.logo} alt="" height={props.size} />
 }
 
 /** Under every door: who answers for those who come here, and what they say. */
-export function Answering() {
-  const { data } = useQuery(faceQuery)
+export function Answering(props: { organisation?: string | undefined }) {
+  const { data } = useQuery(faceAtQuery(props.organisation))
   const [shown, setShown] = useState<string | null>(null)
   if (!data) return null
   const texts: [string, string][] = [

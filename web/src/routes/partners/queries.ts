@@ -19,16 +19,22 @@ export type Message = Answer<Schemas['MessageBody']>
 const TENANTS_MAX = 2_000
 const PAGE = 500
 
-/** How the host name of this page presents itself; known before anybody signs in. */
-export const faceQuery = queryOptions({
-  queryKey: ['welcome', 'face'],
-  queryFn: async () => {
-    const face = await body(client.GET('/v1/face'))
-    setProduct(face.product)
-    return face
-  },
-  staleTime: 5 * 60_000,
-})
+/** How the host name of this page, or the sign-in page of one organisation, presents itself; known
+ * before anybody signs in. */
+export function faceAtQuery(organisation?: string) {
+  return queryOptions({
+    queryKey: ['welcome', 'face', organisation ?? null],
+    queryFn: async () => {
+      const params = { query: { ...(organisation && { organisation }) } }
+      const face = await body(client.GET('/v1/face', { params }))
+      setProduct(face.product)
+      return face
+    },
+    staleTime: 5 * 60_000,
+  })
+}
+
+export const faceQuery = faceAtQuery()
 
 export const tenantsQuery = queryOptions({
   queryKey: ['tenants'],

@@ -114,7 +114,7 @@ function ConfirmAddress(props: { email: string }) {
         </span>
         {!sent && (
           <Button size="compact-xs" variant="default" disabled={busy} onClick={() => void ask()}>
-            {i18n.t('Confirm the address')}
+            {i18n.t('Confirm')}
           </Button>
         )}
       </div>
