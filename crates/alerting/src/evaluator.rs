@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, RuleId, SiteId, Timestamp};
 
-use crate::device_clock::DeviceClock;
+use crate::device_clock::{DeviceClock, is_untrue, shifted};
 use crate::judge::Judged;
 use crate::pending::Pending;
 use crate::rule::{Condition, Rule, RuleError, RuleLimits, Scope};
@@ -27,8 +27,8 @@ pub struct EvaluatorLimits {
     pub devices_max: usize,
     /// Most watched series; further ones are not watched, and counted.
     pub series_max: usize,
-    /// A reading that is further ahead of its receipt raises nothing: it would make every right
-    /// one after it look late. For a silence it counts like any other.
+    /// A reading that is further ahead of its receipt raises nothing until its device is known to
+    /// go on like that. For a silence it counts like any other.
     pub ahead_seconds_max: u32,
 }
 
@@ -83,7 +83,7 @@ pub struct Evaluator {
     pub(crate) judged: BTreeMap<RuleId, Judged>,
     /// The state was stored by a version that did not say what its series were judged by.
     pub(crate) is_judged_unknown: bool,
-    /// Clocks of devices that seem slow.
+    /// Clocks of devices that seem wrong.
     pub(crate) clocks: BTreeMap<DeviceId, DeviceClock>,
     pub(crate) unjudged_rules: BTreeSet<RuleId>,
     pub(crate) unjudged_devices: BTreeSet<DeviceId>,
@@ -232,8 +232,8 @@ impl Evaluator {
         let rules = self.rules_covering(batch.device);
         let newest_at = batch.readings.iter().map(|reading| reading.at).max();
         let Some(newest_at) = newest_at.filter(|_| !rules.is_empty()) else { return transitions };
-        self.hear_clock(batch.device, newest_at, batch.received_at);
-        let slow_micros = self.slow_micros(batch.device);
+        self.hear_clock((batch.device, &rules), newest_at, batch.received_at);
+        let shift = self.shift_micros(batch.device, newest_at, batch.received_at);
         let ahead = Duration::from_secs(self.limits.ahead_seconds_max.into());
         for rule in rules {
             let Some(condition) = self.rules.get(&rule).map(|rule| rule.condition.clone()) else {
@@ -247,20 +247,18 @@ impl Evaluator {
                     };
                     let arrived = batch.readings.iter().filter(arrived);
                     let Some(at) = arrived.map(|reading| reading.at).max() else { continue };
+                    let at = shifted(at, shift).min(batch.received_at);
                     let state = self.state_of(&id);
-                    transitions.extend(
-                        state.and_then(|state| {
-                            state.arrival(&id, at, batch.received_at, slow_micros)
-                        }),
-                    );
+                    let made = state.and_then(|state| state.arrival(&id, at, batch.received_at));
+                    transitions.extend(made);
                 }
                 Condition::Threshold { key, .. } => {
                     let end = batch.received_at.saturating_add(ahead);
                     let mut made = Pending::default();
-                    for sample in in_order(batch, key, end) {
-                        let state = self.state_of(&id);
-                        let sample = Sample { slow_micros, ..sample };
-                        made.extend(state.and_then(|state| state.value(&id, &condition, sample)));
+                    for sample in in_order(batch, key, shift, end) {
+                        let Some(state) = self.state_of(&id) else { break };
+                        made.extend(state.retell(&id, &condition, &sample));
+                        made.extend(state.value(&id, &condition, sample));
                     }
                     transitions.extend(made.into_vec());
                 }
@@ -291,8 +289,7 @@ impl Evaluator {
             let device = self.devices.get(&id.device);
             let (Some(rule), Some(device)) = (rule, device) else { continue };
             if covers(rule, device) && rule.condition.key() == id.key.as_ref() {
-                let slow = self.clocks.get(&id.device).and_then(DeviceClock::slow_micros);
-                transitions.extend(state.tick(id, &rule.condition, tick, slow.unwrap_or(0)));
+                transitions.extend(state.tick(id, &rule.condition, tick));
             }
         }
         transitions
@@ -417,18 +414,20 @@ pub(crate) fn covers(rule: &Rule, device: &DeviceFacts) -> bool {
     }
 }
 
-/// Readings of `key` that a threshold can judge. Bad quality and text are no measure of anything.
-fn samples<'b>(batch: &'b DeviceBatch, key: &'b Key) -> impl Iterator<Item = Sample> + 'b {
+/// Readings of `key` that a threshold can judge, their times put right. Bad quality and text are no
+/// measure of anything, and a time that cannot be true says nothing of what was before it.
+fn samples<'b>(
+    batch: &'b DeviceBatch,
+    key: &'b Key,
+    shift: i64,
+) -> impl Iterator<Item = Sample> + 'b {
     let usable = |reading: &&Reading| reading.key == *key && reading.quality != Quality::Bad;
-    batch.readings.iter().filter(usable).filter_map(|reading| {
-        Some(Sample {
-            at: reading.at,
-            received_at: batch.received_at,
-            value: reading.value.as_f64()?,
-            quality: reading.quality,
-            slow_micros: 0,
-        })
-    })
+    let received_at = batch.received_at;
+    let samples = batch.readings.iter().filter(usable).filter_map(move |reading| {
+        let at = shifted(reading.at, shift);
+        Some(Sample { at, received_at, value: reading.value.as_f64()?, quality: reading.quality })
+    });
+    samples.filter(move |sample| !is_untrue(sample.at, received_at))
 }
 
 /// The samples of a batch, with what is ahead of its receipt as of then, the newest of it: a clock
@@ -436,11 +435,13 @@ fn samples<'b>(batch: &'b DeviceBatch, key: &'b Key) -> impl Iterator<Item = Sam
 fn in_order<'b>(
     batch: &'b DeviceBatch,
     key: &'b Key,
+    shift: i64,
     end: Timestamp,
 ) -> impl Iterator<Item = Sample> + 'b {
     let received_at = batch.received_at;
-    let measured = samples(batch, key).filter(move |sample| sample.at <= received_at);
-    let ahead = samples(batch, key).filter(|sample| sample.at > received_at && sample.at <= end);
+    let measured = samples(batch, key, shift).filter(move |sample| sample.at <= received_at);
+    let ahead = samples(batch, key, shift)
+        .filter(move |sample| sample.at > received_at && sample.at <= end);
     let newest = ahead.max_by_key(|sample| sample.at);
     measured.chain(newest.map(|sample| Sample { at: received_at, ..sample }))
 }

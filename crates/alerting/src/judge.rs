@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use veritwin_domain::{DeviceId, Quality, RuleId, Timestamp};
 
+use crate::device_clock::{DeviceClock, is_off, is_untrue, shifted};
 use crate::evaluator::{Evaluator, covers, first_of};
 use crate::rule::{Condition, Rule, Scope};
-use crate::series::{Reason, Sample, SeriesId, Transition};
+use crate::series::{Reason, Sample, SeriesId, SeriesState, Transition};
 
 /// What the series of a rule were judged by.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +26,7 @@ impl Judged {
 /// The newest reading of a series that is known, or of a device for a silence of all of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Present {
-    /// When it was measured.
+    /// When it was measured, put right as far as the device's clock is known.
     pub at: Timestamp,
     /// When it arrived, as far as that is known.
     pub received_at: Timestamp,
@@ -72,16 +73,20 @@ impl Evaluator {
         if !self.devices.contains_key(&id.device) || condition.key() != id.key.as_ref() {
             return None;
         }
-        let slow_micros = self.slow_micros(id.device);
         let Present { at, received_at, value } = present;
+        let shift = self.shift_micros(id.device, at, received_at);
+        let at = shifted(at, shift).min(received_at);
         match &condition {
             Condition::NoData { .. } => {
-                self.state_of(id)?.heard(at, received_at, slow_micros);
+                self.state_of(id)?.heard(at, received_at);
                 None
             }
             Condition::Threshold { .. } => {
                 let (value, quality) = value.filter(|(_, quality)| *quality != Quality::Bad)?;
-                let sample = Sample { at, received_at, value, quality, slow_micros };
+                if is_untrue(at, received_at) {
+                    return None;
+                }
+                let sample = Sample { at, received_at, value, quality };
                 self.state_of(id)?.present(id, &condition, sample, now)
             }
         }
@@ -109,9 +114,7 @@ impl Evaluator {
                 break;
             }
             if let Some(old) = old.filter(|_| series.key.as_ref() == new.key()) {
-                let slow = self.clocks.get(&series.device).and_then(|clock| clock.slow_micros());
-                let conditions = (&old.condition, new);
-                transitions.extend(state.rejudge(series, conditions, now, slow.unwrap_or(0)));
+                transitions.extend(state.rejudge(series, (&old.condition, new), now));
             } else {
                 transitions.extend(state.close(series, Reason::RuleChanged, now));
                 let facts = self.devices.get(&series.device);
@@ -124,23 +127,41 @@ impl Evaluator {
         transitions
     }
 
-    pub(crate) fn slow_micros(&self, device: DeviceId) -> i64 {
-        self.clocks.get(&device).and_then(|clock| clock.slow_micros()).unwrap_or(0)
+    /// What puts the times of a device's message right.
+    pub(crate) fn shift_micros(
+        &self,
+        device: DeviceId,
+        newest_at: Timestamp,
+        received_at: Timestamp,
+    ) -> i64 {
+        let clock = self.clocks.get(&device);
+        clock.map_or(0, |clock| clock.shift_micros(newest_at, received_at))
     }
 
-    /// Hears a device's clock. Only of those that seem slow anything is kept.
-    pub(crate) fn hear_clock(&mut self, device: DeviceId, at: Timestamp, received_at: Timestamp) {
-        let slow_micros = received_at.as_micros().saturating_sub(at.as_micros());
-        if slow_micros > SLOW_MICROS_MIN {
-            self.clocks.entry(device).or_default().hear(at, received_at);
-        } else if !self.clocks.is_empty() {
-            self.clocks.remove(&device);
+    /// Hears a device's clock. Only of those that seem wrong anything is kept.
+    pub(crate) fn hear_clock(
+        &mut self,
+        (device, rules): (DeviceId, &[RuleId]),
+        at: Timestamp,
+        received_at: Timestamp,
+    ) {
+        if !self.clocks.contains_key(&device) && !is_off(at, received_at) {
+            return;
+        }
+        let was_live = || {
+            rules.iter().filter_map(|id| self.rules.get(id)).any(|rule| {
+                let state = self.series.get(&series_of(rule, device));
+                state.is_some_and(SeriesState::was_live)
+            })
+        };
+        let known = self.clocks.remove(&device);
+        let mut clock = known.unwrap_or_else(|| DeviceClock::of(was_live()));
+        clock.hear(at, received_at);
+        if !clock.is_right() {
+            self.clocks.insert(device, clock);
         }
     }
 }
-
-/// A clock that is no more than this slow needs no attention: half of what makes a reading late.
-const SLOW_MICROS_MIN: i64 = crate::series::LATE_AFTER_SECONDS as i64 * 1_000_000 / 2;
 
 fn series_of(rule: &Rule, device: DeviceId) -> SeriesId {
     SeriesId { rule: rule.id, device, key: rule.condition.key().cloned() }

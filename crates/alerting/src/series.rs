@@ -7,7 +7,7 @@ use veritwin_domain::{DeviceId, Key, Quality, RuleId, Timestamp};
 
 use crate::rule::Condition;
 
-/// A reading that is this much older than its receipt, by the clock of its device, is late: its
+/// A reading that is this much older than its receipt, its clock put right, is late: its
 /// transitions are recorded, but nobody should be woken for them.
 pub const LATE_AFTER_SECONDS: u32 = 900;
 
@@ -118,8 +118,9 @@ pub(crate) struct SeriesState {
     pub(crate) last_received_at: Timestamp,
     /// The value and quality of that reading.
     pub(crate) last_value: Option<(f64, Quality)>,
-    /// Since when the value has been on the alarming side without having raised; of a silence, when
-    /// something first arrived that was not late.
+    /// Since when the value has been on the alarming side without having raised, or without that
+    /// anybody was told, since it came late; of a silence, when something first arrived that was
+    /// not late.
     pub(crate) pending_since: Option<Timestamp>,
 }
 
@@ -147,8 +148,25 @@ impl SeriesState {
         self.active = false;
     }
 
+    /// Ends an alert of old data that nobody was told of, when what is live is still so: then it is
+    /// raised anew by [`SeriesState::value`], and told.
+    pub(crate) fn retell(
+        &mut self,
+        id: &SeriesId,
+        condition: &Condition,
+        sample: &Sample,
+    ) -> Option<Transition> {
+        let Condition::Threshold { operator, threshold, .. } = condition else { return None };
+        let is_untold = self.active && self.last_value.is_some() && self.pending_since.is_some();
+        let is_new = self.last_at.is_none_or(|last| sample.at >= last);
+        let holds = operator.holds(sample.value, *threshold);
+        let is_live = !is_late(sample.at, sample.received_at);
+        (is_untold && is_new && holds && is_live)
+            .then(|| self.go(id, Step::cleared(Reason::Value, sample.at).late(true)))
+    }
+
     /// A reading of a threshold's series. Older readings than the newest one are ignored: what
-    /// happened since is already known.
+    /// happened since is already known. Of equal times the later arrival counts, as in the store.
     pub(crate) fn value(
         &mut self,
         id: &SeriesId,
@@ -159,13 +177,13 @@ impl SeriesState {
         else {
             return None;
         };
-        if self.last_at.is_some_and(|last| sample.at <= last) {
+        if self.last_at.is_some_and(|last| sample.at < last) {
             return None;
         }
         self.last_at = Some(sample.at);
         self.last_received_at = sample.received_at;
         self.last_value = Some((sample.value, sample.quality));
-        let late = self.is_late(sample.at, sample.slow_micros);
+        let late = is_late(sample.at, sample.received_at);
         if self.active {
             let clearing = operator.clearing_threshold(*threshold, *hysteresis);
             return (!operator.holds(sample.value, clearing))
@@ -195,15 +213,15 @@ impl SeriesState {
             Some(made) if made.kind == TransitionKind::Raised && !made.late => {
                 Some(Transition { at: made.at.max(now), ..made })
             }
-            None => self.held_until_now(id, condition, now, sample.slow_micros),
+            None => self.held_until_now(id, condition, now),
             made => made,
         }
     }
 
     /// What stands when the rule begins to listen for the series: when it was last heard.
-    pub(crate) fn heard(&mut self, at: Timestamp, received_at: Timestamp, slow_micros: i64) {
+    pub(crate) fn heard(&mut self, at: Timestamp, received_at: Timestamp) {
         self.last_at = self.last_at.max(Some(at));
-        if !is_late(at, received_at, slow_micros) {
+        if !is_late(at, received_at) {
             self.last_received_at = self.last_received_at.max(received_at);
             self.pending_since.get_or_insert(received_at);
         }
@@ -216,7 +234,6 @@ impl SeriesState {
         id: &SeriesId,
         (old, new): (&Condition, &Condition),
         now: Timestamp,
-        slow_micros: i64,
     ) -> Option<Transition> {
         match (old, new) {
             (
@@ -240,7 +257,7 @@ impl SeriesState {
                 } else if !is_same || self.pending_since.is_none() {
                     self.pending_since = self.last_at;
                 }
-                self.held_until_now(id, new, now, slow_micros)
+                self.held_until_now(id, new, now)
             }
             (Condition::NoData { .. }, Condition::NoData { after_seconds, .. }) => {
                 let is_silent = now >= seconds_after(self.last_received_at, *after_seconds);
@@ -259,11 +276,10 @@ impl SeriesState {
         id: &SeriesId,
         at: Timestamp,
         received_at: Timestamp,
-        slow_micros: i64,
     ) -> Option<Transition> {
         let is_news = self.last_at.is_none_or(|last| at > last);
         self.last_at = self.last_at.max(Some(at));
-        if is_late(at, received_at, slow_micros) {
+        if is_late(at, received_at) {
             if self.pending_since.is_some() && !is_news {
                 return None;
             }
@@ -281,7 +297,6 @@ impl SeriesState {
         id: &SeriesId,
         condition: &Condition,
         Tick { last, now }: Tick,
-        slow_micros: i64,
     ) -> Option<Transition> {
         if self.active {
             return None;
@@ -289,7 +304,7 @@ impl SeriesState {
         let Condition::NoData { after_seconds, .. } = condition else {
             let Condition::Threshold { for_seconds, .. } = condition else { return None };
             let due = seconds_after(self.pending_since?, *for_seconds);
-            let raised = self.held_until_now(id, condition, now, slow_micros)?;
+            let raised = self.held_until_now(id, condition, now)?;
             // It says when it was due, unless the rule is younger than that.
             return Some(if due > last { Transition { at: due, ..raised } } else { raised });
         };
@@ -309,11 +324,10 @@ impl SeriesState {
         id: &SeriesId,
         condition: &Condition,
         now: Timestamp,
-        slow_micros: i64,
     ) -> Option<Transition> {
         let Condition::Threshold { for_seconds, .. } = condition else { return None };
         let (since, last_at) = (self.pending_since?, self.last_at?);
-        if self.active || self.is_late(last_at, slow_micros) {
+        if self.active || is_late(last_at, self.last_received_at) {
             return None;
         }
         let held_until = last_at.saturating_add(now.since(self.last_received_at));
@@ -331,8 +345,12 @@ impl SeriesState {
         self.active.then(|| self.go(id, Step::cleared(reason, now)))
     }
 
-    fn is_late(&self, at: Timestamp, slow_micros: i64) -> bool {
-        is_late(at, self.last_received_at, slow_micros)
+    /// Whether what is known of the series came when it was measured.
+    pub(crate) fn was_live(&self) -> bool {
+        match (self.last_value, self.last_at) {
+            (Some(_), Some(at)) => !is_late(at, self.last_received_at),
+            _ => self.pending_since.is_some(),
+        }
     }
 
     fn go(&mut self, id: &SeriesId, step: Step) -> Transition {
@@ -341,7 +359,7 @@ impl SeriesState {
         self.active = kind == TransitionKind::Raised;
         // A silence keeps it: whoever was live once is expected to go on.
         if self.last_value.is_some() {
-            self.pending_since = None;
+            self.pending_since = (self.active && late).then_some(since);
         }
         let (value, quality) = match (reason, self.last_value) {
             (Reason::Value, Some((value, quality))) => (Some(value), quality),
@@ -383,21 +401,18 @@ pub(crate) struct Tick {
     pub(crate) now: Timestamp,
 }
 
-/// One reading of a threshold's series.
+/// One reading of a threshold's series, its time as a right clock would have said it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) at: Timestamp,
     pub(crate) received_at: Timestamp,
     pub(crate) value: f64,
     pub(crate) quality: Quality,
-    /// By how much the device's clock is slow.
-    pub(crate) slow_micros: i64,
 }
 
-/// Whether a reading came later than it should have, by the clock of its device.
-fn is_late(at: Timestamp, received_at: Timestamp, slow_micros: i64) -> bool {
-    let due_at = seconds_after(at, LATE_AFTER_SECONDS).as_micros();
-    due_at.saturating_add(slow_micros) < received_at.as_micros()
+/// Whether a reading came later than it should have.
+fn is_late(at: Timestamp, received_at: Timestamp) -> bool {
+    seconds_after(at, LATE_AFTER_SECONDS) < received_at
 }
 
 fn seconds_after(at: Timestamp, seconds: u32) -> Timestamp {

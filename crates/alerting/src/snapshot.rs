@@ -43,11 +43,18 @@ struct SnapshotWire {
     judged: Option<Vec<(String, ScopeWire, ConditionWire)>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     clocks: Vec<ClockWire>,
+    /// More of some of these clocks; not there in states of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    clock_paces: Vec<PaceWire>,
 }
 
 /// Device; by how much it is slow; messages that may be in step, the delay and receive time of
 /// the first of them.
 type ClockWire = (String, Option<i64>, (u32, i64, i64));
+
+/// Device; whether its delay wanders, whether it was live; how often the delay went down among the
+/// messages that may go on, and the delay of the last of them.
+type PaceWire = (String, (bool, bool), (u32, i64));
 
 /// Rule, device, key; transitions and whether active; event time, receive time, value and
 /// quality of the last reading; since when pending. Times are microseconds.
@@ -83,6 +90,14 @@ impl Evaluator {
                     (device.to_string(), clock.slow_micros, step)
                 })
                 .collect(),
+            clock_paces: self
+                .clocks
+                .iter()
+                .map(|(device, clock)| {
+                    let turns = (clock.turns, clock.last_slow_micros);
+                    (device.to_string(), (clock.wanders, clock.was_live), turns)
+                })
+                .collect(),
         };
         Ok(serde_json::to_vec(&wire)?)
     }
@@ -100,6 +115,13 @@ impl Evaluator {
         let judged = wire.judged.unwrap_or_default().into_iter().map(read_judged);
         self.judged = judged.collect::<Result<_, _>>()?;
         self.clocks = wire.clocks.into_iter().map(read_clock).collect::<Result<_, _>>()?;
+        for (device, (wanders, was_live), (turns, last_slow_micros)) in wire.clock_paces {
+            let device = device.parse().map_err(malformed)?;
+            if let Some(clock) = self.clocks.get_mut(&device) {
+                let known = std::mem::take(clock);
+                *clock = DeviceClock { wanders, was_live, turns, last_slow_micros, ..known };
+            }
+        }
         self.series = series;
         self.position = wire.position;
         self.ticked_at = Timestamp::from_micros(wire.ticked_at);
@@ -163,12 +185,19 @@ fn read_judged(
 
 fn read_clock(wire: ClockWire) -> Result<(DeviceId, DeviceClock), SnapshotError> {
     let (device, slow_micros, (messages, first_slow_micros, first_received_at)) = wire;
-    let malformed = |_| SnapshotError::Inconsistent("a device id is malformed");
     let clock = DeviceClock {
         slow_micros,
         messages,
         first_slow_micros,
         first_received_at: Timestamp::from_micros(first_received_at),
+        // States of earlier versions know a clock of devices that go on alone.
+        was_live: slow_micros.is_some(),
+        last_slow_micros: first_slow_micros,
+        ..DeviceClock::default()
     };
     Ok((device.parse().map_err(malformed)?, clock))
+}
+
+fn malformed<E>(_: E) -> SnapshotError {
+    SnapshotError::Inconsistent("a device id is malformed")
 }

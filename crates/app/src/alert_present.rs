@@ -34,7 +34,7 @@ impl Known {
     fn of_device(&self) -> Option<Present> {
         let received_at = self.seen_at.or(self.newest_at)?;
         // All of its readings may be ahead of the clock; heard it was.
-        let at = self.newest_at.unwrap_or(received_at);
+        let at = self.newest_at.map_or(received_at, |at| self.put_right(at, received_at));
         Some(Present { at, received_at, value: None })
     }
 
@@ -47,7 +47,12 @@ impl Known {
             None => arrived_at,
         };
         let value = latest.value.as_f64().map(|value| (value, latest.quality));
-        Some(Present { at: latest.at, received_at, value })
+        Some(Present { at: self.put_right(latest.at, received_at), received_at, value })
+    }
+
+    /// What a slow clock says, as a right one would have.
+    fn put_right(&self, at: Timestamp, received_at: Timestamp) -> Timestamp {
+        if self.slow.is_zero() { at } else { at.saturating_add(self.slow).min(received_at) }
     }
 }
 

@@ -13,12 +13,12 @@ use veritwin_outbound::mail::Voice;
 use crate::change::Change;
 use crate::model::{BrandInput, BrandView, Face};
 use crate::png;
-use crate::provision::PLATFORM_TENANT;
+use crate::provision::{PLATFORM_TENANT, refuse_address};
 use crate::theme::Palette;
 use crate::{App, Error, Result, recorded};
 
 /// The product's name where no brand says another.
-const PRODUCT: &str = "Veritwin";
+pub(crate) const PRODUCT: &str = "Veritwin";
 const NAME_CHARS_MAX: usize = 60;
 const ADDRESS_CHARS_MAX: usize = 300;
 /// Longest legal text, in characters.
@@ -123,6 +123,13 @@ fn single(field: &str, text: &str, chars_max: usize) -> Result<String> {
     Ok(text)
 }
 
+/// It stands in subjects of mails, as a tenant's name does.
+fn checked_product(product: &str) -> Result<String> {
+    let product = single("product", product, NAME_CHARS_MAX)?;
+    refuse_address("product", &product)?;
+    Ok(product)
+}
+
 fn checked(input: &BrandInput) -> Result<(BrandInput, Palette)> {
     let palette = Palette::new(input.light.trim(), input.dark.trim())
         .map_err(|(field, detail)| Error::invalid_at(field, detail))?;
@@ -132,7 +139,7 @@ fn checked(input: &BrandInput) -> Result<(BrandInput, Palette)> {
     }
     let text = |field: &str, text: &str| line(field, &text.replace('\r', ""), LEGAL_CHARS_MAX);
     let body = BrandInput {
-        product: single("product", &input.product, NAME_CHARS_MAX)?,
+        product: checked_product(&input.product)?,
         light: input.light.trim().to_ascii_lowercase(),
         dark: input.dark.trim().to_ascii_lowercase(),
         contact_name: single("contact_name", &input.contact_name, NAME_CHARS_MAX)?,

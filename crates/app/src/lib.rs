@@ -83,6 +83,7 @@ mod records;
 mod recovery;
 mod redact;
 mod refusals;
+mod reset_mail;
 mod retention;
 mod rights;
 mod rules;

@@ -1,13 +1,22 @@
-//! The account of whoever uses a one-time link up: a new one, or one of the same address. Nothing
-//! that somebody else may have put into it before comes along.
+//! The account of whoever uses a one-time link up. An invitation only ever gives: nothing that
+//! somebody else may have put into an account of the same address comes along, and that account
+//! loses nothing of what it is anywhere.
 
-use veritwin_domain::TenantId;
-use veritwin_metastore::{PlatformTx, Realm, User};
+use std::collections::BTreeSet;
 
+use serde_json::json;
+use veritwin_access::Action;
+use veritwin_domain::{PlatformContext, TenantId};
+use veritwin_metastore::{MailRank, NewMail, PlatformTx, Realm, User};
+
+use crate::change::Change;
+use crate::mail::{MailPayload, mail_key};
 use crate::safe_again::end_what_is_open;
-use crate::{Error, Result};
+use crate::{App, Error, Result};
 
 const TAKEN: &str = "this address cannot be used here: sign in, or use another";
+const NO_ROOM: &str = "this address has several accounts already: have a new password for one of \
+                       them mailed to you, sign in with it, then open the invitation again";
 
 /// What whoever uses a link up shows by having it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,12 +34,22 @@ pub(crate) struct Taken {
     pub(crate) account: User,
     /// The tenants in which sessions ended.
     pub(crate) ended: Vec<TenantId>,
+    /// The account of the same address that goes on beside it, at its own tenant's sign-in page.
+    pub(crate) beside: Option<User>,
 }
 
 impl Taken {
     const fn new(account: User) -> Self {
-        Self { account, ended: Vec::new() }
+        Self { account, ended: Vec::new(), beside: None }
     }
+}
+
+/// What an address has, as whoever has its mailbox is told.
+pub(crate) struct Known {
+    /// An account to sign in with.
+    pub(crate) is_known: bool,
+    /// Nobody has proven it: a new account can be made beside it.
+    pub(crate) may_begin_anew: bool,
 }
 
 /// The account of whoever uses a link into `tenant` up. Nothing that somebody else may have put
@@ -51,18 +70,22 @@ pub(crate) async fn account_of(
         tx.user_create(&user).await?;
         return Ok(Taken::new(user));
     };
-    let is_here = tx.memberships(known.id).await?.iter().any(|(id, _)| *id == tenant);
+    let memberships = tx.memberships(known.id).await?;
+    let is_here = memberships.iter().any(|(id, _)| *id == tenant);
+    let is_elsewhere = memberships.iter().any(|(id, _)| *id != tenant);
     let is_verified = known.email_verified_at.is_some();
     match shows {
-        Shows::OperatorsWill if is_here => renew(tx, tenant, known, user).await,
-        Shows::Mailbox if !is_verified && is_here => renew(tx, tenant, known, user).await,
+        Shows::OperatorsWill if is_here && (is_verified || !is_elsewhere) => {
+            renew(tx, known, user).await
+        }
         Shows::Mailbox if !is_verified => {
-            let ended = leave_to_its_tenant(tx, known).await?;
+            let beside = move_aside(tx, known).await?;
             tx.user_create(&user).await?;
-            Ok(Taken { account: user, ended })
+            Ok(Taken { beside: Some(beside), ..Taken::new(user) })
         }
         Shows::Mailbox => Err(Error::Conflict(TAKEN.to_owned())),
-        _ if is_here || known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
+        Shows::Invitation if is_here => Err(Error::Conflict(TAKEN.to_owned())),
+        _ if known_here.is_some() => Err(Error::Conflict(TAKEN.to_owned())),
         // Somebody's elsewhere, and nobody showed whose the address is: this tenant gets an
         // account that nobody else knows.
         _ => {
@@ -72,18 +95,22 @@ pub(crate) async fn account_of(
     }
 }
 
-/// Whether whoever has this mailbox, and so a link that was mailed to it, has an account to sign
-/// in with, and to take an invitation into `tenant` up with.
-pub(crate) async fn has_account(tx: &PlatformTx, tenant: TenantId, email: &str) -> Result<bool> {
+/// What whoever has this mailbox, and so a link that was mailed to it, can take an invitation into
+/// `tenant` up with. An account that nobody has proven counts as soon as somebody uses it.
+pub(crate) async fn known_to_mailbox(
+    tx: &PlatformTx,
+    tenant: TenantId,
+    email: &str,
+) -> Result<Known> {
     let known = tx.user_by_email(Realm::PLATFORM, email).await?;
-    let known = known.filter(|user| user.email_verified_at.is_some());
     let own = tx.user_by_email(Realm::of_tenant(tenant), email).await?;
-    for user in [known, own].into_iter().flatten() {
-        if !user.disabled && !tx.memberships(user.id).await?.is_empty() {
-            return Ok(true);
-        }
+    let may_begin_anew = known.as_ref().is_some_and(|user| user.email_verified_at.is_none());
+    let mut is_known = false;
+    for user in [known, own].into_iter().flatten().filter(|user| !user.disabled) {
+        let is_used = user.email_verified_at.is_some() || user.password_hash.is_some();
+        is_known |= is_used && !tx.memberships(user.id).await?.is_empty();
     }
-    Ok(false)
+    Ok(Known { is_known, may_begin_anew: is_known && may_begin_anew })
 }
 
 /// The account of the same address and realm. One that belongs to nobody is gone with everything
@@ -97,41 +124,82 @@ pub(crate) async fn known_of(tx: &PlatformTx, user: &User) -> Result<Option<User
     Ok(None)
 }
 
-/// Makes room for the person of an address that nobody had proven. What was made under it stays
-/// with the tenant that made it, as an account that this tenant alone knows; if it knows one
-/// already, it goes.
-async fn leave_to_its_tenant(tx: &PlatformTx, known: User) -> Result<Vec<TenantId>> {
-    let ended = end_what_is_open(tx, known.id, |_| false).await?;
-    let mut realms = tx.memberships(known.id).await?.into_iter().map(|(id, _)| id);
-    let Some(realm) = realms.next().map(Realm::of_tenant) else {
-        return Err(Error::Internal("an account of nobody was kept".to_owned()));
-    };
-    let own = User { realm, ..known };
-    if tx.user_by_email(realm, &own.email).await?.is_some() {
-        tx.user_delete(own.id).await?;
-    } else {
-        tx.user_update(&own, None).await?;
+/// Makes room for the person of an address that nobody had proven. Whoever uses the account of
+/// before keeps it with all that it is in every tenant, and its sessions: from now on it signs in
+/// at the page of one of its tenants.
+async fn move_aside(tx: &PlatformTx, known: User) -> Result<User> {
+    tx.links_delete_of(known.id).await?;
+    for (tenant, _) in tx.memberships(known.id).await? {
+        let aside = User { realm: Realm::of_tenant(tenant), ..known.clone() };
+        if known_of(tx, &aside).await?.is_none() {
+            tx.user_update(&aside, None).await?;
+            return Ok(aside);
+        }
     }
-    Ok(ended)
+    Err(Error::Conflict(NO_ROOM.to_owned()))
 }
 
-/// Gives an account to whoever is shown to be its person: of an address that was never verified
-/// nothing stays by which somebody else could sign in, and nothing of other tenants.
-async fn renew(tx: &PlatformTx, tenant: TenantId, known: User, user: User) -> Result<Taken> {
+/// Gives an account of the tenant to whoever brings a link of whoever holds the data directory: of
+/// an address that was never verified nothing stays by which somebody else could sign in.
+async fn renew(tx: &PlatformTx, known: User, user: User) -> Result<Taken> {
     let is_verified = known.email_verified_at.is_some();
     let ended = end_what_is_open(tx, known.id, |_| false).await?;
     if !is_verified {
         tx.user_forget_proofs(known.id).await?;
-        tx.memberships_end_elsewhere(known.id, tenant).await?;
     }
     let again = User {
         name: if is_verified { known.name } else { user.name },
         password_hash: user.password_hash,
         disabled: false,
-        email_verified_at: user.email_verified_at.or(known.email_verified_at),
         attestation: user.attestation,
         ..known
     };
     tx.user_update(&again, None).await?;
-    Ok(Taken { account: again, ended })
+    Ok(Taken { ended, ..Taken::new(again) })
+}
+
+impl App {
+    /// Tells where an account that was moved aside signs in from now on: its address by mail, and
+    /// every tenant that it belongs to in its records.
+    pub(crate) async fn tell_aside(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        (account, pages): (&User, &str),
+    ) -> Result<()> {
+        let Some(own) = account.realm.tenant() else { return Ok(()) };
+        let memberships = tx.memberships(account.id).await?;
+        let tenants: BTreeSet<TenantId> = memberships.into_iter().map(|(id, _)| id).collect();
+        let mut names = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            names.push(tx.tenant(tenant).await?.name);
+            let now = json!({
+                "account": account.id.to_string(),
+                "changed": "signs in at its organisation's own page",
+                "organisation": own.to_string(),
+            });
+            let done = (Action::AccountRecover, "done", Change::to(now));
+            self.record_platform_change(tx, context, Some(tenant), done).await?;
+        }
+        if self.0.mailer.is_none() {
+            return Ok(());
+        }
+        let mail = MailPayload {
+            to: account.email.clone(),
+            subject: format!("Where your account for {} signs in", self.product_of(own)),
+            text: format!(
+                "Whoever has this mailbox has taken an invitation up with a new account. The \
+                 account of before goes on with all that it is in {}, with its password. From now \
+                 on it signs in here:\n{pages}/sign-in?organisation={own}\n\nIf that was not \
+                 you, tell an administrator of your organisation.",
+                names.join(", "),
+            ),
+            voice: Some(own),
+            ..MailPayload::default()
+        };
+        let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
+        let key = mail_key(&format!("aside {} {}", account.id, context.at), &mail.to);
+        tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(own)).await?;
+        Ok(())
+    }
 }

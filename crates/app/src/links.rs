@@ -12,10 +12,10 @@ use veritwin_metastore::{Attestation, Bringer, OneTimeLink, Page, PlatformTx, Re
 use crate::how::How;
 use crate::invitation_scopes::{Given, parsed};
 use crate::inviters::{Inviter, bringer};
-use crate::link_accounts::{Shows, Taken, account_of, has_account};
+use crate::link_accounts::{Known, Shows, Taken, account_of, known_to_mailbox};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
-use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
@@ -58,6 +58,8 @@ pub(crate) struct Payload {
 const FIRST_LINKS_MAX: u64 = 16;
 const HAS_PEOPLE: &str = "this organisation has people of its own: they invite others, and they \
                           let support in";
+const HAD_PEOPLE: &str = "this organisation had people of its own: whoever holds the installation \
+                          lets the next one in, with veritwin admin link --tenant ID";
 
 fn kind(stored: veritwin_metastore::LinkKind) -> Result<LinkKind> {
     use veritwin_metastore::LinkKind as Stored;
@@ -117,10 +119,13 @@ impl Payload {
     }
 }
 
-/// Refuses what is for a tenant's first person only once it has one.
+/// Refuses what is for a tenant's first person only once it has, or had, one.
 async fn check_nobody(tx: &PlatformTx, tenant: TenantId) -> Result<()> {
     if tx.has_members(tenant).await? {
         return Err(Error::Conflict(HAS_PEOPLE.to_owned()));
+    }
+    if tx.had_members(tenant).await? {
+        return Err(Error::Conflict(HAD_PEOPLE.to_owned()));
     }
     Ok(())
 }
@@ -366,23 +371,33 @@ impl App {
             Some(PLATFORM_TENANT) if is_support => LinkKind::Support,
             _ => kind(link.kind)?,
         };
-        let (mut tenant, mut is_known) = (None, false);
+        let mut tenant = None;
+        let mut known = Known { is_known: false, may_begin_anew: false };
         if let (Some(id), LinkKind::Invitation, Some(email)) = (link.tenant, kind, &payload.email) {
             tenant = Some((id, tx.tenant(id).await?.name));
             // Only whoever has the mailbox is told.
-            is_known = payload.mailed && has_account(&tx, id, email).await?;
+            if payload.mailed {
+                known = known_to_mailbox(&tx, id, email).await?;
+            }
         }
-        Ok(LinkView { kind, email: payload.email.map(Secret::new), tenant, has_account: is_known })
+        Ok(LinkView {
+            kind,
+            email: payload.email.map(Secret::new),
+            tenant,
+            has_account: known.is_known,
+            may_begin_anew: known.may_begin_anew,
+        })
     }
 
     /// Uses a link up: makes the account, and for the first administrator the tenant, and signs
-    /// in. All of it happens or nothing.
+    /// in. All of it happens or nothing. `pages` is the address of the platform's pages.
     #[boxed]
     pub async fn redeem_link(
         &self,
         context: &PlatformContext,
         token: &Secret<String>,
         welcome: Welcome,
+        pages: &str,
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::LinkRedeem)?;
         check_password(&welcome.password)?;
@@ -403,7 +418,9 @@ impl App {
         let answers = !is_invited || payload.first;
         let new_tenant = match (link.tenant, welcome.organisation) {
             (Some(_), _) => None,
-            (None, Some(name)) => Some(self.new_tenant(context, &text("organisation", &name)?)?),
+            (None, Some(name)) => {
+                Some(self.new_tenant(context, &tenant_name("organisation", &name)?)?)
+            }
             (None, None) => {
                 return Err(Error::invalid_at(
                     "organisation",
@@ -453,7 +470,10 @@ impl App {
             _ if payload.mailed => Shows::Mailbox,
             _ => Shows::Invitation,
         };
-        let Taken { account: user, ended } = account_of(&tx, tenant, user, shows).await?;
+        let Taken { account: user, ended, beside } = account_of(&tx, tenant, user, shows).await?;
+        if let Some(beside) = beside {
+            self.tell_aside(&tx, context, (&beside, pages)).await?;
+        }
         let bringer = bringer(&tx, payload.inviter, payload.by_operator).await?;
         welcome_member(&tx, tenant, (user.id, given.of_membership(), bringer), answers).await?;
         self.give(&tx, context, (tenant, user.id), &given).await?;

@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::links::text;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
-use crate::provision::{NewTenant, PLATFORM_TENANT, is_own};
+use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
 use crate::{App, Error, Result, recorded};
 
@@ -146,7 +146,7 @@ impl App {
     ) -> Result<PlacedTenant> {
         let resource = self.authorize_all(context, Action::TenantCreateBelow, Kind::Tenant)?;
         self.check_answers(context)?;
-        let name = text("name", &input.name)?;
+        let name = tenant_name("name", &input.name)?;
         if let Some(plan) = input.plan {
             self.check_plan(context, plan)?;
         }
@@ -191,7 +191,7 @@ impl App {
         let before = self.recorded_tenant(&tenant);
         let mut shortened = None;
         if let Some(name) = &change.name {
-            tenant.name = text("name", name)?;
+            tenant.name = tenant_name("name", name)?;
         }
         if let Some(plan) = change.plan {
             match plan {

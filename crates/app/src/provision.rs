@@ -13,6 +13,7 @@ use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 
 use crate::change::Change;
 use crate::knock::Knock;
+use crate::links::text;
 use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
@@ -37,6 +38,24 @@ pub(crate) fn is_own(tenant: TenantId) -> bool {
 /// for it.
 pub(crate) fn is_nobodys(tenant: TenantId) -> bool {
     is_own(tenant) && tenant != PLATFORM_TENANT
+}
+
+/// Refuses what a mail program would show as a link: names stand in mails to people who never
+/// chose them.
+pub(crate) fn refuse_address(field: &str, name: &str) -> Result<()> {
+    let lower = name.to_lowercase();
+    if lower.contains("://") || lower.starts_with("www.") {
+        let detail = "must be a name, not an address: leave out \"://\" and a leading \"www.\"";
+        return Err(Error::invalid_at(field, detail));
+    }
+    Ok(())
+}
+
+/// The name of a tenant.
+pub(crate) fn tenant_name(field: &str, name: &str) -> Result<String> {
+    let name = text(field, name)?;
+    refuse_address(field, &name)?;
+    Ok(name)
 }
 
 /// A tenant whose keys exist and whose row does not yet.
@@ -118,7 +137,7 @@ impl App {
         input: TenantInput,
     ) -> Result<TenantView> {
         self.authorize_platform(context, Action::TenantCreate)?;
-        let name = crate::links::text("name", &input.name)?;
+        let name = tenant_name("name", &input.name)?;
         self.check_tenants_quota(PLATFORM_TENANT)?;
         let NewTenant { mut row } = self.new_tenant(context, &name)?;
         row.archive_subscribed = input.archive_subscribed;
@@ -185,7 +204,7 @@ impl App {
             password: password.clone(),
             attested: true,
         };
-        let signed_in = self.redeem_link(&context, &token, welcome).await?;
+        let signed_in = self.redeem_link(&context, &token, welcome, "https://localhost").await?;
         self.set_up_by(signed_in).await
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
-use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME};
+use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
-use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
+use veritwin_metastore::{LinkKind, MailRank, NewMail, OneTimeLink, PlatformTx, Session, User};
 
 use crate::change::Change;
 use crate::factors::has_second_factor;
@@ -20,6 +20,9 @@ use crate::{App, Error, Result};
 
 /// How much of an address's keyed digest a record tells.
 const ADDRESS_DIGEST_BYTES: usize = 8;
+
+const NOT_SIGNED_IN: Error =
+    Error::Unauthenticated("sign in with the account in this browser, then open the link again");
 
 /// What a mail with a link says.
 struct Letter<'a> {
@@ -45,6 +48,27 @@ fn check_unchanged(account: &User, payload: &Payload) -> Result<()> {
 }
 
 impl App {
+    /// A link for an account that goes to `to`, good for as long as the account has the address of
+    /// now.
+    pub(crate) fn new_account_link(
+        &self,
+        context: &PlatformContext,
+        kind: LinkKind,
+        account: &User,
+        to: &str,
+    ) -> Result<(OneTimeLink, Secret<String>, [u8; 32])> {
+        let payload = Payload {
+            email: Some(to.to_owned()),
+            address_then: Some(account.email.clone()),
+            mailed: true,
+            ..Payload::default()
+        };
+        let (mut link, token, digest) = self.new_link(context, kind, None, &payload)?;
+        link.user = Some(account.id);
+        link.expires_at = context.at.saturating_add(MAILED_LINK_LIFETIME);
+        Ok((link, token, digest))
+    }
+
     /// Mails a link for an account, good for as long as the account has the address of now.
     async fn mail_link(
         &self,
@@ -53,15 +77,7 @@ impl App {
         (kind, account): (LinkKind, &User),
         letter: Letter<'_>,
     ) -> Result<()> {
-        let payload = Payload {
-            email: Some(letter.to.to_owned()),
-            address_then: Some(account.email.clone()),
-            mailed: true,
-            ..Payload::default()
-        };
-        let (mut link, token, digest) = self.new_link(context, kind, None, &payload)?;
-        link.user = Some(account.id);
-        link.expires_at = context.at.saturating_add(MAILED_LINK_LIFETIME);
+        let (link, token, digest) = self.new_account_link(context, kind, account, letter.to)?;
         tx.link_create(&link, digest).await?;
         let Letter { to, tenant, subject, before, page, after } = letter;
         let mail = MailPayload {
@@ -79,7 +95,7 @@ impl App {
 
     /// Leaves a record of what was done to an account in each tenant that it belongs to. Of an
     /// address only the beginning of its keyed digest is told, by which two can be compared.
-    async fn record_account(
+    pub(crate) async fn record_account(
         &self,
         tx: &PlatformTx,
         context: &PlatformContext,
@@ -95,91 +111,12 @@ impl App {
         Ok(())
     }
 
-    fn mails(&self) -> Result<()> {
+    pub(crate) fn mails(&self) -> Result<()> {
         if self.0.mailer.is_some() {
             return Ok(());
         }
         let detail = "this platform sends no mail: an administrator can give you a new link";
         Err(Error::Unavailable(detail.to_owned()))
-    }
-
-    /// Asks for a link that sets a new password. The work is done after the answer.
-    #[boxed]
-    pub async fn ask_password_reset(
-        &self,
-        context: &PlatformContext,
-        email: &Secret<String>,
-        pages: &str,
-    ) -> Result<()> {
-        self.authorize_platform(context, Action::AccountRecover)?;
-        self.mails()?;
-        if !veritwin_outbound::mail::is_address(email.expose()) {
-            return Err(Error::invalid_at("email", "expected the form name@host"));
-        }
-        let tx = self.0.store.read_platform(context).await?;
-        let digest = tx.email_digest(Realm::PLATFORM, email.expose())?;
-        drop(tx);
-        self.throttled(context, digest)?;
-        let (app, context) = (self.clone(), context.clone());
-        let (email, pages) = (email.clone(), pages.to_owned());
-        self.0.tasks.spawn(async move {
-            if let Err(error) = app.send_password_reset(&context, &email, &pages).await {
-                tracing::warn!(%error, "a password link was not queued");
-            }
-        });
-        Ok(())
-    }
-
-    async fn send_password_reset(
-        &self,
-        context: &PlatformContext,
-        email: &Secret<String>,
-        pages: &str,
-    ) -> Result<()> {
-        let mut realms: Vec<Realm> = self.0.tree.read().ids().map(Realm::of_tenant).collect();
-        realms.push(Realm::PLATFORM);
-        let tx = self.0.store.read_platform(context).await?;
-        let accounts = tx.users_by_email(realms, email.expose()).await?;
-        drop(tx);
-        let tx = self.0.store.begin_platform(context).await?;
-        if accounts.is_empty() {
-            self.record_platform(&tx, context, Action::AccountRecover, None, "denied").await?;
-        }
-        // Each account has words of its own: one mail each.
-        for user in accounts.into_iter().filter(|user| !user.disabled) {
-            if let Some(tenant) = self.first_served(&tx.memberships(user.id).await?) {
-                self.mail_reset(&tx, context, (&user, tenant), pages).await?;
-            }
-        }
-        Ok(tx.commit().await?)
-    }
-
-    async fn mail_reset(
-        &self,
-        tx: &PlatformTx,
-        context: &PlatformContext,
-        (user, tenant): (&User, TenantId),
-        pages: &str,
-    ) -> Result<()> {
-        let pages = self.pages_of(context, tenant, pages).await?;
-        let mut subject = format!("Set a new password for {}", self.product_of(tenant));
-        let mut page = format!("{pages}/reset");
-        if let Some(own) = user.realm.tenant() {
-            subject = format!("{subject} at {}", tx.tenant(own).await?.name);
-            page = format!("{page}?organisation={own}");
-        }
-        let letter = Letter {
-            to: &user.email,
-            tenant,
-            subject,
-            before: "Somebody, probably you, asked for a new password. Set it here; the link works \
-                     once, for an hour:",
-            page,
-            after: "If it was not you, ignore this mail: nothing has changed.",
-        };
-        self.mail_link(tx, context, (LinkKind::PasswordReset, user), letter).await?;
-        let asked = json!({"account": user.id.to_string(), "asked_for": "a new password"});
-        self.record_account(tx, context, user.id, &Change::to(asked)).await
     }
 
     /// Sets a new password with a mailed link. Every session and every other link of the account
@@ -254,7 +191,8 @@ impl App {
                 to: email.expose(),
                 tenant: context.tenant,
                 subject: format!("Confirm your address for {}", self.product_of(context.tenant)),
-                before: "Confirm that this is your address; the link works once, for an hour:",
+                before: "Confirm that this is your address, in the browser in which you are signed \
+                         in; the link works once, for an hour:",
                 page: format!("{pages}/confirm-email"),
                 after: "If you did not ask for this, ignore this mail.",
             };
@@ -266,21 +204,32 @@ impl App {
     }
 
     /// Confirms an address with a mailed link: from now on it is the account's, and no other link
-    /// that was asked for before works.
+    /// that was asked for before works. Mailbox and `session` have to be in one hand: nobody proves
+    /// their address for an account of somebody else's.
     #[boxed]
     pub async fn confirm_email(
         &self,
         context: &PlatformContext,
         token: &Secret<String>,
+        session: Option<&Secret<String>>,
     ) -> Result<()> {
         self.authorize_platform(context, Action::AccountRecover)?;
         let tx = self.0.store.begin_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         let user = link.user.filter(|_| link.kind == LinkKind::EmailChange).ok_or(UNKNOWN)?;
         let email = payload.email.clone().ok_or(UNKNOWN)?;
-        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         let account = tx.user(user).await.map_err(|_| UNKNOWN)?;
         check_unchanged(&account, &payload)?;
+        let digest_held = session.and_then(|token| TokenKind::Session.digest(token.expose()));
+        let held = match digest_held {
+            Some(held) => tx.session_by_digest(held.0).await?,
+            None => None,
+        };
+        let is_own = |held: &Session| held.user == user && held.expires_at > context.at;
+        if !held.is_some_and(|held| is_own(&held)) {
+            return Err(NOT_SIGNED_IN);
+        }
+        tx.link_use(digest, context.at).await.map_err(|_| UNKNOWN)?;
         tx.links_delete_of(user).await?;
         let tenant = self.first_served(&tx.memberships(user).await?).ok_or(UNKNOWN)?;
         let before = account.email.clone();

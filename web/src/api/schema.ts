@@ -617,7 +617,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Confirms an address with a mailed link. */
+        /**
+         * Confirms an address with a mailed link, in the browser in which the account is signed in: the
+         *     link stays good until then.
+         */
         post: operations["session_confirm_email"];
         delete?: never;
         options?: never;
@@ -1010,7 +1013,11 @@ export interface paths {
         get?: never;
         /** Sets a new password with a mailed link; every session of the account ends. */
         put: operations["session_reset"];
-        /** Asks for a mailed link that sets a new password. The answer is the same for every address. */
+        /**
+         * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
+         *     and a link that sets a new password. The answer is the same for every address; an address gets
+         *     at most five such mails a day.
+         */
         post: operations["session_ask_reset"];
         delete?: never;
         options?: never;
@@ -1679,26 +1686,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/tenants/{id}/expiring": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Says which readings of a tenant directly below would be past their time if it had a plan.
-         *     Destroys nothing.
-         */
-        get: operations["tenants_expiring"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/tenants/{id}/hosts": {
         parameters: {
             query?: never;
@@ -2209,6 +2196,12 @@ export interface components {
             shared_host: boolean;
             /** @description Readings are sealed; otherwise digests only. */
             subscribed: boolean;
+        };
+        /** @description Who cannot sign in. */
+        AskResetBody: {
+            email: string;
+            /** @description The organisation at whose sign-in page it was: its account is listed first. */
+            organisation?: string | null;
         };
         /** @description What an authenticator answers when a passkey is used. */
         AssertionBody: {
@@ -2813,10 +2806,7 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
-            /**
-             * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
-             *     it.
-             */
+            /** @description It keeps records of whoever asks now, who cannot end it. */
             is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
@@ -3103,6 +3093,11 @@ export interface components {
             has_account: boolean;
             /** @description `first_administrator`, `administrator`, `invitation` or `support`. */
             kind: string;
+            /**
+             * @description Nobody has proven that account: instead of signing in with it a new one can be made, which
+             *     gets nothing of it. The old one goes on at its own organisation's sign-in page.
+             */
+            may_begin_anew: boolean;
             organisation?: components["schemas"]["InvitingBody"] | null;
         };
         /** @description A page of a list. */
@@ -3361,10 +3356,7 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
-                /**
-                 * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
-                 *     it.
-                 */
+                /** @description It keeps records of whoever asks now, who cannot end it. */
                 is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
@@ -3655,7 +3647,6 @@ export interface components {
                 /** @description Whether it is the caller's own. */
                 own: boolean;
                 plan?: components["schemas"]["PlanBody"] | null;
-                retention_wait?: components["schemas"]["RetentionWaitBody"] | null;
                 /** @enum {string} */
                 state: "active" | "suspended" | "deletion_requested";
                 usage: components["schemas"]["UsageBody"];
@@ -4081,15 +4072,6 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
-        /** @description Readings are kept as before although the plan would end them already. */
-        RetentionWaitBody: {
-            /**
-             * Format: int64
-             * @description Days that they are kept until then; none: for ever.
-             */
-            retention_days?: number | null;
-            until: string;
-        };
         /** @description A role of the tenant's own, as it is written. */
         RoleInputBody: {
             allows?: string[];
@@ -4359,35 +4341,9 @@ export interface components {
             /** @description Whether it is the caller's own. */
             own: boolean;
             plan?: components["schemas"]["PlanBody"] | null;
-            retention_wait?: components["schemas"]["RetentionWaitBody"] | null;
             /** @enum {string} */
             state: "active" | "suspended" | "deletion_requested";
             usage: components["schemas"]["UsageBody"];
-        };
-        /** @description What a plan would destroy of a tenant. */
-        TenantExpiringBody: {
-            /**
-             * Format: int64
-             * @description Sealed bytes of them.
-             */
-            bytes: number;
-            /**
-             * Format: int64
-             * @description Parts that are kept because a hold names their days.
-             */
-            held_sections: number;
-            /** @description Nothing is destroyed before; present when readings would be kept for less time than now. */
-            not_before?: string | null;
-            /**
-             * Format: int64
-             * @description Readings that are older, also those that are not sealed yet.
-             */
-            readings: number;
-            /**
-             * Format: int64
-             * @description Days that readings would be kept; none: for ever.
-             */
-            retention_days?: number | null;
         };
         /** @description A ticket. */
         TicketBody: {
@@ -6069,6 +6025,12 @@ export interface operations {
                 };
                 content?: never;
             };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6993,7 +6955,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["EmailBody"];
+                "application/json": components["schemas"]["AskResetBody"];
             };
         };
         responses: {
@@ -8618,42 +8580,6 @@ export interface operations {
                 content?: never;
             };
             409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    tenants_expiring: {
-        parameters: {
-            query?: {
-                /** @description None when absent. */
-                plan_id?: string | null;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TenantExpiringBody"];
-                };
-            };
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -4,7 +4,7 @@ import { Link, Navigate, Outlet, useRouterState } from '@tanstack/react-router'
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
-import { alertsQuery, sessionQuery } from '../api/queries'
+import { accountQuery, alertsQuery, sessionQuery } from '../api/queries'
 import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
 import { compareAlerts } from '../lib/severity'
@@ -183,6 +183,20 @@ function LoudAlert() {
   )
 }
 
+/** An address that nobody has proven is worth little: its person is asked to, quietly. */
+function UnprovenAddress() {
+  const { data } = useQuery(accountQuery)
+  if (data === undefined || !data.mails || data.email_verified_at) return null
+  return (
+    <div className="banner" data-tone="replay">
+      <span className="banner-text">{i18n.t('Your e-mail address is not confirmed yet.')}</span>
+      <Link to="/settings" className="banner-button">
+        {i18n.t('Confirm the address')}
+      </Link>
+    </div>
+  )
+}
+
 function Banners(props: { session: Session }) {
   const may = useMay()
   const status = useLiveStatus()
@@ -202,6 +216,7 @@ function Banners(props: { session: Session }) {
         </div>
       )}
       {may.watches && <LoudAlert />}
+      {props.session.support === null && <UnprovenAddress />}
       {status === 'lost' && search.at === undefined && (
         <div className="banner" data-tone="lost">
           <span>

@@ -6,6 +6,7 @@ import { Link } from '@tanstack/react-router'
 import { useEffect, useState, type ReactNode } from 'react'
 
 import { client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { queryClient } from '../api/queries'
 import { useAppSearch } from '../app/search'
 import { Failure } from '../ui/layout'
@@ -40,6 +41,7 @@ export function ResetPage() {
 }
 
 function Ask() {
+  const { organisation } = useAppSearch()
   const [email, setEmail] = useState('')
   const [state, setState] = useState<'open' | 'busy' | 'sent'>('open')
   const [error, setError] = useState<unknown>(null)
@@ -47,7 +49,9 @@ function Ask() {
     setState('busy')
     setError(null)
     try {
-      await client.POST('/v1/password-reset', { body: { email } })
+      await client.POST('/v1/password-reset', {
+        body: { email, ...(organisation && { organisation }) },
+      })
       setState('sent')
     } catch (failure) {
       setError(failure)
@@ -57,12 +61,19 @@ function Ask() {
   if (state === 'sent') {
     return (
       <Done title={i18n.t('Look into your mailbox')}>
-        {i18n.t('If there is an account with this address, a link is on its way. It works for an hour.')}
+        {i18n.t(
+          'If there is an account with this address, a mail is on its way. Its links work for an hour. An address gets at most five such mails a day.',
+        )}
       </Done>
     )
   }
   return (
-    <Door title={i18n.t('New password')} lead={i18n.t('We mail you a link that sets a new one.')}>
+    <Door
+      title={i18n.t('New password')}
+      lead={i18n.t(
+        'We mail you where each account of your address signs in, with a link that sets a new password.',
+      )}
+    >
       <form
         className="stack"
         onSubmit={(event) => {
@@ -81,9 +92,9 @@ function Ask() {
         />
         {error !== null && <Failure error={error} compact />}
         <Button type="submit" loading={state === 'busy'}>
-          {i18n.t('Send the link')}
+          {i18n.t('Send the mail')}
         </Button>
-        <Link to="/sign-in">{i18n.t('Back to sign-in')}</Link>
+        <Link to="/sign-in" search={{ organisation }}>{i18n.t('Back to sign-in')}</Link>
       </form>
     </Door>
   )
@@ -165,10 +176,23 @@ export function ConfirmEmailPage() {
       </Done>
     )
   }
+  const signedOut = error !== null && ProblemError.of(error).status === 401
   // A mail scanner opens links: only a person presses the button.
   return (
     <Door title={i18n.t('Confirm your address')}>
-      {error !== null && <Failure error={error} compact />}
+      {signedOut && (
+        <p className="form-error" role="alert">
+          {i18n.t(
+            'Sign in with the account whose address this is, in this browser. Then open the link of the mail again.',
+          )}
+        </p>
+      )}
+      {error !== null && !signedOut && <Failure error={error} compact />}
+      {signedOut && (
+        <Link to="/sign-in" className="button">
+          {i18n.t('Sign in')}
+        </Link>
+      )}
       <Button loading={state === 'busy'} disabled={token === ''} onClick={() => void confirm()}>
         {i18n.t('This is my address')}
       </Button>

@@ -172,7 +172,9 @@ export function SignInForm(props: {
           )}
         </p>
       )}
-      <Link to="/reset">{i18n.t('Forgot the password?')}</Link>
+      <Link to="/reset" search={{ organisation }}>
+        {i18n.t('Forgot the password?')}
+      </Link>
     </form>
   )
 }

@@ -55,18 +55,26 @@ export function WelcomePage() {
   return <Invited token={token} welcome={inspect.data} />
 }
 
-/** Who has an account signs in and joins; who has none makes one. */
+/** Who has an account signs in and joins; who has none, or leaves it where it is, makes one. */
 function Invited(props: { token: string; welcome: Welcome }) {
   const { welcome } = props
   const [known, setKnown] = useState(welcome.has_account)
   const name = welcome.organisation?.name
   if (name === undefined || !welcome.email) return <WelcomeForm {...props} />
-  if (!known) return <WelcomeForm {...props} haveAccount={() => setKnown(true)} />
-  return <Join {...props} name={name} />
+  if (!known) {
+    return (
+      <WelcomeForm
+        {...props}
+        besideAnother={welcome.may_begin_anew}
+        haveAccount={() => setKnown(true)}
+      />
+    )
+  }
+  return <Join {...props} name={name} beginAnew={() => setKnown(false)} />
 }
 
-function Join(props: { token: string; welcome: Welcome; name: string }) {
-  const { token, welcome, name } = props
+function Join(props: { token: string; welcome: Welcome; name: string; beginAnew: () => void }) {
+  const { token, welcome, name, beginAnew } = props
   const navigate = useNavigate()
   const join = async () => {
     const session = await body(client.POST('/v1/session/join', { body: { token } }))
@@ -83,11 +91,22 @@ function Join(props: { token: string; welcome: Welcome; name: string }) {
         organisation={welcome.organisation?.id}
         enter={join}
       />
+      {welcome.may_begin_anew && (
+        <Button variant="subtle" onClick={beginAnew}>
+          {i18n.t('I cannot sign in: make a new account')}
+        </Button>
+      )}
     </Door>
   )
 }
 
-function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () => void }) {
+function WelcomeForm(props: {
+  token: string
+  welcome: Welcome
+  /** The address has an account, which stays as it is. */
+  besideAnother?: boolean
+  haveAccount?: () => void
+}) {
   const { kind } = props.welcome
   const navigate = useNavigate()
   const [organisation, setOrganisation] = useState('')
@@ -152,6 +171,13 @@ function WelcomeForm(props: { token: string; welcome: Welcome; haveAccount?: () 
           if (!short && attested) void submit()
         }}
       >
+        {props.besideAnother && (
+          <p>
+            {i18n.t(
+              'Your account of before stays with its organisation, with all that it is there. Nothing of it comes along. From now on it signs in at a page of its own: we mail you the address.',
+            )}
+          </p>
+        )}
         {first && (
           <TextInput
             label={i18n.t('Organisation')}

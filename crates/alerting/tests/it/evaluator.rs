@@ -26,8 +26,26 @@ fn thresholds_with_hysteresis_and_duration() {
     check(30, &[(1, 11.0), (20, 12.0), (31, 11.0)], &[('R', 31, 1)]);
     // A dip below the threshold starts the duration again.
     check(30, &[(1, 11.0), (20, 9.0), (31, 11.0), (60, 11.0), (61, 11.0)], &[('R', 61, 1)]);
-    // Late data, older than what was seen, is ignored; so is the same time stamp again.
-    check(0, &[(10, 5.0), (9, 50.0), (10, 50.0), (11, 5.0)], &[]);
+    // Late data, older than what was seen, is ignored.
+    check(0, &[(10, 5.0), (9, 50.0), (11, 5.0)], &[]);
+}
+
+/// The store keeps the last of equal times; so does the evaluator.
+#[test]
+fn of_equal_times_the_later_arrival_counts() {
+    check(0, &[(10, 5.0), (10, 50.0)], &[('R', 10, 1)]);
+    check(0, &[(10, 50.0), (10, 5.0)], &[('R', 10, 1), ('C', 10, 2)]);
+    check(0, &[(10, 50.0), (10, 50.0), (10, 51.0)], &[('R', 10, 1)]);
+    // What was not so does not last, and what is so lasts from its own time.
+    check(30, &[(10, 50.0), (10, 5.0), (40, 50.0), (70, 50.0)], &[('R', 70, 1)]);
+    check(30, &[(10, 5.0), (10, 50.0), (40, 50.0)], &[('R', 40, 1)]);
+    // In one message.
+    let of = |values: [f64; 2]| {
+        let readings = values.map(|value| reading("t", 10, value)).to_vec();
+        short(&evaluator(above(0)).apply(0, &batch(10, readings)))
+    };
+    assert_eq!(of([1.0, 99.0]), [('R', 10, 1)]);
+    assert_eq!(of([99.0, 1.0]), [('R', 10, 1), ('C', 10, 2)]);
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub struct LinkView {
     /// Whether the address has an account to take the invitation up with; told only behind a link
     /// that was mailed to it.
     pub has_account: bool,
+    /// Nobody has proven that account: a new one can be made beside it, which loses nothing of the
+    /// old and brings nothing of it along.
+    pub may_begin_anew: bool,
 }
 
 /// What a person enters behind a one-time link.

@@ -55,6 +55,9 @@ fn fact(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
+/// Where the pages of a platform are that shows nobody any.
+const PAGES: &str = "https://localhost";
+
 impl App {
     fn visitor(&self) -> PlatformContext {
         self.anonymous(Arrival {
@@ -93,7 +96,7 @@ impl App {
             password: password.clone(),
             attested,
         };
-        let signed_in = self.redeem_link(&self.visitor(), &token, welcome).await?;
+        let signed_in = self.redeem_link(&self.visitor(), &token, welcome, PAGES).await?;
         Ok(Guest { email: Secret::new(email), password, signed_in })
     }
 

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use async_recursion::async_recursion as boxed;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
-use super::bringers::TABLE as BRINGERS;
 use crate::bind::{Row, code, opaque_debug};
-use crate::query::{above, equals, one_of};
+use crate::query::{above, is_null, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
@@ -17,6 +16,7 @@ use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
 pub(super) const TABLE: &str = "users";
 const MEMBERSHIPS: &str = "memberships";
 const LINKS: &str = "one_time_links";
+const TENANTS: &str = "tenants";
 
 /// Longest e-mail address, in bytes (RFC 5321, 4.5.3.1: 256 with its brackets).
 const EMAIL_BYTES_MAX: usize = 254;
@@ -308,6 +308,13 @@ impl PlatformTx {
         Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
+    /// Whether anybody has ever belonged to a tenant.
+    #[boxed]
+    pub async fn had_members(&self, tenant: TenantId) -> Result<bool> {
+        let select = self.select(TENANTS).eq("id", tenant).filter(is_set("peopled_at"));
+        Ok(self.core.maybe(select).await?.is_some())
+    }
+
     /// Whether a tenant has an owner.
     #[boxed]
     pub async fn has_owner(&self, tenant: TenantId) -> Result<bool> {
@@ -325,19 +332,9 @@ impl PlatformTx {
             .set("role", role)
             .set("created_at", self.core.at)
             .or_ignore(&["tenant_id", "user_id", "role"]);
-        self.core.insert(insert).await.map(|_| ())
-    }
-
-    /// Ends what an account is in every tenant but one, with what it was given there.
-    #[boxed]
-    pub async fn memberships_end_elsewhere(&self, user: UserId, kept: TenantId) -> Result<()> {
-        let elsewhere = || equals("tenant_id", kept).not();
-        let memberships = self.delete(MEMBERSHIPS).eq("user_id", user).filter(elsewhere());
-        self.core.delete(memberships).await?;
-        let bringers = self.delete(BRINGERS).eq("user_id", user).filter(elsewhere());
-        self.core.delete(bringers).await?;
-        let grants = self.delete("grants").eq("holder_id", user).filter(elsewhere());
-        self.core.delete(grants).await.map(|_| ())
+        self.core.insert(insert).await?;
+        let peopled = self.update(TENANTS).set("peopled_at", self.core.at).eq("id", tenant);
+        self.core.update(peopled.filter(is_null("peopled_at"))).await.map(|_| ())
     }
 
     /// The tenants an account belongs to, with its role in each, oldest first.

@@ -8,6 +8,7 @@ mod v10;
 mod v11;
 mod v12;
 mod v13;
+mod v14;
 mod v15;
 mod v2;
 mod v3;
@@ -193,6 +194,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 11, tables: &[], added: v11::ADDED },
     Migration { version: 12, tables: &[], added: v12::ADDED },
     Migration { version: 13, tables: v13::TABLES, added: &[] },
+    Migration { version: 14, tables: &[], added: v14::ADDED },
     Migration { version: 15, tables: v15::TABLES, added: v15::ADDED },
 ];
 

@@ -122,6 +122,10 @@ async fn people_belong_to_tenants_by_their_roles() {
         let roles = tx.memberships(ada.id).await.expect("roles");
         assert_eq!(roles, [(world.other, Role::Operator)]);
         assert_eq!(tx.session_by_digest([7; 32]).await.expect("ended"), None);
+        // A tenant that lost its last person is no new one.
+        tx.user_delete(ada.id).await.expect("deleted");
+        assert!(!tx.has_members(world.other).await.expect("asked"));
+        assert!(tx.had_members(world.other).await.expect("asked"));
     })
     .await;
 }

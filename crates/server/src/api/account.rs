@@ -12,7 +12,7 @@ use veritwin_app::Proof;
 use veritwin_app::model::{AccountView, OpenSession};
 use veritwin_domain::Secret;
 
-use super::auth::{Caller, Public};
+use super::auth::{Caller, HeldSession, Public};
 use super::body::{self, Json, ListBody, Path};
 use super::session::{SignInProofBody, set_cookie};
 use super::{Answer, Api};
@@ -313,16 +313,28 @@ async fn require_second_factor(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for a mailed link that sets a new password. The answer is the same for every address.
-#[utoipa::path(post, path = "/v1/password-reset", tag = "session", request_body = EmailBody,
+/// Who cannot sign in.
+#[derive(Deserialize, ToSchema)]
+struct AskResetBody {
+    email: String,
+    /// The organisation at whose sign-in page it was: its account is listed first.
+    organisation: Option<String>,
+}
+
+/// Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
+/// and a link that sets a new password. The answer is the same for every address; an address gets
+/// at most five such mails a day.
+#[utoipa::path(post, path = "/v1/password-reset", tag = "session", request_body = AskResetBody,
     responses((status = 202), (status = 400), (status = 429), (status = 503)))]
 async fn ask_reset(
     State(api): State<Api>,
     Public(context): Public,
-    Json(body): Json<EmailBody>,
+    Json(body): Json<AskResetBody>,
 ) -> Answer<StatusCode> {
     let email = Secret::new(body.email);
-    api.app.ask_password_reset(&context, &email, &api.facts.address).await?;
+    // One that is not there is as good as none.
+    let at = body.organisation.and_then(|id| id.parse().ok());
+    api.app.ask_password_reset(&context, &email, at, &api.facts.address).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -355,14 +367,16 @@ struct ConfirmEmailBody {
     token: String,
 }
 
-/// Confirms an address with a mailed link.
+/// Confirms an address with a mailed link, in the browser in which the account is signed in: the
+/// link stays good until then.
 #[utoipa::path(post, path = "/v1/email-confirmation", tag = "session",
-    request_body = ConfirmEmailBody, responses((status = 204), (status = 404)))]
+    request_body = ConfirmEmailBody, responses((status = 204), (status = 401), (status = 404)))]
 async fn confirm_email(
     State(api): State<Api>,
     Public(context): Public,
+    HeldSession(session): HeldSession,
     Json(body): Json<ConfirmEmailBody>,
 ) -> Answer<StatusCode> {
-    api.app.confirm_email(&context, &Secret::new(body.token)).await?;
+    api.app.confirm_email(&context, &Secret::new(body.token), session.as_ref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

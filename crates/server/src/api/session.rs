@@ -274,6 +274,9 @@ struct LinkFacts {
     /// The address has an account: sign in with it, then `POST /v1/session/join`. Told only behind
     /// a link that was mailed.
     has_account: bool,
+    /// Nobody has proven that account: instead of signing in with it a new one can be made, which
+    /// gets nothing of it. The old one goes on at its own organisation's sign-in page.
+    may_begin_anew: bool,
 }
 
 /// An organisation that invites.
@@ -302,6 +305,7 @@ async fn inspect(
         email: link.email.map(Secret::into_exposed),
         organisation: link.tenant.map(|(id, name)| InvitingBody { id: id.to_string(), name }),
         has_account: link.has_account,
+        may_begin_anew: link.may_begin_anew,
     }))
 }
 
@@ -338,7 +342,8 @@ async fn welcome(
         password: Secret::new(body.password),
         attested: body.attested,
     };
+    let link = Secret::new(body.token);
     let SignedIn { token, session } =
-        api.app.redeem_link(&context, &Secret::new(body.token), welcome).await?;
+        api.app.redeem_link(&context, &link, welcome, &api.facts.address).await?;
     Ok((StatusCode::CREATED, set_cookie(&token), axum::Json(SessionBody::from(session))))
 }

@@ -45,6 +45,14 @@ impl Post {
         }
     }
 
+    /// Whether a mail to an address has come that was not taken.
+    fn has_mail(&self, to: &str) -> bool {
+        let mut arriving = self.arriving.lock().unwrap();
+        let (mails, kept) = &mut *arriving;
+        kept.extend(mails.try_iter());
+        kept.iter().any(|mail| mail.to.contains(to))
+    }
+
     #[track_caller]
     fn token(&self, to: &str) -> String {
         token_in(&self.mail(to))
@@ -69,6 +77,15 @@ impl Post {
         Browser::of(&self.platform, &answer)
     }
 
+    /// A person of the platform's own administration.
+    fn root(&self) -> Browser<'_> {
+        let link = self.platform.control("admin_link", json!({"platform": true})).unwrap();
+        let token = link_token(link["link"].as_str().unwrap());
+        let answer = self.welcome(token, "root@platform.example", PASSWORD);
+        answer.expect(201);
+        Browser::of(&self.platform, &answer)
+    }
+
     fn sign_in(&self, email: &str, password: &str) -> Browser<'_> {
         let answer = self.platform.sign_in(email, password);
         answer.expect(200);
@@ -89,8 +106,8 @@ impl Post {
         self.token(to)
     }
 
-    fn confirm(&self, token: &str) -> Answer {
-        self.post("/v1/email-confirmation", &json!({"token": token}))
+    fn confirm(&self, session: &mut Browser<'_>, token: &str) -> Answer {
+        session.send("POST", "/v1/email-confirmation", &json!({"token": token}))
     }
 
     fn reset(&self, email: &str, password: &str) {
@@ -129,7 +146,7 @@ fn what_makes_an_account_safe_ends_the_links_that_others_asked_for() {
     };
     let by_change = |own: &mut Browser<'_>, email: &str| {
         let token = post.moving(own, &format!("own.{email}"));
-        post.confirm(&token).expect(204);
+        post.confirm(own, &token).expect(204);
     };
     let ways: [(&str, Way<'_>); 5] = [
         ("password", &by_password),
@@ -144,7 +161,7 @@ fn what_makes_an_account_safe_ends_the_links_that_others_asked_for() {
         let mut stolen = post.sign_in(&email, PASSWORD);
         let token = post.moving(&mut stolen, &format!("{way}@thief.example"));
         make_safe(&mut own, &email);
-        post.confirm(&token).problem(404);
+        post.confirm(&mut stolen, &token).problem(404);
     }
 }
 
@@ -156,13 +173,13 @@ fn a_planted_account_cannot_be_moved_once_its_person_came() {
     let mut planted = post.planted(&thief, email);
     let token = post.moving(&mut planted, "planter@taken.example");
     let mut victim = post.member(&tenant, email, "administrator");
-    post.confirm(&token).problem(404);
+    post.confirm(&mut planted, &token).problem(404);
     assert_eq!(victim.get("/v1/session")["user"]["email"], email);
     // Nothing of the planter's tenant came along; it keeps an account of its own.
     let own = |session: &mut Browser<'_>| session.get("/v1/session/tenants")["items"].clone();
     let found = own(&mut post.sign_in(email, PASSWORD));
     assert_eq!((found.as_array().unwrap().len(), &found[0]["id"]), (1, &json!(tenant.id)));
-    assert_eq!(planted.send("GET", "/v1/account", &json!({})).status, 401);
+    assert_eq!(planted.get("/v1/account")["organisation"], thief.id.as_str());
     let body = json!({"email": email, "password": PASSWORD, "organisation": thief.id});
     let answer = post.post("/v1/session", &body);
     assert_eq!(answer.expect(200)["tenant"]["id"], thief.id.as_str());
@@ -220,11 +237,86 @@ fn who_has_an_account_is_led_to_sign_in_and_joins() {
     let mut bob = Browser::of(&post.platform, &post.post("/v1/session", &body));
     let joined = bob.send("POST", "/v1/session/join", &json!({"token": token})).expect(200);
     assert_eq!(joined["tenant"]["id"], second.id.as_str());
-    // Of an account that nobody has proven nothing is told.
-    let planted = "planted@both.example";
-    post.planted(&first, planted);
-    second.post("/v1/users", &json!({"email": planted, "role": "viewer"})).expect(201);
-    assert_eq!(inspect(&post.token(planted)).expect(200)["has_account"], false);
+    assert_eq!(facts["may_begin_anew"], false);
+    // One that nobody has proven may be signed in with as well, or left where it is.
+    let unproven = "unproven@both.example";
+    let mut own = post.planted(&first, unproven);
+    second.post("/v1/users", &json!({"email": unproven, "role": "viewer"})).expect(201);
+    let token = json!({"token": post.token(unproven)});
+    let facts = post.post("/v1/welcome/inspect", &token).expect(200);
+    assert_eq!((&facts["has_account"], &facts["may_begin_anew"]), (&json!(true), &json!(true)));
+    own.send("POST", "/v1/session/join", &token).expect(200);
+    let account = own.get("/v1/account");
+    assert!(account["email_verified_at"].is_string(), "joining proves the address: {account}");
+}
+
+#[test]
+fn an_invitation_takes_nobody_out_of_a_tenant() {
+    let post = &Post::start();
+    let mut root = post.root();
+    let mut made = |name: &str| {
+        let made = root.send("POST", "/v1/tenants", &json!({"name": name, "kind": "customer"}));
+        let made = made.expect(201);
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let (owned, other) = (made("Owned"), made("Other"));
+    let first = |by: &mut Browser<'_>, id: &str, email: &str| {
+        let path = format!("/v1/tenants/{id}/invitations");
+        let link = by.send("POST", &path, &json!({"email": email})).expect(201);
+        link_token(link["link"].as_str().unwrap()).to_owned()
+    };
+    let email = "owner@owned.example";
+    let token = first(&mut root, &owned, email);
+    let answer = post.welcome(&token, email, PASSWORD);
+    answer.expect(201);
+    let mut owner = Browser::of(&post.platform, &answer);
+    // The same person in a second tenant, by a link that somebody else saw.
+    let accomplice = "accomplice@owned.example";
+    let token = first(&mut root, &other, accomplice);
+    let answer = post.welcome(&token, accomplice, PASSWORD);
+    answer.expect(201);
+    let mut accomplice = Browser::of(&post.platform, &answer);
+    let invite = json!({"email": email, "role": "viewer"});
+    accomplice.send("POST", "/v1/users", &invite).expect(201);
+    let again = "another password of theirs";
+    let answer = post.welcome(&post.token(email), email, again);
+    assert_eq!(answer.expect(201)["tenant"]["id"], other.as_str());
+    // Nothing has ended: the account is the owner's as before, and is told where it signs in.
+    let session = owner.get("/v1/session");
+    assert_eq!(session["user"]["roles"], json!(["administrator", "owner"]), "{session}");
+    let told = post.mail(email);
+    assert!(told.contains(&format!("/sign-in?organisation={owned}")), "{told}");
+    let records = owner.get("/v1/activity?action=account.recover");
+    assert_eq!(records["items"][0]["after"]["organisation"], owned.as_str(), "{records}");
+    let door = |password: &str| {
+        let body = json!({"email": email, "password": password, "organisation": owned});
+        post.post("/v1/session", &body)
+    };
+    assert_eq!(door(PASSWORD).expect(200)["tenant"]["id"], owned.as_str());
+    door(again).problem(401);
+    // Whoever is above lets nobody in any more.
+    let path = format!("/v1/tenants/{owned}/invitations");
+    root.send("POST", &path, &json!({"email": "above@owned.example"})).problem(409);
+}
+
+#[test]
+fn an_address_is_proven_early_and_in_one_hand() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let email = "early@proven.example";
+    let mut own = post.planted(&tenant, email);
+    let token = post.moving(&mut own, email);
+    // Whoever reads the mail and is not signed in proves nothing, and the link stays good.
+    post.post("/v1/email-confirmation", &json!({"token": token})).problem(401);
+    let mut other = post.planted(&post.platform.tenant(), "other@proven.example");
+    post.confirm(&mut other, &token).problem(401);
+    assert!(own.get("/v1/account")["email_verified_at"].is_null());
+    post.confirm(&mut own, &token).expect(204);
+    assert!(own.get("/v1/account")["email_verified_at"].is_string());
+    // From now on the address is theirs: an invitation elsewhere is theirs to take up.
+    let second = post.platform.tenant();
+    second.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    post.welcome(&post.token(email), email, "another password of theirs").problem(409);
 }
 
 #[test]
@@ -240,7 +332,7 @@ fn recovery_and_changes_of_address_stand_in_the_records_of_each_tenant() {
     post.reset(email, "a new horse battery");
     let mut carol = post.sign_in(email, "a new horse battery");
     let token = post.moving(&mut carol, "moved@records.example");
-    post.confirm(&token).expect(204);
+    post.confirm(&mut carol, &token).expect(204);
     for tenant in [&first, &second] {
         let records = tenant.get("/v1/activity?action=account.recover").expect(200);
         let after = |member: &str| {
@@ -271,7 +363,7 @@ fn recovery_and_changes_of_address_stand_in_the_records_of_each_tenant() {
 }
 
 #[test]
-fn each_account_of_an_address_gets_a_link_of_its_own() {
+fn one_mail_lists_the_accounts_of_an_address() {
     let post = &Post::start();
     let (first, second) = (post.platform.tenant(), post.platform.tenant());
     let email = "dora@two.example";
@@ -279,10 +371,25 @@ fn each_account_of_an_address_gets_a_link_of_its_own() {
     assert_eq!(elsewhere.get("/v1/account")["organisation"], Value::Null);
     let mut own = post.planted(&second, email);
     assert_eq!(own.get("/v1/account")["organisation"], second.id.as_str());
-    post.post("/v1/password-reset", &json!({"email": email})).expect(202);
-    for mail in [post.mail(email), post.mail(email)] {
-        let is_own = mail.contains(&format!("/reset?organisation={}", second.id));
-        let new = if is_own { "the words of the second" } else { "the words of the first" };
+    // However many others were made for the address: the mails are one for each ask, and few.
+    for _ in 0..6 {
+        post.planted(&post.platform.tenant(), email);
+    }
+    let ask = |organisation: &Value| {
+        let body = json!({"email": email, "organisation": organisation});
+        post.post("/v1/password-reset", &body).expect(202);
+        post.mail(email)
+    };
+    let mail = ask(&Value::Null);
+    assert_eq!(mail.matches("#vtl_").count(), 5, "{mail}");
+    let proven = mail.find("/reset#vtl_").expect("the account of the platform");
+    assert_eq!(mail.find("#vtl_"), Some(proven + "/reset".len()), "the proven one is first");
+    let own = format!("/reset?organisation={}", second.id);
+    let at_second = ask(&json!(second.id));
+    let first_link = &at_second[..at_second.find("#vtl_").expect("a link")];
+    assert!(first_link.ends_with(&own), "{at_second}");
+    assert!(at_second.contains(&format!("/sign-in?organisation={}", second.id)), "{at_second}");
+    for (mail, new) in [(mail, "the words of the first"), (at_second, "the words of the second")] {
         let body = json!({"token": token_in(&mail), "password": new});
         let request = post.platform.http().request("PUT", "/v1/password-reset");
         request.json(&body).send().expect(204);
@@ -293,6 +400,47 @@ fn each_account_of_an_address_gets_a_link_of_its_own() {
     };
     assert_eq!(sign_in("the words of the first", &Value::Null), first.id.as_str());
     assert_eq!(sign_in("the words of the second", &json!(second.id)), second.id.as_str());
+}
+
+#[test]
+fn an_address_gets_few_mails_a_day_whoever_asks() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let (email, other) = ("ellen@few.example", "frank@few.example");
+    post.member(&tenant, email, "viewer");
+    post.member(&tenant, other, "viewer");
+    for _ in 0..5 {
+        post.post("/v1/password-reset", &json!({"email": email})).expect(202);
+        post.mail(email);
+    }
+    // The sixth is answered alike, and there is no mail: the next that comes is somebody else's.
+    post.post("/v1/password-reset", &json!({"email": email})).expect(202);
+    let mut root = post.root();
+    wait_for("the refused ask", || {
+        let path = "/v1/activity?action=account.recover&outcome=denied";
+        let found = root.get(path)["items"].as_array().is_some_and(|items| !items.is_empty());
+        found.then_some(())
+    });
+    post.post("/v1/password-reset", &json!({"email": other})).expect(202);
+    post.mail(other);
+    assert!(!post.has_mail(email), "a sixth mail");
+}
+
+#[test]
+fn names_that_stand_in_mails_are_no_addresses() {
+    let post = &Post::start();
+    let mut root = post.root();
+    for name in ["https://evil.example/login", "WWW.evil.example", "See http://x.example"] {
+        let body = json!({"name": name, "kind": "customer"});
+        let refused = root.send("POST", "/v1/tenants", &body).problem(400);
+        assert_eq!(refused["position"], "name", "{refused}");
+        let brand = root.send("PUT", "/v1/brand", &json!({"product": name})).problem(400);
+        assert_eq!(brand["position"], "product", "{brand}");
+    }
+    let fine = json!({"name": "Wwworks & Co.", "kind": "customer"});
+    let made = root.send("POST", "/v1/tenants", &fine).expect(201);
+    let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
+    root.send("PATCH", &path, &json!({"name": "www.evil.example"})).problem(400);
 }
 
 #[test]

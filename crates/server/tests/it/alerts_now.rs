@@ -2,6 +2,7 @@
 //! judged by arrival, whatever the device's clock says.
 
 use serde_json::{Value, json};
+use veritwin_domain::Timestamp;
 
 use crate::alerts::{alerts, kinds, only_alert, rule, send};
 use crate::harness::{Mode, Options, Platform, now_ms, pause, wait_for};
@@ -132,11 +133,11 @@ fn a_slow_clock_is_watched_by_arrival_and_shown() {
     tenant.post("/v1/rules", &rule("Silent", condition)).expect(201);
     let of = |device: &Device| tenant.get(&format!("/v1/devices/{}", device.id)).expect(200);
     assert!(of(&slow)["clock_slow_seconds"].is_null());
-    for step in 0..3 {
+    for step in 0..5 {
         send_old(&tenant, &slow, 20 * MINUTE_MS);
         // A backlog of as many messages in the same time, a minute of it each.
         send_old(&tenant, &archive, (30 - step) * MINUTE_MS);
-        pause(std::time::Duration::from_millis(600));
+        pause(std::time::Duration::from_millis(800));
     }
     let seconds = of(&slow)["clock_slow_seconds"].as_i64().unwrap();
     assert!((1_195..=1_260).contains(&seconds), "{seconds}");
@@ -146,6 +147,56 @@ fn a_slow_clock_is_watched_by_arrival_and_shown() {
     send_old(&tenant, &slow, 20 * MINUTE_MS);
     let cleared = only_alert(&tenant, "cleared_unacknowledged");
     assert_eq!(cleared["device_id"], slow.id);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_deaf() {
+    let tenant = Platform::shared().tenant();
+    let device = tenant.device("d");
+    tenant.post("/v1/rules", &rule("Warm", above(10.0))).expect(201);
+    send(&tenant, &device, 1.0);
+    let began_ms = now_ms();
+    let hot = || {
+        let message = json!({"ts": now_ms() - 20 * MINUTE_MS, "values": {"t": 99.0}});
+        tenant.send(&device, &message).expect(200);
+    };
+    let raised = wait_for("an alert by receipt", || {
+        hot();
+        pause(std::time::Duration::from_millis(500));
+        alerts(&tenant, "all").into_iter().next()
+    });
+    assert_eq!(
+        (&raised["value"], &raised["state"]),
+        (&json!(99.0), &json!("active_unacknowledged"))
+    );
+    let raised_at = Timestamp::parse_rfc3339(raised["raised_at"].as_str().unwrap()).unwrap();
+    assert!(raised_at.as_millis() >= began_ms, "{raised}");
+    let view = tenant.get(&format!("/v1/devices/{}", device.id)).expect(200);
+    let seconds = view["clock_slow_seconds"].as_i64().unwrap();
+    assert!((1_195..=1_260).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn of_equal_times_the_later_arrival_counts() {
+    let tenant = Platform::shared().tenant();
+    let device = tenant.device("d");
+    tenant.post("/v1/rules", &rule("Warm", above(10.0))).expect(201);
+    let ts = now_ms();
+    let corrected = |value: f64| {
+        tenant.send(&device, &json!({"ts": ts, "values": {"t": value}})).expect(200);
+    };
+    corrected(1.0);
+    corrected(99.0);
+    assert_eq!(only_alert(&tenant, "active_unacknowledged")["value"], 99.0);
+    corrected(1.0);
+    only_alert(&tenant, "cleared_unacknowledged");
+    // In one message, as in the store.
+    let both = json!([{"ts": ts + 1, "values": {"t": 1.0}}, {"ts": ts + 1, "values": {"t": 98.0}}]);
+    tenant.send(&device, &both).expect(200);
+    assert_eq!(only_alert(&tenant, "active_unacknowledged")["value"], 98.0);
+    let latest = json!({"device_ids": [device.id]});
+    let latest = tenant.post("/v1/telemetry/latest", &latest).expect(200);
+    assert_eq!(latest["items"][0]["value"], 98.0, "{latest}");
 }
 
 #[test]

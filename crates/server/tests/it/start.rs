@@ -36,6 +36,7 @@ fn first_start_makes_an_administrator_and_second_start_keeps_the_data() {
     let facts = platform.http().post("/v1/welcome/inspect").json(&inspect).send().expect(200);
     let expect = json!({
         "kind": "first_administrator", "email": null, "organisation": null, "has_account": false,
+        "may_begin_anew": false,
     });
     assert_eq!(facts, expect);
 

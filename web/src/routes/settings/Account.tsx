@@ -67,6 +67,9 @@ function Profile(props: { account: Account; name: string; email: string }) {
           </Button>
         )}
       </div>
+      {props.account.mails && !props.account.email_verified_at && (
+        <ConfirmAddress email={props.email} />
+      )}
       <div className="setting">
         <span>{i18n.t('Password')}</span>
         <Button size="compact-xs" variant="default" onClick={() => setOpen('password')}>
@@ -89,6 +92,34 @@ function Profile(props: { account: Account; name: string; email: string }) {
         <PasswordForm onDone={close} />
       </Modal>
     </section>
+  )
+}
+
+/** Until somebody has shown that the mailbox is theirs, the address is nobody's yet. */
+function ConfirmAddress(props: { email: string }) {
+  const [sent, setSent] = useState(false)
+  const { busy, error, run } = useSubmit()
+  const ask = () =>
+    run(async () => {
+      await client.POST('/v1/account/email', { body: { email: props.email } })
+      setSent(true)
+    })
+  return (
+    <>
+      <div className="setting">
+        <span role="status">
+          {sent
+            ? i18n.t('A mail is on its way. Open its link in this browser, within an hour.')
+            : i18n.t('Nobody has shown yet that this mailbox is yours.')}
+        </span>
+        {!sent && (
+          <Button size="compact-xs" variant="default" disabled={busy} onClick={() => void ask()}>
+            {i18n.t('Confirm the address')}
+          </Button>
+        )}
+      </div>
+      {error !== null && <Failure error={error} compact />}
+    </>
   )
 }
 
