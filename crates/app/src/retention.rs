@@ -127,8 +127,8 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// For how many days a tenant's readings are kept with another plan, and what is kept as before;
-    /// none when it has that plan.
+    /// For how many days a tenant's readings are kept with another plan, and what is kept as
+    /// before; none when it has that plan.
     pub(crate) fn wait_of_plan(
         &self,
         tenant: &Tenant,
