@@ -180,7 +180,8 @@ impl App {
         let text = format!(
             "Your organisation has another plan, or its plan was changed: readings are kept {} \
              instead of {}. Older ones are destroyed for good, by whole days, but not before {}. \
-             Until then it can be taken back: ask whoever answers for your organisation. A hold over a period keeps the readings of its days.\n",
+             Until then it can be taken back: ask whoever answers for your organisation. A hold \
+             over a period keeps the readings of its days.\n",
             in_days(days),
             in_days(wait.days),
             wait.until,
