@@ -57,8 +57,8 @@ fn asked_release(hold: &Hold, now: Timestamp) -> Option<Release> {
     hold.release.filter(counts)
 }
 
-/// Whether a hold is about what one of these people did: by their account, by a key of theirs, or in
-/// single records.
+/// Whether a hold is about what one of these people did: by their account, by a key of theirs, or
+/// in single records.
 async fn is_held(tx: &TenantTx, hold: &Hold, people: &[UserId]) -> Result<bool> {
     if let Some(actor) = hold.scope.actor {
         let key = tx.api_key(ApiKeyId::from_bytes(actor)).await;

@@ -127,8 +127,8 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// For how many days a tenant's readings are kept with another plan, and what is kept as before;
-    /// none when it has that plan.
+    /// For how many days a tenant's readings are kept with another plan, and what is kept as
+    /// before; none when it has that plan.
     pub(crate) fn wait_of_plan(
         &self,
         tenant: &Tenant,
@@ -180,7 +180,8 @@ impl App {
         let text = format!(
             "Your organisation has another plan, or its plan was changed: readings are kept {} \
              instead of {}. Older ones are destroyed for good, by whole days, but not before {}. \
-             Until then it can be taken back: ask whoever answers for your organisation. A hold over a period keeps the readings of its days.\n",
+             Until then it can be taken back: ask whoever answers for your organisation. A hold \
+             over a period keeps the readings of its days.\n",
             in_days(days),
             in_days(wait.days),
             wait.until,

@@ -1,5 +1,6 @@
 //! Sign-in through a tenant's own provider, against a real one: who gets in and who does not, what
 //! such a sign-in reaches, and where the platform calls for it.
+//! tidy: long file because every test plays on the same stage.
 
 use serde_json::{Value, json};
 use veritwin_domain::Timestamp;

@@ -1,5 +1,6 @@
 //! Access as the customer can read it: records with origin and change, search and export, holds
 //! over the ninetieth day, anomalous access, support by grant and by break-glass.
+//! tidy: long file because the same people act in every test.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};

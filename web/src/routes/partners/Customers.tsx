@@ -299,7 +299,7 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
   const named = (one: Plan) =>
     one.limits.retention_days === null
       ? one.name
-      : i18n.t('{name} · readings for {days} days', {
+      : i18n.t('{name} · readings for {days, plural, one {# day} other {# days}}', {
           name: one.name,
           days: one.limits.retention_days,
         })
@@ -337,10 +337,9 @@ function Due({ due }: { due: Expiring }) {
     <div className="stack" aria-live="polite">
       <p>
         <strong>
-          {i18n.t('Readings are kept {days} days: {readings} readings ({size}) are older now.', {
+          {i18n.t('Readings are kept {days, plural, one {# day} other {# days}}. Now {readings} readings are older.', {
             days: due.retention_days,
             readings: formatCount(due.readings, lingui.locale),
-            size: formatBytes(due.bytes, lingui.locale),
           })}
         </strong>
       </p>

@@ -14,17 +14,21 @@ export function ReadingsKept({ tenant }: { tenant: string }) {
     <section className="block">
       <h2>{i18n.t('How long readings are kept')}</h2>
       <p>
-        {i18n.t('Your plan keeps readings for {days} days. Older ones are destroyed for good, by whole days.', {
+        {i18n.t('Your plan keeps readings for {days, plural, one {# day} other {# days}}. Older ones are destroyed for good, by whole days.', {
           days,
         })}
       </p>
       {wait !== null && (
-        <p className="once">
-          {i18n.t(
-            'This was shortened. Until the time below everything is kept as before, and whoever answers for you can take it back.',
-          )}{' '}
-          <Instant at={wait.until} />
-        </p>
+        <div className="once">
+          <p>
+            {i18n.t(
+              'This was shortened. Until the time below everything is kept as before, and whoever answers for you can take it back.',
+            )}
+          </p>
+          <p>
+            <Instant at={wait.until} />
+          </p>
+        </div>
       )}
     </section>
   )
