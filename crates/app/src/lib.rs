@@ -62,6 +62,7 @@ mod log_cut;
 mod mail;
 mod maintenance;
 pub mod model;
+mod model_view;
 mod objects;
 mod open;
 mod pages;

@@ -12,9 +12,8 @@ use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 use crate::access::place_of;
 use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
-use crate::model::{
-    ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
-};
+use crate::model::{GraphQuery, ModelView, TwinCounts, TwinOutcome, TwinView};
+use crate::model_view::model_view;
 use crate::{App, Error, Result};
 
 const NAME_CHARS_MAX: usize = 200;
@@ -456,51 +455,5 @@ fn binding(device: &veritwin_metastore::Device) -> Binding {
         space: place.space_id.as_deref().and_then(global),
         element: place.element_id.as_deref().and_then(global),
         position: place.position,
-    }
-}
-
-fn model_view(id: SiteId, model: &TwinModel) -> ModelView {
-    let optional = |id: &Option<GlobalId>| id.as_ref().map(ToString::to_string);
-    ModelView {
-        twin: id,
-        name: model.name.clone(),
-        bounds: [model.bounds.min, model.bounds.max],
-        storeys: model
-            .storeys
-            .iter()
-            .map(|storey| StoreyView {
-                id: storey.id.to_string(),
-                name: storey.name.clone(),
-                index: storey.index,
-                elevation_m: storey.elevation_m,
-                height_m: storey.height_m,
-            })
-            .collect(),
-        spaces: model
-            .spaces
-            .iter()
-            .map(|space| SpaceView {
-                id: space.id.to_string(),
-                name: space.name.clone(),
-                long_name: space.long_name.clone(),
-                storey_id: space.storey_id.to_string(),
-                area_m2: space.area_m2,
-                height_m: space.height_m,
-                elevation_m: space.elevation_m,
-                polygon: space.polygon.clone(),
-            })
-            .collect(),
-        elements: model
-            .elements
-            .iter()
-            .map(|element| ElementView {
-                id: element.id.to_string(),
-                name: element.name.clone(),
-                class: element.class.clone(),
-                storey_id: optional(&element.storey_id),
-                space_id: optional(&element.space_id),
-                position: element.position,
-            })
-            .collect(),
     }
 }

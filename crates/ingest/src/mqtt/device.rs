@@ -85,8 +85,7 @@ pub(crate) struct Device {
     pub(super) pending: Pending,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
-    /// The time of the next message whose readings carry none. It rises with every message: a
-    /// read of the socket holds many, and equal times of one key would be one reading.
+    /// The time of the next message without one: equal times of one key would be one reading.
     pub(super) next_at: Timestamp,
     receive_maximum: u16,
     in_flight_acks: usize,
@@ -156,11 +155,6 @@ impl Device {
     pub(crate) fn can_send(&self) -> bool {
         let window = usize::from(self.receive_maximum).min(UNACKNOWLEDGED_MAX);
         self.state.lock().unacknowledged.len() < window
-    }
-
-    fn receive(&mut self) {
-        self.received_at = self.broker.clock.now();
-        self.next_at = self.next_at.max(self.received_at);
     }
 
     /// Takes every whole packet out of `input` and submits what they carry, once.

@@ -81,6 +81,12 @@ fn reason_code(reason: RefusalReason) -> u8 {
 }
 
 impl Device {
+    /// Messages come in.
+    pub(super) fn receive(&mut self) {
+        self.received_at = self.broker.clock.now();
+        self.next_at = self.next_at.max(self.received_at);
+    }
+
     /// Takes one message: it joins the submission of this read, or is refused.
     pub(super) fn message(&mut self, view: &PublishView<'_>) {
         self.pending.messages += 1;
