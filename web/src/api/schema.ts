@@ -1686,6 +1686,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tenants/{id}/expiring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Says which readings of a tenant directly below would be past their time if it had a plan.
+         *     Destroys nothing.
+         */
+        get: operations["tenants_expiring"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tenants/{id}/hosts": {
         parameters: {
             query?: never;
@@ -2814,7 +2834,10 @@ export interface components {
             approved_by?: string | null;
             expires_at: string;
             id: string;
-            /** @description It keeps records of whoever asks now, who cannot end it. */
+            /**
+             * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
+             *     it.
+             */
             is_held: boolean;
             /** @description Whoever asks now asked for it, and so cannot approve it. */
             is_own: boolean;
@@ -3364,7 +3387,10 @@ export interface components {
                 approved_by?: string | null;
                 expires_at: string;
                 id: string;
-                /** @description It keeps records of whoever asks now, who cannot end it. */
+                /**
+                 * @description It keeps records of whoever asks now, or of somebody in their line, so that they cannot end
+                 *     it.
+                 */
                 is_held: boolean;
                 /** @description Whoever asks now asked for it, and so cannot approve it. */
                 is_own: boolean;
@@ -3655,6 +3681,7 @@ export interface components {
                 /** @description Whether it is the caller's own. */
                 own: boolean;
                 plan?: components["schemas"]["PlanBody"] | null;
+                retention_wait?: components["schemas"]["RetentionWaitBody"] | null;
                 /** @enum {string} */
                 state: "active" | "suspended" | "deletion_requested";
                 usage: components["schemas"]["UsageBody"];
@@ -4080,6 +4107,15 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
+        /** @description Readings are kept as before although the plan would end them already. */
+        RetentionWaitBody: {
+            /**
+             * Format: int64
+             * @description Days that they are kept until then; none: for ever.
+             */
+            retention_days?: number | null;
+            until: string;
+        };
         /** @description A role of the tenant's own, as it is written. */
         RoleInputBody: {
             allows?: string[];
@@ -4349,9 +4385,35 @@ export interface components {
             /** @description Whether it is the caller's own. */
             own: boolean;
             plan?: components["schemas"]["PlanBody"] | null;
+            retention_wait?: components["schemas"]["RetentionWaitBody"] | null;
             /** @enum {string} */
             state: "active" | "suspended" | "deletion_requested";
             usage: components["schemas"]["UsageBody"];
+        };
+        /** @description What a plan would destroy of a tenant. */
+        TenantExpiringBody: {
+            /**
+             * Format: int64
+             * @description Sealed bytes of them.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Parts that are kept because a hold names their days.
+             */
+            held_sections: number;
+            /** @description Nothing is destroyed before; present when readings would be kept for less time than now. */
+            not_before?: string | null;
+            /**
+             * Format: int64
+             * @description Readings that are older, also those that are not sealed yet.
+             */
+            readings: number;
+            /**
+             * Format: int64
+             * @description Days that readings would be kept; none: for ever.
+             */
+            retention_days?: number | null;
         };
         /** @description A ticket. */
         TicketBody: {
@@ -8591,6 +8653,42 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_expiring: {
+        parameters: {
+            query?: {
+                /** @description None when absent. */
+                plan_id?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantExpiringBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
