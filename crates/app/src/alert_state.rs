@@ -107,8 +107,8 @@ impl App {
         let limits = EvaluatorLimits { ahead_seconds_max, ..EvaluatorLimits::default() };
         let mut evaluator = Evaluator::new(limits);
         let mut open = HashMap::new();
-        if let Some(setting) = tx.setting(SETTING).await? {
-            let stored: Stored = serde_json::from_slice(&setting.body).map_err(|_| damaged())?;
+        if let Some(body) = tx.setting_large(SETTING).await? {
+            let stored: Stored = serde_json::from_slice(&body).map_err(|_| damaged())?;
             evaluator.restore(stored.snapshot.as_bytes()).map_err(|_| damaged())?;
             for (device, key, rule, alert) in stored.open {
                 let key = key.and_then(|key| veritwin_domain::Key::new(&key).ok());
@@ -183,7 +183,7 @@ impl App {
                 .collect(),
         };
         let body = serde_json::to_vec(&stored).map_err(|e| Error::Internal(e.to_string()))?;
-        tx.setting_put(SETTING, &body, None).await?;
+        tx.setting_put_large(SETTING, &body).await?;
         tx.commit().await?;
         alerts.open = open;
         alerts.pending.clear();

@@ -19,6 +19,7 @@ mod host_orders;
 mod idempotency;
 mod identity_providers;
 mod incidents;
+mod large_settings;
 mod links;
 mod mail_turns;
 mod members;

@@ -178,6 +178,29 @@ async fn evidence_is_kept_per_promise() {
 }
 
 #[tokio::test]
+async fn large_settings_are_kept_in_parts() {
+    everywhere(async |world| {
+        let tx = world.begin().await;
+        assert_eq!(tx.setting_large("state").await.expect("none"), None);
+        tx.setting_put("state", b"{}", None).await.expect("as before");
+        assert_eq!(tx.setting_large("state").await.expect("there"), Some(b"{}".to_vec()));
+        // Nothing compresses it.
+        let mut state = 1u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let large: Vec<u8> = (0..1_500_000).map(|_| noise()).collect();
+        for body in [&large[..], b"", b"{\"a\":1}", &large[..600_000], &[7; 20_000_000]] {
+            tx.setting_put_large("state", body).await.expect("written");
+            let read = tx.setting_large("state").await.expect("read").expect("there");
+            assert!(read == body, "{} bytes", body.len());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn settings_and_the_clock() {
     everywhere(async |world| {
         let tx = world.begin().await;
