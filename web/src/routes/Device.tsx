@@ -194,7 +194,7 @@ function WrongClock({ device }: { device: Device }) {
       </h2>
       <p>
         {i18n.t(
-          'Its live readings carry times that are off by that. They are kept as they came; silence is judged by when they arrive. Set its clock, or let it send without times.',
+          'Its live readings carry times that are off by that. They are kept as they came; alerts go by when they arrive. Set its clock, or let it send without times.',
         )}
       </p>
     </section>
