@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use veritwin_simulator::building::{DEMO_BUILDING_NAME, demo_ifc};
 
-use crate::harness::{Mode, Options, Platform, files_below, link_token, wait_for};
+use crate::harness::{Mode, Options, Platform, files_below, link_token, now_ms, wait_for};
 use crate::mqtt::Version;
 use crate::tenant::Tenant;
 
@@ -117,8 +117,9 @@ fn write_as_device(platform: &Platform, tenant: &Tenant, canaries: &mut Canaries
     assert_eq!(listed["name"], name);
 
     // Enough readings that the memory table is written out.
-    let rows: Vec<String> =
-        (0..40_000).map(|at| format!("{{\"ts\":{at},\"values\":{{\"filler\":{at}}}}}")).collect();
+    let began = now_ms() - 40_000;
+    let row = |at: i64| format!("{{\"ts\":{},\"values\":{{\"filler\":{at}}}}}", began + at);
+    let rows: Vec<String> = (0..40_000).map(row).collect();
     let write = platform.http().post("/v1/telemetry/write").bearer(token);
     write.body("application/x-ndjson", rows.join("\n").as_bytes()).send().expect(200);
     token.to_owned()
