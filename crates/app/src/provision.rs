@@ -73,7 +73,12 @@ impl App {
         self.tenant_row(context, TenantId::generate(context.at, self.rng()), name)
     }
 
-    fn tenant_row(&self, context: &PlatformContext, id: TenantId, name: &str) -> Result<NewTenant> {
+    pub(crate) fn tenant_row(
+        &self,
+        context: &PlatformContext,
+        id: TenantId,
+        name: &str,
+    ) -> Result<NewTenant> {
         self.0.keys.create_tenant(id)?;
         // The id under which a log is served is a secret of its own: 128 random bits.
         let mut log = [0u8; 16];

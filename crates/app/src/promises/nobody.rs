@@ -2,11 +2,12 @@
 //! customer. They are in no list, and nothing of them is anybody's.
 
 use veritwin_access::jobs;
-use veritwin_domain::{LogId, TenantId};
+use veritwin_domain::TenantId;
 use veritwin_metastore::{Tenant, TenantKind, TenantPlace};
 
 use crate::brands::StoredBrand;
 use crate::model::BrandInput;
+use crate::provision::NewTenant;
 use crate::{App, Result};
 
 /// A customer of the platform. Its things are what nobody else may see.
@@ -52,19 +53,8 @@ impl App {
             return Ok(());
         }
         let context = self.job(jobs::PROMISES);
-        self.0.keys.create_tenant(id)?;
-        let mut log = [0u8; 16];
-        self.rng().fill(&mut log);
-        let row = Tenant {
-            id,
-            name: name.to_owned(),
-            log_id: LogId::from_bytes(log),
-            archive_subscribed: false,
-            simulated: true,
-            place,
-            version: 0,
-            created_at: context.at,
-        };
+        let NewTenant { row } = self.tenant_row(&context, id, name)?;
+        let row = Tenant { archive_subscribed: false, simulated: true, place, ..row };
         let tx = self.0.store.begin_platform(&context).await?;
         tx.tenant_create(&row).await?;
         let stored = tx.tenant(id).await?;
