@@ -108,19 +108,17 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
         .await?
         .into_iter()
         .map(|event| {
-            let tells_of_mail =
-                matches!(event.kind, AlertEventKind::Notified | AlertEventKind::NotMailed);
             let (kind, by) = (event.kind.as_str(), name_of(event.by));
-            let is_ours = matches!(event.kind, AlertEventKind::Raised | AlertEventKind::Cleared);
-            let text = event.comment;
-            let mail = text
-                .as_ref()
-                .filter(|_| tells_of_mail)
-                .and_then(|body| serde_json::from_str(body).ok());
-            let (note, comment) = match tells_of_mail || is_ours {
-                true => (text.filter(|_| is_ours), None),
-                false => (None, text),
-            };
+            let (mut mail, mut note, mut comment) = (None, None, None);
+            match event.kind {
+                AlertEventKind::Notified | AlertEventKind::NotMailed => {
+                    mail = event.comment.and_then(|body| serde_json::from_str(&body).ok());
+                }
+                AlertEventKind::Raised | AlertEventKind::Cleared => note = event.comment,
+                AlertEventKind::Acknowledged | AlertEventKind::Commented => {
+                    comment = event.comment;
+                }
+            }
             let left_out = note.as_ref().and_then(|note| note.strip_prefix(LEFT_OUT)?.parse().ok());
             let reason = note.filter(|_| left_out.is_none());
             AlertEventView { at: event.at, kind, by, comment, reason, left_out, mail }

@@ -198,6 +198,12 @@ impl App {
         }
     }
 
+    /// The holds of every tenant that are in force.
+    async fn holds_of_all(&self, context: &OpContext) -> Result<Vec<(TenantId, HoldScope)>> {
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        Ok(tx.holds_in_force(context.at).await?)
+    }
+
     /// What would be destroyed of a tenant directly below if it had a plan, or none.
     #[boxed]
     pub async fn tenant_expiring(
@@ -212,10 +218,7 @@ impl App {
             Some(plan) => self.check_plan(context, plan)?,
             None => self.check_no_plan(context)?,
         }
-        let holds = {
-            let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
-            tx.holds_in_force(context.at).await?
-        };
+        let holds = self.holds_of_all(context).await?;
         let (kept, days) = {
             let tree = self.0.tree.read();
             let plan = plan.and_then(|plan| tree.plans.get(&plan));
@@ -248,10 +251,7 @@ impl App {
         let resource = self.authorize_all(context, Action::PlanRead, Kind::Tenant)?;
         self.check_platform_people(context)?;
         check_days(days)?;
-        let holds = {
-            let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
-            tx.holds_in_force(context.at).await?
-        };
+        let holds = self.holds_of_all(context).await?;
         let (days, tenants): (Option<u64>, Vec<TenantId>) = {
             let tree = self.0.tree.read();
             let plan = tree.plans.get(&id).ok_or(Error::NotFound("plan"))?;
