@@ -3,6 +3,7 @@
 
 mod caps;
 mod devices;
+mod login;
 mod protocol;
 mod seats;
 mod subscriptions;
