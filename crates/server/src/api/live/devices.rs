@@ -1,4 +1,5 @@
-//! The platform's side of connected devices: the ingest crate's `Sink`, answered by use cases. It keeps who is connected and which calls wait for an answer, both bounded.
+//! The platform's side of connected devices: the ingest crate's `Sink`, answered by use cases. It
+//! keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
