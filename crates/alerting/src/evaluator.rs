@@ -181,7 +181,7 @@ impl Evaluator {
         self.judged.remove(&id);
         self.covering.clear();
         self.coverage_changed = true;
-        self.forget(Reason::RuleChanged, now, |series| series.rule == id)
+        self.forget(Reason::RuleChanged, now, (first_of(id), |series: &SeriesId| series.rule == id))
     }
 
     /// Adds or replaces a device. Alerts of rules that no longer cover it are cleared.
@@ -215,7 +215,13 @@ impl Evaluator {
         self.clocks.remove(&id);
         self.covering.remove(&id);
         self.coverage_changed = true;
-        self.forget(Reason::DeviceRemoved, now, |series| series.device == id)
+        let mut transitions = Vec::new();
+        for rule in self.rules_of_series() {
+            let first = SeriesId { rule, device: id, key: None };
+            let of = |series: &SeriesId| series.rule == rule && series.device == id;
+            transitions.extend(self.forget(Reason::DeviceRemoved, now, (first, of)));
+        }
+        transitions
     }
 
     /// Applies one committed batch of a known device. A batch at or before the last position
@@ -381,22 +387,43 @@ impl Evaluator {
         transitions
     }
 
+    /// Forgets the series from `first` on for as long as they are `of` what is gone.
     fn forget(
         &mut self,
         reason: Reason,
         now: Timestamp,
-        gone: impl Fn(&SeriesId) -> bool,
+        (first, of): (SeriesId, impl Fn(&SeriesId) -> bool),
     ) -> Vec<Transition> {
+        let known = self.series.range(first.clone()..).map(|(id, _)| id);
+        let gone: Vec<SeriesId> = known.take_while(|id| of(id)).cloned().collect();
         let mut transitions = Vec::new();
-        self.series.retain(|id, state| {
-            if gone(id) {
+        for id in &gone {
+            if let Some(mut state) = self.series.remove(id) {
                 transitions.extend(state.close(id, reason, now));
-                return false;
             }
-            true
-        });
-        self.unwatched.retain(|id| !gone(id));
+        }
+        let unwatched = self.unwatched.range(first..).take_while(|id| of(id));
+        for id in unwatched.cloned().collect::<Vec<_>>() {
+            self.unwatched.remove(&id);
+        }
         transitions
+    }
+
+    /// The rules of all series, watched or not, without walking each series.
+    fn rules_of_series(&self) -> BTreeSet<RuleId> {
+        let mut rules = BTreeSet::new();
+        let mut from = first_of(RuleId::from_bytes([0; 16]));
+        loop {
+            let watched = self.series.range(from.clone()..).next().map(|(id, _)| id);
+            let unwatched = self.unwatched.range(from..).next();
+            let Some(rule) = watched.into_iter().chain(unwatched).map(|id| id.rule).min() else {
+                return rules;
+            };
+            rules.insert(rule);
+            let after = u128::from_be_bytes(*rule.as_bytes()).checked_add(1);
+            let Some(after) = after else { return rules };
+            from = first_of(RuleId::from_bytes(after.to_be_bytes()));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The evaluator by example.
 
 use veritwin_alerting::{
-    Condition, Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Scope, SnapshotError,
+    Condition, Evaluator, EvaluatorError, EvaluatorLimits, Operator, Reason, Rule, Scope,
+    SnapshotError,
 };
 use veritwin_domain::{DeviceId, Quality, Value};
 
@@ -187,6 +188,27 @@ fn changes_of_rules_and_devices_close_what_they_end() {
     let removed = evaluator.remove_device(DEVICE, at(10));
     assert_eq!((short(&removed), removed[0].reason), (vec![('C', 10, 6)], Reason::DeviceRemoved));
     assert_eq!(evaluator.remove_rule(RULE, at(11)), []);
+}
+
+#[test]
+fn a_removed_device_takes_its_series_and_nobody_elses() {
+    let mut evaluator = evaluator(above(0));
+    let neighbour = DeviceId::from_bytes([0xff; 16]);
+    evaluator.put_device(device(neighbour), at(0)).unwrap();
+    for number in [0, 1, 0xff] {
+        let id = veritwin_domain::RuleId::from_bytes([number; 16]);
+        evaluator.put_rule(Rule { id, ..rule(above(0)) }, at(0)).unwrap();
+    }
+    feed(&mut evaluator, 0, 1, 11.0);
+    let mut of_neighbour = batch(1, vec![reading("t", 1, 11.0)]);
+    of_neighbour.device = neighbour;
+    assert_eq!(evaluator.apply(1, &of_neighbour).len(), 4);
+    for (device, seconds) in [(DEVICE, 2), (neighbour, 3)] {
+        let cleared = evaluator.remove_device(device, at(seconds));
+        assert_eq!(cleared.len(), 4, "under each rule");
+        assert!(cleared.iter().all(|one| one.id.series.device == device));
+        assert_eq!(evaluator.remove_device(device, at(seconds)), []);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use veritwin_domain::{Clock, IngestLimits, Rng};
 
 use super::pending::Pending;
 use super::session::Sessions;
+use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
 use crate::traits::{Login, Sink};
 
@@ -36,6 +37,7 @@ pub struct Broker {
     pub(super) rng: Arc<dyn Rng>,
     pub(super) limits: IngestLimits,
     pub(super) sessions: Sessions,
+    pub(super) turns: Turns,
     connections: AtomicUsize,
 }
 
@@ -58,8 +60,9 @@ impl Broker {
     /// A broker without connections.
     pub fn new(parts: BrokerParts) -> Arc<Self> {
         let BrokerParts { login, sink, clock, rng, limits } = parts;
-        let (sessions, connections) = (Sessions::default(), AtomicUsize::new(0));
-        Arc::new(Self { login, sink, clock, rng, limits, sessions, connections })
+        let (sessions, turns) = (Sessions::default(), Turns::default());
+        let connections = AtomicUsize::new(0);
+        Arc::new(Self { login, sink, clock, rng, limits, sessions, turns, connections })
     }
 
     /// Open connections, those that have not sent CONNECT yet included.

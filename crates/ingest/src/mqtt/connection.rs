@@ -1,10 +1,11 @@
 //! Moves the bytes of one connection: CONNECT with a deadline, then one loop that reads, writes
 //! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -266,7 +267,9 @@ async fn exchange<S: Stream>(
     link: &mut LinkEnd,
     mut keep_alive: KeepAlive,
 ) -> End {
-    let (mut read_bytes, mut most_bytes) = (READ_BYTES_MIN, READ_BYTES_MAX);
+    let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
+    let mut turns = device.broker.turns.of(device.session.tenant);
+    let mut wants_turn = false;
     let timer = keep_alive.timer();
     tokio::pin!(timer);
     if !input.is_empty()
@@ -275,8 +278,12 @@ async fn exchange<S: Stream>(
         return end;
     }
     loop {
-        if !device.output.is_empty() && write_output(stream, device).await.is_err() {
-            return End::Lost;
+        if !device.output.is_empty() {
+            // A turn does not wait for a client that reads slowly.
+            turns = turns.clone();
+            if write_output(stream, device).await.is_err() {
+                return End::Lost;
+            }
         }
         let (can_read, can_send) = (device.can_read(), device.can_send());
         let held_until = device.held_until;
@@ -304,32 +311,32 @@ async fn exchange<S: Stream>(
             Some((topic, payload)) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
-            result = stream.read_buf(input), if can_read => {
-                let first = match result {
+            result = read_little(stream, input), if can_read && !wants_turn => {
+                let bytes = match result {
                     Ok(0) | Err(_) => return End::Lost,
                     Ok(bytes) => bytes,
                 };
-                // What else is there already joins the same submission.
-                let mut bytes = first;
-                while bytes < most_bytes {
-                    if input.capacity() - input.len() < READ_BYTES_MIN {
-                        input.reserve(READ_BYTES_MIN);
-                    }
-                    match stream.read_buf(input).now_or_never() {
-                        Some(Ok(more)) if more > 0 => bytes += more,
-                        // An end or error is seen again by the next read.
-                        _ => break,
-                    }
-                }
-                read_bytes = bytes.clamp(READ_BYTES_MIN, most_bytes);
                 keep_alive.heard_at = Instant::now();
-                if let Err(end) = device.handle_input(input) {
+                // A little is handled at once. For more the tenant's turn is waited for, but not
+                // by who is held back, so that it is held back for short.
+                wants_turn = bytes == READ_BYTES_MIN && !is_held;
+                if !wants_turn {
+                    read_bytes = READ_BYTES_MIN;
+                    if let Err(end) = device.handle_input(input) {
+                        return end;
+                    }
+                    is_held = device.held_until.is_some();
+                }
+            }
+            turn = poll_fn(|context| turns.poll_acquire(context)), if wants_turn => {
+                read_bytes = READ_BYTES_MIN + read_ready(stream, input);
+                let result = device.handle_input(input);
+                drop(turn);
+                if let Err(end) = result {
                     return end;
                 }
-                // Who is held back is read in small pieces, so that it is held back for short.
-                let is_held = device.held_until.is_some();
-                most_bytes = if is_held { READ_BYTES_MIN } else { READ_BYTES_MAX };
-                read_bytes = read_bytes.min(most_bytes);
+                wants_turn = false;
+                is_held = device.held_until.is_some();
             }
             () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
                 device.held_until = None;
@@ -346,6 +353,26 @@ async fn exchange<S: Stream>(
             }
         }
     }
+}
+
+async fn read_little<S: Stream>(stream: &mut S, input: &mut BytesMut) -> std::io::Result<usize> {
+    stream.read_buf(&mut input.limit(READ_BYTES_MIN)).await
+}
+
+/// Reads what is there already, up to the largest piece; how much it was. An end or error is seen
+/// again by the next read.
+fn read_ready<S: Stream>(stream: &mut S, input: &mut BytesMut) -> usize {
+    let mut bytes = 0;
+    while bytes < READ_BYTES_MAX - READ_BYTES_MIN {
+        if input.capacity() - input.len() < READ_BYTES_MIN {
+            input.reserve(READ_BYTES_MIN);
+        }
+        match stream.read_buf(input).now_or_never() {
+            Some(Ok(more)) if more > 0 => bytes += more,
+            _ => break,
+        }
+    }
+    bytes.min(READ_BYTES_MAX - READ_BYTES_MIN)
 }
 
 /// The end of a connection: what was read is finished and acknowledged, then the reason is said.

@@ -12,6 +12,7 @@ mod message;
 mod pending;
 mod session;
 mod topic;
+mod turns;
 
 pub use broker::{Broker, BrokerParts};
 pub use connect::CLIENT_ID_BYTES_MAX;

@@ -17,9 +17,9 @@ use veritwin_domain::{
     TenantId, Value,
 };
 use veritwin_ingest::{
-    Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
-    Downlink, LinkError, Login, LoginError, Objection, Origin, PeerInfo, Place, RpcReply,
-    RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
+    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
+    DeviceSession, Downlink, LinkError, Login, LoginError, Objection, Origin, PeerInfo, Place,
+    RpcReply, RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
 };
 
 use super::caps::{Caps, Places};
@@ -67,6 +67,7 @@ pub(crate) struct LiveState {
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
     attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
 }
@@ -82,6 +83,7 @@ impl LiveState {
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
             attached: Mutex::new(HashMap::new()),
+            arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
         }
@@ -117,7 +119,9 @@ impl LiveState {
         self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
         self.inspect(Origin::Device(&session), &readings).map_err(|error| error.to_string())?;
         let received_at = self.app.clock().now();
-        let Some(entry) = ws::entry(&session, received_at, readings) else { return Ok(()) };
+        let Some(entry) = ws::entry(&self.arrivals, &session, received_at, readings) else {
+            return Ok(());
+        };
         self.submit(Origin::Device(&session), vec![entry]).await.map_err(|error| error.to_string())
     }
 
@@ -369,6 +373,10 @@ fn attributes_of(
 
 #[async_trait]
 impl Sink for LiveState {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
         let tenant = origin.tenant();
         let submissions = entries
