@@ -126,7 +126,7 @@ pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
 };
-pub use rates::{Measure, Rates};
+pub use rates::{Load, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
 pub use system::Vault;

@@ -7,7 +7,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use veritwin_access::jobs;
-use veritwin_domain::{LimitExceeded, Reading, TenantId, Value};
+use veritwin_domain::{LimitExceeded, Reading, TenantId};
 use veritwin_metastore::{Twin, every_row};
 
 use crate::{App, Error, Result};
@@ -39,11 +39,7 @@ fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
 
 /// About what readings take: text counts by its length.
 fn bytes_of(readings: &[Reading]) -> u64 {
-    let text = |reading: &Reading| match &reading.value {
-        Value::Text(text) | Value::Json(text) => text.len() as u64,
-        _ => 0,
-    };
-    readings.iter().map(|reading| READING_BYTES + text(reading)).sum()
+    readings.iter().map(|reading| READING_BYTES + reading.value.text_bytes() as u64).sum()
 }
 
 impl App {

@@ -1,0 +1,110 @@
+//! What one device or tenant may hand in beside others: readings are counted as readings however
+//! they come.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::guard::{names_its_limit, start};
+use crate::http::Answer;
+use crate::mqtt::{Packet, Version};
+use crate::websocket::WebSocket;
+
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+
+/// So many readings, the last of them of this number.
+fn many(count: usize) -> Vec<Value> {
+    (1..=count).map(|number| json!({"t": number})).collect()
+}
+
+fn squeezed(telemetry: &Value) -> Vec<u8> {
+    let mut body = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    body.write_all(telemetry.to_string().as_bytes()).unwrap();
+    body.finish().unwrap()
+}
+
+#[track_caller]
+fn of_the_device(refused: &Answer) {
+    names_its_limit(refused, "device_readings_per_second", "at most 10 a second and 20 at once");
+}
+
+#[test]
+fn a_message_of_many_readings_costs_what_they_cost() {
+    let platform = start(&[("VERITWIN__LIMITS__DEVICE_READINGS_PER_SECOND", "10")]);
+    let tenant = platform.tenant();
+    let (http, one) = (platform.http(), json!({"t": 1}));
+
+    // A full bucket takes the large ones whole; what it did not hold is paid for.
+    let squeezing = tenant.device("squeezing");
+    let body = squeezed(&Value::from(many(300)));
+    let request = http.post("/api/v1/telemetry").bearer(&squeezing.token);
+    let request = request.header("content-encoding", "gzip").body("application/json", &body);
+    request.clone().send().expect(200);
+    of_the_device(&request.send());
+    of_the_device(&tenant.send(&squeezing, &one));
+    assert_eq!(tenant.stats(&squeezing, "t").0, 300, "nothing of the refused is stored");
+    let saved = http.post("/api/v1/attributes").bearer(&squeezing.token).json(&json!({"a": 1}));
+    saved.send().expect(200);
+
+    let bulk = tenant.device("bulk");
+    let lines: Vec<String> = (1..=300).map(|number| format!("bulk t={number}")).collect();
+    let lines = lines.join("\n");
+    let write = http.post("/v1/telemetry/write").bearer(&bulk.token);
+    let write = write.body("text/plain", lines.as_bytes());
+    write.clone().send().expect(200);
+    of_the_device(&write.send());
+    assert_eq!(tenant.stats(&bulk, "t").0, 300);
+
+    let wordy = tenant.device("wordy");
+    tenant.send(&wordy, &json!({"t": "x".repeat(40 * 1024)})).expect(200);
+    of_the_device(&tenant.send(&wordy, &one));
+
+    let talking = tenant.device("talking");
+    let mut socket = WebSocket::authenticated(http, &talking.token);
+    let values: Map<String, Value> =
+        (0..300).map(|number| (format!("k{number}"), json!(number))).collect();
+    socket.send(&json!({"op": "publish", "id": 1, "values": values}));
+    assert_eq!(socket.receive()["type"], "done");
+    socket.send(&json!({"op": "publish", "id": 2, "values": one}));
+    let said = socket.receive();
+    let text = said.to_string();
+    assert!(said["type"] == "error" && text.contains("device_readings_per_second"), "{said}");
+
+    tenant.send(&tenant.device("calm"), &one).expect(200);
+}
+
+#[test]
+fn readings_over_mqtt_are_read_more_slowly() {
+    let platform = start(&[("VERITWIN__LIMITS__DEVICE_READINGS_PER_SECOND", "10")]);
+    let tenant = platform.tenant();
+    let device = tenant.device("meter");
+    let mut client = platform.mqtt(Version::V311, &device.token);
+    let began = Instant::now();
+    // Three seconds of them more than the bucket holds.
+    let large = Value::from(many(50)).to_string();
+    client.send(TELEMETRY, large.as_bytes()).unwrap();
+    assert!(matches!(client.read().unwrap(), Packet::PubAck(_, 0, _)));
+    client.send(TELEMETRY, b"{\"t\":51}").unwrap();
+    assert!(matches!(client.read().unwrap(), Packet::PubAck(_, 0, _)));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(2_800), "{took:?}");
+    assert_eq!(tenant.stats(&device, "t").0, 51, "and none is lost");
+}
+
+#[test]
+fn readings_of_a_tenant_do_not_use_up_anothers() {
+    let platform = start(&[("VERITWIN__LIMITS__TENANT_READINGS_PER_SECOND", "10")]);
+    let (mine, theirs) = (platform.tenant(), platform.tenant());
+    let names = ["a", "b", "c"];
+    let devices = names.map(|name| mine.device(name));
+    let other = theirs.device("other");
+    let lines: Vec<String> = (0..300).map(|n| format!("{} t={n}", names[n % 3])).collect();
+    mine.write("", "text/plain", &lines.join("\n")).expect(200);
+    let refused = mine.write("", "text/plain", "a t=1");
+    let limit = "tenant_readings_per_second";
+    names_its_limit(&refused, limit, "at most 10 a second and 20 at once");
+    let refused = mine.send(&devices[0], &json!({"t": 1}));
+    names_its_limit(&refused, limit, "at most 10 a second and 20 at once");
+    theirs.send(&other, &json!({"t": 1})).expect(200);
+}
