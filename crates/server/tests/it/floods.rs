@@ -1,7 +1,8 @@
 //! What one device or tenant may hand in beside others: readings are counted as readings however
-//! they come.
+//! they come, and memory has room for others.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::guard::{names_its_limit, start};
 use crate::http::Answer;
 use crate::mqtt::{Packet, Version};
+use crate::tenant::{Device, Tenant};
 use crate::websocket::WebSocket;
 
 const TELEMETRY: &str = "v1/devices/me/telemetry";
@@ -107,4 +109,51 @@ fn readings_of_a_tenant_do_not_use_up_anothers() {
     let refused = mine.send(&devices[0], &json!({"t": 1}));
     names_its_limit(&refused, limit, "at most 10 a second and 20 at once");
     theirs.send(&other, &json!({"t": 1})).expect(200);
+}
+
+/// Hands in readings until it is told to stop; how many, and the names of refusals.
+fn flood(tenant: &Tenant, device: &Device, stop: &AtomicBool) -> (usize, Vec<Value>) {
+    let body = Value::from(many(5_000));
+    let (mut taken, mut limits) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let answer = tenant.send(device, &body);
+        if answer.status == 200 {
+            taken += 5_000;
+        } else {
+            limits.push(answer.problem(429)["limit"].clone());
+        }
+    }
+    (taken, limits)
+}
+
+#[test]
+fn whoever_fills_the_memory_leaves_room_for_others() {
+    // One tenant's flood is more than the table holds.
+    let platform = start(&[
+        ("VERITWIN__TELEMETRY__MEMORY_BYTES_MAX", "1000000"),
+        ("VERITWIN__LIMITS__DEVICE_READINGS_PER_SECOND", "1000000000"),
+        ("VERITWIN__LIMITS__TENANT_READINGS_PER_SECOND", "1000000000"),
+    ]);
+    let (loud, quiet) = (platform.tenant(), platform.tenant());
+    let flooding = ["one", "two", "three", "four"].map(|name| loud.device(name));
+    let victim = quiet.device("meter");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running = flooding.each_ref().map(|device| scope.spawn(|| flood(&loud, device, &stop)));
+        let mut slowest = Duration::ZERO;
+        for number in 0..20 {
+            let began = Instant::now();
+            quiet.send(&victim, &json!({"t": number})).expect(200);
+            slowest = slowest.max(began.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut taken = 0;
+        for thread in running {
+            let (more, limits) = thread.join().unwrap();
+            taken += more;
+            assert!(limits.iter().all(|limit| *limit == "tenant_memory_bytes_max"), "{limits:?}");
+        }
+        println!("the other one waited at most {slowest:?}, the flood was {taken} readings");
+    });
+    assert_eq!(quiet.stats(&victim, "t").0, 20);
 }

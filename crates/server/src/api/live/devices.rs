@@ -248,14 +248,11 @@ fn submit_error(error: Error) -> SubmitError {
             limit: Some(exceeded.name),
             retry_after: exceeded.retry_after,
         },
-        Error::Busy { retry_after } => {
-            let detail = "limit memory_bytes_max is reached, readings wait to be written out";
-            SubmitError::Busy {
-                detail: detail.to_owned(),
-                limit: Some("memory_bytes_max"),
-                retry_after,
-            }
-        }
+        Error::Crowded(limit) => SubmitError::Busy {
+            detail: format!("limit {} is reached, readings wait to be written out", limit.name),
+            limit: Some(limit.name),
+            retry_after: veritwin_app::ROOM_TIMEOUT,
+        },
         other => SubmitError::Unavailable(other.to_string()),
     }
 }
@@ -411,8 +408,8 @@ mod tests {
 
     #[test]
     fn a_busy_answer_names_the_limit() {
-        let busy = submit_error(Error::Busy { retry_after: Duration::from_secs(5) });
-        let text = busy.to_string();
-        assert!(text.contains("memory_bytes_max") && text.contains("5s"), "{text}");
+        let limit = LimitExceeded { name: "tenant_memory_bytes_max", max: 1, actual: 2 };
+        let text = submit_error(Error::Crowded(limit)).to_string();
+        assert!(text.contains("tenant_memory_bytes_max") && text.contains("5s"), "{text}");
     }
 }
