@@ -32,6 +32,8 @@ pub struct Rates {
     pub device_readings: Rate,
     /// Readings of all devices of a tenant together.
     pub tenant_readings: Rate,
+    /// Sealed bytes that a tenant may put into the ledger's archive in a day (UTC).
+    pub ledger_bytes_per_day: u64,
 }
 
 impl Default for Rates {
@@ -44,6 +46,7 @@ impl Default for Rates {
             tenant_messages: Rate::new(200_000, 400_000),
             device_readings: Rate::new(100_000, 200_000),
             tenant_readings: Rate::new(500_000, 1_000_000),
+            ledger_bytes_per_day: 64 << 30,
         }
     }
 }
@@ -118,6 +121,10 @@ impl App {
         );
         let counted = counted.and_then(|()| gate.tenants.lock().take(context.tenant, 1, rate, now));
         counted.map_err(refused)
+    }
+
+    pub(crate) fn ledger_bytes_per_day(&self) -> u64 {
+        self.0.gate.rates.ledger_bytes_per_day
     }
 
     fn tenant_messages_rate(&self, tenant: TenantId) -> Rate {

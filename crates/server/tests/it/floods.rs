@@ -1,5 +1,5 @@
 //! What one device or tenant may hand in beside others: readings are counted as readings however
-//! they come, and memory has room for others.
+//! they come, memory has room for others, and the ledger's archive takes so much a day.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::guard::{names_its_limit, start};
+use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::http::Answer;
 use crate::mqtt::{Packet, Version};
 use crate::tenant::{Device, Tenant};
@@ -156,4 +157,33 @@ fn whoever_fills_the_memory_leaves_room_for_others() {
         println!("the other one waited at most {slowest:?}, the flood was {taken} readings");
     });
     assert_eq!(quiet.stats(&victim, "t").0, 20);
+}
+
+#[test]
+fn the_ledger_takes_so_much_of_a_tenant_in_a_day() {
+    const LIMIT: &str = "ledger_bytes_per_day";
+    let arguments = vec!["--simulated-clock".to_owned(), "2026-03-10T08:00:00Z".to_owned()];
+    let options = Options { arguments, ..Options::default() };
+    let options = options.environment("VERITWIN__LIMITS__LEDGER_BYTES_PER_DAY", "3000");
+    let platform = Platform::start(Mode::Serve, options);
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let (device, theirs) = (tenant.device("meter"), other.device("meter"));
+    tenant.send(&device, &json!({"t": "x".repeat(4_000)})).expect(200);
+    tenant.sealed(1);
+    let problem = tenant.send(&device, &json!({"t": 1})).problem(507);
+    assert_eq!(problem["limit"], LIMIT, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("at most 3000"), "{problem}");
+    let problem = tenant.write("", "text/plain", "meter t=2").problem(507);
+    assert_eq!(problem["limit"], LIMIT, "{problem}");
+    let (code, reason) = platform.mqtt(Version::V5, &device.token).publish(TELEMETRY, b"{\"t\":3}");
+    assert!(code == 0x97 && reason.contains(LIMIT), "{code:#x} {reason}");
+    let (code, _) = platform.mqtt(Version::V311, &device.token).publish(TELEMETRY, b"{\"t\":4}");
+    assert_eq!(code, 0, "3.1.1 cannot be told");
+    let listed = tenant.get(&format!("/v1/devices/{}/refusals", device.id)).expect(200);
+    assert_eq!(listed["items"][0]["limit"], LIMIT, "{listed}");
+    other.send(&theirs, &json!({"t": 5})).expect(200);
+    platform.control("clock_advance", json!({"micros": 86_400_000_000u64})).unwrap();
+    wait_for("the next day", || {
+        (tenant.send(&device, &json!({"t": 6})).status == 200).then_some(())
+    });
 }
