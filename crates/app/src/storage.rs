@@ -1,6 +1,6 @@
-//! How much a tenant has stored, and the refusal of what would be over its plan; the same for what
-//! it puts into the ledger's archive in a day. Readings are counted by the engine; twins by the
-//! sizes of their objects, looked up once and then kept; payloads of the ledger when they are sealed.
+//! How much a tenant has stored, and the refusal of what would be over its plan; the same for
+//! what it puts into the ledger's archive in a day. Readings are counted by the engine; twins by
+//! the sizes of their objects, looked up once and then kept; the ledger's payloads when sealed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
