@@ -24,7 +24,7 @@ use super::{Api, Problem};
 use crate::web;
 
 /// No request takes longer, long polls (60 s) and uploads included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Of a path that leads nowhere, this much is recorded.
 const PATH_CHARS_MAX: usize = 200;
