@@ -15,6 +15,7 @@ import { Modal } from '../ui/overlays'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
 import { SubmitForm } from '../ui/SubmitForm'
+import { useHolders } from './access/names'
 import { actionGroups } from './Activity'
 
 const DAY_MS = 86_400_000
@@ -46,12 +47,12 @@ function stateLabel(state: Hold['state']): string {
   }
 }
 
-function scopeText(hold: Hold): string {
+function scopeText(hold: Hold, nameOf: (id: string) => string): string {
   const { action, actor, from, to, records } = hold.scope
   const group = actionGroups().find((known) => known.value === action)?.label ?? action
   return [
     group,
-    actor,
+    actor && nameOf(actor),
     from && to && `${from.slice(0, 10)} – ${to.slice(0, 10)}`,
     records.length > 0 &&
       i18n.t('{count, plural, one {# record} other {# records}}', { count: records.length }),
@@ -63,6 +64,9 @@ function scopeText(hold: Hold): string {
 export function Holds() {
   const may = useAllowed()
   const query = useQuery(holdsQuery)
+  const { people, keys } = useHolders()
+  const nameOf = (id: string) =>
+    [...people, ...keys].find((one) => one.user_id === id || one.api_key_id === id)?.label ?? id
   const [asking, setAsking] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['holds'] })
   const act = async (work: () => Promise<unknown>) => {
@@ -101,7 +105,7 @@ export function Holds() {
         {query.data?.items.map((hold) => (
           <li key={hold.id}>
             <span>
-              <strong>{scopeText(hold)}</strong>{' '}
+              <strong>{scopeText(hold, nameOf)}</strong>{' '}
               <span className="dim">
                 {reasonLabel(hold.reason)} · {hold.note} · {hold.requested_by}
                 {hold.approved_by !== null && ` + ${hold.approved_by}`}

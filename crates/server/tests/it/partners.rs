@@ -371,6 +371,9 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     root.send(platform, "PUT", &format!("{}/domains", partner.path()), &domains).expect(200);
     let taken = partner.send(platform, "PUT", &format!("{}/hosts", customer.path()), &hosts);
     taken.problem(409);
+    // Who did it from above is told by whom they belong to.
+    let records = partner.get(platform, "/v1/activity?action=tenant.&outcome=done").expect(200);
+    assert_eq!(records["items"][0]["actor_of"], "Platform", "{records}");
 
     let at = |host: &str, path: &str| platform.http().get(path).header("host", host).send();
     let face = at("twin.north.example:8443", "/v1/face").expect(200);
