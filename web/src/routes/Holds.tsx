@@ -9,6 +9,7 @@ import { ProblemError } from '../api/problem'
 import { holdsQuery, queryClient } from '../api/queries'
 import type { Hold } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
+import { platformNow } from '../lib/now'
 import { Icon } from '../ui/icons'
 import { Failure, Loading, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
@@ -189,7 +190,7 @@ function HoldForm(props: { onDone: () => void }) {
   const [reason, setReason] = useState<Hold['reason']>('incident')
   const [note, setNote] = useState('')
   const [until, setUntil] = useState(() =>
-    new Date(Date.now() + 180 * DAY_MS).toISOString().slice(0, 10),
+    new Date(platformNow() + 180 * DAY_MS).toISOString().slice(0, 10),
   )
   const submit = async () => {
     const expires_at = `${until}T00:00:00Z`
