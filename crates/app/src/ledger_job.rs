@@ -410,11 +410,12 @@ impl LedgerJob {
             entry: sealed.entry.clone(),
             payload: sealed.payload.clone(),
         };
+        let reference = sealed.reference();
         let appended = send(&app, &append).await?;
+        app.count_ledger_bytes(tenant, sealed.payload.map_or(0, |all| all.len()));
         self.heads.note(tenant, appended.checkpoint)?;
         log.size = appended.size;
         log.waiting_from = None;
-        let reference = sealed.reference();
         log.builder = BatchBuilder::new(BatchLimits::default(), Some(&reference));
         log.previous = Some(reference);
         metrics::counter!("veritwin_ledger_leaves_total").increment(1);

@@ -116,6 +116,7 @@ pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
+pub use ingest::ROOM_TIMEOUT;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use key_level::key_level;
@@ -127,7 +128,7 @@ pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
 };
-pub use rates::{Measure, Rates};
+pub use rates::{Load, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
 pub use system::Vault;

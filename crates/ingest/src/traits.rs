@@ -124,9 +124,16 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Counts messages that were read from a connection. The connection is not read from for the
-    /// answered time, so that its sender slows down and loses nothing.
-    fn pace(&self, _origin: Origin<'_>, _messages: u32) -> Duration {
+    /// Asked before readings of one request are submitted, all together: [`SubmitError::Busy`]
+    /// refuses them over a rate, and they cost nothing. Asked with none before a body is decoded.
+    /// They are counted by [`veritwin_domain::count_readings`].
+    fn admit_readings(&self, _origin: Origin<'_>, _readings: u32) -> Result<(), SubmitError> {
+        Ok(())
+    }
+
+    /// Counts messages, and the readings in them, that were read from a connection. It is not read
+    /// from for the answered time, so that its sender slows down and loses nothing.
+    fn pace(&self, _origin: Origin<'_>, _messages: u32, _readings: u32) -> Duration {
         Duration::ZERO
     }
 

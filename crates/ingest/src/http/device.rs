@@ -7,7 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use veritwin_domain::DeviceBatch;
+use veritwin_domain::{DeviceBatch, count_readings};
 
 use super::problem::Problem;
 use super::{Api, Authenticated, body};
@@ -35,6 +35,8 @@ pub(super) async fn telemetry(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
+    let origin = Origin::Device(&session);
+    api.parts.sink.admit_readings(origin, 0)?;
     let body = read(&api, &headers, body)?;
     let context = MessageContext { received_at: UNTIMED, limits: &api.parts.limits };
     let mut readings = Vec::new();
@@ -42,8 +44,8 @@ pub(super) async fn telemetry(
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }
-    let origin = Origin::Device(&session);
     api.parts.sink.inspect(origin, &readings)?;
+    api.parts.sink.admit_readings(origin, count_readings(&readings))?;
     let mut batch = DeviceBatch {
         tenant: session.tenant,
         device: session.device,

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use veritwin_domain::{DeviceBatch, Secret, Timestamp};
+use veritwin_domain::{DeviceBatch, Secret, Timestamp, count_readings};
 
 use super::device::parameter;
 use super::problem::Problem;
@@ -28,6 +28,7 @@ pub(super) async fn write(
     let known = peer.map_or(PeerInfo::new(None, Transport::Http), |Extension(peer)| peer);
     let peer = PeerInfo { transport: Transport::Http, ..known };
     let writer = api.parts.login.authenticate_writer(token, &peer).await?;
+    api.parts.sink.admit_readings(writer.origin(), 0)?;
     let format = format(&headers, query.as_deref())?;
     let received = body::received(&headers, body, &api.parts.limits)?;
     let received_at = api.parts.clock.now();
@@ -48,14 +49,16 @@ pub(super) async fn write(
     let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     api.parts.sink.admit(writer.origin(), messages)?;
     let mut entries = entries(&api, &writer, rows, received_at).await?;
-    let (mut devices, mut readings) = (0usize, 0usize);
+    let (mut devices, mut readings, mut counted) = (0usize, 0usize, 0u32);
     for entry in &entries {
         if let SinkEntry::Readings(batch) = entry {
             devices += 1;
             readings += batch.readings.len();
+            counted = counted.saturating_add(count_readings(&batch.readings));
             api.parts.sink.inspect(writer.origin(), &batch.readings)?;
         }
     }
+    api.parts.sink.admit_readings(writer.origin(), counted)?;
     api.parts.sink.arrivals().settle_all(&mut entries);
     if !entries.is_empty() {
         api.parts.sink.submit(writer.origin(), entries).await?;

@@ -361,7 +361,7 @@ impl Device {
         let mut pending = std::mem::take(&mut self.pending);
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
         self.broker.count(self.link.transport(), &pending);
-        self.pace(pending.messages + pending.refusals);
+        self.pace(pending.messages + pending.refusals, pending.count_readings());
         self.in_flight_acks += pending.acks.len();
         self.in_flight_bytes += pending.bytes;
         let sink = Arc::clone(&self.broker.sink);
@@ -369,9 +369,9 @@ impl Device {
     }
 
     /// Counts what was read; over a rate nothing more is read for a while.
-    fn pace(&mut self, messages: u64) {
+    fn pace(&mut self, messages: u64, readings: u32) {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        let hold = self.broker.sink.pace(Origin::Device(&self.session), messages);
+        let hold = self.broker.sink.pace(Origin::Device(&self.session), messages, readings);
         self.held_until = (!hold.is_zero()).then(|| Instant::now() + hold);
     }
 

@@ -17,7 +17,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use veritwin_app::{Arrival, LiveEvent, Measure};
+use veritwin_app::{Arrival, LiveEvent};
 use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
 use veritwin_ingest::payload::KeyTable;
 use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command, CommandError};
@@ -366,8 +366,8 @@ impl Connection {
     /// Counts a device's command that cannot be taken like any message of it.
     fn count_malformed(&self, device: &veritwin_app::DeviceLogin) -> Result<(), String> {
         let (tenant, device) = (device.tenant, Some(device.device));
-        let counted = self.api.app.count_messages(tenant, device, 1, Measure::Ask);
-        counted.map(|_| ()).map_err(|error| error.to_string())
+        let counted = self.api.app.admit_messages(tenant, device, 1);
+        counted.map_err(|error| error.to_string())
     }
 
     /// Asks a device for a sign of life, or ends the connection when none came for too long.

@@ -19,6 +19,7 @@ mod changes;
 mod database;
 mod demo;
 mod denials;
+mod floods;
 mod guard;
 mod harness;
 mod http;

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Measure, Submission};
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, Submission};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId, Value,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId,
+    Value, count_readings,
 };
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
@@ -117,6 +118,8 @@ impl LiveState {
         let session = DeviceSession::new(device.tenant, device.device, device.credential);
         self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
         self.inspect(Origin::Device(&session), &readings).map_err(|error| error.to_string())?;
+        self.admit_readings(Origin::Device(&session), count_readings(&readings))
+            .map_err(|error| error.to_string())?;
         let received_at = self.app.clock().now();
         let Some(entry) = ws::entry(&self.arrivals, &session, received_at, readings) else {
             return Ok(());
@@ -245,14 +248,11 @@ fn submit_error(error: Error) -> SubmitError {
             limit: Some(exceeded.name),
             retry_after: exceeded.retry_after,
         },
-        Error::Busy { retry_after } => {
-            let detail = "limit memory_bytes_max is reached, readings wait to be written out";
-            SubmitError::Busy {
-                detail: detail.to_owned(),
-                limit: Some("memory_bytes_max"),
-                retry_after,
-            }
-        }
+        Error::Crowded(limit) => SubmitError::Busy {
+            detail: format!("limit {} is reached, readings wait to be written out", limit.name),
+            limit: Some(limit.name),
+            retry_after: veritwin_app::ROOM_TIMEOUT,
+        },
         other => SubmitError::Unavailable(other.to_string()),
     }
 }
@@ -313,9 +313,11 @@ impl Sink for LiveState {
     }
 
     fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {
-        let counted =
-            self.app.count_messages(origin.tenant(), device_of(origin), messages, Measure::Ask);
-        counted.map(|_| ()).map_err(submit_error)
+        self.app.admit_messages(origin.tenant(), device_of(origin), messages).map_err(submit_error)
+    }
+
+    fn admit_readings(&self, origin: Origin<'_>, readings: u32) -> Result<(), SubmitError> {
+        self.app.admit_readings(origin.tenant(), device_of(origin), readings).map_err(submit_error)
     }
 
     fn inspect(&self, origin: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
@@ -325,10 +327,8 @@ impl Sink for LiveState {
         })
     }
 
-    fn pace(&self, origin: Origin<'_>, messages: u32) -> Duration {
-        let counted =
-            self.app.count_messages(origin.tenant(), device_of(origin), messages, Measure::Charge);
-        counted.unwrap_or_default()
+    fn pace(&self, origin: Origin<'_>, messages: u32, readings: u32) -> Duration {
+        self.app.pace(origin.tenant(), device_of(origin), Load { messages, readings })
     }
 
     async fn attributes(
@@ -408,8 +408,8 @@ mod tests {
 
     #[test]
     fn a_busy_answer_names_the_limit() {
-        let busy = submit_error(Error::Busy { retry_after: Duration::from_secs(5) });
-        let text = busy.to_string();
-        assert!(text.contains("memory_bytes_max") && text.contains("5s"), "{text}");
+        let limit = LimitExceeded { name: "tenant_memory_bytes_max", max: 1, actual: 2 };
+        let text = submit_error(Error::Crowded(limit)).to_string();
+        assert!(text.contains("tenant_memory_bytes_max") && text.contains("5s"), "{text}");
     }
 }
