@@ -103,6 +103,7 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{

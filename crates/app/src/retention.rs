@@ -14,6 +14,7 @@ use veritwin_telemetry::{Expired, Expiry};
 use crate::change::Change;
 use crate::model::{ExpiringView, PlanLimits, TenantExpiringView};
 use crate::tree::Tree;
+use crate::wording::moment;
 use crate::{App, Error, Result};
 
 /// Most days that a plan may keep something.
@@ -60,12 +61,21 @@ impl Kept {
     }
 
     /// Subject, text and the name of the mail that says it is kept for less time.
-    fn mail(self, days: Option<u64>, wait: RetentionWait) -> (&'static str, String, String) {
+    /// `plan` and `ask`: by which plan, and whom to ask.
+    fn mail(
+        self,
+        (plan, ask): (&str, &str),
+        days: Option<u64>,
+        wait: RetentionWait,
+    ) -> (&'static str, String, String) {
         let (days, before, until) = (in_days(days), in_days(wait.days), wait.until);
-        let changed = "Your organisation has another plan, or its plan was changed:";
+        let changed = format!(
+            "Your organisation has the plan \"{plan}\", which is new to it or was changed:"
+        );
         let back = format!(
-            "but not before {until}. Until then it can be taken back: ask whoever answers for \
-             your organisation. A hold over a period keeps the"
+            "but not before {}. Until then it can be taken back: ask {ask}. A hold over a period \
+             keeps the",
+            moment(until)
         );
         match self {
             Self::Readings => (
@@ -255,7 +265,9 @@ impl App {
         for kept in Kept::ALL {
             let news = kept.wait(waits).filter(|wait| kept.wait(before) != Some(*wait));
             let Some(wait) = news else { continue };
-            let (subject, text, name) = kept.mail(kept.days(limits), wait);
+            let (plan, ask) = (self.plan_name(tenant), self.who_answers(tenant));
+            let (subject, text, name) =
+                kept.mail((plan.as_str(), ask.as_str()), kept.days(limits), wait);
             let told = async {
                 let tx = self.0.store.begin(&context).await?;
                 self.mail_administrators(&tx, (subject, text.as_str()), &name).await?;

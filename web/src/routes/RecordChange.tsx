@@ -6,6 +6,7 @@ import type { ReactNode } from 'react'
 import type { AccessScope, Value } from '../api/types'
 import { roleLabel, ROLES } from '../lib/roles'
 import { partsOf, type Part } from '../lib/change'
+import { tariff } from '../lib/words'
 import { Tag } from '../ui/layout'
 import { Instant } from '../ui/time'
 import { ScopeName, useHolders } from './access/names'
@@ -34,7 +35,7 @@ function labels(): Record<string, string> {
     ledger_days_under_a_hold: i18n.t('Days of the ledger under a hold'),
     name: i18n.t('Name'),
     not_after: i18n.t('Valid until'),
-    plan: i18n.t('Plan'),
+    plan: tariff(),
     product: i18n.t('Product name'),
     readings: i18n.t('Readings'),
     retention_days: i18n.t('Days readings are kept'),

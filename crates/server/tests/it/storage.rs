@@ -249,6 +249,10 @@ fn a_shorter_plan_is_shown_before_told_and_waits() {
         let mail = mails.recv_timeout(MAIL_WAIT).expect("a mail to the administrators");
         let text = mail.text.replace("=\n", "");
         if mail.to.contains(&tenant.email) && text.contains("kept 1 day instead of 30 days") {
+            // In words: which plan, until when, and whom to ask.
+            assert!(text.contains("the plan \"Short\", which is new"), "{text}");
+            assert!(text.contains("not before 25 March 2026, 08:"), "{text}");
+            assert!(text.contains("ask the operator of this platform."), "{text}");
             break;
         }
     }

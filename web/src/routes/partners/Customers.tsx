@@ -9,6 +9,7 @@ import { useState } from 'react'
 import { body, client } from '../../api/client'
 import { Allowed, useAllowed } from '../../app/Allowed'
 import { formatBytes, formatCount } from '../../lib/format'
+import { served, tariff } from '../../lib/words'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
 import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
@@ -34,7 +35,7 @@ function kindLabel(kind: Tenant['kind']): string {
 }
 
 function State({ state }: { state: Tenant['state'] }) {
-  if (state === 'active') return <Tag>{i18n.t('Active')}</Tag>
+  if (state === 'active') return <Tag>{served()}</Tag>
   if (state === 'suspended') return <Tag tone="warn">{i18n.t('Suspended')}</Tag>
   return <Tag tone="warn">{i18n.t('Deletion asked for')}</Tag>
 }
@@ -102,7 +103,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
             <th>{i18n.t('Name')}</th>
             <th>{i18n.t('Kind')}</th>
             <th>{i18n.t('State')}</th>
-            <th>{i18n.t('Plan')}</th>
+            <th>{tariff()}</th>
             <th>{i18n.t('Devices')}</th>
             <th>{i18n.t('People')}</th>
             <th>{i18n.t('Below it')}</th>
@@ -312,7 +313,7 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
       onDone={onDone}
     >
       <Select
-        label={i18n.t('Plan')}
+        label={tariff()}
         allowDeselect={false}
         value={plan}
         onChange={(value) => setPlan(value ?? '')}
