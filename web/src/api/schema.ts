@@ -2119,10 +2119,10 @@ export interface components {
             action: string;
             /** @description A person's name or address, an API key's name, a device, a job, or support. */
             actor: string;
-            /** @description Of somebody from above the tenant, who is no member: the partner or platform they belong to. */
-            actor_of?: string | null;
             /** @description Of support, the grant's. */
             actor_id?: string | null;
+            /** @description Of somebody from above the tenant, who is no member: the partner or platform they belong to. */
+            actor_of?: string | null;
             /** @description The address it came from. */
             address?: string | null;
             /** @description What is after a change, without secrets. */
@@ -3177,10 +3177,10 @@ export interface components {
                 action: string;
                 /** @description A person's name or address, an API key's name, a device, a job, or support. */
                 actor: string;
-                /** @description Of somebody from above the tenant, who is no member: the partner or platform they belong to. */
-                actor_of?: string | null;
                 /** @description Of support, the grant's. */
                 actor_id?: string | null;
+                /** @description Of somebody from above the tenant, who is no member: the partner or platform they belong to. */
+                actor_of?: string | null;
                 /** @description The address it came from. */
                 address?: string | null;
                 /** @description What is after a change, without secrets. */
