@@ -60,6 +60,7 @@ mod links;
 mod live;
 mod log_cut;
 mod mail;
+mod mail_bounds;
 mod maintenance;
 pub mod model;
 mod model_view;

@@ -1015,8 +1015,8 @@ export interface paths {
         put: operations["session_reset"];
         /**
          * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
-         *     and a link that sets a new password. The answer is the same for every address; an address gets
-         *     at most five such mails a day.
+         *     and a link that sets a new password. The answer is the same for every address: where there is
+         *     an account, a mail was sent within the last half hour, whose links work for as long again.
          */
         post: operations["session_ask_reset"];
         delete?: never;

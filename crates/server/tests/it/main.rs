@@ -29,6 +29,7 @@ mod isolation;
 mod kill;
 mod ledger;
 mod live_rights;
+mod mail_bounds;
 mod malformed;
 mod mqtt;
 mod partners;
