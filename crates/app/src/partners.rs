@@ -10,6 +10,7 @@ use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace};
 
 use crate::change::Change;
 use crate::links::text;
+use crate::mail_bounds::Places;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
@@ -189,7 +190,7 @@ impl App {
         let resource = self.authorize_all(context, Action::TenantUpdateBelow, Kind::Tenant)?;
         let mut tenant = self.child(context, id)?;
         let before = self.recorded_tenant(&tenant);
-        let mut shortened = None;
+        let (mut shortened, mut place) = (None, None);
         if let Some(name) = &change.name {
             tenant.name = tenant_name("name", name)?;
         }
@@ -200,6 +201,9 @@ impl App {
             }
             shortened = self.wait_of_plan(&tenant, plan, context.at);
             tenant.place.plan = plan;
+            if let Some((_, Some(_))) = shortened {
+                place = Some(self.shortening_place(id, context.at)?);
+            }
         }
         if let Some(state) = change.state {
             tenant.place.state = state;
@@ -216,6 +220,7 @@ impl App {
         let change = Change::from_to(before, self.recorded_tenant(&stored));
         self.record_platform_change(&tx, &platform, Some(id), (action, "done", change)).await?;
         tx.commit().await?;
+        place.into_iter().for_each(Places::keep);
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
         if let Some((days, Some(wait))) = shortened {

@@ -170,7 +170,7 @@ impl App {
     }
 
     /// Tells the administrators of a tenant that its readings are kept for less time, and from when
-    /// on. What was changed stands, whether or not this can be written.
+    /// on, once a day for each time. What was changed stands, whether or not this can be written.
     pub(crate) async fn tell_shortened(
         &self,
         tenant: TenantId,
@@ -190,7 +190,8 @@ impl App {
         let told = async {
             let tx = self.0.store.begin(&context).await?;
             let mail = (MAIL_SUBJECT, text.as_str());
-            self.mail_administrators(&tx, mail, &format!("retention {}", wait.until)).await?;
+            let event = format!("retention {} {days:?}", context.at.day());
+            self.mail_few(&tx, mail, &event).await?;
             Result::Ok(tx.commit().await?)
         };
         if let Err(error) = told.await {

@@ -58,3 +58,64 @@ fn names_that_stand_in_mails_are_no_addresses() {
     let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
     root.send("PATCH", &path, &json!({"name": "www.evil.example"})).problem(400);
 }
+
+#[test]
+fn who_asked_for_none_gets_few_mails_from_one_sender() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let (email, other) = ("grace@few.example", "heidi@few.example");
+    let invite = || tenant.post("/v1/users", &json!({"email": email, "role": "viewer"}));
+    let open = || {
+        let listed = tenant.get("/v1/invitations").expect(200);
+        listed["items"].as_array().unwrap().len()
+    };
+    for _ in 0..3 {
+        invite().expect(201);
+        post.mail(email);
+    }
+    let refused = invite().problem(413);
+    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    // A file is all or none, and says which line.
+    let file = format!("email,role\n{other},viewer\n{email},viewer\n");
+    let import = tenant.request("POST", "/v1/users/import").body("text/csv", file.as_bytes());
+    let refused = import.send().problem(400);
+    assert!(refused.to_string().contains("line 3, column email"), "{refused}");
+    assert!(refused.to_string().contains("address_mails_of_sender_max"), "{refused}");
+    assert_eq!(open(), 3);
+
+    // Whoever asks to move their account to an address of somebody else's, too.
+    let mut ivan = post.member(&tenant, "ivan@few.example", "viewer");
+    let to = json!({"email": other});
+    for _ in 0..3 {
+        ivan.send("POST", "/v1/account/email", &to).expect(202);
+        post.mail(other);
+    }
+    let refused = ivan.send("POST", "/v1/account/email", &to).problem(413);
+    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    // What was refused spent nothing of anybody's.
+    tenant.post("/v1/users", &json!({"email": other, "role": "viewer"})).expect(201);
+    post.mail(other);
+    assert!(!post.has_mail(email) && !post.has_mail(other));
+}
+
+#[test]
+fn a_plan_that_goes_to_and_fro_is_told_once() {
+    let post = &Post::start();
+    let tenant = post.platform.tenant();
+    let mut root = post.root();
+    let plan = json!({"name": "Short", "limits": {"retention_days": 5}});
+    let plan = root.send("POST", "/v1/plans", &plan).expect(201)["id"].clone();
+    let path = format!("/v1/tenants/{}", tenant.id);
+    for _ in 0..3 {
+        root.send("PATCH", &path, &json!({"plan_id": plan})).expect(200);
+        root.send("PATCH", &path, &json!({"plan_id": null})).expect(200);
+    }
+    let refused = root.send("PATCH", &path, &json!({"plan_id": plan})).problem(413);
+    assert_eq!(refused["limit"], "retention_shortenings_per_day_max", "{refused}");
+    assert_eq!(tenant.get(&path).expect(200)["plan"], json!(null), "nothing half done");
+    assert!(post.mail(&tenant.email).contains("kept 5 days instead"));
+    let next = "judy@few.example";
+    tenant.post("/v1/users", &json!({"email": next, "role": "viewer"})).expect(201);
+    post.mail(next);
+    assert!(!post.has_mail(&tenant.email), "one mail");
+}
