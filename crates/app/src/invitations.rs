@@ -16,6 +16,7 @@ use crate::inviters::Inviter;
 use crate::links::{Payload, text};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::Sender;
+use crate::mail_names::quoted;
 use crate::model::{Invited, Invitee};
 use crate::tree::over;
 use crate::{App, Error, Result, RowError};
@@ -181,15 +182,16 @@ impl App {
             let link = Some(welcome_link(pages, &token));
             return Ok(Invited { email: invitee.email, link });
         }
-        let organisation = tx.tenant().await?.name;
+        let organisation = quoted(&tx.tenant().await?.name);
         let product = self.product_of(context.tenant);
         let mail = MailPayload {
             to: invitee.email.expose().clone(),
             subject: format!("You are invited to {organisation} on {product}"),
             text: format!(
-                "{organisation} invites you to its building on {product}.\n\nChoose a password and \
-                 sign in here; the link works once, for three days:\n{pages}/welcome#{}\n\nIf you \
-                 do not know {organisation}, ignore this mail: no account is made.",
+                "You are invited by {organisation} to its building on {product}.\n\nChoose a \
+                 password and sign in here; the link works once, for three days:\n\
+                 {pages}/welcome#{}\n\nIf you do not know {organisation}, ignore this mail: no \
+                 account is made.",
                 token.expose()
             ),
             ..MailPayload::default()

@@ -61,6 +61,7 @@ mod live;
 mod log_cut;
 mod mail;
 mod mail_bounds;
+mod mail_names;
 mod maintenance;
 pub mod model;
 mod model_view;

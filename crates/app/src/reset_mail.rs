@@ -14,6 +14,7 @@ use crate::brands::PRODUCT;
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::mailbox;
+use crate::mail_names::quoted;
 use crate::{App, Error, Result};
 
 /// Most accounts of an address that one mail lists: of the organisation whose page was asked at,
@@ -103,7 +104,7 @@ impl App {
             if listed.len() >= RESET_ACCOUNTS_MAX {
                 return Ok((listed, false));
             }
-            let name = tx.tenant(account.realm.tenant().unwrap_or(tenant)).await?.name;
+            let name = quoted(&tx.tenant(account.realm.tenant().unwrap_or(tenant)).await?.name);
             listed.push(Listed { account, tenant, name });
         }
         Ok((listed, true))

@@ -46,7 +46,18 @@ fn nobody_uses_up_the_mails_of_an_address() {
 fn names_that_stand_in_mails_are_no_addresses() {
     let post = &Post::start();
     let mut root = post.root();
-    for name in ["https://evil.example/login", "WWW.evil.example", "See http://x.example"] {
+    let addresses = [
+        "https://evil.example/login",
+        "WWW.evil.example",
+        "Go to www.evil.example/login now",
+        "evil.example/login",
+        "mailto:x@evil.example",
+        "https:/evil.example",
+        "http:\\\\evil.example",
+        "Pay at \u{ff37}\u{ff37}\u{ff37}.evil.example",
+        "hxxps\u{ff1a}//evil",
+    ];
+    for name in addresses {
         let body = json!({"name": name, "kind": "customer"});
         let refused = root.send("POST", "/v1/tenants", &body).problem(400);
         assert_eq!(refused["position"], "name", "{refused}");
@@ -57,6 +68,14 @@ fn names_that_stand_in_mails_are_no_addresses() {
     let made = root.send("POST", "/v1/tenants", &fine).expect(201);
     let path = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
     root.send("PATCH", &path, &json!({"name": "www.evil.example"})).problem(400);
+    // A name stands in quotes, so that it passes for no words of the platform's own.
+    let tenant = post.platform.tenant();
+    let path = format!("/v1/tenants/{}", tenant.id);
+    root.send("PATCH", &path, &json!({"name": "Pay now"})).expect(200);
+    let email = "kim@names.example";
+    tenant.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+    let mail = post.mail(email);
+    assert!(mail.contains("\"Pay now\""), "{mail}");
 }
 
 #[test]
