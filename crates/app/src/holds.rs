@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, ApiKeyId, HoldId, OpContext, Timestamp, UserId};
+use veritwin_domain::{ActorKind, HoldId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{Hold, HoldReason, Line, Release, TenantTx};
 
 use crate::change::Change;
@@ -57,16 +57,18 @@ fn asked_release(hold: &Hold, now: Timestamp) -> Option<Release> {
     hold.release.filter(counts)
 }
 
-/// Whether a hold is about what one of these people did: by their account, by a key of theirs, or
-/// in single records.
+/// Whether a hold is about what one of these people did: by their account, or by a key that they
+/// made, revoked or not; as its actor, or in single records.
 async fn is_held(tx: &TenantTx, hold: &Hold, people: &[UserId]) -> Result<bool> {
-    if let Some(actor) = hold.scope.actor {
-        let key = tx.api_key(ApiKeyId::from_bytes(actor)).await;
-        let maker = key.ok().and_then(|key| key.maker);
-        let is_theirs = |person: &UserId| *person.as_bytes() == actor || maker == Some(*person);
-        return Ok(people.iter().any(is_theirs));
+    let actors = match hold.scope.actor {
+        Some(actor) => vec![actor],
+        None => tx.activity_actors(&hold.scope.records).await?,
+    };
+    let is_theirs = |person: &UserId| actors.contains(person.as_bytes());
+    if people.iter().any(is_theirs) {
+        return Ok(true);
     }
-    Ok(tx.activity_is_by(&hold.scope.records, people).await?)
+    Ok(tx.key_makers(&actors).await?.iter().any(|maker| people.contains(maker)))
 }
 
 /// Somebody and whoever is in their line.

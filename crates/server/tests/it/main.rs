@@ -20,6 +20,7 @@ mod demo;
 mod denials;
 mod guard;
 mod harness;
+mod holds;
 mod http;
 mod http2;
 mod identity;
