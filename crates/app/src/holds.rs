@@ -1,6 +1,7 @@
 //! Holds on activity records: asked for by one person, approved by another, for a time, and ended
-//! before it by two again, neither of them whose records they keep. The purge keeps what they name
-//! and nothing else (promise P53).
+//! before it by two again, neither of them whose records they keep. Placing one keeps things, so
+//! it asks less of the two than ending one. The purge keeps what they name and nothing else
+//! (promise P53).
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use veritwin_metastore::{Hold, HoldReason, Line, Release, TenantTx};
 use crate::change::Change;
 use crate::model::{HoldInput, HoldScope, HoldView};
 use crate::records::check_action;
-use crate::two_people::{check_two_people, of_member};
+use crate::two_people::{BY_WHOEVER_ANSWERS, check_two_keepers, check_two_people, of_member};
 use crate::{App, Error, Result};
 
 /// Longest hold; a new one can be asked for before it ends.
@@ -208,7 +209,8 @@ impl App {
         Ok(hold.id)
     }
 
-    /// Approves a hold that somebody else asked for, who is another person as far as can be told.
+    /// Approves a hold that somebody else asked for, who is another person as far as can be told;
+    /// more is asked of the two when one of them is whose records it keeps.
     #[boxed]
     pub async fn approve_hold(&self, context: &OpContext, id: HoldId) -> Result<()> {
         let resource = resource(context, id);
@@ -218,7 +220,12 @@ impl App {
         let approver = person(context)?;
         let own = of_member(tx.line(approver).await?)?;
         let asker = of_member(tx.line(hold.requested_by).await?)?;
-        check_two_people(&asker, &own, context.at)?;
+        let (two, way) = ((&asker, &own), BY_WHOEVER_ANSWERS);
+        if is_held(&tx, &hold, &[hold.requested_by, approver]).await? {
+            check_two_people(two, context.at, way)?;
+        } else {
+            check_two_keepers(two, context.at, way)?;
+        }
         if hold.expires_at <= context.at {
             return Err(Error::Conflict("the hold has ended".to_owned()));
         }
@@ -257,7 +264,7 @@ impl App {
                 return Err(Error::Conflict(detail.to_owned()));
             }
             if let Some(asker) = asker {
-                check_two_people(&asker, &line, context.at)?;
+                check_two_people((&asker, &line), context.at, BY_WHOEVER_ANSWERS)?;
             }
         }
         if is_over {

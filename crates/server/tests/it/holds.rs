@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform};
-use crate::records::Person;
+use crate::records::{FIREFOX, Person};
 
 fn platform() -> Platform {
     let options = Options {
@@ -59,4 +59,43 @@ fn what_a_key_did_is_its_makers() {
         assert_eq!(second.delete(path).status, 202);
         assert_eq!(third.delete(path).status, 204);
     }
+}
+
+#[test]
+fn two_of_a_small_customer_place_a_hold() {
+    let platform = &platform();
+    let tenant = platform.tenant();
+    let owner = Person::sign_in(&tenant, platform, [127, 0, 0, 1], FIREFOX);
+    let (ann, bo) = (owner.colleague("administrator"), owner.colleague("administrator"));
+    let of = |person: &Person<'_>, member: &str| {
+        let session = person.get("/v1/session").expect(200);
+        session["user"][member].as_str().unwrap().to_owned()
+    };
+    let approve =
+        |person: &Person<'_>, hold: &str| person.post(&format!("{hold}/approve"), &json!({}));
+    // The owner, who brought in both, takes no part.
+    let hold = ask(&ann, &json!({"action": "device."}));
+    assert_eq!(approve(&bo, &hold).status, 204);
+    let refused = |answer: crate::http::Answer, begins: &str| {
+        let detail = answer.problem(409)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with(begins), "{detail}");
+        assert!(
+            detail.ends_with(
+                "whoever answers for your organisation has somebody of yours \
+            brought in by the operator"
+            ),
+            "{detail}"
+        );
+    };
+    // Ending it stays strict, and so does keeping what one of the two did.
+    assert_eq!(ann.delete(&hold).status, 202);
+    refused(bo.delete(&hold), "the same person brought both of you in");
+    let about = ask(&ann, &json!({"actor": of(&bo, "id")}));
+    refused(approve(&bo, &about), "the same person brought both of you in");
+    // The owner with somebody of theirs: not at once, and a week later.
+    let own = ask(&owner, &json!({"action": "rule."}));
+    refused(approve(&ann, &own), "one of you brought the other in");
+    let email = of(&ann, "email");
+    platform.control("clock_advance", json!({"micros": 8u64 * 86_400 * 1_000_000})).unwrap();
+    assert_eq!(approve(&ann.again(&email), &own).status, 204);
 }

@@ -71,6 +71,14 @@ impl<'a> Person<'a> {
         Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
     }
 
+    /// The same person, signed in again.
+    pub(crate) fn again(&self, email: &str) -> Self {
+        let answer = self.platform.sign_in(email, &self.password);
+        answer.expect(200);
+        let cookie = answer.cookie().expect("a session");
+        Self { platform: self.platform, cookie, password: self.password.clone() }
+    }
+
     fn staff(platform: &'a Platform) -> Self {
         let link = platform.control("admin_link", json!({"support": true})).unwrap();
         Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
