@@ -22,6 +22,17 @@ test.each(['zh-Hant', 'ja', 'ko'])('%s is complete', (locale) => {
   }
 })
 
+test.each(['zh-Hant', 'ja', 'ko'])('a tariff is no floor plan in %s', (locale) => {
+  const words = Object.fromEntries(entries(locale))
+  expect(words).not.toHaveProperty('Plan')
+  expect(words['Plan (tariff)']).toBe(words['Plans'])
+  expect(words['Plan (drawing)']).not.toBe(words['Plans'])
+})
+
+test('an organisation in use is no alert that goes on', () => {
+  expect(Object.fromEntries(entries('ja'))['Active (organisation)']).toBe('有効')
+})
+
 test('the best of our languages is found', () => {
   expect(negotiate(['de-DE', 'zh-TW', 'en'])).toBe('zh-Hant')
   expect(negotiate(['ja-JP'])).toBe('ja')

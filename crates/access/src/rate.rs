@@ -107,14 +107,35 @@ impl<K: Hash + Eq> RateLimiter<K> {
         Ok(())
     }
 
-    /// Counts what has happened already. The answer is how long the party has to be held back
-    /// until its bucket holds something again, at most [`RATE_DEBT_MAX`].
+    /// Takes all of `count`, however much it is, unless the party is in debt: what its bucket did
+    /// not hold is a debt that refuses everything until it is paid. Nothing, asked for, only looks.
+    pub fn owe(
+        &mut self,
+        party: K,
+        count: u32,
+        rate: Rate,
+        now: Duration,
+    ) -> Result<(), RateExceeded> {
+        let name = self.name;
+        let full_at = self.bucket(party, now);
+        let known = (*full_at).max(now);
+        let debt = (known - now).saturating_sub(rate.time_of(rate.burst));
+        if !debt.is_zero() {
+            return Err(RateExceeded { name, rate, retry_after: debt });
+        }
+        *full_at = known + rate.time_of(count);
+        Ok(())
+    }
+
+    /// Counts what has happened already, as a debt of at most [`RATE_DEBT_MAX`]. The answer is how
+    /// long the party has to be held back until its bucket holds something again, at most as long.
     pub fn charge(&mut self, party: K, count: u32, rate: Rate, now: Duration) -> Duration {
         let full_at = self.bucket(party, now);
         let burst = rate.time_of(rate.burst);
         let after = (*full_at).max(now) + rate.time_of(count);
-        *full_at = after.min(now + burst + RATE_DEBT_MAX);
-        (*full_at - now).saturating_sub(burst)
+        // What is owed for something else stays owed.
+        *full_at = after.min(now + burst + RATE_DEBT_MAX).max(*full_at);
+        full_at.saturating_sub(now + burst).min(RATE_DEBT_MAX)
     }
 
     /// How many parties are remembered.
@@ -194,6 +215,23 @@ mod tests {
         assert_eq!(limiter.charge(1, 0, RATE, at(500)), Duration::ZERO);
         assert_eq!(limiter.charge(1, u32::MAX, RATE, at(500)), RATE_DEBT_MAX);
         assert!(limiter.take(1, 1, RATE, at(500)).is_err());
+    }
+
+    #[test]
+    fn what_is_large_is_taken_whole_and_paid_for_before_anything_else() {
+        let mut limiter = RateLimiter::new("readings");
+        assert!(limiter.owe(1, 15, RATE, at(0)).is_ok());
+        assert!(limiter.owe(1, 1_005, RATE, at(0)).is_ok(), "the bucket is not empty");
+        let refused = limiter.owe(1, 0, RATE, at(0)).expect_err("100 s are owed");
+        assert_eq!(refused.retry_after, Duration::from_secs(100));
+        assert!(limiter.owe(1, 1, RATE, at(99_999)).is_err());
+        // What is counted afterwards takes nothing off the debt.
+        assert_eq!(limiter.charge(1, 1, RATE, at(0)), RATE_DEBT_MAX);
+        assert!(limiter.owe(1, 1, RATE, at(99_999)).is_err());
+        assert!(limiter.owe(1, 1, RATE, at(100_000)).is_ok());
+        assert!(limiter.owe(1, 0, RATE, at(100_099)).is_err());
+        assert!(limiter.owe(1, 0, RATE, at(100_100)).is_ok());
+        assert!(limiter.owe(2, 1, RATE, at(0)).is_ok(), "another party");
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl Evaluator {
         unjudged.into_iter().collect()
     }
 
+    /// By how much a device's clock is slow, as far as that is known here, in microseconds;
+    /// negative when it is fast.
+    pub fn clock_slow_micros(&self, device: DeviceId) -> Option<i64> {
+        self.clocks.get(&device).and_then(DeviceClock::slow_micros)
+    }
+
     /// Judges what is known of a series that was asked for. What a later reading has overtaken
     /// changes nothing.
     pub fn present(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use veritwin_alerting::{LATE_AFTER_SECONDS, Present, SeriesId};
 use veritwin_domain::{DeviceId, Key, TenantId, Timestamp};
-use veritwin_telemetry::Latest;
+use veritwin_telemetry::{LATEST_AHEAD_MAX, Latest};
 
 use crate::App;
 use crate::alert_state::TenantAlerts;
@@ -18,8 +18,20 @@ struct Known {
     /// When the newest of all was measured.
     newest_at: Option<Timestamp>,
     seen_at: Option<Timestamp>,
-    /// By how much its clock is slow.
-    slow: Duration,
+    /// By how much its clock is slow, in microseconds. Negative when it is so fast that its times
+    /// are none of a measurement; one that is less fast is put right where it is judged.
+    slow_micros: i64,
+}
+
+/// What is known of a clock, as far as [`Known`] asks for it.
+fn of_clock(slow_micros: Option<i64>) -> i64 {
+    let is_told = |slow: &i64| *slow > 0 || ahead_max(*slow) > LATEST_AHEAD_MAX;
+    slow_micros.filter(is_told).unwrap_or(0)
+}
+
+/// How far ahead the newest readings of such a clock may be.
+fn ahead_max(slow_micros: i64) -> Duration {
+    Duration::from_micros(slow_micros.min(0).unsigned_abs())
 }
 
 impl Known {
@@ -28,7 +40,7 @@ impl Known {
     fn is_live(&self) -> bool {
         let (Some(newest_at), Some(seen_at)) = (self.newest_at, self.seen_at) else { return true };
         let late = Duration::from_secs(LATE_AFTER_SECONDS.into());
-        newest_at.saturating_add(self.slow).saturating_add(late) >= seen_at
+        self.moved(newest_at).saturating_add(late) >= seen_at
     }
 
     fn of_device(&self) -> Option<Present> {
@@ -40,7 +52,7 @@ impl Known {
 
     fn of_series(&self, key: &Key) -> Option<Present> {
         let latest = self.latest.iter().find(|latest| latest.key == *key)?;
-        let arrived_at = latest.at.saturating_add(self.slow);
+        let arrived_at = self.moved(latest.at);
         let received_at = match self.seen_at {
             Some(seen_at) if self.is_live() => arrived_at.min(seen_at),
             Some(seen_at) => seen_at,
@@ -50,9 +62,13 @@ impl Known {
         Some(Present { at: self.put_right(latest.at, received_at), received_at, value })
     }
 
-    /// What a slow clock says, as a right one would have.
+    /// What a wrong clock says, as a right one would have.
     fn put_right(&self, at: Timestamp, received_at: Timestamp) -> Timestamp {
-        if self.slow.is_zero() { at } else { at.saturating_add(self.slow).min(received_at) }
+        if self.slow_micros == 0 { at } else { self.moved(at).min(received_at) }
+    }
+
+    fn moved(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_micros(at.as_micros().saturating_add(self.slow_micros))
     }
 }
 
@@ -78,18 +94,21 @@ impl App {
     }
 
     async fn known_of(&self, tenant: TenantId, alerts: &TenantAlerts, device: DeviceId) -> Known {
-        let latest = self.0.engine.latest(tenant, device, None).await.unwrap_or_else(|error| {
+        let presence = self.0.presence.of(tenant, device);
+        let clock = presence.clock_slow_micros;
+        let slow_micros = of_clock(clock.or_else(|| alerts.evaluator.clock_slow_micros(device)));
+        let ahead_max = LATEST_AHEAD_MAX + ahead_max(slow_micros);
+        let latest = self.0.engine.latest_within(tenant, device, None, ahead_max).await;
+        let latest = latest.unwrap_or_else(|error| {
             tracing::debug!(%tenant, %error, "a rule waits for the next reading to judge");
             Vec::new()
         });
-        let presence = self.0.presence.of(tenant, device);
         let stored = alerts.devices.get(device).and_then(|device| device.last_seen_at);
-        let slow_micros = presence.clock_slow_micros.and_then(|micros| u64::try_from(micros).ok());
         Known {
             newest_at: latest.iter().map(|latest| latest.at).max(),
             latest,
             seen_at: presence.last_seen_at.max(stored),
-            slow: Duration::from_micros(slow_micros.unwrap_or(0)),
+            slow_micros,
         }
     }
 }

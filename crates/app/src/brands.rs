@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, find_unseen};
+use veritwin_domain::{NAME_RULE, OpContext, PlatformContext, Secret, TenantId, find_unseen};
 use veritwin_metastore::{Brand, TenantKind};
 use veritwin_outbound::mail::Voice;
 
@@ -120,7 +120,7 @@ fn line(field: &str, text: &str, chars_max: usize) -> Result<String> {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
     if text.split('\n').any(|line| find_unseen(line).is_some()) {
-        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
+        return Err(Error::invalid_at(field, NAME_RULE));
     }
     Ok(text.to_owned())
 }
@@ -278,17 +278,26 @@ impl App {
     /// Whose brand a page shows: the nearest one of an organisation whose own sign-in page it is,
     /// else the host name's.
     fn shown_at(&self, door: Door<'_>) -> (TenantId, Option<(TenantId, String)>) {
-        match self.own_door(door.organisation) {
+        let at = self.tenant_of_host(door.host);
+        match self.own_door(at, door.organisation) {
             Some((shown, own)) => (shown, Some(own)),
-            None => (self.tenant_of_host(door.host), None),
+            None => (at, None),
         }
     }
 
-    /// Whose brand an organisation shows, its id and its name; none of one that is not there, or
-    /// not served.
-    fn own_door(&self, organisation: Option<TenantId>) -> Option<(TenantId, (TenantId, String))> {
+    /// Whose brand an organisation shows, its id and its name; none of one that is not there, not
+    /// served, or not below whom the host name is given to.
+    fn own_door(
+        &self,
+        at: TenantId,
+        organisation: Option<TenantId>,
+    ) -> Option<(TenantId, (TenantId, String))> {
         let tree = self.0.tree.read();
         let id = organisation.filter(|id| !is_nobodys(*id) && tree.is_served(*id))?;
+        let is_at_home = tree.upwards(id).any(|above| above == at);
+        if !is_at_home {
+            return None;
+        }
         let name = tree.get(id)?.name.clone();
         let has_brand =
             |id: &TenantId| tree.brands.get(id).is_some_and(|brand| !brand.body.product.is_empty());
@@ -318,10 +327,10 @@ impl App {
         })
     }
 
-    /// The style sheet of a host name, made from checked values.
-    pub fn theme_css(&self, context: &PlatformContext, host: Option<&str>) -> Result<String> {
+    /// The style sheet that goes with a face, made from checked values.
+    pub fn theme_css(&self, context: &PlatformContext, door: Door<'_>) -> Result<String> {
         self.authorize_platform(context, Action::BrandShow)?;
-        let tenant = self.tenant_of_host(host);
+        let (tenant, _) = self.shown_at(door);
         let brand = self.0.tree.read().brands.get(&tenant).cloned().unwrap_or_default();
         Ok(brand.palette.css())
     }

@@ -11,13 +11,14 @@ use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
 use veritwin_alerting::DeviceClock;
 use veritwin_domain::{
-    CredentialId, DeviceId, Key, OpContext, Origin, Purpose, RequestId, Secret, TenantId,
+    CredentialId, DeviceId, Key, OpContext, Origin, Purpose, Reading, RequestId, Secret, TenantId,
     Timestamp, Value,
 };
 use veritwin_log::{
     AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
     SessionEventKind,
 };
+use veritwin_telemetry::Room;
 
 use crate::access::place_of;
 use crate::model::RefusalView;
@@ -28,7 +29,7 @@ const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
 /// How long a submission waits for room in memory before the sender is told to come back.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
@@ -234,6 +235,13 @@ fn entry(
     Ok(Entry { tenant, record })
 }
 
+fn readings_of(entry: &Entry) -> Option<&[Reading]> {
+    match &entry.record {
+        Record::Readings(batch) => Some(&batch.readings),
+        _ => None,
+    }
+}
+
 impl App {
     /// The device behind an access token that is shown from an address.
     #[boxed]
@@ -351,9 +359,9 @@ impl App {
         if entries.is_empty() {
             return Ok(());
         }
-        let room = tokio::time::timeout(ROOM_TIMEOUT, self.0.engine.wait_for_room()).await;
-        room.map_err(|_| Error::Busy { retry_after: ROOM_TIMEOUT })?;
+        let room = self.room_for(tenant, &entries).await?;
         self.0.log.append(entries).await?;
+        room.filled();
         for (device, refusal) in refused {
             self.0.refusals.note((tenant, device), refusal);
         }
@@ -361,6 +369,14 @@ impl App {
             self.store_client_attributes(tenant, device, entries).await?;
         }
         Ok(())
+    }
+
+    /// Room in memory for entries of a tenant, or the bound that stays in the way.
+    async fn room_for(&self, tenant: TenantId, entries: &[Entry]) -> Result<Room> {
+        let readings: Vec<&[Reading]> = entries.iter().filter_map(readings_of).collect();
+        let engine = &self.0.engine;
+        let waited = tokio::time::timeout(ROOM_TIMEOUT, engine.room(tenant, &readings)).await;
+        waited.or_else(|_| engine.try_room(tenant, &readings)).map_err(Error::Crowded)
     }
 
     /// A device connected or went; leaves one record per session.

@@ -22,6 +22,7 @@ use veritwin_verify::{
 
 use crate::ledger_job::PendingEvidence;
 use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
+use crate::storage::LedgerBytes;
 use crate::{App, Error, Result};
 
 /// Evidence that waits to be sealed.
@@ -61,6 +62,7 @@ pub(crate) struct LedgerState {
     pub(crate) evidence_queue: Mutex<Option<mpsc::Receiver<PendingEvidence>>>,
     pub(crate) pending: Mutex<HashMap<TenantId, u64>>,
     pub(crate) saved_position: Mutex<u64>,
+    pub(crate) bytes: LedgerBytes,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
 }
 
@@ -74,6 +76,7 @@ impl Default for LedgerState {
             evidence_queue: Mutex::new(Some(queue)),
             pending: Mutex::new(HashMap::new()),
             saved_position: Mutex::new(0),
+            bytes: LedgerBytes::default(),
             bundles: Mutex::new(HashMap::new()),
         }
     }
@@ -419,6 +422,7 @@ impl App {
         Ok((log.to_string(), self.summary_of(log).await?.vkey))
     }
 
+    /// The key that lives as long as the tenant: the submitter's key is sealed under it.
     pub(crate) fn ledger_dek(&self, tenant: TenantId) -> Result<veritwin_keys::Dek> {
         Ok(self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Ledger))?)
     }

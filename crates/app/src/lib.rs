@@ -14,6 +14,7 @@ mod alert_state;
 mod alerts;
 mod api_keys;
 mod attributes;
+mod audit;
 mod backup;
 mod bindings;
 mod brands;
@@ -48,6 +49,7 @@ mod job_board;
 #[cfg(test)]
 mod job_tests;
 mod kept;
+mod key_level;
 mod knock;
 mod ledger;
 mod ledger_head;
@@ -103,6 +105,7 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
@@ -115,8 +118,10 @@ pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
+pub use ingest::ROOM_TIMEOUT;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
+pub use key_level::key_level;
 pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
@@ -125,7 +130,7 @@ pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
 };
-pub use rates::{Measure, Rates};
+pub use rates::{Load, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
 pub use system::Vault;

@@ -189,10 +189,11 @@ impl App {
             to: account.email.clone(),
             subject: format!("Where your account for {} signs in", self.product_of(own)),
             text: format!(
-                "Whoever has this mailbox has taken an invitation up with a new account. The \
-                 account of before goes on with all that it is in {}, with its password. From now \
-                 on it signs in here:\n{pages}/sign-in?organisation={own}\n\nIf that was not \
-                 you, tell an administrator of your organisation.",
+                "Somebody who reads mail to this address accepted an invitation and made a new \
+                 account for it. The account you had stays as it is, in {}, with the same \
+                 password. From now on it signs in at this page:\n\
+                 {pages}/sign-in?organisation={own}\n\nIf that was not you, tell an \
+                 administrator of your organisation.",
                 names.join(", "),
             ),
             voice: Some(own),

@@ -28,6 +28,12 @@ pub struct Rates {
     pub device_messages: Rate,
     /// Messages of all devices of a tenant together.
     pub tenant_messages: Rate,
+    /// Readings of a device.
+    pub device_readings: Rate,
+    /// Readings of all devices of a tenant together.
+    pub tenant_readings: Rate,
+    /// Sealed bytes that a tenant may put into the ledger's archive in a day (UTC).
+    pub ledger_bytes_per_day: u64,
 }
 
 impl Default for Rates {
@@ -38,17 +44,20 @@ impl Default for Rates {
             tenant_requests: Rate::new(1_000, 5_000),
             device_messages: Rate::new(50_000, 100_000),
             tenant_messages: Rate::new(200_000, 400_000),
+            device_readings: Rate::new(100_000, 200_000),
+            tenant_readings: Rate::new(500_000, 1_000_000),
+            ledger_bytes_per_day: 64 << 30,
         }
     }
 }
 
-/// How what a device sends is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Before it is taken: over the rate it is refused, and costs nothing.
-    Ask,
-    /// It has been taken: over the rate the sender has to be held back for the answered time.
-    Charge,
+/// What was read from a device's connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Messages.
+    pub messages: u32,
+    /// Readings in them, as [`veritwin_domain::count_readings`] has them.
+    pub readings: u32,
 }
 
 /// The buckets.
@@ -60,6 +69,8 @@ pub(crate) struct Gate {
     tenants: Mutex<RateLimiter<TenantId>>,
     devices: Mutex<RateLimiter<(TenantId, DeviceId)>>,
     senders: Mutex<RateLimiter<TenantId>>,
+    device_readings: Mutex<RateLimiter<(TenantId, DeviceId)>>,
+    tenant_readings: Mutex<RateLimiter<TenantId>>,
     failed_logins: Mutex<RateLimiter<IpAddr>>,
 }
 
@@ -72,6 +83,8 @@ impl Gate {
             tenants: Mutex::new(RateLimiter::new("tenant_requests_per_second")),
             devices: Mutex::new(RateLimiter::new("device_messages_per_second")),
             senders: Mutex::new(RateLimiter::new("tenant_messages_per_second")),
+            device_readings: Mutex::new(RateLimiter::new("device_readings_per_second")),
+            tenant_readings: Mutex::new(RateLimiter::new("tenant_readings_per_second")),
             failed_logins: Mutex::new(RateLimiter::new("failed_device_logins_per_second")),
         }
     }
@@ -110,40 +123,72 @@ impl App {
         counted.map_err(refused)
     }
 
-    /// Counts messages of a device, or of a program that writes for devices of its tenant. Asked
-    /// before, more than the rate is refused; charged after, the answer is how long the sender
-    /// has to be held back.
-    pub fn count_messages(
+    pub(crate) fn ledger_bytes_per_day(&self) -> u64 {
+        self.0.gate.rates.ledger_bytes_per_day
+    }
+
+    fn tenant_messages_rate(&self, tenant: TenantId) -> Rate {
+        let usual = self.0.gate.rates.tenant_messages;
+        planned(usual, self.plan_limits(tenant).messages_per_second)
+    }
+
+    /// Counts messages of a device, or of a program that writes for devices of its tenant, before
+    /// they are taken: over a rate they are refused and cost nothing.
+    pub fn admit_messages(
         &self,
         tenant: TenantId,
         device: Option<DeviceId>,
         messages: u32,
-        measure: Measure,
-    ) -> Result<Duration> {
+    ) -> Result<()> {
         let now = self.clock().monotonic();
         let gate = &self.0.gate;
-        let of_tenant =
-            planned(gate.rates.tenant_messages, self.plan_limits(tenant).messages_per_second);
-        let of_device = gate.rates.device_messages;
-        match measure {
-            Measure::Ask => {
-                if let Some(device) = device {
-                    let taken =
-                        gate.devices.lock().take((tenant, device), messages, of_device, now);
-                    taken.map_err(refused)?;
-                }
-                let taken = gate.senders.lock().take(tenant, messages, of_tenant, now);
-                taken.map_err(refused)?;
-                Ok(Duration::ZERO)
-            }
-            Measure::Charge => {
-                let device = device.map(|device| {
-                    gate.devices.lock().charge((tenant, device), messages, of_device, now)
-                });
-                let tenant = gate.senders.lock().charge(tenant, messages, of_tenant, now);
-                Ok(tenant.max(device.unwrap_or_default()))
-            }
+        if let Some(device) = device {
+            let rate = gate.rates.device_messages;
+            gate.devices.lock().take((tenant, device), messages, rate, now).map_err(refused)?;
         }
+        let rate = self.tenant_messages_rate(tenant);
+        gate.senders.lock().take(tenant, messages, rate, now).map_err(refused)
+    }
+
+    /// Counts readings before they are taken, all of them, however many: whoever has taken more
+    /// than its buckets held is refused until that is paid for. Asked with none before a body is
+    /// decoded, so that whoever is in debt costs no work.
+    pub fn admit_readings(
+        &self,
+        tenant: TenantId,
+        device: Option<DeviceId>,
+        readings: u32,
+    ) -> Result<()> {
+        let now = self.clock().monotonic();
+        let gate = &self.0.gate;
+        let (of_device, of_tenant) = (gate.rates.device_readings, gate.rates.tenant_readings);
+        // What the tenant's bucket refuses costs the device nothing.
+        let mut tenants = gate.tenant_readings.lock();
+        tenants.owe(tenant, 0, of_tenant, now).map_err(refused)?;
+        if let Some(device) = device {
+            let mut devices = gate.device_readings.lock();
+            devices.owe((tenant, device), readings, of_device, now).map_err(refused)?;
+        }
+        tenants.owe(tenant, readings, of_tenant, now).map_err(refused)
+    }
+
+    /// Counts what was read from a device's connection: how long it has to be held back.
+    pub fn pace(&self, tenant: TenantId, device: Option<DeviceId>, load: Load) -> Duration {
+        let now = self.clock().monotonic();
+        let gate = &self.0.gate;
+        let Load { messages, readings } = load;
+        let rate = self.tenant_messages_rate(tenant);
+        let mut hold = gate.senders.lock().charge(tenant, messages, rate, now);
+        let rate = gate.rates.tenant_readings;
+        hold = hold.max(gate.tenant_readings.lock().charge(tenant, readings, rate, now));
+        if let Some(device) = device {
+            let party = (tenant, device);
+            let rate = gate.rates.device_messages;
+            hold = hold.max(gate.devices.lock().charge(party, messages, rate, now));
+            let rate = gate.rates.device_readings;
+            hold = hold.max(gate.device_readings.lock().charge(party, readings, rate, now));
+        }
+        hold
     }
 
     /// Refuses to look up a credential for an address from which too many were unknown.

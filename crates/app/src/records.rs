@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{ActivityId, OpContext, RequestId, UserId};
+use veritwin_domain::{ActivityId, OpContext, RequestId, TenantId, UserId};
 use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx, every_row};
 
 use crate::activity::{Details, Envelope};
@@ -47,6 +47,7 @@ fn view(row: Activity, names: &Names) -> Result<ActivityView> {
         id: row.id,
         at: row.at,
         actor: names.get(&envelope.actor).cloned().unwrap_or(envelope.actor),
+        actor_of: None,
         actor_id: row.actor,
         action: envelope.action,
         resource: details.resource,
@@ -136,6 +137,7 @@ impl App {
         let resource = self.authorize_all(context, Action::ActivityRead, Kind::Activity)?;
         let mut page = self.find_activity(context, query, query.page.rows(), SEARCHED_MAX).await?;
         self.name_support(context, &mut page.items).await?;
+        self.name_above(context, &mut page.items).await?;
         self.note(context, Action::ActivityRead, &resource, "done");
         Ok(page)
     }
@@ -151,6 +153,7 @@ impl App {
         let resource = self.authorize_all(context, Action::ActivityExport, Kind::Activity)?;
         let mut page = self.find_activity(context, query, EXPORT_ROWS_MAX, usize::MAX).await?;
         self.name_support(context, &mut page.items).await?;
+        self.name_above(context, &mut page.items).await?;
         if page.next_cursor.is_some() {
             let limit = veritwin_domain::LimitExceeded {
                 name: "activity_export_rows_max",
@@ -181,6 +184,25 @@ impl App {
                 name.insert(shown.unwrap_or_else(|| "former member of the staff".to_owned()));
             }
             item.actor = format!("Support: {}", known.get(&staff).map_or("", String::as_str));
+        }
+        Ok(())
+    }
+
+    /// People of a partner or the platform who did something here are no members, and their
+    /// names are not shown: whom they belong to is.
+    async fn name_above(&self, context: &OpContext, items: &mut [ActivityView]) -> Result<()> {
+        let above: Vec<TenantId> = self.0.tree.read().upwards(context.tenant).skip(1).collect();
+        let mut known: HashMap<UserId, Option<String>> = HashMap::new();
+        for item in items {
+            let person = item.actor.strip_prefix("user:").and_then(|id| id.parse().ok());
+            let Some(person) = person else { continue };
+            if let std::collections::hash_map::Entry::Vacant(of) = known.entry(person) {
+                let tx = self.0.store.read_platform(&self.above(context)).await?;
+                let theirs = tx.memberships(person).await?;
+                let nearest = above.iter().find(|id| theirs.iter().any(|(one, _)| one == *id));
+                of.insert(nearest.map(|id| self.0.tree.read().answering(*id).name));
+            }
+            item.actor_of = known.get(&person).cloned().flatten();
         }
         Ok(())
     }

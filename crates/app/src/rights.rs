@@ -93,11 +93,13 @@ pub(crate) fn has_ended(grant: &Grant, context: &OpContext) -> bool {
     grant.expires_at.is_some_and(|end| end <= context.at)
 }
 
-const OWNERS_DENIAL: &str = "an owner wrote or gave what this role denies: only an owner lifts it";
+const OWNERS_DENIAL: &str =
+    "an owner wrote or gave what this role denies, so only an owner lifts it";
 
-const DENIED_BY_OWNER: &str = "an owner denied this person something: only an owner takes them out";
+const DENIED_BY_OWNER: &str =
+    "an owner denied this person something, so only an owner takes them out";
 
-pub(crate) const OWN: &str = "changing one's own rights: ask somebody else who may";
+pub(crate) const OWN: &str = "nobody changes their own rights: ask somebody else who may";
 
 impl App {
     /// Nobody changes what they hold themselves.

@@ -1,19 +1,22 @@
-//! How much a tenant has stored, and the refusal of what would be over its plan. Readings are
-//! counted by the engine; twins by the sizes of their objects, looked up once and then kept.
+//! How much a tenant has stored, and the refusal of what would be over its plan; the same for
+//! what it puts into the ledger's archive in a day. Readings are counted by the engine; twins by
+//! the sizes of their objects, looked up once and then kept; the ledger's payloads when sealed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use veritwin_access::jobs;
-use veritwin_domain::{LimitExceeded, Reading, TenantId, Value};
+use veritwin_domain::{DAY_MICROS, LimitExceeded, Reading, TenantId, Timestamp};
 use veritwin_metastore::{Twin, every_row};
 
 use crate::{App, Error, Result};
 
-/// The limit's name.
+/// The limits' names.
 const STORAGE_BYTES_MAX: &str = "plan_storage_bytes_max";
+const LEDGER_BYTES_PER_DAY: &str = "ledger_bytes_per_day";
 /// Time and value of a reading, without a text's own bytes.
 const READING_BYTES: u64 = 16;
 
@@ -30,6 +33,51 @@ impl TwinBytes {
     }
 }
 
+/// Sealed bytes that tenants have put into the ledger's archive since the day (UTC) began, as far
+/// as this process has seen it.
+#[derive(Debug, Default)]
+pub(crate) struct LedgerBytes {
+    today: Mutex<Today>,
+    /// Somebody has put in more than it may: nobody else is looked up for it.
+    is_any_over: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Today {
+    day: i64,
+    tenants: HashMap<TenantId, u64>,
+}
+
+impl LedgerBytes {
+    /// A payload was sealed.
+    fn add(&self, tenant: TenantId, now: Timestamp, bytes: usize, max: u64) {
+        let mut today = self.on(now);
+        let sealed = today.tenants.entry(tenant).or_default();
+        *sealed += bytes as u64;
+        if *sealed > max {
+            self.is_any_over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What a tenant has put in, where anybody is over the bound.
+    fn of(&self, tenant: TenantId, now: Timestamp) -> u64 {
+        if !self.is_any_over.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.on(now).tenants.get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn on(&self, now: Timestamp) -> MutexGuard<'_, Today> {
+        let day = now.as_micros().div_euclid(DAY_MICROS);
+        let mut today = self.today.lock();
+        if today.day != day {
+            *today = Today { day, tenants: HashMap::new() };
+            self.is_any_over.store(false, Ordering::Relaxed);
+        }
+        today
+    }
+}
+
 fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
     let geometry = twin.geometry_object.as_deref();
     [Some(twin.source_object.as_str()), Some(twin.model_object.as_str()), geometry]
@@ -39,11 +87,7 @@ fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
 
 /// About what readings take: text counts by its length.
 fn bytes_of(readings: &[Reading]) -> u64 {
-    let text = |reading: &Reading| match &reading.value {
-        Value::Text(text) | Value::Json(text) => text.len() as u64,
-        _ => 0,
-    };
-    readings.iter().map(|reading| READING_BYTES + text(reading)).sum()
+    readings.iter().map(|reading| READING_BYTES + reading.value.text_bytes() as u64).sum()
 }
 
 impl App {
@@ -56,21 +100,30 @@ impl App {
         Ok(self.0.engine.tenant_bytes(tenant) + twins)
     }
 
-    /// Refuses readings of a tenant that has stored as much as its plan lets it. Asked for every
-    /// message, before the log takes it.
+    /// Refuses readings of a tenant that has stored as much as its plan lets it, or put as much
+    /// into the ledger as it may in a day. Asked for every message, before the log takes it.
     pub fn check_storage(&self, tenant: TenantId, readings: &[Reading]) -> Result<()> {
+        let sealed = self.0.ledger.bytes.of(tenant, self.clock().now());
+        refuse_over(LEDGER_BYTES_PER_DAY, self.ledger_bytes_per_day(), sealed)?;
         let Some(max) = self.plan_limits(tenant).storage_bytes else { return Ok(()) };
         let twins = self.0.storage.of(tenant).unwrap_or_else(|| {
             self.count_twin_bytes_later(tenant);
             0
         });
-        refuse_over(max, self.0.engine.tenant_bytes(tenant) + twins + bytes_of(readings))
+        let stored = self.0.engine.tenant_bytes(tenant) + twins + bytes_of(readings);
+        refuse_over(STORAGE_BYTES_MAX, max, stored)
+    }
+
+    /// A payload was sealed into a tenant's ledger.
+    pub(crate) fn count_ledger_bytes(&self, tenant: TenantId, bytes: usize) {
+        let max = self.ledger_bytes_per_day();
+        self.0.ledger.bytes.add(tenant, self.clock().now(), bytes, max);
     }
 
     /// Refuses an upload of so many bytes that would be over the tenant's plan.
     pub(crate) async fn check_storage_for(&self, tenant: TenantId, bytes: usize) -> Result<()> {
         let Some(max) = self.plan_limits(tenant).storage_bytes else { return Ok(()) };
-        refuse_over(max, self.storage_bytes(tenant).await? + bytes as u64)
+        refuse_over(STORAGE_BYTES_MAX, max, self.storage_bytes(tenant).await? + bytes as u64)
     }
 
     /// Twins changed: what they take is counted again.
@@ -106,12 +159,12 @@ impl App {
     }
 }
 
-fn refuse_over(max: u64, bytes: u64) -> Result<()> {
+fn refuse_over(name: &'static str, max: u64, bytes: u64) -> Result<()> {
     if bytes <= max {
         return Ok(());
     }
     metrics::counter!("veritwin_storage_refusals_total").increment(1);
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     let (max, actual) = (size(max), size(bytes));
-    Err(Error::StorageFull(LimitExceeded { name: STORAGE_BYTES_MAX, max, actual }))
+    Err(Error::StorageFull(LimitExceeded { name, max, actual }))
 }

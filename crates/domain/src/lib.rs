@@ -29,10 +29,12 @@ pub use network::{
     ADDRESS_LIST_NETWORKS_MAX, AddressList, AddressListError, Network, NetworkError, address_party,
 };
 pub use purpose::Purpose;
-pub use reading::{Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError};
+pub use reading::{
+    Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_readings,
+};
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
 pub use support::{SupportArea, SupportAreas};
-pub use text::{find_unseen, is_unseen};
+pub use text::{NAME_RULE, find_unseen, is_unseen};
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

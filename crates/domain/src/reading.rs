@@ -98,6 +98,14 @@ impl Value {
             Self::Text(_) | Self::Json(_) => None,
         }
     }
+
+    /// Bytes of a text or JSON value; none of any other.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Json(text) => text.len(),
+            Self::Double(_) | Self::Integer(_) | Self::Boolean(_) => 0,
+        }
+    }
 }
 
 /// How far a reading can be trusted.
@@ -186,6 +194,15 @@ pub struct Reading {
     pub quality: Quality,
 }
 
+/// So many bytes of text weigh as much as a reading.
+const TEXT_BYTES: usize = 1024;
+
+/// What readings count for in a rate: each as one, and as one more for each whole KiB of its text.
+pub fn count_readings(readings: &[Reading]) -> u32 {
+    let counts = readings.iter().map(|reading| 1 + reading.value.text_bytes() / TEXT_BYTES);
+    u32::try_from(counts.sum::<usize>()).unwrap_or(u32::MAX)
+}
+
 /// Readings of one device that arrived together and become durable together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceBatch {
@@ -212,6 +229,23 @@ mod tests {
         assert_eq!(Key::new(""), Err(KeyError::Length(0)));
         assert_eq!(Key::new(&"k".repeat(257)), Err(KeyError::Length(257)));
         assert_eq!(Key::new("a\u{7}b"), Err(KeyError::Control(1)));
+    }
+
+    #[test]
+    fn long_text_counts_as_several_readings() {
+        let check = |value: Value, expect: u32| {
+            let reading = Reading {
+                key: Key::new("k").expect("a key"),
+                at: Timestamp::EPOCH,
+                value,
+                quality: Quality::Good,
+            };
+            assert_eq!(count_readings(&[reading.clone(), reading]), 2 * expect);
+        };
+        check(Value::Integer(1), 1);
+        check(Value::Text("x".repeat(1_023).into()), 1);
+        check(Value::Json("x".repeat(64 * 1_024).into()), 65);
+        assert_eq!(count_readings(&[]), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_domain::{LimitExceeded, Reading, Secret};
 
+use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, Origin, PeerInfo,
@@ -111,6 +112,9 @@ pub trait Login: Send + Sync {
 /// order in which they were sent, and entries have to be queued in that order.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Where readings without a time get theirs: one for all doors that submit here.
+    fn arrivals(&self) -> &Arrivals;
+
     /// Makes all entries durable, or none.
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;
 
@@ -120,9 +124,16 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Counts messages that were read from a connection. The connection is not read from for the
-    /// answered time, so that its sender slows down and loses nothing.
-    fn pace(&self, _origin: Origin<'_>, _messages: u32) -> Duration {
+    /// Asked before readings of one request are submitted, all together: [`SubmitError::Busy`]
+    /// refuses them over a rate, and they cost nothing. Asked with none before a body is decoded.
+    /// They are counted by [`veritwin_domain::count_readings`].
+    fn admit_readings(&self, _origin: Origin<'_>, _readings: u32) -> Result<(), SubmitError> {
+        Ok(())
+    }
+
+    /// Counts messages, and the readings in them, that were read from a connection. It is not read
+    /// from for the answered time, so that its sender slows down and loses nothing.
+    fn pace(&self, _origin: Origin<'_>, _messages: u32, _readings: u32) -> Duration {
         Duration::ZERO
     }
 

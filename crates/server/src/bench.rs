@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(20);
 const DEVICES: usize = 50;
 
 /// Rates that would stop a benchmark's load, which comes from one address and one tenant.
-const LIFTED: [&str; 7] = [
+const LIFTED: [&str; 9] = [
     "VERITWIN__LIMITS__ADDRESS_REQUESTS_PER_SECOND",
     "VERITWIN__LIMITS__ADDRESS_DEVICE_REQUESTS_PER_SECOND",
     "VERITWIN__LIMITS__USER_REQUESTS_PER_SECOND",
@@ -36,6 +36,8 @@ const LIFTED: [&str; 7] = [
     "VERITWIN__LIMITS__TENANT_REQUESTS_PER_SECOND",
     "VERITWIN__LIMITS__DEVICE_MESSAGES_PER_SECOND",
     "VERITWIN__LIMITS__TENANT_MESSAGES_PER_SECOND",
+    "VERITWIN__LIMITS__DEVICE_READINGS_PER_SECOND",
+    "VERITWIN__LIMITS__TENANT_READINGS_PER_SECOND",
 ];
 
 /// Which rates a private platform keeps.

@@ -5,13 +5,14 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::Embed;
-use veritwin_domain::Rng;
+use veritwin_domain::{Rng, TenantId};
 
 #[derive(Embed)]
 #[folder = "../../web/dist"]
 struct Assets;
 
 const NONCE_PLACEHOLDER: &str = "__CSP_NONCE__";
+const THEME: &str = "\"/theme.css\"";
 const NOT_BUILT: &str = "The web pages are not in this binary. Build it with `cargo xtask demo`.";
 /// Only the import worker may compile WebAssembly, and it can reach nothing but this server.
 const IMPORT_WORKER_CSP: &str =
@@ -57,10 +58,23 @@ pub(crate) fn serve(uri: &Uri, rng: &dyn Rng) -> Response {
     if looks_like_file || path.starts_with("v1/") || path.starts_with("api/") {
         return (StatusCode::NOT_FOUND, "not found").into_response();
     }
-    serve_page(rng)
+    serve_page(uri.query(), rng)
 }
 
-fn serve_page(rng: &dyn Rng) -> Response {
+/// The style sheet of the page: of one organisation's own sign-in page, with its colours from the
+/// first moment on.
+fn themed(html: &str, query: Option<&str>) -> String {
+    let organisation = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| {
+        let id = pair.strip_prefix("organisation=")?;
+        id.parse::<TenantId>().ok()
+    });
+    match organisation {
+        Some(id) => html.replace(THEME, &format!("\"/theme.css?organisation={id}\"")),
+        None => html.to_owned(),
+    }
+}
+
+fn serve_page(query: Option<&str>, rng: &dyn Rng) -> Response {
     let Some(page) = Assets::get("index.html") else {
         return (StatusCode::SERVICE_UNAVAILABLE, NOT_BUILT).into_response();
     };
@@ -68,6 +82,7 @@ fn serve_page(rng: &dyn Rng) -> Response {
     rng.fill(&mut bytes);
     let nonce = hex::encode(bytes);
     let html = String::from_utf8_lossy(&page.data).replace(NONCE_PLACEHOLDER, &nonce);
+    let html = themed(&html, query);
     let mut response = Response::new(Body::from(html));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -103,4 +118,21 @@ fn serve_file(path: &str, file: rust_embed::EmbeddedFile) -> Response {
             .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(IMPORT_WORKER_CSP));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::themed;
+
+    #[test]
+    fn a_page_of_an_organisation_asks_for_its_colours() {
+        let page = r#"<link rel="stylesheet" href="/theme.css" />"#;
+        let id = "00000000-0000-7000-8000-00000000abcd";
+        let own = format!(r#"<link rel="stylesheet" href="/theme.css?organisation={id}" />"#);
+        let check = |query: Option<&str>, expect: &str| assert_eq!(themed(page, query), expect);
+        check(None, page);
+        check(Some("next=%2F"), page);
+        check(Some("organisation=%22%3E%3Cscript%3E"), page);
+        check(Some(&format!("next=%2F&organisation={id}")), &own);
+    }
 }

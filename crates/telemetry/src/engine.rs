@@ -19,6 +19,7 @@ use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
 use crate::reader::Reader;
+use crate::room::{Taken, bytes_of};
 use crate::{TelemetryError, manifest};
 
 /// Tenants whose latest values are read at once when the engine opens.
@@ -29,7 +30,8 @@ const REPLAY_BYTES_MIN: usize = 1024 * 1024;
 /// The engine's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineLimits {
-    /// Bytes of readings in memory above which [`Engine::wait_for_room`] holds back new ones.
+    /// Bytes of readings in memory above which [`Engine::room`] holds back new ones; a
+    /// tenant has a part of them.
     pub memory_bytes_max: usize,
     /// Bytes of readings in memory from which [`Engine::maintain`] flushes.
     pub flush_bytes_min: usize,
@@ -117,6 +119,8 @@ pub(crate) struct Inner {
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
     pub(crate) room: Notify,
+    /// Locked after `memory`.
+    pub(crate) taken: Mutex<Taken>,
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
 }
@@ -193,6 +197,7 @@ impl Engine {
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
             room: Notify::new(),
+            taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -253,7 +258,11 @@ impl Engine {
         let mut memory = self.inner.memory.write();
         for (position, entry) in committed.iter() {
             match &entry.record {
-                Record::Readings(batch) => memory.apply(position, batch, now),
+                Record::Readings(batch) => {
+                    memory.apply(position, batch, now);
+                    let bytes = bytes_of(&batch.readings);
+                    self.inner.taken.lock().give_back(entry.tenant, bytes);
+                }
                 Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
                     memory.leave_in_log(entry.tenant, position);
                 }
@@ -290,21 +299,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Waits until memory has room. Whoever appends readings to the log calls this first: what is
-    /// committed is always taken, so the bound has to be kept at the entrance.
-    #[boxed]
-    pub async fn wait_for_room(&self) {
-        loop {
-            let notified = self.inner.room.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.inner.memory.read().bytes_bounded() < self.inner.limits.memory_bytes_max {
-                return;
-            }
-            notified.await;
-        }
     }
 
     /// Everything in the log before this position is in segments; the log may be cut there, and a

@@ -26,7 +26,20 @@ impl Engine {
         device: DeviceId,
         keys: Option<&[Key]>,
     ) -> Result<Vec<Latest>, TelemetryError> {
-        let end = self.inner.clock.now().saturating_add(LATEST_AHEAD_MAX);
+        self.latest_within(tenant, device, keys, LATEST_AHEAD_MAX).await
+    }
+
+    /// The same with another bound of how far ahead a reading may be: what a device said last
+    /// whose clock is known to be fast.
+    #[boxed]
+    pub async fn latest_within(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        keys: Option<&[Key]>,
+        ahead_max: Duration,
+    ) -> Result<Vec<Latest>, TelemetryError> {
+        let end = self.inner.clock.now().saturating_add(ahead_max);
         let newest = self.newest(tenant, device, keys)?;
         let (mut latest, ahead): (Vec<Latest>, Vec<Latest>) =
             newest.into_iter().partition(|newest| newest.at <= end);

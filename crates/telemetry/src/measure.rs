@@ -10,7 +10,7 @@ use veritwin_domain::{Clock, DeviceBatch, Rng, TenantId};
 use veritwin_keys::{KeyService, PlatformFile};
 use veritwin_log::{Entry, FileLog, LogConfig};
 
-use crate::{Engine, EngineConfig};
+use crate::{Engine, EngineConfig, Room};
 
 /// Whatever went wrong while measuring.
 pub type MeasureError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,8 +57,12 @@ impl MeasuredStore {
     /// that has filled up is written to segments on the way, as in a running platform.
     #[boxed]
     pub async fn ingest(&self, batches: Vec<DeviceBatch>) -> Result<(), MeasureError> {
-        self.engine.wait_for_room().await;
+        let mut rooms = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            rooms.push(self.engine.room(batch.tenant, &[&batch.readings]).await);
+        }
         self.log.append(batches.into_iter().map(Entry::from).collect()).await?;
+        rooms.into_iter().for_each(Room::filled);
         if self.engine.flush_if_due().await? {
             self.log.truncate_before(self.engine.persisted_position())?;
         }

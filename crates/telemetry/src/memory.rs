@@ -94,6 +94,8 @@ pub(crate) struct TenantTable {
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
     bytes: usize,
+    /// Of them, those that the last flush left here because the keys are withdrawn.
+    held_bytes: usize,
 }
 
 /// One tenant's readings on their way into a segment.
@@ -228,6 +230,7 @@ impl Memory {
             let Some(first_position) = table.first_position else { continue };
             if held(*id) {
                 end_position = end_position.min(first_position);
+                table.held_bytes = table.bytes;
                 self.held_bytes += table.bytes;
                 continue;
             }
@@ -278,6 +281,13 @@ impl Memory {
     /// Bytes that count against the bound of the memory table.
     pub(crate) fn bytes_bounded(&self) -> usize {
         self.bytes_flushable() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+
+    /// The part of them that is a tenant's.
+    pub(crate) fn bytes_bounded_of(&self, tenant: TenantId) -> usize {
+        let waiting = self.tenants.get(&tenant).map_or(0, |table| table.bytes - table.held_bytes);
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.tenants.get(&tenant));
+        waiting + frozen.map_or(0, |frozen| frozen.bytes)
     }
 
     /// Bytes of readings that are not in a segment yet.
@@ -340,6 +350,7 @@ impl TenantTable {
                 .collect();
             devices.insert(*id, series);
         }
+        self.held_bytes = 0;
         FrozenTenant {
             devices,
             first_position: self.first_position.take(),
@@ -380,6 +391,7 @@ mod tests {
         let frozen = memory.freeze(|_| false);
         assert_eq!((memory.bytes_flushable(), memory.bytes_bounded()), (0, bytes));
         assert_eq!(memory.bytes_of(batch(0, 0).tenant), bytes as u64);
+        assert_eq!(memory.bytes_bounded_of(batch(0, 0).tenant), bytes);
         assert_eq!(memory.bytes_of(TenantId::from_bytes([9; 16])), 0);
         memory.apply(2, &batch(10, 3), Duration::ZERO);
         memory.apply(2, &batch(10, 99), Duration::ZERO);
@@ -403,6 +415,7 @@ mod tests {
         let frozen = memory.freeze(|_| true);
         assert_eq!((frozen.end_position, frozen.tenants.len()), (1, 0));
         assert_eq!((memory.bytes_flushable(), memory.bytes_bounded()), (0, 0));
+        assert_eq!(memory.bytes_bounded_of(batch(0, 0).tenant), 0);
         assert!(memory.bytes_total() > 0);
         memory.frozen = None;
         assert_eq!(memory.freeze(|_| false).end_position, 3);

@@ -1,6 +1,7 @@
 // The typed REST client. Every call either returns data or throws a ProblemError.
 import createClient, { type Middleware } from 'openapi-fetch'
 
+import { hearTime } from '../lib/now'
 import { ProblemError } from './problem'
 import type { paths } from './schema'
 import type { Answer } from './types'
@@ -23,6 +24,7 @@ const conventions: Middleware = {
   async onResponse({ response, id }) {
     const request = waiting.get(id)
     waiting.delete(id)
+    hearTime(response.headers.get('date'))
     if (response.ok) return response
     const error = await ProblemError.fromResponse(response)
     const unproven = error.problem.type === UNPROVEN

@@ -9,6 +9,7 @@ import { useState } from 'react'
 import { client } from '../api/client'
 import { alertsQuery } from '../api/queries'
 import type { Session } from '../api/types'
+import { platformNow } from '../lib/now'
 import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
 import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '../lib/time'
@@ -173,7 +174,7 @@ function LivePill() {
       className="bar-button live-pill"
       data-state={state}
       title={state === 'replay' ? i18n.t('Back to live') : i18n.t('Pause at this moment')}
-      onClick={() => patch({ at: at === undefined ? new Date().toISOString() : undefined })}
+      onClick={() => patch({ at: at === undefined ? new Date(platformNow()).toISOString() : undefined })}
     >
       {state === 'replay' ? (
         <Icon name="pause" size={14} />

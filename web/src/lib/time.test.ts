@@ -46,6 +46,12 @@ test('ages speak the language of the reader', () => {
   expect(formatAge(NOW - 12_000, NOW, 'en')).toBe('12s ago')
   expect(formatAge(NOW - 3 * 3_600_000, NOW, 'ja')).toBe('3時間前')
   expect(formatAge(NOW + 1_000, NOW, 'en')).toContain('0s')
+  expect(formatAge(NOW - 1_000, NOW, 'en')).toBe('1s ago')
+  const day = 86_400_000
+  expect(formatAge(NOW + 7 * day - 20_000, NOW, 'en')).toBe('in 7d')
+  expect(formatAge(NOW + 6.5 * day, NOW, 'en')).toBe('in 6d')
+  expect(formatAge(NOW + day - 60_000, NOW, 'en')).toBe('in 1d')
+  expect(formatAge(NOW + 90_000, NOW, 'en')).toBe('in 1m')
 })
 
 test('a duration is told in the largest unit of which there are two', () => {

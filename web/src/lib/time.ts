@@ -46,15 +46,17 @@ const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['second', 1_000],
 ]
 
+/** A wait is told in full while no more of a unit than this has passed: seven days are seven. */
+const PASSED_MAX = 0.02
+
 /** "12s ago" in the reader's language; a little clock skew counts as now. */
 export function formatAge(atMs: number, nowMs: number, locale: string): string {
   const format = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' })
   const delta = atMs - nowMs
   if (delta > 0 && delta < 5_000) return format.format(-0, 'second')
   for (const [unit, width] of AGE_STEPS) {
-    if (Math.abs(delta) >= width || unit === 'second') {
-      return format.format(Math.trunc(delta / width), unit)
-    }
+    const count = Math.trunc(delta / width + (delta > 0 ? PASSED_MAX : 0))
+    if (count !== 0 || unit === 'second') return format.format(count, unit)
   }
   return ''
 }

@@ -61,6 +61,11 @@ function filterOf(search: AppSearch): ActivityFilter {
   }
 }
 
+/** People from above are told by whom they belong to: their names are not ours to know. */
+function actorOf(a: Activity): string {
+  return a.actor_of === null ? a.actor : i18n.t('somebody of {name}', { name: a.actor_of })
+}
+
 function placeOf(a: Activity): string {
   return [a.city, a.country].filter((part) => part !== null).join(', ')
 }
@@ -93,8 +98,8 @@ export function ActivityPage() {
         id: 'actor',
         header: i18n.t('Who'),
         give: 'second',
-        sort: (a) => a.actor,
-        cell: (a) => <span title={a.actor}>{shorten(a.actor, 14)}</span>,
+        sort: actorOf,
+        cell: (a) => <span title={actorOf(a)}>{shorten(actorOf(a), 14)}</span>,
       },
       {
         id: 'action',
@@ -113,7 +118,7 @@ export function ActivityPage() {
             <span className="dim">
               <code className="wide-only">{a.action}</code>
               <span className="narrow-only">
-                {shorten(a.actor, 12)} · {outcomeLabel(a.outcome)}
+                {shorten(actorOf(a), 12)} · {outcomeLabel(a.outcome)}
               </span>
             </span>
           </button>
@@ -287,7 +292,7 @@ function Record(props: { record: Activity }) {
       <Facts
         items={[
           [i18n.t('When'), <Instant key="at" at={record.at} />],
-          [i18n.t('Who'), record.actor],
+          [i18n.t('Who'), actorOf(record)],
           [
             i18n.t('Did'),
             <span key="did">

@@ -2,7 +2,7 @@
 // whose own sign-in page it is.
 import { i18n } from '@lingui/core'
 import { useQuery } from '@tanstack/react-query'
-import { useEffect, type ReactNode } from 'react'
+import { useEffect, useLayoutEffect, type ReactNode } from 'react'
 
 import { useAppSearch } from '../app/search'
 import { title } from '../lib/product'
@@ -10,9 +10,26 @@ import { LanguageSelect } from './LanguageSelect'
 import { Answering, BrandMark, PRODUCT } from './partners/Face'
 import { faceAtQuery } from './partners/queries'
 
+const THEME = '/theme.css'
+
+/** The colours of the organisation while its door is shown, instead of the host name's. */
+function useColours(organisation: string | undefined) {
+  useLayoutEffect(() => {
+    const sheet = document.querySelector<HTMLLinkElement>(`link[href^="${THEME}"]`)
+    if (sheet === null) return
+    const show = (href: string) => {
+      if (sheet.getAttribute('href') !== href) sheet.setAttribute('href', href)
+    }
+    const query = new URLSearchParams({ ...(organisation && { organisation }) })
+    show(organisation ? `${THEME}?${query}` : THEME)
+    return () => show(THEME)
+  }, [organisation])
+}
+
 export function Door(props: { title: string; lead?: ReactNode; children: ReactNode }) {
   const { organisation } = useAppSearch()
   const face = useQuery(faceAtQuery(organisation)).data
+  useColours(organisation)
   const name = face?.organisation?.name
   useEffect(() => {
     document.title = title(props.title)

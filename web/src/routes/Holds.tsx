@@ -9,12 +9,14 @@ import { ProblemError } from '../api/problem'
 import { holdsQuery, queryClient } from '../api/queries'
 import type { Hold } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
+import { platformNow } from '../lib/now'
 import { Icon } from '../ui/icons'
 import { Failure, Loading, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
 import { SubmitForm } from '../ui/SubmitForm'
+import { useHolders } from './access/names'
 import { actionGroups } from './Activity'
 
 const DAY_MS = 86_400_000
@@ -46,12 +48,12 @@ function stateLabel(state: Hold['state']): string {
   }
 }
 
-function scopeText(hold: Hold): string {
+function scopeText(hold: Hold, nameOf: (id: string) => string): string {
   const { action, actor, from, to, records } = hold.scope
   const group = actionGroups().find((known) => known.value === action)?.label ?? action
   return [
     group,
-    actor,
+    actor && nameOf(actor),
     from && to && `${from.slice(0, 10)} – ${to.slice(0, 10)}`,
     records.length > 0 &&
       i18n.t('{count, plural, one {# record} other {# records}}', { count: records.length }),
@@ -63,6 +65,9 @@ function scopeText(hold: Hold): string {
 export function Holds() {
   const may = useAllowed()
   const query = useQuery(holdsQuery)
+  const { people, keys } = useHolders()
+  const nameOf = (id: string) =>
+    [...people, ...keys].find((one) => one.user_id === id || one.api_key_id === id)?.label ?? id
   const [asking, setAsking] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['holds'] })
   const act = async (work: () => Promise<unknown>) => {
@@ -101,7 +106,7 @@ export function Holds() {
         {query.data?.items.map((hold) => (
           <li key={hold.id}>
             <span>
-              <strong>{scopeText(hold)}</strong>{' '}
+              <strong>{scopeText(hold, nameOf)}</strong>{' '}
               <span className="dim">
                 {reasonLabel(hold.reason)} · {hold.note} · {hold.requested_by}
                 {hold.approved_by !== null && ` + ${hold.approved_by}`}
@@ -185,7 +190,7 @@ function HoldForm(props: { onDone: () => void }) {
   const [reason, setReason] = useState<Hold['reason']>('incident')
   const [note, setNote] = useState('')
   const [until, setUntil] = useState(() =>
-    new Date(Date.now() + 180 * DAY_MS).toISOString().slice(0, 10),
+    new Date(platformNow() + 180 * DAY_MS).toISOString().slice(0, 10),
   )
   const submit = async () => {
     const expires_at = `${until}T00:00:00Z`

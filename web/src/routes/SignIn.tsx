@@ -59,11 +59,16 @@ function Elsewhere(props: { email: string }) {
       <p className="hint">
         {i18n.t(
           'An account of one organisation alone signs in at its own page. We can mail you the address.',
-        )}
+        )}{' '}
+        <button
+          type="button"
+          className="text-button"
+          disabled={busy || props.email === ''}
+          onClick={() => void ask()}
+        >
+          {i18n.t('Mail me the address')}
+        </button>
       </p>
-      <Button variant="default" disabled={busy || props.email === ''} onClick={() => void ask()}>
-        {i18n.t('Mail me the address')}
-      </Button>
       {error !== null && <Failure error={error} compact />}
     </div>
   )
@@ -176,7 +181,6 @@ export function SignInForm(props: {
             : i18n.t('This code does not fit. Each code works once: wait for the next one.')}
         </p>
       )}
-      {mayBeElsewhere && <Elsewhere email={email} />}
       {declined && (
         <p className="form-error" role="alert">
           {i18n.t('No passkey was used.')}
@@ -212,6 +216,7 @@ export function SignInForm(props: {
       <Link to="/reset" search={{ organisation }}>
         {i18n.t('Forgot the password?')}
       </Link>
+      {mayBeElsewhere && <Elsewhere email={email} />}
     </form>
   )
 }

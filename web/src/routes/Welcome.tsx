@@ -190,7 +190,7 @@ function WelcomeForm(props: {
         {props.besideAnother && (
           <p>
             {i18n.t(
-              'Your account of before stays with its organisation, with all that it is there. Nothing of it comes along. From now on it signs in at a page of its own: we mail you the address.',
+              'The account you already have stays where it is and keeps everything. The new account starts empty. From now on the old one signs in at its organisation’s own page: we mail you the address.',
             )}
           </p>
         )}

@@ -5,6 +5,7 @@ import { Button, Skeleton } from '@mantine/core'
 import { useEffect, useState, type ReactNode } from 'react'
 
 import { ProblemError } from '../api/problem'
+import { actionLabel } from '../lib/actions'
 import { title } from '../lib/product'
 import { Icon, type IconName } from './icons'
 
@@ -66,6 +67,15 @@ function changedMeanwhile(): Explained {
 
 type Explained = { happened: string; safe: string; todo: string }
 
+/** An action is named in the reader's words; anything else is said as it is. */
+function notAllowed(detail: string | undefined): string {
+  const action = /^your role does not allow: ([a-z_]+\.[a-z_]+)$/.exec(detail ?? '')?.[1]
+  if (action !== undefined) {
+    return i18n.t('Your role does not allow this: {act}', { act: actionLabel(action) })
+  }
+  return detail ?? i18n.t('Your role does not allow this.')
+}
+
 function explain(error: ProblemError): Explained {
   const { problem } = error
   const kept = i18n.t('Nothing was changed.')
@@ -86,7 +96,7 @@ function explain(error: ProblemError): Explained {
       }
     case 403:
       return {
-        happened: problem.detail ?? i18n.t('Your role does not allow this.'),
+        happened: notAllowed(problem.detail),
         safe: kept,
         todo: i18n.t('Ask an administrator of your organisation.'),
       }
@@ -95,6 +105,12 @@ function explain(error: ProblemError): Explained {
         happened: problem.detail ?? i18n.t('There is no such thing here.'),
         safe: kept,
         todo: i18n.t('It may have been removed. Go back to the list.'),
+      }
+    case 410:
+      return {
+        happened: i18n.t('The ledger’s records of this time were destroyed for good.'),
+        safe: i18n.t('They were past the time that your plan keeps them. The ledger’s entries stay, and their proofs hold.'),
+        todo: i18n.t('Newer values have their papers.'),
       }
     case 412:
       return changedMeanwhile()
@@ -160,7 +176,7 @@ export function Failure(props: {
       <p>{safe}</p>
       <p>
         {todo}{' '}
-        {props.retry && (
+        {props.retry && error.status !== 403 && (
           <Button size="compact-xs" variant="default" onClick={props.retry}>
             {i18n.t('Try again')}
           </Button>

@@ -35,6 +35,8 @@ pub struct ActivityView {
     pub at: Timestamp,
     /// Who: a person's name or address, an API key's name, a device, a job.
     pub actor: String,
+    /// Of a person from above the tenant: whom they belong to.
+    pub actor_of: Option<String>,
     /// The id to filter by.
     pub actor_id: Option<[u8; 16]>,
     /// What, as in the policies.

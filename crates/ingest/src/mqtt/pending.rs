@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{DeviceBatch, Reading, Timestamp};
+use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_readings};
 
 use crate::model::{DeviceSession, Origin, RpcReply, SinkEntry};
 use crate::traits::{Sink, SubmitError};
@@ -65,6 +65,15 @@ impl Pending {
             received_at,
             readings: std::mem::take(&mut self.readings),
         }));
+    }
+
+    /// What its readings count for in a rate.
+    pub(crate) fn count_readings(&self) -> u32 {
+        let counts = self.entries.iter().map(|entry| match entry {
+            SinkEntry::Readings(batch) => count_readings(&batch.readings),
+            _ => 0,
+        });
+        counts.fold(0, u32::saturating_add)
     }
 
     /// Hands everything to the sink.

@@ -202,6 +202,12 @@ impl TenantTx {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
+    /// Deletes an alert with its events; for checks, whose alerts are nobody's.
+    #[boxed]
+    pub async fn alert_delete(&self, id: AlertId) -> Result<()> {
+        self.delete_id(TABLE, id).await
+    }
+
     /// Alerts, newest first.
     #[boxed]
     pub async fn alerts(&self, filter: AlertFilter, page: &Page) -> Result<Listed<Alert>> {

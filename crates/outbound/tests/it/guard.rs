@@ -214,8 +214,9 @@ async fn one_partner_with_many_customers_takes_no_room_of_the_others() {
     const { assert!(BRANCH_CALLS_MAX * 2 <= CALLS_MAX) };
     let mut crowd = Crowd::new().await;
     let customer = |number| Caller { tenant: tenant(number), branch: tenant(1) };
-    let mut all = Vec::new();
-    for number in 2..=5 {
+    let mut all = vec![crowd.fill(customer(2), 2 * TENANT_CALLS_MAX, TENANT_CALLS_MAX).await];
+    assert!(crowd.is_served(customer(3)).await, "a sibling goes on");
+    for number in 3..=5 {
         all.push(crowd.fill(customer(number), TENANT_CALLS_MAX, TENANT_CALLS_MAX).await);
     }
     let refusal = crowd.refusal(customer(6)).await;

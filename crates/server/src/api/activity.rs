@@ -27,6 +27,8 @@ struct ActivityBody {
     at: String,
     /// A person's name or address, an API key's name, a device, a job, or support.
     actor: String,
+    /// Of somebody from above the tenant, who is no member: the partner or platform they belong to.
+    actor_of: Option<String>,
     /// Of support, the grant's.
     actor_id: Option<String>,
     action: String,
@@ -131,6 +133,7 @@ fn convert(view: ActivityView) -> ActivityBody {
         id: view.id.to_string(),
         at: body::time(view.at),
         actor: view.actor,
+        actor_of: view.actor_of,
         actor_id: view.actor_id.map(any_id),
         action: view.action,
         resource: view.resource,

@@ -119,9 +119,10 @@ async fn face(
 async fn theme(
     State(api): State<Api>,
     Public(context): Public,
-    Host(host): Host,
+    host: Host,
+    Query(query): Query<DoorQuery>,
 ) -> Answer<impl IntoResponse> {
-    let css = api.app.theme_css(&context, host.as_deref())?;
+    let css = api.app.theme_css(&context, query.at(&host))?;
     let kind = (header::CONTENT_TYPE, "text/css; charset=utf-8");
     Ok(([kind, (header::VARY, "host")], css))
 }

@@ -7,24 +7,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use futures::StreamExt;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
+use veritwin_domain::Timestamp;
 
 use super::auth::Asked;
 use super::{Api, Problem};
 use crate::web;
 
 /// No request takes longer, long polls (60 s) and uploads included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Of a path that leads nowhere, this much is recorded.
 const PATH_CHARS_MAX: usize = 200;
@@ -50,6 +51,15 @@ impl Drained {
     fn new(body: Body, idle_max: Duration) -> Self {
         let paused = Arc::default();
         Self { body: Some(body), ended: false, idle_max, idle: None, paused }
+    }
+}
+
+/// The moment of an answer by the platform's clock; of a real one the listener tells it.
+fn set_date(response: &mut Response, at: Timestamp) {
+    let since_epoch = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or_default());
+    let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch);
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(header::DATE, date);
     }
 }
 
@@ -181,6 +191,9 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
         response = api.facts.controls.betray(&path, response);
     }
     web::common_headers(response.headers_mut());
+    if api.app.is_simulated() {
+        set_date(&mut response, api.app.clock().now());
+    }
     api.facts.sabotage_headers(response.headers_mut());
     response.extensions_mut().insert(asked);
     let status = response.status().as_u16().to_string();

@@ -164,6 +164,16 @@ impl Problem {
     }
 }
 
+/// An action, or what somebody would be doing, is what the role does not allow; anything else is a
+/// sentence of its own.
+fn forbidden(what: String) -> String {
+    let first = what.split(' ').next().unwrap_or_default();
+    if first.contains('.') || first.ends_with("ing") {
+        return format!("your role does not allow: {what}");
+    }
+    what
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -187,11 +197,11 @@ impl From<Error> for Problem {
                 "your organisation asks everybody for a second factor: set one up first",
             ),
             Error::InvalidRows(rows) => Self::of_rows(rows),
-            Error::Forbidden(action) => Self::new(
+            Error::Forbidden(what) => Self::new(
                 StatusCode::FORBIDDEN,
                 "/problems/forbidden",
                 "Not allowed",
-                format!("your role does not allow: {action}"),
+                forbidden(what),
             ),
             Error::Outside(detail) => Self::new(
                 StatusCode::FORBIDDEN,
@@ -200,6 +210,9 @@ impl From<Error> for Problem {
                 detail,
             ),
             Error::NotFound(_) => Self::not_found(),
+            Error::Destroyed(detail) => {
+                Self::new(StatusCode::GONE, "/problems/destroyed", "Destroyed", detail)
+            }
             Error::Changed(what) => Self::changed(what),
             Error::Conflict(detail) => Self::conflict(detail),
             Error::Invalid { detail, at } => {
@@ -275,3 +288,18 @@ impl IntoResponse for Problem {
 
 /// The answer of every handler.
 pub(crate) type Answer<T> = Result<T, Problem>;
+
+#[cfg(test)]
+mod tests {
+    use super::forbidden;
+
+    #[test]
+    fn a_refusal_is_one_sentence() {
+        let check = |what: &str, expect: &str| assert_eq!(forbidden(what.to_owned()), expect);
+        check("role.read", "your role does not allow: role.read");
+        let giving = "giving role.write, which you do not hold there yourself";
+        check(giving, &format!("your role does not allow: {giving}"));
+        let sentence = "an owner denied this person something, so only an owner takes them out";
+        check(sentence, sentence);
+    }
+}

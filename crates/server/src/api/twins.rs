@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{GraphQuery, ModelView, Placement, TwinView};
+use veritwin_domain::OpContext;
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
-use super::upload::Upload;
+use super::upload::{Sender, Upload};
 use super::{Answer, Api, Problem, words};
 
 /// Largest IFC file through the API.
@@ -38,6 +39,11 @@ pub(super) fn upload_routes() -> OpenApiRouter<Api> {
         .routes(routes!(import))
         .routes(routes!(source, replace_source))
         .routes(routes!(geometry, put_geometry))
+}
+
+/// Whose an upload is.
+fn sender(api: &Api, context: &OpContext) -> Sender {
+    Sender { tenant: context.tenant, branch: api.app.branch_of(context.tenant) }
 }
 
 /// Where a model came from.
@@ -139,8 +145,7 @@ async fn import(
     upload: Upload,
 ) -> Answer<impl IntoResponse> {
     api.app.may_import_twin(&context, None)?;
-    let branch = api.app.branch_of(context.tenant);
-    let received = upload.receive(&api.uploads, branch, SOURCE_BYTES_MAX).await?;
+    let received = upload.receive(&api.uploads, sender(&api, &context), SOURCE_BYTES_MAX).await?;
     let outcome = api.app.import_twin(&context, query.name, received.bytes.clone()).await?;
     let body = ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings };
     Ok((StatusCode::CREATED, axum::Json(body)))
@@ -197,8 +202,7 @@ async fn replace_source(
 ) -> Answer<axum::Json<ImportedBody>> {
     let id = body::id(&id)?;
     api.app.may_import_twin(&context, Some(id))?;
-    let branch = api.app.branch_of(context.tenant);
-    let received = upload.receive(&api.uploads, branch, SOURCE_BYTES_MAX).await?;
+    let received = upload.receive(&api.uploads, sender(&api, &context), SOURCE_BYTES_MAX).await?;
     let outcome = api.app.replace_twin(&context, id, received.bytes.clone()).await?;
     Ok(axum::Json(ImportedBody { twin: outcome.twin.into(), warnings: outcome.warnings }))
 }
@@ -350,8 +354,7 @@ async fn put_geometry(
         .ok_or_else(|| Problem::invalid(expected).at("x-source-sha256"))?;
     let id = body::id(&id)?;
     api.app.may_put_twin_geometry(&context, id)?;
-    let branch = api.app.branch_of(context.tenant);
-    let received = upload.receive(&api.uploads, branch, GEOMETRY_BYTES_MAX).await?;
+    let received = upload.receive(&api.uploads, sender(&api, &context), GEOMETRY_BYTES_MAX).await?;
     api.app.put_twin_geometry(&context, id, sha256, received.bytes.clone()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
-//! Large bodies: read only after the caller was found to have the right, and bounded together and
-//! by branch (a tenant directly below the platform with everybody below it), so that many uploads
-//! at once can neither take the memory of the platform nor close it for the others.
+//! Large bodies: read only after the caller was found to have the right, and bounded together, by
+//! branch (a tenant directly below the platform with everybody below it) and by tenant, so that
+//! many uploads at once can neither take the memory of the platform nor close it for the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,81 +18,108 @@ use veritwin_domain::{LimitExceeded, TenantId};
 
 use super::{Answer, Problem};
 
-/// Bytes of uploads that the platform holds at once.
-pub(crate) const UPLOADS_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Bytes of one branch's uploads among them: one of the largest, and two branches fill the room.
-const BRANCH_UPLOADS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of uploads that the platform holds at once: one of the largest more than a branch may.
+pub(crate) const UPLOADS_BYTES_MAX: usize = 768 * 1024 * 1024;
+/// Bytes of one branch's uploads among them: one of the largest more than a tenant may.
+const BRANCH_UPLOADS_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of one tenant's uploads among those: one of the largest.
+const TENANT_UPLOADS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// An upload waits for more room no longer than this.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// One permit of the room.
 const PERMIT_BYTES: usize = 64 * 1024;
 /// A body that holds room arrives at least this fast, in bytes a second over a window.
 const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
+/// The more a body holds, the faster it has to go on: as fast as to arrive within the time that a
+/// request has.
+const ARRIVAL: Duration = super::middleware::REQUEST_TIMEOUT;
 const PACE_WINDOW: Duration = Duration::from_secs(15);
 
-/// The room that all uploads share, and each branch's part of it.
+/// The room that all uploads share, and each branch's and tenant's part of it.
 #[derive(Clone)]
 pub(crate) struct Uploads {
     room: Arc<Semaphore>,
-    branches: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    branches: Parts,
+    tenants: Parts,
+}
+
+/// Parts of the room by whose they are.
+#[derive(Clone)]
+struct Parts {
+    bytes_max: usize,
+    of: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+}
+
+/// Whose an upload is.
+#[derive(Clone, Copy)]
+pub(super) struct Sender {
+    pub(super) tenant: TenantId,
+    /// The tenant at the top of its branch, directly below the platform; itself, if that is it.
+    pub(super) branch: TenantId,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        let room = Arc::new(Semaphore::new(UPLOADS_BYTES_MAX / PERMIT_BYTES));
-        Self { room, branches: Arc::default() }
+        Self {
+            room: Arc::new(Semaphore::new(UPLOADS_BYTES_MAX / PERMIT_BYTES)),
+            branches: Parts { bytes_max: BRANCH_UPLOADS_BYTES_MAX, of: Arc::default() },
+            tenants: Parts { bytes_max: TENANT_UPLOADS_BYTES_MAX, of: Arc::default() },
+        }
     }
 }
 
-impl Uploads {
-    /// A branch's part. It is remembered while an upload holds it.
-    fn part_of(&self, branch: TenantId) -> Arc<Semaphore> {
-        let mut branches = self.branches.lock();
-        branches.retain(|_, part| Arc::strong_count(part) > 1);
-        let part = branches
-            .entry(branch)
-            .or_insert_with(|| Arc::new(Semaphore::new(BRANCH_UPLOADS_BYTES_MAX / PERMIT_BYTES)));
-        Arc::clone(part)
+impl Parts {
+    /// The part of one. It is remembered while an upload holds it.
+    fn of(&self, id: TenantId) -> Arc<Semaphore> {
+        let mut parts = self.of.lock();
+        parts.retain(|_, part| Arc::strong_count(part) > 1);
+        let part = || Arc::new(Semaphore::new(self.bytes_max / PERMIT_BYTES));
+        Arc::clone(parts.entry(id).or_insert_with(part))
     }
 }
 
 /// What an upload holds of the room.
 struct Room {
-    uploads: Uploads,
-    part: Arc<Semaphore>,
-    held: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    /// The tenant's own part first, then the branch's: who waits for one of them holds up nobody
+    /// else.
+    from: [(Arc<Semaphore>, &'static str); 3],
+    held: Option<[OwnedSemaphorePermit; 3]>,
 }
 
 impl Room {
-    fn new(uploads: &Uploads, branch: TenantId) -> Self {
-        Self { uploads: uploads.clone(), part: uploads.part_of(branch), held: None }
+    fn new(uploads: &Uploads, sender: Sender) -> Self {
+        let from = [
+            (uploads.tenants.of(sender.tenant), "tenant_uploads_bytes_max"),
+            (uploads.branches.of(sender.branch), "branch_uploads_bytes_max"),
+            (Arc::clone(&uploads.room), "uploads_bytes_max"),
+        ];
+        Self { from, held: None }
     }
 
     /// Makes sure of room for so many bytes.
     async fn hold(&mut self, bytes: usize) -> Answer<()> {
-        let held = self.held.as_ref().map_or(0, |(part, _)| part.num_permits());
+        let held = self.held.as_ref().map_or(0, |[own, ..]| own.num_permits());
         let more = bytes.div_ceil(PERMIT_BYTES).saturating_sub(held);
         if more == 0 {
             return Ok(());
         }
-        // The branch's own part first: who waits for that holds up nobody else.
-        let part = take(&self.part, more, "branch_uploads_bytes_max").await?;
-        let room = take(&self.uploads.room, more, "uploads_bytes_max").await?;
+        let [tenant, branch, all] = &self.from;
+        let taken = [take(tenant, more).await?, take(branch, more).await?, take(all, more).await?];
         match &mut self.held {
             Some(held) => {
-                held.0.merge(part);
-                held.1.merge(room);
+                for (held, taken) in held.iter_mut().zip(taken) {
+                    held.merge(taken);
+                }
             }
-            None => self.held = Some((part, room)),
+            None => self.held = Some(taken),
         }
         Ok(())
     }
 }
 
 async fn take(
-    room: &Arc<Semaphore>,
+    (room, limit): &(Arc<Semaphore>, &'static str),
     permits: usize,
-    limit: &'static str,
 ) -> Answer<OwnedSemaphorePermit> {
     let permits = u32::try_from(permits).unwrap_or(u32::MAX);
     let taken = tokio::time::timeout(ROOM_TIMEOUT, Arc::clone(room).acquire_many_owned(permits));
@@ -113,18 +140,19 @@ impl Pace {
         Self { ends_at: Instant::now() + PACE_WINDOW, bytes: 0 }
     }
 
-    fn check(&mut self) -> Answer<()> {
+    fn check(&mut self, held_bytes: usize) -> Answer<()> {
         if Instant::now() < self.ends_at {
             return Ok(());
         }
         let per_second = self.bytes / PACE_WINDOW.as_secs() as usize;
         *self = Self::new();
-        if per_second >= BYTES_PER_SECOND_MIN {
+        let least = (held_bytes / ARRIVAL.as_secs() as usize).max(BYTES_PER_SECOND_MIN);
+        if per_second >= least {
             return Ok(());
         }
         let limit = "upload_bytes_per_second_min";
         let detail = format!(
-            "limit {limit} not reached: at least {BYTES_PER_SECOND_MIN} bytes a second, got \
+            "limit {limit} not reached: at least {least} bytes a second after {held_bytes}, got \
              {per_second}"
         );
         let status = StatusCode::REQUEST_TIMEOUT;
@@ -165,7 +193,7 @@ impl Upload {
     pub(super) async fn receive(
         self,
         uploads: &Uploads,
-        branch: TenantId,
+        sender: Sender,
         bytes_max: usize,
     ) -> Answer<Received> {
         let too_large = |actual| {
@@ -176,10 +204,10 @@ impl Upload {
         }
         let mut body = Limited::new(self.body, bytes_max);
         let mut bytes = BytesMut::new();
-        let mut room = Room::new(uploads, branch);
+        let mut room = Room::new(uploads, sender);
         let mut pace = Pace::new();
         loop {
-            pace.check()?;
+            pace.check(bytes.len())?;
             let Ok(frame) = tokio::time::timeout_at(pace.ends_at, body.frame()).await else {
                 continue;
             };
@@ -206,37 +234,55 @@ impl Upload {
 mod tests {
     use super::*;
 
-    fn branch(number: u8) -> TenantId {
+    fn tenant(number: u8) -> TenantId {
         TenantId::from_bytes([number; 16])
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_branch_leaves_room_for_another() {
-        let uploads = Uploads::default();
-        let mut first = Room::new(&uploads, branch(1));
-        first.hold(BRANCH_UPLOADS_BYTES_MAX).await.expect("its own part");
-        let refused = Room::new(&uploads, branch(1)).hold(1).await.expect_err("no more of it");
-        assert_eq!(refused.limit, Some("branch_uploads_bytes_max"));
-        let mut second = Room::new(&uploads, branch(2));
-        second.hold(BRANCH_UPLOADS_BYTES_MAX).await.expect("another branch's part");
-        let refused = Room::new(&uploads, branch(3)).hold(1).await.expect_err("the room is full");
-        assert_eq!(refused.limit, Some("uploads_bytes_max"));
-        drop(first);
-        Room::new(&uploads, branch(3)).hold(1).await.expect("there is room again");
-        assert_eq!(uploads.branches.lock().len(), 2, "who holds nothing is forgotten");
+    fn customer(number: u8, branch: u8) -> Sender {
+        Sender { tenant: tenant(number), branch: tenant(branch) }
+    }
+
+    async fn refused(uploads: &Uploads, sender: Sender) -> Option<&'static str> {
+        Room::new(uploads, sender).hold(1).await.expect_err("no room").limit
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drops_do_not_keep_room() {
-        let drip = futures::stream::unfold((), |()| async {
+    async fn a_customer_leaves_room_for_its_siblings_and_a_branch_for_another() {
+        let uploads = Uploads::default();
+        let mut first = Room::new(&uploads, customer(2, 1));
+        first.hold(TENANT_UPLOADS_BYTES_MAX).await.expect("its own part");
+        assert_eq!(refused(&uploads, customer(2, 1)).await, Some("tenant_uploads_bytes_max"));
+        let mut sibling = Room::new(&uploads, customer(3, 1));
+        sibling.hold(TENANT_UPLOADS_BYTES_MAX).await.expect("a sibling's largest");
+        assert_eq!(refused(&uploads, customer(4, 1)).await, Some("branch_uploads_bytes_max"));
+        let mut other = Room::new(&uploads, customer(5, 5));
+        other.hold(TENANT_UPLOADS_BYTES_MAX).await.expect("another branch's largest");
+        assert_eq!(refused(&uploads, customer(6, 6)).await, Some("uploads_bytes_max"));
+        drop(first);
+        Room::new(&uploads, customer(6, 6)).hold(1).await.expect("there is room again");
+        assert_eq!(uploads.tenants.of.lock().len(), 2, "who holds nothing is forgotten");
+    }
+
+    /// Until when a body of so many bytes at once, and then one a second, is read.
+    async fn read_for(at_once: usize) -> Duration {
+        let drip = futures::stream::unfold(at_once, |bytes| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
+            Some((Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes])), 20_000))
         });
         let upload = Upload { body: Body::from_stream(drip), declared: None };
         let began = Instant::now();
-        let received = upload.receive(&Uploads::default(), branch(1), 1024).await;
+        let received = upload.receive(&Uploads::default(), customer(1, 1), 1 << 30).await;
         let refused = received.map(|_| ()).expect_err("too slow");
         assert_eq!(refused.limit, Some("upload_bytes_per_second_min"));
-        assert!(began.elapsed() <= PACE_WINDOW * 2, "{:?}", began.elapsed());
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_a_body_holds_the_faster_it_goes_on() {
+        let most = PACE_WINDOW * 2 + Duration::from_secs(1);
+        let small = read_for(1024).await;
+        assert!(small > most, "20 kB a second is enough for a while: {small:?}");
+        let large = read_for(200 << 20).await;
+        assert!(large <= most, "room is not kept drop by drop: {large:?}");
     }
 }

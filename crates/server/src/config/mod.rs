@@ -298,6 +298,12 @@ pub(crate) struct Limits {
     pub(crate) device_messages_per_second: u32,
     /// Messages of a tenant's devices; two times as many at once. A plan may say otherwise.
     pub(crate) tenant_messages_per_second: u32,
+    /// Readings of a device; two times as many at once.
+    pub(crate) device_readings_per_second: u32,
+    /// Readings of a tenant's devices; two times as many at once.
+    pub(crate) tenant_readings_per_second: u32,
+    /// Sealed bytes that a tenant may put into the ledger's archive in a day (UTC).
+    pub(crate) ledger_bytes_per_day: u64,
     /// Connected devices of a tenant, over MQTT and WebSocket.
     pub(crate) tenant_connections_max: usize,
     /// Requests of a tenant's people and keys that are answered at once.
@@ -318,6 +324,9 @@ impl Default for Limits {
             tenant_requests_per_second: 1_000,
             device_messages_per_second: 50_000,
             tenant_messages_per_second: 200_000,
+            device_readings_per_second: 100_000,
+            tenant_readings_per_second: 500_000,
+            ledger_bytes_per_day: 64 << 30,
             tenant_connections_max: 8_000,
             tenant_requests_max: 256,
             tenant_sockets_max: 1_000,

@@ -152,6 +152,9 @@ pub(crate) fn rates(limits: &Limits) -> Rates {
         tenant_requests: usual.tenant_requests.scaled_to(limits.tenant_requests_per_second),
         device_messages: usual.device_messages.scaled_to(limits.device_messages_per_second),
         tenant_messages: usual.tenant_messages.scaled_to(limits.tenant_messages_per_second),
+        device_readings: usual.device_readings.scaled_to(limits.device_readings_per_second),
+        tenant_readings: usual.tenant_readings.scaled_to(limits.tenant_readings_per_second),
+        ledger_bytes_per_day: limits.ledger_bytes_per_day,
     }
 }
 

@@ -177,6 +177,34 @@ fn a_clock_that_is_set_back_makes_nobody_deaf() {
 }
 
 #[test]
+fn a_rule_judges_what_a_fast_clock_said_last() {
+    let tenant = Platform::shared().tenant();
+    let ahead = [("fast", 8 * MINUTE_MS), ("far", 2 * 365 * 24 * 60 * MINUTE_MS)];
+    let devices = ahead.map(|(name, ahead_ms)| (tenant.device(name), ahead_ms));
+    for _ in 0..6 {
+        for (device, ahead_ms) in &devices {
+            send_old(&tenant, device, -ahead_ms);
+        }
+        pause(std::time::Duration::from_millis(800));
+    }
+    let asked_ms = now_ms();
+    tenant.post("/v1/rules", &rule("Warm", above(0.5))).expect(201);
+    let raised = wait_for("an alert of each", || {
+        let all = alerts(&tenant, "active");
+        (all.len() == devices.len()).then_some(all)
+    });
+    for alert in raised {
+        assert_eq!(alert["value"], 1.0, "{alert}");
+        let at = Timestamp::parse_rfc3339(alert["raised_at"].as_str().unwrap()).unwrap();
+        assert!((asked_ms - 1_000..asked_ms + MINUTE_MS).contains(&at.as_millis()), "{alert}");
+    }
+    // What is shown as the latest stays as it is documented.
+    for (device, _) in &devices {
+        assert_eq!(tenant.latest(device, "t"), Value::Null);
+    }
+}
+
+#[test]
 fn of_equal_times_the_later_arrival_counts() {
     let tenant = Platform::shared().tenant();
     let device = tenant.device("d");

@@ -18,7 +18,7 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 const BALANCER: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 
-fn start(environment: &[(&str, &str)]) -> Platform {
+pub(crate) fn start(environment: &[(&str, &str)]) -> Platform {
     let options = environment
         .iter()
         .fold(Options::default(), |options, (key, value)| options.environment(key, value));
@@ -37,7 +37,7 @@ fn until_refused(mut ask: impl FnMut() -> crate::http::Answer) -> (usize, crate:
 }
 
 #[track_caller]
-fn names_its_limit(refused: &crate::http::Answer, limit: &str, value: &str) {
+pub(crate) fn names_its_limit(refused: &crate::http::Answer, limit: &str, value: &str) {
     let problem = refused.problem(429);
     assert_eq!(problem["limit"], limit, "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains(value), "{problem}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use veritwin_domain::{Rng, SeededRng};
 
+use crate::guard::start;
 use crate::harness::{Platform, now_ms, pause, wait_for};
 use crate::http::{Connection, Http};
 use crate::mqtt::{Mqtt, Packet, Version};
@@ -328,7 +329,7 @@ fn start_after_a_kill_with_many_points() {
     const SERIES: u64 = 50;
     const POINTS_PER_BODY: u64 = 50_000;
     let points = number("VERITWIN_KILL_POINTS", 10_000_000);
-    let mut platform = Platform::serve();
+    let mut platform = start(&[("VERITWIN__LIMITS__TENANT_READINGS_PER_SECOND", "100000000")]);
     let tenant = platform.tenant();
     let device = tenant.device("many");
     let rows = points.div_ceil(SERIES);

@@ -371,6 +371,9 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     root.send(platform, "PUT", &format!("{}/domains", partner.path()), &domains).expect(200);
     let taken = partner.send(platform, "PUT", &format!("{}/hosts", customer.path()), &hosts);
     taken.problem(409);
+    // Who did it from above is told by whom they belong to.
+    let records = partner.get(platform, "/v1/activity?action=tenant.&outcome=done").expect(200);
+    assert_eq!(records["items"][0]["actor_of"], "Platform", "{records}");
 
     let at = |host: &str, path: &str| platform.http().get(path).header("host", host).send();
     let face = at("twin.north.example:8443", "/v1/face").expect(200);
@@ -382,9 +385,23 @@ fn a_host_name_shows_a_face_and_opens_nothing() {
     let own = face_of(&customer.tenant);
     assert_eq!(own["organisation"], json!({"id": customer.tenant, "name": "Customer"}));
     assert_eq!(own["product"], "Northlight");
+    let theme_of = |id: &str| at("localhost", &format!("/theme.css?organisation={id}")).text();
+    assert!(theme_of(&customer.tenant).contains("--brand:#1d3f8f"), "its colours, too");
     for unknown in ["00000000-0000-7000-8000-00000000abcd", "nothing", ""] {
-        let face = face_of(unknown);
+        let (face, theme) = (face_of(unknown), theme_of(unknown));
         assert_eq!((&face["organisation"], &face["product"]), (&Value::Null, &json!("Veritwin")));
+        assert_eq!(theme, "", "{unknown}");
+    }
+    // A partner's host name names whoever is below it, and nobody else.
+    let stranger = root.below(platform, "partner", "Stranger");
+    for (id, named) in [(&customer.tenant, json!("Customer")), (&stranger.tenant, Value::Null)] {
+        let face = at("twin.north.example", &format!("/v1/face?organisation={id}")).expect(200);
+        assert_eq!(
+            (&face["organisation"]["name"], &face["product"]),
+            (&named, &json!("Northlight"))
+        );
+        let theme = at("twin.north.example", &format!("/theme.css?organisation={id}")).text();
+        assert!(theme.contains("--brand:#1d3f8f"), "{id}");
     }
     for unknown in ["other.example", "localhost", "", "a b", "twin.north.example.evil.example"] {
         let face = at(unknown, "/v1/face").expect(200);

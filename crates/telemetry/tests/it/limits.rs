@@ -1,10 +1,10 @@
 //! Every bound is refused by its name, and memory pressure is felt at the entrance.
 
 use futures::FutureExt;
-use veritwin_domain::{Timestamp, Value};
+use veritwin_domain::{Reading, Timestamp, Value};
 use veritwin_telemetry::{Order, RangeQuery, TelemetryError, TimeRange};
 
-use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series};
+use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series, tenant};
 
 const WHOLE: RangeQuery =
     RangeQuery { range: TimeRange::ALL, order: Order::Ascending, limit: 10, after: None };
@@ -66,14 +66,70 @@ fn a_full_memory_table_holds_back_the_entrance_until_a_flush() {
         setup.limits.memory_bytes_max = 1000;
         setup.limits.flush_bytes_min = 500;
         let engine = setup.open().await;
-        assert!(engine.wait_for_room().now_or_never().is_some());
+        let none: [&[Reading]; 0] = [];
+        assert!(engine.room(tenant(0), &none).now_or_never().is_some());
         let readings = (0..100).map(|i| reading("n", TODAY + i, Value::Integer(i)));
         History::default().commit(&engine, batch(0, 0, readings.collect()));
         assert!(engine.status().memory_bytes >= 1000);
-        assert!(engine.wait_for_room().now_or_never().is_none());
+        assert!(engine.room(tenant(0), &none).now_or_never().is_none());
         let waiting = tokio::spawn({
             let engine = engine.clone();
-            async move { engine.wait_for_room().await }
+            async move { drop(engine.room(tenant(0), &[]).await) }
+        });
+        tokio::task::yield_now().await;
+        assert!(engine.maintain().await.expect("maintains").flushed);
+        waiting.await.expect("room came free");
+        assert_eq!(engine.status().memory_bytes, 0);
+    });
+}
+
+#[test]
+fn whoever_fills_the_memory_table_leaves_room_for_others() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.memory_bytes_max = 16_000;
+        setup.limits.flush_bytes_min = 8_000;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let some = |from: i64, count: i64| -> Vec<_> {
+            (0..count).map(|i| reading("n", TODAY + from + i, Value::Integer(i))).collect()
+        };
+        // What is on its way counts as what is there.
+        let parts = [some(0, 250), some(250, 250), some(500, 250)];
+        let [first, second, third] = &parts;
+        let rooms = parts.each_ref().map(|part| engine.try_room(tenant(0), &[part]).expect("room"));
+        let refused = engine.try_room(tenant(0), &[&some(0, 1)]).err();
+        let refused = refused.expect("three quarters are a tenant's");
+        assert_eq!((refused.name, refused.actual), ("tenant_memory_bytes_max", 12_016));
+        drop(engine.try_room(tenant(1), &[&some(0, 100)]).expect("there is room for others"));
+
+        // Taken over by the table, and counted once; dropped, free again.
+        history.commit(&engine, batch(0, 0, first.clone()));
+        history.commit(&engine, batch(0, 0, second.clone()));
+        let [one, two, dropped] = rooms;
+        one.filled();
+        two.filled();
+        drop(dropped);
+        assert_eq!(engine.status().memory_bytes, 8_000);
+        let again = engine.try_room(tenant(0), &[third]).expect("what was dropped");
+        history.commit(&engine, batch(0, 0, third.clone()));
+        again.filled();
+        assert!(engine.try_room(tenant(0), &[&some(0, 1)]).is_err());
+
+        // Others share what is left, and there is always some for whoever has nothing.
+        for number in 1..=2 {
+            let part = some(0, 30);
+            let room = engine.try_room(tenant(number), &[&part]).expect("room");
+            history.commit(&engine, batch(number, 0, part));
+            room.filled();
+        }
+        let greedy = engine.try_room(tenant(1), &[&some(0, 200)]).err().expect("more than a part");
+        assert_eq!(greedy.name, "tenant_memory_bytes_max");
+        drop(engine.try_room(tenant(5), &[&some(0, 100)]).expect("room"));
+
+        let waiting = tokio::spawn({
+            let engine = engine.clone();
+            async move { drop(engine.room(tenant(0), &[&some(0, 100)]).await) }
         });
         tokio::task::yield_now().await;
         assert!(engine.maintain().await.expect("maintains").flushed);

@@ -7,6 +7,7 @@ import { useState } from 'react'
 import { body, client } from '../../api/client'
 import { sessionQuery } from '../../api/queries'
 import type { AccessGrant, AccessScopeInput, Roles } from '../../api/types'
+import { platformNow } from '../../lib/now'
 import { DEFAULT_ROLE } from '../../lib/roles'
 import { Icon } from '../../ui/icons'
 import { Failure, Loading } from '../../ui/layout'
@@ -168,7 +169,7 @@ function GrantForm(props: { onDone: () => void }) {
           ...roleOf(role),
           scope,
           ...(days !== '' && {
-            expires_at: new Date(Date.now() + Number(days) * DAY_MS).toISOString(),
+            expires_at: new Date(platformNow() + Number(days) * DAY_MS).toISOString(),
           }),
         },
       }),

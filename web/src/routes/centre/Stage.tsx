@@ -14,6 +14,7 @@ import { keyLabel } from '../../lib/keys'
 import { HEAT_GRADIENT } from '../../lib/heat'
 import type { Selection } from '../../lib/selection'
 import { worst } from '../../lib/severity'
+import { floorPlan } from '../../lib/words'
 import { Icon, type IconName } from '../../ui/icons'
 import { conditionLabel, SeverityMark } from '../../ui/marks'
 import { Age } from '../../ui/time'
@@ -214,7 +215,7 @@ function ViewSwitch() {
   const patch = usePatchSearch()
   const views = [
     { value: '3d', label: '3D', icon: 'cube' },
-    { value: 'plan', label: i18n.t('Plan'), icon: 'plan' },
+    { value: 'plan', label: floorPlan(), icon: 'plan' },
     { value: 'table', label: i18n.t('Table'), icon: 'table' },
   ] as const
   return (

@@ -5,6 +5,7 @@ import { useMemo } from 'react'
 import { alertsQuery, devicesQuery, modelQuery, replayQuery } from '../../api/queries'
 import type { Alert, Device, Quality, Series, Space, Storey, TwinModel } from '../../api/types'
 import { useAppSearch, useRange } from '../../app/search'
+import { platformNow } from '../../lib/now'
 import { occurrences } from '../../lib/occurrences'
 import { isActive } from '../../lib/severity'
 import { isStale } from '../../lib/time'
@@ -124,7 +125,7 @@ export function useBuilding(twinId: string) {
         typeof store.get(deviceId, key)?.value === 'boolean'
       return { atMs, get: replayed(replayIndex, atMs, isSwitch) }
     }
-    const now = Date.now()
+    const now = platformNow()
     return {
       atMs: null,
       get: (deviceId, key) => {

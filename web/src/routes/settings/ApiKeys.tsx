@@ -8,6 +8,7 @@ import { useState } from 'react'
 import { body, client } from '../../api/client'
 import { apiKeysQuery, usersQuery } from '../../api/queries'
 import type { AccessScopeInput, ApiKey } from '../../api/types'
+import { platformNow } from '../../lib/now'
 import { DEFAULT_ROLE } from '../../lib/roles'
 import { CopyField } from '../../ui/layout'
 import { NamedList, type FormEnds } from '../../ui/NamedList'
@@ -107,7 +108,7 @@ function ApiKeyForm(props: { onDone: () => void }) {
     )
   }
   const make = async () => {
-    const expires_at = new Date(Date.now() + Number(days) * DAY_MS).toISOString()
+    const expires_at = new Date(platformNow() + Number(days) * DAY_MS).toISOString()
     const addresses = networks.split(/[\s,]+/).filter(Boolean)
     const made = await body(
       client.POST('/v1/api-keys', {

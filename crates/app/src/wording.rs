@@ -1,0 +1,72 @@
+//! What mails say of moments and of who answers, in words.
+
+use veritwin_domain::{TenantId, Timestamp};
+
+use crate::App;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// A moment for people, to the minute: `6 December 2026, 01:44 UTC`.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    let read = || {
+        let (date, time) = text.split_once('T')?;
+        let mut parts = date.rsplitn(3, '-');
+        let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+        let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+        let minute = time.get(..5)?;
+        Some(format!("{} {month} {year}, {minute} UTC", day.trim_start_matches('0')))
+    };
+    read().unwrap_or_else(|| text.clone())
+}
+
+impl App {
+    /// Whom people of a tenant ask, with an address where one is given.
+    pub(crate) fn who_answers(&self, tenant: TenantId) -> String {
+        let responsible = self.responsible(tenant);
+        let one = self.0.tree.read().answering(responsible);
+        let name = if one.is_platform && one.email.is_none() {
+            "the operator of this platform".to_owned()
+        } else {
+            one.name
+        };
+        match one.email {
+            Some(email) => format!("{name} ({email})"),
+            None => name,
+        }
+    }
+
+    /// The name of a tenant's plan; empty without one.
+    pub(crate) fn plan_name(&self, tenant: TenantId) -> String {
+        let tree = self.0.tree.read();
+        tree.plan(tenant).map(|plan| plan.name.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::moment;
+    use veritwin_domain::Timestamp;
+
+    #[test]
+    fn a_moment_is_told_to_the_minute() {
+        let check = |at: &str, expect: &str| {
+            assert_eq!(moment(Timestamp::parse_rfc3339(at).expect("a time")), expect);
+        };
+        check("2026-12-06T01:44:21.344284Z", "6 December 2026, 01:44 UTC");
+        check("2030-01-31T23:59:59Z", "31 January 2030, 23:59 UTC");
+    }
+}

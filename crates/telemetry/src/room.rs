@@ -1,0 +1,124 @@
+//! Room in the memory table, taken before the log takes readings. A tenant may have so many times
+//! what is free: alone it has most of the table, beside others less, and what is left over is
+//! there for whoever has little in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_recursion::async_recursion as boxed;
+use veritwin_domain::{LimitExceeded, Reading, TenantId};
+
+use crate::engine::{Engine, Inner};
+
+/// A tenant has at most so many times the free room: alone three quarters of the table.
+const TIMES_FREE_MAX: usize = 3;
+/// Time and value of a reading, without a text's own bytes.
+const READING_BYTES: usize = 16;
+
+/// About what readings take in memory.
+pub(crate) fn bytes_of(readings: &[Reading]) -> usize {
+    readings.iter().map(|reading| READING_BYTES + reading.value.text_bytes()).sum()
+}
+
+/// Room that was taken by readings the log has not committed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    bytes: usize,
+    tenants: HashMap<TenantId, usize>,
+}
+
+impl Taken {
+    fn of(&self, tenant: TenantId) -> usize {
+        self.tenants.get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, tenant: TenantId, bytes: usize) {
+        *self.tenants.entry(tenant).or_default() += bytes;
+        self.bytes += bytes;
+    }
+
+    /// Readings that took no room, such as those of a replay, find nothing to give back.
+    pub(crate) fn give_back(&mut self, tenant: TenantId, bytes: usize) {
+        let Some(taken) = self.tenants.get_mut(&tenant) else { return };
+        let bytes = bytes.min(*taken);
+        *taken -= bytes;
+        self.bytes -= bytes;
+        if *taken == 0 {
+            self.tenants.remove(&tenant);
+        }
+    }
+}
+
+/// Room for readings on their way into the log. The table takes it over when it takes them; room
+/// that is dropped is free again.
+#[must_use]
+pub struct Room {
+    inner: Arc<Inner>,
+    tenant: TenantId,
+    bytes: usize,
+}
+
+impl Room {
+    /// The log has committed the readings.
+    pub fn filled(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.inner.taken.lock().give_back(self.tenant, self.bytes);
+            self.inner.room.notify_waiters();
+        }
+    }
+}
+
+impl Engine {
+    /// Waits until memory has room for readings of a tenant. Whoever appends readings to the log
+    /// calls this first: what is committed is always taken, so the bound has to be kept at the
+    /// entrance.
+    #[boxed]
+    pub async fn room(&self, tenant: TenantId, readings: &[&[Reading]]) -> Room {
+        loop {
+            let notified = self.inner.room.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Ok(room) = self.try_room(tenant, readings) {
+                return room;
+            }
+            notified.await;
+        }
+    }
+
+    /// Room for readings of a tenant, or the bound that is in the way. A tenant with nothing in
+    /// memory gets it as long as there is any.
+    pub fn try_room(
+        &self,
+        tenant: TenantId,
+        readings: &[&[Reading]],
+    ) -> Result<Room, LimitExceeded> {
+        let bytes = readings.iter().map(|readings| bytes_of(readings)).sum();
+        let max = self.inner.limits.memory_bytes_max;
+        let memory = self.inner.memory.read();
+        let mut taken = self.inner.taken.lock();
+        let used = memory.bytes_bounded() + taken.bytes;
+        if used >= max {
+            let actual = used.saturating_add(bytes);
+            return Err(LimitExceeded { name: "memory_bytes_max", max, actual });
+        }
+        let own = memory.bytes_bounded_of(tenant) + taken.of(tenant);
+        // Whatever is refused has to become possible by a flush, which comes at half of the table:
+        // one request is never judged by more than a quarter.
+        let asked = bytes.min(max / 4);
+        let own_max = (max - used).saturating_sub(asked).saturating_mul(TIMES_FREE_MAX);
+        let actual = own + asked;
+        if own > 0 && actual > own_max {
+            return Err(LimitExceeded { name: "tenant_memory_bytes_max", max: own_max, actual });
+        }
+        taken.add(tenant, bytes);
+        drop(taken);
+        drop(memory);
+        Ok(Room { inner: Arc::clone(&self.inner), tenant, bytes })
+    }
+}
