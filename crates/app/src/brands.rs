@@ -11,9 +11,10 @@ use veritwin_metastore::{Brand, TenantKind};
 use veritwin_outbound::mail::Voice;
 
 use crate::change::Change;
+use crate::mail_names::{is_plain, refuse_address};
 use crate::model::{BrandInput, BrandView, Face};
 use crate::png;
-use crate::provision::{PLATFORM_TENANT, is_nobodys, is_own, refuse_address};
+use crate::provision::{PLATFORM_TENANT, is_nobodys, is_own};
 use crate::theme::Palette;
 use crate::{App, Error, Result, recorded};
 
@@ -355,7 +356,7 @@ impl App {
         let tree = self.0.tree.read();
         let product = |id: TenantId| {
             let brand = tree.brands.get(&id)?;
-            Some(brand.body.product.clone()).filter(|name| !name.is_empty())
+            Some(brand.body.product.clone()).filter(|name| !name.is_empty() && is_plain(name))
         };
         Voice {
             name: tree.upwards(tenant).find_map(product),

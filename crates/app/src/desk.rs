@@ -19,7 +19,7 @@ use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportVi
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::support::{area_names, check_areas, grant_view, length};
-use crate::two_people::{check_two_people, of_member};
+use crate::two_people::{BY_OPERATOR, check_two_people, of_member};
 use crate::{App, Arrival, Error, Result};
 
 const ENDED: Error = Error::Unauthenticated("the support session has ended");
@@ -342,7 +342,7 @@ impl App {
         }
         let asker = of_member(tx.line(PLATFORM_TENANT, grant.requested_by).await?)?;
         let own = of_member(tx.line(PLATFORM_TENANT, approver).await?)?;
-        check_two_people(&asker, &own, context.at)?;
+        check_two_people((&asker, &own), context.at, BY_OPERATOR)?;
         drop(tx);
         if grant.expires_at <= context.at {
             return Err(Error::Conflict("nobody approved it in time: ask again".to_owned()));

@@ -1,19 +1,20 @@
 //! Holds on activity records: asked for by one person, approved by another, for a time, and ended
-//! before it by two again, neither of them whose records they keep. The purge keeps what they name
-//! and nothing else (promise P53).
+//! before it by two again, neither of them whose records they keep. Placing one keeps things, so
+//! it asks less of the two than ending one. The purge keeps what they name and nothing else
+//! (promise P53).
 
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, ApiKeyId, HoldId, OpContext, Timestamp, UserId};
+use veritwin_domain::{ActorKind, HoldId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{Hold, HoldReason, Line, Release, TenantTx};
 
 use crate::change::Change;
 use crate::model::{HoldInput, HoldScope, HoldView};
 use crate::records::check_action;
-use crate::two_people::{check_two_people, of_member};
+use crate::two_people::{BY_WHOEVER_ANSWERS, check_two_keepers, check_two_people, of_member};
 use crate::{App, Error, Result};
 
 /// Longest hold; a new one can be asked for before it ends.
@@ -57,16 +58,18 @@ fn asked_release(hold: &Hold, now: Timestamp) -> Option<Release> {
     hold.release.filter(counts)
 }
 
-/// Whether a hold is about what one of these people did: by their account, by a key of theirs, or
-/// in single records.
+/// Whether a hold is about what one of these people did: by their account, or by a key that they
+/// made, revoked or not; as its actor, or in single records.
 async fn is_held(tx: &TenantTx, hold: &Hold, people: &[UserId]) -> Result<bool> {
-    if let Some(actor) = hold.scope.actor {
-        let key = tx.api_key(ApiKeyId::from_bytes(actor)).await;
-        let maker = key.ok().and_then(|key| key.maker);
-        let is_theirs = |person: &UserId| *person.as_bytes() == actor || maker == Some(*person);
-        return Ok(people.iter().any(is_theirs));
+    let actors = match hold.scope.actor {
+        Some(actor) => vec![actor],
+        None => tx.activity_actors(&hold.scope.records).await?,
+    };
+    let is_theirs = |person: &UserId| actors.contains(person.as_bytes());
+    if people.iter().any(is_theirs) {
+        return Ok(true);
     }
-    Ok(tx.activity_is_by(&hold.scope.records, people).await?)
+    Ok(tx.key_makers(&actors).await?.iter().any(|maker| people.contains(maker)))
 }
 
 /// Somebody and whoever is in their line.
@@ -206,7 +209,8 @@ impl App {
         Ok(hold.id)
     }
 
-    /// Approves a hold that somebody else asked for, who is another person as far as can be told.
+    /// Approves a hold that somebody else asked for, who is another person as far as can be told;
+    /// more is asked of the two when one of them is whose records it keeps.
     #[boxed]
     pub async fn approve_hold(&self, context: &OpContext, id: HoldId) -> Result<()> {
         let resource = resource(context, id);
@@ -216,7 +220,12 @@ impl App {
         let approver = person(context)?;
         let own = of_member(tx.line(approver).await?)?;
         let asker = of_member(tx.line(hold.requested_by).await?)?;
-        check_two_people(&asker, &own, context.at)?;
+        let (two, way) = ((&asker, &own), BY_WHOEVER_ANSWERS);
+        if is_held(&tx, &hold, &[hold.requested_by, approver]).await? {
+            check_two_people(two, context.at, way)?;
+        } else {
+            check_two_keepers(two, context.at, way)?;
+        }
         if hold.expires_at <= context.at {
             return Err(Error::Conflict("the hold has ended".to_owned()));
         }
@@ -255,7 +264,7 @@ impl App {
                 return Err(Error::Conflict(detail.to_owned()));
             }
             if let Some(asker) = asker {
-                check_two_people(&asker, &line, context.at)?;
+                check_two_people((&asker, &line), context.at, BY_WHOEVER_ANSWERS)?;
             }
         }
         if is_over {

@@ -15,6 +15,8 @@ use crate::invitation_scopes::{ScopeNames, printed};
 use crate::inviters::Inviter;
 use crate::links::{Payload, text};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::Sender;
+use crate::mail_names::quoted;
 use crate::model::{Invited, Invitee};
 use crate::tree::over;
 use crate::{App, Error, Result, RowError};
@@ -55,6 +57,8 @@ impl App {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let invitee = checked(invitee)?;
         self.check_users_quota(context.tenant, 1).await?;
+        let sender = Sender::Tenant(context.tenant);
+        let place = self.mail_place(sender, invitee.email.expose(), context.at)?;
         let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
         self.check_invitations(context, &tx, 1).await?;
@@ -64,6 +68,7 @@ impl App {
         let invited = self.invite(&tx, context, (invitee, MailRank::Invitation), &pages).await?;
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
+        place.keep();
         Ok(invited)
     }
 
@@ -79,6 +84,9 @@ impl App {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
         let rows = read(file)?;
         self.check_users_quota(context.tenant, rows.len() as u64).await?;
+        let lines = rows.iter().map(|row| (row.line, row.invitee.email.expose().as_str()));
+        let sender = Sender::Tenant(context.tenant);
+        let places = self.mail_places(sender, lines, (context.at, MISTAKES_MAX))?;
         let pages = self.pages_of(&self.above(context), context.tenant, pages).await?;
         let tx = self.0.store.begin(context).await?;
         self.check_invitations(context, &tx, rows.len() as u64).await?;
@@ -96,6 +104,7 @@ impl App {
         let change = Change::to(serde_json::json!({"invited": invited.len()}));
         self.record_change(&tx, context, Action::UserInvite, &resource, change).await?;
         tx.commit().await?;
+        places.keep();
         Ok(invited)
     }
 
@@ -173,15 +182,16 @@ impl App {
             let link = Some(welcome_link(pages, &token));
             return Ok(Invited { email: invitee.email, link });
         }
-        let organisation = tx.tenant().await?.name;
+        let organisation = quoted(&tx.tenant().await?.name);
         let product = self.product_of(context.tenant);
         let mail = MailPayload {
             to: invitee.email.expose().clone(),
             subject: format!("You are invited to {organisation} on {product}"),
             text: format!(
-                "{organisation} invites you to its building on {product}.\n\nChoose a password and \
-                 sign in here; the link works once, for three days:\n{pages}/welcome#{}\n\nIf you \
-                 do not know {organisation}, ignore this mail: no account is made.",
+                "You are invited by {organisation} to its building on {product}.\n\nChoose a \
+                 password and sign in here; the link works once, for three days:\n\
+                 {pages}/welcome#{}\n\nIf you do not know {organisation}, ignore this mail: no \
+                 account is made.",
                 token.expose()
             ),
             ..MailPayload::default()

@@ -62,6 +62,8 @@ mod links;
 mod live;
 mod log_cut;
 mod mail;
+mod mail_bounds;
+mod mail_names;
 mod maintenance;
 pub mod model;
 mod model_view;

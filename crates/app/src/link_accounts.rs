@@ -11,6 +11,7 @@ use veritwin_metastore::{MailRank, NewMail, PlatformTx, Realm, User};
 
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_names::quoted;
 use crate::safe_again::end_what_is_open;
 use crate::{App, Error, Result};
 
@@ -172,7 +173,7 @@ impl App {
         let tenants: BTreeSet<TenantId> = memberships.into_iter().map(|(id, _)| id).collect();
         let mut names = Vec::with_capacity(tenants.len());
         for tenant in tenants {
-            names.push(tx.tenant(tenant).await?.name);
+            names.push(quoted(&tx.tenant(tenant).await?.name));
             let now = json!({
                 "account": account.id.to_string(),
                 "changed": "signs in at its organisation's own page",

@@ -123,6 +123,7 @@ impl App {
         if !self.is_purge_broken() {
             tx.activity_purge(before, &holds).await?;
         }
+        tx.key_makers_purge(before).await?;
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;

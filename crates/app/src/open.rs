@@ -112,6 +112,7 @@ pub(crate) struct Inner {
     pub(crate) throttle: Mutex<Throttle>,
     /// Slows down who writes through the contact form.
     pub(crate) contact_throttle: Mutex<Throttle>,
+    pub(crate) mail_bounds: Mutex<crate::mail_bounds::MailBounds>,
     pub(crate) tree: RwLock<crate::tree::Tree>,
     /// Under which network addresses are known to the throttle; of this process only.
     pub(crate) attempt_key: [u8; 32],
@@ -310,6 +311,7 @@ impl App {
             authorizer,
             throttle: Mutex::new(Throttle::default()),
             contact_throttle: Mutex::new(Throttle::default()),
+            mail_bounds: Mutex::default(),
             tree: RwLock::default(),
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),

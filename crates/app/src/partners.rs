@@ -10,6 +10,7 @@ use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace};
 
 use crate::change::Change;
 use crate::links::text;
+use crate::mail_bounds::Places;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
@@ -190,7 +191,7 @@ impl App {
         let resource = self.authorize_all(context, Action::TenantUpdateBelow, Kind::Tenant)?;
         let mut tenant = self.child(context, id)?;
         let before = self.recorded_tenant(&tenant);
-        let mut rewait = None;
+        let (mut rewait, mut place) = (None, None);
         if let Some(name) = &change.name {
             tenant.name = tenant_name("name", name)?;
         }
@@ -199,7 +200,11 @@ impl App {
                 Some(plan) => self.check_plan(context, plan)?,
                 None => self.check_no_plan(context)?,
             }
-            rewait = Some(self.rewait(&tenant, plan, context.at));
+            let changed = self.rewait(&tenant, plan, context.at);
+            if changed.is_shorter() {
+                place = Some(self.shortening_place(id, context.at)?);
+            }
+            rewait = Some(changed);
             tenant.place.plan = plan;
         }
         if let Some(state) = change.state {
@@ -217,6 +222,7 @@ impl App {
         let change = Change::from_to(before, self.recorded_tenant(&stored));
         self.record_platform_change(&tx, &platform, Some(id), (action, "done", change)).await?;
         tx.commit().await?;
+        place.into_iter().for_each(Places::keep);
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
         if let Some(rewait) = rewait {

@@ -14,6 +14,7 @@ use veritwin_metastore::{Realm, Tenant, TenantKind, TenantPlace, every_row};
 use crate::change::Change;
 use crate::knock::Knock;
 use crate::links::text;
+use crate::mail_names::refuse_address;
 use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
@@ -38,17 +39,6 @@ pub(crate) fn is_own(tenant: TenantId) -> bool {
 /// for it.
 pub(crate) fn is_nobodys(tenant: TenantId) -> bool {
     is_own(tenant) && tenant != PLATFORM_TENANT
-}
-
-/// Refuses what a mail program would show as a link: names stand in mails to people who never
-/// chose them.
-pub(crate) fn refuse_address(field: &str, name: &str) -> Result<()> {
-    let lower = name.to_lowercase();
-    if lower.contains("://") || lower.starts_with("www.") {
-        let detail = "must be a name, not an address: leave out \"://\" and a leading \"www.\"";
-        return Err(Error::invalid_at(field, detail));
-    }
-    Ok(())
 }
 
 /// The name of a tenant.

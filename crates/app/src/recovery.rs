@@ -13,6 +13,7 @@ use crate::change::Change;
 use crate::factors::has_second_factor;
 use crate::links::{Payload, UNKNOWN};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::Sender;
 use crate::people::check_password;
 use crate::safe_again::end_what_is_open;
 use crate::sign_in::{ENDED, person};
@@ -178,6 +179,8 @@ impl App {
         }
         let platform = self.above(context);
         let pages = self.pages_of(&platform, context.tenant, pages).await?;
+        // Counted for taken addresses too: the answer must not tell.
+        let place = self.mail_place(Sender::Person(user), email.expose(), context.at)?;
         let tx = self.0.store.begin_platform(&platform).await?;
         let account = tx.user(user).await?;
         let session = tx.session(session).await?.ok_or(ENDED)?;
@@ -199,6 +202,7 @@ impl App {
             self.mail_link(&tx, &platform, (LinkKind::EmailChange, &account), letter).await?;
         }
         tx.commit().await?;
+        place.keep();
         self.note(context, Action::AccountSecure, &resource, "done");
         Ok(())
     }

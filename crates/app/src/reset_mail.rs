@@ -1,6 +1,6 @@
 //! The mail that a forgotten password is asked for with: one for all accounts of an address, with
 //! the sign-in page of each. Asking is answered alike whether or not there is an account, before
-//! anything is looked up.
+//! anything is looked up, and whether or not the links of the last mail still do.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,13 @@ use veritwin_metastore::{LinkKind, MailRank, NewMail, PlatformTx, Realm, User};
 use crate::brands::PRODUCT;
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::mailbox;
+use crate::mail_names::quoted;
 use crate::{App, Error, Result};
 
 /// Most accounts of an address that one mail lists: of the organisation whose page was asked at,
 /// then those that somebody verified.
 const RESET_ACCOUNTS_MAX: usize = 5;
-/// Most such mails to an address in a day (UTC), whoever asks.
-const RESET_MAILS_PER_DAY_MAX: u64 = 5;
 
 /// An account that the mail lists.
 struct Listed {
@@ -104,13 +104,13 @@ impl App {
             if listed.len() >= RESET_ACCOUNTS_MAX {
                 return Ok((listed, false));
             }
-            let name = tx.tenant(account.realm.tenant().unwrap_or(tenant)).await?.name;
+            let name = quoted(&tx.tenant(account.realm.tenant().unwrap_or(tenant)).await?.name);
             listed.push(Listed { account, tenant, name });
         }
         Ok((listed, true))
     }
 
-    /// Queues the mail; false if the address has had its mails of today.
+    /// Queues the mail; false if the links of the last one work for a good while yet.
     async fn mail_reset(
         &self,
         tx: &PlatformTx,
@@ -157,32 +157,18 @@ impl App {
             voice,
             ..MailPayload::default()
         };
-        if !self.queue_reset(tx, context, &mail).await? {
+        if !self.0.mail_bounds.lock().take_reset(mailbox(&mail.to)?, context.at) {
             return Ok(false);
         }
+        let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
+        let key = links.iter().map(|(_, digest)| hex::encode(digest)).collect::<String>();
+        let key = mail_key(&key, &mail.to);
+        tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), mail.voice).await?;
         for ((link, digest), Listed { account, .. }) in links.into_iter().zip(listed) {
             tx.link_create(&link, digest).await?;
             let told = json!({"account": account.id.to_string(), "asked_for": "a new password"});
             self.record_account(tx, context, account.id, &Change::to(told)).await?;
         }
         Ok(true)
-    }
-
-    /// Each day has so many places for the mails to an address.
-    async fn queue_reset(
-        &self,
-        tx: &PlatformTx,
-        context: &PlatformContext,
-        mail: &MailPayload,
-    ) -> Result<bool> {
-        let body = serde_json::to_vec(mail).map_err(|error| Error::Internal(error.to_string()))?;
-        let to = veritwin_metastore::normalise_email(&mail.to)?;
-        for place in 0..RESET_MAILS_PER_DAY_MAX {
-            let key = mail_key(&format!("reset {} {place}", context.at.day()), &to);
-            if tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), mail.voice).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

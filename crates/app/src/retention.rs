@@ -60,8 +60,8 @@ impl Kept {
         }
     }
 
-    /// Subject, text and the name of the mail that says it is kept for less time.
-    /// `plan` and `ask`: by which plan, and whom to ask.
+    /// Subject, text and the name of the mail that says it is kept for less time; a
+    /// time has one name. `plan` and `ask`: by which plan, and whom to ask.
     fn mail(
         self,
         (plan, ask): (&str, &str),
@@ -84,7 +84,7 @@ impl Kept {
                     "{changed} readings are kept {days} instead of {before}. Older ones are \
                      destroyed for good, by whole days, {back} readings of its days.\n"
                 ),
-                format!("retention {until}"),
+                format!("retention {days}"),
             ),
             Self::Ledger => (
                 "The ledger's records will be kept for less time",
@@ -94,7 +94,7 @@ impl Kept {
                      sealed on its days. The entries of the ledger stay and are proven as \
                      before.\n"
                 ),
-                format!("audit {until}"),
+                format!("audit {days}"),
             ),
         }
     }
@@ -106,6 +106,18 @@ pub(crate) struct Rewait {
     pub(crate) tenant: TenantId,
     before: Waits,
     pub(crate) waits: Waits,
+}
+
+impl Rewait {
+    /// What is kept as before from now on, and was not.
+    fn news(&self, kept: Kept) -> Option<RetentionWait> {
+        kept.wait(self.waits).filter(|wait| kept.wait(self.before) != Some(*wait))
+    }
+
+    /// Whether anything is kept for less time.
+    pub(crate) fn is_shorter(&self) -> bool {
+        Kept::ALL.into_iter().any(|kept| self.news(kept).is_some())
+    }
 }
 
 /// Refuses times that would keep nothing, or that are longer than can be counted.
@@ -257,20 +269,20 @@ impl App {
         changed.filter(|one| one.before != one.waits).collect()
     }
 
-    /// Tells the administrators of a tenant what is kept for less time, and from when on. What was
-    /// changed stands, whether or not this can be written.
+    /// Tells the administrators of a tenant what is kept for less time, and from when on, once a
+    /// day for each time. What was changed stands, whether or not this can be written.
     pub(crate) async fn tell_shortened(&self, rewait: Rewait, limits: &PlanLimits) {
-        let Rewait { tenant, before, waits } = rewait;
+        let tenant = rewait.tenant;
         let context = self.job_in(jobs::RETENTION, tenant);
         for kept in Kept::ALL {
-            let news = kept.wait(waits).filter(|wait| kept.wait(before) != Some(*wait));
-            let Some(wait) = news else { continue };
+            let Some(wait) = rewait.news(kept) else { continue };
             let (plan, ask) = (self.plan_name(tenant), self.who_answers(tenant));
             let (subject, text, name) =
                 kept.mail((plan.as_str(), ask.as_str()), kept.days(limits), wait);
+            let event = format!("{name} {}", context.at.day());
             let told = async {
                 let tx = self.0.store.begin(&context).await?;
-                self.mail_administrators(&tx, (subject, text.as_str()), &name).await?;
+                self.mail_few(&tx, (subject, text.as_str()), &event).await?;
                 Result::Ok(tx.commit().await?)
             };
             if let Err(error) = told.await {

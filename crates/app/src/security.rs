@@ -17,12 +17,13 @@ use veritwin_domain::{
 };
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
-    Activity, ActivityFilter, Incident, MailRank, NewMail, Page, PlatformTx, SecurityAlert,
+    Activity, ActivityFilter, Incident, MailRank, Member, NewMail, Page, PlatformTx, SecurityAlert,
     TenantTx, every_row,
 };
 
 use crate::activity::{Envelope, actor_id, actor_text};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::Sender;
 use crate::promises::PROBE_TENANT;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
 use crate::{App, Error, Result};
@@ -356,28 +357,68 @@ impl App {
     pub(crate) async fn mail_administrators(
         &self,
         tx: &TenantTx,
-        (subject, text): (&str, &str),
+        mail: (&str, &str),
         event: &str,
     ) -> Result<()> {
-        if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
-            return Ok(());
-        }
-        for member in every_row(|page| async move { tx.members(&page).await }).await? {
-            let answers = [Role::Owner, Role::Administrator, Role::SecurityLead];
-            if !member.roles.iter().any(|role| answers.contains(role)) {
-                continue;
-            }
-            let mail = MailPayload {
-                to: member.user.email.clone(),
-                subject: subject.to_owned(),
-                text: text.to_owned(),
-                ..MailPayload::default()
-            };
-            let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            let key = mail_key(event, &member.user.email);
-            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?;
+        for member in self.who_answer(tx).await? {
+            self.mail_member(tx, &member, mail, event).await?;
         }
         Ok(())
+    }
+
+    /// The same of what others can bring about as often as they like: whose address nobody has
+    /// proven gets no more of it than of other mail that it did not ask for.
+    pub(crate) async fn mail_few(
+        &self,
+        tx: &TenantTx,
+        mail: (&str, &str),
+        event: &str,
+    ) -> Result<()> {
+        let sender = Sender::Tenant(tx.tenant_id());
+        for member in self.who_answer(tx).await? {
+            if member.user.email_verified_at.is_some() {
+                self.mail_member(tx, &member, mail, event).await?;
+                continue;
+            }
+            let Ok(place) = self.mail_place(sender, &member.user.email, self.clock().now()) else {
+                tracing::warn!(tenant = %tx.tenant_id(), "an address has had its mails of a day");
+                continue;
+            };
+            if self.mail_member(tx, &member, mail, event).await? {
+                place.keep();
+            }
+        }
+        Ok(())
+    }
+
+    /// Who answers for a tenant, if anybody is written to.
+    async fn who_answer(&self, tx: &TenantTx) -> Result<Vec<Member>> {
+        if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
+            return Ok(Vec::new());
+        }
+        let answers = [Role::Owner, Role::Administrator, Role::SecurityLead];
+        let mut members = every_row(|page| async move { tx.members(&page).await }).await?;
+        members.retain(|member| member.roles.iter().any(|role| answers.contains(role)));
+        Ok(members)
+    }
+
+    /// Queues a mail to a member; false if it was queued before.
+    async fn mail_member(
+        &self,
+        tx: &TenantTx,
+        member: &Member,
+        (subject, text): (&str, &str),
+        event: &str,
+    ) -> Result<bool> {
+        let mail = MailPayload {
+            to: member.user.email.clone(),
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+            ..MailPayload::default()
+        };
+        let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
+        let key = mail_key(event, &member.user.email);
+        Ok(tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?)
     }
 }
 

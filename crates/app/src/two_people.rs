@@ -11,6 +11,13 @@ use crate::{App, Error, Result};
 
 /// Whoever was brought in by the same people takes no part with the other before so long.
 const NEW_FOR: Duration = Duration::from_secs(7 * 86_400);
+const SAME: &str = "whoever asked cannot do this: a second person does";
+/// Where members of the platform's staff get another person from.
+pub(crate) const BY_OPERATOR: &str = "the operator brings one in (veritwin admin link)";
+/// Where people of a customer do.
+pub(crate) const BY_WHOEVER_ANSWERS: &str =
+    "whoever answers for your organisation has somebody of yours brought in by the operator";
+
 /// The line of somebody who takes part.
 pub(crate) fn of_member(line: Option<Line>) -> Result<Line> {
     let none = || Error::Conflict("whoever takes part has to be a member still".to_owned());
@@ -25,7 +32,7 @@ fn is_of(line: &Line, person: UserId) -> bool {
 /// Why these two do not count as two; none when they do.
 fn objection(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
     if one.user == other.user {
-        return Some("whoever asked cannot do this: a second person does");
+        return Some(SAME);
     }
     if is_of(one, other.user) || is_of(other, one.user) {
         return Some(
@@ -33,32 +40,81 @@ fn objection(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
              the one who asked nor their invitations brought in",
         );
     }
-    // Of whom nobody can tell where they come from may be anybody's.
-    let is_unknown = |line: &Line| line.is_cut || (!line.by_operator && line.inviters.is_empty());
     if is_unknown(one) || is_unknown(other) {
-        return Some(
-            "it is not known who brought one of you in: somebody else does it, or the operator \
-             brings one in (veritwin admin link)",
-        );
+        return Some("it is not known who brought one of you in: somebody else does it");
     }
-    let is_new = |at: Timestamp| now.since(at) < NEW_FOR;
     let is_common_and_new = one.inviters.iter().any(|(inviter, at)| {
         let same = other.inviters.iter().find(|(theirs, _)| theirs == inviter);
-        same.is_some_and(|(_, theirs)| is_new(*at) || is_new(*theirs))
+        same.is_some_and(|(_, theirs)| is_new(*at, now) || is_new(*theirs, now))
     });
     if is_common_and_new {
         return Some(
             "the same person brought both of you in, or gave you roles, and one of you less than \
-             seven days ago: somebody else does it, or the operator brings one in (veritwin admin \
-             link)",
+             seven days ago: somebody else does it",
         );
     }
     None
 }
 
-/// Refuses two accounts that may be one person's.
-pub(crate) fn check_two_people(asked: &Line, does: &Line, now: Timestamp) -> Result<()> {
-    objection(asked, does, now).map_or(Ok(()), |why| Err(Error::Conflict(why.to_owned())))
+/// Why these two do not keep records together. Keeping is the harmless side, so who has somebody
+/// in common counts as two, and so does, a week later, who brought the other in: a small customer
+/// has nobody else.
+fn objection_to_keeping(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
+    if one.user == other.user {
+        return Some(SAME);
+    }
+    let just_brought = |line: &Line, by: UserId| {
+        line.inviters.iter().any(|(inviter, at)| *inviter == by && is_new(*at, now))
+    };
+    if just_brought(one, other.user) || just_brought(other, one.user) {
+        return Some(
+            "one of you brought the other in, or gave them a role, less than seven days ago: \
+             somebody else does it, or you when the seven days are over",
+        );
+    }
+    let is_new_of_nobody = |line: &Line| is_unknown(line) && is_new(line.since, now);
+    if is_new_of_nobody(one) || is_new_of_nobody(other) {
+        return Some(
+            "it is not known who brought one of you in, less than seven days ago: somebody else \
+             does it, or you when the seven days are over",
+        );
+    }
+    None
+}
+
+/// Of whom nobody can tell where they come from may be anybody's.
+const fn is_unknown(line: &Line) -> bool {
+    line.is_cut || (!line.by_operator && line.inviters.is_empty())
+}
+
+fn is_new(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < NEW_FOR
+}
+
+/// Refuses two accounts that may be one person's. `way` says where another person comes from.
+pub(crate) fn check_two_people(
+    (asked, does): (&Line, &Line),
+    now: Timestamp,
+    way: &str,
+) -> Result<()> {
+    refuse(objection(asked, does, now), way)
+}
+
+/// The same for what only keeps records.
+pub(crate) fn check_two_keepers(
+    (asked, does): (&Line, &Line),
+    now: Timestamp,
+    way: &str,
+) -> Result<()> {
+    refuse(objection_to_keeping(asked, does, now), way)
+}
+
+fn refuse(why: Option<&'static str>, way: &str) -> Result<()> {
+    match why {
+        Some(SAME) => Err(Error::Conflict(SAME.to_owned())),
+        Some(why) => Err(Error::Conflict(format!("{why}, or {way}"))),
+        None => Ok(()),
+    }
 }
 
 impl App {
@@ -122,6 +178,31 @@ mod tests {
 
     fn now() -> Timestamp {
         Timestamp::from_micros(1_800_000_000_000_000)
+    }
+
+    #[test]
+    fn who_keeps_records_is_less_strict_and_still_two() {
+        let check = |one: &Line, other: &Line, begins: Option<&str>| {
+            for (one, other) in [(one, other), (other, one)] {
+                let found = objection_to_keeping(one, other, now());
+                let fits = match (found, begins) {
+                    (Some(found), Some(begins)) => found.starts_with(begins),
+                    (found, begins) => found.is_none() && begins.is_none(),
+                };
+                assert!(fits, "{one:?} {other:?}: {found:?}");
+            }
+        };
+        let owner = by_operator(1, 0, &[]);
+        check(&owner, &owner, Some("whoever asked"));
+        check(&came(2, 0, &[1]), &came(3, 0, &[1]), None);
+        check(&owner, &came(2, 6, &[1]), Some("one of you brought"));
+        check(&owner, &came(2, 8, &[1]), None);
+        check(&came(2, 0, &[1]), &came(4, 0, &[2, 1]), Some("one of you brought"));
+        check(&came(1, 90, &[]), &came(2, 90, &[]), None);
+        check(&came(1, 6, &[]), &came(2, 90, &[]), Some("it is not known"));
+        let cut = Line { is_cut: true, ..came(2, 6, &[1]) };
+        check(&cut, &owner, Some("one of you brought"));
+        check(&cut, &came(3, 90, &[]), Some("it is not known"));
     }
 
     #[test]

@@ -228,7 +228,11 @@ function HoldForm(props: { onDone: () => void }) {
         value={until}
         onChange={(event) => setUntil(event.currentTarget.value)}
       />
-      <p className="hint">{i18n.t('It holds nothing until somebody else approves it.')}</p>
+      <p className="hint">
+        {i18n.t(
+          'It holds nothing until somebody else approves it: not somebody whom you brought in, or gave a role, within the last seven days, nor who did that for you.',
+        )}
+      </p>
     </SubmitForm>
   )
 }

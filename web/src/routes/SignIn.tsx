@@ -49,7 +49,7 @@ function Elsewhere(props: { email: string }) {
     return (
       <p role="status">
         {i18n.t(
-          'If there is an account with this address, a mail is on its way: where it signs in, and a link that sets a new password.',
+          'If there is an account with this address, a mail was sent within the last half hour: where it signs in, and a link that sets a new password.',
         )}
       </p>
     )

@@ -5,7 +5,7 @@
 
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
-use veritwin_domain::{ActivityId, TenantId, Timestamp, UserId};
+use veritwin_domain::{ActivityId, TenantId, Timestamp};
 
 use super::holds::HoldScope;
 use crate::bind::{Bind, Row, code, opaque_debug};
@@ -158,16 +158,16 @@ impl TenantTx {
         self.core.insert(insert).await.map(|_| ())
     }
 
-    /// Whether one of these records is of what this actor did.
+    /// Whose acts these records are of.
     #[boxed]
-    pub async fn activity_is_by(&self, records: &[ActivityId], actors: &[UserId]) -> Result<bool> {
-        if records.is_empty() || actors.is_empty() {
-            return Ok(false);
+    pub async fn activity_actors(&self, records: &[ActivityId]) -> Result<Vec<[u8; 16]>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
         }
         let among = one_of("id", records.iter().copied());
-        let select =
-            self.select(TABLE).filter(among).filter(one_of("actor_id", actors.iter().copied()));
-        Ok(self.core.maybe(select.limit(1)).await?.is_some())
+        let rows = self.core.all(self.select(TABLE).filter(among)).await?;
+        let actors = rows.iter().map(|row| row.maybe("actor_id"));
+        actors.filter_map(Result::transpose).collect()
     }
 
     /// The tenant's records that are wanted, newest first.

@@ -1,16 +1,19 @@
-//! API keys of programs: only the digest of the secret is kept.
+//! API keys of programs: only the digest of the secret is kept. Who made one is known as long as
+//! there are records of what it did, whether or not it was revoked.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{ApiKeyId, Role, TenantId, Timestamp, UserId};
 
 use super::grants::Holder;
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::above;
+use crate::query::{above, at_most, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Error, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "api_keys";
+const MAKERS: &str = "key_makers";
 
 stored_enum! {
     /// From what kind of network a key was used: as much as is kept of an address.
@@ -120,6 +123,7 @@ impl TenantTx {
         let rows = self.core.all(self.select(TABLE)).await?;
         for row in &rows {
             self.grants_delete_of(Holder::ApiKey(row.get("id")?)).await?;
+            self.keep_maker(row).await?;
         }
         self.core.delete(self.delete(TABLE)).await
     }
@@ -128,12 +132,50 @@ impl TenantTx {
     #[boxed]
     pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
         self.grants_delete_of(Holder::ApiKey(id)).await?;
+        let own = self.core.all(self.select(TABLE).eq("id", id)).await?;
+        let made = self.core.all(self.select(TABLE).eq("maker_key_id", id)).await?;
+        for row in own.iter().chain(&made) {
+            self.keep_maker(row).await?;
+        }
         self.core.delete(self.delete(TABLE).eq("maker_key_id", id)).await?;
         self.delete_id(TABLE, id).await
+    }
+
+    async fn keep_maker(&self, row: &Row) -> Result<()> {
+        let key: ApiKeyId = row.get("id")?;
+        let Some(maker) = row.maybe::<UserId>("maker_id")? else { return Ok(()) };
+        let insert = self.insert(MAKERS).set("key_id", key).set("maker_id", maker);
+        let insert = insert.set("created_at", self.core.at).or_ignore(&["tenant_id", "key_id"]);
+        self.core.insert(insert).await.map(|_| ())
+    }
+
+    /// Who made those of these actors that are API keys, revoked ones included.
+    #[boxed]
+    pub async fn key_makers(&self, actors: &[[u8; 16]]) -> Result<Vec<UserId>> {
+        if actors.is_empty() {
+            return Ok(Vec::new());
+        }
+        let among = |column| one_of(column, actors.iter().copied());
+        let living = self.select(TABLE).filter(among("id")).filter(is_set("maker_id"));
+        let revoked = self.select(MAKERS).filter(among("key_id"));
+        let (living, revoked) = (self.core.all(living).await?, self.core.all(revoked).await?);
+        living.iter().chain(&revoked).map(|row| row.get("maker_id")).collect()
     }
 }
 
 impl PlatformTx {
+    /// Forgets who made the keys that were revoked up to `before`, where no record is left of what
+    /// was done with them.
+    #[boxed]
+    pub async fn key_makers_purge(&self, before: Timestamp) -> Result<u64> {
+        let is_unused = Expr::cust(
+            "NOT EXISTS (SELECT 1 FROM activity WHERE activity.tenant_id = key_makers.tenant_id \
+             AND activity.actor_id = key_makers.key_id)",
+        );
+        let delete = self.delete(MAKERS).filter(at_most("created_at", before)).filter(is_unused);
+        self.core.delete(delete).await
+    }
+
     /// The key of a presented secret with its tenant, expired or not.
     #[boxed]
     pub async fn api_key_by_digest(

@@ -11,6 +11,7 @@ mod v13;
 mod v14;
 mod v15;
 mod v17;
+mod v19;
 mod v2;
 mod v3;
 mod v4;
@@ -198,6 +199,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 14, tables: &[], added: v14::ADDED },
     Migration { version: 15, tables: v15::TABLES, added: v15::ADDED },
     Migration { version: 17, tables: &[], added: v17::ADDED },
+    Migration { version: 19, tables: v19::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -2,10 +2,11 @@
 
 use veritwin_domain::{ApiKeyId, Role, Secret, SessionId, UserId};
 use veritwin_metastore::{
-    ApiKey, Attestation, Bringer, Error, Line, LinkKind, OneTimeLink, Page, Realm, Session,
-    SessionMethod, User,
+    Activity, ApiKey, Attestation, Bringer, Error, Line, LinkKind, OneTimeLink, Page, Realm,
+    Session, SessionMethod, User,
 };
 
+use crate::platform::record;
 use crate::world::{START, World, everywhere, later};
 
 pub(crate) fn user(world: &World, email: &str) -> User {
@@ -282,6 +283,47 @@ async fn api_keys_are_found_by_their_digest_only() {
         assert_eq!(tx.api_key(key.id).await.expect("key").last_used_at, Some(later(5)));
         tx.api_key_delete(key.id).await.expect("revoked");
         assert!(matches!(tx.api_key(key.id).await, Err(Error::NotFound { .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_maker_of_a_revoked_key_is_known_as_long_as_its_records() {
+    everywhere(async |world| {
+        let maker = UserId::from_bytes([5; 16]);
+        let key = |number: u8, maker_key: Option<ApiKeyId>| ApiKey {
+            id: ApiKeyId::from_bytes([number; 16]),
+            name: "a key".to_owned(),
+            role: Role::Operator,
+            created_at: START,
+            expires_at: None,
+            last_used_at: None,
+            last_used_from: None,
+            maker: Some(maker),
+            maker_key,
+            addresses: Vec::new(),
+        };
+        let (first, second) = (key(1, None), key(2, Some(ApiKeyId::from_bytes([1; 16]))));
+        let tx = world.begin().await;
+        tx.api_key_create(&first, [1; 32]).await.expect("a key");
+        tx.api_key_create(&second, [2; 32]).await.expect("a key that it made");
+        let of_key = Activity { actor: Some([2; 16]), ..record(world, 1) };
+        tx.activity_add(&of_key).await.expect("a record");
+        let actors = tx.activity_actors(&[of_key.id]).await.expect("its actor");
+        assert_eq!(actors, [[2; 16]]);
+        let both = [[1; 16], [2; 16], [9; 16]];
+        assert_eq!(tx.key_makers(&both).await.expect("makers"), [maker, maker]);
+        tx.api_key_delete(first.id).await.expect("revoked, with what it made");
+        assert_eq!(tx.key_makers(&both).await.expect("makers"), [maker, maker]);
+        tx.commit().await.expect("commit");
+        // While there are records of what a key did, its maker is known.
+        let tx = world.platform().await;
+        assert_eq!(tx.key_makers_purge(later(9)).await.expect("purged"), 1);
+        tx.activity_purge(later(9), &[]).await.expect("purged");
+        assert_eq!(tx.key_makers_purge(later(9)).await.expect("purged"), 1);
+        tx.commit().await.expect("commit");
+        let tx = world.read().await;
+        assert_eq!(tx.key_makers(&both).await.expect("makers"), []);
     })
     .await;
 }

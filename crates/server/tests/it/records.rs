@@ -15,12 +15,13 @@ use crate::people::{code_now, decode};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 
-const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0";
+pub(crate) const FIREFOX: &str =
+    "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0";
 const SAFARI: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 \
     (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1";
 
 /// A signed-in person.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     platform: &'a Platform,
     cookie: String,
     password: String,
@@ -28,7 +29,12 @@ struct Person<'a> {
 
 impl<'a> Person<'a> {
     /// An administrator of the tenant, from an address of this machine.
-    fn sign_in(tenant: &Tenant, platform: &'a Platform, from: [u8; 4], agent: &str) -> Self {
+    pub(crate) fn sign_in(
+        tenant: &Tenant,
+        platform: &'a Platform,
+        from: [u8; 4],
+        agent: &str,
+    ) -> Self {
         let body = json!({"email": tenant.email, "password": tenant.password});
         let request = platform.http().post("/v1/session").header("user-agent", agent);
         let answer = request.from(Ipv4Addr::from(from)).json(&body).send();
@@ -51,7 +57,7 @@ impl<'a> Person<'a> {
         Self { platform, cookie: answer.cookie().expect("a session"), password }
     }
 
-    fn colleague(&self, role: &str) -> Self {
+    pub(crate) fn colleague(&self, role: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let body = json!({"email": format!("colleague-{number}@people.example"), "role": role});
@@ -60,9 +66,17 @@ impl<'a> Person<'a> {
     }
 
     /// An administrator of a tenant whom the operator brought in.
-    fn by_operator(platform: &'a Platform, tenant: &str) -> Self {
+    pub(crate) fn by_operator(platform: &'a Platform, tenant: &str) -> Self {
         let link = platform.control("admin_link", json!({"tenant": tenant})).unwrap();
         Self::redeem(platform, link_token(link["link"].as_str().unwrap()))
+    }
+
+    /// The same person, signed in again.
+    pub(crate) fn again(&self, email: &str) -> Self {
+        let answer = self.platform.sign_in(email, &self.password);
+        answer.expect(200);
+        let cookie = answer.cookie().expect("a session");
+        Self { platform: self.platform, cookie, password: self.password.clone() }
     }
 
     fn staff(platform: &'a Platform) -> Self {
@@ -91,23 +105,23 @@ impl<'a> Person<'a> {
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &Value::Null)
     }
 
     #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask("POST", path, body)
     }
 
     #[track_caller]
-    fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.ask("DELETE", path, &Value::Null)
     }
 
     /// The records that fit.
     #[track_caller]
-    fn records(&self, query: &str) -> Vec<Value> {
+    pub(crate) fn records(&self, query: &str) -> Vec<Value> {
         let found = self.get(&format!("/v1/activity?{query}")).expect(200);
         found["items"].as_array().unwrap().clone()
     }
