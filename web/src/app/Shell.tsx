@@ -4,10 +4,10 @@ import { Link, Navigate, Outlet, useRouterState } from '@tanstack/react-router'
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
-import { accountQuery, alertsQuery, sessionQuery } from '../api/queries'
+import { accountQuery, sessionQuery, urgentAlertQuery } from '../api/queries'
 import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
-import { compareAlerts } from '../lib/severity'
+import { countLoud, isLoud } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
 import { BrandMark } from '../routes/partners/Face'
 import { tenantsQuery } from '../routes/partners/queries'
@@ -137,18 +137,13 @@ function FocusOnNavigation() {
   return null
 }
 
-function isLoud(alert: Alert): boolean {
-  const { severity, state } = alert
-  return (severity === 'critical' || severity === 'high') && state === 'active_unacknowledged'
-}
-
 /** The worst alert that nobody has acknowledged, on every page, one press from its place. */
 function LoudAlert() {
-  const { data } = useQuery(alertsQuery('open'))
+  const { data } = useQuery(urgentAlertQuery)
   const [expanded, setExpanded] = useState(false)
-  const loud = (data?.items ?? []).filter(isLoud).sort(compareAlerts)
-  const [alert] = loud
-  if (alert === undefined) return null
+  const alert = data?.items[0]
+  if (alert === undefined || !isLoud(alert)) return null
+  const more = countLoud(data?.counts ?? []) - 1
   const search = { select: `alert:${alert.id}`, twin: alert.twin_id ?? undefined }
   return (
     <div
@@ -174,9 +169,9 @@ function LoudAlert() {
       <Link to="/" search={search as never} className="banner-button">
         {i18n.t('Show where')}
       </Link>
-      {loud.length > 1 && (
+      {more > 0 && (
         <Link to="/alerts" className="banner-more">
-          {i18n.t('{count, plural, one {# more} other {# more}}', { count: loud.length - 1 })}
+          {i18n.t('{count, plural, one {# more} other {# more}}', { count: more })}
         </Link>
       )}
     </div>
