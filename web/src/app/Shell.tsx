@@ -181,13 +181,22 @@ function LoudAlert() {
 /** An address that nobody has proven is worth little: its person is asked to, quietly. */
 function UnprovenAddress() {
   const { data } = useQuery(accountQuery)
-  if (data === undefined || !data.mails || data.email_verified_at) return null
+  const [hidden, setHidden] = useState(false)
+  if (hidden || data === undefined || !data.mails || data.email_verified_at) return null
   return (
-    <div className="banner">
+    <div className="banner" data-tone="address">
       <span className="banner-text">{i18n.t('Your e-mail address is not confirmed yet.')}</span>
       <Link to="/settings" className="banner-button">
         {i18n.t('Confirm')}
       </Link>
+      <button
+        type="button"
+        className="banner-close"
+        aria-label={i18n.t('Hide for now')}
+        onClick={() => setHidden(true)}
+      >
+        <Icon name="close" size={14} />
+      </button>
     </div>
   )
 }

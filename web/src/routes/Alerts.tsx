@@ -2,6 +2,7 @@
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Checkbox, SegmentedControl, Select } from '@mantine/core'
+import { useMediaQuery } from '@mantine/hooks'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -84,6 +85,27 @@ function choice(chosen: Set<string>, setChosen: (chosen: Set<string>) => void): 
   }
 }
 
+/** The views side by side, or one below the other where there is no room for them. */
+function ViewField(props: { view: AlertFilter; onChange: (view: string) => void }) {
+  const narrow = useMediaQuery('(max-width: 700px)', false, { getInitialValueInEffect: false })
+  const field = {
+    size: 'xs',
+    'aria-label': i18n.t('Filter'),
+    value: props.view,
+    data: VIEWS.map((value) => ({ value, label: viewLabel(value) })),
+  } as const
+  return narrow ? (
+    <Select
+      {...field}
+      w="100%"
+      allowDeselect={false}
+      onChange={(value) => value !== null && props.onChange(value)}
+    />
+  ) : (
+    <SegmentedControl {...field} onChange={props.onChange} />
+  )
+}
+
 export function AlertsPage() {
   const { i18n: lingui } = useLingui()
   const search = useAppSearch()
@@ -119,7 +141,7 @@ export function AlertsPage() {
             className="link-button cell-main"
             onClick={() => patch({ select: a.id })}
           >
-            <span>{alertSentence(a)}</span>
+            <span title={alertSentence(a)}>{alertSentence(a)}</span>
             <span className="dim">
               {a.rule_name}
               <span className="narrow-only">
@@ -213,12 +235,9 @@ export function AlertsPage() {
       }
     >
       <div className="filters">
-        <SegmentedControl
-          size="xs"
-          aria-label={i18n.t('Filter')}
-          value={view}
+        <ViewField
+          view={view}
           onChange={(value) => patch({ filter: value === 'attention' ? undefined : value })}
-          data={VIEWS.map((value) => ({ value, label: viewLabel(value) }))}
         />
         <Select
           size="xs"
