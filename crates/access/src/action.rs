@@ -208,6 +208,8 @@ define_actions! {
     KeyManage = "key.manage" on Keys;
     /// Write the ledger out for an auditor.
     LedgerExport = "ledger.export" on Ledger;
+    /// Destroy what of the ledger is past its audit period.
+    LedgerMaintain = "ledger.maintain" on Ledger;
     /// Read ledger entries, proofs and a reading's papers.
     LedgerRead = "ledger.read" on Ledger;
     /// Seal batches into the ledger.

@@ -270,7 +270,7 @@ fn check_text(
     }
     let mut lines = text.split(|c| field == "what_helps" && c == '\n');
     if lines.any(|line| veritwin_domain::find_unseen(line).is_some()) {
-        return refuse(field, "expected text without control or invisible characters");
+        return refuse(field, veritwin_domain::NAME_RULE);
     }
     Ok(())
 }

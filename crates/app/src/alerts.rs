@@ -121,10 +121,14 @@ impl Reader {
     }
 }
 
+fn detail_of(alert: &Alert) -> Result<Detail> {
+    serde_json::from_slice(&alert.detail)
+        .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))
+}
+
 async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView> {
     let people = &reader.people;
-    let mut detail: Detail = serde_json::from_slice(&alert.detail)
-        .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))?;
+    let mut detail = detail_of(&alert)?;
     reader.conceal(alert.device, &mut detail);
     let name_of = |user: Option<UserId>| {
         user.map(|id| people.get(&id).cloned().unwrap_or_else(|| "former member".to_owned()))
@@ -247,6 +251,11 @@ impl App {
         let reader = self.alert_reader(context, &tx, &ids).await?;
         let mut items = Vec::with_capacity(listed.items.len());
         for alert in listed.items {
+            // One that cannot be read does not hide the others.
+            if let Err(error) = detail_of(&alert) {
+                tracing::error!(alert = %alert.id, %error, "an alert is left out of a list");
+                continue;
+            }
             items.push(view(&tx, alert, &reader).await?);
         }
         self.note(context, Action::AlertList, &resource, "done");

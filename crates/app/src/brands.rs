@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, find_unseen};
+use veritwin_domain::{NAME_RULE, OpContext, PlatformContext, Secret, TenantId, find_unseen};
 use veritwin_metastore::{Brand, TenantKind};
 use veritwin_outbound::mail::Voice;
 
@@ -119,7 +119,7 @@ fn line(field: &str, text: &str, chars_max: usize) -> Result<String> {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
     if text.split('\n').any(|line| find_unseen(line).is_some()) {
-        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
+        return Err(Error::invalid_at(field, NAME_RULE));
     }
     Ok(text.to_owned())
 }

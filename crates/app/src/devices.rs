@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource, TokenKind};
 use veritwin_domain::{
-    CredentialId, DeviceId, OpContext, Secret, SiteId, TenantId, Timestamp, find_unseen,
+    CredentialId, DeviceId, NAME_RULE, OpContext, Secret, SiteId, TenantId, Timestamp, find_unseen,
 };
 use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
 use veritwin_twin::inventory::COORDINATE_M_MAX;
@@ -70,7 +70,7 @@ fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
     if find_unseen(text).is_some() {
-        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
+        return Err(Error::invalid_at(field, NAME_RULE));
     }
     Ok(())
 }

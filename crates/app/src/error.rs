@@ -39,6 +39,9 @@ pub enum Error {
     /// There is no such thing for this actor.
     #[error("not found: {0}")]
     NotFound(&'static str),
+    /// It was destroyed, for ever.
+    #[error("destroyed: {0}")]
+    Destroyed(String),
     /// Somebody else changed it first, or it exists already.
     #[error("conflict: {0}")]
     Conflict(String),

@@ -419,6 +419,7 @@ impl App {
         Ok((log.to_string(), self.summary_of(log).await?.vkey))
     }
 
+    /// The key that lives as long as the tenant: the submitter's key is sealed under it.
     pub(crate) fn ledger_dek(&self, tenant: TenantId) -> Result<veritwin_keys::Dek> {
         Ok(self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Ledger))?)
     }

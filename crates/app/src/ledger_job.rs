@@ -385,7 +385,9 @@ impl LedgerJob {
     async fn seal(&mut self, tenant: TenantId, act: Act) -> Result<u64> {
         let app = self.app.clone();
         let log = self.logs.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        let dek = app.ledger_dek(tenant)?;
+        log.sealed_at = log.sealed_at.max(app.clock().now());
+        let sealed_at = log.sealed_at;
+        let dek = app.payload_dek(tenant, sealed_at)?;
         let signer = BatchSigner {
             tenant,
             dek: &dek,
@@ -394,8 +396,6 @@ impl LedgerJob {
             rng: app.0.rng.as_ref(),
         };
         let previous = log.previous;
-        log.sealed_at = log.sealed_at.max(app.clock().now());
-        let sealed_at = log.sealed_at;
         let builder = std::mem::replace(
             &mut log.builder,
             BatchBuilder::new(BatchLimits::default(), previous.as_ref()),

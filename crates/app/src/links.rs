@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, LINK_LIFETIME, TokenKind};
 use veritwin_domain::{
-    OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, find_unseen,
+    NAME_RULE, OpContext, PlatformContext, Role, ScopeOf, Secret, TenantId, UserId, find_unseen,
 };
 use veritwin_metastore::{Attestation, Bringer, OneTimeLink, Page, PlatformTx, Realm, User};
 
@@ -78,7 +78,7 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String> {
         return Err(Error::invalid_at(field, detail));
     }
     if find_unseen(trimmed).is_some() {
-        return Err(Error::invalid_at(field, "must not hold control or invisible characters"));
+        return Err(Error::invalid_at(field, NAME_RULE));
     }
     Ok(trimmed.to_owned())
 }

@@ -128,7 +128,9 @@ impl App {
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.destroy_all_of_nobody().await?;
-        self.expire_readings(trusted, &holds).await
+        let readings = self.expire_readings(trusted, &holds).await;
+        self.expire_ledger(trusted, &holds).await?;
+        readings
     }
 
     #[cfg(feature = "test-controls")]

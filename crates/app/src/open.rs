@@ -357,6 +357,9 @@ impl App {
     /// Starts the background jobs.
     #[boxed]
     pub async fn start(&self) -> Result<()> {
+        if let Err(error) = self.remove_old_fixture().await {
+            tracing::warn!(%error, "what the checks of before left stays until the next start");
+        }
         self.start_alerts().await?;
         self.start_maintenance();
         self.start_ledger();
@@ -382,6 +385,11 @@ impl App {
     /// The clock of this platform.
     pub fn clock(&self) -> &dyn Clock {
         self.0.config.clock.as_ref()
+    }
+
+    /// Whether that clock is a simulated one.
+    pub fn is_simulated(&self) -> bool {
+        self.0.config.simulated
     }
 
     /// The clock, to share.

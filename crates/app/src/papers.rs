@@ -4,6 +4,7 @@
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{CredentialId, DeviceId, Key, LogId, OpContext, TenantId, Timestamp};
+use veritwin_keys::KeyError;
 use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
 use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
 use veritwin_verify::RecordProof;
@@ -17,6 +18,24 @@ use crate::{App, Error, Result};
 const PAPERS_LEAVES_MAX: u64 = 20_000;
 /// Payloads opened for one reading's papers.
 const PAPERS_PAYLOADS_MAX: usize = 64;
+
+/// What a payload holds of a reading.
+enum Looked {
+    Found(Box<(LedgerRecord, RecordProof)>),
+    Nothing,
+    /// Its key was destroyed then.
+    Destroyed(Timestamp),
+}
+
+/// Nothing was found, and this may be why.
+fn nothing(destroyed_at: Option<Timestamp>) -> Result<()> {
+    let Some(at) = destroyed_at else { return Ok(()) };
+    Err(Error::Destroyed(format!(
+        "what the ledger sealed of this time was destroyed at {at}, at the end of the plan's \
+         audit period; its leaves stay and are proven as before"
+    )))
+}
+
 impl App {
     /// The papers of a reading: of the latest one, or of the one measured at `at`.
     #[boxed]
@@ -91,7 +110,7 @@ impl App {
         let summary = self.summary_of(log).await?;
         let at = papers.reading.at;
         let first = summary.size.saturating_sub(PAPERS_LEAVES_MAX);
-        let mut opened = 0usize;
+        let (mut opened, mut destroyed_at) = (0usize, None);
         for index in (first..summary.size).rev() {
             let found = self.leaf(log, index, summary.size).await?;
             let covers = matches!(found.leaf.act, Act::Batch)
@@ -101,12 +120,17 @@ impl App {
                 continue;
             }
             if opened >= PAPERS_PAYLOADS_MAX {
-                return Ok(());
+                break;
             }
             opened += 1;
             let record =
                 self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
-            if let Some((record, proof)) = record.await? {
+            let record = record.await?;
+            if let Looked::Destroyed(at) = record {
+                destroyed_at.get_or_insert(at);
+            }
+            if let Looked::Found(found_here) = record {
+                let (record, proof) = *found_here;
                 papers.record = Some(proof);
                 papers.credential = self.papers_credential(context, &record).await?;
                 papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
@@ -116,7 +140,7 @@ impl App {
                 return Ok(());
             }
         }
-        Ok(())
+        nothing(destroyed_at)
     }
 
     async fn papers_credential(
@@ -139,20 +163,27 @@ impl App {
         origin: &str,
         leaf: &Leaf,
         papers: &PapersView,
-    ) -> Result<Option<(LedgerRecord, RecordProof)>> {
-        let Some(payload) = self.payload(log, leaf).await? else { return Ok(None) };
+    ) -> Result<Looked> {
+        let Some(payload) = self.payload(log, leaf).await? else { return Ok(Looked::Nothing) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
         let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
-        let dek = self.0.keys.dek_by_id(id)?;
+        let dek = match self.0.keys.dek_by_id(id) {
+            Err(KeyError::Destroyed { at, .. }) => return Ok(Looked::Destroyed(at)),
+            // Sealed on a day after the copy of the keyring that a restore brought back.
+            Err(KeyError::UnknownDek(_)) => return Ok(Looked::Nothing),
+            other => other?,
+        };
         let opened = open_payload(&payload, leaf, origin, (tenant, &dek))
             .map_err(|error| damaged(&error))?;
         let wanted = papers.reading.device.to_string();
         for (bytes, sequence) in opened.records().iter().zip(opened.first_sequence()..) {
             let Ok(record) = serde_json::from_slice::<LedgerRecord>(bytes) else { continue };
             if record.device == wanted && record.holds(&papers.reading) {
-                return Ok(opened.prove(sequence).map(|proof| (record, proof)));
+                let proof = opened.prove(sequence);
+                let found = proof.map(|proof| Looked::Found(Box::new((record, proof))));
+                return Ok(found.unwrap_or(Looked::Nothing));
             }
         }
-        Ok(None)
+        Ok(Looked::Nothing)
     }
 }

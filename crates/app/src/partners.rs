@@ -13,6 +13,7 @@ use crate::links::text;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
+use crate::retention::in_force;
 use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
 use crate::{App, Error, Result, recorded};
 
@@ -88,7 +89,7 @@ impl App {
             rank: tree.rank(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
-            retention_wait: tenant.place.retention_wait.filter(|wait| counting.at < wait.until),
+            waits: in_force(tenant.place.waits, counting.at),
             usage: usage_view(usage, below, storage_bytes),
             answered_by: tree.answering(responsible),
             hosts: tree.hosts_of(tenant.id),
@@ -189,7 +190,7 @@ impl App {
         let resource = self.authorize_all(context, Action::TenantUpdateBelow, Kind::Tenant)?;
         let mut tenant = self.child(context, id)?;
         let before = self.recorded_tenant(&tenant);
-        let mut shortened = None;
+        let mut rewait = None;
         if let Some(name) = &change.name {
             tenant.name = tenant_name("name", name)?;
         }
@@ -198,7 +199,7 @@ impl App {
                 Some(plan) => self.check_plan(context, plan)?,
                 None => self.check_no_plan(context)?,
             }
-            shortened = self.wait_of_plan(&tenant, plan, context.at);
+            rewait = Some(self.rewait(&tenant, plan, context.at));
             tenant.place.plan = plan;
         }
         if let Some(state) = change.state {
@@ -208,8 +209,8 @@ impl App {
         let tx = self.0.store.begin_platform(&platform).await?;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.tenant_change(&tenant, expected).await?;
-        if let Some((_, wait)) = shortened {
-            tx.tenant_retention_wait(id, wait).await?;
+        if let Some(rewait) = rewait {
+            tx.tenant_waits(id, rewait.waits).await?;
         }
         let stored = tx.tenant(id).await?;
         let action = Action::TenantUpdateBelow;
@@ -218,8 +219,8 @@ impl App {
         tx.commit().await?;
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
-        if let Some((days, Some(wait))) = shortened {
-            self.tell_shortened(id, days, wait).await;
+        if let Some(rewait) = rewait {
+            self.tell_shortened(rewait, &self.limits(tenant.place.plan)).await;
         }
         self.0.logins.forget_all();
         if !self.0.tree.read().is_served(id) {
@@ -430,17 +431,18 @@ impl App {
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.plan_update(&plan, expected).await?;
         let view = plan_view(&plan)?;
-        let days = view.limits.retention_days;
-        let waits = self.waits_of_plan(&known, days, context.at);
-        for (tenant, wait) in &waits {
-            tx.tenant_retention_wait(*tenant, *wait).await?;
+        let rewaits = self.rewaits(id, &view.limits, context.at);
+        for one in &rewaits {
+            tx.tenant_waits(one.tenant, one.waits).await?;
         }
         let change = Change::from_to(recorded::plan(&known), recorded::plan(&view));
         let done = (Action::PlanWrite, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
-        self.0.tree.write().put_plan(view.clone(), &waits);
-        self.tell_all_shortened(waits, days).await;
+        self.0.tree.write().put_plan(view.clone(), &rewaits);
+        for rewait in rewaits {
+            self.tell_shortened(rewait, &view.limits).await;
+        }
         Ok(view)
     }
 

@@ -144,6 +144,8 @@ pub(crate) fn plan(plan: &PlanView) -> Value {
         "requests_per_second": limits.requests_per_second,
         "storage_bytes": limits.storage_bytes,
         "retention_days": limits.retention_days,
+        "audit_days": limits.audit_days,
+        "key_level": limits.key_level.map(veritwin_keys::KeyLevel::as_str),
     })
 }
 

@@ -1,5 +1,6 @@
-//! The end of readings: a plan's `retention_days`. Whole days are destroyed with their keys, never
-//! those of a period that a hold names; what was destroyed is recorded in the tenant's records.
+//! The end of what a plan keeps for a time: readings (`retention_days`) and the ledger's payloads
+//! (`audit_days`). Whole days are destroyed with their keys, never those of a period that a hold
+//! names; what was destroyed is recorded in the tenant's records.
 
 use std::time::Duration;
 
@@ -7,39 +8,109 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, PlanId, TenantId, Timestamp};
-use veritwin_metastore::{HoldScope, RetentionWait, Tenant};
+use veritwin_metastore::{HoldScope, RetentionWait, Tenant, Waits};
 use veritwin_telemetry::{Expired, Expiry};
 
 use crate::change::Change;
-use crate::model::{ExpiringView, PlanView, TenantExpiringView};
+use crate::model::{ExpiringView, PlanLimits, TenantExpiringView};
 use crate::tree::Tree;
 use crate::{App, Error, Result};
 
-/// Most days that a plan may keep readings.
+/// Most days that a plan may keep something.
 pub(crate) const RETENTION_DAYS_MAX: u64 = 36_500;
 
-/// Days that readings are kept as before after their time was shortened, so that a slip can be
+/// Days that something is kept as before after its time was shortened, so that a slip can be
 /// taken back.
 pub(crate) const RETENTION_WAIT_DAYS: u64 = 7;
 const RETENTION_WAIT: Duration = Duration::from_secs(RETENTION_WAIT_DAYS * 86_400);
 
-const MAIL_SUBJECT: &str = "Readings will be kept for less time";
+/// The holds in force, with whose they are.
+pub(crate) type Holds = [(TenantId, HoldScope)];
 
-/// Of which tenants what is kept as before.
-pub(crate) type Waits = Vec<(TenantId, Option<RetentionWait>)>;
+/// What a plan keeps for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Readings,
+    /// Salts and records that the ledger sealed.
+    Ledger,
+}
 
-/// Refuses a time that would keep nothing, or that is longer than can be counted.
-pub(crate) fn check_days(days: Option<u64>) -> Result<()> {
-    match days {
-        Some(days) if !(1..=RETENTION_DAYS_MAX).contains(&days) => {
-            let detail = format!("expected 1 to {RETENTION_DAYS_MAX} days, or null to keep all");
-            Err(Error::invalid_at("limits.retention_days", detail))
+impl Kept {
+    const ALL: [Self; 2] = [Self::Readings, Self::Ledger];
+
+    const fn days(self, limits: &PlanLimits) -> Option<u64> {
+        match self {
+            Self::Readings => limits.retention_days,
+            Self::Ledger => limits.audit_days,
         }
-        _ => Ok(()),
+    }
+
+    const fn wait(self, waits: Waits) -> Option<RetentionWait> {
+        match self {
+            Self::Readings => waits.readings,
+            Self::Ledger => waits.ledger,
+        }
+    }
+
+    const fn at(self) -> &'static str {
+        match self {
+            Self::Readings => "limits.retention_days",
+            Self::Ledger => "limits.audit_days",
+        }
+    }
+
+    /// Subject, text and the name of the mail that says it is kept for less time.
+    fn mail(self, days: Option<u64>, wait: RetentionWait) -> (&'static str, String, String) {
+        let (days, before, until) = (in_days(days), in_days(wait.days), wait.until);
+        let changed = "Your organisation has another plan, or its plan was changed:";
+        let back = format!(
+            "but not before {until}. Until then it can be taken back: ask whoever answers for \
+             your organisation. A hold over a period keeps the"
+        );
+        match self {
+            Self::Readings => (
+                "Readings will be kept for less time",
+                format!(
+                    "{changed} readings are kept {days} instead of {before}. Older ones are \
+                     destroyed for good, by whole days, {back} readings of its days.\n"
+                ),
+                format!("retention {until}"),
+            ),
+            Self::Ledger => (
+                "The ledger's records will be kept for less time",
+                format!(
+                    "{changed} the records that the ledger sealed can be opened {days} instead \
+                     of {before}. Older ones are destroyed for good, by whole days, {back} records \
+                     sealed on its days. The entries of the ledger stay and are proven as \
+                     before.\n"
+                ),
+                format!("audit {until}"),
+            ),
+        }
     }
 }
 
-/// How long readings are kept at a moment, in days; none: for ever.
+/// A tenant whose limits change: what is kept as before, then and now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rewait {
+    pub(crate) tenant: TenantId,
+    before: Waits,
+    pub(crate) waits: Waits,
+}
+
+/// Refuses times that would keep nothing, or that are longer than can be counted.
+pub(crate) fn check_days(limits: &PlanLimits) -> Result<()> {
+    for kept in Kept::ALL {
+        let Some(days) = kept.days(limits) else { continue };
+        if !(1..=RETENTION_DAYS_MAX).contains(&days) {
+            let detail = format!("expected 1 to {RETENTION_DAYS_MAX} days, or null to keep all");
+            return Err(Error::invalid_at(kept.at(), detail));
+        }
+    }
+    Ok(())
+}
+
+/// How long something is kept at a moment, in days; none: for ever.
 fn kept_days(plan: Option<u64>, wait: Option<RetentionWait>, now: Timestamp) -> Option<u64> {
     match (plan, wait.filter(|wait| now < wait.until)) {
         (plan, None) => plan,
@@ -48,7 +119,7 @@ fn kept_days(plan: Option<u64>, wait: Option<RetentionWait>, now: Timestamp) -> 
     }
 }
 
-/// What is kept as before when readings that were kept for so long are kept for `days`.
+/// What is kept as before when something that was kept for so long is kept for `days`.
 fn wait_after(kept: Option<u64>, days: Option<u64>, now: Timestamp) -> Option<RetentionWait> {
     let is_shorter = match (kept, days) {
         (_, None) => false,
@@ -56,6 +127,23 @@ fn wait_after(kept: Option<u64>, days: Option<u64>, now: Timestamp) -> Option<Re
         (Some(kept), Some(days)) => days < kept,
     };
     is_shorter.then(|| RetentionWait { until: now.saturating_add(RETENTION_WAIT), days: kept })
+}
+
+/// What is kept as before of a tenant that had these limits and gets those. A time that stays as
+/// it is changes nothing of its wait.
+fn waits_after(
+    tenant: &Tenant,
+    (before, after): (&PlanLimits, &PlanLimits),
+    now: Timestamp,
+) -> Rewait {
+    let waits = tenant.place.waits;
+    let next = |kept: Kept| {
+        let (had, days) = (kept.days(before), kept.days(after));
+        let wait = kept.wait(waits);
+        if had == days { wait } else { wait_after(kept_days(had, wait, now), days, now) }
+    };
+    let next = Waits { readings: next(Kept::Readings), ledger: next(Kept::Ledger) };
+    Rewait { tenant: tenant.id, before: waits, waits: next }
 }
 
 fn in_days(days: Option<u64>) -> String {
@@ -66,41 +154,57 @@ fn in_days(days: Option<u64>) -> String {
     }
 }
 
-/// The days that holds of a tenant keep: those of holds over a period.
-fn held_days(tenant: TenantId, holds: &[(TenantId, HoldScope)]) -> Vec<(i64, i64)> {
+/// The days that holds of a tenant keep: those of holds over a period. A batch is sealed after its
+/// readings, so that of the ledger the day after is kept too.
+fn held_days(kept: Kept, tenant: TenantId, holds: &Holds) -> Vec<(i64, i64)> {
     let own = holds.iter().filter(|(owner, _)| *owner == tenant);
-    let period = |(_, scope): &(TenantId, HoldScope)| Some((scope.from?.day(), scope.to?.day()));
+    let after = i64::from(kept == Kept::Ledger);
+    let period = |(_, scope): &(TenantId, HoldScope)| {
+        Some((scope.from?.day(), scope.to?.day().saturating_add(after)))
+    };
     own.filter_map(period).collect()
 }
 
 /// What ends of a tenant at a moment: days that were over `days` before its day.
-fn expiry(tenant: TenantId, days: u64, now: Timestamp, holds: &[(TenantId, HoldScope)]) -> Expiry {
+fn expiry(kept: Kept, (tenant, days): (TenantId, u64), now: Timestamp, holds: &Holds) -> Expiry {
     let days = i64::try_from(days).unwrap_or(i64::MAX);
     let first_day = now.day().saturating_sub(days);
-    Expiry { tenant, first_day, held: held_days(tenant, holds) }
+    Expiry { tenant, first_day, held: held_days(kept, tenant, holds) }
 }
 
-/// How long a tenant's readings are kept at a moment, in days; none: for ever.
-fn kept_by(tree: &Tree, tenant: &Tenant, now: Timestamp) -> Option<u64> {
-    let plan = tenant.place.plan.and_then(|plan| tree.plans.get(&plan));
-    kept_days(plan.and_then(|plan| plan.limits.retention_days), tenant.place.retention_wait, now)
+/// The beginning of the first day that is kept.
+pub(crate) fn ended_before(expiry: &Expiry) -> Timestamp {
+    Timestamp::from_micros(expiry.first_day.saturating_mul(veritwin_domain::DAY_MICROS))
+}
+
+/// What of it still waits at a moment.
+pub(crate) fn in_force(waits: Waits, now: Timestamp) -> Waits {
+    let still = |wait: Option<RetentionWait>| wait.filter(|wait| now < wait.until);
+    Waits { readings: still(waits.readings), ledger: still(waits.ledger) }
+}
+
+fn limits_of(tree: &Tree, plan: Option<PlanId>) -> PlanLimits {
+    plan.and_then(|plan| tree.plans.get(&plan)).map(|plan| plan.limits).unwrap_or_default()
 }
 
 impl App {
-    /// Destroys the readings that are past their plans' time at a trusted moment.
-    pub(crate) async fn expire_readings(
-        &self,
-        now: Timestamp,
-        holds: &[(TenantId, HoldScope)],
-    ) -> Result<()> {
-        let expiries: Vec<Expiry> = {
-            let tree = self.0.tree.read();
-            let days = |id| tree.get(id).and_then(|tenant| kept_by(&tree, tenant, now));
-            tree.ids()
-                .filter_map(|id| days(id).map(|days| expiry(id, days, now, holds)))
-                .filter(|expiry| self.0.engine.expiring(expiry).sections > 0)
-                .collect()
+    /// What is past its plan's time at a moment, of every tenant whose plan says one.
+    pub(crate) fn expiries(&self, kept: Kept, now: Timestamp, holds: &Holds) -> Vec<Expiry> {
+        let tree = self.0.tree.read();
+        let days = |tenant: &Tenant| {
+            let days = kept.days(&limits_of(&tree, tenant.place.plan));
+            kept_days(days, kept.wait(tenant.place.waits), now)
         };
+        let tenants = tree.ids().filter_map(|id| tree.get(id));
+        tenants
+            .filter_map(|one| days(one).map(|days| expiry(kept, (one.id, days), now, holds)))
+            .collect()
+    }
+
+    /// Destroys the readings that are past their plans' time at a trusted moment.
+    pub(crate) async fn expire_readings(&self, now: Timestamp, holds: &Holds) -> Result<()> {
+        let mut expiries = self.expiries(Kept::Readings, now, holds);
+        expiries.retain(|expiry| self.0.engine.expiring(expiry).sections > 0);
         if expiries.is_empty() {
             return Ok(());
         }
@@ -113,11 +217,10 @@ impl App {
     }
 
     async fn record_expiry(&self, expiry: &Expiry, done: Expired) -> Result<()> {
-        let first_day = expiry.first_day.saturating_mul(veritwin_domain::DAY_MICROS);
         let change = Change::from(json!({
             "readings": done.points,
             "bytes": done.bytes,
-            "before": Timestamp::from_micros(first_day).to_string(),
+            "before": ended_before(expiry).to_string(),
             "sections_under_a_hold": done.held_sections,
         }));
         let context = self.job(jobs::RETENTION);
@@ -127,75 +230,46 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// For how many days a tenant's readings are kept with another plan, and what is kept as
-    /// before; none when it has that plan.
-    pub(crate) fn wait_of_plan(
-        &self,
-        tenant: &Tenant,
-        plan: Option<PlanId>,
-        now: Timestamp,
-    ) -> Option<(Option<u64>, Option<RetentionWait>)> {
-        if tenant.place.plan == plan {
-            return None;
-        }
+    /// What is kept as before of a tenant that gets another plan, or none.
+    pub(crate) fn rewait(&self, tenant: &Tenant, plan: Option<PlanId>, now: Timestamp) -> Rewait {
         let tree = self.0.tree.read();
-        let days = plan.and_then(|plan| tree.plans.get(&plan)?.limits.retention_days);
-        Some((days, wait_after(kept_by(&tree, tenant, now), days, now)))
+        let limits = (limits_of(&tree, tenant.place.plan), limits_of(&tree, plan));
+        waits_after(tenant, (&limits.0, &limits.1), now)
     }
 
-    /// What is kept as before of the tenants that have a plan, when it keeps readings for `days`.
-    pub(crate) fn waits_of_plan(
-        &self,
-        plan: &PlanView,
-        days: Option<u64>,
-        now: Timestamp,
-    ) -> Waits {
-        if plan.limits.retention_days == days {
-            return Vec::new();
-        }
+    /// What is kept as before of the tenants that have a plan, when it gets these limits.
+    pub(crate) fn rewaits(&self, plan: PlanId, limits: &PlanLimits, now: Timestamp) -> Vec<Rewait> {
         let tree = self.0.tree.read();
+        let before = limits_of(&tree, Some(plan));
         let has_it = tree.ids().filter_map(|id| tree.get(id));
-        let has_it = has_it.filter(|tenant| tenant.place.plan == Some(plan.id));
-        has_it
-            .map(|tenant| (tenant.id, wait_after(kept_by(&tree, tenant, now), days, now)))
-            .collect()
+        let has_it = has_it.filter(|tenant| tenant.place.plan == Some(plan));
+        let changed = has_it.map(|tenant| waits_after(tenant, (&before, limits), now));
+        changed.filter(|one| one.before != one.waits).collect()
     }
 
-    pub(crate) async fn tell_all_shortened(&self, waits: Waits, days: Option<u64>) {
-        for (tenant, wait) in waits {
-            if let Some(wait) = wait {
-                self.tell_shortened(tenant, days, wait).await;
+    /// Tells the administrators of a tenant what is kept for less time, and from when on. What was
+    /// changed stands, whether or not this can be written.
+    pub(crate) async fn tell_shortened(&self, rewait: Rewait, limits: &PlanLimits) {
+        let Rewait { tenant, before, waits } = rewait;
+        let context = self.job_in(jobs::RETENTION, tenant);
+        for kept in Kept::ALL {
+            let news = kept.wait(waits).filter(|wait| kept.wait(before) != Some(*wait));
+            let Some(wait) = news else { continue };
+            let (subject, text, name) = kept.mail(kept.days(limits), wait);
+            let told = async {
+                let tx = self.0.store.begin(&context).await?;
+                self.mail_administrators(&tx, (subject, text.as_str()), &name).await?;
+                Result::Ok(tx.commit().await?)
+            };
+            if let Err(error) = told.await {
+                tracing::warn!(%tenant, ?kept, %error, "a tenant was not told of a shorter time");
             }
         }
     }
 
-    /// Tells the administrators of a tenant that its readings are kept for less time, and from when
-    /// on. What was changed stands, whether or not this can be written.
-    pub(crate) async fn tell_shortened(
-        &self,
-        tenant: TenantId,
-        days: Option<u64>,
-        wait: RetentionWait,
-    ) {
-        let text = format!(
-            "Your organisation has another plan, or its plan was changed: readings are kept {} \
-             instead of {}. Older ones are destroyed for good, by whole days, but not before {}. \
-             Until then it can be taken back: ask whoever answers for your organisation. A hold \
-             over a period keeps the readings of its days.\n",
-            in_days(days),
-            in_days(wait.days),
-            wait.until,
-        );
-        let context = self.job_in(jobs::RETENTION, tenant);
-        let told = async {
-            let tx = self.0.store.begin(&context).await?;
-            let mail = (MAIL_SUBJECT, text.as_str());
-            self.mail_administrators(&tx, mail, &format!("retention {}", wait.until)).await?;
-            Result::Ok(tx.commit().await?)
-        };
-        if let Err(error) = told.await {
-            tracing::warn!(%tenant, %error, "a tenant was not told how long readings are kept");
-        }
+    /// The limits of a plan; none: no limits.
+    pub(crate) fn limits(&self, plan: Option<PlanId>) -> PlanLimits {
+        limits_of(&self.0.tree.read(), plan)
     }
 
     /// The holds of every tenant that are in force.
@@ -219,56 +293,75 @@ impl App {
             None => self.check_no_plan(context)?,
         }
         let holds = self.holds_of_all(context).await?;
-        let (kept, days) = {
-            let tree = self.0.tree.read();
-            let plan = plan.and_then(|plan| tree.plans.get(&plan));
-            (kept_by(&tree, &tenant, context.at), plan.and_then(|plan| plan.limits.retention_days))
-        };
+        let limits = self.limits(plan);
+        let waits = in_force(self.rewait(&tenant, plan, context.at).waits, context.at);
         self.note(context, Action::TenantListBelow, &resource, "done");
-        let found = days.map(|days| expiry(id, days, context.at, &holds));
-        let found = found.map(|expiry| self.0.engine.expiring_soon(&expiry)).unwrap_or_default();
         Ok(TenantExpiringView {
-            retention_days: days,
-            not_before: wait_after(kept, days, context.at).map(|wait| wait.until),
-            expiring: ExpiringView {
-                tenants: u64::from(found.points > 0),
-                readings: found.points,
-                bytes: found.bytes,
-                held_sections: found.held_sections as u64,
-            },
+            retention_days: limits.retention_days,
+            not_before: waits.readings.map(|wait| wait.until),
+            audit_days: limits.audit_days,
+            audit_not_before: waits.ledger.map(|wait| wait.until),
+            expiring: self.expiring(&limits, &[id], context.at, &holds),
         })
     }
 
-    /// What would be destroyed if a plan kept readings for so many days, or as it does: of
-    /// everybody who has it.
+    /// What would be destroyed if a plan kept readings and the ledger's payloads for so many days,
+    /// or as it does: of everybody who has it.
     #[boxed]
     pub async fn plan_expiring(
         &self,
         context: &OpContext,
         id: PlanId,
-        days: Option<u64>,
+        (retention_days, audit_days): (Option<u64>, Option<u64>),
     ) -> Result<ExpiringView> {
         let resource = self.authorize_all(context, Action::PlanRead, Kind::Tenant)?;
         self.check_platform_people(context)?;
-        check_days(days)?;
+        let asked = PlanLimits { retention_days, audit_days, ..PlanLimits::default() };
+        check_days(&asked)?;
         let holds = self.holds_of_all(context).await?;
-        let (days, tenants): (Option<u64>, Vec<TenantId>) = {
+        let (limits, tenants): (PlanLimits, Vec<TenantId>) = {
             let tree = self.0.tree.read();
             let plan = tree.plans.get(&id).ok_or(Error::NotFound("plan"))?;
+            let limits = PlanLimits {
+                retention_days: retention_days.or(plan.limits.retention_days),
+                audit_days: audit_days.or(plan.limits.audit_days),
+                ..plan.limits
+            };
             let has_it = |one: &TenantId| tree.plan(*one).is_some_and(|plan| plan.id == id);
-            (days.or(plan.limits.retention_days), tree.ids().filter(has_it).collect())
+            (limits, tree.ids().filter(has_it).collect())
         };
         self.note(context, Action::PlanRead, &resource, "done");
+        Ok(self.expiring(&limits, &tenants, context.at, &holds))
+    }
+
+    /// What of these tenants is older than limits keep it.
+    fn expiring(
+        &self,
+        limits: &PlanLimits,
+        tenants: &[TenantId],
+        now: Timestamp,
+        holds: &Holds,
+    ) -> ExpiringView {
         let mut view = ExpiringView::default();
-        let Some(days) = days else { return Ok(view) };
-        for tenant in tenants {
-            let found = self.0.engine.expiring_soon(&expiry(tenant, days, context.at, &holds));
-            view.tenants += u64::from(found.points > 0);
-            view.readings += found.points;
-            view.bytes += found.bytes;
-            view.held_sections += found.held_sections as u64;
+        if let Some(days) = limits.retention_days {
+            for tenant in tenants {
+                let end = expiry(Kept::Readings, (*tenant, days), now, holds);
+                let found = self.0.engine.expiring_soon(&end);
+                view.tenants += u64::from(found.points > 0);
+                view.readings += found.points;
+                view.bytes += found.bytes;
+                view.held_sections += found.held_sections as u64;
+            }
         }
-        Ok(view)
+        if let Some(days) = limits.audit_days {
+            let end = |tenant: &TenantId| expiry(Kept::Ledger, (*tenant, days), now, holds);
+            for found in self.ledger_days(tenants.iter().map(end).collect()) {
+                view.ledger_tenants += u64::from(!found.keys.is_empty());
+                view.ledger_days += found.keys.len() as u64;
+                view.held_ledger_days += found.held_days;
+            }
+        }
+        view
     }
 }
 
@@ -290,8 +383,10 @@ mod tests {
             (own, scope(Some(3), None)),
             (other, scope(Some(1), Some(99))),
         ];
-        let found = expiry(own, 30, day(50), &holds);
+        let found = expiry(Kept::Readings, (own, 30), day(50), &holds);
         assert_eq!((found.first_day, found.held), (20, vec![(10, 12)]));
+        let found = expiry(Kept::Ledger, (own, 30), day(50), &holds);
+        assert_eq!((found.first_day, found.held), (20, vec![(10, 13)]));
     }
 
     #[test]
@@ -316,6 +411,29 @@ mod tests {
     }
 
     #[test]
+    fn each_time_waits_by_itself_and_one_that_stays_waits_no_longer() {
+        let now = Timestamp::from_micros(1_800_000_000_000_000);
+        let limits = |readings: Option<u64>, ledger: Option<u64>| PlanLimits {
+            retention_days: readings,
+            audit_days: ledger,
+            ..PlanLimits::default()
+        };
+        let mut tenant =
+            crate::tree::tests::tenant(1, None, veritwin_metastore::TenantKind::Customer);
+        let first =
+            waits_after(&tenant, (&limits(Some(30), None), &limits(Some(30), Some(10))), now);
+        let until = now.saturating_add(RETENTION_WAIT);
+        let ledger = Some(RetentionWait { until, days: None });
+        assert_eq!(first.waits, Waits { readings: None, ledger });
+        tenant.place.waits = first.waits;
+        let later = now.saturating_add(Duration::from_secs(86_400));
+        let shorter = (&limits(Some(30), Some(10)), &limits(Some(5), Some(10)));
+        let second = waits_after(&tenant, shorter, later).waits;
+        assert_eq!(second.ledger, ledger);
+        assert_eq!(second.readings.map(|wait| wait.days), Some(Some(30)));
+    }
+
+    #[test]
     fn no_plan_destroys_everything() {
         for (days, is_right) in [
             (None, true),
@@ -324,7 +442,19 @@ mod tests {
             (Some(0), false),
             (Some(36_501), false),
         ] {
-            assert_eq!(check_days(days).is_ok(), is_right, "{days:?}");
+            let readings = PlanLimits { retention_days: days, ..PlanLimits::default() };
+            let ledger = PlanLimits { audit_days: days, ..PlanLimits::default() };
+            for (limits, place) in
+                [(readings, "limits.retention_days"), (ledger, "limits.audit_days")]
+            {
+                match check_days(&limits) {
+                    Ok(()) => assert!(is_right, "{limits:?}"),
+                    Err(Error::Invalid { at, .. }) => {
+                        assert_eq!((at.as_deref(), is_right), (Some(place), false));
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
         }
     }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use veritwin_access::jobs;
 use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
+use veritwin_keys::KeyLevel;
 use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
 
 use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
 use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank, UsageView};
 use crate::provision::{PLATFORM_TENANT, is_own};
-use crate::retention::Waits;
+use crate::retention::Rewait;
 use crate::{App, Error, Result};
 
 /// Most tenants of an installation.
@@ -146,10 +147,10 @@ impl Tree {
     }
 
     /// Takes a plan in, changed, with what waits because of it.
-    pub(crate) fn put_plan(&mut self, plan: PlanView, waits: &Waits) {
-        for (id, wait) in waits {
-            if let Some(tenant) = self.tenants.get_mut(id) {
-                tenant.place.retention_wait = *wait;
+    pub(crate) fn put_plan(&mut self, plan: PlanView, rewaits: &[Rewait]) {
+        for one in rewaits {
+            if let Some(tenant) = self.tenants.get_mut(&one.tenant) {
+                tenant.place.waits = one.waits;
             }
         }
         self.plans.insert(plan.id, plan);
@@ -202,6 +203,8 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.requests_per_second, own.requests_per_second)
         && fits(wanted.storage_bytes, own.storage_bytes)
         && fits(wanted.retention_days, own.retention_days)
+        && fits(wanted.audit_days, own.audit_days)
+        && wanted.key_level.unwrap_or_default() <= own.key_level.unwrap_or_default()
 }
 
 pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
@@ -336,11 +339,17 @@ struct StoredPlan {
     storage_bytes: Option<u64>,
     #[serde(default)]
     retention_days: Option<u64>,
+    #[serde(default)]
+    audit_days: Option<u64>,
+    #[serde(default)]
+    key_level: Option<String>,
 }
 
 /// A plan's text form in the store.
 pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
-    crate::retention::check_days(limits.retention_days)?;
+    crate::retention::check_days(limits)?;
+    let key_level = limits.key_level.map(KeyLevel::as_str);
+    key_level.map(crate::key_level::key_level).transpose()?;
     let stored = StoredPlan {
         name: name.to_owned(),
         devices: limits.devices,
@@ -351,13 +360,16 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         requests_per_second: limits.requests_per_second,
         storage_bytes: limits.storage_bytes,
         retention_days: limits.retention_days,
+        audit_days: limits.audit_days,
+        key_level: key_level.map(str::to_owned),
     };
     serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
 }
 
 pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
-    let stored: StoredPlan = serde_json::from_slice(&plan.body)
-        .map_err(|_| Error::Internal("a plan is damaged".to_owned()))?;
+    let damaged = || Error::Internal("a plan is damaged".to_owned());
+    let stored: StoredPlan = serde_json::from_slice(&plan.body).map_err(|_| damaged())?;
+    let key_level = |name: String| KeyLevel::from_name(&name).ok_or_else(damaged);
     Ok(PlanView {
         id: plan.id,
         name: stored.name,
@@ -370,6 +382,8 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             requests_per_second: stored.requests_per_second,
             storage_bytes: stored.storage_bytes,
             retention_days: stored.retention_days,
+            audit_days: stored.audit_days,
+            key_level: stored.key_level.map(key_level).transpose()?,
         },
         version: i64::try_from(plan.version).unwrap_or(i64::MAX),
     })

@@ -34,5 +34,5 @@ pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, Scop
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
 pub use support::{SupportArea, SupportAreas};
-pub use text::{find_unseen, is_unseen};
+pub use text::{NAME_RULE, find_unseen, is_unseen};
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

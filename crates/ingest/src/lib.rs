@@ -13,6 +13,7 @@ pub mod payload;
 mod traits;
 pub mod ws;
 
+pub use arrivals::{Arrivals, UNTIMED};
 pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ClientRpc, CloseReason, Credential,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_domain::{LimitExceeded, Reading, Secret};
 
+use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, Origin, PeerInfo,
@@ -111,6 +112,9 @@ pub trait Login: Send + Sync {
 /// order in which they were sent, and entries have to be queued in that order.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Where readings without a time get theirs: one for all doors that submit here.
+    fn arrivals(&self) -> &Arrivals;
+
     /// Makes all entries durable, or none.
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;
 

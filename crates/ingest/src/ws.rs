@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use veritwin_domain::{DeviceBatch, IngestLimits, LimitExceeded, Reading, Secret, Timestamp};
 
+use crate::arrivals::{Arrivals, UNTIMED};
 use crate::model::{DeviceSession, SinkEntry};
 use crate::payload::{Cursor, KeyTable, MessageContext, Number, PayloadError, parse_values};
 
@@ -171,15 +172,14 @@ struct Members {
     found: Vec<(Option<Member>, usize)>,
 }
 
-/// Parses one text frame. `received_at` is the time of readings without `ts`.
+/// Parses one text frame. Readings without `ts` get their time by [`entry`].
 pub fn parse(
     text: &str,
-    received_at: Timestamp,
     limits: &IngestLimits,
     keys: &mut KeyTable,
 ) -> Result<Command, CommandError> {
     let mut members = Members::default();
-    let context = MessageContext { received_at, limits };
+    let context = MessageContext { received_at: UNTIMED, limits };
     members.read(text).and_then(|end| members.command(text, end, context, keys)).map_err(|error| {
         CommandError { id: members.id.or_else(|| number_of(text)), detail: error.to_string() }
     })
@@ -397,6 +397,7 @@ fn words(cursor: &mut Cursor<'_>) -> Result<Option<Vec<String>>, PayloadError> {
 
 /// The sink entry of published readings; `None` when there are none.
 pub fn entry(
+    arrivals: &Arrivals,
     session: &DeviceSession,
     received_at: Timestamp,
     readings: Vec<Reading>,
@@ -405,7 +406,9 @@ pub fn entry(
         return None;
     }
     let DeviceSession { tenant, device, credential, .. } = *session;
-    Some(SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings }))
+    let mut batch = DeviceBatch { tenant, device, credential, received_at, readings };
+    arrivals.settle(&mut batch);
+    Some(SinkEntry::Readings(batch))
 }
 
 #[cfg(test)]
@@ -413,7 +416,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<Command, CommandError> {
-        parse(text, Timestamp::EPOCH, &IngestLimits::default(), &mut KeyTable::default())
+        parse(text, &IngestLimits::default(), &mut KeyTable::default())
     }
 
     #[test]
@@ -491,8 +494,7 @@ mod tests {
         bad(&format!(r#"{{"op":"publish","values":{{"a":{deep}"#), "nesting_max");
         let limits = IngestLimits { keys_per_message_max: 1, ..IngestLimits::default() };
         let two = r#"{"op":"publish","values":{"a":1,"b":2}}"#;
-        let error = parse(two, Timestamp::EPOCH, &limits, &mut KeyTable::default());
-        let detail = error.expect_err("refused").detail;
+        let detail = parse(two, &limits, &mut KeyTable::default()).expect_err("refused").detail;
         assert!(detail.contains("keys_per_message_max exceeded: at most 1, got 2"), "{detail}");
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod jose;
 mod journal;
+mod level;
 mod passkey;
 pub mod password;
 mod primitive;
@@ -26,6 +27,7 @@ pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
 pub use error::KeyError;
 pub use file::{FileHeader, FileKey, FileSealer};
 pub use jose::{JoseAlgorithm, JoseKey};
+pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
 pub use primitive::{SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256};
 pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
@@ -34,5 +36,5 @@ pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};
 pub use service::KeyService;
 pub use signing::{SigningKey, verify_signature};
 pub use status::{
-    ClassStatus, DekSummary, Destruction, DestructionMethod, KeyState, KeyStatus, Rotation,
+    ClassStatus, DayKey, DekSummary, Destruction, DestructionMethod, KeyState, KeyStatus, Rotation,
 };

@@ -13,8 +13,8 @@ use crate::journal::Journal;
 use crate::primitive::hkdf_sha256;
 use crate::ring::Inner;
 use crate::{
-    DataClass, Dek, DekId, DekScope, DekSummary, Destruction, DestructionMethod, FileHeader,
-    FileKey, KeyError, KeyStatus, RootProvider, Rotation, SecretKey,
+    DataClass, DayKey, Dek, DekId, DekScope, DekSummary, Destruction, DestructionMethod, Epoch,
+    FileHeader, FileKey, KeyError, KeyStatus, RootProvider, Rotation, SecretKey,
 };
 
 const SUBKEY_LABEL: &[u8] = b"veritwin platform subkey v1";
@@ -224,6 +224,18 @@ impl KeyService {
             .collect();
         summaries.sort_unstable_by_key(|summary| (summary.created_at, summary.id));
         summaries
+    }
+
+    /// The live keys of a class that are each of one day, of all tenants.
+    pub fn day_keys(&self, class: DataClass) -> Vec<DayKey> {
+        let ring = self.0.ring.lock();
+        let of_class = ring.state.by_scope.iter().filter(|(scope, _)| scope.class == class);
+        of_class
+            .filter_map(|(scope, dek)| match (scope.tenant, scope.epoch) {
+                (Some(tenant), Epoch::Day(day)) => Some(DayKey { tenant, day, dek: *dek }),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The record of a destroyed key.

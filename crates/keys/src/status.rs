@@ -121,6 +121,17 @@ pub struct DekSummary {
     pub kek_version: u32,
 }
 
+/// The live key of one UTC day of a tenant's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayKey {
+    /// Whose data.
+    pub tenant: TenantId,
+    /// The day, counted from 1970-01-01.
+    pub day: i64,
+    /// The key.
+    pub dek: DekId,
+}
+
 /// What a rotation did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {

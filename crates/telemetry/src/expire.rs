@@ -13,7 +13,7 @@ use crate::catalog::Section;
 use crate::engine::Engine;
 use crate::flush::commit;
 
-/// Which readings of a tenant are at their end.
+/// Which days of a tenant's readings, or of what is kept by days beside them, are at their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiry {
     /// Whose they are.
@@ -38,12 +38,8 @@ pub struct Expired {
 }
 
 impl Expiry {
-    /// Whether a section ends whole; none while it is held.
-    fn ends(&self, section: &Section) -> Option<bool> {
-        let (first, last) = match section.window {
-            Some(day) => (day, day),
-            None => (section.t_min.div_euclid(DAY_MICROS), section.t_max.div_euclid(DAY_MICROS)),
-        };
+    /// Whether days from the first to the last end, all together; none while one is held.
+    pub fn ends_days(&self, first: i64, last: i64) -> Option<bool> {
         if last >= self.first_day {
             return Some(false);
         }
@@ -51,10 +47,21 @@ impl Expiry {
         (!is_held).then_some(true)
     }
 
+    /// Whether a section ends whole; none while it is held.
+    fn ends(&self, section: &Section) -> Option<bool> {
+        match section.window {
+            Some(day) => self.ends_days(day, day),
+            None => {
+                let (from, to) = (section.t_min, section.t_max);
+                self.ends_days(from.div_euclid(DAY_MICROS), to.div_euclid(DAY_MICROS))
+            }
+        }
+    }
+
     /// Whether a reading of this time ends with its day.
     fn ends_at(&self, at: i64) -> bool {
         let day = at.div_euclid(DAY_MICROS);
-        day < self.first_day && !self.held.iter().any(|(from, to)| (*from..=*to).contains(&day))
+        self.ends_days(day, day) == Some(true)
     }
 
     fn look<'s>(

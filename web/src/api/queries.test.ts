@@ -1,6 +1,15 @@
 import { expect, test } from 'vitest'
 
-import { idChunks, nextPage, PAGES_MAX, PAPERS_TRIES_MAX, papersPollMs, triesOf } from './queries'
+import { ProblemError } from './problem'
+import {
+  idChunks,
+  isDestroyed,
+  nextPage,
+  PAGES_MAX,
+  PAPERS_TRIES_MAX,
+  papersPollMs,
+  triesOf,
+} from './queries'
 
 test('papers are looked for until they are found, and a bounded number of times', () => {
   expect(papersPollMs(false, 1)).toBeGreaterThan(0)
@@ -23,4 +32,11 @@ test('devices are asked for by their ids once each, in requests of a hundred, up
   expect(idChunks([...ids, ...ids]).map((chunk) => chunk.length)).toEqual([100, 100, 50])
   const many = Array.from({ length: 5_000 }, (_, i) => `id-${i}`)
   expect(idChunks(many).flat().length).toBe(1_000)
+})
+
+test('what was destroyed is told from other failures', () => {
+  const gone = { title: 'Destroyed', type: '/problems/destroyed' }
+  expect(isDestroyed(ProblemError.fromText(410, JSON.stringify(gone)))).toBe(true)
+  expect(isDestroyed(ProblemError.unreachable())).toBe(false)
+  expect(isDestroyed(null)).toBe(false)
 })

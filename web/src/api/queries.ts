@@ -417,8 +417,16 @@ export function papersQuery(device_id: string, key: string, at: string) {
     queryKey: ['papers', device_id, key, at],
     queryFn: () =>
       body(client.GET('/v1/ledger/papers', { params: { query: { device_id, key, at } } })),
-    refetchInterval: ({ state }) => papersPollMs(state.data?.leaf != null, triesOf(state)),
+    refetchInterval: ({ state }) =>
+      isDestroyed(state.error)
+        ? false
+        : papersPollMs(state.data?.leaf != null, triesOf(state)),
   })
+}
+
+/** What was destroyed does not come back. */
+export function isDestroyed(error: unknown): boolean {
+  return error !== null && ProblemError.of(error).problem.type === '/problems/destroyed'
 }
 
 const PAPERS_POLL_MS = 2_000

@@ -1071,7 +1071,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Says what would be destroyed now if the plan kept readings for so many days. Destroys nothing. */
+        /**
+         * Says what would be destroyed now if the plan kept readings, and what the ledger sealed, for so
+         *     many days. Destroys nothing.
+         */
         get: operations["plans_expiring"];
         put?: never;
         post?: never;
@@ -1694,7 +1697,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Says which readings of a tenant directly below would be past their time if it had a plan.
+         * Says which readings of a tenant directly below, and which days of what its ledger sealed, would
+         *     be past their time if it had a plan.
          *     Destroys nothing.
          */
         get: operations["tenants_expiring"];
@@ -2272,6 +2276,15 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** @description What the ledger sealed can be opened as before although the plan would end it already. */
+        AuditWaitBody: {
+            /**
+             * Format: int64
+             * @description Days that it can be opened until then; none: for ever.
+             */
+            audit_days?: number | null;
+            until: string;
+        };
         /** @description A new authenticator. */
         AuthenticatorBody: {
             /** @description The secret to type in; shown once. */
@@ -2740,9 +2753,24 @@ export interface components {
             bytes: number;
             /**
              * Format: int64
+             * @description Days of it that are kept because a hold names them.
+             */
+            held_ledger_days: number;
+            /**
+             * Format: int64
              * @description Parts that are kept because a hold names their days.
              */
             held_sections: number;
+            /**
+             * Format: int64
+             * @description Days on which that was sealed, of all tenants together.
+             */
+            ledger_days: number;
+            /**
+             * Format: int64
+             * @description Tenants of which what the ledger sealed could be opened no more.
+             */
+            ledger_tenants: number;
             /** Format: int64 */
             readings: number;
             /**
@@ -3102,10 +3130,19 @@ export interface components {
             api_keys?: number | null;
             /**
              * Format: int64
+             * @description Days that what the ledger sealed can be opened, 1 to 36,500; then its keys are destroyed.
+             *     The ledger's entries stay.
+             * @default null
+             */
+            audit_days?: number | null;
+            /**
+             * Format: int64
              * @description Devices of a tenant.
              * @default null
              */
             devices?: number | null;
+            /** @enum {string|null} */
+            key_level?: "platform" | "brought" | "held" | null;
             /**
              * Format: int64
              * @description Messages a second of all devices of a tenant together.
@@ -3668,12 +3705,15 @@ export interface components {
                 answered_by: components["schemas"]["AnsweredByBody"];
                 /** @description Whether readings are sealed into the ledger archive. */
                 archive_subscribed: boolean;
+                audit_wait?: components["schemas"]["AuditWaitBody"] | null;
                 created_at: string;
                 /** @description The domains below which a partner gives host names. */
                 domains: string[];
                 /** @description The host names given to it. */
                 hosts: string[];
                 id: string;
+                /** @enum {string} */
+                key_level: "platform" | "brought" | "held";
                 /** @enum {string} */
                 kind: "customer" | "partner" | "platform";
                 name: string;
@@ -4372,12 +4412,15 @@ export interface components {
             answered_by: components["schemas"]["AnsweredByBody"];
             /** @description Whether readings are sealed into the ledger archive. */
             archive_subscribed: boolean;
+            audit_wait?: components["schemas"]["AuditWaitBody"] | null;
             created_at: string;
             /** @description The domains below which a partner gives host names. */
             domains: string[];
             /** @description The host names given to it. */
             hosts: string[];
             id: string;
+            /** @enum {string} */
+            key_level: "platform" | "brought" | "held";
             /** @enum {string} */
             kind: "customer" | "partner" | "platform";
             name: string;
@@ -4393,15 +4436,32 @@ export interface components {
         TenantExpiringBody: {
             /**
              * Format: int64
+             * @description Days that what the ledger sealed could be opened; none: for ever.
+             */
+            audit_days?: number | null;
+            /** @description Nothing of it is destroyed before; present when that would be less time than now. */
+            audit_not_before?: string | null;
+            /**
+             * Format: int64
              * @description Sealed bytes of them.
              */
             bytes: number;
             /**
              * Format: int64
+             * @description Days of it that are kept because a hold names them.
+             */
+            held_ledger_days: number;
+            /**
+             * Format: int64
              * @description Parts that are kept because a hold names their days.
              */
             held_sections: number;
-            /** @description Nothing is destroyed before; present when readings would be kept for less time than now. */
+            /**
+             * Format: int64
+             * @description Days that are older, on which the ledger sealed something.
+             */
+            ledger_days: number;
+            /** @description No readings are destroyed before; present when they would be kept for less time than now. */
             not_before?: string | null;
             /**
              * Format: int64
@@ -6945,6 +7005,13 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description What the ledger sealed of it was destroyed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     networks_read: {
@@ -7224,6 +7291,8 @@ export interface operations {
             query?: {
                 /** @description 1 to 36,500; as the plan has it when absent. */
                 retention_days?: number | null;
+                /** @description The same of what the ledger sealed. */
+                audit_days?: number | null;
             };
             header?: never;
             path: {

@@ -5,7 +5,7 @@ import { Button } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react'
 
-import { papersPollMs, papersQuery, triesOf } from '../api/queries'
+import { isDestroyed, papersPollMs, papersQuery, triesOf } from '../api/queries'
 import type { Papers } from '../api/types'
 import { formatCount, formatScalar, shorten } from '../lib/format'
 import { keyLabel } from '../lib/keys'
@@ -73,7 +73,10 @@ function PapersBody({ of }: { of: PapersOf }) {
   const state = useQueryClient().getQueryState(options.queryKey)
   const again = () => void query.refetch()
   if (query.isPending) return <Loading rows={5} />
-  if (query.isError) return <Failure error={query.error} retry={again} />
+  if (query.isError) {
+    const retry = isDestroyed(query.error) ? {} : { retry: again }
+    return <Failure error={query.error} {...retry} />
+  }
   const found = query.data.leaf != null
   const ended = state !== undefined && papersPollMs(found, triesOf(state)) === false
   return (

@@ -176,6 +176,7 @@ function aboutThePlatform(): Record<string, string> {
     'device.rpc': i18n.t('Call or answer, as the device'),
     'incident.raise': i18n.t('Raise a security alert'),
     'key.manage': i18n.t('Rotate, revoke or destroy keys'),
+    'ledger.maintain': i18n.t('Destroy what of the ledger is past its time'),
     'ledger.seal': i18n.t('Seal batches into the ledger'),
     'link.inspect': i18n.t('Look into a one-time link'),
     'link.issue': i18n.t('Issue an administrator link'),

@@ -11,11 +11,13 @@ import { Instant } from '../ui/time'
 import { ScopeName, useHolders } from './access/names'
 
 /** Parts that are moments. */
-const TIMES = ['expires_at', 'not_after', 'back_at', 'until']
+const TIMES = ['before', 'expires_at', 'not_after', 'back_at', 'until']
 
 function labels(): Record<string, string> {
   return {
     allows: i18n.t('Permits'),
+    audit_days: i18n.t('Days the ledger’s records can be opened'),
+    before: i18n.t('Older than'),
     archive_subscribed: i18n.t('Ledger archive'),
     denies: i18n.t('Denies'),
     devices: i18n.t('Devices'),
@@ -26,7 +28,10 @@ function labels(): Record<string, string> {
     holder: i18n.t('Who'),
     host: i18n.t('Host name'),
     hosts: i18n.t('Host names'),
+    key_level: i18n.t('Whose keys'),
     keys: i18n.t('API keys'),
+    ledger_days: i18n.t('Days of the ledger'),
+    ledger_days_under_a_hold: i18n.t('Days of the ledger under a hold'),
     name: i18n.t('Name'),
     not_after: i18n.t('Valid until'),
     plan: i18n.t('Plan'),

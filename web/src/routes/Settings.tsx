@@ -14,7 +14,7 @@ import { ApiKeys } from './settings/ApiKeys'
 import { Networks } from './settings/Networks'
 import { People } from './settings/People'
 import { ProviderBlock } from './settings/Provider'
-import { ReadingsKept } from './settings/ReadingsKept'
+import { PlanKeeps } from './settings/PlanKeeps'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -42,7 +42,7 @@ export function SettingsPage() {
       </div>
       {may.whole('identity_provider.read') && <ProviderBlock />}
       {may.whole('tenant.read') && session.data && (
-        <ReadingsKept tenant={session.data.tenant.id} />
+        <PlanKeeps tenant={session.data.tenant.id} />
       )}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('key.read') && <Keys />}

@@ -96,6 +96,12 @@ function explain(error: ProblemError): Explained {
         safe: kept,
         todo: i18n.t('It may have been removed. Go back to the list.'),
       }
+    case 410:
+      return {
+        happened: i18n.t('The ledger’s records of this time were destroyed for good.'),
+        safe: i18n.t('They were past the time that your plan keeps them. The ledger’s entries stay, and their proofs hold.'),
+        todo: i18n.t('Newer values have their papers.'),
+      }
     case 412:
       return changedMeanwhile()
     case 409:

@@ -17,7 +17,7 @@ fn mistakes_name_the_field() {
     assert_eq!(rule(above(0)).validate(&RuleLimits::default()), Ok(()));
     check(&|r| r.name = " ".into(), "name", "1 to 120 characters");
     check(&|r| r.name = "n".repeat(121), "name", "1 to 120 characters");
-    check(&|r| r.name = "a\u{7}".into(), "name", "without control or invisible characters");
+    check(&|r| r.name = "a\u{7}".into(), "name", "control or invisible characters");
     check(&|r| r.what_helps = "x".repeat(2_001), "what_helps", "0 to 2000");
     check(&|r| r.scope = Scope::DeviceType(String::new()), "scope.device_type", "1 to 200");
     check(&|r| r.condition = above(604_801), "condition.for_seconds", "0 to 604800 seconds");

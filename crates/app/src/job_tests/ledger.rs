@@ -153,7 +153,7 @@ impl Pair {
     }
 }
 
-async fn seal(world: &World, customer: &Customer, sealed: u64) {
+pub(super) async fn seal(world: &World, customer: &Customer, sealed: u64) {
     world.send(customer, 1.0).await;
     let all = async || (world.sealed(customer).await == sealed).then_some(());
     world.until("the leaf", all).await;

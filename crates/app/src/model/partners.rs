@@ -23,9 +23,13 @@ pub struct PlanLimits {
     pub storage_bytes: Option<u64>,
     /// Days that readings are kept; then they are destroyed.
     pub retention_days: Option<u64>,
+    /// Days that the ledger's payloads can be opened; then their keys are destroyed.
+    pub audit_days: Option<u64>,
+    /// Whose key stands above the tenant's keys; none: the platform's.
+    pub key_level: Option<KeyLevel>,
 }
 
-/// What a plan's retention would destroy now.
+/// What a plan's times would destroy now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExpiringView {
     /// Tenants that would lose readings.
@@ -36,6 +40,12 @@ pub struct ExpiringView {
     pub bytes: u64,
     /// Sections that are kept because a hold names their days.
     pub held_sections: u64,
+    /// Tenants that would lose payloads of the ledger.
+    pub ledger_tenants: u64,
+    /// Days of such payloads, of all tenants together.
+    pub ledger_days: u64,
+    /// Days of them that are kept because a hold names them.
+    pub held_ledger_days: u64,
 }
 
 /// What a plan would destroy of one tenant.
@@ -43,8 +53,12 @@ pub struct ExpiringView {
 pub struct TenantExpiringView {
     /// Days that readings would be kept; none: for ever.
     pub retention_days: Option<u64>,
-    /// Nothing is destroyed before, when that is less than now.
+    /// No readings are destroyed before, when that is less than now.
     pub not_before: Option<Timestamp>,
+    /// Days that the ledger's payloads could be opened; none: for ever.
+    pub audit_days: Option<u64>,
+    /// No payloads are destroyed before, when that is less than now.
+    pub audit_not_before: Option<Timestamp>,
     /// What would be destroyed.
     pub expiring: ExpiringView,
 }
@@ -83,7 +97,8 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_metastore::{RetentionWait, TenantState as Service};
+pub use veritwin_keys::KeyLevel;
+pub use veritwin_metastore::{RetentionWait, TenantState as Service, Waits};
 
 /// Who answers for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +139,8 @@ pub struct PlacedTenant {
     pub state: Service,
     /// Its plan.
     pub plan: Option<PlanView>,
-    /// Until when readings are kept that its plan would end already.
-    pub retention_wait: Option<RetentionWait>,
+    /// What is kept that its plan would end already.
+    pub waits: Waits,
     /// What it has.
     pub usage: UsageView,
     /// Who answers for it.
@@ -136,6 +151,13 @@ pub struct PlacedTenant {
     pub domains: Vec<String>,
     /// Counts changes.
     pub version: i64,
+}
+
+impl PlacedTenant {
+    /// Whose key stands above its keys.
+    pub fn key_level(&self) -> KeyLevel {
+        self.plan.as_ref().and_then(|plan| plan.limits.key_level).unwrap_or_default()
+    }
 }
 
 /// A tenant to make.

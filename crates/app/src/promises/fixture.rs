@@ -18,7 +18,7 @@ use crate::{App, Arrival, Result};
 /// The name of every fixed thing.
 pub(super) const NAME: &str = "isolation probe";
 /// A probe's rights end by themselves after this.
-const IDENTITY_LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const IDENTITY_LIFETIME: Duration = Duration::from_secs(600);
 
 /// A program's identity that a probe acts with.
 pub(crate) struct ProbeIdentity {

@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod fingerprints;
 mod fixture;
+mod moved;
 mod nobody;
 mod partners;
 mod passwords;

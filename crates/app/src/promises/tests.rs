@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use veritwin_domain::{Clock, ManualClock, SystemClock};
+use veritwin_domain::{Clock, ManualClock, Role, SystemClock};
+use veritwin_metastore::{Alert, AlertFilter, DeviceFilter, LinkKind, Page};
 
+use super::fixture::ProbeIdentity;
 use super::*;
+use crate::provision::PLATFORM_TENANT;
 
 struct Answers(ProbeAnswer, u32);
 
@@ -125,7 +128,7 @@ async fn passwords_and_files_at_rest_are_proven_and_kept() {
     // Nothing of the canary is left.
     let context = app.job_in(veritwin_access::jobs::PROMISES, PROBE_TENANT);
     let tx = app.0.store.read(&context).await.expect("records");
-    let whole = veritwin_metastore::Page::whole();
+    let whole = Page::whole();
     assert!(tx.twins(&whole).await.expect("twins").items.is_empty());
     assert!(tx.api_keys(&whole).await.expect("keys").items.is_empty());
     drop(tx);
@@ -187,14 +190,116 @@ async fn the_isolation_fixture_is_made_once() {
     assert_eq!((second.own.clone(), second.foreign.clone()), (own, foreign));
     app.close_isolation_fixture(second).await.expect("closed");
     // People of the platform see nothing of it.
-    let context = app.job_in(veritwin_access::jobs::PROMISES, crate::provision::PLATFORM_TENANT);
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
     let tx = app.0.store.read(&context).await.expect("records");
-    let whole = veritwin_metastore::Page::whole();
+    let whole = Page::whole();
     assert!(tx.twins(&whole).await.expect("twins").items.is_empty());
     assert!(tx.api_keys(&whole).await.expect("keys").items.is_empty());
     assert!(tx.members(&whole).await.expect("people").items.is_empty());
-    let all = veritwin_metastore::AlertFilter::All;
+    let all = AlertFilter::All;
     assert!(tx.alerts(all, &whole).await.expect("alerts").items.is_empty());
+    drop(tx);
+    app.close().await;
+}
+
+/// The fixture where it was made until schema 15, with the alert as it was stored.
+async fn old_fixture(app: &App) -> ProbeIdentity {
+    let name = fixture::NAME;
+    let identity = app.open_probe_identity(PLATFORM_TENANT, name, Role::Administrator).await;
+    let identity = identity.expect("an identity");
+    app.probe_things(&identity.context).await.expect("things");
+    let tx = app.0.store.begin(&identity.context).await.expect("records");
+    let alerts = tx.alerts(AlertFilter::All, &Page::whole()).await.expect("alerts").items;
+    let alert = Alert { detail: b"{}".to_vec(), ..alerts[0].clone() };
+    tx.alert_update(&alert, None).await.expect("an alert of before");
+    tx.commit().await.expect("written");
+    identity
+}
+
+/// Everything in the platform's own tenant that people see, by kind.
+async fn left_over(app: &App) -> Vec<(&'static str, usize)> {
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
+    let tx = app.0.store.read(&context).await.expect("records");
+    let (whole, all) = (Page::whole(), AlertFilter::All);
+    let devices = tx.devices(&DeviceFilter::default(), &whole).await.expect("devices");
+    let links = tx.links_open(LinkKind::Invitation, context.at, 10).await.expect("links");
+    vec![
+        ("devices", devices.items.len()),
+        ("twins", tx.twins(&whole).await.expect("twins").items.len()),
+        ("rules", tx.rules(&whole).await.expect("rules").items.len()),
+        ("alerts", tx.alerts(all, &whole).await.expect("alerts").items.len()),
+        ("keys", tx.api_keys(&whole).await.expect("keys").items.len()),
+        ("people", tx.members(&whole).await.expect("people").items.len()),
+        ("links", links.len()),
+        ("grants", tx.grants().await.expect("grants").len()),
+        ("roles", tx.custom_roles().await.expect("roles").len()),
+        ("workspaces", tx.workspaces().await.expect("workspaces").len()),
+        ("groups", tx.device_groups().await.expect("groups").len()),
+        ("holds", tx.holds().await.expect("holds").len()),
+        ("incidents", tx.incidents(&whole).await.expect("incidents").items.len()),
+        ("tickets", tx.tickets().await.expect("tickets").len()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_checks_left_in_the_platforms_tenant_goes_once() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    let identity = old_fixture(&app).await;
+    assert!(left_over(&app).await.iter().all(|(_, count)| *count > 0), "made as it was");
+    let page = crate::model::PageRequest::default();
+    let listed = app.list_alerts(&identity.context, crate::model::AlertFilter::All, &page).await;
+    assert_eq!(listed.expect("a list all the same").items.len(), 0);
+    // Taken away by hand, the device came again at the next check, at another moment.
+    let tx = app.0.store.read(&identity.context).await.expect("records");
+    let device = tx.device_by_name(fixture::NAME).await.expect("records").expect("a device");
+    drop(tx);
+    app.delete_device(&identity.context, device.id).await.expect("deleted");
+    app.close_probe_identity(&identity).await.expect("closed");
+    app.close_probe_identity(&old_fixture(&app).await).await.expect("closed");
+    app.remove_old_fixture().await.expect("removed");
+    let left = left_over(&app).await;
+    assert!(left.iter().all(|(_, count)| *count == 0), "{left:?}");
+    // What a person calls by the same name is theirs.
+    let operator = app.local_operator();
+    let arrival = crate::Arrival {
+        purpose: veritwin_domain::Purpose::SecuritySupport,
+        request: operator.request,
+        origin: veritwin_domain::Origin::default(),
+    };
+    let (secret, digest) = veritwin_access::TokenKind::ApiKey.generate(app.rng());
+    let job = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
+    let key = veritwin_metastore::ApiKey {
+        id: veritwin_domain::ApiKeyId::generate(job.at, app.rng()),
+        name: fixture::NAME.to_owned(),
+        role: Role::Administrator,
+        created_at: job.at,
+        expires_at: None,
+        last_used_at: None,
+        last_used_from: None,
+        maker: None,
+        maker_key: None,
+        addresses: Vec::new(),
+    };
+    let tx = app.0.store.begin(&job).await.expect("records");
+    tx.api_key_create(&key, digest.0).await.expect("a key");
+    tx.commit().await.expect("written");
+    let person = app.authenticate_api_key(&secret, arrival).await.expect("known");
+    let input = crate::model::DeviceInput {
+        name: fixture::NAME.to_owned(),
+        ..crate::model::DeviceInput::default()
+    };
+    app.create_device(&person, input).await.expect("a device");
+    app.close_probe_identity(&old_fixture(&app).await).await.expect("closed");
+    app.remove_old_fixture().await.expect("removed");
+    app.remove_old_fixture().await.expect("nothing more to remove");
+    let kept: Vec<_> = left_over(&app).await.into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(kept, [("devices", 1), ("keys", 1)]);
+    let tx = app.0.store.read(&job).await.expect("records");
+    let action = Some("promise.check".to_owned());
+    let filter = veritwin_metastore::ActivityFilter { action, ..Default::default() };
+    let recorded = tx.activity(&filter, &Page::whole()).await.expect("records").items;
+    assert_eq!(recorded.len(), 2, "each removal once");
     drop(tx);
     app.close().await;
 }

@@ -15,13 +15,14 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession, Login,
-    LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
+    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
+    Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
     WriterSession,
 };
 
 #[derive(Default)]
 struct Counter {
+    arrivals: Arrivals,
     readings: AtomicU64,
 }
 
@@ -62,6 +63,10 @@ impl Login for Counter {
 
 #[async_trait]
 impl Sink for Counter {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
         for entry in entries {
             let SinkEntry::Readings(batch) = entry else { panic!("not a reading: {entry:?}") };

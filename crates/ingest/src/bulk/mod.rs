@@ -32,6 +32,8 @@ pub enum Format {
 pub struct BulkContext<'a> {
     /// The time of readings that carry none.
     pub received_at: Timestamp,
+    /// The time of the first reading of a device that carries none.
+    pub untimed_at: Timestamp,
     /// The bounds.
     pub limits: &'a IngestLimits,
     /// The writer is one device; rows may then not name another.
@@ -78,19 +80,13 @@ pub struct DeviceRows {
     pub readings: Vec<Reading>,
 }
 
-/// A whole bulk write.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parsed {
-    /// The readings by device.
-    pub devices: Vec<DeviceRows>,
-    /// The first time of receipt that no reading has.
-    pub next_at: Timestamp,
-}
-
-/// Parses a whole bulk write. Readings that carry no time have the time of receipt; what comes
-/// again for the same device is a microsecond later, as equal times of one key would be one
-/// reading.
-pub fn parse(format: Format, body: &[u8], context: BulkContext<'_>) -> Result<Parsed, BulkError> {
+/// Parses a whole bulk write: the readings by device. What carries no time and comes again for the
+/// same device is a microsecond later, as equal times of one key would be one reading.
+pub fn parse(
+    format: Format,
+    body: &[u8],
+    context: BulkContext<'_>,
+) -> Result<Vec<DeviceRows>, BulkError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let before = &body[..error.valid_up_to()];
         let (line, column) = line_and_column(before, before.len());
@@ -102,8 +98,7 @@ pub fn parse(format: Format, body: &[u8], context: BulkContext<'_>) -> Result<Pa
         Format::NdJson => ndjson::parse(text, &mut rows)?,
         Format::SenMl => senml::parse(text, &mut rows)?,
     }
-    let next_at = rows.untimed.iter().map(|untimed| untimed.next_at).max();
-    Ok(Parsed { devices: rows.devices, next_at: next_at.unwrap_or(context.received_at) })
+    Ok(rows.devices)
 }
 
 /// Line and column, both from 1, of a byte position.
@@ -157,7 +152,7 @@ impl<'a> Rows<'a> {
         }
         let place = self.devices.len();
         self.devices.push(DeviceRows { device: key.clone(), line, readings: Vec::new() });
-        let next_at = self.context.received_at;
+        let next_at = self.context.untimed_at;
         self.untimed.push(Untimed { next_at, keys: HashSet::new() });
         self.index.insert(key, place);
         Ok(place)
@@ -165,7 +160,7 @@ impl<'a> Rows<'a> {
 
     /// The time of a row that carries none.
     fn moment(&mut self, place: usize) -> Timestamp {
-        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.received_at };
+        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.untimed_at };
         let at = untimed.next_at;
         untimed.next_at = at.just_after();
         at
@@ -174,7 +169,7 @@ impl<'a> Rows<'a> {
     /// The time of one reading that carries none: that of the readings before it, unless its key
     /// is among them.
     fn moment_of(&mut self, place: usize, key: &Key) -> Timestamp {
-        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.received_at };
+        let Some(untimed) = self.untimed.get_mut(place) else { return self.context.untimed_at };
         if untimed.keys.is_empty() || !untimed.keys.insert(key.clone()) {
             untimed.keys.clear();
             untimed.keys.insert(key.clone());

@@ -11,6 +11,7 @@ use veritwin_domain::DeviceBatch;
 
 use super::problem::Problem;
 use super::{Api, Authenticated, body};
+use crate::arrivals::UNTIMED;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
     KeyTable, MessageContext, attributes_json, key_list, parse_attributes, parse_client_rpc,
@@ -35,23 +36,22 @@ pub(super) async fn telemetry(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let body = read(&api, &headers, body)?;
-    let received_at = api.arrivals.take(api.parts.clock.now());
-    let context = MessageContext { received_at, limits: &api.parts.limits };
+    let context = MessageContext { received_at: UNTIMED, limits: &api.parts.limits };
     let mut readings = Vec::new();
-    let next = parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
-    api.arrivals.used(next);
+    parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }
     let origin = Origin::Device(&session);
     api.parts.sink.inspect(origin, &readings)?;
-    let batch = DeviceBatch {
+    let mut batch = DeviceBatch {
         tenant: session.tenant,
         device: session.device,
         credential: session.credential,
-        received_at,
+        received_at: api.parts.clock.now(),
         readings,
     };
+    api.parts.sink.arrivals().settle(&mut batch);
     api.parts.sink.submit(origin, vec![SinkEntry::Readings(batch)]).await?;
     Ok(StatusCode::OK)
 }

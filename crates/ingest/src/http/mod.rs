@@ -17,7 +17,6 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use veritwin_domain::{Clock, IngestLimits, Secret};
 
-use crate::arrivals::Arrivals;
 use crate::model::{Credential, DeviceSession, Origin, PeerInfo, Transport};
 use crate::traits::{Login, Sink};
 use problem::Problem;
@@ -42,15 +41,14 @@ pub struct HttpParts {
 struct Api {
     parts: HttpParts,
     polls: Arc<Semaphore>,
-    arrivals: Arrivals,
 }
 
 /// The routes `/api/v1/...` and `/v1/telemetry/write`. The server may put a [`PeerInfo`] into the
 /// request's extensions; without it the peer has no address.
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
-    let (polls, arrivals) = (Arc::new(Semaphore::new(LONG_POLLS_MAX)), Arrivals::default());
-    let api = Arc::new(Api { parts, polls, arrivals });
+    let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));
+    let api = Arc::new(Api { parts, polls });
     let mut router = Router::new();
     for prefix in ["/api/v1", "/api/v1/{token}"] {
         router = router

@@ -13,7 +13,8 @@ use veritwin_domain::{DeviceBatch, Secret, Timestamp};
 use super::device::parameter;
 use super::problem::Problem;
 use super::{Api, bearer, body, no_token};
-use crate::bulk::{self, BulkContext, DeviceRows, Format, Parsed, Precision};
+use crate::arrivals::UNTIMED;
+use crate::bulk::{self, BulkContext, DeviceRows, Format, Precision};
 use crate::model::{DeviceSession, PeerInfo, SinkEntry, Transport, Writer};
 
 pub(super) async fn write(
@@ -29,24 +30,24 @@ pub(super) async fn write(
     let writer = api.parts.login.authenticate_writer(token, &peer).await?;
     let format = format(&headers, query.as_deref())?;
     let received = body::received(&headers, body, &api.parts.limits)?;
-    let received_at = api.arrivals.take(api.parts.clock.now());
+    let received_at = api.parts.clock.now();
     let one_device = matches!(writer, Writer::Device(_));
 
     // Decompressing and parsing some megabytes would hold up other connections of this thread.
     let (limits, headers) = (api.parts.limits, headers.clone());
     let parsed = tokio::task::spawn_blocking(move || {
         let body = body::decoded(&headers, received, &limits)?;
-        let context = BulkContext { received_at, limits: &limits, one_device };
+        let untimed_at = UNTIMED;
+        let context = BulkContext { received_at, untimed_at, limits: &limits, one_device };
         bulk::parse(format, &body, context).map_err(Problem::from)
     });
-    let Parsed { devices: rows, next_at } = parsed.await.map_err(|_| {
+    let rows = parsed.await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")
     })??;
-    api.arrivals.used(next_at);
 
     let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     api.parts.sink.admit(writer.origin(), messages)?;
-    let entries = entries(&api, &writer, rows, received_at).await?;
+    let mut entries = entries(&api, &writer, rows, received_at).await?;
     let (mut devices, mut readings) = (0usize, 0usize);
     for entry in &entries {
         if let SinkEntry::Readings(batch) = entry {
@@ -55,6 +56,7 @@ pub(super) async fn write(
             api.parts.sink.inspect(writer.origin(), &batch.readings)?;
         }
     }
+    api.parts.sink.arrivals().settle_all(&mut entries);
     if !entries.is_empty() {
         api.parts.sink.submit(writer.origin(), entries).await?;
     }

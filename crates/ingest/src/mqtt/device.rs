@@ -20,6 +20,7 @@ use super::frame::{self, Header, Packet, PublishView, Version};
 use super::pending::{Finished, Pending};
 use super::session::{SharedState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::topic;
+use crate::arrivals::UNTIMED;
 use crate::model::{CloseReason, DeviceSession, Downlink, Origin};
 use crate::payload::{KeyTable, deleted_json, entries_json, rpc_json};
 use crate::traits::SubmitError;
@@ -85,7 +86,7 @@ pub(crate) struct Device {
     pub(super) pending: Pending,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
-    /// The time of the next message without one: equal times of one key would be one reading.
+    /// The number of the next reading of this read that carries no time.
     pub(super) next_at: Timestamp,
     receive_maximum: u16,
     in_flight_acks: usize,
@@ -125,7 +126,7 @@ impl Device {
             pending: Pending::default(),
             keys: KeyTable::default(),
             received_at: Timestamp::EPOCH,
-            next_at: Timestamp::EPOCH,
+            next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,
             in_flight_acks: 0,
             in_flight_bytes: 0,
@@ -357,7 +358,8 @@ impl Device {
         if self.pending.is_empty() {
             return;
         }
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        self.broker.sink.arrivals().settle_all(&mut pending.entries);
         self.broker.count(self.link.transport(), &pending);
         self.pace(pending.messages + pending.refusals);
         self.in_flight_acks += pending.acks.len();

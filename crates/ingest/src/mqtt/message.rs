@@ -12,6 +12,7 @@ use super::frame::{PublishView, Version};
 use super::pending::Ack;
 use super::session::Subscription;
 use super::topic::{self, DeviceTopic, TopicError};
+use crate::arrivals::UNTIMED;
 use crate::model::{AttributesUpdate, Origin, Refusal, RefusalReason, RpcReply, SinkEntry};
 use crate::payload::{
     MessageContext, PayloadError, attributes_json, parse_attributes, parse_attributes_request,
@@ -84,7 +85,7 @@ impl Device {
     /// Messages come in.
     pub(super) fn receive(&mut self) {
         self.received_at = self.broker.clock.now();
-        self.next_at = self.next_at.max(self.received_at);
+        self.next_at = UNTIMED;
     }
 
     /// Takes one message: it joins the submission of this read, or is refused.

@@ -12,8 +12,9 @@ const NOW: i64 = 1_700_000_000_000;
 fn run(format: Format, body: &[u8], one_device: bool) -> Result<Vec<DeviceRows>, BulkError> {
     let limits = IngestLimits::default();
     let received_at = Timestamp::from_micros(NOW * 1000);
-    let context = BulkContext { received_at, limits: &limits, one_device };
-    parse(format, body, context).map(|parsed| parsed.devices)
+    let untimed_at = received_at;
+    let context = BulkContext { received_at, untimed_at, limits: &limits, one_device };
+    parse(format, body, context)
 }
 
 type Plain = (Option<String>, String, i64, Value);

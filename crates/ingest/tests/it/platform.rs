@@ -16,8 +16,8 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession, Login,
-    LoginError, Objection, Origin, PeerInfo, Place, RpcReply, Sink, SinkEntry, SubmitError,
+    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
+    Login, LoginError, Objection, Origin, PeerInfo, Place, RpcReply, Sink, SinkEntry, SubmitError,
     Transport, Writer, WriterSession,
 };
 
@@ -30,6 +30,7 @@ pub(crate) const NOW_MICROS: i64 = 1_700_000_000_000_000;
 
 #[derive(Default)]
 pub(crate) struct Store {
+    arrivals: Arrivals,
     pub(crate) submissions: Mutex<Vec<Vec<SinkEntry>>>,
     pub(crate) replies: Mutex<Vec<RpcReply>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
@@ -84,6 +85,10 @@ impl Store {
 
 #[async_trait]
 impl Sink for Store {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
         self.started.send_modify(|count| *count += 1);
         let gate = self.gate.lock().clone();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use veritwin_domain::DeviceId;
 use veritwin_keys::{
-    Aad, DataClass, DekId, DekScope, DestructionMethod, Epoch, KeyError, KeyState, ShredUnit,
-    open_value, seal_value,
+    Aad, DataClass, DayKey, DekId, DekScope, DestructionMethod, Epoch, KeyError, KeyState,
+    ShredUnit, open_value, seal_value,
 };
 
 use crate::support::{Fixture, START, tenant};
@@ -111,6 +111,11 @@ fn destruction_is_recorded_and_final() {
     service.create_tenant(tenant(1)).unwrap();
     let scope = DekScope::tenant(tenant(1), DataClass::Segment).with_epoch(Epoch::Day(5));
     let id = service.dek(&scope).unwrap().id();
+    // Neither another class nor a key without a day is among the days' keys.
+    service.dek(&DekScope::tenant(tenant(1), DataClass::Segment)).unwrap();
+    service.dek(&DekScope { class: DataClass::Ledger, ..scope }).unwrap();
+    let day_key = |dek| DayKey { tenant: tenant(1), day: 5, dek };
+    assert_eq!(service.day_keys(DataClass::Segment), [day_key(id)]);
     fixture.clock.advance(Duration::from_secs(60));
     let method = DestructionMethod::RewrittenThenKeyDestroyed;
     let records = service.destroy(&[id, id], method).unwrap();
@@ -121,10 +126,13 @@ fn destruction_is_recorded_and_final() {
     assert_eq!(record.kek_version, 1);
     let again = service.destroy(&[id], method);
     assert!(matches!(again, Err(KeyError::Destroyed { at, .. }) if at == record.at));
+    assert_eq!(service.day_keys(DataClass::Segment), []);
     // The scope can be used again, under a new key.
-    assert_ne!(service.dek(&scope).unwrap().id(), id);
+    let next = service.dek(&scope).unwrap().id();
+    assert_ne!(next, id);
     drop(service);
     let service = fixture.open();
+    assert_eq!(service.day_keys(DataClass::Segment), [day_key(next)]);
     assert_eq!(service.destruction(id), Some(record));
     assert!(matches!(service.dek_by_id(id), Err(KeyError::Destroyed { .. })));
     assert_eq!(service.status(Some(tenant(1))).unwrap().destroyed_count, 1);

@@ -65,6 +65,6 @@ pub use rules::Rule;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;
 pub use support::{SupportGrant, SupportSession, SupportTicket};
-pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState};
+pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;
 pub use users::{Attestation, Realm, User, normalise_email};

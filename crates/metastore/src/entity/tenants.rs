@@ -46,10 +46,19 @@ pub struct TenantPlace {
     /// Whether it is served.
     pub state: TenantState,
     /// What is kept although its plan would end it already.
-    pub retention_wait: Option<RetentionWait>,
+    pub waits: Waits,
 }
 
-/// Readings are kept as before until a moment.
+/// What of a tenant is kept although its plan would end it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waits {
+    /// Readings.
+    pub readings: Option<RetentionWait>,
+    /// The ledger's payloads.
+    pub ledger: Option<RetentionWait>,
+}
+
+/// Something is kept as before until a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionWait {
     /// The moment.
@@ -65,7 +74,7 @@ impl Default for TenantPlace {
             parent: None,
             plan: None,
             state: TenantState::Active,
-            retention_wait: None,
+            waits: Waits::default(),
         }
     }
 }
@@ -97,6 +106,11 @@ fn name_cell(id: &TenantId) -> Cell<'_> {
     Cell { table: TABLE, column: "name", row: id.as_bytes() }
 }
 
+fn wait(row: &Row, until: &str, days: &str) -> Result<Option<RetentionWait>> {
+    let Some(until) = row.maybe(until)? else { return Ok(None) };
+    Ok(Some(RetentionWait { until, days: row.maybe(days)? }))
+}
+
 fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
     let id: TenantId = row.get("id")?;
     Ok(Tenant {
@@ -110,11 +124,9 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Tenant> {
             parent: row.maybe("parent_id")?,
             plan: row.maybe("plan_id")?,
             state: row.maybe("state")?.unwrap_or(TenantState::Active),
-            retention_wait: match row.maybe("retention_wait_until")? {
-                Some(until) => {
-                    Some(RetentionWait { until, days: row.maybe("retention_wait_days")? })
-                }
-                None => None,
+            waits: Waits {
+                readings: wait(row, "retention_wait_until", "retention_wait_days")?,
+                ledger: wait(row, "audit_wait_until", "audit_wait_days")?,
             },
         },
         version: row.get("version")?,
@@ -176,17 +188,16 @@ impl PlatformTx {
         self.update_version(update, *tenant.id.as_bytes(), expected).await
     }
 
-    /// Sets until when a tenant's readings are kept as before.
+    /// Sets until when what of a tenant is kept as before.
     #[boxed]
-    pub async fn tenant_retention_wait(
-        &self,
-        id: TenantId,
-        wait: Option<RetentionWait>,
-    ) -> Result<()> {
+    pub async fn tenant_waits(&self, id: TenantId, waits: Waits) -> Result<()> {
+        let Waits { readings, ledger } = waits;
         let update = self
             .update(TABLE)
-            .set("retention_wait_until", wait.map(|wait| wait.until))
-            .set("retention_wait_days", wait.and_then(|wait| wait.days))
+            .set("retention_wait_until", readings.map(|wait| wait.until))
+            .set("retention_wait_days", readings.and_then(|wait| wait.days))
+            .set("audit_wait_until", ledger.map(|wait| wait.until))
+            .set("audit_wait_days", ledger.and_then(|wait| wait.days))
             .eq("id", id);
         self.core.update(update).await.map(|_| ())
     }

@@ -10,6 +10,7 @@ mod v12;
 mod v13;
 mod v14;
 mod v15;
+mod v17;
 mod v19;
 mod v2;
 mod v3;
@@ -197,6 +198,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 13, tables: v13::TABLES, added: &[] },
     Migration { version: 14, tables: &[], added: v14::ADDED },
     Migration { version: 15, tables: v15::TABLES, added: v15::ADDED },
+    Migration { version: 17, tables: &[], added: v17::ADDED },
     Migration { version: 19, tables: &[], added: v19::ADDED },
 ];
 

@@ -350,7 +350,8 @@ impl From<PapersView> for PapersBody {
 
 /// The papers of one reading.
 #[utoipa::path(get, path = "/v1/ledger/papers", tag = "ledger", params(PapersQuery),
-    responses((status = 200, body = PapersBody), (status = 404)))]
+    responses((status = 200, body = PapersBody), (status = 404),
+        (status = 410, description = "What the ledger sealed of it was destroyed.")))]
 async fn papers(
     State(api): State<Api>,
     Caller(context): Caller,

@@ -3,6 +3,7 @@
 
 mod caps;
 mod devices;
+mod login;
 mod protocol;
 mod seats;
 mod subscriptions;
@@ -17,7 +18,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use veritwin_app::{Arrival, LiveEvent, Measure};
-use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret, Timestamp};
+use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
 use veritwin_ingest::payload::KeyTable;
 use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command, CommandError};
 
@@ -112,8 +113,6 @@ struct Connection {
     api: Api,
     origin: Origin,
     keys: KeyTable,
-    /// The time of the next command: no two readings that carry none have the same.
-    next_at: Timestamp,
     /// Pings since the peer last sent anything.
     pings_unanswered: u32,
 }
@@ -131,8 +130,8 @@ enum Ended {
 
 impl Connection {
     async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Box<Party>>) {
-        let (keys, next_at) = (KeyTable::default(), Timestamp::EPOCH);
-        let mut connection = Self { socket, api, origin, keys, next_at, pings_unanswered: 0 };
+        let keys = KeyTable::default();
+        let mut connection = Self { socket, api, origin, keys, pings_unanswered: 0 };
         let Err(ended) = connection.serve(party).await;
         let (code, reason) = match &ended {
             Ended::Closed => return,
@@ -170,9 +169,7 @@ impl Connection {
         self.pings_unanswered = 0;
         match received {
             Some(Ok(Message::Text(text))) => {
-                let now = self.api.clock().now().max(self.next_at);
-                self.next_at = now.just_after();
-                Ok(Some(ws::parse(&text, now, self.api.live.limits(), &mut self.keys)))
+                Ok(Some(ws::parse(&text, self.api.live.limits(), &mut self.keys)))
             }
             Some(Ok(Message::Binary(_))) => {
                 let detail = "commands are JSON text".to_owned();

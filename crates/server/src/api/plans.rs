@@ -11,7 +11,7 @@ use veritwin_app::model::{PlanInput, PlanLimits, PlanView};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
-use super::{Answer, Api};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -40,6 +40,13 @@ struct LimitsBody {
     storage_bytes: Option<u64>,
     /// Days that readings are kept, 1 to 36,500; then they are destroyed.
     retention_days: Option<u64>,
+    /// Days that what the ledger sealed can be opened, 1 to 36,500; then its keys are destroyed.
+    /// The ledger's entries stay.
+    audit_days: Option<u64>,
+    /// Whose key stands above the tenant's keys. Null: `platform`, which is all that this
+    /// installation offers.
+    #[schema(schema_with = words::key_level_or_none)]
+    key_level: Option<String>,
 }
 
 impl From<PlanLimits> for LimitsBody {
@@ -53,13 +60,17 @@ impl From<PlanLimits> for LimitsBody {
             requests_per_second: limits.requests_per_second,
             storage_bytes: limits.storage_bytes,
             retention_days: limits.retention_days,
+            audit_days: limits.audit_days,
+            key_level: limits.key_level.map(|level| level.as_str().to_owned()),
         }
     }
 }
 
-impl From<LimitsBody> for PlanLimits {
-    fn from(body: LimitsBody) -> Self {
-        Self {
+impl TryFrom<LimitsBody> for PlanLimits {
+    type Error = Problem;
+
+    fn try_from(body: LimitsBody) -> Result<Self, Problem> {
+        Ok(Self {
             devices: body.devices,
             users: body.users,
             api_keys: body.api_keys,
@@ -68,7 +79,9 @@ impl From<LimitsBody> for PlanLimits {
             requests_per_second: body.requests_per_second,
             storage_bytes: body.storage_bytes,
             retention_days: body.retention_days,
-        }
+            audit_days: body.audit_days,
+            key_level: body.key_level.as_deref().map(veritwin_app::key_level).transpose()?,
+        })
     }
 }
 
@@ -96,9 +109,11 @@ struct PlanInputBody {
     limits: LimitsBody,
 }
 
-impl From<PlanInputBody> for PlanInput {
-    fn from(body: PlanInputBody) -> Self {
-        Self { name: body.name, limits: body.limits.into() }
+impl TryFrom<PlanInputBody> for PlanInput {
+    type Error = Problem;
+
+    fn try_from(body: PlanInputBody) -> Result<Self, Problem> {
+        Ok(Self { name: body.name, limits: body.limits.try_into()? })
     }
 }
 
@@ -122,7 +137,7 @@ async fn create(
     Caller(context): Caller,
     Json(input): Json<PlanInputBody>,
 ) -> Answer<impl IntoResponse> {
-    let plan = api.app.create_plan(&context, input.into()).await?;
+    let plan = api.app.create_plan(&context, input.try_into()?).await?;
     Ok((StatusCode::CREATED, body::etag(plan.version), axum::Json(PlanBody::from(plan))))
 }
 
@@ -138,7 +153,8 @@ async fn replace(
     Json(input): Json<PlanInputBody>,
 ) -> Answer<impl IntoResponse> {
     let if_version = body::if_match(&headers)?;
-    let plan = api.app.change_plan(&context, body::id(&id)?, input.into(), if_version).await?;
+    let (id, input) = (body::id(&id)?, input.try_into()?);
+    let plan = api.app.change_plan(&context, id, input, if_version).await?;
     Ok((body::etag(plan.version), axum::Json(PlanBody::from(plan))))
 }
 
@@ -154,11 +170,13 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// For how many days readings would be kept.
+/// For how many days something would be kept.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 struct ExpiringQuery {
     /// 1 to 36,500; as the plan has it when absent.
     retention_days: Option<u64>,
+    /// The same of what the ledger sealed.
+    audit_days: Option<u64>,
 }
 
 /// What would be destroyed.
@@ -171,9 +189,16 @@ struct ExpiringBody {
     bytes: u64,
     /// Parts that are kept because a hold names their days.
     held_sections: u64,
+    /// Tenants of which what the ledger sealed could be opened no more.
+    ledger_tenants: u64,
+    /// Days on which that was sealed, of all tenants together.
+    ledger_days: u64,
+    /// Days of it that are kept because a hold names them.
+    held_ledger_days: u64,
 }
 
-/// Says what would be destroyed now if the plan kept readings for so many days. Destroys nothing.
+/// Says what would be destroyed now if the plan kept readings, and what the ledger sealed, for so
+/// many days. Destroys nothing.
 #[utoipa::path(get, path = "/v1/plans/{id}/expiring", tag = "plans",
     params(("id" = String, Path), ExpiringQuery),
     responses((status = 200, body = ExpiringBody), (status = 403), (status = 404)))]
@@ -183,11 +208,15 @@ async fn expiring(
     Path(id): Path<String>,
     Query(query): Query<ExpiringQuery>,
 ) -> Answer<axum::Json<ExpiringBody>> {
-    let found = api.app.plan_expiring(&context, body::id(&id)?, query.retention_days).await?;
+    let days = (query.retention_days, query.audit_days);
+    let found = api.app.plan_expiring(&context, body::id(&id)?, days).await?;
     Ok(axum::Json(ExpiringBody {
         tenants: found.tenants,
         readings: found.readings,
         bytes: found.bytes,
         held_sections: found.held_sections,
+        ledger_tenants: found.ledger_tenants,
+        ledger_days: found.ledger_days,
+        held_ledger_days: found.held_ledger_days,
     }))
 }

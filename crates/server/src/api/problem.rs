@@ -200,6 +200,9 @@ impl From<Error> for Problem {
                 detail,
             ),
             Error::NotFound(_) => Self::not_found(),
+            Error::Destroyed(detail) => {
+                Self::new(StatusCode::GONE, "/problems/destroyed", "Destroyed", detail)
+            }
             Error::Changed(what) => Self::changed(what),
             Error::Conflict(detail) => Self::conflict(detail),
             Error::Invalid { detail, at } => {

@@ -83,6 +83,20 @@ struct RetentionWaitBody {
     retention_days: Option<u64>,
 }
 
+/// What the ledger sealed can be opened as before although the plan would end it already.
+#[derive(Serialize, ToSchema)]
+struct AuditWaitBody {
+    until: String,
+    /// Days that it can be opened until then; none: for ever.
+    audit_days: Option<u64>,
+}
+
+impl From<RetentionWait> for AuditWaitBody {
+    fn from(wait: RetentionWait) -> Self {
+        Self { until: body::time(wait.until), audit_days: wait.days }
+    }
+}
+
 impl From<RetentionWait> for RetentionWaitBody {
     fn from(wait: RetentionWait) -> Self {
         Self { until: body::time(wait.until), retention_days: wait.days }
@@ -104,6 +118,11 @@ struct TenantBody {
     plan: Option<PlanBody>,
     /// Present while readings are kept that the plan would end already.
     retention_wait: Option<RetentionWaitBody>,
+    /// Present while what the ledger sealed can be opened although the plan would end it already.
+    audit_wait: Option<AuditWaitBody>,
+    /// Whose key stands above the tenant's keys.
+    #[schema(schema_with = words::key_level)]
+    key_level: &'static str,
     usage: UsageBody,
     answered_by: AnsweredByBody,
     /// The host names given to it.
@@ -116,6 +135,7 @@ struct TenantBody {
 }
 
 fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
+    let key_level = placed.key_level().as_str();
     TenantBody {
         own: placed.tenant.id == own,
         id: placed.tenant.id.to_string(),
@@ -126,8 +146,10 @@ fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
             TenantRank::Platform => "platform",
         },
         state: placed.state.as_str(),
+        key_level,
         plan: placed.plan.map(PlanBody::from),
-        retention_wait: placed.retention_wait.map(RetentionWaitBody::from),
+        retention_wait: placed.waits.readings.map(RetentionWaitBody::from),
+        audit_wait: placed.waits.ledger.map(AuditWaitBody::from),
         usage: placed.usage.into(),
         answered_by: placed.answered_by.into(),
         hosts: placed.hosts,
@@ -271,17 +293,26 @@ struct ExpiringQuery {
 struct TenantExpiringBody {
     /// Days that readings would be kept; none: for ever.
     retention_days: Option<u64>,
-    /// Nothing is destroyed before; present when readings would be kept for less time than now.
+    /// No readings are destroyed before; present when they would be kept for less time than now.
     not_before: Option<String>,
+    /// Days that what the ledger sealed could be opened; none: for ever.
+    audit_days: Option<u64>,
+    /// Nothing of it is destroyed before; present when that would be less time than now.
+    audit_not_before: Option<String>,
     /// Readings that are older, also those that are not sealed yet.
     readings: u64,
     /// Sealed bytes of them.
     bytes: u64,
     /// Parts that are kept because a hold names their days.
     held_sections: u64,
+    /// Days that are older, on which the ledger sealed something.
+    ledger_days: u64,
+    /// Days of it that are kept because a hold names them.
+    held_ledger_days: u64,
 }
 
-/// Says which readings of a tenant directly below would be past their time if it had a plan.
+/// Says which readings of a tenant directly below, and which days of what its ledger sealed, would
+/// be past their time if it had a plan.
 /// Destroys nothing.
 #[utoipa::path(get, path = "/v1/tenants/{id}/expiring", tag = "tenants",
     params(("id" = String, Path), ExpiringQuery),
@@ -297,9 +328,13 @@ async fn expiring(
     Ok(axum::Json(TenantExpiringBody {
         retention_days: found.retention_days,
         not_before: found.not_before.map(body::time),
+        audit_days: found.audit_days,
+        audit_not_before: found.audit_not_before.map(body::time),
         readings: found.expiring.readings,
         bytes: found.expiring.bytes,
         held_sections: found.expiring.held_sections,
+        ledger_days: found.expiring.ledger_days,
+        held_ledger_days: found.expiring.held_ledger_days,
     }))
 }
 

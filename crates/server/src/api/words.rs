@@ -1,6 +1,7 @@
 //! Closed sets of words, as the OpenAPI document spells them out.
 
-use utoipa::openapi::schema::{Array, Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{Array, Object, ObjectBuilder, SchemaType, Type};
+use veritwin_app::model::KeyLevel;
 use veritwin_domain::{Role, SupportArea};
 
 use super::Problem;
@@ -34,6 +35,18 @@ pub(super) fn tenant_kind() -> Object {
 
 pub(super) fn tenant_state() -> Object {
     one_of(&["active", "suspended", "deletion_requested"])
+}
+
+/// One of the levels, or null.
+pub(super) fn key_level_or_none() -> Object {
+    let words = KeyLevel::ALL.map(|level| Some(level.as_str()));
+    let type_of = SchemaType::from_iter([Type::String, Type::Null]);
+    let words = words.into_iter().chain([None]);
+    ObjectBuilder::new().schema_type(type_of).enum_values(Some(words)).build()
+}
+
+pub(super) fn key_level() -> Object {
+    one_of(&KeyLevel::ALL.map(KeyLevel::as_str))
 }
 
 pub(super) fn role() -> Object {

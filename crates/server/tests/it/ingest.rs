@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Platform, now_ms, wait_for};
-use crate::mqtt::{Mqtt, Version};
+use crate::mqtt::{Mqtt, Packet, Version};
 use crate::tenant::{Device, Tenant};
 use crate::websocket::WebSocket;
 
@@ -42,6 +42,47 @@ fn asked_back(tenant: &Tenant, device: &Device, key: &str, expected: &[(i64, f64
     let one = &buckets["series"][0];
     assert_eq!(one["count"], json!([expected.len()]), "{key}: buckets {one}");
     assert_eq!(one["sum"][0].as_f64(), Some(values.sum()), "{key}: buckets {one}");
+}
+
+/// Equal times of one key would be one reading, and each door hears of the others' nothing.
+#[test]
+fn readings_without_a_time_of_parallel_senders_are_all_kept() {
+    const EACH: usize = 1_000;
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("busy");
+    let http = tenant.http();
+    let shapes = |one: &str| vec![one; EACH].join(",");
+    let (list, rows) = (format!("[{}]", shapes("{\"t\":1}")), "{\"t\":1}\n".repeat(EACH));
+    let named = "{\"device\":\"busy\",\"values\":{\"t\":1}}\n".repeat(EACH);
+    let path = format!("/api/v1/{}/telemetry", device.token);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = platform.mqtt(Version::V5, &device.token);
+                let sent = (0..EACH).map(|_| client.send(TELEMETRY, b"{\"t\":1}").unwrap()).count();
+                for _ in 0..sent {
+                    assert!(matches!(client.read().unwrap(), Packet::PubAck(..)));
+                }
+            });
+            scope.spawn(|| {
+                http.post(&path).body("application/json", list.as_bytes()).send().expect(200)
+            });
+            scope.spawn(|| {
+                let own = http.post("/v1/telemetry/write").bearer(&device.token);
+                own.body("application/x-ndjson", rows.as_bytes()).send().expect(200)
+            });
+            scope.spawn(|| tenant.write("", "application/x-ndjson", &named).expect(200));
+            scope.spawn(|| {
+                let mut socket = WebSocket::authenticated(http, &device.token);
+                for id in 0..EACH {
+                    socket.send(&json!({"op": "publish", "id": id, "values": {"t": 1}}));
+                    assert_eq!(socket.receive()["type"], "done");
+                }
+            });
+        }
+    });
+    assert_eq!(tenant.stats(&device, "t").0, 10 * EACH as u64);
 }
 
 #[test]
@@ -251,7 +292,7 @@ fn a_revoked_credential_ends_its_connection() {
     let id = credentials["items"][0]["id"].as_str().unwrap().to_owned();
     tenant.delete(&format!("{path}/{id}")).expect(204);
     let ended = wait_for("the end of the connection", || match client.read() {
-        Ok(crate::mqtt::Packet::Disconnect(code)) => Some(code),
+        Ok(Packet::Disconnect(code)) => Some(code),
         Ok(_) => None,
         Err(_) => Some(0),
     });

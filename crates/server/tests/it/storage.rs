@@ -13,7 +13,7 @@ use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 
 /// Until a mail is there.
-const MAIL_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const MAIL_WAIT: Duration = Duration::from_secs(60);
 const LIMIT: &str = "plan_storage_bytes_max";
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 /// A building with one storey.
@@ -25,11 +25,11 @@ const MODEL: &str = "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\n\
     #5=IFCBUILDINGSTOREY('000000000000000000000S',$,'S',$,$,$,$,$,$,0.);\n\
     #6=IFCRELAGGREGATES('000000000000000000000R',$,$,$,#4,(#5));\nENDSEC;\nEND-ISO-10303-21;\n";
 
-struct World {
-    platform: Platform,
-    operator: Tenant,
-    tenant: Tenant,
-    plan: String,
+pub(crate) struct World {
+    pub(crate) platform: Platform,
+    pub(crate) operator: Tenant,
+    pub(crate) tenant: Tenant,
+    pub(crate) plan: String,
 }
 
 impl World {
@@ -39,7 +39,7 @@ impl World {
     }
 
     /// A tenant with a plan of these limits.
-    fn on(platform: Platform, limits: &Value) -> Self {
+    pub(crate) fn on(platform: Platform, limits: &Value) -> Self {
         let link = platform.control("admin_link", json!({"platform": true})).unwrap();
         let token = crate::harness::link_token(link["link"].as_str().unwrap());
         let operator = Tenant::redeem(platform.http(), token, 900);

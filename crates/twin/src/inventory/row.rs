@@ -106,7 +106,7 @@ impl<'r> Row<'r> {
             let problem = if field.len() > limits.field_bytes_max {
                 format!("longer than {} bytes", limits.field_bytes_max)
             } else if veritwin_domain::find_unseen(field).is_some() {
-                "holds a control character, a line break or an invisible character".to_owned()
+                veritwin_domain::NAME_RULE.to_owned()
             } else {
                 continue;
             };

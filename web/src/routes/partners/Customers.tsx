@@ -307,7 +307,7 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
     <SubmitForm
       action={i18n.t('Give this plan')}
       incomplete={isOther && !due.isSuccess}
-      destroys={isOther && (due.data?.not_before ?? null) !== null}
+      destroys={isOther && due.data !== undefined && notBefore(due.data) !== null}
       submit={() => change(tenant, { plan_id: plan === '' ? null : plan })}
       onDone={onDone}
     >
@@ -327,29 +327,48 @@ function ChoosePlan({ tenant, onDone }: { tenant: Tenant; onDone: () => void }) 
   )
 }
 
+/** The first moment at which something is destroyed that is kept now. */
+function notBefore(due: Expiring): string | null {
+  const moments = [due.not_before, due.audit_not_before].filter((one) => one !== null)
+  return moments.toSorted()[0] ?? null
+}
+
 /** What the chosen plan would destroy, and from when on. */
 function Due({ due }: { due: Expiring }) {
   const { i18n: lingui } = useLingui()
-  if (due.retention_days === null || due.not_before === null) {
-    return <p aria-live="polite">{i18n.t('No readings end earlier with this plan.')}</p>
+  const from = notBefore(due)
+  if (from === null) {
+    return <p aria-live="polite">{i18n.t('Nothing ends earlier with this plan.')}</p>
   }
   return (
     <div className="stack" aria-live="polite">
-      <p>
-        <strong>
-          {i18n.t('Readings are kept {days, plural, one {# day} other {# days}}. Now {readings} readings are older.', {
-            days: due.retention_days,
-            readings: formatCount(due.readings, lingui.locale),
-          })}
-        </strong>
-      </p>
+      {due.retention_days !== null && due.not_before !== null && (
+        <p>
+          <strong>
+            {i18n.t('Readings are kept {days, plural, one {# day} other {# days}}. Now {readings} readings are older.', {
+              days: due.retention_days,
+              readings: formatCount(due.readings, lingui.locale),
+            })}
+          </strong>
+        </p>
+      )}
+      {due.audit_days !== null && due.audit_not_before !== null && (
+        <p>
+          <strong>
+            {i18n.t('The ledger’s records can be opened for {days, plural, one {# day} other {# days}}. Now those of {count} days are older.', {
+              days: due.audit_days,
+              count: formatCount(due.ledger_days, lingui.locale),
+            })}
+          </strong>
+        </p>
+      )}
       <p>
         {i18n.t(
           'They are destroyed for good, by whole days, but not before the time below. Until then the plan before can be given back. The tenant’s administrators are mailed.',
         )}
       </p>
       <p>
-        <Instant at={due.not_before} />
+        <Instant at={from} />
       </p>
     </div>
   )

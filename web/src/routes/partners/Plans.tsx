@@ -25,9 +25,17 @@ const EMPTY: Limits = {
   requests_per_second: null,
   storage_bytes: null,
   retention_days: null,
+  audit_days: null,
+  key_level: null,
 }
 
-function limitLabels(): [keyof Limits, string][] {
+/** Limits that are numbers. */
+type Counted = Exclude<keyof Limits, 'key_level'>
+
+/** What a plan keeps for a time, in days. */
+type Days = Pick<Limits, 'retention_days' | 'audit_days'>
+
+function limitLabels(): [Counted, string][] {
   return [
     ['devices', i18n.t('Devices')],
     ['users', i18n.t('People')],
@@ -37,7 +45,12 @@ function limitLabels(): [keyof Limits, string][] {
     ['requests_per_second', i18n.t('Requests a second')],
     ['storage_bytes', i18n.t('Storage in bytes')],
     ['retention_days', i18n.t('Days readings are kept')],
+    ['audit_days', i18n.t('Days the ledger’s records can be opened')],
   ]
+}
+
+function isTime(key: Counted): key is keyof Days {
+  return key === 'retention_days' || key === 'audit_days'
 }
 
 export function PlansPage() {
@@ -74,7 +87,7 @@ export function PlansPage() {
       )}
       {plans.length > 0 && (
         <div className="table-scroll">
-          <table className="table">
+          <table className="table" data-wide>
             <thead>
               <tr>
                 <th>{i18n.t('Name')}</th>
@@ -200,7 +213,7 @@ function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () =
           key={key}
           label={label}
           placeholder={i18n.t('no limit')}
-          min={key === 'retention_days' ? 1 : 0}
+          min={isTime(key) ? 1 : 0}
           allowDecimal={false}
           allowNegative={false}
           value={limits[key] ?? ''}
@@ -209,35 +222,46 @@ function PlanForm(props: { plan: Plan | null; onDone: () => void; onReload: () =
           }
         />
       ))}
-      {limits.retention_days !== null && (
-        <Expiring plan={props.plan} days={limits.retention_days} />
+      {(limits.retention_days !== null || limits.audit_days !== null) && (
+        <Expiring plan={props.plan} days={limits} />
       )}
+      <p className="dim">
+        {i18n.t(
+          'Each tenant’s data is encrypted under keys of its own, and those are locked with the platform’s key. This installation cannot use keys that customers bring or hold themselves.',
+        )}
+      </p>
     </SubmitForm>
   )
 }
 
-function isShorter(days: number, before: number | null): boolean {
-  return before === null || days < before
+function isShorter(days: number | null, before: number | null): boolean {
+  return days !== null && (before === null || days < before)
 }
 
 /** What the days that stand in the form would destroy. */
-function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
+function Expiring({ plan, days }: { plan: Plan | null; days: Days }) {
   const { i18n: lingui } = useLingui()
-  const [asked] = useDebouncedValue(days, 400)
+  const [readings] = useDebouncedValue(days.retention_days, 400)
+  const [ledger] = useDebouncedValue(days.audit_days, 400)
+  const asked = { retention_days: readings, audit_days: ledger }
   const query = useQuery({ ...expiringQuery(plan?.id ?? '', asked), enabled: plan !== null })
-  const found = query.data
+  const isCurrent = readings === days.retention_days && ledger === days.audit_days
+  const found = isCurrent ? query.data : undefined
+  const before = plan?.limits
   return (
     <div className="stack" aria-live="polite">
-      <p>
-        {i18n.t(
-          'Older readings are destroyed for good, by whole days. The latest value of a series stays; records and the ledger are not touched.',
-        )}
-      </p>
-      {found !== undefined && asked === days && found.tenants > 0 && (
+      {days.retention_days !== null && (
+        <p>
+          {i18n.t(
+            'Older readings are destroyed for good, by whole days. The latest value of a series stays; what people did and the ledger have times of their own.',
+          )}
+        </p>
+      )}
+      {days.retention_days !== null && found !== undefined && found.tenants > 0 && (
         <p>
           <strong>
             {i18n.t('With {days} days, {readings} readings ({size}) of {tenants} tenants are past their time.', {
-              days,
+              days: days.retention_days,
               readings: formatCount(found.readings, lingui.locale),
               size: formatBytes(found.bytes, lingui.locale),
               tenants: formatCount(found.tenants, lingui.locale),
@@ -245,16 +269,36 @@ function Expiring({ plan, days }: { plan: Plan | null; days: number }) {
           </strong>
         </p>
       )}
-      {found !== undefined && asked === days && found.tenants === 0 && (
-        <p>{i18n.t('Nothing ends now.')}</p>
-      )}
-      {plan !== null && isShorter(days, plan.limits.retention_days) && (
+      {days.audit_days !== null && (
         <p>
           {i18n.t(
-            'After the time is shortened, everything is kept as before for seven days more, so that it can be taken back. The tenants’ administrators are mailed.',
+            'What the ledger sealed on older days cannot be opened any more: its records are destroyed for good, by whole days. Its entries stay, and their proofs hold.',
           )}
         </p>
       )}
+      {days.audit_days !== null && found !== undefined && found.ledger_tenants > 0 && (
+        <p>
+          <strong>
+            {i18n.t('With {days} days, the ledger’s records of {count} days are past their time, of {tenants} tenants.', {
+              days: days.audit_days,
+              count: formatCount(found.ledger_days, lingui.locale),
+              tenants: formatCount(found.ledger_tenants, lingui.locale),
+            })}
+          </strong>
+        </p>
+      )}
+      {found !== undefined && found.tenants === 0 && found.ledger_tenants === 0 && (
+        <p>{i18n.t('Nothing ends now.')}</p>
+      )}
+      {before !== undefined &&
+        (isShorter(days.retention_days, before.retention_days) ||
+          isShorter(days.audit_days, before.audit_days)) && (
+          <p>
+            {i18n.t(
+              'After the time is shortened, everything is kept as before for seven days more, so that it can be taken back. The tenants’ administrators are mailed.',
+            )}
+          </p>
+        )}
     </div>
   )
 }

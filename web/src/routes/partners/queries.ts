@@ -76,12 +76,15 @@ export function tenantQuery(id: string) {
   })
 }
 
-/** What would end now if a plan kept readings for so many days. */
-export function expiringQuery(id: string, days: number) {
+/** What would end now if a plan kept readings, and the ledger’s records, for so many days. */
+export function expiringQuery(
+  id: string,
+  days: { retention_days: number | null; audit_days: number | null },
+) {
   return queryOptions({
     queryKey: ['plans', id, 'expiring', days],
     queryFn: () => {
-      const params = { path: { id }, query: { retention_days: days } }
+      const params = { path: { id }, query: days }
       return body(client.GET('/v1/plans/{id}/expiring', { params }))
     },
   })

@@ -1,5 +1,5 @@
-//! The platform's side of connected devices: the ingest crate's `Login` and `Sink`, answered by
-//! use cases. It keeps who is connected and which calls wait for an answer, both bounded.
+//! The platform's side of connected devices: the ingest crate's `Sink`, answered by use cases. It
+//! keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,15 +11,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Measure, Submission, WriterLogin};
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Measure, Submission};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, Secret,
-    TenantId, Value,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId, Value,
 };
 use veritwin_ingest::{
-    Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink, DeviceSession,
-    Downlink, LinkError, Login, LoginError, Objection, Origin, PeerInfo, Place, RpcReply,
-    RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession, ws,
+    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
+    Downlink, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry, SubmitError, ws,
 };
 
 use super::caps::{Caps, Places};
@@ -27,10 +25,6 @@ use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
 const CALLS_MAX: usize = 10_000;
-/// When a device that found no place may try again.
-const CONNECT_AGAIN: Duration = Duration::from_secs(30);
-/// When a program whose tenant has too many requests open may try again.
-const REQUEST_AGAIN: Duration = Duration::from_secs(1);
 /// Most WebSockets of one device at once.
 const DEVICE_SOCKETS_MAX: usize = 16;
 /// The shortest time without a word after which a device's WebSocket is closed.
@@ -67,6 +61,7 @@ pub(crate) struct LiveState {
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
     attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
 }
@@ -82,9 +77,15 @@ impl LiveState {
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
             attached: Mutex::new(HashMap::new()),
+            arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
         }
+    }
+
+    /// The use cases.
+    pub(super) const fn app(&self) -> &App {
+        &self.app
     }
 
     /// Places of tenants and their people.
@@ -117,7 +118,9 @@ impl LiveState {
         self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
         self.inspect(Origin::Device(&session), &readings).map_err(|error| error.to_string())?;
         let received_at = self.app.clock().now();
-        let Some(entry) = ws::entry(&session, received_at, readings) else { return Ok(()) };
+        let Some(entry) = ws::entry(&self.arrivals, &session, received_at, readings) else {
+            return Ok(());
+        };
         self.submit(Origin::Device(&session), vec![entry]).await.map_err(|error| error.to_string())
     }
 
@@ -233,23 +236,6 @@ impl LiveState {
     }
 }
 
-fn login_error(error: Error) -> LoginError {
-    match error {
-        Error::Unauthenticated(_) | Error::NotFound(_) => LoginError::Unknown,
-        Error::Forbidden(detail) => LoginError::Denied(detail),
-        Error::Outside(detail) => LoginError::Denied(detail.to_owned()),
-        Error::Rate(exceeded) => LoginError::Busy {
-            detail: exceeded.to_string(),
-            limit: Some(exceeded.name),
-            retry_after: exceeded.retry_after,
-        },
-        Error::Busy { retry_after } => {
-            LoginError::Busy { detail: "attempts".to_owned(), limit: None, retry_after }
-        }
-        other => LoginError::Unavailable(other.to_string()),
-    }
-}
-
 fn submit_error(error: Error) -> SubmitError {
     match error {
         Error::Forbidden(detail) => SubmitError::Denied(detail),
@@ -268,81 +254,6 @@ fn submit_error(error: Error) -> SubmitError {
             }
         }
         other => SubmitError::Unavailable(other.to_string()),
-    }
-}
-
-fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
-    peer.address.map(|address| address.ip().to_canonical())
-}
-
-fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
-    let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
-    session.address = address_of(peer);
-    session.name = Some(Secret::new(login.name.to_string()));
-    session
-}
-
-#[async_trait]
-impl Login for LiveState {
-    async fn authenticate(
-        &self,
-        credential: Credential,
-        peer: &PeerInfo,
-    ) -> Result<Arc<DeviceSession>, LoginError> {
-        let login = match credential {
-            Credential::Token(token) => self.app.login_device(&token, address_of(peer)).await,
-            Credential::Password { .. } | Credential::Certificate(_) => {
-                Err(Error::Unauthenticated("this kind of credential is not set up"))
-            }
-        };
-        let mut session = session(&login.map_err(login_error)?, peer);
-        if matches!(peer.transport, Transport::Mqtt3 | Transport::Mqtt5) {
-            let place = self.places.connect(session.tenant).map_err(|limit| LoginError::Busy {
-                detail: limit.to_string(),
-                limit: Some(limit.name),
-                retry_after: CONNECT_AGAIN,
-            })?;
-            session.place = Place::new(place);
-        }
-        Ok(Arc::new(session))
-    }
-
-    async fn authenticate_writer(
-        &self,
-        token: Secret<String>,
-        peer: &PeerInfo,
-    ) -> Result<Writer, LoginError> {
-        let origin = veritwin_domain::Origin { address: address_of(peer), ..Default::default() };
-        match self.app.login_writer(&token, origin).await.map_err(login_error)? {
-            WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login, peer)))),
-            WriterLogin::Program { context, credential } => {
-                let tenant = context.tenant;
-                let place =
-                    self.places.begin_request(tenant).map_err(|limit| LoginError::Busy {
-                        detail: limit.to_string(),
-                        limit: Some(limit.name),
-                        retry_after: REQUEST_AGAIN,
-                    })?;
-                let (place, context) = (Place::new(place), Some(*context));
-                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, context, credential, place })))
-            }
-        }
-    }
-
-    async fn devices_by_name(
-        &self,
-        writer: &WriterSession,
-        names: &[String],
-    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
-        let context = writer.context.as_ref().ok_or(LoginError::Unknown)?;
-        let found = self.app.devices_to_write(context, names).await.map_err(login_error)?;
-        Ok(found
-            .into_iter()
-            .map(|device| {
-                let device = device?;
-                Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
-            })
-            .collect())
     }
 }
 
@@ -369,6 +280,10 @@ fn attributes_of(
 
 #[async_trait]
 impl Sink for LiveState {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
         let tenant = origin.tenant();
         let submissions = entries

@@ -1,0 +1,112 @@
+//! Who may connect: the ingest crate's `Login`, answered by use cases.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use veritwin_app::{DeviceLogin, Error, WriterLogin};
+use veritwin_domain::Secret;
+use veritwin_ingest::{
+    Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer, WriterSession,
+};
+
+use super::devices::LiveState;
+
+/// When a device that found no place may try again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(30);
+/// When a program whose tenant has too many requests open may try again.
+const REQUEST_AGAIN: Duration = Duration::from_secs(1);
+
+fn login_error(error: Error) -> LoginError {
+    match error {
+        Error::Unauthenticated(_) | Error::NotFound(_) => LoginError::Unknown,
+        Error::Forbidden(detail) => LoginError::Denied(detail),
+        Error::Outside(detail) => LoginError::Denied(detail.to_owned()),
+        Error::Rate(exceeded) => LoginError::Busy {
+            detail: exceeded.to_string(),
+            limit: Some(exceeded.name),
+            retry_after: exceeded.retry_after,
+        },
+        Error::Busy { retry_after } => {
+            LoginError::Busy { detail: "attempts".to_owned(), limit: None, retry_after }
+        }
+        other => LoginError::Unavailable(other.to_string()),
+    }
+}
+
+fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
+    peer.address.map(|address| address.ip().to_canonical())
+}
+
+fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
+    let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
+    session.address = address_of(peer);
+    session.name = Some(Secret::new(login.name.to_string()));
+    session
+}
+
+#[async_trait]
+impl Login for LiveState {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        peer: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        let login = match credential {
+            Credential::Token(token) => self.app().login_device(&token, address_of(peer)).await,
+            Credential::Password { .. } | Credential::Certificate(_) => {
+                Err(Error::Unauthenticated("this kind of credential is not set up"))
+            }
+        };
+        let mut session = session(&login.map_err(login_error)?, peer);
+        if matches!(peer.transport, Transport::Mqtt3 | Transport::Mqtt5) {
+            let place =
+                self.places().connect(session.tenant).map_err(|limit| LoginError::Busy {
+                    detail: limit.to_string(),
+                    limit: Some(limit.name),
+                    retry_after: CONNECT_AGAIN,
+                })?;
+            session.place = Place::new(place);
+        }
+        Ok(Arc::new(session))
+    }
+
+    async fn authenticate_writer(
+        &self,
+        token: Secret<String>,
+        peer: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        let origin = veritwin_domain::Origin { address: address_of(peer), ..Default::default() };
+        match self.app().login_writer(&token, origin).await.map_err(login_error)? {
+            WriterLogin::Device(login) => Ok(Writer::Device(Arc::new(session(&login, peer)))),
+            WriterLogin::Program { context, credential } => {
+                let tenant = context.tenant;
+                let place =
+                    self.places().begin_request(tenant).map_err(|limit| LoginError::Busy {
+                        detail: limit.to_string(),
+                        limit: Some(limit.name),
+                        retry_after: REQUEST_AGAIN,
+                    })?;
+                let (place, context) = (Place::new(place), Some(*context));
+                Ok(Writer::Tenant(Arc::new(WriterSession { tenant, context, credential, place })))
+            }
+        }
+    }
+
+    async fn devices_by_name(
+        &self,
+        writer: &WriterSession,
+        names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        let context = writer.context.as_ref().ok_or(LoginError::Unknown)?;
+        let found = self.app().devices_to_write(context, names).await.map_err(login_error)?;
+        Ok(found
+            .into_iter()
+            .map(|device| {
+                let device = device?;
+                Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
+            })
+            .collect())
+    }
+}
