@@ -1,4 +1,5 @@
-//! Version 19 of the schema: alerts are found by urgency, building and device. Published: never edited.
+//! Version 19 of the schema: alerts are found by urgency, building and device. Published: never
+//! edited.
 
 use super::AddedColumns;
 
