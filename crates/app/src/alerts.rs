@@ -8,12 +8,17 @@ use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_alerting::AlertEvent as Step;
 use veritwin_domain::{ActorKind, AlertId, DeviceId, Key, OpContext, UserId};
-use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertState, TenantTx, every_row};
+use veritwin_metastore::{
+    Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx, every_row,
+};
 
 use crate::access::place_of;
 use crate::directory::TenantDevices;
 use crate::live::LiveEvent;
-use crate::model::{AlertEventView, AlertFilter, AlertView, Page, PageRequest, Placement};
+use crate::model::{
+    AlertCount, AlertEventView, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView, Page,
+    PageRequest, Placement,
+};
 use crate::records::store_page;
 use crate::{App, Error, Result};
 
@@ -58,6 +63,27 @@ pub(crate) fn to_store(state: veritwin_alerting::AlertState) -> AlertState {
         Domain::ClearedUnacknowledged => AlertState::ClearedUnacknowledged,
         Domain::Cleared => AlertState::Cleared,
     }
+}
+
+const fn stored_filter(filter: AlertFilter) -> veritwin_metastore::AlertFilter {
+    use veritwin_metastore::AlertFilter as Stored;
+    match filter {
+        AlertFilter::Attention => Stored::Attention,
+        AlertFilter::Active => Stored::Active,
+        AlertFilter::Unacknowledged => Stored::Unacknowledged,
+        AlertFilter::Open => Stored::Open,
+        AlertFilter::All => Stored::All,
+    }
+}
+
+fn severities(words: &[String]) -> Result<Vec<AlertSeverity>> {
+    let wrong = || Error::invalid_at("severity", "must be of critical, high, medium and low");
+    words.iter().map(|word| AlertSeverity::parse(word).ok_or_else(wrong)).collect()
+}
+
+fn count(stored: veritwin_metastore::AlertCount) -> AlertCount {
+    let veritwin_metastore::AlertCount { severity, state, count } = stored;
+    AlertCount { severity: severity.as_str(), state: state.as_str(), count }
 }
 
 async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
@@ -192,25 +218,35 @@ impl App {
         Err(Error::NotFound("alert"))
     }
 
-    /// Lists alerts, newest first.
+    /// Lists alerts; with the first page how many there are.
     #[boxed]
     pub async fn list_alerts(
         &self,
         context: &OpContext,
-        filter: AlertFilter,
+        query: &AlertQuery,
         page: &PageRequest,
-    ) -> Result<Page<AlertView>> {
+    ) -> Result<AlertPage> {
         let reach = self.reach(context, Action::AlertList, Kind::Alert)?;
         let resource = Resource::all(context.tenant, Kind::Alert);
         let among = self.devices_in(context, &reach).await?;
-        let filter = match filter {
-            AlertFilter::Active => veritwin_metastore::AlertFilter::Active,
-            AlertFilter::Unacknowledged => veritwin_metastore::AlertFilter::Unacknowledged,
-            AlertFilter::Open => veritwin_metastore::AlertFilter::Open,
-            AlertFilter::All => veritwin_metastore::AlertFilter::All,
+        let severities = severities(&query.severities)?;
+        let wanted = veritwin_metastore::AlertQuery {
+            filter: stored_filter(query.filter),
+            severities: &severities,
+            device: query.device,
+            twin: query.twin,
+            among: among.as_deref(),
+        };
+        let order = match query.order {
+            AlertOrder::Newest => veritwin_metastore::AlertOrder::Newest,
+            AlertOrder::Urgency => veritwin_metastore::AlertOrder::Urgency,
         };
         let tx = self.0.store.read(context).await?;
-        let listed = tx.alerts_among(filter, among.as_deref(), &store_page(page)?).await?;
+        let listed = tx.alerts_of(&wanted, order, &store_page(page)?).await?;
+        let counts = match page.cursor {
+            Some(_) => None,
+            None => Some(tx.alert_counts(&wanted).await?.into_iter().map(count).collect()),
+        };
         let ids: Vec<AlertId> = listed.items.iter().map(|alert| alert.id).collect();
         let reader = self.alert_reader(context, &tx, &ids).await?;
         let mut items = Vec::with_capacity(listed.items.len());
@@ -223,7 +259,8 @@ impl App {
             items.push(view(&tx, alert, &reader).await?);
         }
         self.note(context, Action::AlertList, &resource, "done");
-        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+        let next_cursor = listed.next.map(|cursor| cursor.to_string());
+        Ok(AlertPage { page: Page { items, next_cursor }, counts })
     }
 
     /// Reads an alert with its life so far.

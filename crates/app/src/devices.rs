@@ -1,6 +1,6 @@
 //! Devices: list, create, change, import from an inventory, credentials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
@@ -15,8 +15,8 @@ use crate::access::place_of;
 use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
-    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DeviceView, Page, PageRequest,
-    Placement,
+    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, Page,
+    PageRequest, Placement,
 };
 use crate::records::store_page;
 use crate::{App, DeviceCommand, Error, Result};
@@ -25,6 +25,9 @@ const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
 const METHOD_CHARS_MAX: usize = 128;
+/// Longest search: a whole name fits.
+const SEARCH_CHARS_MAX: usize = 256;
+const SEARCH_WORDS_MAX: usize = 16;
 /// A device that sent something this recently counts as online.
 const ONLINE_MICROS: i64 = 5 * 60 * 1_000_000;
 
@@ -94,6 +97,29 @@ fn check_name(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
+/// Every word is looked for in every name.
+fn check_search(text: &str) -> Result<()> {
+    if text.chars().count() > SEARCH_CHARS_MAX {
+        let detail = format!("limit search_chars_max: at most {SEARCH_CHARS_MAX} characters");
+        return Err(Error::invalid_at("search", detail));
+    }
+    if text.split_whitespace().count() > SEARCH_WORDS_MAX {
+        let detail = format!("limit search_words_max: at most {SEARCH_WORDS_MAX} words");
+        return Err(Error::invalid_at("search", detail));
+    }
+    Ok(())
+}
+
+/// The devices asked for that may be seen.
+fn chosen(
+    seen: Option<Arc<HashSet<DeviceId>>>,
+    ids: Option<&[DeviceId]>,
+) -> Option<Arc<HashSet<DeviceId>>> {
+    let Some(ids) = ids else { return seen };
+    let is_seen = |id: &&DeviceId| seen.as_ref().is_none_or(|seen| seen.contains(*id));
+    Some(Arc::new(ids.iter().filter(is_seen).copied().collect()))
+}
+
 impl App {
     fn device_view(&self, context: &OpContext, device: &Device) -> DeviceView {
         let now = self.clock().now();
@@ -121,27 +147,30 @@ impl App {
         }
     }
 
-    /// Lists devices by name.
+    /// Lists devices by name, with how many there are.
     #[boxed]
     pub async fn list_devices(
         &self,
         context: &OpContext,
         filter: &DeviceFilter,
         page: &PageRequest,
-    ) -> Result<Page<DeviceView>> {
+    ) -> Result<DevicePage> {
         let reach = self.reach(context, Action::DeviceList, Kind::Device)?;
         let resource = Resource::all(context.tenant, Kind::Device);
-        let among = self.devices_in(context, &reach).await?;
+        check_search(filter.search.as_deref().unwrap_or_default())?;
+        let among = chosen(self.devices_in(context, &reach).await?, filter.ids.as_deref());
         let tx = self.0.store.read(context).await?;
         let filter = veritwin_metastore::DeviceFilter {
             search: filter.search.clone().filter(|text| !text.trim().is_empty()),
             twin: filter.twin,
             among,
         };
+        let total = tx.device_total(&filter).await?;
         let listed = tx.devices(&filter, &store_page(page)?).await?;
         self.note(context, Action::DeviceList, &resource, "done");
         let items = listed.items.iter().map(|device| self.device_view(context, device)).collect();
-        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+        let next_cursor = listed.next.map(|cursor| cursor.to_string());
+        Ok(DevicePage { page: Page { items, next_cursor }, total })
     }
 
     /// Reads a device.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, TokenKind};
 use veritwin_domain::{ApiKeyId, OpContext, PlatformContext, Role, Secret, Timestamp};
-use veritwin_metastore::{AlertFilter, ApiKey, Page};
+use veritwin_metastore::{AlertFilter, AlertQuery, ApiKey, Page};
 
 use crate::model::Figure;
 use crate::provision::PLATFORM_TENANT;
@@ -26,7 +26,8 @@ impl App {
             return Ok(None);
         }
         let tx = self.0.store.read(context).await?;
-        let open = tx.alerts(AlertFilter::Open, &Page::whole()).await?.items.len();
+        let open = AlertQuery { filter: AlertFilter::Open, ..AlertQuery::default() };
+        let open = tx.alert_counts(&open).await?.iter().map(|found| found.count).sum();
         let incidents = tx.incidents(&Page::whole()).await?.items;
         let incidents = incidents.iter().filter(|one| one.closed_at.is_none()).count();
         let now = context.at;
@@ -39,7 +40,7 @@ impl App {
         Ok(Some(vec![
             Figure { name: "veritwin_tenant_devices", help: "Devices.", value: devices },
             figure("veritwin_tenant_rules", "Alert rules.", rules),
-            figure("veritwin_tenant_alerts_open", "Open alerts, at most 1000 counted.", open),
+            Figure { name: "veritwin_tenant_alerts_open", help: "Open alerts.", value: open },
             figure("veritwin_tenant_incidents_open", "Open security incidents.", incidents),
             figure("veritwin_tenant_users", "People, at most 1000 counted.", members),
             figure("veritwin_tenant_api_keys", "API keys, at most 1000 counted.", keys),

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{OpContext, Place, SiteId};
-use veritwin_metastore::{DeviceFilter, Page, TenantTx, Twin, every_row};
+use veritwin_metastore::{AlertFilter, AlertQuery, DeviceFilter, TenantTx, Twin, every_row};
 use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
@@ -60,12 +60,16 @@ impl App {
             bound.iter().filter(|device| listed.covers(place_of(device))).count()
         };
         let alerts = if alerting.is_whole() {
-            tx.alert_counts().await?.get(&twin).copied().map_or(0, number)
+            tx.alert_counts_by_twin().await?.get(&twin).copied().map_or(0, number)
         } else {
             let devices = self.devices_in(context, &alerting).await?;
-            let filter = veritwin_metastore::AlertFilter::Active;
-            let active = tx.alerts_among(filter, devices.as_deref(), &Page::whole()).await?;
-            active.items.iter().filter(|alert| alert.twin == Some(twin)).count()
+            let active = AlertQuery {
+                filter: AlertFilter::Active,
+                twin: Some(twin),
+                among: devices.as_deref(),
+                ..AlertQuery::default()
+            };
+            number(tx.alert_counts(&active).await?.iter().map(|found| found.count).sum())
         };
         Ok((devices, alerts))
     }

@@ -26,8 +26,8 @@ pub(crate) fn fold(name: &str) -> String {
 
 /// A committed change of names.
 pub(crate) enum NameChange {
-    /// A device's new name and twin.
-    Put { tenant: TenantId, device: DeviceId, name: String, twin: Option<SiteId> },
+    /// What a device is called now, what it is, and its twin.
+    Put { tenant: TenantId, device: DeviceId, name: String, kind: String, twin: Option<SiteId> },
     /// A device is gone.
     Remove { tenant: TenantId, device: DeviceId },
     /// Too much changed to follow.
@@ -44,25 +44,33 @@ impl NameChange {
     }
 }
 
+/// What a device is looked for by beside its name.
+#[derive(Debug, Clone)]
+struct Known {
+    kind: String,
+    twin: Option<SiteId>,
+}
+
 /// The sorted names of one tenant.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NameIndex {
-    order: BTreeMap<(String, DeviceId), Option<SiteId>>,
+    order: BTreeMap<(String, DeviceId), Known>,
     names: HashMap<DeviceId, String>,
 }
 
 /// Which devices are wanted.
 pub(crate) struct NameQuery<'a> {
+    /// Words, each a part of the name or of the kind.
     pub(crate) search: Option<&'a str>,
     pub(crate) twin: Option<SiteId>,
     pub(crate) among: Option<&'a HashSet<DeviceId>>,
 }
 
 impl NameIndex {
-    pub(crate) fn put(&mut self, device: DeviceId, name: &str, twin: Option<SiteId>) {
+    pub(crate) fn put(&mut self, device: DeviceId, name: &str, kind: &str, twin: Option<SiteId>) {
         self.remove(device);
         let name = fold(name);
-        self.order.insert((name.clone(), device), twin);
+        self.order.insert((name.clone(), device), Known { kind: fold(kind), twin });
         self.names.insert(device, name);
     }
 
@@ -80,11 +88,7 @@ impl NameIndex {
         after: Option<(u32, DeviceId)>,
         limit: usize,
     ) -> Vec<(u32, DeviceId)> {
-        let search = query.search.map(fold).filter(|search| !search.is_empty());
-        let matches = |name: &str, twin: &Option<SiteId>| {
-            search.as_ref().is_none_or(|search| name.contains(search.as_str()))
-                && query.twin.is_none_or(|wanted| *twin == Some(wanted))
-        };
+        let words = query.words();
         let (rank, start) = match after {
             None => (0, None),
             Some((rank, device)) => {
@@ -97,13 +101,36 @@ impl NameIndex {
         let found = self
             .order
             .range((lower, Bound::Unbounded))
-            .filter(|((name, device), twin)| {
-                query.among.is_none_or(|among| among.contains(device)) && matches(name, twin)
-            })
+            .filter(|((name, device), known)| query.finds(&words, name, *device, known))
             .skip(usize::try_from(skip).unwrap_or(usize::MAX))
             .take(limit);
         let ranks = rank.saturating_add(1)..;
         ranks.zip(found.map(|((_, device), _)| *device)).collect()
+    }
+
+    /// How many devices a query finds.
+    pub(crate) fn count(&self, query: &NameQuery<'_>) -> usize {
+        if query.search.is_none() && query.twin.is_none() && query.among.is_none() {
+            return self.order.len();
+        }
+        let words = query.words();
+        let finds = |((name, device), known): &(&(String, DeviceId), &Known)| {
+            query.finds(&words, name, *device, known)
+        };
+        self.order.iter().filter(finds).count()
+    }
+}
+
+impl NameQuery<'_> {
+    fn words(&self) -> Vec<String> {
+        let folded = self.search.map(fold).unwrap_or_default();
+        folded.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn finds(&self, words: &[String], name: &str, device: DeviceId, known: &Known) -> bool {
+        self.twin.is_none_or(|wanted| known.twin == Some(wanted))
+            && self.among.is_none_or(|among| among.contains(&device))
+            && words.iter().all(|word| name.contains(&**word) || known.kind.contains(&**word))
     }
 }
 
@@ -168,8 +195,8 @@ impl NameIndexes {
             let Some(entry) = tenants.get_mut(&tenant) else { continue };
             let index = Arc::make_mut(&mut entry.index);
             let keep = match change {
-                NameChange::Put { device, name, twin, .. } => {
-                    index.put(device, &name, twin);
+                NameChange::Put { device, name, kind, twin, .. } => {
+                    index.put(device, &name, &kind, twin);
                     index.names.len() <= NAME_INDEX_NAMES_MAX
                 }
                 NameChange::Remove { device, .. } => {
@@ -203,7 +230,7 @@ mod tests {
     fn pages_go_on_by_name_even_when_the_last_device_is_gone() {
         let mut index = NameIndex::default();
         for (number, name) in [(3, "Chiller"), (1, "boiler"), (2, " Air handler "), (4, "door")] {
-            index.put(device(number), name, None);
+            index.put(device(number), name, "AHU", None);
         }
         let all = NameQuery { search: None, twin: None, among: None };
         let first = index.find(&all, None, 2);
@@ -216,12 +243,46 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_found_among_as_many_as_there_may_be() {
+        let mut index = NameIndex::default();
+        let id = |number: usize| {
+            let mut bytes = [0; 16];
+            bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
+            DeviceId::from_bytes(bytes)
+        };
+        for number in 0..NAME_INDEX_NAMES_MAX {
+            let kind = if number % 2 == 0 { "Temperature sensor" } else { "Meter" };
+            index.put(id(number), &format!("Floor {} Z{number:06}", number % 50), kind, None);
+        }
+        let check = |search: &str, count: usize, first: Option<usize>| {
+            let query = NameQuery { search: Some(search), twin: None, among: None };
+            assert_eq!(index.count(&query), count, "{search:?}");
+            let found = index.find(&query, None, 1).first().map(|(_, device)| *device);
+            assert_eq!(found, first.map(id), "{search:?}");
+        };
+        check("z099999", 1, Some(99_999));
+        check("Z0999", 100, Some(99_900));
+        check("z0999 meter", 50, Some(99_901));
+        check("  floor 49   sensor z09994 ", 0, None);
+        check("", NAME_INDEX_NAMES_MAX, Some(0));
+        let among = HashSet::from([id(7), id(8)]);
+        let query = NameQuery { search: Some("meter"), twin: None, among: Some(&among) };
+        assert_eq!((index.count(&query), index.find(&query, None, 9)), (1, vec![(1, id(7))]));
+    }
+
+    #[test]
     fn an_index_built_beside_a_commit_is_not_kept() {
         let indexes = NameIndexes::new();
         let tenant = TenantId::from_bytes([1; 16]);
         let generation = indexes.generation(tenant);
         let name = "new".to_owned();
-        indexes.apply(vec![NameChange::Put { tenant, device: device(1), name, twin: None }]);
+        indexes.apply(vec![NameChange::Put {
+            tenant,
+            device: device(1),
+            name,
+            kind: String::new(),
+            twin: None,
+        }]);
         indexes.keep(tenant, generation, &Arc::new(NameIndex::default()));
         assert!(indexes.get(tenant).is_none());
         indexes.keep(tenant, indexes.generation(tenant), &Arc::new(NameIndex::default()));

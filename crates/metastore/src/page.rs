@@ -60,6 +60,16 @@ impl Cursor {
         Ok((Timestamp::from_micros(at), id.try_into().map_err(|_| BAD_CURSOR)?))
     }
 
+    pub(crate) fn by_urgency(rank: u8, at: Timestamp, id: &[u8; 16]) -> Self {
+        Self([&[rank][..], &at.as_micros().to_be_bytes()[..], id].concat())
+    }
+
+    pub(crate) fn urgency(&self) -> Result<(u8, Timestamp, [u8; 16])> {
+        let (rank, rest) = self.0.split_first().ok_or(BAD_CURSOR)?;
+        let (at, id) = Self(rest.to_vec()).time()?;
+        Ok((*rank, at, id))
+    }
+
     pub(crate) fn by_rank(rank: u32, id: &[u8; 16]) -> Self {
         Self([&rank.to_be_bytes()[..], id].concat())
     }

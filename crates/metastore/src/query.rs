@@ -45,8 +45,9 @@ impl Select {
     /// Rows before this moment and id, newest first.
     pub(crate) fn before(self, time: &'static str, at: impl Bind, id: [u8; 16]) -> Self {
         let at = at.bind();
-        let same = Expr::col(time).eq(at.clone()).and(Expr::col("id").lt(id.bind()));
-        self.filter(Expr::col(time).lt(at).or(same))
+        let earlier = Expr::col(time).lt(at.clone()).or(Expr::col("id").lt(id.bind()));
+        // The bound on the time alone is what an index begins at.
+        self.filter(Expr::col(time).lte(at)).filter(earlier)
     }
 
     /// Replaces the columns by one expression, read back as `name`.

@@ -12,9 +12,15 @@ import { body, bytes, client } from './client'
 import { ProblemError } from './problem'
 import type { AlertFilter, Device, Networks, SeriesRef, TwinModel } from './types'
 
-/** A list longer than this is paged by the person, not fetched silently. */
-const DEVICES_MAX = 5_000
+/** Devices of one building that are drawn; the page says when it has more. */
+const DRAWN_MAX = 5_000
+/** Devices in one request for their ids, and in all that are looked up so. */
+const IDS_PER_REQUEST = 100
+const NAMED_MAX = 1_000
 const PAGE = 500
+/** Rows that a list shows at a time, and how often a person can ask for more of them. */
+const ROWS = 100
+export const PAGES_MAX = 20
 const CHART_POINTS_MAX = 600
 export const REPLAY_STEPS = 120
 /** Series in one history request. */
@@ -138,26 +144,89 @@ export function geometryQuery(twinId: string) {
   })
 }
 
-async function everyDevice(twin_id?: string): Promise<Device[]> {
+/** The devices of a building, up to a bound, and how many it has. */
+async function devicesOf(twin_id: string): Promise<{ items: Device[]; total: number }> {
   const items: Device[] = []
+  let total = 0
   let cursor: string | undefined
   do {
-    const page = await body(
-      client.GET('/v1/devices', {
-        params: { query: { limit: PAGE, ...(cursor && { cursor }), ...(twin_id && { twin_id }) } },
-      }),
-    )
+    const query = { limit: PAGE, twin_id, ...(cursor && { cursor }) }
+    const page = await body(client.GET('/v1/devices', { params: { query } }))
     items.push(...(page.items as Device[]))
+    total = page.total
     cursor = page.next_cursor ?? undefined
-  } while (cursor !== undefined && items.length < DEVICES_MAX)
-  return items
+  } while (cursor !== undefined && items.length < DRAWN_MAX)
+  return { items, total }
 }
 
-/** All devices (up to a bound), of one twin or of the tenant. */
-export function devicesQuery(twinId?: string) {
+export function devicesOfQuery(twinId: string) {
   return queryOptions({
-    queryKey: ['devices', 'all', twinId ?? null],
-    queryFn: () => everyDevice(twinId),
+    queryKey: ['devices', 'of', twinId],
+    queryFn: () => devicesOf(twinId),
+    staleTime: 60_000,
+  })
+}
+
+/** Which devices are wanted: by words of their names and kinds, by their building. */
+export type DevicesWanted = { search?: string; twin_id?: string }
+
+/** A list of devices that is read on as far as the person wants, up to a bound. */
+export function devicePagesQuery(wanted: DevicesWanted) {
+  return infiniteQueryOptions({
+    queryKey: ['devices', 'pages', wanted],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/devices', {
+          params: {
+            query: { ...wanted, limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: nextPage,
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+/** The first devices that a search finds. */
+export function foundDevicesQuery(wanted: DevicesWanted, limit: number) {
+  return queryOptions({
+    queryKey: ['devices', 'found', wanted, limit],
+    queryFn: async () => {
+      const query = { ...wanted, limit }
+      return (await body(client.GET('/v1/devices', { params: { query } }))).items as Device[]
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+/** Devices by their ids, each once: as many at a time as a request may ask for, up to a bound. */
+export function idChunks(ids: Iterable<string>): string[][] {
+  const wanted = [...new Set(ids)].sort().slice(0, NAMED_MAX)
+  const chunks = []
+  for (let start = 0; start < wanted.length; start += IDS_PER_REQUEST) {
+    chunks.push(wanted.slice(start, start + IDS_PER_REQUEST))
+  }
+  return chunks
+}
+
+export function devicesByIdQuery(ids: Iterable<string>) {
+  const chunks = idChunks(ids)
+  return queryOptions({
+    queryKey: ['devices', 'by id', chunks],
+    queryFn: async () => {
+      const pages = await Promise.all(
+        chunks.map((chunk) => {
+          const query = { ids: chunk.join(','), limit: IDS_PER_REQUEST }
+          return body(client.GET('/v1/devices', { params: { query } }))
+        }),
+      )
+      return pages.flatMap((page) => page.items as Device[])
+    },
+    enabled: chunks.length > 0,
+    placeholderData: keepPreviousData,
     staleTime: 60_000,
   })
 }
@@ -198,12 +267,60 @@ export function attributesQuery(id: string) {
   })
 }
 
-export function alertsQuery(filter: AlertFilter) {
+/** Which alerts are wanted; all that is given must hold. */
+export type AlertsWanted = {
+  filter: AlertFilter
+  /** One, or several with commas between. */
+  severity?: string
+  device_id?: string
+  twin_id?: string
+  /** What waits for a person first, then the worst; else the newest first. */
+  order?: 'urgency'
+}
+
+/** The first alerts of a list, with how many there are in all. */
+export function alertsQuery(wanted: AlertsWanted, limit = PAGE) {
   return queryOptions({
-    queryKey: ['alerts', filter],
-    queryFn: () => body(client.GET('/v1/alerts', { params: { query: { filter, limit: PAGE } } })),
+    queryKey: ['alerts', wanted, limit],
+    queryFn: () => body(client.GET('/v1/alerts', { params: { query: { ...wanted, limit } } })),
     placeholderData: keepPreviousData,
   })
+}
+
+/** What header and banner say: the counts of active alerts, and the most urgent one. */
+export const urgentAlertQuery = alertsQuery({ filter: 'active', order: 'urgency' }, 1)
+
+/** A list of alerts that is read on as far as the person wants, up to a bound. */
+export function alertPagesQuery(wanted: AlertsWanted) {
+  return infiniteQueryOptions({
+    queryKey: ['alerts', 'pages', wanted],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/alerts', {
+          params: {
+            query: { ...wanted, limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: nextPage,
+    placeholderData: keepPreviousData,
+  })
+}
+
+export function alertQuery(id: string) {
+  return queryOptions({
+    queryKey: ['alerts', 'one', id],
+    queryFn: () => body(client.GET('/v1/alerts/{id}', { params: { path: { id } } })),
+  })
+}
+
+/** The cursor of the next page of a list, as long as the list is not too long to be read. */
+export function nextPage(
+  page: { next_cursor: string | null },
+  pages: unknown[],
+): string | undefined {
+  return pages.length < PAGES_MAX ? (page.next_cursor ?? undefined) : undefined
 }
 
 export const rulesQuery = queryOptions({

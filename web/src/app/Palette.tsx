@@ -5,7 +5,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertsQuery, devicesQuery, modelQuery } from '../api/queries'
+import { alertsQuery, modelQuery } from '../api/queries'
+import { useFoundDevices } from './useDevices'
 import { useTwins } from './useTwins'
 import { Icon, type IconName } from '../ui/icons'
 import { useAppSearch } from './search'
@@ -21,6 +22,8 @@ type Entry = {
 }
 
 const SHOWN_MAX = 40
+/** The most urgent alerts; the others are on their page. */
+const ALERTS_MAX = 100
 
 export function Palette(props: { opened: boolean; onClose: () => void }) {
   return (
@@ -33,15 +36,15 @@ export function Palette(props: { opened: boolean; onClose: () => void }) {
   )
 }
 
-function useEntries(): Entry[] {
+function useEntries(typed: string): { entries: Entry[]; busy: boolean } {
   const { twin } = useAppSearch()
   const { places, reviewsAccess } = useMay()
   const twins = useTwins()
   const twinId = twin ?? twins.data?.items[0]?.id
   const model = useQuery({ ...modelQuery(twinId ?? ''), enabled: twinId !== undefined })
-  const devices = useQuery(devicesQuery())
-  const alerts = useQuery(alertsQuery('open'))
-  return useMemo(
+  const devices = useFoundDevices(typed, SHOWN_MAX)
+  const alerts = useQuery(alertsQuery({ filter: 'open', order: 'urgency' }, ALERTS_MAX))
+  const entries = useMemo(
     () => [
       ...[
         ...places,
@@ -59,7 +62,7 @@ function useEntries(): Entry[] {
         hint: i18n.t('Alert'),
         icon: 'alerts',
         to: '/',
-        search: { select: `alert:${a.id}` },
+        search: { select: `alert:${a.id}`, ...(a.twin_id && { twin: a.twin_id }) },
       })),
       ...(model.data?.spaces ?? []).map((s): Entry => ({
         id: s.id,
@@ -74,18 +77,20 @@ function useEntries(): Entry[] {
         label: d.name,
         hint: d.type ?? i18n.t('Device'),
         icon: 'devices',
-        to: '/',
-        search: { select: `device:${d.id}` },
+        ...(d.twin_id === null
+          ? { to: `/devices/${d.id}` }
+          : { to: '/', search: { select: `device:${d.id}`, twin: d.twin_id } }),
       })),
     ],
     [places, reviewsAccess, model.data, devices.data, alerts.data],
   )
+  return { entries, busy: devices.isFetching }
 }
 
 function PaletteBody(props: { onClose: () => void }) {
   const navigate = useNavigate()
-  const entries = useEntries()
   const [query, setQuery] = useState('')
+  const { entries, busy } = useEntries(query)
   const [active, setActive] = useState(0)
   const words = query.toLowerCase().split(/\s+/).filter(Boolean)
   const found = entries
@@ -140,7 +145,11 @@ function PaletteBody(props: { onClose: () => void }) {
             <span className="dim">{entry.hint}</span>
           </li>
         ))}
-        {found.length === 0 && <li className="dim palette-none">{i18n.t('Nothing found')}</li>}
+        {found.length === 0 && (
+          <li className="dim palette-none">
+            {busy ? i18n.t('Searching…') : i18n.t('Nothing found')}
+          </li>
+        )}
       </ul>
     </div>
   )

@@ -4,10 +4,10 @@ import { Link, Navigate, Outlet, useRouterState } from '@tanstack/react-router'
 import { useQuery, useSuspenseQuery } from '@tanstack/react-query'
 import { useCallback, useEffect, useRef, useState } from 'react'
 
-import { accountQuery, alertsQuery, sessionQuery } from '../api/queries'
+import { accountQuery, sessionQuery, urgentAlertQuery } from '../api/queries'
 import type { Alert, Session } from '../api/types'
 import { LiveProvider, useLiveStatus } from '../live/LiveProvider'
-import { compareAlerts } from '../lib/severity'
+import { countLoud, isLoud } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
 import { BrandMark } from '../routes/partners/Face'
 import { tenantsQuery } from '../routes/partners/queries'
@@ -137,18 +137,13 @@ function FocusOnNavigation() {
   return null
 }
 
-function isLoud(alert: Alert): boolean {
-  const { severity, state } = alert
-  return (severity === 'critical' || severity === 'high') && state === 'active_unacknowledged'
-}
-
 /** The worst alert that nobody has acknowledged, on every page, one press from its place. */
 function LoudAlert() {
-  const { data } = useQuery(alertsQuery('open'))
+  const { data } = useQuery(urgentAlertQuery)
   const [expanded, setExpanded] = useState(false)
-  const loud = (data?.items ?? []).filter(isLoud).sort(compareAlerts)
-  const [alert] = loud
-  if (alert === undefined) return null
+  const alert = data?.items[0]
+  if (alert === undefined || !isLoud(alert)) return null
+  const more = countLoud(data?.counts ?? []) - 1
   const search = { select: `alert:${alert.id}`, twin: alert.twin_id ?? undefined }
   return (
     <div
@@ -174,9 +169,9 @@ function LoudAlert() {
       <Link to="/" search={search as never} className="banner-button">
         {i18n.t('Show where')}
       </Link>
-      {loud.length > 1 && (
+      {more > 0 && (
         <Link to="/alerts" className="banner-more">
-          {i18n.t('{count, plural, one {# more} other {# more}}', { count: loud.length - 1 })}
+          {i18n.t('{count, plural, one {# more} other {# more}}', { count: more })}
         </Link>
       )}
     </div>
@@ -186,13 +181,22 @@ function LoudAlert() {
 /** An address that nobody has proven is worth little: its person is asked to, quietly. */
 function UnprovenAddress() {
   const { data } = useQuery(accountQuery)
-  if (data === undefined || !data.mails || data.email_verified_at) return null
+  const [hidden, setHidden] = useState(false)
+  if (hidden || data === undefined || !data.mails || data.email_verified_at) return null
   return (
-    <div className="banner">
+    <div className="banner" data-tone="address">
       <span className="banner-text">{i18n.t('Your e-mail address is not confirmed yet.')}</span>
       <Link to="/settings" className="banner-button">
         {i18n.t('Confirm')}
       </Link>
+      <button
+        type="button"
+        className="banner-close"
+        aria-label={i18n.t('Hide for now')}
+        onClick={() => setHidden(true)}
+      >
+        <Icon name="close" size={14} />
+      </button>
     </div>
   )
 }

@@ -7,9 +7,10 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { client } from '../api/client'
-import { alertsQuery } from '../api/queries'
+import { urgentAlertQuery } from '../api/queries'
 import type { Session } from '../api/types'
 import { platformNow } from '../lib/now'
+import { formatCount } from '../lib/format'
 import { setPreference, usePreferences } from '../lib/preferences'
 import { countActive, SEVERITIES } from '../lib/severity'
 import { formatClock, PRESETS, RANGE_DEFAULT, timeZoneOf, type Preset } from '../lib/time'
@@ -187,8 +188,9 @@ function LivePill() {
 }
 
 function AlertCounts() {
-  const { data } = useQuery(alertsQuery('open'))
-  const counts = countActive(data?.items ?? [])
+  const { data } = useQuery(urgentAlertQuery)
+  const { i18n: lingui } = useLingui()
+  const counts = countActive(data?.counts ?? [])
   return (
     <Link to="/alerts" className="bar-button alert-counts">
       <span className="visually-hidden">{i18n.t('Active alerts')}</span>
@@ -199,7 +201,7 @@ function AlertCounts() {
           data-none={counts[severity] === 0 || undefined}
         >
           <SeverityMark severity={severity} quiet={counts[severity] === 0} size={15} />{' '}
-          <span className="num">{counts[severity]}</span>
+          <span className="num">{formatCount(counts[severity], lingui.locale)}</span>
         </span>
       ))}
     </Link>

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 
-import { compareAlerts, countActive, worst, type AlertState, type Severity } from './severity'
+import { compareAlerts, countActive, countLoud, worst, type AlertState, type Severity } from './severity'
 
 function alert(severity: Severity, state: AlertState, raised_at = '2026-01-01T00:00:00Z') {
   return { severity, state, raised_at }
@@ -28,10 +28,13 @@ test('unacknowledged comes before severity, severity before age', () => {
 test('worst and counts look at what is active', () => {
   expect(worst([])).toBeNull()
   expect(worst(['low', 'high', 'medium'])).toBe('high')
-  expect(countActive([alert('high', 'cleared'), alert('high', 'active_acknowledged')])).toEqual({
-    critical: 0,
-    high: 1,
-    medium: 0,
-    low: 0,
-  })
+  const counted = [
+    { severity: 'critical', state: 'active_unacknowledged', count: 30 },
+    { severity: 'high', state: 'active_unacknowledged', count: 12_066 },
+    { severity: 'high', state: 'active_acknowledged', count: 2 },
+    { severity: 'high', state: 'cleared_unacknowledged', count: 7 },
+    { severity: 'low', state: 'active_unacknowledged', count: 5 },
+  ] as const
+  expect(countActive(counted)).toEqual({ critical: 30, high: 12_068, medium: 0, low: 5 })
+  expect(countLoud(counted)).toBe(12_096)
 })

@@ -36,8 +36,22 @@ export function worst(list: Iterable<Severity>): Severity | null {
   return SEVERITIES[rank] ?? null
 }
 
-export function countActive(alerts: Iterable<Ranked>): Record<Severity, number> {
+/** How many alerts are of one severity and in one state, as the server counted them. */
+export type Counted = { severity: Severity; state: AlertState; count: number }
+
+export function countActive(counted: Iterable<Counted>): Record<Severity, number> {
   const counts: Record<Severity, number> = { critical: 0, high: 0, medium: 0, low: 0 }
-  for (const alert of alerts) if (isActive(alert.state)) counts[alert.severity] += 1
+  for (const one of counted) if (isActive(one.state)) counts[one.severity] += one.count
   return counts
+}
+
+/** Severe, active and not acknowledged: what stands in the banner until somebody has seen it. */
+export function isLoud({ severity, state }: Pick<Ranked, 'severity' | 'state'>): boolean {
+  return (severity === 'critical' || severity === 'high') && state === 'active_unacknowledged'
+}
+
+export function countLoud(counted: Iterable<Counted>): number {
+  let count = 0
+  for (const one of counted) if (isLoud(one)) count += one.count
+  return count
 }

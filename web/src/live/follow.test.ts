@@ -67,3 +67,18 @@ test('events that the server dropped are read again, topic by topic', () => {
   socket().say({ type: 'missed', id: id('twins'), seq: 2 })
   expect(stale()).toEqual(['alerts', 'twins', 'devices'])
 })
+
+test('a flood of alerts reads the list at once and then in steps', () => {
+  const { socket, connection } = started()
+  const id = socket().sent.find((command) => command.topic === 'alerts')?.id
+  const read = vi.spyOn(QueryClient.prototype, 'invalidateQueries')
+  const reads = () => read.mock.calls.filter(([what]) => what?.queryKey?.[0] === 'alerts').length
+  for (let seq = 1; seq <= 1_000; seq += 1) socket().say({ type: 'missed', id, seq })
+  expect(reads()).toBe(1)
+  vi.advanceTimersByTime(2_000)
+  expect(reads()).toBe(2)
+  vi.advanceTimersByTime(10_000)
+  expect(reads()).toBe(2)
+  expect(connection.status).toBe('live')
+  read.mockRestore()
+})

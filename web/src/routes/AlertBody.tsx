@@ -19,13 +19,22 @@ import { toast } from '../ui/toasts'
 import { Instant } from '../ui/time'
 import { AlertEvents } from './AlertEvents'
 
+/** As many as one request may hold; more are several requests. */
+const AT_ONCE = 500
+
 export async function acknowledge(ids: string[], comment: string): Promise<void> {
-  await body(
-    client.POST('/v1/alerts/acknowledge', {
-      body: { ids, ...(comment.trim() !== '' && { comment: comment.trim() }) },
-    }),
-  )
-  await queryClient.invalidateQueries({ queryKey: ['alerts'] })
+  const words = comment.trim() !== '' && { comment: comment.trim() }
+  try {
+    for (let start = 0; start < ids.length; start += AT_ONCE) {
+      await body(
+        client.POST('/v1/alerts/acknowledge', {
+          body: { ids: ids.slice(start, start + AT_ONCE), ...words },
+        }),
+      )
+    }
+  } finally {
+    await queryClient.invalidateQueries({ queryKey: ['alerts'] })
+  }
   toast(
     i18n.t('{count, plural, one {# alert acknowledged} other {# alerts acknowledged}}', {
       count: ids.length,

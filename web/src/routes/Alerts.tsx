@@ -2,30 +2,30 @@
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Checkbox, SegmentedControl, Select } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useMediaQuery } from '@mantine/hooks'
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertsQuery } from '../api/queries'
+import { alertPagesQuery, alertQuery } from '../api/queries'
 import type { Alert, AlertFilter } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { formatValue } from '../lib/format'
-import { compareAlerts, needsAcknowledgement, SEVERITIES } from '../lib/severity'
+import { needsAcknowledgement, SEVERITIES, type Severity } from '../lib/severity'
 import { alertSentence } from '../lib/sentence'
 import { DataTable, type Column } from '../ui/DataTable'
 import { Icon } from '../ui/icons'
+import { ListEnd } from '../ui/ListEnd'
 import { Empty, Failure, Loading, Page } from '../ui/layout'
 import { alertStateLabel, severityLabel, SeverityMark } from '../ui/marks'
 import { Age } from '../ui/time'
 import { AcknowledgeForm, AlertBody } from './AlertBody'
 import { Drawer, Modal } from '../ui/overlays'
 
-/** The server's filters, and the one people ask for most: active and unacknowledged. */
-type View = AlertFilter | 'attention'
 const VIEWS = ['attention', 'active', 'open', 'all'] as const
 
-function viewLabel(view: View): string {
+function viewLabel(view: AlertFilter): string {
   switch (view) {
     case 'attention':
       return i18n.t('Active and unacknowledged')
@@ -40,17 +40,25 @@ function viewLabel(view: View): string {
   }
 }
 
-function useAlerts(view: View, severity: string | undefined) {
-  const query = useQuery(alertsQuery(view === 'attention' ? 'active' : view))
-  const alerts = useMemo(
-    () =>
-      (query.data?.items ?? [])
-        .filter((alert) => view !== 'attention' || alert.state === 'active_unacknowledged')
-        .filter((alert) => severity === undefined || alert.severity === severity)
-        .sort(compareAlerts),
-    [query.data, view, severity],
-  )
-  return { query, alerts }
+/** The alerts of a view, the most urgent first, as far as they were read; and how many there are. */
+function useAlerts(view: AlertFilter, severity: Severity | undefined) {
+  const wanted = { filter: view, order: 'urgency', ...(severity && { severity }) } as const
+  const query = useInfiniteQuery(alertPagesQuery(wanted))
+  const alerts = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data])
+  return { query, alerts, total: query.data?.pages[0]?.total ?? 0 }
+}
+
+/** The alert in the address bar: one of the list, or read by itself. */
+function useOpened(id: string | undefined, alerts: Alert[], isRead: boolean): Alert | undefined {
+  const listed = alerts.find((alert) => alert.id === id)
+  const isElsewhere = id !== undefined && isRead && listed === undefined
+  const { data } = useQuery({ ...alertQuery(id ?? ''), enabled: isElsewhere, retry: false })
+  return listed ?? (isElsewhere ? data : undefined)
+}
+
+/** Where an alert is in its building. */
+function buildingSearch({ id, twin_id }: Alert) {
+  return { select: `alert:${id}`, ...(twin_id && { twin: twin_id }) }
 }
 
 /** The column in which alerts are chosen. */
@@ -77,17 +85,37 @@ function choice(chosen: Set<string>, setChosen: (chosen: Set<string>) => void): 
   }
 }
 
+/** The views side by side, or one below the other where there is no room for them. */
+function ViewField(props: { view: AlertFilter; onChange: (view: string) => void }) {
+  const narrow = useMediaQuery('(max-width: 700px)', false, { getInitialValueInEffect: false })
+  const field = {
+    size: 'xs',
+    'aria-label': i18n.t('Filter'),
+    value: props.view,
+    data: VIEWS.map((value) => ({ value, label: viewLabel(value) })),
+  } as const
+  return narrow ? (
+    <Select
+      {...field}
+      w="100%"
+      allowDeselect={false}
+      onChange={(value) => value !== null && props.onChange(value)}
+    />
+  ) : (
+    <SegmentedControl {...field} onChange={props.onChange} />
+  )
+}
+
 export function AlertsPage() {
   const { i18n: lingui } = useLingui()
   const search = useAppSearch()
   const patch = usePatchSearch()
   const view = VIEWS.find((v) => v === search.filter) ?? 'attention'
-  const { query, alerts } = useAlerts(view, search.q)
+  const severity = SEVERITIES.find((s) => s === search.q)
+  const { query, alerts, total } = useAlerts(view, severity)
   const [chosen, setChosen] = useState<Set<string>>(new Set())
   const [acknowledging, setAcknowledging] = useState(false)
-  const opened =
-    alerts.find((a) => a.id === search.select) ??
-    query.data?.items.find((a) => a.id === search.select)
+  const opened = useOpened(search.select, alerts, query.isSuccess)
   const acknowledges = useAllowed()('alert.acknowledge')
   const waiting = alerts.filter((a) => acknowledges && needsAcknowledgement(a.state))
   const ids = waiting.filter((a) => chosen.has(a.id)).map((a) => a.id)
@@ -113,7 +141,7 @@ export function AlertsPage() {
             className="link-button cell-main"
             onClick={() => patch({ select: a.id })}
           >
-            <span>{alertSentence(a)}</span>
+            <span title={alertSentence(a)}>{alertSentence(a)}</span>
             <span className="dim">
               {a.rule_name}
               <span className="narrow-only">
@@ -165,7 +193,7 @@ export function AlertsPage() {
         cell: (a) => (
           <Link
             to="/"
-            search={{ select: `alert:${a.id}`, ...(a.twin_id && { twin: a.twin_id }) } as never}
+            search={buildingSearch(a) as never}
             className="icon-button"
             aria-label={i18n.t('Show {device} in the building', { device: a.device_name })}
           >
@@ -207,22 +235,24 @@ export function AlertsPage() {
       }
     >
       <div className="filters">
-        <SegmentedControl
-          size="xs"
-          aria-label={i18n.t('Filter')}
-          value={view}
+        <ViewField
+          view={view}
           onChange={(value) => patch({ filter: value === 'attention' ? undefined : value })}
-          data={VIEWS.map((value) => ({ value, label: viewLabel(value) }))}
         />
         <Select
           size="xs"
           clearable
           aria-label={i18n.t('Severity')}
           placeholder={i18n.t('Every severity')}
-          value={search.q ?? null}
+          value={severity ?? null}
           onChange={(value) => patch({ q: value ?? undefined })}
           data={SEVERITIES.map((value) => ({ value, label: severityLabel(value) }))}
         />
+        {query.isSuccess && (
+          <span className="dim num">
+            {i18n.t('{count, plural, one {# alert} other {# alerts}}', { count: total })}
+          </span>
+        )}
       </div>
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isPending ? (
@@ -248,8 +278,16 @@ export function AlertsPage() {
           onOpen={(a) => patch({ select: a.id })}
           isSelected={(a) => a.id === search.select}
           rowTone={(a) => (a.state === 'active_unacknowledged' ? a.severity : undefined)}
+          partial={alerts.length < total}
         />
       )}
+      <ListEnd
+        shown={alerts.length}
+        total={total}
+        hasMore={query.hasNextPage}
+        busy={query.isFetchingNextPage}
+        onMore={() => void query.fetchNextPage()}
+      />
       <Drawer
         opened={opened !== undefined}
         onClose={() => patch({ select: undefined })}
@@ -259,7 +297,7 @@ export function AlertsPage() {
         {opened && (
           <div className="stack">
             <AlertBody alert={opened} />
-            <Link to="/" search={{ select: `alert:${opened.id}` } as never} className="button">
+            <Link to="/" search={buildingSearch(opened) as never} className="button">
               <Icon name="fly" size={14} /> {i18n.t('Show in the building')}
             </Link>
           </div>

@@ -56,7 +56,7 @@ export function DevicePage() {
 }
 
 function Loaded({ device, etag }: { device: Device; etag: string | null }) {
-  const alerts = useQuery(alertsQuery('all'))
+  const alerts = useQuery(alertsQuery({ filter: 'all', device_id: device.id }))
   const navigate = useNavigate()
   const thing = { device_id: device.id }
   const [removing, setRemoving] = useState(false)
@@ -135,7 +135,7 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
         action={i18n.t('Remove')}
         onConfirm={async () => {
           await client.DELETE('/v1/devices/{id}', { params: { path: { id: device.id } } })
-          await queryClient.invalidateQueries({ queryKey: ['devices', 'all'] })
+          await queryClient.invalidateQueries({ queryKey: ['devices'] })
           await navigate({ to: '/devices' })
         }}
       >

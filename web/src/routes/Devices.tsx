@@ -1,11 +1,12 @@
 // Devices: the list, and adding one; its token is shown once with snippets that work as they are.
 import { i18n } from '@lingui/core'
 import { Select, TextInput } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useDebouncedValue } from '@mantine/hooks'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { devicesQuery } from '../api/queries'
+import { devicePagesQuery } from '../api/queries'
 import { useTwins } from '../app/useTwins'
 import type { Device } from '../api/types'
 import { Allowed } from '../app/Allowed'
@@ -13,11 +14,15 @@ import { useAppSearch, usePatchSearch } from '../app/search'
 import { DataTable, type Column } from '../ui/DataTable'
 import { humanised, keyLabel } from '../lib/keys'
 import { Icon } from '../ui/icons'
+import { ListEnd } from '../ui/ListEnd'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age } from '../ui/time'
 import { declarationLabel } from './declaration'
 import { NewDeviceForm } from './NewDevice'
 import { Modal } from '../ui/overlays'
+
+/** A search begins when nothing was typed for so long. */
+const TYPING_MS = 200
 
 function columnsOf(twins: Map<string, string>): Column<Device>[] {
   return [
@@ -90,21 +95,22 @@ export function DevicesPage() {
   const navigate = useNavigate()
   const [adding, setAdding] = useState(false)
   const twins = useTwins()
-  const query = useQuery(devicesQuery(search.filter))
+  const [words] = useDebouncedValue((search.q ?? '').trim(), TYPING_MS)
+  const wanted = {
+    ...(words && { search: words }),
+    ...(search.filter && { twin_id: search.filter }),
+  }
+  const query = useInfiniteQuery(devicePagesQuery(wanted))
+  const isNarrowed = words !== '' || search.filter !== undefined
   const columns = useMemo(
     () => columnsOf(new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))),
     [twins.data],
   )
-  const words = (search.q ?? '').toLowerCase().split(/\s+/).filter(Boolean)
   const rows = useMemo(
-    () =>
-      (query.data ?? []).filter((d) => {
-        const text = `${d.name} ${d.type ?? ''} ${d.keys.join(' ')}`.toLowerCase()
-        return words.every((word) => text.includes(word))
-      }),
-    // eslint-disable-next-line react-hooks/exhaustive-deps
-    [query.data, search.q],
+    () => (query.data?.pages.flatMap((page) => page.items) ?? []) as Device[],
+    [query.data],
   )
+  const total = query.data?.pages[0]?.total ?? 0
   const add = (
     <Allowed to="device.create">
       <button type="button" className="button primary" onClick={() => setAdding(true)}>
@@ -136,13 +142,32 @@ export function DevicesPage() {
           onChange={(value) => patch({ filter: value ?? undefined })}
           data={(twins.data?.items ?? []).map((t) => ({ value: t.id, label: t.name }))}
         />
-        <span className="dim num">
-          {i18n.t('{count, plural, one {# device} other {# devices}}', { count: rows.length })}
-        </span>
+        {query.isSuccess && (
+          <span className="dim num" role="status">
+            {i18n.t('{count, plural, one {# device} other {# devices}}', { count: total })}
+          </span>
+        )}
       </div>
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.isPending && <Loading rows={10} />}
-      {query.data?.length === 0 && (
+      {query.isSuccess && rows.length === 0 && isNarrowed && (
+        <Empty
+          icon="search"
+          title={i18n.t('Nothing fits')}
+          action={
+            <button
+              type="button"
+              className="button"
+              onClick={() => patch({ q: undefined, filter: undefined })}
+            >
+              {i18n.t('Show all devices')}
+            </button>
+          }
+        >
+          {i18n.t('No device here has these words in its name or type.')}
+        </Empty>
+      )}
+      {query.isSuccess && rows.length === 0 && !isNarrowed && (
         <Empty icon="devices" title={i18n.t('No device yet')} action={add}>
           <Allowed to="device.create">
             {i18n.t(
@@ -151,15 +176,23 @@ export function DevicesPage() {
           </Allowed>
         </Empty>
       )}
-      {query.data && query.data.length > 0 && (
+      {rows.length > 0 && (
         <DataTable
           label={i18n.t('Devices')}
           rows={rows}
           columns={columns}
           rowId={(d) => d.id}
           onOpen={(d) => void navigate({ to: '/devices/$id', params: { id: d.id } })}
+          partial={rows.length < total}
         />
       )}
+      <ListEnd
+        shown={rows.length}
+        total={total}
+        hasMore={query.hasNextPage}
+        busy={query.isFetchingNextPage}
+        onMore={() => void query.fetchNextPage()}
+      />
       <Modal
         opened={adding}
         onClose={() => setAdding(false)}

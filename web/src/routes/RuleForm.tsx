@@ -9,12 +9,14 @@ import {
   Textarea,
   TextInput,
 } from '@mantine/core'
+import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
-import { useState } from 'react'
+import { useMemo, useState } from 'react'
 
-import { devicesQuery } from '../api/queries'
+import { foundDevicesQuery } from '../api/queries'
+import { useDeviceOptions, useDevicesById } from '../app/useDevices'
 import { useTwins } from '../app/useTwins'
-import type { NewRule, Rule } from '../api/types'
+import type { Device, NewRule, Rule } from '../api/types'
 import { SEVERITIES } from '../lib/severity'
 import { severityLabel } from '../ui/marks'
 import { SubmitForm } from '../ui/SubmitForm'
@@ -90,6 +92,20 @@ export function ruleOf(draft: Draft): NewRule {
   }
 }
 
+/** Devices whose types and values the fields propose; any other may be typed. */
+const SAMPLE = 200
+
+function useSample({ scopeKind, scopeValue }: Draft, chosen: string[]): Device[] {
+  const [typed] = useDebouncedValue(scopeKind === 'device_type' ? scopeValue : '', 200)
+  const wanted = {
+    ...(typed.trim() && { search: typed.trim() }),
+    ...(scopeKind === 'twin_id' && scopeValue && { twin_id: scopeValue }),
+  }
+  const some = useQuery(foundDevicesQuery(wanted, SAMPLE)).data ?? []
+  const own = useDevicesById(chosen)
+  return chosen.length > 0 && own.size > 0 ? [...own.values()] : some
+}
+
 export function RuleForm(props: {
   rule: Rule | null
   onSave: (rule: NewRule) => Promise<void>
@@ -98,12 +114,17 @@ export function RuleForm(props: {
 }) {
   const [draft, setDraft] = useState(() => draftOf(props.rule))
   const twins = useTwins()
-  const devices = useQuery(devicesQuery())
+  const chosen = useMemo(
+    () => (draft.scopeKind === 'device_id' && draft.scopeValue ? [draft.scopeValue] : []),
+    [draft.scopeKind, draft.scopeValue],
+  )
+  const devices = useDeviceOptions(chosen)
+  const sample = useSample(draft, chosen)
   const set = (patch: Partial<Draft>) => setDraft({ ...draft, ...patch })
   const number = (value: string | number) =>
     typeof value === 'number' ? value : Number(value) || 0
-  const keys = [...new Set((devices.data ?? []).flatMap((d) => d.keys))].sort()
-  const types = [...new Set((devices.data ?? []).flatMap((d) => d.type ?? []))].sort()
+  const keys = [...new Set(sample.flatMap((d) => d.keys))].sort()
+  const types = [...new Set(sample.flatMap((d) => d.type || []))].sort()
   const threshold = draft.kind === 'threshold'
   const complete =
     draft.name.trim() !== '' &&
@@ -224,9 +245,8 @@ export function RuleForm(props: {
         {draft.scopeKind === 'device_id' && (
           <Select
             label={i18n.t('Device')}
-            searchable
-            limit={100}
-            data={(devices.data ?? []).map((d) => ({ value: d.id, label: d.name }))}
+            {...devices.field}
+            data={devices.options}
             value={draft.scopeValue || null}
             onChange={(value) => set({ scopeValue: value ?? '' })}
           />

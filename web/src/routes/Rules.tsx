@@ -6,7 +6,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
 import { body, client, ifUnchanged } from '../api/client'
-import { devicesQuery, queryClient, rulesQuery } from '../api/queries'
+import { queryClient, rulesQuery } from '../api/queries'
+import { useDevicesById } from '../app/useDevices'
 import { useTwins } from '../app/useTwins'
 import { useAllowed } from '../app/Allowed'
 import type { Condition, NewRule, Rule } from '../api/types'
@@ -41,20 +42,19 @@ export function conditionText(condition: Condition, locale: string): string {
       })
 }
 
-function useScopeText() {
+function useScopeText(rules: Rule[]) {
   const twins = useTwins()
-  const devices = useQuery(devicesQuery())
+  const devices = useDevicesById(rules.flatMap(({ scope }) => scope.device_id ?? []))
   return useMemo(() => {
     const names = new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))
-    const deviceNames = new Map((devices.data ?? []).map((d) => [d.id, d.name]))
     return (rule: Rule): string => {
       const { device_id, device_type, twin_id } = rule.scope
-      if (device_id) return deviceNames.get(device_id) ?? device_id
+      if (device_id) return devices.get(device_id)?.name ?? device_id
       if (device_type) return i18n.t('type {type}', { type: device_type })
       if (twin_id) return names.get(twin_id) ?? twin_id
       return i18n.t('all devices')
     }
-  }, [twins.data, devices.data])
+  }, [twins.data, devices])
 }
 
 /** A rule's name, and where its columns gave way what they said. */
@@ -73,7 +73,7 @@ function RuleName({ rule, scope }: { rule: Rule; scope: string }) {
 export function RulesPage() {
   const { i18n: lingui } = useLingui()
   const query = useQuery(rulesQuery)
-  const scopeText = useScopeText()
+  const scopeText = useScopeText((query.data?.items ?? []) as Rule[])
   const writes = useAllowed()('rule.write')
   const [editing, setEditing] = useState<Rule | 'new' | null>(null)
   const [removing, setRemoving] = useState<Rule | null>(null)

@@ -40,22 +40,24 @@ export function DataTable<Row extends object>(props: {
   onOpen?: (row: Row) => void
   isSelected?: (row: Row) => boolean
   rowTone?: (row: Row) => string | undefined
+  /** Only the beginning of a longer list: its order is that of the list, not the reader's. */
+  partial?: boolean | undefined
 }) {
   const scroll = useRef<HTMLDivElement>(null)
-  const { columns: specs } = props
+  const { columns: specs, partial = false } = props
   const columns = useMemo<ColumnDef<typeof features, Row, unknown>[]>(
     () =>
       specs.map((spec) => ({
         id: spec.id,
         accessorFn: spec.sort ?? (() => ''),
         header: spec.header,
-        enableSorting: spec.sort !== undefined,
+        enableSorting: spec.sort !== undefined && !partial,
         sortFn: (a, b, id) => compare(a.getValue(id), b.getValue(id)),
       })),
-    [specs],
+    [specs, partial],
   )
   const table = useTable({ features, columns, data: props.rows, getRowId: props.rowId })
-  const rows = table.getRowModel().rows
+  const rows = partial ? table.getCoreRowModel().rows : table.getRowModel().rows
   const virtual = rows.length > VIRTUAL_FROM
   const virtualizer = useVirtualizer({
     count: rows.length,
@@ -85,7 +87,7 @@ export function DataTable<Row extends object>(props: {
               {group.headers.map((header, i) => {
                 const spec = specs[i]
                 if (spec === undefined) return null
-                const sorted = header.column.getIsSorted()
+                const sorted = !partial && header.column.getIsSorted()
                 return (
                   <th
                     key={header.id}
@@ -98,7 +100,7 @@ export function DataTable<Row extends object>(props: {
                       sorted === false ? undefined : sorted === 'asc' ? 'ascending' : 'descending'
                     }
                   >
-                    {spec.sort === undefined ? (
+                    {spec.sort === undefined || partial ? (
                       <span className={spec.bare ? 'visually-hidden' : undefined}>
                         {spec.header}
                       </span>

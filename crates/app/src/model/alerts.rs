@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{AlertId, DeviceId, Key, RuleId, Secret, SiteId, Timestamp};
 
-use super::Placement;
+use super::{Page, Placement};
 pub use crate::mail::MailNote;
 
 /// When a rule raises an alert.
@@ -73,18 +73,65 @@ pub struct RuleView {
     pub version: i64,
 }
 
-/// Which alerts are wanted.
+/// In which state alerts are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AlertFilter {
+    /// Active and unacknowledged.
+    Attention,
     /// Active, acknowledged or not.
     Active,
-    /// Active and unacknowledged.
+    /// Unacknowledged, active or not.
     Unacknowledged,
     /// Active, or cleared but not acknowledged.
     #[default]
     Open,
     /// Everything.
     All,
+}
+
+/// In which order alerts are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AlertOrder {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// What waits for a person first, then the worst, then the newest.
+    Urgency,
+}
+
+/// Which alerts are wanted, and in which order; everything given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct AlertQuery {
+    /// In these states.
+    pub filter: AlertFilter,
+    /// `critical`, `high`, `medium`, `low`; empty: all of them.
+    pub severities: Vec<String>,
+    /// About this device.
+    pub device: Option<DeviceId>,
+    /// About a device that was bound to this twin.
+    pub twin: Option<SiteId>,
+    /// Their order.
+    pub order: AlertOrder,
+}
+
+/// How many alerts of a list are of one severity and in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertCount {
+    /// `critical`, `high`, `medium`, `low`.
+    pub severity: &'static str,
+    /// `active_unacknowledged`, `active_acknowledged`, `cleared_unacknowledged`, `cleared`.
+    pub state: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// A page of alerts.
+#[derive(Debug, Clone)]
+pub struct AlertPage {
+    /// The alerts.
+    pub page: Page<AlertView>,
+    /// How many the whole list has; with its first page only.
+    pub counts: Option<Vec<AlertCount>>,
 }
 
 /// One step in an alert's life.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use veritwin_domain::{CredentialId, Declaration, DeviceId, Key, Secret, SiteId, Timestamp, Value};
 
+use super::Page;
+
 /// Where a device stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Placement {
@@ -83,10 +85,21 @@ pub struct DeviceChange {
 /// Which devices are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceFilter {
-    /// Part of a name or kind, whatever its case.
+    /// Words, each part of the name or kind, in any case and order.
     pub search: Option<String>,
     /// Devices of one twin.
     pub twin: Option<SiteId>,
+    /// Some of these; none: of all.
+    pub ids: Option<Vec<DeviceId>>,
+}
+
+/// A page of devices.
+#[derive(Debug, Clone)]
+pub struct DevicePage {
+    /// The devices.
+    pub page: Page<DeviceView>,
+    /// How many the whole list has.
+    pub total: u64,
 }
 
 /// A device's credential, without its secret.

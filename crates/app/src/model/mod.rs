@@ -14,12 +14,13 @@ mod telemetry;
 mod twins;
 
 pub use alerts::{
-    AlertEventView, AlertFilter, AlertView, MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
+    AlertCount, AlertEventView, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView,
+    MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DeviceView, InventoryOutcome, Placement, RefusalView,
+    DevicePage, DeviceView, InventoryOutcome, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};

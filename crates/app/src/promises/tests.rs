@@ -8,6 +8,7 @@ use veritwin_metastore::{Alert, AlertFilter, DeviceFilter, LinkKind, Page};
 
 use super::fixture::ProbeIdentity;
 use super::*;
+use crate::model::AlertQuery;
 use crate::provision::PLATFORM_TENANT;
 
 struct Answers(ProbeAnswer, u32);
@@ -248,8 +249,9 @@ async fn what_checks_left_in_the_platforms_tenant_goes_once() {
     let identity = old_fixture(&app).await;
     assert!(left_over(&app).await.iter().all(|(_, count)| *count > 0), "made as it was");
     let page = crate::model::PageRequest::default();
-    let listed = app.list_alerts(&identity.context, crate::model::AlertFilter::All, &page).await;
-    assert_eq!(listed.expect("a list all the same").items.len(), 0);
+    let all = AlertQuery { filter: crate::model::AlertFilter::All, ..AlertQuery::default() };
+    let listed = app.list_alerts(&identity.context, &all, &page).await;
+    assert_eq!(listed.expect("a list all the same").page.items.len(), 0);
     // Taken away by hand, the device came again at the next check, at another moment.
     let tx = app.0.store.read(&identity.context).await.expect("records");
     let device = tx.device_by_name(fixture::NAME).await.expect("records").expect("a device");

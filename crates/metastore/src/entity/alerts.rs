@@ -1,19 +1,15 @@
 //! Alerts and their events. State and severity are columns, so that lists need no key; what
 //! happened is sealed.
 
-use std::collections::{BTreeMap, HashSet};
-
 use async_recursion::async_recursion as boxed;
-use sea_orm::sea_query::Expr;
 use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{ONE_OF_MAX, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{Cursor, Error, Listed, Page, Result, TenantTx};
+use crate::{Error, Result, TenantTx};
 
-const TABLE: &str = "alerts";
+pub(super) const TABLE: &str = "alerts";
 const EVENTS: &str = "alert_events";
 
 stored_enum! {
@@ -108,32 +104,7 @@ pub struct AlertEvent {
 
 opaque_debug!(AlertEvent { at, kind });
 
-/// Which alerts a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertFilter {
-    /// Whose condition holds.
-    Active,
-    /// That nobody has acknowledged.
-    Unacknowledged,
-    /// That are not over and done.
-    Open,
-    /// All.
-    All,
-}
-
-impl AlertFilter {
-    const fn states(self) -> &'static [AlertState] {
-        use AlertState::{ActiveAcknowledged, ActiveUnacknowledged, ClearedUnacknowledged};
-        match self {
-            Self::Active => &[ActiveUnacknowledged, ActiveAcknowledged],
-            Self::Unacknowledged => &[ActiveUnacknowledged, ClearedUnacknowledged],
-            Self::Open => &[ActiveUnacknowledged, ActiveAcknowledged, ClearedUnacknowledged],
-            Self::All => AlertState::ALL,
-        }
-    }
-}
-
-fn load(row: &Row, vault: &Vault<'_>) -> Result<Alert> {
+pub(super) fn load(row: &Row, vault: &Vault<'_>) -> Result<Alert> {
     let id: AlertId = row.get("id")?;
     Ok(Alert {
         id,
@@ -206,57 +177,6 @@ impl TenantTx {
     #[boxed]
     pub async fn alert_delete(&self, id: AlertId) -> Result<()> {
         self.delete_id(TABLE, id).await
-    }
-
-    /// Alerts, newest first.
-    #[boxed]
-    pub async fn alerts(&self, filter: AlertFilter, page: &Page) -> Result<Listed<Alert>> {
-        self.alerts_among(filter, None, page).await
-    }
-
-    /// Alerts of some devices, newest first; of all when none are given.
-    #[boxed]
-    pub async fn alerts_among(
-        &self,
-        filter: AlertFilter,
-        devices: Option<&HashSet<DeviceId>>,
-        page: &Page,
-    ) -> Result<Listed<Alert>> {
-        let mut select = self.select(TABLE);
-        if let Some(devices) = devices {
-            if devices.len() > ONE_OF_MAX {
-                let reason = "the devices shown are more than can be listed here (10000)";
-                return Err(Error::Invalid { what: "devices", reason });
-            }
-            select = select.filter(one_of("device_id", devices.iter().copied()));
-        }
-        if filter != AlertFilter::All {
-            select = select.filter(one_of("state", filter.states().iter().copied()));
-        }
-        if let Some(cursor) = &page.after {
-            let (at, id) = cursor.time()?;
-            select = select.before("raised_at", at, id);
-        }
-        let select = select.descending("raised_at").descending("id").limit(page.rows() + 1);
-        let vault = self.vault();
-        let rows = self.core.all(select).await?;
-        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
-        let cursor = |alert: &Alert| Cursor::by_time(alert.raised_at, alert.id.as_bytes());
-        Ok(Listed::cut(items, page, cursor))
-    }
-
-    /// How many alerts are active on each twin.
-    #[boxed]
-    pub async fn alert_counts(&self) -> Result<BTreeMap<SiteId, u64>> {
-        let select = self
-            .select(TABLE)
-            .filter(one_of("state", AlertFilter::Active.states().iter().copied()))
-            .filter(is_set("twin_id"))
-            .only(Expr::cust("count(*)"), "count")
-            .also(Expr::col("twin_id"), "twin")
-            .group_by("twin_id");
-        let rows = self.core.all(select).await?;
-        rows.iter().map(|row| Ok((row.get("twin")?, row.get("count")?))).collect()
     }
 
     /// Adds an event at the end of an alert's history.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{Declaration, DeviceId, SiteId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
 use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, fold};
-use crate::query::{ONE_OF_MAX, above, below, is_null, one_of};
+use crate::query::{ONE_OF_MAX, Select, above, below, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Error, Listed, Page, Result, TenantTx};
@@ -66,7 +67,7 @@ opaque_debug!(Device { id, twin, declaration, version });
 /// Which devices are wanted.
 #[derive(Clone, Default)]
 pub struct DeviceFilter {
-    /// Part of the name, in any case.
+    /// Words, each part of the name or kind, in any case and order.
     pub search: Option<String>,
     /// Bound to this twin.
     pub twin: Option<SiteId>,
@@ -75,6 +76,13 @@ pub struct DeviceFilter {
 }
 
 opaque_debug!(DeviceFilter { twin });
+
+impl DeviceFilter {
+    fn name_query(&self) -> NameQuery<'_> {
+        let (search, among) = (self.search.as_deref(), self.among.as_deref());
+        NameQuery { search, twin: self.twin, among }
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Profile {
@@ -139,6 +147,7 @@ impl TenantTx {
             tenant: self.tenant,
             device: device.id,
             name: device.name.clone(),
+            kind: device.kind.clone(),
             twin: device.twin,
         });
     }
@@ -242,11 +251,7 @@ impl TenantTx {
         };
         let after = page.after.as_ref().map(Cursor::rank).transpose()?;
         let after = after.map(|(rank, id)| (rank, DeviceId::from_bytes(id)));
-        let query = NameQuery {
-            search: filter.search.as_deref(),
-            twin: filter.twin,
-            among: filter.among.as_deref(),
-        };
+        let query = filter.name_query();
         let rows = usize::try_from(page.rows()).unwrap_or(usize::MAX);
         let mut found = index.find(&query, after, rows + 1);
         let more = found.len() > rows;
@@ -257,12 +262,23 @@ impl TenantTx {
         Ok(Listed { items: self.devices_by_id(&ids).await?, next })
     }
 
-    async fn devices_by_age(&self, filter: &DeviceFilter, page: &Page) -> Result<Listed<Device>> {
+    /// How many devices there are with a filter.
+    #[boxed]
+    pub async fn device_total(&self, filter: &DeviceFilter) -> Result<u64> {
+        if let Some(index) = self.name_index().await? {
+            return Ok(index.count(&filter.name_query()) as u64);
+        }
+        let count = Expr::cust("count(*)");
+        let select = self.filtered(self.select(TABLE).only(count, "count"), filter)?;
+        self.core.one(select).await?.get("count")
+    }
+
+    /// Narrows by what is stored in the open; a search is not.
+    fn filtered(&self, mut select: Select, filter: &DeviceFilter) -> Result<Select> {
         if filter.search.is_some() {
             let reason = "this tenant has more names than can be searched (100000)";
             return Err(Error::Invalid { what: "search", reason });
         }
-        let mut select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
         if let Some(twin) = filter.twin {
             select = select.eq("twin_id", twin);
         }
@@ -273,6 +289,12 @@ impl TenantTx {
             }
             select = select.filter(one_of("id", among.iter().copied()));
         }
+        Ok(select)
+    }
+
+    async fn devices_by_age(&self, filter: &DeviceFilter, page: &Page) -> Result<Listed<Device>> {
+        let select = self.select(TABLE).ascending("id").limit(page.rows() + 1);
+        let mut select = self.filtered(select, filter)?;
         if let Some(cursor) = &page.after {
             select = select.filter(above("id", cursor.id()?));
         }
@@ -305,7 +327,8 @@ impl TenantTx {
             for row in &rows {
                 let id: DeviceId = row.get("id")?;
                 let name = vault.open_text(row, "name", id.as_bytes())?;
-                index.put(id, &name, row.maybe("twin_id")?);
+                let profile: Profile = vault.open_json(row, "profile", id.as_bytes())?;
+                index.put(id, &name, &profile.kind, row.maybe("twin_id")?);
                 after = Some(id);
             }
             if (rows.len() as u64) < INDEX_ROWS {
@@ -323,7 +346,6 @@ impl TenantTx {
     /// How many devices the tenant has, and how many are bound to each twin.
     #[boxed]
     pub async fn device_counts(&self) -> Result<(u64, BTreeMap<SiteId, u64>)> {
-        use sea_orm::sea_query::Expr;
         let count = Expr::cust("count(*)");
         let select = self.select(TABLE).only(count, "count").also(Expr::col("twin_id"), "twin");
         let (mut total, mut by_twin) = (0, BTreeMap::new());

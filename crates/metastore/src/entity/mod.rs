@@ -1,6 +1,7 @@
 //! One module per entity: its row type and the typed operations on it.
 
 mod activity;
+mod alert_lists;
 mod alerts;
 mod api_keys;
 mod attributes;
@@ -36,7 +37,8 @@ mod twins;
 mod users;
 
 pub use activity::{Activity, ActivityFilter};
-pub use alerts::{Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, AlertState};
+pub use alert_lists::{AlertCount, AlertFilter, AlertOrder, AlertQuery};
+pub use alerts::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState};
 pub use api_keys::{ApiKey, UsedFrom};
 pub use attributes::{AttributeScope, Attributes};
 pub use brands::Brand;

@@ -13,6 +13,7 @@ mod v15;
 mod v17;
 mod v19;
 mod v2;
+mod v20;
 mod v3;
 mod v4;
 mod v6;
@@ -200,6 +201,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 15, tables: v15::TABLES, added: v15::ADDED },
     Migration { version: 17, tables: &[], added: v17::ADDED },
     Migration { version: 19, tables: v19::TABLES, added: &[] },
+    Migration { version: 20, tables: &[], added: v20::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -1,9 +1,9 @@
 //! Rules, alerts, their events, consumer offsets and the outbox.
 
-use veritwin_domain::{AlertId, RuleId, UserId};
+use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, UserId};
 use veritwin_metastore::{
-    Alert, AlertEvent, AlertEventKind, AlertFilter, AlertSeverity, AlertState, Error, MailAbout,
-    MailRank, MailTurns, NewMail, Page, Rule,
+    Alert, AlertEvent, AlertEventKind, AlertFilter, AlertOrder, AlertQuery, AlertSeverity,
+    AlertState, Error, MailAbout, MailRank, MailTurns, NewMail, Page, Rule,
 };
 
 use crate::world::{START, World, everywhere, later};
@@ -88,7 +88,85 @@ async fn alerts_are_listed_by_state_newest_first() {
         check(AlertFilter::Active, &states[..2]).await;
         check(AlertFilter::Open, &states[..3]).await;
         check(AlertFilter::Unacknowledged, &[ActiveUnacknowledged, ClearedUnacknowledged]).await;
-        assert!(tx.alert_counts().await.expect("counts").is_empty());
+        check(AlertFilter::Attention, &states[..1]).await;
+        assert!(tx.alert_counts_by_twin().await.expect("counts").is_empty());
+    })
+    .await;
+}
+
+/// What a test makes of an alert.
+type Made = (AlertState, AlertSeverity, u64);
+
+#[tokio::test]
+async fn the_most_urgent_alert_comes_first_however_many_newer_ones_there_are() {
+    everywhere(async |world| {
+        use AlertSeverity::{Critical, High, Low, Medium};
+        use AlertState::{
+            ActiveAcknowledged, ActiveUnacknowledged, Cleared, ClearedUnacknowledged,
+        };
+        let made: [Made; 8] = [
+            (ActiveUnacknowledged, Critical, 0),
+            (ActiveAcknowledged, Critical, 1),
+            (Cleared, Critical, 2),
+            (ActiveUnacknowledged, High, 3),
+            (ActiveUnacknowledged, High, 4),
+            (ClearedUnacknowledged, Medium, 5),
+            (ActiveUnacknowledged, Low, 6),
+            (ActiveUnacknowledged, High, 4),
+        ];
+        let device = DeviceId::generate(START, world.rng.as_ref());
+        let tx = world.begin().await;
+        for (number, (state, severity, seconds)) in made.into_iter().enumerate() {
+            let about = (number < 2).then_some(device);
+            let new = Alert { severity, device: about, ..alert(world, state, seconds) };
+            tx.alert_create(&new).await.expect("an alert");
+        }
+        let pages = async |query: &AlertQuery<'_>, rows: u32| {
+            let mut page = Page::first(rows);
+            let mut found: Vec<Made> = Vec::new();
+            loop {
+                let listed = tx.alerts_of(query, AlertOrder::Urgency, &page).await.expect("a page");
+                assert!(listed.items.len() <= rows as usize);
+                let second =
+                    |alert: &Alert| (alert.raised_at.as_micros() - START.as_micros()) / 1_000_000;
+                found.extend(
+                    listed
+                        .items
+                        .iter()
+                        .map(|alert| (alert.state, alert.severity, second(alert).unsigned_abs())),
+                );
+                match listed.next {
+                    Some(cursor) => page.after = Some(cursor.to_string().parse().expect("again")),
+                    None => return found,
+                }
+            }
+        };
+        let check = async |query: AlertQuery<'_>, expect: &[usize]| {
+            let expect: Vec<Made> = expect.iter().map(|number| made[*number]).collect();
+            for rows in 1..10 {
+                assert_eq!(pages(&query, rows).await, expect, "{query:?} by {rows}");
+            }
+            let counts = tx.alert_counts(&query).await.expect("counts");
+            let total: u64 = counts.iter().map(|one| one.count).sum();
+            assert_eq!(total, expect.len() as u64, "{query:?}: {counts:?}");
+            for one in counts {
+                let of = |made: &&Made| (made.0, made.1) == (one.state, one.severity);
+                assert_eq!(one.count, expect.iter().filter(of).count() as u64, "{query:?}");
+            }
+        };
+        let all = AlertQuery::default();
+        check(all.clone(), &[0, 4, 7, 3, 6, 5, 1, 2]).await;
+        let attention = AlertQuery { filter: AlertFilter::Attention, ..all.clone() };
+        check(attention.clone(), &[0, 4, 7, 3, 6]).await;
+        check(AlertQuery { severities: &[High], ..attention.clone() }, &[4, 7, 3]).await;
+        check(AlertQuery { severities: &[Critical, Medium], ..all.clone() }, &[0, 5, 1, 2]).await;
+        check(AlertQuery { device: Some(device), ..all.clone() }, &[0, 1]).await;
+        check(AlertQuery { among: Some(&[device].into()), ..attention }, &[0]).await;
+        check(AlertQuery { twin: Some(SiteId::from_bytes([7; 16])), ..all.clone() }, &[]).await;
+        let of_another_order = tx.alerts(AlertFilter::All, &Page::first(1)).await.expect("one");
+        let page = Page { limit: 1, after: of_another_order.next };
+        let refused = tx.alerts_of(&all, AlertOrder::Urgency, &page).await;
+        assert!(matches!(refused, Err(Error::Invalid { what: "cursor", .. })));
     })
     .await;
 }

@@ -1,5 +1,7 @@
 //! Devices, credentials, attributes, twins.
 
+use std::sync::Arc;
+
 use veritwin_domain::{CredentialId, Declaration, DeviceId, Secret, SiteId};
 use veritwin_metastore::{
     AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement, Twin,
@@ -126,7 +128,20 @@ async fn lists_are_sorted_searched_paged_and_follow_changes() {
         );
         let search =
             DeviceFilter { search: Some("A".to_owned()), twin: Some(home.id), among: None };
+        let total = async |filter: &DeviceFilter| {
+            world.read().await.device_total(filter).await.expect("a total")
+        };
+        assert_eq!((total(&search).await, total(&all()).await), (3, 4));
         assert_eq!(names(world, search, 9).await, [["Alpha", "Bravo", "charlie"]]);
+        let kind = made[0].kind.clone();
+        let words = DeviceFilter { search: Some(format!("LT {kind} de")), ..all() };
+        assert_eq!(
+            (total(&words).await, names(world, words, 9).await),
+            (1, vec![vec!["delta".to_owned()]])
+        );
+        let among = Some(Arc::new([made[0].id, made[3].id].into()));
+        let chosen = DeviceFilter { among, ..all() };
+        assert_eq!((total(&chosen).await, names(world, chosen, 1).await.len()), (2, 2));
 
         let tx = world.begin().await;
         let renamed = Device { name: "Zulu".to_owned(), ..made[1].clone() };

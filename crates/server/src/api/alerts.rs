@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{AlertFilter, AlertView, MailNote};
+use veritwin_app::model::{
+    AlertCount, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView, MailNote,
+};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
@@ -136,39 +138,107 @@ impl From<AlertView> for AlertBody {
     }
 }
 
-/// Which alerts are wanted.
+/// Which alerts are wanted; everything given must hold.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
 struct ListQuery {
-    /// `active`, `unacknowledged`, `open` (the default) or `all`.
+    /// `attention` (active and unacknowledged), `active`, `unacknowledged`, `open` (the default) or
+    /// `all`.
     filter: Option<String>,
+    /// `critical`, `high`, `medium`, `low`, or several of them with commas between.
+    severity: Option<String>,
+    /// About one device.
+    device_id: Option<String>,
+    /// About devices that were bound to one twin.
+    twin_id: Option<String>,
+    /// `newest` (the default) first, or by `urgency`: what waits for a person first, then the
+    /// worst, then the newest.
+    order: Option<String>,
     /// As given by the page before.
     cursor: Option<String>,
     /// Rows of a page, at most 500.
     limit: Option<usize>,
 }
 
-/// Lists alerts, newest first.
+impl ListQuery {
+    fn parsed(&self) -> Answer<AlertQuery> {
+        let filter = match self.filter.as_deref() {
+            None | Some("open") => AlertFilter::Open,
+            Some("attention") => AlertFilter::Attention,
+            Some("active") => AlertFilter::Active,
+            Some("unacknowledged") => AlertFilter::Unacknowledged,
+            Some("all") => AlertFilter::All,
+            Some(_) => {
+                let detail = "filter must be attention, active, unacknowledged, open or all";
+                return Err(Problem::invalid(detail).at("filter"));
+            }
+        };
+        let order = match self.order.as_deref() {
+            None | Some("newest") => AlertOrder::Newest,
+            Some("urgency") => AlertOrder::Urgency,
+            Some(_) => {
+                return Err(Problem::invalid("order must be newest or urgency").at("order"));
+            }
+        };
+        let severities = self.severity.iter().flat_map(|words| words.split(','));
+        Ok(AlertQuery {
+            filter,
+            severities: severities.map(|word| word.trim().to_owned()).collect(),
+            device: body::maybe_id_at("device_id", self.device_id.as_deref())?,
+            twin: body::maybe_id_at("twin_id", self.twin_id.as_deref())?,
+            order,
+        })
+    }
+}
+
+/// How many alerts of a list are of one severity and in one state.
+#[derive(Serialize, ToSchema)]
+struct AlertCountBody {
+    #[schema(schema_with = words::severity)]
+    severity: &'static str,
+    #[schema(schema_with = words::alert_state)]
+    state: &'static str,
+    count: u64,
+}
+
+/// A page of alerts.
+#[derive(Serialize, ToSchema)]
+struct AlertPageBody {
+    /// The rows.
+    items: Vec<AlertBody>,
+    /// Opaque; null on the last page.
+    next_cursor: Option<String>,
+    /// How many the whole list has. Given with its first page, null with the others.
+    total: Option<u64>,
+    /// The same by severity and state, without those that there are none of.
+    counts: Option<Vec<AlertCountBody>>,
+}
+
+impl From<AlertPage> for AlertPageBody {
+    fn from(AlertPage { page, counts }: AlertPage) -> Self {
+        let total = counts.as_ref().map(|counts| counts.iter().map(|one| one.count).sum());
+        let body =
+            |AlertCount { severity, state, count }| AlertCountBody { severity, state, count };
+        Self {
+            items: page.items.into_iter().map(AlertBody::from).collect(),
+            next_cursor: page.next_cursor,
+            total,
+            counts: counts.map(|counts| counts.into_iter().map(body).collect()),
+        }
+    }
+}
+
+/// Lists alerts, the newest or the most urgent first; with the first page how many there are.
 #[utoipa::path(get, path = "/v1/alerts", tag = "alerts", params(ListQuery),
-    responses((status = 200, body = ListBody<AlertBody>)))]
+    responses((status = 200, body = AlertPageBody), (status = 400)))]
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(query): Query<ListQuery>,
-) -> Answer<axum::Json<ListBody<AlertBody>>> {
-    let filter = match query.filter.as_deref() {
-        None | Some("open") => AlertFilter::Open,
-        Some("active") => AlertFilter::Active,
-        Some("unacknowledged") => AlertFilter::Unacknowledged,
-        Some("all") => AlertFilter::All,
-        Some(_) => {
-            let detail = "filter must be active, unacknowledged, open or all";
-            return Err(Problem::invalid(detail).at("filter"));
-        }
-    };
+) -> Answer<axum::Json<AlertPageBody>> {
+    let wanted = query.parsed()?;
     let page = PageQuery { cursor: query.cursor, limit: query.limit }.into();
-    let alerts = api.app.list_alerts(&context, filter, &page).await?;
-    Ok(axum::Json(ListBody::of(alerts, AlertBody::from)))
+    Ok(axum::Json(api.app.list_alerts(&context, &wanted, &page).await?.into()))
 }
 
 /// Reads an alert with its life so far.

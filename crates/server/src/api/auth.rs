@@ -10,7 +10,7 @@ use veritwin_app::Arrival;
 use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret, TenantId};
 
 use super::live::Seat;
-use super::{Api, Problem, origin};
+use super::{Api, Problem, origin, parameters};
 
 /// The session cookie. `__Host-` binds it to this host, over TLS, for every path.
 pub(crate) const SESSION_COOKIE: &str = "__Host-session";
@@ -135,6 +135,7 @@ impl FromRequestParts<Api> for Caller {
             let _ = asked.context.set(context.clone());
             let _ = asked.seat.set(seat);
         }
+        parameters::check(parts)?;
         Ok(Self(context))
     }
 }

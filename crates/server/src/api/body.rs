@@ -178,6 +178,14 @@ pub(crate) fn id_at<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, 
     })
 }
 
+/// As [`id_at`], where there may be none.
+pub(crate) fn maybe_id_at<T: std::str::FromStr>(
+    field: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, Problem> {
+    text.map(|text| id_at(field, text)).transpose()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,18 +11,18 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DeviceView, Placement, RefusalView,
+    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceInput, DeviceView,
+    Placement, RefusalView,
 };
 use veritwin_domain::{Declaration, Key, Value};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, PageQuery, Path, Query};
-use super::{Answer, Api, Problem, words};
+use super::body::{self, Json, ListBody, Path, Query};
+use super::{Answer, Api, Problem, device_list, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(device_list::list, create))
         .routes(routes!(import))
         .routes(routes!(read, update, delete))
         .routes(routes!(credentials, add_credential))
@@ -81,37 +81,6 @@ impl From<DeviceView> for DeviceBody {
             units: view.units,
         }
     }
-}
-
-/// Which devices are wanted.
-#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(default)]
-struct ListQuery {
-    /// Part of a name or kind.
-    search: Option<String>,
-    /// Devices of one twin.
-    twin_id: Option<String>,
-    /// As given by the page before.
-    cursor: Option<String>,
-    /// Rows of a page, at most 500.
-    limit: Option<usize>,
-}
-
-/// Lists devices by name.
-#[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListQuery),
-    responses((status = 200, body = ListBody<DeviceBody>)))]
-async fn list(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Query(query): Query<ListQuery>,
-) -> Answer<axum::Json<ListBody<DeviceBody>>> {
-    let filter = DeviceFilter {
-        search: query.search,
-        twin: query.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?,
-    };
-    let page = PageQuery { cursor: query.cursor, limit: query.limit }.into();
-    let devices = api.app.list_devices(&context, &filter, &page).await?;
-    Ok(axum::Json(ListBody::of(devices, DeviceBody::from)))
 }
 
 fn declaration(text: Option<&str>) -> Result<Option<Declaration>, Problem> {

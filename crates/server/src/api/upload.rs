@@ -260,6 +260,8 @@ mod tests {
         assert_eq!(refused(&uploads, customer(6, 6)).await, Some("uploads_bytes_max"));
         drop(first);
         Room::new(&uploads, customer(6, 6)).hold(1).await.expect("there is room again");
+        // Known is who holds something, and whoever came last.
+        drop(Room::new(&uploads, customer(3, 1)));
         assert_eq!(uploads.tenants.of.lock().len(), 2, "who holds nothing is forgotten");
     }
 

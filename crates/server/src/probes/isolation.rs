@@ -335,17 +335,18 @@ impl Isolation {
         let alert = foreign.get("alert").ok_or_else(|| missing("alert"))?;
         let twin = foreign.get("twin").ok_or_else(|| missing("twin"))?;
         let latest = ("/v1/telemetry/latest", json!({"device_ids": [ID]}));
-        let latest_of_twin = ("/v1/telemetry/latest", json!({"twin_id": ID}));
         let series = json!([{"device_id": ID, "key": "value"}]);
         let (from, to) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
         let query = json!({"series": series, "from": from, "to": to});
         let forms = [
             (latest, device),
-            (latest_of_twin, twin),
+            (("/v1/telemetry/latest", json!({"twin_id": ID})), twin),
             (("/v1/telemetry/query", query), device),
             (("/v1/telemetry/stats", json!({"series": series})), device),
             (("/v1/alerts/acknowledge", json!({"ids": [ID]})), alert),
             (("/v1/devices?twin_id=ID", Value::Null), twin),
+            (("/v1/devices?ids=ID", Value::Null), device),
+            (("/v1/alerts?filter=all&device_id=ID", Value::Null), device),
         ];
         for ((path, body), id) in forms {
             walked.operations += 1;

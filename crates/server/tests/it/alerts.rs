@@ -180,3 +180,59 @@ fn a_deleted_rule_clears_and_a_disabled_one_is_silent() {
     tenant.get(&path).problem(404);
     only_alert(&tenant, "cleared_unacknowledged");
 }
+
+#[test]
+fn newer_and_lesser_alerts_hide_no_critical_one() {
+    let tenant = Platform::shared().tenant();
+    let first = tenant.device("first");
+    let second = tenant.device("second");
+    let over =
+        |limit: f64| json!({"kind": "threshold", "key": "t", "op": "gt", "threshold": limit});
+    let mut worst = rule("Worst", over(0.0));
+    worst["scope"] = json!({"device_id": first.id});
+    tenant.post("/v1/rules", &worst).expect(201);
+    send(&tenant, &first, 1.0);
+    only_alert(&tenant, "active_unacknowledged");
+    for number in 0..5 {
+        let mut lesser = rule(&format!("Lesser {number}"), over(0.0));
+        lesser["severity"] = json!("low");
+        lesser["scope"] = json!({"device_id": second.id});
+        tenant.post("/v1/rules", &lesser).expect(201);
+    }
+    send(&tenant, &second, 1.0);
+    let all = || tenant.get("/v1/alerts?filter=attention&order=urgency&limit=2").expect(200);
+    let page = wait_for("six alerts", || Some(all()).filter(|page| page["total"] == 6));
+    assert_eq!(page["items"][0]["rule_name"], "Worst", "{page}");
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    let state = "active_unacknowledged";
+    assert_eq!(
+        page["counts"],
+        json!([
+            {"severity": "critical", "state": state, "count": 1},
+            {"severity": "low", "state": state, "count": 5},
+        ])
+    );
+    let (mut names, mut page) = (Vec::new(), page);
+    loop {
+        let items = page["items"].as_array().unwrap();
+        names.extend(items.iter().map(|alert| alert["rule_name"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        let path = format!("/v1/alerts?filter=attention&order=urgency&limit=2&cursor={cursor}");
+        page = tenant.get(&path).expect(200);
+        assert_eq!((&page["total"], &page["counts"]), (&Value::Null, &Value::Null));
+    }
+    assert_eq!((names.len(), names[0].as_str()), (6, "Worst"));
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 6, "{names:?}");
+    let check = |query: &str, total: u64| {
+        let page = tenant.get(&format!("/v1/alerts?{query}")).expect(200);
+        assert_eq!(page["total"], total, "{query}");
+        assert_eq!(page["items"].as_array().unwrap().len() as u64, total, "{query}");
+    };
+    check("severity=critical", 1);
+    check("severity=high,medium", 0);
+    check("severity=critical,low", 6);
+    check(&format!("device_id={}", second.id), 5);
+    check(&format!("device_id={}&severity=critical&filter=all", second.id), 0);
+}

@@ -473,6 +473,9 @@ fn another_tenants_ids_are_ids_that_never_were() {
     pair(&|ids| ("PUT", format!("/v1/twins/{}/bindings/{}", ids.twin, own.id), json!({})));
     // Ids in queries and bodies.
     pair(&|ids| ("GET", format!("/v1/devices?twin_id={}", ids.twin), none.clone()));
+    pair(&|ids| ("GET", format!("/v1/alerts?filter=all&device_id={}", ids.device), none.clone()));
+    pair(&|ids| ("GET", format!("/v1/alerts?filter=all&twin_id={}", ids.twin), none.clone()));
+    pair(&|ids| ("GET", format!("/v1/devices?ids={}", ids.device), none.clone()));
     pair(&|ids| ("POST", format!("/v1/devices/import?twin_id={}", ids.twin), none.clone()));
     pair(&|ids| ("GET", format!("/v1/ledger/papers?device_id={}&key=t", ids.device), none.clone()));
     let post = |path: &'static str, body: &dyn Fn(&Ids) -> Value| {

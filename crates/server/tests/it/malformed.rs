@@ -382,8 +382,6 @@ fn rest_bodies_and_queries() {
         &raw(&vec![b' '; LARGE_BYTES], "application/json").problem(413),
         &["body_bytes_max", "got more"],
     );
-    says(&world.tenant.get("/v1/alerts?filter=some").problem(400), &["filter", "unacknowledged"]);
-    says(&world.tenant.get("/v1/devices?limit=many").problem(400), &["limit"]);
     world.tenant.get("/v1/devices/not-an-id").problem(404);
     world.tenant.get("/v1/nothing").problem(404);
     let path = format!("/v1/devices/{id}");
@@ -392,6 +390,58 @@ fn rest_bodies_and_queries() {
     let password = json!({"email": "a@x.example", "password": 7});
     let answer = world.tenant.http().post("/v1/session").json(&password).send();
     says(&answer.problem(answer.status), &["password"]);
+    world.unchanged();
+}
+
+#[test]
+fn rest_queries() {
+    let world = World::new();
+    let id = &world.device.id;
+    says(&world.tenant.get("/v1/alerts?filter=some").problem(400), &["filter", "unacknowledged"]);
+    says(&world.tenant.get("/v1/devices?limit=many").problem(400), &["limit"]);
+    says(&world.tenant.get("/v1/devices?ids=7").problem(400), &["ids", "8-4-4-4-12"]);
+    let many = vec![id.as_str(); 101].join(",");
+    let many = format!("/v1/devices?ids={many}");
+    says(&world.tenant.get(&many).problem(400), &["ids_max", "100", "101"]);
+    let long = format!("/v1/devices?search={}", "x".repeat(257));
+    says(&world.tenant.get(&long).problem(400), &["search", "search_chars_max", "256"]);
+    let wordy = format!("/v1/devices?search={}", "x%20".repeat(17));
+    says(&world.tenant.get(&wordy).problem(400), &["search", "search_words_max", "16"]);
+    says(&world.tenant.get("/v1/alerts?severity=high,worst").problem(400), &["severity", "medium"]);
+    says(&world.tenant.get("/v1/alerts?order=age").problem(400), &["order", "urgency"]);
+    says(&world.tenant.get("/v1/alerts?device_id=7").problem(400), &["device_id", "8-4-4-4-12"]);
+    says(
+        &world.tenant.get("/v1/alerts?device=7").problem(400),
+        &["unknown query parameter", "\"device\"", "device_id", "severity"],
+    );
+    world.unchanged();
+}
+
+/// A filter that is not known would narrow nothing, and nobody would notice.
+#[test]
+fn lists_refuse_parameters_that_they_do_not_know() {
+    let world = World::new();
+    let document = world.tenant.http().get("/v1/openapi.json").send().expect(200);
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let read = &item["get"];
+        let answers = &read["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        let is_list = ["ListBody", "PageBody"]
+            .iter()
+            .any(|name| answers.as_str().is_some_and(|answers| answers.contains(name)));
+        if !is_list || path.contains('{') {
+            continue;
+        }
+        let answer = world.tenant.get(&format!("{path}?colour=blue"));
+        // Whoever may not read learns nothing of how to ask.
+        if answer.status == 403 || answer.status == 404 {
+            continue;
+        }
+        says(&answer.problem(400), &["unknown query parameter", "\"colour\"", "expected"]);
+        asked += 1;
+    }
+    assert!(asked > 10, "{asked} reads were asked");
+    world.tenant.http().get("/v1/alerts?colour=blue").send().problem(401);
     world.unchanged();
 }
 

@@ -88,6 +88,17 @@ fn a_grant_over_a_group_shows_the_group_and_nothing_else() {
     let given = grant(&tenant, &person.id, "integrator", json!({"group_id": group}));
     // A grant counts at once, for the group.
     only(&person.get("/v1/devices").expect(200), &inside.id);
+    for (query, total) in [
+        (String::new(), 1),
+        ("search=side".to_owned(), 1),
+        ("search=outside".to_owned(), 0),
+        (format!("ids={},{}", inside.id, outside.id), 1),
+        (format!("ids={}", outside.id), 0),
+    ] {
+        let page = person.get(&format!("/v1/devices?{query}")).expect(200);
+        assert_eq!(page["total"], total, "{query}: {page}");
+        assert_eq!(page["items"].as_array().unwrap().len() as u64, total, "{query}");
+    }
     let never = Device { id: "00000000-0000-7000-8000-000000000000".into(), ..outside.clone() };
     let ask = |method: &str, path: &str, body: &Value| {
         let request = person.request(method, path);

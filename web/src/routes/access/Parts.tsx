@@ -6,7 +6,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useState, type ReactNode } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
-import { devicesQuery } from '../../api/queries'
+import { useDeviceOptions, useDevicesById } from '../../app/useDevices'
 import { useTwins } from '../../app/useTwins'
 import type { DeviceGroup, Workspace } from '../../api/types'
 import { NamedList, type FormEnds, type FormOf, type Named } from '../../ui/NamedList'
@@ -17,20 +17,21 @@ import { LONG_LIST } from './RightFields'
 /** Names shown before the rest is a number. */
 const NAMES_MAX = 4
 
-function some(names: string[]): string {
+function some(names: string[], count = names.length): string {
   const shown = names.slice(0, NAMES_MAX).join(', ')
-  const more = names.length - NAMES_MAX
+  const more = count - NAMES_MAX
   return more > 0 ? i18n.t('{shown} and {more} more', { shown, more }) : shown
 }
 
 export function Groups() {
   const may = useMay()
   const query = useQuery(groupsQuery)
-  const devices = useQuery({ ...devicesQuery(), enabled: may('device.list') })
-  const name = (id: string) => devices.data?.find((device) => device.id === id)?.name ?? '…'
-  const detail = ({ device_ids }: DeviceGroup) => {
-    const names = device_ids.map(name).sort()
-    return names.length === 0 ? i18n.t('no device') : some(names)
+  const first = ({ device_ids }: DeviceGroup) => device_ids.slice(0, NAMES_MAX)
+  const shown = may('device.list') ? (query.data?.items ?? []).flatMap(first) : []
+  const devices = useDevicesById(shown)
+  const detail = (group: DeviceGroup) => {
+    const names = first(group).map((id) => devices.get(id)?.name ?? '…')
+    return names.length === 0 ? i18n.t('no device') : some(names.sort(), group.device_ids.length)
   }
   return (
     <NamedList<DeviceGroup>
@@ -66,10 +67,10 @@ function removal(run: (part: Named) => Promise<unknown>) {
 
 function GroupForm(props: { group: DeviceGroup | null } & FormEnds) {
   const { group } = props
-  const devices = useQuery(devicesQuery())
   const workspaces = useQuery(workspacesQuery)
   const [name, setName] = useState(group?.name ?? '')
   const [device_ids, setDevices] = useState<string[]>(group?.device_ids ?? [])
+  const devices = useDeviceOptions(device_ids)
   const [workspace, setWorkspace] = useState(group?.workspace_id ?? null)
   const save = async () => {
     const input = { name, device_ids, workspace_id: workspace }
@@ -84,13 +85,12 @@ function GroupForm(props: { group: DeviceGroup | null } & FormEnds) {
     <PartForm name={name} onName={setName} isNew={group === null} save={save} {...props}>
       <MultiSelect
         label={i18n.t('Devices')}
-        searchable
+        {...devices.field}
         hidePickedOptions
-        limit={100}
         {...LONG_LIST}
         value={device_ids}
         onChange={setDevices}
-        data={options(devices.data)}
+        data={devices.options}
       />
       {(workspaces.data?.items.length ?? 0) > 0 && (
         <Select

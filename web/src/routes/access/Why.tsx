@@ -3,8 +3,9 @@
 import { i18n } from '@lingui/core'
 import { Select } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
+import { useMemo } from 'react'
 
-import { devicesQuery } from '../../api/queries'
+import { useDeviceOptions } from '../../app/useDevices'
 import { useTwins } from '../../app/useTwins'
 import type { Explanation, Roles } from '../../api/types'
 import { useAppSearch, usePatchSearch } from '../../app/search'
@@ -35,20 +36,31 @@ export function Why({ roles }: { roles: Roles }) {
   const search = useAppSearch()
   const patch = usePatchSearch()
   const holders = useHolders()
-  const devices = useQuery({ ...devicesQuery(), enabled: may('device.list') })
+  const [kind, id] = search.select?.split(':') ?? []
+  const chosen = useMemo(() => (kind === 'device' && id ? [id] : []), [kind, id])
   const twins = useTwins()
+  const whole = i18n.t('The whole organisation')
+  const standing =
+    kind === 'twin' ? twins.data?.items.find((twin) => twin.id === id)?.name : id ? '' : whole
+  const devices = useDeviceOptions(chosen, {
+    enabled: may('device.list'),
+    ...(standing && { standing }),
+  })
   const question = questionOf(search.actor, search.action, search.select)
   const things = [
     {
       group: i18n.t('Buildings'),
-      items: (twins.data?.items ?? []).map(({ id, name }) => ({
-        value: `twin:${id}`,
-        label: name,
-      })),
+      items: (twins.data?.items ?? [])
+        .map(({ id, name }) => ({ value: `twin:${id}`, label: name }))
+        .filter(
+          ({ value, label }) =>
+            value === search.select ||
+            label.toLowerCase().includes(devices.search.trim().toLowerCase()),
+        ),
     },
     {
       group: i18n.t('Devices'),
-      items: (devices.data ?? []).map(({ id, name }) => ({ value: `device:${id}`, label: name })),
+      items: devices.options.map(({ value, label }) => ({ value: `device:${value}`, label })),
     },
   ].filter((group) => group.items.length > 0)
   return (
@@ -80,12 +92,11 @@ export function Why({ roles }: { roles: Roles }) {
         <Select
           label={i18n.t('On what')}
           {...LONG_LIST}
-          searchable
-          limit={200}
+          {...devices.field}
           allowDeselect={false}
           value={search.select ?? WHOLE}
           onChange={(value) => patch({ select: value === WHOLE ? undefined : (value ?? undefined) })}
-          data={[{ value: WHOLE, label: i18n.t('The whole organisation') }, ...things]}
+          data={[{ value: WHOLE, label: whole }, ...things]}
         />
       </div>
       {question === null ? (

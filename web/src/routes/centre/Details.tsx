@@ -7,7 +7,7 @@ import { Link } from '@tanstack/react-router'
 import type { Alert, Device, Space } from '../../api/types'
 import { Allowed, useAllowed } from '../../app/Allowed'
 import { SealButton } from '../../app/Papers'
-import { formatNumber, formatValue } from '../../lib/format'
+import { formatCount, formatNumber, formatValue } from '../../lib/format'
 import { keyLabel } from '../../lib/keys'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import type { Selection } from '../../lib/selection'
@@ -24,6 +24,7 @@ import type { Building } from './useBuilding'
 
 /** Keys of the overview; the table lists all. */
 const READINGS_SHOWN = 8
+const ALERTS_SHOWN = 12
 
 type Props = {
   building: Building
@@ -106,6 +107,7 @@ function DetailsHead(props: { over: string; title: string; children?: React.Reac
 }
 
 function Overview({ building, onSelect }: Props) {
+  const { i18n: lingui } = useLingui()
   const { model, devices } = building
   const alerts = [...building.open].sort(compareAlerts)
   const readings = readingsOf(building)
@@ -122,7 +124,14 @@ function Overview({ building, onSelect }: Props) {
           <Icon name="check" size={16} /> {i18n.t('Nothing is abnormal.')}
         </p>
       ) : (
-        <AlertList alerts={alerts.slice(0, 12)} onSelect={onSelect} />
+        <AlertList alerts={alerts.slice(0, ALERTS_SHOWN)} onSelect={onSelect} />
+      )}
+      {building.openCount > ALERTS_SHOWN && (
+        <Link to="/alerts" search={{ filter: 'open' } as never} className="hint">
+          {i18n.t('{count, plural, one {# more} other {# more}}', {
+            count: building.openCount - ALERTS_SHOWN,
+          })}
+        </Link>
       )}
       {readings.length > 0 && (
         <>
@@ -148,7 +157,7 @@ function Overview({ building, onSelect }: Props) {
           [
             i18n.t('Devices'),
             <span className="num" key="d">
-              {devices.length}
+              {formatCount(building.deviceCount, lingui.locale)}
             </span>,
           ],
           [
@@ -165,6 +174,14 @@ function Overview({ building, onSelect }: Props) {
           ],
         ]}
       />
+      {devices.length < building.deviceCount && (
+        <p className="hint">
+          {i18n.t(
+            'Only the first {shown, number} devices by name are drawn and counted here; search finds the others.',
+            { shown: devices.length },
+          )}
+        </p>
+      )}
       {devices.length === 0 && (
         <p className="hint">
           {i18n.t('No device reports here yet.')}{' '}

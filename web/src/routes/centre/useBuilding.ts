@@ -2,11 +2,12 @@
 import { useQuery } from '@tanstack/react-query'
 import { useMemo } from 'react'
 
-import { alertsQuery, devicesQuery, modelQuery, replayQuery } from '../../api/queries'
+import { alertQuery, alertsQuery, devicesByIdQuery, devicesOfQuery, modelQuery, replayQuery } from '../../api/queries'
 import type { Alert, Device, Quality, Series, Space, Storey, TwinModel } from '../../api/types'
 import { useAppSearch, useRange } from '../../app/search'
 import { platformNow } from '../../lib/now'
 import { occurrences } from '../../lib/occurrences'
+import { parseSelection } from '../../lib/selection'
 import { isActive } from '../../lib/severity'
 import { isStale } from '../../lib/time'
 import { seriesId, type LiveValue } from '../../live/latest'
@@ -23,6 +24,8 @@ export type Building = {
   twinId: string
   model: TwinModel
   devices: Device[]
+  /** How many the building has: more than are drawn, when those are too many. */
+  deviceCount: number
   deviceById: Map<string, Device>
   devicesBySpace: Map<string, Device[]>
   spaceById: Map<string, Space>
@@ -32,6 +35,8 @@ export type Building = {
   alerts: Alert[]
   /** Those, and while live those that returned to normal before anyone acknowledged them. */
   open: Alert[]
+  /** How many those are in all, with those that are too many to be drawn. */
+  openCount: number
   alertsByDevice: Map<string, Alert[]>
   keys: string[]
   unitOf: (key: string) => string
@@ -90,17 +95,55 @@ function replayed(
   }
 }
 
+const NONE: Alert[] = []
+
+/** The alert that a link names, when it is not among those that were read. */
+function useLinkedAlert(select: string | undefined, read: Alert[] | undefined): Alert[] {
+  const selection = parseSelection(select)
+  const id = selection?.kind === 'alert' ? selection.id : ''
+  const isMissing = id !== '' && read !== undefined && !read.some((alert) => alert.id === id)
+  const { data } = useQuery({ ...alertQuery(id), enabled: isMissing, retry: false })
+  return useMemo(
+    () => (isMissing && data !== undefined && data.state !== 'cleared' ? [data] : NONE),
+    [isMissing, data],
+  )
+}
+
+const NO_DEVICE: Device[] = []
+
+/** The device that a link names, when it is of this building and not among those that are drawn. */
+function useLinkedDevice(
+  select: string | undefined,
+  twinId: string,
+  drawn: Device[] | undefined,
+): Device[] {
+  const selection = parseSelection(select)
+  const id = selection?.kind === 'device' || selection?.kind === 'sensor' ? selection.id : ''
+  const isMissing = id !== '' && drawn !== undefined && !drawn.some((device) => device.id === id)
+  const { data } = useQuery(devicesByIdQuery(isMissing ? [id] : []))
+  return useMemo(() => {
+    const found = data?.filter((device) => device.id === id && device.twin_id === twinId)
+    return isMissing && found !== undefined && found.length > 0 ? found : NO_DEVICE
+  }, [data, id, twinId, isMissing])
+}
+
 export function useBuilding(twinId: string) {
   const model = useQuery(modelQuery(twinId))
-  const devices = useQuery(devicesQuery(twinId))
-  const open = useQuery(alertsQuery('open'))
-  const every = useQuery(alertsQuery('all'))
+  const devices = useQuery(devicesOfQuery(twinId))
+  const open = useQuery(alertsQuery({ filter: 'open', twin_id: twinId, order: 'urgency' }))
+  const every = useQuery(alertsQuery({ filter: 'all', twin_id: twinId }))
   const search = useAppSearch()
+  const linked = useLinkedAlert(search.select, open.data?.items)
   const range = useRange()
   const { store, version } = useLatestStore()
   useLatestFeed(useMemo(() => ({ twin_id: twinId }), [twinId]))
 
-  const list = devices.data
+  const linkedDevice = useLinkedDevice(search.select, twinId, devices.data?.items)
+  const list = useMemo(
+    () => devices.data && [...devices.data.items, ...linkedDevice],
+    [devices.data, linkedDevice],
+  )
+  const deviceCount = devices.data?.total ?? 0
   const series = useMemo(
     () => (list ?? []).flatMap((d) => d.keys.map((key) => ({ device_id: d.id, key }))),
     [list],
@@ -145,6 +188,7 @@ export function useBuilding(twinId: string) {
       twinId,
       model: model.data,
       devices: list,
+      deviceCount,
       deviceById: new Map(list.map((d) => [d.id, d])),
       devicesBySpace: groupBy(list, (d) => d.space_id),
       spaceById: new Map(model.data.spaces.map((s) => [s.id, s])),
@@ -153,12 +197,15 @@ export function useBuilding(twinId: string) {
       keys: [...new Set(list.flatMap((d) => d.keys))].sort(),
       unitOf: (key: string) => units.get(key) ?? '',
     }
-  }, [twinId, model.data, list])
+  }, [twinId, model.data, list, deviceCount])
 
   const building = useMemo<Building | null>(() => {
     if (known === null) return null
-    const pool = atMs === null ? open.data?.items : every.data?.items
-    const here = (pool ?? []).filter((alert) => known.deviceById.has(alert.device_id))
+    const pool =
+      atMs === null ? [...(open.data?.items ?? []), ...linked] : (every.data?.items ?? [])
+    // An alert may be about a device that is not among those drawn.
+    const isWhole = known.devices.length >= known.deviceCount
+    const here = pool.filter((alert) => !isWhole || known.deviceById.has(alert.device_id))
     const alerts = here.filter((alert) =>
       atMs === null ? isActive(alert.state) : wasActive(alert, atMs),
     )
@@ -166,12 +213,13 @@ export function useBuilding(twinId: string) {
       ...known,
       alerts,
       open: atMs === null ? here : alerts,
+      openCount: atMs === null ? Math.max(open.data?.total ?? 0, here.length) : alerts.length,
       alertsByDevice: groupBy(alerts, (a) => a.device_id),
       values,
       replay:
         atMs === null ? null : { loading: replay.isFetching, widthMs: replay.data?.widthMs ?? 0 },
     }
-  }, [known, open.data, every.data, values, atMs, replay.isFetching, replay.data])
+  }, [known, open.data, every.data, linked, values, atMs, replay.isFetching, replay.data])
 
   return { building, error: model.error ?? devices.error, allAlerts: every.data?.items }
 }
