@@ -1,15 +1,9 @@
 import { expect, test } from 'vitest'
 
 import { ProblemError } from './problem'
-import {
-  idChunks,
-  isDestroyed,
-  nextPage,
-  PAGES_MAX,
-  PAPERS_TRIES_MAX,
-  papersPollMs,
-  triesOf,
-} from './queries'
+import { idChunks } from './deviceQueries'
+import { nextPage, PAGES_MAX } from './paging'
+import { isDestroyed, PAPERS_TRIES_MAX, papersPollMs, triesOf } from './queries'
 
 test('papers are looked for until they are found, and a bounded number of times', () => {
   expect(papersPollMs(false, 1)).toBeGreaterThan(0)

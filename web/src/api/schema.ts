@@ -239,7 +239,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists alerts, newest first. */
+        /** Lists alerts, the newest or the most urgent first; with the first page how many there are. */
         get: operations["alerts_list"];
         put?: never;
         post?: never;
@@ -471,7 +471,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists devices by name. */
+        /** Lists devices by name, with how many there are. */
         get: operations["devices_list"];
         put?: never;
         /** Creates a device. */
@@ -1015,8 +1015,8 @@ export interface paths {
         put: operations["session_reset"];
         /**
          * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
-         *     and a link that sets a new password. The answer is the same for every address; an address gets
-         *     at most five such mails a day.
+         *     and a link that sets a new password. The answer is the same for every address: where there is
+         *     an account, a mail was sent within the last half hour, whose links work for as long again.
          */
         post: operations["session_ask_reset"];
         delete?: never;
@@ -2187,6 +2187,29 @@ export interface components {
             /** @description What usually helps. */
             what_helps: string;
         };
+        /** @description How many alerts of a list are of one severity and in one state. */
+        AlertCountBody: {
+            /** Format: int64 */
+            count: number;
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low";
+            /** @enum {string} */
+            state: "active_unacknowledged" | "active_acknowledged" | "cleared_unacknowledged" | "cleared";
+        };
+        /** @description A page of alerts. */
+        AlertPageBody: {
+            /** @description The same by severity and state, without those that there are none of. */
+            counts?: components["schemas"]["AlertCountBody"][] | null;
+            /** @description The rows. */
+            items: components["schemas"]["AlertBody"][];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description How many the whole list has. Given with its first page, null with the others.
+             */
+            total?: number | null;
+        };
         /** @description Who answers for a tenant: its nearest partner that says how to reach it, else the platform. */
         AnsweredByBody: {
             /** @description Postal address. */
@@ -2587,6 +2610,18 @@ export interface components {
             units: {
                 [key: string]: string;
             };
+        };
+        /** @description A page of devices. */
+        DevicePageBody: {
+            /** @description The rows. */
+            items: components["schemas"]["DeviceBody"][];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description How many the whole list has.
+             */
+            total: number;
         };
         /** @description Domains. */
         DomainsBody: {
@@ -3312,42 +3347,6 @@ export interface components {
                 tenant_id: string;
                 tenant_name: string;
                 text?: string | null;
-            }[];
-            /** @description Opaque; null on the last page. */
-            next_cursor?: string | null;
-        };
-        /** @description A page of a list. */
-        ListBody_DeviceBody: {
-            /** @description The rows. */
-            items: {
-                /**
-                 * Format: int64
-                 * @description By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
-                 *     no live message tells.
-                 */
-                clock_slow_seconds?: number | null;
-                created_at: string;
-                /** @enum {string} */
-                declaration: "undeclared" | "non_personal" | "personal";
-                /** @description IFC GlobalId. */
-                element_id?: string | null;
-                id: string;
-                /** @description Its series. */
-                keys: string[];
-                last_seen_at?: string | null;
-                name: string;
-                online: boolean;
-                /** @description Metres, Z up. */
-                position?: number[] | null;
-                /** @description IFC GlobalId. */
-                space_id?: string | null;
-                twin_id?: string | null;
-                /** @description What kind of device. */
-                type: string;
-                /** @description Unit of each series. */
-                units: {
-                    [key: string]: string;
-                };
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -5181,8 +5180,22 @@ export interface operations {
     alerts_list: {
         parameters: {
             query?: {
-                /** @description `active`, `unacknowledged`, `open` (the default) or `all`. */
+                /**
+                 * @description `attention` (active and unacknowledged), `active`, `unacknowledged`, `open` (the default) or
+                 *     `all`.
+                 */
                 filter?: string | null;
+                /** @description `critical`, `high`, `medium`, `low`, or several of them with commas between. */
+                severity?: string | null;
+                /** @description About one device. */
+                device_id?: string | null;
+                /** @description About devices that were bound to one twin. */
+                twin_id?: string | null;
+                /**
+                 * @description `newest` (the default) first, or by `urgency`: what waits for a person first, then the
+                 *     worst, then the newest.
+                 */
+                order?: string | null;
                 /** @description As given by the page before. */
                 cursor?: string | null;
                 /** @description Rows of a page, at most 500. */
@@ -5199,8 +5212,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListBody_AlertBody"];
+                    "application/json": components["schemas"]["AlertPageBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -5745,10 +5764,12 @@ export interface operations {
     devices_list: {
         parameters: {
             query?: {
-                /** @description Part of a name or kind. */
+                /** @description Words, each part of the name or kind, in any case and order; at most 256 characters. */
                 search?: string | null;
                 /** @description Devices of one twin. */
                 twin_id?: string | null;
+                /** @description Some of these: ids with commas between, at most 100. */
+                ids?: string | null;
                 /** @description As given by the page before. */
                 cursor?: string | null;
                 /** @description Rows of a page, at most 500. */
@@ -5765,8 +5786,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListBody_DeviceBody"];
+                    "application/json": components["schemas"]["DevicePageBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

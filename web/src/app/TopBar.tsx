@@ -7,7 +7,7 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { client } from '../api/client'
-import { urgentAlertQuery } from '../api/queries'
+import { urgentAlertQuery } from '../api/alertQueries'
 import type { Session } from '../api/types'
 import { platformNow } from '../lib/now'
 import { formatCount } from '../lib/format'

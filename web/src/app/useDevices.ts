@@ -3,7 +3,7 @@ import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
-import { devicesByIdQuery, foundDevicesQuery } from '../api/queries'
+import { devicesByIdQuery, foundDevicesQuery } from '../api/deviceQueries'
 import type { Device } from '../api/types'
 
 /** Devices that a field offers at a time. */

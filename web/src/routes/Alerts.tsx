@@ -7,7 +7,7 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { alertPagesQuery, alertQuery } from '../api/queries'
+import { alertPagesQuery, alertQuery } from '../api/alertQueries'
 import type { Alert, AlertFilter } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'

@@ -7,13 +7,9 @@ import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
 import { body, client } from '../api/client'
-import {
-  alertsQuery,
-  attributesQuery,
-  credentialsQuery,
-  deviceQuery,
-  queryClient,
-} from '../api/queries'
+import { alertsQuery } from '../api/alertQueries'
+import { attributesQuery, credentialsQuery, deviceQuery } from '../api/deviceQueries'
+import { queryClient } from '../api/queries'
 import type { Declaration, Device } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'

@@ -6,7 +6,7 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { devicePagesQuery } from '../api/queries'
+import { devicePagesQuery } from '../api/deviceQueries'
 import { useTwins } from '../app/useTwins'
 import type { Device } from '../api/types'
 import { Allowed } from '../app/Allowed'

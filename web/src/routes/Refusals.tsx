@@ -4,7 +4,7 @@ import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { useQuery } from '@tanstack/react-query'
 
-import { refusalsQuery } from '../api/queries'
+import { refusalsQuery } from '../api/deviceQueries'
 import type { Device, Refusal } from '../api/types'
 import { formatBytes } from '../lib/format'
 import { Failure, InEnglish, Loading } from '../ui/layout'

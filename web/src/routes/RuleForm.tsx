@@ -13,7 +13,7 @@ import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
-import { foundDevicesQuery } from '../api/queries'
+import { foundDevicesQuery } from '../api/deviceQueries'
 import { useDeviceOptions, useDevicesById } from '../app/useDevices'
 import { useTwins } from '../app/useTwins'
 import type { Device, NewRule, Rule } from '../api/types'

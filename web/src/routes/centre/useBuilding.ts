@@ -2,7 +2,9 @@
 import { useQuery } from '@tanstack/react-query'
 import { useMemo } from 'react'
 
-import { alertQuery, alertsQuery, devicesByIdQuery, devicesOfQuery, modelQuery, replayQuery } from '../../api/queries'
+import { alertQuery, alertsQuery } from '../../api/alertQueries'
+import { devicesByIdQuery, devicesOfQuery } from '../../api/deviceQueries'
+import { modelQuery, replayQuery } from '../../api/queries'
 import type { Alert, Device, Quality, Series, Space, Storey, TwinModel } from '../../api/types'
 import { useAppSearch, useRange } from '../../app/search'
 import { platformNow } from '../../lib/now'

@@ -1,0 +1,136 @@
+// Query options of devices.
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query'
+
+import { body, client } from './client'
+import { nextPage, PAGE, ROWS } from './paging'
+import { ProblemError } from './problem'
+import type { Device } from './types'
+
+/** Devices of one building that are drawn; the page says when it has more. */
+const DRAWN_MAX = 5_000
+/** Devices in one request for their ids, and in all that are looked up so. */
+const IDS_PER_REQUEST = 100
+const NAMED_MAX = 1_000
+
+/** The devices of a building, up to a bound, and how many it has. */
+async function devicesOf(twin_id: string): Promise<{ items: Device[]; total: number }> {
+  const items: Device[] = []
+  let total = 0
+  let cursor: string | undefined
+  do {
+    const query = { limit: PAGE, twin_id, ...(cursor && { cursor }) }
+    const page = await body(client.GET('/v1/devices', { params: { query } }))
+    items.push(...(page.items as Device[]))
+    total = page.total
+    cursor = page.next_cursor ?? undefined
+  } while (cursor !== undefined && items.length < DRAWN_MAX)
+  return { items, total }
+}
+
+export function devicesOfQuery(twinId: string) {
+  return queryOptions({
+    queryKey: ['devices', 'of', twinId],
+    queryFn: () => devicesOf(twinId),
+    staleTime: 60_000,
+  })
+}
+
+/** Which devices are wanted: by words of their names and kinds, by their building. */
+export type DevicesWanted = { search?: string; twin_id?: string }
+
+/** A list of devices that is read on as far as the person wants, up to a bound. */
+export function devicePagesQuery(wanted: DevicesWanted) {
+  return infiniteQueryOptions({
+    queryKey: ['devices', 'pages', wanted],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/devices', {
+          params: {
+            query: { ...wanted, limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: nextPage,
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+/** The first devices that a search finds. */
+export function foundDevicesQuery(wanted: DevicesWanted, limit: number) {
+  return queryOptions({
+    queryKey: ['devices', 'found', wanted, limit],
+    queryFn: async () => {
+      const query = { ...wanted, limit }
+      return (await body(client.GET('/v1/devices', { params: { query } }))).items as Device[]
+    },
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+/** Devices by their ids, each once: as many at a time as a request may ask for, up to a bound. */
+export function idChunks(ids: Iterable<string>): string[][] {
+  const wanted = [...new Set(ids)].sort().slice(0, NAMED_MAX)
+  const chunks = []
+  for (let start = 0; start < wanted.length; start += IDS_PER_REQUEST) {
+    chunks.push(wanted.slice(start, start + IDS_PER_REQUEST))
+  }
+  return chunks
+}
+
+export function devicesByIdQuery(ids: Iterable<string>) {
+  const chunks = idChunks(ids)
+  return queryOptions({
+    queryKey: ['devices', 'by id', chunks],
+    queryFn: async () => {
+      const pages = await Promise.all(
+        chunks.map((chunk) => {
+          const query = { ids: chunk.join(','), limit: IDS_PER_REQUEST }
+          return body(client.GET('/v1/devices', { params: { query } }))
+        }),
+      )
+      return pages.flatMap((page) => page.items as Device[])
+    },
+    enabled: chunks.length > 0,
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  })
+}
+
+export function deviceQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id],
+    queryFn: async () => {
+      const { data, response } = await client.GET('/v1/devices/{id}', { params: { path: { id } } })
+      if (data === undefined) throw ProblemError.unreachable()
+      return { device: data as Device, etag: response.headers.get('etag') }
+    },
+    // Until its first reading arrives a device has no keys to subscribe to.
+    refetchInterval: (query) => (query.state.data?.device.keys.length === 0 ? 3_000 : false),
+  })
+}
+
+export function credentialsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'credentials'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/credentials', { params: { path: { id } } })),
+  })
+}
+
+/** The last messages of a device that were refused where the protocol cannot tell it. */
+export function refusalsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'refusals'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/refusals', { params: { path: { id } } })),
+    refetchInterval: 30_000,
+  })
+}
+
+export function attributesQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'attributes'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/attributes', { params: { path: { id } } })),
+  })
+}
