@@ -131,8 +131,10 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
         action={i18n.t('Remove')}
         onConfirm={async () => {
           await client.DELETE('/v1/devices/{id}', { params: { path: { id: device.id } } })
-          await queryClient.invalidateQueries({ queryKey: ['devices'] })
+          // Away first: what the page shows of it is not there to be read again.
           await navigate({ to: '/devices' })
+          queryClient.removeQueries({ queryKey: ['devices', 'one', device.id] })
+          await queryClient.invalidateQueries({ queryKey: ['devices'] })
         }}
       >
         {i18n.t(

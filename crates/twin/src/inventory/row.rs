@@ -105,6 +105,8 @@ impl<'r> Row<'r> {
         for (index, field) in record.iter().enumerate() {
             let problem = if field.len() > limits.field_bytes_max {
                 format!("longer than {} bytes", limits.field_bytes_max)
+            } else if field.contains(['\n', '\r']) {
+                "holds a line break".to_owned()
             } else if veritwin_domain::find_unseen(field).is_some() {
                 veritwin_domain::NAME_RULE.to_owned()
             } else {
