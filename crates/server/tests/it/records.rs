@@ -295,14 +295,21 @@ fn on_day_91_only_what_is_held_is_left() {
     assert_eq!(second.delete(&format!("/v1/holds/{single}")).status, 202);
 
     platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
+    let before = "to=2026-03-01T00:00:00Z";
+    let is_held = |row: &Value| row["action"].as_str().unwrap().starts_with("device.");
     let later = wait_for("the purge", || {
         let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
-        person.records("action=rule.write").is_empty().then_some(person)
+        if !person.records("action=rule.write").is_empty() {
+            return None;
+        }
+        if person.records(before).iter().all(is_held) {
+            return Some(person);
+        }
+        // What was noted while the clock moved is taken by the next purge.
+        platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
+        None
     });
     assert_eq!(later.records("action=device.create").len(), 1, "held");
-    let before = "to=2026-03-01T00:00:00Z";
-    let left = later.records(before);
-    assert!(left.iter().all(|row| row["action"].as_str().unwrap().starts_with("device.")));
     // Released, the next purge takes the rest.
     let path = format!("/v1/holds/{id}");
     assert_eq!(later.delete(&path).status, 202, "what was asked for before is over");
