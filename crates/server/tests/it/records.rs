@@ -220,6 +220,21 @@ fn a_record_says_who_what_from_where_and_what_changed() {
     operator.get("/v1/activity/export").problem(403);
 }
 
+/// Somebody who signs in and finds nothing of before but what is held, once it is so.
+fn purged<'a>(tenant: &'a Tenant, platform: &'a Platform, before: &str) -> Option<Person<'a>> {
+    let person = Person::sign_in(tenant, platform, [127, 0, 0, 1], FIREFOX);
+    if !person.records("action=rule.write").is_empty() {
+        return None;
+    }
+    let is_held = |row: &Value| row["action"].as_str().unwrap().starts_with("device.");
+    if person.records(before).iter().all(is_held) {
+        return Some(person);
+    }
+    // What was noted while the clock moved is taken by the next purge.
+    platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
+    None
+}
+
 #[test]
 fn on_day_91_only_what_is_held_is_left() {
     let options = Options {
@@ -296,19 +311,7 @@ fn on_day_91_only_what_is_held_is_left() {
 
     platform.control("clock_advance", json!({"micros": 91u64 * 86_400 * 1_000_000})).unwrap();
     let before = "to=2026-03-01T00:00:00Z";
-    let is_held = |row: &Value| row["action"].as_str().unwrap().starts_with("device.");
-    let later = wait_for("the purge", || {
-        let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
-        if !person.records("action=rule.write").is_empty() {
-            return None;
-        }
-        if person.records(before).iter().all(is_held) {
-            return Some(person);
-        }
-        // What was noted while the clock moved is taken by the next purge.
-        platform.control("clock_advance", json!({"micros": 2u64 * 3_600 * 1_000_000})).unwrap();
-        None
-    });
+    let later = wait_for("the purge", || purged(&tenant, &platform, before));
     assert_eq!(later.records("action=device.create").len(), 1, "held");
     // Released, the next purge takes the rest.
     let path = format!("/v1/holds/{id}");
