@@ -117,6 +117,11 @@ fn stranger(email: &str) -> Result<Mailbox> {
     mailbox(&format!("{name}@{host}"))
 }
 
+/// Under what the mails of an organisation's page to an address are counted.
+fn at_page(mailbox: Mailbox, page: TenantId) -> Mailbox {
+    veritwin_keys::sha256(&[&mailbox[..], page.as_bytes()].concat())
+}
+
 fn reset_wait(mails: u32) -> Duration {
     match mails.checked_sub(RESET_MAILS_AT_ONCE) {
         None => Duration::ZERO,
@@ -141,10 +146,18 @@ fn make_room<T>(known: &mut HashMap<Mailbox, T>, now: Timestamp, last: impl Fn(&
 }
 
 impl MailBounds {
-    /// Whether a mail with links for a new password goes to an address now: it counts as sent.
-    pub(crate) fn take_reset(&mut self, mailbox: Mailbox, now: Timestamp) -> bool {
+    /// Whether a mail with links for a new password goes to an address now: it counts as sent. The
+    /// mails that one organisation's page alone brings about have a pace of their own: those that
+    /// anybody brings about elsewhere keep none of them away.
+    pub(crate) fn take_reset(
+        &mut self,
+        mailbox: Mailbox,
+        page: Option<TenantId>,
+        now: Timestamp,
+    ) -> bool {
         make_room(&mut self.resets, now, |pace| pace.last);
-        let pace = self.resets.entry(mailbox).or_insert(Pace { mails: 0, last: now });
+        let key = page.map_or(mailbox, |page| at_page(mailbox, page));
+        let pace = self.resets.entry(key).or_insert(Pace { mails: 0, last: now });
         let passed = now.since(pace.last);
         if passed >= DAY {
             pace.mails = 0;
@@ -281,15 +294,19 @@ mod tests {
         // Somebody asks every ten seconds for two days.
         for step in 0..2 * 8_640u64 {
             let now = start().saturating_add(Duration::from_secs(step * 10));
-            if bounds.take_reset(own, now) {
+            if bounds.take_reset(own, None, now) {
                 (sent, last) = (sent + 1, now);
             }
             // Whoever has the mailbox finds links in it that work for as long again.
             assert!(now.since(last) < RESET_WAIT_MAX);
         }
         assert!((90..110).contains(&sent), "{sent}");
+        // Nor those of a page whose account is in none of these mails.
+        let page = TenantId::from_bytes([1; 16]);
+        assert!(bounds.take_reset(own, Some(page), last));
+        assert!(!bounds.take_reset(own, None, last));
         let other = mailbox("b@x.example").expect("address");
-        assert!(bounds.take_reset(other, start()));
+        assert!(bounds.take_reset(other, None, start()));
     }
 
     #[test]
@@ -299,14 +316,14 @@ mod tests {
         for wait_s in [0, 0, 0, 60, 120, 240, 480, 960, 1_800, 1_800] {
             if wait_s > 0 {
                 let early = now.saturating_add(Duration::from_secs(wait_s - 1));
-                assert!(!bounds.take_reset(own, early), "{wait_s}");
+                assert!(!bounds.take_reset(own, None, early), "{wait_s}");
             }
             now = now.saturating_add(Duration::from_secs(wait_s));
-            assert!(bounds.take_reset(own, now), "{wait_s}");
+            assert!(bounds.take_reset(own, None, now), "{wait_s}");
         }
         now = now.saturating_add(DAY);
-        assert!((0..3).all(|_| bounds.take_reset(own, now)));
-        assert!(!bounds.take_reset(own, now));
+        assert!((0..3).all(|_| bounds.take_reset(own, None, now)));
+        assert!(!bounds.take_reset(own, None, now));
     }
 
     fn refused(result: Result<Vec<(Mailbox, Sent)>>) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! How many mails go to an address that did not ask for them, and what names may stand in them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::accounts::Post;
 use crate::harness::wait_for;
@@ -40,6 +40,32 @@ fn nobody_uses_up_the_mails_of_an_address() {
     advance(1);
     post.reset(email, "the words of a new one");
     post.sign_in(email, "the words of a new one");
+}
+
+#[test]
+fn accounts_that_others_made_keep_no_mail_away() {
+    let post = &Post::start();
+    let email = "oscar@others.example";
+    for _ in 0..5 {
+        post.planted(&post.platform.tenant(), email);
+    }
+    let own = post.platform.tenant();
+    post.planted(&own, email);
+    let ask = |organisation: &Value| {
+        let body = json!({"email": email, "organisation": organisation});
+        post.post("/v1/password-reset", &body).expect(202);
+    };
+    for _ in 0..3 {
+        ask(&Value::Null);
+        assert!(!post.mail(email).contains(&own.id), "the oldest five");
+    }
+    ask(&Value::Null);
+    // Those who made the others have used up the mails that list them, and no others.
+    ask(&json!(own.id));
+    let mail = post.mail(email);
+    let first_link = &mail[..mail.find("#vtl_").expect("a link")];
+    assert!(first_link.ends_with(&format!("/reset?organisation={}", own.id)), "{mail}");
+    assert!(!post.has_mail(email));
 }
 
 #[test]
