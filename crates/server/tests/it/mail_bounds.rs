@@ -119,13 +119,13 @@ fn who_asked_for_none_gets_few_mails_from_one_sender() {
         post.mail(email);
     }
     let refused = invite().problem(413);
-    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    assert_eq!(refused["limit"], "address_mails_per_day_max", "{refused}");
     // A file is all or none, and says which line.
     let file = format!("email,role\n{other},viewer\n{email},viewer\n");
     let import = tenant.request("POST", "/v1/users/import").body("text/csv", file.as_bytes());
     let refused = import.send().problem(400);
     assert!(refused.to_string().contains("line 3, column email"), "{refused}");
-    assert!(refused.to_string().contains("address_mails_of_sender_max"), "{refused}");
+    assert!(refused.to_string().contains("address_mails_per_day_max"), "{refused}");
     assert_eq!(open(), 3);
 
     // Whoever asks to move their account to an address of somebody else's, too.
@@ -136,11 +136,19 @@ fn who_asked_for_none_gets_few_mails_from_one_sender() {
         post.mail(other);
     }
     let refused = ivan.send("POST", "/v1/account/email", &to).problem(413);
-    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    assert_eq!(refused["limit"], "address_mails_per_day_max", "{refused}");
     // What was refused spent nothing of anybody's.
     tenant.post("/v1/users", &json!({"email": other, "role": "viewer"})).expect(201);
     post.mail(other);
     assert!(!post.has_mail(email) && !post.has_mail(other));
+    // What strangers send keeps no organisation from inviting.
+    for _ in 0..4 {
+        let stranger = post.platform.tenant();
+        for _ in 0..3 {
+            stranger.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+            post.mail(email);
+        }
+    }
 }
 
 #[test]
