@@ -70,6 +70,7 @@ mod tests {
         check("2026-12-06T01:44:21.344284Z", "6 December 2026, 01:44 UTC");
         check("2030-01-31T23:59:59Z", "31 January 2030, 23:59 UTC");
     }
+
     #[test]
     fn who_answers_stands_in_quotes() {
         let check = |name: &str, email: Option<&str>, is_platform: bool, expect: &str| {
