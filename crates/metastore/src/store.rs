@@ -137,6 +137,7 @@ impl Metastore {
     /// A tenant's turn to look through its names: one at a time, in the order of asking. To be
     /// taken before the transaction, so that whoever waits holds no connection. Nobody waits for
     /// a list of all, which looks through none.
+    #[boxed]
     pub async fn names_turn(&self, tenant: TenantId, filter: &DeviceFilter) -> NamesTurn {
         if filter.is_of_all() { NamesTurn(None) } else { self.0.names_turns.turn(tenant).await }
     }
