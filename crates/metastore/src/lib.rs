@@ -21,7 +21,7 @@ mod walls;
 pub use dump::{DumpSummary, import};
 pub use entity::*;
 pub use error::{CHANGED, Error, Result};
-pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX};
+pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX, NamesTurn};
 pub use open::{Database, PostgresConfig};
 pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};
 pub use seal::SEALED_BYTES_MAX;

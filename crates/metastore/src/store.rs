@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use veritwin_domain::{Clock, OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::KeyService;
 
-use crate::names::NameIndexes;
+use crate::entity::DeviceFilter;
+use crate::names::{NameIndexes, NamesTurn, NamesTurns};
 use crate::open::{self, Database, PostgresConfig};
 use crate::schema::{GroupRoles, VERSION};
 use crate::seal::Sealer;
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     write_gate: Option<Arc<Semaphore>>,
     pub(crate) sealer: Arc<Sealer>,
     names: Arc<NameIndexes>,
+    names_turns: NamesTurns,
     /// The roles that transactions step down to, on PostgreSQL.
     roles: Option<GroupRoles>,
 }
@@ -97,7 +99,8 @@ impl Metastore {
         };
         let sealer = Arc::new(Sealer::new(config.keys)?);
         let names = Arc::new(NameIndexes::new());
-        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names, roles })))
+        let names_turns = NamesTurns::default();
+        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names, names_turns, roles })))
     }
 
     /// Begins a writing transaction inside the context's tenant.
@@ -129,6 +132,14 @@ impl Metastore {
     /// Drops the names of a tenant from memory, such as when its key is denied.
     pub fn forget_names(&self, tenant: TenantId) {
         self.0.names.forget(tenant);
+    }
+
+    /// A tenant's turn to look through its names: one at a time, in the order of asking. To be
+    /// taken before the transaction, so that whoever waits holds no connection. Nobody waits for
+    /// a list of all, which looks through none.
+    #[boxed]
+    pub async fn names_turn(&self, tenant: TenantId, filter: &DeviceFilter) -> NamesTurn {
+        if filter.is_of_all() { NamesTurn(None) } else { self.0.names_turns.turn(tenant).await }
     }
 
     /// Whether the database answers.
