@@ -320,6 +320,7 @@ impl App {
         }
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
+        self.move_alerts(&tx, &stood, &device).await?;
         let stored = tx.device(id).await?;
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
@@ -331,7 +332,7 @@ impl App {
         Ok(self.device_view(context, &stored))
     }
 
-    /// Deletes a device with its credentials; its live connections end.
+    /// Deletes a device with its credentials; its live connections end, and its alerts are over.
     #[boxed]
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;

@@ -208,10 +208,11 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Deletes a device with its credentials and attributes.
+    /// Deletes a device with its credentials and attributes; its alerts are over.
     #[boxed]
     pub async fn device_delete(&self, id: DeviceId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
+        self.alerts_end_with(id).await?;
         let gone = NameChange::Remove { tenant: self.tenant, device: id };
         self.core.name_changes.lock().push(gone);
         Ok(())
