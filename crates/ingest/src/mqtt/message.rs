@@ -9,6 +9,7 @@ use veritwin_domain::LimitExceeded;
 use super::device::{Device, REQUESTS_MAX};
 use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
+use super::packet::{Subscribe, Unsubscribe};
 use super::pending::Ack;
 use super::session::Subscription;
 use super::topic::{self, DeviceTopic, TopicError};
@@ -234,7 +235,8 @@ impl Device {
         Ok(())
     }
 
-    pub(super) fn subscribe(&mut self, packet_id: u16, filters: &[(&str, u8)], id: Option<u32>) {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
+        let Subscribe { packet_id, filters, id } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut first_error = None;
         let mut state = self.state.lock();
@@ -252,7 +254,7 @@ impl Device {
                 continue;
             }
             let qos = (*qos).min(1);
-            let subscription = Subscription { filter: (*filter).to_owned(), qos, id };
+            let subscription = Subscription { filter: (*filter).to_owned(), qos, id: *id };
             match known.and_then(|at| state.subscriptions.get_mut(at)) {
                 Some(known) => *known = subscription,
                 None => state.subscriptions.push(subscription),
@@ -262,7 +264,7 @@ impl Device {
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.subscribed(&mut self.output, packet_id, &codes, first_error.as_deref());
+        self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
     }
 
     fn subscription_code(&self, filter: &str, error: &TopicError) -> u8 {
@@ -272,13 +274,14 @@ impl Device {
         match error {
             TopicError::Malformed(_) => 0x8f,
             TopicError::Limit(_) => 0x97,
-            TopicError::Unsupported(_) if filter.starts_with("$share/") => 0x9e,
+            TopicError::Unsupported(_) if filter.starts_with(topic::SHARED) => 0x9e,
             TopicError::Unsupported(_) => 0x83,
             TopicError::Unknown => 0x87,
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
+        let Unsubscribe { packet_id, filters } = unsubscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut state = self.state.lock();
         for filter in filters {
@@ -289,7 +292,7 @@ impl Device {
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.unsubscribed(&mut self.output, packet_id, &codes);
+        self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
     }
 }
 
