@@ -73,10 +73,12 @@ pub(super) async fn attributes_save(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
+    let origin = Origin::Device(&session);
     let entries = read(&api, &headers, body, |body, limits| {
-        parse_attributes(body, limits, &mut KeyTable::default())
+        let entries = parse_attributes(body, limits, &mut KeyTable::default())?;
+        Ok((entries, body.len()))
     });
-    let entries = entries.await?;
+    let (entries, payload_bytes) = entries.await?;
     if entries.is_empty() {
         return Ok(StatusCode::OK);
     }
@@ -86,10 +88,14 @@ pub(super) async fn attributes_save(
         credential: session.credential,
         received_at: api.parts.clock.now(),
         entries,
+        payload_bytes: payload_bytes as u64,
+        refusal_recorded: false,
     };
-    let entries = vec![SinkEntry::Attributes(update)];
-    api.parts.sink.submit(Origin::Device(&session), entries).await?;
-    Ok(StatusCode::OK)
+    let refused = api.parts.sink.submit(origin, vec![SinkEntry::Attributes(update)]).await?;
+    match refused.into_iter().next() {
+        Some(refused) => Err(refused.limit.into()),
+        None => Ok(StatusCode::OK),
+    }
 }
 
 /// The value of a parameter in a query, percent-decoded.
