@@ -160,6 +160,11 @@ impl ClientDrafts {
             Err(error) => Err(error),
         }
     }
+
+    /// How many bytes of each device are read and written again.
+    pub(crate) fn rewritten(&self) -> impl Iterator<Item = (DeviceId, usize)> {
+        self.0.iter().map(|(device, draft)| (*device, draft.bytes))
+    }
 }
 
 fn check(changes: &Changes) -> Result<()> {

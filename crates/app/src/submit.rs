@@ -154,6 +154,9 @@ impl App {
         let turn = self.0.attribute_lines.turn(tenant, &written).await?;
         let mut drafts = self.client_drafts(tenant, written).await?;
         let mut decided = decide(tenant, submissions, &mut drafts)?;
+        for (device, bytes) in drafts.rewritten() {
+            self.count_rewritten(tenant, device, bytes);
+        }
         let parts = std::mem::take(&mut decided.parts);
         let app = self.clone();
         let storing = self.0.tasks.spawn(async move {

@@ -145,7 +145,8 @@ pub trait Sink: Send + Sync {
 
     /// Asked before readings of one request are submitted, all together: [`SubmitError::Busy`]
     /// refuses them over a rate, and they cost nothing. Asked with none before a body is decoded.
-    /// They are counted by [`veritwin_domain::count_readings`].
+    /// They are counted by [`veritwin_domain::count_readings`], attributes by
+    /// [`veritwin_domain::count_attributes`].
     fn admit_readings(&self, _origin: Origin<'_>, _readings: u32) -> Result<(), SubmitError> {
         Ok(())
     }

@@ -7,7 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use veritwin_domain::{DeviceBatch, IngestLimits, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_readings};
 
 use super::problem::Problem;
 use super::{Api, Authenticated, body};
@@ -74,6 +74,7 @@ pub(super) async fn attributes_save(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let origin = Origin::Device(&session);
+    api.parts.sink.admit_readings(origin, 0)?;
     let entries = read(&api, &headers, body, |body, limits| {
         let entries = parse_attributes(body, limits, &mut KeyTable::default())?;
         Ok((entries, body.len()))
@@ -82,6 +83,7 @@ pub(super) async fn attributes_save(
     if entries.is_empty() {
         return Ok(StatusCode::OK);
     }
+    api.parts.sink.admit_readings(origin, count_attributes(&entries))?;
     let update = AttributesUpdate {
         tenant: session.tenant,
         device: session.device,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_readings};
+use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_attributes, count_readings};
 
 use super::device::Close;
 use super::frame::Version;
@@ -125,11 +125,12 @@ impl Pending {
         }));
     }
 
-    /// What its readings count for in a rate.
+    /// What its readings and attributes count for in a rate.
     pub(crate) fn count_readings(&self) -> u32 {
         let counts = self.entries.iter().map(|entry| match entry {
             SinkEntry::Readings(batch) => count_readings(&batch.readings),
-            _ => 0,
+            SinkEntry::Attributes(update) => count_attributes(&update.entries),
+            SinkEntry::Refusal(_) => 0,
         });
         counts.fold(0, u32::saturating_add)
     }

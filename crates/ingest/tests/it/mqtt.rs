@@ -173,6 +173,16 @@ async fn what_the_sink_refuses_for_good_is_not_sent_for_ever() {
 }
 
 #[tokio::test]
+async fn attributes_count_as_readings_do() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = connected(&broker, 4).await;
+    let long = format!("{{\"a\":\"{}\",\"b\":1}}", "y".repeat(60 * 1024));
+    client.send(&publish(4, 1, 1, ATTRIBUTES, long.as_bytes())).await;
+    client.expect(&[0x40, 2, 0, 1]).await;
+    assert_eq!(store.paced.lock().iter().sum::<u32>(), 62);
+}
+
+#[tokio::test]
 async fn messages_without_a_time_are_told_apart() {
     let (broker, store) = broker(IngestLimits::default());
     let mut client = connected(&broker, 4).await;

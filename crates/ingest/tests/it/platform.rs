@@ -39,6 +39,8 @@ pub(crate) struct Store {
     /// When set, each commit takes one permit.
     pub(crate) gate: Mutex<Option<Arc<Semaphore>>>,
     pub(crate) started: watch::Sender<usize>,
+    /// What each read counted in the rate of readings.
+    pub(crate) paced: Mutex<Vec<u32>>,
 }
 
 impl Store {
@@ -135,6 +137,11 @@ impl Sink for Store {
         let refused = refuse_wide(&mut entries);
         self.submissions.lock().push(entries);
         Ok(refused)
+    }
+
+    fn pace(&self, _: Origin<'_>, _: u32, readings: u32) -> Duration {
+        self.paced.lock().push(readings);
+        Duration::ZERO
     }
 
     fn inspect(&self, _: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {

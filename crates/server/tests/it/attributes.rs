@@ -1,8 +1,9 @@
 //! Attributes that devices write over a bound, on every way in: refused by name, and the rest of
-//! what was sent with them is stored.
+//! what was sent with them is stored. What they make the platform rewrite counts in the rates.
 
 use serde_json::{Map, Value, json};
 
+use crate::guard::{names_its_limit, start};
 use crate::harness::Platform;
 use crate::mqtt::{Packet, Version};
 use crate::tenant::{Device, Tenant};
@@ -58,5 +59,20 @@ fn attributes_over_a_bound_are_refused_by_name_and_nothing_else_is() {
         let stored = tenant.get(&path).expect(200);
         assert_eq!(stored["client"].as_object().unwrap().len(), count, "{limit}");
         assert_eq!(told.publish(ATTRIBUTES, b"{\"k1\":2}").0, 0, "one that is there");
+    }
+}
+
+#[test]
+fn attributes_cost_what_they_make_the_platform_rewrite() {
+    let platform = start(&[("VERITWIN__LIMITS__DEVICE_READINGS_PER_SECOND", "10")]);
+    let tenant = platform.tenant();
+    let (small, large) = (tenant.device("small"), tenant.device("large"));
+    // The bucket of 20 holds the message's 16; what is stored for it counts as 15 more.
+    save(&tenant, &large, &json!({"a": "y".repeat(15 * 1024)})).expect(200);
+    let refused = save(&tenant, &large, &json!({"b": 1}));
+    let limit = "device_readings_per_second";
+    names_its_limit(&refused, limit, "at most 10 a second and 20 at once");
+    for number in 0..5 {
+        save(&tenant, &small, &json!({"b": number})).expect(200);
     }
 }
