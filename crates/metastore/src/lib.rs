@@ -6,6 +6,7 @@ mod bind;
 mod dump;
 mod entity;
 mod error;
+mod gate;
 mod migrate;
 mod names;
 mod open;

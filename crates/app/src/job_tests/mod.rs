@@ -2,6 +2,7 @@
 //! a job that stops is seen, and what a crash leaves is mended at the next start.
 
 mod alerts;
+mod attributes;
 mod audit;
 mod inventory;
 mod ledger;

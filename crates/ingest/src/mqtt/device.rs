@@ -17,7 +17,7 @@ use super::connect::{Hello, Will};
 use super::encode::{Encoder, PUBCOMP, PUBREC};
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
-use super::pending::{Finished, Pending};
+use super::pending::{Finished, Pending, outcome};
 use super::session::SharedState;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
@@ -327,7 +327,7 @@ impl Device {
         self.in_flight_acks += pending.acks.len();
         self.in_flight_bytes += pending.bytes;
         let sink = Arc::clone(&self.broker.sink);
-        self.queue.push_back(pending.submit(sink, session).boxed());
+        self.queue.push_back(pending.submit(sink, session, received_at).boxed());
     }
 
     /// Counts what was read; over a rate nothing more is read for a while.
@@ -344,34 +344,28 @@ impl Device {
         if self.mute {
             return Ok(());
         }
-        let failure = match finished.result {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(device = %self.session.device, %error, "submission failed");
-                let code = match &error {
-                    SubmitError::Unavailable(_) | SubmitError::NotFound(_) => 0x80,
-                    SubmitError::Busy { .. } => 0x97,
-                    SubmitError::Denied(_) => 0x87,
-                };
-                let close = Close::new(code, error.to_string());
-                if self.encoder.version == Version::V3 && !finished.acks.is_empty() {
-                    self.mute = true;
-                    return Err(close);
-                }
-                Some(close)
-            }
-        };
-        for ack in finished.acks {
-            let (reason, text) = match (&failure, ack.reason) {
-                (Some(failure), 0) => (failure.code, Some(failure.text.as_str())),
-                _ => (ack.reason, ack.text.as_deref()),
+        let failure = finished.failure();
+        if let Some(failure) = &failure {
+            tracing::warn!(device = %self.session.device, error = %failure.text, "submission failed");
+        }
+        if finished.closes(self.encoder.version) {
+            self.mute = true;
+            return failure.map_or(Ok(()), Err);
+        }
+        self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
+        let Finished { result, acks, .. } = finished;
+        let refused = result.unwrap_or_default();
+        for ack in acks {
+            let (reason, text) = match self.encoder.version {
+                Version::V3 => (0, None),
+                Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
             if ack.packet_type == PUBREC && reason >= 0x80 {
                 let known = self.state.lock().received.remove(&ack.packet_id);
                 self.unreleased -= usize::from(known);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
-            self.encoder.acknowledge(&mut self.output, kind, id, reason, text);
+            self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());
         }
         Ok(())
     }

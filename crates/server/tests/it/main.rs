@@ -10,6 +10,7 @@ mod alerts;
 mod alerts_now;
 mod attacks;
 mod attacks_http2;
+mod attributes;
 mod audit_period;
 mod backup;
 mod by_people;
