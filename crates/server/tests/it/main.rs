@@ -6,6 +6,7 @@
 mod accounts;
 mod acme;
 mod alert_mail;
+mod alert_places;
 mod alerts;
 mod alerts_now;
 mod attacks;
