@@ -23,7 +23,6 @@ use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
 use crate::model::{CloseReason, DeviceSession, Origin};
 use crate::payload::KeyTable;
-use crate::traits::SubmitError;
 
 /// Most submissions of one connection that wait for the sink at once.
 pub(crate) const SUBMISSIONS_MAX: usize = 64;
