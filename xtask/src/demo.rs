@@ -8,7 +8,7 @@ use crate::{install, run, web};
 
 /// Builds the pages and the binary, and answers where the binary is.
 pub(crate) fn build(release: bool) -> anyhow::Result<std::path::PathBuf> {
-    install::ensure(&install::BUILD)?;
+    install::ensure(&install::build_needs())?;
     let started = Instant::now();
     web::build()?;
     let mut arguments = vec!["build", "--locked", "--package", "veritwin-server"];

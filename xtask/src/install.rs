@@ -16,14 +16,23 @@ const fn need(program: &'static str, package: &'static str) -> Need {
     Need { program, package }
 }
 
-/// To build: a C compiler, and perl and make for the OpenSSL below SQLCipher; Node for the pages.
-pub(crate) const BUILD: [Need; 5] = [
-    need("cc", "gcc"),
-    need("perl", "perl"),
-    need("make", "make"),
-    need("node", "nodejs"),
-    need("npm", "npm"),
-];
+/// Where Debian keeps the library below SQLCipher; `.cargo/config.toml` names the folder too.
+const LIBCRYPTO: &str = if cfg!(target_arch = "aarch64") {
+    "/usr/lib/aarch64-linux-gnu/libcrypto.a"
+} else {
+    "/usr/lib/x86_64-linux-gnu/libcrypto.a"
+};
+
+/// To build: a C compiler, Node for the pages, and OpenSSL's libcrypto, or what builds it.
+pub(crate) fn build_needs() -> Vec<Need> {
+    let mut needs = vec![need("cc", "gcc"), need("node", "nodejs"), need("npm", "npm")];
+    if std::env::var_os("OPENSSL_NO_VENDOR").is_some_and(|value| value == "0") {
+        needs.extend([need("perl", "perl"), need("make", "make")]);
+    } else {
+        needs.push(need(LIBCRYPTO, "libssl-dev"));
+    }
+    needs
+}
 
 /// To test against real parts.
 pub(crate) const TEST: [Need; 9] = [

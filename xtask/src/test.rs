@@ -125,7 +125,7 @@ impl Steps {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let root = run::root();
     let cargo = env!("CARGO");
-    install::ensure(&install::BUILD)?;
+    install::ensure(&install::build_needs())?;
     install::ensure(&install::TEST)?;
     let mut steps = Steps { totals: Totals::default(), broken: Vec::new() };
     steps.step("format", |_| {

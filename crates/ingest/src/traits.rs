@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{LimitExceeded, Reading, Secret};
+use veritwin_domain::{LimitExceeded, Reading, Screening, Secret};
 
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
@@ -114,6 +114,12 @@ pub trait Login: Send + Sync {
 pub trait Sink: Send + Sync {
     /// Where readings without a time get theirs: one for all doors that submit here.
     fn arrivals(&self) -> &Arrivals;
+
+    /// The rules on what must not be kept. Readings and attributes are held to them while they are
+    /// read, where what breaks one still has a place.
+    fn screening(&self) -> Screening {
+        Screening::ALL
+    }
 
     /// Makes all entries durable, or none.
     async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;

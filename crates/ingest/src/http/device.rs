@@ -40,7 +40,8 @@ pub(super) async fn telemetry(
     let body = read(&api, &headers, body)?;
     let context = MessageContext { received_at: UNTIMED, limits: &api.parts.limits };
     let mut readings = Vec::new();
-    parse_telemetry(&body, context, &mut KeyTable::default(), &mut readings)?;
+    let mut keys = KeyTable::new(api.parts.sink.screening());
+    parse_telemetry(&body, context, &mut keys, &mut readings)?;
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }
@@ -65,7 +66,8 @@ pub(super) async fn attributes_save(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let body = read(&api, &headers, body)?;
-    let entries = parse_attributes(&body, &api.parts.limits, &mut KeyTable::default())?;
+    let mut keys = KeyTable::new(api.parts.sink.screening());
+    let entries = parse_attributes(&body, &api.parts.limits, &mut keys)?;
     if entries.is_empty() {
         return Ok(StatusCode::OK);
     }

@@ -36,10 +36,12 @@ pub(super) async fn write(
 
     // Decompressing and parsing some megabytes would hold up other connections of this thread.
     let (limits, headers) = (api.parts.limits, headers.clone());
+    let screening = api.parts.sink.screening();
     let parsed = tokio::task::spawn_blocking(move || {
         let body = body::decoded(&headers, received, &limits)?;
         let untimed_at = UNTIMED;
-        let context = BulkContext { received_at, untimed_at, limits: &limits, one_device };
+        let context =
+            BulkContext { received_at, untimed_at, limits: &limits, one_device, screening };
         bulk::parse(format, &body, context).map_err(Problem::from)
     });
     let rows = parsed.await.map_err(|_| {

@@ -108,6 +108,7 @@ impl Device {
         hello: Hello,
     ) -> Self {
         let unreleased = state.lock().received.len();
+        let keys = KeyTable::new(broker.sink.screening());
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -124,7 +125,7 @@ impl Device {
             will: hello.will,
             session_seconds: hello.session_seconds,
             pending: Pending::default(),
-            keys: KeyTable::default(),
+            keys,
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,

@@ -6,3 +6,4 @@ mod mqtt;
 mod mqtt_malformed;
 mod payload;
 mod platform;
+mod refused;
