@@ -3,8 +3,8 @@
 
 use std::cell::OnceCell;
 
-use super::scheme::{FORMS, Form, GROUPS_MAX, Joint, LENGTH_MAX, NationalId};
-use super::words::{any_joined, words};
+use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NAMED, NationalId, forms_of};
+use super::words::{each_joined, words};
 
 /// Finds a number in a text (letters and digits as in ASCII), which may be the value of a key.
 pub(super) fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
@@ -42,17 +42,15 @@ impl Around<'_> {
         let mut named = Vec::new();
         for text in self.key.into_iter().chain([self.text]) {
             let words = words(text);
-            let joined = if text.is_ascii() { String::new() } else { words.concat() };
-            for form in FORMS.iter().filter(|form| form.needs_word) {
-                let terms = form.scheme.words();
-                let is_word = |text: &str| terms.contains(&text).then_some(());
+            each_joined(&words, |text| {
+                let is_word = |scheme: &&NationalId| scheme.words().contains(&text);
+                named.extend(NAMED.iter().find(is_word));
+            });
+            if !text.is_ascii() {
                 // Scripts without blanks run a term and what follows together.
-                let is_part = |term: &&str| !term.is_ascii() && joined.contains(*term);
-                if !named.contains(&form.scheme)
-                    && (any_joined(&words, is_word).is_some() || terms.iter().any(is_part))
-                {
-                    named.push(form.scheme);
-                }
+                let text = words.concat();
+                let is_part = |term: &&str| !term.is_ascii() && text.contains(*term);
+                named.extend(NAMED.iter().filter(|one| one.words().iter().any(is_part)));
             }
         }
         named
@@ -65,9 +63,13 @@ fn word_length(bytes: &[u8]) -> usize {
 
 /// A number that begins with the word at `start`.
 fn begins(bytes: &[u8], start: usize, around: &Around<'_>) -> Option<NationalId> {
+    let forms = forms_of(word_length(&bytes[start..]));
     let (mut compact, mut groups) = ([0u8; LENGTH_MAX], [0u8; GROUPS_MAX]);
     let (mut length, mut from, mut hyphens_only) = (0, start, true);
     for count in 0..GROUPS_MAX {
+        if !forms.iter().any(|form| form.groups.starts_with(&groups[..count])) {
+            return None;
+        }
         let group = word_length(&bytes[from..]);
         let room = compact.get_mut(length..length + group)?;
         room.copy_from_slice(&bytes[from..from + group]);
@@ -82,7 +84,7 @@ fn begins(bytes: &[u8], start: usize, around: &Around<'_>) -> Option<NationalId>
                 && (form.is_valid)(&compact[..length])
                 && (!form.needs_word || around.names(form.scheme))
         };
-        if let Some(form) = FORMS.iter().find(fits) {
+        if let Some(form) = forms.iter().find(fits) {
             return Some(form.scheme);
         }
         match bytes.get(end) {

@@ -74,6 +74,16 @@ impl NationalId {
     }
 }
 
+/// Those whose numbers count beside one of their words only.
+pub(super) const NAMED: [NationalId; 6] = [
+    NationalId::Japan,
+    NationalId::Korea,
+    NationalId::UnitedStates,
+    NationalId::Germany,
+    NationalId::Poland,
+    NationalId::Sweden,
+];
+
 /// What stands between the groups of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Joint {
@@ -111,39 +121,63 @@ pub(super) const GROUPS_MAX: usize = 7;
 /// Most letters and digits of a form.
 pub(super) const LENGTH_MAX: usize = 18;
 
-/// Every form. What has no strong check digit counts beside a word for it only.
-pub(super) const FORMS: [Form; 30] = [
-    plain(NationalId::Taiwan, &[10], taiwan),
-    named(NationalId::Japan, &[12], japan),
+/// Every form, by the length of its first group. What has no strong check digit counts beside a
+/// word for it only.
+const FORMS: [Form; 30] = [
+    hyphened(NationalId::Spain, &[1, 7, 1], spain),
+    hyphened(NationalId::Spain, &[1, 8], spain),
+    plain(NationalId::France, &[1, 2, 2, 2, 3, 3, 2], france),
+    plain(NationalId::UnitedKingdom, &[2, 6, 1], united_kingdom),
+    plain(NationalId::UnitedKingdom, &[2, 2, 2, 2, 1], united_kingdom),
+    named(NationalId::Germany, &[2, 3, 3, 3], germany),
+    hyphened(NationalId::UnitedStates, &[3, 2, 4], united_states),
+    named(NationalId::UnitedStates, &[3, 2, 4], united_states),
+    plain(NationalId::Italy, &[3, 3, 5, 4, 1], italy),
     named(NationalId::Japan, &[4, 4, 4], japan),
     hyphened(NationalId::Korea, &[6, 7], korea),
     named(NationalId::Korea, &[6, 7], korea_written),
-    named(NationalId::Korea, &[13], korea_written),
-    plain(NationalId::China, &[18], china),
-    plain(NationalId::UnitedKingdom, &[9], united_kingdom),
-    plain(NationalId::UnitedKingdom, &[8, 1], united_kingdom),
-    plain(NationalId::UnitedKingdom, &[2, 6, 1], united_kingdom),
-    plain(NationalId::UnitedKingdom, &[2, 2, 2, 2, 1], united_kingdom),
-    hyphened(NationalId::UnitedStates, &[3, 2, 4], united_states),
-    named(NationalId::UnitedStates, &[3, 2, 4], united_states),
-    named(NationalId::UnitedStates, &[9], united_states),
-    named(NationalId::Germany, &[11], germany),
-    named(NationalId::Germany, &[2, 3, 3, 3], germany),
-    plain(NationalId::Spain, &[9], spain),
-    hyphened(NationalId::Spain, &[8, 1], spain),
-    hyphened(NationalId::Spain, &[1, 7, 1], spain),
-    hyphened(NationalId::Spain, &[1, 8], spain),
-    plain(NationalId::Italy, &[16], italy),
-    plain(NationalId::Italy, &[3, 3, 5, 4, 1], italy),
-    plain(NationalId::France, &[15], france),
-    plain(NationalId::France, &[13, 2], france),
-    plain(NationalId::France, &[1, 2, 2, 2, 3, 3, 2], france),
-    named(NationalId::Poland, &[11], poland),
-    named(NationalId::Sweden, &[10], sweden),
     named(NationalId::Sweden, &[6, 4], sweden),
-    named(NationalId::Sweden, &[12], sweden),
+    plain(NationalId::UnitedKingdom, &[8, 1], united_kingdom),
+    hyphened(NationalId::Spain, &[8, 1], spain),
     named(NationalId::Sweden, &[8, 4], sweden),
+    plain(NationalId::UnitedKingdom, &[9], united_kingdom),
+    named(NationalId::UnitedStates, &[9], united_states),
+    plain(NationalId::Spain, &[9], spain),
+    plain(NationalId::Taiwan, &[10], taiwan),
+    named(NationalId::Sweden, &[10], sweden),
+    named(NationalId::Germany, &[11], germany),
+    named(NationalId::Poland, &[11], poland),
+    named(NationalId::Japan, &[12], japan),
+    named(NationalId::Sweden, &[12], sweden),
+    named(NationalId::Korea, &[13], korea_written),
+    plain(NationalId::France, &[13, 2], france),
+    plain(NationalId::France, &[15], france),
+    plain(NationalId::Italy, &[16], italy),
+    plain(NationalId::China, &[18], china),
 ];
+
+/// Where the forms are that begin with a group of so many letters and digits.
+const STARTS: [usize; LENGTH_MAX + 2] = {
+    let mut starts = [0; LENGTH_MAX + 2];
+    let (mut length, mut form) = (0, 0);
+    while length < starts.len() {
+        while form < FORMS.len() && (FORMS[form].groups[0] as usize) < length {
+            form += 1;
+        }
+        starts[length] = form;
+        length += 1;
+    }
+    starts
+};
+
+/// The forms that begin with a group of so many letters and digits.
+pub(super) fn forms_of(length: usize) -> &'static [Form] {
+    static ALL: [Form; FORMS.len()] = FORMS;
+    match (STARTS.get(length), STARTS.get(length + 1)) {
+        (Some(from), Some(to)) => &ALL[*from..*to],
+        _ => &[],
+    }
+}
 
 /// The digits of a text that holds nothing else.
 fn digits<const N: usize>(text: &[u8]) -> Option<[u32; N]> {

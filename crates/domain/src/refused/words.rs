@@ -47,24 +47,28 @@ fn bare(word: &str) -> &str {
     word.trim_matches(|c: char| c.is_ascii_digit())
 }
 
-/// Whether `find` answers for one of the words, or for neighbours among them written as one, with
-/// or without the digits around them.
-pub(super) fn any_joined<T>(words: &[String], find: impl Fn(&str) -> Option<T>) -> Option<T> {
+/// Shows each of the words, and neighbours among them written as one, with and without the digits
+/// around them.
+pub(super) fn each_joined(words: &[String], mut show: impl FnMut(&str)) {
     let mut joined = String::new();
     for start in 0..words.len() {
         joined.clear();
         for word in words[start..].iter().take(JOINED_MAX) {
             joined.push_str(word);
-            let found = find(&joined).or_else(|| match bare(&joined) {
-                same if same.len() == joined.len() => None,
-                bare => find(bare),
-            });
-            if found.is_some() {
-                return found;
+            show(&joined);
+            let bare = bare(&joined);
+            if bare.len() < joined.len() {
+                show(bare);
             }
         }
     }
-    None
+}
+
+/// The first term among the words.
+fn find_joined(words: &[String], terms: &[(&str, Category)]) -> Option<Category> {
+    let mut found = None;
+    each_joined(words, |text| found = found.or_else(|| look_up(terms, text)));
+    found
 }
 
 /// Whether one of a key's words, without digits around it, is `name`.
@@ -85,11 +89,11 @@ pub(super) fn category(key: &str) -> Option<Category> {
     if is_alone.is_some() {
         return is_alone;
     }
-    if let Some(category) = any_joined(&words, |text| look_up(ANYWHERE, text)) {
+    if let Some(category) = find_joined(&words, ANYWHERE) {
         return Some(category);
     }
     if words.iter().any(|word| PERSONS.binary_search(&bare(word)).is_ok()) {
-        let of_person = any_joined(&words, |text| look_up(OF_PERSONS, text));
+        let of_person = find_joined(&words, OF_PERSONS);
         if of_person.is_some() {
             return of_person;
         }
