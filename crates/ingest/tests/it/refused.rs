@@ -1,14 +1,17 @@
 //! What must not be kept, at every door: it is refused with its place and its rule, nothing of it is
 //! quoted, and nothing of the message is kept.
 
-use veritwin_domain::{IngestLimits, Screening, Timestamp};
+use proptest::prelude::*;
+use veritwin_domain::{IngestLimits, JsonOptions, Screening, Timestamp};
 use veritwin_ingest::bulk::{self, BulkContext, Format, Precision};
 use veritwin_ingest::payload::{KeyTable, MessageContext, parse_attributes, parse_telemetry};
 use veritwin_ingest::{RefusalReason, SinkEntry, ws};
 
-use crate::platform::{TELEMETRY, broker, connected, publish};
+use crate::platform::{TELEMETRY, broker, config, connected, publish};
 
 const CARD: &str = "4111111111111111";
+/// What numbers and JSON are made of.
+const SIGNS: &str = "[A-Fa-fXYZ0-9 _.+\\\\\"{}\\[\\],:u\u{ff10}-\u{ff19}-]{0,80}";
 
 fn told(error: &str, rule: &str) {
     assert!(error.contains(&format!("(rule {rule})")), "{error}");
@@ -182,5 +185,31 @@ async fn version_5_gets_a_reason_and_version_3_a_record() {
         assert_eq!((refusal.reason, refusal.position), (RefusalReason::Policy, Some(7)));
         assert!(refusal.detail.contains("(rule card_number)"), "{}", refusal.detail);
         assert!(!refusal.detail.contains("1111"), "{}", refusal.detail);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[test]
+    fn arbitrary_texts_never_panic(text in SIGNS) {
+        let options = JsonOptions { integers: true, passed: &["password"] };
+        let _ = Screening::ALL.text(Some(&text), &text);
+        let _ = Screening::ALL.key(&text);
+        let _ = Screening::ALL.json(&text, Some(&text), options);
+    }
+
+    #[test]
+    fn a_card_number_is_found_wherever_it_stands(
+        before in "[a-z äß会,;:()/]{0,20}",
+        after in "[a-z äß会,;:()/]{0,20}",
+        deep in 0usize..30,
+    ) {
+        let text = serde_json::json!(format!("{before} {CARD} {after}"));
+        let json = format!("{}{text}{}", "[".repeat(deep), "]".repeat(deep));
+        let found = Screening::ALL.json(&json, None, JsonOptions::default());
+        let found = found.expect("found");
+        prop_assert_eq!(found.rule.code(), "card_number");
+        prop_assert_eq!(found.pointer, "/0".repeat(deep));
     }
 }
