@@ -141,7 +141,7 @@ impl Refused {
         let token = if door.by_device { fixture.token() } else { fixture.api_key() };
         let question = Ask {
             method: door.method,
-            token: Some(token.expose()),
+            token: Some(token.expose().as_str()),
             content_type: door.content_type,
             body: door.body.into_bytes(),
             ..Ask::get(&door.uri)
