@@ -53,6 +53,9 @@ pub(crate) struct Envelope {
     pub(crate) country: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) city: Option<String>,
+    /// The tenant above from which it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acts_from: Option<String>,
     /// How often it was repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) times: Option<u64>,
@@ -71,6 +74,7 @@ pub(crate) struct Details {
 /// The parts of a record.
 struct Written<'a> {
     actor: &'a ActorKind,
+    acts_from: Option<TenantId>,
     origin: &'a Origin,
     request: RequestId,
     at: Timestamp,
@@ -84,6 +88,7 @@ impl<'a> Written<'a> {
     fn new(context: &'a OpContext, action: &'a str, resource: String, outcome: &'a str) -> Self {
         Self {
             actor: &context.actor.kind,
+            acts_from: None,
             origin: &context.origin,
             request: context.request,
             at: context.at,
@@ -168,6 +173,7 @@ impl App {
             session: session_of(written.actor).map(|session| session.to_string()),
             country,
             city,
+            acts_from: written.acts_from.map(|tenant| tenant.to_string()),
             times: None,
         }
     }
@@ -270,6 +276,7 @@ impl App {
     ) -> Result<()> {
         let (record, _) = self.activity(Written {
             actor,
+            acts_from: context.acts_from.filter(|from| Some(*from) != tenant),
             origin: &context.origin,
             request: context.request,
             at: context.at,

@@ -88,6 +88,7 @@ impl App {
     pub fn anonymous(&self, arrival: Arrival) -> PlatformContext {
         let Arrival { purpose, request, origin } = arrival;
         PlatformContext {
+            acts_from: None,
             actor: Actor::without_roles(ActorKind::Anonymous),
             purpose,
             request,
@@ -109,7 +110,8 @@ impl App {
     /// The same request by the same actor above its tenant: for what is done to another tenant by
     /// whoever stands above it, whose record then names the actor.
     pub(crate) fn above_as(&self, context: &OpContext) -> PlatformContext {
-        PlatformContext { actor: context.actor.clone(), ..self.above(context) }
+        let acts_from = Some(context.tenant);
+        PlatformContext { actor: context.actor.clone(), acts_from, ..self.above(context) }
     }
 
     /// The context of whoever holds the data directory.
@@ -135,6 +137,7 @@ impl App {
     fn platform_context(&self, actor: Actor) -> PlatformContext {
         let at = self.clock().now();
         PlatformContext {
+            acts_from: None,
             actor,
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(at, self.rng()),

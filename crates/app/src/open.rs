@@ -366,6 +366,7 @@ impl App {
         self.start_maintenance();
         self.start_ledger();
         self.start_promises();
+        self.tell_rest_shortened();
         Ok(())
     }
 

@@ -446,9 +446,7 @@ impl App {
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         self.0.tree.write().put_plan(view.clone(), &rewaits);
-        for rewait in rewaits {
-            self.tell_shortened(rewait, &view.limits).await;
-        }
+        self.tell_all_shortened(rewaits);
         Ok(view)
     }
 

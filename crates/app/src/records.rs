@@ -37,7 +37,11 @@ async fn names(tx: &TenantTx) -> Result<Names> {
     Ok(names)
 }
 
-fn view(row: Activity, names: &Names) -> Result<ActivityView> {
+fn view(
+    row: Activity,
+    names: &Names,
+    answering: impl Fn(TenantId) -> String,
+) -> Result<ActivityView> {
     let damaged = |_| Error::Internal("an activity record is damaged".to_owned());
     let envelope: Envelope = serde_json::from_slice(&row.envelope).map_err(damaged)?;
     let details: Option<Details> =
@@ -47,7 +51,8 @@ fn view(row: Activity, names: &Names) -> Result<ActivityView> {
         id: row.id,
         at: row.at,
         actor: names.get(&envelope.actor).cloned().unwrap_or(envelope.actor),
-        actor_of: None,
+        // Their names are not shown: whom they belong to is.
+        actor_of: envelope.acts_from.and_then(|id| id.parse().ok()).map(answering),
         actor_id: row.actor,
         action: envelope.action,
         resource: details.resource,
@@ -137,7 +142,6 @@ impl App {
         let resource = self.authorize_all(context, Action::ActivityRead, Kind::Activity)?;
         let mut page = self.find_activity(context, query, query.page.rows(), SEARCHED_MAX).await?;
         self.name_support(context, &mut page.items).await?;
-        self.name_above(context, &mut page.items).await?;
         self.note(context, Action::ActivityRead, &resource, "done");
         Ok(page)
     }
@@ -153,7 +157,6 @@ impl App {
         let resource = self.authorize_all(context, Action::ActivityExport, Kind::Activity)?;
         let mut page = self.find_activity(context, query, EXPORT_ROWS_MAX, usize::MAX).await?;
         self.name_support(context, &mut page.items).await?;
-        self.name_above(context, &mut page.items).await?;
         if page.next_cursor.is_some() {
             let limit = veritwin_domain::LimitExceeded {
                 name: "activity_export_rows_max",
@@ -188,25 +191,6 @@ impl App {
         Ok(())
     }
 
-    /// People of a partner or the platform who did something here are no members, and their
-    /// names are not shown: whom they belong to is.
-    async fn name_above(&self, context: &OpContext, items: &mut [ActivityView]) -> Result<()> {
-        let above: Vec<TenantId> = self.0.tree.read().upwards(context.tenant).skip(1).collect();
-        let mut known: HashMap<UserId, Option<String>> = HashMap::new();
-        for item in items {
-            let person = item.actor.strip_prefix("user:").and_then(|id| id.parse().ok());
-            let Some(person) = person else { continue };
-            if let std::collections::hash_map::Entry::Vacant(of) = known.entry(person) {
-                let tx = self.0.store.read_platform(&self.above(context)).await?;
-                let theirs = tx.memberships(person).await?;
-                let nearest = above.iter().find(|id| theirs.iter().any(|(one, _)| one == *id));
-                of.insert(nearest.map(|id| self.0.tree.read().answering(*id).name));
-            }
-            item.actor_of = known.get(&person).cloned().flatten();
-        }
-        Ok(())
-    }
-
     async fn find_activity(
         &self,
         context: &OpContext,
@@ -230,7 +214,7 @@ impl App {
             for row in listed.items {
                 searched += 1;
                 let cursor = row.cursor();
-                let view = view(row, &names)?;
+                let view = view(row, &names, |id| self.0.tree.read().answering(id).name)?;
                 if search.as_ref().is_some_and(|text| !holds_text(&view, text)) {
                     continue;
                 }

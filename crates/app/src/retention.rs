@@ -269,8 +269,37 @@ impl App {
         changed.filter(|one| one.before != one.waits).collect()
     }
 
-    /// Tells the administrators of a tenant what is kept for less time, and from when on, once a
-    /// day for each time. What was changed stands, whether or not this can be written.
+    /// Tells tenants of what is kept for less time, one after the other, beside whoever changed it.
+    pub(crate) fn tell_all_shortened(&self, rewaits: Vec<Rewait>) {
+        let app = self.clone();
+        self.0.tasks.spawn(async move {
+            for rewait in rewaits {
+                if app.0.stop.is_cancelled() {
+                    return;
+                }
+                let place = app.0.tree.read().get(rewait.tenant).map(|one| one.place);
+                // Unless it has been changed again meanwhile.
+                if let Some(place) = place.filter(|place| place.waits == rewait.waits) {
+                    app.tell_shortened(rewait, &app.limits(place.plan)).await;
+                }
+            }
+        });
+    }
+
+    /// Tells whoever was not told before the platform stopped.
+    pub(crate) fn tell_rest_shortened(&self) {
+        let now = self.clock().now();
+        let tree = self.0.tree.read();
+        let tenants = tree.ids().filter_map(|id| tree.get(id));
+        let waits = tenants.map(|one| (one.id, in_force(one.place.waits, now)));
+        let rewait = |(tenant, waits)| Rewait { tenant, before: Waits::default(), waits };
+        let shortened = waits.map(rewait).filter(Rewait::is_shorter).collect();
+        drop(tree);
+        self.tell_all_shortened(shortened);
+    }
+
+    /// Tells the administrators of a tenant what is kept for less time, and from when on, once for
+    /// each day it ends on. What was changed stands, whether or not this can be written.
     pub(crate) async fn tell_shortened(&self, rewait: Rewait, limits: &PlanLimits) {
         let tenant = rewait.tenant;
         let context = self.job_in(jobs::RETENTION, tenant);
@@ -279,7 +308,7 @@ impl App {
             let (plan, ask) = (self.plan_name(tenant), self.who_answers(tenant));
             let (subject, text, name) =
                 kept.mail((plan.as_str(), ask.as_str()), kept.days(limits), wait);
-            let event = format!("{name} {}", context.at.day());
+            let event = format!("{name} {}", wait.until.day());
             let told = async {
                 let tx = self.0.store.begin(&context).await?;
                 self.mail_few(&tx, (subject, text.as_str()), &event).await?;

@@ -43,11 +43,7 @@ fn objection(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
     if is_unknown(one) || is_unknown(other) {
         return Some("it is not known who brought one of you in: somebody else does it");
     }
-    let is_common_and_new = one.inviters.iter().any(|(inviter, at)| {
-        let same = other.inviters.iter().find(|(theirs, _)| theirs == inviter);
-        same.is_some_and(|(_, theirs)| is_new(*at, now) || is_new(*theirs, now))
-    });
-    if is_common_and_new {
+    if are_new_of_one(one, other, now) {
         return Some(
             "the same person brought both of you in, or gave you roles, and one of you less than \
              seven days ago: somebody else does it",
@@ -56,9 +52,16 @@ fn objection(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
     None
 }
 
-/// Why these two do not keep records together. Keeping is the harmless side, so who has somebody
-/// in common counts as two, and so does, a week later, who brought the other in: a small customer
-/// has nobody else.
+/// Whether the same person brought both in, one of them just now.
+fn are_new_of_one(one: &Line, other: &Line, now: Timestamp) -> bool {
+    one.inviters.iter().any(|(inviter, at)| {
+        let same = other.inviters.iter().find(|(theirs, _)| theirs == inviter);
+        same.is_some_and(|(_, theirs)| is_new(*at, now) || is_new(*theirs, now))
+    })
+}
+
+/// Why these two do not keep records together. Keeping is the harmless side, so a week later who
+/// brought the other in counts as two: a small customer has nobody else.
 fn objection_to_keeping(one: &Line, other: &Line, now: Timestamp) -> Option<&'static str> {
     if one.user == other.user {
         return Some(SAME);
@@ -70,6 +73,12 @@ fn objection_to_keeping(one: &Line, other: &Line, now: Timestamp) -> Option<&'st
         return Some(
             "one of you brought the other in, or gave them a role, less than seven days ago: \
              somebody else does it, or you when the seven days are over",
+        );
+    }
+    if are_new_of_one(one, other, now) {
+        return Some(
+            "the same person brought both of you in, or gave you roles, and one of you less than \
+             seven days ago: somebody else does it, or you when the seven days are over",
         );
     }
     let is_new_of_nobody = |line: &Line| is_unknown(line) && is_new(line.since, now);
@@ -194,7 +203,8 @@ mod tests {
         };
         let owner = by_operator(1, 0, &[]);
         check(&owner, &owner, Some("whoever asked"));
-        check(&came(2, 0, &[1]), &came(3, 0, &[1]), None);
+        check(&came(2, 90, &[1]), &came(3, 6, &[1]), Some("the same person"));
+        check(&came(2, 8, &[1]), &came(3, 8, &[1]), None);
         check(&owner, &came(2, 6, &[1]), Some("one of you brought"));
         check(&owner, &came(2, 8, &[1]), None);
         check(&came(2, 0, &[1]), &came(4, 0, &[2, 1]), Some("one of you brought"));

@@ -207,6 +207,8 @@ pub struct PlatformContext {
     pub purpose: Purpose,
     /// For tracing.
     pub request: RequestId,
+    /// The tenant in which whoever acts is signed in, when they act on one below.
+    pub acts_from: Option<TenantId>,
     /// Where the request comes from.
     pub origin: Origin,
     /// When the operation began.

@@ -167,6 +167,7 @@ impl Engine {
                 dropped += entry.sections.len();
                 next.tenants.remove(tenant);
                 inner.memory.write().forget(*tenant);
+                inner.room.notify_waiters();
                 continue;
             }
             let is_destroyed =

@@ -19,7 +19,7 @@ use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
 use crate::reader::Reader;
-use crate::room::{Taken, bytes_of};
+use crate::room::{RoomQueues, Taken, bytes_of};
 use crate::{TelemetryError, manifest};
 
 /// Tenants whose latest values are read at once when the engine opens.
@@ -119,6 +119,8 @@ pub(crate) struct Inner {
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
     pub(crate) room: Notify,
+    /// Who waits for it, tenant by tenant.
+    pub(crate) room_queues: RoomQueues,
     /// Locked after `memory`.
     pub(crate) taken: Mutex<Taken>,
     /// When sections were last checked for destroyed keys, on the monotonic clock.
@@ -197,6 +199,7 @@ impl Engine {
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
             room: Notify::new(),
+            room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
         };

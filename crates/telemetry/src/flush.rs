@@ -78,7 +78,10 @@ impl Engine {
             for (tenant, dek) in tenants.iter().zip(deks) {
                 match dek {
                     Ok(_) => {}
-                    Err(KeyError::TenantDestroyed { .. }) => inner.memory.write().forget(*tenant),
+                    Err(KeyError::TenantDestroyed { .. }) => {
+                        inner.memory.write().forget(*tenant);
+                        inner.room.notify_waiters();
+                    }
                     Err(error) if error.is_denied() => drop(held.insert(*tenant)),
                     Err(source) => {
                         return Err(TelemetryError::Keys { action: "flush a tenant", source });

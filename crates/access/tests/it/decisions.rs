@@ -27,6 +27,7 @@ impl World {
 
     fn platform(&self, actor: Actor) -> PlatformContext {
         PlatformContext {
+            acts_from: None,
             actor,
             purpose: Purpose::TwinBuilding,
             request: RequestId::generate(AT, &self.rng),

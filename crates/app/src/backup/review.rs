@@ -62,6 +62,7 @@ pub struct AccessReview {
 fn operator(clock: &Arc<dyn Clock>) -> PlatformContext {
     let at = clock.now();
     PlatformContext {
+        acts_from: None,
         actor: Actor::without_roles(ActorKind::LocalOperator),
         purpose: Purpose::SecuritySupport,
         request: RequestId::generate(at, &SystemRng),

@@ -12,6 +12,9 @@ use super::problem::Problem;
 /// Largest window a zstd body may ask for, as a power of two: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Largest plain body that is read where it arrives: some milliseconds at most.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
 /// The body as it arrived.
 pub(super) fn received(
     headers: &HeaderMap,
@@ -37,12 +40,29 @@ fn too_large(limits: &IngestLimits, size: Option<usize>) -> Problem {
     LimitExceeded { name: "body_bytes_max", max, actual }.into()
 }
 
-/// The body without its `Content-Encoding`.
-pub(super) fn decoded(
+/// What a body says. One of some size, or one that grows when it is unpacked, would hold up other
+/// connections of this thread: it is read on a thread for such work.
+pub(super) async fn read<T: Send + 'static>(
     headers: &HeaderMap,
-    body: Bytes,
+    received: Bytes,
     limits: &IngestLimits,
-) -> Result<Bytes, Problem> {
+    parse: impl FnOnce(&[u8], &IngestLimits) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if received.len() <= INLINE_BYTES_MAX && !headers.contains_key(header::CONTENT_ENCODING) {
+        return parse(&received, limits);
+    }
+    let (headers, limits) = (headers.clone(), *limits);
+    let parsed = tokio::task::spawn_blocking(move || {
+        let body = decoded(&headers, received, &limits)?;
+        parse(&body, &limits)
+    });
+    parsed.await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")
+    })?
+}
+
+/// The body without its `Content-Encoding`.
+fn decoded(headers: &HeaderMap, body: Bytes, limits: &IngestLimits) -> Result<Bytes, Problem> {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
     match encoding.as_bytes() {
         b"identity" => Ok(body),

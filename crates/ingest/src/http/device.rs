@@ -7,15 +7,15 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use veritwin_domain::{DeviceBatch, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, count_readings};
 
 use super::problem::Problem;
 use super::{Api, Authenticated, body};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
-    KeyTable, MessageContext, attributes_json, key_list, parse_attributes, parse_client_rpc,
-    parse_json_text, parse_telemetry,
+    KeyTable, MessageContext, PayloadError, attributes_json, key_list, parse_attributes,
+    parse_client_rpc, parse_json_text, parse_telemetry,
 };
 
 type Body = Result<Bytes, BytesRejection>;
@@ -24,9 +24,15 @@ pub(super) fn json(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn read(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read<T: Send + 'static>(
+    api: &Api,
+    headers: &HeaderMap,
+    body: Body,
+    parse: impl FnOnce(&[u8], &IngestLimits) -> Result<T, PayloadError> + Send + 'static,
+) -> Result<T, Problem> {
     let limits = &api.parts.limits;
-    body::decoded(headers, body::received(headers, body, limits)?, limits)
+    let received = body::received(headers, body, limits)?;
+    body::read(headers, received, limits, |body, limits| Ok(parse(body, limits)?)).await
 }
 
 pub(super) async fn telemetry(
@@ -37,11 +43,14 @@ pub(super) async fn telemetry(
 ) -> Result<StatusCode, Problem> {
     let origin = Origin::Device(&session);
     api.parts.sink.admit_readings(origin, 0)?;
-    let body = read(&api, &headers, body)?;
-    let context = MessageContext { received_at: UNTIMED, limits: &api.parts.limits };
-    let mut readings = Vec::new();
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    parse_telemetry(&body, context, &mut keys, &mut readings)?;
+    let readings = read(&api, &headers, body, move |body, limits| {
+        let context = MessageContext { received_at: UNTIMED, limits };
+        let mut readings = Vec::new();
+        parse_telemetry(body, context, &mut keys, &mut readings)?;
+        Ok(readings)
+    });
+    let readings = readings.await?;
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }
@@ -65,9 +74,10 @@ pub(super) async fn attributes_save(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let body = read(&api, &headers, body)?;
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    let entries = parse_attributes(&body, &api.parts.limits, &mut keys)?;
+    let entries =
+        read(&api, &headers, body, move |body, limits| parse_attributes(body, limits, &mut keys));
+    let entries = entries.await?;
     if entries.is_empty() {
         return Ok(StatusCode::OK);
     }
@@ -124,7 +134,7 @@ pub(super) async fn rpc_call(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let call = parse_client_rpc(&read(&api, &headers, body)?)?;
+    let call = read(&api, &headers, body, |body, _| parse_client_rpc(body)).await?;
     Ok(json(api.parts.sink.rpc_call(&session, call).await?))
 }
 
@@ -140,7 +150,7 @@ pub(super) async fn rpc_reply(
         let detail = "the path's last part: expected the call's number up to 4294967295";
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
-    let body = parse_json_text(&read(&api, &headers, body)?, &api.parts.limits)?;
+    let body = read(&api, &headers, body, parse_json_text).await?;
     api.parts.sink.rpc_reply(&session, RpcReply { id, body }).await?;
     Ok(StatusCode::OK)
 }

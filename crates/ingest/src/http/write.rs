@@ -34,19 +34,13 @@ pub(super) async fn write(
     let received_at = api.parts.clock.now();
     let one_device = matches!(writer, Writer::Device(_));
 
-    // Decompressing and parsing some megabytes would hold up other connections of this thread.
-    let (limits, headers) = (api.parts.limits, headers.clone());
     let screening = api.parts.sink.screening();
-    let parsed = tokio::task::spawn_blocking(move || {
-        let body = body::decoded(&headers, received, &limits)?;
+    let rows = body::read(&headers, received, &api.parts.limits, move |body, limits| {
         let untimed_at = UNTIMED;
-        let context =
-            BulkContext { received_at, untimed_at, limits: &limits, one_device, screening };
-        bulk::parse(format, &body, context).map_err(Problem::from)
+        let context = BulkContext { received_at, untimed_at, limits, one_device, screening };
+        bulk::parse(format, body, context).map_err(Problem::from)
     });
-    let rows = parsed.await.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be parsed")
-    })??;
+    let rows = rows.await?;
 
     let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     api.parts.sink.admit(writer.origin(), messages)?;

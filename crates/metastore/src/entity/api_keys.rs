@@ -131,10 +131,10 @@ impl TenantTx {
     /// Revokes a key for ever, with its grants and the keys it made.
     #[boxed]
     pub async fn api_key_delete(&self, id: ApiKeyId) -> Result<()> {
-        self.grants_delete_of(Holder::ApiKey(id)).await?;
         let own = self.core.all(self.select(TABLE).eq("id", id)).await?;
         let made = self.core.all(self.select(TABLE).eq("maker_key_id", id)).await?;
         for row in own.iter().chain(&made) {
+            self.grants_delete_of(Holder::ApiKey(row.get("id")?)).await?;
             self.keep_maker(row).await?;
         }
         self.core.delete(self.delete(TABLE).eq("maker_key_id", id)).await?;

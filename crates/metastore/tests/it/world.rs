@@ -105,6 +105,7 @@ impl World {
 
     pub(crate) fn platform_context(&self) -> PlatformContext {
         PlatformContext {
+            acts_from: None,
             actor: Actor::without_roles(ActorKind::LocalOperator),
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(START, self.rng.as_ref()),

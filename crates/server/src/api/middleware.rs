@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
+use tokio_util::task::AbortOnDropHandle;
 use veritwin_domain::Timestamp;
 
 use super::auth::Asked;
@@ -142,6 +143,29 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
+/// Runs a request as a task, so that a panic stays inside it. One that only reads ends when its
+/// client leaves. Any other goes on: what it has committed has to come into force, and a commit
+/// that nobody waits for is carried out all the same.
+async fn answered(next: Next, request: Request, only_reads: bool) -> Response {
+    let task = AbortOnDropHandle::new(tokio::spawn(next.run(request)));
+    let outcome = if only_reads {
+        tokio::time::timeout(REQUEST_TIMEOUT, task).await
+    } else {
+        tokio::time::timeout(REQUEST_TIMEOUT, task.detach()).await
+    };
+    match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::broken().into_response(),
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "/problems/timeout",
+            "Timed out",
+            "the request took too long and was given up",
+        )
+        .into_response(),
+    }
+}
+
 pub(super) async fn around(State(api): State<Api>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
@@ -166,16 +190,7 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     let mut response = if is_stream {
         next.run(request).await
     } else {
-        match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "/problems/timeout",
-                "Timed out",
-                "the request took too long and was given up",
-            )
-            .into_response(),
-        }
+        answered(next, request, method.is_safe()).await
     };
     if paused.load(Ordering::Acquire) {
         response = body_paused(idle_max);

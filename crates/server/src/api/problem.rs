@@ -69,6 +69,16 @@ impl Problem {
     }
 
     /// The common answer for whatever does not exist or must not be seen.
+    /// Something inside broke while it was done.
+    pub(crate) fn broken() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "/problems/internal",
+            "Internal error",
+            "something inside broke. The log of the platform says more",
+        )
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -5,12 +5,14 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, PATIENCE, Platform};
+use crate::harness::{Mode, Options, PATIENCE, Platform, now_ms, pause, wait_for};
 use crate::http::{Answer, connect};
 use crate::mqtt::{Mqtt, Version, connect_packet};
+use crate::rights::{Person, id};
 use crate::skipped::skipped;
 
 /// The table of the attacks, as the documents show it.
@@ -298,6 +300,47 @@ fn path_tricks() {
             assert!(answer.status >= 400 || is_page, "{target}: {}", answer.status);
         }
     }
+}
+
+/// What a change has stored is in force, whether or not anybody waited for it.
+#[test]
+fn hanging_up_during_a_change() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let person = Person::new(&platform, &tenant, "eve", "viewer");
+    let is_listed = || {
+        let listed = tenant.get("/v1/grants").expect(200);
+        listed["items"].as_array().unwrap().iter().any(|one| one["user_id"] == person.id.as_str())
+    };
+    let may_create = || {
+        let device = json!({"name": format!("d{}", now_ms()), "type": "sensor"});
+        person.post("/v1/devices", &device).status != 403
+    };
+    let grant = json!({"user_id": person.id, "role": "administrator", "scope": {}});
+    let mut ended = 0;
+    for tenths in 0..40u64 {
+        let id = id(&tenant.post("/v1/grants", &grant).expect(201));
+        assert!(may_create(), "it was granted");
+        let mut gone = connect(&platform.ports().https, platform.http().tls()).unwrap();
+        let head = format!(
+            "DELETE /v1/grants/{id} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
+            tenant.api_key
+        );
+        gone.write_all(head.as_bytes()).unwrap();
+        gone.flush().unwrap();
+        pause(Duration::from_micros(tenths * 300));
+        drop(gone);
+        // It may not have begun; what was ended is ended for everybody.
+        wait_for("the grant to be ended in the list and in force", || {
+            (is_listed() == may_create()).then_some(())
+        });
+        if is_listed() {
+            tenant.delete(&format!("/v1/grants/{id}")).expect(204);
+        } else {
+            ended += 1;
+        }
+    }
+    assert!(ended > 0, "no hang-up met a change");
 }
 
 #[test]

@@ -139,6 +139,41 @@ fn whoever_fills_the_memory_table_leaves_room_for_others() {
 }
 
 #[test]
+fn what_came_later_does_not_pass_what_waits_for_room() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.memory_bytes_max = 16_000;
+        let engine = setup.open().await;
+        let some = |count: i64| -> Vec<_> {
+            (0..count).map(|i| reading("n", TODAY + i, Value::Integer(i))).collect()
+        };
+        let (large, small) = (some(300), some(1));
+        let (large, small) = ([large.as_slice()], [small.as_slice()]);
+        let held = engine.try_room(tenant(0), &[&some(687)]).expect("room");
+        drop(engine.try_room(tenant(0), &small).expect("there would be room for it"));
+
+        let mut first = std::pin::pin!(engine.room(tenant(0), &large));
+        let mut second = std::pin::pin!(engine.room(tenant(0), &small));
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none(), "behind the first");
+        drop(engine.room(tenant(1), &small).now_or_never().expect("another's queue"));
+        drop(held);
+        assert!((&mut second).now_or_never().is_none(), "still behind the first");
+        drop(first.now_or_never().expect("room came free"));
+        drop(second.now_or_never().expect("the first has gone in"));
+
+        // Whoever leaves the queue holds nobody up.
+        let held = engine.try_room(tenant(0), &[&some(687)]).expect("room");
+        {
+            let gone = std::pin::pin!(engine.room(tenant(0), &large));
+            assert!(gone.now_or_never().is_none());
+        }
+        drop(engine.room(tenant(0), &small).now_or_never().expect("nobody waits"));
+        drop(held);
+    });
+}
+
+#[test]
 fn a_quiet_engine_flushes_by_age_and_writes_nothing_without_need() {
     runtime().block_on(async {
         let setup = Setup::new();
