@@ -1,5 +1,5 @@
-//! What must not be kept, at every door: it is refused with its place and its rule, nothing of it is
-//! quoted, and nothing of the message is kept.
+//! What must not be kept, at every door: it is refused with its place and its rule, nothing of it
+//! is quoted, and nothing of the message is kept.
 
 use proptest::prelude::*;
 use veritwin_domain::{IngestLimits, JsonOptions, Screening, Timestamp};

@@ -1,7 +1,7 @@
-//! Probes of promises that need the listeners and the pages: transport (P23), roles (P30),
-//! isolation (P31), floods (P33), cookies (P56), locations (P20), anomalous access (P34), support
-//! access (P35), card numbers (P05) and special categories (P06). They ask from outside, as a client would; the app runs them and keeps
-//! what they find.
+//! Probes of promises that need the listeners and the pages: card numbers (P05), special categories
+//! (P06), locations (P20), transport (P23), roles (P30), isolation (P31), floods (P33), anomalous
+//! access (P34), support access (P35), cookies (P56). They ask from outside, as a client would; the
+//! app runs them and keeps what they find.
 
 mod access;
 mod cookies;

@@ -130,7 +130,7 @@ impl Refused {
         match self.promise {
             CARDS => vec![
                 json!({"imei": "378282246310005"}),
-                json!({"ts": 1_451_649_600_512_i64, "values": {"energy": 4_111_111_111_111_111_i64}}),
+                json!({"ts": 1_451_649_600_512_i64, "values": {"e": 4_111_111_111_111_111_i64}}),
                 json!({"sent": "1451649600512", "serial": "4111111111111112"}),
             ],
             _ => vec![json!({"heart_beat": 1, "battery_health": 98, "cert_fingerprint": "ab:cd"})],
