@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use veritwin_access::jobs;
 use veritwin_alerting::{
-    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Rule, SeriesId, Transition,
-    TransitionKind,
+    AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Reason, Rule, SeriesId,
+    Transition, TransitionKind,
 };
 use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
@@ -153,7 +153,7 @@ impl App {
             let id = match (transition.kind, rule) {
                 (TransitionKind::Raised, Some(rule)) => {
                     let told = (&mut open, &mut stories);
-                    Some(self.raise(&tx, tenant, alerts, told, rule, transition).await?)
+                    self.raise(&tx, told, rule, transition).await?
                 }
                 (TransitionKind::Raised, None) => None,
                 (TransitionKind::Cleared, _) => {
@@ -191,17 +191,21 @@ impl App {
         Ok(changed)
     }
 
+    /// Raises an alert where its device stands as of this transaction; none for a device that is
+    /// gone.
     async fn raise(
         &self,
         tx: &TenantTx,
-        tenant: TenantId,
-        alerts: &TenantAlerts,
         (open, stories): (&mut HashMap<SeriesId, AlertId>, &mut Stories),
         rule: &Rule,
         transition: &Transition,
-    ) -> Result<AlertId> {
+    ) -> Result<Option<AlertId>> {
         let series = &transition.id.series;
-        let names = self.place_names(tenant, &alerts.devices, series).await;
+        let device = match tx.device(series.device).await {
+            Err(veritwin_metastore::Error::NotFound { .. }) => return Ok(None),
+            other => other?,
+        };
+        let names = self.place_names(tx, &device, series).await;
         let message = Message::of(transition, rule, &names.names);
         let event = raised_event(transition);
         let reopened = match open.get(series) {
@@ -214,6 +218,7 @@ impl App {
             .map_err(|error| Error::Internal(error.to_string()))?;
         let id = if let Some(mut alert) = reopened {
             // What it says is of this time; its events still tell of the first.
+            alert.twin = names.standing.twin;
             alert.state = AlertState::ActiveUnacknowledged;
             alert.severity = severity(rule);
             alert.raised_at = transition.at;
@@ -226,7 +231,7 @@ impl App {
                 id: AlertId::generate(self.clock().now(), self.rng()),
                 rule: rule.id,
                 device: Some(series.device),
-                twin: names.twin,
+                twin: names.standing.twin,
                 state: to_store(veritwin_alerting::AlertState::START),
                 severity: severity(rule),
                 raised_at: transition.at,
@@ -241,12 +246,9 @@ impl App {
         };
         tx.alert_event_add(id, &event).await?;
         open.insert(series.clone(), id);
-        let is_open = alerts
-            .devices
-            .get(series.device)
-            .is_some_and(|device| device.declaration == Declaration::NonPersonal);
+        let is_open = device.declaration == Declaration::NonPersonal;
         stories.raised(transition, (id, rule), &message, is_open);
-        Ok(id)
+        Ok(Some(id))
     }
 }
 
@@ -274,9 +276,14 @@ async fn clear(
         }
         other => other?,
     };
-    let Ok(state) = to_domain(alert.state).apply(Step::Clear) else { return Ok(None) };
+    let state = match to_domain(alert.state).apply(Step::Clear) {
+        // It ended with its device, whose removal is still to be told.
+        _ if transition.reason == Reason::DeviceRemoved => veritwin_alerting::AlertState::Cleared,
+        Ok(state) => state,
+        Err(_) => return Ok(None),
+    };
     alert.state = to_store(state);
-    alert.cleared_at = Some(transition.at);
+    alert.cleared_at = Some(alert.cleared_at.unwrap_or(transition.at));
     tx.alert_update(&alert, Some(alert.version)).await?;
     let kind = AlertEventKind::Cleared;
     let reason = Some(transition.reason.as_str().to_owned()).filter(|reason| reason != "value");

@@ -121,7 +121,7 @@ impl Reader {
     }
 }
 
-fn detail_of(alert: &Alert) -> Result<Detail> {
+pub(crate) fn detail_of(alert: &Alert) -> Result<Detail> {
     serde_json::from_slice(&alert.detail)
         .map_err(|_| Error::Internal("a stored alert is damaged".to_owned()))
 }
@@ -130,6 +130,10 @@ async fn view(tx: &TenantTx, alert: Alert, reader: &Reader) -> Result<AlertView>
     let people = &reader.people;
     let mut detail = detail_of(&alert)?;
     reader.conceal(alert.device, &mut detail);
+    if alert.twin.is_none() {
+        // The building went, and its rooms with it.
+        (detail.space_id, detail.storey_id) = (None, None);
+    }
     let name_of = |user: Option<UserId>| {
         user.map(|id| people.get(&id).cloned().unwrap_or_else(|| "former member".to_owned()))
     };

@@ -1,12 +1,15 @@
 //! Attributes of devices in three scopes: client (sent by the device), shared and server (written
-//! by the application). Client attributes are in the log before they are here.
+//! by the application). Client attributes are in the log before they are here, and found to be
+//! within their bounds before they are in the log.
 
 use std::collections::BTreeMap;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource};
-use veritwin_domain::{Actor, ActorKind, CredentialId, DeviceId, Key, OpContext, TenantId, Value};
-use veritwin_metastore::{AttributeScope, TenantTx};
+use veritwin_domain::{
+    Actor, ActorKind, CredentialId, DeviceId, Key, LimitExceeded, OpContext, TenantId, Value,
+};
+use veritwin_metastore::{AttributeScope, SEALED_BYTES_MAX, TenantTx};
 
 use crate::change::Change;
 use crate::model::{AttributesChange, AttributesView};
@@ -14,27 +17,37 @@ use crate::{App, Error, Result};
 
 /// Most attributes of one scope.
 const ATTRIBUTES_MAX: usize = 1024;
+/// Longest stored form of one scope, in bytes: it is sealed as one value.
+const ATTRIBUTES_BYTES_MAX: usize = SEALED_BYTES_MAX;
 /// Longest text or JSON value, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 type Scope = BTreeMap<String, Value>;
 
 /// The stored form keeps the kind of each value: `["i", 7]`.
+fn tagged(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Double(number) => serde_json::json!(["d", number]),
+        Value::Integer(number) => serde_json::json!(["i", number]),
+        Value::Boolean(flag) => serde_json::json!(["b", flag]),
+        Value::Text(text) => serde_json::json!(["t", &**text]),
+        Value::Json(text) => serde_json::json!(["j", &**text]),
+    }
+}
+
+fn bytes_of(stored: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(stored).map_err(|error| Error::Internal(error.to_string()))
+}
+
 fn encode(scope: &Scope) -> Result<Vec<u8>> {
-    let tagged: BTreeMap<&str, serde_json::Value> = scope
-        .iter()
-        .map(|(key, value)| {
-            let tagged = match value {
-                Value::Double(number) => serde_json::json!(["d", number]),
-                Value::Integer(number) => serde_json::json!(["i", number]),
-                Value::Boolean(flag) => serde_json::json!(["b", flag]),
-                Value::Text(text) => serde_json::json!(["t", &**text]),
-                Value::Json(text) => serde_json::json!(["j", &**text]),
-            };
-            (key.as_str(), tagged)
-        })
-        .collect();
-    serde_json::to_vec(&tagged).map_err(|error| Error::Internal(error.to_string()))
+    let tagged: BTreeMap<&str, serde_json::Value> =
+        scope.iter().map(|(key, value)| (key.as_str(), tagged(value))).collect();
+    bytes_of(&tagged)
+}
+
+/// What an attribute takes of its scope's stored form, the comma or brace after it included.
+fn stored_bytes(key: &str, value: &Value) -> Result<usize> {
+    Ok(bytes_of(&key)?.len() + 1 + bytes_of(&tagged(value))?.len() + 1)
 }
 
 fn decode(bytes: &[u8]) -> Result<Scope> {
@@ -55,26 +68,113 @@ fn decode(bytes: &[u8]) -> Result<Scope> {
         .collect()
 }
 
-async fn read_scope(tx: &TenantTx, device: DeviceId, wanted: AttributeScope) -> Result<Scope> {
-    for stored in tx.attributes(device).await? {
-        if stored.scope == wanted {
-            return decode(&stored.body);
-        }
-    }
-    Ok(Scope::new())
+async fn read_draft(tx: &TenantTx, device: DeviceId, wanted: AttributeScope) -> Result<Draft> {
+    let stored = tx.attributes(device).await?.into_iter().find(|stored| stored.scope == wanted);
+    let Some(stored) = stored else { return Ok(Draft::default()) };
+    let scope = decode(&stored.body)?;
+    let bytes = if scope.is_empty() { BRACE_BYTES } else { stored.body.len() };
+    Ok(Draft { scope, bytes, changed: false })
 }
 
-fn check(changes: &BTreeMap<String, Option<Value>>) -> Result<()> {
+async fn read_scope(tx: &TenantTx, device: DeviceId, wanted: AttributeScope) -> Result<Scope> {
+    Ok(read_draft(tx, device, wanted).await?.scope)
+}
+
+/// The first byte of a stored scope; the last one counts with the last attribute.
+const BRACE_BYTES: usize = 1;
+
+type Changes = BTreeMap<String, Option<Value>>;
+
+/// A scope with the changes that were found to be within its bounds.
+struct Draft {
+    scope: Scope,
+    /// Length of the stored form, unless the scope is empty.
+    bytes: usize,
+    changed: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { scope: Scope::new(), bytes: BRACE_BYTES, changed: false }
+    }
+}
+
+impl Draft {
+    /// Takes all changes or, over a bound of the scope, none.
+    fn take(&mut self, changes: Changes) -> Result<()> {
+        let (mut count, mut bytes) = (self.scope.len(), self.bytes);
+        for (key, value) in &changes {
+            if let Some(old) = self.scope.get(key) {
+                count -= 1;
+                bytes = bytes.saturating_sub(stored_bytes(key, old)?);
+            }
+            if let Some(new) = value {
+                count += 1;
+                bytes = bytes.saturating_add(stored_bytes(key, new)?);
+            }
+        }
+        let bounds = [
+            ("attributes_max", ATTRIBUTES_MAX, count),
+            ("attributes_bytes_max", ATTRIBUTES_BYTES_MAX, bytes),
+        ];
+        if let Some((name, max, actual)) = bounds.into_iter().find(|(_, max, is)| is > max) {
+            return Err(LimitExceeded { name, max, actual }.into());
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.scope.insert(key, value),
+                None => self.scope.remove(&key),
+            };
+            self.changed = true;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    async fn store(&self, tx: &TenantTx, device: DeviceId, scope: AttributeScope) -> Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        Ok(tx.attributes_put(device, scope, &encode(&self.scope)?, None).await?)
+    }
+}
+
+/// What devices say of themselves, decided and not stored yet. Whoever has it holds the
+/// [turn](crate::attribute_lines) of these devices, so that it stays right.
+#[derive(Default)]
+pub(crate) struct ClientDrafts(BTreeMap<DeviceId, Draft>);
+
+impl ClientDrafts {
+    /// Takes one message, the later one wins; the answer is the bound that it would pass.
+    pub(crate) fn take(
+        &mut self,
+        device: DeviceId,
+        entries: &[(Key, Value)],
+    ) -> Result<Option<LimitExceeded>> {
+        let draft = self.0.entry(device).or_default();
+        let changes =
+            entries.iter().map(|(key, value)| (key.to_string(), Some(value.clone()))).collect();
+        match draft.take(changes) {
+            Ok(()) => Ok(None),
+            Err(Error::Limit(limit)) => Ok(Some(limit)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many bytes of each device are read and written again.
+    pub(crate) fn rewritten(&self) -> impl Iterator<Item = (DeviceId, usize)> {
+        self.0.iter().map(|(device, draft)| (*device, draft.bytes))
+    }
+}
+
+fn check(changes: &Changes) -> Result<()> {
     for (key, value) in changes {
         Key::new(key).map_err(|error| Error::invalid_at(key.clone(), error.to_string()))?;
         if let Some(Value::Text(text) | Value::Json(text)) = value
             && text.len() > VALUE_BYTES_MAX
         {
-            let limit = veritwin_domain::LimitExceeded {
-                name: "value_bytes_max",
-                max: VALUE_BYTES_MAX,
-                actual: text.len(),
-            };
+            let limit =
+                LimitExceeded { name: "value_bytes_max", max: VALUE_BYTES_MAX, actual: text.len() };
             return Err(limit.into());
         }
     }
@@ -85,27 +185,14 @@ async fn merge(
     tx: &TenantTx,
     device: DeviceId,
     scope: AttributeScope,
-    changes: BTreeMap<String, Option<Value>>,
+    changes: Changes,
 ) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
-    let mut merged = read_scope(tx, device, scope).await?;
-    for (key, value) in changes {
-        match value {
-            Some(value) => merged.insert(key, value),
-            None => merged.remove(&key),
-        };
-    }
-    if merged.len() > ATTRIBUTES_MAX {
-        let limit = veritwin_domain::LimitExceeded {
-            name: "attributes_max",
-            max: ATTRIBUTES_MAX,
-            actual: merged.len(),
-        };
-        return Err(limit.into());
-    }
-    Ok(tx.attributes_put(device, scope, &encode(&merged)?, None).await?)
+    let mut draft = read_draft(tx, device, scope).await?;
+    draft.take(changes)?;
+    draft.store(tx, device, scope).await
 }
 
 /// The changed attributes of the two scopes that the application writes, as they are recorded.
@@ -184,18 +271,35 @@ impl App {
         view(&tx, device).await
     }
 
-    /// Stores client attributes that are durable in the log already.
+    /// The client attributes of devices as they are now.
+    pub(crate) async fn client_drafts(
+        &self,
+        tenant: TenantId,
+        devices: impl IntoIterator<Item = DeviceId>,
+    ) -> Result<ClientDrafts> {
+        let context = self.job_in(veritwin_access::jobs::INGEST, tenant);
+        let tx = self.0.store.read(&context).await?;
+        let mut drafts = BTreeMap::new();
+        for device in devices {
+            drafts.insert(device, read_draft(&tx, device, AttributeScope::Client).await?);
+        }
+        Ok(ClientDrafts(drafts))
+    }
+
+    /// Stores client attributes that are durable in the log already, in one transaction.
     pub(crate) async fn store_client_attributes(
         &self,
         tenant: TenantId,
-        device: DeviceId,
-        entries: Vec<(Key, Value)>,
+        drafts: &ClientDrafts,
     ) -> Result<()> {
+        if drafts.0.values().all(|draft| !draft.changed) {
+            return Ok(());
+        }
         let context = self.job_in(veritwin_access::jobs::INGEST, tenant);
-        let changes: BTreeMap<String, Option<Value>> =
-            entries.into_iter().map(|(key, value)| (key.to_string(), Some(value))).collect();
         let tx = self.0.store.begin(&context).await?;
-        merge(&tx, device, AttributeScope::Client, changes).await?;
+        for (device, draft) in &drafts.0 {
+            draft.store(&tx, *device, AttributeScope::Client).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -209,5 +313,61 @@ impl App {
         context.actor = Actor::without_roles(ActorKind::Device { device, credential });
         context.purpose = veritwin_domain::Purpose::IngestRouting;
         context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(pairs: &[(&str, Option<Value>)]) -> Changes {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    }
+
+    fn text(bytes: usize) -> Option<Value> {
+        Some(Value::Text("y".repeat(bytes).into()))
+    }
+
+    #[test]
+    fn the_size_of_a_draft_is_that_of_its_stored_form() {
+        let mut draft = Draft::default();
+        let awkward = Some(Value::Text("\u{1}\"\\ ÄÖ".into()));
+        let steps = [
+            changes(&[("a", Some(Value::Integer(-7))), ("ä\"", Some(Value::Double(0.1)))]),
+            changes(&[("a", awkward), ("b", Some(Value::Boolean(true)))]),
+            changes(&[("absent", None), ("a", None), ("c", Some(Value::Json("[1]".into())))]),
+            changes(&[("b", text(3)), ("ä\"", None), ("c", None)]),
+        ];
+        for step in steps {
+            draft.take(step).expect("within the bounds");
+            assert_eq!(draft.bytes, encode(&draft.scope).expect("a stored form").len());
+        }
+        draft.take(changes(&[("b", None)])).expect("within the bounds");
+        assert_eq!((draft.scope.len(), draft.bytes), (0, BRACE_BYTES));
+    }
+
+    #[test]
+    fn a_change_over_a_bound_changes_nothing() {
+        let mut wide = Draft::default();
+        let many: Vec<String> = (0..ATTRIBUTES_MAX).map(|number| format!("k{number}")).collect();
+        let many = many.iter().map(|key| (key.as_str(), Some(Value::Integer(1))));
+        wide.take(changes(&many.collect::<Vec<_>>())).expect("as many as there may be");
+        let mut large = Draft::default();
+        // `{"a":["t","..."]}`
+        let frame = r#"{"a":["t",""]}"#.len();
+        large.take(changes(&[("a", text(ATTRIBUTES_BYTES_MAX - frame))])).expect("as long");
+        let one = Some(Value::Integer(1));
+        for (draft, change, name, actual) in [
+            (&mut wide, ("more", one.clone()), "attributes_max", 1_025),
+            (&mut large, ("b", one.clone()), "attributes_bytes_max", (1 << 20) + 12),
+        ] {
+            let before = (draft.scope.clone(), draft.bytes);
+            let taken = draft.take(changes(&[change]));
+            let Err(Error::Limit(limit)) = taken else { panic!("{taken:?}") };
+            assert_eq!((limit.name, limit.actual), (name, actual));
+            assert_eq!((draft.scope.clone(), draft.bytes), before);
+        }
+        wide.take(changes(&[("k1", Some(Value::Integer(2)))])).expect("one that is there");
+        wide.take(changes(&[("k2", None), ("more", one)])).expect("one for another");
     }
 }

@@ -74,6 +74,7 @@ impl App {
     ) -> Result<()> {
         self.authorize_protection(context, stood, device)?;
         tx.device_update(device, None).await?;
+        self.move_alerts(tx, stood, device).await?;
         let resource = Resource::device(context.tenant, device.id);
         let change = Change::from_to(recorded(stood), recorded(device));
         self.record_change(tx, context, Action::TwinBind, &resource, change).await

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use veritwin_access::{Action, Denied, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, OpContext, Origin, PlatformContext,
-    Purpose, RequestId, TenantId, Timestamp, Value,
+    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, Origin,
+    PlatformContext, Purpose, RequestId, TenantId, Timestamp, Value,
 };
 
 use crate::sign_in::check_proof;
@@ -58,10 +58,16 @@ pub enum Submission {
     ClientAttributes {
         /// The device.
         device: DeviceId,
+        /// The credential that sent them.
+        credential: CredentialId,
         /// When the platform received them.
         received_at: Timestamp,
         /// The attributes.
         entries: Vec<(Key, Value)>,
+        /// Size of the message, in bytes.
+        payload_bytes: u64,
+        /// Nobody can tell the sender that they are refused: a durable record says it.
+        refusal_recorded: bool,
     },
     /// A refused message, without what it held.
     Refusal {
@@ -72,6 +78,15 @@ pub enum Submission {
         /// What was wrong.
         refusal: crate::model::RefusalView,
     },
+}
+
+/// A part of what was submitted that passes a bound. Nothing of it is stored; the rest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedPart {
+    /// Which of the submissions, by its place.
+    pub index: usize,
+    /// The bound.
+    pub limit: LimitExceeded,
 }
 
 /// A command that may be sent.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource, TokenKind};
@@ -28,6 +29,8 @@ const METHOD_CHARS_MAX: usize = 128;
 /// Longest search: a whole name fits.
 const SEARCH_CHARS_MAX: usize = 256;
 const SEARCH_WORDS_MAX: usize = 16;
+/// How long a search waits for those of the tenant that came before.
+const SEARCH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A device that sent something this recently counts as online.
 const ONLINE_MICROS: i64 = 5 * 60 * 1_000_000;
 
@@ -147,7 +150,8 @@ impl App {
         }
     }
 
-    /// Lists devices by name, with how many there are.
+    /// Lists devices by name, with the first page how many there are. Of a tenant one search is at
+    /// work at a time, the others wait their turn.
     #[boxed]
     pub async fn list_devices(
         &self,
@@ -159,14 +163,17 @@ impl App {
         let resource = Resource::all(context.tenant, Kind::Device);
         check_search(filter.search.as_deref().unwrap_or_default())?;
         let among = chosen(self.devices_in(context, &reach).await?, filter.ids.as_deref());
-        let tx = self.0.store.read(context).await?;
+        let page = store_page(page)?;
         let filter = veritwin_metastore::DeviceFilter {
             search: filter.search.clone().filter(|text| !text.trim().is_empty()),
             twin: filter.twin,
             among,
         };
-        let total = tx.device_total(&filter).await?;
-        let listed = tx.devices(&filter, &store_page(page)?).await?;
+        let turn = self.0.store.names_turn(context.tenant, &filter);
+        let turn = tokio::time::timeout(SEARCH_WAIT_MAX, turn).await;
+        let turn = turn.map_err(|_| Error::Busy { retry_after: SEARCH_WAIT_MAX })?;
+        let tx = self.0.store.read(context).await?;
+        let (listed, total) = tx.device_page(&filter, &page, turn).await?;
         self.note(context, Action::DeviceList, &resource, "done");
         let items = listed.items.iter().map(|device| self.device_view(context, device)).collect();
         let next_cursor = listed.next.map(|cursor| cursor.to_string());
@@ -313,6 +320,7 @@ impl App {
         }
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
+        self.move_alerts(&tx, &stood, &device).await?;
         let stored = tx.device(id).await?;
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
@@ -324,7 +332,7 @@ impl App {
         Ok(self.device_view(context, &stored))
     }
 
-    /// Deletes a device with its credentials; its live connections end.
+    /// Deletes a device with its credentials; its live connections end, and its alerts are over.
     #[boxed]
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;

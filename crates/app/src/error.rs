@@ -132,6 +132,11 @@ impl From<veritwin_metastore::Error> for Error {
                 tracing::error!(error = %source, "records database");
                 Self::Unavailable("the records database does not answer".to_owned())
             }
+            Store::Crowded(limit) => Self::Crowded(limit),
+            Store::Late { .. } => {
+                tracing::error!(%error, "records database");
+                Self::Unavailable(error.to_string())
+            }
             Store::KeyUnavailable(_) => Self::Unavailable("the key does not answer".to_owned()),
             Store::KeyDenied(_) => {
                 Self::Forbidden("the key of this data is revoked or destroyed".to_owned())

@@ -1,5 +1,5 @@
-//! The way of a reading into the log: who a device is, and the one place where what devices send
-//! becomes durable. Presence is kept in memory and written down now and then.
+//! The way of a reading towards the log: who a device is, and when it was last heard of. Presence
+//! is kept in memory and written down now and then.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,25 +11,17 @@ use parking_lot::{Mutex, RwLock};
 use veritwin_access::{Action, Kind, Resource, TokenKind, jobs};
 use veritwin_alerting::DeviceClock;
 use veritwin_domain::{
-    CredentialId, DeviceId, Key, OpContext, Origin, Purpose, Reading, RequestId, Secret, TenantId,
-    Timestamp, Value,
+    CredentialId, DeviceId, OpContext, Origin, Purpose, RequestId, Secret, TenantId, Timestamp,
 };
-use veritwin_log::{
-    AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal, SessionEvent,
-    SessionEventKind,
-};
-use veritwin_telemetry::Room;
+use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
 
 use crate::access::place_of;
-use crate::model::RefusalView;
-use crate::{App, Arrival, DeviceLogin, Error, Result, Submission, WriterLogin};
+use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
 const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
-/// How long a submission waits for room in memory before the sender is told to come back.
-pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
@@ -191,57 +183,6 @@ impl CommitObserver for PresenceObserver {
     }
 }
 
-/// Longest reason in a record of the log, in bytes.
-const REASON_BYTES_MAX: usize = 256;
-
-/// The reason and its detail, as long as a record takes.
-fn reason_of(refusal: &RefusalView) -> String {
-    let mut text = format!("{}: {}", refusal.reason, refusal.detail);
-    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-    text
-}
-
-/// Refusals that are listed once they are durable.
-type Refused = (DeviceId, RefusalView);
-
-/// Client attributes that go into the records once they are durable.
-type ClientAttributes = (DeviceId, Vec<(Key, Value)>);
-
-fn entry(
-    tenant: TenantId,
-    submission: Submission,
-    attributes: &mut Vec<ClientAttributes>,
-    refused: &mut Vec<Refused>,
-) -> Result<Entry> {
-    let record = match submission {
-        Submission::Readings(batch) => {
-            if batch.tenant != tenant {
-                return Err(Error::NotFound("device"));
-            }
-            Record::Readings(batch)
-        }
-        Submission::ClientAttributes { device, received_at, entries } => {
-            attributes.push((device, entries.clone()));
-            let entries = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
-            let scope = AttributeScope::Client;
-            Record::Attributes(Attributes { device, scope, received_at, entries })
-        }
-        Submission::Refusal { device, credential, refusal } => {
-            let (at, reason) = (refusal.at, reason_of(&refusal).into());
-            refused.push((device, refusal));
-            Record::Refusal(Refusal { device, credential, at, key: None, reason })
-        }
-    };
-    Ok(Entry { tenant, record })
-}
-
-fn readings_of(entry: &Entry) -> Option<&[Reading]> {
-    match &entry.record {
-        Record::Readings(batch) => Some(&batch.readings),
-        _ => None,
-    }
-}
-
 impl App {
     /// The device behind an access token that is shown from an address.
     #[boxed]
@@ -345,38 +286,6 @@ impl App {
             by_id.or_else(|| devices.named(name))
         };
         Ok(names.iter().map(find).collect())
-    }
-
-    /// Makes what a device sent durable, all of it or nothing. `Ok` means: on disk.
-    #[boxed]
-    pub async fn submit(&self, tenant: TenantId, submissions: Vec<Submission>) -> Result<()> {
-        self.refuse_unserved(tenant)?;
-        let (mut attributes, mut refused) = (Vec::new(), Vec::new());
-        let entries = submissions
-            .into_iter()
-            .map(|one| entry(tenant, one, &mut attributes, &mut refused))
-            .collect::<Result<Vec<_>>>()?;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let room = self.room_for(tenant, &entries).await?;
-        self.0.log.append(entries).await?;
-        room.filled();
-        for (device, refusal) in refused {
-            self.0.refusals.note((tenant, device), refusal);
-        }
-        for (device, entries) in attributes {
-            self.store_client_attributes(tenant, device, entries).await?;
-        }
-        Ok(())
-    }
-
-    /// Room in memory for entries of a tenant, or the bound that stays in the way.
-    async fn room_for(&self, tenant: TenantId, entries: &[Entry]) -> Result<Room> {
-        let readings: Vec<&[Reading]> = entries.iter().filter_map(readings_of).collect();
-        let engine = &self.0.engine;
-        let waited = tokio::time::timeout(ROOM_TIMEOUT, engine.room(tenant, &readings)).await;
-        waited.or_else(|_| engine.try_room(tenant, &readings)).map_err(Error::Crowded)
     }
 
     /// A device connected or went; leaves one record per session.

@@ -236,6 +236,7 @@ impl App {
         self.authorize_new(context, Action::DeviceImport, &known)?;
         self.authorize_protection(context, &stood, &known)?;
         tx.device_update(&known, None).await?;
+        self.move_alerts(tx, &stood, &known).await?;
         outcome.updated += 1;
         Ok(())
     }

@@ -60,10 +60,32 @@ pub(crate) struct LedgerState {
     problem: RwLock<Option<String>>,
     pub(crate) evidence: mpsc::Sender<PendingEvidence>,
     pub(crate) evidence_queue: Mutex<Option<mpsc::Receiver<PendingEvidence>>>,
-    pub(crate) pending: Mutex<HashMap<TenantId, u64>>,
+    pub(crate) unsealed: Mutex<Unsealed>,
     pub(crate) saved_position: Mutex<u64>,
     pub(crate) bytes: LedgerBytes,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
+}
+
+/// What is durable and not sealed yet.
+#[derive(Default)]
+pub(crate) struct Unsealed {
+    /// Everything before this position of the log is sealed, in a tenant's open batch, of a held
+    /// tenant, or needs no sealing.
+    pub(crate) taken_to: u64,
+    /// Of each tenant: records of its open batch, and the position of the first of them.
+    pub(crate) open: HashMap<TenantId, (u64, Option<u64>)>,
+}
+
+impl Unsealed {
+    fn records(&self, tenant: TenantId) -> u64 {
+        self.open.get(&tenant).map_or(0, |(records, _)| *records)
+    }
+
+    /// Everything of the tenant before this position is sealed, unless the tenant is held.
+    fn position(&self, tenant: TenantId) -> u64 {
+        let open = self.open.get(&tenant).and_then(|(_, from)| *from);
+        open.unwrap_or(self.taken_to).min(self.taken_to)
+    }
 }
 
 impl Default for LedgerState {
@@ -74,7 +96,7 @@ impl Default for LedgerState {
             problem: RwLock::new(None),
             evidence,
             evidence_queue: Mutex::new(Some(queue)),
-            pending: Mutex::new(HashMap::new()),
+            unsealed: Mutex::new(Unsealed::default()),
             saved_position: Mutex::new(0),
             bytes: LedgerBytes::default(),
             bundles: Mutex::new(HashMap::new()),
@@ -171,6 +193,12 @@ impl App {
         *self.0.ledger.saved_position.lock()
     }
 
+    /// Everything of the tenant before this position is sealed or needs no sealing.
+    pub(crate) fn sealed_position_of(&self, tenant: TenantId) -> u64 {
+        let position = self.0.ledger.unsealed.lock().position(tenant);
+        self.0.jobs.ledger_held.position(tenant).map_or(position, |held| held.min(position))
+    }
+
     pub(crate) async fn log_of(
         &self,
         context: &OpContext,
@@ -199,14 +227,7 @@ impl App {
             root_hash: *summary.root.as_bytes(),
             checkpoint: summary.checkpoint,
             last_sealed_at: last.map(|leaf| leaf.sealed_at),
-            pending_records: self
-                .0
-                .ledger
-                .pending
-                .lock()
-                .get(&context.tenant)
-                .copied()
-                .unwrap_or(0),
+            pending_records: self.0.ledger.unsealed.lock().records(context.tenant),
             held_up: self.ledger_held_up(context.tenant),
             connected: true,
             subscribed: tenant.archive_subscribed,

@@ -181,6 +181,8 @@ impl LedgerJob {
         let log = &self.app.0.log;
         let start = offset.clamp(log.first_position(), log.tail_position());
         *self.app.0.ledger.saved_position.lock() = start;
+        // What the last turn had in memory is read again from here.
+        self.app.0.ledger.unsealed.lock().taken_to = start;
         self.here = start;
         Ok(log.consumer(start)?)
     }
@@ -219,13 +221,13 @@ impl LedgerJob {
     /// failure is everybody's, which is handed back.
     async fn failed(&mut self, tenant: TenantId, position: u64, error: Error) -> Result<()> {
         let known = self.logs.remove(&tenant);
-        self.app.0.ledger.pending.lock().remove(&tenant);
         // Its row is gone, or came after the cut of a backup: nobody has a log for it.
         let is_rowless = matches!(error, Error::NotFound("tenants"));
         if is_rowless || self.app.is_tenant_destroyed(tenant) {
             self.gone.insert(tenant);
             self.heads.forget(tenant);
             self.held().release(CONSUMER, tenant);
+            self.app.0.ledger.unsealed.lock().open.remove(&tenant);
             return Ok(());
         }
         if self.app.is_ledger_away().await {
@@ -233,6 +235,8 @@ impl LedgerJob {
         }
         let from = known.and_then(|log| log.waiting_from).map_or(position, |at| at.min(position));
         self.held().hold(CONSUMER, tenant, from, &error, self.app.clock());
+        // Not before it is held: in between it would look sealed.
+        self.app.0.ledger.unsealed.lock().open.remove(&tenant);
         Ok(())
     }
 
@@ -346,9 +350,10 @@ impl LedgerJob {
     }
 
     fn publish_pending(&self) {
-        let mut pending = self.app.0.ledger.pending.lock();
+        let mut unsealed = self.app.0.ledger.unsealed.lock();
+        unsealed.taken_to = self.here;
         for (tenant, log) in &self.logs {
-            pending.insert(*tenant, log.builder.len() as u64);
+            unsealed.open.insert(*tenant, (log.builder.len() as u64, log.waiting_from));
         }
     }
 

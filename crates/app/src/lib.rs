@@ -13,6 +13,7 @@ mod alert_present;
 mod alert_state;
 mod alerts;
 mod api_keys;
+mod attribute_lines;
 mod attributes;
 mod audit;
 mod backup;
@@ -98,6 +99,7 @@ mod security;
 mod sign_in;
 mod storage;
 mod store_check;
+mod submit;
 mod support;
 mod system;
 mod tenant_networks;
@@ -114,12 +116,11 @@ pub use backup::{
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
-pub use context::{Arrival, DeviceCommand, DeviceLogin, Submission, WriterLogin};
+pub use context::{Arrival, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
-pub use ingest::ROOM_TIMEOUT;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use key_level::key_level;
@@ -135,6 +136,7 @@ pub use promises::{
 pub use rates::{Load, Rates};
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
+pub use submit::ROOM_TIMEOUT;
 pub use system::Vault;
 pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};

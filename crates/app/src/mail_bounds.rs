@@ -1,7 +1,7 @@
 //! How many mails the platform sends to one address, counted in memory by digests of addresses; a
 //! restart begins anew. Mails that anybody can ask for wait less long than the last one's links
 //! work, so that nobody keeps somebody else out by asking. Mails to somebody who asked for none
-//! are bounded by address over all senders, and by sender.
+//! are bounded by address, for each sender, for each branch of tenants and over all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,10 +20,19 @@ const RESET_WAIT_FIRST: Duration = Duration::from_secs(60);
 const RESET_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 const _: () = assert!(RESET_WAIT_MAX.as_secs() * 2 <= MAILED_LINK_LIFETIME.as_secs());
 
-/// Most mails that an address which asked for none gets in 24 hours, from everybody together.
-const ADDRESS_MAILS_PER_DAY_MAX: usize = 10;
-/// Most of them from one sender.
+/// Most mails that an address which asked for none gets in 24 hours from one sender.
 const ADDRESS_MAILS_OF_SENDER_MAX: usize = 3;
+/// Most of them from all senders of one branch: a tenant directly below the platform, with all
+/// below it.
+const ADDRESS_MAILS_OF_BRANCH_MAX: usize = 5;
+/// The same for a sender that has sent it none yet.
+const ADDRESS_FIRST_MAILS_OF_BRANCH_MAX: usize = 10;
+/// Most of them from everybody together.
+const ADDRESS_MAILS_MAX: usize = 40;
+// No few branches use up what the others have.
+const _: () = assert!(ADDRESS_MAILS_MAX >= 4 * ADDRESS_FIRST_MAILS_OF_BRANCH_MAX);
+/// The one name of these bounds: which of them it was would tell who else writes to an address.
+const ADDRESS_MAILS: &str = "address_mails_per_day_max";
 /// Most such mails that a person sends in 24 hours, to whatever addresses.
 const PERSON_MAILS_PER_DAY_MAX: usize = 10;
 /// Most times in 24 hours that whoever is above a tenant shortens how long its readings are kept:
@@ -48,16 +57,23 @@ struct Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sender {
     Tenant(TenantId),
-    Person(UserId),
+    /// Somebody who is signed in to a tenant.
+    Person(UserId, TenantId),
 }
 
 impl Sender {
     fn digest(self) -> Mailbox {
         let text = match self {
             Self::Tenant(tenant) => format!("tenant {tenant}"),
-            Self::Person(person) => format!("person {person}"),
+            Self::Person(person, _) => format!("person {person}"),
         };
         veritwin_keys::sha256(text.as_bytes())
+    }
+
+    const fn tenant(self) -> TenantId {
+        match self {
+            Self::Tenant(tenant) | Self::Person(_, tenant) => tenant,
+        }
     }
 }
 
@@ -65,6 +81,8 @@ impl Sender {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Sent {
     other: Mailbox,
+    /// The branch of who sent it.
+    branch: TenantId,
     at: Timestamp,
 }
 
@@ -117,6 +135,11 @@ fn stranger(email: &str) -> Result<Mailbox> {
     mailbox(&format!("{name}@{host}"))
 }
 
+/// Under what the mails of an organisation's page to an address are counted.
+fn at_page(mailbox: Mailbox, page: TenantId) -> Mailbox {
+    veritwin_keys::sha256(&[&mailbox[..], page.as_bytes()].concat())
+}
+
 fn reset_wait(mails: u32) -> Duration {
     match mails.checked_sub(RESET_MAILS_AT_ONCE) {
         None => Duration::ZERO,
@@ -141,10 +164,18 @@ fn make_room<T>(known: &mut HashMap<Mailbox, T>, now: Timestamp, last: impl Fn(&
 }
 
 impl MailBounds {
-    /// Whether a mail with links for a new password goes to an address now: it counts as sent.
-    pub(crate) fn take_reset(&mut self, mailbox: Mailbox, now: Timestamp) -> bool {
+    /// Whether a mail with links for a new password goes to an address now: it counts as sent. The
+    /// mails that one organisation's page alone brings about have a pace of their own: those that
+    /// anybody brings about elsewhere keep none of them away.
+    pub(crate) fn take_reset(
+        &mut self,
+        mailbox: Mailbox,
+        page: Option<TenantId>,
+        now: Timestamp,
+    ) -> bool {
         make_room(&mut self.resets, now, |pace| pace.last);
-        let pace = self.resets.entry(mailbox).or_insert(Pace { mails: 0, last: now });
+        let key = page.map_or(mailbox, |page| at_page(mailbox, page));
+        let pace = self.resets.entry(key).or_insert(Pace { mails: 0, last: now });
         let passed = now.since(pace.last);
         if passed >= DAY {
             pace.mails = 0;
@@ -165,25 +196,25 @@ impl MailBounds {
         sent
     }
 
-    /// Takes a place for a mail of a sender to an address that asked for none: where it stands.
+    /// Takes a place for a mail of a sender, of a branch, to an address that asked for none: where
+    /// it stands.
     fn take(
         &mut self,
-        sender: Sender,
+        (sender, branch): (Sender, TenantId),
         address: Mailbox,
         now: Timestamp,
     ) -> Result<Vec<(Mailbox, Sent)>> {
         let from = sender.digest();
-        if let Sender::Person(_) = sender {
+        if let Sender::Person(..) = sender {
             let own = self.recent(from, now).len();
             bound("person_mails_per_day_max", PERSON_MAILS_PER_DAY_MAX, own)?;
         }
-        let known = self.recent(address, now);
-        let own = known.iter().filter(|one| one.other == from).count();
-        bound("address_mails_of_sender_max", ADDRESS_MAILS_OF_SENDER_MAX, own)?;
-        bound("address_mails_per_day_max", ADDRESS_MAILS_PER_DAY_MAX, known.len())?;
-        let mut taken = vec![(address, Sent { other: from, at: now })];
-        if let Sender::Person(_) = sender {
-            taken.push((from, Sent { other: address, at: now }));
+        if !has_place(self.recent(address, now), from, branch) {
+            return Err(over(ADDRESS_MAILS, ADDRESS_MAILS_OF_SENDER_MAX as u64, u64::MAX));
+        }
+        let mut taken = vec![(address, Sent { other: from, branch, at: now })];
+        if let Sender::Person(..) = sender {
+            taken.push((from, Sent { other: address, branch, at: now }));
         }
         for (key, sent) in &taken {
             self.sent.entry(*key).or_default().push(*sent);
@@ -195,7 +226,7 @@ impl MailBounds {
         let key = veritwin_keys::sha256(format!("shortening {of}").as_bytes());
         let known = self.recent(key, now);
         bound("retention_shortenings_per_day_max", SHORTENINGS_PER_DAY_MAX, known.len())?;
-        let sent = Sent { other: key, at: now };
+        let sent = Sent { other: key, branch: of, at: now };
         known.push(sent);
         Ok((key, sent))
     }
@@ -211,6 +242,20 @@ impl MailBounds {
     }
 }
 
+/// Whether an address that got these mails in a day gets another: what others sent it keeps nobody
+/// of another branch from sending, and hardly anybody of the same from sending a first one.
+fn has_place(known: &[Sent], from: Mailbox, branch: TenantId) -> bool {
+    let of_sender = known.iter().filter(|one| one.other == from).count();
+    let of_branch = known.iter().filter(|one| one.branch == branch).count();
+    let of_branch_max = match of_sender {
+        0 => ADDRESS_FIRST_MAILS_OF_BRANCH_MAX,
+        _ => ADDRESS_MAILS_OF_BRANCH_MAX,
+    };
+    of_sender < ADDRESS_MAILS_OF_SENDER_MAX
+        && of_branch < of_branch_max
+        && known.len() < ADDRESS_MAILS_MAX
+}
+
 fn bound(name: &'static str, max: usize, found: usize) -> Result<()> {
     if found >= max {
         return Err(over(name, max as u64, found as u64 + 1));
@@ -219,6 +264,10 @@ fn bound(name: &'static str, max: usize, found: usize) -> Result<()> {
 }
 
 impl App {
+    fn with_branch(&self, sender: Sender) -> (Sender, TenantId) {
+        (sender, self.0.tree.read().branch(sender.tenant()))
+    }
+
     /// Takes a place for a mail to an address that has not asked for it itself.
     pub(crate) fn mail_place(
         &self,
@@ -228,6 +277,7 @@ impl App {
     ) -> Result<Places<'_>> {
         let mut places = Places { app: self, taken: Vec::new() };
         if self.0.mailer.is_some() {
+            let sender = self.with_branch(sender);
             places.taken = self.0.mail_bounds.lock().take(sender, stranger(email)?, now)?;
         }
         Ok(places)
@@ -242,6 +292,7 @@ impl App {
     ) -> Result<Places<'_>> {
         let mut places = Places { app: self, taken: Vec::new() };
         let mut mistakes = Vec::new();
+        let sender = self.with_branch(sender);
         for (line, email) in lines.take_while(|_| self.0.mailer.is_some()) {
             let taken = self.0.mail_bounds.lock().take(sender, stranger(email)?, now);
             match taken {
@@ -281,15 +332,19 @@ mod tests {
         // Somebody asks every ten seconds for two days.
         for step in 0..2 * 8_640u64 {
             let now = start().saturating_add(Duration::from_secs(step * 10));
-            if bounds.take_reset(own, now) {
+            if bounds.take_reset(own, None, now) {
                 (sent, last) = (sent + 1, now);
             }
             // Whoever has the mailbox finds links in it that work for as long again.
             assert!(now.since(last) < RESET_WAIT_MAX);
         }
         assert!((90..110).contains(&sent), "{sent}");
+        // Nor those of a page whose account is in none of these mails.
+        let page = TenantId::from_bytes([1; 16]);
+        assert!(bounds.take_reset(own, Some(page), last));
+        assert!(!bounds.take_reset(own, None, last));
         let other = mailbox("b@x.example").expect("address");
-        assert!(bounds.take_reset(other, start()));
+        assert!(bounds.take_reset(other, None, start()));
     }
 
     #[test]
@@ -299,14 +354,14 @@ mod tests {
         for wait_s in [0, 0, 0, 60, 120, 240, 480, 960, 1_800, 1_800] {
             if wait_s > 0 {
                 let early = now.saturating_add(Duration::from_secs(wait_s - 1));
-                assert!(!bounds.take_reset(own, early), "{wait_s}");
+                assert!(!bounds.take_reset(own, None, early), "{wait_s}");
             }
             now = now.saturating_add(Duration::from_secs(wait_s));
-            assert!(bounds.take_reset(own, now), "{wait_s}");
+            assert!(bounds.take_reset(own, None, now), "{wait_s}");
         }
         now = now.saturating_add(DAY);
-        assert!((0..3).all(|_| bounds.take_reset(own, now)));
-        assert!(!bounds.take_reset(own, now));
+        assert!((0..3).all(|_| bounds.take_reset(own, None, now)));
+        assert!(!bounds.take_reset(own, None, now));
     }
 
     fn refused(result: Result<Vec<(Mailbox, Sent)>>) -> Option<&'static str> {
@@ -317,37 +372,77 @@ mod tests {
         }
     }
 
+    /// A sender of a branch.
+    fn of(branch: u8, number: u8) -> (Sender, TenantId) {
+        let tenant = TenantId::from_bytes([number; 16]);
+        (Sender::Tenant(tenant), TenantId::from_bytes([branch; 16]))
+    }
+
     #[test]
     fn who_asked_for_none_gets_few_mails_from_each_and_from_all() {
         let mut bounds = MailBounds::default();
-        let tenant = |number: u8| Sender::Tenant(TenantId::from_bytes([number; 16]));
-        let person = Sender::Person(UserId::from_bytes([1; 16]));
+        let own = TenantId::from_bytes([1; 16]);
+        let person = (Sender::Person(UserId::from_bytes([1; 16]), own), own);
         let address = |name: &str| stranger(&format!("{name}@x.example")).expect("address");
         let mut check = |sender, name: &str, day: u64, expect: Option<&str>| {
             let now = start().saturating_add(DAY * u32::try_from(day).expect("small"));
             assert_eq!(refused(bounds.take(sender, address(name), now)), expect, "{name} {day}");
         };
-        for sender in [tenant(1), tenant(2), tenant(3)] {
-            for tag in 0..3 {
-                check(sender, &format!("ann+{tag}"), 0, None);
-            }
-            check(sender, "ann", 0, Some("address_mails_of_sender_max"));
+        for tag in 0..3 {
+            check(of(1, 1), &format!("ann+{tag}"), 0, None);
         }
+        check(of(1, 1), "ann", 0, Some(ADDRESS_MAILS));
         check(person, "ann", 0, None);
-        check(person, "Ann", 0, Some("address_mails_per_day_max"));
-        for number in 0..9 {
+        check(person, "Ann", 0, None);
+        check(person, "ann", 0, Some(ADDRESS_MAILS));
+        for number in 0..8 {
             check(person, &format!("b{number}"), 0, None);
         }
         check(person, "c", 0, Some("person_mails_per_day_max"));
-        check(tenant(1), "b1", 0, None);
-        check(tenant(1), "ann", 1, None);
+        check(of(1, 1), "b1", 0, None);
+        check(of(1, 1), "ann", 1, None);
         check(person, "ann", 1, None);
+    }
+
+    #[test]
+    fn strangers_keep_nobody_from_writing() {
+        let mut bounds = MailBounds::default();
+        let ann = stranger("ann@x.example").expect("address");
+        let mut check = |sender, expect: Option<&str>| {
+            assert_eq!(refused(bounds.take(sender, ann, start())), expect, "{sender:?}");
+        };
+        // Whatever one branch sends, by however many senders.
+        for number in 1..=10 {
+            check(of(1, number), None);
+        }
+        check(of(1, 11), Some(ADDRESS_MAILS));
+        check(of(1, 1), Some(ADDRESS_MAILS));
+        for _ in 0..3 {
+            check(of(2, 20), None);
+        }
+        // In one's own branch a first one goes, and another where the branch has sent few.
+        check(of(2, 21), None);
+        check(of(2, 21), None);
+        check(of(2, 21), Some(ADDRESS_MAILS));
+        check(of(2, 22), None);
+        // The refusals are all the same.
+        let mut told = [of(1, 11), of(1, 1), of(2, 20), of(2, 22)].map(|sender| {
+            bounds.take(sender, ann, start()).map(|_| ()).expect_err("refused").to_string()
+        });
+        told.sort();
+        assert_eq!(told[0], told[3]);
+        // All that four branches can send.
+        let of_all = (0..4).flat_map(|n| (0..10).map(move |m| of(10 + n, 100 + n * 10 + m)));
+        let sent = of_all.filter(|one| refused(bounds.take(*one, ann, start())).is_none()).count();
+        assert_eq!(sent + 16, ADDRESS_MAILS_MAX);
+        assert_eq!(refused(bounds.take(of(9, 90), ann, start())), Some(ADDRESS_MAILS));
     }
 
     #[test]
     fn a_place_that_was_not_used_is_given_back() {
         let mut bounds = MailBounds::default();
-        let person = Sender::Person(UserId::from_bytes([1; 16]));
+        let of = TenantId::from_bytes([1; 16]);
+        let person = (Sender::Person(UserId::from_bytes([1; 16]), of), of);
         let own = mailbox("a@x.example").expect("address");
         for _ in 0..20 {
             let taken = bounds.take(person, own, start()).expect("a place");

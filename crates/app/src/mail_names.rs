@@ -2,6 +2,8 @@
 //! none that a mail program would show as a link or an address. One rule, for names that are given
 //! and for those that were stored before it.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{Error, Result};
@@ -47,10 +49,10 @@ fn found_in(name: &str) -> Option<&'static str> {
     }) {
         return Some("put a space after the colon");
     }
-    if has(&text, '.', is_host) || text.split_whitespace().any(is_network_address) {
+    if has(&text, '.', is_host) {
         return Some("put a space after the dot, or leave out what follows it");
     }
-    None
+    has_network_address(&text).then_some("leave out the network address")
 }
 
 /// As a mail program may read it: wide and styled letters are letters, joiners are nothing, and
@@ -63,11 +65,18 @@ fn as_read(name: &str) -> String {
     let text: String = name.chars().filter(|c| !is_joiner(c)).nfkc().collect();
     let text = text.to_lowercase();
     let nexts = text.chars().skip(1).map(Some).chain([None]);
-    // An ideographic full stop ends sentences, too: only before Latin letters it is a host's.
+    // An ideographic full stop ends sentences, too: before their own letters it is no host's.
     let is_dot = |c: char, next: Option<char>| {
-        c == '\u{3002}' && next.is_some_and(|next| next.is_ascii_alphabetic())
+        c == '\u{3002}' && next.is_some_and(|next| next.is_alphanumeric() && !is_east_asian(next))
     };
     text.chars().zip(nexts).map(|(c, next)| if is_dot(c, next) { '.' } else { c }).collect()
+}
+
+/// Whether a letter is of the scripts of China, Japan and Korea.
+const fn is_east_asian(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{9fff}' | '\u{a960}'..='\u{a97f}')
+        || matches!(c, '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}')
+        || matches!(c, '\u{1aff0}'..='\u{1b2ff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 fn starts_blank(text: &str) -> bool {
@@ -89,9 +98,20 @@ fn is_host(before: &str, after: &str) -> bool {
     is_label && label.starts_with(char::is_alphabetic) && is_ending
 }
 
-fn is_network_address(word: &str) -> bool {
-    let host = word.split(['/', '?', '#']).next().unwrap_or_default();
-    host.parse::<std::net::Ipv4Addr>().is_ok()
+/// A network address anywhere, whatever stands around it: a port, a path, brackets, a comma. One of
+/// IPv6 stands in brackets.
+fn has_network_address(text: &str) -> bool {
+    let is_around = |c: char| !c.is_alphanumeric() && !"-._".contains(c);
+    let is_ipv4 = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        word.parse::<Ipv4Addr>().is_ok()
+    };
+    let is_ipv6 = |word: &str| {
+        let host = word.split_once('%').map_or(word, |(host, _)| host);
+        host.parse::<Ipv6Addr>().is_ok()
+    };
+    let mut bracketed = text.split('[').skip(1).filter_map(|rest| rest.split_once(']'));
+    text.split(is_around).any(is_ipv4) || bracketed.any(|(inside, _)| is_ipv6(inside.trim()))
 }
 
 #[cfg(test)]
@@ -135,11 +155,24 @@ mod tests {
             "a.b/c",
             "é\u{200d}.ｃ\u{200d}ｏm",
             "(evil).de",
-            "192.168.0.1",
-            "10.0.0.1/login",
+            "evil。рф",
+            "evil｡ελ",
             "St.Gallen",
         ] {
             check(name, Some("dot"));
+        }
+        for name in [
+            "192.168.0.1",
+            "10.0.0.1/login",
+            "203.0.113.7:8443/login",
+            "(203.0.113.7)",
+            "Log in at 203.0.113.7, now",
+            "203.0.113.7.",
+            "２０３。0。113。7",
+            "[2001:db8::1]/x",
+            "See [ fe80::1%2 ]",
+        ] {
+            check(name, Some("network address"));
         }
         for name in [
             "Wwworks & Co.",
@@ -149,6 +182,13 @@ mod tests {
             "Novo A/S",
             "モーニング娘。",
             "株式会社。テスト",
+            "株式会社。2号館",
+            "본관。별관",
+            "v1.2.3.4",
+            "Haus 1.2.3.4.5",
+            "Haus 256.1.1.1",
+            "Block [12:30]",
+            "Halle [A]",
             "Haus 3.5",
             "Level 2.1/2",
             "Wait... what",

@@ -6,6 +6,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{CredentialId, DeviceId, Key, LogId, OpContext, TenantId, Timestamp};
 use veritwin_keys::KeyError;
 use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
+use veritwin_log::{Record, Unreadable};
 use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
 use veritwin_verify::RecordProof;
 
@@ -18,22 +19,39 @@ use crate::{App, Error, Result};
 const PAPERS_LEAVES_MAX: u64 = 20_000;
 /// Payloads opened for one reading's papers.
 const PAPERS_PAYLOADS_MAX: usize = 64;
+/// Entries of the log looked through for a reading that is not sealed yet.
+const PAPERS_LOG_ENTRIES_MAX: u64 = 200_000;
 
 /// What a payload holds of a reading.
 enum Looked {
     Found(Box<(LedgerRecord, RecordProof)>),
     Nothing,
+    /// Its key is not known here.
+    Unknown,
     /// Its key was destroyed then.
     Destroyed(Timestamp),
 }
 
-/// Nothing was found, and this may be why.
-fn nothing(destroyed_at: Option<Timestamp>) -> Result<()> {
-    let Some(at) = destroyed_at else { return Ok(()) };
+fn destroyed(at: Timestamp) -> Result<()> {
     Err(Error::Destroyed(format!(
         "what the ledger sealed of this time was destroyed at {at}, at the end of the plan's \
          audit period; its leaves stay and are proven as before"
     )))
+}
+
+/// Whether an entry of the log holds a reading, as far as it can be read.
+fn may_hold(record: &Record, reading: &LatestView) -> bool {
+    match record {
+        Record::Readings(batch) => {
+            batch.device == reading.device
+                && batch.readings.iter().any(|one| {
+                    (&one.key, one.at, &one.value) == (&reading.key, reading.at, &reading.value)
+                })
+        }
+        // Sealed once its key is back.
+        Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => true,
+        _ => false,
+    }
 }
 
 impl App {
@@ -104,13 +122,17 @@ impl App {
         Ok(LatestView { device, key: key.clone(), at, value, quality })
     }
 
-    /// Looks through the newest leaves whose event times cover the reading.
+    /// Looks through the newest leaves whose event times cover the reading. It was destroyed when
+    /// nothing is left that can hold it: neither an entry that waits for its batch, nor a payload
+    /// whose key is not known here.
     async fn find_in_ledger(&self, context: &OpContext, papers: &mut PapersView) -> Result<()> {
         let (log, _) = self.log_of(context).await?;
+        // Asked first: what is sealed meanwhile is looked for in both places, not in neither.
+        let sealed_to = self.sealed_position_of(context.tenant);
         let summary = self.summary_of(log).await?;
         let at = papers.reading.at;
         let first = summary.size.saturating_sub(PAPERS_LEAVES_MAX);
-        let (mut opened, mut destroyed_at) = (0usize, None);
+        let (mut opened, mut destroyed_at, mut is_whole) = (0usize, None, true);
         for index in (first..summary.size).rev() {
             let found = self.leaf(log, index, summary.size).await?;
             let covers = matches!(found.leaf.act, Act::Batch)
@@ -125,22 +147,48 @@ impl App {
             opened += 1;
             let record =
                 self.find_record(context.tenant, log, &summary.origin, &found.leaf, papers);
-            let record = record.await?;
-            if let Looked::Destroyed(at) = record {
-                destroyed_at.get_or_insert(at);
-            }
-            if let Looked::Found(found_here) = record {
-                let (record, proof) = *found_here;
-                papers.record = Some(proof);
-                papers.credential = self.papers_credential(context, &record).await?;
-                papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
-                papers.position = Some(record.position);
-                papers.entry = Some(entry_view(index, &found.leaf));
-                papers.checkpoint = Some((summary.size, *summary.root.as_bytes()));
-                return Ok(());
+            match record.await? {
+                Looked::Nothing => {}
+                Looked::Unknown => is_whole = false,
+                Looked::Destroyed(at) => {
+                    destroyed_at.get_or_insert(at);
+                }
+                Looked::Found(found_here) => {
+                    let (record, proof) = *found_here;
+                    papers.record = Some(proof);
+                    papers.credential = self.papers_credential(context, &record).await?;
+                    papers.received_at = Some(Timestamp::from_micros(record.received_at_us));
+                    papers.position = Some(record.position);
+                    papers.entry = Some(entry_view(index, &found.leaf));
+                    papers.checkpoint = Some((summary.size, *summary.root.as_bytes()));
+                    return Ok(());
+                }
             }
         }
-        nothing(destroyed_at)
+        let Some(at) = destroyed_at.filter(|_| is_whole) else { return Ok(()) };
+        if self.may_wait(context.tenant, sealed_to, &papers.reading).await {
+            return Ok(());
+        }
+        destroyed(at)
+    }
+
+    /// Whether a reading may be durable and not sealed yet: whether it is in the log at or after
+    /// `from`. Payloads that were destroyed were sealed before. What cannot be looked through may
+    /// hold it.
+    async fn may_wait(&self, tenant: TenantId, from: u64, reading: &LatestView) -> bool {
+        let end = self.0.log.tail_position();
+        if end.saturating_sub(from) > PAPERS_LOG_ENTRIES_MAX {
+            return true;
+        }
+        let Ok(mut consumer) = self.0.log.consumer(from) else { return true };
+        while consumer.position() < end {
+            let Ok(Some(batch)) = consumer.next().await else { return true };
+            let mut own = batch.iter().filter(|(_, entry)| entry.tenant == tenant);
+            if own.any(|(_, entry)| may_hold(&entry.record, reading)) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn papers_credential(
@@ -170,7 +218,7 @@ impl App {
         let dek = match self.0.keys.dek_by_id(id) {
             Err(KeyError::Destroyed { at, .. }) => return Ok(Looked::Destroyed(at)),
             // Sealed on a day after the copy of the keyring that a restore brought back.
-            Err(KeyError::UnknownDek(_)) => return Ok(Looked::Nothing),
+            Err(KeyError::UnknownDek(_)) => return Ok(Looked::Unknown),
             other => other?,
         };
         let opened = open_payload(&payload, leaf, origin, (tenant, &dek))

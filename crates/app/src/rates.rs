@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use veritwin_access::{Rate, RateExceeded, RateLimiter};
-use veritwin_domain::{ActorKind, ApiKeyId, DeviceId, OpContext, TenantId, UserId, address_party};
+use veritwin_domain::{
+    ActorKind, ApiKeyId, DeviceId, OpContext, TenantId, UserId, address_party, count_text_bytes,
+};
 
 use crate::model::PlanLimits;
 use crate::{App, Result};
@@ -56,7 +58,8 @@ impl Default for Rates {
 pub struct Load {
     /// Messages.
     pub messages: u32,
-    /// Readings in them, as [`veritwin_domain::count_readings`] has them.
+    /// Readings and attributes in them, as [`veritwin_domain::count_readings`] and
+    /// [`veritwin_domain::count_attributes`] have them.
     pub readings: u32,
 }
 
@@ -189,6 +192,13 @@ impl App {
             hold = hold.max(gate.device_readings.lock().charge(party, readings, rate, now));
         }
         hold
+    }
+
+    /// Counts the stored attributes of a device that a message makes the platform write again, as
+    /// text of readings. What it comes to is owed by whatever the device sends next.
+    pub(crate) fn count_rewritten(&self, tenant: TenantId, device: DeviceId, bytes: usize) {
+        let load = Load { messages: 0, readings: count_text_bytes(bytes) };
+        self.pace(tenant, Some(device), load);
     }
 
     /// Refuses to look up a credential for an address from which too many were unknown.

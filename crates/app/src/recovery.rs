@@ -180,7 +180,8 @@ impl App {
         let platform = self.above(context);
         let pages = self.pages_of(&platform, context.tenant, pages).await?;
         // Counted for taken addresses too: the answer must not tell.
-        let place = self.mail_place(Sender::Person(user), email.expose(), context.at)?;
+        let sender = Sender::Person(user, context.tenant);
+        let place = self.mail_place(sender, email.expose(), context.at)?;
         let tx = self.0.store.begin_platform(&platform).await?;
         let account = tx.user(user).await?;
         let session = tx.session(session).await?.ok_or(ENDED)?;

@@ -279,6 +279,8 @@ impl App {
                 }
             });
         }
+        // Storeys may have changed where rooms did not.
+        let alerting = tx.alerting_devices().await?;
         for mut device in devices {
             let kept = outcome.kept.iter().find(|kept| kept.device == device.id);
             device.placement = kept.map(|kept| veritwin_metastore::Placement {
@@ -290,11 +292,14 @@ impl App {
                 device.twin = None;
             }
             tx.device_update(&device, None).await?;
+            if alerting.contains(&device.id) {
+                self.put_alerts(tx, &device).await?;
+            }
         }
         Ok(())
     }
 
-    /// Deletes a twin with its objects; its devices stay, bound to nothing.
+    /// Deletes a twin with its objects; its devices stay with their open alerts, bound to nothing.
     #[boxed]
     pub async fn delete_twin(&self, context: &OpContext, id: SiteId) -> Result<()> {
         let resource = self.authorize_twin(context, Action::TwinDelete, id)?;

@@ -3,6 +3,8 @@
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::App;
+use crate::mail_names::quoted;
+use crate::model::AnsweredBy;
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -37,16 +39,7 @@ impl App {
     /// Whom people of a tenant ask, with an address where one is given.
     pub(crate) fn who_answers(&self, tenant: TenantId) -> String {
         let responsible = self.responsible(tenant);
-        let one = self.0.tree.read().answering(responsible);
-        let name = if one.is_platform && one.email.is_none() {
-            "the operator of this platform".to_owned()
-        } else {
-            one.name
-        };
-        match one.email {
-            Some(email) => format!("{name} ({email})"),
-            None => name,
-        }
+        whom(&self.0.tree.read().answering(responsible))
     }
 
     /// The name of a tenant's plan; empty without one.
@@ -56,10 +49,18 @@ impl App {
     }
 }
 
+/// Its name is its own to choose: it stands in quotes, or is not said.
+fn whom(one: &AnsweredBy) -> String {
+    match &one.email {
+        None if one.is_platform => "the operator of this platform".to_owned(),
+        None => quoted(&one.name),
+        Some(email) => format!("{} ({email})", quoted(&one.name)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::moment;
-    use veritwin_domain::Timestamp;
+    use super::*;
 
     #[test]
     fn a_moment_is_told_to_the_minute() {
@@ -68,5 +69,19 @@ mod tests {
         };
         check("2026-12-06T01:44:21.344284Z", "6 December 2026, 01:44 UTC");
         check("2030-01-31T23:59:59Z", "31 January 2030, 23:59 UTC");
+    }
+
+    #[test]
+    fn who_answers_stands_in_quotes() {
+        let check = |name: &str, email: Option<&str>, is_platform: bool, expect: &str| {
+            let email = email.map(str::to_owned);
+            let one = AnsweredBy { is_platform, name: name.to_owned(), email, address: None };
+            assert_eq!(whom(&one), expect);
+        };
+        check("Nord", None, false, "\"Nord\"");
+        check("Pay \"now\" at", Some("a@x.example"), false, "\"Pay 'now' at\" (a@x.example)");
+        check("evil.example/login", Some("a@x.example"), false, "an organisation (a@x.example)");
+        check("Platform", None, true, "the operator of this platform");
+        check("Ops", Some("ops@x.example"), true, "\"Ops\" (ops@x.example)");
     }
 }

@@ -31,7 +31,8 @@ pub use network::{
 };
 pub use purpose::Purpose;
 pub use reading::{
-    Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_readings,
+    Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_attributes,
+    count_readings, count_text_bytes,
 };
 pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, Screening};
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};

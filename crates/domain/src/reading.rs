@@ -199,8 +199,22 @@ const TEXT_BYTES: usize = 1024;
 
 /// What readings count for in a rate: each as one, and as one more for each whole KiB of its text.
 pub fn count_readings(readings: &[Reading]) -> u32 {
-    let counts = readings.iter().map(|reading| 1 + reading.value.text_bytes() / TEXT_BYTES);
-    u32::try_from(counts.sum::<usize>()).unwrap_or(u32::MAX)
+    count_values(readings.iter().map(|reading| &reading.value))
+}
+
+/// What attributes count for in the rates of readings: as readings do.
+pub fn count_attributes(attributes: &[(Key, Value)]) -> u32 {
+    count_values(attributes.iter().map(|(_, value)| value))
+}
+
+/// What so many bytes of text count for in the rates of readings.
+pub fn count_text_bytes(bytes: usize) -> u32 {
+    u32::try_from(bytes / TEXT_BYTES).unwrap_or(u32::MAX)
+}
+
+fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> u32 {
+    let counts = values.map(|value| 1u32.saturating_add(count_text_bytes(value.text_bytes())));
+    counts.fold(0, u32::saturating_add)
 }
 
 /// Readings of one device that arrived together and become durable together.
@@ -240,6 +254,8 @@ mod tests {
                 value,
                 quality: Quality::Good,
             };
+            let attribute = (reading.key.clone(), reading.value.clone());
+            assert_eq!(count_attributes(&[attribute.clone(), attribute]), 2 * expect);
             assert_eq!(count_readings(&[reading.clone(), reading]), 2 * expect);
         };
         check(Value::Integer(1), 1);

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, OpContext, Secret, TenantId, Timestamp, Value,
+    CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, Secret, TenantId,
+    Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -193,6 +194,20 @@ pub struct AttributesUpdate {
     pub received_at: Timestamp,
     /// The attributes.
     pub entries: Vec<(Key, Value)>,
+    /// Size of the message, in bytes.
+    pub payload_bytes: u64,
+    /// The protocol has no way to tell the sender that they are refused (MQTT 3.1.1, QoS 0): the
+    /// sink puts a durable refusal record in their place.
+    pub refusal_recorded: bool,
+}
+
+/// An entry of a submission that the sink refuses for good, while it takes the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRefused {
+    /// Its place in the submission.
+    pub index: usize,
+    /// The bound that it passes, by itself or with what is stored already. MQTT 5 0x97, HTTP 413.
+    pub limit: LimitExceeded,
 }
 
 /// Why a message was refused. Few kinds, chosen by what the sender has to change.

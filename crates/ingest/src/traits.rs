@@ -9,8 +9,8 @@ use veritwin_domain::{LimitExceeded, Reading, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, Origin, PeerInfo,
-    RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
+    PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
 };
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
@@ -62,6 +62,20 @@ pub enum SubmitError {
     /// topic.
     #[error("not found: {0}")]
     NotFound(String),
+    /// All of it together passes a bound, and would pass it again. MQTT 5 0x97, HTTP 413; 3.1.1
+    /// and QoS 0: a durable refusal record, then the acknowledgement.
+    #[error(transparent)]
+    Limit(LimitExceeded),
+    /// Cannot be taken as it is, now or later. MQTT 5 0x99, HTTP 400; 3.1.1 and QoS 0 as above.
+    #[error("refused: {0}")]
+    Invalid(String),
+}
+
+impl SubmitError {
+    /// Whether the same would be refused again, however often it is sent.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Limit(_) | Self::Invalid(_))
+    }
 }
 
 /// Why readings are refused before they are submitted. The texts reach the device and hold no
@@ -121,8 +135,13 @@ pub trait Sink: Send + Sync {
         Screening::ALL
     }
 
-    /// Makes all entries durable, or none.
-    async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError>;
+    /// Makes all entries durable, or none; but for those that it names, which it refuses for good.
+    /// Only attributes are refused so: their bound is that of everything the device has stored.
+    async fn submit(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError>;
 
     /// Asked before messages of one request are submitted: [`SubmitError::Busy`] refuses them over
     /// a rate, and they cost nothing.
@@ -132,7 +151,8 @@ pub trait Sink: Send + Sync {
 
     /// Asked before readings of one request are submitted, all together: [`SubmitError::Busy`]
     /// refuses them over a rate, and they cost nothing. Asked with none before a body is decoded.
-    /// They are counted by [`veritwin_domain::count_readings`].
+    /// They are counted by [`veritwin_domain::count_readings`], attributes by
+    /// [`veritwin_domain::count_attributes`].
     fn admit_readings(&self, _origin: Origin<'_>, _readings: u32) -> Result<(), SubmitError> {
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! message holds a row's content.
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use veritwin_domain::LimitExceeded;
 use veritwin_keys::KeyError;
 
 /// Why an operation failed.
@@ -32,6 +33,15 @@ pub enum Error {
     /// The database cannot be reached or is busy; trying again may help.
     #[error("records database is unavailable")]
     Unavailable(#[source] DbErr),
+    /// So many writers wait for their turn already; trying again in a moment helps.
+    #[error(transparent)]
+    Crowded(LimitExceeded),
+    /// The turn of this writer did not come in time; trying again may help.
+    #[error("limit write_wait_seconds_max exceeded: at most {seconds_max}")]
+    Late {
+        /// How long a writer waits.
+        seconds_max: u64,
+    },
     /// The store may not be opened as configured; the text says what to change.
     #[error("{0}")]
     Refused(String),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use veritwin_domain::{DeviceId, SiteId, TenantId};
 
 /// Most tenants whose names are in memory; beyond it the least recently used one goes.
@@ -59,11 +60,11 @@ pub(crate) struct NameIndex {
 }
 
 /// Which devices are wanted.
-pub(crate) struct NameQuery<'a> {
-    /// Words, each a part of the name or of the kind.
-    pub(crate) search: Option<&'a str>,
-    pub(crate) twin: Option<SiteId>,
-    pub(crate) among: Option<&'a HashSet<DeviceId>>,
+pub(crate) struct NameQuery {
+    /// Each a part of the name or of the kind.
+    words: Vec<String>,
+    twin: Option<SiteId>,
+    among: Option<Arc<HashSet<DeviceId>>>,
 }
 
 impl NameIndex {
@@ -84,11 +85,10 @@ impl NameIndex {
     /// at a rank. If that device is gone, the list goes on at its rank.
     pub(crate) fn find(
         &self,
-        query: &NameQuery<'_>,
+        query: &NameQuery,
         after: Option<(u32, DeviceId)>,
         limit: usize,
     ) -> Vec<(u32, DeviceId)> {
-        let words = query.words();
         let (rank, start) = match after {
             None => (0, None),
             Some((rank, device)) => {
@@ -101,36 +101,100 @@ impl NameIndex {
         let found = self
             .order
             .range((lower, Bound::Unbounded))
-            .filter(|((name, device), known)| query.finds(&words, name, *device, known))
+            .filter(|((name, device), known)| query.finds(name, *device, known))
             .skip(usize::try_from(skip).unwrap_or(usize::MAX))
             .take(limit);
         let ranks = rank.saturating_add(1)..;
         ranks.zip(found.map(|((_, device), _)| *device)).collect()
     }
 
-    /// How many devices a query finds.
-    pub(crate) fn count(&self, query: &NameQuery<'_>) -> usize {
-        if query.search.is_none() && query.twin.is_none() && query.among.is_none() {
-            return self.order.len();
+    /// The first devices as [`NameIndex::find`] gives them, and how many there are: every name is
+    /// looked at once.
+    pub(crate) fn find_first(
+        &self,
+        query: &NameQuery,
+        limit: usize,
+    ) -> (Vec<(u32, DeviceId)>, usize) {
+        if query.is_of_all() {
+            return (self.find(query, None, limit), self.order.len());
         }
-        let words = query.words();
-        let finds = |((name, device), known): &(&(String, DeviceId), &Known)| {
-            query.finds(&words, name, *device, known)
-        };
-        self.order.iter().filter(finds).count()
+        let (mut first, mut total) = (Vec::new(), 0);
+        for ((name, device), known) in &self.order {
+            if !query.finds(name, *device, known) {
+                continue;
+            }
+            total += 1;
+            if first.len() < limit {
+                first.push((u32::try_from(total).unwrap_or(u32::MAX), *device));
+            }
+        }
+        (first, total)
     }
 }
 
-impl NameQuery<'_> {
-    fn words(&self) -> Vec<String> {
-        let folded = self.search.map(fold).unwrap_or_default();
-        folded.split_whitespace().map(str::to_owned).collect()
+impl NameQuery {
+    pub(crate) fn new(
+        search: Option<&str>,
+        twin: Option<SiteId>,
+        among: Option<Arc<HashSet<DeviceId>>>,
+    ) -> Self {
+        let folded = search.map(fold).unwrap_or_default();
+        Self { words: words(&folded), twin, among }
     }
 
-    fn finds(&self, words: &[String], name: &str, device: DeviceId, known: &Known) -> bool {
+    /// Whether every name is wanted: then none has to be looked at.
+    pub(crate) const fn is_of_all(&self) -> bool {
+        self.words.is_empty() && self.twin.is_none() && self.among.is_none()
+    }
+
+    fn finds(&self, name: &str, device: DeviceId, known: &Known) -> bool {
         self.twin.is_none_or(|wanted| known.twin == Some(wanted))
-            && self.among.is_none_or(|among| among.contains(&device))
-            && words.iter().all(|word| name.contains(&**word) || known.kind.contains(&**word))
+            && self.among.as_ref().is_none_or(|among| among.contains(&device))
+            && self.words.iter().all(|word| name.contains(&**word) || known.kind.contains(&**word))
+    }
+}
+
+/// The words that have to be looked for: the longest, which fewest names have, first, and none
+/// that is part of another, as it is found with that.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<&str> = text.split_whitespace().collect();
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        if !kept.iter().any(|longer| longer.contains(word)) {
+            kept.push(word.to_owned());
+        }
+    }
+    kept
+}
+
+/// A tenant's turn to look through its names; none is needed for a list of all.
+#[must_use]
+pub struct NamesTurn(pub(crate) Option<OwnedSemaphorePermit>);
+
+impl std::fmt::Debug for NamesTurn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NamesTurn").field(&self.0.is_some()).finish()
+    }
+}
+
+/// The turns of all tenants: one of each at a time.
+#[derive(Default)]
+pub(crate) struct NamesTurns(Mutex<HashMap<TenantId, Arc<Semaphore>>>);
+
+impl NamesTurns {
+    /// The tenant's turn, once those who asked before have had theirs.
+    pub(crate) async fn turn(&self, tenant: TenantId) -> NamesTurn {
+        let gate = {
+            let mut gates = self.0.lock();
+            if gates.len() >= NAME_INDEX_TENANTS_MAX {
+                // Who waits or works has another hold on it.
+                gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+            }
+            Arc::clone(gates.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        // Never closed: there is always a permit to come.
+        NamesTurn(gate.acquire_owned().await.ok())
     }
 }
 
@@ -232,13 +296,13 @@ mod tests {
         for (number, name) in [(3, "Chiller"), (1, "boiler"), (2, " Air handler "), (4, "door")] {
             index.put(device(number), name, "AHU", None);
         }
-        let all = NameQuery { search: None, twin: None, among: None };
+        let all = NameQuery::new(None, None, None);
         let first = index.find(&all, None, 2);
         assert_eq!(first, [(1, device(2)), (2, device(1))]);
         assert_eq!(index.find(&all, Some(first[1]), 9), [(3, device(3)), (4, device(4))]);
         index.remove(device(1));
         assert_eq!(index.find(&all, Some((1, device(1))), 9), [(2, device(3)), (3, device(4))]);
-        let search = NameQuery { search: Some("OO"), twin: None, among: None };
+        let search = NameQuery::new(Some("OO"), None, None);
         assert_eq!(index.find(&search, None, 9), [(1, device(4))]);
     }
 
@@ -255,9 +319,11 @@ mod tests {
             index.put(id(number), &format!("Floor {} Z{number:06}", number % 50), kind, None);
         }
         let check = |search: &str, count: usize, first: Option<usize>| {
-            let query = NameQuery { search: Some(search), twin: None, among: None };
-            assert_eq!(index.count(&query), count, "{search:?}");
-            let found = index.find(&query, None, 1).first().map(|(_, device)| *device);
+            let query = NameQuery::new(Some(search), None, None);
+            let (found, total) = index.find_first(&query, 1);
+            assert_eq!(total, count, "{search:?}");
+            assert_eq!(found, index.find(&query, None, 1), "{search:?}");
+            let found = found.first().map(|(_, device)| *device);
             assert_eq!(found, first.map(id), "{search:?}");
         };
         check("z099999", 1, Some(99_999));
@@ -265,9 +331,41 @@ mod tests {
         check("z0999 meter", 50, Some(99_901));
         check("  floor 49   sensor z09994 ", 0, None);
         check("", NAME_INDEX_NAMES_MAX, Some(0));
-        let among = HashSet::from([id(7), id(8)]);
-        let query = NameQuery { search: Some("meter"), twin: None, among: Some(&among) };
-        assert_eq!((index.count(&query), index.find(&query, None, 9)), (1, vec![(1, id(7))]));
+        let among = Arc::new(HashSet::from([id(7), id(8)]));
+        let query = NameQuery::new(Some("meter"), None, Some(among));
+        assert_eq!(index.find_first(&query, 9), (vec![(1, id(7))], 1));
+    }
+
+    #[test]
+    fn words_are_looked_for_once_and_the_longest_first() {
+        let check = |search: &str, expect: &[&str]| {
+            assert_eq!(NameQuery::new(Some(search), None, None).words, expect, "{search:?}");
+        };
+        check("a A  a", &["a"]);
+        check("or Sensor floor sens 7", &["sensor", "floor", "7"]);
+        check(" \t", &[]);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_looks_through_its_names_once_at_a_time() {
+        use futures::FutureExt as _;
+        let turns = NamesTurns::default();
+        let tenant = |number: usize| {
+            let mut bytes = [0; 16];
+            bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
+            TenantId::from_bytes(bytes)
+        };
+        let first = turns.turn(tenant(0)).await;
+        let mut second = Box::pin(turns.turn(tenant(0)));
+        assert!(second.as_mut().now_or_never().is_none());
+        // Nobody else waits for it, and what is in use is not forgotten.
+        for number in 1..=NAME_INDEX_TENANTS_MAX * 2 {
+            let _turn = turns.turn(tenant(number)).await;
+        }
+        assert!(turns.0.lock().len() <= NAME_INDEX_TENANTS_MAX);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(second.now_or_never().is_some());
     }
 
     #[test]

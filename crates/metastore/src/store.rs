@@ -4,19 +4,19 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use sea_orm::{
-    AccessMode, ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use veritwin_domain::{Clock, OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::KeyService;
 
-use crate::names::NameIndexes;
+use crate::entity::DeviceFilter;
+use crate::gate::{Party, WriteGate};
+use crate::names::{NameIndexes, NamesTurn, NamesTurns};
 use crate::open::{self, Database, PostgresConfig};
 use crate::schema::{GroupRoles, VERSION};
 use crate::seal::Sealer;
@@ -25,10 +25,6 @@ use crate::{Error, PlatformTx, Result, TenantTx, migrate, walls};
 
 /// Connections of one store when nothing else is configured.
 pub const CONNECTIONS_DEFAULT: u32 = 8;
-
-/// How long a writer waits for the one before it. An operation that begins a second writing
-/// transaction while it holds one fails after this time.
-const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) const DATABASE_KEY_LABEL: &str = "metastore database v1";
 
@@ -51,10 +47,11 @@ pub struct Metastore(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) connection: DatabaseConnection,
-    /// SQLite has one writer; waiting here is fair and costs no polling.
-    write_gate: Option<Arc<Semaphore>>,
+    /// SQLite has one writer; waiting here goes by turns of tenants and costs no polling.
+    write_gate: Option<WriteGate>,
     pub(crate) sealer: Arc<Sealer>,
     names: Arc<NameIndexes>,
+    names_turns: NamesTurns,
     /// The roles that transactions step down to, on PostgreSQL.
     roles: Option<GroupRoles>,
 }
@@ -69,6 +66,15 @@ impl fmt::Debug for Metastore {
 enum Reach {
     Tenant(TenantId),
     Platform,
+}
+
+impl Reach {
+    const fn party(&self) -> Party {
+        match self {
+            Self::Tenant(tenant) => Party::Tenant(*tenant),
+            Self::Platform => Party::Platform,
+        }
+    }
 }
 
 impl Metastore {
@@ -87,7 +93,7 @@ impl Metastore {
                 let closed = connection.close().await;
                 closed.map_err(|error| Error::from_db(error, "records database"))?;
                 let connection = open::sqlite(file, &key, config.connections_max).await?;
-                (connection, Some(Arc::new(Semaphore::new(1))), None)
+                (connection, Some(WriteGate::default()), None)
             }
             Database::Postgres(postgres) => {
                 let (connection, roles) =
@@ -97,7 +103,8 @@ impl Metastore {
         };
         let sealer = Arc::new(Sealer::new(config.keys)?);
         let names = Arc::new(NameIndexes::new());
-        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names, roles })))
+        let names_turns = NamesTurns::default();
+        Ok(Self(Arc::new(Inner { connection, write_gate, sealer, names, names_turns, roles })))
     }
 
     /// Begins a writing transaction inside the context's tenant.
@@ -131,6 +138,14 @@ impl Metastore {
         self.0.names.forget(tenant);
     }
 
+    /// A tenant's turn to look through its names: one at a time, in the order of asking. To be
+    /// taken before the transaction, so that whoever waits holds no connection. Nobody waits for
+    /// a list of all, which looks through none.
+    #[boxed]
+    pub async fn names_turn(&self, tenant: TenantId, filter: &DeviceFilter) -> NamesTurn {
+        if filter.is_of_all() { NamesTurn(None) } else { self.0.names_turns.turn(tenant).await }
+    }
+
     /// Whether the database answers.
     #[boxed]
     pub async fn ping(&self) -> Result<()> {
@@ -151,7 +166,10 @@ impl Metastore {
     }
 
     async fn core(&self, reach: &Reach, writable: bool, at: Timestamp) -> Result<Core> {
-        let write_permit = self.write_permit(writable).await?;
+        let write_permit = match &self.0.write_gate {
+            Some(gate) if writable => Some(gate.enter(reach.party()).await?),
+            _ => None,
+        };
         let transaction = self.transaction(reach, writable).await?;
         Ok(Core {
             transaction,
@@ -163,22 +181,6 @@ impl Metastore {
             name_changes: Mutex::new(Vec::new()),
             at,
         })
-    }
-
-    async fn write_permit(&self, writable: bool) -> Result<Option<OwnedSemaphorePermit>> {
-        match &self.0.write_gate {
-            Some(gate) if writable => {
-                let permit = Arc::clone(gate).acquire_owned();
-                match tokio::time::timeout(WRITE_WAIT_MAX, permit).await {
-                    Ok(Ok(permit)) => Ok(Some(permit)),
-                    // Closed never, late when a transaction is held for too long.
-                    Ok(Err(_)) | Err(_) => {
-                        Err(Error::Unavailable(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)))
-                    }
-                }
-            }
-            _ => Ok(None),
-        }
     }
 
     async fn transaction(&self, reach: &Reach, writable: bool) -> Result<DatabaseTransaction> {

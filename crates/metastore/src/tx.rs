@@ -10,10 +10,10 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, StatementBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 use veritwin_domain::{TenantId, Timestamp, UserId};
 
 use crate::bind::{Bind, Row};
+use crate::gate::WritePermit;
 use crate::names::{NameChange, NameIndexes};
 use crate::query::{Delete, Insert, Select, Update, equals};
 use crate::schema::{self, Rows};
@@ -24,7 +24,7 @@ use crate::{CHANGED, Error, Result};
 pub(crate) struct Core {
     // Declared before the permit: the rollback is queued before the next writer may begin.
     pub(crate) transaction: DatabaseTransaction,
-    pub(crate) write_permit: Option<OwnedSemaphorePermit>,
+    pub(crate) write_permit: Option<WritePermit>,
     pub(crate) writable: bool,
     pub(crate) failed: AtomicBool,
     pub(crate) sealer: Arc<Sealer>,

@@ -21,7 +21,7 @@ async function devicesOf(twin_id: string): Promise<{ items: Device[]; total: num
     const query = { limit: PAGE, twin_id, ...(cursor && { cursor }) }
     const page = await body(client.GET('/v1/devices', { params: { query } }))
     items.push(...(page.items as Device[]))
-    total = page.total
+    total = page.total ?? total
     cursor = page.next_cursor ?? undefined
   } while (cursor !== undefined && items.length < DRAWN_MAX)
   return { items, total }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { ProblemError } from './problem'
 import { idChunks } from './deviceQueries'
 import { nextPage, PAGES_MAX } from './paging'
-import { isDestroyed, PAPERS_TRIES_MAX, papersPollMs, triesOf } from './queries'
+import { isDestroyed, PAPERS_TRIES_MAX, papersPollMs, papersQuery, triesOf } from './queries'
 
 test('papers are looked for until they are found, and a bounded number of times', () => {
   expect(papersPollMs(false, 1)).toBeGreaterThan(0)
@@ -33,4 +33,21 @@ test('what was destroyed is told from other failures', () => {
   expect(isDestroyed(ProblemError.fromText(410, JSON.stringify(gone)))).toBe(true)
   expect(isDestroyed(ProblemError.unreachable())).toBe(false)
   expect(isDestroyed(null)).toBe(false)
+})
+
+test('papers that are not sealed yet are asked for again, destroyed ones are not', () => {
+  const problem = { title: 'Destroyed', type: '/problems/destroyed' }
+  const gone = ProblemError.fromText(410, JSON.stringify(problem))
+  const away = ProblemError.unreachable()
+  const check = (data: object | undefined, error: Error | null, asks: boolean) => {
+    const every = papersQuery('device', 'key', 'at').refetchInterval
+    const state = { data, error, dataUpdateCount: 1, errorUpdateCount: 0 }
+    const query = { state } as unknown as Parameters<Extract<typeof every, CallableFunction>>[0]
+    const next = typeof every === 'function' ? every(query) : every
+    expect(next !== false && next !== undefined).toBe(asks)
+  }
+  check({ leaf: null }, null, true)
+  check({ leaf: { index: 1 } }, null, false)
+  check(undefined, away, true)
+  check(undefined, gone, false)
 })

@@ -471,7 +471,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists devices by name, with how many there are. */
+        /** Lists devices by name, with the first page how many there are. */
         get: operations["devices_list"];
         put?: never;
         /** Creates a device. */
@@ -1016,7 +1016,8 @@ export interface paths {
         /**
          * Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
          *     and a link that sets a new password. The answer is the same for every address: where there is
-         *     an account, a mail was sent within the last half hour, whose links work for as long again.
+         *     an account, a mail was sent within the last half hour, whose links work for as long again. Of
+         *     more than five accounts, one is surely listed when `organisation` is its own.
          */
         post: operations["session_ask_reset"];
         delete?: never;
@@ -2619,9 +2620,9 @@ export interface components {
             next_cursor?: string | null;
             /**
              * Format: int64
-             * @description How many the whole list has.
+             * @description How many the whole list has. Given with its first page, null with the others.
              */
-            total: number;
+            total?: number | null;
         };
         /** @description Domains. */
         DomainsBody: {
@@ -5500,6 +5501,12 @@ export interface operations {
                 };
                 content?: never;
             };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     brand_delete_logo: {
@@ -5863,6 +5870,12 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };

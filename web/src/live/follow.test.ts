@@ -68,6 +68,17 @@ test('events that the server dropped are read again, topic by topic', () => {
   expect(stale()).toEqual(['alerts', 'twins', 'devices'])
 })
 
+test.each([
+  ['bindings', ['alerts', 'twins', 'devices']],
+  ['deleted', ['alerts', 'twins', 'devices']],
+  ['geometry', ['twins']],
+])('what changes with a twin is read again: %s', (change, expected) => {
+  const { socket, stale } = started()
+  const id = socket().sent.find((command) => command.topic === 'twins')?.id
+  socket().say({ type: 'twin', id, seq: 1, twin_id: 'one', change })
+  expect(stale()).toEqual(expected)
+})
+
 test('a flood of alerts reads the list at once and then in steps', () => {
   const { socket, connection } = started()
   const id = socket().sent.find((command) => command.topic === 'alerts')?.id

@@ -19,10 +19,11 @@ export function follow(
       onAlert(message.alert)
     }),
     connection.subscribe('twins', {}, (message) => {
-      if (message.type === 'missed') again('twins', 'devices')
+      if (message.type === 'missed') again('twins', 'devices', 'alerts')
       if (message.type !== 'twin') return
       again('twins')
-      if (message.change === 'bindings') again('devices')
+      // Devices take their open alerts along.
+      if (message.change === 'bindings' || message.change === 'deleted') again('devices', 'alerts')
     }),
     connection.watchReturns(() => again('alerts', 'twins', 'devices')),
     again.stop,

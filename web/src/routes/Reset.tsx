@@ -72,7 +72,7 @@ function Ask() {
     return (
       <Done title={i18n.t('Look into your mailbox')}>
         {i18n.t(
-          'If there is an account with this address, a mail was sent within the last half hour. The links of the newest one work for at least half an hour yet, or until one is used.',
+          'If there is an account with this address, a mail was sent within the last half hour. Its links work for at least half an hour yet, or until one is used. If no mail names your organisation, ask at the sign-in page of your organisation.',
         )}
       </Done>
     )

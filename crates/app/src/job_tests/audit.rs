@@ -210,3 +210,36 @@ async fn a_shorter_audit_period_waits_beyond_a_restart() {
     assert_eq!(world.app.limits(plan).audit_days, Some(1));
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_that_is_not_sealed_yet_was_not_destroyed() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Short").await;
+    world.app.start_ledger();
+    // Sent with one whose clock was wrong: its batch covers every time from then on.
+    let sent = world.app.clock().now();
+    let ahead = sent.saturating_add(Duration::from_secs(70 * 365 * 86_400));
+    world.send_of(&customer, &[(sent, 1.0), (ahead, 1.0)]).await;
+    let sealed = async |count| (world.sealed(&customer).await == count).then_some(());
+    world.until("the first leaf", async || sealed(1).await).await;
+    world.plan(&customer, 1).await;
+    for _ in 0..4 {
+        world.clock.advance(DAY);
+    }
+    world.app.purge_records().await.expect("purged");
+    assert!(world.readable(&customer, &[sent, ahead]).await.is_empty());
+
+    for count in 2..5 {
+        // Nothing is sealed while the clock stands.
+        let fresh = world.app.clock().now();
+        world.send_of(&customer, &[(fresh, 2.0)]).await;
+        let papers = world.papers(&customer, fresh).await.expect("not destroyed");
+        assert!(papers.record.is_none(), "{count}");
+        assert!(world.readable(&customer, &[sent, ahead]).await.is_empty(), "{count}");
+        world.until("its leaf", async || sealed(count).await).await;
+        let papers = world.papers(&customer, fresh).await.expect("sealed");
+        assert!(papers.record.is_some(), "{count}");
+    }
+    world.app.close().await;
+}

@@ -2,6 +2,7 @@
 //! a job that stops is seen, and what a crash leaves is mended at the next start.
 
 mod alerts;
+mod attributes;
 mod audit;
 mod inventory;
 mod ledger;
@@ -92,9 +93,16 @@ impl World {
         self.clock.advance(Duration::from_secs(1));
         let now = self.app.clock().now();
         let before = |micros: usize| now.saturating_sub(Duration::from_micros(micros as u64));
-        let readings = values.iter().rev().enumerate().rev().map(|(micros, value)| Reading {
+        let readings = values.iter().rev().enumerate().rev();
+        let readings: Vec<_> = readings.map(|(micros, value)| (before(micros), *value)).collect();
+        self.send_of(customer, &readings).await
+    }
+
+    /// One message of now with these readings.
+    async fn send_of(&self, customer: &Customer, readings: &[(Timestamp, f64)]) -> u64 {
+        let readings = readings.iter().map(|(at, value)| Reading {
             key: Key::new(KEY).expect("a key"),
-            at: before(micros),
+            at: *at,
             value: Value::Double(*value),
             quality: Quality::Good,
         });
@@ -102,7 +110,7 @@ impl World {
             tenant: customer.tenant(),
             device: customer.device,
             credential: CredentialId::from_bytes([1; 16]),
-            received_at: now,
+            received_at: self.app.clock().now(),
             readings: readings.collect(),
         };
         let sent = self.app.submit(customer.tenant(), vec![Submission::Readings(batch)]).await;

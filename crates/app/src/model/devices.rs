@@ -98,8 +98,8 @@ pub struct DeviceFilter {
 pub struct DevicePage {
     /// The devices.
     pub page: Page<DeviceView>,
-    /// How many the whole list has.
-    pub total: u64,
+    /// How many the whole list has: with its first page.
+    pub total: Option<u64>,
 }
 
 /// A device's credential, without its secret.

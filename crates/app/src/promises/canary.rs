@@ -94,8 +94,11 @@ impl App {
         };
         let attributes = Submission::ClientAttributes {
             device: login.device,
+            credential: login.credential,
             received_at: context.at,
             entries: vec![(key, value.clone())],
+            payload_bytes: 0,
+            refusal_recorded: false,
         };
         self.submit(login.tenant, vec![Submission::Readings(batch), attributes]).await?;
         let server = BTreeMap::from([(canary.to_owned(), Some(value))]);

@@ -16,8 +16,8 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
-    WriterSession,
+    EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError,
+    Transport, Writer, WriterSession,
 };
 
 #[derive(Default)]
@@ -67,12 +67,16 @@ impl Sink for Counter {
         &self.arrivals
     }
 
-    async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+    async fn submit(
+        &self,
+        _: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError> {
         for entry in entries {
             let SinkEntry::Readings(batch) = entry else { panic!("not a reading: {entry:?}") };
             self.readings.fetch_add(batch.readings.len() as u64, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     async fn attributes(

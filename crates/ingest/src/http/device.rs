@@ -7,7 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use veritwin_domain::{DeviceBatch, IngestLimits, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_readings};
 
 use super::problem::Problem;
 use super::{Api, Authenticated, body};
@@ -74,23 +74,32 @@ pub(super) async fn attributes_save(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
+    let origin = Origin::Device(&session);
+    api.parts.sink.admit_readings(origin, 0)?;
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    let entries =
-        read(&api, &headers, body, move |body, limits| parse_attributes(body, limits, &mut keys));
-    let entries = entries.await?;
+    let entries = read(&api, &headers, body, move |body, limits| {
+        let entries = parse_attributes(body, limits, &mut keys)?;
+        Ok((entries, body.len()))
+    });
+    let (entries, payload_bytes) = entries.await?;
     if entries.is_empty() {
         return Ok(StatusCode::OK);
     }
+    api.parts.sink.admit_readings(origin, count_attributes(&entries))?;
     let update = AttributesUpdate {
         tenant: session.tenant,
         device: session.device,
         credential: session.credential,
         received_at: api.parts.clock.now(),
         entries,
+        payload_bytes: payload_bytes as u64,
+        refusal_recorded: false,
     };
-    let entries = vec![SinkEntry::Attributes(update)];
-    api.parts.sink.submit(Origin::Device(&session), entries).await?;
-    Ok(StatusCode::OK)
+    let refused = api.parts.sink.submit(origin, vec![SinkEntry::Attributes(update)]).await?;
+    match refused.into_iter().next() {
+        Some(refused) => Err(refused.limit.into()),
+        None => Ok(StatusCode::OK),
+    }
 }
 
 /// The value of a parameter in a query, percent-decoded.

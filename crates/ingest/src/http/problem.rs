@@ -129,6 +129,8 @@ impl From<SubmitError> for Problem {
             SubmitError::Busy { retry_after, limit, .. } => Self::busy(detail, limit, retry_after),
             SubmitError::Denied(_) => Self::new(StatusCode::FORBIDDEN, detail),
             SubmitError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, detail),
+            SubmitError::Limit(limit) => limit.into(),
+            SubmitError::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, detail),
         }
     }
 }

@@ -82,12 +82,17 @@ impl Broker {
     }
 
     pub(super) fn count(&self, transport: Transport, pending: &Pending) {
-        let transport = transport.as_str();
-        metrics::counter!("veritwin_ingest_messages_total", "transport" => transport)
+        metrics::counter!("veritwin_ingest_messages_total", "transport" => transport.as_str())
             .increment(pending.messages);
-        if pending.refusals > 0 {
+        self.count_refusals(transport, pending.refusals);
+    }
+
+    /// Counts refused messages.
+    pub(super) fn count_refusals(&self, transport: Transport, refusals: u64) {
+        if refusals > 0 {
+            let transport = transport.as_str();
             metrics::counter!("veritwin_ingest_refusals_total", "transport" => transport)
-                .increment(pending.refusals);
+                .increment(refusals);
         }
     }
 }

@@ -1,22 +1,21 @@
-//! CONNECT: what the client asks for, and the CONNACK that answers it. It refuses what cannot be
-//! honoured (enhanced authentication, wills to foreign topics) with the standard's own codes.
+//! CONNECT: which version it is, and what the client asks for. It refuses what breaks the standard
+//! and what cannot be honoured (enhanced authentication, wills to foreign topics) with the
+//! standard's own codes.
 
-use bytes::{BufMut, BytesMut};
-use rmqtt_codec::error::DecodeError;
-use rmqtt_codec::types::QoS;
-use rmqtt_codec::version::{ProtocolVersion, VersionCodec};
-use rmqtt_codec::{v3, v5};
-use tokio_util::codec::{Decoder, Encoder as _};
 use veritwin_domain::{IngestLimits, Secret};
 
-use super::frame::{Packet, Version, decode};
+use super::connack::Rejection;
+use super::frame::{self, Header, Version};
+use super::properties::{self, Holder, Properties};
 use super::session::SESSION_SECONDS_MAX;
 use super::topic;
+use super::wire::{Fault, Reader};
 use crate::model::{Credential, PeerInfo};
-use crate::traits::LoginError;
 
 /// Longest client id, in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
+
+const CONNECT: u8 = 0x10;
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -29,9 +28,11 @@ pub(crate) struct Hello {
     /// How long the session outlives the connection.
     pub(crate) session_seconds: u32,
     /// What was asked for, before the bound.
-    session_seconds_asked: u32,
+    pub(crate) session_seconds_asked: u32,
     pub(crate) receive_maximum: u16,
     pub(crate) packet_bytes_max: usize,
+    /// So many topics may be named to it by number.
+    pub(crate) topic_alias_maximum: u16,
     pub(crate) problem_information: bool,
     pub(crate) credential: Option<Credential>,
     pub(crate) will: Option<Will>,
@@ -45,253 +46,214 @@ pub(crate) struct Will {
     pub(crate) delay_seconds: u32,
 }
 
-/// Why a connection is refused.
-#[derive(Debug)]
-pub(crate) struct Rejection {
-    /// Which form of CONNACK the client understands; `None`: close without one.
-    pub(crate) version: Option<Version>,
-    pub(crate) v5_code: u8,
-    pub(crate) v3_code: u8,
-    pub(crate) text: String,
-}
-
-impl Rejection {
-    pub(crate) fn new(version: Version, v5_code: u8, v3_code: u8, text: impl Into<String>) -> Self {
-        Self { version: Some(version), v5_code, v3_code, text: text.into() }
-    }
-
-    fn without_answer(text: impl Into<String>) -> Self {
-        Self { version: None, v5_code: 0x82, v3_code: 0, text: text.into() }
-    }
-
-    pub(crate) fn of_login(version: Version, error: &LoginError) -> Self {
-        let (v5_code, v3_code) = match error {
-            LoginError::Unknown => (0x86, 4),
-            LoginError::Denied(_) => (0x87, 5),
-            LoginError::Busy { .. } => (0x97, 3),
-            LoginError::Unavailable(_) => (0x88, 3),
-        };
-        Self::new(version, v5_code, v3_code, error.to_string())
-    }
-
-    /// The CONNACK to send; nothing when the client's version is not known or its malformed
-    /// packet has no code in version 3.
-    pub(crate) fn encode(&self) -> BytesMut {
-        let mut out = BytesMut::new();
-        match self.version {
-            Some(Version::V3) if self.v3_code != 0 => out.put_slice(&[0x20, 2, 0, self.v3_code]),
-            Some(Version::V5) => {
-                let text = self.text.as_bytes();
-                let text = &text[..text.len().min(200)];
-                let text = String::from_utf8_lossy(text);
-                let mut body = BytesMut::new();
-                body.put_slice(&[0, self.v5_code]);
-                // Both lengths stay below 128 + 128 bytes, so two length bytes are enough.
-                let property_bytes = text.len() + 3;
-                put_short_length(&mut body, property_bytes);
-                body.put_u8(0x1f);
-                body.put_u16(u16::try_from(text.len()).unwrap_or(0));
-                body.put_slice(text.as_bytes());
-                out.put_u8(0x20);
-                put_short_length(&mut out, body.len());
-                out.put_slice(&body);
-            }
-            _ => {}
-        }
-        out
-    }
-}
-
-fn put_short_length(out: &mut BytesMut, length: usize) {
-    let (low, high) = (length & 0x7f, length >> 7);
-    let low = u8::try_from(low).unwrap_or(0);
-    if high == 0 {
-        out.put_u8(low);
-    } else {
-        out.put_slice(&[low | 0x80, u8::try_from(high).unwrap_or(0)]);
-    }
-}
-
 /// Which version the first packet asks for; `None` while too little of it is there.
-pub(crate) fn version_of(input: &mut BytesMut) -> Result<Option<Version>, Rejection> {
-    match VersionCodec.decode(input) {
-        Ok(None) => Ok(None),
-        Ok(Some(ProtocolVersion::MQTT3)) => Ok(Some(Version::V3)),
-        Ok(Some(ProtocolVersion::MQTT5)) => Ok(Some(Version::V5)),
-        Err(DecodeError::UnsupportedPacketType) => {
-            Err(Rejection::without_answer("the first packet is not CONNECT"))
-        }
-        Err(_) if input.windows(6).take(8).any(|name| name == b"\x00\x04MQTT") => {
-            let text = "unsupported protocol level: expected 3.1, 3.1.1 or 5.0";
-            Err(Rejection::new(Version::V3, 0x84, 1, text))
-        }
-        Err(_) => Err(Rejection::without_answer("not MQTT: expected the protocol name MQTT")),
+pub(crate) fn version_of(input: &[u8]) -> Result<Option<Version>, Rejection> {
+    let Some(first_byte) = input.first() else { return Ok(None) };
+    if first_byte >> 4 != CONNECT >> 4 {
+        return Err(Rejection::without_answer("the first packet is not CONNECT"));
     }
+    if *first_byte != CONNECT {
+        return Err(Rejection::without_answer("flags of CONNECT: expected 0"));
+    }
+    let header = match frame::header(input) {
+        Ok(Some(header)) => header,
+        Ok(None) => return Ok(None),
+        Err(_) => {
+            let text = "malformed remaining length: expected at most four bytes";
+            return Err(Rejection::without_answer(text));
+        }
+    };
+    let body = input.get(header.header_bytes..).unwrap_or_default();
+    let body = body.get(..header.body_bytes).unwrap_or(body);
+    let is_whole = body.len() == header.body_bytes;
+    for (name, levels) in [(&b"\x00\x04MQTT"[..], &[4, 5][..]), (&b"\x00\x06MQIsdp"[..], &[3][..])]
+    {
+        let Some(rest) = body.strip_prefix(name) else {
+            if !is_whole && name.starts_with(body) {
+                return Ok(None);
+            }
+            continue;
+        };
+        return match rest.first() {
+            Some(level) if levels.contains(level) => {
+                Ok(Some(if *level == 5 { Version::V5 } else { Version::V3 }))
+            }
+            Some(_) => {
+                let text = "unsupported protocol level: expected 3.1, 3.1.1 or 5.0";
+                Err(Rejection::new(Version::V3, 0x84, 1, text))
+            }
+            None if is_whole => Err(Rejection::without_answer("CONNECT ends after its name")),
+            None => Ok(None),
+        };
+    }
+    Err(Rejection::without_answer("not MQTT: expected the protocol name MQTT"))
 }
 
-/// Reads a whole CONNECT packet.
+/// Reads a whole CONNECT packet of a version that [`version_of`] has found.
 pub(crate) fn read(
     version: Version,
+    header: Header,
     packet: &[u8],
     peer: &PeerInfo,
     limits: &IngestLimits,
 ) -> Result<Hello, Rejection> {
-    let hello = match decode_connect(version, packet) {
-        Ok(Packet::V3(v3::Packet::Connect(connect))) => from_v3(*connect, peer),
-        Ok(Packet::V5(v5::Packet::Connect(connect))) => from_v5(*connect, peer)?,
-        Ok(_) => return Err(Rejection::without_answer("the first packet is not CONNECT")),
-        Err(DecodeError::InvalidClientId) => {
-            let text = "an empty client id is only allowed with a clean session";
-            return Err(Rejection::new(version, 0x85, 2, text));
-        }
-        Err(error) => {
-            let text = format!("malformed CONNECT: {error}");
-            return Err(Rejection::new(version, 0x81, 0, text));
-        }
-    };
-    check(&hello, limits)?;
+    let connect = Connect::read(version, header, packet)
+        .map_err(|fault| Rejection::of_fault(version, &fault))?;
+    let hello = connect.hello(version, peer);
+    let checked = connect.check(version, limits);
+    checked.map_err(|rejection| rejection.within(hello.packet_bytes_max))?;
     Ok(hello)
 }
 
-fn decode_connect(version: Version, packet: &[u8]) -> Result<Packet, DecodeError> {
-    match (version, decode(version, packet)) {
-        (Version::V5, Err(DecodeError::InvalidClientId)) => {
-            // Version 5 allows an empty client id without clean start, the codec does not. No
-            // session can be stored under an id that the server has yet to choose, so setting
-            // the flag changes nothing else.
-            let mut packet = packet.to_vec();
-            let body =
-                packet.iter().skip(1).position(|byte| byte & 0x80 == 0).map_or(2, |at| at + 2);
-            if let Some(flags) = packet.get_mut(body + 7) {
-                *flags |= 0b10;
-            }
-            decode(version, &packet)
+/// The packet, in place.
+#[derive(Debug)]
+struct Connect<'a> {
+    clean_start: bool,
+    keep_alive_seconds: u16,
+    properties: Properties,
+    client_id: &'a str,
+    will: Option<ConnectWill<'a>>,
+    user: Option<&'a str>,
+    password: Option<&'a [u8]>,
+}
+
+#[derive(Debug)]
+struct ConnectWill<'a> {
+    retain: bool,
+    delay_seconds: u32,
+    topic: &'a str,
+    payload: &'a [u8],
+}
+
+impl<'a> Connect<'a> {
+    fn read(version: Version, header: Header, packet: &'a [u8]) -> Result<Self, Fault> {
+        header.check_length(version)?;
+        let mut reader = Reader::new(packet, header.header_bytes);
+        reader.text("protocol name")?;
+        reader.byte("protocol level")?;
+        let at = reader.at();
+        let flags = reader.byte("connect flags")?;
+        check_flags(version, flags).map_err(|text| Fault::malformed(at, text))?;
+        let keep_alive_seconds = reader.two("keep-alive")?;
+        let mut properties = Properties::default();
+        if version == Version::V5 {
+            properties = properties::read(&mut reader, Holder::Connect)?;
         }
-        (_, decoded) => decoded,
+        let client_id = reader.text("client id")?;
+        let will = (flags & WILL != 0).then(|| ConnectWill::read(version, flags, &mut reader));
+        let will = will.transpose()?;
+        let user = (flags & USER_NAME != 0).then(|| reader.text("user name")).transpose()?;
+        let password = (flags & PASSWORD != 0).then(|| reader.binary("password")).transpose()?;
+        reader.finish("CONNECT")?;
+        let clean_start = flags & CLEAN_START != 0;
+        Ok(Self { clean_start, keep_alive_seconds, properties, client_id, will, user, password })
+    }
+
+    fn hello(&self, version: Version, peer: &PeerInfo) -> Hello {
+        let properties = &self.properties;
+        let asked = match version {
+            Version::V3 if self.clean_start => 0,
+            Version::V3 => SESSION_SECONDS_MAX,
+            Version::V5 => properties.session_expiry_seconds.unwrap_or(0),
+        };
+        let packet_bytes_max = properties.packet_bytes_max.map_or(usize::MAX, |max| max as usize);
+        Hello {
+            version,
+            client_id: self.client_id.to_owned(),
+            clean_start: self.clean_start,
+            keep_alive_seconds: self.keep_alive_seconds,
+            session_seconds: asked.min(SESSION_SECONDS_MAX),
+            session_seconds_asked: asked,
+            receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),
+            packet_bytes_max,
+            topic_alias_maximum: properties.topic_alias_maximum.unwrap_or(0),
+            problem_information: version == Version::V5
+                && properties.problem_information.unwrap_or(true),
+            credential: self.credential(peer),
+            will: self.will.as_ref().map(|will| Will {
+                topic: will.topic.to_owned(),
+                payload: will.payload.to_vec(),
+                delay_seconds: will.delay_seconds,
+            }),
+        }
+    }
+
+    fn credential(&self, peer: &PeerInfo) -> Option<Credential> {
+        match (self.user, self.password.filter(|password| !password.is_empty())) {
+            (Some(user), None) if !user.is_empty() => {
+                Some(Credential::Token(Secret::new(user.to_owned())))
+            }
+            (Some(user), Some(password)) => Some(Credential::Password {
+                client_id: Secret::new(self.client_id.to_owned()),
+                user: Secret::new(user.to_owned()),
+                password: Secret::new(password.to_vec()),
+            }),
+            _ => peer.certificate.clone().map(Credential::Certificate),
+        }
+    }
+
+    /// What is well-formed and cannot be honoured.
+    fn check(&self, version: Version, limits: &IngestLimits) -> Result<(), Rejection> {
+        if self.properties.has_authentication_method {
+            let text = "enhanced authentication is not supported: connect without a method";
+            return Err(Rejection::new(version, 0x8c, 0, text));
+        }
+        let (max, actual) = (CLIENT_ID_BYTES_MAX, self.client_id.len());
+        if actual > max {
+            let text = format!("limit client_id_bytes_max exceeded: at most {max}, got {actual}");
+            return Err(Rejection::new(version, 0x85, 2, text));
+        }
+        if version == Version::V3 && self.client_id.is_empty() && !self.clean_start {
+            let text = "an empty client id is only allowed with a clean session";
+            return Err(Rejection::new(version, 0x85, 2, text));
+        }
+        let Some(will) = &self.will else { return Ok(()) };
+        if will.retain && version == Version::V5 {
+            let text = "retained messages are not supported: expected a will without retain";
+            return Err(Rejection::new(version, 0x9a, 0, text));
+        }
+        topic::classify(will.topic, limits).map(|_| ()).map_err(|error| {
+            let text = format!("will: {}", error.text());
+            Rejection::new(version, 0x90, 5, text)
+        })
     }
 }
 
-fn credential(
-    client_id: &str,
-    user: Option<String>,
-    password: Option<Vec<u8>>,
-    peer: &PeerInfo,
-) -> Option<Credential> {
-    match (user, password.filter(|password| !password.is_empty())) {
-        (Some(user), None) if !user.is_empty() => Some(Credential::Token(Secret::new(user))),
-        (Some(user), Some(password)) => Some(Credential::Password {
-            client_id: Secret::new(client_id.to_owned()),
-            user: Secret::new(user),
-            password: Secret::new(password),
-        }),
-        _ => peer.certificate.clone().map(Credential::Certificate),
+impl<'a> ConnectWill<'a> {
+    fn read(version: Version, flags: u8, reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        let mut delay_seconds = 0;
+        if version == Version::V5 {
+            let properties = properties::read(reader, Holder::Will)?;
+            delay_seconds = properties.will_delay_seconds.unwrap_or(0);
+        }
+        let topic = reader.topic_name("will topic")?;
+        let payload = reader.binary("will payload")?;
+        Ok(Self { retain: flags & WILL_RETAIN != 0, delay_seconds, topic, payload })
     }
 }
 
-fn from_v3(connect: v3::Connect, peer: &PeerInfo) -> Hello {
-    let client_id = connect.client_id.to_string();
-    let user = connect.username.map(|user| user.to_string());
-    let password = connect.password.map(|password| password.to_vec());
-    Hello {
-        version: Version::V3,
-        clean_start: connect.clean_session,
-        keep_alive_seconds: connect.keep_alive,
-        session_seconds: if connect.clean_session { 0 } else { SESSION_SECONDS_MAX },
-        session_seconds_asked: 0,
-        receive_maximum: u16::MAX,
-        packet_bytes_max: usize::MAX,
-        problem_information: false,
-        credential: credential(&client_id, user, password, peer),
-        client_id,
-        will: connect.last_will.map(|will| Will {
-            topic: will.topic.to_string(),
-            payload: will.message.to_vec(),
-            delay_seconds: 0,
-        }),
-    }
-}
+const RESERVED: u8 = 0b0000_0001;
+const CLEAN_START: u8 = 0b0000_0010;
+const WILL: u8 = 0b0000_0100;
+const WILL_QOS: u8 = 0b0001_1000;
+const WILL_RETAIN: u8 = 0b0010_0000;
+const PASSWORD: u8 = 0b0100_0000;
+const USER_NAME: u8 = 0b1000_0000;
 
-fn from_v5(connect: v5::Connect, peer: &PeerInfo) -> Result<Hello, Rejection> {
-    if connect.auth_method.is_some() {
-        let text = "enhanced authentication is not supported: connect without a method";
-        return Err(Rejection::new(Version::V5, 0x8c, 0, text));
+/// MQTT-3.1.2-3 and the flags' dependence on one another (3.1.2.3 to 3.1.2.9).
+fn check_flags(version: Version, flags: u8) -> Result<(), &'static str> {
+    if flags & RESERVED != 0 {
+        return Err("connect flags: the reserved flag is not 0");
     }
-    if connect.last_will.as_ref().is_some_and(|will| will.retain) {
-        let text = "retained messages are not supported: expected a will without retain";
-        return Err(Rejection::new(Version::V5, 0x9a, 0, text));
+    if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
+        return Err("connect flags: will QoS or will retain without a will");
     }
-    let client_id = connect.client_id.to_string();
-    let user = connect.username.map(|user| user.to_string());
-    let password = connect.password.map(|password| password.to_vec());
-    Ok(Hello {
-        version: Version::V5,
-        clean_start: connect.clean_start,
-        keep_alive_seconds: connect.keep_alive,
-        session_seconds: connect.session_expiry_interval_secs.min(SESSION_SECONDS_MAX),
-        session_seconds_asked: connect.session_expiry_interval_secs,
-        receive_maximum: connect.receive_max.map_or(u16::MAX, Into::into),
-        packet_bytes_max: connect.max_packet_size.map_or(usize::MAX, |max| max.get() as usize),
-        problem_information: connect.request_problem_info,
-        credential: credential(&client_id, user, password, peer),
-        client_id,
-        will: connect.last_will.map(|will| Will {
-            topic: will.topic.to_string(),
-            payload: will.message.to_vec(),
-            delay_seconds: will.will_delay_interval_sec.unwrap_or(0),
-        }),
-    })
-}
-
-fn check(hello: &Hello, limits: &IngestLimits) -> Result<(), Rejection> {
-    let id = &hello.client_id;
-    if id.len() > CLIENT_ID_BYTES_MAX {
-        let text = format!(
-            "limit client_id_bytes_max exceeded: at most {CLIENT_ID_BYTES_MAX}, got {}",
-            id.len()
-        );
-        return Err(Rejection::new(hello.version, 0x85, 2, text));
+    if flags & WILL_QOS == WILL_QOS {
+        return Err("connect flags: will QoS 3: expected 0, 1 or 2");
     }
-    if id.contains('\0') {
-        let text = "the client id holds U+0000, which MQTT forbids";
-        return Err(Rejection::new(hello.version, 0x85, 2, text));
-    }
-    if let Some(will) = &hello.will
-        && let Err(error) = topic::classify(&will.topic, limits)
-    {
-        let text = format!("will: {}", error.text());
-        return Err(Rejection::new(hello.version, 0x90, 5, text));
+    // Version 5 allows it.
+    if version == Version::V3 && flags & (PASSWORD | USER_NAME) == PASSWORD {
+        return Err("connect flags: a password without a user name");
     }
     Ok(())
-}
-
-/// The CONNACK of an accepted connection.
-pub(crate) fn accepted(
-    hello: &Hello,
-    session_present: bool,
-    assigned: Option<&str>,
-    limits: &IngestLimits,
-) -> BytesMut {
-    let mut out = BytesMut::new();
-    if hello.version == Version::V3 {
-        out.put_slice(&[0x20, 2, u8::from(session_present), 0]);
-        return out;
-    }
-    let capped = hello.session_seconds != hello.session_seconds_asked;
-    let acknowledgement = v5::ConnectAck {
-        session_present,
-        reason_code: v5::ConnectAckReason::Success,
-        session_expiry_interval_secs: capped.then_some(hello.session_seconds),
-        receive_max: limits.receive_maximum.try_into().unwrap_or(std::num::NonZeroU16::MIN),
-        max_qos: QoS::ExactlyOnce,
-        max_packet_size: u32::try_from(limits.packet_bytes_max).ok(),
-        assigned_client_id: assigned.map(Into::into),
-        retain_available: false,
-        shared_subscription_available: false,
-        ..v5::ConnectAck::default()
-    };
-    let packet = v5::Packet::ConnectAck(Box::new(acknowledgement));
-    if let Err(error) = v5::Codec::new(0, 0).encode(packet, &mut out) {
-        tracing::error!(%error, "CONNACK could not be encoded");
-    }
-    out
 }

@@ -12,7 +12,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
 
 use super::broker::{Broker, TURNED_AWAY_MAX};
-use super::connect::{self, Hello, Rejection};
+use super::connack::{self, Rejection};
+use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
 use super::session::SessionKey;
@@ -61,19 +62,14 @@ impl Broker {
             Ok(Ok(None)) => return,
             Ok(Ok(Some(hello))) if connections > max => {
                 let limit = LimitExceeded { name: "connections_max", max, actual: connections };
-                Err(Rejection::new(hello.version, 0x97, 3, limit.to_string()))
+                let rejection = Rejection::new(hello.version, 0x97, 3, limit.to_string());
+                Err(rejection.within(hello.packet_bytes_max))
             }
             Ok(Ok(Some(hello))) => self.log_in(hello, &peer).await,
         };
         match accepted {
             Ok((hello, session)) => self.run(stream, input, hello, session).await,
-            Err(rejection) => {
-                tracing::info!(reason = %rejection.text, "MQTT connection refused");
-                metrics::counter!("veritwin_ingest_connections_refused_total").increment(1);
-                let answer = rejection.encode();
-                let _ = write(&mut stream, &answer).await;
-                let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
-            }
+            Err(rejection) => refuse(&mut stream, &rejection).await,
         }
     }
 
@@ -89,7 +85,8 @@ impl Broker {
         let hello = timeout(limit, self.read_connect(&mut stream, &mut input, &mut peer)).await;
         if let Ok(Ok(Some(hello))) = hello {
             let rejection = Rejection::new(hello.version, 0x97, 3, bound.to_string());
-            let _ = write(&mut stream, &rejection.encode()).await;
+            let answer = rejection.within(hello.packet_bytes_max).encode();
+            let _ = write(&mut stream, &answer).await;
             let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
         }
     }
@@ -115,7 +112,7 @@ impl Broker {
                         Version::V3 => Transport::Mqtt3,
                         Version::V5 => Transport::Mqtt5,
                     };
-                    return connect::read(version, &packet, peer, &self.limits).map(Some);
+                    return connect::read(version, header, &packet, peer, &self.limits).map(Some);
                 }
             }
             input.reserve(READ_BYTES_MIN);
@@ -131,18 +128,18 @@ impl Broker {
         mut hello: Hello,
         peer: &PeerInfo,
     ) -> Result<(Hello, Arc<DeviceSession>), Rejection> {
-        let version = hello.version;
+        let (version, bytes_max) = (hello.version, hello.packet_bytes_max);
         let Some(credential) = hello.credential.take() else {
             let text = "no credential: expected an access token as user name, a user name and \
                 password, or a client certificate";
-            return Err(Rejection::new(version, 0x86, 4, text));
+            return Err(Rejection::new(version, 0x86, 4, text).within(bytes_max));
         };
         let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
         let late = || LoginError::Unavailable("signing in took too long".to_owned());
         match timeout(limit, self.login.authenticate(credential, peer)).await {
             Ok(Ok(session)) => Ok((hello, session)),
-            Ok(Err(error)) => Err(Rejection::of_login(version, &error)),
-            Err(_) => Err(Rejection::of_login(version, &late())),
+            Ok(Err(error)) => Err(Rejection::of_login(version, &error).within(bytes_max)),
+            Err(_) => Err(Rejection::of_login(version, &late()).within(bytes_max)),
         }
     }
 
@@ -153,15 +150,19 @@ impl Broker {
         mut hello: Hello,
         session: Arc<DeviceSession>,
     ) {
+        let assigned = hello
+            .client_id
+            .is_empty()
+            .then(|| format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()));
+        let acknowledgement = match connack::accepted(&hello, assigned.as_deref(), &self.limits) {
+            Ok(acknowledgement) => acknowledgement,
+            Err(rejection) => return refuse(&mut stream, &rejection).await,
+        };
         let transport = match hello.version {
             Version::V3 => Transport::Mqtt3,
             Version::V5 => Transport::Mqtt5,
         };
         let (link, mut link_end) = DeviceLink::new(transport);
-        let assigned = hello
-            .client_id
-            .is_empty()
-            .then(|| format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()));
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
@@ -175,7 +176,6 @@ impl Broker {
         let (sink, device) = (Arc::clone(&self.sink), Arc::clone(&session));
         let attached = Attached::new(sink, device, link.clone()).await;
 
-        let acknowledgement = connect::accepted(&hello, present, assigned.as_deref(), &self.limits);
         let keep_alive = KeepAlive::new(hello.keep_alive_seconds);
         let mut device = Box::new(Device::new(
             Arc::clone(self),
@@ -184,8 +184,8 @@ impl Broker {
             state,
             hello,
         ));
-        device.output = acknowledgement;
-        device.resend();
+        device.output = acknowledgement.encode(present);
+        device.start_resend();
         let end = exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;
         drop(stream);
@@ -206,6 +206,14 @@ impl Broker {
             }
         }
     }
+}
+
+/// Tells a client that it is refused, as far as its version can be told, and closes.
+async fn refuse<S: Stream>(stream: &mut S, rejection: &Rejection) {
+    tracing::info!(reason = %rejection.text, "MQTT connection refused");
+    metrics::counter!("veritwin_ingest_connections_refused_total").increment(1);
+    let _ = write(stream, &rejection.encode()).await;
+    let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
 }
 
 /// A connection's place among the sessions, given up whatever happens to the connection.

@@ -1,29 +1,28 @@
 //! One connected MQTT client, without its socket: packets go in, bytes to send come out, and
 //! submissions wait in order. It knows the protocol; `connection` moves the bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
-use rmqtt_codec::error::DecodeError;
-use rmqtt_codec::v5::ToReasonCode;
-use rmqtt_codec::{v3, v5};
 use tokio::time::Instant;
 use veritwin_domain::{IngestLimits, LimitExceeded, Timestamp};
 
+use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
-use super::encode::{Encoder, Outgoing, PUBCOMP, PUBREC};
-use super::frame::{self, Header, Packet, PublishView, Version};
-use super::pending::{Finished, Pending};
-use super::session::{SharedState, UNACKNOWLEDGED_MAX, Unacknowledged};
-use super::topic;
+use super::encode::{Encoder, PUBCOMP, PUBREC};
+use super::frame::{self, Header, PublishView, Version};
+use super::packet::{self, Disconnect, Packet};
+use super::pending::{Finished, Pending, outcome};
+use super::session::SharedState;
+use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
-use crate::model::{CloseReason, DeviceSession, Downlink, Origin};
-use crate::payload::{KeyTable, deleted_json, entries_json, rpc_json};
-use crate::traits::SubmitError;
+use crate::model::{CloseReason, DeviceSession, Origin};
+use crate::payload::KeyTable;
 
 /// Most submissions of one connection that wait for the sink at once.
 pub(crate) const SUBMISSIONS_MAX: usize = 64;
@@ -58,6 +57,12 @@ impl Close {
     }
 }
 
+impl From<Fault> for Close {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.code, fault.text)
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
@@ -67,6 +72,12 @@ pub(crate) enum End {
     Lost,
     /// The broker closes.
     Closed(Close),
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Closed(close)
+    }
 }
 
 /// The answer to an attribute request or call: topic and payload.
@@ -88,7 +99,11 @@ pub(crate) struct Device {
     pub(super) received_at: Timestamp,
     /// The number of the next reading of this read that carries no time.
     pub(super) next_at: Timestamp,
-    receive_maximum: u16,
+    pub(super) receive_maximum: u16,
+    inbound_aliases: InboundAliases,
+    pub(super) outbound_aliases: OutboundAliases,
+    /// Ids of messages of an earlier connection that are still to be sent again.
+    pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight_bytes: usize,
     pub(super) unreleased: usize,
@@ -129,6 +144,9 @@ impl Device {
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,
+            inbound_aliases: InboundAliases::default(),
+            outbound_aliases: OutboundAliases::new(hello.topic_alias_maximum),
+            to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight_bytes: 0,
             unreleased,
@@ -153,12 +171,6 @@ impl Device {
             && self.queue.len() < SUBMISSIONS_MAX
     }
 
-    /// Whether another QoS 1 message may be sent.
-    pub(crate) fn can_send(&self) -> bool {
-        let window = usize::from(self.receive_maximum).min(UNACKNOWLEDGED_MAX);
-        self.state.lock().unacknowledged.len() < window
-    }
-
     /// Takes every whole packet out of `input` and submits what they carry, once.
     pub(crate) fn handle_input(&mut self, input: &mut BytesMut) -> Result<(), End> {
         self.receive();
@@ -180,7 +192,7 @@ impl Device {
                 Ok(None) => return (used, Ok(())),
                 Err(_) => {
                     let text = "malformed remaining length: expected at most four bytes";
-                    return (used, Err(End::Closed(Close::new(0x81, text))));
+                    return (used, Err(End::Closed(Close::new(MALFORMED, text))));
                 }
             };
             if header.packet_bytes() > self.limits().packet_bytes_max {
@@ -222,37 +234,49 @@ impl Device {
             return Err(close());
         }
         let start_bytes = 2 + topic_bytes + 2;
-        let Some(start) = body.get(..start_bytes) else { return Ok(None) };
-        let view = frame::publish_view(Version::V3, header.first_byte, start);
-        let Ok(Some(view)) = view else { return Err(close()) };
+        let taken = header.header_bytes + start_bytes;
+        let Some(start) = rest.get(..taken) else { return Ok(None) };
+        let view = frame::publish_view(Version::V3, header, start);
+        let Ok(view) = view else { return Err(close()) };
         self.refuse_limit(&view, limit, header.body_bytes);
-        Ok(Some(header.header_bytes + start_bytes))
+        Ok(Some(taken))
     }
 
     fn handle_packet(&mut self, header: Header, packet: &[u8]) -> Result<(), End> {
         let version = self.encoder.version;
+        header.check_length(version).map_err(Close::from)?;
         if header.is_publish() {
-            let body = &packet[header.header_bytes..];
-            if let Some(view) =
-                frame::publish_view(version, header.first_byte, body).map_err(malformed)?
-            {
-                return self.publish(&view).map_err(End::Closed);
-            }
+            let view = frame::publish_view(version, header, packet).map_err(Close::from)?;
+            return match view.topic_alias {
+                None => self.publish(&view).map_err(End::Closed),
+                Some(alias) => self.publish_by_alias(&view, alias).map_err(End::Closed),
+            };
         }
-        match frame::decode(version, packet).map_err(malformed)? {
-            Packet::V3(packet) => self.handle_v3(packet),
-            Packet::V5(packet) => self.handle_v5(packet),
+        match packet::read(version, header, packet).map_err(Close::from)? {
+            Packet::Acknowledged(packet_id) => self.acknowledged(packet_id),
+            Packet::Release(packet_id) => self.release(packet_id),
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
+            Packet::Ping => self.output.extend_from_slice(&[0xd0, 0]),
+            Packet::Disconnect(disconnect) => return Err(self.goodbye(disconnect)),
         }
+        Ok(())
+    }
+
+    fn publish_by_alias(&mut self, view: &PublishView<'_>, alias: u16) -> Result<(), Close> {
+        // The table is put aside meanwhile, so that the topic can be borrowed from it.
+        let mut aliases = std::mem::take(&mut self.inbound_aliases);
+        let topic = aliases.resolve(view.topic, alias, self.limits().topic_bytes_max);
+        let result = match topic {
+            Ok(topic) => self.publish(&PublishView { topic, ..*view }),
+            Err(fault) => Err(fault.into()),
+        };
+        self.inbound_aliases = aliases;
+        result
     }
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
         if self.encoder.version == Version::V5 {
-            if view.has_topic_alias {
-                return Err(Close::new(
-                    0x94,
-                    "topic aliases are not accepted: Topic Alias Maximum is 0",
-                ));
-            }
             if view.retain {
                 return Err(Close::new(0x9a, "retained messages are not supported"));
             }
@@ -268,81 +292,18 @@ impl Device {
         Ok(())
     }
 
-    fn handle_v3(&mut self, packet: v3::Packet) -> Result<(), End> {
-        match packet {
-            v3::Packet::Publish(publish) => {
-                self.publish(&frame::view_of(&publish)).map_err(End::Closed)?;
-            }
-            v3::Packet::PublishAck { packet_id } => self.acknowledged(packet_id.get()),
-            v3::Packet::PublishRelease { packet_id } => self.release(packet_id.get()),
-            v3::Packet::Subscribe { packet_id, topic_filters } => {
-                let filters = topic_filters
-                    .iter()
-                    .map(|(filter, qos)| (&**filter, qos.value()))
-                    .collect::<Vec<_>>();
-                self.subscribe(packet_id.get(), &filters, None);
-            }
-            v3::Packet::Unsubscribe { packet_id, topic_filters } => {
-                let filters = topic_filters.iter().map(|filter| &**filter).collect::<Vec<_>>();
-                self.unsubscribe(packet_id.get(), &filters);
-            }
-            v3::Packet::PingRequest => self.output.extend_from_slice(&[0xd0, 0]),
-            v3::Packet::Disconnect => return Err(self.goodbye()),
-            other => return Err(unexpected(other.packet_type())),
-        }
-        Ok(())
-    }
-
-    fn handle_v5(&mut self, packet: v5::Packet) -> Result<(), End> {
-        match packet {
-            v5::Packet::Publish(publish) => {
-                self.publish(&frame::view_of(&publish)).map_err(End::Closed)?;
-            }
-            v5::Packet::PublishAck(ack) => self.acknowledged(ack.packet_id.get()),
-            v5::Packet::PublishRelease(ack) => self.release(ack.packet_id.get()),
-            v5::Packet::Subscribe(subscribe) => {
-                let filters = subscribe
-                    .topic_filters
-                    .iter()
-                    .map(|(filter, options)| (&**filter, options.qos.value()))
-                    .collect::<Vec<_>>();
-                let id = subscribe.id.map(Into::into);
-                self.subscribe(subscribe.packet_id.get(), &filters, id);
-            }
-            v5::Packet::Unsubscribe(unsubscribe) => {
-                let filters =
-                    unsubscribe.topic_filters.iter().map(|filter| &**filter).collect::<Vec<_>>();
-                self.unsubscribe(unsubscribe.packet_id.get(), &filters);
-            }
-            v5::Packet::PingRequest => self.output.extend_from_slice(&[0xd0, 0]),
-            v5::Packet::Disconnect(disconnect) => return Err(self.goodbye_v5(&disconnect)),
-            other => return Err(unexpected(other.packet_type())),
-        }
-        Ok(())
-    }
-
-    fn goodbye(&mut self) -> End {
-        self.will = None;
-        End::Disconnected
-    }
-
-    fn goodbye_v5(&mut self, disconnect: &v5::Disconnect) -> End {
-        if let Some(seconds) = disconnect.session_expiry_interval_secs {
+    fn goodbye(&mut self, disconnect: Disconnect) -> End {
+        if let Some(seconds) = disconnect.session_expiry_seconds {
             if self.session_seconds == 0 && seconds > 0 {
                 let text = "the session expiry of CONNECT was 0 and cannot be raised";
-                return End::Closed(Close::new(0x82, text));
+                return End::Closed(Close::new(PROTOCOL_ERROR, text));
             }
             self.session_seconds = seconds.min(super::session::SESSION_SECONDS_MAX);
         }
-        if disconnect.reason_code == v5::DisconnectReasonCode::NormalDisconnection {
-            return self.goodbye();
+        if disconnect.reason == 0 {
+            self.will = None;
         }
         End::Disconnected
-    }
-
-    /// The client has a QoS 1 message.
-    fn acknowledged(&mut self, packet_id: u16) {
-        self.state.lock().unacknowledged.retain(|message| message.packet_id != packet_id);
     }
 
     /// PUBREL: the packet id is free again.
@@ -366,7 +327,7 @@ impl Device {
         self.in_flight_acks += pending.acks.len();
         self.in_flight_bytes += pending.bytes;
         let sink = Arc::clone(&self.broker.sink);
-        self.queue.push_back(pending.submit(sink, session).boxed());
+        self.queue.push_back(pending.submit(sink, session, received_at).boxed());
     }
 
     /// Counts what was read; over a rate nothing more is read for a while.
@@ -383,90 +344,30 @@ impl Device {
         if self.mute {
             return Ok(());
         }
-        let failure = match finished.result {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(device = %self.session.device, %error, "submission failed");
-                let code = match &error {
-                    SubmitError::Unavailable(_) | SubmitError::NotFound(_) => 0x80,
-                    SubmitError::Busy { .. } => 0x97,
-                    SubmitError::Denied(_) => 0x87,
-                };
-                let close = Close::new(code, error.to_string());
-                if self.encoder.version == Version::V3 && !finished.acks.is_empty() {
-                    self.mute = true;
-                    return Err(close);
-                }
-                Some(close)
-            }
-        };
-        for ack in finished.acks {
-            let (reason, text) = match (&failure, ack.reason) {
-                (Some(failure), 0) => (failure.code, Some(failure.text.as_str())),
-                _ => (ack.reason, ack.text.as_deref()),
+        let failure = finished.failure();
+        if let Some(failure) = &failure {
+            tracing::warn!(device = %self.session.device, error = %failure.text, "submission failed");
+        }
+        if finished.closes(self.encoder.version) {
+            self.mute = true;
+            return failure.map_or(Ok(()), Err);
+        }
+        self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
+        let Finished { result, acks, .. } = finished;
+        let refused = result.unwrap_or_default();
+        for ack in acks {
+            let (reason, text) = match self.encoder.version {
+                Version::V3 => (0, None),
+                Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
             if ack.packet_type == PUBREC && reason >= 0x80 {
                 let known = self.state.lock().received.remove(&ack.packet_id);
                 self.unreleased -= usize::from(known);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
-            self.encoder.acknowledge(&mut self.output, kind, id, reason, text);
+            self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());
         }
         Ok(())
-    }
-
-    /// Sends a downlink, if the device has subscribed to it.
-    pub(crate) fn downlink(&mut self, downlink: &Downlink) {
-        match downlink {
-            Downlink::AttributesUpdated(entries) => {
-                self.deliver(topic::ATTRIBUTES, entries_json(entries));
-            }
-            Downlink::AttributesDeleted(keys) => {
-                self.deliver(topic::ATTRIBUTES, deleted_json(keys))
-            }
-            Downlink::Rpc(request) => {
-                let name = format!("{}{}", topic::RPC_REQUEST, request.id);
-                self.deliver(&name, rpc_json(request, false));
-            }
-        }
-    }
-
-    /// Publishes to the device at the QoS it was granted.
-    pub(crate) fn deliver(&mut self, name: &str, payload: String) {
-        let mut state = self.state.lock();
-        let Some((qos, ids)) = state.matching(name) else { return };
-        let packet_id = (qos > 0).then(|| state.next_packet_id());
-        let message = Outgoing {
-            topic: name,
-            payload: payload.as_bytes(),
-            packet_id,
-            dup: false,
-            subscription_ids: &ids,
-        };
-        if !self.encoder.publish(&mut self.output, message) {
-            tracing::warn!(device = %self.session.device, "message over the client's limit");
-            return;
-        }
-        if let Some(packet_id) = packet_id {
-            let topic = name.to_owned();
-            state.unacknowledged.push_back(Unacknowledged { packet_id, topic, payload });
-        }
-    }
-
-    /// Sends again what the client has not acknowledged before it was cut off.
-    pub(crate) fn resend(&mut self) {
-        for message in &self.state.lock().unacknowledged {
-            self.encoder.publish(
-                &mut self.output,
-                Outgoing {
-                    topic: &message.topic,
-                    payload: message.payload.as_bytes(),
-                    packet_id: Some(message.packet_id),
-                    dup: true,
-                    subscription_ids: &[],
-                },
-            );
-        }
     }
 
     /// Submits the will through the same path as any message.
@@ -479,22 +380,9 @@ impl Device {
                 retain: false,
                 packet_id: 0,
                 payload: &will.payload,
-                has_topic_alias: false,
+                topic_alias: None,
             });
             self.submit_pending();
         }
     }
-}
-
-fn malformed(error: DecodeError) -> End {
-    let code = match &error {
-        DecodeError::Utf8Error => 0x81,
-        error => u8::from(error.to_reason_code()),
-    };
-    End::Closed(Close::new(code, format!("malformed packet: {error}")))
-}
-
-fn unexpected(packet_type: u8) -> End {
-    let text = format!("protocol error: packet type {} is not expected here", packet_type >> 4);
-    End::Closed(Close::new(0x82, text))
 }

@@ -4,13 +4,16 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::alias::Naming;
 use super::frame::Version;
 
 /// Longest reason string we send, in bytes.
 const REASON_STRING_BYTES_MAX: usize = 400;
 const REASON_STRING: u8 = 0x1f;
 const SUBSCRIPTION_ID: u8 = 0x0b;
+const TOPIC_ALIAS: u8 = 0x23;
 
+const PUBLISH: u8 = 0x30;
 pub(crate) const PUBACK: u8 = 0x40;
 pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const PUBCOMP: u8 = 0x70;
@@ -32,6 +35,8 @@ pub(crate) struct Encoder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) topic: &'a str,
+    /// Version 5 only.
+    pub(crate) naming: Naming,
     pub(crate) payload: &'a [u8],
     /// `None` for QoS 0.
     pub(crate) packet_id: Option<u16>,
@@ -107,24 +112,40 @@ impl Encoder {
 
     /// PUBLISH. False when it would be larger than the client takes.
     pub(crate) fn publish(&self, out: &mut BytesMut, message: Outgoing<'_>) -> bool {
-        let mut body = BytesMut::with_capacity(message.topic.len() + message.payload.len() + 16);
-        body.put_u16(u16::try_from(message.topic.len()).unwrap_or(0));
-        body.put_slice(message.topic.as_bytes());
-        if let Some(packet_id) = message.packet_id {
-            body.put_u16(packet_id);
-        }
-        if self.version == Version::V5 {
-            let mut properties = BytesMut::new();
-            for id in message.subscription_ids {
-                properties.put_u8(SUBSCRIPTION_ID);
-                put_variable_length(&mut properties, *id as usize);
-            }
-            put_variable_length(&mut body, properties.len());
-            body.put_slice(&properties);
-        }
-        body.put_slice(message.payload);
+        let topic = if message.naming.is_known { "" } else { message.topic };
         let qos = u8::from(message.packet_id.is_some());
-        self.put_packet(out, 0x30 | (qos << 1) | (u8::from(message.dup) << 3), &body)
+        let is_v5 = self.version == Version::V5;
+        let ids = message.subscription_ids;
+        let id_bytes = ids.iter().map(|id| 1 + variable_length_bytes(*id as usize)).sum::<usize>();
+        let property_bytes = id_bytes + if message.naming.alias.is_some() { 3 } else { 0 };
+        let mut body_bytes = 2 + topic.len() + 2 * usize::from(qos) + message.payload.len();
+        if is_v5 {
+            body_bytes += variable_length_bytes(property_bytes) + property_bytes;
+        }
+        if packet_bytes(body_bytes) > self.packet_bytes_max {
+            return false;
+        }
+        out.reserve(packet_bytes(body_bytes));
+        out.put_u8(PUBLISH | (qos << 1) | (u8::from(message.dup) << 3));
+        put_variable_length(out, body_bytes);
+        out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
+        out.put_slice(topic.as_bytes());
+        if let Some(packet_id) = message.packet_id {
+            out.put_u16(packet_id);
+        }
+        if is_v5 {
+            put_variable_length(out, property_bytes);
+            if let Some(alias) = message.naming.alias {
+                out.put_u8(TOPIC_ALIAS);
+                out.put_u16(alias);
+            }
+            for id in ids {
+                out.put_u8(SUBSCRIPTION_ID);
+                put_variable_length(out, *id as usize);
+            }
+        }
+        out.put_slice(message.payload);
+        true
     }
 
     fn with_reason_string(
@@ -145,7 +166,7 @@ impl Encoder {
     }
 
     fn put_packet(&self, out: &mut BytesMut, first_byte: u8, body: &[u8]) -> bool {
-        let fits = body.len() + 5 <= self.packet_bytes_max;
+        let fits = packet_bytes(body.len()) <= self.packet_bytes_max;
         if fits {
             out.put_u8(first_byte);
             put_variable_length(out, body.len());
@@ -155,8 +176,22 @@ impl Encoder {
     }
 }
 
+/// The size of a packet with a body of so many bytes.
+pub(crate) const fn packet_bytes(body_bytes: usize) -> usize {
+    1 + variable_length_bytes(body_bytes) + body_bytes
+}
+
+const fn variable_length_bytes(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
 /// A property length and, if there is one, the reason string.
-fn put_reason_string(body: &mut BytesMut, text: Option<&str>) {
+pub(crate) fn put_reason_string(body: &mut BytesMut, text: Option<&str>) {
     let Some(text) = text else {
         body.put_u8(0);
         return;
@@ -173,7 +208,7 @@ fn put_reason_string(body: &mut BytesMut, text: Option<&str>) {
 }
 
 /// MQTT 5.0, 1.5.5.
-fn put_variable_length(out: &mut BytesMut, mut value: usize) {
+pub(crate) fn put_variable_length(out: &mut BytesMut, mut value: usize) {
     loop {
         let low = u8::try_from(value & 0x7f).unwrap_or(0);
         value >>= 7;

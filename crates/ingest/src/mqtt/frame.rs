@@ -1,11 +1,9 @@
-//! Packets in the read buffer: where the next one ends, and PUBLISH decoded in place. Everything
-//! but a PUBLISH without properties is decoded by `rmqtt-codec`.
+//! Packets in the read buffer: where the next one ends, and PUBLISH read in place, without an
+//! allocation.
 
-use bytes::BytesMut;
-use rmqtt_codec::error::DecodeError;
-use rmqtt_codec::types::Publish;
-use rmqtt_codec::{v3, v5};
-use tokio_util::codec::Decoder;
+use super::properties::{self, Holder};
+use super::topic;
+use super::wire::{Fault, Reader};
 
 /// The version that a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +20,8 @@ pub(crate) struct Header {
     pub(crate) first_byte: u8,
     pub(crate) header_bytes: usize,
     pub(crate) body_bytes: usize,
+    /// The remaining length has more bytes than it needs, which version 5 forbids.
+    pub(crate) is_padded: bool,
 }
 
 impl Header {
@@ -31,6 +31,14 @@ impl Header {
 
     pub(crate) const fn is_publish(self) -> bool {
         self.first_byte >> 4 == 3
+    }
+
+    /// MQTT-1.5.5-1, for the remaining length.
+    pub(crate) fn check_length(self, version: Version) -> Result<(), Fault> {
+        if self.is_padded && version == Version::V5 {
+            return Err(Fault::malformed(1, "remaining length: more bytes than needed"));
+        }
+        Ok(())
     }
 }
 
@@ -45,8 +53,9 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, BadRemainingLength>
         let Some(byte) = bytes.get(index) else { return Ok(None) };
         body_bytes |= usize::from(byte & 0x7f) << (7 * (index - 1));
         if byte & 0x80 == 0 {
-            let first_byte = bytes[0];
-            return Ok(Some(Header { first_byte, header_bytes: index + 1, body_bytes }));
+            let (first_byte, is_padded) = (bytes[0], *byte == 0 && index > 1);
+            let header_bytes = index + 1;
+            return Ok(Some(Header { first_byte, header_bytes, body_bytes, is_padded }));
         }
     }
     Err(BadRemainingLength)
@@ -55,75 +64,65 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, BadRemainingLength>
 /// A PUBLISH, borrowed from the read buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublishView<'a> {
+    /// Empty when only the alias names it.
     pub(crate) topic: &'a str,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     /// 0 for QoS 0.
     pub(crate) packet_id: u16,
     pub(crate) payload: &'a [u8],
-    pub(crate) has_topic_alias: bool,
+    pub(crate) topic_alias: Option<u16>,
 }
 
-/// A PUBLISH's view of its body, or `None` when it has properties and the codec has to read it.
+/// A PUBLISH's view of its packet. `packet` may end early, then the payload does too.
 pub(crate) fn publish_view(
     version: Version,
-    first_byte: u8,
-    body: &[u8],
-) -> Result<Option<PublishView<'_>>, DecodeError> {
-    let (dup, retain) = (first_byte & 0b1000 != 0, first_byte & 1 != 0);
-    let qos = (first_byte >> 1) & 0b11;
-    if qos == 3 || (qos == 0 && dup) {
-        return Err(DecodeError::MalformedPacket);
+    header: Header,
+    packet: &[u8],
+) -> Result<PublishView<'_>, Fault> {
+    let (dup, retain) = (header.first_byte & 0b1000 != 0, header.first_byte & 1 != 0);
+    let qos = (header.first_byte >> 1) & 0b11;
+    if qos == 3 {
+        return Err(Fault::malformed(0, "QoS 3: expected 0, 1 or 2"));
     }
-    let [high, low, rest @ ..] = body else { return Err(DecodeError::InvalidLength) };
-    let topic_bytes = usize::from(u16::from_be_bytes([*high, *low]));
-    let (topic, rest) = rest.split_at_checked(topic_bytes).ok_or(DecodeError::InvalidLength)?;
-    let topic = std::str::from_utf8(topic).map_err(|_| DecodeError::Utf8Error)?;
-    let (packet_id, rest) = match (qos, rest) {
-        (0, rest) => (0, rest),
-        (_, [high, low, rest @ ..]) => (u16::from_be_bytes([*high, *low]), rest),
-        _ => return Err(DecodeError::InvalidLength),
-    };
-    if qos > 0 && packet_id == 0 {
-        return Err(DecodeError::MalformedPacket);
+    if qos == 0 && dup {
+        return Err(Fault::malformed(0, "DUP with QoS 0: expected DUP 0"));
     }
-    let payload = match (version, rest) {
-        (Version::V3, rest) => rest,
-        (Version::V5, [0, rest @ ..]) => rest,
-        (Version::V5, []) => return Err(DecodeError::InvalidLength),
-        (Version::V5, _) => return Ok(None),
-    };
-    let has_topic_alias = false;
-    Ok(Some(PublishView { topic, qos, retain, packet_id, payload, has_topic_alias }))
+    let mut reader = Reader::new(packet, header.header_bytes);
+    let topic = topic_of(version, &mut reader)?;
+    let packet_id = if qos == 0 { 0 } else { reader.packet_id()? };
+    let mut topic_alias = None;
+    if version == Version::V5 {
+        // Most messages have no properties.
+        if reader.rest().first() == Some(&0) {
+            reader.byte("property length")?;
+        } else {
+            topic_alias = properties::read(&mut reader, Holder::Publish)?.topic_alias;
+        }
+        if topic.is_empty() && topic_alias.is_none() {
+            let text = "topic name: expected at least one character, or a topic alias";
+            return Err(Fault::protocol(header.header_bytes, text));
+        }
+    }
+    let payload = reader.rest();
+    Ok(PublishView { topic, qos, retain, packet_id, payload, topic_alias })
 }
 
-/// The view of a PUBLISH that the codec has read.
-pub(crate) fn view_of(publish: &Publish) -> PublishView<'_> {
-    PublishView {
-        topic: &publish.topic,
-        qos: publish.qos.value(),
-        retain: publish.retain,
-        packet_id: publish.packet_id.map_or(0, Into::into),
-        payload: &publish.payload,
-        has_topic_alias: publish.properties.as_ref().is_some_and(|all| all.topic_alias.is_some()),
+#[inline]
+fn topic_of<'a>(version: Version, reader: &mut Reader<'a>) -> Result<&'a str, Fault> {
+    let mut name = *reader;
+    match name.binary("topic name")? {
+        // Nearly every message goes there: its name needs no second look.
+        bytes if bytes == topic::TELEMETRY.as_bytes() => {
+            *reader = name;
+            Ok(topic::TELEMETRY)
+        }
+        [] if version == Version::V5 => {
+            *reader = name;
+            Ok("")
+        }
+        _ => reader.topic_name("topic name"),
     }
-}
-
-/// A packet of either version.
-#[derive(Debug)]
-pub(crate) enum Packet {
-    V3(v3::Packet),
-    V5(v5::Packet),
-}
-
-/// Decodes one whole packet, header included.
-pub(crate) fn decode(version: Version, packet: &[u8]) -> Result<Packet, DecodeError> {
-    let mut bytes = BytesMut::from(packet);
-    let decoded = match version {
-        Version::V3 => v3::Codec::new(0).decode(&mut bytes)?.map(|(p, _)| Packet::V3(p)),
-        Version::V5 => v5::Codec::new(0, 0).decode(&mut bytes)?.map(|(p, _)| Packet::V5(p)),
-    };
-    decoded.ok_or(DecodeError::InvalidLength)
 }
 
 #[cfg(test)]
@@ -132,14 +131,15 @@ mod tests {
 
     #[test]
     fn headers() {
-        let whole = |first_byte, header_bytes, body_bytes| {
-            Ok(Some(Header { first_byte, header_bytes, body_bytes }))
+        let whole = |first_byte, header_bytes, body_bytes, is_padded| {
+            Ok(Some(Header { first_byte, header_bytes, body_bytes, is_padded }))
         };
         assert_eq!(header(b""), Ok(None));
         assert_eq!(header(b"\xc0"), Ok(None));
-        assert_eq!(header(b"\xc0\x00"), whole(0xc0, 2, 0));
+        assert_eq!(header(b"\xc0\x00"), whole(0xc0, 2, 0, false));
+        assert_eq!(header(b"\xc0\x80\x00"), whole(0xc0, 3, 0, true));
         assert_eq!(header(b"\x30\x80"), Ok(None));
-        assert_eq!(header(b"\x30\xff\xff\xff\x7f"), whole(0x30, 5, 268_435_455));
+        assert_eq!(header(b"\x30\xff\xff\xff\x7f"), whole(0x30, 5, 268_435_455, false));
         assert_eq!(header(b"\x30\xff\xff\xff\xff\x01"), Err(BadRemainingLength));
     }
 }

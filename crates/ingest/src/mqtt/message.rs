@@ -9,7 +9,8 @@ use veritwin_domain::LimitExceeded;
 use super::device::{Device, REQUESTS_MAX};
 use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
-use super::pending::Ack;
+use super::packet::{Subscribe, Unsubscribe};
+use super::pending::{Ack, Answer};
 use super::session::Subscription;
 use super::topic::{self, DeviceTopic, TopicError};
 use crate::arrivals::UNTIMED;
@@ -97,13 +98,13 @@ impl Device {
         if view.qos == 2 {
             if !self.state.lock().received.insert(view.packet_id) {
                 // Sent again before its PUBREL: acknowledged again, stored once.
-                self.acknowledge(view, 0, None);
+                self.acknowledge(view, Answer::default());
                 return;
             }
             self.unreleased += 1;
         }
         match self.take(view) {
-            Ok(()) => self.acknowledge(view, 0, None),
+            Ok(entry) => self.acknowledge(view, Answer { entry, ..Answer::default() }),
             Err(refused) => self.refuse(view, refused, view.payload.len()),
         }
     }
@@ -121,22 +122,23 @@ impl Device {
         self.refuse(view, limit.into(), payload_bytes);
     }
 
-    fn acknowledge(&mut self, view: &PublishView<'_>, reason: u8, text: Option<String>) {
+    fn acknowledge(&mut self, view: &PublishView<'_>, answer: Answer) {
         let packet_type = match view.qos {
             0 => return,
             1 => PUBACK,
             _ => PUBREC,
         };
-        self.pending.acks.push(Ack { packet_id: view.packet_id, packet_type, reason, text });
+        self.pending.acks.push(Ack { packet_id: view.packet_id, packet_type, answer });
     }
 
     /// Version 5 is told by a reason code. Where the protocol has no way to tell (3.1.1, QoS 0),
     /// a durable record says it, and the message counts as delivered.
     fn refuse(&mut self, view: &PublishView<'_>, refused: Refused, payload_bytes: usize) {
         self.pending.refusals += 1;
-        if self.encoder.version == Version::V5 && view.qos > 0 {
-            let code = reason_code(refused.reason);
-            self.acknowledge(view, code, Some(refused.detail));
+        if self.can_tell(view) {
+            let reason = reason_code(refused.reason);
+            let text = Some(refused.detail);
+            self.acknowledge(view, Answer { reason, text, entry: None });
             return;
         }
         let refusal = Refusal {
@@ -151,21 +153,27 @@ impl Device {
             payload_bytes: payload_bytes as u64,
         };
         self.pending.push(&self.session, self.received_at, SinkEntry::Refusal(refusal));
-        self.acknowledge(view, 0, None);
+        self.acknowledge(view, Answer::default());
     }
 
-    fn take(&mut self, view: &PublishView<'_>) -> Result<(), Refused> {
+    /// Whether an acknowledgement can carry a refusal.
+    fn can_tell(&self, view: &PublishView<'_>) -> bool {
+        self.encoder.version == Version::V5 && view.qos > 0
+    }
+
+    /// The answer is the entry that the sink may refuse by itself, if the message becomes one.
+    fn take(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
         match topic::classify(view.topic, self.limits())? {
-            DeviceTopic::Telemetry => self.telemetry(view.payload),
-            DeviceTopic::Attributes => self.attributes(view.payload),
-            DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload),
-            DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload),
+            DeviceTopic::Attributes => return self.attributes(view),
+            DeviceTopic::Telemetry => self.telemetry(view.payload)?,
+            DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
+            DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
             DeviceTopic::RpcResponse(id) => {
                 let body = parse_json_text(view.payload, self.limits())?;
                 self.pending.replies.push(RpcReply { id, body });
-                Ok(())
             }
         }
+        Ok(None)
     }
 
     fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
@@ -180,19 +188,22 @@ impl Device {
         })
     }
 
-    fn attributes(&mut self, payload: &[u8]) -> Result<(), Refused> {
-        let entries = parse_attributes(payload, &self.broker.limits, &mut self.keys)?;
-        if !entries.is_empty() {
-            let update = AttributesUpdate {
-                tenant: self.session.tenant,
-                device: self.session.device,
-                credential: self.session.credential,
-                received_at: self.received_at,
-                entries,
-            };
-            self.pending.push(&self.session, self.received_at, SinkEntry::Attributes(update));
+    fn attributes(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
+        let entries = parse_attributes(view.payload, &self.broker.limits, &mut self.keys)?;
+        if entries.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let update = AttributesUpdate {
+            tenant: self.session.tenant,
+            device: self.session.device,
+            credential: self.session.credential,
+            received_at: self.received_at,
+            entries,
+            payload_bytes: view.payload.len() as u64,
+            refusal_recorded: !self.can_tell(view),
+        };
+        let entry = SinkEntry::Attributes(update);
+        Ok(Some(self.pending.push(&self.session, self.received_at, entry)))
     }
 
     fn room_for_request(&self) -> Result<(), Refused> {
@@ -237,7 +248,8 @@ impl Device {
         Ok(())
     }
 
-    pub(super) fn subscribe(&mut self, packet_id: u16, filters: &[(&str, u8)], id: Option<u32>) {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
+        let Subscribe { packet_id, filters, id } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut first_error = None;
         let mut state = self.state.lock();
@@ -255,7 +267,7 @@ impl Device {
                 continue;
             }
             let qos = (*qos).min(1);
-            let subscription = Subscription { filter: (*filter).to_owned(), qos, id };
+            let subscription = Subscription { filter: (*filter).to_owned(), qos, id: *id };
             match known.and_then(|at| state.subscriptions.get_mut(at)) {
                 Some(known) => *known = subscription,
                 None => state.subscriptions.push(subscription),
@@ -265,7 +277,7 @@ impl Device {
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.subscribed(&mut self.output, packet_id, &codes, first_error.as_deref());
+        self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
     }
 
     fn subscription_code(&self, filter: &str, error: &TopicError) -> u8 {
@@ -275,13 +287,14 @@ impl Device {
         match error {
             TopicError::Malformed(_) => 0x8f,
             TopicError::Limit(_) => 0x97,
-            TopicError::Unsupported(_) if filter.starts_with("$share/") => 0x9e,
+            TopicError::Unsupported(_) if filter.starts_with(topic::SHARED) => 0x9e,
             TopicError::Unsupported(_) => 0x83,
             TopicError::Unknown => 0x87,
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
+        let Unsubscribe { packet_id, filters } = unsubscribe;
         let mut codes = Vec::with_capacity(filters.len());
         let mut state = self.state.lock();
         for filter in filters {
@@ -292,7 +305,7 @@ impl Device {
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.unsubscribed(&mut self.output, packet_id, &codes);
+        self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
     }
 }
 

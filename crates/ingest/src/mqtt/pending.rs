@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_readings};
+use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_attributes, count_readings};
 
-use crate::model::{DeviceSession, Origin, RpcReply, SinkEntry};
+use super::device::Close;
+use super::frame::Version;
+use crate::model::{
+    DeviceSession, EntryRefused, Origin, Refusal, RefusalReason, RpcReply, SinkEntry,
+};
 use crate::traits::{Sink, SubmitError};
 
 /// One acknowledgement to send.
@@ -14,9 +18,17 @@ pub(crate) struct Ack {
     pub(crate) packet_id: u16,
     /// PUBACK or PUBREC.
     pub(crate) packet_type: u8,
+    pub(crate) answer: Answer,
+}
+
+/// What an acknowledgement says.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
     /// Success, or why the message was refused (version 5).
     pub(crate) reason: u8,
     pub(crate) text: Option<String>,
+    /// The entry of the submission that the message became, if the sink may refuse it by itself.
+    pub(crate) entry: Option<usize>,
 }
 
 /// A submission being put together.
@@ -34,9 +46,49 @@ pub(crate) struct Pending {
 /// A submission that came back.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) result: Result<(), SubmitError>,
+    pub(crate) result: Result<Vec<EntryRefused>, SubmitError>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) bytes: usize,
+}
+
+impl Finished {
+    /// Why nothing of it is stored, if nothing is.
+    pub(crate) fn failure(&self) -> Option<Close> {
+        let error = self.result.as_ref().err()?;
+        let code = match error {
+            SubmitError::Unavailable(_) | SubmitError::NotFound(_) => 0x80,
+            SubmitError::Busy { .. } | SubmitError::Limit(_) => 0x97,
+            SubmitError::Denied(_) => 0x87,
+            SubmitError::Invalid(_) => 0x99,
+        };
+        Some(Close::new(code, error.to_string()))
+    }
+
+    /// What 3.1.1 can only say by closing: the client shall send again. What would be refused
+    /// again is acknowledged instead, since a durable record says it.
+    pub(crate) fn closes(&self, version: Version) -> bool {
+        let may_succeed = self.result.as_ref().is_err_and(|error| !error.is_final());
+        version == Version::V3 && !self.acks.is_empty() && may_succeed
+    }
+
+    /// Entries that the sink refused by themselves.
+    pub(crate) fn refused(&self) -> &[EntryRefused] {
+        self.result.as_deref().unwrap_or_default()
+    }
+}
+
+/// The reason code and text of an acknowledgement of version 5.
+pub(crate) fn outcome(
+    answer: Answer,
+    failure: Option<&Close>,
+    refused: &[EntryRefused],
+) -> (u8, Option<String>) {
+    let entry = refused.iter().find(|one| Some(one.index) == answer.entry);
+    match (failure, entry) {
+        (Some(failure), _) if answer.reason == 0 => (failure.code, Some(failure.text.clone())),
+        (None, Some(refused)) => (0x97, Some(refused.limit.to_string())),
+        _ => (answer.reason, answer.text),
+    }
 }
 
 impl Pending {
@@ -47,10 +99,16 @@ impl Pending {
             && self.acks.is_empty()
     }
 
-    /// Adds an entry after the readings that came before it.
-    pub(crate) fn push(&mut self, session: &DeviceSession, at: Timestamp, entry: SinkEntry) {
+    /// Adds an entry after the readings that came before it; its place in the submission.
+    pub(crate) fn push(
+        &mut self,
+        session: &DeviceSession,
+        at: Timestamp,
+        entry: SinkEntry,
+    ) -> usize {
         self.close_batch(session, at);
         self.entries.push(entry);
+        self.entries.len() - 1
     }
 
     /// Makes a batch of the readings so far.
@@ -67,20 +125,59 @@ impl Pending {
         }));
     }
 
-    /// What its readings count for in a rate.
+    /// What its readings and attributes count for in a rate.
     pub(crate) fn count_readings(&self) -> u32 {
         let counts = self.entries.iter().map(|entry| match entry {
             SinkEntry::Readings(batch) => count_readings(&batch.readings),
-            _ => 0,
+            SinkEntry::Attributes(update) => count_attributes(&update.entries),
+            SinkEntry::Refusal(_) => 0,
         });
         counts.fold(0, u32::saturating_add)
     }
 
-    /// Hands everything to the sink.
-    pub(crate) async fn submit(self, sink: Arc<dyn Sink>, session: Arc<DeviceSession>) -> Finished {
+    /// Hands everything to the sink. Where it refuses all of it for good, a durable record says so,
+    /// for clients that cannot be told.
+    pub(crate) async fn submit(
+        self,
+        sink: Arc<dyn Sink>,
+        session: Arc<DeviceSession>,
+        received_at: Timestamp,
+    ) -> Finished {
         let Self { entries, replies, acks, bytes, .. } = self;
-        let result = submit(&*sink, &session, replies, entries).await;
+        let mut result = submit(&*sink, &session, replies, entries).await;
+        if let Err(error) = &result
+            && error.is_final()
+        {
+            let refusal = refusal_of(error, &session, received_at, bytes);
+            let entries = vec![SinkEntry::Refusal(refusal)];
+            if let Err(failed) = sink.submit(Origin::Device(&session), entries).await {
+                result = Err(failed);
+            }
+        }
         Finished { result, acks, bytes }
+    }
+}
+
+fn refusal_of(
+    error: &SubmitError,
+    session: &DeviceSession,
+    received_at: Timestamp,
+    bytes: usize,
+) -> Refusal {
+    let limit = match error {
+        SubmitError::Limit(limit) => Some(limit.name),
+        _ => None,
+    };
+    Refusal {
+        tenant: session.tenant,
+        device: session.device,
+        credential: session.credential,
+        received_at,
+        reason: if limit.is_some() { RefusalReason::Limit } else { RefusalReason::Payload },
+        detail: error.to_string(),
+        position: None,
+        limit,
+        payload_bytes: bytes as u64,
     }
 }
 
@@ -89,11 +186,13 @@ async fn submit(
     session: &DeviceSession,
     replies: Vec<RpcReply>,
     entries: Vec<SinkEntry>,
-) -> Result<(), SubmitError> {
+) -> Result<Vec<EntryRefused>, SubmitError> {
     // Entries first: submissions have to reach the sink in the order of their reads.
-    if !entries.is_empty() {
-        sink.submit(Origin::Device(session), entries).await?;
-    }
+    let refused = if entries.is_empty() {
+        Vec::new()
+    } else {
+        sink.submit(Origin::Device(session), entries).await?
+    };
     for reply in replies {
         match sink.rpc_reply(session, reply).await {
             // The caller has stopped waiting; the device did nothing wrong.
@@ -101,5 +200,5 @@ async fn submit(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(refused)
 }

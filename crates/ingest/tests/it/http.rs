@@ -67,6 +67,7 @@ async fn answers() {
         ("POST", "/api/v1/telemetry", "{\"t\":}", 400, "\"position\":5"),
         ("POST", "/api/v1/telemetry", "{\"forbidden\":1}", 422, "policy deny-list"),
         ("POST", "/api/v1/attributes", "{\"fw\":\"1\"}", 200, ""),
+        ("POST", "/api/v1/attributes", "{\"over\":1}", 413, "\"limit\":\"attributes_max\""),
         (
             "GET",
             "/api/v1/attributes?clientKeys=a&sharedKeys=b%2Cc",

@@ -11,14 +11,14 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
-    CredentialId, DeviceId, IngestLimits, Key, ManualClock, Reading, Secret, SeededRng, TenantId,
-    Timestamp, Value,
+    CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, Secret,
+    SeededRng, TenantId, Timestamp, Value,
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    Login, LoginError, Objection, Origin, PeerInfo, Place, RpcReply, Sink, SinkEntry, SubmitError,
-    Transport, Writer, WriterSession,
+    EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal, RefusalReason,
+    RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
@@ -39,6 +39,8 @@ pub(crate) struct Store {
     /// When set, each commit takes one permit.
     pub(crate) gate: Mutex<Option<Arc<Semaphore>>>,
     pub(crate) started: watch::Sender<usize>,
+    /// What each read counted in the rate of readings.
+    pub(crate) paced: Mutex<Vec<u32>>,
 }
 
 impl Store {
@@ -83,23 +85,63 @@ impl Store {
     }
 }
 
+/// Refuses attributes of the key `over`, as the application does over a bound of the records.
+fn refuse_wide(entries: &mut Vec<SinkEntry>) -> Vec<EntryRefused> {
+    let mut refused = Vec::new();
+    let kept = std::mem::take(entries).into_iter().enumerate().filter_map(|(index, entry)| {
+        let SinkEntry::Attributes(update) = &entry else { return Some(entry) };
+        if update.entries.iter().all(|(key, _)| &**key != "over") {
+            return Some(entry);
+        }
+        let limit = LimitExceeded { name: "attributes_max", max: 1, actual: 2 };
+        let refusal = Refusal {
+            tenant: update.tenant,
+            device: update.device,
+            credential: update.credential,
+            received_at: update.received_at,
+            reason: RefusalReason::Limit,
+            detail: limit.to_string(),
+            position: None,
+            limit: Some(limit.name),
+            payload_bytes: update.payload_bytes,
+        };
+        refused.push(EntryRefused { index, limit });
+        update.refusal_recorded.then_some(SinkEntry::Refusal(refusal))
+    });
+    *entries = kept.collect();
+    refused
+}
+
 #[async_trait]
 impl Sink for Store {
     fn arrivals(&self) -> &Arrivals {
         &self.arrivals
     }
 
-    async fn submit(&self, _: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+    async fn submit(
+        &self,
+        _: Origin<'_>,
+        mut entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError> {
         self.started.send_modify(|count| *count += 1);
         let gate = self.gate.lock().clone();
         if let Some(gate) = gate {
             gate.acquire().await.expect("gate").forget();
         }
-        if let Some(error) = self.failure.lock().clone() {
+        let only_refusals = entries.iter().all(|entry| matches!(entry, SinkEntry::Refusal(_)));
+        if let Some(error) = self.failure.lock().clone()
+            && !(error.is_final() && only_refusals)
+        {
             return Err(error);
         }
+        let refused = refuse_wide(&mut entries);
         self.submissions.lock().push(entries);
-        Ok(())
+        Ok(refused)
+    }
+
+    fn pace(&self, _: Origin<'_>, _: u32, readings: u32) -> Duration {
+        self.paced.lock().push(readings);
+        Duration::ZERO
     }
 
     fn inspect(&self, _: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {

@@ -49,7 +49,7 @@ pub struct AlertQuery<'a> {
     pub severities: &'a [AlertSeverity],
     /// About this device.
     pub device: Option<DeviceId>,
-    /// About a device that was bound to this twin.
+    /// About a device that is bound to this twin; of those that are over: that was.
     pub twin: Option<SiteId>,
     /// About one of these devices, at most 10,000.
     pub among: Option<&'a HashSet<DeviceId>>,

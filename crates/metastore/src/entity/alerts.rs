@@ -1,10 +1,14 @@
 //! Alerts and their events. State and severity are columns, so that lists need no key; what
 //! happened is sealed.
 
+use std::collections::HashSet;
+
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
+use crate::query::{Update, is_null, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, Result, TenantTx};
@@ -67,7 +71,7 @@ pub struct Alert {
     pub rule: RuleId,
     /// The device it is about.
     pub device: Option<DeviceId>,
-    /// The twin that device was bound to.
+    /// The twin that device is bound to; once the alert is over, the one it was bound to.
     pub twin: Option<SiteId>,
     /// Its state.
     pub state: AlertState,
@@ -122,6 +126,10 @@ pub(super) fn load(row: &Row, vault: &Vault<'_>) -> Result<Alert> {
     })
 }
 
+fn open_states() -> impl Iterator<Item = AlertState> {
+    AlertState::ALL.iter().copied().filter(|state| *state != AlertState::Cleared)
+}
+
 fn event_key(alert: AlertId, sequence: u64) -> Vec<u8> {
     [&alert.as_bytes()[..], &sequence.to_be_bytes()].concat()
 }
@@ -157,6 +165,7 @@ impl TenantTx {
     pub async fn alert_update(&self, alert: &Alert, expected: Option<u64>) -> Result<()> {
         let update = self
             .update(TABLE)
+            .set("twin_id", alert.twin)
             .set("state", alert.state)
             .set("severity", alert.severity)
             .set("raised_at", alert.raised_at)
@@ -165,6 +174,37 @@ impl TenantTx {
             .set("acknowledged_by", alert.acknowledged_by)
             .set("detail", self.seal_detail(alert)?);
         self.update_version(update, *alert.id.as_bytes(), expected).await
+    }
+
+    /// Open alerts; the columns of what is over stay as they are.
+    fn update_open(&self) -> Update {
+        self.update(TABLE).increment("version").filter(one_of("state", open_states()))
+    }
+
+    /// The open alerts of a twin that goes stand nowhere.
+    pub(super) async fn alerts_leave_twin(&self, twin: SiteId) -> Result<()> {
+        let update = self.update_open().set("twin_id", Option::<SiteId>::None);
+        self.core.update(update.eq("twin_id", twin)).await.map(drop)
+    }
+
+    /// The open alerts of a device that goes are over: nobody is left to be told of it.
+    pub(super) async fn alerts_end_with(&self, device: DeviceId) -> Result<()> {
+        let cleared = self.update_open().set("cleared_at", self.core.at).eq("device_id", device);
+        self.core.update(cleared.filter(is_null("cleared_at"))).await?;
+        let ended = self.update_open().set("state", AlertState::Cleared).eq("device_id", device);
+        self.core.update(ended).await.map(drop)
+    }
+
+    /// Which devices have an open alert.
+    #[boxed]
+    pub async fn alerting_devices(&self) -> Result<HashSet<DeviceId>> {
+        let select = self
+            .select(TABLE)
+            .filter(one_of("state", open_states()))
+            .filter(is_set("device_id"))
+            .only(Expr::col("device_id"), "device")
+            .group_by("device_id");
+        self.core.all(select).await?.iter().map(|row| row.get("device")).collect()
     }
 
     /// One alert.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::DbErr;
 use sea_orm::sea_query::Expr;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{Declaration, DeviceId, SiteId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
-use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, fold};
+use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, NamesTurn, fold};
 use crate::query::{ONE_OF_MAX, Select, above, below, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
@@ -78,10 +79,24 @@ pub struct DeviceFilter {
 opaque_debug!(DeviceFilter { twin });
 
 impl DeviceFilter {
-    fn name_query(&self) -> NameQuery<'_> {
-        let (search, among) = (self.search.as_deref(), self.among.as_deref());
-        NameQuery { search, twin: self.twin, among }
+    /// Whether every device is wanted.
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.name_query().is_of_all()
     }
+
+    fn name_query(&self) -> NameQuery {
+        NameQuery::new(self.search.as_deref(), self.twin, self.among.clone())
+    }
+}
+
+fn rows(page: &Page) -> usize {
+    usize::try_from(page.rows()).unwrap_or(usize::MAX - 1)
+}
+
+/// The rank and the id of the last device of the page before.
+fn after(page: &Page) -> Result<Option<(u32, DeviceId)>> {
+    let after = page.after.as_ref().map(Cursor::rank).transpose()?;
+    Ok(after.map(|(rank, id)| (rank, DeviceId::from_bytes(id))))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,10 +208,11 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Deletes a device with its credentials and attributes.
+    /// Deletes a device with its credentials and attributes; its alerts are over.
     #[boxed]
     pub async fn device_delete(&self, id: DeviceId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
+        self.alerts_end_with(id).await?;
         let gone = NameChange::Remove { tenant: self.tenant, device: id };
         self.core.name_changes.lock().push(gone);
         Ok(())
@@ -243,31 +259,67 @@ impl TenantTx {
     }
 
     /// Devices in the order of their names. Beyond [`NAME_INDEX_NAMES_MAX`] devices they come in
-    /// the order of their making, and a search is refused.
+    /// the order of their making, and a search is refused. Looks through the names where it is:
+    /// for the platform's own work. Lists for people are [`TenantTx::device_page`].
     #[boxed]
     pub async fn devices(&self, filter: &DeviceFilter, page: &Page) -> Result<Listed<Device>> {
         let Some(index) = self.name_index().await? else {
             return self.devices_by_age(filter, page).await;
         };
-        let after = page.after.as_ref().map(Cursor::rank).transpose()?;
-        let after = after.map(|(rank, id)| (rank, DeviceId::from_bytes(id)));
-        let query = filter.name_query();
-        let rows = usize::try_from(page.rows()).unwrap_or(usize::MAX);
-        let mut found = index.find(&query, after, rows + 1);
-        let more = found.len() > rows;
-        found.truncate(rows);
+        let found = index.find(&filter.name_query(), after(page)?, rows(page) + 1);
+        self.listed(found, page).await
+    }
+
+    /// The same, where names are looked through away from the threads that serve connections, and
+    /// in the tenant's turn; with the first page how many there are.
+    #[boxed]
+    pub async fn device_page(
+        &self,
+        filter: &DeviceFilter,
+        page: &Page,
+        turn: NamesTurn,
+    ) -> Result<(Listed<Device>, Option<u64>)> {
+        let Some(index) = self.name_index().await? else {
+            let listed = self.devices_by_age(filter, page).await?;
+            let total = match page.after {
+                Some(_) => None,
+                None => Some(self.devices_count(filter).await?),
+            };
+            return Ok((listed, total));
+        };
+        let (query, after, limit) = (filter.name_query(), after(page)?, rows(page) + 1);
+        let is_of_all = query.is_of_all();
+        let find = move || {
+            // Kept until the work is done, even if nobody waits for it any more.
+            let _turn = turn;
+            match after {
+                Some(_) => (index.find(&query, after, limit), None),
+                None => {
+                    let (found, total) = index.find_first(&query, limit);
+                    (found, Some(total as u64))
+                }
+            }
+        };
+        let stopped = |_| Error::Unavailable(DbErr::Custom("the search was stopped".to_owned()));
+        let (found, total) = if is_of_all {
+            find()
+        } else {
+            tokio::task::spawn_blocking(find).await.map_err(stopped)?
+        };
+        Ok((self.listed(found, page).await?, total))
+    }
+
+    /// What was found for a page, and one more when there are more.
+    async fn listed(&self, mut found: Vec<(u32, DeviceId)>, page: &Page) -> Result<Listed<Device>> {
+        let more = found.len() > rows(page);
+        found.truncate(rows(page));
         let next = found.last().filter(|_| more);
         let next = next.map(|(rank, id)| Cursor::by_rank(*rank, id.as_bytes()));
         let ids: Vec<_> = found.iter().map(|(_, id)| *id).collect();
         Ok(Listed { items: self.devices_by_id(&ids).await?, next })
     }
 
-    /// How many devices there are with a filter.
-    #[boxed]
-    pub async fn device_total(&self, filter: &DeviceFilter) -> Result<u64> {
-        if let Some(index) = self.name_index().await? {
-            return Ok(index.count(&filter.name_query()) as u64);
-        }
+    async fn devices_count(&self, filter: &DeviceFilter) -> Result<u64> {
         let count = Expr::cust("count(*)");
         let select = self.filtered(self.select(TABLE).only(count, "count"), filter)?;
         self.core.one(select).await?.get("count")

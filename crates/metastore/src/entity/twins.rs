@@ -151,11 +151,12 @@ impl TenantTx {
         Ok(Listed::cut(items, page, |twin| Cursor::by_id(twin.id.as_bytes())))
     }
 
-    /// Deletes a twin; its devices stay, bound to nothing.
+    /// Deletes a twin; its devices stay with their open alerts, bound to nothing.
     #[boxed]
     pub async fn twin_delete(&self, id: SiteId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
         self.grants_delete_over(*id.as_bytes()).await?;
+        self.alerts_leave_twin(id).await?;
         let update = self
             .update(DEVICES)
             .set("twin_id", Option::<SiteId>::None)

@@ -1,9 +1,11 @@
 //! Rules, alerts, their events, consumer offsets and the outbox.
 
+use std::collections::HashSet;
+
 use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, UserId};
 use veritwin_metastore::{
     Alert, AlertEvent, AlertEventKind, AlertFilter, AlertOrder, AlertQuery, AlertSeverity,
-    AlertState, Error, MailAbout, MailRank, MailTurns, NewMail, Page, Rule,
+    AlertState, Device, Error, MailAbout, MailRank, MailTurns, NewMail, Page, Rule,
 };
 
 use crate::world::{START, World, everywhere, later};
@@ -372,6 +374,47 @@ async fn mail_about_an_alert_can_change_until_it_leaves() {
         let tx = world.begin_in(world.other).await;
         let theirs = tx.outbox_thread("rule device to").await.expect("a thread");
         assert!(theirs.last.is_none(), "another tenant's");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_alerts_leave_a_deleted_twin_and_end_with_a_deleted_device() {
+    use AlertState::{ActiveAcknowledged, ActiveUnacknowledged, Cleared, ClearedUnacknowledged};
+    everywhere(async |world| {
+        let home = crate::devices::twin(world, "home");
+        let pump = Device { twin: Some(home.id), ..crate::world::device(world, "pump") };
+        let fan = crate::world::device(world, "fan");
+        let tx = world.begin().await;
+        tx.twin_create(&home).await.expect("a twin");
+        let states = [ActiveUnacknowledged, ActiveAcknowledged, ClearedUnacknowledged, Cleared];
+        let mut made = Vec::new();
+        for device in [&pump, &fan] {
+            tx.device_create(device).await.expect("a device");
+            for (second, state) in (0..).zip(states) {
+                let cleared_at = (!state.as_str().starts_with("active")).then(|| later(9));
+                let (device, twin) = (Some(device.id), device.twin);
+                let new = Alert { device, twin, cleared_at, ..alert(world, state, second) };
+                tx.alert_create(&new).await.expect("an alert");
+                made.push(new);
+            }
+        }
+        let both = HashSet::from([pump.id, fan.id]);
+        assert_eq!(tx.alerting_devices().await.expect("devices"), both);
+        tx.twin_delete(home.id).await.expect("deleted");
+        for one in &made {
+            let kept = one.twin.filter(|_| one.state == Cleared);
+            assert_eq!(tx.alert(one.id).await.expect("found").twin, kept, "{one:?}");
+        }
+        tx.device_delete(pump.id).await.expect("deleted");
+        for one in &made {
+            let now = tx.alert(one.id).await.expect("found");
+            let is_over = one.device == Some(pump.id);
+            assert_eq!(now.state, if is_over { Cleared } else { one.state }, "{one:?}");
+            let cleared_at = one.cleared_at.or(is_over.then_some(START));
+            assert_eq!(now.cleared_at, cleared_at, "{one:?}");
+        }
+        assert_eq!(tx.alerting_devices().await.expect("devices"), HashSet::from([fan.id]));
     })
     .await;
 }

@@ -11,5 +11,6 @@ mod postgres;
 mod postgres_server;
 mod providers;
 mod secrecy;
+mod turns;
 mod walls;
 mod world;

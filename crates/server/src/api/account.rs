@@ -323,7 +323,8 @@ struct AskResetBody {
 
 /// Asks for a mail that lists the accounts of an address, at most five, each with its sign-in page
 /// and a link that sets a new password. The answer is the same for every address: where there is
-/// an account, a mail was sent within the last half hour, whose links work for as long again.
+/// an account, a mail was sent within the last half hour, whose links work for as long again. Of
+/// more than five accounts, one is surely listed when `organisation` is its own.
 #[utoipa::path(post, path = "/v1/password-reset", tag = "session", request_body = AskResetBody,
     responses((status = 202), (status = 400), (status = 429), (status = 503)))]
 async fn ask_reset(

@@ -1,14 +1,16 @@
 //! Pieces that several resources share: lists, ids in paths, times, values, entity tags.
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veritwin_app::model::{Page, PageRequest};
-use veritwin_domain::{JsonFound, JsonOptions, JsonPart, Screening, Timestamp, Value};
+use veritwin_domain::{
+    JsonFound, JsonOptions, JsonPart, LimitExceeded, Screening, Timestamp, Value,
+};
 
 use super::{Api, Problem};
 
@@ -66,7 +68,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let whole = Request::from_parts(parts.clone(), body);
-        let bytes = Bytes::from_request(whole, state).await?;
+        let File(bytes) = File::from_request(whole, state).await?;
         screen(&bytes, Api::from_ref(state).app.screening())?;
         let request = Request::from_parts(parts, Body::from(bytes));
         let axum::Json(body) = axum::Json::<T>::from_request(request, state).await?;
@@ -89,28 +91,10 @@ fn refused(found: JsonFound) -> Problem {
     Problem::refused_data(detail).at(found.pointer)
 }
 
-fn body_too_large() -> Problem {
-    veritwin_domain::LimitExceeded {
-        name: "body_bytes_max",
-        max: super::BODY_BYTES_MAX,
-        actual: veritwin_domain::LimitExceeded::MORE,
-    }
-    .into()
-}
-
-impl From<BytesRejection> for Problem {
-    fn from(rejection: BytesRejection) -> Self {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            return body_too_large();
-        }
-        Self::invalid(rejection.body_text())
-    }
-}
-
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            return body_too_large();
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return too_large(None);
         }
         // The parser's text names field, line and column; values are cut out of it, since a body
         // may hold a password.
@@ -118,8 +102,33 @@ impl From<JsonRejection> for Problem {
     }
 }
 
-impl From<veritwin_domain::LimitExceeded> for Problem {
-    fn from(limit: veritwin_domain::LimitExceeded) -> Self {
+/// A body as it came: a file.
+#[derive(Debug)]
+pub(crate) struct File(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for File {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let told = request.headers().get(header::CONTENT_LENGTH);
+        let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
+        let bytes = Bytes::from_request(request, state).await;
+        bytes.map(Self).map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(told),
+            _ => Problem::invalid(rejection.body_text()),
+        })
+    }
+}
+
+/// The answer to a body over the bound, with its size where it was told.
+fn too_large(told: Option<usize>) -> Problem {
+    let (name, max) = ("body_bytes_max", super::BODY_BYTES_MAX);
+    let actual = told.unwrap_or(LimitExceeded::MORE);
+    LimitExceeded { name, max, actual }.into()
+}
+
+impl From<LimitExceeded> for Problem {
+    fn from(limit: LimitExceeded) -> Self {
         veritwin_app::Error::Limit(limit).into()
     }
 }

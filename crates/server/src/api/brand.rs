@@ -2,7 +2,6 @@
 //! The host name chooses what is shown and nothing else.
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,7 +14,7 @@ use veritwin_app::Door;
 use veritwin_app::model::{BrandInput, BrandView};
 
 use super::auth::{Caller, Public};
-use super::body::{self, Json, Query};
+use super::body::{self, File, Json, Query};
 use super::tenants::AnsweredByBody;
 use super::{Answer, Api};
 
@@ -231,11 +230,11 @@ async fn replace(
 /// from its checked parts; other formats are refused.
 #[utoipa::path(put, path = "/v1/brand/logo", tag = "brand",
     request_body(content = String, content_type = "image/png"),
-    responses((status = 200, body = BrandBody), (status = 400), (status = 403)))]
+    responses((status = 200, body = BrandBody), (status = 400), (status = 403), (status = 413)))]
 async fn put_logo(
     State(api): State<Api>,
     Caller(context): Caller,
-    png: Bytes,
+    File(png): File,
 ) -> Answer<axum::Json<BrandBody>> {
     let view = api.app.replace_logo(&context, Some(&png)).await?;
     Ok(axum::Json(view.into()))

@@ -46,11 +46,11 @@ pub(super) struct DevicePageBody {
     items: Vec<DeviceBody>,
     /// Opaque; null on the last page.
     next_cursor: Option<String>,
-    /// How many the whole list has.
-    total: u64,
+    /// How many the whole list has. Given with its first page, null with the others.
+    total: Option<u64>,
 }
 
-/// Lists devices by name, with how many there are.
+/// Lists devices by name, with the first page how many there are.
 #[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListQuery),
     responses((status = 200, body = DevicePageBody), (status = 400)))]
 pub(super) async fn list(

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -17,7 +16,7 @@ use veritwin_app::model::{
 use veritwin_domain::{Declaration, Key, Value};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path, Query};
+use super::body::{self, File, Json, ListBody, Path, Query};
 use super::{Answer, Api, Problem, device_list, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -235,12 +234,13 @@ struct ImportedBody {
 /// Imports an inventory CSV; the same file completes an import that was cut off.
 #[utoipa::path(post, path = "/v1/devices/import", tag = "devices", params(ImportQuery),
     request_body(content = String, content_type = "text/csv"),
-    responses((status = 200, body = ImportedBody), (status = 400), (status = 409), (status = 503)))]
+    responses((status = 200, body = ImportedBody), (status = 400), (status = 409), (status = 413),
+        (status = 503)))]
 async fn import(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(query): Query<ImportQuery>,
-    bytes: Bytes,
+    File(bytes): File,
 ) -> Answer<axum::Json<ImportedBody>> {
     let twin = query.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?;
     let outcome = api.app.import_inventory(&context, twin, &bytes).await?;

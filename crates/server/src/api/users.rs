@@ -1,6 +1,5 @@
 //! People of a tenant: list, invite, remove.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -13,7 +12,7 @@ use veritwin_app::model::{Invited, Invitee, UserView};
 use veritwin_domain::Secret;
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, File, Json, ListBody, Path};
 use super::rights::ScopeBody;
 use super::{Answer, Api, Problem, words};
 
@@ -120,7 +119,7 @@ async fn invite(
 async fn import(
     State(api): State<Api>,
     Caller(context): Caller,
-    bytes: Bytes,
+    File(bytes): File,
 ) -> Answer<impl IntoResponse> {
     let (max, actual) = (INVITATION_FILE_BYTES_MAX, bytes.len());
     if actual > max {

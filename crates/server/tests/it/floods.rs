@@ -48,7 +48,7 @@ fn a_message_of_many_readings_costs_what_they_cost() {
     of_the_device(&tenant.send(&squeezing, &one));
     assert_eq!(tenant.stats(&squeezing, "t").0, 300, "nothing of the refused is stored");
     let saved = http.post("/api/v1/attributes").bearer(&squeezing.token).json(&json!({"a": 1}));
-    saved.send().expect(200);
+    of_the_device(&saved.send());
 
     let bulk = tenant.device("bulk");
     let lines: Vec<String> = (1..=300).map(|number| format!("bulk t={number}")).collect();

@@ -1,6 +1,6 @@
 //! How many mails go to an address that did not ask for them, and what names may stand in them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::accounts::Post;
 use crate::harness::wait_for;
@@ -40,6 +40,32 @@ fn nobody_uses_up_the_mails_of_an_address() {
     advance(1);
     post.reset(email, "the words of a new one");
     post.sign_in(email, "the words of a new one");
+}
+
+#[test]
+fn accounts_that_others_made_keep_no_mail_away() {
+    let post = &Post::start();
+    let email = "oscar@others.example";
+    for _ in 0..5 {
+        post.planted(&post.platform.tenant(), email);
+    }
+    let own = post.platform.tenant();
+    post.planted(&own, email);
+    let ask = |organisation: &Value| {
+        let body = json!({"email": email, "organisation": organisation});
+        post.post("/v1/password-reset", &body).expect(202);
+    };
+    for _ in 0..3 {
+        ask(&Value::Null);
+        assert!(!post.mail(email).contains(&own.id), "the oldest five");
+    }
+    ask(&Value::Null);
+    // Those who made the others have used up the mails that list them, and no others.
+    ask(&json!(own.id));
+    let mail = post.mail(email);
+    let first_link = &mail[..mail.find("#vtl_").expect("a link")];
+    assert!(first_link.ends_with(&format!("/reset?organisation={}", own.id)), "{mail}");
+    assert!(!post.has_mail(email));
 }
 
 #[test]
@@ -93,13 +119,13 @@ fn who_asked_for_none_gets_few_mails_from_one_sender() {
         post.mail(email);
     }
     let refused = invite().problem(413);
-    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    assert_eq!(refused["limit"], "address_mails_per_day_max", "{refused}");
     // A file is all or none, and says which line.
     let file = format!("email,role\n{other},viewer\n{email},viewer\n");
     let import = tenant.request("POST", "/v1/users/import").body("text/csv", file.as_bytes());
     let refused = import.send().problem(400);
     assert!(refused.to_string().contains("line 3, column email"), "{refused}");
-    assert!(refused.to_string().contains("address_mails_of_sender_max"), "{refused}");
+    assert!(refused.to_string().contains("address_mails_per_day_max"), "{refused}");
     assert_eq!(open(), 3);
 
     // Whoever asks to move their account to an address of somebody else's, too.
@@ -110,11 +136,19 @@ fn who_asked_for_none_gets_few_mails_from_one_sender() {
         post.mail(other);
     }
     let refused = ivan.send("POST", "/v1/account/email", &to).problem(413);
-    assert_eq!(refused["limit"], "address_mails_of_sender_max", "{refused}");
+    assert_eq!(refused["limit"], "address_mails_per_day_max", "{refused}");
     // What was refused spent nothing of anybody's.
     tenant.post("/v1/users", &json!({"email": other, "role": "viewer"})).expect(201);
     post.mail(other);
     assert!(!post.has_mail(email) && !post.has_mail(other));
+    // What strangers send keeps no organisation from inviting.
+    for _ in 0..4 {
+        let stranger = post.platform.tenant();
+        for _ in 0..3 {
+            stranger.post("/v1/users", &json!({"email": email, "role": "viewer"})).expect(201);
+            post.mail(email);
+        }
+    }
 }
 
 #[test]

@@ -6,10 +6,12 @@
 mod accounts;
 mod acme;
 mod alert_mail;
+mod alert_places;
 mod alerts;
 mod alerts_now;
 mod attacks;
 mod attacks_http2;
+mod attributes;
 mod audit_period;
 mod backup;
 mod by_people;

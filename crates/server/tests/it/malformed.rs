@@ -303,6 +303,11 @@ fn device_inventories() {
             assert!(output.stderr.contains(part), "{part:?} is not in {}", output.stderr);
         }
     }
+    for path in ["POST /v1/devices/import", "POST /v1/users/import", "PUT /v1/brand/logo"] {
+        let (method, path) = path.split_once(' ').unwrap();
+        let large = world.tenant.request(method, path).body("text/csv", &vec![b' '; LARGE_BYTES]);
+        says(&large.send().problem(413), &["body_bytes_max", "1048576", "10485760"]);
+    }
     world.unchanged();
 }
 

@@ -97,6 +97,11 @@ function replayed(
   }
 }
 
+/** How many alerts of `total` are of this building: those that were read and are not, are not. */
+export function openCount(total: number, read: number, here: number): number {
+  return Math.max(total - (read - here), here)
+}
+
 const NONE: Alert[] = []
 
 /** The alert that a link names, when it is not among those that were read. */
@@ -207,7 +212,10 @@ export function useBuilding(twinId: string) {
       atMs === null ? [...(open.data?.items ?? []), ...linked] : (every.data?.items ?? [])
     // An alert may be about a device that is not among those drawn.
     const isWhole = known.devices.length >= known.deviceCount
-    const here = pool.filter((alert) => !isWhole || known.deviceById.has(alert.device_id))
+    const isHere = (alert: Alert) => !isWhole || known.deviceById.has(alert.device_id)
+    const here = pool.filter(isHere)
+    const read = open.data?.items ?? []
+    const readHere = read.filter(isHere).length
     const alerts = here.filter((alert) =>
       atMs === null ? isActive(alert.state) : wasActive(alert, atMs),
     )
@@ -215,7 +223,10 @@ export function useBuilding(twinId: string) {
       ...known,
       alerts,
       open: atMs === null ? here : alerts,
-      openCount: atMs === null ? Math.max(open.data?.total ?? 0, here.length) : alerts.length,
+      openCount:
+        atMs === null
+          ? Math.max(openCount(open.data?.total ?? 0, read.length, readHere), here.length)
+          : alerts.length,
       alertsByDevice: groupBy(alerts, (a) => a.device_id),
       values,
       replay:

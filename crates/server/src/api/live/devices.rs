@@ -11,14 +11,15 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, Submission};
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, Submission};
 use veritwin_domain::{
     AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, Screening,
     TenantId, Value, count_readings,
 };
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
-    Downlink, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry, SubmitError, ws,
+    Downlink, EntryRefused, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry,
+    SubmitError, ws,
 };
 
 use super::caps::{Caps, Places};
@@ -124,7 +125,9 @@ impl LiveState {
         let Some(entry) = ws::entry(&self.arrivals, &session, received_at, readings) else {
             return Ok(());
         };
-        self.submit(Origin::Device(&session), vec![entry]).await.map_err(|error| error.to_string())
+        let submitted = self.submit(Origin::Device(&session), vec![entry]).await;
+        // Readings are taken or not; only attributes are refused by themselves.
+        submitted.map(drop).map_err(|error| error.to_string())
     }
 
     /// Sends a command to a connected device and waits for its answer (JSON text).
@@ -249,10 +252,14 @@ fn submit_error(error: Error) -> SubmitError {
             retry_after: exceeded.retry_after,
         },
         Error::Crowded(limit) => SubmitError::Busy {
-            detail: format!("limit {} is reached, readings wait to be written out", limit.name),
+            detail: format!("limit {} is reached, others wait to be written", limit.name),
             limit: Some(limit.name),
             retry_after: veritwin_app::ROOM_TIMEOUT,
         },
+        // Sent again they would be refused again.
+        Error::Limit(limit) => SubmitError::Limit(limit),
+        Error::Invalid { detail, at: Some(at) } => SubmitError::Invalid(format!("{at}: {detail}")),
+        Error::Invalid { detail, at: None } => SubmitError::Invalid(detail),
         other => SubmitError::Unavailable(other.to_string()),
     }
 }
@@ -288,7 +295,11 @@ impl Sink for LiveState {
         self.app.screening()
     }
 
-    async fn submit(&self, origin: Origin<'_>, entries: Vec<SinkEntry>) -> Result<(), SubmitError> {
+    async fn submit(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError> {
         let tenant = origin.tenant();
         let submissions = entries
             .into_iter()
@@ -296,8 +307,11 @@ impl Sink for LiveState {
                 SinkEntry::Readings(batch) => Submission::Readings(batch),
                 SinkEntry::Attributes(update) => Submission::ClientAttributes {
                     device: update.device,
+                    credential: update.credential,
                     received_at: update.received_at,
                     entries: update.entries,
+                    payload_bytes: update.payload_bytes,
+                    refusal_recorded: update.refusal_recorded,
                 },
                 SinkEntry::Refusal(refusal) => Submission::Refusal {
                     device: refusal.device,
@@ -313,7 +327,9 @@ impl Sink for LiveState {
                 },
             })
             .collect();
-        self.app.submit(tenant, submissions).await.map_err(submit_error)
+        let refused = self.app.submit(tenant, submissions).await.map_err(submit_error)?;
+        let refused = refused.into_iter();
+        Ok(refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect())
     }
 
     fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {
@@ -415,5 +431,19 @@ mod tests {
         let limit = LimitExceeded { name: "tenant_memory_bytes_max", max: 1, actual: 2 };
         let text = submit_error(Error::Crowded(limit)).to_string();
         assert!(text.contains("tenant_memory_bytes_max") && text.contains("5s"), "{text}");
+    }
+
+    #[test]
+    fn what_would_be_refused_again_is_not_asked_for_again() {
+        let limit = || LimitExceeded { name: "append_bytes_max", max: 1, actual: 2 };
+        let check = |error: Error, is_final: bool, part: &str| {
+            let error = submit_error(error);
+            assert!(error.is_final() == is_final && error.to_string().contains(part), "{error:?}");
+        };
+        check(Error::Limit(limit()), true, "limit append_bytes_max exceeded: at most 1, got 2");
+        check(Error::invalid("expected a number"), true, "expected a number");
+        check(Error::invalid_at("attributes", "too long"), true, "attributes: too long");
+        check(Error::Crowded(limit()), false, "append_bytes_max");
+        check(Error::Unavailable("the disk is full".to_owned()), false, "not durable");
     }
 }

@@ -1,0 +1,196 @@
+//! The one place where what devices send becomes durable. What passes a bound of the records is
+//! refused by name before any of it is in the log; the rest of a submission is taken.
+
+use std::collections::BTreeSet;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_recursion::async_recursion as boxed;
+use veritwin_domain::{CredentialId, DeviceId, LimitExceeded, Reading, TenantId, Timestamp};
+use veritwin_log::{AttributeScope, Attributes, Entry, Record, Refusal};
+use veritwin_telemetry::Room;
+
+use crate::attribute_lines::{devices_written, only_device};
+use crate::attributes::ClientDrafts;
+use crate::model::RefusalView;
+use crate::{App, Error, RefusedPart, Result, Submission};
+
+/// How long a submission waits for room in memory before the sender is told to come back.
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest reason in a record of the log, in bytes.
+const REASON_BYTES_MAX: usize = 256;
+
+/// The reason and its detail, as long as a record takes.
+fn reason_of(refusal: &RefusalView) -> String {
+    let mut text = format!("{}: {}", refusal.reason, refusal.detail);
+    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+    text
+}
+
+/// Refusals that are listed once they are durable.
+type Refused = (DeviceId, RefusalView);
+
+/// What of a submission goes into the log, and what does not.
+#[derive(Default)]
+struct Decided {
+    entries: Vec<Entry>,
+    refused: Vec<Refused>,
+    parts: Vec<RefusedPart>,
+}
+
+impl Decided {
+    fn push(&mut self, tenant: TenantId, record: Record) {
+        self.entries.push(Entry { tenant, record });
+    }
+
+    fn push_refusal(&mut self, tenant: TenantId, credential: CredentialId, refused: Refused) {
+        let (device, refusal) = &refused;
+        let (device, at, reason) = (*device, refusal.at, reason_of(refusal).into());
+        self.push(tenant, Record::Refusal(Refusal { device, credential, at, key: None, reason }));
+        self.refused.push(refused);
+    }
+}
+
+/// Decides what becomes of each part, before any of it is in the log.
+fn decide(
+    tenant: TenantId,
+    submissions: Vec<Submission>,
+    drafts: &mut ClientDrafts,
+) -> Result<Decided> {
+    let mut decided = Decided::default();
+    for (index, submission) in submissions.into_iter().enumerate() {
+        match submission {
+            Submission::Readings(batch) if batch.tenant != tenant => {
+                return Err(Error::NotFound("device"));
+            }
+            Submission::Readings(batch) => decided.push(tenant, Record::Readings(batch)),
+            Submission::Refusal { device, credential, refusal } => {
+                decided.push_refusal(tenant, credential, (device, refusal));
+            }
+            Submission::ClientAttributes {
+                device,
+                credential,
+                received_at,
+                entries,
+                payload_bytes,
+                refusal_recorded,
+            } => {
+                let Some(limit) = drafts.take(device, &entries)? else {
+                    let entries =
+                        entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
+                    let scope = AttributeScope::Client;
+                    let attributes = Attributes { device, scope, received_at, entries };
+                    decided.push(tenant, Record::Attributes(attributes));
+                    continue;
+                };
+                if refusal_recorded {
+                    let refusal = refusal_over(&limit, received_at, payload_bytes);
+                    decided.push_refusal(tenant, credential, (device, refusal));
+                }
+                decided.parts.push(RefusedPart { index, limit });
+            }
+        }
+    }
+    Ok(decided)
+}
+
+fn refusal_over(limit: &LimitExceeded, at: Timestamp, payload_bytes: u64) -> RefusalView {
+    RefusalView {
+        at,
+        reason: "limit",
+        detail: limit.to_string(),
+        position: None,
+        limit: Some(limit.name),
+        payload_bytes,
+    }
+}
+
+fn readings_of(entry: &Entry) -> Option<&[Reading]> {
+    match &entry.record {
+        Record::Readings(batch) => Some(&batch.readings),
+        _ => None,
+    }
+}
+
+impl App {
+    /// Makes what a device sent durable. `Ok` means: on disk, but for the parts that it names, which
+    /// pass a bound and would pass it again. After an error nothing may be assumed stored.
+    #[boxed]
+    pub async fn submit(
+        &self,
+        tenant: TenantId,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<RefusedPart>> {
+        self.refuse_unserved(tenant)?;
+        let written = devices_written(&submissions);
+        if !written.is_empty() {
+            return self.submit_attributes(tenant, submissions, written).await;
+        }
+        let place = match only_device(&submissions) {
+            Some(device) => self.0.attribute_lines.behind(tenant, device).await,
+            None => None,
+        };
+        let mut decided = decide(tenant, submissions, &mut ClientDrafts::default())?;
+        let parts = std::mem::take(&mut decided.parts);
+        let mut appending = std::pin::pin!(self.append(tenant, decided));
+        if let Some(place) = place {
+            // Its place in the log's queue is taken when it is first polled.
+            if let Poll::Ready(appended) = futures::poll!(appending.as_mut()) {
+                return appended.map(|()| parts);
+            }
+            drop(place);
+        }
+        appending.await.map(|()| parts)
+    }
+
+    /// The attributes are decided first, so that none over a bound is in the log. Whoever waits for
+    /// the answer may go away in between: what is in the log is stored all the same.
+    async fn submit_attributes(
+        &self,
+        tenant: TenantId,
+        submissions: Vec<Submission>,
+        written: BTreeSet<DeviceId>,
+    ) -> Result<Vec<RefusedPart>> {
+        let turn = self.0.attribute_lines.turn(tenant, &written).await?;
+        let mut drafts = self.client_drafts(tenant, written).await?;
+        let mut decided = decide(tenant, submissions, &mut drafts)?;
+        for (device, bytes) in drafts.rewritten() {
+            self.count_rewritten(tenant, device, bytes);
+        }
+        let parts = std::mem::take(&mut decided.parts);
+        let app = self.clone();
+        let storing = self.0.tasks.spawn(async move {
+            let stored = match app.append(tenant, decided).await {
+                Ok(()) => app.store_client_attributes(tenant, &drafts).await,
+                Err(error) => Err(error),
+            };
+            drop(turn);
+            stored
+        });
+        let stored = storing.await;
+        stored.map_err(|_| Error::Internal("storing attributes stopped".to_owned()))??;
+        Ok(parts)
+    }
+
+    async fn append(&self, tenant: TenantId, decided: Decided) -> Result<()> {
+        let Decided { entries, refused, .. } = decided;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let room = self.room_for(tenant, &entries).await?;
+        self.0.log.append(entries).await?;
+        room.filled();
+        for (device, refusal) in refused {
+            self.0.refusals.note((tenant, device), refusal);
+        }
+        Ok(())
+    }
+
+    /// Room in memory for entries of a tenant, or the bound that stays in the way.
+    async fn room_for(&self, tenant: TenantId, entries: &[Entry]) -> Result<Room> {
+        let readings: Vec<&[Reading]> = entries.iter().filter_map(readings_of).collect();
+        let engine = &self.0.engine;
+        let waited = tokio::time::timeout(ROOM_TIMEOUT, engine.room(tenant, &readings)).await;
+        waited.or_else(|_| engine.try_room(tenant, &readings)).map_err(Error::Crowded)
+    }
+}
