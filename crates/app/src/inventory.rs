@@ -126,7 +126,8 @@ impl App {
             }
             None => None,
         };
-        let parsed = inventory::parse(bytes, model.as_deref(), &InventoryLimits::default());
+        let limits = InventoryLimits { screening: self.screening(), ..InventoryLimits::default() };
+        let parsed = inventory::parse(bytes, model.as_deref(), &limits);
         let parsed = parsed.map_err(|error| {
             let at = error.place();
             Error::invalid_at(at, error.problem)

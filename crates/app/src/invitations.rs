@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, Role, ScopeOf, Secret, UserId};
+use veritwin_domain::{OpContext, Role, Rule, ScopeOf, Screening, Secret, UserId};
 use veritwin_metastore::{LinkKind, MailRank, NewMail, TenantTx, normalise_email};
 
 use crate::alert_mail::waiting_max;
@@ -82,7 +82,7 @@ impl App {
         pages: &str,
     ) -> Result<Vec<Invited>> {
         let resource = self.authorize_all(context, Action::UserInvite, Kind::User)?;
-        let rows = read(file)?;
+        let rows = read(file, self.screening())?;
         self.check_users_quota(context.tenant, rows.len() as u64).await?;
         let lines = rows.iter().map(|row| (row.line, row.invitee.email.expose().as_str()));
         let sender = Sender::Tenant(context.tenant);
@@ -211,7 +211,8 @@ struct Row {
     scope: String,
 }
 
-fn read(file: &str) -> Result<Vec<Row>> {
+/// Reads a file of people. Each field is held to the rules on what must not be kept.
+fn read(file: &str, screening: Screening) -> Result<Vec<Row>> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .flexible(true)
@@ -253,6 +254,10 @@ fn read(file: &str) -> Result<Vec<Row>> {
             mistake(line, "1", detail);
             continue;
         }
+        if let Some((column, rule)) = refused(&header, &record, screening) {
+            mistake(line, column, rule.refusal("this field"));
+            continue;
+        }
         let parsed: Option<Role> = field(role).parse().ok();
         if parsed.is_none() {
             let known = Role::ALL.map(Role::as_str).join(", ");
@@ -291,12 +296,22 @@ fn read(file: &str) -> Result<Vec<Row>> {
     Ok(invitees)
 }
 
+/// The first field that must not be kept, by its column's name.
+fn refused<'h>(
+    header: &'h csv::StringRecord,
+    record: &csv::StringRecord,
+    screening: Screening,
+) -> Option<(&'h str, Rule)> {
+    let mut fields = header.iter().zip(record);
+    fields.find_map(|(column, field)| screening.text(None, field).map(|rule| (column, rule)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(file: &str, expect: std::result::Result<usize, &[&str]>) {
-        let found = match read(file) {
+        let found = match read(file, Screening::ALL) {
             Ok(invitees) => Ok(invitees.len()),
             Err(Error::InvalidRows(rows)) => {
                 Err(rows.into_iter().map(|row| row.at).collect::<Vec<_>>())
@@ -318,6 +333,10 @@ mod tests {
             Ok(2),
         );
         check("role,name,email\nauditor,\"Ada, A.\",a@example.org\n", Ok(1));
+        check(
+            "role,name,email\nauditor,4111 1111 1111 1111,a@b.org\nauditor,A123456789,b@c.org\n",
+            Err(&["line 2, column name", "line 3, column name"]),
+        );
         check("email,role\n", Err(&["line 2"]));
         check("email\na@example.org\n", Err(&["line 1"]));
         check(
@@ -329,6 +348,6 @@ mod tests {
             Err(&["line 3, column email"]),
         );
         let many = format!("email,role\n{}", "a@example.org,viewer\n".repeat(INVITATIONS_MAX + 1));
-        assert!(read(&many).is_err());
+        assert!(read(&many, Screening::ALL).is_err());
     }
 }

@@ -94,6 +94,7 @@ mod retention;
 mod rights;
 mod rules;
 mod safe_again;
+mod screening;
 mod security;
 mod sign_in;
 mod storage;
@@ -129,7 +130,8 @@ pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};
 pub use population::{Population, populated_email};
 pub use promises::{
-    AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RoleFixture,
+    AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
+    RoleFixture, SearchedFiles,
 };
 pub use rates::{Load, Rates};
 pub use sign_in::{Proof, SecondFactor};

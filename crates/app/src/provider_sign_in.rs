@@ -284,13 +284,15 @@ impl App {
         if !veritwin_outbound::mail::is_address(email) {
             return Err(UNVERIFIED);
         }
+        self.check_kept("email", email)?;
+        let name = claims.name.as_deref().and_then(|name| text("name", name).ok());
         let user = User {
             id: UserId::generate(context.at, self.rng()),
             // What a provider says verifies nothing outside its tenant.
             realm: Realm::of_tenant(tenant),
             email: email.to_owned(),
             // A name that does not fit is left out: it is optional.
-            name: claims.name.as_deref().and_then(|name| text("name", name).ok()),
+            name: name.filter(|name| self.check_kept("name", name).is_ok()),
             password_hash: None,
             disabled: false,
             email_verified_at: None,

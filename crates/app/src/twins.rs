@@ -139,7 +139,9 @@ impl App {
         })
         .await
         .map_err(|_| Error::Internal("the import stopped".to_owned()))?;
-        imported.map_err(|error| Error::invalid_at("file", error.to_string()))
+        let imported = imported.map_err(|error| Error::invalid_at("file", error.to_string()))?;
+        self.check_labels(&imported.model)?;
+        Ok(imported)
     }
 
     /// Whether a model would be taken, asked before any of it is read: as a new twin, or as the
@@ -167,6 +169,7 @@ impl App {
         bytes: Bytes,
     ) -> Result<TwinOutcome> {
         self.authorize_all(context, Action::TwinImport, Kind::Twin)?;
+        self.check_kept("name", name.as_deref().unwrap_or_default())?;
         self.check_storage_for(context.tenant, bytes.len()).await?;
         let ifc::Import { model, warnings } = self.extract(bytes.clone()).await?;
         let building = model.buildings.first().map(|building| building.name.clone());

@@ -9,6 +9,7 @@ mod limits;
 mod network;
 mod purpose;
 mod reading;
+mod refused;
 mod rights;
 mod rng;
 mod secret;
@@ -33,6 +34,7 @@ pub use reading::{
     Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_attributes,
     count_readings, count_text_bytes,
 };
+pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, Screening};
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{LimitExceeded, Reading, Secret};
+use veritwin_domain::{LimitExceeded, Reading, Screening, Secret};
 
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
@@ -128,6 +128,12 @@ pub trait Login: Send + Sync {
 pub trait Sink: Send + Sync {
     /// Where readings without a time get theirs: one for all doors that submit here.
     fn arrivals(&self) -> &Arrivals;
+
+    /// The rules on what must not be kept. Readings and attributes are held to them while they are
+    /// read, where what breaks one still has a place.
+    fn screening(&self) -> Screening {
+        Screening::ALL
+    }
 
     /// Makes all entries durable, or none; but for those that it names, which it refuses for good.
     /// Only attributes are refused so: their bound is that of everything the device has stored.

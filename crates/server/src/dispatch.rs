@@ -19,7 +19,7 @@ use veritwin_app::model::{
     DeviceInput, HeldView, KeyView, PromiseView, TenantInput, TenantView, TwinOutcome,
 };
 use veritwin_app::{App, Error};
-use veritwin_domain::{Declaration, OpContext, SiteId, TenantId, Timestamp};
+use veritwin_domain::{Declaration, JsonOptions, OpContext, SiteId, TenantId, Timestamp};
 
 use crate::clock::SimulatedClock;
 use crate::control::{Dispatch, Request};
@@ -157,6 +157,7 @@ fn refused(error: Error) -> anyhow::Error {
 #[async_trait]
 impl Dispatch for Dispatcher {
     async fn dispatch(&self, request: Request) -> anyhow::Result<Value> {
+        self.screen(&request)?;
         match request.command.as_str() {
             "admin_link" => self.admin_link(&arguments(&request)?).await,
             "backup" => self.backup(arguments(&request)?).await,
@@ -212,7 +213,22 @@ impl<T: DeserializeOwned> InArguments<T> {
     }
 }
 
+/// Requests whose arguments are kept.
+const KEPT: [&str; 3] = ["admin_link", "create_device", "create_tenant"];
+
 impl Dispatcher {
+    /// Refuses arguments that hold what must not be kept.
+    fn screen(&self, request: &Request) -> anyhow::Result<()> {
+        if !KEPT.contains(&request.command.as_str()) {
+            return Ok(());
+        }
+        let text = request.arguments.to_string();
+        match self.app.screening().json(&text, None, JsonOptions::default()) {
+            None => Ok(()),
+            Some(found) => bail!("{}: {}", found.pointer, found.rule.refusal("this argument")),
+        }
+    }
+
     async fn tenants(&self) -> anyhow::Result<Vec<TenantView>> {
         self.app.list_tenants(&self.app.local_operator()).await.map_err(refused)
     }

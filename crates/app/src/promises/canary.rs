@@ -115,7 +115,7 @@ impl App {
         Ok(())
     }
 
-    async fn search_data(&self, needles: Needles) -> Result<Searched> {
+    pub(super) async fn search_data(&self, needles: Needles) -> Result<Searched> {
         let root = self.0.config.data.clone();
         let task = tokio::task::spawn_blocking(move || search(&root, &needles, SEARCH_BYTES_MAX));
         task.await

@@ -11,6 +11,7 @@ mod nobody;
 mod partners;
 mod passwords;
 mod probe;
+mod refused;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]
@@ -43,6 +44,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
+pub use refused::{RefusedFixture, SearchedFiles};
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use veritwin_domain::Secret;
+use veritwin_domain::{Screening, Secret};
 use veritwin_keys::sha256;
 
 use super::PromiseBoard;
@@ -29,6 +29,12 @@ impl PromiseBoard {
     /// Whether the feature of a promise is broken on purpose.
     pub(crate) fn is_sabotaged(&self, promise: u8) -> bool {
         self.sabotage.is_on(promise)
+    }
+
+    /// P05 and P06: what must not be kept is not looked for.
+    pub(crate) fn weakened(&self, screening: Screening) -> Screening {
+        let weaker = if self.sabotage.is_on(5) { screening.without_cards() } else { screening };
+        if self.sabotage.is_on(6) { weaker.without_people() } else { weaker }
     }
 
     /// P32: the hash of a platform that does not care; nobody can sign in with it.

@@ -144,6 +144,7 @@ impl<'a> Line<'a> {
             let named_by_measurement = device_tag.is_some() && field.name == "value";
             let name = if named_by_measurement { &measurement } else { &field.name };
             let key = rows.key(name, self.number, field.column)?;
+            rows.check(&key, &field.value, self.number, field.column)?;
             rows.push(place, key, at, field.value);
         }
         Ok(())

@@ -7,9 +7,11 @@ mod senml;
 
 use std::collections::{HashMap, HashSet};
 
-use veritwin_domain::{IngestLimits, Key, LimitExceeded, Quality, Reading, Timestamp, Value};
+use veritwin_domain::{
+    IngestLimits, Key, LimitExceeded, Quality, Reading, Rule, Screening, Timestamp, Value,
+};
 
-use crate::payload::{KeyTable, PayloadError};
+use crate::payload::{Kept, KeyTable, PayloadError, check_value};
 
 pub use line_protocol::Precision;
 
@@ -38,6 +40,8 @@ pub struct BulkContext<'a> {
     pub limits: &'a IngestLimits,
     /// The writer is one device; rows may then not name another.
     pub one_device: bool,
+    /// The rules on what must not be kept.
+    pub screening: Screening,
 }
 
 /// Why a bulk write is refused. The text holds nothing of the writer's data.
@@ -52,20 +56,22 @@ pub struct BulkError {
     pub detail: String,
     /// The limit that was passed, if that is the reason.
     pub limit: Option<LimitExceeded>,
+    /// The rule on what must not be kept that was broken, if that is the reason.
+    pub rule: Option<Rule>,
 }
 
 impl BulkError {
     fn new(line: usize, column: usize, detail: impl Into<String>) -> Self {
-        Self { line, column, detail: detail.into(), limit: None }
+        Self { line, column, detail: detail.into(), limit: None, rule: None }
     }
 
     fn of_payload(line: usize, error: PayloadError) -> Self {
-        let PayloadError { position, detail, limit } = error;
-        Self { line, column: position + 1, detail: detail.into_owned(), limit }
+        let PayloadError { position, detail, limit, rule } = error;
+        Self { line, column: position + 1, detail: detail.into_owned(), limit, rule }
     }
 
     fn of_limit(line: usize, column: usize, limit: LimitExceeded) -> Self {
-        Self { line, column, detail: limit.to_string(), limit: Some(limit) }
+        Self { line, column, detail: limit.to_string(), limit: Some(limit), rule: None }
     }
 }
 
@@ -130,7 +136,8 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(context: BulkContext<'a>) -> Self {
-        let (keys, devices, untimed) = (KeyTable::default(), Vec::new(), Vec::new());
+        let keys = KeyTable::new(context.screening);
+        let (devices, untimed) = (Vec::new(), Vec::new());
         Self { context, keys, devices, untimed, index: HashMap::new(), readings: 0 }
     }
 
@@ -195,7 +202,19 @@ impl<'a> Rows<'a> {
             let limit = LimitExceeded { name: "key_bytes_max", max, actual: text.len() };
             return Err(BulkError::of_limit(line, column, limit));
         }
-        self.keys.key(text).map_err(|error| BulkError::new(line, column, error.to_string()))
+        self.keys.key(text).map_err(|error| {
+            let (detail, rule) = error.told();
+            BulkError { rule, ..BulkError::new(line, column, detail) }
+        })
+    }
+
+    /// Refuses a value that must not be kept.
+    fn check(&self, key: &Key, value: &Value, line: usize, column: usize) -> Result<(), BulkError> {
+        let checked = check_value(self.context.screening, key, value, Kept::Telemetry);
+        checked.map_err(|refused| {
+            let rule = Some(refused.rule);
+            BulkError { rule, ..BulkError::new(line, column, refused.detail) }
+        })
     }
 
     /// A text value within its bound.

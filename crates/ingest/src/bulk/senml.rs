@@ -106,6 +106,7 @@ fn take(
         (Some(&name[..cut]), &name[cut + 1..])
     };
     let key = rows.key(key, line, column)?;
+    rows.check(&key, &value, line, column)?;
     let place = rows.device(device, line)?;
     rows.count(1, line, column)?;
     let at = if seconds == 0.0 { rows.moment_of(place, &key) } else { at };

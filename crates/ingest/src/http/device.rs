@@ -43,10 +43,11 @@ pub(super) async fn telemetry(
 ) -> Result<StatusCode, Problem> {
     let origin = Origin::Device(&session);
     api.parts.sink.admit_readings(origin, 0)?;
-    let readings = read(&api, &headers, body, |body, limits| {
+    let mut keys = KeyTable::new(api.parts.sink.screening());
+    let readings = read(&api, &headers, body, move |body, limits| {
         let context = MessageContext { received_at: UNTIMED, limits };
         let mut readings = Vec::new();
-        parse_telemetry(body, context, &mut KeyTable::default(), &mut readings)?;
+        parse_telemetry(body, context, &mut keys, &mut readings)?;
         Ok(readings)
     });
     let readings = readings.await?;
@@ -75,8 +76,9 @@ pub(super) async fn attributes_save(
 ) -> Result<StatusCode, Problem> {
     let origin = Origin::Device(&session);
     api.parts.sink.admit_readings(origin, 0)?;
-    let entries = read(&api, &headers, body, |body, limits| {
-        let entries = parse_attributes(body, limits, &mut KeyTable::default())?;
+    let mut keys = KeyTable::new(api.parts.sink.screening());
+    let entries = read(&api, &headers, body, move |body, limits| {
+        let entries = parse_attributes(body, limits, &mut keys)?;
         Ok((entries, body.len()))
     });
     let (entries, payload_bytes) = entries.await?;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use veritwin_domain::LimitExceeded;
+use veritwin_domain::{LimitExceeded, Rule};
 
 use crate::bulk::BulkError;
 use crate::payload::PayloadError;
@@ -70,6 +70,14 @@ impl Problem {
     }
 }
 
+/// What could be read and must not be kept is 422; what could not be read is 400.
+const fn status_of(rule: Option<Rule>) -> StatusCode {
+    match rule {
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        None => StatusCode::BAD_REQUEST,
+    }
+}
+
 impl From<LimitExceeded> for Problem {
     fn from(limit: LimitExceeded) -> Self {
         Self::of_limit(&limit)
@@ -80,7 +88,7 @@ impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         let problem = match &error.limit {
             Some(limit) => Self::of_limit(limit),
-            None => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+            None => Self::new(status_of(error.rule), error.to_string()),
         };
         Self { position: u32::try_from(error.position).ok(), ..problem }
     }
@@ -90,7 +98,7 @@ impl From<BulkError> for Problem {
     fn from(error: BulkError) -> Self {
         let problem = match &error.limit {
             Some(limit) => Self::of_limit(limit),
-            None => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+            None => Self::new(status_of(error.rule), error.to_string()),
         };
         let (line, column) = (u32::try_from(error.line).ok(), u32::try_from(error.column).ok());
         Self { line, column, ..problem }

@@ -34,8 +34,10 @@ pub(super) async fn write(
     let received_at = api.parts.clock.now();
     let one_device = matches!(writer, Writer::Device(_));
 
+    let screening = api.parts.sink.screening();
     let rows = body::read(&headers, received, &api.parts.limits, move |body, limits| {
-        let context = BulkContext { received_at, untimed_at: UNTIMED, limits, one_device };
+        let untimed_at = UNTIMED;
+        let context = BulkContext { received_at, untimed_at, limits, one_device, screening };
         bulk::parse(format, body, context).map_err(Problem::from)
     });
     let rows = rows.await?;

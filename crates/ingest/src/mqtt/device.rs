@@ -123,6 +123,7 @@ impl Device {
         hello: Hello,
     ) -> Self {
         let unreleased = state.lock().received.len();
+        let keys = KeyTable::new(broker.sink.screening());
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -139,7 +140,7 @@ impl Device {
             will: hello.will,
             session_seconds: hello.session_seconds,
             pending: Pending::default(),
-            keys: KeyTable::default(),
+            keys,
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,

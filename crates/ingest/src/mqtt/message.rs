@@ -52,8 +52,11 @@ impl From<Objection> for Refused {
 
 impl From<PayloadError> for Refused {
     fn from(error: PayloadError) -> Self {
-        let reason =
-            if error.limit.is_some() { RefusalReason::Limit } else { RefusalReason::Payload };
+        let reason = match (error.limit.is_some(), error.rule.is_some()) {
+            (true, _) => RefusalReason::Limit,
+            (_, true) => RefusalReason::Policy,
+            _ => RefusalReason::Payload,
+        };
         let refused = Self::new(reason, format!("payload, {error}"));
         let limit = error.limit.map(|limit| limit.name);
         Self { position: Some(error.position), limit, ..refused }

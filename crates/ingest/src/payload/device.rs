@@ -1,10 +1,10 @@
 //! The other messages devices write: attributes, attribute requests, calls and answers.
 
-use veritwin_domain::{IngestLimits, Key, LimitExceeded, Value};
+use veritwin_domain::{IngestLimits, Key, LimitExceeded, Screening, Value};
 
 use super::cursor::{Cursor, check_json};
 use super::telemetry::checked_key;
-use super::{KeyTable, PayloadError};
+use super::{Kept, KeyTable, PayloadError, check_value};
 use crate::model::{AttributesRequest, ClientRpc};
 
 /// Longest method name of a call, in bytes.
@@ -27,6 +27,8 @@ pub fn parse_attributes(
             cursor.expect(b':', "':' after a key")?;
             if let Some(value) = cursor.value(limits.value_bytes_max, 1)? {
                 let key = checked_key(&key, key_at, limits, keys)?;
+                check_value(keys.screening(), &key, &value, Kept::Attribute)
+                    .map_err(|refused| PayloadError::refused_value(key_at, refused))?;
                 let (max, actual) = (limits.keys_per_message_max, entries.len() + 1);
                 if actual > max {
                     let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
@@ -86,7 +88,8 @@ pub fn parse_attributes_request(
 
 /// A list of keys with commas between them, as attribute requests write it.
 pub(crate) fn key_list(list: &str, limits: &IngestLimits) -> Result<Vec<Key>, PayloadError> {
-    let mut table = KeyTable::default();
+    // They are asked for, not kept.
+    let mut table = KeyTable::new(Screening::NONE);
     let mut keys = Vec::new();
     for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         let (max, actual) = (limits.keys_per_message_max, keys.len() + 1);

@@ -9,13 +9,13 @@ mod telemetry;
 
 use std::borrow::Cow;
 
-use veritwin_domain::LimitExceeded;
+use veritwin_domain::{LimitExceeded, Rule, Screening, Value};
 
 pub(crate) use cursor::{Cursor, Number, check_json};
 pub(crate) use device::key_list;
 pub use device::{parse_attributes, parse_attributes_request, parse_client_rpc, parse_json_text};
 pub use encode::{attributes_json, deleted_json, entries_json, rpc_json};
-pub use keys::{KEYS_INTERNED_MAX, KeyTable};
+pub use keys::{KEYS_INTERNED_MAX, KeyRefused, KeyTable};
 pub use telemetry::{MessageContext, parse_telemetry, parse_values};
 
 /// Deepest nesting of objects and arrays in one payload.
@@ -32,15 +32,26 @@ pub struct PayloadError {
     pub detail: Cow<'static, str>,
     /// The limit that was passed, if that is the reason.
     pub limit: Option<LimitExceeded>,
+    /// The rule on what must not be kept that was broken, if that is the reason.
+    pub rule: Option<Rule>,
 }
 
 impl PayloadError {
     pub(crate) fn new(position: usize, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { position, detail: detail.into(), limit: None }
+        Self { position, detail: detail.into(), limit: None, rule: None }
     }
 
     pub(crate) fn limit(position: usize, limit: LimitExceeded) -> Self {
-        Self { position, detail: limit.to_string().into(), limit: Some(limit) }
+        Self { position, detail: limit.to_string().into(), limit: Some(limit), rule: None }
+    }
+
+    fn refused_key(position: usize, error: KeyRefused) -> Self {
+        let (detail, rule) = error.told();
+        Self { rule, ..Self::new(position, detail) }
+    }
+
+    fn refused_value(position: usize, refused: RefusedValue) -> Self {
+        Self { rule: Some(refused.rule), ..Self::new(position, refused.detail) }
     }
 
     /// The same error inside a larger text that starts `bytes` earlier.
@@ -48,4 +59,60 @@ impl PayloadError {
         self.position += bytes;
         self
     }
+}
+
+impl KeyRefused {
+    /// What is wrong, and the rule that was broken.
+    pub(crate) fn told(&self) -> (String, Option<Rule>) {
+        match self {
+            Self::NoKey(error) => (error.to_string(), None),
+            Self::Rule(rule) => (rule.refusal("this key"), Some(*rule)),
+        }
+    }
+}
+
+/// A value that must not be kept.
+pub(crate) struct RefusedValue {
+    pub(crate) rule: Rule,
+    pub(crate) detail: String,
+}
+
+/// Looks at the value of a key. Measured numbers cost nothing; those of attributes may be written
+/// ones.
+#[inline]
+pub(crate) fn check_value(
+    screening: Screening,
+    key: &str,
+    value: &Value,
+    kind: Kept,
+) -> Result<(), RefusedValue> {
+    let integers = kind == Kept::Attribute;
+    match value {
+        Value::Double(_) | Value::Boolean(_) => Ok(()),
+        Value::Integer(_) if !integers => Ok(()),
+        _ => match screening.value(key, value, integers) {
+            None => Ok(()),
+            Some((rule, path)) => Err(refused_value(rule, path.as_deref())),
+        },
+    }
+}
+
+/// What a value is kept as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// A reading.
+    Telemetry,
+    /// An attribute.
+    Attribute,
+}
+
+#[cold]
+fn refused_value(rule: Rule, path: Option<&str>) -> RefusedValue {
+    let detail = match path {
+        Some(path) if !path.is_empty() => {
+            rule.refusal(&format!("the value of this key, in {path}"))
+        }
+        _ => rule.refusal("the value of this key"),
+    };
+    RefusedValue { rule, detail }
 }

@@ -5,7 +5,7 @@
 use veritwin_domain::{IngestLimits, Key, LimitExceeded, Quality, Reading, Timestamp, Value};
 
 use super::cursor::{Cursor, Number};
-use super::{KeyTable, PayloadError};
+use super::{Kept, KeyTable, PayloadError, check_value};
 
 /// What a message's readings take from outside the payload.
 #[derive(Debug, Clone, Copy)]
@@ -281,6 +281,8 @@ impl Parser<'_, '_> {
     ) -> Result<(), PayloadError> {
         let limits = self.context.limits;
         let key = checked_key(key, key_at, limits, self.keys)?;
+        check_value(self.keys.screening(), &key, &value, Kept::Telemetry)
+            .map_err(|refused| PayloadError::refused_value(key_at, refused))?;
         let keys_now = self.out.len() - object_start + 1;
         bounded("keys_per_message_max", limits.keys_per_message_max, keys_now, key_at)?;
         let readings_now = self.out.len() - self.first + 1;
@@ -311,7 +313,7 @@ pub(super) fn checked_key(
 ) -> Result<Key, PayloadError> {
     let max = limits.key_bytes_max.min(Key::BYTES_MAX);
     bounded("key_bytes_max", max, text.len(), position)?;
-    keys.key(text).map_err(|error| PayloadError::new(position, error.to_string()))
+    keys.key(text).map_err(|error| PayloadError::refused_key(position, error))
 }
 
 fn millis_to_time(millis: i64, position: usize) -> Result<Timestamp, PayloadError> {

@@ -1,7 +1,7 @@
 //! The bulk formats: what they mean, and where mistakes are.
 
 use proptest::prelude::*;
-use veritwin_domain::{IngestLimits, Timestamp, Value};
+use veritwin_domain::{IngestLimits, Screening, Timestamp, Value};
 use veritwin_ingest::bulk::{BulkContext, BulkError, DeviceRows, Format, Precision, parse};
 
 use crate::platform::config;
@@ -13,7 +13,8 @@ fn run(format: Format, body: &[u8], one_device: bool) -> Result<Vec<DeviceRows>,
     let limits = IngestLimits::default();
     let received_at = Timestamp::from_micros(NOW * 1000);
     let untimed_at = received_at;
-    let context = BulkContext { received_at, untimed_at, limits: &limits, one_device };
+    let screening = Screening::ALL;
+    let context = BulkContext { received_at, untimed_at, limits: &limits, one_device, screening };
     parse(format, body, context)
 }
 

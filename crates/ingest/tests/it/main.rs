@@ -7,3 +7,4 @@ mod mqtt;
 mod mqtt_malformed;
 mod payload;
 mod platform;
+mod refused;

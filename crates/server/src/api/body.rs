@@ -1,15 +1,18 @@
 //! Pieces that several resources share: lists, ids in paths, times, values, entity tags.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veritwin_app::model::{Page, PageRequest};
-use veritwin_domain::{LimitExceeded, Timestamp, Value};
+use veritwin_domain::{
+    JsonFound, JsonOptions, JsonPart, LimitExceeded, Screening, Timestamp, Value,
+};
 
-use super::Problem;
+use super::{Api, Problem};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,10 +49,47 @@ impl From<PageQuery> for PageRequest {
     }
 }
 
-/// JSON bodies with problem documents for mistakes: what, where, what would be right.
-#[derive(Debug, FromRequest)]
-#[from_request(via(axum::Json), rejection(Problem))]
+/// JSON bodies with problem documents for mistakes: what, where, what would be right. Everything
+/// that people and programs write in one is held here to the rules on what must not be kept.
+#[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
+
+/// Members whose values are secrets: they are kept as digests or sealed, and shown to nobody.
+const SECRETS: [&str; 6] = ["client_secret", "code", "password", "private_key", "secret", "token"];
+
+impl<S, T> FromRequest<S> for Json<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+    Api: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let File(bytes) = File::from_request(whole, state).await?;
+        screen(&bytes, Api::from_ref(state).app.screening())?;
+        let request = Request::from_parts(parts, Body::from(bytes));
+        let axum::Json(body) = axum::Json::<T>::from_request(request, state).await?;
+        Ok(Self(body))
+    }
+}
+
+/// Refuses a body that holds what must not be kept. What is no JSON is refused by its parser.
+fn screen(body: &[u8], screening: Screening) -> Result<(), Problem> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(()) };
+    let options = JsonOptions { integers: true, passed: &SECRETS };
+    screening.json(text, None, options).map_or(Ok(()), |found| Err(refused(found)))
+}
+
+fn refused(found: JsonFound) -> Problem {
+    let detail = match found.part {
+        JsonPart::Value => found.rule.refusal("this value"),
+        JsonPart::Name => found.rule.refusal(&format!("the name of {}", found.path)),
+    };
+    Problem::refused_data(detail).at(found.pointer)
+}
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
@@ -209,6 +249,8 @@ pub(crate) fn maybe_id_at<T: std::str::FromStr>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -219,6 +261,75 @@ mod tests {
         assert!(!cut.contains("hunter2"), "{cut}");
         assert!(cut.contains("expected u8 at line 1"), "{cut}");
         assert_eq!(without_values("missing field `email`"), "missing field `email`");
+    }
+
+    #[test]
+    fn what_must_not_be_kept_is_named_by_its_place() {
+        let check = |body: &str, expect: Option<(&str, &str)>| {
+            let problem = screen(body.as_bytes(), Screening::ALL).err();
+            let told = problem.map(|problem| serde_json::to_value(&problem).expect("JSON"));
+            let Some(told) = told else { return assert_eq!(expect, None, "{body}") };
+            let (position, part) = expect.expect(body);
+            assert_eq!(told["status"], 422);
+            assert_eq!(told["position"], position);
+            let detail = told["detail"].as_str().expect("text");
+            assert!(detail.contains(part), "{body}: {detail}");
+            assert!(!detail.contains("4111") && !detail.contains("religion\""), "{detail}");
+        };
+        let card = "4111 1111 1111 1111";
+        check(&format!(r#"{{"name":"Pump {card}"}}"#), Some(("/name", "card_number")));
+        check(r#"{"a":[{"pan":4111111111111111}]}"#, Some(("/a/0/pan", "card_number")));
+        check(r#"{"text":"ID A123456789"}"#, Some(("/text", "national_id_tw")));
+        check(
+            r#"{"shared":{"floor":1,"religion":"x"}}"#,
+            Some(("/shared", "the name of member 1, member 2 names data")),
+        );
+        check(&format!(r#"{{"password":"{card}","code":"{card}"}}"#), None);
+        check(r#"{"from":"2026-01-01T00:00:00Z","at":1764399417000000}"#, None);
+        check("not JSON 4111 1111 1111 1111", None);
+    }
+
+    /// The names of members that bodies may have, out of the document's schemas.
+    fn body_names(document: &serde_json::Value) -> BTreeSet<String> {
+        fn walk<'d>(
+            document: &'d serde_json::Value,
+            part: &'d serde_json::Value,
+            seen: &mut BTreeSet<&'d str>,
+            names: &mut BTreeSet<String>,
+        ) {
+            for (name, value) in part.as_object().into_iter().flatten() {
+                if let ("$ref", Some(path)) = (name.as_str(), value.as_str()) {
+                    if seen.insert(path) {
+                        let target = document.pointer(path.trim_start_matches('#'));
+                        walk(document, target.expect(path), seen, names);
+                    }
+                } else if name == "properties" {
+                    names.extend(
+                        value.as_object().into_iter().flatten().map(|(name, _)| name.clone()),
+                    );
+                }
+                walk(document, value, seen, names);
+            }
+            for value in part.as_array().into_iter().flatten() {
+                walk(document, value, seen, names);
+            }
+        }
+        let (mut seen, mut names) = (BTreeSet::new(), BTreeSet::new());
+        let paths = document["paths"].as_object().expect("paths").values();
+        for operation in paths.flat_map(|item| item.as_object().expect("operations").values()) {
+            walk(document, &operation["requestBody"], &mut seen, &mut names);
+        }
+        names
+    }
+
+    #[test]
+    fn no_member_of_a_body_is_on_the_deny_list() {
+        let document = serde_json::to_value(crate::api::openapi()).expect("document");
+        let names = body_names(&document);
+        assert!(names.len() > 80, "{names:?}");
+        for name in names {
+            assert_eq!(Screening::ALL.key(&name), None, "{name}");
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ enum Ended {
 
 impl Connection {
     async fn run(socket: WebSocket, api: Api, origin: Origin, party: Option<Box<Party>>) {
-        let keys = KeyTable::default();
+        let keys = KeyTable::new(api.app.screening());
         let mut connection = Self { socket, api, origin, keys, pings_unanswered: 0 };
         let Err(ended) = connection.serve(party).await;
         let (code, reason) = match &ended {

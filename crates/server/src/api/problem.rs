@@ -144,6 +144,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "/problems/invalid", "Invalid input", detail)
     }
 
+    /// The body holds what must not be kept.
+    pub(super) fn refused_data(detail: String) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "/problems/refused-data", "Not kept", detail)
+    }
+
     /// Several rows are wrong.
     fn of_rows(rows: Vec<RowError>) -> Self {
         let mut problem = Self::invalid(format!("{} rows are wrong; nothing was done", rows.len()));

@@ -45,6 +45,7 @@ mod promises;
 mod providers;
 mod ready;
 mod records;
+mod refused;
 mod rights;
 mod roles;
 mod shared_data;

@@ -6,7 +6,7 @@ mod row;
 
 use std::collections::HashMap;
 
-use veritwin_domain::{Declaration, Key};
+use veritwin_domain::{Declaration, Key, Screening};
 
 use crate::model::{GlobalId, TwinModel};
 
@@ -24,6 +24,8 @@ pub struct InventoryLimits {
     pub field_bytes_max: usize,
     /// Most keys of one device.
     pub keys_per_device_max: usize,
+    /// The rules on what must not be kept.
+    pub screening: Screening,
 }
 
 impl Default for InventoryLimits {
@@ -33,6 +35,7 @@ impl Default for InventoryLimits {
             rows_max: 100_000,
             field_bytes_max: 1_024,
             keys_per_device_max: 256,
+            screening: Screening::ALL,
         }
     }
 }

@@ -109,13 +109,19 @@ impl<'r> Row<'r> {
                 "holds a line break".to_owned()
             } else if veritwin_domain::find_unseen(field).is_some() {
                 veritwin_domain::NAME_RULE.to_owned()
+            } else if let Some(rule) = limits.screening.text(None, field) {
+                rule.refusal("this field")
             } else {
                 continue;
             };
             let column = header.written(index).to_owned();
             return Err(InventoryError { row: number, column, problem });
         }
-        Ok(row)
+        // A key says what its values are.
+        match limits.screening.key(row.field(Column::Key)) {
+            Some(rule) => Err(row.refuse(Column::Key, rule.refusal("this key"))),
+            None => Ok(row),
+        }
     }
 
     /// The device this row describes, with at most one key.

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use veritwin_app::model::{AttributesView, RefusalView};
 use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, Submission};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId,
-    Value, count_readings,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, Screening,
+    TenantId, Value, count_readings,
 };
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
@@ -289,6 +289,10 @@ fn attributes_of(
 impl Sink for LiveState {
     fn arrivals(&self) -> &Arrivals {
         &self.arrivals
+    }
+
+    fn screening(&self) -> Screening {
+        self.app.screening()
     }
 
     async fn submit(

@@ -1,0 +1,333 @@
+//! Payment card numbers in a text: an issuer's prefix, a length that goes with it, and the check
+//! digit. Digits may stand in groups with one blank or hyphen between them.
+
+/// Fewest and most digits of a card number (ISO/IEC 7812-1:2017 allows up to 19).
+const DIGITS_MIN: usize = 12;
+const DIGITS_MAX: usize = 19;
+/// Fewest digits of a group, the last one aside: dates and lists of small numbers are none.
+const GROUP_DIGITS_MIN: usize = 3;
+/// Most digits of a telephone number (ITU-T E.164), which a plus sign says it is.
+const PHONE_DIGITS_MAX: usize = 15;
+
+/// The prefixes of a network, as first and last of equal length, and its lengths as bits.
+struct Network {
+    prefixes: &'static [(u32, u32)],
+    lengths: u32,
+}
+
+const fn lengths(from: u32, to: u32) -> u32 {
+    let mut bits = 0;
+    let mut length = from;
+    while length <= to {
+        bits |= 1 << length;
+        length += 1;
+    }
+    bits
+}
+
+/// Issuer identification numbers (ISO/IEC 7812-2) as the networks publish them, and as card forms
+/// on the web test for them. UATP (1, 15 digits) is left out: it would take times for cards.
+const NETWORKS: [Network; 13] = [
+    // Visa, Electron and V Pay.
+    Network { prefixes: &[(4, 4)], lengths: 1 << 13 | 1 << 16 | 1 << 19 },
+    // Mastercard.
+    Network { prefixes: &[(51, 55), (2221, 2720)], lengths: 1 << 16 },
+    // American Express.
+    Network { prefixes: &[(34, 34), (37, 37)], lengths: 1 << 15 },
+    // Diners Club.
+    Network { prefixes: &[(36, 36), (38, 39)], lengths: 1 << 14 | lengths(16, 19) },
+    Network { prefixes: &[(300, 305), (3095, 3095)], lengths: 1 << 14 | lengths(16, 19) },
+    // Discover.
+    Network {
+        prefixes: &[(6011, 6011), (644, 649), (65, 65), (622_126, 622_925)],
+        lengths: lengths(16, 19),
+    },
+    // JCB.
+    Network { prefixes: &[(3528, 3589)], lengths: lengths(16, 19) },
+    // UnionPay.
+    Network { prefixes: &[(62, 62), (81, 81)], lengths: lengths(16, 19) },
+    // Maestro, and what became of Switch.
+    Network {
+        prefixes: &[
+            (5018, 5018),
+            (5020, 5020),
+            (5038, 5038),
+            (5893, 5893),
+            (6304, 6304),
+            (6759, 6759),
+            (6761, 6763),
+        ],
+        lengths: lengths(12, 19),
+    },
+    // Mir, and Troy of both ranges.
+    Network { prefixes: &[(2200, 2205), (9792, 9792)], lengths: lengths(16, 19) },
+    // RuPay.
+    Network {
+        prefixes: &[(508, 508), (60, 60), (82, 82), (353, 353), (356, 356)],
+        lengths: 1 << 16,
+    },
+    // Elo, Hipercard and Verve.
+    Network {
+        prefixes: &[
+            (506_099, 506_198),
+            (506_699, 506_778),
+            (509_000, 509_999),
+            (636_297, 636_297),
+            (636_368, 636_368),
+            (606_282, 606_282),
+            (627_780, 627_780),
+        ],
+        lengths: 1 << 16 | 1 << 18 | 1 << 19,
+    },
+    // UzCard, Humo, Dankort, InterPayment.
+    Network {
+        prefixes: &[(8600, 8600), (9860, 9860), (5019, 5019), (636, 636)],
+        lengths: lengths(16, 19),
+    },
+];
+
+/// Whether a text (digits as in ASCII) holds a card number.
+pub(super) fn is_in(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_alphanumeric() {
+            at += 1;
+            continue;
+        }
+        let end = word_end(bytes, at);
+        if begins_one(bytes, at, end) {
+            return true;
+        }
+        at = end;
+    }
+    false
+}
+
+/// Where the run of ASCII letters and digits that begins at `start` ends.
+fn word_end(bytes: &[u8], start: usize) -> usize {
+    let rest = &bytes[start..];
+    start + rest.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len())
+}
+
+/// Whether a card number begins in the word from `start` to `end`.
+fn begins_one(bytes: &[u8], start: usize, end: usize) -> bool {
+    let Some((from, to)) = only_digits(&bytes[start..end]) else { return false };
+    let (from, to) = (start + from, start + to);
+    if is_part_of_decimal(bytes, from, to) || is_phone(bytes, from) {
+        return false;
+    }
+    if (from, to) != (start, end) {
+        return is_card(&bytes[from..to]);
+    }
+    let mut digits = [0u8; DIGITS_MAX];
+    let (mut count, mut group) = (0, (from, to));
+    loop {
+        let (from, to) = group;
+        let Some(room) = digits.get_mut(count..count + (to - from)) else { return false };
+        room.copy_from_slice(&bytes[from..to]);
+        count += to - from;
+        if is_card(&digits[..count]) && !is_in_uuid(bytes, start, to) {
+            return true;
+        }
+        let is_joined = matches!(bytes.get(to), Some(b' ' | b'-')) && to - from >= GROUP_DIGITS_MIN;
+        if !is_joined || !bytes.get(to + 1).is_some_and(u8::is_ascii_digit) {
+            return false;
+        }
+        let next_end = word_end(bytes, to + 1);
+        if !bytes[to + 1..next_end].iter().all(u8::is_ascii_digit) {
+            return false;
+        }
+        group = (to + 1, next_end);
+    }
+}
+
+/// The digits of a word that is all digits, or has one run of them beside letters. What could be
+/// hexadecimal is no card number with letters around it.
+fn only_digits(word: &[u8]) -> Option<(usize, usize)> {
+    let from = word.iter().position(u8::is_ascii_digit)?;
+    let length = word[from..].iter().position(|byte| !byte.is_ascii_digit());
+    let to = length.map_or(word.len(), |length| from + length);
+    if word[to..].iter().any(u8::is_ascii_digit) {
+        return None;
+    }
+    let is_whole = from == 0 && to == word.len();
+    let is_written = word.iter().any(|byte| !byte.is_ascii_hexdigit());
+    (is_whole || is_written).then_some((from, to))
+}
+
+/// `0.4111111111111111` and `4111111111111111.5` are measured values.
+fn is_part_of_decimal(bytes: &[u8], from: usize, to: usize) -> bool {
+    let digit_at =
+        |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let point_at = |at: Option<usize>| at.and_then(|at| bytes.get(at)) == Some(&b'.');
+    let is_fraction = point_at(from.checked_sub(1)) && digit_at(from.checked_sub(2));
+    is_fraction || (point_at(Some(to)) && digit_at(Some(to + 1)))
+}
+
+fn is_phone(bytes: &[u8], from: usize) -> bool {
+    let is_marked = from.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'+');
+    let digits = bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    is_marked && digits <= PHONE_DIGITS_MAX
+}
+
+/// Whether a place is inside the 8-4-4-4-12 form of a UUID (RFC 9562, section 4).
+fn is_in_uuid(bytes: &[u8], from: usize, to: usize) -> bool {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    let start = from - bytes[..from].iter().rev().take(36).take_while(|byte| is_part(byte)).count();
+    let end = to + bytes[to..].iter().take(36).take_while(|byte| is_part(byte)).count();
+    bytes[start..end].split(|byte| *byte == b'-').map(<[u8]>::len).eq(GROUPS)
+}
+
+fn is_card(digits: &[u8]) -> bool {
+    (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) && has_network(digits) && luhn(digits)
+}
+
+fn has_network(digits: &[u8]) -> bool {
+    let bit = 1u32 << digits.len();
+    let begins = |(first, last): &(u32, u32)| {
+        let length = first.ilog10() as usize + 1;
+        let number = digits.iter().take(length);
+        let number = number.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+        (*first..=*last).contains(&number)
+    };
+    NETWORKS.iter().any(|one| one.lengths & bit != 0 && one.prefixes.iter().any(begins))
+}
+
+/// The check digit of ISO/IEC 7812-1:2017, annex B (Luhn's formula).
+pub(super) fn luhn(digits: &[u8]) -> bool {
+    let weigh = |(place, digit): (usize, &u8)| {
+        let digit = u32::from(digit - b'0');
+        match digit * 2 {
+            _ if place % 2 == 0 => digit,
+            double if double > 9 => double - 9,
+            double => double,
+        }
+    };
+    digits.iter().rev().enumerate().map(weigh).sum::<u32>() % 10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_is_known() {
+        // Test numbers that the networks and payment processors publish.
+        for number in [
+            "4111111111111111",
+            "4012888888881881",
+            "4222222222222",
+            "4000000000000000006",
+            "5555555555554444",
+            "5105105105105100",
+            "2223003122003222",
+            "378282246310005",
+            "371449635398431",
+            "30569309025904",
+            "38520000023237",
+            "36227206271667",
+            "6011111111111117",
+            "6011000990139424",
+            "6445644564456445",
+            "3530111333300000",
+            "3566002020360505",
+            "6200000000000005",
+            "6205500000000000004",
+            "6759649826438453",
+            "6304000000000000",
+            "2200770239097761",
+            "9792020000000001",
+            "6362970000457013",
+            "6062826786276634",
+            "5066991111111118",
+        ] {
+            assert!(luhn(number.as_bytes()), "{number}: check digit");
+            assert!(is_in(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn they_are_found_where_people_write_them() {
+        for text in [
+            "4111 1111 1111 1111",
+            "4111-1111-1111-1111",
+            "3782 822463 10005",
+            "3056 930902 5904",
+            "please charge 4111 1111 1111 1111 12/27, thanks",
+            "card:4111111111111111.",
+            "(4111111111111111)",
+            "a,4111111111111111,b",
+            "card_4111111111111111",
+            "PAN4111111111111111",
+            "Karte:4111111111111111ÄÖ",
+            "2024 4111 1111 1111 1111",
+            "4111 1111 1111 1111 123",
+            "41111111 11111111",
+            "1-4111111111111111",
+            "\"4111111111111111\"",
+        ] {
+            assert!(is_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn near_misses_are_left_alone() {
+        for text in [
+            // The check digit is wrong.
+            "4111111111111112",
+            // No network, or not of this length.
+            "1234567812345670",
+            "7992739871300000",
+            "411111111111116",
+            "490154203237518",
+            // Inside a longer run of digits.
+            "41111111111111110000",
+            "0004111111111111111100",
+            // More than one blank or hyphen, or another sign.
+            "4111  1111  1111  1111",
+            "4111--1111--1111--1111",
+            "4111.1111.1111.1111",
+            "4111/1111/1111/1111",
+            // Times, in seconds, milliseconds, micro- and nanoseconds, and written out.
+            "1764399417",
+            "1764399417000",
+            "1764399417000000",
+            "1764399417000000000",
+            "20261129065657",
+            "2026-11-29 06:56:57",
+            "2026-11-29T06:56:57.411111Z",
+            // Measured values as text.
+            "0.4111111111111111",
+            "4111111111111111.5",
+            // Hexadecimal: serial numbers, addresses, digests.
+            "a4111111111111111",
+            "4111111111111111f",
+            "b4111111111111111c0ffee",
+            "9b2e4111-1111-4111-8111-111111111116",
+            "00:1a:2b:3c:4d:5e",
+            // Lists of small numbers, telephone numbers, networks.
+            "41 11 11 11 11 11 11 11",
+            "+4917012345678",
+            "+49 170 1234567",
+            "192.168.100.200",
+            "",
+        ] {
+            assert!(!is_in(text), "{text}");
+        }
+        // A UUID whose groups are digits by chance.
+        assert!(is_in("6304-0000-0000"));
+        assert!(!is_in("00000000-6304-0000-0000-000000000000"));
+    }
+
+    #[test]
+    fn the_work_is_linear_in_the_text() {
+        // Every group begins a window; none is longer than 19 digits.
+        let text = "411 ".repeat(16 * 1024);
+        let _ = is_in(&text);
+        let text = "4".repeat(64 * 1024);
+        assert!(!is_in(&text));
+        assert!(!is_in(&"-".repeat(64 * 1024)));
+    }
+}

@@ -1,0 +1,335 @@
+//! The same rules inside a JSON text: names of members, texts, and integers where they may be
+//! written numbers. What is found is named by its place.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::{JsonOptions, Rule, Screening};
+
+/// Deepest nesting that is looked into. Parsers refuse what is deeper: serde_json at 128.
+const NESTING_MAX: usize = 128;
+
+/// What of the text broke a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonPart {
+    /// The name of a member.
+    Name,
+    /// A text or number.
+    Value,
+}
+
+/// What was found, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonFound {
+    /// The rule.
+    pub rule: Rule,
+    /// What broke it.
+    pub part: JsonPart,
+    /// A JSON Pointer (RFC 6901) to the value; to the object around it when a name is refused.
+    pub pointer: String,
+    /// The same by count, with no name in it: `member 2, item 1`. Empty for the whole text.
+    pub path: String,
+}
+
+/// An object or array that is open.
+struct Open {
+    is_object: bool,
+    /// Its member or item that is being read, from 1.
+    count: usize,
+    /// That member's name as it is written, without the quotes.
+    name: Range<usize>,
+    /// What it holds is not looked at.
+    is_passed: bool,
+}
+
+struct Walk<'a> {
+    screening: Screening,
+    text: &'a str,
+    key: Option<&'a str>,
+    options: JsonOptions<'a>,
+    open: Vec<Open>,
+    /// Whether the member that is being read is not looked at.
+    passes: bool,
+}
+
+pub(super) fn find(
+    screening: Screening,
+    text: &str,
+    key: Option<&str>,
+    options: JsonOptions<'_>,
+) -> Option<JsonFound> {
+    if screening == Screening::NONE {
+        return None;
+    }
+    let mut walk = Walk { screening, text, key, options, open: Vec::new(), passes: false };
+    walk.run()
+}
+
+/// Where a string that begins after its quote at `from` has its closing quote.
+fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The text of a string as it is written (RFC 8259, section 7).
+fn unescaped(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('\\') {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let mut chars = rest.chars();
+        let plain = match chars.next() {
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('u') => {
+                let (c, length) = unicode(&rest[1..]);
+                out.push(c);
+                rest = rest.get(1 + length..).unwrap_or_default();
+                continue;
+            }
+            Some(c) => c,
+            None => break,
+        };
+        out.push(plain);
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The character of `XXXX` or of a pair `XXXX\uXXXX`, and how long that is.
+fn unicode(rest: &str) -> (char, usize) {
+    let unit =
+        |from: usize| rest.get(from..from + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok());
+    let Some(high) = unit(0) else { return (char::REPLACEMENT_CHARACTER, 0) };
+    if let Some(c) = char::from_u32(high.into()) {
+        return (c, 4);
+    }
+    let low = (rest.get(4..6) == Some("\\u")).then(|| unit(6)).flatten();
+    let pair = low.and_then(|low| char::decode_utf16([high, low]).next()?.ok());
+    pair.map_or((char::REPLACEMENT_CHARACTER, 4), |c| (c, 10))
+}
+
+impl Walk<'_> {
+    fn run(&mut self) -> Option<JsonFound> {
+        let text = self.text;
+        let bytes = text.as_bytes();
+        let (mut at, mut names) = (0, false);
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'{' | b'[' => {
+                    if self.open.len() == NESTING_MAX {
+                        return None;
+                    }
+                    names = *byte == b'{';
+                    let is_passed = self.passes;
+                    let (is_object, count, name) = (names, 1, 0..0);
+                    self.open.push(Open { is_object, count, name, is_passed });
+                    at += 1;
+                }
+                b'}' | b']' => {
+                    self.passes = self.open.pop().is_some_and(|open| open.is_passed);
+                    names = false;
+                    at += 1;
+                }
+                b',' => {
+                    let open = self.open.last_mut()?;
+                    open.count += 1;
+                    names = open.is_object;
+                    self.passes = open.is_passed;
+                    at += 1;
+                }
+                b'"' => {
+                    let end = string_end(bytes, at + 1)?;
+                    let found =
+                        if names { self.name(at + 1..end) } else { self.string(at + 1..end) };
+                    if found.is_some() {
+                        return found;
+                    }
+                    names = false;
+                    at = end + 1;
+                }
+                b'-' | b'0'..=b'9' => {
+                    let length = bytes[at..].iter().position(|byte| {
+                        !matches!(byte, b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E')
+                    });
+                    let end = length.map_or(bytes.len(), |length| at + length);
+                    let found = self.number(at..end);
+                    if found.is_some() {
+                        return found;
+                    }
+                    at = end;
+                }
+                _ => at += 1,
+            }
+        }
+        None
+    }
+
+    fn name(&mut self, raw: Range<usize>) -> Option<JsonFound> {
+        let text = self.text;
+        let name = unescaped(text.get(raw.clone())?);
+        let is_named = self.options.passed.contains(&&*name);
+        let rule = self.screening.key(&name);
+        let open = self.open.last_mut()?;
+        open.name = raw;
+        self.passes = open.is_passed || is_named;
+        let rule = rule.filter(|_| !open.is_passed)?;
+        Some(self.found(rule, JsonPart::Name))
+    }
+
+    fn string(&self, raw: Range<usize>) -> Option<JsonFound> {
+        if self.passes {
+            return None;
+        }
+        let text = unescaped(self.text.get(raw)?);
+        self.value(&text)
+    }
+
+    fn number(&self, raw: Range<usize>) -> Option<JsonFound> {
+        if self.passes || !self.options.integers {
+            return None;
+        }
+        let digits = self.text.get(raw)?.trim_start_matches('-');
+        // What has a fraction or exponent was measured.
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| self.value(digits)).flatten()
+    }
+
+    fn value(&self, text: &str) -> Option<JsonFound> {
+        let named = self.open.iter().rev().find(|open| !open.name.is_empty());
+        let name = named.and_then(|open| self.text.get(open.name.clone())).map(unescaped);
+        let rule = self.screening.text(name.as_deref().or(self.key), text)?;
+        Some(self.found(rule, JsonPart::Value))
+    }
+
+    fn found(&self, rule: Rule, part: JsonPart) -> JsonFound {
+        let (mut pointer, mut path) = (String::new(), String::new());
+        for (depth, open) in self.open.iter().enumerate() {
+            let kind = if open.is_object { "member" } else { "item" };
+            let comma = if path.is_empty() { "" } else { ", " };
+            // Writing into a text does not fail.
+            let _ = write!(path, "{comma}{kind} {}", open.count);
+            let is_last = depth + 1 == self.open.len();
+            if is_last && part == JsonPart::Name {
+                break;
+            }
+            if open.is_object {
+                let name = unescaped(self.text.get(open.name.clone()).unwrap_or_default());
+                let _ = write!(pointer, "/{}", name.replace('~', "~0").replace('/', "~1"));
+            } else {
+                let _ = write!(pointer, "/{}", open.count - 1);
+            }
+        }
+        JsonFound { rule, part, pointer, path }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARD: &str = "4111111111111111";
+
+    fn found(text: &str, integers: bool) -> Option<(&'static str, JsonPart, String, String)> {
+        let options = JsonOptions { integers, passed: &["password"] };
+        let found = Screening::ALL.json(text, None, options)?;
+        Some((found.rule.code(), found.part, found.pointer, found.path))
+    }
+
+    #[test]
+    fn places_are_named() {
+        use JsonPart::{Name, Value};
+        let check = |text: &str, rule: &str, part: JsonPart, pointer: &str, path: &str| {
+            let text = text.replace("CARD", CARD);
+            let expect = Some((rule, part, pointer.to_owned(), path.to_owned()));
+            let seen = found(&text, true);
+            let seen = seen
+                .as_ref()
+                .map(|(rule, part, pointer, path)| (*rule, *part, pointer.clone(), path.clone()));
+            assert_eq!(seen, expect, "{text}");
+        };
+        check(r#""CARD""#, "card_number", Value, "", "");
+        check(r#"{"a":"CARD"}"#, "card_number", Value, "/a", "member 1");
+        check(
+            r#"{"a":1,"b":[{}, {"c/d~":"x CARD"}]}"#,
+            "card_number",
+            Value,
+            "/b/1/c~1d~0",
+            "member 2, item 2, member 1",
+        );
+        check(r#"{"a":{"b":CARD}}"#, "card_number", Value, "/a/b", "member 1, member 1");
+        check(r#"{"a":[1,2,CARD]}"#, "card_number", Value, "/a/2", "member 1, item 3");
+        check(r#"{"a":{"x":1,"heart_rate":80}}"#, "health", Name, "/a", "member 1, member 2");
+        check(r#"{"religion":null}"#, "religion", Name, "", "member 1");
+        check(r#"{"no":"\u0034111111111111111"}"#, "card_number", Value, "/no", "member 1");
+        check(r#"{"\u0073sn":1}"#, "national_id", Name, "", "member 1");
+        check(r#"{"a":"\"","b":"CARD"}"#, "card_number", Value, "/b", "member 2");
+        check(
+            r#"{"pesel_no":{"ids":["x"]},"my_number":["123456789018"]}"#,
+            "national_id",
+            Name,
+            "",
+            "member 1",
+        );
+        check(
+            r#"{"my_number":["123456789018"]}"#,
+            "national_id_jp",
+            Value,
+            "/my_number/0",
+            "member 1, item 1",
+        );
+        check(r#"{"password":"CARD","a":"CARD"}"#, "card_number", Value, "/a", "member 2");
+        check(r#"[{"password":{"a":["CARD"]}},"CARD"]"#, "card_number", Value, "/1", "item 2");
+    }
+
+    #[test]
+    fn what_is_not_refused() {
+        for text in [
+            r#"{"a":"b","c":[1,2.5e3,true,null]}"#,
+            r#"{"ts":1451649600512,"values":{"t":21.5}}"#,
+            r#"{"a":0.4111111111111111,"b":4.111111111111111e15}"#,
+            r#"{"password":"4111111111111111"}"#,
+            r#"{"password":["4111111111111111",{"x":"4111111111111111"}]}"#,
+            r#"{"imei":"378282246310005","modem":{"imei":["378282246310005"]}}"#,
+            r#"{"value":"heart_rate"}"#,
+            "",
+            "{",
+            "\"",
+            "\"\\",
+            "]]]],,,",
+        ] {
+            assert_eq!(found(text, true), None, "{text}");
+        }
+        assert_eq!(found(r#"{"a":4111111111111111}"#, false), None);
+        let deep = "[".repeat(NESTING_MAX + 1);
+        assert_eq!(found(&format!("{deep}\"{CARD}\""), true), None);
+        let deep = "[".repeat(NESTING_MAX);
+        assert!(found(&format!("{deep}\"{CARD}\""), true).is_some());
+    }
+
+    #[test]
+    fn escapes_are_read() {
+        let check = |raw: &str, expect: &str| assert_eq!(unescaped(raw), expect, "{raw}");
+        check("plain", "plain");
+        check(r"\u0041\u00df", "Aß");
+        check(r"\ud83c\udf21!", "🌡!");
+        check(r"\ud83c!", "\u{fffd}!");
+        check(r#"\"\\\/\b\f\n\r\t"#, "\"\\/\u{8}\u{c}\n\r\t");
+        check(r"\u00", "\u{fffd}00");
+        check("\\", "");
+    }
+}

@@ -1,0 +1,245 @@
+//! National identity numbers in a text: words of letters and digits, and neighbours with one blank
+//! or hyphen between them, that have the form of one and are valid.
+
+use std::cell::OnceCell;
+
+use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NAMED, NationalId, forms_of};
+use super::words::{each_joined, words};
+
+/// Finds a number in a text (letters and digits as in ASCII), which may be the value of a key.
+pub(super) fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
+    let around = Around { key, text, named: OnceCell::new() };
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !bytes[at].is_ascii_alphanumeric() {
+            at += 1;
+            continue;
+        }
+        let found = begins(bytes, at, &around);
+        if found.is_some() {
+            return found;
+        }
+        at += word_length(&bytes[at..]);
+    }
+    None
+}
+
+/// The text a number may stand in, and the schemes whose words are in it.
+struct Around<'a> {
+    key: Option<&'a str>,
+    text: &'a str,
+    named: OnceCell<Vec<NationalId>>,
+}
+
+impl Around<'_> {
+    /// Whether a word of the scheme is in the key or the text; worked out once.
+    fn names(&self, scheme: NationalId) -> bool {
+        self.named.get_or_init(|| self.all_named()).contains(&scheme)
+    }
+
+    fn all_named(&self) -> Vec<NationalId> {
+        let mut named = Vec::new();
+        for text in self.key.into_iter().chain([self.text]) {
+            let words = words(text);
+            each_joined(&words, |text| {
+                let is_word = |scheme: &&NationalId| scheme.words().contains(&text);
+                named.extend(NAMED.iter().find(is_word));
+            });
+            if !text.is_ascii() {
+                // Scripts without blanks run a term and what follows together.
+                let text = words.concat();
+                let is_part = |term: &&str| !term.is_ascii() && text.contains(*term);
+                named.extend(NAMED.iter().filter(|one| one.words().iter().any(is_part)));
+            }
+        }
+        named
+    }
+}
+
+fn word_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(bytes.len())
+}
+
+/// A number that begins with the word at `start`.
+fn begins(bytes: &[u8], start: usize, around: &Around<'_>) -> Option<NationalId> {
+    let forms = forms_of(word_length(&bytes[start..]));
+    let (mut compact, mut groups) = ([0u8; LENGTH_MAX], [0u8; GROUPS_MAX]);
+    let (mut length, mut from, mut hyphens_only) = (0, start, true);
+    for count in 0..GROUPS_MAX {
+        if !forms.iter().any(|form| form.groups.starts_with(&groups[..count])) {
+            return None;
+        }
+        let group = word_length(&bytes[from..]);
+        let room = compact.get_mut(length..length + group)?;
+        room.copy_from_slice(&bytes[from..from + group]);
+        room.make_ascii_uppercase();
+        groups[count] = u8::try_from(group).ok()?;
+        length += group;
+        let end = from + group;
+        let fits = |form: &&Form| {
+            form.groups == &groups[..=count]
+                && (form.joint == Joint::Any || hyphens_only)
+                && (count == 0 || !is_longer(bytes, start, end))
+                && (form.is_valid)(&compact[..length])
+                && (!form.needs_word || around.names(form.scheme))
+        };
+        if let Some(form) = forms.iter().find(fits) {
+            return Some(form.scheme);
+        }
+        match bytes.get(end) {
+            Some(b'-') => {}
+            Some(b' ') => hyphens_only = false,
+            _ => return None,
+        }
+        from = end + 1;
+        if !bytes.get(from).is_some_and(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether more groups follow or come before with a hyphen: a number of something else.
+fn is_longer(bytes: &[u8], start: usize, end: usize) -> bool {
+    let is_sign = |at: Option<usize>, hyphen: Option<usize>| {
+        hyphen.and_then(|at| bytes.get(at)) == Some(&b'-')
+            && at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric)
+    };
+    is_sign(start.checked_sub(2), start.checked_sub(1)) || is_sign(Some(end + 1), Some(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NationalId::{self, *};
+
+    fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
+        super::find(key, text)
+    }
+
+    #[test]
+    fn numbers_that_speak_for_themselves() {
+        let check = |expect: NationalId, texts: &[&str]| {
+            for text in texts {
+                assert_eq!(find(None, text), Some(expect), "{text}");
+            }
+        };
+        check(Taiwan, &["A123456789", "a123456789", "Lin, A123456789.", "A800000014"]);
+        check(Korea, &["900101-1234568", "tel 900101-1234568 x", "210301-3123456"]);
+        check(China, &["11010519491231002X", "440524188001010014", "no. 11010519491231002X"]);
+        check(UnitedKingdom, &["AB123456C", "AB 12 34 56 C", "AB 123456 C", "AB123456 C"]);
+        check(UnitedStates, &["123-45-6789", "(123-45-6789)", "ssn: 123-45-6789."]);
+        check(Spain, &["12345678Z", "12345678-Z", "X1234567L", "X-1234567-L", "Y1234567X"]);
+        check(Italy, &["RSSMRA80A01H501U", "RSS MRA 80A01 H501 U", "rssmra80a01h501u"]);
+        check(France, &["255081416802538", "2 55 08 14 168 025 38", "2550814168025 38"]);
+    }
+
+    #[test]
+    fn numbers_that_need_a_word_beside_them() {
+        let check = |expect: NationalId, keys: &[&str], number: &str, words: &[&str]| {
+            assert_eq!(find(None, number), None, "{number}");
+            assert_eq!(find(Some("serial_number"), number), None, "{number}");
+            for key in keys {
+                assert_eq!(find(Some(key), number), Some(expect), "{key} {number}");
+            }
+            for word in words {
+                let text = format!("{word} {number}");
+                assert_eq!(find(None, &text), Some(expect), "{text}");
+            }
+        };
+        check(Japan, &["my_number", "myNumber", "個人番号"], "123456789018", &["マイナンバーは"]);
+        check(Japan, &["mynumber"], "1234 5678 9018", &["My Number", "my-number:"]);
+        check(Korea, &["rrn", "주민등록번호"], "9001011234568", &["주민번호"]);
+        check(UnitedStates, &["ssn", "employeeSSN"], "123456789", &["Social Security Number"]);
+        check(UnitedStates, &["ssn"], "123 45 6789", &["SSN"]);
+        check(Germany, &["steuer_id", "Steuer-ID", "taxId"], "86095742719", &["IdNr."]);
+        check(Germany, &["steuerid"], "86 095 742 719", &["Steueridentifikationsnummer:"]);
+        check(Poland, &["pesel", "PESEL_2"], "44051401359", &["PESEL"]);
+        check(Sweden, &["personnummer"], "811218-9876", &["Personnr"]);
+        check(Sweden, &["personnummer"], "19811218-9876", &[]);
+        check(Sweden, &["samordningsnummer"], "8112789873", &[]);
+    }
+
+    #[test]
+    fn near_misses_are_left_alone() {
+        for text in [
+            // The check digit or letter is wrong.
+            "A123456788",
+            "11010519491231002A",
+            "110105194912310021",
+            "12345678A",
+            "X1234567A",
+            "RSSMRA80A01H501A",
+            "255081416802539",
+            "900101-1234567",
+            // No such sex, date, place, prefix.
+            "A323456789",
+            "900001-1234568",
+            "900132-1234568",
+            "900101-9234568",
+            "QQ123456C",
+            "GB123456A",
+            "AO123456A",
+            "AB123456E",
+            "DA123456A",
+            "000-12-3456",
+            "666-12-3456",
+            "900-12-3456",
+            "123-00-4567",
+            "123-45-0000",
+            "00000000T",
+            "RSSMRA80F01H501U",
+            // Inside a longer number.
+            "XA123456789",
+            "A1234567890",
+            "0-123-45-6789",
+            "123-45-6789-0",
+            "1123-45-6789",
+            "AAB123456C",
+            "12345678-Z-1",
+            "900101-12345680",
+            // Times and measured values.
+            "1764399417000",
+            "1701231234567",
+            "2026-11-29",
+            "20261129065657",
+            "2026-11-29T06:56:57Z",
+            "123.45.6789",
+            "192.168.100.200",
+            // Serial numbers, addresses, ids.
+            "SN12345678",
+            "AC01234567",
+            "00:1a:2b:3c:4d:5e",
+            "9b2e4111-1111-4111-8111-111111111111",
+            "70B3D57ED0012345",
+            "v1.2.3-20261129",
+            "0.123456789",
+            "",
+        ] {
+            assert_eq!(find(None, text), None, "{text}");
+        }
+        for (key, text) in [
+            ("my_number", "123456789019"),
+            ("my_number", "111111111111"),
+            ("steuer_id", "86095742710"),
+            ("steuer_id", "12345678903"),
+            ("pesel", "44051401358"),
+            ("personnummer", "811218-9875"),
+            ("ssn", "000123456"),
+            ("mass_number", "123456789"),
+            ("rrn", "1764399417000"),
+        ] {
+            assert_eq!(find(Some(key), text), None, "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn the_work_is_linear_in_the_text() {
+        for text in ["123-45-".repeat(8 * 1024), "1 2 3 4 ".repeat(8 * 1024)] {
+            assert_eq!(find(None, &text), None);
+        }
+        // Every number would need a word, which is looked for once.
+        let text = "123456789018 ".repeat(4 * 1024);
+        assert_eq!(find(None, &text), None);
+    }
+}
