@@ -213,7 +213,7 @@ fn taiwan(text: &[u8]) -> bool {
     let Some(rest) = digits::<8>(rest) else { return false };
     let first = first as u32 + 10;
     let sum = first / 10 + first % 10 * 9 + second * 8;
-    (sum + weighed(&rest, &[7, 6, 5, 4, 3, 2, 1, 1])) % 10 == 0
+    (sum + weighed(&rest, &[7, 6, 5, 4, 3, 2, 1, 1])).is_multiple_of(10)
 }
 
 /// Eleven digits and a check digit: 番号利用法施行令 (Ordinance of the Ministry of Internal Affairs
