@@ -113,8 +113,8 @@ fn readings_of(entry: &Entry) -> Option<&[Reading]> {
 }
 
 impl App {
-    /// Makes what a device sent durable. `Ok` means: on disk, but for the parts that it names, which
-    /// pass a bound and would pass it again. After an error nothing may be assumed stored.
+    /// Makes what a device sent durable. `Ok` means: on disk, but for the parts that it names,
+    /// which pass a bound and would pass it again. After an error nothing may be assumed stored.
     #[boxed]
     pub async fn submit(
         &self,
