@@ -39,7 +39,7 @@ impl Refusals {
         list.push_front(refusal);
     }
 
-    fn of(&self, owned: Owned) -> Vec<RefusalView> {
+    pub(crate) fn of(&self, owned: Owned) -> Vec<RefusalView> {
         self.0.lock().get(&owned).map(|list| list.iter().cloned().collect()).unwrap_or_default()
     }
 }

@@ -56,7 +56,8 @@ impl World {
     }
 
     async fn client(&self, customer: &Customer) -> BTreeMap<String, Value> {
-        let view = self.app.attributes(&customer.context, customer.device).await;
+        let credential = CredentialId::from_bytes([1; 16]);
+        let view = self.app.device_attributes(customer.tenant(), customer.device, credential).await;
         view.expect("attributes").client
     }
 }
@@ -78,10 +79,10 @@ async fn what_passes_a_bound_is_not_in_the_log_and_the_rest_is_stored() {
     };
     let refused = vec![(1, "attributes_max")];
     assert_eq!(world.say(&customer, parts(false)).await, (refused.clone(), 4));
-    let listed = async || world.app.refusals(&customer.context, customer.device).await;
-    assert_eq!(listed().await.expect("refusals").len(), 0, "whoever is told needs no record");
+    let listed = || world.app.0.refusals.of((customer.tenant(), customer.device));
+    assert_eq!(listed().len(), 0, "whoever is told needs no record");
     assert_eq!(world.say(&customer, parts(true)).await, (refused, 5));
-    let listed = listed().await.expect("refusals");
+    let listed = listed();
     let [refusal] = &listed[..] else { panic!("{listed:?}") };
     assert_eq!((refusal.reason, refusal.limit), ("limit", Some("attributes_max")));
     assert!(refusal.detail.contains("at most 1024, got 1025"), "{refusal:?}");

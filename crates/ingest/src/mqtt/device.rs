@@ -346,7 +346,8 @@ impl Device {
         }
         let failure = finished.failure();
         if let Some(failure) = &failure {
-            tracing::warn!(device = %self.session.device, error = %failure.text, "submission failed");
+            let (device, error) = (self.session.device, &failure.text);
+            tracing::warn!(%device, %error, "submission failed");
         }
         if finished.closes(self.encoder.version) {
             self.mute = true;
