@@ -1,6 +1,8 @@
 //! Payment card numbers in a text: an issuer's prefix, a length that goes with it, and the check
 //! digit. Digits may stand in groups with one blank or hyphen between them.
 
+use super::runs::{run_end, runs};
+
 /// Fewest and most digits of a card number (ISO/IEC 7812-1:2017 allows up to 19).
 const DIGITS_MIN: usize = 12;
 const DIGITS_MAX: usize = 19;
@@ -89,25 +91,7 @@ const NETWORKS: [Network; 13] = [
 /// Whether a text (digits as in ASCII) holds a card number.
 pub(super) fn is_in(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_alphanumeric() {
-            at += 1;
-            continue;
-        }
-        let end = word_end(bytes, at);
-        if begins_one(bytes, at, end) {
-            return true;
-        }
-        at = end;
-    }
-    false
-}
-
-/// Where the run of ASCII letters and digits that begins at `start` ends.
-fn word_end(bytes: &[u8], start: usize) -> usize {
-    let rest = &bytes[start..];
-    start + rest.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len())
+    runs(bytes).any(|(start, end)| begins_one(bytes, start, end))
 }
 
 /// Whether a card number begins in the word from `start` to `end`.
@@ -134,7 +118,7 @@ fn begins_one(bytes: &[u8], start: usize, end: usize) -> bool {
         if !is_joined || !bytes.get(to + 1).is_some_and(u8::is_ascii_digit) {
             return false;
         }
-        let next_end = word_end(bytes, to + 1);
+        let next_end = run_end(bytes, to + 1);
         if !bytes[to + 1..next_end].iter().all(u8::is_ascii_digit) {
             return false;
         }

@@ -5,6 +5,7 @@
 mod card;
 mod json;
 mod people;
+mod runs;
 mod scheme;
 mod terms;
 mod words;

@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 
+use super::runs::{run_end, runs};
 use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NAMED, NationalId, forms_of};
 use super::words::{each_joined, words};
 
@@ -10,19 +11,7 @@ use super::words::{each_joined, words};
 pub(super) fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
     let around = Around { key, text, named: OnceCell::new() };
     let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_alphanumeric() {
-            at += 1;
-            continue;
-        }
-        let found = begins(bytes, at, &around);
-        if found.is_some() {
-            return found;
-        }
-        at += word_length(&bytes[at..]);
-    }
-    None
+    runs(bytes).find_map(|(start, _)| begins(bytes, start, &around))
 }
 
 /// The text a number may stand in, and the schemes whose words are in it.
@@ -57,20 +46,16 @@ impl Around<'_> {
     }
 }
 
-fn word_length(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(bytes.len())
-}
-
 /// A number that begins with the word at `start`.
 fn begins(bytes: &[u8], start: usize, around: &Around<'_>) -> Option<NationalId> {
-    let forms = forms_of(word_length(&bytes[start..]));
+    let forms = forms_of(run_end(bytes, start) - start);
     let (mut compact, mut groups) = ([0u8; LENGTH_MAX], [0u8; GROUPS_MAX]);
     let (mut length, mut from, mut hyphens_only) = (0, start, true);
     for count in 0..GROUPS_MAX {
         if !forms.iter().any(|form| form.groups.starts_with(&groups[..count])) {
             return None;
         }
-        let group = word_length(&bytes[from..]);
+        let group = run_end(bytes, from) - from;
         let room = compact.get_mut(length..length + group)?;
         room.copy_from_slice(&bytes[from..from + group]);
         room.make_ascii_uppercase();
