@@ -167,8 +167,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     steps.step("tests", |totals| {
         // The server's tests sign in through the identity provider that is among these.
         web::packages("e2e")?;
-        let arguments =
-            ["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
+        let mut arguments =
+            vec!["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
+        // All but documentation's, which would start a compiler for each crate: there are none.
+        arguments.extend(["--lib", "--bins", "--tests"]);
         libtest(run::command(&root, cargo, &arguments), totals)
     });
     steps.step("tests on PostgreSQL", |totals| {
