@@ -127,7 +127,7 @@ impl App {
             return self.submit_attributes(tenant, submissions, written).await;
         }
         let place = match only_device(&submissions) {
-            Some(device) => self.0.attribute_lines.behind(tenant, device).await,
+            Some(device) => self.0.attribute_lines.behind(tenant, device).await?,
             None => None,
         };
         let mut decided = decide(tenant, submissions, &mut ClientDrafts::default())?;

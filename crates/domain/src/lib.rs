@@ -13,6 +13,7 @@ mod refused;
 mod rights;
 mod rng;
 mod secret;
+mod shared;
 mod support;
 mod text;
 mod time;
@@ -38,6 +39,7 @@ pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, 
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;
+pub use shared::Shared;
 pub use support::{SupportArea, SupportAreas};
 pub use text::{NAME_RULE, find_unseen, is_unseen};
 pub use time::{DAY_MICROS, Timestamp, TimestampError};

