@@ -8,15 +8,14 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use veritwin_app::{App, Error, IsolationFixture, PlatformProbe, ProbeAnswer};
+use veritwin_app::{App, Error, IsolationFixture, ProbeAnswer};
 use veritwin_domain::DeviceId;
 
 use super::Wiring;
-use super::walk::{self, Answered, Ask, Walk, ask};
+use super::walk::{Answered, Ask, Walk, ask};
 use crate::api;
 
 const PROMISE: u8 = 31;
-const VERSION: u32 = 3;
 /// Ids in these paths are no tenant's: a promise's number, an index in one's own log, the
 /// platform's plans, a person's own sessions and passkeys, which programs do not reach at all, and
 /// what only the platform's own staff may ask for.
@@ -419,6 +418,12 @@ impl Walk for Isolation {
     type Fixture = IsolationFixture;
     type Walked = Walked;
 
+    const VERSION: u32 = 3;
+
+    fn promise(&self) -> u8 {
+        PROMISE
+    }
+
     async fn open(&self) -> Result<IsolationFixture, Error> {
         self.app.open_isolation_fixture().await
     }
@@ -434,21 +439,6 @@ impl Walk for Isolation {
 
     fn answer(walked: Walked) -> ProbeAnswer {
         answer(&walked)
-    }
-}
-
-#[async_trait]
-impl PlatformProbe for Isolation {
-    fn promise(&self) -> u8 {
-        PROMISE
-    }
-
-    fn version(&self) -> u32 {
-        VERSION
-    }
-
-    async fn check(&self) -> ProbeAnswer {
-        walk::walk(self).await
     }
 }
 

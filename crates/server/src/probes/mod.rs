@@ -20,6 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use veritwin_app::{App, PlatformProbe};
 
+use self::walk::Walker;
 use crate::controls::Controls;
 use crate::guard::Guard;
 
@@ -49,15 +50,15 @@ pub(crate) fn register(app: &App, wiring: &Wiring) {
     wiring.controls.attach(app.clone());
     let probes: [Arc<dyn PlatformProbe>; 10] = [
         Arc::new(transport::Transport::new(app, wiring)),
-        Arc::new(isolation::Isolation::new(app, wiring)),
+        Arc::new(Walker(isolation::Isolation::new(app, wiring))),
         Arc::new(cookies::Cookies::new(app, wiring)),
-        Arc::new(roles::Roles::new(app, wiring)),
+        Arc::new(Walker(roles::Roles::new(app, wiring))),
         Arc::new(access::Locations::new(app, wiring)),
         Arc::new(access::Anomalies::new(app, wiring)),
         Arc::new(access::Support::new(app, wiring)),
         Arc::new(flood::Flood::new(app, wiring)),
-        Arc::new(refused::Refused::cards(app, wiring)),
-        Arc::new(refused::Refused::people(app, wiring)),
+        Arc::new(Walker(refused::Refused::cards(app, wiring))),
+        Arc::new(Walker(refused::Refused::people(app, wiring))),
     ];
     for probe in probes {
         if let Err(error) = app.register_probe(probe) {

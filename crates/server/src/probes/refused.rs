@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use veritwin_app::{App, Error, PlatformProbe, ProbeAnswer, RefusedFixture};
+use veritwin_app::{App, Error, ProbeAnswer, RefusedFixture};
 
 use super::Wiring;
-use super::walk::{self, Answered, Ask, Walk, ask};
+use super::walk::{Answered, Ask, Walk, ask};
 
 const CARDS: u8 = 5;
 const PEOPLE: u8 = 6;
-const VERSION: u32 = 1;
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
 
@@ -321,6 +320,12 @@ impl Walk for Refused {
     type Fixture = RefusedFixture;
     type Walked = Walked;
 
+    const VERSION: u32 = 1;
+
+    fn promise(&self) -> u8 {
+        self.promise
+    }
+
     async fn open(&self) -> Result<RefusedFixture, Error> {
         self.app.open_refused_fixture(&format!("probe of P{:02}", self.promise)).await
     }
@@ -335,21 +340,6 @@ impl Walk for Refused {
 
     fn answer(walked: Walked) -> ProbeAnswer {
         answer(walked)
-    }
-}
-
-#[async_trait]
-impl PlatformProbe for Refused {
-    fn promise(&self) -> u8 {
-        self.promise
-    }
-
-    fn version(&self) -> u32 {
-        VERSION
-    }
-
-    async fn check(&self) -> ProbeAnswer {
-        walk::walk(self).await
     }
 }
 

@@ -8,15 +8,14 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use veritwin_app::{App, Error, PlatformProbe, ProbeAnswer, RoleFixture};
+use veritwin_app::{App, Error, ProbeAnswer, RoleFixture};
 use veritwin_domain::{DeviceId, Role};
 
 use super::Wiring;
-use super::walk::{self, Ask, Walk, ask};
+use super::walk::{Ask, Walk, ask};
 use crate::api;
 
 const PROMISE: u8 = 30;
-const VERSION: u32 = 1;
 
 pub(super) struct Roles {
     app: App,
@@ -268,6 +267,12 @@ impl Walk for Roles {
     type Fixture = RoleFixture;
     type Walked = Walked;
 
+    const VERSION: u32 = 1;
+
+    fn promise(&self) -> u8 {
+        PROMISE
+    }
+
     async fn open(&self) -> Result<RoleFixture, Error> {
         self.app.open_role_fixture().await
     }
@@ -282,21 +287,6 @@ impl Walk for Roles {
 
     fn answer(walked: Walked) -> ProbeAnswer {
         answer(walked)
-    }
-}
-
-#[async_trait]
-impl PlatformProbe for Roles {
-    fn promise(&self) -> u8 {
-        PROMISE
-    }
-
-    fn version(&self) -> u32 {
-        VERSION
-    }
-
-    async fn check(&self) -> ProbeAnswer {
-        walk::walk(self).await
     }
 }
 

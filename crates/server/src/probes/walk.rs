@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::connect_info::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use tower::ServiceExt;
-use veritwin_app::{Error, ProbeAnswer};
+use veritwin_app::{Error, PlatformProbe, ProbeAnswer};
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -24,6 +24,12 @@ pub(super) trait Walk: Sync {
     /// What it found.
     type Walked: Send;
 
+    /// As in [`PlatformProbe::version`].
+    const VERSION: u32;
+
+    /// The promise that it checks.
+    fn promise(&self) -> u8;
+
     async fn open(&self) -> Result<Self::Fixture, Error>;
 
     /// Asks everything; an error says what could not be asked.
@@ -34,17 +40,30 @@ pub(super) trait Walk: Sync {
     fn answer(walked: Self::Walked) -> ProbeAnswer;
 }
 
-/// Runs a walk. What was opened is closed whatever came of it.
-pub(super) async fn walk<W: Walk>(probe: &W) -> ProbeAnswer {
-    let fixture = match probe.open().await {
-        Ok(fixture) => fixture,
-        Err(error) => return ProbeAnswer::CouldNotRun(error.to_string()),
-    };
-    let walked = probe.walk(&fixture).await;
-    if let Err(error) = probe.close(fixture).await {
-        tracing::warn!(%error, "a probe's keys were not taken back");
+/// The probe that runs a walk. What was opened is closed whatever came of it.
+pub(super) struct Walker<W>(pub(super) W);
+
+#[async_trait]
+impl<W: Walk + Send> PlatformProbe for Walker<W> {
+    fn promise(&self) -> u8 {
+        self.0.promise()
     }
-    walked.map_or_else(ProbeAnswer::CouldNotRun, W::answer)
+
+    fn version(&self) -> u32 {
+        W::VERSION
+    }
+
+    async fn check(&self) -> ProbeAnswer {
+        let fixture = match self.0.open().await {
+            Ok(fixture) => fixture,
+            Err(error) => return ProbeAnswer::CouldNotRun(error.to_string()),
+        };
+        let walked = self.0.walk(&fixture).await;
+        if let Err(error) = self.0.close(fixture).await {
+            tracing::warn!(%error, "what a probe opened was not closed");
+        }
+        walked.map_or_else(ProbeAnswer::CouldNotRun, W::answer)
+    }
 }
 
 /// A request to make.
