@@ -14,10 +14,10 @@ use veritwin_domain::{IngestLimits, LimitExceeded, Timestamp};
 use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
-use super::encode::{Encoder, PUBCOMP, PUBREC};
+use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
-use super::pending::{Finished, Pending, outcome};
+use super::pending::{Ack, Finished, Pending, outcome};
 use super::session::SharedState;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
@@ -106,6 +106,9 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight_bytes: usize,
+    /// QoS 1 messages of this connection without their PUBACK.
+    pub(super) unacknowledged: usize,
+    /// QoS 2 messages of this connection without their PUBREL.
     pub(super) unreleased: usize,
     skip_bytes: usize,
     /// Nothing is read until then: the device, or its tenant, sends faster than it may.
@@ -122,7 +125,6 @@ impl Device {
         state: SharedState,
         hello: Hello,
     ) -> Self {
-        let unreleased = state.lock().received.len();
         let keys = KeyTable::new(broker.sink.screening());
         Self {
             encoder: Encoder {
@@ -149,7 +151,8 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight_bytes: 0,
-            unreleased,
+            unacknowledged: 0,
+            unreleased: 0,
             skip_bytes: 0,
             held_until: None,
             mute: false,
@@ -281,7 +284,7 @@ impl Device {
                 return Err(Close::new(0x9a, "retained messages are not supported"));
             }
             let max = usize::from(self.limits().receive_maximum);
-            let unfinished = self.in_flight_acks + self.pending.acks.len() + self.unreleased;
+            let unfinished = self.unacknowledged + self.unreleased;
             if view.qos > 0 && unfinished >= max {
                 let limit = LimitExceeded { name: "receive_maximum", max, actual: unfinished + 1 };
                 return Err(Close::new(0x93, limit.to_string()));
@@ -308,10 +311,15 @@ impl Device {
 
     /// PUBREL: the packet id is free again.
     fn release(&mut self, packet_id: u16) {
-        let known = self.state.lock().received.remove(&packet_id);
-        self.unreleased -= usize::from(known);
-        let reason = if known { 0 } else { 0x92 };
+        let reason = if self.forget(packet_id) { 0 } else { 0x92 };
         self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, reason, None);
+    }
+
+    /// The id of a QoS 2 message is free again; false if it was.
+    fn forget(&mut self, packet_id: u16) -> bool {
+        let link = self.state.lock().received.forget(packet_id);
+        self.unreleased -= usize::from(link == Some(self.link.id()));
+        link.is_some()
     }
 
     fn submit_pending(&mut self) {
@@ -341,8 +349,16 @@ impl Device {
     pub(crate) fn finish(&mut self, finished: Finished) -> Result<(), Close> {
         self.in_flight_acks -= finished.acks.len();
         self.in_flight_bytes -= finished.bytes;
+        let acknowledged = finished.acks.iter().filter(|ack| ack.packet_type == PUBACK);
+        self.unacknowledged -= acknowledged.count();
+        self.note_stored(&finished);
         if self.mute {
             return Ok(());
+        }
+        if self.repeats_what_is_lost(&finished.acks) {
+            self.mute = true;
+            let text = "a message sent again was not stored the first time: send it once more";
+            return Err(Close::new(0x80, text));
         }
         let failure = finished.failure();
         if let Some(failure) = &failure {
@@ -354,21 +370,43 @@ impl Device {
             return failure.map_or(Ok(()), Err);
         }
         self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
-        let Finished { result, acks, .. } = finished;
+        let Finished { result, acks, fate, .. } = finished;
         let refused = result.unwrap_or_default();
         for ack in acks {
             let (reason, text) = match self.encoder.version {
                 Version::V3 => (0, None),
+                Version::V5 if ack.is_repeat => (0, None),
                 Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
             if ack.packet_type == PUBREC && reason >= 0x80 {
-                let known = self.state.lock().received.remove(&ack.packet_id);
-                self.unreleased -= usize::from(known);
+                self.forget(ack.packet_id);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
             self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());
         }
+        drop(fate);
         Ok(())
+    }
+
+    /// QoS 2 messages of a submission are stored, or refused for good, unless none of it is.
+    fn note_stored(&self, finished: &Finished) {
+        let may_succeed = finished.result.as_ref().is_err_and(|error| !error.is_final());
+        let mut received = finished.acks.iter().filter(|ack| ack.packet_type == PUBREC).peekable();
+        if may_succeed || received.peek().is_none() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for ack in received.filter(|ack| !ack.is_repeat) {
+            state.received.stored(ack.packet_id, self.link.id());
+        }
+    }
+
+    fn repeats_what_is_lost(&self, acks: &[Ack]) -> bool {
+        let mut repeats = acks.iter().filter(|ack| ack.is_repeat).peekable();
+        repeats.peek().is_some() && {
+            let state = self.state.lock();
+            repeats.any(|ack| !state.received.is_stored(ack.packet_id))
+        }
     }
 
     /// Submits the will through the same path as any message.

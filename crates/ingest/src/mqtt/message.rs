@@ -11,6 +11,7 @@ use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
 use super::packet::{Subscribe, Unsubscribe};
 use super::pending::{Ack, Answer};
+use super::receipts::Come;
 use super::session::Subscription;
 use super::topic::{self, DeviceTopic, TopicError};
 use crate::arrivals::UNTIMED;
@@ -95,13 +96,8 @@ impl Device {
     /// Takes one message: it joins the submission of this read, or is refused.
     pub(super) fn message(&mut self, view: &PublishView<'_>) {
         self.pending.messages += 1;
-        if view.qos == 2 {
-            if !self.state.lock().received.insert(view.packet_id) {
-                // Sent again before its PUBREL: acknowledged again, stored once.
-                self.acknowledge(view, Answer::default());
-                return;
-            }
-            self.unreleased += 1;
+        if view.qos == 2 && self.came_before(view.packet_id) {
+            return;
         }
         match self.take(view) {
             Ok(entry) => self.acknowledge(view, Answer { entry, ..Answer::default() }),
@@ -116,10 +112,25 @@ impl Device {
         payload_bytes: usize,
     ) {
         self.pending.messages += 1;
-        if view.qos == 2 && self.state.lock().received.insert(view.packet_id) {
-            self.unreleased += 1;
+        if view.qos == 2 && self.came_before(view.packet_id) {
+            return;
         }
         self.refuse(view, limit.into(), payload_bytes);
+    }
+
+    /// Whether a QoS 2 message was sent before and has no PUBREL yet: then it is stored once, and
+    /// acknowledged again when it is.
+    fn came_before(&mut self, packet_id: u16) -> bool {
+        let pending = &mut self.pending;
+        let come = self.state.lock().received.come(packet_id, self.link.id(), || pending.fate());
+        let Come::Again(fate) = come else {
+            self.unreleased += 1;
+            return false;
+        };
+        pending.before.extend(fate);
+        let answer = Answer::default();
+        pending.acks.push(Ack { packet_id, packet_type: PUBREC, answer, is_repeat: true });
+        true
     }
 
     fn acknowledge(&mut self, view: &PublishView<'_>, answer: Answer) {
@@ -128,7 +139,9 @@ impl Device {
             1 => PUBACK,
             _ => PUBREC,
         };
-        self.pending.acks.push(Ack { packet_id: view.packet_id, packet_type, answer });
+        self.unacknowledged += usize::from(packet_type == PUBACK);
+        let packet_id = view.packet_id;
+        self.pending.acks.push(Ack { packet_id, packet_type, answer, is_repeat: false });
     }
 
     /// Version 5 is told by a reason code. Where the protocol has no way to tell (3.1.1, QoS 0),

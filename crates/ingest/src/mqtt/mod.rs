@@ -15,6 +15,7 @@ mod message;
 mod packet;
 mod pending;
 mod properties;
+mod receipts;
 mod session;
 mod topic;
 mod turns;

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_attributes, count_readings};
 
 use super::device::Close;
 use super::frame::Version;
+use super::receipts::Fate;
 use crate::model::{
     DeviceSession, EntryRefused, Origin, Refusal, RefusalReason, RpcReply, SinkEntry,
 };
@@ -19,6 +21,8 @@ pub(crate) struct Ack {
     /// PUBACK or PUBREC.
     pub(crate) packet_type: u8,
     pub(crate) answer: Answer,
+    /// Of a QoS 2 message that came before: it counts if that one is stored.
+    pub(crate) is_repeat: bool,
 }
 
 /// What an acknowledgement says.
@@ -41,6 +45,10 @@ pub(crate) struct Pending {
     pub(crate) messages: u64,
     pub(crate) refusals: u64,
     pub(crate) bytes: usize,
+    /// Tells other connections of the session that its QoS 2 messages are through, or lost.
+    fate: Option<watch::Sender<()>>,
+    /// What it repeats and other connections have not stored yet.
+    pub(crate) before: Vec<Fate>,
 }
 
 /// A submission that came back.
@@ -49,6 +57,8 @@ pub(crate) struct Finished {
     pub(crate) result: Result<Vec<EntryRefused>, SubmitError>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) bytes: usize,
+    /// Dropped when the receipts of its QoS 2 messages say what became of them.
+    pub(crate) fate: Option<watch::Sender<()>>,
 }
 
 impl Finished {
@@ -111,6 +121,11 @@ impl Pending {
         self.entries.len() - 1
     }
 
+    /// What becomes of the messages of this submission.
+    pub(crate) fn fate(&mut self) -> Fate {
+        self.fate.get_or_insert_with(|| watch::Sender::new(())).subscribe()
+    }
+
     /// Makes a batch of the readings so far.
     pub(crate) fn close_batch(&mut self, session: &DeviceSession, received_at: Timestamp) {
         if self.readings.is_empty() {
@@ -143,7 +158,7 @@ impl Pending {
         session: Arc<DeviceSession>,
         received_at: Timestamp,
     ) -> Finished {
-        let Self { entries, replies, acks, bytes, .. } = self;
+        let Self { entries, replies, acks, bytes, fate, before, .. } = self;
         let mut result = submit(&*sink, &session, replies, entries).await;
         if let Err(error) = &result
             && error.is_final()
@@ -154,7 +169,11 @@ impl Pending {
                 result = Err(failed);
             }
         }
-        Finished { result, acks, bytes }
+        for mut fate in before {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            let _ended = fate.changed().await;
+        }
+        Finished { result, acks, bytes, fate }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Sessions by (tenant, client id): who is connected, take-over, and what outlives a connection
 //! (subscriptions, unacknowledged downlinks, QoS 2 ids). In memory, bounded, gone at a restart.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use veritwin_domain::{DeviceId, TenantId};
 
+use super::receipts::Receipts;
 use super::topic;
 use crate::link::DeviceLink;
 use crate::model::CloseReason;
@@ -40,8 +41,8 @@ pub(crate) struct Unacknowledged {
 pub(crate) struct SessionState {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) unacknowledged: VecDeque<Unacknowledged>,
-    /// QoS 2 packet ids that wait for their PUBREL.
-    pub(crate) received: HashSet<u16>,
+    /// QoS 2 messages that wait for their PUBREL.
+    pub(crate) received: Receipts,
     last_packet_id: u16,
 }
 

@@ -1,0 +1,63 @@
+//! QoS 2 messages of a session between their PUBLISH and their PUBREL: each is taken once, and
+//! acknowledged only when it is stored, also when it is sent again on another connection.
+
+use std::collections::HashMap;
+
+use tokio::sync::watch;
+
+/// Its sender is dropped when it is known what became of the messages of one submission.
+pub(crate) type Fate = watch::Receiver<()>;
+
+#[derive(Debug)]
+struct Receipt {
+    /// The connection that it came on.
+    link: u64,
+    /// `None` when it is stored.
+    arriving: Option<Fate>,
+}
+
+/// What a session has received, by packet id.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts(HashMap<u16, Receipt>);
+
+/// Whether a message has come before.
+#[derive(Debug)]
+pub(crate) enum Come {
+    First,
+    /// It is stored, or will be. On its way from another connection it has to be waited for.
+    Again(Option<Fate>),
+}
+
+impl Receipts {
+    /// A message comes on a connection.
+    pub(crate) fn come(&mut self, id: u16, link: u64, fate: impl FnOnce() -> Fate) -> Come {
+        match self.0.get(&id) {
+            Some(Receipt { arriving: None, .. }) => Come::Again(None),
+            Some(Receipt { link: from, arriving: Some(fate) }) if fate.has_changed().is_ok() => {
+                // One connection's submissions come back in their order anyhow.
+                Come::Again((*from != link).then(|| fate.clone()))
+            }
+            // Nobody has it, or its connection ended before it was stored.
+            _ => {
+                self.0.insert(id, Receipt { link, arriving: Some(fate()) });
+                Come::First
+            }
+        }
+    }
+
+    /// What came on the connection is stored.
+    pub(crate) fn stored(&mut self, id: u16, link: u64) {
+        if let Some(receipt) = self.0.get_mut(&id).filter(|receipt| receipt.link == link) {
+            receipt.arriving = None;
+        }
+    }
+
+    pub(crate) fn is_stored(&self, id: u16) -> bool {
+        self.0.get(&id).is_some_and(|receipt| receipt.arriving.is_none())
+    }
+
+    /// The id is free again. Gives the connection that the message came on, if one did.
+    pub(crate) fn forget(&mut self, id: u16) -> Option<u64> {
+        self.0.remove(&id).map(|receipt| receipt.link)
+    }
+}
