@@ -121,6 +121,12 @@ impl Asked {
     pub(super) fn context(&self) -> Option<&OpContext> {
         self.context.get()
     }
+
+    /// How many hold the request's place.
+    #[cfg(test)]
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.seat)
+    }
 }
 
 impl FromRequestParts<Api> for Caller {

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -433,8 +434,8 @@ async fn change_attributes(
 #[derive(Deserialize, ToSchema)]
 struct RpcBody {
     method: String,
-    #[serde(default)]
-    params: serde_json::Value,
+    #[schema(value_type = serde_json::Value)]
+    params: Option<Box<RawValue>>,
     /// How long to wait for the answer; 10 s when not given, at most 60 s.
     timeout_ms: Option<u64>,
 }
@@ -459,7 +460,8 @@ async fn rpc(
     let call = api.app.authorize_command(&context, id, &body.method).await?;
     let timeout_ms = body.timeout_ms.unwrap_or(10_000).clamp(100, 60_000);
     let timeout = std::time::Duration::from_millis(timeout_ms);
-    let answer = api.live.call_device(&call, &body.method, &body.params, timeout).await?;
+    let params = body.params.map_or_else(|| "null".to_owned(), |params| params.get().to_owned());
+    let answer = api.live.call_device(&call, (body.method, params), timeout).await?;
     let result = serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer));
     Ok(axum::Json(RpcAnswer { result }))
 }

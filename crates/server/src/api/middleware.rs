@@ -25,7 +25,7 @@ use super::auth::Asked;
 use super::{Api, Problem};
 use crate::web;
 
-/// No request takes longer, long polls (60 s) and uploads included.
+/// No answer is waited for longer, long polls (60 s) and uploads included.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Of a path that leads nowhere, this much is recorded.
@@ -143,26 +143,34 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Runs a request as a task, so that a panic stays inside it. One that only reads ends when its
+/// POST requests that change nothing here: what they ask for does not fit into a URL, or the
+/// answer is a device's.
+const ASKING: [&str; 4] =
+    ["/v1/devices/{id}/rpc", "/v1/telemetry/latest", "/v1/telemetry/query", "/v1/telemetry/stats"];
+
+/// Runs a request as a task, so that a panic stays inside it. One that only asks ends when its
 /// client leaves. Any other goes on: what it has committed has to come into force, and a commit
-/// that nobody waits for is carried out all the same.
-async fn answered(next: Next, request: Request, only_reads: bool) -> Response {
-    let task = AbortOnDropHandle::new(tokio::spawn(next.run(request)));
-    let outcome = if only_reads {
-        tokio::time::timeout(REQUEST_TIMEOUT, task).await
+/// that nobody waits for is carried out all the same. Until then it keeps its tenant's place.
+async fn answered(next: Next, request: Request, only_asks: bool, asked: Asked) -> Response {
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(asked);
+        response
+    }));
+    let (outcome, told) = if only_asks {
+        let outcome = tokio::time::timeout(REQUEST_TIMEOUT, task).await;
+        (outcome, "the request took too long and was given up")
     } else {
-        tokio::time::timeout(REQUEST_TIMEOUT, task.detach()).await
+        let outcome = tokio::time::timeout(REQUEST_TIMEOUT, task.detach()).await;
+        (outcome, "the request takes too long to wait for: look later whether it was done")
     };
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::broken().into_response(),
-        Err(_) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "/problems/timeout",
-            "Timed out",
-            "the request took too long and was given up",
-        )
-        .into_response(),
+        Err(_) => {
+            let (kind, title) = ("/problems/timeout", "Timed out");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, told).into_response()
+        }
     }
 }
 
@@ -190,7 +198,8 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     let mut response = if is_stream {
         next.run(request).await
     } else {
-        answered(next, request, method.is_safe()).await
+        let only_asks = method.is_safe() || ASKING.contains(&route.as_str());
+        answered(next, request, only_asks, asked.clone()).await
     };
     if paused.load(Ordering::Acquire) {
         response = body_paused(idle_max);
@@ -216,4 +225,62 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
     metrics::counter!("veritwin_http_requests_total", &labels).increment(1);
     metrics::histogram!("veritwin_http_request_seconds").record(started.elapsed().as_secs_f64());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use tokio::sync::{mpsc, oneshot};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// Tells the moment when it is dropped.
+    struct Held(Option<oneshot::Sender<()>>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.take().map(|told| told.send(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_keeps_the_place_of_what_goes_on() {
+        for only_asks in [true, false] {
+            let asked = Asked::default();
+            let around = asked.clone();
+            let (begun, mut begins) = mpsc::channel(1);
+            let (end, ending) = oneshot::channel::<()>();
+            let (held, ended) = oneshot::channel();
+            let parts = Arc::new(parking_lot::Mutex::new(Some((ending, Held(Some(held))))));
+            let slow = move || async move {
+                let taken = parts.lock().take();
+                let (ending, held) = taken.expect("asked once");
+                begun.send(()).await.expect("somebody listens");
+                ending.await.ok();
+                drop(held);
+            };
+            let layer = axum::middleware::from_fn(move |request: Request, next: Next| {
+                answered(next, request, only_asks, around.clone())
+            });
+            let router = Router::new().route("/", post(slow)).layer(layer);
+            let request = Request::post("/").body(Body::empty()).expect("a request");
+            let client = tokio::spawn(router.oneshot(request));
+            begins.recv().await.expect("it began");
+            client.abort();
+            assert!(client.await.expect_err("it hung up").is_cancelled());
+            if only_asks {
+                ended.await.expect("nobody waits for it");
+                continue;
+            }
+            // One of them is the task's.
+            assert_eq!(asked.holders(), 2);
+            end.send(()).expect("it goes on");
+            ended.await.expect("it ended");
+            while asked.holders() > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }

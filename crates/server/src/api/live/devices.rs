@@ -134,8 +134,7 @@ impl LiveState {
     pub(crate) async fn call_device(
         &self,
         command: &DeviceCommand,
-        method: &str,
-        params: &serde_json::Value,
+        (method, params): (String, String),
         timeout: Duration,
     ) -> Result<String, Error> {
         let id = self.next_call.fetch_add(1, Ordering::Relaxed);
@@ -152,9 +151,10 @@ impl LiveState {
         }
         // Whoever asked may hang up: the call is forgotten however this ends.
         let _open = OpenCall { calls: &self.calls, id: (owned, id) };
-        let request = RpcRequest { id, method: method.to_owned(), params: params.to_string() };
+        let request = RpcRequest { id, method, params };
         let sent = self
             .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
+        drop(request);
         let outcome = match sent {
             Ok(()) => tokio::time::timeout(timeout, waiting)
                 .await
