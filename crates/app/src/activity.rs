@@ -274,9 +274,14 @@ impl App {
         tenant: Option<TenantId>,
         (outcome, change): (&str, Change),
     ) -> Result<()> {
+        // One who comes from elsewhere, such as a member of another tenant who switches, does not
+        // act from there: nobody learns of it here.
+        let is_above = |from: &TenantId| {
+            tenant.is_none_or(|tenant| self.0.tree.read().stands_above(*from, tenant))
+        };
         let (record, _) = self.activity(Written {
             actor,
-            acts_from: context.acts_from.filter(|from| Some(*from) != tenant),
+            acts_from: context.acts_from.filter(is_above),
             origin: &context.origin,
             request: context.request,
             at: context.at,

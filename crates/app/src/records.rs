@@ -40,7 +40,7 @@ async fn names(tx: &TenantTx) -> Result<Names> {
 fn view(
     row: Activity,
     names: &Names,
-    answering: impl Fn(TenantId) -> String,
+    answering: impl Fn(TenantId) -> Option<String>,
 ) -> Result<ActivityView> {
     let damaged = |_| Error::Internal("an activity record is damaged".to_owned());
     let envelope: Envelope = serde_json::from_slice(&row.envelope).map_err(damaged)?;
@@ -52,7 +52,7 @@ fn view(
         at: row.at,
         actor: names.get(&envelope.actor).cloned().unwrap_or(envelope.actor),
         // Their names are not shown: whom they belong to is.
-        actor_of: envelope.acts_from.and_then(|id| id.parse().ok()).map(answering),
+        actor_of: envelope.acts_from.and_then(|id| id.parse().ok()).and_then(answering),
         actor_id: row.actor,
         action: envelope.action,
         resource: details.resource,
@@ -214,7 +214,10 @@ impl App {
             for row in listed.items {
                 searched += 1;
                 let cursor = row.cursor();
-                let view = view(row, &names, |id| self.0.tree.read().answering(id).name)?;
+                let view = view(row, &names, |id| {
+                    let tree = self.0.tree.read();
+                    tree.stands_above(id, context.tenant).then(|| tree.answering(id).name)
+                })?;
                 if search.as_ref().is_some_and(|text| !holds_text(&view, text)) {
                     continue;
                 }

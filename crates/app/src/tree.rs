@@ -77,6 +77,12 @@ impl Tree {
         std::iter::successors(Some(id), next).take(TENANT_LEVELS_MAX + 2)
     }
 
+    /// Whether one answers for the other, at whatever distance. A tenant that is being made is not
+    /// here yet: whoever makes it stands above.
+    pub(crate) fn stands_above(&self, one: TenantId, other: TenantId) -> bool {
+        self.get(other).is_none() || self.upwards(other).skip(1).any(|above| above == one)
+    }
+
     /// The tenant at the top of a tenant's branch, directly below the platform.
     pub(crate) fn branch(&self, id: TenantId) -> TenantId {
         self.upwards(id).take_while(|above| *above != PLATFORM_TENANT).last().unwrap_or(id)

@@ -497,4 +497,13 @@ fn a_person_of_two_tenants_goes_from_one_to_the_other() {
     assert_eq!(back.expect(200)["tenant"]["id"], there.tenant.as_str());
     let here = Person { cookie: back.cookie().expect("a cookie"), ..there };
     here.send(platform, "POST", "/v1/devices", &device).expect(201);
+    // Neither learns from its records where else somebody works.
+    for one in [&here, &second] {
+        let records = one.get(platform, "/v1/activity?action=session.").expect(200);
+        let records = records["items"].as_array().unwrap();
+        assert!(records.len() >= 2, "{records:?}");
+        for record in records {
+            assert_eq!(record["actor_of"], json!(null), "{record}");
+        }
+    }
 }
