@@ -104,6 +104,7 @@ impl App {
         let Arrival { purpose, request, origin } = arrival;
         PlatformContext {
             acts_from: None,
+            turn_of: None,
             actor: Actor::without_roles(ActorKind::Anonymous),
             purpose,
             request,
@@ -115,11 +116,9 @@ impl App {
 
     /// The same request above its tenant, as nobody: for what accounts and sessions need.
     pub(crate) fn above(&self, context: &OpContext) -> PlatformContext {
-        self.anonymous(Arrival {
-            purpose: context.purpose,
-            request: context.request,
-            origin: context.origin.clone(),
-        })
+        let (purpose, request, origin) = (context.purpose, context.request, context.origin.clone());
+        let nobody = self.anonymous(Arrival { purpose, request, origin });
+        PlatformContext { turn_of: Some(context.tenant), ..nobody }
     }
 
     /// The same request by the same actor above its tenant: for what is done to another tenant by
@@ -153,6 +152,7 @@ impl App {
         let at = self.clock().now();
         PlatformContext {
             acts_from: None,
+            turn_of: None,
             actor,
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(at, self.rng()),

@@ -209,6 +209,8 @@ pub struct PlatformContext {
     pub request: RequestId,
     /// The tenant in which whoever acts is signed in, when they act on one below.
     pub acts_from: Option<TenantId>,
+    /// The tenant whose turn to write this takes: that of whoever asked. None: the platform's own.
+    pub turn_of: Option<TenantId>,
     /// Where the request comes from.
     pub origin: Origin,
     /// When the operation began.

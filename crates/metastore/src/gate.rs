@@ -24,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Party {
     Tenant(TenantId),
-    /// What is done above the tenants: sign-ins and the platform's own jobs.
+    /// What nobody signed in asked for: sign-ins, links and the platform's own jobs.
     Platform,
 }
 

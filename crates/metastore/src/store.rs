@@ -68,15 +68,6 @@ enum Reach {
     Platform,
 }
 
-impl Reach {
-    const fn party(&self) -> Party {
-        match self {
-            Self::Tenant(tenant) => Party::Tenant(*tenant),
-            Self::Platform => Party::Platform,
-        }
-    }
-}
-
 impl Metastore {
     /// Opens the records and brings their schema up to date.
     #[boxed]
@@ -122,14 +113,15 @@ impl Metastore {
     /// Begins a writing transaction on the platform.
     #[boxed]
     pub async fn begin_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
-        let core = self.core(&Reach::Platform, true, context.at).await?;
+        let party = context.turn_of.map_or(Party::Platform, Party::Tenant);
+        let core = self.core(&Reach::Platform, Some(party), context.at).await?;
         Ok(PlatformTx { core })
     }
 
     /// Begins a reading transaction on the platform.
     #[boxed]
     pub async fn read_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
-        let core = self.core(&Reach::Platform, false, context.at).await?;
+        let core = self.core(&Reach::Platform, None, context.at).await?;
         Ok(PlatformTx { core })
     }
 
@@ -161,15 +153,19 @@ impl Metastore {
 
     async fn tenant_tx(&self, context: &OpContext, writable: bool) -> Result<TenantTx> {
         let name_generation = self.0.names.generation(context.tenant);
-        let core = self.core(&Reach::Tenant(context.tenant), writable, context.at).await?;
-        Ok(TenantTx { core, tenant: context.tenant, name_generation })
+        let tenant = context.tenant;
+        let writer = writable.then_some(Party::Tenant(tenant));
+        let core = self.core(&Reach::Tenant(tenant), writer, context.at).await?;
+        Ok(TenantTx { core, tenant, name_generation })
     }
 
-    async fn core(&self, reach: &Reach, writable: bool, at: Timestamp) -> Result<Core> {
-        let write_permit = match &self.0.write_gate {
-            Some(gate) if writable => Some(gate.enter(reach.party()).await?),
+    /// A transaction that reads, or that writes in somebody's turn.
+    async fn core(&self, reach: &Reach, writer: Option<Party>, at: Timestamp) -> Result<Core> {
+        let write_permit = match (&self.0.write_gate, writer) {
+            (Some(gate), Some(party)) => Some(gate.enter(party).await?),
             _ => None,
         };
+        let writable = writer.is_some();
         let transaction = self.transaction(reach, writable).await?;
         Ok(Core {
             transaction,

@@ -28,6 +28,7 @@ impl World {
     fn platform(&self, actor: Actor) -> PlatformContext {
         PlatformContext {
             acts_from: None,
+            turn_of: None,
             actor,
             purpose: Purpose::TwinBuilding,
             request: RequestId::generate(AT, &self.rng),

@@ -63,6 +63,7 @@ fn operator(clock: &Arc<dyn Clock>) -> PlatformContext {
     let at = clock.now();
     PlatformContext {
         acts_from: None,
+        turn_of: None,
         actor: Actor::without_roles(ActorKind::LocalOperator),
         purpose: Purpose::SecuritySupport,
         request: RequestId::generate(at, &SystemRng),

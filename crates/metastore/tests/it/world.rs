@@ -106,6 +106,7 @@ impl World {
     pub(crate) fn platform_context(&self) -> PlatformContext {
         PlatformContext {
             acts_from: None,
+            turn_of: None,
             actor: Actor::without_roles(ActorKind::LocalOperator),
             purpose: Purpose::SecuritySupport,
             request: RequestId::generate(START, self.rng.as_ref()),
