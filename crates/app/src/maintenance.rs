@@ -128,6 +128,7 @@ impl App {
         tx.outbox_purge(before).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
+        self.tell_untold();
         self.destroy_all_of_nobody().await?;
         let readings = self.expire_readings(trusted, &holds).await;
         self.expire_ledger(trusted, &holds).await?;

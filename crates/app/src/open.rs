@@ -1,6 +1,7 @@
 //! Opens the stores, recovers what the log holds beyond the segments, and starts the jobs. After
 //! `kill -9` at any moment this is all it takes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
-use veritwin_domain::{AddressList, Clock, Rng, Secret, Timestamp};
+use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
@@ -113,6 +114,8 @@ pub(crate) struct Inner {
     /// Slows down who writes through the contact form.
     pub(crate) contact_throttle: Mutex<Throttle>,
     pub(crate) mail_bounds: Mutex<crate::mail_bounds::MailBounds>,
+    /// Tenants that have yet to be told that something is kept for less time.
+    pub(crate) untold: Mutex<BTreeSet<TenantId>>,
     pub(crate) tree: RwLock<crate::tree::Tree>,
     /// Under which network addresses are known to the throttle; of this process only.
     pub(crate) attempt_key: [u8; 32],
@@ -313,6 +316,7 @@ impl App {
             throttle: Mutex::new(Throttle::default()),
             contact_throttle: Mutex::new(Throttle::default()),
             mail_bounds: Mutex::default(),
+            untold: Mutex::default(),
             tree: RwLock::default(),
             attempt_key: SecretKey::generate(rng.as_ref()).expose().to_owned(),
             challenges: crate::factors::Challenges::new(rng.as_ref()),

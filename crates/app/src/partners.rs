@@ -226,7 +226,7 @@ impl App {
         self.note(context, action, &resource, "done");
         self.0.tree.write().put(stored.clone());
         if let Some(rewait) = rewait {
-            self.tell_shortened(rewait, &self.limits(tenant.place.plan)).await;
+            self.tell_all_shortened(vec![rewait]);
         }
         self.0.logins.forget_all();
         if !self.0.tree.read().is_served(id) {
@@ -438,6 +438,10 @@ impl App {
         tx.plan_update(&plan, expected).await?;
         let view = plan_view(&plan)?;
         let rewaits = self.rewaits(id, &view.limits, context.at);
+        let shorter = rewaits.iter().filter(|one| one.is_shorter());
+        let places: Vec<Places<'_>> = shorter
+            .map(|one| self.shortening_place(one.tenant, context.at))
+            .collect::<Result<_>>()?;
         for one in &rewaits {
             tx.tenant_waits(one.tenant, one.waits).await?;
         }
@@ -445,6 +449,7 @@ impl App {
         let done = (Action::PlanWrite, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
+        places.into_iter().for_each(Places::keep);
         self.0.tree.write().put_plan(view.clone(), &rewaits);
         self.tell_all_shortened(rewaits);
         Ok(view)

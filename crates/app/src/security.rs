@@ -367,13 +367,15 @@ impl App {
     }
 
     /// The same of what others can bring about as often as they like: whose address nobody has
-    /// proven gets no more of it than of other mail that it did not ask for.
+    /// proven gets no more of it than of other mail that it did not ask for. False if somebody has
+    /// to be told another day.
     pub(crate) async fn mail_few(
         &self,
         tx: &TenantTx,
         mail: (&str, &str),
         event: &str,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut all = true;
         let sender = Sender::Tenant(tx.tenant_id());
         for member in self.who_answer(tx).await? {
             if member.user.email_verified_at.is_some() {
@@ -382,13 +384,14 @@ impl App {
             }
             let Ok(place) = self.mail_place(sender, &member.user.email, self.clock().now()) else {
                 tracing::warn!(tenant = %tx.tenant_id(), "an address has had its mails of a day");
+                all = false;
                 continue;
             };
             if self.mail_member(tx, &member, mail, event).await? {
                 place.keep();
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Who answers for a tenant, if anybody is written to.

@@ -1,6 +1,9 @@
 //! Telling tenants that something is kept for less time.
 
+use std::collections::BTreeSet;
+
 use veritwin_access::jobs;
+use veritwin_domain::TenantId;
 use veritwin_metastore::Waits;
 
 use super::{Kept, Rewait, in_force};
@@ -27,9 +30,23 @@ impl App {
 
     /// Tells whoever was not told before the platform stopped.
     pub(crate) fn tell_rest_shortened(&self) {
+        let all = self.0.tree.read().ids().collect();
+        self.tell_waiting(all);
+    }
+
+    /// Tells whoever had no room in a mailbox for it before.
+    pub(crate) fn tell_untold(&self) {
+        let untold = std::mem::take(&mut *self.0.untold.lock());
+        if !untold.is_empty() {
+            self.tell_waiting(untold);
+        }
+    }
+
+    /// Tells these tenants of what they have that is kept as before for a while.
+    fn tell_waiting(&self, tenants: BTreeSet<TenantId>) {
         let now = self.clock().now();
         let tree = self.0.tree.read();
-        let tenants = tree.ids().filter_map(|id| tree.get(id));
+        let tenants = tenants.into_iter().filter_map(|id| tree.get(id));
         let waits = tenants.map(|one| (one.id, in_force(one.place.waits, now)));
         let rewait = |(tenant, waits)| Rewait { tenant, before: Waits::default(), waits };
         let shortened = waits.map(rewait).filter(Rewait::is_shorter).collect();
@@ -39,7 +56,7 @@ impl App {
 
     /// Tells the administrators of a tenant what is kept for less time, and from when on, once for
     /// each day it ends on. What was changed stands, whether or not this can be written.
-    pub(crate) async fn tell_shortened(&self, rewait: Rewait, limits: &PlanLimits) {
+    async fn tell_shortened(&self, rewait: Rewait, limits: &PlanLimits) {
         let tenant = rewait.tenant;
         let context = self.job_in(jobs::RETENTION, tenant);
         for kept in Kept::ALL {
@@ -50,12 +67,18 @@ impl App {
             let event = format!("{name} {}", wait.until.day());
             let told = async {
                 let tx = self.0.store.begin(&context).await?;
-                self.mail_few(&tx, (subject, text.as_str()), &event).await?;
-                Result::Ok(tx.commit().await?)
+                let all = self.mail_few(&tx, (subject, text.as_str()), &event).await?;
+                tx.commit().await?;
+                Result::Ok(all)
             };
-            if let Err(error) = told.await {
-                tracing::warn!(%tenant, ?kept, %error, "a tenant was not told of a shorter time");
+            match told.await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%tenant, ?kept, %error, "a tenant was not told of a shorter time");
+                }
             }
+            self.0.untold.lock().insert(tenant);
         }
     }
 }
