@@ -2,6 +2,7 @@
 //! than whoever made it is now: their rights bound it at every request.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
@@ -24,6 +25,8 @@ const UNKNOWN: Error = Error::Unauthenticated(
 const NAME_CHARS_MAX: usize = 100;
 /// Most networks of one key.
 const NETWORKS_MAX: usize = 32;
+/// How long a key works when nothing is said.
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
 /// A key's last use is written at most this often.
 const TOUCH_MICROS: i64 = 60_000_000;
 /// What a key has in its row when its right is a grant: nothing by itself.
@@ -185,19 +188,24 @@ impl App {
             let detail = format!("needs 1 to {NAME_CHARS_MAX} characters");
             return Err(Error::invalid_at("name", detail));
         }
-        if new.expires_at <= context.at {
+        let usual = context.at.saturating_add(LIFETIME_DEFAULT);
+        let mut expires_at = new.expires_at.unwrap_or(usual);
+        if expires_at <= context.at {
             return Err(Error::invalid_at("expires_at", "must be in the future"));
         }
-        if new.expires_at.since(context.at) > API_KEY_LIFETIME_MAX {
+        if expires_at.since(context.at) > API_KEY_LIFETIME_MAX {
             return Err(Error::invalid_at("expires_at", "at most 366 days from now"));
         }
         let addresses = check_networks(&new.addresses)?;
         let role = GrantRole::from(new.right.role);
         let tx = self.0.store.begin(context).await?;
         let maker = self.maker(context, &tx).await?;
-        if maker.expires_at.is_some_and(|end| new.expires_at > end) {
-            let detail = "a key cannot outlive the key that makes it";
-            return Err(Error::invalid_at("expires_at", detail));
+        if let Some(end) = maker.expires_at.filter(|end| expires_at > *end) {
+            if new.expires_at.is_some() {
+                let detail = "a key cannot outlive the key that makes it";
+                return Err(Error::invalid_at("expires_at", detail));
+            }
+            expires_at = end;
         }
         self.check_scope_exists(&tx, &new.right.scope).await?;
         self.check_giving(context, role, &new.right.scope).await?;
@@ -211,7 +219,7 @@ impl App {
             name: name.to_owned(),
             role: in_row.unwrap_or(BY_GRANT),
             created_at: context.at,
-            expires_at: Some(new.expires_at),
+            expires_at: Some(expires_at),
             last_used_at: None,
             last_used_from: None,
             maker: maker.user,
@@ -241,7 +249,7 @@ impl App {
         };
         let resource = Resource::api_key(context.tenant, key.id);
         let change = Change::to(json!({
-            "name": key.name, "role": role_name, "expires_at": new.expires_at.to_string(),
+            "name": key.name, "role": role_name, "expires_at": expires_at.to_string(),
         }));
         self.record_change(&tx, context, Action::ApiKeyCreate, &resource, change).await?;
         tx.commit().await?;

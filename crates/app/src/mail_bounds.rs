@@ -27,7 +27,7 @@ const ADDRESS_MAILS_OF_SENDER_MAX: usize = 3;
 const ADDRESS_MAILS_OF_BRANCH_MAX: usize = 5;
 /// The same for a sender that has sent it none yet.
 const ADDRESS_FIRST_MAILS_OF_BRANCH_MAX: usize = 10;
-/// Most of them from everybody together.
+/// Most of them from everybody together, but for the first of each branch.
 const ADDRESS_MAILS_MAX: usize = 40;
 // No few branches use up what the others have.
 const _: () = assert!(ADDRESS_MAILS_MAX >= 4 * ADDRESS_FIRST_MAILS_OF_BRANCH_MAX);
@@ -253,7 +253,7 @@ fn has_place(known: &[Sent], from: Mailbox, branch: TenantId) -> bool {
     };
     of_sender < ADDRESS_MAILS_OF_SENDER_MAX
         && of_branch < of_branch_max
-        && known.len() < ADDRESS_MAILS_MAX
+        && (of_branch == 0 || known.len() < ADDRESS_MAILS_MAX)
 }
 
 fn bound(name: &'static str, max: usize, found: usize) -> Result<()> {
@@ -435,6 +435,8 @@ mod tests {
         let of_all = (0..4).flat_map(|n| (0..10).map(move |m| of(10 + n, 100 + n * 10 + m)));
         let sent = of_all.filter(|one| refused(bounds.take(*one, ann, start())).is_none()).count();
         assert_eq!(sent + 16, ADDRESS_MAILS_MAX);
+        // Nor do they keep a further one from its first.
+        assert_eq!(refused(bounds.take(of(9, 90), ann, start())), None);
         assert_eq!(refused(bounds.take(of(9, 90), ann, start())), Some(ADDRESS_MAILS));
     }
 

@@ -242,7 +242,7 @@ impl App {
         let new = NewApiKey {
             name: DEMO_KEY_NAME.to_owned(),
             right: RightView { role, scope: ScopeOf::Tenant },
-            expires_at,
+            expires_at: Some(expires_at),
             addresses: Vec::new(),
         };
         Ok(self.create_api_key(&context, new).await?.1)

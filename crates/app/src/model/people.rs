@@ -289,8 +289,8 @@ pub struct NewApiKey {
     pub name: String,
     /// What it may do, and where.
     pub right: RightView,
-    /// When it stops working.
-    pub expires_at: Timestamp,
+    /// When it stops working; after 90 days when not given, or with the key that makes it.
+    pub expires_at: Option<Timestamp>,
     /// The networks it works from, as `address/length`; empty for all.
     pub addresses: Vec<String>,
 }

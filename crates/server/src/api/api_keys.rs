@@ -1,7 +1,5 @@
 //! API keys: list, create (the secret is shown once), revoke.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -15,9 +13,6 @@ use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
 use super::rights::{ScopeBody, right, role_fields};
 use super::{Answer, Api};
-
-/// How long a key works when nothing is said.
-const LIFETIME_DEFAULT: Duration = Duration::from_secs(90 * 86_400);
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
@@ -89,7 +84,8 @@ struct CreateBody {
     /// Addresses and networks it works from, such as `192.0.2.0/24`; all when not given.
     #[serde(default)]
     addresses: Vec<String>,
-    /// RFC 3339; 90 days from now when not given, at most a year.
+    /// RFC 3339, at most a year. When not given 90 days from now, or the end of the key that makes
+    /// this one if that is earlier.
     expires_at: Option<String>,
 }
 
@@ -111,10 +107,8 @@ async fn create(
     Json(body): Json<CreateBody>,
 ) -> Answer<impl IntoResponse> {
     let right = right(body.role.as_deref(), body.custom_role_id.as_deref(), body.scope)?;
-    let expires_at = match &body.expires_at {
-        Some(text) => body::parse_time("expires_at", text)?,
-        None => context.at.saturating_add(LIFETIME_DEFAULT),
-    };
+    let expires_at = body.expires_at.as_deref();
+    let expires_at = expires_at.map(|text| body::parse_time("expires_at", text)).transpose()?;
     let new = NewApiKey { name: body.name, right, expires_at, addresses: body.addresses };
     let (key, secret) = api.app.create_api_key(&context, new).await?;
     let created = CreatedBody { api_key: key.into(), secret: secret.into_exposed() };

@@ -68,7 +68,6 @@ impl Problem {
         }
     }
 
-    /// The common answer for whatever does not exist or must not be seen.
     /// Something inside broke while it was done.
     pub(crate) fn broken() -> Self {
         Self::new(
@@ -79,6 +78,7 @@ impl Problem {
         )
     }
 
+    /// The common answer for whatever does not exist or must not be seen.
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
