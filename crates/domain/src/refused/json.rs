@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::{JsonOptions, Rule, Screening};
+use super::named::Named;
+use super::{JsonOptions, Rule, Screening, is_free};
 
 /// Deepest nesting that is looked into. Parsers refuse what is deeper: serde_json at 128.
 const NESTING_MAX: usize = 128;
@@ -33,12 +34,12 @@ pub struct JsonFound {
 }
 
 /// An object or array that is open.
-struct Open {
+struct Open<'a> {
     is_object: bool,
     /// Its member or item that is being read, from 1.
     count: usize,
-    /// That member's name as it is written, without the quotes.
-    name: Range<usize>,
+    /// That member's name.
+    name: Option<Named<'a>>,
     /// What it holds is not looked at.
     is_passed: bool,
 }
@@ -46,9 +47,9 @@ struct Open {
 struct Walk<'a> {
     screening: Screening,
     text: &'a str,
-    key: Option<&'a str>,
+    key: Option<Named<'a>>,
     options: JsonOptions<'a>,
-    open: Vec<Open>,
+    open: Vec<Open<'a>>,
     /// Whether the member that is being read is not looked at.
     passes: bool,
 }
@@ -62,6 +63,7 @@ pub(super) fn find(
     if screening == Screening::NONE {
         return None;
     }
+    let key = key.map(|key| Named::new(key.into()));
     let mut walk = Walk { screening, text, key, options, open: Vec::new(), passes: false };
     walk.run()
 }
@@ -124,7 +126,7 @@ fn unicode(rest: &str) -> (char, usize) {
     pair.map_or((char::REPLACEMENT_CHARACTER, 4), |c| (c, 10))
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn run(&mut self) -> Option<JsonFound> {
         let text = self.text;
         let bytes = text.as_bytes();
@@ -137,7 +139,7 @@ impl Walk<'_> {
                     }
                     names = *byte == b'{';
                     let is_passed = self.passes;
-                    let (is_object, count, name) = (names, 1, 0..0);
+                    let (is_object, count, name) = (names, 1, None);
                     self.open.push(Open { is_object, count, name, is_passed });
                     at += 1;
                 }
@@ -182,11 +184,12 @@ impl Walk<'_> {
 
     fn name(&mut self, raw: Range<usize>) -> Option<JsonFound> {
         let text = self.text;
-        let name = unescaped(text.get(raw.clone())?);
+        // A name is unescaped once; a megabyte of values may bear it.
+        let name = unescaped(text.get(raw)?);
         let is_named = self.options.passed.contains(&&*name);
         let rule = self.screening.key(&name);
         let open = self.open.last_mut()?;
-        open.name = raw;
+        open.name = Some(Named::new(name));
         self.passes = open.is_passed || is_named;
         let rule = rule.filter(|_| !open.is_passed)?;
         Some(self.found(rule, JsonPart::Name))
@@ -210,9 +213,12 @@ impl Walk<'_> {
     }
 
     fn value(&self, text: &str) -> Option<JsonFound> {
-        let named = self.open.iter().rev().find(|open| !open.name.is_empty());
-        let name = named.and_then(|open| self.text.get(open.name.clone())).map(unescaped);
-        let rule = self.screening.text(name.as_deref().or(self.key), text)?;
+        if is_free(text) {
+            return None;
+        }
+        let names = self.open.iter().rev().filter_map(|open| open.name.as_ref());
+        let name = names.chain(&self.key).find(|name| !name.text().is_empty());
+        let rule = self.screening.numbers(name, text)?;
         Some(self.found(rule, JsonPart::Value))
     }
 
@@ -228,7 +234,7 @@ impl Walk<'_> {
                 break;
             }
             if open.is_object {
-                let name = unescaped(self.text.get(open.name.clone()).unwrap_or_default());
+                let name = open.name.as_ref().map_or("", Named::text);
                 let _ = write!(pointer, "/{}", name.replace('~', "~0").replace('/', "~1"));
             } else {
                 let _ = write!(pointer, "/{}", open.count - 1);
@@ -319,6 +325,28 @@ mod tests {
         assert_eq!(found(&format!("{deep}\"{CARD}\""), true), None);
         let deep = "[".repeat(NESTING_MAX);
         assert!(found(&format!("{deep}\"{CARD}\""), true).is_some());
+    }
+
+    #[test]
+    fn the_work_is_linear_in_the_text() {
+        // A quarter of a megabyte of name, as much of values that bear it. Reading the name again
+        // for every value would take tens of thousands of megabytes.
+        let half = 1usize << 18;
+        let names = ["\\n", "\\u006dy_number_", "imei."];
+        let values = ["1", "\"x\"", "123456", "123456789", "\"12345678901234\"", "\"123-45\\n67\""];
+        for name in names {
+            let name = name.repeat(half / name.len());
+            for value in values {
+                let value = format!("{value},").repeat(half / value.len());
+                for text in [
+                    format!(r#"{{"{name}":[{value}0]}}"#),
+                    format!("{}{{\"{name}\":{}{value}0", "[".repeat(60), "[".repeat(60)),
+                    format!(r#"{{"{name}":{{"":[{value}0]}}}}"#),
+                ] {
+                    assert_eq!(found(&text, true), None);
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod card;
 mod json;
+mod named;
 mod people;
 mod runs;
 mod scheme;
@@ -14,6 +15,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Value;
+use named::{Exempt, Named};
 
 pub use json::{JsonFound, JsonPart};
 pub use scheme::NationalId;
@@ -151,18 +153,23 @@ impl Screening {
     /// Looks for numbers in a text, which may be the value of a key.
     #[inline]
     pub fn text(self, key: Option<&str>, text: &str) -> Option<Rule> {
-        if is_free(text) { None } else { self.numbers(key, text) }
+        if is_free(text) { None } else { self.first(key, text) }
     }
 
     #[inline(never)]
-    fn numbers(self, key: Option<&str>, text: &str) -> Option<Rule> {
+    fn first(self, key: Option<&str>, text: &str) -> Option<Rule> {
+        self.numbers(key.map(|key| Named::new(key.into())).as_ref(), text)
+    }
+
+    /// As [`Screening::text`], for a text that is long enough, under a name that others have too.
+    fn numbers(self, name: Option<&Named<'_>>, text: &str) -> Option<Rule> {
         let text = &*folded(text);
-        let exempt = key.map_or(Exempt::NOTHING, |key| exempt(key, text));
+        let exempt = name.map_or(Exempt::NOTHING, |name| name.exempt(text));
         if self.cards && !exempt.cards && card::is_in(text) {
             return Some(Rule::Card);
         }
         if self.people && !exempt.people {
-            return people::find(key, text).map(Rule::Id);
+            return people::find(name, text).map(Rule::Id);
         }
         None
     }
@@ -236,42 +243,6 @@ fn folded(text: &str) -> Cow<'_, str> {
         c => c,
     };
     Cow::Owned(text.chars().map(fold).collect())
-}
-
-/// Rules that a key's values are exempt from.
-#[derive(Debug, Clone, Copy)]
-struct Exempt {
-    cards: bool,
-    people: bool,
-}
-
-impl Exempt {
-    const NOTHING: Self = Self { cards: false, people: false };
-}
-
-/// Numbers of equipment and SIM cards under a key that says so: IMEI (15 digits, 14 without check
-/// digit, 16 with software version; 3GPP TS 23.003, section 6.2), ICCID (18 to 22 digits; ITU-T
-/// E.118), IMSI (14 or 15 digits; 3GPP TS 23.003, section 2.2). The whole text is the number: a key
-/// exempts no sentence.
-fn exempt(key: &str, text: &str) -> Exempt {
-    let mut digits = 0;
-    for byte in text.trim().bytes() {
-        match byte {
-            b'0'..=b'9' => digits += 1,
-            b' ' | b'-' => {}
-            // The ICCID of some networks ends with an F to fill the last byte.
-            b'f' | b'F' => {}
-            _ => return Exempt::NOTHING,
-        }
-    }
-    let is_named = |name: &str| words::names(key, name);
-    let is_equipment = match digits {
-        14..=16 => is_named("imei") || is_named("imeisv"),
-        18..=22 => is_named("iccid"),
-        _ => false,
-    };
-    let is_subscriber = matches!(digits, 14 | 15) && is_named("imsi");
-    Exempt { cards: is_equipment, people: is_equipment || is_subscriber }
 }
 
 #[cfg(test)]

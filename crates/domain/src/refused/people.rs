@@ -3,46 +3,64 @@
 
 use std::cell::OnceCell;
 
+use super::named::Named;
 use super::runs::{run_end, runs};
 use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NAMED, NationalId, forms_of};
 use super::words::{each_joined, words};
 
 /// Finds a number in a text (letters and digits as in ASCII), which may be the value of a key.
-pub(super) fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
+pub(super) fn find(key: Option<&Named<'_>>, text: &str) -> Option<NationalId> {
     let around = Around { key, text, named: OnceCell::new() };
     let bytes = text.as_bytes();
     runs(bytes).find_map(|(start, _)| begins(bytes, start, &around))
 }
 
+/// A set of schemes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Schemes(u16);
+
+impl Schemes {
+    const fn with(self, scheme: NationalId) -> Self {
+        Self(self.0 | (1 << scheme as u16))
+    }
+
+    const fn has(self, scheme: NationalId) -> bool {
+        self.0 & (1 << scheme as u16) != 0
+    }
+}
+
+/// The schemes whose words are in a text.
+pub(super) fn schemes_in(text: &str) -> Schemes {
+    let mut named = Schemes::default();
+    let words = words(text);
+    each_joined(&words, |text| {
+        for scheme in NAMED.iter().filter(|scheme| scheme.words().contains(&text)) {
+            named = named.with(*scheme);
+        }
+    });
+    if !text.is_ascii() {
+        // Scripts without blanks run a term and what follows together.
+        let text = words.concat();
+        let is_part = |term: &&str| !term.is_ascii() && text.contains(*term);
+        for scheme in NAMED.iter().filter(|one| one.words().iter().any(is_part)) {
+            named = named.with(*scheme);
+        }
+    }
+    named
+}
+
 /// The text a number may stand in, and the schemes whose words are in it.
 struct Around<'a> {
-    key: Option<&'a str>,
+    key: Option<&'a Named<'a>>,
     text: &'a str,
-    named: OnceCell<Vec<NationalId>>,
+    named: OnceCell<Schemes>,
 }
 
 impl Around<'_> {
-    /// Whether a word of the scheme is in the key or the text; worked out once.
+    /// Whether a word of the scheme is in the key or the text; each is worked out once.
     fn names(&self, scheme: NationalId) -> bool {
-        self.named.get_or_init(|| self.all_named()).contains(&scheme)
-    }
-
-    fn all_named(&self) -> Vec<NationalId> {
-        let mut named = Vec::new();
-        for text in self.key.into_iter().chain([self.text]) {
-            let words = words(text);
-            each_joined(&words, |text| {
-                let is_word = |scheme: &&NationalId| scheme.words().contains(&text);
-                named.extend(NAMED.iter().find(is_word));
-            });
-            if !text.is_ascii() {
-                // Scripts without blanks run a term and what follows together.
-                let text = words.concat();
-                let is_part = |term: &&str| !term.is_ascii() && text.contains(*term);
-                named.extend(NAMED.iter().filter(|one| one.words().iter().any(is_part)));
-            }
-        }
-        named
+        self.key.is_some_and(|key| key.schemes().has(scheme))
+            || self.named.get_or_init(|| schemes_in(self.text)).has(scheme)
     }
 }
 
@@ -97,9 +115,10 @@ fn is_longer(bytes: &[u8], start: usize, end: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::NationalId::{self, *};
+    use super::Named;
 
     fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
-        super::find(key, text)
+        super::find(key.map(|key| Named::new(key.into())).as_ref(), text)
     }
 
     #[test]
@@ -223,8 +242,10 @@ mod tests {
         for text in ["123-45-".repeat(8 * 1024), "1 2 3 4 ".repeat(8 * 1024)] {
             assert_eq!(find(None, &text), None);
         }
-        // Every number would need a word, which is looked for once.
+        // Every number would need a word, which is looked for once, however many others there are.
         let text = "123456789018 ".repeat(4 * 1024);
+        assert_eq!(find(None, &text), None);
+        let text = format!("{}{}", "pesel ".repeat(1 << 16), "123-456789 ".repeat(1 << 16));
         assert_eq!(find(None, &text), None);
     }
 }

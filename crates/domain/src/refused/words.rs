@@ -71,9 +71,9 @@ fn find_joined(words: &[String], terms: &[(&str, Category)]) -> Option<Category>
     found
 }
 
-/// Whether one of a key's words, without digits around it, is `name`.
-pub(super) fn names(key: &str, name: &str) -> bool {
-    words(key).iter().any(|word| bare(word) == name)
+/// Whether one of the words, without digits around it, is `name`.
+pub(super) fn are_named(words: &[String], name: &str) -> bool {
+    words.iter().any(|word| bare(word) == name)
 }
 
 fn look_up(terms: &[(&str, Category)], text: &str) -> Option<Category> {
