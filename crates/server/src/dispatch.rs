@@ -223,7 +223,7 @@ impl Dispatcher {
             return Ok(());
         }
         let text = request.arguments.to_string();
-        match self.app.screening().json(&text, None, JsonOptions::default()) {
+        match self.app.screening().json(&text, None, JsonOptions::default())? {
             None => Ok(()),
             Some(found) => bail!("{}: {}", found.pointer, found.rule.refusal("this argument")),
         }

@@ -7,9 +7,13 @@ use std::ops::Range;
 
 use super::named::Named;
 use super::{JsonOptions, Rule, Screening, is_free};
+use crate::LimitExceeded;
 
-/// Deepest nesting that is looked into. Parsers refuse what is deeper: serde_json at 128.
+/// Deepest nesting that is looked into. What is deeper is refused: a parser may step over it where
+/// it asks for nothing (serde_json's own bound of 128 does not hold inside unknown members).
 const NESTING_MAX: usize = 128;
+/// That bound's name in refusals.
+const NESTING_NAME: &str = "json_nesting_max";
 
 /// What of the text broke a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +44,6 @@ struct Open<'a> {
     count: usize,
     /// That member's name.
     name: Option<Named<'a>>,
-    /// What it holds is not looked at.
-    is_passed: bool,
 }
 
 struct Walk<'a> {
@@ -50,7 +52,7 @@ struct Walk<'a> {
     key: Option<Named<'a>>,
     options: JsonOptions<'a>,
     open: Vec<Open<'a>>,
-    /// Whether the member that is being read is not looked at.
+    /// Whether the text of the member that is being read is not looked at.
     passes: bool,
 }
 
@@ -59,9 +61,9 @@ pub(super) fn find(
     text: &str,
     key: Option<&str>,
     options: JsonOptions<'_>,
-) -> Option<JsonFound> {
+) -> Result<Option<JsonFound>, LimitExceeded> {
     if screening == Screening::NONE {
-        return None;
+        return Ok(None);
     }
     let key = key.map(|key| Named::new(key.into()));
     let mut walk = Walk { screening, text, key, options, open: Vec::new(), passes: false };
@@ -127,7 +129,7 @@ fn unicode(rest: &str) -> (char, usize) {
 }
 
 impl<'a> Walk<'a> {
-    fn run(&mut self) -> Option<JsonFound> {
+    fn run(&mut self) -> Result<Option<JsonFound>, LimitExceeded> {
         let text = self.text;
         let bytes = text.as_bytes();
         let (mut at, mut names) = (0, false);
@@ -135,32 +137,31 @@ impl<'a> Walk<'a> {
             match byte {
                 b'{' | b'[' => {
                     if self.open.len() == NESTING_MAX {
-                        return None;
+                        let (name, max, actual) = (NESTING_NAME, NESTING_MAX, NESTING_MAX + 1);
+                        return Err(LimitExceeded { name, max, actual });
                     }
                     names = *byte == b'{';
-                    let is_passed = self.passes;
-                    let (is_object, count, name) = (names, 1, None);
-                    self.open.push(Open { is_object, count, name, is_passed });
+                    self.passes = false;
+                    self.open.push(Open { is_object: names, count: 1, name: None });
                     at += 1;
                 }
                 b'}' | b']' => {
-                    self.passes = self.open.pop().is_some_and(|open| open.is_passed);
-                    names = false;
+                    self.open.pop();
+                    (names, self.passes) = (false, false);
                     at += 1;
                 }
                 b',' => {
-                    let open = self.open.last_mut()?;
+                    let Some(open) = self.open.last_mut() else { return Ok(None) };
                     open.count += 1;
-                    names = open.is_object;
-                    self.passes = open.is_passed;
+                    (names, self.passes) = (open.is_object, false);
                     at += 1;
                 }
                 b'"' => {
-                    let end = string_end(bytes, at + 1)?;
+                    let Some(end) = string_end(bytes, at + 1) else { return Ok(None) };
                     let found =
                         if names { self.name(at + 1..end) } else { self.string(at + 1..end) };
                     if found.is_some() {
-                        return found;
+                        return Ok(found);
                     }
                     names = false;
                     at = end + 1;
@@ -172,14 +173,14 @@ impl<'a> Walk<'a> {
                     let end = length.map_or(bytes.len(), |length| at + length);
                     let found = self.number(at..end);
                     if found.is_some() {
-                        return found;
+                        return Ok(found);
                     }
                     at = end;
                 }
                 _ => at += 1,
             }
         }
-        None
+        Ok(None)
     }
 
     fn name(&mut self, raw: Range<usize>) -> Option<JsonFound> {
@@ -188,11 +189,9 @@ impl<'a> Walk<'a> {
         let name = unescaped(text.get(raw)?);
         let is_named = self.options.passed.contains(&&*name);
         let rule = self.screening.key(&name);
-        let open = self.open.last_mut()?;
-        open.name = Some(Named::new(name));
-        self.passes = open.is_passed || is_named;
-        let rule = rule.filter(|_| !open.is_passed)?;
-        Some(self.found(rule, JsonPart::Name))
+        self.passes = is_named && self.open.len() == 1;
+        self.open.last_mut()?.name = Some(Named::new(name));
+        Some(self.found(rule?, JsonPart::Name))
     }
 
     fn string(&self, raw: Range<usize>) -> Option<JsonFound> {
@@ -204,7 +203,7 @@ impl<'a> Walk<'a> {
     }
 
     fn number(&self, raw: Range<usize>) -> Option<JsonFound> {
-        if self.passes || !self.options.integers {
+        if !self.options.integers {
             return None;
         }
         let digits = self.text.get(raw)?.trim_start_matches('-');
@@ -252,7 +251,7 @@ mod tests {
 
     fn found(text: &str, integers: bool) -> Option<(&'static str, JsonPart, String, String)> {
         let options = JsonOptions { integers, passed: &["password"] };
-        let found = Screening::ALL.json(text, None, options)?;
+        let found = Screening::ALL.json(text, None, options).expect("within the bound")?;
         Some((found.rule.code(), found.part, found.pointer, found.path))
     }
 
@@ -299,7 +298,24 @@ mod tests {
             "member 1, item 1",
         );
         check(r#"{"password":"CARD","a":"CARD"}"#, "card_number", Value, "/a", "member 2");
-        check(r#"[{"password":{"a":["CARD"]}},"CARD"]"#, "card_number", Value, "/1", "item 2");
+        // Only texts of the outermost object are secrets.
+        check(r#"{"password":CARD}"#, "card_number", Value, "/password", "member 1");
+        check(r#"{"password":["CARD"]}"#, "card_number", Value, "/password/0", "member 1, item 1");
+        check(
+            r#"{"password":"x","a":{"password":"CARD"}}"#,
+            "card_number",
+            Value,
+            "/a/password",
+            "member 2, member 1",
+        );
+        check(
+            r#"{"password":{"religion":1}}"#,
+            "religion",
+            Name,
+            "/password",
+            "member 1, member 1",
+        );
+        check(r#"[{"password":"CARD"}]"#, "card_number", Value, "/0/password", "item 1, member 1");
     }
 
     #[test]
@@ -309,7 +325,6 @@ mod tests {
             r#"{"ts":1451649600512,"values":{"t":21.5}}"#,
             r#"{"a":0.4111111111111111,"b":4.111111111111111e15}"#,
             r#"{"password":"4111111111111111"}"#,
-            r#"{"password":["4111111111111111",{"x":"4111111111111111"}]}"#,
             r#"{"imei":"378282246310005","modem":{"imei":["378282246310005"]}}"#,
             r#"{"value":"heart_rate"}"#,
             "",
@@ -321,10 +336,24 @@ mod tests {
             assert_eq!(found(text, true), None, "{text}");
         }
         assert_eq!(found(r#"{"a":4111111111111111}"#, false), None);
-        let deep = "[".repeat(NESTING_MAX + 1);
-        assert_eq!(found(&format!("{deep}\"{CARD}\""), true), None);
         let deep = "[".repeat(NESTING_MAX);
         assert!(found(&format!("{deep}\"{CARD}\""), true).is_some());
+    }
+
+    #[test]
+    fn what_is_too_deep_is_an_error() {
+        for open in ["[", "{\"a\":"] {
+            let deep = open.repeat(NESTING_MAX + 1);
+            for text in
+                [deep.clone(), format!("{deep}\"{CARD}\""), format!("{{\"b\":1,\"c\":{deep}")]
+            {
+                let found = Screening::ALL.json(&text, None, JsonOptions::default());
+                let limit = found.expect_err(&text);
+                assert_eq!((limit.name, limit.max, limit.actual), (NESTING_NAME, 128, 129));
+                let value = crate::Value::Json(text.into());
+                assert!(Screening::ALL.value("k", &value, false).is_err());
+            }
+        }
     }
 
     #[test]

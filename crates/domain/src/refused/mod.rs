@@ -14,7 +14,7 @@ mod words;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::Value;
+use crate::{LimitExceeded, Value};
 use named::{Exempt, Named};
 
 pub use json::{JsonFound, JsonPart};
@@ -174,23 +174,34 @@ impl Screening {
         None
     }
 
+    /// Whether every rule is asked.
+    pub const fn is_whole(self) -> bool {
+        self.cards && self.people
+    }
+
     /// Looks into a JSON text: the names of members, and texts. Integers count as texts when
-    /// `integers` says so. `key` is what the whole is the value of; what members named in `passed`
-    /// hold is not looked at. Of a text that is no JSON only what comes before the mistake.
+    /// `integers` says so. `key` is what the whole is the value of. Of a text that is no JSON only
+    /// what comes before the mistake, where its parser stops too. A text whose nesting is over the
+    /// bound was not looked at to its end: whoever asks has to refuse it.
     pub fn json(
         self,
         text: &str,
         key: Option<&str>,
         options: JsonOptions<'_>,
-    ) -> Option<JsonFound> {
+    ) -> Result<Option<JsonFound>, LimitExceeded> {
         json::find(self, text, key, options)
     }
 
     /// Looks at the value of a reading or attribute. Numbers are measured values unless `integers`
-    /// says that they may be written numbers.
+    /// says that they may be written numbers. An error as of [`Screening::json`].
     #[inline]
-    pub fn value(self, key: &str, value: &Value, integers: bool) -> Option<(Rule, Option<String>)> {
-        match value {
+    pub fn value(
+        self,
+        key: &str,
+        value: &Value,
+        integers: bool,
+    ) -> Result<Option<(Rule, Option<String>)>, LimitExceeded> {
+        Ok(match value {
             Value::Double(_) | Value::Boolean(_) => None,
             Value::Integer(number) if integers && number.unsigned_abs() > 99_999_999 => {
                 self.text(Some(key), &number.unsigned_abs().to_string()).map(|rule| (rule, None))
@@ -199,9 +210,9 @@ impl Screening {
             Value::Text(text) => self.text(Some(key), text).map(|rule| (rule, None)),
             Value::Json(text) => {
                 let options = JsonOptions { integers, passed: &[] };
-                self.json(text, Some(key), options).map(|found| (found.rule, Some(found.path)))
+                self.json(text, Some(key), options)?.map(|found| (found.rule, Some(found.path)))
             }
-        }
+        })
     }
 }
 
@@ -210,7 +221,7 @@ impl Screening {
 pub struct JsonOptions<'a> {
     /// Integers count as texts.
     pub integers: bool,
-    /// Names of members whose values are not looked at.
+    /// Names of members of the outermost object whose texts are not looked at.
     pub passed: &'a [&'a str],
 }
 
@@ -306,7 +317,7 @@ mod tests {
     #[test]
     fn values_are_looked_at_by_their_kind() {
         let check = |value: Value, integers: bool, expect: Option<(&str, Option<&str>)>| {
-            let found = Screening::ALL.value("k", &value, integers);
+            let found = Screening::ALL.value("k", &value, integers).expect("not nested");
             let found = found.map(|(rule, path)| (rule.code(), path));
             let expect = expect.map(|(rule, path)| (rule, path.map(str::to_owned)));
             assert_eq!(found, expect, "{value:?}");

@@ -114,8 +114,8 @@ fn is_longer(bytes: &[u8], start: usize, end: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::NationalId::{self, *};
     use super::Named;
+    use super::NationalId::{self, *};
 
     fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
         super::find(key.map(|key| Named::new(key.into())).as_ref(), text)

@@ -11,7 +11,7 @@ use veritwin_domain::{
     IngestLimits, Key, LimitExceeded, Quality, Reading, Rule, Screening, Timestamp, Value,
 };
 
-use crate::payload::{Kept, KeyTable, PayloadError, check_value};
+use crate::payload::{Kept, KeyTable, PayloadError, RefusedValue, check_value};
 
 pub use line_protocol::Precision;
 
@@ -212,8 +212,8 @@ impl<'a> Rows<'a> {
     fn check(&self, key: &Key, value: &Value, line: usize, column: usize) -> Result<(), BulkError> {
         let checked = check_value(self.context.screening, key, value, Kept::Telemetry);
         checked.map_err(|refused| {
-            let rule = Some(refused.rule);
-            BulkError { rule, ..BulkError::new(line, column, refused.detail) }
+            let RefusedValue { rule, limit, detail } = refused;
+            BulkError { rule, limit, ..BulkError::new(line, column, detail) }
         })
     }
 

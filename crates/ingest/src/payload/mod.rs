@@ -51,7 +51,8 @@ impl PayloadError {
     }
 
     fn refused_value(position: usize, refused: RefusedValue) -> Self {
-        Self { rule: Some(refused.rule), ..Self::new(position, refused.detail) }
+        let RefusedValue { rule, limit, detail } = refused;
+        Self { rule, limit, ..Self::new(position, detail) }
     }
 
     /// The same error inside a larger text that starts `bytes` earlier.
@@ -71,9 +72,10 @@ impl KeyRefused {
     }
 }
 
-/// A value that must not be kept.
+/// A value that must not be kept, or that could not be looked at to its end.
 pub(crate) struct RefusedValue {
-    pub(crate) rule: Rule,
+    pub(crate) rule: Option<Rule>,
+    pub(crate) limit: Option<LimitExceeded>,
     pub(crate) detail: String,
 }
 
@@ -91,8 +93,11 @@ pub(crate) fn check_value(
         Value::Double(_) | Value::Boolean(_) => Ok(()),
         Value::Integer(_) if !integers => Ok(()),
         _ => match screening.value(key, value, integers) {
-            None => Ok(()),
-            Some((rule, path)) => Err(refused_value(rule, path.as_deref())),
+            Ok(None) => Ok(()),
+            Ok(Some((rule, path))) => Err(refused_value(rule, path.as_deref())),
+            Err(limit) => {
+                Err(RefusedValue { rule: None, detail: limit.to_string(), limit: Some(limit) })
+            }
         },
     }
 }
@@ -114,5 +119,5 @@ fn refused_value(rule: Rule, path: Option<&str>) -> RefusedValue {
         }
         _ => rule.refusal("the value of this key"),
     };
-    RefusedValue { rule, detail }
+    RefusedValue { rule: Some(rule), limit: None, detail }
 }

@@ -13,7 +13,7 @@ use veritwin_app::model::{AccountView, OpenSession};
 use veritwin_domain::Secret;
 
 use super::auth::{Caller, HeldSession, Public};
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, Path, SecretJson, Secrets};
 use super::session::{SignInProofBody, set_cookie};
 use super::{Answer, Api};
 
@@ -132,6 +132,10 @@ struct NewPasswordBody {
     proof: SignInProofBody,
 }
 
+impl Secrets for NewPasswordBody {
+    const NAMES: &'static [&'static str] = &["code", "new_password", "password"];
+}
+
 /// Sets a new password; every other session ends, this one goes on under a new token.
 #[utoipa::path(post, path = "/v1/account/password", tag = "account",
     request_body = NewPasswordBody,
@@ -139,7 +143,7 @@ struct NewPasswordBody {
 async fn set_password(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(body): Json<NewPasswordBody>,
+    SecretJson(body): SecretJson<NewPasswordBody>,
 ) -> Answer<impl IntoResponse> {
     let proof = Proof::try_from(body.proof)?;
     let new = Secret::new(body.new_password);
@@ -193,6 +197,10 @@ struct CodeBody {
     code: String,
 }
 
+impl Secrets for CodeBody {
+    const NAMES: &'static [&'static str] = &["code"];
+}
+
 /// Ends the set-up with the first code; the session goes on under a new token.
 #[utoipa::path(put, path = "/v1/account/authenticator", tag = "account",
     request_body = CodeBody,
@@ -200,7 +208,7 @@ struct CodeBody {
 async fn add_authenticator(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(body): Json<CodeBody>,
+    SecretJson(body): SecretJson<CodeBody>,
 ) -> Answer<impl IntoResponse> {
     let token = api.app.add_authenticator(&context, &Secret::new(body.code)).await?;
     Ok((StatusCode::NO_CONTENT, set_cookie(&token)))
@@ -348,13 +356,17 @@ struct ResetBody {
     password: String,
 }
 
+impl Secrets for ResetBody {
+    const NAMES: &'static [&'static str] = &["password", "token"];
+}
+
 /// Sets a new password with a mailed link; every session of the account ends.
 #[utoipa::path(put, path = "/v1/password-reset", tag = "session", request_body = ResetBody,
     responses((status = 204), (status = 400), (status = 404)))]
 async fn reset(
     State(api): State<Api>,
     Public(context): Public,
-    Json(body): Json<ResetBody>,
+    SecretJson(body): SecretJson<ResetBody>,
 ) -> Answer<StatusCode> {
     let (token, password) = (Secret::new(body.token), Secret::new(body.password));
     api.app.reset_password(&context, &token, &password).await?;
@@ -368,6 +380,10 @@ struct ConfirmEmailBody {
     token: String,
 }
 
+impl Secrets for ConfirmEmailBody {
+    const NAMES: &'static [&'static str] = &["token"];
+}
+
 /// Confirms an address with a mailed link, in the browser in which the account is signed in: the
 /// link stays good until then.
 #[utoipa::path(post, path = "/v1/email-confirmation", tag = "session",
@@ -376,7 +392,7 @@ async fn confirm_email(
     State(api): State<Api>,
     Public(context): Public,
     HeldSession(session): HeldSession,
-    Json(body): Json<ConfirmEmailBody>,
+    SecretJson(body): SecretJson<ConfirmEmailBody>,
 ) -> Answer<StatusCode> {
     api.app.confirm_email(&context, &Secret::new(body.token), session.as_ref()).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -12,7 +12,7 @@ use veritwin_app::model::SignedIn;
 use veritwin_domain::Secret;
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody};
+use super::body::{self, Json, ListBody, SecretJson, Secrets};
 use super::session::{SessionBody, no_cookie, set_cookie};
 use super::{Answer, Api, words};
 
@@ -74,13 +74,17 @@ struct JoinBody {
     token: String,
 }
 
+impl Secrets for JoinBody {
+    const NAMES: &'static [&'static str] = &["token"];
+}
+
 /// Takes up an invitation to one's own address, and goes there.
 #[utoipa::path(post, path = "/v1/session/join", tag = "session", request_body = JoinBody,
     responses((status = 200, body = SessionBody), (status = 404)))]
 async fn join(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<JoinBody>,
+    SecretJson(input): SecretJson<JoinBody>,
 ) -> Answer<impl IntoResponse> {
     let token = Secret::new(input.token);
     let SignedIn { token, session } = api.app.join_tenant(&context, &token).await?;

@@ -10,7 +10,7 @@ use veritwin_app::{AcmeView, HostView};
 use veritwin_domain::{Clock, SystemClock};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, ListBody, Path, SecretJson, Secrets};
 use super::{Answer, Api, Problem};
 use crate::host_certificates::judged;
 
@@ -91,6 +91,10 @@ struct CertificateFields {
     private_key: String,
 }
 
+impl Secrets for CertificateFields {
+    const NAMES: &'static [&'static str] = &["private_key"];
+}
+
 /// Puts a certificate of one's own host name in place. It is used from the next handshake on.
 #[utoipa::path(put, path = "/v1/certificates/{host}", tag = "certificates",
     params(("host" = String, Path)), request_body = CertificateFields,
@@ -99,7 +103,7 @@ async fn replace(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(host): Path<String>,
-    Json(input): Json<CertificateFields>,
+    SecretJson(input): SecretJson<CertificateFields>,
 ) -> Answer<axum::Json<HostBody>> {
     let host = api.app.check_own_host(&context, &host)?;
     // Whoever checks a certificate lives by the machine's clock.

@@ -12,7 +12,7 @@ use veritwin_app::model::{ProviderInput, ProviderReturn, ProviderStart, Provider
 use veritwin_domain::Secret;
 
 use super::auth::{Caller, HeldSession, Public};
-use super::body::{self, Json, Query};
+use super::body::{self, Json, Query, SecretJson, Secrets};
 use super::brand::Host;
 use super::session::{SessionBody, set_cookie};
 use super::{Answer, Api, Problem, words};
@@ -52,6 +52,10 @@ struct ProviderFields {
     /// Whether a sign-in there counts as two factors, whatever it says.
     #[serde(default)]
     counts_as_second_factor: bool,
+}
+
+impl Secrets for ProviderFields {
+    const NAMES: &'static [&'static str] = &["client_secret"];
 }
 
 /// What is set.
@@ -134,7 +138,7 @@ async fn replace(
     State(api): State<Api>,
     Caller(context): Caller,
     headers: HeaderMap,
-    Json(input): Json<ProviderFields>,
+    SecretJson(input): SecretJson<ProviderFields>,
 ) -> Answer<impl IntoResponse> {
     let if_version = body::if_match(&headers)?;
     let unknown = |_| Problem::invalid("expected the name of a role").at("role_of_new");
@@ -258,6 +262,10 @@ struct FinishBody {
     iss: Option<String>,
 }
 
+impl Secrets for FinishBody {
+    const NAMES: &'static [&'static str] = &["code", "secret"];
+}
+
 /// Finishes a sign-in through a provider.
 #[utoipa::path(post, path = "/v1/session/provider/finish", tag = "session",
     request_body = FinishBody,
@@ -267,7 +275,7 @@ async fn finish(
     Public(context): Public,
     HeldSession(before): HeldSession,
     Host(host): Host,
-    Json(input): Json<FinishBody>,
+    SecretJson(input): SecretJson<FinishBody>,
 ) -> Answer<impl IntoResponse> {
     let redirect_uri = api.redirect_uri(host.as_deref());
     let back = ProviderReturn {

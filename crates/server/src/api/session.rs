@@ -13,7 +13,7 @@ use veritwin_app::{Assertion, Knock, Proof, SecondFactor};
 use veritwin_domain::Secret;
 
 use super::auth::{Caller, HeldSession, Public, SESSION_COOKIE};
-use super::body::{self, Json, Query};
+use super::body::{self, Query, SecretJson, Secrets};
 use super::brand::Host;
 use super::passkeys::AssertionBody;
 use super::support::SupportBody;
@@ -46,6 +46,10 @@ struct SignInBody {
     organisation: Option<String>,
 }
 
+impl Secrets for SignInBody {
+    const NAMES: &'static [&'static str] = &["code", "password"];
+}
+
 /// How a person proves who they are.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SignInProofBody {
@@ -55,6 +59,10 @@ pub(super) struct SignInProofBody {
     code: Option<String>,
     /// A passkey: alone, or as second factor beside the password.
     passkey: Option<AssertionBody>,
+}
+
+impl Secrets for SignInProofBody {
+    const NAMES: &'static [&'static str] = &["code", "password"];
 }
 
 impl TryFrom<SignInProofBody> for Proof {
@@ -153,7 +161,7 @@ async fn sign_in(
     Public(context): Public,
     HeldSession(before): HeldSession,
     Host(host): Host,
-    Json(body): Json<SignInBody>,
+    SecretJson(body): SecretJson<SignInBody>,
 ) -> Answer<impl IntoResponse> {
     let SignInBody { email, password, code, passkey, organisation } = body;
     // One that is not there is as good as none.
@@ -248,7 +256,7 @@ pub(super) fn no_cookie() -> SetCookie {
 async fn confirm(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(body): Json<SignInProofBody>,
+    SecretJson(body): SecretJson<SignInProofBody>,
 ) -> Answer<impl IntoResponse> {
     let proof = Proof::try_from(body)?;
     let token = api.app.confirm_identity(&context, proof, &api.facts.relying_party()).await?;
@@ -260,6 +268,10 @@ async fn confirm(
 struct LinkBody {
     /// What follows `#` in the link.
     token: String,
+}
+
+impl Secrets for LinkBody {
+    const NAMES: &'static [&'static str] = &["token"];
 }
 
 /// What a one-time link is for.
@@ -292,7 +304,7 @@ struct InvitingBody {
 async fn inspect(
     State(api): State<Api>,
     Public(context): Public,
-    Json(body): Json<LinkBody>,
+    SecretJson(body): SecretJson<LinkBody>,
 ) -> Answer<axum::Json<LinkFacts>> {
     let link = api.app.inspect_link(&context, &Secret::new(body.token)).await?;
     Ok(axum::Json(LinkFacts {
@@ -327,13 +339,17 @@ struct WelcomeBody {
     attested: bool,
 }
 
+impl Secrets for WelcomeBody {
+    const NAMES: &'static [&'static str] = &["password", "token"];
+}
+
 /// Uses a one-time link up: makes the account and signs in.
 #[utoipa::path(post, path = "/v1/welcome", tag = "session", request_body = WelcomeBody,
     responses((status = 201, body = SessionBody), (status = 400), (status = 404)))]
 async fn welcome(
     State(api): State<Api>,
     Public(context): Public,
-    Json(body): Json<WelcomeBody>,
+    SecretJson(body): SecretJson<WelcomeBody>,
 ) -> Answer<impl IntoResponse> {
     let welcome = Welcome {
         organisation: body.organisation,

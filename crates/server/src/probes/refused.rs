@@ -15,6 +15,8 @@ const CARDS: u8 = 5;
 const PEOPLE: u8 = 6;
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
+/// Deeper than any parser reads, in a member that nobody asks for.
+const TOO_DEEP: usize = 200;
 
 /// A key of each category that is not accepted, with the rule it breaks.
 const KEYS: [(&str, &str); 10] = [
@@ -70,7 +72,10 @@ struct Door {
     /// Written with the device's token; with the key otherwise.
     by_device: bool,
     content_type: &'static str,
-    body: String,
+    body: Vec<u8>,
+    /// What the refusal says where it is not the sample's rule: the body cannot be looked at to its
+    /// end.
+    unreadable: Option<&'static str>,
 }
 
 /// What a walk saw.
@@ -142,7 +147,7 @@ impl Refused {
             method: door.method,
             token: Some(token.expose().as_str()),
             content_type: door.content_type,
-            body: door.body.into_bytes(),
+            body: door.body,
             ..Ask::get(&door.uri)
         };
         ask(&self.router, question).await
@@ -161,9 +166,9 @@ impl Refused {
         };
         for sample in &samples {
             for door in doors(sample, &fixture.device().to_string()) {
-                let name = door.name;
+                let (name, unreadable) = (door.name, door.unreadable);
                 let answered = self.write(fixture, door).await?;
-                if let Some(problem) = judge(sample, &answered) {
+                if let Some(problem) = judge(sample, unreadable, &answered) {
                     walked.wrong = Some((problem, name.to_owned()));
                     return Ok(walked);
                 }
@@ -209,7 +214,8 @@ fn telemetry(name: &'static str, body: &Value) -> Door {
         uri: "/api/v1/telemetry".to_owned(),
         by_device: true,
         content_type: JSON,
-        body: body.to_string(),
+        body: body.to_string().into_bytes(),
+        unreadable: None,
     }
 }
 
@@ -220,7 +226,7 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
     let by_device = |name, uri: &str, content_type, body: String| Door {
         uri: uri.to_owned(),
         content_type,
-        body,
+        body: body.into_bytes(),
         ..telemetry(name, &Value::Null)
     };
     let by_person = |name, method, uri: &str, content_type, body: String| Door {
@@ -229,7 +235,8 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
         uri: uri.to_owned(),
         by_device: false,
         content_type,
-        body,
+        body: body.into_bytes(),
+        unreadable: None,
     };
     let plain = json!({key: text});
     let write = "/v1/telemetry/write";
@@ -255,6 +262,19 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
         ),
         by_person("profile", Method::PATCH, "/v1/account", JSON, json!({key: text}).to_string()),
     ];
+    let patch = |name, body| by_person(name, Method::PATCH, &attributes, JSON, body);
+    let deep = "[".repeat(TOO_DEEP) + &"]".repeat(TOO_DEEP);
+    let mut not_utf8 = patch("body that is not UTF-8", String::new());
+    not_utf8.body = [br#"{"zz":""#, &[0xff][..], br#"","server":"#].concat();
+    not_utf8.body.extend_from_slice(format!("{plain}}}").as_bytes());
+    doors.extend([
+        patch("attribute named as a secret", json!({"server": {"token": plain}}).to_string()),
+        Door { unreadable: Some("not UTF-8"), ..not_utf8 },
+        Door {
+            unreadable: Some("json_nesting_max"),
+            ..patch("body nested too deep", format!(r#"{{"zz":{deep},"server":{plain}}}"#))
+        },
+    ]);
     if *is_text {
         let post = |name, uri: &str, body: Value| {
             by_person(name, Method::POST, uri, JSON, body.to_string())
@@ -276,12 +296,15 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
 }
 
 /// What is wrong with an answer to a sample; none when it was refused as it has to be.
-fn judge(sample: &Sample, answered: &Answered) -> Option<String> {
+fn judge(sample: &Sample, unreadable: Option<&'static str>, answered: &Answered) -> Option<String> {
     let Sample { key, text, rule, is_text } = sample;
     let body = String::from_utf8_lossy(&answered.body);
     let is_refused =
         matches!(answered.status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST)
-            && body.contains(&format!("(rule {rule})"));
+            && match unreadable {
+                Some(why) => body.contains(why),
+                None => body.contains(&format!("(rule {rule})")),
+            };
     if !is_refused {
         let status = answered.status.as_u16();
         return Some(format!("A sample of rule {rule} was answered {status}, not refused by it."));
@@ -320,7 +343,7 @@ impl Walk for Refused {
     type Fixture = RefusedFixture;
     type Walked = Walked;
 
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn promise(&self) -> u8 {
         self.promise
@@ -356,7 +379,8 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let check = |is_text: bool, status: u16, body: &str, expect: Option<&str>| {
+        type Why = Option<&'static str>;
+        let judged = |is_text: bool, why: Why, status: u16, body: &str, expect: Option<&str>| {
             let sample = Sample {
                 key: "heart_rate".to_owned(),
                 text: "sample".to_owned(),
@@ -368,10 +392,11 @@ mod tests {
                 headers: axum::http::HeaderMap::new(),
                 body: body.to_owned().into(),
             };
-            let found = judge(&sample, &answered);
+            let found = judge(&sample, why, &answered);
             assert_eq!(found.is_some(), expect.is_some(), "{found:?}");
             assert!(found.unwrap_or_default().contains(expect.unwrap_or_default()));
         };
+        let check = |is_text, status, body, expect| judged(is_text, None, status, body, expect);
         check(false, 422, "this key names (rule health)", None);
         check(true, 400, "this field holds (rule health)", None);
         check(false, 200, "", Some("answered 200"));
@@ -379,5 +404,30 @@ mod tests {
         check(false, 422, "(rule religion)", Some("not refused by it"));
         check(false, 422, "(rule health): heart_rate", Some("quotes"));
         check(true, 422, "(rule health): sample", Some("quotes"));
+        // A platform with one of the holes takes the body, or does not say why it does not.
+        for why in ["not UTF-8", "json_nesting_max"] {
+            judged(true, Some(why), 400, &format!("limit {why} at 1"), None);
+            judged(true, Some(why), 200, "{}", Some("answered 200"));
+            judged(true, Some(why), 400, "recursion limit", Some("answered 400"));
+            judged(true, Some(why), 400, &format!("{why}: sample"), Some("quotes"));
+        }
+    }
+
+    #[test]
+    fn every_hole_of_bodies_has_a_door() {
+        let (key, text, is_text) = ("note".to_owned(), "sample".to_owned(), true);
+        let sample = Sample { key, text, rule: "card_number", is_text };
+        let doors = doors(&sample, "d");
+        let body = |name: &str| &doors.iter().find(|door| door.name == name).expect(name).body[..];
+        assert_eq!(
+            body("attribute named as a secret"),
+            br#"{"server":{"token":{"note":"sample"}}}"#
+        );
+        assert_eq!(
+            body("body that is not UTF-8"),
+            b"{\"zz\":\"\xff\",\"server\":{\"note\":\"sample\"}}"
+        );
+        assert!(body("body nested too deep").starts_with(br#"{"zz":[[[["#));
+        assert!(body("body nested too deep").ends_with(br#"]]],"server":{"note":"sample"}}"#));
     }
 }

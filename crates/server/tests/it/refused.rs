@@ -137,6 +137,59 @@ fn people_doors(platform: &Platform, tenant: &Tenant) {
     platform.http().post("/v1/session").json(&sign_in).send().problem(401);
 }
 
+/// Bodies that a parser takes and that hold more than it asks for: under secrets' names where the
+/// body has no secret, beside a byte that is not UTF-8, behind nesting that is stepped over. Each
+/// with the status of its refusal, and the position or limit that this names.
+fn holes() -> [(Vec<u8>, u16, &'static str); 5] {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let rest = format!(r#"{{"note2":"{CARD}","ssn":"x"}}"#);
+    let not_utf8 = [br#"{"zz":""#, &[0xff][..], br#"","server":"#, rest.as_bytes(), b"}"].concat();
+    let too_deep = format!(r#"{{"zz":{deep},"server":{rest}}}"#);
+    let token = format!(r#"{{"server":{{"token":{{"pan":{CARD},"heart_rate":80}}}}}}"#);
+    let list = format!(r#"{{"server":{{"secret":[1,{{"ssn":1,"pan":{CARD}}}]}}}}"#);
+    let code = format!(r#"{{"server":{{"code":"{CARD_IN_GROUPS}","ssn":1}}}}"#);
+    [
+        (code.into_bytes(), 422, "/server/code"),
+        (token.into_bytes(), 422, "/server/token/pan"),
+        (list.into_bytes(), 422, "/server/secret/1"),
+        (not_utf8, 400, "byte 7"),
+        (too_deep.into_bytes(), 400, "json_nesting_max"),
+    ]
+}
+
+/// None of them gets by, and each would with the rules of P05 and P06 out.
+#[cfg(feature = "test-controls")]
+#[test]
+fn bodies_that_hold_more_than_a_parser_asks_for_are_refused() {
+    let platform = Platform::start(Mode::Serve, Options::default());
+    let tenant = platform.tenant();
+    let device = tenant.device("holes");
+    let path = format!("/v1/devices/{}/attributes", device.id);
+    let patch = |body: &[u8]| tenant.request("PATCH", &path).body("application/json", body).send();
+    let before = tenant.get(&path).expect(200);
+    for (body, status, place) in holes() {
+        let problem = patch(&body).problem(status);
+        let found = [&problem["position"], &problem["limit"]];
+        assert!(found.contains(&&Value::from(place)), "{problem}");
+        let text = problem.to_string();
+        assert!(!text.contains(CARD) && !text.contains(CARD_IN_GROUPS), "{text}");
+    }
+    assert_eq!(tenant.get(&path).expect(200), before);
+    let sabotage = |on: bool| {
+        for promise in [5, 6] {
+            platform.control("sabotage", json!({"promise": promise, "on": on})).expect("sabotage");
+        }
+    };
+    sabotage(true);
+    for (body, _, place) in holes() {
+        assert_eq!(patch(&body).status, 200, "{place}");
+    }
+    sabotage(false);
+    for (body, status, _) in holes() {
+        patch(&body).problem(status);
+    }
+}
+
 /// Every endpoint with a JSON body, so that one added later cannot be forgotten.
 fn every_body(platform: &Platform, tenant: &Tenant) {
     let document = platform.http().get("/v1/openapi.json").send().expect(200);
