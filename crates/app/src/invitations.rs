@@ -334,7 +334,7 @@ mod tests {
         );
         check("role,name,email\nauditor,\"Ada, A.\",a@example.org\n", Ok(1));
         check(
-            "role,name,email\nauditor,4111 1111 1111 1111,a@b.org\nauditor,A123456789,b@c.org\n",
+            "role,name,email\nauditor,4111 1111 1111 1111,a@b.org\nauditor,身分證 A123456789,b@c.org\n",
             Err(&["line 2, column name", "line 3, column name"]),
         );
         check("email,role\n", Err(&["line 2"]));

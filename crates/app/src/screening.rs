@@ -10,7 +10,7 @@ impl App {
     /// The rules that everything written here is held to: card numbers (P05), national ids and
     /// categories that are not accepted (P06).
     pub fn screening(&self) -> Screening {
-        let rules = Screening::ALL;
+        let rules = Screening::ALL.on(self.clock().now());
         #[cfg(feature = "test-controls")]
         let rules = self.0.promises.weakened(rules);
         rules

@@ -69,6 +69,11 @@ impl Timestamp {
         self.0.div_euclid(DAY_MICROS)
     }
 
+    /// The UTC date: year, month, day of the month.
+    pub fn date(self) -> (i64, i64, i64) {
+        civil_from_days(self.day())
+    }
+
     /// This moment moved by `duration`, held at the ends of the range.
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
@@ -182,7 +187,7 @@ fn parse(text: &str) -> Option<Timestamp> {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with as many fraction digits as needed (none, three or six).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.day());
+        let (year, month, day) = self.date();
         let micros_of_day = self.0.rem_euclid(DAY_MICROS);
         let seconds = micros_of_day / 1_000_000;
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

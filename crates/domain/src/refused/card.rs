@@ -73,7 +73,8 @@ const NETWORKS: [Network; 13] = [
             (6759, 6759),
             (6761, 6763),
         ],
-        lengths: lengths(12, 19),
+        // 13 digits are those of an EAN, of which every British one begins so.
+        lengths: 1 << 12 | lengths(14, 19),
     },
     // Mir, and Troy of both ranges.
     Network { prefixes: &[(2200, 2205), (9792, 9792)], lengths: lengths(16, 19) },
@@ -352,6 +353,7 @@ mod tests {
             "4111/1111/1111/1111",
             // Visa numbers of 13 digits went out of use, and take EAN-13 for cards.
             "4222222222222",
+            "5018000000009",
             // Groups that no card has, and two signs in one number.
             "4111 111 1111 11111",
             "411 111 111 111 1111",

@@ -62,7 +62,7 @@ pub(super) fn find(
     key: Option<&str>,
     options: JsonOptions<'_>,
 ) -> Result<Option<JsonFound>, LimitExceeded> {
-    if screening == Screening::NONE {
+    if screening.is_none() {
         return Ok(None);
     }
     let key = key.map(|key| Named::new(key.into()));

@@ -5,6 +5,8 @@
 mod card;
 mod json;
 mod named;
+#[cfg(test)]
+mod ordinary;
 mod people;
 mod runs;
 mod scheme;
@@ -14,7 +16,7 @@ mod words;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::{LimitExceeded, Value};
+use crate::{LimitExceeded, Timestamp, Value};
 use named::{Exempt, Named};
 
 pub use json::{JsonFound, JsonPart};
@@ -111,6 +113,8 @@ impl fmt::Display for Rule {
 pub struct Screening {
     cards: bool,
     people: bool,
+    /// The day as YYYYMMDD; 0 when it was not told.
+    today: u32,
 }
 
 impl Default for Screening {
@@ -124,9 +128,9 @@ const DIGITS_MIN: usize = 6;
 
 impl Screening {
     /// Every rule.
-    pub const ALL: Self = Self { cards: true, people: true };
+    pub const ALL: Self = Self { cards: true, people: true, today: 0 };
     /// No rule: for names that are asked for and not kept.
-    pub const NONE: Self = Self { cards: false, people: false };
+    pub const NONE: Self = Self { cards: false, people: false, today: 0 };
 
     /// Without the rule on card numbers.
     #[must_use]
@@ -143,7 +147,7 @@ impl Screening {
     /// Looks at a key, name of an attribute or member of an object: what it says its value is, and
     /// numbers in the key itself.
     pub fn key(self, key: &str) -> Option<Rule> {
-        if self == Self::NONE {
+        if self.is_none() {
             return None;
         }
         let term = || words::category(key).map(Rule::Term);
@@ -169,9 +173,21 @@ impl Screening {
             return Some(Rule::Card);
         }
         if self.people && !exempt.people {
-            return people::find(name, text).map(Rule::Id);
+            return people::find(name, text, self.today).map(Rule::Id);
         }
         None
+    }
+
+    /// On this day: dates of birth are told from dates of making and expiry by it.
+    #[must_use]
+    pub fn on(self, now: Timestamp) -> Self {
+        let (year, month, day) = now.date();
+        let today = u32::try_from(year * 10_000 + month * 100 + day).unwrap_or_default();
+        Self { today, ..self }
+    }
+
+    const fn is_none(self) -> bool {
+        !self.cards && !self.people
     }
 
     /// Whether every rule is asked.

@@ -54,9 +54,49 @@ impl NationalId {
     /// Words that say such a number follows, written together: in the key, or in the text around.
     pub(super) const fn words(self) -> &'static [&'static str] {
         match self {
+            Self::Taiwan => &[
+                "twid",
+                "taiwanid",
+                "rocid",
+                "nationalid",
+                "nationalidno",
+                "nationalidnumber",
+                "idcard",
+                "idcardno",
+                "idcardnumber",
+                "identitycard",
+                "身分證",
+                "身份證",
+                "統一證號",
+                "居留證",
+            ],
             Self::Japan => &["mynumber", "kojinbango", "マイナンバー", "個人番号"],
             Self::Korea => &["rrn", "juminnumber", "주민등록번호", "주민번호", "외국인등록번호"],
-            Self::UnitedStates => &["ssn", "socialsecurity", "socialsecuritynumber"],
+            Self::China => &[
+                "shenfenzheng",
+                "citizenid",
+                "residentid",
+                "residentidcard",
+                "nationalid",
+                "nationalidno",
+                "nationalidnumber",
+                "idcard",
+                "idcardno",
+                "idcardnumber",
+                "identitycard",
+                "身份证",
+                "公民身份",
+            ],
+            Self::UnitedKingdom => &[
+                "nino",
+                "ninumber",
+                "nationalinsurance",
+                "nationalinsuranceno",
+                "nationalinsurancenumber",
+            ],
+            Self::UnitedStates => {
+                &["ssn", "ssnumber", "socialsecurity", "socialsecurityno", "socialsecuritynumber"]
+            }
             Self::Germany => &[
                 "idnr",
                 "steuerid",
@@ -67,19 +107,44 @@ impl NationalId {
                 "taxid",
                 "tin",
             ],
+            Self::Spain => &[
+                "dni",
+                "nie",
+                "nif",
+                "dninie",
+                "numerodni",
+                "numeronie",
+                "documentonacionaldeidentidad",
+            ],
+            Self::Italy => &[],
+            Self::France => &[
+                "nir",
+                "nirnumber",
+                "numeronir",
+                "insee",
+                "numeroinsee",
+                "numerosecu",
+                "numérosécu",
+                "securitesociale",
+                "sécuritésociale",
+            ],
             Self::Poland => &["pesel"],
             Self::Sweden => &["personnummer", "personnr", "samordningsnummer"],
-            _ => &[],
         }
     }
 }
 
-/// Those whose numbers count beside one of their words only.
-pub(super) const NAMED: [NationalId; 6] = [
+/// Those that have words.
+pub(super) const NAMED: [NationalId; 11] = [
+    NationalId::Taiwan,
     NationalId::Japan,
     NationalId::Korea,
+    NationalId::China,
+    NationalId::UnitedKingdom,
     NationalId::UnitedStates,
     NationalId::Germany,
+    NationalId::Spain,
+    NationalId::France,
     NationalId::Poland,
     NationalId::Sweden,
 ];
@@ -102,18 +167,26 @@ pub(super) struct Form {
     /// Counts only beside one of the scheme's words.
     pub(super) needs_word: bool,
     pub(super) is_valid: fn(&[u8]) -> bool,
+    /// The date of birth in a valid number as YYYYMMDD, where it is told from other dates by.
+    pub(super) born: Option<fn(&[u8]) -> u32>,
 }
 
-const fn plain(scheme: NationalId, groups: &'static [u8], is_valid: fn(&[u8]) -> bool) -> Form {
-    Form { scheme, groups, joint: Joint::Any, needs_word: false, is_valid }
-}
-
-const fn hyphened(scheme: NationalId, groups: &'static [u8], is_valid: fn(&[u8]) -> bool) -> Form {
-    Form { joint: Joint::Hyphen, ..plain(scheme, groups, is_valid) }
-}
-
+/// A form that counts beside one of its words only.
 const fn named(scheme: NationalId, groups: &'static [u8], is_valid: fn(&[u8]) -> bool) -> Form {
-    Form { needs_word: true, ..plain(scheme, groups, is_valid) }
+    Form { scheme, groups, joint: Joint::Any, needs_word: true, is_valid, born: None }
+}
+
+/// A form that speaks for itself.
+const fn plain(scheme: NationalId, groups: &'static [u8], is_valid: fn(&[u8]) -> bool) -> Form {
+    Form { needs_word: false, ..named(scheme, groups, is_valid) }
+}
+
+const fn born(form: Form, born: fn(&[u8]) -> u32) -> Form {
+    Form { born: Some(born), ..form }
+}
+
+const fn hyphened(form: Form) -> Form {
+    Form { joint: Joint::Hyphen, ..form }
 }
 
 /// Most groups of a form.
@@ -121,39 +194,42 @@ pub(super) const GROUPS_MAX: usize = 7;
 /// Most letters and digits of a form.
 pub(super) const LENGTH_MAX: usize = 18;
 
-/// Every form, by the length of its first group. What has no strong check digit counts beside a
-/// word for it only.
-const FORMS: [Form; 30] = [
-    hyphened(NationalId::Spain, &[1, 7, 1], spain),
-    hyphened(NationalId::Spain, &[1, 8], spain),
+/// Every form, by the length of its first group. What has no strong check counts beside a word for
+/// it only: one digit or letter of a check is right for one serial number in ten or twenty. Strong
+/// are two digits in a form of seven groups (France), letters at nine stated places and one that
+/// checks them (Italy), and a date of birth of its own besides the check digit (China, Korea).
+const FORMS: [Form; 31] = [
+    named(NationalId::Spain, &[1, 7, 1], spain),
+    named(NationalId::Spain, &[1, 8], spain),
     plain(NationalId::France, &[1, 2, 2, 2, 3, 3, 2], france),
-    plain(NationalId::UnitedKingdom, &[2, 6, 1], united_kingdom),
-    plain(NationalId::UnitedKingdom, &[2, 2, 2, 2, 1], united_kingdom),
+    named(NationalId::France, &[1, 2, 2, 2, 3, 3, 2], france),
+    named(NationalId::UnitedKingdom, &[2, 6, 1], united_kingdom),
+    named(NationalId::UnitedKingdom, &[2, 2, 2, 2, 1], united_kingdom),
     named(NationalId::Germany, &[2, 3, 3, 3], germany),
-    hyphened(NationalId::UnitedStates, &[3, 2, 4], united_states),
     named(NationalId::UnitedStates, &[3, 2, 4], united_states),
     plain(NationalId::Italy, &[3, 3, 5, 4, 1], italy),
     named(NationalId::Japan, &[4, 4, 4], japan),
-    hyphened(NationalId::Korea, &[6, 7], korea),
-    named(NationalId::Korea, &[6, 7], korea_written),
+    born(hyphened(plain(NationalId::Korea, &[6, 7], korea)), korea_born),
+    born(named(NationalId::Korea, &[6, 7], korea_written), korea_born),
     named(NationalId::Sweden, &[6, 4], sweden),
-    plain(NationalId::UnitedKingdom, &[8, 1], united_kingdom),
-    hyphened(NationalId::Spain, &[8, 1], spain),
+    named(NationalId::UnitedKingdom, &[8, 1], united_kingdom),
+    named(NationalId::Spain, &[8, 1], spain),
     named(NationalId::Sweden, &[8, 4], sweden),
-    plain(NationalId::UnitedKingdom, &[9], united_kingdom),
+    named(NationalId::UnitedKingdom, &[9], united_kingdom),
     named(NationalId::UnitedStates, &[9], united_states),
-    plain(NationalId::Spain, &[9], spain),
-    plain(NationalId::Taiwan, &[10], taiwan),
+    named(NationalId::Spain, &[9], spain),
+    named(NationalId::Taiwan, &[10], taiwan),
     named(NationalId::Sweden, &[10], sweden),
     named(NationalId::Germany, &[11], germany),
     named(NationalId::Poland, &[11], poland),
     named(NationalId::Japan, &[12], japan),
     named(NationalId::Sweden, &[12], sweden),
-    named(NationalId::Korea, &[13], korea_written),
-    plain(NationalId::France, &[13, 2], france),
-    plain(NationalId::France, &[15], france),
+    born(named(NationalId::Korea, &[13], korea_written), korea_born),
+    named(NationalId::France, &[13, 2], france),
+    named(NationalId::France, &[15], france),
     plain(NationalId::Italy, &[16], italy),
-    plain(NationalId::China, &[18], china),
+    born(plain(NationalId::China, &[18], china), china_born),
+    born(named(NationalId::China, &[18], china), china_born),
 ];
 
 /// Where the forms are that begin with a group of so many letters and digits.
@@ -234,7 +310,11 @@ fn korea_birth(text: &[u32; 13]) -> Option<u32> {
         _ => return None,
     };
     let (month, day) = (m1 * 10 + m0, d1 * 10 + d0);
-    is_date(month, day).then_some((century + y1 * 10 + y0) * 100 + month)
+    is_date(month, day).then_some((century + y1 * 10 + y0) * 10_000 + month * 100 + day)
+}
+
+fn korea_born(text: &[u8]) -> u32 {
+    digits::<13>(text).and_then(|text| korea_birth(&text)).unwrap_or_default()
 }
 
 /// Numbers given out since October 2020 have no check digit.
@@ -242,16 +322,16 @@ fn korea_written(text: &[u8]) -> bool {
     digits::<13>(text).is_some_and(|text| korea_birth(&text).is_some())
 }
 
-/// As [`korea_written`], with the check digit that numbers of people born before October 2020 have;
+/// As [`korea_written`], of people born before October 2020, with the check digit of that time;
 /// those of foreign residents are 2 higher.
 fn korea(text: &[u8]) -> bool {
-    const UNCHECKED_SINCE: u32 = 202_010;
+    const UNCHECKED_SINCE: u32 = 20_201_000;
     let Some(text) = digits::<13>(text) else { return false };
     let Some(birth) = korea_birth(&text) else { return false };
     let sum = weighed(&text[..12], &[2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5]);
     let check = 11 - sum % 11;
     let is_checked = text[12] == check % 10 || (text[6] >= 5 && text[12] == (check + 2) % 10);
-    is_checked || birth >= UNCHECKED_SINCE
+    is_checked && birth < UNCHECKED_SINCE
 }
 
 /// GB 11643-1999: region, date of birth, order, check character of ISO 7064 MOD 11-2.
@@ -262,7 +342,15 @@ fn china(text: &[u8]) -> bool {
     let (month, day) = (body[10] * 10 + body[11], body[12] * 10 + body[13]);
     let sum = weighed(&body, &[7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]);
     let expected = b"10X98765432"[sum as usize % 11];
-    body[0] != 0 && (1800..2100).contains(&year) && is_date(month, day) && *check == expected
+    // Provinces: GB/T 2260.
+    let region = body[0] * 10 + body[1];
+    let is_region = matches!(region, 11..=15 | 21..=23 | 31..=37 | 41..=46 | 50..=54 | 61..=65)
+        || matches!(region, 71 | 81..=83);
+    is_region && (1800..2100).contains(&year) && is_date(month, day) && *check == expected
+}
+
+fn china_born(text: &[u8]) -> u32 {
+    text.get(6..14).and_then(number).and_then(|date| date.try_into().ok()).unwrap_or_default()
 }
 
 /// Two letters, six digits, A to D (HMRC, National Insurance Manual NIM39110). No check digit.

@@ -8,11 +8,27 @@ use super::terms::{ALONE, ANYWHERE, OF_PERSONS, PARTS, PERSONS};
 const WORDS_MAX: usize = 4096;
 /// Most words that make a term together.
 const JOINED_MAX: usize = 5;
+/// Longest term, in bytes, that counts only where it is written without a sign in it: `SpO2` is
+/// the saturation of blood, `SP-O2` the set point for oxygen; `E_kg` is no `EKG`.
+const SHORT_MAX: usize = 4;
 
-/// The words of a text in lower case.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
+/// A word in lower case.
+pub(super) struct Word {
+    text: String,
+    /// The word before ends where this one begins, with no sign between.
+    is_glued: bool,
+}
+
+/// The words of a text written together.
+pub(super) fn concat(words: &[Word]) -> String {
+    words.iter().map(|word| &*word.text).collect()
+}
+
+/// The words of a text.
+pub(super) fn words(text: &str) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
     let mut word = String::new();
+    let mut is_glued = false;
     let mut before: Option<char> = None;
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -26,7 +42,8 @@ pub(super) fn words(text: &str) -> Vec<String> {
             _ => false,
         };
         if is_end && !word.is_empty() {
-            words.push(std::mem::take(&mut word));
+            words.push(Word { text: std::mem::take(&mut word), is_glued });
+            is_glued = c.is_alphanumeric();
             if words.len() == WORDS_MAX {
                 return words;
             }
@@ -37,7 +54,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
         }
     }
     if !word.is_empty() {
-        words.push(word);
+        words.push(Word { text: word, is_glued });
     }
     words
 }
@@ -48,35 +65,40 @@ fn bare(word: &str) -> &str {
 }
 
 /// Shows each of the words, and neighbours among them written as one, with and without the digits
-/// around them.
-pub(super) fn each_joined(words: &[String], mut show: impl FnMut(&str)) {
+/// around them; and whether they were written without a sign between.
+pub(super) fn each_joined(words: &[Word], mut show: impl FnMut(&str, bool)) {
     let mut joined = String::new();
     for start in 0..words.len() {
         joined.clear();
+        let mut is_one = true;
         for word in words[start..].iter().take(JOINED_MAX) {
-            joined.push_str(word);
-            show(&joined);
+            is_one &= joined.is_empty() || word.is_glued;
+            joined.push_str(&word.text);
+            show(&joined, is_one);
             let bare = bare(&joined);
             if bare.len() < joined.len() {
-                show(bare);
+                show(bare, is_one);
             }
         }
     }
 }
 
 /// The first term among the words.
-fn find_joined(words: &[String], terms: &[(&str, Category)]) -> Option<Category> {
+fn find_joined(words: &[Word], terms: &[(&str, Category)]) -> Option<Category> {
     let mut found = None;
-    each_joined(words, |text| found = found.or_else(|| look_up(terms, text)));
+    each_joined(words, |text, is_one| found = found.or_else(|| look_up(terms, text, is_one)));
     found
 }
 
 /// Whether one of the words, without digits around it, is `name`.
-pub(super) fn are_named(words: &[String], name: &str) -> bool {
-    words.iter().any(|word| bare(word) == name)
+pub(super) fn are_named(words: &[Word], name: &str) -> bool {
+    words.iter().any(|word| bare(&word.text) == name)
 }
 
-fn look_up(terms: &[(&str, Category)], text: &str) -> Option<Category> {
+fn look_up(terms: &[(&str, Category)], text: &str, is_one: bool) -> Option<Category> {
+    if text.len() <= SHORT_MAX && !is_one {
+        return None;
+    }
     let place = terms.binary_search_by(|(term, _)| (*term).cmp(text)).ok()?;
     terms.get(place).map(|(_, category)| *category)
 }
@@ -84,15 +106,16 @@ fn look_up(terms: &[(&str, Category)], text: &str) -> Option<Category> {
 /// The category that a key says its values are of.
 pub(super) fn category(key: &str) -> Option<Category> {
     let words = words(key);
-    let whole = words.concat();
-    let is_alone = look_up(ALONE, &whole).or_else(|| look_up(ALONE, bare(&whole)));
+    let whole = concat(&words);
+    let is_one = words.iter().skip(1).all(|word| word.is_glued);
+    let is_alone = look_up(ALONE, &whole, is_one).or_else(|| look_up(ALONE, bare(&whole), is_one));
     if is_alone.is_some() {
         return is_alone;
     }
     if let Some(category) = find_joined(&words, ANYWHERE) {
         return Some(category);
     }
-    if words.iter().any(|word| PERSONS.binary_search(&bare(word)).is_ok()) {
+    if words.iter().any(|word| PERSONS.binary_search(&bare(&word.text)).is_ok()) {
         let of_person = find_joined(&words, OF_PERSONS);
         if of_person.is_some() {
             return of_person;
@@ -111,7 +134,11 @@ mod tests {
 
     #[test]
     fn keys_are_cut_into_words() {
-        let check = |key: &str, expect: &[&str]| assert_eq!(words(key), expect, "{key}");
+        let check = |key: &str, expect: &[&str]| {
+            let words = words(key);
+            let words: Vec<&str> = words.iter().map(|word| &*word.text).collect();
+            assert_eq!(words, expect, "{key}");
+        };
         check("patient_heartRate", &["patient", "heart", "rate"]);
         check("Patient.heart-rate", &["patient", "heart", "rate"]);
         check("DNATest", &["dna", "test"]);
@@ -125,7 +152,7 @@ mod tests {
 
     #[test]
     fn terms_are_sorted_and_written_as_words_are() {
-        let written = |term: &str| words(term).concat() == term;
+        let written = |term: &str| concat(&words(term)) == term;
         for (name, terms) in [("anywhere", ANYWHERE), ("alone", ALONE), ("of persons", OF_PERSONS)]
         {
             for pair in terms.windows(2) {
@@ -151,6 +178,10 @@ mod tests {
         };
         check(Health, &["heartRate", "heart_rate", "heartrate", "HEART-RATE", "patient_heartRate"]);
         check(Health, &["heart_rate2", "blood.pressure", "bloodPressureSystolic", "spo2", "SpO2"]);
+        check(
+            Health,
+            &["SPO2", "patient.SpO2", "spo2_left", "spO2Mean", "SaO2", "ekg", "user_bmi"],
+        );
         check(Health, &["diagnosis", "patient_diagnosis", "medical_record", "body_temperature"]);
         check(Health, &["patient_name", "ecg", "pregnant", "allergies", "bloodType", "bmi"]);
         check(Health, &["Herzfrequenz", "blutdruck_links", "Körpertemperatur", "Patienten-Name"]);
@@ -206,6 +237,16 @@ mod tests {
             "oxygen",
             "oxygen_saturation",
             "dissolved_oxygen",
+            // The set point and the actual value of oxygen, energy by mass, pipes: short terms count
+            // as one written word only.
+            "sp_o2",
+            "SP-O2",
+            "sp o2",
+            "SA.O2",
+            "E_kg",
+            "DN A",
+            "ss_n",
+            "r.ace",
             "weight",
             "allergen_level",
             "virus_scan",

@@ -48,7 +48,9 @@ fn messages() {
     check(r#"{"t":1,"heart_rate":80}"#, Some((7, "health")));
     check(r#"{"more":{"heartRate":80}}"#, Some((1, "health")));
     check(r#"{"card_CARD":1}"#, Some((1, "card_number")));
-    check(r#"{"who":"A123456789"}"#, Some((1, "national_id_tw")));
+    check(r#"{"who":"身分證 A123456789"}"#, Some((1, "national_id_tw")));
+    check(r#"{"serial":"A123456789","lot":"261129-3000123","part":"SN123456A"}"#, None);
+    check(r#"{"SP-O2":21,"sp_o2":20.9}"#, None);
     check(r#"{"my_number":"123456789018"}"#, Some((1, "national_id_jp")));
     // Measured numbers, times, declared numbers of equipment, words of machines.
     check(r#"{"energy":CARD,"more":{"pan":CARD}}"#, None);

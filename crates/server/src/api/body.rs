@@ -324,7 +324,7 @@ mod tests {
         let card = "4111 1111 1111 1111";
         check(&format!(r#"{{"name":"Pump {card}"}}"#), Some(("/name", "card_number")));
         check(r#"{"a":[{"pan":4111111111111111}]}"#, Some(("/a/0/pan", "card_number")));
-        check(r#"{"text":"ID A123456789"}"#, Some(("/text", "national_id_tw")));
+        check(r#"{"text":"ID card A123456789"}"#, Some(("/text", "national_id_tw")));
         check(
             r#"{"shared":{"floor":1,"religion":"x"}}"#,
             Some(("/shared", "the name of member 1, member 2 names data")),

@@ -33,14 +33,14 @@ const KEYS: [(&str, &str); 10] = [
 ];
 /// A national identity number of each state, as its authority or encyclopaedias show it.
 const NUMBERS: [(&str, &str); 12] = [
-    ("A123456789", "national_id_tw"),
+    ("身分證 A123456789", "national_id_tw"),
     ("My Number 1234 5678 9018", "national_id_jp"),
     ("900101-1234568", "national_id_kr"),
-    ("11010519491231002X", "national_id_cn"),
-    ("AB 12 34 56 C", "national_id_gb"),
-    ("123-45-6789", "national_id_us"),
+    ("身份证 11010519491231002X", "national_id_cn"),
+    ("NI number AB 12 34 56 C", "national_id_gb"),
+    ("SSN 123-45-6789", "national_id_us"),
     ("Steuer-ID 86095742719", "national_id_de"),
-    ("12345678Z", "national_id_es"),
+    ("DNI 12345678Z", "national_id_es"),
     ("RSSMRA80A01H501U", "national_id_it"),
     ("2 55 08 14 168 025 38", "national_id_fr"),
     ("PESEL 44051401359", "national_id_pl"),

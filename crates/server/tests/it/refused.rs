@@ -46,7 +46,7 @@ fn device_doors(platform: &Platform, tenant: &Tenant) {
     let (telemetry, write) = ("/api/v1/telemetry", "/v1/telemetry/write");
     let note = json!({"note": format!("card {CARD}")}).to_string();
     let heart = json!({"heart_rate": MARK}).to_string();
-    let id = json!({"who": format!("{MARK} A123456789")}).to_string();
+    let id = json!({"who": format!("{MARK} ID card A123456789")}).to_string();
     for path in [telemetry, "/api/v1/attributes"] {
         check(path, json, note.clone(), "card_number", ("position", 1));
         check(path, json, heart.clone(), "health", ("position", 1));
@@ -102,7 +102,7 @@ fn people_doors(platform: &Platform, tenant: &Tenant) {
     let number: i64 = CARD.parse().unwrap();
     check("PATCH", &attributes, json!({"server": {"n": number}}), "card_number", "/server/n");
     check("PATCH", &attributes, json!({"server": {"heart_rate": MARK}}), "health", "/server");
-    let id = format!("{MARK} A123456789");
+    let id = format!("{MARK} ID card A123456789");
     check("POST", "/v1/devices", json!({"name": text}), "card_number", "/name");
     check("POST", "/v1/devices", json!({"name": "x", "type": id}), "national_id_tw", "/type");
     check("POST", "/v1/workspaces", json!({"name": text}), "card_number", "/name");
