@@ -19,8 +19,9 @@ const LAYOUTS: [&[usize]; 7] = [
 ];
 /// Most groups of a layout.
 const GROUPS_MAX: usize = 5;
-/// Most groups of digits that may stand before the first card of a row, and after its last: a day,
-/// a year, a card's code. More are a list of measured values.
+/// Most groups of digits that may stand before a card in its row, and after it: a day, a year, a
+/// card's code. More are a list of measured values. Of several cards in a row as many may stand on
+/// both sides together, and none between.
 const BESIDE_MAX: usize = 2;
 /// Most digits of a telephone number (ITU-T E.164), which a plus sign says it is.
 const PHONE_DIGITS_MAX: usize = 15;
@@ -144,9 +145,17 @@ struct Row {
     /// Where the last groups begin and end, the newest last.
     groups: [(usize, usize); GROUPS_MAX],
     count: usize,
-    /// After which of the last groups a card ends that nothing but cards and few other groups come
-    /// before; the newest is the lowest bit.
-    ends: u8,
+    /// The cards that end with each of those groups, where nothing but few other groups and cards
+    /// come before.
+    ends: [Option<Cards>; GROUPS_MAX],
+}
+
+/// Cards that follow one another.
+#[derive(Clone, Copy)]
+struct Cards {
+    /// Other groups before them.
+    before: usize,
+    is_several: bool,
 }
 
 impl Row {
@@ -160,18 +169,26 @@ impl Row {
         self.groups.rotate_left(1);
         self.groups[GROUPS_MAX - 1] = group;
         self.count += 1;
-        let is_end = LAYOUTS.iter().any(|layout| {
-            let Some(before) = self.count.checked_sub(layout.len()) else { return false };
-            let is_after_card = (self.ends >> (layout.len() - 1)) & 1 == 1;
-            let groups = &self.groups[GROUPS_MAX - layout.len()..];
-            (before <= BESIDE_MAX || is_after_card) && is_written(bytes, groups, layout)
+        let end = LAYOUTS.iter().find_map(|layout| {
+            let before = self.count.checked_sub(layout.len())?;
+            // Where the group before this layout stood when it was the newest.
+            let start = GROUPS_MAX - layout.len();
+            let cards = match self.ends[start] {
+                Some(cards) => Cards { is_several: true, ..cards },
+                None if before <= BESIDE_MAX => Cards { before, is_several: false },
+                None => return None,
+            };
+            is_written(bytes, &self.groups[start..], layout).then_some(cards)
         });
-        self.ends = (self.ends << 1) | u8::from(is_end);
+        self.ends.rotate_left(1);
+        self.ends[GROUPS_MAX - 1] = end;
     }
 
     /// Whether the row is cards, with few other groups after them.
-    const fn ends_well(&self) -> bool {
-        self.ends & ((1 << (BESIDE_MAX + 1)) - 1) != 0
+    fn ends_well(&self) -> bool {
+        self.ends.iter().rev().take(BESIDE_MAX + 1).enumerate().any(|(after, end)| {
+            end.is_some_and(|cards| !cards.is_several || cards.before + after <= BESIDE_MAX)
+        })
     }
 }
 
@@ -353,7 +370,7 @@ mod tests {
             "4111/1111/1111/1111",
             // Visa numbers of 13 digits went out of use, and take EAN-13 for cards.
             "4222222222222",
-            "5018000000009",
+            "5018000000007",
             // Groups that no card has, and two signs in one number.
             "4111 111 1111 11111",
             "411 111 111 111 1111",
@@ -364,6 +381,8 @@ mod tests {
             // More groups beside them than a date or code: a list of measured values.
             "12 13 14 4111 1111 1111 1111",
             "4111 1111 1111 1111 12 13 14",
+            "12 27 4111 1111 1111 1111 5555 5555 5555 4444 12 27",
+            "4111 1111 1111 1111 12 5555 5555 5555 4444 12 27",
             "4095 4090 4087 4111 1111 1111 1111 4092 4093 4094",
             // Times, in seconds, milliseconds, micro- and nanoseconds, and written out.
             "1764399417",

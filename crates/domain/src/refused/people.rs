@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use super::named::Named;
 use super::runs::{run_end, runs};
-use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NAMED, NationalId, forms_of};
+use super::scheme::{Form, GROUPS_MAX, Joint, LENGTH_MAX, NationalId, WORDS, forms_of};
 use super::words::{concat, each_joined, words};
 
 /// Ages, in years, of the people whose numbers are told by date of birth and check digit alone.
@@ -29,8 +29,8 @@ pub(super) fn find(key: Option<&Named<'_>>, text: &str, today: u32) -> Option<Na
 pub(super) struct Schemes(u16);
 
 impl Schemes {
-    const fn with(self, scheme: NationalId) -> Self {
-        Self(self.0 | (1 << scheme as u16))
+    fn with(self, schemes: &[NationalId]) -> Self {
+        Self(schemes.iter().fold(self.0, |set, scheme| set | (1 << *scheme as u16)))
     }
 
     const fn has(self, scheme: NationalId) -> bool {
@@ -46,16 +46,16 @@ pub(super) fn schemes_in(text: &str) -> Schemes {
         if text.len() <= SHORT_MAX && !is_one {
             return;
         }
-        for scheme in NAMED.iter().filter(|scheme| scheme.words().contains(&text)) {
-            named = named.with(*scheme);
+        if let Ok(place) = WORDS.binary_search_by(|(word, _)| (*word).cmp(text)) {
+            named = named.with(WORDS[place].1);
         }
     });
     if !text.is_ascii() {
         // Scripts without blanks run a term and what follows together.
         let text = concat(&words);
-        let is_part = |term: &&str| !term.is_ascii() && text.contains(*term);
-        for scheme in NAMED.iter().filter(|one| one.words().iter().any(is_part)) {
-            named = named.with(*scheme);
+        let is_part = |term: &str| !term.is_ascii() && text.contains(term);
+        for (_, schemes) in WORDS.iter().filter(|(word, _)| is_part(word)) {
+            named = named.with(schemes);
         }
     }
     named
@@ -154,6 +154,16 @@ mod tests {
 
     fn find(key: Option<&str>, text: &str) -> Option<NationalId> {
         super::find(key.map(|key| Named::new(key.into())).as_ref(), text, 20_261_129)
+    }
+
+    #[test]
+    fn words_are_sorted_and_written_as_they_are_cut() {
+        for pair in super::WORDS.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
+        }
+        for (word, _) in super::WORDS {
+            assert_eq!(super::concat(&super::words(word)), word);
+        }
     }
 
     #[test]

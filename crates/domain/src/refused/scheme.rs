@@ -50,104 +50,40 @@ impl NationalId {
             Self::Sweden => "national_id_se",
         }
     }
-
-    /// Words that say such a number follows, written together: in the key, or in the text around.
-    pub(super) const fn words(self) -> &'static [&'static str] {
-        match self {
-            Self::Taiwan => &[
-                "twid",
-                "taiwanid",
-                "rocid",
-                "nationalid",
-                "nationalidno",
-                "nationalidnumber",
-                "idcard",
-                "idcardno",
-                "idcardnumber",
-                "identitycard",
-                "身分證",
-                "身份證",
-                "統一證號",
-                "居留證",
-            ],
-            Self::Japan => &["mynumber", "kojinbango", "マイナンバー", "個人番号"],
-            Self::Korea => &["rrn", "juminnumber", "주민등록번호", "주민번호", "외국인등록번호"],
-            Self::China => &[
-                "shenfenzheng",
-                "citizenid",
-                "residentid",
-                "residentidcard",
-                "nationalid",
-                "nationalidno",
-                "nationalidnumber",
-                "idcard",
-                "idcardno",
-                "idcardnumber",
-                "identitycard",
-                "身份证",
-                "公民身份",
-            ],
-            Self::UnitedKingdom => &[
-                "nino",
-                "ninumber",
-                "nationalinsurance",
-                "nationalinsuranceno",
-                "nationalinsurancenumber",
-            ],
-            Self::UnitedStates => {
-                &["ssn", "ssnumber", "socialsecurity", "socialsecurityno", "socialsecuritynumber"]
-            }
-            Self::Germany => &[
-                "idnr",
-                "steuerid",
-                "steueridnr",
-                "steueridnummer",
-                "steueridentifikationsnummer",
-                "steuernummer",
-                "taxid",
-                "tin",
-            ],
-            Self::Spain => &[
-                "dni",
-                "nie",
-                "nif",
-                "dninie",
-                "numerodni",
-                "numeronie",
-                "documentonacionaldeidentidad",
-            ],
-            Self::Italy => &[],
-            Self::France => &[
-                "nir",
-                "nirnumber",
-                "numeronir",
-                "insee",
-                "numeroinsee",
-                "numerosecu",
-                "numérosécu",
-                "securitesociale",
-                "sécuritésociale",
-            ],
-            Self::Poland => &["pesel"],
-            Self::Sweden => &["personnummer", "personnr", "samordningsnummer"],
-        }
-    }
 }
 
-/// Those that have words.
-pub(super) const NAMED: [NationalId; 11] = [
-    NationalId::Taiwan,
-    NationalId::Japan,
-    NationalId::Korea,
-    NationalId::China,
-    NationalId::UnitedKingdom,
-    NationalId::UnitedStates,
-    NationalId::Germany,
-    NationalId::Spain,
-    NationalId::France,
-    NationalId::Poland,
-    NationalId::Sweden,
-];
+/// Words that say such a number follows, written together in lower case: in the key, or in the text
+/// around.
+#[rustfmt::skip]
+pub(super) static WORDS: [(&str, &[NationalId]); 67] = {
+    use NationalId::*;
+    [
+        ("citizenid", &[China]), ("dni", &[Spain]), ("dninie", &[Spain]),
+        ("documentonacionaldeidentidad", &[Spain]), ("idcard", &[Taiwan, China]),
+        ("idcardno", &[Taiwan, China]), ("idcardnumber", &[Taiwan, China]),
+        ("identitycard", &[Taiwan, China]), ("idnr", &[Germany]), ("insee", &[France]),
+        ("juminnumber", &[Korea]), ("kojinbango", &[Japan]), ("mynumber", &[Japan]),
+        ("nationalid", &[Taiwan, China]), ("nationalidno", &[Taiwan, China]),
+        ("nationalidnumber", &[Taiwan, China]), ("nationalinsurance", &[UnitedKingdom]),
+        ("nationalinsuranceno", &[UnitedKingdom]), ("nationalinsurancenumber", &[UnitedKingdom]),
+        ("nie", &[Spain]), ("nif", &[Spain]), ("nino", &[UnitedKingdom]),
+        ("ninumber", &[UnitedKingdom]), ("nir", &[France]), ("nirnumber", &[France]),
+        ("numerodni", &[Spain]), ("numeroinsee", &[France]), ("numeronie", &[Spain]),
+        ("numeronir", &[France]), ("numerosecu", &[France]), ("numérosécu", &[France]),
+        ("personnr", &[Sweden]), ("personnummer", &[Sweden]), ("pesel", &[Poland]),
+        ("residentid", &[China]), ("residentidcard", &[China]), ("rocid", &[Taiwan]),
+        ("rrn", &[Korea]), ("samordningsnummer", &[Sweden]), ("securitesociale", &[France]),
+        ("shenfenzheng", &[China]), ("socialsecurity", &[UnitedStates]),
+        ("socialsecurityno", &[UnitedStates]), ("socialsecuritynumber", &[UnitedStates]),
+        ("ssn", &[UnitedStates]), ("ssnumber", &[UnitedStates]), ("steuerid", &[Germany]),
+        ("steueridentifikationsnummer", &[Germany]), ("steueridnr", &[Germany]),
+        ("steueridnummer", &[Germany]), ("steuernummer", &[Germany]), ("sécuritésociale", &[France]),
+        ("taiwanid", &[Taiwan]), ("taxid", &[Germany]), ("tin", &[Germany]), ("twid", &[Taiwan]),
+        ("マイナンバー", &[Japan]), ("個人番号", &[Japan]), ("公民身份", &[China]), ("居留證", &[Taiwan]),
+        ("統一證號", &[Taiwan]), ("身份證", &[Taiwan]), ("身份证", &[China]), ("身分證", &[Taiwan]),
+        ("외국인등록번호", &[Korea]), ("주민등록번호", &[Korea]), ("주민번호", &[Korea]),
+    ]
+};
 
 /// What stands between the groups of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -121,3 +121,24 @@ fn refused_value(rule: Rule, path: Option<&str>) -> RefusedValue {
     };
     RefusedValue { rule: Some(rule), limit: None, detail }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_to_its_end_is_refused() {
+        let check = |depth: usize, expect: Option<&str>| {
+            let value = Value::Json("[".repeat(depth).into());
+            for kind in [Kept::Telemetry, Kept::Attribute] {
+                let refused = check_value(Screening::ALL, "key", &value, kind).err();
+                let error = refused.map(|refused| PayloadError::refused_value(7, refused));
+                let limit = error.as_ref().and_then(|error| error.limit.as_ref());
+                assert_eq!(limit.map(|limit| limit.name), expect, "{depth}: {error:?}");
+            }
+        };
+        check(NESTING_MAX, None);
+        check(128, None);
+        check(129, Some("json_nesting_max"));
+    }
+}

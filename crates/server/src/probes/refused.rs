@@ -265,7 +265,7 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
     let patch = |name, body| by_person(name, Method::PATCH, &attributes, JSON, body);
     let deep = "[".repeat(TOO_DEEP) + &"]".repeat(TOO_DEEP);
     let mut not_utf8 = patch("body that is not UTF-8", String::new());
-    not_utf8.body = [br#"{"zz":""#, &[0xff][..], br#"","server":"#].concat();
+    not_utf8.body = [&br#"{"zz":""#[..], &[0xff], br#"","server":"#].concat();
     not_utf8.body.extend_from_slice(format!("{plain}}}").as_bytes());
     doors.extend([
         patch("attribute named as a secret", json!({"server": {"token": plain}}).to_string()),
