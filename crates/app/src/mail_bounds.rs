@@ -307,11 +307,16 @@ impl App {
         if mistakes.is_empty() { Ok(places) } else { Err(Error::InvalidRows(mistakes)) }
     }
 
-    /// Takes a place for telling a tenant that its readings are kept for less time.
-    pub(crate) fn shortening_place(&self, of: TenantId, now: Timestamp) -> Result<Places<'_>> {
+    /// Takes places for telling tenants that something of theirs is kept for less time.
+    pub(crate) fn shortening_places(
+        &self,
+        of: impl IntoIterator<Item = TenantId>,
+        now: Timestamp,
+    ) -> Result<Places<'_>> {
         let mut places = Places { app: self, taken: Vec::new() };
-        if self.0.mailer.is_some() {
-            places.taken.push(self.0.mail_bounds.lock().take_shortening(of, now)?);
+        for tenant in of.into_iter().take_while(|_| self.0.mailer.is_some()) {
+            let taken = self.0.mail_bounds.lock().take_shortening(tenant, now)?;
+            places.taken.push(taken);
         }
         Ok(places)
     }

@@ -202,7 +202,7 @@ impl App {
             }
             let changed = self.rewait(&tenant, plan, context.at);
             if changed.is_shorter() {
-                place = Some(self.shortening_place(id, context.at)?);
+                place = Some(self.shortening_places([id], context.at)?);
             }
             rewait = Some(changed);
             tenant.place.plan = plan;
@@ -438,10 +438,8 @@ impl App {
         tx.plan_update(&plan, expected).await?;
         let view = plan_view(&plan)?;
         let rewaits = self.rewaits(id, &view.limits, context.at);
-        let shorter = rewaits.iter().filter(|one| one.is_shorter());
-        let places: Vec<Places<'_>> = shorter
-            .map(|one| self.shortening_place(one.tenant, context.at))
-            .collect::<Result<_>>()?;
+        let shorter = rewaits.iter().filter(|one| one.is_shorter()).map(|one| one.tenant);
+        let places = self.shortening_places(shorter, context.at)?;
         for one in &rewaits {
             tx.tenant_waits(one.tenant, one.waits).await?;
         }
@@ -449,7 +447,7 @@ impl App {
         let done = (Action::PlanWrite, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
-        places.into_iter().for_each(Places::keep);
+        places.keep();
         self.0.tree.write().put_plan(view.clone(), &rewaits);
         self.tell_all_shortened(rewaits);
         Ok(view)

@@ -36,7 +36,6 @@ pub(crate) enum Quota {
     ApiKeys,
 }
 
-/// The tree.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     tenants: HashMap<TenantId, Tenant>,
@@ -77,8 +76,7 @@ impl Tree {
         std::iter::successors(Some(id), next).take(TENANT_LEVELS_MAX + 2)
     }
 
-    /// Whether one answers for the other, at whatever distance. A tenant that is being made is not
-    /// here yet: whoever makes it stands above.
+    /// Whether one answers for the other. Who makes a tenant, which is not here yet, does.
     pub(crate) fn stands_above(&self, one: TenantId, other: TenantId) -> bool {
         self.get(other).is_none() || self.upwards(other).skip(1).any(|above| above == one)
     }

@@ -217,67 +217,6 @@ async fn quality_0_before_the_end_of_the_connection_is_kept() {
 }
 
 #[tokio::test]
-async fn quality_2_is_stored_once() {
-    let (broker, store) = broker(IngestLimits::default());
-    let mut client = connected(&broker, 5).await;
-    let message = publish(5, 2, 9, TELEMETRY, b"{\"a\":1}");
-    let mut again = message.clone();
-    again[0] |= 8;
-    client.send(&message).await;
-    client.expect(&[0x50, 2, 0, 9]).await;
-    client.send(&again).await;
-    client.expect(&[0x50, 2, 0, 9]).await;
-    client.send(&[0x62, 2, 0, 9]).await;
-    client.expect(&[0x70, 2, 0, 9]).await;
-    client.send(&[0x62, 2, 0, 9]).await;
-    client.expect(&[0x70, 4, 0, 9, 0x92, 0]).await;
-    assert_eq!(store.readings().len(), 1);
-    client.send(&message).await;
-    client.expect(&[0x50, 2, 0, 9]).await;
-    assert_eq!(store.readings().len(), 2);
-}
-
-#[tokio::test]
-async fn quality_2_is_acknowledged_on_another_connection_only_when_durable() {
-    for (level, fails) in [(4, false), (5, false), (4, true), (5, true)] {
-        let (broker, store) = broker(IngestLimits::default());
-        let gate = store.hold();
-        let message = publish(level, 2, 9, TELEMETRY, b"{\"a\":1}");
-        let mut first = connected(&broker, level).await;
-        first.send(&message).await;
-        store.started.subscribe().wait_for(|count| *count == 1).await.expect("started");
-        let mut second = Client::open(&broker);
-        second.send(&connect(level, 0, "c1", "token")).await;
-        assert_eq!(second.packet().await[2], 1, "the session is there");
-        let mut again = message.clone();
-        again[0] |= 8;
-        second.send(&again).await;
-        second.send(&[0xc0, 0]).await;
-        second.expect(&[0xd0, 0]).await;
-        if fails {
-            *store.failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
-        }
-        gate.add_permits(1);
-        if fails {
-            let end = second.rest().await;
-            assert!(end.is_empty() || (end[0], end[2]) == (0xe0, 0x80), "{end:02x?}");
-            *store.failure.lock() = None;
-            gate.add_permits(1);
-            let mut third = Client::open(&broker);
-            third.send(&connect(level, 0, "c1", "token")).await;
-            third.packet().await;
-            third.send(&again).await;
-            third.expect(&[0x50, 2, 0, 9]).await;
-        } else {
-            second.expect(&[0x50, 2, 0, 9]).await;
-            second.send(&[0x62, 2, 0, 9]).await;
-            second.expect(&[0x70, 2, 0, 9]).await;
-        }
-        assert_eq!(store.readings().len(), 1);
-    }
-}
-
-#[tokio::test]
 async fn a_failed_commit_is_not_acknowledged() {
     let table = [
         (SubmitError::Unavailable("disk full".to_owned()), 0x80, "disk full"),

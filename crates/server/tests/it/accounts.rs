@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
+use crate::partners::{Person, administration};
 use crate::people::{Browser, code_now, decode};
 use crate::smtp::{Mail, smtp_server};
 use crate::tenant::Tenant;
@@ -444,4 +445,41 @@ fn people_leave_and_an_account_of_nobody_is_gone() {
     assert_ne!(again.expect(201)["user"]["id"], id.as_str());
     let account = Browser::of(platform, &again).get("/v1/account");
     assert_eq!(account["organisation"], Value::Null, "an account of the platform: {account}");
+}
+
+#[test]
+fn a_person_of_two_tenants_goes_from_one_to_the_other() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let [first, second] = ["First", "Second"].map(|name| root.below(platform, "customer", name));
+    let invite = |person: &Person, email: &str| {
+        let body = json!({"email": email, "role": "viewer"});
+        let link = second.send(platform, "POST", "/v1/users", &body).expect(201);
+        let token = link_token(link["link"].as_str().unwrap()).to_owned();
+        person.send(platform, "POST", "/v1/session/join", &json!({"token": token}))
+    };
+    invite(&first, "somebody-else@partners.example").problem(404);
+    let joined = invite(&first, &first.email);
+    assert_eq!(joined.expect(200)["tenant"]["id"], second.tenant.as_str());
+    // The old session ended with the switch.
+    assert_eq!(first.get(platform, "/v1/devices").status, 401);
+    let there = Person { cookie: joined.cookie().expect("a cookie"), ..first };
+    let mine = there.get(platform, "/v1/session/tenants").expect(200);
+    assert_eq!(mine["items"].as_array().unwrap().len(), 2, "{mine}");
+    let device = json!({"name": "pump", "declaration": "non_personal"});
+    there.send(platform, "POST", "/v1/devices", &device).problem(403);
+    let back = json!({"tenant_id": there.tenant});
+    let back = there.send(platform, "POST", "/v1/session/tenants", &back);
+    assert_eq!(back.expect(200)["tenant"]["id"], there.tenant.as_str());
+    let here = Person { cookie: back.cookie().expect("a cookie"), ..there };
+    here.send(platform, "POST", "/v1/devices", &device).expect(201);
+    // Neither learns from its records where else somebody works.
+    for one in [&here, &second] {
+        let records = one.get(platform, "/v1/activity?action=session.").expect(200);
+        let records = records["items"].as_array().unwrap();
+        assert!(records.len() >= 2, "{records:?}");
+        for record in records {
+            assert_eq!(record["actor_of"], json!(null), "{record}");
+        }
+    }
 }
