@@ -12,6 +12,7 @@ const PAGES = {
   heat: '/?heat=temperature',
   alerts: '/alerts?filter=all',
   devices: '/devices',
+  streams: '/streams',
   twins: '/twins',
   rules: '/rules',
   ledger: '/ledger',

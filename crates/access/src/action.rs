@@ -260,6 +260,10 @@ define_actions! {
     SessionRead = "session.read" on Session;
     /// Go to another tenant one belongs to.
     SessionSwitch = "session.switch" on Session;
+    /// Declare streams, make rules for them, take declarations back.
+    StreamDeclare = "stream.declare" on Telemetry;
+    /// See which streams there are, and what is declared of each.
+    StreamRead = "stream.read" on Telemetry;
     /// Ask for, or approve, access to a tenant that did not ask for it.
     SupportBreakGlass = "support.break_glass" on SupportDesk;
     /// Open tickets; grant and revoke support access.

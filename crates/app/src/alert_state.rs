@@ -12,13 +12,14 @@ use veritwin_alerting::{
     AlertEvent as Step, Evaluator, EvaluatorLimits, Message, Pending, Reason, Rule, SeriesId,
     Transition, TransitionKind,
 };
-use veritwin_domain::{AlertId, Declaration, DeviceId, RuleId, TenantId};
+use veritwin_domain::{AlertId, DeviceId, RuleId, TenantId};
 use veritwin_metastore::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState, TenantTx};
 
 use crate::alert_mail::Stories;
 use crate::alert_place::detail;
 use crate::alerts::{LEFT_OUT, to_domain, to_store};
 use crate::directory::TenantDevices;
+use crate::stream_book::is_open_now;
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
 pub(crate) const SETTING: &str = "alert_state";
@@ -246,7 +247,9 @@ impl App {
         };
         tx.alert_event_add(id, &event).await?;
         open.insert(series.clone(), id);
-        let is_open = device.declaration == Declaration::NonPersonal;
+        // As of this transaction: mail cannot be taken back.
+        let key = series.key.as_deref();
+        let is_open = !rule.notify_emails.is_empty() && is_open_now(tx, &device, key).await?;
         stories.raised(transition, (id, rule), &message, is_open);
         Ok(Some(id))
     }

@@ -20,6 +20,7 @@ use crate::model::{
     PageRequest, Placement,
 };
 use crate::records::store_page;
+use crate::sight::Sight;
 use crate::{App, Error, Result};
 
 const COMMENT_CHARS_MAX: usize = 1000;
@@ -103,15 +104,17 @@ struct Reader {
     /// Mail that has not left.
     waiting: HashMap<AlertId, Vec<AlertEventView>>,
     devices: Arc<TenantDevices>,
-    sees_personal: Reach,
+    sight: Sight,
 }
 
 impl Reader {
-    /// Values of a stream that is personal or not declared yet are for administrators only.
+    /// Values of a stream that is personal, or that nobody declared, are for those only who may
+    /// read it.
     fn conceal(&self, device: Option<DeviceId>, detail: &mut Detail) {
         let device = device.and_then(|id| self.devices.get(id));
-        let is_visible = device.is_some_and(|device| App::visible(device, &self.sees_personal));
-        if !self.sees_personal.is_whole() && !is_visible {
+        let key = detail.key.as_deref();
+        let is_visible = device.is_some_and(|device| self.sight.shows(device, key));
+        if !self.sight.sees_everything() && !is_visible {
             detail.code = None;
             detail.value = None;
             detail.key = None;
@@ -200,7 +203,7 @@ impl App {
             people: people(tx).await?,
             waiting: self.waiting_mail(tx, alerts).await?,
             devices: self.tenant_devices(context).await?,
-            sees_personal: self.sees_personal(context),
+            sight: self.sight(context).await?,
         })
     }
 

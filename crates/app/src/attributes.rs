@@ -223,9 +223,10 @@ impl App {
     #[boxed]
     pub async fn attributes(&self, context: &OpContext, id: DeviceId) -> Result<AttributesView> {
         let resource = self.authorize_device(context, Action::AttributeRead, id).await?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.read(context).await?;
         let device = tx.device(id).await?;
-        if !Self::visible(&device, &self.sees_personal(context)) {
+        if !sight.shows(&device, None) {
             return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
         }
         self.note(context, Action::AttributeRead, &resource, "done");

@@ -1,13 +1,14 @@
-//! Where devices stand: binding them to a twin's rooms and elements, and what that opens.
+//! Where devices stand: binding them to a twin's rooms and elements.
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource};
-use veritwin_domain::{ActorKind, Declaration, DeviceId, OpContext, SiteId};
+use veritwin_domain::{DeviceId, OpContext, SiteId};
 use veritwin_metastore::{Device, TenantTx};
 
 use crate::change::Change;
 use crate::devices::{recorded, store_placement};
 use crate::model::Placement;
+use crate::sight::Sight;
 use crate::{App, Error, Result};
 
 impl App {
@@ -24,6 +25,7 @@ impl App {
         if context.actor.rights.is_confined() {
             self.authorize_device(context, Action::DeviceUpdate, id).await?;
         }
+        let sight = self.sight(context).await?;
         // A twin of another tenant is as unknown as one that never was.
         let tx = self.0.store.begin(context).await?;
         tx.twin(twin).await?;
@@ -33,7 +35,7 @@ impl App {
         let old_twin = stood.twin;
         device.twin = Some(twin);
         device.placement = store_placement(&place);
-        self.place_device(&tx, context, &stood, &device).await?;
+        self.place_device(&tx, context, &sight, (&stood, &device)).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await?;
         if old_twin != Some(twin) {
@@ -51,6 +53,7 @@ impl App {
         id: DeviceId,
     ) -> Result<()> {
         self.authorize_twin(context, Action::TwinBind, twin)?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         if device.twin != Some(twin) {
@@ -59,7 +62,7 @@ impl App {
         let stood = device.clone();
         device.twin = None;
         device.placement = None;
-        self.place_device(&tx, context, &stood, &device).await?;
+        self.place_device(&tx, context, &sight, (&stood, &device)).await?;
         tx.commit().await?;
         self.devices_changed(context, Some(twin)).await
     }
@@ -69,38 +72,14 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        stood: &Device,
-        device: &Device,
+        sight: &Sight,
+        (stood, device): (&Device, &Device),
     ) -> Result<()> {
-        self.authorize_protection(context, stood, device)?;
+        self.authorize_protection(context, sight, stood, device)?;
         tx.device_update(device, None).await?;
         self.move_alerts(tx, stood, device).await?;
         let resource = Resource::device(context.tenant, device.id);
         let change = Change::from_to(recorded(stood), recorded(device));
         self.record_change(tx, context, Action::TwinBind, &resource, change).await
-    }
-
-    /// Who makes a device less protected, or moves it to where they see personal data, opens what
-    /// it has sent, so that takes the right to read it where it stood. Making it more protected
-    /// takes no more than the change itself.
-    pub(crate) fn authorize_protection(
-        &self,
-        context: &OpContext,
-        stood: &Device,
-        changed: &Device,
-    ) -> Result<()> {
-        let is_lowered = match stood.declaration {
-            Declaration::Personal => changed.declaration != Declaration::Personal,
-            Declaration::Undeclared => changed.declaration == Declaration::NonPersonal,
-            Declaration::NonPersonal => false,
-        };
-        // Whoever holds the data directory brings data in for every tenant.
-        let is_operator = matches!(context.actor.kind, ActorKind::LocalOperator);
-        let sees_personal = self.sees_personal(context);
-        let opens = is_lowered || Self::visible(changed, &sees_personal);
-        if opens && !is_operator && !Self::visible(stood, &sees_personal) {
-            return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
-        }
-        Ok(())
     }
 }

@@ -20,6 +20,8 @@ use crate::model::{
     PageRequest, Placement,
 };
 use crate::records::store_page;
+use crate::sight::Sight;
+use crate::stream_book::note_declared;
 use crate::{App, DeviceCommand, Error, Result};
 
 const KIND_CHARS_MAX: usize = 100;
@@ -124,10 +126,11 @@ fn chosen(
 }
 
 impl App {
-    fn device_view(&self, context: &OpContext, device: &Device) -> DeviceView {
+    fn device_view(&self, context: &OpContext, sight: &Sight, device: &Device) -> DeviceView {
         let now = self.clock().now();
         let presence = self.0.presence.of(context.tenant, device.id);
         let last_seen_at = presence.last_seen_at.max(device.last_seen_at);
+        let (keys, streams_hidden) = self.keys_seen(sight, device);
         let recently = |at: Timestamp| now.as_micros() - at.as_micros() < ONLINE_MICROS;
         DeviceView {
             id: device.id,
@@ -135,13 +138,11 @@ impl App {
             kind: device.kind.as_str().into(),
             placement: placement_view(device),
             declaration: device.declaration,
+            counts_as: sight.verdict(device, None).declaration,
             units: device.units.clone(),
             // Names of series may tell as much as their values.
-            keys: if Self::visible(device, &self.sees_personal(context)) {
-                self.0.engine.keys(context.tenant, device.id).unwrap_or_default()
-            } else {
-                Vec::new()
-            },
+            keys,
+            streams_hidden,
             created_at: device.created_at,
             last_seen_at,
             clock_slow_seconds: presence.clock_slow_seconds(),
@@ -172,10 +173,12 @@ impl App {
         let turn = self.0.store.names_turn(context.tenant, &filter);
         let turn = tokio::time::timeout(SEARCH_WAIT_MAX, turn).await;
         let turn = turn.map_err(|_| Error::Busy { retry_after: SEARCH_WAIT_MAX })?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.read(context).await?;
         let (listed, total) = tx.device_page(&filter, &page, turn).await?;
         self.note(context, Action::DeviceList, &resource, "done");
-        let items = listed.items.iter().map(|device| self.device_view(context, device)).collect();
+        let view = |device| self.device_view(context, &sight, device);
+        let items = listed.items.iter().map(view).collect();
         let next_cursor = listed.next.map(|cursor| cursor.to_string());
         Ok(DevicePage { page: Page { items, next_cursor }, total })
     }
@@ -184,10 +187,11 @@ impl App {
     #[boxed]
     pub async fn device(&self, context: &OpContext, id: DeviceId) -> Result<DeviceView> {
         let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.read(context).await?;
         let device = tx.device(id).await?;
         self.note(context, Action::DeviceRead, &resource, "done");
-        Ok(self.device_view(context, &device))
+        Ok(self.device_view(context, &sight, &device))
     }
 
     pub(crate) async fn check_placement(&self, tx: &TenantTx, place: &Placement) -> Result<()> {
@@ -280,7 +284,8 @@ impl App {
         self.record_change(&tx, context, Action::DeviceCreate, &resource, change).await?;
         tx.commit().await?;
         self.devices_changed(context, stored.twin).await?;
-        Ok((self.device_view(context, &stored), token))
+        let sight = self.sight(context).await?;
+        Ok((self.device_view(context, &sight, &stored), token))
     }
 
     /// Changes a device.
@@ -292,6 +297,7 @@ impl App {
         change: DeviceChange,
     ) -> Result<DeviceView> {
         let resource = self.authorize_device(context, Action::DeviceUpdate, id).await?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         let old_twin = device.twin;
@@ -313,23 +319,28 @@ impl App {
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;
         }
-        self.authorize_protection(context, &stood, &device)?;
+        self.authorize_protection(context, &sight, &stood, &device)?;
         if let Some(units) = change.units {
             check_units(&units)?;
             device.units = units;
         }
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
+        note_declared(&tx, &stood, &device).await?;
         self.move_alerts(&tx, &stood, &device).await?;
         let stored = tx.device(id).await?;
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
+        if stored.declaration != stood.declaration {
+            self.0.stream_books.changed(context.tenant);
+        }
         self.devices_changed(context, old_twin).await?;
         if stored.twin != old_twin {
             self.devices_changed(context, stored.twin).await?;
         }
-        Ok(self.device_view(context, &stored))
+        let sight = self.sight(context).await?;
+        Ok(self.device_view(context, &sight, &stored))
     }
 
     /// Deletes a device with its credentials; its live connections end, and its alerts are over.

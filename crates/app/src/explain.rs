@@ -116,7 +116,7 @@ impl App {
         let read = asked.device.filter(|_| asked.action == Action::TelemetryRead);
         if explained.is_allowed
             && let Some(device) = read.and_then(|id| devices.get(id))
-            && !Self::visible(device, &self.sees_personal(&as_asked))
+            && !self.sight(&as_asked).await?.shows(device, None)
         {
             let action = Action::TelemetryReadPersonal;
             explained = self.0.authorizer.explain(&as_asked, action, &resource, place);

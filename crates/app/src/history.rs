@@ -1,14 +1,13 @@
-//! Latest values and history. A series whose device is undeclared or personal needs a right of
-//! its own (promise P04); without it the device is as good as not there.
+//! Latest values and history. A stream that is personal, or that nobody declared, needs a right of
+//! its own (promise P04); without it the stream is as good as not there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_access::{Action, Kind, Reach, Resource};
-use veritwin_domain::{Declaration, DeviceId, OpContext, Timestamp};
-use veritwin_metastore::Device;
-use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
+use veritwin_access::{Action, Kind, Resource};
+use veritwin_domain::{DeviceId, OpContext, Timestamp};
+use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 
 use crate::access::place_of;
 use crate::directory::TenantDevices;
@@ -16,6 +15,7 @@ use crate::model::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
     POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
 };
+use crate::sight::{SeenSeries, SeenStreams};
 use crate::{App, Error, Result};
 
 /// Most latest values in one answer.
@@ -63,53 +63,40 @@ fn bucket_for(span_micros: i64, points_max: usize) -> i64 {
 }
 
 impl App {
-    /// Where the actor may see personal and undeclared series; asked once per operation.
-    pub(crate) fn sees_personal(&self, context: &OpContext) -> Reach {
-        let reach =
-            self.0.authorizer.reach(context, Action::TelemetryReadPersonal, Kind::Telemetry);
-        reach.unwrap_or_else(|_| Reach::nowhere())
-    }
-
-    pub(crate) fn visible(device: &Device, sees_personal: &Reach) -> bool {
-        device.declaration == Declaration::NonPersonal || sees_personal.covers(place_of(device))
-    }
-
-    /// Every asked-for series has to be one the actor may see.
+    /// The series has to be one that the actor may see.
     pub(crate) async fn authorize_reading(
         &self,
         context: &OpContext,
         series: &SeriesId,
-    ) -> Result<Arc<TenantDevices>> {
-        self.authorize_series(context, std::slice::from_ref(series)).await
+    ) -> Result<(Arc<TenantDevices>, SeenSeries)> {
+        let asked = self.authorize_series(context, std::slice::from_ref(series)).await?;
+        let (devices, mut seen) = asked;
+        seen.pop().map(|seen| (devices, seen)).ok_or(Error::NotFound("device"))
     }
 
+    /// Every asked-for series has to be one that the actor may see; they come in the same order.
     async fn authorize_series(
         &self,
         context: &OpContext,
         series: &[SeriesId],
-    ) -> Result<Arc<TenantDevices>> {
+    ) -> Result<(Arc<TenantDevices>, Vec<SeenSeries>)> {
         check_series(series)?;
         let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
-        let sees_personal = self.sees_personal(context);
+        let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
-        let mut is_personal = false;
+        let mut seen = Vec::with_capacity(series.len());
         for one in series {
-            match devices.get(one.device) {
-                Some(device)
-                    if reach.covers(place_of(device)) && Self::visible(device, &sees_personal) =>
-                {
-                    is_personal |= device.declaration != Declaration::NonPersonal;
-                }
-                _ => return Err(Error::NotFound("device")),
-            }
+            let device = devices.get(one.device).filter(|device| reach.covers(place_of(device)));
+            let found = device.and_then(|device| sight.series(device, &one.key));
+            seen.push(found.ok_or(Error::NotFound("device"))?);
         }
-        if is_personal {
-            self.note(context, Action::TelemetryReadPersonal, &resource, "done");
-        } else {
+        if seen.iter().all(|one| one.is_open) {
             self.note(context, Action::TelemetryRead, &resource, "done");
+        } else {
+            self.note(context, Action::TelemetryReadPersonal, &resource, "done");
         }
-        Ok(devices)
+        Ok((devices, seen))
     }
 
     /// Latest values.
@@ -119,19 +106,19 @@ impl App {
         context: &OpContext,
         filter: &LatestFilter,
     ) -> Result<Vec<LatestView>> {
-        Ok(self.latest_with_devices(context, filter).await?.1)
+        Ok(self.latest_to_follow(context, filter).await?.1)
     }
 
-    /// Latest values, and which devices the filter covers for this actor.
+    /// Latest values, and which streams the filter covers for this actor.
     #[boxed]
-    pub async fn latest_with_devices(
+    pub async fn latest_to_follow(
         &self,
         context: &OpContext,
         filter: &LatestFilter,
-    ) -> Result<(Vec<DeviceId>, Vec<LatestView>)> {
+    ) -> Result<(SeenStreams, Vec<LatestView>)> {
         let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
-        let sees_personal = self.sees_personal(context);
+        let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let is_known =
             |id: &DeviceId| devices.get(*id).is_some_and(|device| reach.covers(place_of(device)));
@@ -148,7 +135,6 @@ impl App {
         let covered = |id: &DeviceId| {
             devices.get(*id).is_some_and(|device| {
                 reach.covers(place_of(device))
-                    && Self::visible(device, &sees_personal)
                     && filter.twin.is_none_or(|twin| device.twin == Some(twin))
             })
         };
@@ -156,7 +142,8 @@ impl App {
         let mut items = Vec::new();
         for device in &chosen {
             let keys = filter.keys.as_deref();
-            for latest in self.0.engine.latest(context.tenant, *device, keys).await? {
+            let Some(known) = devices.get(*device) else { continue };
+            for latest in self.read_latest(&sight, known, keys).await? {
                 if items.len() >= LATEST_MAX {
                     let limit = veritwin_domain::LimitExceeded {
                         name: "latest_max",
@@ -175,7 +162,8 @@ impl App {
             }
         }
         self.note(context, Action::TelemetryRead, &resource, "done");
-        Ok((chosen, items))
+        let among: HashSet<DeviceId> = chosen.into_iter().collect();
+        Ok((sight.following(devices, among), items))
     }
 
     /// Raw points or buckets of several series.
@@ -185,13 +173,13 @@ impl App {
         context: &OpContext,
         query: &HistoryQuery,
     ) -> Result<Vec<HistorySeries>> {
-        let devices = self.authorize_series(context, &query.series).await?;
+        let (devices, seen) = self.authorize_series(context, &query.series).await?;
         if query.from >= query.to {
             return Err(Error::invalid_at("to", "must be after from"));
         }
         let mut answers = Vec::with_capacity(query.series.len());
-        for series in &query.series {
-            answers.push(self.one_history(context, query, series, &devices).await?);
+        for (series, seen) in query.series.iter().zip(&seen) {
+            answers.push(self.one_history(query, (series, seen), &devices).await?);
         }
         let rows = |answer: &HistorySeries| match &answer.data {
             HistoryData::Points(points) => points.len() as u64,
@@ -203,12 +191,10 @@ impl App {
 
     async fn one_history(
         &self,
-        context: &OpContext,
         query: &HistoryQuery,
-        series: &SeriesId,
+        (series, seen): (&SeriesId, &SeenSeries),
         devices: &TenantDevices,
     ) -> Result<HistorySeries> {
-        let stored = engine_series(context, series);
         let range = TimeRange { from: query.from, to: query.to };
         let unit =
             devices.get(series.device).and_then(|device| device.units.get(&*series.key).cloned());
@@ -222,7 +208,7 @@ impl App {
         if bucket_micros.is_none()
             && let Some(points_max) = query.points_max
         {
-            let stats = self.0.engine.stats(&stored, range).await?;
+            let stats = self.read_stats(seen, range).await?;
             let ends = stats.first_at.zip(stats.last_at);
             if stats.count > points_max as u64
                 && let Some((first, last)) = ends
@@ -233,7 +219,7 @@ impl App {
         }
         if let Some(width_micros) = bucket_micros {
             let span = i128::from(query.to.as_micros()) - i128::from(query.from.as_micros());
-            let known = self.0.engine.stats(&stored, range).await?;
+            let known = self.read_stats(seen, range).await?;
             let reach = known.first_at.zip(known.last_at).map_or(0, |(first, last)| {
                 i128::from(last.as_micros()) - i128::from(first.as_micros())
             });
@@ -243,7 +229,7 @@ impl App {
                 );
                 return Err(Error::invalid_at("bucket_ms", detail));
             }
-            let buckets = self.0.engine.buckets(&stored, range, width_micros).await?;
+            let buckets = self.read_buckets(seen, range, width_micros).await?;
             let mut buckets: Vec<BucketView> = buckets.iter().filter_map(bucket_view).collect();
             if query.descending {
                 buckets.reverse();
@@ -252,11 +238,8 @@ impl App {
             return Ok(answer);
         }
         let order = if query.descending { Order::Descending } else { Order::Ascending };
-        let page = self
-            .0
-            .engine
-            .range(&stored, RangeQuery { range, order, limit: query.limit, after: None })
-            .await?;
+        let asked = RangeQuery { range, order, limit: query.limit, after: None };
+        let page = self.read_range(seen, asked).await?;
         let convert = |point: veritwin_telemetry::Point| PointView {
             at: point.at,
             value: point.value,
@@ -276,19 +259,18 @@ impl App {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<StatsView>> {
-        self.authorize_series(context, series).await?;
+        let (_, seen) = self.authorize_series(context, series).await?;
         if from >= to {
             return Err(Error::invalid_at("to", "must be after from"));
         }
         let mut known: HashMap<SeriesId, StatsView> = HashMap::new();
         let mut answers = Vec::with_capacity(series.len());
-        for one in series {
+        for (one, seen) in series.iter().zip(&seen) {
             if let Some(view) = known.get(one) {
                 answers.push(view.clone());
                 continue;
             }
-            let stats =
-                self.0.engine.stats(&engine_series(context, one), TimeRange { from, to }).await?;
+            let stats = self.read_stats(seen, TimeRange { from, to }).await?;
             let view = StatsView {
                 series: one.clone(),
                 count: stats.count,
@@ -302,10 +284,6 @@ impl App {
         }
         Ok(answers)
     }
-}
-
-fn engine_series(context: &OpContext, series: &SeriesId) -> Series {
-    Series { tenant: context.tenant, device: series.device, key: series.key.clone() }
 }
 
 /// A bucket of texts alone has nothing to draw.

@@ -13,6 +13,8 @@ use veritwin_metastore::{Device, TenantTx};
 use veritwin_twin::inventory::{self, InventoryDevice, InventoryLimits};
 
 use crate::model::{DeviceInput, InventoryOutcome, Placement};
+use crate::sight::Sight;
+use crate::stream_book::note_declared;
 use crate::{App, Error, Result};
 
 /// Devices that one transaction writes: other writers wait for no more than these.
@@ -45,6 +47,7 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.app.0.imports.0.lock().remove(&self.tenant);
+        self.app.0.stream_books.changed(self.tenant);
         self.app.note_devices_changed(self.tenant, self.twin);
     }
 }
@@ -76,6 +79,7 @@ impl App {
             return Err(Error::Conflict(detail.to_owned()));
         }
         let _running = Running { app: self, tenant: context.tenant, twin };
+        let sight = self.sight(context).await?;
         let mut progress = self.import_progress(context, twin, bytes).await?;
         let done_before = progress.done.min(rows.len());
         let mut outcome = InventoryOutcome { created: 0, updated: 0, tokens: Vec::new() };
@@ -91,7 +95,7 @@ impl App {
                 let tx = self.0.store.begin(context).await?;
                 for (offset, row) in batch.iter().enumerate() {
                     let since = made_since(place + offset);
-                    self.import_row(&tx, context, row, since, &mut outcome).await?;
+                    self.import_row(&tx, context, &sight, row, since, &mut outcome).await?;
                 }
                 let count = tx.usage().await?.devices;
                 self.check_quota(context.tenant, crate::tree::Quota::Devices, count)?;
@@ -195,6 +199,7 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
+        sight: &Sight,
         Row { row, device, has_place }: &Row,
         made_since: Option<Timestamp>,
         outcome: &mut InventoryOutcome,
@@ -234,8 +239,9 @@ impl App {
             known.placement.clone_from(&device.placement);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
-        self.authorize_protection(context, &stood, &known)?;
+        self.authorize_protection(context, sight, &stood, &known)?;
         tx.device_update(&known, None).await?;
+        note_declared(tx, &stood, &known).await?;
         self.move_alerts(tx, &stood, &known).await?;
         outcome.updated += 1;
         Ok(())

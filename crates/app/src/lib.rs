@@ -96,9 +96,14 @@ mod rules;
 mod safe_again;
 mod screening;
 mod security;
+mod sight;
 mod sign_in;
 mod storage;
 mod store_check;
+mod stream_acts;
+mod stream_book;
+mod stream_subjects;
+mod streams;
 mod submit;
 mod support;
 mod system;
@@ -131,9 +136,10 @@ pub use open::{App, Config, Outbound};
 pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
-    RoleFixture, SearchedFiles,
+    RoleFixture, SearchedFiles, StreamFixture,
 };
 pub use rates::{Load, Rates};
+pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
 pub use submit::ROOM_TIMEOUT;

@@ -7,12 +7,13 @@ use veritwin_domain::{CredentialId, DeviceId, Key, LogId, OpContext, TenantId, T
 use veritwin_keys::KeyError;
 use veritwin_ledger::{Act, Leaf, open_payload, payload_dek_id};
 use veritwin_log::{Record, Unreadable};
-use veritwin_telemetry::{Order, RangeQuery, Series, TimeRange};
+use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 use veritwin_verify::RecordProof;
 
 use crate::ledger::entry_view;
 use crate::ledger_record::LedgerRecord;
-use crate::model::{LatestView, PapersCredential, PapersView};
+use crate::model::{LatestView, PapersCredential, PapersView, SeriesId};
+use crate::sight::SeenSeries;
 use crate::{App, Error, Result};
 
 /// Entries looked through for one reading's papers.
@@ -64,12 +65,12 @@ impl App {
         key: &Key,
         at: Option<Timestamp>,
     ) -> Result<PapersView> {
-        let series = crate::model::SeriesId { device, key: key.clone() };
+        let series = SeriesId { device, key: key.clone() };
         // Both rights before anything about the series shows.
         self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
-        let devices = self.authorize_reading(context, &series).await?;
-        let reading = self.find_reading(context, device, key, at).await?;
+        let (devices, seen) = self.authorize_reading(context, &series).await?;
+        let reading = self.find_reading(&seen, &series, at).await?;
         let status = self.0.keys.status(Some(context.tenant))?;
         let mut papers = PapersView {
             device_name: Self::device_name(&devices, device),
@@ -91,21 +92,16 @@ impl App {
 
     async fn find_reading(
         &self,
-        context: &OpContext,
-        device: DeviceId,
-        key: &Key,
+        seen: &SeenSeries,
+        series: &SeriesId,
         at: Option<Timestamp>,
     ) -> Result<LatestView> {
         let found = match at {
-            None => self
-                .0
-                .engine
-                .latest(context.tenant, device, Some(std::slice::from_ref(key)))
-                .await?
-                .pop()
-                .map(|latest| (latest.at, latest.value, latest.quality)),
+            None => {
+                let newest = self.read_newest(seen).await?;
+                newest.map(|latest| (latest.at, latest.value, latest.quality))
+            }
             Some(at) => {
-                let series = Series { tenant: context.tenant, device, key: key.clone() };
                 // Pages know milliseconds: the latest reading of that millisecond is meant.
                 let to = Timestamp::from_micros(at.as_micros().saturating_add(1000));
                 let query = RangeQuery {
@@ -114,12 +110,13 @@ impl App {
                     limit: 1,
                     after: None,
                 };
-                let page = self.0.engine.range(&series, query).await?;
+                let page = self.read_range(seen, query).await?;
                 page.points.into_iter().next().map(|point| (point.at, point.value, point.quality))
             }
         };
         let (at, value, quality) = found.ok_or(Error::NotFound("reading"))?;
-        Ok(LatestView { device, key: key.clone(), at, value, quality })
+        let (device, key) = (series.device, series.key.clone());
+        Ok(LatestView { device, key, at, value, quality })
     }
 
     /// Looks through the newest leaves whose event times cover the reading. It was destroyed when

@@ -23,9 +23,9 @@ const ACTION_CHARS_MAX: usize = 64;
 pub(crate) const EXPORT_ROWS_MAX: usize = 50_000;
 
 /// Names of actors by their texts.
-type Names = HashMap<String, String>;
+pub(crate) type Names = HashMap<String, String>;
 
-async fn names(tx: &TenantTx) -> Result<Names> {
+pub(crate) async fn names(tx: &TenantTx) -> Result<Names> {
     let mut names = Names::new();
     for member in every_row(|page| async move { tx.members(&page).await }).await? {
         let shown = member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);

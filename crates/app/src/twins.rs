@@ -389,6 +389,7 @@ impl App {
         id: SiteId,
         query: &GraphQuery,
     ) -> Result<Vec<(String, String, String)>> {
+        let sight = self.sight(context).await?;
         let (tx, twin) = self.read_twin(context, id).await?;
         let model = self.load_model(context.tenant, &twin).await?;
         let listed = self.0.authorizer.reach(context, Action::DeviceList, Kind::Device);
@@ -399,7 +400,7 @@ impl App {
             .filter(|device| listed.covers(place_of(device)))
             .map(|device| DeviceNode {
                 device: device.id,
-                keys: self.0.engine.keys(context.tenant, device.id).unwrap_or_default(),
+                keys: self.keys_seen(&sight, device).0,
                 binding: Some(binding(device)),
             })
             .collect();

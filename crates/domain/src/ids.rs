@@ -162,6 +162,10 @@ define_ids! {
     RuleId;
     /// A sign-in session.
     SessionId;
+    /// A declaration of streams: one act of one person or program.
+    StreamActId;
+    /// A declaration for a group of streams.
+    StreamRuleId;
     /// A site: one building or plant with its twin.
     SiteId;
     /// A tenant: the customer; the unit of isolation, keys, ledger and residency.

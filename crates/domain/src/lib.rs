@@ -23,8 +23,8 @@ pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, Si
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
     FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId, LogId, MessageId,
-    PlanId, RequestId, RuleId, SessionId, SiteId, SupportGrantId, TenantId, TicketId, UserId,
-    WorkspaceId,
+    PlanId, RequestId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId,
+    TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

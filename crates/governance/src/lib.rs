@@ -1,6 +1,7 @@
-//! Governance, pure: the promise register, what a probe is, what its outcome means, and when the
-//! next one is due. It decides only; running probes and storing evidence is the application's
-//! business. Nothing here lets a hand set a promise to proven.
+//! Governance, pure: the promise register, what a probe is, what its outcome means, when the next
+//! one is due, and which sensor streams are personal data. It decides only; running probes and
+//! storing evidence is the application's business. Nothing here lets a hand set a promise to
+//! proven.
 
 mod evidence;
 mod probe;
@@ -8,6 +9,7 @@ mod promise;
 mod register;
 mod schedule;
 mod state;
+pub mod streams;
 
 pub use evidence::{EVIDENCE_VERSION, Evidence, EvidenceError};
 pub use probe::{CheckOutcome, Facts, OutcomeKind, Probe, ProbeFuture, run};

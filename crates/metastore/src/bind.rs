@@ -6,7 +6,8 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, CredentialId, CustomRoleId, Declaration, DeviceId, EvidenceId,
     FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId, PlanId, Role, RuleId,
-    SessionId, SiteId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp,
+    UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -45,8 +46,8 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
-    GroupId HoldId IncidentId LinkId LogId MessageId PlanId RuleId SessionId SiteId SupportGrantId
-    TenantId TicketId UserId WorkspaceId
+    GroupId HoldId IncidentId LinkId LogId MessageId PlanId RuleId SessionId SiteId StreamActId
+    StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -7,6 +7,7 @@ const PAGES = [
   '/',
   '/alerts',
   '/devices',
+  '/streams',
   '/twins',
   '/rules',
   '/ledger',

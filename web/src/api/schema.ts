@@ -1392,6 +1392,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/stream-declarations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists declarations, newest first. */
+        get: operations["streams_acts"];
+        put?: never;
+        /** Declares streams or devices, all of them or none. What they have sent opens or closes with them. */
+        post: operations["streams_declare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/stream-declarations/{id}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a declaration back: what was said before counts again. */
+        post: operations["streams_undo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/stream-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists rules for groups of streams, the most specific first. */
+        get: operations["streams_rules"];
+        put?: never;
+        /** Makes a rule for a group of streams. */
+        post: operations["streams_create_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/stream-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a rule away: what rested on it waits for a declaration again. */
+        delete: operations["streams_delete_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists streams with what counts for each; with the first page how many there are. */
+        get: operations["streams_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/streams/subject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Finds the personal streams with readings about a person, counted reading by reading. */
+        post: operations["streams_about"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support": {
         parameters: {
             query?: never;
@@ -2570,6 +2674,26 @@ export interface components {
             /** @description Newest first. */
             tickets: components["schemas"]["TicketBody"][];
         };
+        /** @description A declaration that was made. */
+        DeclarationBody: {
+            at: string;
+            by: string;
+            /** @description How many steps it has. */
+            count: number;
+            id: string;
+            /** @description The first 100 of them. */
+            steps: components["schemas"]["StepBody"][];
+            /** @description When it was taken back. */
+            undone_at?: string | null;
+        };
+        /** @description A declaration. */
+        DeclareBody: {
+            /** @enum {string} */
+            declaration: "undeclared" | "non_personal" | "personal";
+            subject?: components["schemas"]["SubjectBody"] | null;
+            /** @description At most 500; all of them or none. */
+            targets: components["schemas"]["TargetBody"][];
+        };
         /** @description A customer's grant at the staff's desk. */
         DeskBody: {
             grant: components["schemas"]["SupportGrantBody"];
@@ -2589,13 +2713,15 @@ export interface components {
              *     no live message tells.
              */
             clock_slow_seconds?: number | null;
+            /** @enum {string} */
+            counts_as: "undeclared" | "non_personal" | "personal";
             created_at: string;
             /** @enum {string} */
             declaration: "undeclared" | "non_personal" | "personal";
             /** @description IFC GlobalId. */
             element_id?: string | null;
             id: string;
-            /** @description Its series. */
+            /** @description Its series that you may read. */
             keys: string[];
             last_seen_at?: string | null;
             name: string;
@@ -2604,6 +2730,8 @@ export interface components {
             position?: number[] | null;
             /** @description IFC GlobalId. */
             space_id?: string | null;
+            /** @description How many series it has besides: personal ones, and those that wait for a declaration. */
+            streams_hidden: number;
             twin_id?: string | null;
             /** @description What kind of device. */
             type: string;
@@ -3337,6 +3465,23 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_DeclarationBody: {
+            /** @description The rows. */
+            items: {
+                at: string;
+                by: string;
+                /** @description How many steps it has. */
+                count: number;
+                id: string;
+                /** @description The first 100 of them. */
+                steps: components["schemas"]["StepBody"][];
+                /** @description When it was taken back. */
+                undone_at?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_DeskBody: {
             /** @description The rows. */
             items: {
@@ -3704,6 +3849,42 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_StoredStreamRuleBody: {
+            /** @description The rows. */
+            items: {
+                /** @enum {string} */
+                declaration: "non_personal" | "personal";
+                declared_at: string;
+                declared_by: string;
+                device_type?: string | null;
+                id: string;
+                key?: string | null;
+                /** @description For how many streams it counts now: a more specific declaration comes before it. */
+                streams: number;
+                subject?: components["schemas"]["SubjectBody"] | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_SubjectStreamBody: {
+            /** @description The rows. */
+            items: {
+                device_id: string;
+                device_name: string;
+                first_at?: string | null;
+                key: string;
+                last_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description How many readings are about them.
+                 */
+                readings: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_TenantBody: {
             /** @description The rows. */
             items: {
@@ -3976,6 +4157,11 @@ export interface components {
             id: string;
             last_used_at?: string | null;
             name: string;
+        };
+        /** @description Whose readings are wanted. */
+        PersonBody: {
+            /** @description As declarations, or the fields that they name, write it. */
+            person: string;
         };
         /** @description A plan. */
         PlanBody: {
@@ -4356,6 +4542,19 @@ export interface components {
             /** Format: double */
             min?: number | null;
         };
+        /** @description One step of a declaration. */
+        StepBody: {
+            /** @enum {string} */
+            after: "undeclared" | "non_personal" | "personal";
+            /** @enum {string} */
+            before: "undeclared" | "non_personal" | "personal";
+            /** @description Null for a rule. */
+            device_id?: string | null;
+            device_name?: string | null;
+            /** @description The type that a rule is about. */
+            device_type?: string | null;
+            key?: string | null;
+        };
         /** @description A stored rule. */
         StoredRuleBody: components["schemas"]["RuleBody"] & {
             id: string;
@@ -4364,6 +4563,19 @@ export interface components {
              * @description Counts changes; between quotes it is the ETag for `If-Match`.
              */
             version: number;
+        };
+        /** @description A stored rule. */
+        StoredStreamRuleBody: {
+            /** @enum {string} */
+            declaration: "non_personal" | "personal";
+            declared_at: string;
+            declared_by: string;
+            device_type?: string | null;
+            id: string;
+            key?: string | null;
+            /** @description For how many streams it counts now: a more specific declaration comes before it. */
+            streams: number;
+            subject?: components["schemas"]["SubjectBody"] | null;
         };
         /** @description A storey, lowest first. */
         StoreyBody: {
@@ -4375,6 +4587,73 @@ export interface components {
             /** Format: int32 */
             index: number;
             name: string;
+        };
+        /** @description A stream and what counts for it. */
+        StreamBody: {
+            /** @enum {string} */
+            declaration: "undeclared" | "non_personal" | "personal";
+            declared_at?: string | null;
+            declared_by?: string | null;
+            device_id: string;
+            device_name: string;
+            device_type: string;
+            /** @enum {string} */
+            ground: "stream" | "device" | "rule" | "presumed" | "nothing";
+            key: string;
+            rule_id?: string | null;
+            subject?: components["schemas"]["SubjectBody"] | null;
+        };
+        /** @description How many streams there are in each state. */
+        StreamCountsBody: {
+            /** @description Open to whoever reads telemetry. */
+            non_personal: number;
+            /** @description Personal, by a declaration or presumed. */
+            personal: number;
+            /** @description Nobody declared them yet, presumed ones among them. */
+            waiting: number;
+        };
+        /** @description A page of streams. */
+        StreamPageBody: {
+            counts?: components["schemas"]["StreamCountsBody"] | null;
+            /** @description The rows, by device. */
+            items: components["schemas"]["StreamBody"][];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A declaration for a group of streams: those that are there and those that come. */
+        StreamRuleBody: {
+            /** @enum {string} */
+            declaration: "non_personal" | "personal";
+            /** @description Devices of this type, in any case; of any type when not given. */
+            device_type?: string | null;
+            /** @description Streams with this key, in any case, `*` standing for anything; all when not given. */
+            key?: string | null;
+            subject?: components["schemas"]["SubjectBody"] | null;
+        };
+        /** @description Whose data a personal stream is. */
+        SubjectBody: {
+            /** @enum {string} */
+            kind: "device";
+            /** @description Who that is, in your words: a name, a staff number, an address. */
+            person?: string | null;
+        } | {
+            /** @description That series. */
+            field: string;
+            /** @enum {string} */
+            kind: "field";
+        };
+        /** @description A personal stream with readings about a person. */
+        SubjectStreamBody: {
+            device_id: string;
+            device_name: string;
+            first_at?: string | null;
+            key: string;
+            last_at?: string | null;
+            /**
+             * Format: int64
+             * @description How many readings are about them.
+             */
+            readings: number;
         };
         /** @description What a support session is allowed, for its banner. */
         SupportBody: {
@@ -4411,6 +4690,12 @@ export interface components {
             simulated_clock: boolean;
             started_at: string;
             version: string;
+        };
+        /** @description A stream, or a device as a whole. */
+        TargetBody: {
+            device_id: string;
+            /** @description One of its series; the device as a whole when not given. */
+            key?: string | null;
         };
         /** @description A tenant. */
         TenantBody: {
@@ -8103,6 +8388,270 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_acts: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DeclarationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_declare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeclareBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_undo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_StoredStreamRuleBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_create_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StreamRuleBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredStreamRuleBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_delete_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_list: {
+        parameters: {
+            query?: {
+                /** @description `waiting` (the default): those that nobody declared yet; `personal`, `non_personal`, `all`. */
+                state?: string | null;
+                /** @description Streams of one device. */
+                device_id?: string | null;
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamPageBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    streams_about: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SubjectStreamBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -117,6 +117,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Device'), 'DevicePage'),
     ),
     page(
+      '/streams',
+      lazyRouteComponent(() => import('../routes/streams/Streams'), 'StreamsPage'),
+    ),
+    page(
       '/twins',
       lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage'),
     ),

@@ -4,7 +4,7 @@ import { i18n } from '@lingui/core'
 
 /** What actions are about, in the order of the pages, with how their names begin. */
 const AREAS = {
-  devices: ['device', 'attribute', 'credential', 'telemetry'],
+  devices: ['device', 'attribute', 'credential', 'telemetry', 'stream'],
   twins: ['twin'],
   alerts: ['alert', 'rule'],
   proof: ['ledger', 'key', 'promise'],
@@ -71,6 +71,8 @@ function aboutThings(): Record<string, string> {
     'telemetry.read': i18n.t('Read values and history'),
     'telemetry.read_personal': i18n.t('Read personal or undeclared series'),
     'telemetry.write': i18n.t('Write values in bulk'),
+    'stream.read': i18n.t('See what is declared of streams'),
+    'stream.declare': i18n.t('Declare streams and make rules for them'),
     'twin.list': i18n.t('List twins'),
     'twin.read': i18n.t('Look at a twin'),
     'twin.import': i18n.t('Import buildings'),

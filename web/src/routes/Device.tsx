@@ -10,7 +10,7 @@ import { body, client } from '../api/client'
 import { alertsQuery } from '../api/alertQueries'
 import { attributesQuery, credentialsQuery, deviceQuery } from '../api/deviceQueries'
 import { queryClient } from '../api/queries'
-import type { Declaration, Device } from '../api/types'
+import type { Device } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
@@ -22,12 +22,12 @@ import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
-import { toast } from '../ui/toasts'
 import { Age, Instant } from '../ui/time'
 import { credentialLabel, declarationLabel } from './declaration'
 import { TokenOnce } from './NewDevice'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { declareDevice } from './streams/act'
 import { Modal } from '../ui/overlays'
 
 export function DevicePage() {
@@ -48,10 +48,10 @@ export function DevicePage() {
       </Page>
     )
   }
-  return <Loaded device={query.data.device} etag={query.data.etag} />
+  return <Loaded device={query.data.device} />
 }
 
-function Loaded({ device, etag }: { device: Device; etag: string | null }) {
+function Loaded({ device }: { device: Device }) {
   const alerts = useQuery(alertsQuery({ filter: 'all', device_id: device.id }))
   const navigate = useNavigate()
   const thing = { device_id: device.id }
@@ -79,10 +79,11 @@ function Loaded({ device, etag }: { device: Device; etag: string | null }) {
       }
     >
       <WrongClock device={device} />
-      <Allowed to="device.update" on={thing}>
-        <Declare device={device} etag={etag} />
+      <Allowed to="stream.declare">
+        <Declare device={device} />
       </Allowed>
-      {device.keys.length === 0 ? (
+      <Hidden count={device.streams_hidden} />
+      {device.keys.length === 0 && device.streams_hidden > 0 ? null : device.keys.length === 0 ? (
         <Empty icon="activity" title={i18n.t('It has not reported yet')}>
           {i18n.t('Let it publish with its token; the first value appears here by itself.')}
         </Empty>
@@ -199,49 +200,44 @@ function WrongClock({ device }: { device: Device }) {
   )
 }
 
-function Declare({ device, etag }: { device: Device; etag: string | null }) {
-  const [error, setError] = useState<unknown>(null)
-  const declare = async (declaration: Declaration) => {
-    setError(null)
-    try {
-      await client.PATCH('/v1/devices/{id}', {
-        params: { path: { id: device.id } },
-        body: { declaration },
-        ...(etag !== null && { headers: { 'if-match': etag } }),
-      })
-      await queryClient.invalidateQueries({ queryKey: ['devices'] })
-      toast(i18n.t('Declared: {what}', { what: declarationLabel(declaration) }))
-    } catch (failure) {
-      setError(failure)
-    }
-  }
-  if (device.declaration !== 'undeclared' && error === null) return null
+/** Declares the device as a whole; streams one by one on the page Streams. */
+function Declare({ device }: { device: Device }) {
+  if (device.counts_as !== 'undeclared') return null
+  const open = () => void declareDevice(device.id, 'non_personal')
+  const close = () => void declareDevice(device.id, 'personal')
   return (
     <section className="notice">
       <h2>{i18n.t('Is what it reports personal data?')}</h2>
       <p>
         {i18n.t(
           'You judge. Until then everything is stored sealed as personal data; your answer releases the whole stream.',
-        )}
+        )}{' '}
+        <Link to="/streams">{i18n.t('Declare its streams one by one')}</Link>
       </p>
-      {error !== null && (
-        <Failure
-          error={error}
-          compact
-          reload={() => {
-            setError(null)
-            void queryClient.invalidateQueries({ queryKey: ['devices'] })
-          }}
-        />
-      )}
       <div className="row">
-        <Button size="xs" variant="default" onClick={() => void declare('non_personal')}>
+        <Button size="xs" variant="default" onClick={open}>
           {declarationLabel('non_personal')}
         </Button>
-        <Button size="xs" variant="default" onClick={() => void declare('personal')}>
+        <Button size="xs" variant="default" onClick={close}>
           {declarationLabel('personal')}
         </Button>
       </div>
+    </section>
+  )
+}
+
+/** Says how much is not shown, and who can change that. */
+function Hidden({ count }: { count: number }) {
+  if (count === 0) return null
+  return (
+    <section className="notice">
+      <p role="status">
+        {i18n.t(
+          '{count, plural, one {# stream of this device is not shown to you: it is personal, or nobody declared it yet.} other {# streams of this device are not shown to you: they are personal, or nobody declared them yet.}}',
+          { count },
+        )}{' '}
+        {i18n.t('A privacy officer, an administrator or an owner can release what waits.')}
+      </p>
     </section>
   )
 }

@@ -33,10 +33,15 @@ pub struct DeviceView {
     pub placement: Placement,
     /// What the customer says of personal data in its streams.
     pub declaration: Declaration,
+    /// What counts for its streams unless something else is said of one: its declaration, a rule
+    /// for its type, or what is presumed of it.
+    pub counts_as: Declaration,
     /// Unit of each series, such as `°C`.
     pub units: BTreeMap<String, String>,
-    /// Its series.
+    /// Its series that may be seen.
     pub keys: Vec<Key>,
+    /// How many series it has besides, that are personal or that nobody declared.
+    pub streams_hidden: usize,
     /// When it was made.
     pub created_at: Timestamp,
     /// When something last arrived from it.

@@ -10,6 +10,7 @@ mod partners;
 mod people;
 mod providers;
 mod security;
+mod streams;
 mod telemetry;
 mod twins;
 
@@ -43,6 +44,11 @@ pub use providers::{
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,
     IncidentView, SecurityAlertView, SupportGrantView, SupportView, TicketView,
+};
+pub use streams::{
+    DeclarationInput, StreamActStep, StreamActView, StreamCounts, StreamPage, StreamQuery,
+    StreamRuleInput, StreamRuleView, StreamState, StreamSubject, StreamTarget, StreamView,
+    SubjectStreamView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -18,6 +18,7 @@ mod run;
 mod sabotage;
 mod search;
 mod sign_up;
+mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
@@ -45,6 +46,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub use streams::StreamFixture;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

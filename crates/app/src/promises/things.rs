@@ -18,7 +18,10 @@ use veritwin_metastore::{
 use super::fixture::NAME;
 use crate::alerts::Detail;
 use crate::links::Payload;
-use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope};
+use crate::model::{
+    DeviceInput, PageRequest, RuleCondition, RuleInput, RuleScope, StreamRuleInput, StreamRuleView,
+    StreamSubject,
+};
 use crate::tree::HOSTS_MAX;
 use crate::{App, Result};
 
@@ -67,7 +70,34 @@ impl App {
         things.insert("host", self.probe_host(context).await?);
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         self.probe_cases(context, &mut things).await?;
+        self.probe_streams(context, &mut things).await?;
         Ok(things)
+    }
+
+    /// A rule for streams that nobody sends, and the act that made it.
+    async fn probe_streams(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let is_own = |rule: &StreamRuleView| rule.rule.key.as_deref() == Some(NAME);
+        let rule = match self.list_stream_rules(context).await?.into_iter().find(is_own) {
+            Some(rule) => rule,
+            None => {
+                let input = StreamRuleInput {
+                    device_type: None,
+                    key: Some(NAME.to_owned()),
+                    declaration: Declaration::Personal,
+                    subject: Some(StreamSubject::Device { person: None }),
+                };
+                self.create_stream_rule(context, input).await?
+            }
+        };
+        things.insert("stream_rule", rule.id.to_string());
+        let acts = self.list_stream_acts(context, &PageRequest::default()).await?.items;
+        let act = acts.last().ok_or(crate::Error::NotFound("declaration"))?;
+        things.insert("stream_act", act.id.to_string());
+        Ok(())
     }
 
     /// A role of the tenant's own, a group, a workspace and a grant.

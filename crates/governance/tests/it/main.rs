@@ -7,3 +7,4 @@ mod fixture;
 mod register;
 mod schedule;
 mod states;
+mod streams;

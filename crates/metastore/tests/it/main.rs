@@ -11,6 +11,7 @@ mod postgres;
 mod postgres_server;
 mod providers;
 mod secrecy;
+mod streams;
 mod turns;
 mod walls;
 mod world;

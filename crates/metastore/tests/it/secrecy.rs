@@ -5,17 +5,18 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use veritwin_domain::SeededRng;
+use veritwin_domain::{SeededRng, StreamRuleId};
 use veritwin_keys::{KeyService, PlatformFile};
 use veritwin_metastore::{
     Alert, AlertEvent, AlertEventKind, AlertState, AttributeScope, Config, Database, Device, Error,
-    Metastore, Page, Placement, Rule, schema,
+    Metastore, Page, Placement, Rule, StreamAct, StreamRule, StreamStatements, schema,
 };
 
 use crate::accounts::user;
 use crate::alerting::{alert, mail, rule};
 use crate::devices::twin;
 use crate::platform::record;
+use crate::streams::act;
 use crate::world::{START, World, device};
 
 const CANARY: &str = "kanarienvogel";
@@ -45,6 +46,13 @@ async fn fill(world: &World) -> Device {
     home.detail = json("twin");
     tx.twin_create(&home).await.expect("a twin");
     tx.rule_create(&Rule { body: json("rule"), ..rule(world) }).await.expect("a rule");
+    let said = StreamStatements { device: pump.id, body: json("statement") };
+    tx.stream_statements_put(&said).await.expect("a statement");
+    let rule = StreamRuleId::generate(START, world.rng.as_ref());
+    let rule = StreamRule { id: rule, body: json("stream rule"), created_at: START };
+    tx.stream_rule_create(&rule).await.expect("a stream rule");
+    let declared = StreamAct { body: json("act"), ..act(world, 0) };
+    tx.stream_act_create(&declared).await.expect("an act");
     let raised = alert(world, AlertState::ActiveUnacknowledged, 0);
     let raised = Alert { detail: json("alert"), ..raised };
     tx.alert_create(&raised).await.expect("an alert");

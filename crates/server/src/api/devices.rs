@@ -50,14 +50,20 @@ pub(super) struct DeviceBody {
     /// `undeclared`, `non_personal` or `personal`.
     #[schema(schema_with = words::declaration)]
     declaration: &'static str,
+    /// What counts for its streams where nothing else is declared of one: its own declaration, a
+    /// rule for its type, or what is presumed of it.
+    #[schema(schema_with = words::declaration)]
+    counts_as: &'static str,
     created_at: String,
     last_seen_at: Option<String>,
     /// By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
     /// no live message tells.
     clock_slow_seconds: Option<i64>,
     online: bool,
-    /// Its series.
+    /// Its series that you may read.
     keys: Vec<String>,
+    /// How many series it has besides: personal ones, and those that wait for a declaration.
+    streams_hidden: usize,
     /// Unit of each series.
     units: BTreeMap<String, String>,
 }
@@ -73,11 +79,13 @@ impl From<DeviceView> for DeviceBody {
             element_id: view.placement.element_id,
             position: view.placement.position,
             declaration: view.declaration.as_str(),
+            counts_as: view.counts_as.as_str(),
             created_at: body::time(view.created_at),
             last_seen_at: view.last_seen_at.map(body::time),
             clock_slow_seconds: view.clock_slow_seconds,
             online: view.online,
             keys: view.keys.iter().map(ToString::to_string).collect(),
+            streams_hidden: view.streams_hidden,
             units: view.units,
         }
     }

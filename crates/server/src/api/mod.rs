@@ -34,6 +34,7 @@ mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod streams;
 mod support;
 mod system;
 mod telemetry;
@@ -108,6 +109,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(devices::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
+        .merge(streams::routes())
         .merge(rules::routes())
         .merge(alerts::routes())
         .merge(ledger::routes())

@@ -66,6 +66,14 @@ pub(super) fn declaration() -> Object {
     one_of(&["undeclared", "non_personal", "personal"])
 }
 
+pub(super) fn ground() -> Object {
+    one_of(&["stream", "device", "rule", "presumed", "nothing"])
+}
+
+pub(super) fn declared() -> Object {
+    one_of(&["non_personal", "personal"])
+}
+
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
 }

@@ -56,12 +56,9 @@ struct Operations {
 
 /// The kind of thing that a parameter of a path names.
 fn kind(path: &str, parameter: &str) -> Option<&'static str> {
-    match parameter {
-        "credential" => return Some("credential"),
-        "device" => return Some("device"),
-        "host" => return Some("host"),
-        "id" => {}
-        _ => return None,
+    let named = ["credential", "device", "host"].into_iter().find(|name| *name == parameter);
+    if named.is_some() || parameter != "id" {
+        return named;
     }
     let collection = path.strip_prefix("/v1/")?.split('/').next()?;
     let kinds = [
@@ -74,6 +71,8 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("rules", "rule"),
         ("tenants", "tenant"),
         ("security-alerts", "security_alert"),
+        ("stream-declarations", "stream_act"),
+        ("stream-rules", "stream_rule"),
         ("support-grants", "support_grant"),
         ("support-tickets", "ticket"),
         ("twins", "twin"),

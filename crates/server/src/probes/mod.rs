@@ -1,7 +1,7 @@
-//! Probes of promises that need the listeners and the pages: card numbers (P05), special categories
-//! (P06), locations (P20), transport (P23), roles (P30), isolation (P31), floods (P33), anomalous
-//! access (P34), support access (P35), cookies (P56). They ask from outside, as a client would; the
-//! app runs them and keeps what they find.
+//! Probes of promises that need the listeners and the pages: undeclared streams (P04), card numbers
+//! (P05), special categories (P06), locations (P20), transport (P23), roles (P30), isolation (P31),
+//! floods (P33), anomalous access (P34), support access (P35), cookies (P56). They ask from
+//! outside, as a client would; the app runs them and keeps what they find.
 
 mod access;
 mod cookies;
@@ -11,6 +11,7 @@ mod opening;
 mod refused;
 mod roles;
 mod scan;
+mod streams;
 mod transport;
 mod walk;
 
@@ -48,7 +49,7 @@ pub(crate) struct Wiring {
 pub(crate) fn register(app: &App, wiring: &Wiring) {
     #[cfg(feature = "test-controls")]
     wiring.controls.attach(app.clone());
-    let probes: [Arc<dyn PlatformProbe>; 10] = [
+    let probes: [Arc<dyn PlatformProbe>; 11] = [
         Arc::new(transport::Transport::new(app, wiring)),
         Arc::new(Walker(isolation::Isolation::new(app, wiring))),
         Arc::new(cookies::Cookies::new(app, wiring)),
@@ -57,6 +58,7 @@ pub(crate) fn register(app: &App, wiring: &Wiring) {
         Arc::new(access::Anomalies::new(app, wiring)),
         Arc::new(access::Support::new(app, wiring)),
         Arc::new(flood::Flood::new(app, wiring)),
+        Arc::new(streams::Streams::new(app, wiring)),
         Arc::new(Walker(refused::Refused::cards(app, wiring))),
         Arc::new(Walker(refused::Refused::people(app, wiring))),
     ];

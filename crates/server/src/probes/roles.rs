@@ -105,6 +105,9 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},
         }),
         (_, "/v1/session/confirm") => json!({"password": ""}),
+        (_, "/v1/stream-declarations") => json!({"targets": [], "declaration": "non_personal"}),
+        (_, "/v1/streams/subject") => json!({"person": ""}),
+        (_, "/v1/stream-rules") => json!({"declaration": "non_personal"}),
         (_, "/v1/support-desk/break-glass") => {
             json!({"tenant_id": never, "areas": ["devices"], "reason": ""})
         }

@@ -86,6 +86,8 @@ struct Access {
     group: String,
     workspace: String,
     grant: String,
+    stream_rule: String,
+    stream_act: String,
 }
 
 impl Access {
@@ -97,7 +99,10 @@ impl Access {
         let workspace = id(tenant.post("/v1/workspaces", &json!({"name": "w"})).expect(201));
         let grant = json!({"user_id": user, "custom_role_id": role, "scope": {"group_id": group}});
         let grant = id(tenant.post("/v1/grants", &grant).expect(201));
-        Self { role, group, workspace, grant }
+        let rule = json!({"device_type": "none of these", "declaration": "non_personal"});
+        let stream_rule = id(tenant.post("/v1/stream-rules", &rule).expect(201));
+        let stream_act = id(tenant.get("/v1/stream-declarations").expect(200)["items"][0].clone());
+        Self { role, group, workspace, grant, stream_rule, stream_act }
     }
 
     fn absent(&self) -> Self {
@@ -106,6 +111,8 @@ impl Access {
             group: other(&self.group),
             workspace: other(&self.workspace),
             grant: other(&self.grant),
+            stream_rule: other(&self.stream_rule),
+            stream_act: other(&self.stream_act),
         }
     }
 }
@@ -254,6 +261,9 @@ impl Owned {
             "workspaces",
             "grants",
             "invitations",
+            "streams?state=all",
+            "stream-rules",
+            "stream-declarations",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -297,6 +307,8 @@ impl Ids {
             "groups" => &self.access.group,
             "workspaces" => &self.access.workspace,
             "grants" => &self.access.grant,
+            "stream-rules" => &self.access.stream_rule,
+            "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
@@ -484,6 +496,11 @@ fn another_tenants_ids_are_ids_that_never_were() {
     let series = |ids: &Ids| json!([{"device_id": ids.device, "key": "t"}]);
     let condition = json!({"kind": "no_data", "after_seconds": 600});
     let rule = |scope: Value| json!({"name": "r", "severity": "low", "condition": condition, "scope": scope});
+    pair(&|ids| ("GET", format!("/v1/streams?device_id={}", ids.device), none.clone()));
+    post(
+        "/v1/stream-declarations",
+        &|ids| json!({"targets": [{"device_id": ids.device}], "declaration": "non_personal"}),
+    );
     post("/v1/devices", &|ids| json!({"name": "x", "twin_id": ids.twin}));
     post("/v1/rules", &|ids| rule(json!({"device_id": ids.device})));
     post("/v1/rules", &|ids| rule(json!({"twin_id": ids.twin})));

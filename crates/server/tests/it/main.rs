@@ -54,6 +54,7 @@ mod skipped;
 mod smtp;
 mod start;
 mod storage;
+mod streams;
 mod tails;
 mod tenant;
 mod tls;

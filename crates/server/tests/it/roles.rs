@@ -114,6 +114,13 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
+        (_, "/v1/stream-declarations") => {
+            request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
+        }
+        (_, "/v1/stream-rules") => {
+            request(method, &filled).json(&json!({"declaration": "non_personal"}))
+        }
+        (_, "/v1/streams/subject") => request(method, &filled).json(&json!({"person": ""})),
         (_, path) if path.starts_with("/v1/support") => {
             // One body for all of them: what a path does not know, it leaves aside.
             let words = json!({

@@ -360,7 +360,7 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
               {device.online ? i18n.t('Online') : i18n.t('Offline')}
             </Tag>
           )}
-          {device.declaration === 'undeclared' && (
+          {device.counts_as === 'undeclared' && (
             <Tag tone="warn">{i18n.t('Stream not declared')}</Tag>
           )}
         </div>

@@ -1,10 +1,10 @@
-//! The subscriptions of one connection: which devices it may see, what changed since the last
+//! The subscriptions of one connection: which streams it may see, what changed since the last
 //! flush. Bounded by the number of series, not by the rate of readings.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use veritwin_app::model::{LatestFilter, LatestView};
-use veritwin_app::{LATEST_AHEAD_MAX, LiveEvent, LiveReading};
+use veritwin_app::{LATEST_AHEAD_MAX, LiveEvent, LiveReading, SeenStreams};
 use veritwin_domain::{DeviceId, Key, OpContext, SiteId, Timestamp};
 use veritwin_ingest::ws::{Command, Topic};
 
@@ -16,7 +16,8 @@ const SUBSCRIPTIONS_MAX: usize = 32;
 
 struct Latest {
     filter: LatestFilter,
-    devices: HashSet<DeviceId>,
+    /// What may be shown; nothing before the first snapshot.
+    seen: Option<Box<SeenStreams>>,
     changed: HashMap<(DeviceId, Key), LatestDelta>,
     needs_snapshot: bool,
 }
@@ -99,7 +100,7 @@ impl Subscriptions {
                 let subscription = match topic {
                     Topic::Latest => Subscription::Latest(Latest {
                         filter: parse_filter(twin_id, device_ids)?,
-                        devices: HashSet::new(),
+                        seen: None,
                         changed: HashMap::new(),
                         needs_snapshot: true,
                     }),
@@ -226,7 +227,8 @@ impl Subscriptions {
         for subscription in self.by_id.values_mut() {
             let Subscription::Latest(latest) = subscription else { continue };
             for reading in readings {
-                if !latest.devices.contains(&reading.device) || reading.at > end {
+                let is_shown = |seen: &SeenStreams| seen.shows(reading.device, reading.key);
+                if reading.at > end || !latest.seen.as_deref().is_some_and(is_shown) {
                     continue;
                 }
                 let at_ms = reading.at.as_millis();
@@ -253,16 +255,16 @@ impl Subscriptions {
         for (id, subscription) in &mut self.by_id {
             let Subscription::Latest(latest) = subscription else { continue };
             let items = if latest.needs_snapshot {
-                match api.app.latest_with_devices(context, &latest.filter).await {
-                    Ok((devices, items)) => {
-                        latest.devices = devices.into_iter().collect();
+                match api.app.latest_to_follow(context, &latest.filter).await {
+                    Ok((seen, items)) => {
+                        latest.seen = Some(Box::new(seen));
                         latest.needs_snapshot = false;
                         latest.changed.clear();
                         items.iter().map(delta).collect()
                     }
                     Err(error) => {
                         // What may not be read any more is not sent on either.
-                        latest.devices.clear();
+                        latest.seen = None;
                         latest.changed.clear();
                         latest.needs_snapshot = false;
                         messages.push(ServerMessage::error(Some(*id), error.to_string()));
