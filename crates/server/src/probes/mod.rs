@@ -58,7 +58,7 @@ pub(crate) fn register(app: &App, wiring: &Wiring) {
         Arc::new(access::Anomalies::new(app, wiring)),
         Arc::new(access::Support::new(app, wiring)),
         Arc::new(flood::Flood::new(app, wiring)),
-        Arc::new(streams::Streams::new(app, wiring)),
+        Arc::new(Walker(streams::Streams::new(app, wiring))),
         Arc::new(Walker(refused::Refused::cards(app, wiring))),
         Arc::new(Walker(refused::Refused::people(app, wiring))),
     ];

@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use veritwin_app::{App, Error, PlatformProbe, ProbeAnswer, StreamFixture};
+use veritwin_app::{App, Error, ProbeAnswer, StreamFixture};
 use veritwin_domain::Secret;
 
 use super::Wiring;
-use super::walk::{self, Ask, Walk, ask};
+use super::walk::{Ask, Walk, ask};
 
 const PROMISE: u8 = 4;
-const VERSION: u32 = 1;
 /// Readings of each stream.
 const SENT: usize = 20;
 
@@ -175,6 +174,12 @@ impl Walk for Streams {
     type Fixture = StreamFixture;
     type Walked = Walked;
 
+    const VERSION: u32 = 1;
+
+    fn promise(&self) -> u8 {
+        PROMISE
+    }
+
     async fn open(&self) -> Result<StreamFixture, Error> {
         self.app.open_stream_fixture().await
     }
@@ -202,20 +207,5 @@ impl Walk for Streams {
                 place,
             },
         }
-    }
-}
-
-#[async_trait]
-impl PlatformProbe for Streams {
-    fn promise(&self) -> u8 {
-        PROMISE
-    }
-
-    fn version(&self) -> u32 {
-        VERSION
-    }
-
-    async fn check(&self) -> ProbeAnswer {
-        walk::walk(self).await
     }
 }
