@@ -169,6 +169,8 @@ async fn the_isolation_fixture_is_made_once() {
         "role",
         "rule",
         "security_alert",
+        "stream_act",
+        "stream_rule",
         "support_grant",
         "tenant",
         "ticket",
