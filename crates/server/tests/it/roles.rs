@@ -49,13 +49,17 @@ const OWN_SESSION: [&str; 4] = [
 /// An id of nothing.
 const NEVER: &str = "00000000-0000-7000-8000-000000000000";
 
+/// A path to nothing.
+fn filled(path: &str) -> String {
+    let path = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
+    let ids = ["{id}", "{credential}", "{device}"];
+    let path = ids.iter().fold(path, |path, name| path.replace(name, NEVER));
+    path.replace("{host}", "nowhere.invalid")
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
-    let mut filled = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    for name in ["{id}", "{credential}", "{device}"] {
-        filled = filled.replace(name, NEVER);
-    }
-    filled = filled.replace("{host}", "nowhere.invalid");
+    let filled = filled(path);
     let series = json!([{"device_id": NEVER, "key": "t"}]);
     let query =
         json!({"series": series, "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"});
@@ -114,11 +118,8 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
-        (_, "/v1/stream-declarations") => {
+        (_, "/v1/stream-declarations" | "/v1/stream-rules") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
-        }
-        (_, "/v1/stream-rules") => {
-            request(method, &filled).json(&json!({"declaration": "non_personal"}))
         }
         (_, "/v1/streams/subject") => request(method, &filled).json(&json!({"person": ""})),
         (_, path) if path.starts_with("/v1/support") => {
