@@ -2609,7 +2609,10 @@ export interface components {
             addresses?: string[];
             /** @description A role of the tenant's own. */
             custom_role_id?: string | null;
-            /** @description RFC 3339; 90 days from now when not given, at most a year. */
+            /**
+             * @description RFC 3339, at most a year. When not given 90 days from now, or the end of the key that makes
+             *     this one if that is earlier.
+             */
             expires_at?: string | null;
             /** @description What it is for. */
             name: string;
@@ -4366,7 +4369,7 @@ export interface components {
         /** @description A command to a device. */
         RpcBody: {
             method: string;
-            params?: unknown;
+            params: unknown;
             /**
              * Format: int64
              * @description How long to wait for the answer; 10 s when not given, at most 60 s.
