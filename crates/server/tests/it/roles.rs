@@ -61,10 +61,6 @@ fn condition() -> Value {
     json!({"kind": "no_data", "after_seconds": 600})
 }
 
-fn rule_of_nothing() -> Value {
-    json!({"declaration": "non_personal"})
-}
-
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -128,7 +124,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }
-        (_, "/v1/stream-rules") => request(method, &filled).json(&rule_of_nothing()),
+        (_, "/v1/stream-rules") => {
+            request(method, &filled).json(&json!({"declaration": "non_personal"}))
+        }
         (_, "/v1/streams/subject") => request(method, &filled).json(&json!({"person": ""})),
         (_, path) if path.starts_with("/v1/support") => {
             // One body for all of them: what a path does not know, it leaves aside.
