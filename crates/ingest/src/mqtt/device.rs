@@ -18,6 +18,7 @@ use super::encode::{Encoder, PUBCOMP, PUBREC};
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Finished, Pending, outcome};
+use super::retained::{Fetching, Retained};
 use super::session::SharedState;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
@@ -94,6 +95,8 @@ pub(crate) struct Device {
     pub(crate) answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     pub(crate) will: Option<Will>,
     pub(crate) session_seconds: u32,
+    pub(super) retained: Retained,
+    pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
@@ -139,6 +142,8 @@ impl Device {
             answers: FuturesUnordered::new(),
             will: hello.will,
             session_seconds: hello.session_seconds,
+            retained: Retained::default(),
+            fetching: Fetching::new(),
             pending: Pending::default(),
             keys,
             received_at: Timestamp::EPOCH,
@@ -254,7 +259,9 @@ impl Device {
         }
         match packet::read(version, header, packet).map_err(Close::from)? {
             Packet::Acknowledged(packet_id) => self.acknowledged(packet_id),
+            Packet::Received(packet_id, reason) => self.received(packet_id, reason),
             Packet::Release(packet_id) => self.release(packet_id),
+            Packet::Complete(packet_id) => self.completed(packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::Ping => self.output.extend_from_slice(&[0xd0, 0]),
@@ -277,9 +284,6 @@ impl Device {
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
         if self.encoder.version == Version::V5 {
-            if view.retain {
-                return Err(Close::new(0x9a, "retained messages are not supported"));
-            }
             let max = usize::from(self.limits().receive_maximum);
             let unfinished = self.in_flight_acks + self.pending.acks.len() + self.unreleased;
             if view.qos > 0 && unfinished >= max {
@@ -314,7 +318,7 @@ impl Device {
         self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, reason, None);
     }
 
-    fn submit_pending(&mut self) {
+    pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.pending.close_batch(&session, received_at);
         if self.pending.is_empty() {
@@ -354,8 +358,12 @@ impl Device {
             return failure.map_or(Ok(()), Err);
         }
         self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
-        let Finished { result, acks, .. } = finished;
+        let Finished { result, acks, relayed, .. } = finished;
+        let is_durable = result.is_ok();
         let refused = result.unwrap_or_default();
+        if is_durable {
+            self.relay_durable(&relayed, &refused);
+        }
         for ack in acks {
             let (reason, text) = match self.encoder.version {
                 Version::V3 => (0, None),
@@ -378,10 +386,12 @@ impl Device {
             self.message(&PublishView {
                 topic: &will.topic,
                 qos: 0,
-                retain: false,
+                relay_qos: will.qos,
+                retain: will.retain,
                 packet_id: 0,
                 payload: &will.payload,
                 topic_alias: None,
+                properties: &will.properties,
             });
             self.submit_pending();
         }

@@ -5,6 +5,7 @@ mod conformance;
 mod http;
 mod mqtt;
 mod mqtt_malformed;
+mod mqtt_relay;
 mod payload;
 mod platform;
 mod refused;

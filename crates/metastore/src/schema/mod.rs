@@ -14,6 +14,7 @@ mod v17;
 mod v19;
 mod v2;
 mod v20;
+mod v22;
 mod v3;
 mod v4;
 mod v6;
@@ -202,6 +203,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 17, tables: &[], added: v17::ADDED },
     Migration { version: 19, tables: v19::TABLES, added: &[] },
     Migration { version: 20, tables: &[], added: v20::ADDED },
+    Migration { version: 22, tables: v22::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have
