@@ -172,8 +172,8 @@ impl App {
     }
 
     /// The attributes and what is to be retained are decided first, so that nothing over a bound is
-    /// in the log. Whoever waits for the answer may go away in between: what is in the log is stored
-    /// all the same.
+    /// in the log. Whoever waits for the answer may go away in between: what is in the log is
+    /// stored all the same.
     async fn submit_stored(
         &self,
         tenant: TenantId,

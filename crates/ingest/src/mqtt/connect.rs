@@ -1,6 +1,6 @@
 //! CONNECT: which version it is, and what the client asks for. It refuses what breaks the standard
-//! and what cannot be honoured (enhanced authentication, wills to topics that mean nothing) with the
-//! standard's own codes.
+//! and what cannot be honoured (enhanced authentication, wills to topics that mean nothing) with
+//! the standard's own codes.
 
 use veritwin_domain::{IngestLimits, Secret};
 
