@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(limit.name, "retained_message_bytes_max");
         let large = vec![b'x'; RETAINED_MESSAGE_BYTES_MAX - 100];
         let limit =
-            (0..100).find_map(|number| draft.take(&message(&format!("t/{number}"), &large, None)));
+            (2..102).find_map(|number| draft.take(&message(&format!("t/{number}"), &large, None)));
         assert_eq!(limit.expect("over").name, "retained_bytes_max");
     }
 

@@ -187,11 +187,8 @@ impl App {
         } else {
             self.client_drafts(tenant, written).await?
         };
-        let mut retained = if retaining.is_empty() {
-            None
-        } else {
-            Some(self.retained_draft(tenant).await?)
-        };
+        let mut retained =
+            if retaining.is_empty() { None } else { Some(self.retained_draft(tenant).await?) };
         let mut decided = decide(tenant, submissions, &mut drafts, retained.as_mut())?;
         for (device, bytes) in drafts.rewritten() {
             self.count_rewritten(tenant, device, bytes);
