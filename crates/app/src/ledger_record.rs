@@ -106,6 +106,17 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
             record.detail = refusal.reason.to_string();
             (refusal.at, refusal.at)
         }
+        Record::Relay(message) => {
+            record.kind = "relay".to_owned();
+            record.device = message.device.to_string();
+            record.credential = message.credential.to_string();
+            record.received_at_us = message.received_at.as_micros();
+            // What others were told is theirs: only that something was, and how large it was.
+            let (qos, bytes) = (message.qos, message.payload.len());
+            let retained = if message.retain { ", retained" } else { "" };
+            record.detail = format!("QoS {qos}, {bytes} bytes{retained}");
+            (message.received_at, message.received_at)
+        }
         Record::Unreadable(_) => return None,
     };
     Some((record, from, to))

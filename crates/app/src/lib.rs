@@ -90,6 +90,7 @@ mod recovery;
 mod redact;
 mod refusals;
 mod reset_mail;
+mod retained;
 mod retention;
 mod rights;
 mod rules;
@@ -139,6 +140,7 @@ pub use promises::{
     RoleFixture, SearchedFiles, StreamFixture,
 };
 pub use rates::{Load, Rates};
+pub use retained::{RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX};
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

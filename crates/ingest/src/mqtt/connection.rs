@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
 
 use super::broker::{Broker, TURNED_AWAY_MAX};
@@ -17,6 +17,7 @@ use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
 use super::session::SessionKey;
+use super::wills::WaitingWill;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{CloseReason, DeviceSession, PeerInfo, Transport};
@@ -35,31 +36,38 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Largest empty read buffer that a connection keeps.
 const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
-/// Longest a will waits after its connection was lost. It keeps its connection's place meanwhile,
-/// so the wait is short whatever the client asks for.
-const WILL_DELAY_SECONDS_MAX: u32 = 10;
 
 /// Any byte stream a client can be on.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Broker {
-    /// Serves one connection until it ends. `stream` is already secured by TLS. Run it to its
-    /// end, also at shut-down (see [`Broker::close_all`]): dropping the future loses the wait for
-    /// submissions in flight and the will.
-    pub async fn serve<S: Stream>(self: &Arc<Self>, mut stream: S, mut peer: PeerInfo) {
+    /// Serves one connection until it ends, and publishes its will. `stream` is already secured by
+    /// TLS. Run it to its end, also at shut-down (see [`Broker::close_all`]): dropping the future
+    /// loses the wait for submissions in flight and the will.
+    pub async fn serve<S: Stream>(self: &Arc<Self>, stream: S, peer: PeerInfo) {
+        if let Some(will) = self.serve_connection(stream, peer).await {
+            will.publish().await;
+        }
+    }
+
+    /// The same, without the will: the connection's place can be given up before that waits.
+    pub async fn serve_connection<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: S,
+        mut peer: PeerInfo,
+    ) -> Option<WaitingWill> {
         let (_counted, connections) = self.enter();
         let max = self.limits.connections_max;
         if connections > max + TURNED_AWAY_MAX {
-            return;
+            return None;
         }
         let mut input = BytesMut::new();
         let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
         let hello = timeout(limit, self.read_connect(&mut stream, &mut input, &mut peer)).await;
         let accepted = match hello {
-            Err(_) => return,
+            Err(_) | Ok(Ok(None)) => return None,
             Ok(Err(rejection)) => Err(rejection),
-            Ok(Ok(None)) => return,
             Ok(Ok(Some(hello))) if connections > max => {
                 let limit = LimitExceeded { name: "connections_max", max, actual: connections };
                 let rejection = Rejection::new(hello.version, 0x97, 3, limit.to_string());
@@ -69,7 +77,10 @@ impl Broker {
         };
         match accepted {
             Ok((hello, session)) => self.run(stream, input, hello, session).await,
-            Err(rejection) => refuse(&mut stream, &rejection).await,
+            Err(rejection) => {
+                refuse(&mut stream, &rejection).await;
+                None
+            }
         }
     }
 
@@ -149,14 +160,17 @@ impl Broker {
         mut input: BytesMut,
         mut hello: Hello,
         session: Arc<DeviceSession>,
-    ) {
+    ) -> Option<WaitingWill> {
         let assigned = hello
             .client_id
             .is_empty()
             .then(|| format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()));
         let acknowledgement = match connack::accepted(&hello, assigned.as_deref(), &self.limits) {
             Ok(acknowledgement) => acknowledgement,
-            Err(rejection) => return refuse(&mut stream, &rejection).await,
+            Err(rejection) => {
+                refuse(&mut stream, &rejection).await;
+                return None;
+            }
         };
         let transport = match hello.version {
             Version::V3 => Transport::Mqtt3,
@@ -190,21 +204,16 @@ impl Broker {
         finish(&mut stream, &mut device, &end).await;
         drop(stream);
 
-        let keep = device.session_seconds;
-        let still_ours = registration.end(keep);
+        // Who may not connect any more has no session, and no will.
+        let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
+        let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
+        let is_taken_over = !registration.end(keep_seconds);
         attached.detach().await;
-        if let Some(will) = &device.will {
-            if *link_end.close.borrow() == Some(CloseReason::Revoked) {
-                return;
-            }
-            let delay = will.delay_seconds.min(keep).min(WILL_DELAY_SECONDS_MAX);
-            sleep(Duration::from_secs(u64::from(delay))).await;
-            let resumed = delay > 0 && (!still_ours || self.sessions.is_live(&key));
-            if !resumed {
-                device.publish_will();
-                drain(&mut device).await;
-            }
+        if is_revoked || device.will.is_none() {
+            return None;
         }
+        let broker = Arc::clone(self);
+        Some(WaitingWill { broker, device, key, link, is_taken_over, keep_seconds })
     }
 }
 
@@ -285,7 +294,9 @@ async fn exchange<S: Stream>(
     {
         return end;
     }
+    let session = Arc::clone(&device.state);
     loop {
+        device.pump();
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
@@ -319,6 +330,9 @@ async fn exchange<S: Stream>(
             Some((topic, payload)) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
+            Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
+                device.found_retained(found);
+            }
             result = read_little(stream, input), if can_read && !wants_turn => {
                 let bytes = match result {
                     Ok(0) | Err(_) => return End::Lost,
@@ -346,6 +360,7 @@ async fn exchange<S: Stream>(
                 wants_turn = false;
                 is_held = device.held_until.is_some();
             }
+            () = session.wake().notified() => {}
             () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
                 device.held_until = None;
             }
@@ -405,7 +420,7 @@ async fn finish<S: Stream>(stream: &mut S, device: &mut Device, end: &End) {
 }
 
 /// Waits for submissions in flight. After one that cannot be acknowledged, none is.
-async fn drain(device: &mut Device) -> Option<Close> {
+pub(super) async fn drain(device: &mut Device) -> Option<Close> {
     let mut failed = None;
     let all = async {
         while let Some(finished) = device.queue.next().await {

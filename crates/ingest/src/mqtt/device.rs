@@ -18,6 +18,7 @@ use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
+use super::retained::{Fetching, Retained};
 use super::session::SharedState;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
@@ -94,6 +95,8 @@ pub(crate) struct Device {
     pub(crate) answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     pub(crate) will: Option<Will>,
     pub(crate) session_seconds: u32,
+    pub(super) retained: Retained,
+    pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
@@ -141,6 +144,8 @@ impl Device {
             answers: FuturesUnordered::new(),
             will: hello.will,
             session_seconds: hello.session_seconds,
+            retained: Retained::default(),
+            fetching: Fetching::new(),
             pending: Pending::default(),
             keys,
             received_at: Timestamp::EPOCH,
@@ -257,7 +262,9 @@ impl Device {
         }
         match packet::read(version, header, packet).map_err(Close::from)? {
             Packet::Acknowledged(packet_id) => self.acknowledged(packet_id),
+            Packet::Received(packet_id, reason) => self.received(packet_id, reason),
             Packet::Release(packet_id) => self.release(packet_id),
+            Packet::Complete(packet_id) => self.completed(packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::Ping => self.output.extend_from_slice(&[0xd0, 0]),
@@ -280,9 +287,6 @@ impl Device {
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
         if self.encoder.version == Version::V5 {
-            if view.retain {
-                return Err(Close::new(0x9a, "retained messages are not supported"));
-            }
             let max = usize::from(self.limits().receive_maximum);
             let unfinished = self.unacknowledged + self.unreleased;
             if view.qos > 0 && unfinished >= max {
@@ -322,7 +326,7 @@ impl Device {
         link.is_some()
     }
 
-    fn submit_pending(&mut self) {
+    pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.pending.close_batch(&session, received_at);
         if self.pending.is_empty() {
@@ -352,6 +356,9 @@ impl Device {
         let acknowledged = finished.acks.iter().filter(|ack| ack.packet_type == PUBACK);
         self.unacknowledged -= acknowledged.count();
         self.note_stored(&finished);
+        if let Ok(refused) = &finished.result {
+            self.relay_durable(&finished.relayed, refused);
+        }
         if self.mute {
             return Ok(());
         }
@@ -416,10 +423,12 @@ impl Device {
             self.message(&PublishView {
                 topic: &will.topic,
                 qos: 0,
-                retain: false,
+                relay_qos: will.qos,
+                retain: will.retain,
                 packet_id: 0,
                 payload: &will.payload,
                 topic_alias: None,
+                properties: &will.properties,
             });
             self.submit_pending();
         }

@@ -1,15 +1,21 @@
 //! Sessions by (tenant, client id): who is connected, take-over, and what outlives a connection
-//! (subscriptions, unacknowledged downlinks, QoS 2 ids). In memory, bounded, gone at a restart.
+//! (subscriptions, messages that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone
+//! at a restart.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use veritwin_domain::{DeviceId, TenantId};
 
+use super::outbox::{Delivery, Outbox};
+use super::packet::Options;
 use super::receipts::Receipts;
-use super::topic;
+use super::relay::{Relays, TenantRelay};
+use super::topic::{self, FilterKind};
 use crate::link::DeviceLink;
 use crate::model::CloseReason;
 
@@ -17,32 +23,38 @@ use crate::model::CloseReason;
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
 /// Most sessions that are kept without a connection; the one that ends first goes first.
 pub const DETACHED_SESSIONS_MAX: usize = 10_000;
-/// Most unacknowledged downlinks of one session.
+/// Most unacknowledged messages to one session.
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
     pub(crate) filter: String,
-    /// 0 or 1.
-    pub(crate) qos: u8,
+    pub(crate) kind: FilterKind,
+    pub(crate) options: Options,
     pub(crate) id: Option<u32>,
 }
 
-/// A QoS 1 message that the client has not acknowledged.
-#[derive(Debug, Clone)]
-pub(crate) struct Unacknowledged {
-    pub(crate) packet_id: u16,
-    pub(crate) topic: String,
-    pub(crate) payload: String,
+/// A QoS 1 or 2 message that the client has not acknowledged.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    pub(super) packet_id: u16,
+    /// QoS 2: PUBREC has come, and PUBCOMP is waited for.
+    pub(super) is_received: bool,
+    pub(super) delivery: Delivery,
 }
 
 /// What a session remembers.
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     pub(crate) subscriptions: Vec<Subscription>,
-    pub(crate) unacknowledged: VecDeque<Unacknowledged>,
+    pub(super) unacknowledged: VecDeque<Unacknowledged>,
+    pub(super) outbox: Outbox,
     /// QoS 2 messages that wait for their PUBREL.
     pub(crate) received: Receipts,
+    /// The link of the connection that has the session, 0 without one.
+    pub(super) holder: u64,
     last_packet_id: u16,
 }
 
@@ -53,7 +65,7 @@ impl SessionState {
         for subscription in &self.subscriptions {
             if topic::matches(&subscription.filter, name) {
                 let (qos, ids) = found.get_or_insert((0u8, Vec::new()));
-                *qos = (*qos).max(subscription.qos);
+                *qos = (*qos).max(subscription.options.qos);
                 ids.extend(subscription.id);
             }
         }
@@ -78,7 +90,92 @@ impl SessionState {
     }
 }
 
-pub(crate) type SharedState = Arc<Mutex<SessionState>>;
+/// A session of a client, connected or not. Its last owner's end takes its subscriptions out of the
+/// tenant's tree.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Unique in this process.
+    number: u64,
+    device: DeviceId,
+    relay: Arc<TenantRelay>,
+    /// Tells the connection that something waits in the outbox.
+    wake: Notify,
+    is_connected: AtomicBool,
+    state: Mutex<SessionState>,
+}
+
+impl Session {
+    fn new(device: DeviceId, relay: Arc<TenantRelay>) -> Arc<Self> {
+        Arc::new(Self {
+            number: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
+            device,
+            relay,
+            wake: Notify::new(),
+            is_connected: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    pub(super) const fn relay(&self) -> &Arc<TenantRelay> {
+        &self.relay
+    }
+
+    pub(super) const fn wake(&self) -> &Notify {
+        &self.wake
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock()
+    }
+
+    /// The connection with this link has the session now; with 0 none has.
+    fn hold(&self, link: u64) {
+        self.state.lock().holder = link;
+        self.is_connected.store(link != 0, Ordering::Relaxed);
+    }
+
+    /// Takes a message for the client. Of a row of messages that it cannot take, the first one
+    /// gives the bound; all are counted. QoS 0 is not kept for a client that is away.
+    pub(super) fn offer(&self, delivery: Delivery) -> Option<&'static str> {
+        let mut state = self.state.lock();
+        if state.holder == 0 && delivery.qos == 0 {
+            return None;
+        }
+        let is_first = !state.outbox.has_dropped();
+        let limit = state.outbox.push(delivery, self.relay.bytes()).err();
+        drop(state);
+        let Some(limit) = limit else {
+            self.wake.notify_one();
+            return None;
+        };
+        metrics::counter!("veritwin_ingest_relay_dropped_total", "limit" => limit).increment(1);
+        is_first.then_some(limit)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for subscription in &self.state.get_mut().subscriptions {
+            if subscription.kind == FilterKind::Relay {
+                self.relay.remove(self.number, &subscription.filter);
+            }
+        }
+    }
+}
+
+pub(crate) type SharedState = Arc<Session>;
 pub(crate) type SessionKey = (TenantId, String);
 
 #[derive(Debug)]
@@ -87,13 +184,18 @@ struct Registered {
     state: SharedState,
     /// The live connection.
     link: Option<DeviceLink>,
+    /// The link of the last connection.
+    last_link: u64,
     /// When a session without connection ends, on the monotonic clock.
     expires_at: Duration,
 }
 
 /// All sessions of a broker.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<Table>);
+pub(crate) struct Sessions {
+    table: Mutex<Table>,
+    relays: Relays,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -135,7 +237,7 @@ impl Sessions {
         link: &DeviceLink,
         now: Duration,
     ) -> (SharedState, bool) {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let mut kept = None;
         if let Some(old) = table.sessions.remove(&key) {
             let is_live = old.link.is_some();
@@ -148,11 +250,13 @@ impl Sessions {
             }
         }
         let present = kept.is_some();
-        let state = kept.unwrap_or_default();
+        let state = kept.unwrap_or_else(|| Session::new(device, self.relays.of(key.0)));
+        state.hold(link.id());
         let registered = Registered {
             device,
             state: Arc::clone(&state),
             link: Some(link.clone()),
+            last_link: link.id(),
             expires_at: Duration::ZERO,
         };
         table.sessions.insert(key, registered);
@@ -168,16 +272,18 @@ impl Sessions {
         keep_seconds: u32,
         now: Duration,
     ) -> bool {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let Some(registered) = table.sessions.get_mut(key) else { return false };
         if registered.link.as_ref().map(DeviceLink::id) != Some(link.id()) {
             return false;
         }
         if keep_seconds == 0 {
+            registered.state.hold(0);
             table.sessions.remove(key);
             return true;
         }
         registered.link = None;
+        registered.state.hold(0);
         registered.expires_at = now + Duration::from_secs(u64::from(keep_seconds));
         table.detached += 1;
         if table.detached > DETACHED_SESSIONS_MAX {
@@ -186,14 +292,15 @@ impl Sessions {
         true
     }
 
-    /// Whether a connection holds the session now.
-    pub(crate) fn is_live(&self, key: &SessionKey) -> bool {
-        self.0.lock().sessions.get(key).is_some_and(|session| session.link.is_some())
+    /// Whether the session has had another connection since the one with this link.
+    pub(crate) fn is_resumed(&self, key: &SessionKey, link: &DeviceLink) -> bool {
+        let table = self.table.lock();
+        table.sessions.get(key).is_some_and(|session| session.last_link != link.id())
     }
 
     /// Closes every connection.
     pub(crate) fn close_all(&self, reason: CloseReason) {
-        for session in self.0.lock().sessions.values() {
+        for session in self.table.lock().sessions.values() {
             if let Some(link) = &session.link {
                 link.close(reason);
             }

@@ -1,0 +1,402 @@
+//! Retained messages of MQTT: kept in the records under the tenant's key, and in memory while the
+//! tenant makes use of them. They are changed by one submission of a tenant at a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_recursion::async_recursion as boxed;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
+use veritwin_access::jobs;
+use veritwin_domain::{
+    CredentialId, DeviceId, LimitExceeded, MessageId, RelayMessage, TenantId, Timestamp,
+};
+use veritwin_metastore::RetainedMessage;
+
+use crate::{App, Error, Result};
+
+/// Most retained messages of a tenant.
+pub const RETAINED_MESSAGES_MAX: usize = 10_000;
+/// Most bytes of a tenant's retained messages: topics, properties and payloads.
+pub const RETAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest retained message, topic and properties included, in bytes.
+pub const RETAINED_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes that are held in memory; above it tenants that have not used theirs for longest give
+/// way, and theirs are read again when they are needed.
+const CACHED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// What a message takes in memory besides its content.
+const MESSAGE_BYTES: usize = 256;
+
+type Stored = (MessageId, Arc<RelayMessage>);
+
+/// A tenant's retained messages by topic.
+#[derive(Default)]
+struct Kept {
+    messages: BTreeMap<Arc<str>, Stored>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn insert(&mut self, id: MessageId, message: Arc<RelayMessage>) {
+        self.bytes += message.content_bytes();
+        if let Some((_, old)) = self.messages.insert(Arc::clone(&message.topic), (id, message)) {
+            self.bytes -= old.content_bytes();
+        }
+    }
+
+    fn remove(&mut self, topic: &str) {
+        if let Some((_, old)) = self.messages.remove(topic) {
+            self.bytes -= old.content_bytes();
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.bytes + self.messages.len() * MESSAGE_BYTES
+    }
+}
+
+/// A tenant's retained messages, once they are read. Whoever has them has the tenant's turn.
+struct Shelf {
+    kept: Arc<Turns<Option<Kept>>>,
+    bytes: AtomicUsize,
+    used: AtomicU64,
+}
+
+/// The retained messages of the tenants that make use of them.
+#[derive(Default)]
+pub(crate) struct RetainedBook {
+    shelves: Mutex<HashMap<TenantId, Arc<Shelf>>>,
+    uses: AtomicU64,
+}
+
+impl RetainedBook {
+    fn shelf(&self, tenant: TenantId) -> Arc<Shelf> {
+        let used = self.uses.fetch_add(1, Ordering::Relaxed);
+        let mut shelves = self.shelves.lock();
+        let shelf = shelves.entry(tenant).or_insert_with(|| {
+            let bytes = AtomicUsize::new(0);
+            Arc::new(Shelf { kept: Arc::default(), bytes, used: AtomicU64::new(0) })
+        });
+        shelf.used.store(used, Ordering::Relaxed);
+        Arc::clone(shelf)
+    }
+
+    /// Makes room in memory. Nobody has a turn, nor waits for one, at a shelf that gives way.
+    fn make_room(&self) {
+        let mut shelves = self.shelves.lock();
+        let bytes = |shelf: &Shelf| shelf.bytes.load(Ordering::Relaxed);
+        let mut all: usize = shelves.values().map(|shelf| bytes(shelf)).sum();
+        while all > CACHED_BYTES_MAX {
+            let idle = shelves.iter().filter(|(_, shelf)| {
+                Arc::strong_count(shelf) == 1 && Arc::strong_count(&shelf.kept) == 1
+            });
+            let oldest = idle.min_by_key(|(_, shelf)| shelf.used.load(Ordering::Relaxed));
+            let Some(tenant) = oldest.map(|(tenant, _)| *tenant) else { return };
+            all -= shelves.remove(&tenant).map_or(0, |shelf| bytes(&shelf));
+        }
+    }
+}
+
+/// What a submission changes of a tenant's retained messages. It has the tenant's turn.
+pub(crate) struct RetainedDraft {
+    shelf: Arc<Shelf>,
+    kept: OwnedMutexGuard<Option<Kept>>,
+    /// The new message of a topic, or none any more.
+    changes: BTreeMap<Arc<str>, Option<Arc<RelayMessage>>>,
+    count: usize,
+    bytes: usize,
+    now: Timestamp,
+}
+
+impl RetainedDraft {
+    fn new(shelf: Arc<Shelf>, kept: OwnedMutexGuard<Option<Kept>>, now: Timestamp) -> Self {
+        let (count, bytes) = kept.as_ref().map_or((0, 0), |kept| (kept.messages.len(), kept.bytes));
+        Self { shelf, kept, changes: BTreeMap::new(), count, bytes, now }
+    }
+
+    /// Retains a message, or forgets the topic's if its payload is empty (MQTT 5.0, 3.3.1.3). Gives
+    /// the bound that it would pass; then nothing is changed.
+    pub(crate) fn take(&mut self, message: &Arc<RelayMessage>) -> Option<LimitExceeded> {
+        if message.payload.is_empty() {
+            self.change(&message.topic, None);
+            return None;
+        }
+        let size = message.content_bytes();
+        if let Some(limit) = over("retained_message_bytes_max", RETAINED_MESSAGE_BYTES_MAX, size) {
+            return Some(limit);
+        }
+        if self.limit(&message.topic, size).is_some() {
+            self.forget_expired();
+            let limit = self.limit(&message.topic, size);
+            if limit.is_some() {
+                return limit;
+            }
+        }
+        self.change(&message.topic, Some(Arc::clone(message)));
+        None
+    }
+
+    /// What the topic has now.
+    fn now_of(&self, topic: &str) -> Option<&Arc<RelayMessage>> {
+        match self.changes.get(topic) {
+            Some(change) => change.as_ref(),
+            None => {
+                let kept = self.kept.as_ref()?;
+                kept.messages.get(topic).map(|(_, message)| message)
+            }
+        }
+    }
+
+    fn limit(&self, topic: &str, size: usize) -> Option<LimitExceeded> {
+        let old = self.now_of(topic);
+        let count = self.count + usize::from(old.is_none());
+        let bytes = self.bytes - old.map_or(0, |old| old.content_bytes()) + size;
+        let of_count = || over("retained_messages_max", RETAINED_MESSAGES_MAX, count);
+        over("retained_bytes_max", RETAINED_BYTES_MAX, bytes).or_else(of_count)
+    }
+
+    fn change(&mut self, topic: &Arc<str>, message: Option<Arc<RelayMessage>>) {
+        if let Some(old) = self.now_of(topic) {
+            self.bytes -= old.content_bytes();
+            self.count -= 1;
+        }
+        if let Some(new) = &message {
+            self.bytes += new.content_bytes();
+            self.count += 1;
+        }
+        self.changes.insert(Arc::clone(topic), message);
+    }
+
+    fn forget_expired(&mut self) {
+        let Some(kept) = self.kept.as_ref() else { return };
+        let expired = kept.messages.values().filter(|(_, one)| is_expired(one, self.now));
+        let topics: Vec<Arc<str>> = expired.map(|(_, one)| Arc::clone(&one.topic)).collect();
+        for topic in topics {
+            // One that this submission has changed already is a newer one.
+            if !self.changes.contains_key(&topic) {
+                self.change(&topic, None);
+            }
+        }
+    }
+}
+
+fn over(name: &'static str, max: usize, actual: usize) -> Option<LimitExceeded> {
+    (actual > max).then_some(LimitExceeded { name, max, actual })
+}
+
+fn is_expired(message: &RelayMessage, now: Timestamp) -> bool {
+    message.expires_at.is_some_and(|expires_at| expires_at <= now)
+}
+
+/// Version of the stored form.
+const FORM: u8 = 1;
+
+/// The stored form: version, device, credential, time of receipt in microseconds, QoS, lengths of
+/// topic and properties (each four bytes, little-endian), topic, properties, payload.
+fn encode(message: &RelayMessage) -> Result<Vec<u8>> {
+    let length = |bytes: usize| {
+        let error = |_| Error::Internal("a retained message is too long".to_owned());
+        u32::try_from(bytes).map(u32::to_le_bytes).map_err(error)
+    };
+    let mut out = Vec::with_capacity(64 + message.content_bytes());
+    out.push(FORM);
+    out.extend_from_slice(message.device.as_bytes());
+    out.extend_from_slice(message.credential.as_bytes());
+    out.extend_from_slice(&message.received_at.as_micros().to_le_bytes());
+    out.push(message.qos);
+    out.extend_from_slice(&length(message.topic.len())?);
+    out.extend_from_slice(&length(message.properties.len())?);
+    out.extend_from_slice(message.topic.as_bytes());
+    out.extend_from_slice(&message.properties);
+    out.extend_from_slice(&message.payload);
+    Ok(out)
+}
+
+fn decode(tenant: TenantId, stored: &RetainedMessage) -> Option<RelayMessage> {
+    fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+        let (taken, left) = rest.split_at_checked(count)?;
+        *rest = left;
+        Some(taken)
+    }
+    fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+        take(rest, N)?.try_into().ok()
+    }
+    let mut rest = stored.body.as_slice();
+    if array(&mut rest)? != [FORM] {
+        return None;
+    }
+    let device = DeviceId::from_bytes(array(&mut rest)?);
+    let credential = CredentialId::from_bytes(array(&mut rest)?);
+    let received_at = Timestamp::from_micros(i64::from_le_bytes(array(&mut rest)?));
+    let [qos] = array(&mut rest)?;
+    let topic_bytes = u32::from_le_bytes(array(&mut rest)?) as usize;
+    let property_bytes = u32::from_le_bytes(array(&mut rest)?) as usize;
+    let topic = std::str::from_utf8(take(&mut rest, topic_bytes)?).ok()?;
+    let properties = take(&mut rest, property_bytes)?;
+    Some(RelayMessage {
+        tenant,
+        device,
+        credential,
+        received_at,
+        expires_at: stored.expires_at,
+        topic: topic.into(),
+        properties: properties.into(),
+        payload: rest.into(),
+        qos,
+        retain: true,
+    })
+}
+
+impl App {
+    /// A tenant's retained messages whose topics match, by topic.
+    #[boxed]
+    pub async fn retained(
+        &self,
+        tenant: TenantId,
+        matches: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Result<Vec<Arc<RelayMessage>>> {
+        self.refuse_unserved(tenant)?;
+        let (_, kept) = self.shelf(tenant).await?;
+        let now = self.clock().now();
+        let all = kept.as_ref().into_iter().flat_map(|kept| kept.messages.values());
+        let found = all.filter(|(_, one)| matches(&one.topic) && !is_expired(one, now));
+        Ok(found.map(|(_, one)| Arc::clone(one)).collect())
+    }
+
+    /// Takes the tenant's turn to change its retained messages.
+    pub(crate) async fn retained_draft(&self, tenant: TenantId) -> Result<RetainedDraft> {
+        let (shelf, kept) = self.shelf(tenant).await?;
+        Ok(RetainedDraft::new(shelf, kept, self.clock().now()))
+    }
+
+    /// Stores what is durable in the log already, in one transaction.
+    pub(crate) async fn store_retained(
+        &self,
+        tenant: TenantId,
+        mut draft: RetainedDraft,
+    ) -> Result<()> {
+        let Some(mut kept) = draft.kept.take() else {
+            return Err(Error::Internal("retained messages were not read".to_owned()));
+        };
+        // Until it is stored nothing is in memory: after a failure it is read again.
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        for (topic, change) in std::mem::take(&mut draft.changes) {
+            let known = kept.messages.get(&topic).map(|(id, _)| *id);
+            match (change, known) {
+                (Some(message), known) => {
+                    let generate = || MessageId::generate(self.clock().now(), self.rng());
+                    let id = known.unwrap_or_else(generate);
+                    let (body, expires_at) = (encode(&message)?, message.expires_at);
+                    tx.retained_put(&RetainedMessage { id, body, expires_at }).await?;
+                    kept.insert(id, message);
+                }
+                (None, Some(id)) => {
+                    tx.retained_delete(id).await?;
+                    kept.remove(&topic);
+                }
+                (None, None) => {}
+            }
+        }
+        tx.commit().await?;
+        draft.shelf.bytes.store(kept.memory_bytes(), Ordering::Relaxed);
+        *draft.kept = Some(kept);
+        drop(draft);
+        self.0.retained.make_room();
+        Ok(())
+    }
+
+    async fn shelf(&self, tenant: TenantId) -> Result<(Arc<Shelf>, OwnedMutexGuard<Option<Kept>>)> {
+        let shelf = self.0.retained.shelf(tenant);
+        let mut kept = Arc::clone(&shelf.kept).lock_owned().await;
+        if kept.is_none() {
+            let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
+            let mut read = Kept::default();
+            for stored in tx.retained_messages().await? {
+                let message = decode(tenant, &stored)
+                    .ok_or_else(|| Error::Internal("a retained message is damaged".to_owned()))?;
+                read.insert(stored.id, Arc::new(message));
+            }
+            shelf.bytes.store(read.memory_bytes(), Ordering::Relaxed);
+            *kept = Some(read);
+            self.0.retained.make_room();
+        }
+        Ok((shelf, kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000);
+
+    fn message(topic: &str, payload: &[u8], expires_at: Option<i64>) -> Arc<RelayMessage> {
+        Arc::new(RelayMessage {
+            tenant: TenantId::from_bytes([1; 16]),
+            device: DeviceId::from_bytes([2; 16]),
+            credential: CredentialId::from_bytes([3; 16]),
+            received_at: NOW,
+            expires_at: expires_at.map(Timestamp::from_micros),
+            topic: topic.into(),
+            properties: b"\x01\x01"[..].into(),
+            payload: payload.into(),
+            qos: 1,
+            retain: true,
+        })
+    }
+
+    fn draft(kept: Kept) -> RetainedDraft {
+        let kept = Arc::new(Turns::new(Some(kept)));
+        let (bytes, used) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let shelf = Arc::new(Shelf { kept: Arc::clone(&kept), bytes, used });
+        RetainedDraft::new(shelf, kept.try_lock_owned().expect("free"), NOW)
+    }
+
+    #[test]
+    fn the_stored_form_comes_back_and_damage_is_seen() {
+        let message = message("a/ä", b"on\0\xff", Some(5));
+        let (id, body) = (MessageId::from_bytes([4; 16]), encode(&message).expect("encoded"));
+        let stored = RetainedMessage { id, body, expires_at: message.expires_at };
+        assert_eq!(decode(message.tenant, &stored).as_ref(), Some(&*message));
+        for end in 0..50 {
+            let body = stored.body[..end].to_vec();
+            let cut = RetainedMessage { body, ..stored.clone() };
+            assert_eq!(decode(message.tenant, &cut), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn bounds_count_what_a_topic_has_once() {
+        let mut draft = draft(Kept::default());
+        for number in 0..RETAINED_MESSAGES_MAX {
+            assert_eq!(draft.take(&message(&format!("t/{number}"), b"1", None)), None);
+        }
+        let limit = draft.take(&message("more", b"1", None)).expect("over");
+        assert_eq!((limit.name, limit.actual), ("retained_messages_max", 10_001));
+        assert_eq!(draft.take(&message("t/1", b"22", None)), None, "another one of the same");
+        assert_eq!(draft.take(&message("t/1", b"", None)), None, "none any more");
+        assert_eq!(draft.take(&message("more", b"1", None)), None);
+        let large = vec![b'x'; RETAINED_MESSAGE_BYTES_MAX];
+        let limit = draft.take(&message("t/2", &large, None)).expect("over");
+        assert_eq!(limit.name, "retained_message_bytes_max");
+        let large = vec![b'x'; RETAINED_MESSAGE_BYTES_MAX - 100];
+        let limit =
+            (2..102).find_map(|number| draft.take(&message(&format!("t/{number}"), &large, None)));
+        assert_eq!(limit.expect("over").name, "retained_bytes_max");
+    }
+
+    #[test]
+    fn what_has_expired_makes_room() {
+        let mut kept = Kept::default();
+        for number in 0..RETAINED_MESSAGES_MAX {
+            let expires_at = if number == 7 { 1_000 } else { 1_001 };
+            let id = MessageId::from_bytes((number as u128).to_be_bytes());
+            kept.insert(id, message(&format!("t/{number}"), b"1", Some(expires_at)));
+        }
+        let mut draft = draft(kept);
+        assert_eq!(draft.take(&message("more", b"1", None)), None);
+        assert_eq!(draft.changes.get("t/7"), Some(&None));
+        assert!(draft.take(&message("and more", b"1", None)).is_some());
+    }
+}

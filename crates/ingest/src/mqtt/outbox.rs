@@ -1,0 +1,232 @@
+//! What waits to be sent to a client, within bounds of the session, the tenant and the broker:
+//! messages of a client that reads slowly, or is away, are dropped by name and counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use veritwin_domain::{RelayMessage, Timestamp};
+
+/// Most relayed messages that wait for one session.
+pub const RELAY_QUEUE_MESSAGES_MAX: usize = 1000;
+/// Most bytes of relayed messages that wait for one session.
+pub const RELAY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of relayed messages that wait for the sessions of one tenant, or are on their way.
+pub const RELAY_TENANT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same for all tenants.
+pub const RELAY_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What a message that waits counts for besides its content.
+const MESSAGE_BYTES: usize = 128;
+
+/// Bytes that wait, of a tenant and of all.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    tenant: AtomicUsize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Bytes {
+    pub(super) fn new(all: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { tenant: AtomicUsize::new(0), all })
+    }
+
+    /// A place for so many bytes, or the bound that is reached.
+    fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, &'static str> {
+        let reserved = Reserved { bytes, of: Arc::clone(self) };
+        let tenant = self.tenant.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if tenant > RELAY_TENANT_BYTES_MAX {
+            return Err("relay_tenant_bytes_max");
+        }
+        if all > RELAY_BYTES_MAX {
+            return Err("relay_bytes_max");
+        }
+        Ok(reserved)
+    }
+}
+
+/// A place for bytes that wait, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    bytes: usize,
+    of: Arc<Bytes>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.tenant.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A message to one client.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) topic: Arc<str>,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) properties: Arc<[u8]>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// Subscription Identifiers of the subscriptions it is for.
+    pub(super) ids: Vec<u32>,
+    pub(super) reserved: Option<Reserved>,
+}
+
+impl Delivery {
+    /// Of a relayed message, at the lower QoS (MQTT-3.8.4-8).
+    pub(super) fn of(message: &RelayMessage, qos: u8, retain: bool, ids: Vec<u32>) -> Self {
+        Self {
+            topic: Arc::clone(&message.topic),
+            payload: Arc::clone(&message.payload),
+            properties: Arc::clone(&message.properties),
+            expires_at: message.expires_at,
+            qos: qos.min(message.qos),
+            retain,
+            ids,
+            reserved: None,
+        }
+    }
+
+    /// Seconds that are left of its expiry, `Err` when none is (MQTT-3.3.2-5, MQTT-3.3.2-6).
+    pub(super) fn seconds_left(&self, now: Timestamp) -> Result<Option<u32>, ()> {
+        let Some(expires_at) = self.expires_at else { return Ok(None) };
+        let micros = expires_at.as_micros().saturating_sub(now.as_micros());
+        if micros <= 0 {
+            return Err(());
+        }
+        let seconds = u64::try_from(micros).unwrap_or(0).div_ceil(1_000_000);
+        Ok(Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+
+    fn bytes(&self) -> usize {
+        MESSAGE_BYTES + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+}
+
+/// What waits for one session.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Delivery>,
+    bytes: usize,
+    dropped: u64,
+    /// The bound that the last dropped message passed.
+    limit: &'static str,
+}
+
+impl Outbox {
+    /// Puts a message behind the others. `Err` names the bound that it would pass: it is dropped.
+    pub(super) fn push(
+        &mut self,
+        mut delivery: Delivery,
+        bytes: &Arc<Bytes>,
+    ) -> Result<(), &'static str> {
+        let size = delivery.bytes();
+        let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX {
+            Err("relay_queue_messages_max")
+        } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX {
+            Err("relay_queue_bytes_max")
+        } else {
+            bytes.reserve(size)
+        };
+        match place {
+            Ok(place) => {
+                delivery.reserved = Some(place);
+                self.bytes += size;
+                self.waiting.push_back(delivery);
+                Ok(())
+            }
+            Err(limit) => {
+                self.dropped += 1;
+                self.limit = limit;
+                Err(limit)
+            }
+        }
+    }
+
+    pub(super) fn front(&self) -> Option<&Delivery> {
+        self.waiting.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.waiting.pop_front()?;
+        self.bytes -= delivery.bytes();
+        Some(delivery)
+    }
+
+    /// Nothing waits, and nothing is to be told.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.dropped == 0
+    }
+
+    pub(super) const fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// How many messages were dropped since the last time, and the bound.
+    pub(super) fn take_dropped(&mut self) -> Option<(u64, &'static str)> {
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then_some((dropped, self.limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(payload_bytes: usize) -> Delivery {
+        Delivery {
+            topic: "a".into(),
+            payload: vec![0; payload_bytes].into(),
+            properties: Vec::new().into(),
+            expires_at: Some(Timestamp::from_micros(2_500_000)),
+            qos: 0,
+            retain: false,
+            ids: Vec::new(),
+            reserved: None,
+        }
+    }
+
+    #[test]
+    fn a_session_is_bounded_by_messages_and_bytes() {
+        let all = Arc::default();
+        let bytes = Bytes::new(Arc::clone(&all));
+        let mut outbox = Outbox::default();
+        for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
+            assert_eq!(outbox.push(delivery(0), &bytes), Ok(()));
+        }
+        assert_eq!(outbox.push(delivery(0), &bytes), Err("relay_queue_messages_max"));
+        while outbox.pop().is_some() {}
+        assert_eq!(all.load(Ordering::Relaxed), 0, "what is sent gives its place back");
+        let mib = 1024 * 1024;
+        for _ in 0..3 {
+            assert_eq!(outbox.push(delivery(mib), &bytes), Ok(()));
+        }
+        assert_eq!(outbox.push(delivery(mib), &bytes), Err("relay_queue_bytes_max"));
+        assert_eq!(outbox.take_dropped(), Some((2, "relay_queue_bytes_max")));
+        assert_eq!(outbox.take_dropped(), None);
+        drop(outbox);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_tenant_is_bounded_and_so_are_all() {
+        let all: Arc<AtomicUsize> = Arc::default();
+        let bytes = Bytes::new(Arc::clone(&all));
+        let most = bytes.reserve(RELAY_TENANT_BYTES_MAX).unwrap();
+        assert_eq!(bytes.reserve(1).err(), Some("relay_tenant_bytes_max"));
+        let other = Bytes::new(Arc::clone(&all));
+        all.fetch_add(RELAY_BYTES_MAX - RELAY_TENANT_BYTES_MAX, Ordering::Relaxed);
+        assert_eq!(other.reserve(1).err(), Some("relay_bytes_max"));
+        drop(most);
+        assert!(other.reserve(1).is_ok());
+    }
+
+    #[test]
+    fn the_expiry_is_lessened() {
+        let left = |micros| delivery(0).seconds_left(Timestamp::from_micros(micros));
+        assert_eq!(left(0), Ok(Some(3)));
+        assert_eq!(left(1_500_000), Ok(Some(1)));
+        assert_eq!(left(2_500_000), Err(()));
+    }
+}

@@ -1,0 +1,174 @@
+//! Messages that a client publishes to others of its tenant: held to the rules on what must not be
+//! kept, made durable with everything else of the read, then put before who has subscribed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use veritwin_domain::{JsonOptions, RelayMessage, Rule, Screening};
+
+use super::device::Device;
+use super::frame::PublishView;
+use super::message::Refused;
+use super::pending::Relayed;
+use super::properties::{self, PassedOn};
+use super::relay::Dropped;
+use super::topic::{self, TopicError};
+use crate::model::{EntryRefused, Refusal, RefusalReason, SinkEntry};
+
+impl Device {
+    /// Takes a message that is to be relayed; its place in the submission.
+    pub(super) fn relay(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
+        let is_own = |id: &str| id == self.session.device.to_string();
+        if topic::owner(view.topic).is_some_and(|id| !is_own(id)) {
+            return Err(TopicError::Foreign.into());
+        }
+        let passed = properties::passed_on(view.properties)
+            .map_err(|fault| Refused::new(RefusalReason::Payload, fault.text))?;
+        if let Some((rule, part)) = refused(self.keys.screening(), view, &passed) {
+            return Err(Refused::new(RefusalReason::Policy, rule.refusal(part)));
+        }
+        let expiry = passed.expiry_seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let message = Arc::new(RelayMessage {
+            tenant: self.session.tenant,
+            device: self.session.device,
+            credential: self.session.credential,
+            received_at: self.received_at,
+            expires_at: expiry.map(|expiry| self.received_at.saturating_add(expiry)),
+            topic: view.topic.into(),
+            properties: passed.bytes.into(),
+            payload: view.payload.into(),
+            qos: view.relay_qos,
+            retain: view.retain,
+        });
+        let refusal_recorded = !self.can_tell(view);
+        let entry = SinkEntry::Relay { message: Arc::clone(&message), refusal_recorded };
+        let at = self.pending.push(&self.session, self.received_at, entry);
+        self.pending.relayed.push((at, message));
+        Ok(Some(at))
+    }
+
+    /// Puts durable messages before their subscribers, but for those that the sink refused.
+    pub(super) fn relay_durable(&mut self, relayed: &[Relayed], refused: &[EntryRefused]) {
+        for (at, message) in relayed {
+            if refused.iter().any(|one| one.index == *at) {
+                continue;
+            }
+            let dropped = self.state.relay().relay(message, self.state.number());
+            for one in dropped {
+                self.record_dropped(one);
+            }
+        }
+    }
+
+    /// A durable record, with its subscriber, that messages are dropped from now on.
+    fn record_dropped(&mut self, (device, limit): Dropped) {
+        let detail = format!(
+            "limit {limit} reached: messages that others published were not delivered, from this \
+             one on"
+        );
+        self.record(Refusal {
+            tenant: self.session.tenant,
+            device,
+            credential: self.session.credential,
+            received_at: self.broker.clock.now(),
+            reason: RefusalReason::Limit,
+            detail,
+            position: None,
+            limit: Some(limit),
+            payload_bytes: 0,
+        });
+    }
+
+    /// A durable record of how many messages to this client were dropped.
+    pub(super) fn record_all_dropped(&mut self, count: u64, limit: &'static str) {
+        let detail = format!("limit {limit} was reached: {count} messages were not delivered");
+        self.record(Refusal {
+            tenant: self.session.tenant,
+            device: self.session.device,
+            credential: self.session.credential,
+            received_at: self.broker.clock.now(),
+            reason: RefusalReason::Limit,
+            detail,
+            position: None,
+            limit: Some(limit),
+            payload_bytes: 0,
+        });
+    }
+
+    fn record(&mut self, refusal: Refusal) {
+        let (session, at) = (Arc::clone(&self.session), refusal.received_at);
+        self.pending.push(&session, at, SinkEntry::Refusal(refusal));
+        let held_until = self.held_until;
+        self.submit_pending();
+        // A record is nothing that its cause is held back for, nor let go.
+        self.held_until = self.held_until.max(held_until);
+    }
+}
+
+/// The rule that a message breaks, and by which part of it. A payload is looked into where it is
+/// text; numbers in JSON are measured values, as in readings.
+fn refused(
+    screening: Screening,
+    view: &PublishView<'_>,
+    passed: &PassedOn<'_>,
+) -> Option<(Rule, &'static str)> {
+    // A level names what is below it, as a key names its value.
+    let of_level = |level: &str| screening.key(level);
+    let of_levels = || view.topic.split('/').find_map(of_level);
+    if let Some(rule) = screening.text(None, view.topic).or_else(of_levels) {
+        return Some((rule, "the topic of this message"));
+    }
+    let of_property = |(name, text): &(Option<&str>, &str)| {
+        let named = name.and_then(|name| screening.key(name));
+        named.or_else(|| screening.text(*name, text))
+    };
+    if let Some(rule) = passed.texts.iter().find_map(of_property) {
+        return Some((rule, "a property of this message"));
+    }
+    let text = std::str::from_utf8(view.payload).ok()?;
+    let is_json = text.trim_start().starts_with(['{', '['])
+        && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let rule = if is_json {
+        screening.json(text, None, JsonOptions::default()).map(|found| found.rule)
+    } else {
+        screening.text(None, text)
+    };
+    rule.map(|rule| (rule, "the payload of this message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relayed_messages_are_held_to_the_rules() {
+        let check = |name: &str, properties: &[u8], payload: &[u8], expect: Option<&str>| {
+            let view = PublishView {
+                topic: name,
+                qos: 0,
+                relay_qos: 0,
+                retain: false,
+                packet_id: 0,
+                payload,
+                topic_alias: None,
+                properties,
+            };
+            let passed = properties::passed_on(properties).unwrap();
+            let found = refused(Screening::ALL, &view, &passed).map(|(_, part)| part);
+            assert_eq!(found, expect, "{name} {payload:?}");
+        };
+        let payload = Some("the payload of this message");
+        check("a", b"", b"hello", None);
+        check("a", b"", b"\xff\x004111111111111111", None);
+        check("a", b"", b"4111 1111 1111 1111", payload);
+        check("a", b"", b"{\"n\":\"4111111111111111\"}", payload);
+        check("a", b"", b"{\"religion\":1}", payload);
+        check("a", b"", b"{\"count\":4111111111111111}", None);
+        check("a", b"", b"{4111111111111111", payload);
+        check("cards/4111111111111111", b"", b"", Some("the topic of this message"));
+        check("patient/heart_rate", b"", b"", Some("the topic of this message"));
+        let property = b"\x0e\x26\x00\x08religion\x00\x01x";
+        check("a", property, b"", Some("a property of this message"));
+    }
+}
