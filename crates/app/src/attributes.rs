@@ -2,7 +2,7 @@
 //! by the application). Client attributes are in the log before they are here, and found to be
 //! within their bounds before they are in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Resource};
@@ -244,17 +244,25 @@ impl App {
         let resource = self.authorize_device(context, Action::AttributeWrite, id).await?;
         check(&change.shared)?;
         check(&change.server)?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
-        tx.device(id).await?;
-        let changed: Vec<String> =
-            change.shared.keys().chain(change.server.keys()).cloned().collect();
+        let shows_all = sight.shows(&tx.device(id).await?, None);
+        let keys = |of: &BTreeMap<String, _>| of.keys().cloned().collect::<BTreeSet<String>>();
+        let (shared, server) = (keys(&change.shared), keys(&change.server));
+        let changed: Vec<String> = shared.union(&server).cloned().collect();
         let before = view(&tx, id).await?;
         merge(&tx, id, AttributeScope::Shared, change.shared).await?;
         merge(&tx, id, AttributeScope::Server, change.server).await?;
-        let after = view(&tx, id).await?;
+        let mut after = view(&tx, id).await?;
         let what = Change::from_to(recorded(&before, &changed), recorded(&after, &changed));
         self.record_change(&tx, context, Action::AttributeWrite, &resource, what).await?;
         tx.commit().await?;
+        if !shows_all {
+            // Who may not read them is told what they wrote.
+            after.client.clear();
+            after.shared.retain(|key, _| shared.contains(key));
+            after.server.retain(|key, _| server.contains(key));
+        }
         Ok(after)
     }
 

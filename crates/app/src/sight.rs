@@ -108,13 +108,13 @@ impl App {
     }
 
     /// Every stream of a device, whoever asks: for what is decided, not for what is shown.
-    pub(crate) fn streams_of(&self, tenant: TenantId, device: DeviceId) -> Vec<Key> {
-        self.0.engine.keys(tenant, device).unwrap_or_default()
+    pub(crate) fn streams_of(&self, tenant: TenantId, device: DeviceId) -> Result<Vec<Key>> {
+        Ok(self.0.engine.keys(tenant, device)?)
     }
 
     /// The streams of a device that may be shown, and how many there are besides.
     pub(crate) fn keys_seen(&self, sight: &Sight, device: &Device) -> (Vec<Key>, usize) {
-        let mut keys = self.streams_of(sight.tenant, device.id);
+        let mut keys = self.streams_of(sight.tenant, device.id).unwrap_or_default();
         let all = keys.len();
         keys.retain(|key| sight.shows(device, Some(key)));
         let hidden = all - keys.len();
@@ -186,7 +186,7 @@ impl App {
             let is_lowered = care(is.declaration) < care(was.declaration);
             !was.is_open() && (is_lowered || is.is_open() || comes_into_sight)
         };
-        let keys = self.streams_of(context.tenant, stood.id);
+        let keys = self.streams_of(context.tenant, stood.id)?;
         let mut all = keys.iter().map(|key| Some(&**key)).chain([None]);
         if care(changed.declaration) < care(stood.declaration) || all.any(opens) {
             return Err(Error::Forbidden(Action::TelemetryReadPersonal.to_string()));
@@ -203,7 +203,8 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 6] = ["latest", "latest_within", "range", "stats", "buckets", "keys"];
+    const READS: [&str; 7] =
+        ["latest", "latest_within", "range", "stats", "buckets", "buckets_many", "keys"];
 
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {

@@ -11,7 +11,7 @@ use veritwin_domain::{
     Declaration, DeviceId, OpContext, StreamActId, StreamRuleId, Timestamp, find_unseen,
 };
 use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statement};
-use veritwin_metastore::{Device, StreamAct, StreamRule, TenantTx};
+use veritwin_metastore::{Device, StreamAct, TenantTx};
 
 use crate::activity::actor_text;
 use crate::change::Change;
@@ -19,15 +19,15 @@ use crate::model::{
     Page, PageRequest, StreamActStep, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
 };
 use crate::records::{Names, store_page};
-use crate::rights::bounded;
-use crate::stream_book::{rules_in, said_in, say_in, stored, to_store};
+use crate::stream_book::{stored, to_store};
+use crate::stream_steps::carry_out;
 use crate::streams::{Among, checked, shown};
 use crate::{App, Error, Result};
 
 /// Most acts of a tenant that are kept to be taken back; the oldest go first.
 const ACTS_MAX: u64 = 1000;
 /// Most rules of a tenant.
-const STREAM_RULES_MAX: usize = 200;
+pub(crate) const STREAM_RULES_MAX: usize = 200;
 /// Longest type and key pattern of a rule, in characters.
 const PATTERN_CHARS_MAX: usize = 256;
 /// Most steps of an act that are shown.
@@ -281,52 +281,6 @@ fn checked_rule(context: &OpContext, input: StreamRuleInput) -> Result<GroupRule
     Ok(GroupRule { device_type, key, statement })
 }
 
-/// Carries out one step; refused where something else was said since.
-async fn carry_out(tx: &TenantTx, among: &Among, step: &Step, at: Timestamp) -> Result<()> {
-    let changed = || Error::Conflict("it was declared again since; nothing was taken back".into());
-    match step {
-        Step::Stream { device, key, before, after } => {
-            let id: DeviceId = device.parse().map_err(|_| Error::NotFound("device"))?;
-            let mut device = match tx.device(id).await {
-                // What was said of it went with it.
-                Err(veritwin_metastore::Error::NotFound { .. }) => return Ok(()),
-                other => other?,
-            };
-            if !among.has(&device) {
-                return Err(Error::NotFound("declaration"));
-            }
-            let mut said = said_in(tx, id).await?;
-            let (now, key) = (Said::of(&device, &said, key.as_deref()), key.as_deref());
-            if (now.declaration, &now.statement) != (before.declaration, &before.statement) {
-                return Err(changed());
-            }
-            let stood = device.declaration;
-            after.put(&mut device, &mut said, key);
-            if device.declaration != stood {
-                tx.device_update(&device, None).await?;
-            }
-            say_in(tx, id, &said).await
-        }
-        Step::Rule { id, before, after } => {
-            let id: StreamRuleId = id.parse().map_err(|_| Error::NotFound("rule"))?;
-            let rules = rules_in(tx).await?;
-            let known = rules.iter().find(|(known, _)| *known == id).map(|(_, rule)| rule);
-            if known != before.as_ref() {
-                return Err(changed());
-            }
-            if known.is_some() {
-                tx.stream_rule_delete(id).await?;
-            }
-            if let Some(rule) = after {
-                bounded("stream_rules_max", STREAM_RULES_MAX, rules.len() + 1)?;
-                let body = to_store(rule)?;
-                tx.stream_rule_create(&StreamRule { id, body, created_at: at }).await?;
-            }
-            Ok(())
-        }
-    }
-}
-
 impl App {
     /// Keeps an act that was carried out in this transaction, with its record, and lets everything
     /// in memory take note of it.
@@ -411,7 +365,7 @@ impl App {
         }
         let steps: Vec<Step> = act.steps.iter().rev().cloned().map(Step::reversed).collect();
         for step in &steps {
-            carry_out(&tx, &among, step, context.at).await?;
+            carry_out(&tx, &among, (step, row.created_at), context.at).await?;
         }
         tx.stream_act_undone(id, context.at).await?;
         self.record_act(&tx, context, &steps).await?;
@@ -428,7 +382,7 @@ impl App {
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         let mut counts: HashMap<StreamRuleId, usize> = HashMap::new();
         for device in among.devices.all().filter(|device| among.has(device)) {
-            for key in self.streams_of(context.tenant, device.id) {
+            for key in self.streams_of(context.tenant, device.id)? {
                 if let Ground::Rule(id) = among.sight.verdict(device, Some(&key)).ground {
                     *counts.entry(id).or_default() += 1;
                 }
@@ -470,7 +424,7 @@ impl App {
 
     async fn do_rule(&self, context: &OpContext, among: &Among, step: Step) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        carry_out(&tx, among, &step, context.at).await?;
+        carry_out(&tx, among, (&step, context.at), context.at).await?;
         let act = Act { by: actor_text(&context.actor.kind), steps: vec![step] };
         self.finish_act(tx, context, among, act).await.map(|_| ())
     }

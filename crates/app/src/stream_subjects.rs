@@ -63,7 +63,7 @@ impl App {
         devices.sort_by_key(|one| one.id);
         let mut found = Vec::new();
         for device in devices {
-            let mut keys = self.streams_of(context.tenant, device.id);
+            let mut keys = self.streams_of(context.tenant, device.id)?;
             keys.sort();
             for key in keys {
                 let tally = self.tally(&among, (device, &key), person).await?;

@@ -196,7 +196,7 @@ impl App {
         devices.sort_by_key(|one| one.id);
         let (mut counts, mut items, mut next_cursor) = (StreamCounts::default(), Vec::new(), None);
         'devices: for device in devices {
-            let mut keys = self.streams_of(context.tenant, device.id);
+            let mut keys = self.streams_of(context.tenant, device.id)?;
             keys.sort();
             for key in keys {
                 if behind.is_some_and(|(from, last)| from == device.id && *key <= *last) {

@@ -252,29 +252,15 @@ impl StreamRules {
     }
 }
 
-/// Whether a text fits a pattern in which `*` stands for any run of characters. Takes time in
-/// proportion to pattern and text: of a `*`, only the last one met is tried again.
+/// Whether a text fits a pattern in which `*` stands for any run of characters: the pieces between
+/// them stand in the text one after the other.
 fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut at, mut from, mut star) = (0, 0, None);
-    while from < text.len() {
-        match pattern.get(at) {
-            Some(&ANY) => {
-                star = Some((at, from));
-                at += 1;
-            }
-            Some(wanted) if *wanted == text[from] => {
-                at += 1;
-                from += 1;
-            }
-            _ => {
-                let Some((star_at, star_from)) = star else { return false };
-                star = Some((star_at, star_from + 1));
-                at = star_at + 1;
-                from = star_from + 1;
-            }
-        }
+    let Some((first, rest)) = pattern.split_once(ANY) else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let (middle, last) = rest.rsplit_once(ANY).unwrap_or(("", rest));
+    for piece in middle.split(ANY) {
+        let Some(at) = text.find(piece) else { return false };
+        text = &text[at + piece.len()..];
     }
-    pattern[at..].iter().all(|left| *left == ANY)
+    text.ends_with(last)
 }

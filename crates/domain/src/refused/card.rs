@@ -19,10 +19,16 @@ const LAYOUTS: [&[usize]; 7] = [
 ];
 /// Most groups of a layout.
 const GROUPS_MAX: usize = 5;
-/// Most groups of digits that may stand before a card in its row, and after it: a day, a year, a
-/// card's code. More are a list of measured values. Of several cards in a row as many may stand on
-/// both sides together, and none between.
-const BESIDE_MAX: usize = 2;
+/// Most groups of digits that may stand before a card in its row, and after it: month, year and
+/// code of the card, a telephone number. More are a list of measured values, and so are more than
+/// two on a side that all look like a group of the card. Of several cards in a row as many may
+/// stand on both sides together, and none between.
+const BESIDE_MAX: usize = 4;
+/// Most groups like those of a card, beside it on one side.
+const ALIKE_MAX: usize = 2;
+const ALIKE_DIGITS: usize = 4;
+/// How many groups of a row are known.
+const KNOWN: usize = GROUPS_MAX + BESIDE_MAX;
 /// Most digits of a telephone number (ITU-T E.164), which a plus sign says it is.
 const PHONE_DIGITS_MAX: usize = 15;
 
@@ -143,11 +149,11 @@ fn is_compact(bytes: &[u8], from: usize, to: usize) -> bool {
 #[derive(Default)]
 struct Row {
     /// Where the last groups begin and end, the newest last.
-    groups: [(usize, usize); GROUPS_MAX],
+    groups: [(usize, usize); KNOWN],
     count: usize,
     /// The cards that end with each of those groups, where nothing but few other groups and cards
     /// come before.
-    ends: [Option<Cards>; GROUPS_MAX],
+    ends: [Option<Cards>; KNOWN],
 }
 
 /// Cards that follow one another.
@@ -161,35 +167,46 @@ struct Cards {
 impl Row {
     /// Whether the group that begins at `start` belongs to the row.
     fn goes_on(&self, bytes: &[u8], start: usize) -> bool {
-        let end = self.groups[GROUPS_MAX - 1].1;
+        let end = self.groups[KNOWN - 1].1;
         self.count == 0 || (end + 1 == start && matches!(bytes[end], b' ' | b'-'))
     }
 
     fn push(&mut self, bytes: &[u8], group: (usize, usize)) {
         self.groups.rotate_left(1);
-        self.groups[GROUPS_MAX - 1] = group;
+        self.groups[KNOWN - 1] = group;
         self.count += 1;
         let end = LAYOUTS.iter().find_map(|layout| {
             let before = self.count.checked_sub(layout.len())?;
             // Where the group before this layout stood when it was the newest.
-            let start = GROUPS_MAX - layout.len();
+            let start = KNOWN - layout.len();
             let cards = match self.ends[start] {
                 Some(cards) => Cards { is_several: true, ..cards },
-                None if before <= BESIDE_MAX => Cards { before, is_several: false },
+                None if before <= BESIDE_MAX && !are_alike(&self.groups[start - before..start]) => {
+                    Cards { before, is_several: false }
+                }
                 None => return None,
             };
             is_written(bytes, &self.groups[start..], layout).then_some(cards)
         });
         self.ends.rotate_left(1);
-        self.ends[GROUPS_MAX - 1] = end;
+        self.ends[KNOWN - 1] = end;
     }
 
     /// Whether the row is cards, with few other groups after them.
     fn ends_well(&self) -> bool {
         self.ends.iter().rev().take(BESIDE_MAX + 1).enumerate().any(|(after, end)| {
-            end.is_some_and(|cards| !cards.is_several || cards.before + after <= BESIDE_MAX)
+            let is_well = |cards: &Cards| {
+                (!cards.is_several || cards.before + after <= BESIDE_MAX)
+                    && !are_alike(&self.groups[KNOWN - after..])
+            };
+            end.as_ref().is_some_and(is_well)
         })
     }
+}
+
+/// Whether groups beside a card look like its own: a list of measured values.
+fn are_alike(groups: &[(usize, usize)]) -> bool {
+    groups.len() > ALIKE_MAX && groups.iter().all(|(from, to)| to - from == ALIKE_DIGITS)
 }
 
 /// Whether groups are a card number in this layout, with the same sign between all of them.
@@ -345,6 +362,12 @@ mod tests {
             "4111 1111 1111 1111 5555 5555 5555 4444",
             "4111-1111-1111-1111 3782 822463 10005 41111111 11111111 12 27",
             "12 27 5555 5555 5555 4444 123 99, 4111",
+            "12 27 4111 1111 1111 1111 5555 5555 5555 4444 12 27",
+            // With what stands beside a card: month, year, code, a telephone number.
+            "4111 1111 1111 1111 12 27 123",
+            "4111-1111-1111-1111 12 2027 123",
+            "card 4111 1111 1111 1111 0912 345 678",
+            "12 13 14 4111 1111 1111 1111",
         ] {
             assert!(is_in(text), "{text}");
         }
@@ -379,9 +402,10 @@ mod tests {
             "4111 1111 1111 1111.5",
             "0.4111 1111 1111 1111",
             // More groups beside them than a date or code: a list of measured values.
-            "12 13 14 4111 1111 1111 1111",
-            "4111 1111 1111 1111 12 13 14",
-            "12 27 4111 1111 1111 1111 5555 5555 5555 4444 12 27",
+            "12 13 14 15 16 4111 1111 1111 1111",
+            "4111 1111 1111 1111 12 13 14 15 16",
+            "12 27 99 4111 1111 1111 1111 5555 5555 5555 4444 12 27",
+            "4094 4095 4096 4111 1111 1111 1111",
             "4111 1111 1111 1111 12 5555 5555 5555 4444 12 27",
             "4095 4090 4087 4111 1111 1111 1111 4092 4093 4094",
             // Times, in seconds, milliseconds, micro- and nanoseconds, and written out.

@@ -57,13 +57,16 @@ fn filled(path: &str) -> String {
     path.replace("{host}", "nowhere.invalid")
 }
 
+fn condition() -> Value {
+    json!({"kind": "no_data", "after_seconds": 600})
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
     let series = json!([{"device_id": NEVER, "key": "t"}]);
     let query =
         json!({"series": series, "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"});
-    let condition = json!({"kind": "no_data", "after_seconds": 600});
     match (method, path) {
         ("GET", "/v1/access/explain") => {
             request(method, &format!("{filled}?user_id={NEVER}&action=device.read"))
@@ -108,7 +111,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &filled).json(&json!({"name": "", "user_id": NEVER, "role": "viewer"}))
         }
         (_, "/v1/rules" | "/v1/rules/{id}") => {
-            let rule = json!({"name": "", "severity": "none", "condition": condition});
+            let rule = json!({"name": "", "severity": "none", "condition": condition()});
             request(method, &filled).json(&rule)
         }
         (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
@@ -118,8 +121,11 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
-        (_, "/v1/stream-declarations" | "/v1/stream-rules") => {
+        (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
+        }
+        (_, "/v1/stream-rules") => {
+            request(method, &filled).json(&json!({"declaration": "non_personal"}))
         }
         (_, "/v1/streams/subject") => request(method, &filled).json(&json!({"person": ""})),
         (_, path) if path.starts_with("/v1/support") => {

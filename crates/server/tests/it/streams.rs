@@ -284,3 +284,38 @@ fn nobody_opens_streams_by_changing_their_device() {
     by_administrator.expect(200);
     assert_eq!(integrator.latest(&wearable), ["steps"]);
 }
+
+#[test]
+fn taking_back_leaves_alone_what_was_said_elsewhere_since() {
+    let tenant = Platform::shared().tenant();
+    let watch = device(&tenant, "watch", "gateway");
+    tenant.send(&watch, &json!({"load": 1, "steps": 2})).expect(200);
+    let officer = Member::new(&tenant, "privacy_officer");
+    let operator = Member::new(&tenant, "operator");
+    let undo = |act: &Value| officer.post(&format!("{ACTS}/{}/undo", id(act)), &json!({}));
+    // Whose device it is was said with another stream.
+    let act = officer.declare(&watch, Some("load"), "non_personal").expect(201);
+    let target = json!({"device_id": watch.id, "key": "steps"});
+    let subject = json!({"kind": "device", "person": "B. Person"});
+    let body = json!({"targets": [target], "declaration": "personal", "subject": subject});
+    officer.post(ACTS, &body).expect(201);
+    undo(&act).expect(200);
+    let found = officer.post("/v1/streams/subject", &json!({"person": "B. Person"})).expect(200);
+    assert!(keys_of(&found["items"]).contains(&"steps".to_owned()), "{found}");
+    // What the device was closed by since is not opened.
+    officer.declare(&watch, Some("load"), "non_personal").expect(201);
+    let back = officer.declare(&watch, Some("load"), "undeclared").expect(201);
+    officer.declare(&watch, None, "personal").expect(201);
+    undo(&back).problem(409);
+    assert_eq!(operator.history(&watch, "load"), (404, 0));
+    // Who may write attributes there but not read them is told what they wrote.
+    let path = format!("/v1/devices/{}/attributes", watch.id);
+    let kept = json!({"server": {"kept": 1}, "shared": {"kept": 2}});
+    tenant.person("PATCH", &path).json(&kept).send().expect(200);
+    let integrator = Member::new(&tenant, "integrator");
+    integrator.get(&path).problem(403);
+    let written = json!({"server": {"own": 3}});
+    let told = integrator.request("PATCH", &path).json(&written).send().expect(200);
+    assert_eq!((&told["server"], &told["shared"]), (&json!({"own": 3}), &json!({})), "{told}");
+    assert_eq!(told["client"], json!({}));
+}

@@ -1,0 +1,99 @@
+//! One step of an act on streams, as it is carried out: said, or taken back.
+
+use veritwin_domain::{DeviceId, StreamRuleId, Timestamp};
+use veritwin_governance::streams::{DeviceStatements, JudgedDevice, StreamRules, Verdict};
+use veritwin_metastore::{Device, StreamRule, TenantTx};
+
+use crate::rights::bounded;
+use crate::stream_acts::{STREAM_RULES_MAX, Said, Step};
+use crate::stream_book::{rules_in, said_in, say_in, to_store};
+use crate::streams::Among;
+use crate::{Error, Result};
+
+/// What counts for a stream of a device as it stands in a transaction.
+fn judged<'a>(
+    rules: &'a StreamRules,
+    device: &'a Device,
+    said: &'a DeviceStatements,
+    key: Option<&str>,
+) -> Verdict<'a> {
+    let (kind, declaration) = (device.kind.as_str(), device.declaration);
+    rules.judge(JudgedDevice { kind, declaration, said: Some(said) }, key)
+}
+
+/// When somebody closed a stream that is closed by a declaration.
+fn closed_since(
+    rules: &StreamRules,
+    device: &Device,
+    said: &DeviceStatements,
+    key: Option<&str>,
+) -> Timestamp {
+    let verdict = judged(rules, device, said, key);
+    let closed = verdict.statement.filter(|statement| statement.is_personal);
+    closed.map_or(Timestamp::MIN, |statement| Timestamp::from_micros(statement.at_us))
+}
+
+/// Carries out one step of an act of `since`; refused where something else was said of it since, or
+/// where it would open what somebody has closed since.
+pub(crate) async fn carry_out(
+    tx: &TenantTx,
+    among: &Among,
+    (step, since): (&Step, Timestamp),
+    at: Timestamp,
+) -> Result<()> {
+    let changed = || Error::Conflict("it was declared again since; nothing was taken back".into());
+    match step {
+        Step::Stream { device, key, before, after } => {
+            let id: DeviceId = device.parse().map_err(|_| Error::NotFound("device"))?;
+            let mut device = match tx.device(id).await {
+                // What was said of it went with it.
+                Err(veritwin_metastore::Error::NotFound { .. }) => return Ok(()),
+                other => other?,
+            };
+            if !among.has(&device) {
+                return Err(Error::NotFound("declaration"));
+            }
+            let mut said = said_in(tx, id).await?;
+            let (now, key) = (Said::of(&device, &said, key.as_deref()), key.as_deref());
+            // Whose device it is stays, unless it was said together with this.
+            let names = before.person != after.person;
+            if (now.declaration, &now.statement) != (before.declaration, &before.statement)
+                || (names && now.person != before.person)
+            {
+                return Err(changed());
+            }
+            let stood = device.declaration;
+            let after = Said {
+                person: if names { after.person.clone() } else { now.person },
+                ..after.clone()
+            };
+            let rules = StreamRules::new(rules_in(tx).await?);
+            let closed_at = closed_since(&rules, &device, &said, key);
+            after.put(&mut device, &mut said, key);
+            if closed_at > since && judged(&rules, &device, &said, key).is_open() {
+                return Err(changed());
+            }
+            if device.declaration != stood {
+                tx.device_update(&device, None).await?;
+            }
+            say_in(tx, id, &said).await
+        }
+        Step::Rule { id, before, after } => {
+            let id: StreamRuleId = id.parse().map_err(|_| Error::NotFound("rule"))?;
+            let rules = rules_in(tx).await?;
+            let known = rules.iter().find(|(known, _)| *known == id).map(|(_, rule)| rule);
+            if known != before.as_ref() {
+                return Err(changed());
+            }
+            if known.is_some() {
+                tx.stream_rule_delete(id).await?;
+            }
+            if let Some(rule) = after {
+                bounded("stream_rules_max", STREAM_RULES_MAX, rules.len() + 1)?;
+                let body = to_store(rule)?;
+                tx.stream_rule_create(&StreamRule { id, body, created_at: at }).await?;
+            }
+            Ok(())
+        }
+    }
+}
