@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
-use veritwin_domain::{JsonOptions, RelayMessage, Rule, Screening};
+use veritwin_domain::{JsonOptions, LimitExceeded, RelayMessage, Rule, Screening};
 
 use super::device::Device;
 use super::frame::PublishView;
@@ -25,7 +25,7 @@ impl Device {
         }
         let passed = properties::passed_on(view.properties)
             .map_err(|fault| Refused::new(RefusalReason::Payload, fault.text))?;
-        if let Some((rule, part)) = refused(self.keys.screening(), view, &passed) {
+        if let Some((rule, part)) = refused(self.keys.screening(), view, &passed)? {
             return Err(Refused::new(RefusalReason::Policy, rule.refusal(part)));
         }
         let expiry = passed.expiry_seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
@@ -107,34 +107,35 @@ impl Device {
 }
 
 /// The rule that a message breaks, and by which part of it. A payload is looked into where it is
-/// text; numbers in JSON are measured values, as in readings.
+/// text; numbers in JSON are measured values, as in readings. `Err` where JSON nests deeper than it
+/// can be looked into.
 fn refused(
     screening: Screening,
     view: &PublishView<'_>,
     passed: &PassedOn<'_>,
-) -> Option<(Rule, &'static str)> {
+) -> Result<Option<(Rule, &'static str)>, LimitExceeded> {
     // A level names what is below it, as a key names its value.
     let of_level = |level: &str| screening.key(level);
     let of_levels = || view.topic.split('/').find_map(of_level);
     if let Some(rule) = screening.text(None, view.topic).or_else(of_levels) {
-        return Some((rule, "the topic of this message"));
+        return Ok(Some((rule, "the topic of this message")));
     }
     let of_property = |(name, text): &(Option<&str>, &str)| {
         let named = name.and_then(|name| screening.key(name));
         named.or_else(|| screening.text(*name, text))
     };
     if let Some(rule) = passed.texts.iter().find_map(of_property) {
-        return Some((rule, "a property of this message"));
+        return Ok(Some((rule, "a property of this message")));
     }
-    let text = std::str::from_utf8(view.payload).ok()?;
+    let Ok(text) = std::str::from_utf8(view.payload) else { return Ok(None) };
     let is_json = text.trim_start().starts_with(['{', '['])
         && serde_json::from_str::<IgnoredAny>(text).is_ok();
     let rule = if is_json {
-        screening.json(text, None, JsonOptions::default()).map(|found| found.rule)
+        screening.json(text, None, JsonOptions::default())?.map(|found| found.rule)
     } else {
         screening.text(None, text)
     };
-    rule.map(|rule| (rule, "the payload of this message"))
+    Ok(rule.map(|rule| (rule, "the payload of this message")))
 }
 
 #[cfg(test)]
@@ -155,9 +156,14 @@ mod tests {
                 properties,
             };
             let passed = properties::passed_on(properties).unwrap();
-            let found = refused(Screening::ALL, &view, &passed).map(|(_, part)| part);
+            let found = match refused(Screening::ALL, &view, &passed) {
+                Ok(found) => found.map(|(_, part)| part),
+                Err(limit) => Some(limit.name),
+            };
             assert_eq!(found, expect, "{name} {payload:?}");
         };
+        let deep = [b"[".repeat(200), b"]".repeat(200)].concat();
+        check("a", b"", &deep, Some("json_nesting_max"));
         let payload = Some("the payload of this message");
         check("a", b"", b"hello", None);
         check("a", b"", b"\xff\x004111111111111111", None);
