@@ -180,10 +180,10 @@ impl Broker {
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
-        let key = (session.tenant, std::mem::take(&mut hello.client_id));
+        let client_id = std::mem::take(&mut hello.client_id);
+        let key = SessionKey { tenant: session.tenant, device: session.device, client_id };
         let now = self.clock.monotonic();
-        let (state, present) =
-            self.sessions.attach(key.clone(), session.device, hello.clean_start, &link, now);
+        let (state, present) = self.sessions.attach(key.clone(), hello.clean_start, &link, now);
         let registration = Registration::new(Arc::clone(self), key.clone(), link.clone());
         let (attributes, rpc) = state.lock().interests();
         link.set_interests(attributes, rpc);

@@ -1,4 +1,4 @@
-//! Sessions by (tenant, client id): who is connected, take-over, and what outlives a connection
+//! Sessions by (tenant, device, client id): who is connected, take-over, and what outlives a connection
 //! (subscriptions, messages that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone
 //! at a restart.
 
@@ -176,11 +176,17 @@ impl Drop for Session {
 }
 
 pub(crate) type SharedState = Arc<Session>;
-pub(crate) type SessionKey = (TenantId, String);
+
+/// Whose session it is: client ids are a device's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) tenant: TenantId,
+    pub(crate) device: DeviceId,
+    pub(crate) client_id: String,
+}
 
 #[derive(Debug)]
 struct Registered {
-    device: DeviceId,
     state: SharedState,
     /// The live connection.
     link: Option<DeviceLink>,
@@ -228,11 +234,10 @@ impl Table {
 
 impl Sessions {
     /// Makes `link` the connection of the session, closing an older one. Gives the session's
-    /// state and whether it was present already. A session is never handed to another device.
+    /// state and whether it was present already.
     pub(crate) fn attach(
         &self,
         key: SessionKey,
-        device: DeviceId,
         clean_start: bool,
         link: &DeviceLink,
         now: Duration,
@@ -245,15 +250,14 @@ impl Sessions {
             if let Some(older) = old.link {
                 older.close(CloseReason::TakenOver);
             }
-            if !clean_start && old.device == device && (is_live || now < old.expires_at) {
+            if !clean_start && (is_live || now < old.expires_at) {
                 kept = Some(old.state);
             }
         }
         let present = kept.is_some();
-        let state = kept.unwrap_or_else(|| Session::new(device, self.relays.of(key.0)));
+        let state = kept.unwrap_or_else(|| Session::new(key.device, self.relays.of(key.tenant)));
         state.hold(link.id());
         let registered = Registered {
-            device,
             state: Arc::clone(&state),
             link: Some(link.clone()),
             last_link: link.id(),
