@@ -101,7 +101,10 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
         Record::Refusal(refusal) => {
             record.kind = "refusal".to_owned();
             record.device = refusal.device.to_string();
-            record.credential = refusal.credential.to_string();
+            // Of losses that no credential has caused there is none to name.
+            if refusal.credential.as_bytes() != &[0; 16] {
+                record.credential = refusal.credential.to_string();
+            }
             record.received_at_us = refusal.at.as_micros();
             record.detail = refusal.reason.to_string();
             (refusal.at, refusal.at)

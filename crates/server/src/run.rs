@@ -226,6 +226,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard } = open;
     let side = listen::HttpSide { router, guard: Arc::clone(&guard), stop: stop.clone() };
     spawn_http(&config, http, &certificates.current, side, &tasks);
+    tasks.spawn(Arc::clone(&broker).tend_sessions());
     spawn_mqtt(&config, mqtt, &certificates.current, (&broker, guard), &stop, &tasks);
     let watch = watch_certificates(
         app.clone(),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use veritwin_domain::{Clock, IngestLimits, Rng};
 
 use super::pending::Pending;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
 use crate::traits::{Login, Sink};

@@ -14,6 +14,7 @@ mod frame;
 mod message;
 mod outbox;
 mod packet;
+mod parked;
 mod pending;
 mod properties;
 mod receipts;
@@ -21,6 +22,7 @@ mod relay;
 mod relaying;
 mod retained;
 mod session;
+mod sessions;
 mod subscribing;
 mod topic;
 mod tree;
@@ -35,6 +37,9 @@ pub use connection::Stream;
 pub use outbox::{
     RELAY_BYTES_MAX, RELAY_QUEUE_BYTES_MAX, RELAY_QUEUE_MESSAGES_MAX, RELAY_TENANT_BYTES_MAX,
 };
-pub use session::{DETACHED_SESSIONS_MAX, SESSION_SECONDS_MAX};
+pub use parked::{
+    DETACHED_SESSIONS_MAX, DEVICE_DETACHED_SESSIONS_MAX, TENANT_DETACHED_SESSIONS_MAX,
+};
+pub use session::SESSION_SECONDS_MAX;
 pub use topic::matches as topic_matches;
 pub use wills::{WAITING_WILLS_MAX, WaitingWill};

@@ -15,8 +15,32 @@ pub const RELAY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const RELAY_TENANT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for all tenants.
 pub const RELAY_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// A tenant takes at most so many times of [`RELAY_BYTES_MAX`] what it leaves free.
+const TIMES_FREE_MAX: usize = 3;
 /// What a message that waits counts for besides its content.
 const MESSAGE_BYTES: usize = 128;
+
+/// For whom a message is to wait: so that who is away, or reads slowly, leaves a share to the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// A client that is away: half of the bounds.
+    Away,
+    /// A client for which others wait already: the bounds.
+    Behind,
+    /// A connected client for which nothing waits: a quarter above the bounds.
+    Next,
+}
+
+impl Claim {
+    const fn share(self, max: usize) -> usize {
+        match self {
+            Self::Away => max / 2,
+            Self::Behind => max,
+            Self::Next => max + max / 4,
+        }
+    }
+}
 
 /// Bytes that wait, of a tenant and of all.
 #[derive(Debug, Default)]
@@ -31,15 +55,18 @@ impl Bytes {
     }
 
     /// A place for so many bytes, or the bound that is reached.
-    fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, &'static str> {
+    fn reserve(self: &Arc<Self>, bytes: usize, claim: Claim) -> Result<Reserved, &'static str> {
         let reserved = Reserved { bytes, of: Arc::clone(self) };
         let tenant = self.tenant.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if tenant > RELAY_TENANT_BYTES_MAX {
-            return Err("relay_tenant_bytes_max");
-        }
-        if all > RELAY_BYTES_MAX {
+        let all_max = claim.share(RELAY_BYTES_MAX);
+        if all > all_max {
             return Err("relay_bytes_max");
+        }
+        // A tenant for which nothing waits gets room as long as there is any.
+        let of_free = (all_max - all).saturating_mul(TIMES_FREE_MAX);
+        if tenant > bytes && tenant > claim.share(RELAY_TENANT_BYTES_MAX).min(of_free) {
+            return Err("relay_tenant_bytes_max");
         }
         Ok(reserved)
     }
@@ -119,15 +146,21 @@ impl Outbox {
     pub(super) fn push(
         &mut self,
         mut delivery: Delivery,
+        is_away: bool,
         bytes: &Arc<Bytes>,
     ) -> Result<(), &'static str> {
         let size = delivery.bytes();
+        let claim = match (is_away, self.waiting.is_empty()) {
+            (true, _) => Claim::Away,
+            (false, true) => Claim::Next,
+            (false, false) => Claim::Behind,
+        };
         let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX {
             Err("relay_queue_messages_max")
         } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX {
             Err("relay_queue_bytes_max")
         } else {
-            bytes.reserve(size)
+            bytes.reserve(size, claim)
         };
         match place {
             Ok(place) => {
@@ -152,6 +185,11 @@ impl Outbox {
         let delivery = self.waiting.pop_front()?;
         self.bytes -= delivery.bytes();
         Some(delivery)
+    }
+
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Nothing waits, and nothing is to be told.
@@ -193,16 +231,16 @@ mod tests {
         let bytes = Bytes::new(Arc::clone(&all));
         let mut outbox = Outbox::default();
         for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
-            assert_eq!(outbox.push(delivery(0), &bytes), Ok(()));
+            assert_eq!(outbox.push(delivery(0), false, &bytes), Ok(()));
         }
-        assert_eq!(outbox.push(delivery(0), &bytes), Err("relay_queue_messages_max"));
+        assert_eq!(outbox.push(delivery(0), false, &bytes), Err("relay_queue_messages_max"));
         while outbox.pop().is_some() {}
         assert_eq!(all.load(Ordering::Relaxed), 0, "what is sent gives its place back");
         let mib = 1024 * 1024;
         for _ in 0..3 {
-            assert_eq!(outbox.push(delivery(mib), &bytes), Ok(()));
+            assert_eq!(outbox.push(delivery(mib), false, &bytes), Ok(()));
         }
-        assert_eq!(outbox.push(delivery(mib), &bytes), Err("relay_queue_bytes_max"));
+        assert_eq!(outbox.push(delivery(mib), false, &bytes), Err("relay_queue_bytes_max"));
         assert_eq!(outbox.take_dropped(), Some((2, "relay_queue_bytes_max")));
         assert_eq!(outbox.take_dropped(), None);
         drop(outbox);
@@ -213,13 +251,38 @@ mod tests {
     fn a_tenant_is_bounded_and_so_are_all() {
         let all: Arc<AtomicUsize> = Arc::default();
         let bytes = Bytes::new(Arc::clone(&all));
-        let most = bytes.reserve(RELAY_TENANT_BYTES_MAX).unwrap();
-        assert_eq!(bytes.reserve(1).err(), Some("relay_tenant_bytes_max"));
+        let most = bytes.reserve(RELAY_TENANT_BYTES_MAX, Claim::Behind).unwrap();
+        assert_eq!(bytes.reserve(1, Claim::Behind).err(), Some("relay_tenant_bytes_max"));
         let other = Bytes::new(Arc::clone(&all));
         all.fetch_add(RELAY_BYTES_MAX - RELAY_TENANT_BYTES_MAX, Ordering::Relaxed);
-        assert_eq!(other.reserve(1).err(), Some("relay_bytes_max"));
+        assert_eq!(other.reserve(1, Claim::Behind).err(), Some("relay_bytes_max"));
         drop(most);
-        assert!(other.reserve(1).is_ok());
+        assert!(other.reserve(1, Claim::Behind).is_ok());
+    }
+
+    #[test]
+    fn who_is_away_leaves_room_to_the_others() {
+        const TENANT: usize = RELAY_TENANT_BYTES_MAX;
+        const ALL: usize = RELAY_BYTES_MAX;
+        let own = Some("relay_tenant_bytes_max");
+        let check =
+            |used: usize, of_others: usize, bytes: usize, claim: Claim, expect: Option<&str>| {
+                let all: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(used + of_others));
+                let place = Arc::new(Bytes { tenant: AtomicUsize::new(used), all });
+                let found = place.reserve(bytes, claim).err();
+                assert_eq!(found, expect, "{used} {of_others} {bytes} {claim:?}");
+            };
+        check(TENANT / 2 - 1, 0, 1, Claim::Away, None);
+        check(TENANT / 2, 0, 1, Claim::Away, own);
+        check(TENANT / 2, 0, 1, Claim::Behind, None);
+        check(TENANT, 0, 1, Claim::Behind, own);
+        check(TENANT, 0, 1, Claim::Next, None);
+        check(TENANT + TENANT / 4, 0, 1, Claim::Next, own);
+        // Where little is free a tenant has less, and one without anything still gets some.
+        check(4000, ALL - 5000, 1, Claim::Behind, own);
+        check(0, ALL - 5000, 4000, Claim::Behind, None);
+        check(0, ALL - 5000, 5001, Claim::Behind, Some("relay_bytes_max"));
+        check(0, ALL / 2, 1, Claim::Away, Some("relay_bytes_max"));
     }
 
     #[test]

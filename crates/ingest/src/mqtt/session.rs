@@ -1,11 +1,9 @@
-//! Sessions by (tenant, device, client id): who is connected, take-over, and what outlives a connection
-//! (subscriptions, messages that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone
-//! at a restart.
+//! A session by (tenant, device, client id): what outlives a connection (subscriptions, messages
+//! that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone at a restart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -14,15 +12,11 @@ use veritwin_domain::{DeviceId, TenantId};
 use super::outbox::{Delivery, Outbox};
 use super::packet::Options;
 use super::receipts::Receipts;
-use super::relay::{Relays, TenantRelay};
+use super::relay::TenantRelay;
 use super::topic::{self, FilterKind};
-use crate::link::DeviceLink;
-use crate::model::CloseReason;
 
 /// Longest time a session outlives its connection.
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
-/// Most sessions that are kept without a connection; the one that ends first goes first.
-pub const DETACHED_SESSIONS_MAX: usize = 10_000;
 /// Most unacknowledged messages to one session.
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
 
@@ -55,10 +49,18 @@ pub(crate) struct SessionState {
     pub(crate) received: Receipts,
     /// The link of the connection that has the session, 0 without one.
     pub(super) holder: u64,
+    /// Counts who has it, of [`Session::hold`].
+    turn: u64,
+    /// It is out of the table: nothing is kept for it any more.
+    is_over: bool,
     last_packet_id: u16,
 }
 
 impl SessionState {
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// The granted QoS and the subscription ids for a topic; `None` without a subscription.
     pub(crate) fn matching(&self, name: &str) -> Option<(u8, Vec<u32>)> {
         let mut found = None;
@@ -105,7 +107,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(device: DeviceId, relay: Arc<TenantRelay>) -> Arc<Self> {
+    pub(super) fn new(device: DeviceId, relay: Arc<TenantRelay>) -> Arc<Self> {
         Arc::new(Self {
             number: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
             device,
@@ -140,21 +142,49 @@ impl Session {
         self.state.lock()
     }
 
-    /// The connection with this link has the session now; with 0 none has.
-    fn hold(&self, link: u64) {
-        self.state.lock().holder = link;
+    /// The connection with this link has the session now; with 0 none has. The last turn holds.
+    pub(super) fn hold(&self, turn: u64, link: u64) {
+        let mut state = self.state.lock();
+        if turn < state.turn || state.is_over {
+            return;
+        }
+        (state.turn, state.holder) = (turn, link);
         self.is_connected.store(link != 0, Ordering::Relaxed);
+    }
+
+    /// The session is over: its subscriptions leave the tree, and what waits for the client is
+    /// thrown away. Gives how many messages that were.
+    pub(super) fn end(&self) -> u64 {
+        let mut state = self.state.lock();
+        (state.holder, state.is_over) = (0, true);
+        self.is_connected.store(false, Ordering::Relaxed);
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        let unacknowledged = std::mem::take(&mut state.unacknowledged);
+        let outbox = std::mem::take(&mut state.outbox);
+        drop(state);
+        self.withdraw(&subscriptions);
+        (outbox.len() + unacknowledged.len()) as u64
+    }
+
+    /// Takes subscriptions out of the tenant's tree.
+    fn withdraw(&self, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            if subscription.kind == FilterKind::Relay {
+                self.relay.remove(self.number, &subscription.filter);
+            }
+        }
     }
 
     /// Takes a message for the client. Of a row of messages that it cannot take, the first one
     /// gives the bound; all are counted. QoS 0 is not kept for a client that is away.
     pub(super) fn offer(&self, delivery: Delivery) -> Option<&'static str> {
         let mut state = self.state.lock();
-        if state.holder == 0 && delivery.qos == 0 {
+        let is_away = state.holder == 0;
+        if state.is_over || (is_away && delivery.qos == 0) {
             return None;
         }
         let is_first = !state.outbox.has_dropped();
-        let limit = state.outbox.push(delivery, self.relay.bytes()).err();
+        let limit = state.outbox.push(delivery, is_away, self.relay.bytes()).err();
         drop(state);
         let Some(limit) = limit else {
             self.wake.notify_one();
@@ -167,11 +197,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for subscription in &self.state.get_mut().subscriptions {
-            if subscription.kind == FilterKind::Relay {
-                self.relay.remove(self.number, &subscription.filter);
-            }
-        }
+        let subscriptions = std::mem::take(&mut self.state.get_mut().subscriptions);
+        self.withdraw(&subscriptions);
     }
 }
 
@@ -183,131 +210,4 @@ pub(crate) struct SessionKey {
     pub(crate) tenant: TenantId,
     pub(crate) device: DeviceId,
     pub(crate) client_id: String,
-}
-
-#[derive(Debug)]
-struct Registered {
-    state: SharedState,
-    /// The live connection.
-    link: Option<DeviceLink>,
-    /// The link of the last connection.
-    last_link: u64,
-    /// When a session without connection ends, on the monotonic clock.
-    expires_at: Duration,
-}
-
-/// All sessions of a broker.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    table: Mutex<Table>,
-    relays: Relays,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    sessions: HashMap<SessionKey, Registered>,
-    /// How many of them have no connection.
-    detached: usize,
-}
-
-impl Table {
-    /// Makes room: ended sessions go, then the one that would end first.
-    fn prune(&mut self, now: Duration) {
-        self.sessions.retain(|_, session| session.link.is_some() || now < session.expires_at);
-        let detached = |session: &Registered| session.link.is_none();
-        self.detached = self.sessions.values().filter(|session| detached(session)).count();
-        if self.detached <= DETACHED_SESSIONS_MAX {
-            return;
-        }
-        let first_to_end = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| detached(session))
-            .min_by_key(|(_, session)| session.expires_at)
-            .map(|(key, _)| key.clone());
-        if let Some(key) = first_to_end {
-            self.sessions.remove(&key);
-            self.detached -= 1;
-        }
-    }
-}
-
-impl Sessions {
-    /// Makes `link` the connection of the session, closing an older one. Gives the session's
-    /// state and whether it was present already.
-    pub(crate) fn attach(
-        &self,
-        key: SessionKey,
-        clean_start: bool,
-        link: &DeviceLink,
-        now: Duration,
-    ) -> (SharedState, bool) {
-        let mut table = self.table.lock();
-        let mut kept = None;
-        if let Some(old) = table.sessions.remove(&key) {
-            let is_live = old.link.is_some();
-            table.detached -= usize::from(!is_live);
-            if let Some(older) = old.link {
-                older.close(CloseReason::TakenOver);
-            }
-            if !clean_start && (is_live || now < old.expires_at) {
-                kept = Some(old.state);
-            }
-        }
-        let present = kept.is_some();
-        let state = kept.unwrap_or_else(|| Session::new(key.device, self.relays.of(key.tenant)));
-        state.hold(link.id());
-        let registered = Registered {
-            state: Arc::clone(&state),
-            link: Some(link.clone()),
-            last_link: link.id(),
-            expires_at: Duration::ZERO,
-        };
-        table.sessions.insert(key, registered);
-        (state, present)
-    }
-
-    /// The connection with this link is over; its session stays for `keep_seconds`. False when
-    /// another connection has taken the session over.
-    pub(crate) fn detach(
-        &self,
-        key: &SessionKey,
-        link: &DeviceLink,
-        keep_seconds: u32,
-        now: Duration,
-    ) -> bool {
-        let mut table = self.table.lock();
-        let Some(registered) = table.sessions.get_mut(key) else { return false };
-        if registered.link.as_ref().map(DeviceLink::id) != Some(link.id()) {
-            return false;
-        }
-        if keep_seconds == 0 {
-            registered.state.hold(0);
-            table.sessions.remove(key);
-            return true;
-        }
-        registered.link = None;
-        registered.state.hold(0);
-        registered.expires_at = now + Duration::from_secs(u64::from(keep_seconds));
-        table.detached += 1;
-        if table.detached > DETACHED_SESSIONS_MAX {
-            table.prune(now);
-        }
-        true
-    }
-
-    /// Whether the session has had another connection since the one with this link.
-    pub(crate) fn is_resumed(&self, key: &SessionKey, link: &DeviceLink) -> bool {
-        let table = self.table.lock();
-        table.sessions.get(key).is_some_and(|session| session.last_link != link.id())
-    }
-
-    /// Closes every connection.
-    pub(crate) fn close_all(&self, reason: CloseReason) {
-        for session in self.table.lock().sessions.values() {
-            if let Some(link) = &session.link {
-                link.close(reason);
-            }
-        }
-    }
 }

@@ -33,7 +33,7 @@ impl Device {
             };
             let filter = (*filter).to_owned();
             let subscription = Subscription { filter, kind, options: *options, id: *id };
-            if kind == FilterKind::Relay {
+            if kind == FilterKind::Relay && !state.is_over() {
                 session.relay().insert(&session, &subscription);
             }
             let known = find(&state, &subscription.filter);
