@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
 
@@ -315,12 +316,8 @@ async fn exchange<S: Stream>(
         tokio::select! {
             biased;
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
-                let mut next = Some(finished);
-                while let Some(finished) = next {
-                    if let Err(close) = device.finish(finished) {
-                        return End::Closed(close);
-                    }
-                    next = device.queue.next().now_or_never().flatten();
+                if let Err(close) = device.finish_ready(finished) {
+                    return End::Closed(close);
                 }
             }
             Ok(closed) = link.close.wait_for(Option::is_some) => {
@@ -332,6 +329,11 @@ async fn exchange<S: Stream>(
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 device.found_retained(found);
+            }
+            () = yield_now(), if device.is_relaying() => {
+                if let Err(close) = device.relay_some() {
+                    return End::Closed(close);
+                }
             }
             result = read_little(stream, input), if can_read && !wants_turn => {
                 let bytes = match result {
@@ -423,10 +425,14 @@ async fn finish<S: Stream>(stream: &mut S, device: &mut Device, end: &End) {
 pub(super) async fn drain(device: &mut Device) -> Option<Close> {
     let mut failed = None;
     let all = async {
-        while let Some(finished) = device.queue.next().await {
-            if failed.is_none() {
-                failed = device.finish(finished).err();
+        loop {
+            while device.is_relaying() {
+                let result = device.relay_some();
+                failed = failed.take().or(result.err());
+                yield_now().await;
             }
+            let Some(finished) = device.queue.next().await else { break };
+            device.finish(finished);
         }
     };
     if timeout(Duration::from_secs(DRAIN_SECONDS_MAX), all).await.is_err() {

@@ -15,6 +15,7 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
+use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
@@ -98,6 +99,7 @@ pub(crate) struct Device {
     pub(super) retained: Retained,
     pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
+    pub(super) relaying: Relaying,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
     /// The number of the next reading of this read that carries no time.
@@ -147,6 +149,7 @@ impl Device {
             retained: Retained::default(),
             fetching: Fetching::new(),
             pending: Pending::default(),
+            relaying: Relaying::default(),
             keys,
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
@@ -176,6 +179,7 @@ impl Device {
         messages_fit
             && self.held_until.is_none()
             && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+            && !self.is_relaying()
             && self.queue.len() < SUBMISSIONS_MAX
     }
 
@@ -349,16 +353,13 @@ impl Device {
         self.held_until = (!hold.is_zero()).then(|| Instant::now() + hold);
     }
 
-    /// A submission came back: its acknowledgements go out, or the connection ends.
-    pub(crate) fn finish(&mut self, finished: Finished) -> Result<(), Close> {
+    /// A submission came back and its messages are relayed: its acknowledgements go out, or the
+    /// connection ends.
+    pub(super) fn settle(&mut self, finished: Finished) -> Result<(), Close> {
         self.in_flight_acks -= finished.acks.len();
         self.in_flight_bytes -= finished.bytes;
         let acknowledged = finished.acks.iter().filter(|ack| ack.packet_type == PUBACK);
         self.unacknowledged -= acknowledged.count();
-        self.note_stored(&finished);
-        if let Ok(refused) = &finished.result {
-            self.relay_durable(&finished.relayed, refused);
-        }
         if self.mute {
             return Ok(());
         }
@@ -396,7 +397,7 @@ impl Device {
     }
 
     /// QoS 2 messages of a submission are stored, or refused for good, unless none of it is.
-    fn note_stored(&self, finished: &Finished) {
+    pub(super) fn note_stored(&self, finished: &Finished) {
         let may_succeed = finished.result.as_ref().is_err_and(|error| !error.is_final());
         let mut received = finished.acks.iter().filter(|ack| ack.packet_type == PUBREC).peekable();
         if may_succeed || received.peek().is_none() {

@@ -10,6 +10,7 @@ mod connection;
 mod device;
 mod downlink;
 mod encode;
+mod fanout;
 mod frame;
 mod message;
 mod outbox;

@@ -1,6 +1,7 @@
 //! Relaying inside a tenant: each has a tree of subscriptions of its own, so that no message can
 //! leave it. What is handed to it is durable already.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -96,25 +97,22 @@ impl TenantRelay {
         self.tree.write().remove(filter, &key);
     }
 
-    /// Puts a message of the session `from` before every client that has subscribed to it: once
-    /// each, at the highest QoS of its filters (MQTT-3.3.4-2), and to one member of each share.
-    /// Gives whom it could not be put before.
-    pub(super) fn relay(&self, message: &RelayMessage, from: u64) -> Vec<Dropped> {
-        let (mut found, shares) = self.matches(message, from);
-        let mut dropped = Vec::new();
-        found.sort_by_key(|one| one.number);
-        for of_session in found.chunk_by(|left, right| left.number == right.number) {
-            dropped.extend(offer(message, of_session));
-        }
-        for members in shares.into_values() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len();
-            let in_turn = || members[turn..].iter().chain(&members[..turn]);
-            let member = in_turn().find(|one| one.session.is_connected());
-            if let Some(member) = member.or_else(|| in_turn().next()) {
-                dropped.extend(offer(message, std::slice::from_ref(member)));
-            }
-        }
-        dropped
+    /// Begins to put a message of the session `from` before every client that has subscribed to
+    /// it: once each, at the highest QoS of its filters (MQTT-3.3.4-2), and to one member of each
+    /// share.
+    pub(super) fn begin(&self, message: Arc<RelayMessage>, from: u64) -> Fanout {
+        let (mut found, shares) = self.matches(&message, from);
+        found.sort_by_key(|one| Reverse(one.number));
+        Fanout { message, found, shares: shares.into_values().collect() }
+    }
+
+    /// Offers a message to a member of a share, in turn: who is connected before who is not.
+    fn offer_share(&self, message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len().max(1);
+        let in_turn = || members[turn..].iter().chain(&members[..turn]);
+        let member = in_turn().find(|one| one.session.is_connected());
+        let member = member.or_else(|| in_turn().next())?;
+        offer(message, std::slice::from_ref(member))
     }
 
     fn matches(
@@ -144,6 +142,52 @@ impl TenantRelay {
     }
 }
 
+/// A message on its way to who has subscribed to it.
+pub(super) struct Fanout {
+    message: Arc<RelayMessage>,
+    /// The subscriptions of each session are together; the next one's are last.
+    found: Vec<Match>,
+    /// The members of each share.
+    shares: Vec<Vec<Match>>,
+}
+
+impl Fanout {
+    /// How many subscriptions are still to be looked at. A share counts once.
+    pub(super) const fn len(&self) -> usize {
+        self.found.len() + self.shares.len()
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts the message before sessions until so many subscriptions are looked at, and the last
+    /// session's are; gives how many were, and adds whom it could not be put before.
+    pub(super) fn go_on(
+        &mut self,
+        relay: &TenantRelay,
+        max: usize,
+        dropped: &mut Vec<Dropped>,
+    ) -> usize {
+        let mut visits = 0;
+        while visits < max {
+            if let Some(number) = self.found.last().map(|one| one.number) {
+                let other = self.found.iter().rposition(|one| one.number != number);
+                let from = other.map_or(0, |at| at + 1);
+                dropped.extend(offer(&self.message, &self.found[from..]));
+                visits += self.found.len() - from;
+                self.found.truncate(from);
+            } else if let Some(members) = self.shares.pop() {
+                dropped.extend(relay.offer_share(&self.message, &members));
+                visits += 1;
+            } else {
+                break;
+            }
+        }
+        visits
+    }
+}
+
 /// Offers a message to a session, whose subscriptions all match it.
 fn offer(message: &RelayMessage, of_session: &[Match]) -> Option<Dropped> {
     let session = &of_session.first()?.session;
@@ -153,4 +197,73 @@ fn offer(message: &RelayMessage, of_session: &[Match]) -> Option<Dropped> {
     let retain = message.retain && as_published;
     let limit = session.offer(Delivery::of(message, qos, retain, ids))?;
     Some((session.device(), limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{CredentialId, Timestamp};
+
+    use super::super::topic::FilterKind;
+    use super::*;
+
+    const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
+
+    fn relay() -> Arc<TenantRelay> {
+        Relays::default().of(TenantId::from_bytes([1; 16]))
+    }
+
+    fn message() -> Arc<RelayMessage> {
+        Arc::new(RelayMessage {
+            tenant: TenantId::from_bytes([1; 16]),
+            device: DEVICE,
+            credential: CredentialId::from_bytes([3; 16]),
+            received_at: Timestamp::EPOCH,
+            expires_at: None,
+            topic: "a".into(),
+            properties: Vec::new().into(),
+            payload: Vec::new().into(),
+            qos: 1,
+            retain: false,
+        })
+    }
+
+    /// A connected session that has subscribed to these filters.
+    fn session(relay: &Arc<TenantRelay>, filters: &[&str]) -> Arc<Session> {
+        let session = Session::new(DEVICE, Arc::clone(relay));
+        session.hold(1, 1);
+        for filter in filters {
+            let options = Options { qos: 1, ..Options::default() };
+            let (filter, kind) = ((*filter).to_owned(), FilterKind::Relay);
+            let subscription = Subscription { filter, kind, options, id: None };
+            relay.insert(&session, &subscription);
+            session.lock().subscriptions.push(subscription);
+        }
+        session
+    }
+
+    #[test]
+    fn a_message_is_put_before_its_subscribers_in_turns() {
+        let relay = relay();
+        let sessions: Vec<_> = (0..5).map(|_| session(&relay, &["#", "a"])).collect();
+        let mut fanout = relay.begin(message(), 0);
+        let (mut dropped, mut turns) = (Vec::new(), Vec::new());
+        while !fanout.is_done() {
+            turns.push(fanout.go_on(&relay, 3, &mut dropped));
+        }
+        assert_eq!(turns, [4, 4, 2]);
+        assert!(dropped.is_empty());
+        assert!(sessions.iter().all(|session| session.lock().outbox.len() == 1));
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_out_of_the_tree_while_somebody_holds_it() {
+        let relay = relay();
+        let session = session(&relay, &["#", "a", "$share/g/a"]);
+        let mut fanout = relay.begin(message(), 0);
+        assert_eq!(fanout.len(), 3);
+        session.end();
+        fanout.go_on(&relay, usize::MAX, &mut Vec::new());
+        assert_eq!(session.lock().outbox.len(), 0);
+        assert!(relay.begin(message(), 0).is_done());
+    }
 }

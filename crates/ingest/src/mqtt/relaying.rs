@@ -10,11 +10,11 @@ use veritwin_domain::{JsonOptions, LimitExceeded, RelayMessage, Rule, Screening}
 use super::device::Device;
 use super::frame::PublishView;
 use super::message::Refused;
-use super::pending::Relayed;
 use super::properties::{self, PassedOn};
 use super::relay::Dropped;
+use super::sessions::NO_CREDENTIAL;
 use super::topic::{self, TopicError};
-use crate::model::{EntryRefused, Refusal, RefusalReason, SinkEntry};
+use crate::model::{Refusal, RefusalReason, SinkEntry};
 
 impl Device {
     /// Takes a message that is to be relayed; its place in the submission.
@@ -48,42 +48,31 @@ impl Device {
         Ok(Some(at))
     }
 
-    /// Puts durable messages before their subscribers, but for those that the sink refused.
-    pub(super) fn relay_durable(&mut self, relayed: &[Relayed], refused: &[EntryRefused]) {
-        for (at, message) in relayed {
-            if refused.iter().any(|one| one.index == *at) {
-                continue;
-            }
-            let dropped = self.state.relay().relay(message, self.state.number());
-            for one in dropped {
-                self.record_dropped(one);
-            }
-        }
-    }
-
-    /// A durable record, with its subscriber, that messages are dropped from now on.
-    fn record_dropped(&mut self, (device, limit): Dropped) {
-        let detail = format!(
-            "limit {limit} reached: messages that others published were not delivered, from this \
-             one on"
-        );
-        self.record(Refusal {
-            tenant: self.session.tenant,
+    /// Durable records, each with its subscriber, that messages are dropped from now on. They name
+    /// no credential: the publisher's is not the subscriber's.
+    pub(super) fn record_dropped(&mut self, dropped: Vec<Dropped>) {
+        let (tenant, received_at) = (self.session.tenant, self.broker.clock.now());
+        let of_one = |(device, limit): Dropped| Refusal {
+            tenant,
             device,
-            credential: self.session.credential,
-            received_at: self.broker.clock.now(),
+            credential: NO_CREDENTIAL,
+            received_at,
             reason: RefusalReason::Limit,
-            detail,
+            detail: format!(
+                "limit {limit} reached: messages that others published were not delivered, from \
+                 this one on"
+            ),
             position: None,
             limit: Some(limit),
             payload_bytes: 0,
-        });
+        };
+        self.record(dropped.into_iter().map(of_one).collect());
     }
 
     /// A durable record of how many messages to this client were dropped.
     pub(super) fn record_all_dropped(&mut self, count: u64, limit: &'static str) {
         let detail = format!("limit {limit} was reached: {count} messages were not delivered");
-        self.record(Refusal {
+        self.record(vec![Refusal {
             tenant: self.session.tenant,
             device: self.session.device,
             credential: self.session.credential,
@@ -93,12 +82,19 @@ impl Device {
             position: None,
             limit: Some(limit),
             payload_bytes: 0,
-        });
+        }]);
     }
 
-    fn record(&mut self, refusal: Refusal) {
-        let (session, at) = (Arc::clone(&self.session), refusal.received_at);
-        self.pending.push(&session, at, SinkEntry::Refusal(refusal));
+    /// Makes records, in one submission.
+    fn record(&mut self, refusals: Vec<Refusal>) {
+        if refusals.is_empty() {
+            return;
+        }
+        let session = Arc::clone(&self.session);
+        for refusal in refusals {
+            let at = refusal.received_at;
+            self.pending.push(&session, at, SinkEntry::Refusal(refusal));
+        }
         let held_until = self.held_until;
         self.submit_pending();
         // A record is nothing that its cause is held back for, nor let go.

@@ -2,9 +2,11 @@
 //! be kept, and clients that read slowly.
 
 use veritwin_domain::IngestLimits;
-use veritwin_ingest::{RefusalReason, SinkEntry};
+use veritwin_ingest::{Refusal, RefusalReason, SinkEntry};
 
-use crate::platform::{Client, DEVICE, OTHER, broker, connect, connected, publish, subscribe};
+use crate::platform::{
+    CREDENTIAL, Client, DEVICE, OTHER, broker, connect, connected, publish, subscribe,
+};
 
 /// A second client, of another device.
 async fn other(broker: &std::sync::Arc<veritwin_ingest::mqtt::Broker>, level: u8) -> Client {
@@ -94,7 +96,10 @@ async fn a_slow_client_loses_messages_by_name_and_the_loss_is_recorded() {
     }
     let lost = || {
         let entries = store.entries().into_iter().filter_map(|entry| match entry {
-            SinkEntry::Refusal(refusal) => Some((refusal.device, refusal.limit, refusal.detail)),
+            SinkEntry::Refusal(refusal) => {
+                let Refusal { device, limit, detail, credential, .. } = refusal;
+                Some((device, limit, detail, credential))
+            }
             _ => None,
         });
         entries.collect::<Vec<_>>()
@@ -115,8 +120,23 @@ async fn a_slow_client_loses_messages_by_name_and_the_loss_is_recorded() {
     let limit = Some("relay_queue_messages_max");
     assert!(lost.iter().all(|one| one.0 == OTHER && one.1 == limit), "{lost:?}");
     assert!(lost[0].2.contains("from this one on"), "{lost:?}");
+    assert_ne!(lost[0].3, CREDENTIAL, "the publisher's is not the subscriber's");
     let count = usize::from(SENT) - TAKEN;
     assert!(lost[1].2.contains(&format!("{count} messages were not delivered")), "{lost:?}");
+}
+
+#[tokio::test]
+async fn every_delivery_counts_in_the_rate() {
+    let (broker, store) = broker(IngestLimits::default());
+    let (mut client, mut other) = (connected(&broker, 5).await, other(&broker, 5).await);
+    listen(&mut other, 5, "plant/+", 0).await;
+    listen(&mut client, 5, "plant/+", 0).await;
+    store.paced.lock().clear();
+    client.send(&publish(5, 1, 7, "plant/a", b"x")).await;
+    client.expect(&[0x40, 2, 0, 7]).await;
+    other.expect(&publish(5, 0, 0, "plant/a", b"x")).await;
+    // The message that was read, then its two deliveries.
+    assert_eq!(*store.paced.lock(), [1, 2]);
 }
 
 #[tokio::test]
