@@ -51,6 +51,26 @@ pub(crate) struct Will {
     pub(crate) delay_seconds: u32,
 }
 
+impl Hello {
+    /// Of a client that is gone, for its will.
+    pub(super) const fn of_will(version: Version) -> Self {
+        Self {
+            version,
+            client_id: String::new(),
+            clean_start: false,
+            keep_alive_seconds: 0,
+            session_seconds: 0,
+            session_seconds_asked: 0,
+            receive_maximum: u16::MAX,
+            packet_bytes_max: usize::MAX,
+            topic_alias_maximum: 0,
+            problem_information: false,
+            credential: None,
+            will: None,
+        }
+    }
+}
+
 /// Which version the first packet asks for; `None` while too little of it is there.
 pub(crate) fn version_of(input: &[u8]) -> Result<Option<Version>, Rejection> {
     let Some(first_byte) = input.first() else { return Ok(None) };

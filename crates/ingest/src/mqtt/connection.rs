@@ -210,11 +210,10 @@ impl Broker {
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
         let is_taken_over = !registration.end(keep_seconds);
         attached.detach().await;
-        if is_revoked || device.will.is_none() {
-            return None;
-        }
-        let broker = Arc::clone(self);
-        Some(WaitingWill { broker, device, key, link, is_taken_over, keep_seconds })
+        // Of the connection nothing else is kept.
+        let will = device.will.take().filter(|_| !is_revoked)?;
+        let (broker, version) = (Arc::clone(self), device.encoder.version);
+        Some(WaitingWill { broker, session, version, will, key, link, is_taken_over, keep_seconds })
     }
 }
 

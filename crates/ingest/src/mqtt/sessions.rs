@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use veritwin_domain::{CredentialId, DeviceId, TenantId};
 
@@ -34,6 +35,8 @@ struct Registered {
     last_link: u64,
     /// Its place among the sessions without a connection.
     place: Option<Place>,
+    /// Dropped when the session is attached to again, or ends. Of one whose will waits.
+    waited_for: Option<watch::Sender<()>>,
 }
 
 /// Messages that were thrown away with a session, and why it ended.
@@ -115,6 +118,7 @@ impl Sessions {
             link: Some(link.clone()),
             last_link: link.id(),
             place: None,
+            waited_for: None,
         };
         table.sessions.insert(key, registered);
         let turn = table.next_turn();
@@ -169,6 +173,27 @@ impl Sessions {
     pub(crate) fn is_resumed(&self, key: &SessionKey, link: &DeviceLink) -> bool {
         let table = self.table.lock();
         table.sessions.get(key).is_some_and(|session| session.last_link != link.id())
+    }
+
+    /// Ends when the session is attached to again, or ends itself; `None` when it has.
+    pub(super) fn wait_for(
+        &self,
+        key: &SessionKey,
+        link: &DeviceLink,
+    ) -> Option<watch::Receiver<()>> {
+        let mut table = self.table.lock();
+        let registered = table.sessions.get_mut(key)?;
+        if registered.last_link != link.id() || registered.link.is_some() {
+            return None;
+        }
+        let sender = registered.waited_for.get_or_insert_with(|| watch::Sender::new(()));
+        Some(sender.subscribe())
+    }
+
+    /// The session, or a new one that nobody else has where it is over: for its last word.
+    pub(super) fn of_will(&self, key: &SessionKey) -> SharedState {
+        let known = self.table.lock().sessions.get(key).map(|known| Arc::clone(&known.state));
+        known.unwrap_or_else(|| Session::new(key.device, self.relays.of(key.tenant)))
     }
 
     /// Closes every connection.

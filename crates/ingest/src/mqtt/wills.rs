@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::broker::Broker;
+use super::connect::{Hello, Will};
 use super::connection::drain;
 use super::device::Device;
+use super::frame::Version;
 use super::session::SessionKey;
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Place};
@@ -21,7 +24,9 @@ pub const WAITING_WILLS_MAX: usize = 10_000;
 #[must_use = "a will that is not published is lost"]
 pub struct WaitingWill {
     pub(super) broker: Arc<Broker>,
-    pub(super) device: Box<Device>,
+    pub(super) session: Arc<DeviceSession>,
+    pub(super) version: Version,
+    pub(super) will: Will,
     pub(super) key: SessionKey,
     pub(super) link: DeviceLink,
     /// Another connection has taken the session over.
@@ -48,13 +53,14 @@ impl Drop for Counted<'_> {
 impl WaitingWill {
     /// Waits for the will's delay, or the end of its session if that is sooner, and publishes it,
     /// unless the client is back by then. When the platform stops, it is published at once.
-    pub async fn publish(mut self) {
-        let delay = self.device.will.as_ref().map_or(0, |will| will.delay_seconds);
-        let mut delay = delay.min(self.keep_seconds);
+    pub async fn publish(self) {
+        let Self { broker, session, version, will, key, link, is_taken_over, keep_seconds } = self;
         // The place that the application holds for the connection is given up.
-        let session = DeviceSession { place: Place::default(), ..(*self.device.session).clone() };
-        self.device.session = Arc::new(session);
-        let broker = Arc::clone(&self.broker);
+        let session = Arc::new(DeviceSession { place: Place::default(), ..(*session).clone() });
+        let mut delay = will.delay_seconds.min(keep_seconds);
+        if delay > 0 && is_taken_over {
+            return;
+        }
         let waiting = broker.waiting_wills.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(&broker);
         if delay > 0 && waiting >= WAITING_WILLS_MAX {
@@ -62,17 +68,30 @@ impl WaitingWill {
             delay = 0;
         }
         if delay > 0 {
+            let session_over = broker.sessions.wait_for(&key, &link);
             let mut closing = broker.closing.subscribe();
             tokio::select! {
                 () = sleep(Duration::from_secs(u64::from(delay))) => {}
+                () = dropped(session_over) => {}
                 _ = closing.wait_for(|is_closing| *is_closing) => {}
             }
-            if self.is_taken_over || broker.sessions.is_resumed(&self.key, &self.link) {
+            if broker.sessions.is_resumed(&key, &link) {
                 return;
             }
         }
         drop(counted);
-        self.device.publish_will();
-        drain(&mut self.device).await;
+        let state = broker.sessions.of_will(&key);
+        let mut hello = Hello::of_will(version);
+        hello.will = Some(will);
+        let mut device = Box::new(Device::new(Arc::clone(&broker), session, link, state, hello));
+        device.publish_will();
+        drain(&mut device).await;
+    }
+}
+
+/// Waits until the sender is dropped. Nothing is ever sent.
+async fn dropped(receiver: Option<watch::Receiver<()>>) {
+    if let Some(mut receiver) = receiver {
+        let _dropped = receiver.changed().await;
     }
 }

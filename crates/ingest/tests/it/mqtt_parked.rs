@@ -10,7 +10,9 @@ use veritwin_ingest::mqtt::{
 };
 use veritwin_ingest::{Refusal, Sink, SinkEntry};
 
-use crate::platform::{Client, DEVICE, Door, NOW_MICROS, Store, connect, publish, subscribe};
+use crate::platform::{
+    Client, DEVICE, Door, NOW_MICROS, Store, TELEMETRY, connect, packet, publish, subscribe, text,
+};
 
 struct World {
     broker: Arc<Broker>,
@@ -108,4 +110,51 @@ async fn a_device_keeps_so_many_sessions() {
     assert_eq!(refusal.limit, Some("device_detached_sessions_max"));
     assert!(refusal.detail.contains("1 messages were lost"), "{refusal:?}");
     world.open("0", 0).await.leave().await;
+}
+
+/// A client whose will waits for an hour at the end of a session of two hours.
+fn mortal() -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend_from_slice(&[5, 0x84, 0, 60, 5, 0x11, 0, 0, 0x1c, 0x20]);
+    body.extend(text("c1"));
+    body.extend_from_slice(&[5, 0x18, 0, 0, 0x0e, 0x10]);
+    body.extend([text(TELEMETRY), text("{\"on\":false}"), text("token")].concat());
+    packet(0x10, &body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_will_that_waits_ends_with_its_reason() {
+    // The client is back.
+    let world = World::new();
+    let mut client = Client::open(&world.broker);
+    client.send(&mortal()).await;
+    assert_eq!(client.packet().await[0], 0x20);
+    let Client { stream, server } = client;
+    drop(stream);
+    let start = tokio::time::Instant::now();
+    while !world.store.links.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    let client = world.open("c1", 1).await;
+    server.await.expect("served");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(world.store.readings().is_empty());
+    drop(client);
+
+    // Its session is over before the delay is.
+    let world = World::new();
+    let mut client = Client::open(&world.broker);
+    client.send(&mortal()).await;
+    assert_eq!(client.packet().await[0], 0x20);
+    let Client { stream, server } = client;
+    drop(stream);
+    while !world.store.links.lock().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    world.clock.advance(Duration::from_secs(7_200));
+    world.broker.end_sessions().await;
+    server.await.expect("served");
+    assert_eq!(world.store.readings().len(), 1);
 }
