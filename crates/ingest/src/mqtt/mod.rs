@@ -16,6 +16,7 @@ mod message;
 mod outbox;
 mod packet;
 mod parked;
+mod payload_rules;
 mod pending;
 mod properties;
 mod receipts;

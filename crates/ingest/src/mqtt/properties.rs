@@ -175,6 +175,8 @@ pub(crate) struct PassedOn<'a> {
     pub(crate) expiry_seconds: Option<u32>,
     /// Every text in it; those of user properties with their names.
     pub(crate) texts: Vec<(Option<&'a str>, &'a str)>,
+    /// Correlation data.
+    pub(crate) correlation: &'a [u8],
 }
 
 /// Takes what is passed on out of a property length and properties that [`read`] has accepted.
@@ -204,7 +206,7 @@ pub(crate) fn passed_on(raw: &[u8]) -> Result<PassedOn<'_>, Fault> {
                 reader.byte("payload format indicator")?;
             }
             CORRELATION_DATA => {
-                reader.binary("correlation data")?;
+                found.correlation = reader.binary("correlation data")?;
             }
             CONTENT_TYPE | RESPONSE_TOPIC => found.texts.push((None, reader.text("text")?)),
             USER_PROPERTY => {
@@ -316,6 +318,7 @@ mod tests {
         let expect = b"\x01\x01\x03\0\x01t\x26\0\x01a\0\x01b\x09\0\x01\xff";
         assert_eq!(found.bytes, expect);
         assert_eq!(found.expiry_seconds, Some(9));
+        assert_eq!(found.correlation, b"\xff");
         assert_eq!(found.texts, [(None, "t"), (Some("a"), "b")]);
         assert_eq!(passed_on(b""), Ok(PassedOn::default()));
         assert_eq!(passed_on(b"\0"), Ok(PassedOn::default()));

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use veritwin_domain::{JsonOptions, LimitExceeded, RelayMessage, Rule, Screening};
+use veritwin_domain::{LimitExceeded, RelayMessage, Rule, Screening};
 
 use super::device::Device;
 use super::frame::PublishView;
 use super::message::Refused;
+use super::payload_rules;
 use super::properties::{self, PassedOn};
 use super::relay::Dropped;
 use super::sessions::NO_CREDENTIAL;
@@ -102,8 +102,7 @@ impl Device {
     }
 }
 
-/// The rule that a message breaks, and by which part of it. A payload is looked into where it is
-/// text; numbers in JSON are measured values, as in readings. `Err` where JSON nests deeper than it
+/// The rule that a message breaks, and by which part of it. `Err` where JSON nests deeper than it
 /// can be looked into.
 fn refused(
     screening: Screening,
@@ -123,14 +122,10 @@ fn refused(
     if let Some(rule) = passed.texts.iter().find_map(of_property) {
         return Ok(Some((rule, "a property of this message")));
     }
-    let Ok(text) = std::str::from_utf8(view.payload) else { return Ok(None) };
-    let is_json = text.trim_start().starts_with(['{', '['])
-        && serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let rule = if is_json {
-        screening.json(text, None, JsonOptions::default())?.map(|found| found.rule)
-    } else {
-        screening.text(None, text)
-    };
+    if let Some(rule) = payload_rules::broken(screening, passed.correlation)? {
+        return Ok(Some((rule, "a property of this message")));
+    }
+    let rule = payload_rules::broken(screening, view.payload)?;
     Ok(rule.map(|rule| (rule, "the payload of this message")))
 }
 
@@ -162,7 +157,7 @@ mod tests {
         check("a", b"", &deep, Some("json_nesting_max"));
         let payload = Some("the payload of this message");
         check("a", b"", b"hello", None);
-        check("a", b"", b"\xff\x004111111111111111", None);
+        check("a", b"", b"\xff\x004111111111111111", payload);
         check("a", b"", b"4111 1111 1111 1111", payload);
         check("a", b"", b"{\"n\":\"4111111111111111\"}", payload);
         check("a", b"", b"{\"religion\":1}", payload);
@@ -172,5 +167,7 @@ mod tests {
         check("patient/heart_rate", b"", b"", Some("the topic of this message"));
         let property = b"\x0e\x26\x00\x08religion\x00\x01x";
         check("a", property, b"", Some("a property of this message"));
+        let correlation = b"\x13\x09\x00\x104111111111111111";
+        check("a", correlation, b"", Some("a property of this message"));
     }
 }
