@@ -296,7 +296,7 @@ async fn exchange<S: Stream>(
     }
     let session = Arc::clone(&device.state);
     loop {
-        device.pump();
+        device.pump(&mut link.downlinks);
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();

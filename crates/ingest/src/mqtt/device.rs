@@ -111,6 +111,8 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight_bytes: usize,
+    /// The last message of a QoS above 0 was an answer or a downlink.
+    pub(super) was_own: bool,
     /// QoS 1 messages of this connection without their PUBACK.
     pub(super) unacknowledged: usize,
     /// QoS 2 messages of this connection without their PUBREL.
@@ -159,6 +161,7 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight_bytes: 0,
+            was_own: false,
             unacknowledged: 0,
             unreleased: 0,
             skip_bytes: 0,

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
 use super::alias::Naming;
 use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
@@ -14,6 +17,8 @@ use crate::payload::{deleted_json, entries_json, rpc_json};
 
 /// So much output is gathered before it is written.
 const PUMP_BYTES_MAX: usize = 64 * 1024;
+/// So many answers and downlinks are sent before messages of others have their turn.
+const READY_MAX: usize = 64;
 /// Packet Identifier not found.
 const UNKNOWN_ID: u8 = 0x92;
 
@@ -23,9 +28,39 @@ impl Device {
         usize::from(self.receive_maximum).min(UNACKNOWLEDGED_MAX)
     }
 
-    /// Whether another message may be sent.
+    /// Whether an answer or a downlink may be sent. Messages of others that wait have one place in
+    /// the window; in a window of one they take turns.
     pub(crate) fn can_send(&self) -> bool {
-        self.to_resend.is_empty() && self.state.lock().unacknowledged.len() < self.window()
+        let state = self.state.lock();
+        let others = usize::from(self.others_wait(&state));
+        let max = match self.window() {
+            1 if self.was_own => 1 - others,
+            1 => 1,
+            window => window - others,
+        };
+        self.to_resend.is_empty() && state.unacknowledged.len() < max
+    }
+
+    /// Whether messages of others could be sent if there were room.
+    fn others_wait(&self, state: &SessionState) -> bool {
+        let is_next = !self.awaits_retained() && state.outbox.front().is_some();
+        is_next || !self.retained.backlog.is_empty()
+    }
+
+    /// Sends answers and downlinks that are there already.
+    fn send_ready(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
+        for _ in 0..READY_MAX {
+            if self.output.len() >= PUMP_BYTES_MAX || !self.can_send() {
+                return;
+            }
+            if let Some(Some((name, payload))) = self.answers.next().now_or_never() {
+                self.deliver(&name, payload);
+            } else if let Ok(downlink) = downlinks.try_recv() {
+                self.downlink(&downlink);
+            } else {
+                return;
+            }
+        }
     }
 
     /// Sends a downlink, if the device has subscribed to it.
@@ -59,6 +94,7 @@ impl Device {
             ids,
             reserved: None,
         };
+        self.was_own |= delivery.qos > 0;
         self.send(&mut state, delivery, None);
     }
 
@@ -88,9 +124,10 @@ impl Device {
         }
     }
 
-    /// Sends what waits, as far as the client's window is open: retained messages first, then what
-    /// was published since.
-    pub(crate) fn pump(&mut self) {
+    /// Sends what waits, as far as the client's window is open: answers and downlinks, then
+    /// retained messages, then what was published since.
+    pub(crate) fn pump(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
+        self.send_ready(downlinks);
         self.fetch_retained();
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
@@ -115,6 +152,7 @@ impl Device {
             };
             let Some(delivery) = next else { break };
             if let Ok(left) = delivery.seconds_left(now) {
+                self.was_own &= delivery.qos == 0;
                 self.send(&mut state, delivery, left);
             }
         }

@@ -2,10 +2,10 @@
 //! be kept, and clients that read slowly.
 
 use veritwin_domain::IngestLimits;
-use veritwin_ingest::{Refusal, RefusalReason, SinkEntry};
+use veritwin_ingest::{Downlink, Refusal, RefusalReason, RpcRequest, SinkEntry};
 
 use crate::platform::{
-    CREDENTIAL, Client, DEVICE, OTHER, broker, connect, connected, publish, subscribe,
+    CREDENTIAL, Client, DEVICE, OTHER, broker, connect, connected, packet, publish, subscribe, text,
 };
 
 /// A second client, of another device.
@@ -123,6 +123,40 @@ async fn a_slow_client_loses_messages_by_name_and_the_loss_is_recorded() {
     assert_ne!(lost[0].3, CREDENTIAL, "the publisher's is not the subscriber's");
     let count = usize::from(SENT) - TAKEN;
     assert!(lost[1].2.contains(&format!("{count} messages were not delivered")), "{lost:?}");
+}
+
+#[tokio::test]
+async fn calls_and_messages_of_others_take_turns_in_a_window_of_one() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut other = other(&broker, 4).await;
+    let mut client = Client::open(&broker);
+    // Receive Maximum 1.
+    let mut hello = text("MQTT");
+    hello.extend_from_slice(&[5, 0x82, 0, 60, 3, 0x21, 0, 1]);
+    hello.extend([text("c1"), text("token")].concat());
+    client.send(&packet(0x10, &hello)).await;
+    assert_eq!(client.packet().await[0], 0x20);
+    listen(&mut client, 5, "plant/+", 1).await;
+    listen(&mut client, 5, "v1/devices/me/rpc/request/+", 1).await;
+    for id in 1..=3u8 {
+        other.send(&publish(4, 1, id.into(), "plant/a", &[id])).await;
+        other.expect(&[0x40, 2, 0, id]).await;
+    }
+    let link = store.link(|link| link.wants_rpc()).await;
+    for id in 7..=8 {
+        let request = RpcRequest { id, method: "m".to_owned(), params: String::new() };
+        link.send(Downlink::Rpc(request)).expect("sent");
+    }
+    client.expect(&publish(5, 1, 1, "plant/a", &[1])).await;
+    for (id, request) in [(1, "/request/7"), (3, "/request/8")] {
+        client.send(&[0x40, 2, 0, id]).await;
+        let called = client.packet().await;
+        let shown = String::from_utf8_lossy(&called);
+        assert!(shown.contains(request), "{shown}");
+        client.send(&[0x40, 2, 0, id + 1]).await;
+        let next = id / 2 + 2;
+        client.expect(&publish(5, 1, u16::from(id) + 2, "plant/a", &[next])).await;
+    }
 }
 
 #[tokio::test]
