@@ -12,7 +12,7 @@ use veritwin_access::jobs;
 use veritwin_domain::{
     CredentialId, DeviceId, LimitExceeded, MessageId, RelayMessage, TenantId, Timestamp,
 };
-use veritwin_metastore::RetainedMessage;
+use veritwin_metastore::{RetainedMessage, TenantTx};
 
 use crate::{App, Error, Result};
 
@@ -169,9 +169,20 @@ impl RetainedDraft {
     }
 
     fn forget_expired(&mut self) {
+        let now = self.now;
+        self.forget(|one| is_expired(one, now));
+    }
+
+    /// Forgets what a device has published, and what its own topics have.
+    pub(crate) fn forget_device(&mut self, device: DeviceId) {
+        let own = format!("devices/{device}/");
+        self.forget(|one| one.device == device || one.topic.starts_with(&own));
+    }
+
+    fn forget(&mut self, is_over: impl Fn(&RelayMessage) -> bool) {
         let Some(kept) = self.kept.as_ref() else { return };
-        let expired = kept.messages.values().filter(|(_, one)| is_expired(one, self.now));
-        let topics: Vec<Arc<str>> = expired.map(|(_, one)| Arc::clone(&one.topic)).collect();
+        let over = kept.messages.values().filter(|(_, one)| is_over(one));
+        let topics: Vec<Arc<str>> = over.map(|(_, one)| Arc::clone(&one.topic)).collect();
         for topic in topics {
             // One that this submission has changed already is a newer one.
             if !self.changes.contains_key(&topic) {
@@ -179,6 +190,12 @@ impl RetainedDraft {
             }
         }
     }
+}
+
+/// What is written of a draft, and not committed yet.
+pub(crate) struct RetainedWritten {
+    draft: RetainedDraft,
+    kept: Kept,
 }
 
 fn over(name: &'static str, max: usize, actual: usize) -> Option<LimitExceeded> {
@@ -274,13 +291,25 @@ impl App {
     pub(crate) async fn store_retained(
         &self,
         tenant: TenantId,
-        mut draft: RetainedDraft,
+        draft: RetainedDraft,
     ) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        let written = self.write_retained(&tx, draft).await?;
+        tx.commit().await?;
+        self.retained_stored(written);
+        Ok(())
+    }
+
+    /// Writes what a draft changes. Until it is stored ([`App::retained_stored`]) nothing is in
+    /// memory: after a failure it is read again.
+    pub(crate) async fn write_retained(
+        &self,
+        tx: &TenantTx,
+        mut draft: RetainedDraft,
+    ) -> Result<RetainedWritten> {
         let Some(mut kept) = draft.kept.take() else {
             return Err(Error::Internal("retained messages were not read".to_owned()));
         };
-        // Until it is stored nothing is in memory: after a failure it is read again.
-        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
         for (topic, change) in std::mem::take(&mut draft.changes) {
             let known = kept.messages.get(&topic).map(|(id, _)| *id);
             match (change, known) {
@@ -298,12 +327,40 @@ impl App {
                 (None, None) => {}
             }
         }
-        tx.commit().await?;
+        Ok(RetainedWritten { draft, kept })
+    }
+
+    /// What was written is committed.
+    pub(crate) fn retained_stored(&self, written: RetainedWritten) {
+        let RetainedWritten { mut draft, kept } = written;
         draft.shelf.bytes.store(kept.memory_bytes(), Ordering::Relaxed);
         *draft.kept = Some(kept);
         drop(draft);
         self.0.retained.make_room();
-        Ok(())
+    }
+
+    /// Deletes the retained messages of every tenant that have expired at a trusted moment. One
+    /// whose keys are withdrawn keeps its own.
+    pub(crate) async fn expire_retained(&self, now: Timestamp) {
+        let tenants: Vec<TenantId> = self.0.tree.read().ids().collect();
+        for tenant in tenants {
+            if let Err(error) = self.expire_retained_of(tenant, now).await {
+                tracing::warn!(%tenant, %error, "retained messages past their time stay");
+            }
+        }
+    }
+
+    async fn expire_retained_of(&self, tenant: TenantId, now: Timestamp) -> Result<()> {
+        let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
+        let expired = tx.retained_expired(now).await?;
+        drop(tx);
+        if expired == 0 {
+            return Ok(());
+        }
+        let mut draft = self.retained_draft(tenant).await?;
+        draft.now = now;
+        draft.forget_expired();
+        self.store_retained(tenant, draft).await
     }
 
     async fn shelf(&self, tenant: TenantId) -> Result<(Arc<Shelf>, OwnedMutexGuard<Option<Kept>>)> {
@@ -384,6 +441,24 @@ mod tests {
         let limit =
             (2..102).find_map(|number| draft.take(&message(&format!("t/{number}"), &large, None)));
         assert_eq!(limit.expect("over").name, "retained_bytes_max");
+    }
+
+    #[test]
+    fn a_deleted_device_leaves_nothing_behind() {
+        let mut kept = Kept::default();
+        let gone = DeviceId::from_bytes([2; 16]);
+        let other = DeviceId::from_bytes([9; 16]);
+        let own = format!("devices/{gone}/state");
+        let messages = [("a", gone), (&*own, other), ("b", other), ("devices/x/state", other)];
+        for ((topic, device), number) in messages.into_iter().zip(0u8..) {
+            let message = RelayMessage { device, ..(*message(topic, b"1", None)).clone() };
+            kept.insert(MessageId::from_bytes([number; 16]), Arc::new(message));
+        }
+        let mut draft = draft(kept);
+        draft.forget_device(gone);
+        let changed: Vec<&str> = draft.changes.keys().map(|topic| &**topic).collect();
+        assert_eq!(changed, ["a", &own]);
+        assert_eq!(draft.count, 2);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Retained messages of MQTT: one row per topic of a tenant that has one.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{MessageId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
+use crate::query::at_most;
 use crate::seal::Cell;
 use crate::{Result, TenantTx};
 
@@ -34,6 +36,14 @@ impl TenantTx {
             Ok(RetainedMessage { id, body, expires_at: row.maybe("expires_at")? })
         };
         rows.iter().map(load).collect()
+    }
+
+    /// How many retained messages of the tenant are past their time.
+    #[boxed]
+    pub async fn retained_expired(&self, now: Timestamp) -> Result<u64> {
+        let count = Expr::cust("count(*)");
+        let select = self.select(TABLE).filter(at_most("expires_at", now)).only(count, "count");
+        self.core.one(select).await?.get("count")
     }
 
     /// Writes a retained message, over the one with its id if there is one.

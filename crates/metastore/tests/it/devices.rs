@@ -292,6 +292,10 @@ async fn retained_messages_are_the_tenants_own_and_go_with_it() {
         tx.commit().await.expect("commit");
         let read = world.read().await.retained_messages().await.expect("read");
         assert_eq!(read, [second, more.clone()]);
+        for (now, expect) in [(later(59), 0), (later(60), 1)] {
+            let tx = world.read().await;
+            assert_eq!(tx.retained_expired(now).await.expect("counted"), expect, "{now:?}");
+        }
 
         let tx = world.begin_in(world.other).await;
         assert!(tx.retained_messages().await.expect("read").is_empty());
