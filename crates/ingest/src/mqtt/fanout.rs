@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::device::{Close, Device};
 use super::pending::Finished;
-use super::relay::{Dropped, Fanout};
+use super::relay::{Fanout, Report};
 use crate::model::Origin;
 
 /// So many subscriptions are looked at before the connection's other work has its turn. One message
@@ -58,25 +58,19 @@ impl Device {
 
     /// Goes on with what came back, within one turn's bound. `Err` ends the connection.
     pub(crate) fn relay_some(&mut self) -> Result<(), Close> {
-        let (mut dropped, mut deliveries) = (Vec::new(), 0);
-        let result = self.relay_up_to_bound(&mut dropped, &mut deliveries);
-        self.record_dropped(dropped);
-        self.pace_deliveries(deliveries);
+        let mut report = Report::default();
+        let result = self.relay_up_to_bound(&mut report);
+        self.record_dropped(report.dropped);
+        self.pace_deliveries(report.deliveries);
         result
     }
 
-    fn relay_up_to_bound(
-        &mut self,
-        dropped: &mut Vec<Dropped>,
-        deliveries: &mut usize,
-    ) -> Result<(), Close> {
+    fn relay_up_to_bound(&mut self, report: &mut Report) -> Result<(), Close> {
         let session = Arc::clone(&self.state);
-        let (relay, mut visits) = (session.relay(), 0);
+        let mut visits = 0;
         while visits < RELAY_VISITS_MAX {
             if let Some(fanout) = &mut self.relaying.current {
-                let visited = fanout.go_on(relay, RELAY_VISITS_MAX - visits, dropped);
-                visits += visited;
-                *deliveries += visited;
+                visits += fanout.go_on(RELAY_VISITS_MAX - visits, report);
                 if fanout.is_done() {
                     self.relaying.current = None;
                 }
@@ -84,7 +78,7 @@ impl Device {
             }
             let Some(finished) = self.relaying.waiting.front_mut() else { return Ok(()) };
             if let Some((_, message)) = finished.relayed.pop() {
-                let fanout = relay.begin(message, session.number());
+                let fanout = session.relay().begin(message, session.number());
                 visits += 1 + fanout.len();
                 self.relaying.current = Some(fanout);
             } else if let Some(finished) = self.relaying.waiting.pop_front() {

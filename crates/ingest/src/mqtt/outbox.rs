@@ -142,7 +142,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Puts a message behind the others. `Err` names the bound that it would pass: it is dropped.
+    /// Puts a message behind the others. `Err` names the bound that it would pass.
     pub(super) fn push(
         &mut self,
         mut delivery: Delivery,
@@ -162,19 +162,17 @@ impl Outbox {
         } else {
             bytes.reserve(size, claim)
         };
-        match place {
-            Ok(place) => {
-                delivery.reserved = Some(place);
-                self.bytes += size;
-                self.waiting.push_back(delivery);
-                Ok(())
-            }
-            Err(limit) => {
-                self.dropped += 1;
-                self.limit = limit;
-                Err(limit)
-            }
-        }
+        delivery.reserved = Some(place?);
+        self.bytes += size;
+        self.waiting.push_back(delivery);
+        Ok(())
+    }
+
+    /// A message is lost for that bound; whether it is the first one of a row.
+    pub(super) const fn lose(&mut self, limit: &'static str) -> bool {
+        self.dropped += 1;
+        self.limit = limit;
+        self.dropped == 1
     }
 
     pub(super) fn front(&self) -> Option<&Delivery> {
@@ -195,10 +193,6 @@ impl Outbox {
     /// Nothing waits, and nothing is to be told.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.dropped == 0
-    }
-
-    pub(super) const fn has_dropped(&self) -> bool {
-        self.dropped > 0
     }
 
     /// How many messages were dropped since the last time, and the bound.
@@ -241,6 +235,7 @@ mod tests {
             assert_eq!(outbox.push(delivery(mib), false, &bytes), Ok(()));
         }
         assert_eq!(outbox.push(delivery(mib), false, &bytes), Err("relay_queue_bytes_max"));
+        assert!(outbox.lose("relay_queue_messages_max") && !outbox.lose("relay_queue_bytes_max"));
         assert_eq!(outbox.take_dropped(), Some((2, "relay_queue_bytes_max")));
         assert_eq!(outbox.take_dropped(), None);
         drop(outbox);

@@ -44,8 +44,7 @@ impl Relays {
             known.sweep_at = known.tenants.len() * 2;
         }
         let bytes = Bytes::new(Arc::clone(&self.bytes));
-        let (tree, turn) = (RwLock::default(), AtomicUsize::new(0));
-        let relay = Arc::new(TenantRelay { tree, turn, bytes });
+        let relay = Arc::new(TenantRelay { tree: RwLock::default(), bytes });
         known.tenants.insert(tenant, Arc::downgrade(&relay));
         relay
     }
@@ -55,8 +54,6 @@ impl Relays {
 #[derive(Debug)]
 pub(super) struct TenantRelay {
     tree: RwLock<Tree>,
-    /// Whose turn it is in a share.
-    turn: AtomicUsize,
     bytes: Arc<Bytes>,
 }
 
@@ -69,6 +66,15 @@ struct Match {
     number: u64,
     options: Options,
     id: Option<u32>,
+    /// Whose turn it is in the share.
+    turn: Option<Arc<AtomicUsize>>,
+}
+
+/// What came of putting messages before their subscribers.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) dropped: Vec<Dropped>,
+    pub(super) deliveries: usize,
 }
 
 fn subscriber(filter: &str, number: u64) -> (Subscriber, &str) {
@@ -88,6 +94,7 @@ impl TenantRelay {
             device: session.device(),
             options: subscription.options,
             id: subscription.id,
+            turn: None,
         };
         self.tree.write().insert(filter, key, leaf);
     }
@@ -106,15 +113,6 @@ impl TenantRelay {
         Fanout { message, found, shares: shares.into_values().collect() }
     }
 
-    /// Offers a message to a member of a share, in turn: who is connected before who is not.
-    fn offer_share(&self, message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len().max(1);
-        let in_turn = || members[turn..].iter().chain(&members[..turn]);
-        let member = in_turn().find(|one| one.session.is_connected());
-        let member = member.or_else(|| in_turn().next())?;
-        offer(message, std::slice::from_ref(member))
-    }
-
     fn matches(
         &self,
         message: &RelayMessage,
@@ -131,7 +129,8 @@ impl TenantRelay {
             }
             // A session is not let go before the tree is: its end takes it out of the tree.
             let Some(session) = leaf.session.upgrade() else { return };
-            let one = Match { session, number: *number, options: leaf.options, id: leaf.id };
+            let (options, id, turn) = (leaf.options, leaf.id, leaf.turn.clone());
+            let one = Match { session, number: *number, options, id, turn };
             match share {
                 None => found.push(one),
                 Some(share) => shares.entry(Arc::clone(share)).or_default().push(one),
@@ -152,37 +151,33 @@ pub(super) struct Fanout {
 }
 
 impl Fanout {
-    /// How many subscriptions are still to be looked at. A share counts once.
-    pub(super) const fn len(&self) -> usize {
-        self.found.len() + self.shares.len()
+    /// How many subscriptions are still to be looked at.
+    pub(super) fn len(&self) -> usize {
+        self.found.len() + self.shares.iter().map(Vec::len).sum::<usize>()
     }
 
     pub(super) const fn is_done(&self) -> bool {
-        self.len() == 0
+        self.found.is_empty() && self.shares.is_empty()
     }
 
     /// Puts the message before sessions until so many subscriptions are looked at, and the last
-    /// session's are; gives how many were, and adds whom it could not be put before.
-    pub(super) fn go_on(
-        &mut self,
-        relay: &TenantRelay,
-        max: usize,
-        dropped: &mut Vec<Dropped>,
-    ) -> usize {
+    /// session's or share's are; gives how many were.
+    pub(super) fn go_on(&mut self, max: usize, report: &mut Report) -> usize {
         let mut visits = 0;
         while visits < max {
             if let Some(number) = self.found.last().map(|one| one.number) {
                 let other = self.found.iter().rposition(|one| one.number != number);
                 let from = other.map_or(0, |at| at + 1);
-                dropped.extend(offer(&self.message, &self.found[from..]));
+                report.dropped.extend(offer(&self.message, &self.found[from..]));
                 visits += self.found.len() - from;
                 self.found.truncate(from);
             } else if let Some(members) = self.shares.pop() {
-                dropped.extend(relay.offer_share(&self.message, &members));
-                visits += 1;
+                report.dropped.extend(offer_share(&self.message, &members));
+                visits += members.len();
             } else {
                 break;
             }
+            report.deliveries += 1;
         }
         visits
     }
@@ -191,18 +186,42 @@ impl Fanout {
 /// Offers a message to a session, whose subscriptions all match it.
 fn offer(message: &RelayMessage, of_session: &[Match]) -> Option<Dropped> {
     let session = &of_session.first()?.session;
+    let limit = session.offer(delivery(message, of_session))?;
+    Some((session.device(), limit))
+}
+
+/// Offers a message to a member of a share, in turn: who is connected before who is not. It is lost
+/// when no connected member can take it.
+fn offer_share(message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
+    let turn =
+        members.first()?.turn.as_ref().map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed));
+    let (before, from) = members.split_at(turn % members.len());
+    let in_turn = || from.iter().chain(before);
+    let connected = || in_turn().filter(|one| one.session.is_connected());
+    let accepts = |one: &Match| {
+        let of_one = std::slice::from_ref(one);
+        one.session.accept(delivery(message, of_one)).is_ok()
+    };
+    if connected().any(accepts) {
+        return None;
+    }
+    let member = connected().next().or_else(|| in_turn().next())?;
+    offer(message, std::slice::from_ref(member))
+}
+
+/// What a session is sent, whose subscriptions all match the message.
+fn delivery(message: &RelayMessage, of_session: &[Match]) -> Delivery {
     let qos = of_session.iter().map(|one| one.options.qos).max().unwrap_or(0);
     let as_published = of_session.iter().any(|one| one.options.retain_as_published);
     let ids = of_session.iter().filter_map(|one| one.id).collect();
-    let retain = message.retain && as_published;
-    let limit = session.offer(Delivery::of(message, qos, retain, ids))?;
-    Some((session.device(), limit))
+    Delivery::of(message, qos, message.retain && as_published, ids)
 }
 
 #[cfg(test)]
 mod tests {
     use veritwin_domain::{CredentialId, Timestamp};
 
+    use super::super::outbox::RELAY_QUEUE_MESSAGES_MAX;
     use super::super::topic::FilterKind;
     use super::*;
 
@@ -212,14 +231,14 @@ mod tests {
         Relays::default().of(TenantId::from_bytes([1; 16]))
     }
 
-    fn message() -> Arc<RelayMessage> {
+    fn message(topic: &str) -> Arc<RelayMessage> {
         Arc::new(RelayMessage {
             tenant: TenantId::from_bytes([1; 16]),
             device: DEVICE,
             credential: CredentialId::from_bytes([3; 16]),
             received_at: Timestamp::EPOCH,
             expires_at: None,
-            topic: "a".into(),
+            topic: topic.into(),
             properties: Vec::new().into(),
             payload: Vec::new().into(),
             qos: 1,
@@ -245,13 +264,14 @@ mod tests {
     fn a_message_is_put_before_its_subscribers_in_turns() {
         let relay = relay();
         let sessions: Vec<_> = (0..5).map(|_| session(&relay, &["#", "a"])).collect();
-        let mut fanout = relay.begin(message(), 0);
-        let (mut dropped, mut turns) = (Vec::new(), Vec::new());
+        let mut fanout = relay.begin(message("a"), 0);
+        let (mut report, mut turns) = (Report::default(), Vec::new());
         while !fanout.is_done() {
-            turns.push(fanout.go_on(&relay, 3, &mut dropped));
+            turns.push(fanout.go_on(3, &mut report));
         }
         assert_eq!(turns, [4, 4, 2]);
-        assert!(dropped.is_empty());
+        assert!(report.dropped.is_empty());
+        assert_eq!(report.deliveries, 5);
         assert!(sessions.iter().all(|session| session.lock().outbox.len() == 1));
     }
 
@@ -259,11 +279,53 @@ mod tests {
     fn a_session_that_is_over_is_out_of_the_tree_while_somebody_holds_it() {
         let relay = relay();
         let session = session(&relay, &["#", "a", "$share/g/a"]);
-        let mut fanout = relay.begin(message(), 0);
+        let mut fanout = relay.begin(message("a"), 0);
         assert_eq!(fanout.len(), 3);
         session.end();
-        fanout.go_on(&relay, usize::MAX, &mut Vec::new());
+        fanout.go_on(usize::MAX, &mut Report::default());
         assert_eq!(session.lock().outbox.len(), 0);
-        assert!(relay.begin(message(), 0).is_done());
+        assert!(relay.begin(message("a"), 0).is_done());
+    }
+
+    /// Puts a message before its subscribers; whom it could not be put before.
+    fn tell(relay: &TenantRelay, topic: &str) -> Vec<Dropped> {
+        let mut report = Report::default();
+        relay.begin(message(topic), 0).go_on(usize::MAX, &mut report);
+        report.dropped
+    }
+
+    #[test]
+    fn each_share_has_turns_of_its_own() {
+        let relay = relay();
+        let filters = ["$share/g/a", "$share/h/b"];
+        let members = [session(&relay, &filters), session(&relay, &filters)];
+        for topic in ["a", "b", "a", "b"] {
+            assert!(tell(&relay, topic).is_empty());
+        }
+        for member in members {
+            let mut state = member.lock();
+            let mut topics = Vec::new();
+            while let Some(delivery) = state.outbox.pop() {
+                topics.push(delivery.topic);
+            }
+            let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+            assert_eq!(topics, ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_full_gives_way_to_the_next() {
+        let relay = relay();
+        let full = session(&relay, &["full", "$share/g/a"]);
+        let other = session(&relay, &["$share/g/a"]);
+        for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
+            assert!(tell(&relay, "full").is_empty());
+        }
+        for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
+            assert!(tell(&relay, "a").is_empty());
+        }
+        assert_eq!(full.lock().outbox.take_dropped(), None);
+        assert_eq!(other.lock().outbox.len(), RELAY_QUEUE_MESSAGES_MAX);
+        assert_eq!(tell(&relay, "a"), [(DEVICE, "relay_queue_messages_max")]);
     }
 }

@@ -2,6 +2,7 @@
 //! levels, whatever the number of subscriptions (MQTT 5.0, section 4.7).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 use veritwin_domain::DeviceId;
@@ -22,6 +23,8 @@ pub(super) struct Leaf {
     pub(super) options: Options,
     /// Subscription Identifier.
     pub(super) id: Option<u32>,
+    /// Whose turn it is in the share: one counter for its members. The tree gives it.
+    pub(super) turn: Option<Arc<AtomicUsize>>,
 }
 
 /// A level of the tree. Wildcards are children like any other: no topic name holds them.
@@ -33,10 +36,16 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Adds a subscription, or replaces the subscriber's older one to the same filter.
-    pub(super) fn insert(&mut self, filter: &str, subscriber: Subscriber, leaf: Leaf) {
+    pub(super) fn insert(&mut self, filter: &str, subscriber: Subscriber, mut leaf: Leaf) {
         let mut node = self;
         for level in filter.split('/') {
             node = node.children.entry(level.into()).or_default();
+        }
+        if let (Some(share), _) = &subscriber {
+            let of_share = node.here.range((Some(Arc::clone(share)), 0)..).next();
+            let known = of_share.filter(|((of, _), _)| of.as_ref() == Some(share));
+            let turn = known.and_then(|(_, member)| member.turn.clone());
+            leaf.turn = Some(turn.unwrap_or_default());
         }
         node.here.insert(subscriber, leaf);
     }
@@ -102,7 +111,7 @@ mod tests {
 
     fn leaf() -> Leaf {
         let (device, options) = (DeviceId::from_bytes([1; 16]), Options::default());
-        Leaf { session: Weak::new(), device, options, id: None }
+        Leaf { session: Weak::new(), device, options, id: None, turn: None }
     }
 
     #[test]
@@ -123,6 +132,27 @@ mod tests {
                 filters.iter().zip(1..).filter(matches).map(|(_, session)| session).collect();
             assert_eq!(found, expect, "{name}");
         }
+    }
+
+    #[test]
+    fn a_share_has_one_counter() {
+        let mut tree = Tree::default();
+        let insert = |tree: &mut Tree, share: &str, session: u64| {
+            tree.insert("a", (Some(share.into()), session), leaf());
+        };
+        tree.insert("a", (None, 1), leaf());
+        for session in [3, 1, 2, 3] {
+            insert(&mut tree, "$share/g/a", session);
+        }
+        insert(&mut tree, "$share/h/a", 1);
+        let mut turns = Vec::new();
+        tree.matching("a", &mut |_, leaf| turns.push(leaf.turn.clone()));
+        let is_same = |left: usize, right: usize| match (&turns[left], &turns[right]) {
+            (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+            _ => false,
+        };
+        assert!(turns[0].is_none() && turns.len() == 5, "{turns:?}");
+        assert!(is_same(1, 2) && is_same(2, 3) && !is_same(3, 4), "{turns:?}");
     }
 
     #[test]
