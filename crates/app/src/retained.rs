@@ -1,7 +1,10 @@
 //! Retained messages of MQTT: kept in the records under the tenant's key, and in memory while the
 //! tenant makes use of them. They are changed by one submission of a tenant at a time.
 
+mod form;
+
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -9,12 +12,11 @@ use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 use veritwin_access::jobs;
-use veritwin_domain::{
-    CredentialId, DeviceId, LimitExceeded, MessageId, RelayMessage, TenantId, Timestamp,
-};
+use veritwin_domain::{DeviceId, LimitExceeded, MessageId, RelayMessage, TenantId, Timestamp};
 use veritwin_metastore::{RetainedMessage, TenantTx};
 
 use crate::{App, Error, Result};
+use form::{decode, encode};
 
 /// Most retained messages of a tenant.
 pub const RETAINED_MESSAGES_MAX: usize = 10_000;
@@ -29,6 +31,17 @@ const CACHED_BYTES_MAX: usize = 128 * 1024 * 1024;
 const MESSAGE_BYTES: usize = 256;
 
 type Stored = (MessageId, Arc<RelayMessage>);
+
+/// Which part of the retained messages is asked for, in the order of their topics.
+#[derive(Debug, Clone)]
+pub struct RetainedPage {
+    /// The topic after which it begins.
+    pub after: Option<Arc<str>>,
+    /// Most messages.
+    pub messages_max: usize,
+    /// Most bytes of topics, properties and payloads; one message may be larger.
+    pub bytes_max: usize,
+}
 
 /// A tenant's retained messages by topic.
 #[derive(Default)]
@@ -49,6 +62,29 @@ impl Kept {
         if let Some((_, old)) = self.messages.remove(topic) {
             self.bytes -= old.content_bytes();
         }
+    }
+
+    fn page(
+        &self,
+        page: &RetainedPage,
+        is_wanted: impl Fn(&RelayMessage) -> bool,
+    ) -> Vec<Arc<RelayMessage>> {
+        let from = page.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (_, message) in
+            self.messages.range::<str, _>((from, Bound::Unbounded)).map(|(_, one)| one)
+        {
+            if !is_wanted(message) {
+                continue;
+            }
+            bytes += message.content_bytes();
+            let is_full = found.len() >= page.messages_max || bytes > page.bytes_max;
+            if is_full && !found.is_empty() {
+                break;
+            }
+            found.push(Arc::clone(message));
+        }
+        found
     }
 
     fn memory_bytes(&self) -> usize {
@@ -206,79 +242,20 @@ fn is_expired(message: &RelayMessage, now: Timestamp) -> bool {
     message.expires_at.is_some_and(|expires_at| expires_at <= now)
 }
 
-/// Version of the stored form.
-const FORM: u8 = 1;
-
-/// The stored form: version, device, credential, time of receipt in microseconds, QoS, lengths of
-/// topic and properties (each four bytes, little-endian), topic, properties, payload.
-fn encode(message: &RelayMessage) -> Result<Vec<u8>> {
-    let length = |bytes: usize| {
-        let error = |_| Error::Internal("a retained message is too long".to_owned());
-        u32::try_from(bytes).map(u32::to_le_bytes).map_err(error)
-    };
-    let mut out = Vec::with_capacity(64 + message.content_bytes());
-    out.push(FORM);
-    out.extend_from_slice(message.device.as_bytes());
-    out.extend_from_slice(message.credential.as_bytes());
-    out.extend_from_slice(&message.received_at.as_micros().to_le_bytes());
-    out.push(message.qos);
-    out.extend_from_slice(&length(message.topic.len())?);
-    out.extend_from_slice(&length(message.properties.len())?);
-    out.extend_from_slice(message.topic.as_bytes());
-    out.extend_from_slice(&message.properties);
-    out.extend_from_slice(&message.payload);
-    Ok(out)
-}
-
-fn decode(tenant: TenantId, stored: &RetainedMessage) -> Option<RelayMessage> {
-    fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let (taken, left) = rest.split_at_checked(count)?;
-        *rest = left;
-        Some(taken)
-    }
-    fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-        take(rest, N)?.try_into().ok()
-    }
-    let mut rest = stored.body.as_slice();
-    if array(&mut rest)? != [FORM] {
-        return None;
-    }
-    let device = DeviceId::from_bytes(array(&mut rest)?);
-    let credential = CredentialId::from_bytes(array(&mut rest)?);
-    let received_at = Timestamp::from_micros(i64::from_le_bytes(array(&mut rest)?));
-    let [qos] = array(&mut rest)?;
-    let topic_bytes = u32::from_le_bytes(array(&mut rest)?) as usize;
-    let property_bytes = u32::from_le_bytes(array(&mut rest)?) as usize;
-    let topic = std::str::from_utf8(take(&mut rest, topic_bytes)?).ok()?;
-    let properties = take(&mut rest, property_bytes)?;
-    Some(RelayMessage {
-        tenant,
-        device,
-        credential,
-        received_at,
-        expires_at: stored.expires_at,
-        topic: topic.into(),
-        properties: properties.into(),
-        payload: rest.into(),
-        qos,
-        retain: true,
-    })
-}
-
 impl App {
-    /// A tenant's retained messages whose topics match, by topic.
+    /// Those of a tenant's retained messages whose topics match that are on a page.
     #[boxed]
     pub async fn retained(
         &self,
         tenant: TenantId,
         matches: &(dyn Fn(&str) -> bool + Send + Sync),
+        page: RetainedPage,
     ) -> Result<Vec<Arc<RelayMessage>>> {
         self.refuse_unserved(tenant)?;
         let (_, kept) = self.shelf(tenant).await?;
         let now = self.clock().now();
-        let all = kept.as_ref().into_iter().flat_map(|kept| kept.messages.values());
-        let found = all.filter(|(_, one)| matches(&one.topic) && !is_expired(one, now));
-        Ok(found.map(|(_, one)| Arc::clone(one)).collect())
+        let is_wanted = |one: &RelayMessage| matches(&one.topic) && !is_expired(one, now);
+        Ok(kept.as_ref().map_or_else(Vec::new, |kept| kept.page(&page, is_wanted)))
     }
 
     /// Takes the tenant's turn to change its retained messages.
@@ -384,11 +361,17 @@ impl App {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::CredentialId;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000);
 
-    fn message(topic: &str, payload: &[u8], expires_at: Option<i64>) -> Arc<RelayMessage> {
+    pub(super) fn message(
+        topic: &str,
+        payload: &[u8],
+        expires_at: Option<i64>,
+    ) -> Arc<RelayMessage> {
         Arc::new(RelayMessage {
             tenant: TenantId::from_bytes([1; 16]),
             device: DeviceId::from_bytes([2; 16]),
@@ -408,19 +391,6 @@ mod tests {
         let (bytes, used) = (AtomicUsize::new(0), AtomicU64::new(0));
         let shelf = Arc::new(Shelf { kept: Arc::clone(&kept), bytes, used });
         RetainedDraft::new(shelf, kept.try_lock_owned().expect("free"), NOW)
-    }
-
-    #[test]
-    fn the_stored_form_comes_back_and_damage_is_seen() {
-        let message = message("a/ä", b"on\0\xff", Some(5));
-        let (id, body) = (MessageId::from_bytes([4; 16]), encode(&message).expect("encoded"));
-        let stored = RetainedMessage { id, body, expires_at: message.expires_at };
-        assert_eq!(decode(message.tenant, &stored).as_ref(), Some(&*message));
-        for end in 0..50 {
-            let body = stored.body[..end].to_vec();
-            let cut = RetainedMessage { body, ..stored.clone() };
-            assert_eq!(decode(message.tenant, &cut), None, "{end}");
-        }
     }
 
     #[test]
@@ -459,6 +429,29 @@ mod tests {
         let changed: Vec<&str> = draft.changes.keys().map(|topic| &**topic).collect();
         assert_eq!(changed, ["a", &own]);
         assert_eq!(draft.count, 2);
+    }
+
+    #[test]
+    fn pages_go_on_after_a_topic() {
+        let mut kept = Kept::default();
+        for topic in ["a", "b", "c", "d"] {
+            let id = MessageId::from_bytes([topic.as_bytes()[0]; 16]);
+            kept.insert(id, message(topic, b"12345", None));
+        }
+        let size = message("a", b"12345", None).content_bytes();
+        let check =
+            |after: Option<&str>, messages_max: usize, bytes_max: usize, expect: &[&str]| {
+                let page = RetainedPage { after: after.map(Into::into), messages_max, bytes_max };
+                let found = kept.page(&page, |one| &*one.topic != "b");
+                let topics: Vec<&str> = found.iter().map(|one| &*one.topic).collect();
+                assert_eq!(topics, expect, "{page:?}");
+            };
+        check(None, 9, 9 * size, &["a", "c", "d"]);
+        check(None, 2, 9 * size, &["a", "c"]);
+        check(Some("a"), 9, 9 * size, &["c", "d"]);
+        check(Some("aa"), 9, size, &["c"]);
+        check(Some("c"), 9, 1, &["d"]);
+        check(Some("d"), 9, 9 * size, &[]);
     }
 
     #[test]

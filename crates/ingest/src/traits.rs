@@ -177,11 +177,15 @@ pub trait Sink: Send + Sync {
     ) -> Result<Attributes, SubmitError>;
 
     /// The retained messages of the session's tenant whose topics match a filter (see
-    /// [`topic_matches`](crate::mqtt::topic_matches)), those that have expired left out.
+    /// [`topic_matches`](crate::mqtt::topic_matches)), those that have expired left out: in the
+    /// order of their topics, the next ones after a topic, none when there are no more. At most
+    /// [`RETAINED_PAGE_MESSAGES_MAX`](crate::mqtt::RETAINED_PAGE_MESSAGES_MAX); of bytes at most
+    /// [`RETAINED_PAGE_BYTES_MAX`](crate::mqtt::RETAINED_PAGE_BYTES_MAX), but for a single message.
     async fn retained(
         &self,
         _session: &DeviceSession,
         _filter: &str,
+        _after: Option<Arc<str>>,
     ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
         Ok(Vec::new())
     }

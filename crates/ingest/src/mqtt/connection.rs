@@ -1,6 +1,7 @@
 //! Moves the bytes of one connection: CONNECT with a deadline, then one loop that reads, writes
 //! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +202,8 @@ impl Broker {
         ));
         device.output = acknowledgement.encode(present);
         device.start_resend();
-        let end = exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
+        let Err(end) =
+            exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;
         drop(stream);
 
@@ -276,23 +278,21 @@ impl KeepAlive {
     }
 }
 
-/// The main loop of a connection.
+/// The main loop of a connection. It goes on until there is an end.
 async fn exchange<S: Stream>(
     stream: &mut S,
     input: &mut BytesMut,
     device: &mut Device,
     link: &mut LinkEnd,
     mut keep_alive: KeepAlive,
-) -> End {
+) -> Result<Infallible, End> {
     let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
     let mut turns = device.broker.turns.of(device.session.tenant);
     let mut wants_turn = false;
     let timer = keep_alive.timer();
     tokio::pin!(timer);
-    if !input.is_empty()
-        && let Err(end) = device.handle_input(input)
-    {
-        return end;
+    if !input.is_empty() {
+        device.handle_input(input)?;
     }
     let session = Arc::clone(&device.state);
     loop {
@@ -301,7 +301,7 @@ async fn exchange<S: Stream>(
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
             if write_output(stream, device).await.is_err() {
-                return End::Lost;
+                return Err(End::Lost);
             }
         }
         let (can_read, can_send) = (device.can_read(), device.can_send());
@@ -315,28 +315,22 @@ async fn exchange<S: Stream>(
         tokio::select! {
             biased;
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
-                if let Err(close) = device.finish_ready(finished) {
-                    return End::Closed(close);
-                }
+                device.finish_ready(finished)?;
             }
             Ok(closed) = link.close.wait_for(Option::is_some) => {
                 let reason = *closed;
-                return reason.map_or(End::Lost, |reason| End::Closed(Close::of_reason(reason)));
+                return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
             }
             Some((topic, payload)) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
-                device.found_retained(found);
+                device.found_retained(found)?;
             }
-            () = yield_now(), if device.is_relaying() => {
-                if let Err(close) = device.relay_some() {
-                    return End::Closed(close);
-                }
-            }
+            () = yield_now(), if device.is_relaying() => device.relay_some()?,
             result = read_little(stream, input), if can_read && !wants_turn => {
                 let bytes = match result {
-                    Ok(0) | Err(_) => return End::Lost,
+                    Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(bytes) => bytes,
                 };
                 keep_alive.heard_at = Instant::now();
@@ -345,9 +339,7 @@ async fn exchange<S: Stream>(
                 wants_turn = bytes == READ_BYTES_MIN && !is_held;
                 if !wants_turn {
                     read_bytes = READ_BYTES_MIN;
-                    if let Err(end) = device.handle_input(input) {
-                        return end;
-                    }
+                    device.handle_input(input)?;
                     is_held = device.held_until.is_some();
                 }
             }
@@ -355,9 +347,7 @@ async fn exchange<S: Stream>(
                 read_bytes = READ_BYTES_MIN + read_ready(stream, input);
                 let result = device.handle_input(input);
                 drop(turn);
-                if let Err(end) = result {
-                    return end;
-                }
+                result?;
                 wants_turn = false;
                 is_held = device.held_until.is_some();
             }
@@ -367,7 +357,8 @@ async fn exchange<S: Stream>(
             }
             () = &mut timer => {
                 if can_read && keep_alive.is_over() {
-                    return End::Closed(Close::new(0x8d, "keep-alive: nothing was heard in time"));
+                    let text = "keep-alive: nothing was heard in time";
+                    return Err(Close::new(0x8d, text).into());
                 }
                 // While we do not read, or without an interval, silence says nothing.
                 if !can_read || keep_alive.interval.is_none() {

@@ -43,8 +43,11 @@ impl Device {
 
     /// Whether messages of others could be sent if there were room.
     fn others_wait(&self, state: &SessionState) -> bool {
-        let is_next = !self.awaits_retained() && state.outbox.front().is_some();
-        is_next || !self.retained.backlog.is_empty()
+        if state.retained.is_empty() {
+            state.outbox.front().is_some()
+        } else {
+            !self.retained.is_empty()
+        }
     }
 
     /// Sends answers and downlinks that are there already.
@@ -135,20 +138,19 @@ impl Device {
         if state.holder != self.link.id() || !self.to_resend.is_empty() {
             return;
         }
-        if state.outbox.is_idle() && self.retained.backlog.is_empty() {
+        if state.outbox.is_idle() && state.retained.is_empty() {
             return;
         }
         let (now, window) = (self.broker.clock.now(), self.window());
         while self.output.len() < PUMP_BYTES_MAX {
             let is_open = state.unacknowledged.len() < window;
             let fits = |delivery: &Delivery| delivery.qos == 0 || is_open;
-            let retained = &mut self.retained.backlog;
-            let next = if retained.front().is_some() {
-                if retained.front().is_some_and(fits) { retained.pop_front() } else { None }
-            } else if self.awaits_retained() || !state.outbox.front().is_some_and(fits) {
-                None
-            } else {
+            let next = if !state.retained.is_empty() {
+                self.retained.next(&mut state, is_open)
+            } else if state.outbox.front().is_some_and(fits) {
                 state.outbox.pop()
+            } else {
+                None
             };
             let Some(delivery) = next else { break };
             if let Ok(left) = delivery.seconds_left(now) {

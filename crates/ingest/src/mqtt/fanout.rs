@@ -89,7 +89,7 @@ impl Device {
     }
 
     /// Deliveries count as readings do; over a rate nothing more is read for a while.
-    fn pace_deliveries(&mut self, deliveries: usize) {
+    pub(super) fn pace_deliveries(&mut self, deliveries: usize) {
         if deliveries == 0 {
             return;
         }

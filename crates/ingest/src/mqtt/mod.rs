@@ -42,6 +42,7 @@ pub use outbox::{
 pub use parked::{
     DETACHED_SESSIONS_MAX, DEVICE_DETACHED_SESSIONS_MAX, TENANT_DETACHED_SESSIONS_MAX,
 };
+pub use retained::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX};
 pub use session::SESSION_SECONDS_MAX;
 pub use topic::matches as topic_matches;
 pub use wills::{WAITING_WILLS_MAX, WaitingWill};

@@ -13,6 +13,7 @@ use super::outbox::{Delivery, Outbox};
 use super::packet::Options;
 use super::receipts::Receipts;
 use super::relay::TenantRelay;
+use super::retained::AllWanted;
 use super::topic::{self, FilterKind};
 
 /// Longest time a session outlives its connection.
@@ -45,6 +46,7 @@ pub(crate) struct SessionState {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(super) unacknowledged: VecDeque<Unacknowledged>,
     pub(super) outbox: Outbox,
+    pub(super) retained: AllWanted,
     /// QoS 2 messages that wait for their PUBREL.
     pub(crate) received: Receipts,
     /// The link of the connection that has the session, 0 without one.
@@ -161,6 +163,7 @@ impl Session {
         let subscriptions = std::mem::take(&mut state.subscriptions);
         let unacknowledged = std::mem::take(&mut state.unacknowledged);
         let outbox = std::mem::take(&mut state.outbox);
+        state.retained = AllWanted::default();
         drop(state);
         self.withdraw(&subscriptions);
         (outbox.len() + unacknowledged.len()) as u64

@@ -37,7 +37,9 @@ impl Device {
                 session.relay().insert(&session, &subscription);
             }
             let known = find(&state, &subscription.filter);
-            self.want_retained(&subscription, known.is_none());
+            if wants_retained(&subscription, known.is_none()) {
+                state.retained.want(&subscription);
+            }
             match known.and_then(|at| state.subscriptions.get_mut(at)) {
                 Some(known) => *known = subscription,
                 None => state.subscriptions.push(subscription),
@@ -68,18 +70,6 @@ impl Device {
         Ok(kind)
     }
 
-    /// Retained messages go to a subscription as its options ask; to a share none does.
-    fn want_retained(&mut self, subscription: &Subscription, is_new: bool) {
-        let Options { retain_handling, .. } = subscription.options;
-        let is_wanted = subscription.kind == FilterKind::Relay
-            && topic::share(&subscription.filter).0.is_none()
-            && retain_handling != NEVER
-            && (is_new || retain_handling != ONLY_NEW);
-        if is_wanted {
-            self.retained.want(subscription);
-        }
-    }
-
     fn subscription_code(&self, filter: &str, error: &TopicError) -> u8 {
         if self.encoder.version == Version::V3 {
             return 0x80;
@@ -106,7 +96,7 @@ impl Device {
             if state.subscriptions.remove(at).kind == FilterKind::Relay {
                 session.relay().remove(session.number(), filter);
             }
-            self.retained.forget(filter);
+            state.retained.forget(filter);
             codes.push(0);
         }
         let (attributes, rpc) = state.interests();
@@ -114,6 +104,15 @@ impl Device {
         self.link.set_interests(attributes, rpc);
         self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
     }
+}
+
+/// Retained messages go to a subscription as its options ask; to a share none does.
+fn wants_retained(subscription: &Subscription, is_new: bool) -> bool {
+    let Options { retain_handling, .. } = subscription.options;
+    subscription.kind == FilterKind::Relay
+        && topic::share(&subscription.filter).0.is_none()
+        && retain_handling != NEVER
+        && (is_new || retain_handling != ONLY_NEW)
 }
 
 fn find(state: &SessionState, filter: &str) -> Option<usize> {

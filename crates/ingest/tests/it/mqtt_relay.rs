@@ -173,6 +173,58 @@ async fn every_delivery_counts_in_the_rate() {
     assert_eq!(*store.paced.lock(), [1, 2]);
 }
 
+fn retain(mut message: Vec<u8>) -> Vec<u8> {
+    message[0] |= 1;
+    message
+}
+
+#[tokio::test]
+async fn retained_messages_go_on_where_the_connection_ended() {
+    /// More than a page, and than may be on their way.
+    const COUNT: usize = 70;
+    let topics: Vec<String> = (0..COUNT).map(|number| format!("plant/{number:02}")).collect();
+    let (broker, _) = broker(IngestLimits::default());
+    let mut speaker = other(&broker, 4).await;
+    for topic in &topics {
+        speaker.send(&retain(publish(4, 1, 7, topic, b"x"))).await;
+        speaker.expect(&[0x40, 2, 0, 7]).await;
+    }
+    let mut client = Client::open(&broker);
+    client.send(&connect(4, 0, "c1", "token")).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    listen(&mut client, 4, "plant/+", 1).await;
+    for (topic, id) in topics[..32].iter().zip(1u16..) {
+        client.expect(&retain(publish(4, 1, id, topic, b"x"))).await;
+    }
+    client.leave().await;
+    let mut client = Client::open(&broker);
+    client.send(&connect(4, 0, "c1", "token")).await;
+    client.expect(&[0x20, 2, 1, 0]).await;
+    for (topic, id) in topics.iter().zip(1u16..) {
+        let mut expect = retain(publish(4, 1, id, topic, b"x"));
+        if id <= 32 {
+            expect[0] |= 8;
+        }
+        client.expect(&expect).await;
+        let [high, low] = id.to_be_bytes();
+        client.send(&[0x40, 2, high, low]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retained_messages_that_cannot_be_read_are_asked_for_again() {
+    for (failures, first_byte) in [(3, 0x31), (4, 0xe0)] {
+        let (broker, store) = broker(IngestLimits::default());
+        let mut client = connected(&broker, 5).await;
+        *store.retained_failures.lock() = failures;
+        client.send(&retain(publish(5, 1, 7, "plant/a", b"x"))).await;
+        client.expect(&[0x40, 2, 0, 7]).await;
+        listen(&mut client, 5, "plant/+", 0).await;
+        let answer = client.packet().await;
+        assert_eq!(answer[0], first_byte, "{failures}: {answer:02x?}");
+    }
+}
+
 #[tokio::test]
 async fn a_failed_commit_relays_nothing() {
     let (broker, store) = broker(IngestLimits::default());

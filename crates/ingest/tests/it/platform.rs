@@ -14,7 +14,7 @@ use veritwin_domain::{
     CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
     Secret, SeededRng, TenantId, Timestamp, Value,
 };
-use veritwin_ingest::mqtt::{Broker, BrokerParts, topic_matches};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
     EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal, RefusalReason,
@@ -35,6 +35,8 @@ pub(crate) struct Store {
     pub(crate) replies: Mutex<Vec<RpcReply>>,
     retained: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
+    /// So often reading retained messages fails.
+    pub(crate) retained_failures: Mutex<usize>,
     /// When set, commits fail with it.
     pub(crate) failure: Mutex<Option<SubmitError>>,
     /// When set, each commit takes one permit.
@@ -182,10 +184,19 @@ impl Sink for Store {
         &self,
         _: &DeviceSession,
         filter: &str,
+        after: Option<Arc<str>>,
     ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        {
+            let mut failures = self.retained_failures.lock();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(SubmitError::Unavailable("disk full".to_owned()));
+            }
+        }
         let retained = self.retained.lock();
         let found = retained.values().filter(|one| topic_matches(filter, &one.topic));
-        Ok(found.cloned().collect())
+        let found = found.filter(|one| after.as_ref().is_none_or(|after| one.topic > *after));
+        Ok(found.take(RETAINED_PAGE_MESSAGES_MAX).cloned().collect())
     }
 
     async fn rpc_reply(&self, _: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
