@@ -1,7 +1,7 @@
 //! Rates, connection caps, balancers and the networks of a tenant, each on a real platform whose
 //! bounds are set low. Addresses are this machine's own, out of 127.0.0.0/8.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -229,21 +229,25 @@ fn requests_of_a_tenant_at_once() {
         let (host, key) = (platform.ports().https, tenant.api_key.as_str());
         format!(
             "POST /v1/devices HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+             content-type: application/json\r\nexpect: 100-continue\r\n\
+             content-length: {}\r\n\r\n",
             body(name).len()
         )
     };
-    // Two that say what they want and keep their bodies back.
+    // Two that say what they want and keep their bodies back; they are told when they have a place.
     let slow = ["one", "two"].map(|name| {
         let mut stream = platform.http().connect().unwrap().into_stream();
         stream.get_mut().write_all(head(name).as_bytes()).unwrap();
         stream.get_mut().flush().unwrap();
+        let mut told = String::new();
+        while !told.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read_line(&mut told).unwrap(), 0, "{told}");
+        }
+        assert!(told.starts_with("HTTP/1.1 100 "), "{told}");
         (name, stream.into_inner())
     });
     let asked = tenant.request("GET", "/v1/devices");
-    let refused = wait_for("the third to be refused", || {
-        Some(asked.clone().send()).filter(|answer| answer.status == 429)
-    });
+    let refused = asked.clone().send();
     names_its_limit(&refused, "tenant_requests_max", "at most 2, got 3");
     assert_eq!(refused.problem(429)["title"], "Too many requests at once");
     other.get("/v1/devices").expect(200);

@@ -36,6 +36,9 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
     }
 }
 
+/// When promises are checked: `due`, or only when `asked`. Builds with `test-controls` know it.
+const CHECKS: &str = "VERITWIN_TEST_CHECKS";
+
 /// The only place that lets time pass, between two looks at a condition.
 #[expect(clippy::disallowed_methods, reason = "the pause between two looks at a condition")]
 pub(crate) fn pause(time: Duration) {
@@ -195,6 +198,11 @@ impl Platform {
         self.options.database.as_deref()
     }
 
+    /// A `serve` that checks its promises by itself.
+    pub(crate) fn checking() -> Self {
+        Self::start(Mode::Serve, Options::default().environment(CHECKS, "due"))
+    }
+
     /// A `serve` with nothing special.
     pub(crate) fn serve() -> Self {
         Self::start(Mode::Serve, Options::default())
@@ -224,6 +232,7 @@ impl Platform {
             .env("VERITWIN__ARCHIVE__PORT", "0")
             .env("VERITWIN__HTTP__BIND", "127.0.0.1")
             .env("VERITWIN__MQTT__BIND", "127.0.0.1")
+            .env(CHECKS, "asked")
             .envs(self.options.environment.iter().map(|(key, value)| (key, value)));
         command
     }

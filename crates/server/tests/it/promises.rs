@@ -38,7 +38,7 @@ fn wait_until_proven(platform: &Platform) {
 
 #[test]
 fn what_is_kept_is_proven_and_the_rest_is_not_claimed() {
-    let platform = Platform::serve();
+    let platform = Platform::checking();
     wait_until_proven(&platform);
     let states = states(&platform);
     assert_eq!(states.len(), 62);
@@ -61,7 +61,7 @@ fn what_is_kept_is_proven_and_the_rest_is_not_claimed() {
 #[cfg(feature = "test-controls")]
 #[test]
 fn each_check_has_a_sabotage_that_turns_it_red() {
-    let platform = Platform::serve();
+    let platform = Platform::checking();
     wait_until_proven(&platform);
     for id in CHECKED {
         let number: u8 = id[1..].parse().expect("a number");
