@@ -35,12 +35,13 @@ pub(crate) fn build_needs() -> Vec<Need> {
 }
 
 /// To test against real parts.
-pub(crate) const TEST: [Need; 9] = [
+pub(crate) const TEST: [Need; 10] = [
     need("/usr/bin/chromium", "chromium"),
     need("certutil", "libnss3-tools"),
     need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
     need("nats-server", "nats-server"),
     need("mosquitto", "mosquitto"),
+    need("mosquitto_sub", "mosquitto-clients"),
     need("openssl", "openssl"),
     need("pebble", "pebble"),
     need("runuser", "util-linux"),

@@ -88,6 +88,7 @@ pub(crate) fn only_device(submissions: &[Submission]) -> Option<DeviceId> {
     let mut devices = submissions.iter().map(|one| match one {
         Submission::Readings(batch) => batch.device,
         Submission::ClientAttributes { device, .. } | Submission::Refusal { device, .. } => *device,
+        Submission::Relay { message, .. } => message.device,
     });
     let first = devices.next()?;
     devices.all(|device| device == first).then_some(first)

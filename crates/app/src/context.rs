@@ -5,7 +5,7 @@ use std::sync::Arc;
 use veritwin_access::{Action, Denied, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, Origin,
-    PlatformContext, Purpose, RequestId, TenantId, Timestamp, Value,
+    PlatformContext, Purpose, RelayMessage, RequestId, TenantId, Timestamp, Value,
 };
 
 use crate::sign_in::check_proof;
@@ -77,6 +77,13 @@ pub enum Submission {
         credential: CredentialId,
         /// What was wrong.
         refusal: crate::model::RefusalView,
+    },
+    /// A message of one device to others of its tenant.
+    Relay {
+        /// The message; with `retain` it is kept for those who subscribe later.
+        message: Arc<RelayMessage>,
+        /// As that of attributes.
+        refusal_recorded: bool,
     },
 }
 

@@ -343,16 +343,22 @@ impl App {
         Ok(self.device_view(context, &sight, &stored))
     }
 
-    /// Deletes a device with its credentials; its live connections end, and its alerts are over.
+    /// Deletes a device with its credentials and its retained messages; its live connections end,
+    /// and its alerts are over.
     #[boxed]
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;
+        // As where messages are retained: the tenant's turn first, then the records.
+        let mut retained = self.retained_draft(context.tenant).await?;
+        retained.forget_device(id);
         let tx = self.0.store.begin(context).await?;
         let device = tx.device(id).await?;
         tx.device_delete(id).await?;
         let change = Change::from(recorded(&device));
         self.record_change(&tx, context, Action::DeviceDelete, &resource, change).await?;
+        let retained = self.write_retained(&tx, retained).await?;
         tx.commit().await?;
+        self.retained_stored(retained);
         self.0.logins.forget_device(id);
         self.devices_changed(context, device.twin).await
     }

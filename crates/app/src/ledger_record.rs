@@ -101,10 +101,24 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
         Record::Refusal(refusal) => {
             record.kind = "refusal".to_owned();
             record.device = refusal.device.to_string();
-            record.credential = refusal.credential.to_string();
+            // Of losses that no credential has caused there is none to name.
+            if refusal.credential.as_bytes() != &[0; 16] {
+                record.credential = refusal.credential.to_string();
+            }
             record.received_at_us = refusal.at.as_micros();
             record.detail = refusal.reason.to_string();
             (refusal.at, refusal.at)
+        }
+        Record::Relay(message) => {
+            record.kind = "relay".to_owned();
+            record.device = message.device.to_string();
+            record.credential = message.credential.to_string();
+            record.received_at_us = message.received_at.as_micros();
+            // What others were told is theirs: only that something was, and how large it was.
+            let (qos, bytes) = (message.qos, message.payload.len());
+            let retained = if message.retain { ", retained" } else { "" };
+            record.detail = format!("QoS {qos}, {bytes} bytes{retained}");
+            (message.received_at, message.received_at)
         }
         Record::Unreadable(_) => return None,
     };

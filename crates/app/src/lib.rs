@@ -90,6 +90,7 @@ mod recovery;
 mod redact;
 mod refusals;
 mod reset_mail;
+mod retained;
 mod retention;
 mod rights;
 mod rules;
@@ -140,6 +141,9 @@ pub use promises::{
     RoleFixture, SearchedFiles, StreamFixture,
 };
 pub use rates::{Load, Rates};
+pub use retained::{
+    RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
+};
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

@@ -130,6 +130,7 @@ impl App {
         tx.commit().await?;
         self.tell_untold();
         self.destroy_all_of_nobody().await?;
+        self.expire_retained(trusted).await;
         let readings = self.expire_readings(trusted, &holds).await;
         self.expire_ledger(trusted, &holds).await?;
         readings

@@ -13,6 +13,7 @@ use veritwin_telemetry::Room;
 use crate::attribute_lines::{devices_written, only_device};
 use crate::attributes::ClientDrafts;
 use crate::model::RefusalView;
+use crate::retained::RetainedDraft;
 use crate::{App, Error, RefusedPart, Result, Submission};
 
 /// How long a submission waits for room in memory before the sender is told to come back.
@@ -56,6 +57,7 @@ fn decide(
     tenant: TenantId,
     submissions: Vec<Submission>,
     drafts: &mut ClientDrafts,
+    mut retained: Option<&mut RetainedDraft>,
 ) -> Result<Decided> {
     let mut decided = Decided::default();
     for (index, submission) in submissions.into_iter().enumerate() {
@@ -66,6 +68,22 @@ fn decide(
             Submission::Readings(batch) => decided.push(tenant, Record::Readings(batch)),
             Submission::Refusal { device, credential, refusal } => {
                 decided.push_refusal(tenant, credential, (device, refusal));
+            }
+            Submission::Relay { message, .. } if message.tenant != tenant => {
+                return Err(Error::NotFound("device"));
+            }
+            Submission::Relay { message, refusal_recorded } => {
+                let kept = retained.as_mut().filter(|_| message.retain);
+                let Some(limit) = kept.and_then(|kept| kept.take(&message)) else {
+                    decided.push(tenant, Record::Relay(message));
+                    continue;
+                };
+                if refusal_recorded {
+                    let bytes = message.payload.len() as u64;
+                    let refusal = refusal_over(&limit, message.received_at, bytes);
+                    decided.push_refusal(tenant, message.credential, (message.device, refusal));
+                }
+                decided.parts.push(RefusedPart { index, limit });
             }
             Submission::ClientAttributes {
                 device,
@@ -92,6 +110,15 @@ fn decide(
         }
     }
     Ok(decided)
+}
+
+/// The devices whose messages are to be retained.
+fn devices_retaining(submissions: &[Submission]) -> BTreeSet<DeviceId> {
+    let devices = submissions.iter().filter_map(|one| match one {
+        Submission::Relay { message, .. } if message.retain => Some(message.device),
+        _ => None,
+    });
+    devices.collect()
 }
 
 fn refusal_over(limit: &LimitExceeded, at: Timestamp, payload_bytes: u64) -> RefusalView {
@@ -123,14 +150,15 @@ impl App {
     ) -> Result<Vec<RefusedPart>> {
         self.refuse_unserved(tenant)?;
         let written = devices_written(&submissions);
-        if !written.is_empty() {
-            return self.submit_attributes(tenant, submissions, written).await;
+        let retaining = devices_retaining(&submissions);
+        if !(written.is_empty() && retaining.is_empty()) {
+            return self.submit_stored(tenant, submissions, written, retaining).await;
         }
         let place = match only_device(&submissions) {
             Some(device) => self.0.attribute_lines.behind(tenant, device).await?,
             None => None,
         };
-        let mut decided = decide(tenant, submissions, &mut ClientDrafts::default())?;
+        let mut decided = decide(tenant, submissions, &mut ClientDrafts::default(), None)?;
         let parts = std::mem::take(&mut decided.parts);
         let mut appending = std::pin::pin!(self.append(tenant, decided));
         if let Some(place) = place {
@@ -143,17 +171,25 @@ impl App {
         appending.await.map(|()| parts)
     }
 
-    /// The attributes are decided first, so that none over a bound is in the log. Whoever waits for
-    /// the answer may go away in between: what is in the log is stored all the same.
-    async fn submit_attributes(
+    /// The attributes and what is to be retained are decided first, so that nothing over a bound is
+    /// in the log. Whoever waits for the answer may go away in between: what is in the log is
+    /// stored all the same.
+    async fn submit_stored(
         &self,
         tenant: TenantId,
         submissions: Vec<Submission>,
         written: BTreeSet<DeviceId>,
+        retaining: BTreeSet<DeviceId>,
     ) -> Result<Vec<RefusedPart>> {
-        let turn = self.0.attribute_lines.turn(tenant, &written).await?;
-        let mut drafts = self.client_drafts(tenant, written).await?;
-        let mut decided = decide(tenant, submissions, &mut drafts)?;
+        let turn = self.0.attribute_lines.turn(tenant, &(&written | &retaining)).await?;
+        let mut drafts = if written.is_empty() {
+            ClientDrafts::default()
+        } else {
+            self.client_drafts(tenant, written).await?
+        };
+        let mut retained =
+            if retaining.is_empty() { None } else { Some(self.retained_draft(tenant).await?) };
+        let mut decided = decide(tenant, submissions, &mut drafts, retained.as_mut())?;
         for (device, bytes) in drafts.rewritten() {
             self.count_rewritten(tenant, device, bytes);
         }
@@ -163,6 +199,10 @@ impl App {
             let stored = match app.append(tenant, decided).await {
                 Ok(()) => app.store_client_attributes(tenant, &drafts).await,
                 Err(error) => Err(error),
+            };
+            let stored = match (stored, retained) {
+                (Ok(()), Some(retained)) => app.store_retained(tenant, retained).await,
+                (stored, _) => stored,
             };
             drop(turn);
             stored

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, Secret, TenantId,
-    Timestamp, Value,
+    CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, RelayMessage, Secret,
+    TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -274,6 +274,14 @@ pub enum SinkEntry {
     Attributes(AttributesUpdate),
     /// A refused message.
     Refusal(Refusal),
+    /// A message of one device to others. With `retain` the sink keeps it for those who subscribe
+    /// later, or forgets the kept one if the payload is empty.
+    Relay {
+        /// The message.
+        message: Arc<RelayMessage>,
+        /// As [`AttributesUpdate::refusal_recorded`].
+        refusal_recorded: bool,
+    },
 }
 
 /// Which attributes a device asks for.

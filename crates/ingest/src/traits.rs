@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{LimitExceeded, Reading, Screening, Secret};
+use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
@@ -136,7 +136,8 @@ pub trait Sink: Send + Sync {
     }
 
     /// Makes all entries durable, or none; but for those that it names, which it refuses for good.
-    /// Only attributes are refused so: their bound is that of everything the device has stored.
+    /// Attributes are refused so, whose bound is that of everything the device has stored, and
+    /// messages that are to be retained, whose bound is that of the tenant's.
     async fn submit(
         &self,
         origin: Origin<'_>,
@@ -174,6 +175,20 @@ pub trait Sink: Send + Sync {
         session: &DeviceSession,
         request: AttributesRequest,
     ) -> Result<Attributes, SubmitError>;
+
+    /// The retained messages of the session's tenant whose topics match a filter (see
+    /// [`topic_matches`](crate::mqtt::topic_matches)), those that have expired left out: in the
+    /// order of their topics, the next ones after a topic, none when there are no more. At most
+    /// [`RETAINED_PAGE_MESSAGES_MAX`](crate::mqtt::RETAINED_PAGE_MESSAGES_MAX); of bytes at most
+    /// [`RETAINED_PAGE_BYTES_MAX`](crate::mqtt::RETAINED_PAGE_BYTES_MAX), but for a single message.
+    async fn retained(
+        &self,
+        _session: &DeviceSession,
+        _filter: &str,
+        _after: Option<Arc<str>>,
+    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        Ok(Vec::new())
+    }
 
     /// A device's answer to a call of the application.
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError>;

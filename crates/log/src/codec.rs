@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, TenantId, Timestamp, Value,
+    CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, RelayMessage, TenantId, Timestamp,
+    Value,
 };
 
 use crate::record::{
@@ -24,6 +25,12 @@ const KIND_READINGS: u8 = 1;
 const KIND_ATTRIBUTES: u8 = 2;
 const KIND_SESSION: u8 = 3;
 const KIND_REFUSAL: u8 = 4;
+const KIND_RELAY: u8 = 5;
+
+// A relayed message has one byte of QoS and two flags.
+const QOS_MASK: u8 = 0b0000_0011;
+const RETAIN: u8 = 0b0000_0100;
+const EXPIRES: u8 = 0b0000_1000;
 
 // One reading begins with one byte: value type, quality, and three flags that save fields.
 const TYPE_MASK: u8 = 0b0000_0111;
@@ -80,6 +87,16 @@ pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), String> {
             // A key is never empty, so that an empty text stands for none.
             put_text(out, refusal.key.as_deref().unwrap_or_default());
             put_text(out, &refusal.reason);
+        }
+        Record::Relay(message) => {
+            if message.tenant != entry.tenant {
+                return Err(format!(
+                    "its message is of tenant {}, the entry of tenant {}",
+                    message.tenant, entry.tenant
+                ));
+            }
+            out.push(KIND_RELAY);
+            encode_relay(message, out);
         }
         Record::Unreadable(_) => return Err("unreadable entries are read, never appended".into()),
     }
@@ -166,6 +183,24 @@ fn encode_attributes(attributes: &Attributes, out: &mut Vec<u8>) {
     }
 }
 
+fn encode_relay(message: &RelayMessage, out: &mut Vec<u8>) {
+    out.reserve(64 + message.content_bytes());
+    out.extend_from_slice(message.device.as_bytes());
+    out.extend_from_slice(message.credential.as_bytes());
+    put_signed(out, message.received_at.as_micros());
+    let retain = if message.retain { RETAIN } else { 0 };
+    let expires = if message.expires_at.is_some() { EXPIRES } else { 0 };
+    out.push((message.qos & QOS_MASK) | retain | expires);
+    if let Some(expires_at) = message.expires_at {
+        put_signed(out, expires_at.as_micros());
+    }
+    put_text(out, &message.topic);
+    put_unsigned(out, message.properties.len() as u64);
+    out.extend_from_slice(&message.properties);
+    put_unsigned(out, message.payload.len() as u64);
+    out.extend_from_slice(&message.payload);
+}
+
 const fn type_of(value: &Value) -> u8 {
     match value {
         Value::Double(_) => TYPE_DOUBLE,
@@ -222,6 +257,7 @@ impl Decoder {
             KIND_ATTRIBUTES => Record::Attributes(self.attributes(&mut input)?),
             KIND_SESSION => Record::Session(session(&mut input)?),
             KIND_REFUSAL => Record::Refusal(self.refusal(&mut input)?),
+            KIND_RELAY => Record::Relay(Arc::new(relay(tenant, &mut input)?)),
             _ => return None,
         };
         input.0.is_empty().then_some(record)
@@ -311,6 +347,35 @@ impl Decoder {
         };
         Some(Refusal { device, credential, at, key, reason: Arc::from(input.text()?) })
     }
+}
+
+fn relay(tenant: TenantId, input: &mut Input<'_>) -> Option<RelayMessage> {
+    let device = DeviceId::from_bytes(input.array()?);
+    let credential = CredentialId::from_bytes(input.array()?);
+    let received_at = input.time()?;
+    let flags = input.byte()?;
+    let (qos, retain) = (flags & QOS_MASK, flags & RETAIN != 0);
+    if qos > 2 || flags & !(QOS_MASK | RETAIN | EXPIRES) != 0 {
+        return None;
+    }
+    let expires_at = if flags & EXPIRES != 0 { Some(input.time()?) } else { None };
+    let topic = input.text()?.into();
+    let property_bytes = input.count()?;
+    let properties = input.bytes(property_bytes)?.into();
+    let payload_bytes = input.count()?;
+    let payload = input.bytes(payload_bytes)?.into();
+    Some(RelayMessage {
+        tenant,
+        device,
+        credential,
+        received_at,
+        expires_at,
+        topic,
+        properties,
+        payload,
+        qos,
+        retain,
+    })
 }
 
 fn session(input: &mut Input<'_>) -> Option<SessionEvent> {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{CredentialId, DeviceBatch, DeviceId, Key, TenantId, Timestamp, Value};
+use veritwin_domain::{
+    CredentialId, DeviceBatch, DeviceId, Key, RelayMessage, TenantId, Timestamp, Value,
+};
 
 /// One entry: a record and the tenant under whose key it is sealed.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,8 @@ pub enum Record {
     Session(SessionEvent),
     /// A value that was refused for good, so that the sender does not repeat it.
     Refusal(Refusal),
+    /// A message of one device to others; its tenant has to be the entry's.
+    Relay(Arc<RelayMessage>),
     /// Read back only, never appended: the entry is there, but its key is not.
     Unreadable(Unreadable),
 }

@@ -193,7 +193,8 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
 
     refuse_without_archive(&paths)?;
     // A port that is taken ends the start before anything runs.
-    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics).await?;
+    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics, &tasks);
+    let open = open.await?;
     let archive_options = ArchiveOptions {
         bind: config.archive.bind.clone(),
         port: config.archive.port,
@@ -225,6 +226,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard } = open;
     let side = listen::HttpSide { router, guard: Arc::clone(&guard), stop: stop.clone() };
     spawn_http(&config, http, &certificates.current, side, &tasks);
+    tasks.spawn(Arc::clone(&broker).tend_sessions());
     spawn_mqtt(&config, mqtt, &certificates.current, (&broker, guard), &stop, &tasks);
     let watch = watch_certificates(
         app.clone(),
@@ -299,6 +301,7 @@ async fn open_listeners(
     certificates: &Certificates,
     simulated_clock: bool,
     metrics: MetricsHandle,
+    tasks: &TaskTracker,
 ) -> anyhow::Result<Listeners> {
     let http = listen::bind("http", &config.http.bind, config.http.port).await?;
     let mqtt = listen::bind("mqtt", &config.mqtt.bind, config.mqtt.port).await?;
@@ -351,6 +354,7 @@ async fn open_listeners(
         facts: Arc::clone(&facts),
         uploads: Uploads::default(),
     };
+    let devices = devices.merge(api::mqtt_sockets(Arc::clone(&broker), tasks.clone()));
     let router = api::router(api, devices);
     Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard })
 }
@@ -413,11 +417,15 @@ fn spawn_mqtt(
             let broker = Arc::clone(&broker);
             async move {
                 let peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
-                match slot.over() {
-                    Some(limit) => broker.turn_away(tls, peer, limit).await,
-                    None => broker.serve(tls, peer).await,
+                if let Some(limit) = slot.over() {
+                    broker.turn_away(tls, peer, limit).await;
+                    return;
                 }
+                let will = broker.serve_connection(tls, peer).await;
                 drop(slot);
+                if let Some(will) = will {
+                    will.publish().await;
+                }
             }
         },
     ));

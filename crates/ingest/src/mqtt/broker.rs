@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::watch;
 use veritwin_domain::{Clock, IngestLimits, Rng};
 
 use super::pending::Pending;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
 use crate::traits::{Login, Sink};
@@ -38,6 +39,10 @@ pub struct Broker {
     pub(super) limits: IngestLimits,
     pub(super) sessions: Sessions,
     pub(super) turns: Turns,
+    /// Wills that wait for their delay.
+    pub(super) waiting_wills: AtomicUsize,
+    /// Becomes true when every connection is ended.
+    pub(super) closing: watch::Sender<bool>,
     connections: AtomicUsize,
 }
 
@@ -61,8 +66,20 @@ impl Broker {
     pub fn new(parts: BrokerParts) -> Arc<Self> {
         let BrokerParts { login, sink, clock, rng, limits } = parts;
         let (sessions, turns) = (Sessions::default(), Turns::default());
-        let connections = AtomicUsize::new(0);
-        Arc::new(Self { login, sink, clock, rng, limits, sessions, turns, connections })
+        let (connections, waiting_wills) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let closing = watch::Sender::new(false);
+        Arc::new(Self {
+            login,
+            sink,
+            clock,
+            rng,
+            limits,
+            sessions,
+            turns,
+            waiting_wills,
+            closing,
+            connections,
+        })
     }
 
     /// Open connections, those that have not sent CONNECT yet included.
@@ -71,9 +88,10 @@ impl Broker {
     }
 
     /// Ends every connection, at shut-down with [`CloseReason::ShuttingDown`]. Messages that were
-    /// read are still made durable and acknowledged.
+    /// read are still made durable and acknowledged; wills do not wait any longer.
     pub fn close_all(&self, reason: CloseReason) {
         self.sessions.close_all(reason);
+        self.closing.send_replace(true);
     }
 
     pub(super) fn enter(&self) -> (Counted<'_>, usize) {

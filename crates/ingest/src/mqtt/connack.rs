@@ -105,7 +105,7 @@ pub(crate) fn accepted(
         }
         properties.put_u8(RECEIVE_MAXIMUM);
         properties.put_u16(limits.receive_maximum.max(1));
-        properties.put_slice(&[RETAIN_AVAILABLE, 0]);
+        properties.put_slice(&[RETAIN_AVAILABLE, 1]);
         properties.put_u8(MAXIMUM_PACKET_SIZE);
         properties.put_u32(u32::try_from(limits.packet_bytes_max).unwrap_or(u32::MAX).max(1));
         if let Some(assigned) = assigned {
@@ -115,7 +115,7 @@ pub(crate) fn accepted(
         }
         properties.put_u8(TOPIC_ALIAS_MAXIMUM_PROPERTY);
         properties.put_u16(TOPIC_ALIAS_MAXIMUM);
-        properties.put_slice(&[SHARED_SUBSCRIPTION_AVAILABLE, 0]);
+        properties.put_slice(&[SHARED_SUBSCRIPTION_AVAILABLE, 1]);
         put_variable_length(&mut body, properties.len());
         body.put_slice(&properties);
     }

@@ -1,6 +1,6 @@
 //! CONNECT: which version it is, and what the client asks for. It refuses what breaks the standard
-//! and what cannot be honoured (enhanced authentication, wills to foreign topics) with the
-//! standard's own codes.
+//! and what cannot be honoured (enhanced authentication, wills to topics that mean nothing) with
+//! the standard's own codes.
 
 use veritwin_domain::{IngestLimits, Secret};
 
@@ -43,7 +43,32 @@ pub(crate) struct Hello {
 pub(crate) struct Will {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
+    /// 0 to 2.
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// Property length and properties, as in the packet; empty in version 3.
+    pub(crate) properties: Vec<u8>,
     pub(crate) delay_seconds: u32,
+}
+
+impl Hello {
+    /// Of a client that is gone, for its will.
+    pub(super) const fn of_will(version: Version) -> Self {
+        Self {
+            version,
+            client_id: String::new(),
+            clean_start: false,
+            keep_alive_seconds: 0,
+            session_seconds: 0,
+            session_seconds_asked: 0,
+            receive_maximum: u16::MAX,
+            packet_bytes_max: usize::MAX,
+            topic_alias_maximum: 0,
+            problem_information: false,
+            credential: None,
+            will: None,
+        }
+    }
 }
 
 /// Which version the first packet asks for; `None` while too little of it is there.
@@ -119,7 +144,9 @@ struct Connect<'a> {
 
 #[derive(Debug)]
 struct ConnectWill<'a> {
+    qos: u8,
     retain: bool,
+    properties: &'a [u8],
     delay_seconds: u32,
     topic: &'a str,
     payload: &'a [u8],
@@ -173,6 +200,9 @@ impl<'a> Connect<'a> {
             will: self.will.as_ref().map(|will| Will {
                 topic: will.topic.to_owned(),
                 payload: will.payload.to_vec(),
+                qos: will.qos,
+                retain: will.retain,
+                properties: will.properties.to_vec(),
                 delay_seconds: will.delay_seconds,
             }),
         }
@@ -208,10 +238,6 @@ impl<'a> Connect<'a> {
             return Err(Rejection::new(version, 0x85, 2, text));
         }
         let Some(will) = &self.will else { return Ok(()) };
-        if will.retain && version == Version::V5 {
-            let text = "retained messages are not supported: expected a will without retain";
-            return Err(Rejection::new(version, 0x9a, 0, text));
-        }
         topic::classify(will.topic, limits).map(|_| ()).map_err(|error| {
             let text = format!("will: {}", error.text());
             Rejection::new(version, 0x90, 5, text)
@@ -221,14 +247,17 @@ impl<'a> Connect<'a> {
 
 impl<'a> ConnectWill<'a> {
     fn read(version: Version, flags: u8, reader: &mut Reader<'a>) -> Result<Self, Fault> {
-        let mut delay_seconds = 0;
+        let (mut delay_seconds, mut raw) = (0, &[][..]);
         if version == Version::V5 {
+            let rest = reader.rest();
             let properties = properties::read(reader, Holder::Will)?;
             delay_seconds = properties.will_delay_seconds.unwrap_or(0);
+            raw = rest.get(..rest.len() - reader.rest().len()).unwrap_or_default();
         }
         let topic = reader.topic_name("will topic")?;
         let payload = reader.binary("will payload")?;
-        Ok(Self { retain: flags & WILL_RETAIN != 0, delay_seconds, topic, payload })
+        let (qos, retain) = ((flags & WILL_QOS) >> 3, flags & WILL_RETAIN != 0);
+        Ok(Self { qos, retain, properties: raw, delay_seconds, topic, payload })
     }
 }
 

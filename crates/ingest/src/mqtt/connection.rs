@@ -1,6 +1,7 @@
 //! Moves the bytes of one connection: CONNECT with a deadline, then one loop that reads, writes
 //! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
 
 use super::broker::{Broker, TURNED_AWAY_MAX};
@@ -17,6 +19,7 @@ use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
 use super::session::SessionKey;
+use super::wills::WaitingWill;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{CloseReason, DeviceSession, PeerInfo, Transport};
@@ -35,31 +38,38 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Largest empty read buffer that a connection keeps.
 const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
-/// Longest a will waits after its connection was lost. It keeps its connection's place meanwhile,
-/// so the wait is short whatever the client asks for.
-const WILL_DELAY_SECONDS_MAX: u32 = 10;
 
 /// Any byte stream a client can be on.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Broker {
-    /// Serves one connection until it ends. `stream` is already secured by TLS. Run it to its
-    /// end, also at shut-down (see [`Broker::close_all`]): dropping the future loses the wait for
-    /// submissions in flight and the will.
-    pub async fn serve<S: Stream>(self: &Arc<Self>, mut stream: S, mut peer: PeerInfo) {
+    /// Serves one connection until it ends, and publishes its will. `stream` is already secured by
+    /// TLS. Run it to its end, also at shut-down (see [`Broker::close_all`]): dropping the future
+    /// loses the wait for submissions in flight and the will.
+    pub async fn serve<S: Stream>(self: &Arc<Self>, stream: S, peer: PeerInfo) {
+        if let Some(will) = self.serve_connection(stream, peer).await {
+            will.publish().await;
+        }
+    }
+
+    /// The same, without the will: the connection's place can be given up before that waits.
+    pub async fn serve_connection<S: Stream>(
+        self: &Arc<Self>,
+        mut stream: S,
+        mut peer: PeerInfo,
+    ) -> Option<WaitingWill> {
         let (_counted, connections) = self.enter();
         let max = self.limits.connections_max;
         if connections > max + TURNED_AWAY_MAX {
-            return;
+            return None;
         }
         let mut input = BytesMut::new();
         let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
         let hello = timeout(limit, self.read_connect(&mut stream, &mut input, &mut peer)).await;
         let accepted = match hello {
-            Err(_) => return,
+            Err(_) | Ok(Ok(None)) => return None,
             Ok(Err(rejection)) => Err(rejection),
-            Ok(Ok(None)) => return,
             Ok(Ok(Some(hello))) if connections > max => {
                 let limit = LimitExceeded { name: "connections_max", max, actual: connections };
                 let rejection = Rejection::new(hello.version, 0x97, 3, limit.to_string());
@@ -69,7 +79,10 @@ impl Broker {
         };
         match accepted {
             Ok((hello, session)) => self.run(stream, input, hello, session).await,
-            Err(rejection) => refuse(&mut stream, &rejection).await,
+            Err(rejection) => {
+                refuse(&mut stream, &rejection).await;
+                None
+            }
         }
     }
 
@@ -149,14 +162,17 @@ impl Broker {
         mut input: BytesMut,
         mut hello: Hello,
         session: Arc<DeviceSession>,
-    ) {
+    ) -> Option<WaitingWill> {
         let assigned = hello
             .client_id
             .is_empty()
             .then(|| format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()));
         let acknowledgement = match connack::accepted(&hello, assigned.as_deref(), &self.limits) {
             Ok(acknowledgement) => acknowledgement,
-            Err(rejection) => return refuse(&mut stream, &rejection).await,
+            Err(rejection) => {
+                refuse(&mut stream, &rejection).await;
+                return None;
+            }
         };
         let transport = match hello.version {
             Version::V3 => Transport::Mqtt3,
@@ -166,10 +182,10 @@ impl Broker {
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
-        let key = (session.tenant, std::mem::take(&mut hello.client_id));
+        let client_id = std::mem::take(&mut hello.client_id);
+        let key = SessionKey { tenant: session.tenant, device: session.device, client_id };
         let now = self.clock.monotonic();
-        let (state, present) =
-            self.sessions.attach(key.clone(), session.device, hello.clean_start, &link, now);
+        let (state, present) = self.sessions.attach(key.clone(), hello.clean_start, &link, now);
         let registration = Registration::new(Arc::clone(self), key.clone(), link.clone());
         let (attributes, rpc) = state.lock().interests();
         link.set_interests(attributes, rpc);
@@ -186,25 +202,20 @@ impl Broker {
         ));
         device.output = acknowledgement.encode(present);
         device.start_resend();
-        let end = exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
+        let Err(end) =
+            exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;
         drop(stream);
 
-        let keep = device.session_seconds;
-        let still_ours = registration.end(keep);
+        // Who may not connect any more has no session, and no will.
+        let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
+        let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
+        let is_taken_over = !registration.end(keep_seconds);
         attached.detach().await;
-        if let Some(will) = &device.will {
-            if *link_end.close.borrow() == Some(CloseReason::Revoked) {
-                return;
-            }
-            let delay = will.delay_seconds.min(keep).min(WILL_DELAY_SECONDS_MAX);
-            sleep(Duration::from_secs(u64::from(delay))).await;
-            let resumed = delay > 0 && (!still_ours || self.sessions.is_live(&key));
-            if !resumed {
-                device.publish_will();
-                drain(&mut device).await;
-            }
-        }
+        // Of the connection nothing else is kept.
+        let will = device.will.take().filter(|_| !is_revoked)?;
+        let (broker, version) = (Arc::clone(self), device.encoder.version);
+        Some(WaitingWill { broker, session, version, will, key, link, is_taken_over, keep_seconds })
     }
 }
 
@@ -267,30 +278,30 @@ impl KeepAlive {
     }
 }
 
-/// The main loop of a connection.
+/// The main loop of a connection. It goes on until there is an end.
 async fn exchange<S: Stream>(
     stream: &mut S,
     input: &mut BytesMut,
     device: &mut Device,
     link: &mut LinkEnd,
     mut keep_alive: KeepAlive,
-) -> End {
+) -> Result<Infallible, End> {
     let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
     let mut turns = device.broker.turns.of(device.session.tenant);
     let mut wants_turn = false;
     let timer = keep_alive.timer();
     tokio::pin!(timer);
-    if !input.is_empty()
-        && let Err(end) = device.handle_input(input)
-    {
-        return end;
+    if !input.is_empty() {
+        device.handle_input(input)?;
     }
+    let session = Arc::clone(&device.state);
     loop {
+        device.pump(&mut link.downlinks);
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
             if write_output(stream, device).await.is_err() {
-                return End::Lost;
+                return Err(End::Lost);
             }
         }
         let (can_read, can_send) = (device.can_read(), device.can_send());
@@ -304,24 +315,22 @@ async fn exchange<S: Stream>(
         tokio::select! {
             biased;
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
-                let mut next = Some(finished);
-                while let Some(finished) = next {
-                    if let Err(close) = device.finish(finished) {
-                        return End::Closed(close);
-                    }
-                    next = device.queue.next().now_or_never().flatten();
-                }
+                device.finish_ready(finished)?;
             }
             Ok(closed) = link.close.wait_for(Option::is_some) => {
                 let reason = *closed;
-                return reason.map_or(End::Lost, |reason| End::Closed(Close::of_reason(reason)));
+                return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
             }
             Some((topic, payload)) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
+            Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
+                device.found_retained(found)?;
+            }
+            () = yield_now(), if device.is_relaying() => device.relay_some()?,
             result = read_little(stream, input), if can_read && !wants_turn => {
                 let bytes = match result {
-                    Ok(0) | Err(_) => return End::Lost,
+                    Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(bytes) => bytes,
                 };
                 keep_alive.heard_at = Instant::now();
@@ -330,9 +339,7 @@ async fn exchange<S: Stream>(
                 wants_turn = bytes == READ_BYTES_MIN && !is_held;
                 if !wants_turn {
                     read_bytes = READ_BYTES_MIN;
-                    if let Err(end) = device.handle_input(input) {
-                        return end;
-                    }
+                    device.handle_input(input)?;
                     is_held = device.held_until.is_some();
                 }
             }
@@ -340,18 +347,18 @@ async fn exchange<S: Stream>(
                 read_bytes = READ_BYTES_MIN + read_ready(stream, input);
                 let result = device.handle_input(input);
                 drop(turn);
-                if let Err(end) = result {
-                    return end;
-                }
+                result?;
                 wants_turn = false;
                 is_held = device.held_until.is_some();
             }
+            () = session.wake().notified() => {}
             () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
                 device.held_until = None;
             }
             () = &mut timer => {
                 if can_read && keep_alive.is_over() {
-                    return End::Closed(Close::new(0x8d, "keep-alive: nothing was heard in time"));
+                    let text = "keep-alive: nothing was heard in time";
+                    return Err(Close::new(0x8d, text).into());
                 }
                 // While we do not read, or without an interval, silence says nothing.
                 if !can_read || keep_alive.interval.is_none() {
@@ -405,13 +412,17 @@ async fn finish<S: Stream>(stream: &mut S, device: &mut Device, end: &End) {
 }
 
 /// Waits for submissions in flight. After one that cannot be acknowledged, none is.
-async fn drain(device: &mut Device) -> Option<Close> {
+pub(super) async fn drain(device: &mut Device) -> Option<Close> {
     let mut failed = None;
     let all = async {
-        while let Some(finished) = device.queue.next().await {
-            if failed.is_none() {
-                failed = device.finish(finished).err();
+        loop {
+            while device.is_relaying() {
+                let result = device.relay_some();
+                failed = failed.take().or(result.err());
+                yield_now().await;
             }
+            let Some(finished) = device.queue.next().await else { break };
+            device.finish(finished);
         }
     };
     if timeout(Duration::from_secs(DRAIN_SECONDS_MAX), all).await.is_err() {

@@ -15,9 +15,11 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
+use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
+use super::retained::{Fetching, Retained};
 use super::session::SharedState;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
@@ -94,7 +96,10 @@ pub(crate) struct Device {
     pub(crate) answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     pub(crate) will: Option<Will>,
     pub(crate) session_seconds: u32,
+    pub(super) retained: Retained,
+    pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
+    pub(super) relaying: Relaying,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
     /// The number of the next reading of this read that carries no time.
@@ -106,6 +111,8 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight_bytes: usize,
+    /// The last message of a QoS above 0 was an answer or a downlink.
+    pub(super) was_own: bool,
     /// QoS 1 messages of this connection without their PUBACK.
     pub(super) unacknowledged: usize,
     /// QoS 2 messages of this connection without their PUBREL.
@@ -141,7 +148,10 @@ impl Device {
             answers: FuturesUnordered::new(),
             will: hello.will,
             session_seconds: hello.session_seconds,
+            retained: Retained::default(),
+            fetching: Fetching::new(),
             pending: Pending::default(),
+            relaying: Relaying::default(),
             keys,
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
@@ -151,6 +161,7 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight_bytes: 0,
+            was_own: false,
             unacknowledged: 0,
             unreleased: 0,
             skip_bytes: 0,
@@ -171,6 +182,7 @@ impl Device {
         messages_fit
             && self.held_until.is_none()
             && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+            && !self.is_relaying()
             && self.queue.len() < SUBMISSIONS_MAX
     }
 
@@ -257,7 +269,9 @@ impl Device {
         }
         match packet::read(version, header, packet).map_err(Close::from)? {
             Packet::Acknowledged(packet_id) => self.acknowledged(packet_id),
+            Packet::Received(packet_id, reason) => self.received(packet_id, reason),
             Packet::Release(packet_id) => self.release(packet_id),
+            Packet::Complete(packet_id) => self.completed(packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::Ping => self.output.extend_from_slice(&[0xd0, 0]),
@@ -280,9 +294,6 @@ impl Device {
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
         if self.encoder.version == Version::V5 {
-            if view.retain {
-                return Err(Close::new(0x9a, "retained messages are not supported"));
-            }
             let max = usize::from(self.limits().receive_maximum);
             let unfinished = self.unacknowledged + self.unreleased;
             if view.qos > 0 && unfinished >= max {
@@ -322,7 +333,7 @@ impl Device {
         link.is_some()
     }
 
-    fn submit_pending(&mut self) {
+    pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.pending.close_batch(&session, received_at);
         if self.pending.is_empty() {
@@ -345,13 +356,13 @@ impl Device {
         self.held_until = (!hold.is_zero()).then(|| Instant::now() + hold);
     }
 
-    /// A submission came back: its acknowledgements go out, or the connection ends.
-    pub(crate) fn finish(&mut self, finished: Finished) -> Result<(), Close> {
+    /// A submission came back and its messages are relayed: its acknowledgements go out, or the
+    /// connection ends.
+    pub(super) fn settle(&mut self, finished: Finished) -> Result<(), Close> {
         self.in_flight_acks -= finished.acks.len();
         self.in_flight_bytes -= finished.bytes;
         let acknowledged = finished.acks.iter().filter(|ack| ack.packet_type == PUBACK);
         self.unacknowledged -= acknowledged.count();
-        self.note_stored(&finished);
         if self.mute {
             return Ok(());
         }
@@ -389,7 +400,7 @@ impl Device {
     }
 
     /// QoS 2 messages of a submission are stored, or refused for good, unless none of it is.
-    fn note_stored(&self, finished: &Finished) {
+    pub(super) fn note_stored(&self, finished: &Finished) {
         let may_succeed = finished.result.as_ref().is_err_and(|error| !error.is_final());
         let mut received = finished.acks.iter().filter(|ack| ack.packet_type == PUBREC).peekable();
         if may_succeed || received.peek().is_none() {
@@ -416,10 +427,12 @@ impl Device {
             self.message(&PublishView {
                 topic: &will.topic,
                 qos: 0,
-                retain: false,
+                relay_qos: will.qos,
+                retain: will.retain,
                 packet_id: 0,
                 payload: &will.payload,
                 topic_alias: None,
+                properties: &will.properties,
             });
             self.submit_pending();
         }

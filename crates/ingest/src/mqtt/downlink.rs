@@ -1,23 +1,69 @@
 //! What goes down to a client: messages at the QoS it was granted, within its Receive Maximum and
 //! Maximum Packet Size, and what it had not acknowledged before it was cut off.
 
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
 use super::alias::Naming;
 use super::device::Device;
-use super::encode::Outgoing;
-use super::session::{UNACKNOWLEDGED_MAX, Unacknowledged};
+use super::encode::{Outgoing, PUBREL};
+use super::outbox::Delivery;
+use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::topic;
 use crate::model::Downlink;
 use crate::payload::{deleted_json, entries_json, rpc_json};
 
+/// So much output is gathered before it is written.
+const PUMP_BYTES_MAX: usize = 64 * 1024;
+/// So many answers and downlinks are sent before messages of others have their turn.
+const READY_MAX: usize = 64;
+/// Packet Identifier not found.
+const UNKNOWN_ID: u8 = 0x92;
+
 impl Device {
-    /// Most QoS 1 messages that may be on their way (MQTT-3.3.4-9).
+    /// Most QoS 1 and 2 messages that may be on their way (MQTT-3.3.4-9).
     fn window(&self) -> usize {
         usize::from(self.receive_maximum).min(UNACKNOWLEDGED_MAX)
     }
 
-    /// Whether another message may be sent.
+    /// Whether an answer or a downlink may be sent. Messages of others that wait have one place in
+    /// the window; in a window of one they take turns.
     pub(crate) fn can_send(&self) -> bool {
-        self.to_resend.is_empty() && self.state.lock().unacknowledged.len() < self.window()
+        let state = self.state.lock();
+        let others = usize::from(self.others_wait(&state));
+        let max = match self.window() {
+            1 if self.was_own => 1 - others,
+            1 => 1,
+            window => window - others,
+        };
+        self.to_resend.is_empty() && state.unacknowledged.len() < max
+    }
+
+    /// Whether messages of others could be sent if there were room.
+    fn others_wait(&self, state: &SessionState) -> bool {
+        if state.retained.is_empty() {
+            state.outbox.front().is_some()
+        } else {
+            !self.retained.is_empty()
+        }
+    }
+
+    /// Sends answers and downlinks that are there already.
+    fn send_ready(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
+        for _ in 0..READY_MAX {
+            if self.output.len() >= PUMP_BYTES_MAX || !self.can_send() {
+                return;
+            }
+            if let Some(Some((name, payload))) = self.answers.next().now_or_never() {
+                self.deliver(&name, payload);
+            } else if let Ok(downlink) = downlinks.try_recv() {
+                self.downlink(&downlink);
+            } else {
+                return;
+            }
+        }
     }
 
     /// Sends a downlink, if the device has subscribed to it.
@@ -36,34 +82,136 @@ impl Device {
         }
     }
 
-    /// Publishes to the device at the QoS it was granted.
+    /// Publishes to the device at the QoS it was granted; the platform's own messages have QoS 1.
     pub(crate) fn deliver(&mut self, name: &str, payload: String) {
-        let mut state = self.state.lock();
+        let session = Arc::clone(&self.state);
+        let mut state = session.lock();
         let Some((qos, ids)) = state.matching(name) else { return };
-        let packet_id = (qos > 0).then(|| state.next_packet_id());
-        let naming = self.outbound_aliases.naming(name);
+        let delivery = Delivery {
+            topic: name.into(),
+            payload: payload.into_bytes().into(),
+            properties: Arc::default(),
+            expires_at: None,
+            qos: qos.min(1),
+            retain: false,
+            ids,
+            reserved: None,
+        };
+        self.was_own |= delivery.qos > 0;
+        self.send(&mut state, delivery, None);
+    }
+
+    fn send(&mut self, state: &mut SessionState, delivery: Delivery, expiry_seconds: Option<u32>) {
+        let packet_id = (delivery.qos > 0).then(|| state.next_packet_id());
+        let naming = self.outbound_aliases.naming(&delivery.topic);
         let message = Outgoing {
-            topic: name,
+            topic: &delivery.topic,
             naming,
-            payload: payload.as_bytes(),
+            payload: &delivery.payload,
+            qos: delivery.qos,
             packet_id,
             dup: false,
-            subscription_ids: &ids,
+            retain: delivery.retain,
+            properties: &delivery.properties,
+            expiry_seconds,
+            subscription_ids: &delivery.ids,
         };
         if !self.encoder.publish(&mut self.output, message) {
             tracing::warn!(device = %self.session.device, "message over the client's limit");
             return;
         }
-        self.outbound_aliases.sent(name, naming);
+        self.outbound_aliases.sent(&delivery.topic, naming);
         if let Some(packet_id) = packet_id {
-            let topic = name.to_owned();
-            state.unacknowledged.push_back(Unacknowledged { packet_id, topic, payload });
+            let kept = Unacknowledged { packet_id, is_received: false, delivery };
+            state.unacknowledged.push_back(kept);
         }
     }
 
-    /// The client has a QoS 1 message.
+    /// Sends what waits, as far as the client's window is open: answers and downlinks, then
+    /// retained messages, then what was published since.
+    pub(crate) fn pump(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
+        self.send_ready(downlinks);
+        self.fetch_retained();
+        let session = Arc::clone(&self.state);
+        let mut state = session.lock();
+        // An older connection, which is ending, leaves it to the newer one.
+        if state.holder != self.link.id() || !self.to_resend.is_empty() {
+            return;
+        }
+        if state.outbox.is_idle() && state.retained.is_empty() {
+            return;
+        }
+        let (now, window) = (self.broker.clock.now(), self.window());
+        while self.output.len() < PUMP_BYTES_MAX {
+            let is_open = state.unacknowledged.len() < window;
+            let fits = |delivery: &Delivery| delivery.qos == 0 || is_open;
+            let next = if !state.retained.is_empty() {
+                self.retained.next(&mut state, is_open)
+            } else if state.outbox.front().is_some_and(fits) {
+                state.outbox.pop()
+            } else {
+                None
+            };
+            let Some(delivery) = next else { break };
+            if let Ok(left) = delivery.seconds_left(now) {
+                self.was_own &= delivery.qos == 0;
+                self.send(&mut state, delivery, left);
+            }
+        }
+        let dropped = match state.outbox.front() {
+            None => state.outbox.take_dropped(),
+            Some(_) => None,
+        };
+        drop(state);
+        if let Some((count, limit)) = dropped {
+            self.record_all_dropped(count, limit);
+        }
+        if self.output.len() >= PUMP_BYTES_MAX {
+            session.wake().notify_one();
+        }
+        self.fetch_retained();
+    }
+
+    /// PUBACK: the client has a QoS 1 message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
-        self.state.lock().unacknowledged.retain(|message| message.packet_id != packet_id);
+        let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 1;
+        self.state.lock().unacknowledged.retain(|kept| !is_it(kept));
+        self.resend();
+    }
+
+    /// PUBREC: the client has a QoS 2 message, or refuses it and that is the end of it.
+    pub(super) fn received(&mut self, packet_id: u16, reason: u8) {
+        let session = Arc::clone(&self.state);
+        let mut state = session.lock();
+        let kept = &mut state.unacknowledged;
+        let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 2;
+        let answer = match kept.iter().position(is_it) {
+            None => UNKNOWN_ID,
+            Some(at) if reason >= 0x80 => {
+                kept.remove(at);
+                drop(state);
+                self.resend();
+                return;
+            }
+            Some(at) => {
+                if let Some(kept) = kept.get_mut(at) {
+                    // Only the packet id is needed from now on.
+                    kept.is_received = true;
+                    kept.delivery.payload = Arc::default();
+                    kept.delivery.properties = Arc::default();
+                    kept.delivery.reserved = None;
+                }
+                0
+            }
+        };
+        drop(state);
+        self.encoder.acknowledge(&mut self.output, PUBREL, packet_id, answer, None);
+    }
+
+    /// PUBCOMP: the packet id is free again.
+    pub(super) fn completed(&mut self, packet_id: u16) {
+        let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.is_received;
+        self.state.lock().unacknowledged.retain(|kept| !is_it(kept));
         self.resend();
     }
 
@@ -82,7 +230,7 @@ impl Device {
         if self.to_resend.is_empty() {
             return;
         }
-        let window = self.window();
+        let (window, now) = (self.window(), self.broker.clock.now());
         let mut state = self.state.lock();
         while state.unacknowledged.len().saturating_sub(self.to_resend.len()) < window {
             let Some(packet_id) = self.to_resend.pop_front() else { return };
@@ -90,14 +238,23 @@ impl Device {
             let Some(at) = kept.iter().position(|message| message.packet_id == packet_id) else {
                 continue;
             };
-            let message = &kept[at];
+            let Unacknowledged { delivery, is_received, .. } = &kept[at];
+            if *is_received {
+                self.encoder.acknowledge(&mut self.output, PUBREL, packet_id, 0, None);
+                continue;
+            }
             let outgoing = Outgoing {
-                topic: &message.topic,
+                topic: &delivery.topic,
                 naming: Naming::PLAIN,
-                payload: message.payload.as_bytes(),
+                payload: &delivery.payload,
+                qos: delivery.qos,
                 packet_id: Some(packet_id),
                 dup: true,
-                subscription_ids: &[],
+                retain: delivery.retain,
+                properties: &delivery.properties,
+                // What has begun is completed.
+                expiry_seconds: delivery.seconds_left(now).unwrap_or(Some(0)),
+                subscription_ids: &delivery.ids,
             };
             if !self.encoder.publish(&mut self.output, outgoing) {
                 kept.remove(at);

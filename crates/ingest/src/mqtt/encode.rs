@@ -12,10 +12,13 @@ const REASON_STRING_BYTES_MAX: usize = 400;
 const REASON_STRING: u8 = 0x1f;
 const SUBSCRIPTION_ID: u8 = 0x0b;
 const TOPIC_ALIAS: u8 = 0x23;
+const MESSAGE_EXPIRY: u8 = 0x02;
 
 const PUBLISH: u8 = 0x30;
 pub(crate) const PUBACK: u8 = 0x40;
 pub(crate) const PUBREC: u8 = 0x50;
+/// With its reserved flags.
+pub(crate) const PUBREL: u8 = 0x62;
 pub(crate) const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
 const UNSUBACK: u8 = 0xb0;
@@ -38,14 +41,19 @@ pub(crate) struct Outgoing<'a> {
     /// Version 5 only.
     pub(crate) naming: Naming,
     pub(crate) payload: &'a [u8],
+    pub(crate) qos: u8,
     /// `None` for QoS 0.
     pub(crate) packet_id: Option<u16>,
     pub(crate) dup: bool,
+    pub(crate) retain: bool,
+    /// Properties that were passed on. Version 5 only, as all that follow.
+    pub(crate) properties: &'a [u8],
+    pub(crate) expiry_seconds: Option<u32>,
     pub(crate) subscription_ids: &'a [u32],
 }
 
 impl Encoder {
-    /// PUBACK, PUBREC or PUBCOMP.
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     #[inline]
     pub(crate) fn acknowledge(
         &self,
@@ -113,12 +121,15 @@ impl Encoder {
     /// PUBLISH. False when it would be larger than the client takes.
     pub(crate) fn publish(&self, out: &mut BytesMut, message: Outgoing<'_>) -> bool {
         let topic = if message.naming.is_known { "" } else { message.topic };
-        let qos = u8::from(message.packet_id.is_some());
         let is_v5 = self.version == Version::V5;
         let ids = message.subscription_ids;
         let id_bytes = ids.iter().map(|id| 1 + variable_length_bytes(*id as usize)).sum::<usize>();
-        let property_bytes = id_bytes + if message.naming.alias.is_some() { 3 } else { 0 };
-        let mut body_bytes = 2 + topic.len() + 2 * usize::from(qos) + message.payload.len();
+        let property_bytes = id_bytes
+            + message.properties.len()
+            + if message.naming.alias.is_some() { 3 } else { 0 }
+            + if message.expiry_seconds.is_some() { 5 } else { 0 };
+        let packet_id_bytes = if message.packet_id.is_some() { 2 } else { 0 };
+        let mut body_bytes = 2 + topic.len() + packet_id_bytes + message.payload.len();
         if is_v5 {
             body_bytes += variable_length_bytes(property_bytes) + property_bytes;
         }
@@ -126,7 +137,8 @@ impl Encoder {
             return false;
         }
         out.reserve(packet_bytes(body_bytes));
-        out.put_u8(PUBLISH | (qos << 1) | (u8::from(message.dup) << 3));
+        let (dup, retain) = (u8::from(message.dup) << 3, u8::from(message.retain));
+        out.put_u8(PUBLISH | dup | (message.qos << 1) | retain);
         put_variable_length(out, body_bytes);
         out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
         out.put_slice(topic.as_bytes());
@@ -135,6 +147,11 @@ impl Encoder {
         }
         if is_v5 {
             put_variable_length(out, property_bytes);
+            out.put_slice(message.properties);
+            if let Some(seconds) = message.expiry_seconds {
+                out.put_u8(MESSAGE_EXPIRY);
+                out.put_u32(seconds);
+            }
             if let Some(alias) = message.naming.alias {
                 out.put_u8(TOPIC_ALIAS);
                 out.put_u16(alias);

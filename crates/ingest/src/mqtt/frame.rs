@@ -67,11 +67,15 @@ pub(crate) struct PublishView<'a> {
     /// Empty when only the alias names it.
     pub(crate) topic: &'a str,
     pub(crate) qos: u8,
+    /// What it is relayed with: a will has a QoS, and nobody who is answered.
+    pub(crate) relay_qos: u8,
     pub(crate) retain: bool,
     /// 0 for QoS 0.
     pub(crate) packet_id: u16,
     pub(crate) payload: &'a [u8],
     pub(crate) topic_alias: Option<u16>,
+    /// Property length and properties; may be empty when there are none.
+    pub(crate) properties: &'a [u8],
 }
 
 /// A PUBLISH's view of its packet. `packet` may end early, then the payload does too.
@@ -91,13 +95,15 @@ pub(crate) fn publish_view(
     let mut reader = Reader::new(packet, header.header_bytes);
     let topic = topic_of(version, &mut reader)?;
     let packet_id = if qos == 0 { 0 } else { reader.packet_id()? };
-    let mut topic_alias = None;
+    let (mut topic_alias, mut raw) = (None, &[][..]);
     if version == Version::V5 {
         // Most messages have no properties.
         if reader.rest().first() == Some(&0) {
             reader.byte("property length")?;
         } else {
+            let rest = reader.rest();
             topic_alias = properties::read(&mut reader, Holder::Publish)?.topic_alias;
+            raw = rest.get(..rest.len() - reader.rest().len()).unwrap_or_default();
         }
         if topic.is_empty() && topic_alias.is_none() {
             let text = "topic name: expected at least one character, or a topic alias";
@@ -105,7 +111,8 @@ pub(crate) fn publish_view(
         }
     }
     let payload = reader.rest();
-    Ok(PublishView { topic, qos, retain, packet_id, payload, topic_alias })
+    let (relay_qos, properties) = (qos, raw);
+    Ok(PublishView { topic, qos, relay_qos, retain, packet_id, payload, topic_alias, properties })
 }
 
 #[inline]

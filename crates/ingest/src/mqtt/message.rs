@@ -1,5 +1,5 @@
-//! What a published message means: readings, attributes, requests and answers, or a refusal that
-//! says what would be right.
+//! What a published message means: readings, attributes, requests and answers, a message to others,
+//! or a refusal that says what would be right.
 
 use std::sync::Arc;
 
@@ -9,10 +9,8 @@ use veritwin_domain::LimitExceeded;
 use super::device::{Device, REQUESTS_MAX};
 use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
-use super::packet::{Subscribe, Unsubscribe};
 use super::pending::{Ack, Answer};
 use super::receipts::Come;
-use super::session::Subscription;
 use super::topic::{self, DeviceTopic, TopicError};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesUpdate, Origin, Refusal, RefusalReason, RpcReply, SinkEntry};
@@ -31,7 +29,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    const fn new(reason: RefusalReason, detail: String) -> Self {
+    pub(super) const fn new(reason: RefusalReason, detail: String) -> Self {
         Self { reason, detail, position: None, limit: None }
     }
 }
@@ -70,6 +68,7 @@ impl From<TopicError> for Refused {
             TopicError::Malformed(_) | TopicError::Unknown => RefusalReason::Topic,
             TopicError::Limit(limit) => return limit.into(),
             TopicError::Unsupported(_) => RefusalReason::Unsupported,
+            TopicError::Foreign => RefusalReason::NotAllowed,
         };
         Self::new(reason, error.text())
     }
@@ -170,7 +169,7 @@ impl Device {
     }
 
     /// Whether an acknowledgement can carry a refusal.
-    fn can_tell(&self, view: &PublishView<'_>) -> bool {
+    pub(super) fn can_tell(&self, view: &PublishView<'_>) -> bool {
         self.encoder.version == Version::V5 && view.qos > 0
     }
 
@@ -178,6 +177,7 @@ impl Device {
     fn take(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
         match topic::classify(view.topic, self.limits())? {
             DeviceTopic::Attributes => return self.attributes(view),
+            DeviceTopic::Relay => return self.relay(view),
             DeviceTopic::Telemetry => self.telemetry(view.payload)?,
             DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
@@ -259,66 +259,6 @@ impl Device {
             .boxed(),
         );
         Ok(())
-    }
-
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
-        let Subscribe { packet_id, filters, id } = subscribe;
-        let mut codes = Vec::with_capacity(filters.len());
-        let mut first_error = None;
-        let mut state = self.state.lock();
-        for (filter, qos) in filters {
-            let max = self.broker.limits.subscriptions_max;
-            let known = state.subscriptions.iter().position(|known| known.filter == *filter);
-            let room = known.is_some() || state.subscriptions.len() < max;
-            let checked = topic::check_filter(filter, &self.broker.limits).and_then(|()| {
-                let limit = LimitExceeded { name: "subscriptions_max", max, actual: max + 1 };
-                if room { Ok(()) } else { Err(TopicError::Limit(limit)) }
-            });
-            if let Err(error) = checked {
-                codes.push(self.subscription_code(filter, &error));
-                first_error.get_or_insert_with(|| error.text());
-                continue;
-            }
-            let qos = (*qos).min(1);
-            let subscription = Subscription { filter: (*filter).to_owned(), qos, id: *id };
-            match known.and_then(|at| state.subscriptions.get_mut(at)) {
-                Some(known) => *known = subscription,
-                None => state.subscriptions.push(subscription),
-            }
-            codes.push(qos);
-        }
-        let (attributes, rpc) = state.interests();
-        drop(state);
-        self.link.set_interests(attributes, rpc);
-        self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
-    }
-
-    fn subscription_code(&self, filter: &str, error: &TopicError) -> u8 {
-        if self.encoder.version == Version::V3 {
-            return 0x80;
-        }
-        match error {
-            TopicError::Malformed(_) => 0x8f,
-            TopicError::Limit(_) => 0x97,
-            TopicError::Unsupported(_) if filter.starts_with(topic::SHARED) => 0x9e,
-            TopicError::Unsupported(_) => 0x83,
-            TopicError::Unknown => 0x87,
-        }
-    }
-
-    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
-        let Unsubscribe { packet_id, filters } = unsubscribe;
-        let mut codes = Vec::with_capacity(filters.len());
-        let mut state = self.state.lock();
-        for filter in filters {
-            let before = state.subscriptions.len();
-            state.subscriptions.retain(|subscription| subscription.filter != *filter);
-            codes.push(if state.subscriptions.len() < before { 0 } else { 0x11 });
-        }
-        let (attributes, rpc) = state.interests();
-        drop(state);
-        self.link.set_interests(attributes, rpc);
-        self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
     }
 }
 

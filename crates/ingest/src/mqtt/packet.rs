@@ -11,8 +11,12 @@ use super::wire::{Fault, Reader};
 pub(crate) enum Packet<'a> {
     /// PUBACK. A reason of 0x80 or more acknowledges as well (MQTT-4.4.0-2).
     Acknowledged(u16),
+    /// PUBREC with its reason code.
+    Received(u16, u8),
     /// PUBREL.
     Release(u16),
+    /// PUBCOMP.
+    Complete(u16),
     Subscribe(Subscribe<'a>),
     Unsubscribe(Unsubscribe<'a>),
     Ping,
@@ -23,10 +27,22 @@ pub(crate) enum Packet<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Subscribe<'a> {
     pub(crate) packet_id: u16,
-    /// Well-formed filters, at least one, each with the QoS that is asked for.
-    pub(crate) filters: Vec<(&'a str, u8)>,
+    /// Well-formed filters, at least one, each with what is asked for.
+    pub(crate) filters: Vec<(&'a str, Options)>,
     /// Subscription Identifier.
     pub(crate) id: Option<u32>,
+}
+
+/// Subscription Options (MQTT 5.0, 3.8.3.1); version 3 has the QoS only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// 0 to 2.
+    pub(crate) qos: u8,
+    /// Not what this client published itself.
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    /// 0 to 2.
+    pub(crate) retain_handling: u8,
 }
 
 /// UNSUBSCRIBE.
@@ -51,18 +67,20 @@ pub(crate) fn read(version: Version, header: Header, packet: &[u8]) -> Result<Pa
     check_flags(version, kind, flags)?;
     let mut reader = Reader::new(packet, header.header_bytes);
     match kind {
-        4 => acknowledgement(version, &mut reader, "PUBACK").map(Packet::Acknowledged),
-        6 => acknowledgement(version, &mut reader, "PUBREL").map(Packet::Release),
+        4 => {
+            acknowledgement(version, &mut reader, "PUBACK").map(|(id, _)| Packet::Acknowledged(id))
+        }
+        5 => {
+            let (id, reason) = acknowledgement(version, &mut reader, "PUBREC")?;
+            Ok(Packet::Received(id, reason))
+        }
+        6 => acknowledgement(version, &mut reader, "PUBREL").map(|(id, _)| Packet::Release(id)),
+        7 => acknowledgement(version, &mut reader, "PUBCOMP").map(|(id, _)| Packet::Complete(id)),
         8 => subscribe(version, &mut reader).map(Packet::Subscribe),
         10 => unsubscribe(version, &mut reader).map(Packet::Unsubscribe),
         12 => reader.finish("PINGREQ").map(|()| Packet::Ping),
         14 => disconnect(version, &mut reader).map(Packet::Disconnect),
         1 => Err(Fault::protocol(0, "a second CONNECT: expected one in a connection")),
-        5 | 7 => {
-            let text = "PUBREC and PUBCOMP answer QoS 2, and no message was sent to this client \
-                with QoS 2";
-            Err(Fault::protocol(0, text))
-        }
         15 => {
             let text = "AUTH is not expected: no authentication method was agreed on";
             Err(Fault::protocol(0, text))
@@ -87,18 +105,19 @@ fn check_flags(version: Version, kind: u8, flags: u8) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The packet id of a PUBACK or PUBREL.
+/// The packet id and reason code of a PUBACK, PUBREC, PUBREL or PUBCOMP.
 fn acknowledgement(
     version: Version,
     reader: &mut Reader<'_>,
     name: &'static str,
-) -> Result<u16, Fault> {
+) -> Result<(u16, u8), Fault> {
     let packet_id = reader.packet_id()?;
+    let mut reason = 0;
     if version == Version::V5 && !reader.is_at_end() {
         let at = reader.at();
-        let reason = reader.byte("reason code")?;
+        reason = reader.byte("reason code")?;
         let is_known = match name {
-            "PUBACK" => is_puback_reason(reason),
+            "PUBACK" | "PUBREC" => is_puback_reason(reason),
             _ => matches!(reason, 0 | 0x92),
         };
         if !is_known {
@@ -110,10 +129,10 @@ fn acknowledgement(
         }
     }
     reader.finish(name)?;
-    Ok(packet_id)
+    Ok((packet_id, reason))
 }
 
-/// Table 3-4.
+/// Tables 3-4 and 3-5.
 const fn is_puback_reason(reason: u8) -> bool {
     matches!(reason, 0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
 }
@@ -141,12 +160,11 @@ fn subscribe<'a>(version: Version, reader: &mut Reader<'a>) -> Result<Subscribe<
     Ok(Subscribe { packet_id, filters, id })
 }
 
-/// The QoS that is asked for.
 fn subscription_options(
     version: Version,
     filter: &str,
     reader: &mut Reader<'_>,
-) -> Result<u8, Fault> {
+) -> Result<Options, Fault> {
     let at = reader.at();
     let options = reader.byte("subscription options")?;
     let reserved = if version == Version::V3 { 0b1111_1100 } else { 0b1100_0000 };
@@ -163,11 +181,17 @@ fn subscription_options(
         ));
     }
     // MQTT-3.8.3-4.
-    if options & 0b0100 != 0 && filter.starts_with(topic::SHARED) {
+    let no_local = options & 0b0100 != 0;
+    if no_local && filter.starts_with(topic::SHARED) {
         let text = "subscription options: no local is not allowed with a shared subscription";
         return Err(Fault::protocol(at, text));
     }
-    Ok(options & 0b11)
+    Ok(Options {
+        qos: options & 0b11,
+        no_local,
+        retain_as_published: options & 0b1000 != 0,
+        retain_handling: (options & 0b0011_0000) >> 4,
+    })
 }
 
 fn unsubscribe<'a>(version: Version, reader: &mut Reader<'a>) -> Result<Unsubscribe<'a>, Fault> {
@@ -238,7 +262,7 @@ mod tests {
                 for version in [Version::V3, Version::V5] {
                     let kind = first_byte >> 4;
                     let read = read(version, header, &packet);
-                    let is_ours = matches!(kind, 4 | 6 | 8 | 10 | 12 | 14);
+                    let is_ours = matches!(kind, 4..=8 | 10 | 12 | 14);
                     assert!(is_ours || read.is_err(), "{first_byte:02x}: {read:?}");
                 }
             }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use veritwin_domain::{DeviceBatch, Reading, Timestamp, count_attributes, count_readings};
+use veritwin_domain::{
+    DeviceBatch, Reading, RelayMessage, Timestamp, count_attributes, count_readings,
+};
 
 use super::device::Close;
 use super::frame::Version;
@@ -35,6 +37,9 @@ pub(crate) struct Answer {
     pub(crate) entry: Option<usize>,
 }
 
+/// A message that is relayed once it is durable, with its entry of the submission.
+pub(crate) type Relayed = (usize, Arc<RelayMessage>);
+
 /// A submission being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -42,6 +47,7 @@ pub(crate) struct Pending {
     pub(crate) entries: Vec<SinkEntry>,
     pub(crate) replies: Vec<RpcReply>,
     pub(crate) acks: Vec<Ack>,
+    pub(crate) relayed: Vec<Relayed>,
     pub(crate) messages: u64,
     pub(crate) refusals: u64,
     pub(crate) bytes: usize,
@@ -56,6 +62,7 @@ pub(crate) struct Pending {
 pub(crate) struct Finished {
     pub(crate) result: Result<Vec<EntryRefused>, SubmitError>,
     pub(crate) acks: Vec<Ack>,
+    pub(crate) relayed: Vec<Relayed>,
     pub(crate) bytes: usize,
     /// Dropped when the receipts of its QoS 2 messages say what became of them.
     pub(crate) fate: Option<watch::Sender<()>>,
@@ -145,6 +152,9 @@ impl Pending {
         let counts = self.entries.iter().map(|entry| match entry {
             SinkEntry::Readings(batch) => count_readings(&batch.readings),
             SinkEntry::Attributes(update) => count_attributes(&update.entries),
+            SinkEntry::Relay { message, .. } => {
+                u32::try_from(1 + message.content_bytes() / 1024).unwrap_or(u32::MAX)
+            }
             SinkEntry::Refusal(_) => 0,
         });
         counts.fold(0, u32::saturating_add)
@@ -158,7 +168,7 @@ impl Pending {
         session: Arc<DeviceSession>,
         received_at: Timestamp,
     ) -> Finished {
-        let Self { entries, replies, acks, bytes, fate, before, .. } = self;
+        let Self { entries, replies, acks, relayed, bytes, fate, before, .. } = self;
         let mut result = submit(&*sink, &session, replies, entries).await;
         if let Err(error) = &result
             && error.is_final()
@@ -173,7 +183,7 @@ impl Pending {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, bytes, fate }
+        Finished { result, acks, relayed, bytes, fate }
     }
 }
 

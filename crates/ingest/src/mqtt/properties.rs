@@ -166,6 +166,63 @@ pub(crate) fn read(reader: &mut Reader<'_>, holder: Holder) -> Result<Properties
     Ok(found)
 }
 
+/// What of a message goes on to those who receive it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PassedOn<'a> {
+    /// Payload format, content type, response topic, correlation data and user properties, as they
+    /// came and in their order (MQTT-3.3.2-4, -15, -16, -17, -18, -20).
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) expiry_seconds: Option<u32>,
+    /// Every text in it; those of user properties with their names.
+    pub(crate) texts: Vec<(Option<&'a str>, &'a str)>,
+    /// Correlation data.
+    pub(crate) correlation: &'a [u8],
+}
+
+/// Takes what is passed on out of a property length and properties that [`read`] has accepted.
+pub(crate) fn passed_on(raw: &[u8]) -> Result<PassedOn<'_>, Fault> {
+    let mut found = PassedOn::default();
+    if raw.is_empty() {
+        return Ok(found);
+    }
+    let mut reader = Reader::new(raw, 0);
+    reader.variable("property length")?;
+    while !reader.is_at_end() {
+        let start = reader.at();
+        match reader.byte("property identifier")? {
+            MESSAGE_EXPIRY => {
+                found.expiry_seconds = Some(reader.four("message expiry interval")?);
+                continue;
+            }
+            TOPIC_ALIAS => {
+                reader.two("topic alias")?;
+                continue;
+            }
+            WILL_DELAY => {
+                reader.four("will delay interval")?;
+                continue;
+            }
+            PAYLOAD_FORMAT => {
+                reader.byte("payload format indicator")?;
+            }
+            CORRELATION_DATA => {
+                found.correlation = reader.binary("correlation data")?;
+            }
+            CONTENT_TYPE | RESPONSE_TOPIC => found.texts.push((None, reader.text("text")?)),
+            USER_PROPERTY => {
+                let name = reader.text("user property's name")?;
+                found.texts.push((Some(name), reader.text("user property's value")?));
+            }
+            other => {
+                let text = format_args!("property 0x{other:02x} is not passed on");
+                return Err(Fault::malformed(start, text));
+            }
+        }
+        found.bytes.extend_from_slice(raw.get(start..reader.at()).unwrap_or_default());
+    }
+    Ok(found)
+}
+
 impl Properties {
     fn take(&mut self, property: u8, part: &mut Reader<'_>) -> Result<(), Fault> {
         match property {
@@ -246,5 +303,24 @@ fn packet_bytes_max(part: &mut Reader<'_>) -> Result<u32, Fault> {
     match part.four("maximum packet size")? {
         0 => Err(Fault::protocol(at, "maximum packet size: expected 1 or more, found 0")),
         max => Ok(max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on() {
+        let raw =
+            b"\x1c\x01\x01\x02\0\0\0\x09\x03\0\x01t\x23\0\x05\x26\0\x01a\0\x01b\x09\0\x01\xff";
+        let found = passed_on(raw).unwrap();
+        let expect = b"\x01\x01\x03\0\x01t\x26\0\x01a\0\x01b\x09\0\x01\xff";
+        assert_eq!(found.bytes, expect);
+        assert_eq!(found.expiry_seconds, Some(9));
+        assert_eq!(found.correlation, b"\xff");
+        assert_eq!(found.texts, [(None, "t"), (Some("a"), "b")]);
+        assert_eq!(passed_on(b""), Ok(PassedOn::default()));
+        assert_eq!(passed_on(b"\0"), Ok(PassedOn::default()));
     }
 }

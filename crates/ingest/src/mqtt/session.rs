@@ -1,59 +1,75 @@
-//! Sessions by (tenant, client id): who is connected, take-over, and what outlives a connection
-//! (subscriptions, unacknowledged downlinks, QoS 2 ids). In memory, bounded, gone at a restart.
+//! A session by (tenant, device, client id): what outlives a connection (subscriptions, messages
+//! that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone at a restart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use veritwin_domain::{DeviceId, TenantId};
 
+use super::outbox::{Delivery, Outbox};
+use super::packet::Options;
 use super::receipts::Receipts;
-use super::topic;
-use crate::link::DeviceLink;
-use crate::model::CloseReason;
+use super::relay::TenantRelay;
+use super::retained::AllWanted;
+use super::topic::{self, FilterKind};
 
 /// Longest time a session outlives its connection.
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
-/// Most sessions that are kept without a connection; the one that ends first goes first.
-pub const DETACHED_SESSIONS_MAX: usize = 10_000;
-/// Most unacknowledged downlinks of one session.
+/// Most unacknowledged messages to one session.
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
     pub(crate) filter: String,
-    /// 0 or 1.
-    pub(crate) qos: u8,
+    pub(crate) kind: FilterKind,
+    pub(crate) options: Options,
     pub(crate) id: Option<u32>,
 }
 
-/// A QoS 1 message that the client has not acknowledged.
-#[derive(Debug, Clone)]
-pub(crate) struct Unacknowledged {
-    pub(crate) packet_id: u16,
-    pub(crate) topic: String,
-    pub(crate) payload: String,
+/// A QoS 1 or 2 message that the client has not acknowledged.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    pub(super) packet_id: u16,
+    /// QoS 2: PUBREC has come, and PUBCOMP is waited for.
+    pub(super) is_received: bool,
+    pub(super) delivery: Delivery,
 }
 
 /// What a session remembers.
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     pub(crate) subscriptions: Vec<Subscription>,
-    pub(crate) unacknowledged: VecDeque<Unacknowledged>,
+    pub(super) unacknowledged: VecDeque<Unacknowledged>,
+    pub(super) outbox: Outbox,
+    pub(super) retained: AllWanted,
     /// QoS 2 messages that wait for their PUBREL.
     pub(crate) received: Receipts,
+    /// The link of the connection that has the session, 0 without one.
+    pub(super) holder: u64,
+    /// Counts who has it, of [`Session::hold`].
+    turn: u64,
+    /// It is out of the table: nothing is kept for it any more.
+    is_over: bool,
     last_packet_id: u16,
 }
 
 impl SessionState {
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// The granted QoS and the subscription ids for a topic; `None` without a subscription.
     pub(crate) fn matching(&self, name: &str) -> Option<(u8, Vec<u32>)> {
         let mut found = None;
         for subscription in &self.subscriptions {
             if topic::matches(&subscription.filter, name) {
                 let (qos, ids) = found.get_or_insert((0u8, Vec::new()));
-                *qos = (*qos).max(subscription.qos);
+                *qos = (*qos).max(subscription.options.qos);
                 ids.extend(subscription.id);
             }
         }
@@ -78,125 +94,127 @@ impl SessionState {
     }
 }
 
-pub(crate) type SharedState = Arc<Mutex<SessionState>>;
-pub(crate) type SessionKey = (TenantId, String);
-
+/// A session of a client, connected or not. Its last owner's end takes its subscriptions out of the
+/// tenant's tree.
 #[derive(Debug)]
-struct Registered {
+pub(crate) struct Session {
+    /// Unique in this process.
+    number: u64,
     device: DeviceId,
-    state: SharedState,
-    /// The live connection.
-    link: Option<DeviceLink>,
-    /// When a session without connection ends, on the monotonic clock.
-    expires_at: Duration,
+    relay: Arc<TenantRelay>,
+    /// Tells the connection that something waits in the outbox.
+    wake: Notify,
+    is_connected: AtomicBool,
+    state: Mutex<SessionState>,
 }
 
-/// All sessions of a broker.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<Table>);
+impl Session {
+    pub(super) fn new(device: DeviceId, relay: Arc<TenantRelay>) -> Arc<Self> {
+        Arc::new(Self {
+            number: NEXT_SESSION.fetch_add(1, Ordering::Relaxed),
+            device,
+            relay,
+            wake: Notify::new(),
+            is_connected: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
 
-#[derive(Debug, Default)]
-struct Table {
-    sessions: HashMap<SessionKey, Registered>,
-    /// How many of them have no connection.
-    detached: usize,
-}
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
 
-impl Table {
-    /// Makes room: ended sessions go, then the one that would end first.
-    fn prune(&mut self, now: Duration) {
-        self.sessions.retain(|_, session| session.link.is_some() || now < session.expires_at);
-        let detached = |session: &Registered| session.link.is_none();
-        self.detached = self.sessions.values().filter(|session| detached(session)).count();
-        if self.detached <= DETACHED_SESSIONS_MAX {
+    pub(super) const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    pub(super) const fn relay(&self) -> &Arc<TenantRelay> {
+        &self.relay
+    }
+
+    pub(super) const fn wake(&self) -> &Notify {
+        &self.wake
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock()
+    }
+
+    /// The connection with this link has the session now; with 0 none has. The last turn holds.
+    pub(super) fn hold(&self, turn: u64, link: u64) {
+        let mut state = self.state.lock();
+        if turn < state.turn || state.is_over {
             return;
         }
-        let first_to_end = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| detached(session))
-            .min_by_key(|(_, session)| session.expires_at)
-            .map(|(key, _)| key.clone());
-        if let Some(key) = first_to_end {
-            self.sessions.remove(&key);
-            self.detached -= 1;
+        (state.turn, state.holder) = (turn, link);
+        self.is_connected.store(link != 0, Ordering::Relaxed);
+    }
+
+    /// The session is over: its subscriptions leave the tree, and what waits for the client is
+    /// thrown away. Gives how many messages that were.
+    pub(super) fn end(&self) -> u64 {
+        let mut state = self.state.lock();
+        (state.holder, state.is_over) = (0, true);
+        self.is_connected.store(false, Ordering::Relaxed);
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        let unacknowledged = std::mem::take(&mut state.unacknowledged);
+        let outbox = std::mem::take(&mut state.outbox);
+        state.retained = AllWanted::default();
+        drop(state);
+        self.withdraw(&subscriptions);
+        (outbox.len() + unacknowledged.len()) as u64
+    }
+
+    /// Takes subscriptions out of the tenant's tree.
+    fn withdraw(&self, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            if subscription.kind == FilterKind::Relay {
+                self.relay.remove(self.number, &subscription.filter);
+            }
         }
+    }
+
+    /// Takes a message for the client. Of a row of messages that it cannot take, the first one
+    /// gives the bound; all are counted.
+    pub(super) fn offer(&self, delivery: Delivery) -> Option<&'static str> {
+        let limit = self.accept(delivery).err()?;
+        let is_first = self.state.lock().outbox.lose(limit);
+        metrics::counter!("veritwin_ingest_relay_dropped_total", "limit" => limit).increment(1);
+        is_first.then_some(limit)
+    }
+
+    /// Takes a message for the client, or names the bound that is in the way: it is not lost yet.
+    /// QoS 0 is not kept for a client that is away.
+    pub(super) fn accept(&self, delivery: Delivery) -> Result<(), &'static str> {
+        let mut state = self.state.lock();
+        let is_away = state.holder == 0;
+        if state.is_over || (is_away && delivery.qos == 0) {
+            return Ok(());
+        }
+        state.outbox.push(delivery, is_away, self.relay.bytes())?;
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
     }
 }
 
-impl Sessions {
-    /// Makes `link` the connection of the session, closing an older one. Gives the session's
-    /// state and whether it was present already. A session is never handed to another device.
-    pub(crate) fn attach(
-        &self,
-        key: SessionKey,
-        device: DeviceId,
-        clean_start: bool,
-        link: &DeviceLink,
-        now: Duration,
-    ) -> (SharedState, bool) {
-        let mut table = self.0.lock();
-        let mut kept = None;
-        if let Some(old) = table.sessions.remove(&key) {
-            let is_live = old.link.is_some();
-            table.detached -= usize::from(!is_live);
-            if let Some(older) = old.link {
-                older.close(CloseReason::TakenOver);
-            }
-            if !clean_start && old.device == device && (is_live || now < old.expires_at) {
-                kept = Some(old.state);
-            }
-        }
-        let present = kept.is_some();
-        let state = kept.unwrap_or_default();
-        let registered = Registered {
-            device,
-            state: Arc::clone(&state),
-            link: Some(link.clone()),
-            expires_at: Duration::ZERO,
-        };
-        table.sessions.insert(key, registered);
-        (state, present)
+impl Drop for Session {
+    fn drop(&mut self) {
+        let subscriptions = std::mem::take(&mut self.state.get_mut().subscriptions);
+        self.withdraw(&subscriptions);
     }
+}
 
-    /// The connection with this link is over; its session stays for `keep_seconds`. False when
-    /// another connection has taken the session over.
-    pub(crate) fn detach(
-        &self,
-        key: &SessionKey,
-        link: &DeviceLink,
-        keep_seconds: u32,
-        now: Duration,
-    ) -> bool {
-        let mut table = self.0.lock();
-        let Some(registered) = table.sessions.get_mut(key) else { return false };
-        if registered.link.as_ref().map(DeviceLink::id) != Some(link.id()) {
-            return false;
-        }
-        if keep_seconds == 0 {
-            table.sessions.remove(key);
-            return true;
-        }
-        registered.link = None;
-        registered.expires_at = now + Duration::from_secs(u64::from(keep_seconds));
-        table.detached += 1;
-        if table.detached > DETACHED_SESSIONS_MAX {
-            table.prune(now);
-        }
-        true
-    }
+pub(crate) type SharedState = Arc<Session>;
 
-    /// Whether a connection holds the session now.
-    pub(crate) fn is_live(&self, key: &SessionKey) -> bool {
-        self.0.lock().sessions.get(key).is_some_and(|session| session.link.is_some())
-    }
-
-    /// Closes every connection.
-    pub(crate) fn close_all(&self, reason: CloseReason) {
-        for session in self.0.lock().sessions.values() {
-            if let Some(link) = &session.link {
-                link.close(reason);
-            }
-        }
-    }
+/// Whose session it is: client ids are a device's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) tenant: TenantId,
+    pub(crate) device: DeviceId,
+    pub(crate) client_id: String,
 }

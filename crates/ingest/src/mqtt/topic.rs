@@ -12,6 +12,16 @@ pub(crate) const TELEMETRY: &str = "v1/devices/me/telemetry";
 pub(crate) const SHARED: &str = "$share/";
 const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
 const DEVICE: &str = "v1/devices/me/";
+/// Topics of the platform's device API, those that it does not have included.
+const DEVICES: &str = "v1/devices/";
+/// Below it each device has topics of its own: `devices/ID/...`.
+const OWN: &str = "devices/";
+/// What the platform keeps for an API that it has not yet.
+const RESERVED: [(&str, &str); 3] = [
+    ("v1/gateway/", "the gateway API (v1/gateway/...)"),
+    ("spBv1.0/", "Sparkplug B (spBv1.0/...)"),
+    ("/provision/", "provisioning (/provision/request)"),
+];
 
 /// What a device can publish to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +33,8 @@ pub(crate) enum DeviceTopic {
     RpcRequest(u32),
     /// The answer to a call to the device.
     RpcResponse(u32),
+    /// None of the platform's own: relayed inside the tenant.
+    Relay,
 }
 
 /// Why a topic is refused.
@@ -32,8 +44,10 @@ pub(crate) enum TopicError {
     Limit(LimitExceeded),
     /// Ours, but not in this version.
     Unsupported(&'static str),
-    /// Not one of ours.
+    /// Neither one of ours nor one that is relayed.
     Unknown,
+    /// Another device's own.
+    Foreign,
 }
 
 impl TopicError {
@@ -45,7 +59,10 @@ impl TopicError {
             Self::Unknown => "unknown topic: devices publish to v1/devices/me/telemetry, \
                 v1/devices/me/attributes, v1/devices/me/attributes/request/ID, \
                 v1/devices/me/rpc/request/ID or v1/devices/me/rpc/response/ID; other topics are \
-                not relayed yet"
+                relayed, but for those below v1/devices/ and those that begin with '$'"
+                .to_owned(),
+            Self::Foreign => "topics below devices/ID/ are the device's own that has this id: \
+                expected the id of this device, or a topic elsewhere"
                 .to_owned(),
         }
     }
@@ -76,17 +93,30 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
             TopicError::Malformed("the topic's last level: expected a number up to 4294967295")
         });
     }
-    match topic {
-        "v1/devices/me/claim" => Err(TopicError::Unsupported("claiming (v1/devices/me/claim)")),
-        "/provision/request" => Err(TopicError::Unsupported("provisioning (/provision/request)")),
-        _ if topic.starts_with("v1/gateway/") => {
-            Err(TopicError::Unsupported("the gateway API (v1/gateway/...)"))
-        }
-        _ if topic.starts_with("spBv1.0/") => {
-            Err(TopicError::Unsupported("Sparkplug B (spBv1.0/...)"))
-        }
-        _ => Err(TopicError::Unknown),
+    if topic == "v1/devices/me/claim" {
+        return Err(TopicError::Unsupported("claiming (v1/devices/me/claim)"));
     }
+    check_reserved(topic)?;
+    if topic.starts_with(DEVICES) { Err(TopicError::Unknown) } else { Ok(DeviceTopic::Relay) }
+}
+
+/// What is neither published to nor subscribed to.
+fn check_reserved(topic: &str) -> Result<(), TopicError> {
+    if let Some((_, what)) = RESERVED.iter().find(|(prefix, _)| topic.starts_with(prefix)) {
+        return Err(TopicError::Unsupported(what));
+    }
+    if topic.starts_with('$') { Err(TopicError::Unknown) } else { Ok(()) }
+}
+
+/// Whose own a topic is, by the id in it: only that device publishes to it and receives it.
+pub(crate) fn owner(topic: &str) -> Option<&str> {
+    topic.strip_prefix(OWN).map(|rest| rest.split_once('/').map_or(rest, |(id, _)| id))
+}
+
+/// A share name and the filter behind it, or no share and the filter (MQTT 5.0, 4.8.2).
+pub(crate) fn share(filter: &str) -> (Option<&str>, &str) {
+    let shared = filter.strip_prefix(SHARED).and_then(|shared| shared.split_once('/'));
+    shared.map_or((None, filter), |(name, filter)| (Some(name), filter))
 }
 
 fn check_size(topic: &str, limits: &IngestLimits) -> Result<(), TopicError> {
@@ -149,23 +179,44 @@ pub(crate) fn ends_in_id(name: &str) -> bool {
     !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A well-formed filter that a device can subscribe to.
-pub(crate) fn check_filter(filter: &str, limits: &IngestLimits) -> Result<(), TopicError> {
+/// What a well-formed filter asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilterKind {
+    /// Only what the platform sends to the device.
+    Downlinks,
+    /// What others publish; with a wildcard what the platform sends, too.
+    Relay,
+}
+
+/// A well-formed filter that the device with the id `me` can subscribe to.
+pub(crate) fn check_filter(
+    filter: &str,
+    knows_shared: bool,
+    me: &str,
+    limits: &IngestLimits,
+) -> Result<FilterKind, TopicError> {
     check_size(filter, limits)?;
-    if filter.starts_with(SHARED) {
-        return Err(TopicError::Unsupported("a shared subscription ($share/...)"));
-    }
-    if filter.starts_with("v1/gateway/") {
-        return Err(TopicError::Unsupported("the gateway API (v1/gateway/...)"));
-    }
+    let (name, filter) = if knows_shared { share(filter) } else { (None, filter) };
     if filter.strip_prefix(DEVICE).is_some_and(|rest| !rest.is_empty()) {
-        return Ok(());
+        if name.is_some() {
+            return Err(TopicError::Unsupported("a shared subscription to v1/devices/me/..."));
+        }
+        return Ok(FilterKind::Downlinks);
     }
-    Err(TopicError::Unknown)
+    check_reserved(filter)?;
+    if filter.starts_with(DEVICES) {
+        return Err(TopicError::Unknown);
+    }
+    match owner(filter) {
+        Some(id) if !id.is_empty() && id != me && id != "+" && id != "#" => {
+            Err(TopicError::Foreign)
+        }
+        _ => Ok(FilterKind::Relay),
+    }
 }
 
 /// Whether `filter` matches `topic`. A wildcard at its start does not match `$` (MQTT-4.7.2-1).
-pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
@@ -222,6 +273,9 @@ mod tests {
         bad("v1/gateway/telemetry", "gateway API");
         bad("spBv1.0/g/NBIRTH/n", "Sparkplug");
         bad("v1/devices/me/telemetry/", "unknown topic");
+        bad("$SYS/uptime", "unknown topic");
+        ok("plant/line 1/speed", DeviceTopic::Relay);
+        ok("/", DeviceTopic::Relay);
         bad(&"a".repeat(2000), "topic_bytes_max");
         bad(&"/".repeat(40), "topic_levels_max");
     }
@@ -229,12 +283,34 @@ mod tests {
     #[test]
     fn filters_are_checked() {
         let limits = IngestLimits::default();
+        let check = |filter: &str, expect: Result<FilterKind, &str>| {
+            let found = check_filter(filter, true, "d1", &limits).map_err(|error| error.text());
+            match (found, expect) {
+                (Ok(found), Ok(expect)) => assert_eq!(found, expect, "{filter}"),
+                (Err(text), Err(part)) => assert!(text.contains(part), "{filter}: {text}"),
+                (found, expect) => panic!("{filter}: {found:?}, expected {expect:?}"),
+            }
+        };
         for good in ["v1/devices/me/attributes", "v1/devices/me/+", "v1/devices/me/rpc/#"] {
-            assert_eq!(check_filter(good, &limits), Ok(()), "{good}");
+            check(good, Ok(FilterKind::Downlinks));
         }
-        for bad in ["#", "v1/devices/me/", "$share/g/v1", "v1/gateway/telemetry"] {
-            assert!(check_filter(bad, &limits).is_err(), "{bad}");
+        for good in ["#", "+/a", "a", "$share/g/a/#", "devices/d1/#", "devices/+/a", "devices/#"] {
+            check(good, Ok(FilterKind::Relay));
         }
+        check("v1/devices/me/", Err("unknown topic"));
+        check("$SYS/#", Err("unknown topic"));
+        check("$share/g/v1/devices/me/+", Err("shared subscription"));
+        check("v1/gateway/telemetry", Err("gateway API"));
+        check("devices/d2/#", Err("devices/ID/"));
+    }
+
+    #[test]
+    fn owners_and_shares() {
+        assert_eq!(owner("devices/d1/state"), Some("d1"));
+        assert_eq!(owner("devices/d1"), Some("d1"));
+        assert_eq!(owner("devices"), None);
+        assert_eq!(share("$share/g/a/b"), (Some("g"), "a/b"));
+        assert_eq!(share("a/b"), (None, "a/b"));
     }
 
     #[test]

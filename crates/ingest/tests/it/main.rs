@@ -6,6 +6,8 @@ mod exactly_once;
 mod http;
 mod mqtt;
 mod mqtt_malformed;
+mod mqtt_parked;
+mod mqtt_relay;
 mod payload;
 mod platform;
 mod refused;

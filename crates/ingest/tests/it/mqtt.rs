@@ -31,7 +31,7 @@ async fn connect_answers() {
     level_6.extend_from_slice(&[6, 2, 0, 0, 0, 0, 0]);
     let mut will = text("MQTT");
     will.extend_from_slice(&[5, 0x86, 0, 0, 0]);
-    will.extend([text("c"), vec![0], text("status"), text("gone"), text("token")].concat());
+    will.extend([text("c"), vec![0], text("$SYS/a"), text("gone"), text("token")].concat());
     let table: Vec<(&str, Vec<u8>, &[u8], &str)> = vec![
         ("3.1.1 token", connect(4, 2, "a", "token"), &[0x20, 2, 0, 0], ""),
         ("3.1.1 password", packet(0x10, &password), &[0x20, 2, 0, 0], ""),
@@ -66,11 +66,11 @@ async fn version_5_connack_states_what_is_offered() {
     client.send(&connect(5, 0, "", "token")).await;
     let answer = client.packet().await;
     assert_eq!(&answer[2..4], &[0, 0], "no session, success");
-    // Receive Maximum 1024, Retain Available 0, Maximum Packet Size 1 MiB, an assigned id of 32
-    // characters, Shared Subscription Available 0.
+    // Receive Maximum 1024, Retain Available 1, Maximum Packet Size 1 MiB, an assigned id of 32
+    // characters, Shared Subscription Available 1.
     let has = |part: &[u8]| answer.windows(part.len()).any(|window| window == part);
-    assert!(has(&[0x21, 4, 0]) && has(&[0x25, 0]) && has(&[0x27, 0, 0x10, 0, 0]), "{answer:02x?}");
-    assert!(has(&[0x12, 0, 32]) && has(&[0x2a, 0]), "{answer:02x?}");
+    assert!(has(&[0x21, 4, 0]) && has(&[0x25, 1]) && has(&[0x27, 0, 0x10, 0, 0]), "{answer:02x?}");
+    assert!(has(&[0x12, 0, 32]) && has(&[0x2a, 1]), "{answer:02x?}");
 }
 
 #[tokio::test]
@@ -247,11 +247,11 @@ async fn subscriptions_and_downlinks() {
         ("v1/devices/me/rpc/request/+", 2),
         ("v1/devices/me/attributes/response/+", 1),
         ("$share/g/v1/devices/me/rpc", 1),
-        ("other/topic", 1),
+        ("$SYS/topic", 1),
     ];
     client.send(&subscribe(5, 3, &filters)).await;
     let answer = client.packet().await;
-    assert!(answer.ends_with(&[0, 1, 1, 0x9e, 0x87]), "{answer:02x?}");
+    assert!(answer.ends_with(&[0, 2, 1, 0x9e, 0x87]), "{answer:02x?}");
 
     let link = store.link(|link| link.wants_rpc()).await;
     let key = Key::new("limit").expect("key");
@@ -325,11 +325,13 @@ async fn sessions_are_taken_over_and_resumed() {
     assert!(store.link(|_| true).await.wants_rpc());
     third.leave().await;
 
-    // Another device of the tenant never gets the session, and a clean start ends it.
-    for (flags, token) in [(0, "other"), (2, "token"), (0, "token")] {
+    // Another device of the tenant neither gets the session nor ends it; a clean start does.
+    for (flags, token, present) in
+        [(0, "other", 0), (0, "token", 1), (2, "token", 0), (0, "token", 0)]
+    {
         let mut client = Client::open(&broker);
         client.send(&connect(4, flags, "c1", token)).await;
-        client.expect(&[0x20, 2, 0, 0]).await;
+        client.expect(&[0x20, 2, present, 0]).await;
         client.send(&[0xe0, 0]).await;
         client.leave().await;
     }

@@ -1,7 +1,7 @@
 //! An application in memory: a login with a few tokens, and a sink that keeps what it is given
 //! and can be told to hold or fail commits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
-    CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, Secret,
-    SeededRng, TenantId, Timestamp, Value,
+    CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
+    Secret, SeededRng, TenantId, Timestamp, Value,
 };
-use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
     EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal, RefusalReason,
@@ -33,7 +33,10 @@ pub(crate) struct Store {
     arrivals: Arrivals,
     pub(crate) submissions: Mutex<Vec<Vec<SinkEntry>>>,
     pub(crate) replies: Mutex<Vec<RpcReply>>,
+    retained: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
+    /// So often reading retained messages fails.
+    pub(crate) retained_failures: Mutex<usize>,
     /// When set, commits fail with it.
     pub(crate) failure: Mutex<Option<SubmitError>>,
     /// When set, each commit takes one permit.
@@ -66,6 +69,18 @@ impl Store {
                 _ => None,
             })
             .collect()
+    }
+
+    fn retain(&self, entries: &[SinkEntry]) {
+        for entry in entries {
+            let SinkEntry::Relay { message, .. } = entry else { continue };
+            let mut retained = self.retained.lock();
+            if message.retain && message.payload.is_empty() {
+                retained.remove(&message.topic);
+            } else if message.retain {
+                retained.insert(Arc::clone(&message.topic), Arc::clone(message));
+            }
+        }
     }
 
     pub(crate) fn hold(&self) -> Arc<Semaphore> {
@@ -135,6 +150,7 @@ impl Sink for Store {
             return Err(error);
         }
         let refused = refuse_wide(&mut entries);
+        self.retain(&entries);
         self.submissions.lock().push(entries);
         Ok(refused)
     }
@@ -162,6 +178,25 @@ impl Sink for Store {
             keys.into_iter().map(|key| (key, Value::Double(2.0))).collect()
         };
         Ok(Attributes { client: pairs(request.client), shared: pairs(request.shared) })
+    }
+
+    async fn retained(
+        &self,
+        _: &DeviceSession,
+        filter: &str,
+        after: Option<Arc<str>>,
+    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        {
+            let mut failures = self.retained_failures.lock();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(SubmitError::Unavailable("disk full".to_owned()));
+            }
+        }
+        let retained = self.retained.lock();
+        let found = retained.values().filter(|one| topic_matches(filter, &one.topic));
+        let found = found.filter(|one| after.as_ref().is_none_or(|after| one.topic > *after));
+        Ok(found.take(RETAINED_PAGE_MESSAGES_MAX).cloned().collect())
     }
 
     async fn rpc_reply(&self, _: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use veritwin_domain::{CredentialId, DeviceId, Key, Value};
+use veritwin_domain::{CredentialId, DeviceId, Key, RelayMessage, Value};
 use veritwin_log::{
     AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, Entry, FileLog, LogError,
     Record, Refusal, SessionEvent, SessionEventKind,
@@ -54,6 +54,18 @@ async fn every_kind_of_record_comes_back() {
         Record::Attributes(attributes),
         Record::Session(session),
         Record::Refusal(refusal),
+        Record::Relay(Arc::new(RelayMessage {
+            tenant: tenant(1),
+            device,
+            credential,
+            received_at: START,
+            expires_at: Some(START),
+            topic: "plant/line".into(),
+            properties: b"\x01\x01"[..].into(),
+            payload: b"on"[..].into(),
+            qos: 2,
+            retain: true,
+        })),
     ];
     let entries = records.map(|record| Entry { tenant: tenant(1), record }).to_vec();
     log.append(entries.clone()).await.unwrap();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{CredentialId, Declaration, DeviceId, Secret, SiteId};
+use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, Secret, SiteId};
 use veritwin_metastore::{
-    AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement, Twin,
+    AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement,
+    RetainedMessage, Twin,
 };
 
 use crate::world::{START, World, device, everywhere, later};
@@ -270,6 +271,47 @@ async fn twins_are_made_changed_and_deleted() {
         let unbound = tx.device(pump.id).await.expect("still there");
         assert_eq!((unbound.twin, unbound.placement, unbound.version), (None, None, 2));
         tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn retained_messages_are_the_tenants_own_and_go_with_it() {
+    everywhere(async |world| {
+        let id = MessageId::generate(START, world.rng.as_ref());
+        let first = RetainedMessage { id, body: b"first".to_vec(), expires_at: None };
+        let second = RetainedMessage { id, body: b"second".to_vec(), expires_at: Some(later(60)) };
+        let more = RetainedMessage {
+            id: MessageId::generate(later(1), world.rng.as_ref()),
+            ..first.clone()
+        };
+        let tx = world.begin().await;
+        for message in [&first, &second, &more] {
+            tx.retained_put(message).await.expect("written");
+        }
+        tx.commit().await.expect("commit");
+        let read = world.read().await.retained_messages().await.expect("read");
+        assert_eq!(read, [second, more.clone()]);
+        for (now, expect) in [(later(59), 0), (later(60), 1)] {
+            let tx = world.read().await;
+            assert_eq!(tx.retained_expired(now).await.expect("counted"), expect, "{now:?}");
+        }
+
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.retained_messages().await.expect("read").is_empty());
+        let missing = tx.retained_delete(more.id).await.expect_err("another tenant's");
+        assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+        drop(tx);
+
+        let tx = world.begin().await;
+        tx.retained_delete(id).await.expect("deleted");
+        assert_eq!(tx.retained_messages().await.expect("read"), [more]);
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        tx.tenant_delete(world.tenant).await.expect("deleted");
+        tx.commit().await.expect("commit");
+        let tx = world.begin_in(world.tenant).await;
+        assert!(tx.retained_messages().await.expect("read").is_empty(), "{}", world.label);
     })
     .await;
 }

@@ -37,6 +37,7 @@ mod live_rights;
 mod mail_bounds;
 mod malformed;
 mod mqtt;
+mod mqtt_websocket;
 mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]
@@ -46,6 +47,7 @@ mod providers;
 mod ready;
 mod records;
 mod refused;
+mod relay;
 mod rights;
 mod roles;
 mod shared_data;

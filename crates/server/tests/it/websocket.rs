@@ -1,10 +1,11 @@
-//! A small WebSocket client (RFC 6455) for `/v1/ws`: JSON text messages over TLS, nothing more.
+//! A small WebSocket client (RFC 6455) for `/v1/ws`, JSON text messages over TLS, and for `/mqtt`,
+//! binary ones.
 
 use std::io::{BufReader, Read, Write};
 
 use serde_json::Value;
 
-use crate::http::{Http, Tls};
+use crate::http::{Http, Request, Tls};
 
 pub(crate) struct WebSocket {
     stream: BufReader<Tls>,
@@ -24,22 +25,33 @@ impl WebSocket {
     }
 
     fn open(http: &Http, cookie: Option<&str>) -> Self {
+        let request = http.get("/v1/ws");
+        let request = match cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
+        Self::upgrade(http, request, None)
+    }
+
+    /// Opens `/mqtt` and offers these subprotocols.
+    pub(crate) fn of_mqtt(http: &Http, offers: &str) -> Self {
+        let request = http.get("/mqtt").header("sec-websocket-protocol", offers);
+        Self::upgrade(http, request, Some("mqtt"))
+    }
+
+    fn upgrade(http: &Http, request: Request, protocol: Option<&str>) -> Self {
         let mut connection = http.connect().unwrap();
-        let request = http
-            .get("/v1/ws")
+        let request = request
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             // The example of RFC 6455, section 1.3, with its answer below.
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-        let request = match cookie {
-            Some(cookie) => request.header("cookie", cookie),
-            None => request,
-        };
         let answer = connection.send(request).unwrap();
         assert_eq!(answer.status, 101, "{}", answer.text());
         let accepted = answer.header("sec-websocket-accept");
         assert_eq!(accepted, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(answer.header("sec-websocket-protocol"), protocol);
         Self { stream: connection.into_stream() }
     }
 
@@ -56,8 +68,13 @@ impl WebSocket {
     }
 
     pub(crate) fn send_text(&mut self, text: &str) {
-        let mut frame = vec![0x81];
-        let length = text.len();
+        self.send_frame(1, text.as_bytes());
+    }
+
+    /// Sends one whole frame of a kind.
+    pub(crate) fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
+        let mut frame = vec![0x80 | opcode];
+        let length = payload.len();
         if length < 126 {
             frame.push(0x80 | u8::try_from(length).unwrap());
         } else if let Ok(length) = u16::try_from(length) {
@@ -67,9 +84,9 @@ impl WebSocket {
             frame.push(0x80 | 127);
             frame.extend_from_slice(&u64::try_from(length).unwrap().to_be_bytes());
         }
-        // A mask of zeros leaves the text as it is.
+        // A mask of zeros leaves the payload as it is.
         frame.extend_from_slice(&[0; 4]);
-        frame.extend_from_slice(text.as_bytes());
+        frame.extend_from_slice(payload);
         let stream = self.stream.get_mut();
         stream.write_all(&frame).unwrap();
         stream.flush().unwrap();
@@ -113,8 +130,9 @@ impl WebSocket {
         }
     }
 
+    /// Kind and payload of the next frame.
     #[track_caller]
-    fn frame(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0u8; 2];
         self.stream.read_exact(&mut head).expect("a frame");
         let length = match head[1] & 0x7f {

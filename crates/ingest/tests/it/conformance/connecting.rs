@@ -9,10 +9,19 @@ use super::{Case, Step, both, case};
 use crate::platform::{TELEMETRY, packet, publish, text};
 
 pub(super) fn cases() -> Vec<Case> {
-    [first_packets(), flags(), wills(), client_ids(), answers(), version_5(), malformed_version_5()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        first_packets(),
+        flags(),
+        wills(),
+        delays(),
+        client_ids(),
+        answers(),
+        version_5(),
+        malformed_version_5(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Version 5 is told by CONNACK with this code, 3.1.1 is not; both are closed.
@@ -169,23 +178,6 @@ fn wills() -> Vec<Case> {
                 steps
             }),
         ],
-        [
-            case(5, &["3.1.3-9"], "the client is back before the will's delay is over", {
-                let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 8]);
-                let hello = hello.properties(&[0x11, 0, 0, 0, 60]);
-                let mut steps = opened(hello);
-                steps.extend([Drop, Wait(3), Open(connect(5).kept().encode())]);
-                steps.extend([Answer(0x20, vec![1, 0]), Wait(20), Stored(0)]);
-                steps
-            }),
-            case(5, &["3.1.2-8"], "the will's delay is over", {
-                let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 8]);
-                let hello = hello.properties(&[0x11, 0, 0, 0, 60]);
-                let mut steps = opened(hello);
-                steps.extend([Drop, Wait(7), Stored(0), Wait(2), Stored(1)]);
-                steps
-            }),
-        ],
         both(&["3.1.3-11"], &["3.1.3-10"], "a will topic that is not UTF-8", |level| {
             let mut payload = vec![text("c1")];
             if level == 5 {
@@ -203,11 +195,12 @@ fn wills() -> Vec<Case> {
             rejected(connect(level).flags(0x86).payload(&payload), level, 0x81)
         }),
         [
-            case(5, &["3.2.2-13"], "a retained will", {
-                rejected(connect(5).will(0xa6, &[]), 5, 0x9a)
-            }),
             case(5, &["3.1.4-1"], "a will's delay that comes twice", {
                 let twice = [0x18, 0, 0, 0, 1, 0x18, 0, 0, 0, 1];
+                rejected(connect(5).will(0x86, &twice), 5, 0x82)
+            }),
+            case(5, &["3.1.4-1"], "a will's expiry that comes twice", {
+                let twice = [0x02, 0, 0, 0, 1, 0x02, 0, 0, 0, 1];
                 rejected(connect(5).will(0x86, &twice), 5, 0x82)
             }),
         ],
@@ -215,6 +208,39 @@ fn wills() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// How long a will waits.
+fn delays() -> Vec<Case> {
+    vec![
+        case(5, &["3.1.3-9"], "the client is back before the will's delay is over", {
+            let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 8]);
+            let hello = hello.properties(&[0x11, 0, 0, 0, 60]);
+            let mut steps = opened(hello);
+            steps.extend([Drop, Wait(3), Open(connect(5).kept().encode())]);
+            steps.extend([Answer(0x20, vec![1, 0]), Wait(20), Stored(0)]);
+            steps
+        }),
+        case(5, &["3.1.2-8"], "the will's delay is over", {
+            let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 8]);
+            let hello = hello.properties(&[0x11, 0, 0, 0, 60]);
+            let mut steps = opened(hello);
+            steps.extend([Drop, Wait(7), Stored(0), Wait(2), Stored(1)]);
+            steps
+        }),
+        case(5, &["3.1.2-8"], "a long delay", {
+            let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 50]);
+            let mut steps = opened(hello.properties(&[0x11, 0, 0, 0, 60]));
+            steps.extend([Drop, Wait(49), Stored(0), Wait(2), Stored(1)]);
+            steps
+        }),
+        case(5, &["3.1.2-8"], "a delay beyond the end of the session", {
+            let hello = connect(5).will(0x84, &[0x18, 0, 0, 0, 50]);
+            let mut steps = opened(hello.properties(&[0x11, 0, 0, 0, 20]));
+            steps.extend([Drop, Wait(19), Stored(0), Wait(2), Stored(1)]);
+            steps
+        }),
+    ]
 }
 
 fn client_ids() -> Vec<Case> {

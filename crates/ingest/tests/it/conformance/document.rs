@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 const DOCUMENT: &str = include_str!("../../../../../docs/reference/mqtt-conformance.md");
 
 /// The tests that a row may name beside the cases.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
     ("conformance", include_str!("mod.rs")),
     ("mqtt", include_str!("../mqtt.rs")),
     ("mqtt_malformed", include_str!("../mqtt_malformed.rs")),
+    ("mqtt_websocket", include_str!("../../../../server/tests/it/mqtt_websocket.rs")),
     ("topic", include_str!("../../../src/mqtt/topic.rs")),
 ];
 

@@ -165,8 +165,9 @@ fn ids() -> Vec<Row> {
             vec![0x62, 2, 0, 0]
         }),
         row(&["4.13.1-1"], &["4.8.0-1"], "PUBACK without a packet id", 0x81, |_| vec![0x40, 1, 0]),
-        row(&["4.13.1-1"], &["4.8.0-1"], "PUBREC for what was not sent", 0x82, |_| {
-            vec![0x50, 2, 0, 1]
+        row(&["4.13.1-1"], &["4.8.0-1"], "PUBREC without a packet id", 0x81, |_| vec![0x50, 1, 0]),
+        row(&["4.13.1-1"], &["4.8.0-1"], "the packet id 0 in PUBCOMP", 0x81, |_| {
+            vec![0x70, 2, 0, 0]
         }),
     ]
 }
@@ -228,11 +229,6 @@ fn publish() -> Vec<Row> {
         }),
         row(&["4.13.1-1"], &[], "properties longer than the packet", 0x81, |_| {
             packet(0x32, b"\x00\x01a\x00\x01\x7f\x01")
-        }),
-        row(&["3.2.2-14"], &[], "RETAIN, which CONNACK has refused", 0x9a, |level| {
-            let mut bytes = publish_to(level, TELEMETRY.as_bytes(), &[]);
-            bytes[0] |= 1;
-            bytes
         }),
     ]
 }

@@ -6,6 +6,7 @@ mod connecting;
 mod document;
 mod faults;
 mod publishing;
+mod relaying;
 mod sessions;
 mod subscribing;
 
@@ -65,6 +66,10 @@ pub(crate) enum Step {
     Stored(usize),
     /// So many refusals are on record.
     Recorded(usize),
+    /// A second client, which connects at its first word, sends this.
+    Peer(Vec<u8>),
+    /// Exactly these bytes come to it.
+    PeerExpect(Vec<u8>),
 }
 
 /// A case of one standard.
@@ -88,8 +93,15 @@ fn both(
 }
 
 fn all() -> Vec<Case> {
-    let parts = [connecting::cases(), faults::cases(), publishing::cases(), subscribing::cases()];
-    parts.into_iter().flatten().chain(sessions::cases()).collect()
+    let parts = [
+        connecting::cases(),
+        faults::cases(),
+        publishing::cases(),
+        subscribing::cases(),
+        sessions::cases(),
+        relaying::cases(),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 struct World {
@@ -97,6 +109,7 @@ struct World {
     store: Arc<Store>,
     clock: Arc<ManualClock>,
     client: Option<Client>,
+    peer: Option<Client>,
     last: Vec<u8>,
 }
 
@@ -111,11 +124,21 @@ impl World {
             rng: Arc::new(SeededRng::new(1)),
             limits: IngestLimits::default(),
         });
-        Self { broker, store, clock, client: None, last: Vec::new() }
+        Self { broker, store, clock, client: None, peer: None, last: Vec::new() }
     }
 
     fn client(&mut self) -> &mut Client {
         self.client.as_mut().expect("a connection")
+    }
+
+    async fn peer(&mut self, level: u8) -> &mut Client {
+        if self.peer.is_none() {
+            let mut peer = Client::open(&self.broker);
+            peer.send(&crate::platform::connect(level, 2, "c2", "other")).await;
+            assert_eq!(peer.packet().await[0], 0x20);
+            self.peer = Some(peer);
+        }
+        self.peer.as_mut().expect("a connection")
     }
 
     async fn take(&mut self, level: u8, step: Step) {
@@ -158,6 +181,8 @@ impl World {
                 let request = RpcRequest { id, method: "m".to_owned(), params };
                 let _ = self.store.link(|_| true).await.send(Downlink::Rpc(request));
             }
+            Step::Peer(bytes) => self.peer(level).await.send(&bytes).await,
+            Step::PeerExpect(bytes) => self.peer(level).await.expect(&bytes).await,
             Step::Stored(count) => assert_eq!(self.store.readings().len(), count),
             Step::Recorded(count) => assert_eq!(self.store.refusals().len(), count),
         }

@@ -77,10 +77,9 @@ fn qualities() -> Vec<Case> {
         both(&["1.5.4-3"], &["1.5.3-3"], "a byte order mark is a character", |level| {
             let topic = format!("\u{feff}{TELEMETRY}");
             let bytes = publish_to(level, topic.as_bytes(), &[]);
-            if level == 5 {
-                return connected(5, vec![Send(bytes), Answer(0x40, vec![0, 1, 0x90])]);
-            }
-            connected(4, vec![Send(bytes), Expect(vec![0x40, 2, 0, 1]), Recorded(1), Stored(0)])
+            // It is another topic, and nobody has subscribed to it.
+            let ack = Expect(vec![0x40, 2, 0, 1]);
+            connected(level, vec![Send(bytes), ack, Recorded(0), Stored(0)])
         }),
         both(&["3.12.4-1"], &["3.12.4-1"], "PINGREQ", |level| {
             connected(level, alive().into_iter().chain(alive()).collect())
@@ -176,7 +175,7 @@ fn small_clients() -> Vec<Case> {
             small(vec![Send(broken(2)), Expect(vec![0x50, 4, 0, 7, 0x99, 0])])
         }),
         case(5, &["3.9.2-1", "3.1.2-24"], "SUBACK without its reason string", {
-            let bytes = subscribe_to(5, b"other", 0);
+            let bytes = subscribe_to(5, b"$SYS/a", 0);
             small(vec![Send(bytes), Expect(vec![0x90, 4, 0, 1, 0, 0x87])])
         }),
         case(5, &["3.14.2-3", "3.1.2-24"], "DISCONNECT without its reason string", {

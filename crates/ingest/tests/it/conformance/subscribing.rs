@@ -14,9 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// A SUBSCRIBE to one filter, and its SUBACK.
 fn listen(level: u8, filter: &str, qos: u8) -> [Step; 2] {
-    let granted = qos.min(1);
-    let answer =
-        if level == 5 { vec![0x90, 4, 0, 1, 0, granted] } else { vec![0x90, 3, 0, 1, granted] };
+    let answer = if level == 5 { vec![0x90, 4, 0, 1, 0, qos] } else { vec![0x90, 3, 0, 1, qos] };
     [Send(subscribe_to(level, filter.as_bytes(), qos)), Expect(answer)]
 }
 
@@ -36,12 +34,12 @@ fn subscriptions() -> Vec<Case> {
                 "2.3.1-7", "3.8.3-2", "3.8.4-1", "3.8.4-2", "3.8.4-4", "3.8.4-5", "3.9.3-1",
                 "3.9.3-2",
             ],
-            "three filters: granted, granted less, refused",
+            "three filters: granted, granted, refused",
             |level| {
-                let filters = [(ATTRIBUTES, 0), (CALLS, 2), ("other", 1)];
+                let filters = [(ATTRIBUTES, 0), (CALLS, 2), ("$SYS/a", 1)];
                 let answer = match level {
-                    5 => vec![0x90, 6, 1, 2, 0, 0, 1, 0x87],
-                    _ => vec![0x90, 5, 1, 2, 0, 1, 0x80],
+                    5 => vec![0x90, 6, 1, 2, 0, 0, 2, 0x87],
+                    _ => vec![0x90, 5, 1, 2, 0, 2, 0x80],
                 };
                 let quiet = if level == 5 { &[0x17, 0][..] } else { &[] };
                 let mut steps = opened(connect(level).properties(quiet));
@@ -58,7 +56,7 @@ fn subscriptions() -> Vec<Case> {
             steps
         }),
         [
-            case(5, &["3.9.3-2"], "a shared subscription is refused by its own code", {
+            case(5, &["3.9.3-2"], "a share of attributes is refused by its own code", {
                 let filter = b"$share/g/v1/devices/me/attributes";
                 let bytes = subscribe_to(5, filter, 0);
                 let quiet = connect(5).properties(&[0x17, 0]);

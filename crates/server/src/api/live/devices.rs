@@ -11,11 +11,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, Submission};
-use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, Screening,
-    TenantId, Value, count_readings,
+use veritwin_app::{
+    App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage, Submission,
 };
+use veritwin_domain::{
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
+    Screening, TenantId, Value, count_readings,
+};
+use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
     Downlink, EntryRefused, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry,
@@ -313,6 +316,9 @@ impl Sink for LiveState {
                     payload_bytes: update.payload_bytes,
                     refusal_recorded: update.refusal_recorded,
                 },
+                SinkEntry::Relay { message, refusal_recorded } => {
+                    Submission::Relay { message, refusal_recorded }
+                }
                 SinkEntry::Refusal(refusal) => Submission::Refusal {
                     device: refusal.device,
                     credential: refusal.credential,
@@ -366,6 +372,21 @@ impl Sink for LiveState {
             client: attributes_of(client, request.client.as_deref(), everything),
             shared: attributes_of(shared, request.shared.as_deref(), everything),
         })
+    }
+
+    async fn retained(
+        &self,
+        session: &DeviceSession,
+        filter: &str,
+        after: Option<Arc<str>>,
+    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        let matches = |topic: &str| topic_matches(filter, topic);
+        let page = RetainedPage {
+            after,
+            messages_max: RETAINED_PAGE_MESSAGES_MAX,
+            bytes_max: RETAINED_PAGE_BYTES_MAX,
+        };
+        self.app.retained(session.tenant, &matches, page).await.map_err(submit_error)
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {

@@ -1,0 +1,290 @@
+//! What waits to be sent to a client, within bounds of the session, the tenant and the broker:
+//! messages of a client that reads slowly, or is away, are dropped by name and counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use veritwin_domain::{RelayMessage, Timestamp};
+
+/// Most relayed messages that wait for one session.
+pub const RELAY_QUEUE_MESSAGES_MAX: usize = 1000;
+/// Most bytes of relayed messages that wait for one session.
+pub const RELAY_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of relayed messages that wait for the sessions of one tenant, or are on their way.
+pub const RELAY_TENANT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same for all tenants.
+pub const RELAY_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// A tenant takes at most so many times of [`RELAY_BYTES_MAX`] what it leaves free.
+const TIMES_FREE_MAX: usize = 3;
+/// What a message that waits counts for besides its content.
+const MESSAGE_BYTES: usize = 128;
+
+/// For whom a message is to wait: so that who is away, or reads slowly, leaves a share to the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// A client that is away: half of the bounds.
+    Away,
+    /// A client for which others wait already: the bounds.
+    Behind,
+    /// A connected client for which nothing waits: a quarter above the bounds.
+    Next,
+}
+
+impl Claim {
+    const fn share(self, max: usize) -> usize {
+        match self {
+            Self::Away => max / 2,
+            Self::Behind => max,
+            Self::Next => max + max / 4,
+        }
+    }
+}
+
+/// Bytes that wait, of a tenant and of all.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    tenant: AtomicUsize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Bytes {
+    pub(super) fn new(all: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { tenant: AtomicUsize::new(0), all })
+    }
+
+    /// A place for so many bytes, or the bound that is reached.
+    fn reserve(self: &Arc<Self>, bytes: usize, claim: Claim) -> Result<Reserved, &'static str> {
+        let reserved = Reserved { bytes, of: Arc::clone(self) };
+        let tenant = self.tenant.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all_max = claim.share(RELAY_BYTES_MAX);
+        if all > all_max {
+            return Err("relay_bytes_max");
+        }
+        // A tenant for which nothing waits gets room as long as there is any.
+        let of_free = (all_max - all).saturating_mul(TIMES_FREE_MAX);
+        if tenant > bytes && tenant > claim.share(RELAY_TENANT_BYTES_MAX).min(of_free) {
+            return Err("relay_tenant_bytes_max");
+        }
+        Ok(reserved)
+    }
+}
+
+/// A place for bytes that wait, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    bytes: usize,
+    of: Arc<Bytes>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.tenant.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A message to one client.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) topic: Arc<str>,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) properties: Arc<[u8]>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// Subscription Identifiers of the subscriptions it is for.
+    pub(super) ids: Vec<u32>,
+    pub(super) reserved: Option<Reserved>,
+}
+
+impl Delivery {
+    /// Of a relayed message, at the lower QoS (MQTT-3.8.4-8).
+    pub(super) fn of(message: &RelayMessage, qos: u8, retain: bool, ids: Vec<u32>) -> Self {
+        Self {
+            topic: Arc::clone(&message.topic),
+            payload: Arc::clone(&message.payload),
+            properties: Arc::clone(&message.properties),
+            expires_at: message.expires_at,
+            qos: qos.min(message.qos),
+            retain,
+            ids,
+            reserved: None,
+        }
+    }
+
+    /// Seconds that are left of its expiry, `Err` when none is (MQTT-3.3.2-5, MQTT-3.3.2-6).
+    pub(super) fn seconds_left(&self, now: Timestamp) -> Result<Option<u32>, ()> {
+        let Some(expires_at) = self.expires_at else { return Ok(None) };
+        let micros = expires_at.as_micros().saturating_sub(now.as_micros());
+        if micros <= 0 {
+            return Err(());
+        }
+        let seconds = u64::try_from(micros).unwrap_or(0).div_ceil(1_000_000);
+        Ok(Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+
+    fn bytes(&self) -> usize {
+        MESSAGE_BYTES + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+}
+
+/// What waits for one session.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Delivery>,
+    bytes: usize,
+    dropped: u64,
+    /// The bound that the last dropped message passed.
+    limit: &'static str,
+}
+
+impl Outbox {
+    /// Puts a message behind the others. `Err` names the bound that it would pass.
+    pub(super) fn push(
+        &mut self,
+        mut delivery: Delivery,
+        is_away: bool,
+        bytes: &Arc<Bytes>,
+    ) -> Result<(), &'static str> {
+        let size = delivery.bytes();
+        let claim = match (is_away, self.waiting.is_empty()) {
+            (true, _) => Claim::Away,
+            (false, true) => Claim::Next,
+            (false, false) => Claim::Behind,
+        };
+        let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX {
+            Err("relay_queue_messages_max")
+        } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX {
+            Err("relay_queue_bytes_max")
+        } else {
+            bytes.reserve(size, claim)
+        };
+        delivery.reserved = Some(place?);
+        self.bytes += size;
+        self.waiting.push_back(delivery);
+        Ok(())
+    }
+
+    /// A message is lost for that bound; whether it is the first one of a row.
+    pub(super) const fn lose(&mut self, limit: &'static str) -> bool {
+        self.dropped += 1;
+        self.limit = limit;
+        self.dropped == 1
+    }
+
+    pub(super) fn front(&self) -> Option<&Delivery> {
+        self.waiting.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.waiting.pop_front()?;
+        self.bytes -= delivery.bytes();
+        Some(delivery)
+    }
+
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Nothing waits, and nothing is to be told.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.dropped == 0
+    }
+
+    /// How many messages were dropped since the last time, and the bound.
+    pub(super) fn take_dropped(&mut self) -> Option<(u64, &'static str)> {
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then_some((dropped, self.limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(payload_bytes: usize) -> Delivery {
+        Delivery {
+            topic: "a".into(),
+            payload: vec![0; payload_bytes].into(),
+            properties: Vec::new().into(),
+            expires_at: Some(Timestamp::from_micros(2_500_000)),
+            qos: 0,
+            retain: false,
+            ids: Vec::new(),
+            reserved: None,
+        }
+    }
+
+    #[test]
+    fn a_session_is_bounded_by_messages_and_bytes() {
+        let all = Arc::default();
+        let bytes = Bytes::new(Arc::clone(&all));
+        let mut outbox = Outbox::default();
+        for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
+            assert_eq!(outbox.push(delivery(0), false, &bytes), Ok(()));
+        }
+        assert_eq!(outbox.push(delivery(0), false, &bytes), Err("relay_queue_messages_max"));
+        while outbox.pop().is_some() {}
+        assert_eq!(all.load(Ordering::Relaxed), 0, "what is sent gives its place back");
+        let mib = 1024 * 1024;
+        for _ in 0..3 {
+            assert_eq!(outbox.push(delivery(mib), false, &bytes), Ok(()));
+        }
+        assert_eq!(outbox.push(delivery(mib), false, &bytes), Err("relay_queue_bytes_max"));
+        assert!(outbox.lose("relay_queue_messages_max") && !outbox.lose("relay_queue_bytes_max"));
+        assert_eq!(outbox.take_dropped(), Some((2, "relay_queue_bytes_max")));
+        assert_eq!(outbox.take_dropped(), None);
+        drop(outbox);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_tenant_is_bounded_and_so_are_all() {
+        let all: Arc<AtomicUsize> = Arc::default();
+        let bytes = Bytes::new(Arc::clone(&all));
+        let most = bytes.reserve(RELAY_TENANT_BYTES_MAX, Claim::Behind).unwrap();
+        assert_eq!(bytes.reserve(1, Claim::Behind).err(), Some("relay_tenant_bytes_max"));
+        let other = Bytes::new(Arc::clone(&all));
+        all.fetch_add(RELAY_BYTES_MAX - RELAY_TENANT_BYTES_MAX, Ordering::Relaxed);
+        assert_eq!(other.reserve(1, Claim::Behind).err(), Some("relay_bytes_max"));
+        drop(most);
+        assert!(other.reserve(1, Claim::Behind).is_ok());
+    }
+
+    #[test]
+    fn who_is_away_leaves_room_to_the_others() {
+        const TENANT: usize = RELAY_TENANT_BYTES_MAX;
+        const ALL: usize = RELAY_BYTES_MAX;
+        let own = Some("relay_tenant_bytes_max");
+        let check =
+            |used: usize, of_others: usize, bytes: usize, claim: Claim, expect: Option<&str>| {
+                let all: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(used + of_others));
+                let place = Arc::new(Bytes { tenant: AtomicUsize::new(used), all });
+                let found = place.reserve(bytes, claim).err();
+                assert_eq!(found, expect, "{used} {of_others} {bytes} {claim:?}");
+            };
+        check(TENANT / 2 - 1, 0, 1, Claim::Away, None);
+        check(TENANT / 2, 0, 1, Claim::Away, own);
+        check(TENANT / 2, 0, 1, Claim::Behind, None);
+        check(TENANT, 0, 1, Claim::Behind, own);
+        check(TENANT, 0, 1, Claim::Next, None);
+        check(TENANT + TENANT / 4, 0, 1, Claim::Next, own);
+        // Where little is free a tenant has less, and one without anything still gets some.
+        check(4000, ALL - 5000, 1, Claim::Behind, own);
+        check(0, ALL - 5000, 4000, Claim::Behind, None);
+        check(0, ALL - 5000, 5001, Claim::Behind, Some("relay_bytes_max"));
+        check(0, ALL / 2, 1, Claim::Away, Some("relay_bytes_max"));
+    }
+
+    #[test]
+    fn the_expiry_is_lessened() {
+        let left = |micros| delivery(0).seconds_left(Timestamp::from_micros(micros));
+        assert_eq!(left(0), Ok(Some(3)));
+        assert_eq!(left(1_500_000), Ok(Some(1)));
+        assert_eq!(left(2_500_000), Err(()));
+    }
+}
