@@ -92,6 +92,7 @@ mod refusals;
 mod reset_mail;
 mod retention;
 mod rights;
+mod rule_sight;
 mod rules;
 mod safe_again;
 mod screening;

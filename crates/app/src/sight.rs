@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Reach};
-use veritwin_domain::{DeviceId, Key, OpContext, TenantId};
+use veritwin_domain::{DeviceId, Key, OpContext, Place, TenantId};
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Bucket, Latest, Page, RangeQuery, Series, Stats, TimeRange};
@@ -66,6 +66,11 @@ impl Sight {
     /// Whether the actor sees what is personal or not declared at the place of a device.
     pub(crate) fn sees_personal_of(&self, device: &Device) -> bool {
         self.personal.covers(place_of(device))
+    }
+
+    /// Whether the actor sees what is personal or not declared at a place.
+    pub(crate) fn sees_personal_at(&self, place: Place<'_>) -> bool {
+        self.personal.covers(place)
     }
 
     /// Whether the actor sees what is personal or not declared in the whole tenant.

@@ -319,3 +319,39 @@ fn taking_back_leaves_alone_what_was_said_elsewhere_since() {
     assert_eq!((&told["server"], &told["shared"]), (&json!({"own": 3}), &json!({})), "{told}");
     assert_eq!(told["client"], json!({}));
 }
+
+#[test]
+fn a_rule_of_somebody_who_may_not_read_a_stream_is_kept_off_it() {
+    let tenant = Platform::shared().tenant();
+    let pump = device(&tenant, "pump", "pump");
+    let officer = Member::new(&tenant, "privacy_officer");
+    let integrator = Member::new(&tenant, "integrator");
+    let condition = json!({"kind": "threshold", "key": "flow", "op": "gt", "threshold": 100});
+    let rule = json!({"name": "line", "severity": "low", "condition": condition});
+    let seeing = id(&tenant.post("/v1/rules", &rule).expect(201));
+    let bound = id(&integrator.post("/v1/rules", &rule).expect(201));
+    let states = |rule: &str| -> Vec<String> {
+        let alerts = tenant.get("/v1/alerts?filter=all").expect(200);
+        let of_rule = |one: &&Value| one["rule_id"] == *rule;
+        let found = alerts["items"].as_array().unwrap().iter().filter(of_rule);
+        found.map(|one| one["state"].as_str().unwrap().to_owned()).collect()
+    };
+    let until = |rule: &str, wanted: &str| {
+        wait_for(wanted, || states(rule).iter().any(|state| state == wanted).then_some(()));
+    };
+    tenant.send(&pump, &json!({"flow": 4711})).expect(200);
+    until(&seeing, "active_unacknowledged");
+    assert_eq!(states(&bound), [""; 0], "what one write tells, it tells of all rules");
+    // What is open is judged as it stands; closed again, the alert is over.
+    officer.declare(&pump, Some("flow"), "non_personal").expect(201);
+    until(&bound, "active_unacknowledged");
+    officer.declare(&pump, Some("flow"), "personal").expect(201);
+    until(&bound, "cleared_unacknowledged");
+    assert_eq!(states(&seeing), ["active_unacknowledged"]);
+    // Who writes it is who asks.
+    let path = format!("/v1/rules/{bound}");
+    tenant.person("PUT", &path).json(&rule).send().expect(200);
+    until(&bound, "active_unacknowledged");
+    integrator.request("PUT", &path).json(&rule).send().expect(200);
+    until(&bound, "cleared_unacknowledged");
+}
