@@ -144,7 +144,7 @@ impl App {
             }
             let closed = bound.iter().filter(|(key, _)| {
                 let key: &str = key;
-                !book.verdict(device, Some(key)).is_open()
+                !book.is_open(device, Some(key))
             });
             let set: BTreeSet<RuleId> = closed.flat_map(|(_, rules)| rules).copied().collect();
             if set.is_empty() {

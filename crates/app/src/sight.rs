@@ -80,12 +80,12 @@ impl Sight {
 
     /// Whether a stream may be shown; without a key, what is known of the device as a whole.
     pub(crate) fn shows(&self, device: &Device, key: Option<&str>) -> bool {
-        self.sees_personal_of(device) || self.verdict(device, key).is_open()
+        self.sees_personal_of(device) || self.book.is_open(device, key)
     }
 
     /// A series of a device, if its reader may see it.
     pub(crate) fn series(&self, device: &Device, key: &Key) -> Option<SeenSeries> {
-        let is_open = self.verdict(device, Some(key)).is_open();
+        let is_open = self.book.is_open(device, Some(key));
         let series = Series { tenant: self.tenant, device: device.id, key: key.clone() };
         (is_open || self.sees_personal_of(device)).then_some(SeenSeries { series, is_open })
     }

@@ -10,7 +10,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Declaration, DeviceId, OpContext, StreamActId, StreamRuleId, Timestamp, find_unseen,
 };
-use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statement};
+use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statement, StreamRules};
 use veritwin_metastore::{Device, StreamAct, TenantTx};
 
 use crate::activity::actor_text;
@@ -19,9 +19,9 @@ use crate::model::{
     Page, PageRequest, StreamActStep, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
 };
 use crate::records::{Names, store_page};
-use crate::stream_book::{stored, to_store};
+use crate::stream_book::{rules_in, stored, to_store};
 use crate::stream_steps::carry_out;
-use crate::streams::{Among, checked, shown};
+use crate::streams::{Among, checked, make_room, shown};
 use crate::{App, Error, Result};
 
 /// Most acts of a tenant that are kept to be taken back; the oldest go first.
@@ -364,8 +364,9 @@ impl App {
             return Err(Error::Conflict("it was taken back already".to_owned()));
         }
         let steps: Vec<Step> = act.steps.iter().rev().cloned().map(Step::reversed).collect();
+        let rules = StreamRules::new(rules_in(&tx).await?);
         for step in &steps {
-            carry_out(&tx, &among, (step, row.created_at), context.at).await?;
+            carry_out(&tx, (&among, &rules), (step, row.created_at), context.at).await?;
         }
         tx.stream_act_undone(id, context.at).await?;
         self.record_act(&tx, context, &steps).await?;
@@ -381,7 +382,9 @@ impl App {
         let among = self.among(context, Action::StreamRead).await?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         let mut counts: HashMap<StreamRuleId, usize> = HashMap::new();
-        for device in among.devices.all().filter(|device| among.has(device)) {
+        let devices: Vec<_> = among.devices.all().filter(|device| among.has(device)).collect();
+        for (turn, device) in devices.into_iter().enumerate() {
+            make_room(turn).await;
             for key in self.streams_of(context.tenant, device.id)? {
                 if let Ground::Rule(id) = among.sight.verdict(device, Some(&key)).ground {
                     *counts.entry(id).or_default() += 1;
@@ -424,7 +427,8 @@ impl App {
 
     async fn do_rule(&self, context: &OpContext, among: &Among, step: Step) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        carry_out(&tx, among, (&step, context.at), context.at).await?;
+        let rules = StreamRules::new(rules_in(&tx).await?);
+        carry_out(&tx, (among, &rules), (&step, context.at), context.at).await?;
         let act = Act { by: actor_text(&context.actor.kind), steps: vec![step] };
         self.finish_act(tx, context, among, act).await.map(|_| ())
     }

@@ -29,6 +29,8 @@ use crate::{App, Error, Result};
 const TARGETS_MAX: usize = 500;
 /// Most streams of one device that something is said of by themselves.
 const STREAMS_SAID_MAX: usize = 1024;
+/// Devices whose streams are judged before others have their turn.
+const DEVICES_AT_ONCE: usize = 256;
 /// Longest name of the person whose device it is, in characters.
 pub(crate) const PERSON_CHARS_MAX: usize = 200;
 
@@ -144,6 +146,13 @@ fn view(device: &Device, key: Key, sight: &Sight, names: &Names) -> StreamView {
     }
 }
 
+/// Lets others have their turn, once in a while.
+pub(crate) async fn make_room(turn: usize) {
+    if turn % DEVICES_AT_ONCE == DEVICES_AT_ONCE - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Where a page of streams goes on: behind a series of a device.
 fn behind(cursor: &str) -> Result<(DeviceId, &str)> {
     let wrong = || Error::invalid_at("cursor", "must be one that a page gave");
@@ -195,7 +204,8 @@ impl App {
         devices.retain(|one| is_left(one.id));
         devices.sort_by_key(|one| one.id);
         let (mut counts, mut items, mut next_cursor) = (StreamCounts::default(), Vec::new(), None);
-        'devices: for device in devices {
+        'devices: for (turn, device) in devices.into_iter().enumerate() {
+            make_room(turn).await;
             let mut keys = self.streams_of(context.tenant, device.id)?;
             keys.sort();
             for key in keys {

@@ -242,6 +242,7 @@ fn rules_release_groups_and_presumptions_hold_against_wide_ones() {
     assert_eq!(wide["streams"], 1, "{wide}");
     assert_eq!(operator.latest(&north), ["temperature"]);
     assert_eq!(operator.latest(&door), [""; 0]);
+    rule(json!({"key": "*", "declaration": "non_personal"})).problem(409);
     let doors = json!({"device_type": "door reader", "declaration": "non_personal"});
     let doors = rule(doors).expect(201);
     assert_eq!(operator.latest(&door), ["state"]);
