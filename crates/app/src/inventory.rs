@@ -239,7 +239,7 @@ impl App {
             known.placement.clone_from(&device.placement);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
-        self.authorize_protection(context, sight, &stood, &known)?;
+        self.authorize_protection(tx, context, sight, (&stood, &known)).await?;
         tx.device_update(&known, None).await?;
         note_declared(tx, &stood, &known).await?;
         self.move_alerts(tx, &stood, &known).await?;

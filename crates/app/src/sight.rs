@@ -8,7 +8,7 @@ use std::sync::Arc;
 use veritwin_access::{Action, Kind, Reach};
 use veritwin_domain::{DeviceId, Key, OpContext, Place, TenantId};
 use veritwin_governance::streams::Verdict;
-use veritwin_metastore::Device;
+use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{Bucket, Latest, Page, RangeQuery, Series, Stats, TimeRange};
 
 use crate::access::place_of;
@@ -167,13 +167,14 @@ impl App {
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
     /// opens what they have sent, so that takes the right to read them where they stood. Making
-    /// them more protected takes no more than the change itself.
-    pub(crate) fn authorize_protection(
+    /// them more protected takes no more than the change itself. Judged by what is declared as of
+    /// the transaction of the change: something may have been closed since the actor asked.
+    pub(crate) async fn authorize_protection(
         &self,
+        tx: &TenantTx,
         context: &OpContext,
         sight: &Sight,
-        stood: &Device,
-        changed: &Device,
+        (stood, changed): (&Device, &Device),
     ) -> Result<()> {
         use veritwin_domain::{ActorKind, Declaration};
         let care = |declaration: Declaration| match declaration {
@@ -186,8 +187,14 @@ impl App {
             return Ok(());
         }
         let comes_into_sight = sight.sees_personal_of(changed);
+        let counts_as_it_did =
+            stood.declaration == changed.declaration && stood.kind == changed.kind;
+        if counts_as_it_did && !comes_into_sight {
+            return Ok(());
+        }
+        let book = StreamBook::of_device(tx, stood.id).await?;
         let opens = |key: Option<&str>| {
-            let (was, is) = (sight.verdict(stood, key), sight.verdict(changed, key));
+            let (was, is) = (book.verdict(stood, key), book.verdict(changed, key));
             let is_lowered = care(is.declaration) < care(was.declaration);
             !was.is_open() && (is_lowered || is.is_open() || comes_into_sight)
         };

@@ -75,6 +75,12 @@ impl WorkedOut {
 pub(crate) type StreamBooks = Kept<StreamBook>;
 
 impl StreamBook {
+    /// What is declared of one device as of a transaction, and the tenant's rules.
+    pub(crate) async fn of_device(tx: &TenantTx, device: DeviceId) -> Result<Self> {
+        let said = HashMap::from([(device, said_in(tx, device).await?)]);
+        Ok(Self { said, rules: StreamRules::new(rules_in(tx).await?), ..Self::default() })
+    }
+
     /// What is said of a device and its streams.
     pub(crate) fn said(&self, id: DeviceId) -> Option<&DeviceStatements> {
         self.said.get(&id)
@@ -140,9 +146,7 @@ pub(crate) async fn say_in(tx: &TenantTx, device: DeviceId, said: &DeviceStateme
 
 /// Whether a stream is open to everybody who reads telemetry, as of this transaction.
 pub(crate) async fn is_open_now(tx: &TenantTx, device: &Device, key: Option<&str>) -> Result<bool> {
-    let said = said_in(tx, device.id).await?;
-    let rules = StreamRules::new(rules_in(tx).await?);
-    Ok(rules.judge(judged(device, Some(&said)), key).is_open())
+    Ok(StreamBook::of_device(tx, device.id).await?.verdict(device, key).is_open())
 }
 
 /// A device's own declaration was changed with the device: whoever declared it before is not who

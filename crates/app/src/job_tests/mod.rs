@@ -6,6 +6,7 @@ mod attributes;
 mod audit;
 mod inventory;
 mod ledger;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
