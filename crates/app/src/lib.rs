@@ -103,6 +103,7 @@ mod storage;
 mod store_check;
 mod stream_acts;
 mod stream_book;
+mod stream_heads;
 mod stream_steps;
 mod stream_subjects;
 mod streams;

@@ -25,6 +25,7 @@ const WORKED_OUT_MAX: usize = 65_536;
 pub(crate) struct StreamBook {
     said: HashMap<DeviceId, DeviceStatements>,
     rules: StreamRules,
+    statements: usize,
     worked_out: RwLock<WorkedOut>,
 }
 
@@ -84,6 +85,11 @@ impl StreamBook {
     /// What is said of a device and its streams.
     pub(crate) fn said(&self, id: DeviceId) -> Option<&DeviceStatements> {
         self.said.get(&id)
+    }
+
+    /// How many statements about devices and their streams there are.
+    pub(crate) const fn statements(&self) -> usize {
+        self.statements
     }
 
     /// The rules for groups of streams.
@@ -173,11 +179,21 @@ impl App {
         let mut book =
             StreamBook { rules: StreamRules::new(rules_in(tx).await?), ..StreamBook::default() };
         for row in every_row(|page| async move { tx.stream_statements(&page).await }).await? {
-            book.said.insert(row.device, stored(&row.body)?);
+            let said: DeviceStatements = stored(&row.body)?;
+            book.statements += 1 + said.streams.len();
+            book.said.insert(row.device, said);
         }
         let book = Arc::new(book);
         self.0.stream_books.put(ticket, &book);
         Ok(book)
+    }
+}
+
+#[cfg(test)]
+impl StreamBook {
+    /// One with so many statements, of which these are of devices.
+    pub(crate) fn counting(statements: usize, said: HashMap<DeviceId, DeviceStatements>) -> Self {
+        Self { said, statements, ..Self::default() }
     }
 }
 

@@ -2684,7 +2684,7 @@ export interface components {
             /** @description How many steps it has. */
             count: number;
             id: string;
-            /** @description The first 100 of them. */
+            /** @description The first 20 of them. */
             steps: components["schemas"]["StepBody"][];
             /** @description When it was taken back. */
             undone_at?: string | null;
@@ -3476,7 +3476,7 @@ export interface components {
                 /** @description How many steps it has. */
                 count: number;
                 id: string;
-                /** @description The first 100 of them. */
+                /** @description The first 20 of them. */
                 steps: components["schemas"]["StepBody"][];
                 /** @description When it was taken back. */
                 undone_at?: string | null;

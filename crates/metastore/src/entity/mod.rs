@@ -65,7 +65,7 @@ pub use restored::EndedAccess;
 pub use rules::Rule;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;
-pub use streams::{StreamAct, StreamRule, StreamStatements};
+pub use streams::{StreamAct, StreamActHead, StreamRule, StreamStatements};
 pub use support::{SupportGrant, SupportSession, SupportTicket};
 pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;

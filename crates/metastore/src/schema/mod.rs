@@ -15,6 +15,7 @@ mod v19;
 mod v2;
 mod v20;
 mod v21;
+mod v23;
 mod v3;
 mod v4;
 mod v6;
@@ -204,6 +205,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 19, tables: v19::TABLES, added: &[] },
     Migration { version: 20, tables: &[], added: v20::ADDED },
     Migration { version: 21, tables: v21::TABLES, added: &[] },
+    Migration { version: 23, tables: &[], added: v23::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -192,7 +192,7 @@ struct DeclarationBody {
     undone_at: Option<String>,
     /// How many steps it has.
     count: usize,
-    /// The first 100 of them.
+    /// The first 20 of them.
     steps: Vec<StepBody>,
 }
 
