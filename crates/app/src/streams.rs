@@ -156,7 +156,7 @@ pub(crate) async fn make_room(turn: usize) {
 }
 
 /// Where a page of streams goes on: behind a series of a device.
-fn behind(cursor: &str) -> Result<(DeviceId, &str)> {
+pub(crate) fn behind(cursor: &str) -> Result<(DeviceId, &str)> {
     let wrong = || Error::invalid_at("cursor", "must be one that a page gave");
     let (device, key) = cursor.split_once('/').ok_or_else(wrong)?;
     Ok((device.parse().map_err(|_| wrong())?, key))

@@ -218,6 +218,19 @@ fn acts_are_recorded_and_taken_back_only_where_nothing_else_was_said_since() {
     operator.post("/v1/streams/subject", &json!({"person": "h"})).problem(403);
     ask("personal", json!({"kind": "device", "person": "A. Person"})).expect(201);
     assert_eq!(load("A. Person"), [(json!("badge"), json!(3)), (json!("load"), json!(1))]);
+    let mut body = json!({"person": "A. Person", "limit": 1});
+    for key in ["badge", "load"] {
+        let found = officer.post("/v1/streams/subject", &body).expect(200);
+        assert_eq!(
+            (keys_of(&found["items"]), &found["items"][0]["truncated"]),
+            (vec![key.to_owned()], &json!(false))
+        );
+        body["cursor"] = found["next_cursor"].clone();
+    }
+    let rest = officer.post("/v1/streams/subject", &body).expect(200);
+    assert_eq!((&rest["items"], &rest["next_cursor"]), (&json!([]), &Value::Null), "{rest}");
+    body["cursor"] = json!("elsewhere");
+    officer.post("/v1/streams/subject", &body).problem(400);
     assert_eq!(personal()["subject"], json!({"kind": "device", "person": "A. Person"}));
     ask("undeclared", Value::Null).expect(201);
     assert_eq!(personal()["ground"], "presumed", "a badge is presumed to be personal");
