@@ -109,6 +109,9 @@ impl App {
                 Ok(tx.commit().await?)
             };
             written.await.map_err(|error| cut_off(error, place, rows.len()))?;
+            // What a batch closed is closed from then on, not from the end of the file.
+            self.0.stream_books.changed(context.tenant);
+            self.note_devices_changed(context.tenant, twin);
             place = end;
         }
         Ok(outcome)

@@ -13,6 +13,7 @@ use veritwin_governance::streams::{
 };
 use veritwin_metastore::{Device, StreamStatements, TenantTx, every_row};
 
+use crate::alert_mail::conceal_waiting;
 use crate::kept::Kept;
 use crate::{App, Error, Result};
 
@@ -78,7 +79,18 @@ pub(crate) type StreamBooks = Kept<StreamBook>;
 impl StreamBook {
     /// What is declared of one device as of a transaction, and the tenant's rules.
     pub(crate) async fn of_device(tx: &TenantTx, device: DeviceId) -> Result<Self> {
-        let said = HashMap::from([(device, said_in(tx, device).await?)]);
+        Self::of_devices(tx, [device]).await
+    }
+
+    /// What is declared of some devices as of a transaction, and the tenant's rules.
+    pub(crate) async fn of_devices(
+        tx: &TenantTx,
+        devices: impl IntoIterator<Item = DeviceId, IntoIter: Send> + Send,
+    ) -> Result<Self> {
+        let mut said = HashMap::new();
+        for device in devices {
+            said.insert(device, said_in(tx, device).await?);
+        }
         Ok(Self { said, rules: StreamRules::new(rules_in(tx).await?), ..Self::default() })
     }
 
@@ -155,17 +167,20 @@ pub(crate) async fn is_open_now(tx: &TenantTx, device: &Device, key: Option<&str
     Ok(StreamBook::of_device(tx, device.id).await?.verdict(device, key).is_open())
 }
 
-/// A device's own declaration was changed with the device: whoever declared it before is not who
-/// says it now. Who changed it stands in the record of the change.
+/// A device was changed that counts for its streams. Of its own declaration, whoever declared it
+/// before is not who says it now: who changed it stands in the record of the change. Mail that has
+/// not left says no more of what is closed by it.
 pub(crate) async fn note_declared(tx: &TenantTx, stood: &Device, device: &Device) -> Result<()> {
-    if stood.declaration == device.declaration {
+    if stood.declaration != device.declaration {
+        let mut said = said_in(tx, device.id).await?;
+        if said.whole.take().is_some() {
+            say_in(tx, device.id, &said).await?;
+        }
+    }
+    if (stood.declaration, &stood.kind) == (device.declaration, &device.kind) {
         return Ok(());
     }
-    let mut said = said_in(tx, device.id).await?;
-    if said.whole.take().is_some() {
-        say_in(tx, device.id, &said).await?;
-    }
-    Ok(())
+    conceal_waiting(tx, Some(device.id)).await
 }
 
 impl App {
