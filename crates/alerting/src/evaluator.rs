@@ -6,6 +6,7 @@
 //! come again out of the log, ticks do not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, RuleId, SiteId, Timestamp};
@@ -55,6 +56,8 @@ pub struct DeviceFacts {
     pub twin: Option<SiteId>,
     /// From when on its silence counts: when it was created, or later.
     pub since: Timestamp,
+    /// Rules that may not watch it, whatever their scope.
+    pub withheld: Arc<BTreeSet<RuleId>>,
 }
 
 /// Why a rule or device is not taken.
@@ -164,7 +167,8 @@ impl Evaluator {
         self.rules.insert(id, rule);
         self.covering.clear();
         self.coverage_changed = true;
-        let mut transitions = self.close_uncovered(id, now);
+        let of = |series: &SeriesId| series.rule == id;
+        let mut transitions = self.close_uncovered(id, now, (first_of(id), of));
         if !is_as_it_was {
             transitions.extend(self.rejudge(id, before.as_ref(), now));
         }
@@ -196,15 +200,28 @@ impl Evaluator {
             return Err(EvaluatorError::Limit { name: "devices_max", max });
         }
         let place = (facts.device_type.clone(), facts.twin);
+        let withheld = Arc::clone(&facts.withheld);
         let known = self.devices.insert(id, facts);
         self.covering.remove(&id);
         self.coverage_changed = true;
-        let mut transitions = Vec::new();
-        if known.is_some_and(|known| (known.device_type, known.twin) != place) {
+        let Some(known) = known else { return Ok(Vec::new()) };
+        let has_moved = (known.device_type, known.twin) != place;
+        if has_moved || !known.withheld.is_subset(&withheld) {
             self.unjudged_devices.insert(id);
-            for rule in self.rules.keys().copied().collect::<Vec<_>>() {
-                transitions.extend(self.close_uncovered(rule, now));
-            }
+        }
+        if !has_moved && known.withheld == withheld {
+            return Ok(Vec::new());
+        }
+        let changed: Vec<RuleId> = if has_moved {
+            self.rules.keys().copied().collect()
+        } else {
+            withheld.difference(&known.withheld).copied().collect()
+        };
+        let mut transitions = Vec::new();
+        for rule in changed {
+            let first = SeriesId { rule, device: id, key: None };
+            let of = |series: &SeriesId| series.rule == rule && series.device == id;
+            transitions.extend(self.close_uncovered(rule, now, (first, of)));
         }
         Ok(transitions)
     }
@@ -369,12 +386,18 @@ impl Evaluator {
         covering
     }
 
-    /// Clears alerts of devices that `rule` no longer covers.
-    fn close_uncovered(&mut self, id: RuleId, now: Timestamp) -> Vec<Transition> {
+    /// Clears alerts of devices that a rule no longer covers, from `first` on for as long as the
+    /// series are `of` what changed.
+    fn close_uncovered(
+        &mut self,
+        id: RuleId,
+        now: Timestamp,
+        (first, of): (SeriesId, impl Fn(&SeriesId) -> bool),
+    ) -> Vec<Transition> {
         let Some(rule) = self.rules.get(&id) else { return Vec::new() };
         let mut transitions = Vec::new();
-        for (series, state) in self.series.range_mut(first_of(id)..) {
-            if series.rule != id {
+        for (series, state) in self.series.range_mut(first..) {
+            if !of(series) {
                 break;
             }
             let facts = self.devices.get(&series.device);
@@ -433,6 +456,9 @@ pub(crate) fn first_of(rule: RuleId) -> SeriesId {
 }
 
 pub(crate) fn covers(rule: &Rule, device: &DeviceFacts) -> bool {
+    if device.withheld.contains(&rule.id) {
+        return false;
+    }
     match &rule.scope {
         Scope::All => true,
         Scope::Device(id) => *id == device.device,

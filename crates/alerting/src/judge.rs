@@ -75,8 +75,10 @@ impl Evaluator {
         present: Present,
         now: Timestamp,
     ) -> Option<Transition> {
-        let condition = self.rules.get(&id.rule).filter(|rule| rule.enabled)?.condition.clone();
-        if !self.devices.contains_key(&id.device) || condition.key() != id.key.as_ref() {
+        let rule = self.rules.get(&id.rule).filter(|rule| rule.enabled)?;
+        let device = self.devices.get(&id.device)?;
+        let condition = rule.condition.clone();
+        if !covers(rule, device) || condition.key() != id.key.as_ref() {
             return None;
         }
         let Present { at, received_at, value } = present;

@@ -157,6 +157,9 @@ pub struct Rule {
     pub notify_emails: Vec<String>,
     /// What usually helps, in the words of whoever wrote the rule; may be empty.
     pub what_helps: String,
+    /// Whether whoever wrote it may read personal streams wherever it watches; not known of rules
+    /// that were written before it was asked.
+    pub sees_closed: Option<bool>,
 }
 
 /// Upper bounds of one rule.

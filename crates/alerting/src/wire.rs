@@ -38,6 +38,8 @@ struct RuleWire {
     condition: ConditionWire,
     notify_emails: Vec<String>,
     what_helps: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sees_closed: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +71,7 @@ impl Rule {
             condition: ConditionWire::of(&self.condition),
             notify_emails: self.notify_emails.clone(),
             what_helps: self.what_helps.clone(),
+            sees_closed: self.sees_closed,
         };
         Ok(serde_json::to_vec(&wire)?)
     }
@@ -89,6 +92,7 @@ impl Rule {
             condition: wire.condition.read()?,
             notify_emails: wire.notify_emails,
             what_helps: wire.what_helps,
+            sees_closed: wire.sees_closed,
         })
     }
 }

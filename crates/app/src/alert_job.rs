@@ -20,6 +20,7 @@ use crate::directory::TenantDevices;
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
+use crate::rule_sight::Withheld;
 use crate::rules::{all_rules, stored};
 use crate::{App, Error, Result};
 
@@ -100,6 +101,7 @@ impl App {
 struct Sources {
     rules: BTreeMap<RuleId, Rule>,
     devices: Arc<TenantDevices>,
+    withheld: Withheld,
 }
 
 /// What is stored of a tenant, and what it is watched by.
@@ -109,13 +111,16 @@ impl App {
     async fn alert_sources(&self, tenant: TenantId) -> Result<Sources> {
         let context = self.job_in(jobs::ALERTS, tenant);
         let tx = self.0.store.read(&context).await?;
-        let rules = all_rules(&tx)
+        let mut rules: BTreeMap<RuleId, Rule> = all_rules(&tx)
             .await?
             .iter()
             .map(|row| stored(row).map(|rule| (rule.id, rule)))
             .collect::<Result<_>>()?;
+        self.fill_sight(&context, &tx, &mut rules).await?;
         drop(tx);
-        Ok(Sources { rules, devices: self.tenant_devices(&context).await? })
+        let devices = self.tenant_devices(&context).await?;
+        let withheld = self.withheld(&context, &rules, &devices).await?;
+        Ok(Sources { rules, devices, withheld })
     }
 
     async fn read_alerts(self, tenant: TenantId) -> (TenantId, Read) {
@@ -242,7 +247,7 @@ impl AlertJob {
     /// What was deleted while nobody looked, such as just before a crash, is removed with its
     /// alerts.
     fn put_sources(&mut self, tenant: TenantId, sources: Sources) {
-        let Sources { rules, devices } = sources;
+        let Sources { rules, devices, withheld } = sources;
         let now = self.app.clock().now();
         let place = self.held().position(tenant);
         let here = self.here;
@@ -261,6 +266,7 @@ impl AlertJob {
                 device_type: device.kind.clone(),
                 twin: device.twin,
                 since: device.created_at,
+                withheld: withheld.get(&device.id).cloned().unwrap_or_default(),
             };
             let made = alerts.evaluator.put_device(facts, now).unwrap_or_else(refused);
             alerts.pending.extend(made);

@@ -2,14 +2,19 @@
 //! once, then one that gathers what happened since. Nothing is left out without a note.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use veritwin_alerting::{Message, Rule, SeriesId, Severity, Transition, TransitionKind};
-use veritwin_domain::{AlertId, Timestamp};
-use veritwin_metastore::{AlertEventKind, MailAbout, MailRank, NewMail, TenantTx, WaitingMail};
+use veritwin_domain::{AlertId, DeviceId, Timestamp};
+use veritwin_metastore::{
+    AlertEventKind, Error as StoreError, MailAbout, MailRank, NewMail, TenantTx, WaitingMail,
+};
 
+use crate::alerts::{Detail, detail_of};
 use crate::mail::{MAILS_WAITING_MAX, MailNote, MailPayload, mail_key, note_on};
+use crate::stream_book::StreamBook;
 use crate::{App, Error, Result};
 
 /// After a mail about a rule on a device to somebody, the next one gathers what happened for this
@@ -20,6 +25,8 @@ pub(crate) const ALERT_MAIL_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// Most alerts that one mail is noted on; the newest.
 const ALERTS_OF_A_MAIL_MAX: usize = 16;
 
+/// What a mail says of a stream that is not open.
+const CONCEALED: &str = "An alert was raised. Sign in to see it.";
 /// Alerts whose mail is asked for at once.
 const ALERTS_ASKED_MAX: usize = 1_000;
 
@@ -198,7 +205,7 @@ impl Stories {
         (digest.headline, digest.paragraph) = if is_open {
             (message.headline(), message.paragraph())
         } else {
-            (rule.name.clone(), "An alert was raised. Sign in to see it.".to_owned())
+            (rule.name.clone(), CONCEALED.to_owned())
         };
         let recipients = rule.notify_emails.clone();
         story.telling = Some(Telling { rank: rank(rule.severity), recipients });
@@ -272,6 +279,43 @@ async fn tell_end(tx: &TenantTx, stories: &[Story]) -> Result<()> {
                 add_to(tx, &mail, story).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Takes the values out of mail that has not left, where its stream is not open as of this
+/// transaction: of one device, or of all.
+pub(crate) async fn conceal_waiting(tx: &TenantTx, only: Option<DeviceId>) -> Result<()> {
+    let (mut mails, mut devices) = (Vec::new(), HashMap::new());
+    for mail in tx.outbox_of_alerts().await?.into_iter().filter(|mail| !mail.is_leaving) {
+        let Some(id) = mail.alert else { continue };
+        let alert = match tx.alert(id).await {
+            // It went with what it was about.
+            Err(StoreError::NotFound { .. }) => continue,
+            other => other?,
+        };
+        let device = alert.device.filter(|id| only.is_none_or(|only| only == *id));
+        let (Some(device), Ok(detail)) = (device, detail_of(&alert)) else { continue };
+        if let Entry::Vacant(place) = devices.entry(device) {
+            place.insert(tx.device(device).await?);
+        }
+        mails.push((mail, id, device, detail));
+    }
+    if mails.is_empty() {
+        return Ok(());
+    }
+    let book = StreamBook::of_devices(tx, devices.keys().copied()).await?;
+    for (mail, alert, device, Detail { rule_name, key, .. }) in mails {
+        let Some(device) = devices.get(&device) else { continue };
+        let Some((MailPayload { to, waits, .. }, mut digest)) = gathered(&mail.payload) else {
+            continue;
+        };
+        if digest.paragraph == CONCEALED || book.verdict(device, key.as_deref()).is_open() {
+            continue;
+        }
+        (digest.headline, digest.paragraph) = (rule_name, CONCEALED.to_owned());
+        let body = write(&to, alert, digest, waits)?;
+        tx.outbox_rewrite(mail.id, alert, &body).await?;
     }
     Ok(())
 }

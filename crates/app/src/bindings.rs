@@ -75,7 +75,7 @@ impl App {
         sight: &Sight,
         (stood, device): (&Device, &Device),
     ) -> Result<()> {
-        self.authorize_protection(context, sight, stood, device)?;
+        self.authorize_protection(tx, context, sight, (stood, device)).await?;
         tx.device_update(device, None).await?;
         self.move_alerts(tx, stood, device).await?;
         let resource = Resource::device(context.tenant, device.id);

@@ -319,7 +319,7 @@ impl App {
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;
         }
-        self.authorize_protection(context, &sight, &stood, &device)?;
+        self.authorize_protection(&tx, context, &sight, (&stood, &device)).await?;
         if let Some(units) = change.units {
             check_units(&units)?;
             device.units = units;

@@ -109,6 +109,9 @@ impl App {
                 Ok(tx.commit().await?)
             };
             written.await.map_err(|error| cut_off(error, place, rows.len()))?;
+            // What a batch closed is closed from then on, not from the end of the file.
+            self.0.stream_books.changed(context.tenant);
+            self.note_devices_changed(context.tenant, twin);
             place = end;
         }
         Ok(outcome)
@@ -239,7 +242,7 @@ impl App {
             known.placement.clone_from(&device.placement);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
-        self.authorize_protection(context, sight, &stood, &known)?;
+        self.authorize_protection(tx, context, sight, (&stood, &known)).await?;
         tx.device_update(&known, None).await?;
         note_declared(tx, &stood, &known).await?;
         self.move_alerts(tx, &stood, &known).await?;

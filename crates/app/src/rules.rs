@@ -10,6 +10,7 @@ use crate::access::place_of;
 use crate::change::Change;
 use crate::directory::TenantDevices;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
+use crate::rule_sight::sees_closed;
 use crate::{App, Error, Result};
 
 /// Most rules of a tenant.
@@ -71,6 +72,7 @@ fn parse(id: RuleId, input: RuleInput) -> Result<Rule> {
         condition,
         notify_emails: input.notify_emails.into_iter().map(Secret::into_exposed).collect(),
         what_helps: input.what_helps,
+        sees_closed: Some(false),
     };
     if let Some(index) =
         rule.notify_emails.iter().position(|email| !veritwin_outbound::mail::is_address(email))
@@ -217,8 +219,10 @@ impl App {
     pub async fn create_rule(&self, context: &OpContext, input: RuleInput) -> Result<RuleView> {
         let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
         let devices = self.tenant_devices(context).await?;
-        let rule = parse(RuleId::generate(context.at, self.rng()), input)?;
+        let sight = self.sight(context).await?;
+        let mut rule = parse(RuleId::generate(context.at, self.rng()), input)?;
         confine_new(&reach, &devices, &rule)?;
+        rule.sees_closed = Some(sees_closed(context, &sight, place_of_rule(&devices, &rule)));
         let tx = self.0.store.begin(context).await?;
         if all_rules(&tx).await?.len() >= RULES_MAX {
             let limit = veritwin_domain::LimitExceeded {
@@ -252,12 +256,14 @@ impl App {
     ) -> Result<RuleView> {
         let reach = self.reach(context, Action::RuleWrite, Kind::Rule)?;
         let devices = self.tenant_devices(context).await?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut row = tx.rule(id).await?;
         confine(&reach, &devices, &stored(&row)?)?;
         let before = recorded(&row);
-        let rule = parse(id, input)?;
+        let mut rule = parse(id, input)?;
         confine_new(&reach, &devices, &rule)?;
+        rule.sees_closed = Some(sees_closed(context, &sight, place_of_rule(&devices, &rule)));
         check_scope(&tx, &rule).await?;
         row.enabled = rule.enabled;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Reach};
-use veritwin_domain::{DeviceId, Key, OpContext, TenantId};
+use veritwin_domain::{DeviceId, Key, OpContext, Place, TenantId};
 use veritwin_governance::streams::Verdict;
-use veritwin_metastore::Device;
+use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{Bucket, Latest, Page, RangeQuery, Series, Stats, TimeRange};
 
 use crate::access::place_of;
@@ -68,6 +68,11 @@ impl Sight {
         self.personal.covers(place_of(device))
     }
 
+    /// Whether the actor sees what is personal or not declared at a place.
+    pub(crate) fn sees_personal_at(&self, place: Place<'_>) -> bool {
+        self.personal.covers(place)
+    }
+
     /// Whether the actor sees what is personal or not declared in the whole tenant.
     pub(crate) fn sees_everything(&self) -> bool {
         self.personal.is_whole()
@@ -75,12 +80,12 @@ impl Sight {
 
     /// Whether a stream may be shown; without a key, what is known of the device as a whole.
     pub(crate) fn shows(&self, device: &Device, key: Option<&str>) -> bool {
-        self.sees_personal_of(device) || self.verdict(device, key).is_open()
+        self.sees_personal_of(device) || self.book.is_open(device, key)
     }
 
     /// A series of a device, if its reader may see it.
     pub(crate) fn series(&self, device: &Device, key: &Key) -> Option<SeenSeries> {
-        let is_open = self.verdict(device, Some(key)).is_open();
+        let is_open = self.book.is_open(device, Some(key));
         let series = Series { tenant: self.tenant, device: device.id, key: key.clone() };
         (is_open || self.sees_personal_of(device)).then_some(SeenSeries { series, is_open })
     }
@@ -162,13 +167,14 @@ impl App {
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
     /// opens what they have sent, so that takes the right to read them where they stood. Making
-    /// them more protected takes no more than the change itself.
-    pub(crate) fn authorize_protection(
+    /// them more protected takes no more than the change itself. Judged by what is declared as of
+    /// the transaction of the change: something may have been closed since the actor asked.
+    pub(crate) async fn authorize_protection(
         &self,
+        tx: &TenantTx,
         context: &OpContext,
         sight: &Sight,
-        stood: &Device,
-        changed: &Device,
+        (stood, changed): (&Device, &Device),
     ) -> Result<()> {
         use veritwin_domain::{ActorKind, Declaration};
         let care = |declaration: Declaration| match declaration {
@@ -181,8 +187,14 @@ impl App {
             return Ok(());
         }
         let comes_into_sight = sight.sees_personal_of(changed);
+        let counts_as_it_did =
+            stood.declaration == changed.declaration && stood.kind == changed.kind;
+        if counts_as_it_did && !comes_into_sight {
+            return Ok(());
+        }
+        let book = StreamBook::of_device(tx, stood.id).await?;
         let opens = |key: Option<&str>| {
-            let (was, is) = (sight.verdict(stood, key), sight.verdict(changed, key));
+            let (was, is) = (book.verdict(stood, key), book.verdict(changed, key));
             let is_lowered = care(is.declaration) < care(was.declaration);
             !was.is_open() && (is_lowered || is.is_open() || comes_into_sight)
         };

@@ -5,23 +5,24 @@ use std::collections::HashMap;
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
     Declaration, DeviceId, OpContext, StreamActId, StreamRuleId, Timestamp, find_unseen,
 };
-use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statement};
-use veritwin_metastore::{Device, StreamAct, TenantTx};
+use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statement, StreamRules};
+use veritwin_metastore::{Device, StreamAct, StreamActHead, TenantTx};
 
 use crate::activity::actor_text;
+use crate::alert_mail::conceal_waiting;
 use crate::change::Change;
 use crate::model::{
-    Page, PageRequest, StreamActStep, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
+    Page, PageRequest, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
 };
 use crate::records::{Names, store_page};
-use crate::stream_book::{stored, to_store};
+use crate::stream_book::{rules_in, stored, to_store};
+use crate::stream_heads::{Head, recorded};
 use crate::stream_steps::carry_out;
-use crate::streams::{Among, checked, shown};
+use crate::streams::{Among, checked, make_room, shown};
 use crate::{App, Error, Result};
 
 /// Most acts of a tenant that are kept to be taken back; the oldest go first.
@@ -30,8 +31,6 @@ const ACTS_MAX: u64 = 1000;
 pub(crate) const STREAM_RULES_MAX: usize = 200;
 /// Longest type and key pattern of a rule, in characters.
 const PATTERN_CHARS_MAX: usize = 256;
-/// Most steps of an act that are shown.
-const STEPS_SHOWN_MAX: usize = 100;
 
 /// What is said of a stream or a device at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,11 +96,6 @@ impl Said {
             }
         }
     }
-
-    fn told(&self) -> Value {
-        let subject = self.statement.as_ref().and_then(|one| one.subject.as_ref());
-        json!({"declaration": self.declaration.as_str(), "subject": subject})
-    }
 }
 
 /// One step of an act.
@@ -117,6 +111,15 @@ impl Step {
         Self::Stream { device: device.to_string(), key, before, after }
     }
 
+    /// Whether something that was open may be closed by it.
+    fn may_close(&self) -> bool {
+        let after = match self {
+            Self::Stream { after, .. } => Some(after.declaration),
+            Self::Rule { after, .. } => after.as_ref().map(|rule| rule.statement.declaration()),
+        };
+        after != Some(Declaration::NonPersonal)
+    }
+
     /// The other way round.
     fn reversed(self) -> Self {
         match self {
@@ -124,78 +127,6 @@ impl Step {
                 Self::Stream { device, key, before: after, after: before }
             }
             Self::Rule { id, before, after } => Self::Rule { id, before: after, after: before },
-        }
-    }
-
-    /// Before and after, as it is recorded. Who the person is stays out of it.
-    fn recorded(&self) -> (Value, Value) {
-        match self {
-            Self::Stream { device, key, before, after } => {
-                let with = |said: &Said| {
-                    let mut told = said.told();
-                    told["device"] = json!(device);
-                    told["key"] = json!(key);
-                    told
-                };
-                (with(before), with(after))
-            }
-            Self::Rule { id, before, after } => {
-                let with = |rule: &Option<GroupRule>| {
-                    rule.as_ref().map_or(Value::Null, |rule| {
-                        json!({
-                            "rule": id,
-                            "device_type": rule.device_type,
-                            "key": rule.key,
-                            "declaration": rule.statement.declaration().as_str(),
-                            "subject": rule.statement.subject,
-                        })
-                    })
-                };
-                (with(before), with(after))
-            }
-        }
-    }
-
-    fn view(&self, among: &Among) -> StreamActStep {
-        match self {
-            Self::Stream { device, key, before, after } => {
-                let id: Option<DeviceId> = device.parse().ok();
-                let known = id.and_then(|id| among.devices.get(id));
-                let name = known.map_or(device.as_str(), |known| known.name.as_str());
-                StreamActStep {
-                    device: id,
-                    device_name: Some(name.into()),
-                    key: key.clone(),
-                    device_type: None,
-                    before: before.declaration,
-                    after: after.declaration,
-                }
-            }
-            Self::Rule { before, after, .. } => {
-                let declared = |rule: &Option<GroupRule>| {
-                    rule.as_ref().map(|rule| rule.statement.declaration()).unwrap_or_default()
-                };
-                let rule = after.as_ref().or(before.as_ref());
-                StreamActStep {
-                    device: None,
-                    device_name: None,
-                    key: rule.and_then(|rule| rule.key.clone()),
-                    device_type: rule.and_then(|rule| rule.device_type.clone()),
-                    before: declared(before),
-                    after: declared(after),
-                }
-            }
-        }
-    }
-
-    /// Whether it is about something that the actor may declare.
-    fn is_among(&self, among: &Among) -> bool {
-        match self {
-            Self::Rule { .. } => among.is_whole(),
-            Self::Stream { device, .. } => {
-                let id: Option<DeviceId> = device.parse().ok();
-                among.is_whole() || id.is_some_and(|id| among.device(id).is_some())
-            }
         }
     }
 }
@@ -208,22 +139,11 @@ pub(crate) struct Act {
     pub(crate) steps: Vec<Step>,
 }
 
-impl Act {
-    /// Whether it declared a device, or a stream of it.
-    pub(crate) fn is_about(&self, id: DeviceId) -> bool {
-        let id = id.to_string();
-        self.steps.iter().any(|step| matches!(step, Step::Stream { device, .. } if *device == id))
-    }
-}
-
-fn act_view(row: &StreamAct, act: &Act, among: &Among, names: &Names) -> StreamActView {
-    StreamActView {
-        id: row.id,
-        at: row.created_at,
-        by: names.get(&act.by).unwrap_or(&act.by).clone(),
-        undone_at: row.undone_at,
-        count: act.steps.len(),
-        steps: act.steps.iter().take(STEPS_SHOWN_MAX).map(|step| step.view(among)).collect(),
+/// What an act is listed by; of one that was stored without, it is made from the whole.
+pub(crate) async fn head_of(tx: &TenantTx, row: &StreamActHead) -> Result<Head> {
+    match &row.head {
+        Some(head) => stored(head),
+        None => Ok(Head::of(&stored(&tx.stream_act(row.id).await?.body)?)),
     }
 }
 
@@ -291,8 +211,10 @@ impl App {
         among: &Among,
         act: Act,
     ) -> Result<StreamActView> {
+        let head = Head::of(&act);
         let row = StreamAct {
             id: StreamActId::generate(context.at, self.rng()),
+            head: Some(to_store(&head)?),
             body: to_store(&act)?,
             created_at: context.at,
             undone_at: None,
@@ -306,12 +228,17 @@ impl App {
         tx.commit().await?;
         self.streams_declared(context);
         let names = self.names_of(context).await?;
-        Ok(act_view(&row, &act, among, &names))
+        Ok(head.view((row.id, row.created_at), None, (among, &names)))
     }
 
+    /// Records what was done, and sees to it that mail which has not left says no more of what it
+    /// closed.
     async fn record_act(&self, tx: &TenantTx, context: &OpContext, steps: &[Step]) -> Result<()> {
-        let (before, after): (Vec<Value>, Vec<Value>) = steps.iter().map(Step::recorded).unzip();
-        let change = Change::from_to(json!({"said": before}), json!({"said": after}));
+        if steps.iter().any(Step::may_close) {
+            conceal_waiting(tx, None).await?;
+        }
+        let (before, after) = recorded(steps);
+        let change = Change::from_to(before, after);
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         self.record_change(tx, context, Action::StreamDeclare, &resource, change).await
     }
@@ -333,12 +260,12 @@ impl App {
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         let names = self.names_of(context).await?;
         let tx = self.0.store.read(context).await?;
-        let listed = tx.stream_acts(&store_page(page)?).await?;
+        let listed = tx.stream_act_heads(&store_page(page)?).await?;
         let mut items = Vec::with_capacity(listed.items.len());
         for row in &listed.items {
-            let act: Act = stored(&row.body)?;
-            if act.steps.iter().all(|step| step.is_among(&among)) {
-                items.push(act_view(row, &act, &among, &names));
+            let head = head_of(&tx, row).await?;
+            if head.is_among(&among) {
+                items.push(head.view((row.id, row.created_at), row.undone_at, (&among, &names)));
             }
         }
         self.note(context, Action::StreamRead, &resource, "done");
@@ -355,24 +282,26 @@ impl App {
     ) -> Result<StreamActView> {
         let among = self.among(context, Action::StreamDeclare).await?;
         let tx = self.0.store.begin(context).await?;
-        let mut row = tx.stream_act(id).await?;
+        let row = tx.stream_act(id).await?;
         let act: Act = stored(&row.body)?;
-        if !act.steps.iter().all(|step| step.is_among(&among)) {
+        let head = Head::of(&act);
+        if !head.is_among(&among) {
             return Err(Error::NotFound("declaration"));
         }
         if row.undone_at.is_some() {
             return Err(Error::Conflict("it was taken back already".to_owned()));
         }
         let steps: Vec<Step> = act.steps.iter().rev().cloned().map(Step::reversed).collect();
+        let rules = StreamRules::new(rules_in(&tx).await?);
         for step in &steps {
-            carry_out(&tx, &among, (step, row.created_at), context.at).await?;
+            carry_out(&tx, (&among, &rules), (step, row.created_at), context.at).await?;
         }
         tx.stream_act_undone(id, context.at).await?;
         self.record_act(&tx, context, &steps).await?;
         tx.commit().await?;
         self.streams_declared(context);
-        row.undone_at = Some(context.at);
-        Ok(act_view(&row, &act, &among, &self.names_of(context).await?))
+        let names = self.names_of(context).await?;
+        Ok(head.view((id, row.created_at), Some(context.at), (&among, &names)))
     }
 
     /// The rules for groups of streams, the most specific first.
@@ -381,7 +310,9 @@ impl App {
         let among = self.among(context, Action::StreamRead).await?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         let mut counts: HashMap<StreamRuleId, usize> = HashMap::new();
-        for device in among.devices.all().filter(|device| among.has(device)) {
+        let devices: Vec<_> = among.devices.all().filter(|device| among.has(device)).collect();
+        for (turn, device) in devices.into_iter().enumerate() {
+            make_room(turn).await;
             for key in self.streams_of(context.tenant, device.id)? {
                 if let Ground::Rule(id) = among.sight.verdict(device, Some(&key)).ground {
                     *counts.entry(id).or_default() += 1;
@@ -424,7 +355,8 @@ impl App {
 
     async fn do_rule(&self, context: &OpContext, among: &Among, step: Step) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        carry_out(&tx, among, (&step, context.at), context.at).await?;
+        let rules = StreamRules::new(rules_in(&tx).await?);
+        carry_out(&tx, (among, &rules), (&step, context.at), context.at).await?;
         let act = Act { by: actor_text(&context.actor.kind), steps: vec![step] };
         self.finish_act(tx, context, among, act).await.map(|_| ())
     }

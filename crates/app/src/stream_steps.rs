@@ -6,7 +6,7 @@ use veritwin_metastore::{Device, StreamRule, TenantTx};
 
 use crate::rights::bounded;
 use crate::stream_acts::{STREAM_RULES_MAX, Said, Step};
-use crate::stream_book::{rules_in, said_in, say_in, to_store};
+use crate::stream_book::{said_in, say_in, to_store};
 use crate::streams::Among;
 use crate::{Error, Result};
 
@@ -33,11 +33,12 @@ fn closed_since(
     closed.map_or(Timestamp::MIN, |statement| Timestamp::from_micros(statement.at_us))
 }
 
-/// Carries out one step of an act of `since`; refused where something else was said of it since, or
-/// where it would open what somebody has closed since.
+/// Carries out one step of an act of `since`, with the rules as they stand before the act; refused
+/// where something else was said of it since, or where it would open what somebody has closed
+/// since.
 pub(crate) async fn carry_out(
     tx: &TenantTx,
-    among: &Among,
+    (among, rules): (&Among, &StreamRules),
     (step, since): (&Step, Timestamp),
     at: Timestamp,
 ) -> Result<()> {
@@ -67,10 +68,9 @@ pub(crate) async fn carry_out(
                 person: if names { after.person.clone() } else { now.person },
                 ..after.clone()
             };
-            let rules = StreamRules::new(rules_in(tx).await?);
-            let closed_at = closed_since(&rules, &device, &said, key);
+            let closed_at = closed_since(rules, &device, &said, key);
             after.put(&mut device, &mut said, key);
-            if closed_at > since && judged(&rules, &device, &said, key).is_open() {
+            if closed_at > since && judged(rules, &device, &said, key).is_open() {
                 return Err(changed());
             }
             if device.declaration != stood {
@@ -80,7 +80,6 @@ pub(crate) async fn carry_out(
         }
         Step::Rule { id, before, after } => {
             let id: StreamRuleId = id.parse().map_err(|_| Error::NotFound("rule"))?;
-            let rules = rules_in(tx).await?;
             let known = rules.iter().find(|(known, _)| *known == id).map(|(_, rule)| rule);
             if known != before.as_ref() {
                 return Err(changed());
@@ -89,7 +88,12 @@ pub(crate) async fn carry_out(
                 tx.stream_rule_delete(id).await?;
             }
             if let Some(rule) = after {
-                bounded("stream_rules_max", STREAM_RULES_MAX, rules.len() + 1)?;
+                let mut others = rules.iter().filter(|(other, _)| *other != id);
+                if others.any(|(_, other)| other.says_what(rule)) {
+                    let detail = "a rule that says the same of the same streams is there already";
+                    return Err(Error::Conflict(detail.to_owned()));
+                }
+                bounded("stream_rules_max", STREAM_RULES_MAX, rules.iter().count() + 1)?;
                 let body = to_store(rule)?;
                 tx.stream_rule_create(&StreamRule { id, body, created_at: at }).await?;
             }

@@ -1,23 +1,29 @@
 //! Whose data: the readings about one person in a tenant's personal streams, as declarations name
 //! them: by the person whose device it is, or reading by reading through the field that names them.
+//! A page ends where much was looked through, and a stream that is too long says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{Declaration, Key, LimitExceeded, OpContext, Timestamp, Value};
+use veritwin_domain::{Declaration, Key, OpContext, Timestamp, Value};
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Order, Point, RangeQuery, TimeRange};
 
-use crate::model::{StreamSubject, SubjectStreamView};
+use crate::model::{Page, PageRequest, StreamSubject, SubjectStreamView};
 use crate::sight::SeenSeries;
-use crate::streams::{Among, PERSON_CHARS_MAX, subject_of};
+use crate::streams::{Among, PERSON_CHARS_MAX, behind, make_room, subject_of};
 use crate::{App, Error, Result};
 
 /// Readings that are read at a time.
 const POINTS_AT_ONCE: usize = 10_000;
 /// Most readings of one series that are looked through for a person.
 const SUBJECT_READINGS_MAX: usize = 1_000_000;
+/// A page ends when so many readings were looked through for it.
+const PAGE_READINGS_MAX: usize = 2_000_000;
+/// Most fields of one device of which it is kept when they name the person.
+const FIELDS_KEPT_MAX: usize = 4;
 
 /// What was found of one stream.
 #[derive(Default)]
@@ -25,6 +31,7 @@ struct Tally {
     readings: u64,
     first_at: Option<Timestamp>,
     last_at: Option<Timestamp>,
+    truncated: bool,
 }
 
 impl Tally {
@@ -33,6 +40,22 @@ impl Tally {
         self.first_at = Some(self.first_at.map_or(at, |first| first.min(at)));
         self.last_at = Some(self.last_at.map_or(at, |last| last.max(at)));
     }
+}
+
+/// When a field names the person.
+struct Named {
+    times: BTreeSet<Timestamp>,
+    truncated: bool,
+}
+
+/// A search for a person.
+struct Search<'a> {
+    among: &'a Among,
+    person: &'a str,
+    /// Readings that were looked through.
+    looked: usize,
+    /// Of the device that is looked through: each of its fields is read once.
+    fields: HashMap<Key, Arc<Named>>,
 }
 
 /// Whether a value names a person.
@@ -45,13 +68,15 @@ fn names(value: &Value, person: &str) -> bool {
 }
 
 impl App {
-    /// The personal streams with readings about a person, and how many there are in each.
+    /// The personal streams with readings about a person, and how many there are in each, by
+    /// device. A page may have few rows, or none, where much was looked through for it.
     #[boxed]
     pub async fn streams_about(
         &self,
         context: &OpContext,
         person: &str,
-    ) -> Result<Vec<SubjectStreamView>> {
+        page: &PageRequest,
+    ) -> Result<Page<SubjectStreamView>> {
         let among = self.among(context, Action::StreamRead).await?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         let person = person.trim();
@@ -59,38 +84,48 @@ impl App {
             let detail = format!("needs 1 to {PERSON_CHARS_MAX} characters");
             return Err(Error::invalid_at("person", detail));
         }
+        let behind = page.cursor.as_deref().map(behind).transpose()?;
         let mut devices: Vec<_> = among.devices.all().filter(|one| among.has(one)).collect();
+        devices.retain(|one| behind.is_none_or(|(from, _)| from <= one.id));
         devices.sort_by_key(|one| one.id);
-        let mut found = Vec::new();
-        for device in devices {
+        let mut search = Search { among: &among, person, looked: 0, fields: HashMap::new() };
+        let (mut items, mut next_cursor) = (Vec::new(), None);
+        'devices: for (turn, device) in devices.into_iter().enumerate() {
+            make_room(turn).await;
+            search.fields.clear();
             let mut keys = self.streams_of(context.tenant, device.id)?;
             keys.sort();
             for key in keys {
-                let tally = self.tally(&among, (device, &key), person).await?;
-                if tally.readings > 0 {
-                    found.push(SubjectStreamView {
+                if behind.is_some_and(|(from, last)| from == device.id && *key <= *last) {
+                    continue;
+                }
+                let tally = self.tally(&mut search, device, &key).await?;
+                let here = format!("{}/{key}", device.id);
+                if tally.readings > 0 || tally.truncated {
+                    items.push(SubjectStreamView {
                         device: device.id,
                         device_name: device.name.as_str().into(),
                         key,
                         readings: tally.readings,
                         first_at: tally.first_at,
                         last_at: tally.last_at,
+                        truncated: tally.truncated,
                     });
+                }
+                if items.len() >= page.rows() || search.looked >= PAGE_READINGS_MAX {
+                    next_cursor = Some(here);
+                    break 'devices;
                 }
             }
         }
         self.note(context, Action::StreamRead, &resource, "done");
-        Ok(found)
+        Ok(Page { items, next_cursor })
     }
 
     /// What one stream has about a person: all of it, or what stands at the times at which its
     /// field names them.
-    async fn tally(
-        &self,
-        among: &Among,
-        (device, key): (&Device, &Key),
-        person: &str,
-    ) -> Result<Tally> {
+    async fn tally(&self, search: &mut Search<'_>, device: &Device, key: &Key) -> Result<Tally> {
+        let (among, person) = (search.among, search.person);
         let mut tally = Tally::default();
         let verdict = among.sight.verdict(device, Some(key));
         let subject = subject_of(&verdict, among.sight.book().said(device.id));
@@ -105,20 +140,21 @@ impl App {
                 (tally.first_at, tally.last_at) = (stats.first_at, stats.last_at);
             }
             Some(StreamSubject::Field { key: field }) => {
-                let field = Key::new(&field).ok();
-                let field = field.and_then(|field| among.sight.series(device, &field));
-                let Some(field) = field else { return Ok(tally) };
-                let mut times = BTreeSet::new();
-                self.each_point(&field, |point| {
-                    if names(&point.value, person) {
-                        times.insert(point.at);
-                    }
-                })
-                .await?;
-                if !times.is_empty() {
-                    let add =
-                        |point: &Point| times.contains(&point.at).then(|| tally.add(point.at));
-                    self.each_point(&seen, add).await?;
+                let Ok(field) = Key::new(&field) else { return Ok(tally) };
+                let Some(named) = self.named(search, device, &field).await? else {
+                    return Ok(tally);
+                };
+                tally.truncated = named.truncated;
+                if !named.times.is_empty() {
+                    let add = |point: &Point| {
+                        if named.times.contains(&point.at) {
+                            tally.add(point.at);
+                        }
+                    };
+                    let (looked, is_cut) =
+                        self.each_point(&seen, SUBJECT_READINGS_MAX, add).await?;
+                    search.looked += looked;
+                    tally.truncated |= is_cut;
                 }
             }
             _ => {}
@@ -126,27 +162,51 @@ impl App {
         Ok(tally)
     }
 
-    async fn each_point<Answer>(
+    /// When a field names the person; none of a field that may not be read.
+    async fn named(
+        &self,
+        search: &mut Search<'_>,
+        device: &Device,
+        field: &Key,
+    ) -> Result<Option<Arc<Named>>> {
+        if let Some(known) = search.fields.get(field) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(seen) = search.among.sight.series(device, field) else { return Ok(None) };
+        let (mut times, person) = (BTreeSet::new(), search.person);
+        let add = |point: &Point| {
+            if names(&point.value, person) {
+                times.insert(point.at);
+            }
+        };
+        let (looked, truncated) = self.each_point(&seen, SUBJECT_READINGS_MAX, add).await?;
+        search.looked += looked;
+        let named = Arc::new(Named { times, truncated });
+        if search.fields.len() >= FIELDS_KEPT_MAX {
+            search.fields.clear();
+        }
+        search.fields.insert(field.clone(), Arc::clone(&named));
+        Ok(Some(named))
+    }
+
+    /// Looks through a series from its beginning, so many readings at most; answers how many it
+    /// were, and whether there may be more.
+    pub(crate) async fn each_point(
         &self,
         seen: &SeenSeries,
-        mut take: impl FnMut(&Point) -> Answer + Send,
-    ) -> Result<()> {
+        readings_max: usize,
+        mut take: impl FnMut(&Point) + Send,
+    ) -> Result<(usize, bool)> {
         let (mut after, mut count) = (None, 0);
         loop {
             let (range, order) = (TimeRange::ALL, Order::Ascending);
-            let asked = RangeQuery { range, order, limit: POINTS_AT_ONCE, after };
-            let page = self.read_range(seen, asked).await?;
+            let limit = POINTS_AT_ONCE.min(readings_max - count);
+            let page = self.read_range(seen, RangeQuery { range, order, limit, after }).await?;
             count += page.points.len();
-            if count > SUBJECT_READINGS_MAX {
-                let (name, max) = ("subject_readings_max", SUBJECT_READINGS_MAX);
-                return Err(LimitExceeded { name, max, actual: count }.into());
-            }
-            for point in &page.points {
-                take(point);
-            }
+            page.points.iter().for_each(&mut take);
             after = page.next;
-            if after.is_none() {
-                return Ok(());
+            if after.is_none() || count >= readings_max {
+                return Ok((count, after.is_some()));
             }
         }
     }

@@ -22,13 +22,17 @@ use crate::records::{Names, names};
 use crate::rights::bounded;
 use crate::sight::Sight;
 use crate::stream_acts::{Act, Said, Step};
-use crate::stream_book::{said_in, say_in};
+use crate::stream_book::{StreamBook, said_in, say_in};
 use crate::{App, Error, Result};
 
 /// Most streams and devices that one act declares.
 const TARGETS_MAX: usize = 500;
 /// Most streams of one device that something is said of by themselves.
 const STREAMS_SAID_MAX: usize = 1024;
+/// Most statements about devices and their streams that a tenant adds to.
+const STATEMENTS_MAX: usize = 100_000;
+/// Devices whose streams are judged before others have their turn.
+const DEVICES_AT_ONCE: usize = 256;
 /// Longest name of the person whose device it is, in characters.
 pub(crate) const PERSON_CHARS_MAX: usize = 200;
 
@@ -144,8 +148,15 @@ fn view(device: &Device, key: Key, sight: &Sight, names: &Names) -> StreamView {
     }
 }
 
+/// Lets others have their turn, once in a while.
+pub(crate) async fn make_room(turn: usize) {
+    if turn % DEVICES_AT_ONCE == DEVICES_AT_ONCE - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Where a page of streams goes on: behind a series of a device.
-fn behind(cursor: &str) -> Result<(DeviceId, &str)> {
+pub(crate) fn behind(cursor: &str) -> Result<(DeviceId, &str)> {
     let wrong = || Error::invalid_at("cursor", "must be one that a page gave");
     let (device, key) = cursor.split_once('/').ok_or_else(wrong)?;
     Ok((device.parse().map_err(|_| wrong())?, key))
@@ -161,6 +172,23 @@ fn unique(targets: Vec<StreamTarget>) -> Result<BTreeMap<DeviceId, BTreeSet<Opti
         by_device.entry(device).or_default().insert(key);
     }
     Ok(by_device)
+}
+
+/// Refuses what would add to more statements than a tenant keeps. What is there is declared anew
+/// without a bound.
+fn bound_statements(
+    book: &StreamBook,
+    targets: &BTreeMap<DeviceId, BTreeSet<Option<Key>>>,
+) -> Result<()> {
+    let added = |(id, keys): (&DeviceId, &BTreeSet<Option<Key>>)| {
+        let said = book.said(*id);
+        let is_new = |key: &&Key| said.is_none_or(|said| !said.streams.contains_key(&***key));
+        usize::from(said.is_none()) + keys.iter().flatten().filter(is_new).count()
+    };
+    match targets.iter().map(added).sum::<usize>() {
+        0 => Ok(()),
+        added => bounded("statements_max", STATEMENTS_MAX, book.statements() + added),
+    }
 }
 
 impl App {
@@ -195,7 +223,8 @@ impl App {
         devices.retain(|one| is_left(one.id));
         devices.sort_by_key(|one| one.id);
         let (mut counts, mut items, mut next_cursor) = (StreamCounts::default(), Vec::new(), None);
-        'devices: for device in devices {
+        'devices: for (turn, device) in devices.into_iter().enumerate() {
+            make_room(turn).await;
             let mut keys = self.streams_of(context.tenant, device.id)?;
             keys.sort();
             for key in keys {
@@ -245,6 +274,9 @@ impl App {
         let targets = unique(input.targets)?;
         if targets.keys().any(|id| among.device(*id).is_none()) {
             return Err(Error::NotFound("device"));
+        }
+        if statement.is_some() {
+            bound_statements(among.sight.book(), &targets)?;
         }
         let tx = self.0.store.begin(context).await?;
         let mut steps = Vec::new();
@@ -298,4 +330,33 @@ async fn declare(
     }
     say_in(tx, id, &said).await?;
     Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_tenant_adds_no_more_statements_than_the_bound() {
+        let (known, new) = (DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+        let statement =
+            Statement { is_personal: false, subject: None, by: "user:1".to_owned(), at_us: 1 };
+        let mut said = DeviceStatements::default();
+        said.streams.insert("flow".to_owned(), statement);
+        let check = |statements: usize, id: DeviceId, keys: &[Option<&str>], fits: bool| {
+            let book = StreamBook::counting(statements, HashMap::from([(known, said.clone())]));
+            let keys = keys.iter().map(|key| key.map(|key| Key::new(key).expect("a key")));
+            let asked = bound_statements(&book, &BTreeMap::from([(id, keys.collect())]));
+            assert_eq!(asked.is_ok(), fits, "{statements} {id}");
+        };
+        check(STATEMENTS_MAX - 1, known, &[Some("heat")], true);
+        check(STATEMENTS_MAX, known, &[Some("flow"), None], true);
+        check(STATEMENTS_MAX + 9, known, &[Some("flow")], true);
+        check(STATEMENTS_MAX, known, &[Some("flow"), Some("heat")], false);
+        check(STATEMENTS_MAX - 1, new, &[None], true);
+        check(STATEMENTS_MAX - 1, new, &[Some("heat")], false);
+        check(STATEMENTS_MAX, new, &[None], false);
+    }
 }

@@ -90,6 +90,15 @@ impl GroupRule {
         self.key.as_ref().is_some_and(|key| !key.contains(ANY))
     }
 
+    /// Whether it says what another rule says of the same streams, whoever made them.
+    pub fn says_what(&self, other: &Self) -> bool {
+        let folded = |one: &Option<String>| one.as_ref().map(|one| one.to_lowercase());
+        let (own, its) = (&self.statement, &other.statement);
+        folded(&self.device_type) == folded(&other.device_type)
+            && folded(&self.key) == folded(&other.key)
+            && (own.is_personal, &own.subject) == (its.is_personal, &its.subject)
+    }
+
     /// Whether it is said of just what is presumed, so that the presumption gives way.
     fn lifts(&self, presumed: Presumed) -> bool {
         match presumed {

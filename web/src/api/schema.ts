@@ -2684,7 +2684,7 @@ export interface components {
             /** @description How many steps it has. */
             count: number;
             id: string;
-            /** @description The first 100 of them. */
+            /** @description The first 20 of them. */
             steps: components["schemas"]["StepBody"][];
             /** @description When it was taken back. */
             undone_at?: string | null;
@@ -3476,7 +3476,7 @@ export interface components {
                 /** @description How many steps it has. */
                 count: number;
                 id: string;
-                /** @description The first 100 of them. */
+                /** @description The first 20 of them. */
                 steps: components["schemas"]["StepBody"][];
                 /** @description When it was taken back. */
                 undone_at?: string | null;
@@ -3883,6 +3883,11 @@ export interface components {
                  * @description How many readings are about them.
                  */
                 readings: number;
+                /**
+                 * @description The stream, or the field that names whose it is, is longer than is looked through: this is
+                 *     about its first 1,000,000 readings.
+                 */
+                truncated: boolean;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -4163,6 +4168,10 @@ export interface components {
         };
         /** @description Whose readings are wanted. */
         PersonBody: {
+            /** @description As given by the page before. */
+            cursor?: string | null;
+            /** @description Rows of a page, at most 500. A page that was much to look through has fewer. */
+            limit?: number | null;
             /** @description As declarations, or the fields that they name, write it. */
             person: string;
         };
@@ -4657,6 +4666,11 @@ export interface components {
              * @description How many readings are about them.
              */
             readings: number;
+            /**
+             * @description The stream, or the field that names whose it is, is longer than is looked through: this is
+             *     about its first 1,000,000 readings.
+             */
+            truncated: boolean;
         };
         /** @description What a support session is allowed, for its banner. */
         SupportBody: {
@@ -8555,6 +8569,12 @@ export interface operations {
                 content?: never;
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

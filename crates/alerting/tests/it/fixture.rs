@@ -1,5 +1,7 @@
 //! Rules, devices and batches for tests. Times are whole seconds after a fixed moment.
 
+use std::sync::Arc;
+
 use veritwin_alerting::{
     Condition, DeviceFacts, Evaluator, EvaluatorLimits, Operator, Rule, Scope, Severity,
     Transition, TransitionKind,
@@ -33,6 +35,7 @@ pub(crate) fn rule(condition: Condition) -> Rule {
         condition,
         notify_emails: vec!["ops@example.org".into()],
         what_helps: "Check the pump".into(),
+        sees_closed: None,
     }
 }
 
@@ -52,7 +55,8 @@ pub(crate) fn silence(key: Option<Key>) -> Condition {
 }
 
 pub(crate) fn device(id: DeviceId) -> DeviceFacts {
-    DeviceFacts { device: id, device_type: "chiller".into(), twin: None, since: at(0) }
+    let (device_type, withheld) = ("chiller".into(), Arc::default());
+    DeviceFacts { device: id, device_type, twin: None, since: at(0), withheld }
 }
 
 pub(crate) fn evaluator(condition: Condition) -> Evaluator {

@@ -1,12 +1,15 @@
 //! What stands when a rule is made, changed or enabled again.
 
+use std::sync::Arc;
+
 use veritwin_alerting::{
-    Condition, Evaluator, EvaluatorLimits, Present, Reason, Rule, Scope, Transition,
+    Condition, Evaluator, EvaluatorLimits, Present, Reason, Rule, Scope, SeriesId, Transition,
 };
-use veritwin_domain::Quality;
+use veritwin_domain::{Quality, RuleId};
 
 use crate::fixture::{
-    DEVICE, above, at, batch, device, evaluator, feed, key, over, reading, rule, short, silence,
+    DEVICE, RULE, above, at, batch, device, evaluator, feed, key, over, reading, rule, short,
+    silence,
 };
 
 const DAY: i64 = 86_400;
@@ -164,6 +167,37 @@ fn a_device_that_comes_under_a_rule_is_judged() {
     // A device that stays as it is asks for nothing.
     evaluator.put_device(boiler, at(7)).unwrap();
     assert_eq!(evaluator.take_unjudged(), []);
+}
+
+#[test]
+fn a_device_that_is_withheld_from_a_rule_is_not_watched_and_its_alerts_end() {
+    for condition in [above(0), silence(Some(key("t")))] {
+        let mut evaluator = evaluator(condition.clone());
+        let is_silence = matches!(condition, Condition::NoData { .. });
+        let raise = |evaluator: &mut Evaluator, position: u64, seconds: i64| {
+            let mut made = feed(evaluator, position, seconds, 11.0);
+            made.extend(evaluator.tick(at(seconds + if is_silence { 61 } else { 0 })));
+            short(&made)
+        };
+        assert_eq!(raise(&mut evaluator, 0, 1).len(), 1, "{condition:?}");
+        let mut closed = device(DEVICE);
+        closed.withheld = Arc::new([RULE].into());
+        let made = evaluator.put_device(closed.clone(), at(70)).unwrap();
+        assert_eq!(short(&made), [('C', 70, 2)], "{condition:?}");
+        assert_eq!(evaluator.take_unjudged(), [], "{condition:?}");
+        assert_eq!(raise(&mut evaluator, 1, 80), [], "{condition:?}");
+        let series = SeriesId { rule: RULE, device: DEVICE, key: Some(key("t")) };
+        assert_eq!(evaluator.present(&series, known(81, 81, 30.0), at(200)), None);
+        // Written anew by somebody else, the rule is still kept off.
+        assert_eq!(evaluator.put_rule(rule(condition.clone()), at(201)), Ok(Vec::new()));
+        // Open again, it is asked what stands.
+        evaluator.put_device(device(DEVICE), at(202)).unwrap();
+        assert_eq!(evaluator.take_unjudged(), [series], "{condition:?}");
+        // Withheld from another rule, it is watched as before.
+        closed.withheld = Arc::new([RuleId::from_bytes([9; 16])].into());
+        assert_eq!(evaluator.put_device(closed, at(203)), Ok(Vec::new()));
+        assert_eq!(raise(&mut evaluator, 2, 210).len(), 1, "{condition:?}");
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn mistakes_name_the_field() {
 fn stored_rules_come_back() {
     let mut rules = vec![rule(above(5)), rule(silence(None)), rule(silence(Some(key("溫度"))))];
     rules[0].scope = Scope::Device(DeviceId::from_bytes([5; 16]));
+    rules[0].sees_closed = Some(true);
     rules[1].scope = Scope::Twin(SiteId::from_bytes([6; 16]));
     rules[2].scope = Scope::DeviceType("chiller".into());
     for rule in rules {

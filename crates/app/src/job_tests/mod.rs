@@ -7,6 +7,7 @@ mod audit;
 mod inventory;
 mod ledger;
 mod retained;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -201,4 +201,6 @@ pub struct SubjectStreamView {
     pub first_at: Option<Timestamp>,
     /// The last of them.
     pub last_at: Option<Timestamp>,
+    /// There is more of it than is looked through: these are about its beginning.
+    pub truncated: bool,
 }

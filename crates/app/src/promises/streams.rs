@@ -9,8 +9,7 @@ use veritwin_metastore::{DeviceFilter, Page};
 use super::PROBE_TENANT;
 use super::fixture::ProbeIdentity;
 use crate::model::DeviceInput;
-use crate::stream_acts::Act;
-use crate::stream_book::stored;
+use crate::stream_acts::head_of;
 use crate::{App, Result};
 
 /// What every device of the check is called first.
@@ -78,14 +77,17 @@ impl App {
         let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PROBE_TENANT)).await?;
         let filter = DeviceFilter { search: Some(NAME.to_owned()), twin: None, among: None };
         let left = tx.devices(&filter, &Page::whole()).await?.items;
-        let acts = tx.stream_acts(&Page::whole()).await?.items;
+        let acts = tx.stream_act_heads(&Page::whole()).await?.items;
+        let mut heads = Vec::with_capacity(acts.len());
+        for row in &acts {
+            heads.push((row.id, head_of(&tx, row).await?));
+        }
         drop(tx);
         let left: Vec<_> = left.iter().filter(|device| device.name.starts_with(NAME)).collect();
         let tx = self.0.store.begin(&maker.context).await?;
-        for row in &acts {
-            let act: Act = stored(&row.body)?;
-            if left.iter().any(|device| act.is_about(device.id)) {
-                tx.stream_act_delete(row.id).await?;
+        for (id, head) in &heads {
+            if left.iter().any(|device| head.is_about(device.id)) {
+                tx.stream_act_delete(*id).await?;
             }
         }
         tx.commit().await?;

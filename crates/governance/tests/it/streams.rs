@@ -107,3 +107,18 @@ fn statements_are_stored_and_read_back() {
     let empty: DeviceStatements = serde_json::from_str("{}").expect("read");
     assert!(empty.is_empty());
 }
+
+#[test]
+fn rules_that_say_the_same_of_the_same_streams_are_known() {
+    let ((_, one), mut other) = (rule(1, "Meter", "p*", true), rule(2, "meter", "P*", true).1);
+    (other.statement.by, other.statement.at_us) = ("user:2".to_owned(), 2);
+    assert!(one.says_what(&other), "whoever made it");
+    other.statement.subject = Some(Subject::Field { key: "holder".to_owned() });
+    assert!(!one.says_what(&other), "of somebody else");
+    for (device_type, key, is_personal) in
+        [("meter", "p*", false), ("meter", "p", true), ("", "p*", true), ("meter", "", true)]
+    {
+        let (_, other) = rule(3, device_type, key, is_personal);
+        assert!(!one.says_what(&other), "{device_type} {key} {is_personal}");
+    }
+}

@@ -67,7 +67,7 @@ pub use retained::RetainedMessage;
 pub use rules::Rule;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;
-pub use streams::{StreamAct, StreamRule, StreamStatements};
+pub use streams::{StreamAct, StreamActHead, StreamRule, StreamStatements};
 pub use support::{SupportGrant, SupportSession, SupportTicket};
 pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;

@@ -2,6 +2,7 @@
 //! declared. What they say is the `governance` crate's, stored here as sealed JSON.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{DeviceId, StreamActId, StreamRuleId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
@@ -43,6 +44,8 @@ opaque_debug!(StreamRule { id, created_at });
 pub struct StreamAct {
     /// Its id.
     pub id: StreamActId,
+    /// What lists show of it, as JSON; none of acts from before version 23 of the schema.
+    pub head: Option<Vec<u8>>,
     /// What was before and what was said, as JSON.
     pub body: Vec<u8>,
     /// When.
@@ -52,6 +55,21 @@ pub struct StreamAct {
 }
 
 opaque_debug!(StreamAct { id, created_at, undone_at });
+
+/// An act as it is listed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StreamActHead {
+    /// Its id.
+    pub id: StreamActId,
+    /// What is shown of it, as JSON; none of acts from before version 23 of the schema.
+    pub head: Option<Vec<u8>>,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was taken back.
+    pub undone_at: Option<Timestamp>,
+}
+
+opaque_debug!(StreamActHead { id, created_at, undone_at });
 
 fn load_rule(row: &Row, vault: &Vault<'_>) -> Result<StreamRule> {
     let id: StreamRuleId = row.get("id")?;
@@ -63,7 +81,18 @@ fn load_act(row: &Row, vault: &Vault<'_>) -> Result<StreamAct> {
     let id: StreamActId = row.get("id")?;
     Ok(StreamAct {
         id,
+        head: vault.maybe_open(row, "head", id.as_bytes())?,
         body: vault.open(row, "body", id.as_bytes())?,
+        created_at: row.get("created_at")?,
+        undone_at: row.maybe("undone_at")?,
+    })
+}
+
+fn load_head(row: &Row, vault: &Vault<'_>) -> Result<StreamActHead> {
+    let id: StreamActId = row.get("id")?;
+    Ok(StreamActHead {
+        id,
+        head: vault.maybe_open(row, "head", id.as_bytes())?,
         created_at: row.get("created_at")?,
         undone_at: row.maybe("undone_at")?,
     })
@@ -143,16 +172,20 @@ impl TenantTx {
         self.delete_id(RULES, id).await
     }
 
-    /// The acts, newest first.
+    /// The acts, newest first, as they are listed: without their bodies, which may be long.
     #[boxed]
-    pub async fn stream_acts(&self, page: &Page) -> Result<Listed<StreamAct>> {
-        let mut select = self.select(ACTS).descending("id").limit(page.rows() + 1);
+    pub async fn stream_act_heads(&self, page: &Page) -> Result<Listed<StreamActHead>> {
+        let mut select = self.select(ACTS).only(Expr::col("id"), "id");
+        for column in ["head", "created_at", "undone_at"] {
+            select = select.also(Expr::col(column), column);
+        }
+        select = select.descending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
             select = select.filter(below("id", cursor.id()?));
         }
         let vault = self.vault();
         let rows = self.core.all(select).await?;
-        let items = rows.iter().map(|row| load_act(row, &vault)).collect::<Result<Vec<_>>>()?;
+        let items = rows.iter().map(|row| load_head(row, &vault)).collect::<Result<Vec<_>>>()?;
         Ok(Listed::cut(items, page, |act| Cursor::by_id(act.id.as_bytes())))
     }
 
@@ -166,9 +199,14 @@ impl TenantTx {
     #[boxed]
     pub async fn stream_act_create(&self, act: &StreamAct) -> Result<()> {
         let cell = Cell { table: ACTS, column: "body", row: act.id.as_bytes() };
+        let head = act.head.as_ref().map(|head| {
+            let cell = Cell { table: ACTS, column: "head", row: act.id.as_bytes() };
+            self.vault().seal(cell, head)
+        });
         let insert = self
             .insert(ACTS)
             .set("id", act.id)
+            .set("head", head.transpose()?)
             .set("body", self.vault().seal(cell, &act.body)?)
             .set("created_at", act.created_at)
             .set("undone_at", act.undone_at);
@@ -201,7 +239,8 @@ impl TenantTx {
     /// Deletes the oldest acts, so many at most.
     #[boxed]
     pub async fn stream_acts_cut(&self, count: u64) -> Result<()> {
-        let oldest = self.core.all(self.select(ACTS).ascending("id").limit(count)).await?;
+        let select = self.select(ACTS).only(Expr::col("id"), "id").ascending("id").limit(count);
+        let oldest = self.core.all(select).await?;
         for row in &oldest {
             self.stream_act_delete(row.get("id")?).await?;
         }

@@ -16,6 +16,7 @@ mod v2;
 mod v20;
 mod v21;
 mod v22;
+mod v23;
 mod v3;
 mod v4;
 mod v6;
@@ -206,6 +207,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 20, tables: &[], added: v20::ADDED },
     Migration { version: 21, tables: v21::TABLES, added: &[] },
     Migration { version: 22, tables: v22::TABLES, added: &[] },
+    Migration { version: 23, tables: &[], added: v23::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

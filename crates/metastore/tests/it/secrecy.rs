@@ -51,7 +51,8 @@ async fn fill(world: &World) -> Device {
     let rule = StreamRuleId::generate(START, world.rng.as_ref());
     let rule = StreamRule { id: rule, body: json("stream rule"), created_at: START };
     tx.stream_rule_create(&rule).await.expect("a stream rule");
-    let declared = StreamAct { body: json("act"), ..act(world, 0) };
+    let head = Some(json("head"));
+    let declared = StreamAct { head, body: json("act"), ..act(world, 0) };
     tx.stream_act_create(&declared).await.expect("an act");
     let raised = alert(world, AlertState::ActiveUnacknowledged, 0);
     let raised = Alert { detail: json("alert"), ..raised };

@@ -1,13 +1,14 @@
 //! What is declared of streams: statements by device, rules, acts.
 
 use veritwin_domain::{StreamActId, StreamRuleId};
-use veritwin_metastore::{Error, Page, StreamAct, StreamRule, StreamStatements};
+use veritwin_metastore::{Error, Page, StreamAct, StreamActHead, StreamRule, StreamStatements};
 
 use crate::world::{START, World, device, everywhere, later};
 
 pub(crate) fn act(world: &World, seconds: u64) -> StreamAct {
     StreamAct {
         id: StreamActId::generate(later(seconds), world.rng.as_ref()),
+        head: Some(br#"{"count":0}"#.to_vec()),
         body: br#"{"steps":[]}"#.to_vec(),
         created_at: later(seconds),
         undone_at: None,
@@ -44,7 +45,9 @@ async fn statements_are_written_over_and_go_with_their_device() {
 async fn acts_are_taken_back_once_and_the_oldest_go_first() {
     everywhere(async |world| {
         let tx = world.begin().await;
-        let acts: Vec<StreamAct> = (0..4).map(|seconds| act(world, seconds)).collect();
+        let mut acts: Vec<StreamAct> = (0..4).map(|seconds| act(world, seconds)).collect();
+        // One of before there were heads.
+        acts[3].head = None;
         for one in &acts {
             tx.stream_act_create(one).await.expect("an act");
         }
@@ -55,9 +58,14 @@ async fn acts_are_taken_back_once_and_the_oldest_go_first() {
         tx.stream_acts_cut(1).await.expect("cut");
         tx.stream_act_delete(acts[2].id).await.expect("deleted");
         assert_eq!(tx.stream_acts_count().await.expect("a count"), 2);
-        let listed = tx.stream_acts(&Page::whole()).await.expect("acts").items;
-        let undone = StreamAct { undone_at: Some(later(9)), ..acts[1].clone() };
-        assert_eq!(listed, [acts[3].clone(), undone]);
+        let listed = tx.stream_act_heads(&Page::whole()).await.expect("acts").items;
+        let head = |act: &StreamAct, undone_at| {
+            let StreamAct { id, head, created_at, .. } = act.clone();
+            StreamActHead { id, head, created_at, undone_at }
+        };
+        assert_eq!(listed, [head(&acts[3], None), head(&acts[1], Some(later(9)))]);
+        let first = tx.stream_act_heads(&Page::first(1)).await.expect("a page");
+        assert_eq!((first.items.len(), first.next.is_some()), (1, true));
 
         let rule = StreamRule {
             id: StreamRuleId::generate(START, world.rng.as_ref()),

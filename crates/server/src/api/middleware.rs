@@ -145,8 +145,13 @@ fn known(method: &Method) -> &'static str {
 
 /// POST requests that change nothing here: what they ask for does not fit into a URL, or the
 /// answer is a device's.
-const ASKING: [&str; 4] =
-    ["/v1/devices/{id}/rpc", "/v1/telemetry/latest", "/v1/telemetry/query", "/v1/telemetry/stats"];
+const ASKING: [&str; 5] = [
+    "/v1/devices/{id}/rpc",
+    "/v1/streams/subject",
+    "/v1/telemetry/latest",
+    "/v1/telemetry/query",
+    "/v1/telemetry/stats",
+];
 
 /// Runs a request as a task, so that a panic stays inside it. One that only asks ends when its
 /// client leaves. Any other goes on: what it has committed has to come into force, and a commit

@@ -192,7 +192,7 @@ struct DeclarationBody {
     undone_at: Option<String>,
     /// How many steps it has.
     count: usize,
-    /// The first 100 of them.
+    /// The first 20 of them.
     steps: Vec<StepBody>,
 }
 
@@ -314,6 +314,12 @@ async fn list(
 struct PersonBody {
     /// As declarations, or the fields that they name, write it.
     person: String,
+    /// As given by the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+    /// Rows of a page, at most 500. A page that was much to look through has fewer.
+    #[serde(default)]
+    limit: Option<usize>,
 }
 
 /// A personal stream with readings about a person.
@@ -326,6 +332,9 @@ struct SubjectStreamBody {
     readings: u64,
     first_at: Option<String>,
     last_at: Option<String>,
+    /// The stream, or the field that names whose it is, is longer than is looked through: this is
+    /// about its first 1,000,000 readings.
+    truncated: bool,
 }
 
 impl From<SubjectStreamView> for SubjectStreamBody {
@@ -337,6 +346,7 @@ impl From<SubjectStreamView> for SubjectStreamBody {
             readings: view.readings,
             first_at: view.first_at.map(body::time),
             last_at: view.last_at.map(body::time),
+            truncated: view.truncated,
         }
     }
 }
@@ -349,8 +359,9 @@ async fn about(
     Caller(context): Caller,
     Json(body): Json<PersonBody>,
 ) -> Answer<axum::Json<ListBody<SubjectStreamBody>>> {
-    let found = api.app.streams_about(&context, &body.person).await?;
-    Ok(axum::Json(ListBody::whole(found.into_iter().map(SubjectStreamBody::from).collect())))
+    let page = PageQuery { cursor: body.cursor, limit: body.limit }.into();
+    let found = api.app.streams_about(&context, &body.person, &page).await?;
+    Ok(axum::Json(ListBody::of(found, SubjectStreamBody::from)))
 }
 
 /// Lists declarations, newest first.
@@ -412,7 +423,8 @@ async fn rules(
 
 /// Makes a rule for a group of streams.
 #[utoipa::path(post, path = "/v1/stream-rules", tag = "streams", request_body = StreamRuleBody,
-    responses((status = 201, body = StoredStreamRuleBody), (status = 400), (status = 403)))]
+    responses((status = 201, body = StoredStreamRuleBody), (status = 400), (status = 403),
+        (status = 409)))]
 async fn create_rule(
     State(api): State<Api>,
     Caller(context): Caller,

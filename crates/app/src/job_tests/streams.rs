@@ -1,0 +1,114 @@
+//! Declarations of streams, judged as of the transaction of a change.
+
+use veritwin_domain::StreamRuleId;
+use veritwin_governance::streams::{GroupRule, Statement};
+use veritwin_metastore::{Device, MailAbout, MailRank, NewMail, StreamRule};
+use veritwin_telemetry::Point;
+
+use super::*;
+use crate::Error;
+use crate::mail::MailPayload;
+use crate::stream_book::{note_declared, to_store};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_a_device_is_judged_by_what_is_declared_in_its_transaction() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, context) = (&world.app, &customer.context);
+    world.send(&customer, 30.0).await;
+    // Who changes it has read a book without the rule.
+    let sight = app.sight(context).await.expect("a sight");
+    let tx = app.0.store.begin(context).await.expect("records");
+    let known = tx.device(customer.device).await.expect("a device");
+    let stood = Device { declaration: Declaration::Undeclared, kind: "watch".to_owned(), ..known };
+    let changed = Device { kind: "climate".to_owned(), ..stood.clone() };
+    let renamed = Device { name: "another name".to_owned(), ..stood.clone() };
+    let ask = async |changed: &Device| {
+        app.authorize_protection(&tx, context, &sight, (&stood, changed)).await
+    };
+    ask(&changed).await.expect("as closed as before");
+    let by = "user:1".to_owned();
+    let statement = Statement { is_personal: false, subject: None, by, at_us: 1 };
+    let rule = GroupRule { device_type: Some("climate".to_owned()), key: None, statement };
+    let id = StreamRuleId::generate(context.at, app.rng());
+    let body = to_store(&rule).expect("a body");
+    let made = tx.stream_rule_create(&StreamRule { id, body, created_at: context.at }).await;
+    made.expect("a rule");
+    let refused = ask(&changed).await;
+    assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
+    ask(&renamed).await.expect("it counts as it did");
+    drop(tx);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_series_that_is_too_long_is_looked_through_as_far_as_allowed_and_says_so() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, context) = (&world.app, &customer.context);
+    let sent = [1.0, 2.0, 3.0, 4.0];
+    world.send_all(&customer, &sent).await;
+    let sight = app.sight(context).await.expect("a sight");
+    let tx = app.0.store.read(context).await.expect("records");
+    let device = tx.device(customer.device).await.expect("a device");
+    drop(tx);
+    let key = Key::new(KEY).expect("a key");
+    let seen = sight.series(&device, &key).expect("it is open");
+    for (readings_max, expect) in [(2, (2, true)), (3, (3, true)), (5, (4, false))] {
+        let mut values = Vec::new();
+        let add = |point: &Point| values.push(point.value.as_f64());
+        let found = app.each_point(&seen, readings_max, add).await.expect("read");
+        assert_eq!(found, expect, "{readings_max}");
+        let wanted: Vec<Option<f64>> = sent[..expect.0].iter().copied().map(Some).collect();
+        assert_eq!(values, wanted, "the beginning of it");
+    }
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_has_not_left_says_no_more_of_a_stream_that_was_closed() {
+    const VALUE: &str = "4711.5";
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    world.app.start_alerts().await.expect("started");
+    world.send(&customer, 30.0).await;
+    let alert = world.only_alert(&customer, AlertState::ActiveUnacknowledged).await;
+    let headline = format!("pump: t is {VALUE}");
+    let digest = serde_json::json!({
+        "rule": customer.rule.to_string(), "alerts": [alert.id.to_string()], "severity": "high",
+        "headline": headline, "paragraph": headline, "raised": 1, "cleared": 0,
+        "is_active": true, "since": null, "ended_at": null,
+    });
+    let payload = MailPayload {
+        to: "ops@example.org".to_owned(),
+        subject: headline.clone(),
+        text: headline,
+        alert: Some(alert.id.to_string()),
+        digest: Some(serde_json::from_value(digest).expect("a digest")),
+        ..MailPayload::default()
+    };
+    let body = serde_json::to_vec(&payload).expect("a body");
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    let about = Some(MailAbout { alert: alert.id, thread: "rule device to" });
+    let mail = NewMail { about, ..NewMail::new(MailRank::High, "key", &body) };
+    assert!(tx.outbox_add(mail).await.expect("queued"));
+    let stood = tx.device(customer.device).await.expect("a device");
+    let changes = [
+        (stood.clone(), true),
+        (Device { name: "another name".to_owned(), ..stood.clone() }, true),
+        (Device { kind: "fan".to_owned(), ..stood.clone() }, true),
+        (Device { declaration: Declaration::Personal, ..stood.clone() }, false),
+    ];
+    for (changed, says_it) in changes {
+        tx.device_update(&changed, None).await.expect("changed");
+        note_declared(&tx, &stood, &changed).await.expect("noted");
+        let waiting = tx.outbox_thread("rule device to").await.expect("a thread").waiting;
+        let [mail] = waiting.as_slice() else { panic!("{waiting:?}") };
+        let text = String::from_utf8(mail.payload.clone()).expect("text");
+        assert_eq!(text.contains(VALUE), says_it, "{text}");
+        assert_eq!(text.contains("Sign in to see it"), !says_it, "{text}");
+        assert!(text.contains("ops@example.org"), "{text}");
+    }
+    drop(tx);
+    world.app.close().await;
+}
