@@ -1,8 +1,10 @@
 // Pictures of every page at three widths, light and dark, for people to look at: e2e/out/*.png.
 import path from 'node:path'
 
+import { Visitor } from './browser.js'
 import { say, until } from './runner.js'
 import { OUT, withStage } from './stage.js'
+import { ask } from './walk/joining.js'
 import { settled } from './walk/person.js'
 
 const PAGES = {
@@ -25,57 +27,119 @@ const PAGES = {
   roles: '/access?tab=roles',
   why: '/access?tab=why',
 }
-const DARK = ['centre', 'heat', 'alerts', 'ledger', 'promises', 'settings', 'roles']
+/** Pages of whoever answers for tenants. */
+const PARTNER_PAGES = {
+  customers: '/customers',
+  plans: '/plans',
+  brand: '/brand',
+  'platform-activity': '/activity',
+  'platform-settings': '/settings',
+}
+const DARK = ['centre', 'heat', 'alerts', 'streams', 'ledger', 'promises', 'settings', 'roles']
 const JAPANESE = ['centre', 'ledger', 'promises', 'rules']
 const SIZES = { 390: 844, 1280: 800, 2560: 1300 }
 const ALERT_TIMEOUT_MS = 150_000
+const OPENED_TIMEOUT_MS = 60_000
 
-await withStage(async (stage) => {
-  const { page, context } = stage.visitor
-  const { user, password } = stage.demo.facts.demo
-  const shoot = async (name) => {
-    await page.screenshot({ path: path.join(OUT, `${name}.png`) })
-    say(name)
-  }
+async function shoot(page, name) {
+  await page.screenshot({ path: path.join(OUT, `${name}.png`) })
+  say(name)
+}
+
+/** The pages of the demo's people. */
+async function demoPages({ demo, visitor }) {
+  const { page, context } = visitor
+  const { user, password } = demo.facts.demo
   const show = async (address) => {
-    await stage.visitor.open(address)
+    await visitor.open(address)
     await settled(page)
     if (!/^\/(\?|$)/.test(address) || address.includes('view=table')) return
-    await until('a drawn building', async () => (await stage.visitor.drawn()).triangles > 2_000)
+    await until('a drawn building', async () => (await visitor.drawn()).triangles > 2_000)
   }
-  await stage.visitor.open('/')
-  await shoot('sign-in-1000-light')
+  await visitor.open('/')
+  await shoot(page, 'sign-in-1000-light')
   await page.getByLabel('E-mail').fill(user)
   await page.getByLabel(/^Password/).fill(password)
   await page.getByRole('button', { name: 'Sign in', exact: true }).click()
   await page.getByRole('link', { name: /Critical:? ?[1-9]/ }).waitFor({ timeout: ALERT_TIMEOUT_MS })
   await page.setViewportSize({ width: 1600, height: 1000 })
   await show('/')
-  await shoot('command-centre')
+  await shoot(page, 'command-centre')
   await page.getByRole('button', { name: /Critical/ }).first().click()
   await page.getByText('What usually helps').waitFor()
-  await shoot('alert-1600-light')
+  await shoot(page, 'alert-1600-light')
   await page.getByRole('button', { name: /^Papers of/ }).first().click()
-  await page.getByText('Which leaf of the ledger').waitFor()
-  await shoot('papers-1600-light')
+  await page.getByText('Which leaf of the ledger').waitFor({ timeout: OPENED_TIMEOUT_MS })
+  await shoot(page, 'papers-1600-light')
   for (const [width, height] of Object.entries(SIZES)) {
     await page.setViewportSize({ width: Number(width), height })
     for (const [name, address] of Object.entries(PAGES)) {
       await show(address)
-      await shoot(`${name}-${width}-light`)
+      await shoot(page, `${name}-${width}-light`)
     }
   }
   await page.setViewportSize({ width: 1280, height: 800 })
   await page.emulateMedia({ colorScheme: 'dark' })
   for (const name of DARK) {
     await show(PAGES[name])
-    await shoot(`${name}-1280-dark`)
+    await shoot(page, `${name}-1280-dark`)
   }
   await page.emulateMedia({ colorScheme: 'light' })
   await page.evaluate(() => localStorage.setItem('veritwin.locale', 'ja'))
   for (const name of JAPANESE) {
     await show(PAGES[name])
-    await shoot(`${name}-1280-ja`)
+    await shoot(page, `${name}-1280-ja`)
   }
   await context.close()
+}
+
+/** The pages of the platform's administration, and of whoever it invites. */
+async function partnerPages({ browser, serve }) {
+  const answer = await serve.command(['admin', 'link', '--platform', '--data', serve.data])
+  const link = /https:\/\/\S+\/welcome#\S+/.exec(answer.output)?.[0]
+  if (link === undefined) throw new Error(answer.output)
+  const visitor = await Visitor.arrive(browser, serve.origin)
+  const { page, context } = visitor
+  await page.goto(link)
+  await page.getByLabel('E-mail').fill('administration@platform.example')
+  await page.getByLabel(/^Password/).fill('another sentence is fine')
+  await page.getByLabel('I am 18 or older').check()
+  await shoot(page, 'welcome-1000-light')
+  await page.getByRole('button', { name: 'Continue' }).click()
+  await page.getByRole('button', { name: 'Account', exact: true }).waitFor()
+  const make = (name, kind) => ask(page, 'POST', '/v1/tenants', { name, kind })
+  const partner = await make('Harbour integrators', 'partner')
+  for (const name of ['North pier', 'South quay', 'Old custom house']) await make(name, 'customer')
+  for (const [width, height] of Object.entries(SIZES)) {
+    await page.setViewportSize({ width: Number(width), height })
+    for (const [name, address] of Object.entries(PARTNER_PAGES)) {
+      await visitor.open(address)
+      await settled(page)
+      await shoot(page, `${name}-${width}-light`)
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 })
+  await page.emulateMedia({ colorScheme: 'dark' })
+  for (const [name, address] of Object.entries(PARTNER_PAGES)) {
+    await visitor.open(address)
+    await settled(page)
+    await shoot(page, `${name}-1280-dark`)
+  }
+  const invitation = await ask(page, 'POST', `/v1/tenants/${partner.id}/invitations`, {
+    email: 'administration@integrator.example',
+  })
+  await context.close()
+  const invited = await Visitor.arrive(browser, serve.origin)
+  for (const [width, height] of Object.entries(SIZES)) {
+    await invited.page.setViewportSize({ width: Number(width), height })
+    await invited.page.goto(invitation.link)
+    await invited.page.getByRole('heading', { name: 'Welcome' }).waitFor()
+    await shoot(invited.page, `invitation-${width}-light`)
+  }
+  await invited.context.close()
+}
+
+await withStage(async (stage) => {
+  await demoPages(stage)
+  await partnerPages(stage)
 })

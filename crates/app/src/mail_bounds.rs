@@ -268,6 +268,19 @@ impl App {
         (sender, self.0.tree.read().branch(sender.tenant()))
     }
 
+    /// Takes places for mails, all or none; none where no mail is sent at all.
+    fn take_places(
+        &self,
+        take: impl FnOnce(&mut MailBounds, &mut Vec<(Mailbox, Sent)>) -> Result<()>,
+    ) -> Result<Places<'_>> {
+        let mut places = Places { app: self, taken: Vec::new() };
+        if self.0.mailer.is_some() {
+            let outcome = take(&mut self.0.mail_bounds.lock(), &mut places.taken);
+            outcome?;
+        }
+        Ok(places)
+    }
+
     /// Takes a place for a mail to an address that has not asked for it itself.
     pub(crate) fn mail_place(
         &self,
@@ -275,12 +288,11 @@ impl App {
         email: &str,
         now: Timestamp,
     ) -> Result<Places<'_>> {
-        let mut places = Places { app: self, taken: Vec::new() };
-        if self.0.mailer.is_some() {
-            let sender = self.with_branch(sender);
-            places.taken = self.0.mail_bounds.lock().take(sender, stranger(email)?, now)?;
-        }
-        Ok(places)
+        let (sender, address) = (self.with_branch(sender), stranger(email)?);
+        self.take_places(|bounds, taken| {
+            taken.extend(bounds.take(sender, address, now)?);
+            Ok(())
+        })
     }
 
     /// Takes places for all lines of a file, or none: each that has none is told, up to so many.
@@ -290,21 +302,24 @@ impl App {
         lines: impl Iterator<Item = (u64, &'a str)>,
         (now, mistakes_max): (Timestamp, usize),
     ) -> Result<Places<'_>> {
-        let mut places = Places { app: self, taken: Vec::new() };
-        let mut mistakes = Vec::new();
         let sender = self.with_branch(sender);
-        for (line, email) in lines.take_while(|_| self.0.mailer.is_some()) {
-            let taken = self.0.mail_bounds.lock().take(sender, stranger(email)?, now);
-            match taken {
-                Ok(taken) => places.taken.extend(taken),
-                Err(Error::Limit(limit)) if mistakes.len() < mistakes_max => {
-                    let at = format!("line {line}, column email");
-                    mistakes.push(RowError { at, detail: limit.to_string() });
+        self.take_places(|bounds, taken| {
+            let mut mistakes = Vec::new();
+            for (line, email) in lines {
+                match bounds.take(sender, stranger(email)?, now) {
+                    Ok(places) => taken.extend(places),
+                    Err(Error::Limit(limit)) => {
+                        let at = format!("line {line}, column email");
+                        mistakes.push(RowError { at, detail: limit.to_string() });
+                        if mistakes.len() == mistakes_max {
+                            break;
+                        }
+                    }
+                    Err(other) => return Err(other),
                 }
-                Err(_) => break,
             }
-        }
-        if mistakes.is_empty() { Ok(places) } else { Err(Error::InvalidRows(mistakes)) }
+            if mistakes.is_empty() { Ok(()) } else { Err(Error::InvalidRows(mistakes)) }
+        })
     }
 
     /// Takes places for telling tenants that something of theirs is kept for less time.
@@ -313,12 +328,12 @@ impl App {
         of: impl IntoIterator<Item = TenantId>,
         now: Timestamp,
     ) -> Result<Places<'_>> {
-        let mut places = Places { app: self, taken: Vec::new() };
-        for tenant in of.into_iter().take_while(|_| self.0.mailer.is_some()) {
-            let taken = self.0.mail_bounds.lock().take_shortening(tenant, now)?;
-            places.taken.push(taken);
-        }
-        Ok(places)
+        self.take_places(|bounds, taken| {
+            for tenant in of {
+                taken.push(bounds.take_shortening(tenant, now)?);
+            }
+            Ok(())
+        })
     }
 }
 

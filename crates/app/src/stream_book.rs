@@ -127,7 +127,11 @@ impl StreamBook {
     }
 }
 
-fn judged<'a>(device: &'a Device, said: Option<&'a DeviceStatements>) -> JudgedDevice<'a> {
+/// A device and what is said of it, as rules judge it.
+pub(crate) fn judged<'a>(
+    device: &'a Device,
+    said: Option<&'a DeviceStatements>,
+) -> JudgedDevice<'a> {
     JudgedDevice { kind: &device.kind, declaration: device.declaration, said }
 }
 

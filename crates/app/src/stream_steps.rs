@@ -1,24 +1,23 @@
 //! One step of an act on streams, as it is carried out: said, or taken back.
 
 use veritwin_domain::{DeviceId, StreamRuleId, Timestamp};
-use veritwin_governance::streams::{DeviceStatements, JudgedDevice, StreamRules, Verdict};
+use veritwin_governance::streams::{DeviceStatements, StreamRules, Verdict};
 use veritwin_metastore::{Device, StreamRule, TenantTx};
 
 use crate::rights::bounded;
 use crate::stream_acts::{STREAM_RULES_MAX, Said, Step};
-use crate::stream_book::{said_in, say_in, to_store};
+use crate::stream_book::{judged, said_in, say_in, to_store};
 use crate::streams::Among;
 use crate::{Error, Result};
 
 /// What counts for a stream of a device as it stands in a transaction.
-fn judged<'a>(
+fn verdict<'a>(
     rules: &'a StreamRules,
     device: &'a Device,
     said: &'a DeviceStatements,
     key: Option<&str>,
 ) -> Verdict<'a> {
-    let (kind, declaration) = (device.kind.as_str(), device.declaration);
-    rules.judge(JudgedDevice { kind, declaration, said: Some(said) }, key)
+    rules.judge(judged(device, Some(said)), key)
 }
 
 /// When somebody closed a stream that is closed by a declaration.
@@ -28,8 +27,8 @@ fn closed_since(
     said: &DeviceStatements,
     key: Option<&str>,
 ) -> Timestamp {
-    let verdict = judged(rules, device, said, key);
-    let closed = verdict.statement.filter(|statement| statement.is_personal);
+    let closed =
+        verdict(rules, device, said, key).statement.filter(|statement| statement.is_personal);
     closed.map_or(Timestamp::MIN, |statement| Timestamp::from_micros(statement.at_us))
 }
 
@@ -70,7 +69,7 @@ pub(crate) async fn carry_out(
             };
             let closed_at = closed_since(rules, &device, &said, key);
             after.put(&mut device, &mut said, key);
-            if closed_at > since && judged(rules, &device, &said, key).is_open() {
+            if closed_at > since && verdict(rules, &device, &said, key).is_open() {
                 return Err(changed());
             }
             if device.declaration != stood {

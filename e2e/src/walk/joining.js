@@ -9,7 +9,7 @@ const NAME = 'Second organisation'
 const ALONE = 'Third organisation'
 
 /** Asks the API as the person of a page. */
-function ask(page, method, address, body) {
+export function ask(page, method, address, body) {
   const request = { method, address, body: JSON.stringify(body) }
   return page.evaluate(async ({ method, address, body }) => {
     const headers = { 'content-type': 'application/json' }

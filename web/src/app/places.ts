@@ -107,7 +107,7 @@ function places(): Place[] {
     { to: '/', icon: 'centre', label: i18n.t('Centre') },
     { to: '/alerts', icon: 'alerts', label: i18n.t('Alerts') },
     { to: '/devices', icon: 'devices', label: i18n.t('Devices') },
-    { to: '/streams', icon: 'user', label: i18n.t('Streams') },
+    { to: '/streams', icon: 'streams', label: i18n.t('Streams') },
     { to: '/twins', icon: 'twins', label: i18n.t('Twins') },
     { to: '/rules', icon: 'rules', label: i18n.t('Rules') },
     { to: '/ledger', icon: 'ledger', label: i18n.t('Ledger') },

@@ -1,8 +1,7 @@
 // Alerts: what is abnormal, what still waits for a person; acknowledge one or many.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
-import { Checkbox, SegmentedControl, Select } from '@mantine/core'
-import { useMediaQuery } from '@mantine/hooks'
+import { Checkbox, Select } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -20,6 +19,7 @@ import { ListEnd } from '../ui/ListEnd'
 import { Empty, Failure, Loading, Page } from '../ui/layout'
 import { alertStateLabel, severityLabel, SeverityMark } from '../ui/marks'
 import { Age } from '../ui/time'
+import { Views } from '../ui/Views'
 import { AcknowledgeForm, AlertBody } from './AlertBody'
 import { Drawer, Modal } from '../ui/overlays'
 
@@ -83,27 +83,6 @@ function choice(chosen: Set<string>, setChosen: (chosen: Set<string>) => void): 
         />
       ),
   }
-}
-
-/** The views side by side, or one below the other where there is no room for them. */
-function ViewField(props: { view: AlertFilter; onChange: (view: string) => void }) {
-  const narrow = useMediaQuery('(max-width: 700px)', false, { getInitialValueInEffect: false })
-  const field = {
-    size: 'xs',
-    'aria-label': i18n.t('Filter'),
-    value: props.view,
-    data: VIEWS.map((value) => ({ value, label: viewLabel(value) })),
-  } as const
-  return narrow ? (
-    <Select
-      {...field}
-      w="100%"
-      allowDeselect={false}
-      onChange={(value) => value !== null && props.onChange(value)}
-    />
-  ) : (
-    <SegmentedControl {...field} onChange={props.onChange} />
-  )
 }
 
 export function AlertsPage() {
@@ -235,8 +214,10 @@ export function AlertsPage() {
       }
     >
       <div className="filters">
-        <ViewField
-          view={view}
+        <Views
+          label={i18n.t('Filter')}
+          value={view}
+          views={VIEWS.map((value) => ({ value, label: viewLabel(value) }))}
           onChange={(value) => patch({ filter: value === 'attention' ? undefined : value })}
         />
         <Select

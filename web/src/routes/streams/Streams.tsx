@@ -1,7 +1,7 @@
 // Streams that nobody declared yet, to be declared one by one or many at once; those that are
 // declared; rules for groups; and what was declared last, with the way back.
 import { i18n } from '@lingui/core'
-import { Button, Checkbox, SegmentedControl } from '@mantine/core'
+import { Button, Checkbox } from '@mantine/core'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
@@ -16,6 +16,7 @@ import { Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
 import { ListEnd } from '../../ui/ListEnd'
 import { Modal } from '../../ui/overlays'
 import { Instant } from '../../ui/time'
+import { Views } from '../../ui/Views'
 import { declarationLabel } from '../declaration'
 import { declare } from './act'
 import { Declarations } from './Declarations'
@@ -181,18 +182,17 @@ export function StreamsPage() {
       )}
     >
       <div className="filters">
-        <SegmentedControl
-          size="xs"
-          aria-label={i18n.t('Which streams')}
+        <Views
+          label={i18n.t('Which streams')}
           value={state}
+          views={STREAM_STATES.map((value) => ({
+            value,
+            label: counts === null ? stateLabel(value) : `${stateLabel(value)} (${counts[value]})`,
+          }))}
           onChange={(value) => {
             none()
             patch({ tab: value })
           }}
-          data={STREAM_STATES.map((value) => ({
-            value,
-            label: counts === null ? stateLabel(value) : `${stateLabel(value)} (${counts[value]})`,
-          }))}
         />
         {declares && rows.length > 0 && (
           <>
