@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -121,6 +122,22 @@ impl Steps {
     }
 }
 
+/// `cargo test` of the workspace, always with the same selection of crates and features, so that
+/// nothing is built anew. Clippy stands in the compiler's place for the workspace's own crates: the
+/// one build of the tests is linted on its way, as by `cargo clippy -- -D warnings`, which would
+/// check all dependencies once more for itself.
+fn tests(arguments: &[&str]) -> Command {
+    let cargo = Path::new(env!("CARGO"));
+    let mut command = run::command(&run::root(), env!("CARGO"), &["test", "--locked"]);
+    command
+        .args(["--workspace", "--no-fail-fast", "--features", TEST_FEATURES])
+        .args(arguments)
+        .env("RUSTC_WORKSPACE_WRAPPER", cargo.with_file_name("clippy-driver"))
+        .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
+        .env("CARGO_TERM_COLOR", "never");
+    command
+}
+
 /// Runs everything; fails at the end when anything failed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let root = run::root();
@@ -145,43 +162,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             |line| totals.add_plain(line),
         )
     });
-    steps.step("lints", |_| {
-        let mut command = run::command(
-            &root,
-            cargo,
-            &[
-                "clippy",
-                "--locked",
-                "--workspace",
-                "--all-targets",
-                "--features",
-                TEST_FEATURES,
-                "--",
-                "-D",
-                "warnings",
-            ],
-        );
-        command.env("CARGO_TERM_COLOR", "never");
-        run::run_watched(command, |_| {})
+    steps.step("build and lints", |_| {
+        run::run_watched(tests(&["--lib", "--bins", "--tests", "--examples", "--no-run"]), |_| {})
     });
     steps.step("tests", |totals| {
         // The server's tests sign in through the identity provider that is among these.
         web::packages("e2e")?;
-        let mut arguments =
-            vec!["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
         // All but documentation's, which would start a compiler for each crate: there are none.
-        arguments.extend(["--lib", "--bins", "--tests"]);
-        libtest(run::command(&root, cargo, &arguments), totals)
+        libtest(tests(&["--lib", "--bins", "--tests"]), totals)
     });
     steps.step("tests on PostgreSQL", |totals| {
-        // The same selection of crates and features, so that nothing is built anew.
-        let mut arguments =
-            vec!["test", "--locked", "--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
-        arguments.extend(["--test", "it", "--"]);
+        let mut command = tests(&["--test", "it", "--"]);
         if !options.postgres_whole {
-            arguments.extend(POSTGRES_TESTS);
+            command.args(POSTGRES_TESTS);
         }
-        let mut command = run::command(&root, cargo, &arguments);
         command.env("VERITWIN_TEST_DATABASE", "postgres");
         libtest(command, totals)
     });
