@@ -270,6 +270,19 @@ fn open_providers(
     Ok(Providers::new(rng, client, Arc::clone(egress)))
 }
 
+/// Who sees each commit of the log, in this order.
+fn observers(
+    engine: &Engine,
+    presence: &Arc<Presence>,
+    live: &Arc<LiveBus>,
+) -> Vec<Box<dyn CommitObserver>> {
+    vec![
+        engine.observer(),
+        Box::new(PresenceObserver::new(Arc::clone(presence))),
+        Box::new(LiveObserver::new(Arc::clone(live))),
+    ]
+}
+
 impl App {
     /// Opens the platform and recovers it. Jobs do not run yet: see [`App::start`].
     #[boxed]
@@ -290,11 +303,7 @@ impl App {
         let engine = Arc::new(Engine::open(engine_config).await?);
         let presence = Arc::new(Presence::default());
         let live = Arc::new(LiveBus::default());
-        let observers: Vec<Box<dyn CommitObserver>> = vec![
-            engine.observer(),
-            Box::new(PresenceObserver::new(Arc::clone(&presence))),
-            Box::new(LiveObserver::new(Arc::clone(&live))),
-        ];
+        let observers = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]
         let disk = crate::full_disk::Switch::default();
