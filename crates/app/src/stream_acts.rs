@@ -13,7 +13,6 @@ use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statemen
 use veritwin_metastore::{Device, StreamAct, StreamActHead, TenantTx};
 
 use crate::activity::actor_text;
-use crate::alert_mail::conceal_waiting;
 use crate::change::Change;
 use crate::model::{
     Page, PageRequest, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
@@ -109,15 +108,6 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn stream(device: DeviceId, key: Option<String>, before: Said, after: Said) -> Self {
         Self::Stream { device: device.to_string(), key, before, after }
-    }
-
-    /// Whether something that was open may be closed by it.
-    fn may_close(&self) -> bool {
-        let after = match self {
-            Self::Stream { after, .. } => Some(after.declaration),
-            Self::Rule { after, .. } => after.as_ref().map(|rule| rule.statement.declaration()),
-        };
-        after != Some(Declaration::NonPersonal)
     }
 
     /// The other way round.
@@ -231,12 +221,8 @@ impl App {
         Ok(head.view((row.id, row.created_at), None, (among, &names)))
     }
 
-    /// Records what was done, and sees to it that mail which has not left says no more of what it
-    /// closed.
+    /// Records what was done.
     async fn record_act(&self, tx: &TenantTx, context: &OpContext, steps: &[Step]) -> Result<()> {
-        if steps.iter().any(Step::may_close) {
-            conceal_waiting(tx, None).await?;
-        }
         let (before, after) = recorded(steps);
         let change = Change::from_to(before, after);
         let resource = Resource::all(context.tenant, Kind::Telemetry);

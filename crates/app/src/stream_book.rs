@@ -13,7 +13,6 @@ use veritwin_governance::streams::{
 };
 use veritwin_metastore::{Device, StreamStatements, TenantTx, every_row};
 
-use crate::alert_mail::conceal_waiting;
 use crate::kept::Kept;
 use crate::{App, Error, Result};
 
@@ -79,18 +78,7 @@ pub(crate) type StreamBooks = Kept<StreamBook>;
 impl StreamBook {
     /// What is declared of one device as of a transaction, and the tenant's rules.
     pub(crate) async fn of_device(tx: &TenantTx, device: DeviceId) -> Result<Self> {
-        Self::of_devices(tx, [device]).await
-    }
-
-    /// What is declared of some devices as of a transaction, and the tenant's rules.
-    pub(crate) async fn of_devices(
-        tx: &TenantTx,
-        devices: impl IntoIterator<Item = DeviceId, IntoIter: Send> + Send,
-    ) -> Result<Self> {
-        let mut said = HashMap::new();
-        for device in devices {
-            said.insert(device, said_in(tx, device).await?);
-        }
+        let said = HashMap::from([(device, said_in(tx, device).await?)]);
         Ok(Self { said, rules: StreamRules::new(rules_in(tx).await?), ..Self::default() })
     }
 
@@ -171,9 +159,8 @@ pub(crate) async fn is_open_now(tx: &TenantTx, device: &Device, key: Option<&str
     Ok(StreamBook::of_device(tx, device.id).await?.verdict(device, key).is_open())
 }
 
-/// A device was changed that counts for its streams. Of its own declaration, whoever declared it
-/// before is not who says it now: who changed it stands in the record of the change. Mail that has
-/// not left says no more of what is closed by it.
+/// A device was changed. Of its own declaration, whoever declared it before is not who says it now:
+/// who changed it stands in the record of the change.
 pub(crate) async fn note_declared(tx: &TenantTx, stood: &Device, device: &Device) -> Result<()> {
     if stood.declaration != device.declaration {
         let mut said = said_in(tx, device.id).await?;
@@ -181,10 +168,7 @@ pub(crate) async fn note_declared(tx: &TenantTx, stood: &Device, device: &Device
             say_in(tx, device.id, &said).await?;
         }
     }
-    if (stood.declaration, &stood.kind) == (device.declaration, &device.kind) {
-        return Ok(());
-    }
-    conceal_waiting(tx, Some(device.id)).await
+    Ok(())
 }
 
 impl App {

@@ -2,13 +2,13 @@
 
 use veritwin_domain::StreamRuleId;
 use veritwin_governance::streams::{GroupRule, Statement};
-use veritwin_metastore::{Device, MailAbout, MailRank, NewMail, StreamRule};
+use veritwin_metastore::{Device, StreamRule};
 use veritwin_telemetry::Point;
 
 use super::*;
 use crate::Error;
 use crate::mail::MailPayload;
-use crate::stream_book::{note_declared, to_store};
+use crate::stream_book::to_store;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_device_is_judged_by_what_is_declared_in_its_transaction() {
@@ -66,7 +66,7 @@ async fn a_series_that_is_too_long_is_looked_through_as_far_as_allowed_and_says_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mail_that_has_not_left_says_no_more_of_a_stream_that_was_closed() {
+async fn a_mail_says_nothing_of_a_stream_that_is_not_open_when_it_leaves() {
     const VALUE: &str = "4711.5";
     let world = World::new().await;
     let customer = world.customer("Only").await;
@@ -79,36 +79,47 @@ async fn mail_that_has_not_left_says_no_more_of_a_stream_that_was_closed() {
         "headline": headline, "paragraph": headline, "raised": 1, "cleared": 0,
         "is_active": true, "since": null, "ended_at": null,
     });
-    let payload = MailPayload {
+    let written = || MailPayload {
         to: "ops@example.org".to_owned(),
         subject: headline.clone(),
-        text: headline,
+        text: headline.clone(),
         alert: Some(alert.id.to_string()),
-        digest: Some(serde_json::from_value(digest).expect("a digest")),
+        digest: Some(serde_json::from_value(digest.clone()).expect("a digest")),
         ..MailPayload::default()
     };
-    let body = serde_json::to_vec(&payload).expect("a body");
-    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
-    let about = Some(MailAbout { alert: alert.id, thread: "rule device to" });
-    let mail = NewMail { about, ..NewMail::new(MailRank::High, "key", &body) };
-    assert!(tx.outbox_add(mail).await.expect("queued"));
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
     let stood = tx.device(customer.device).await.expect("a device");
+    drop(tx);
     let changes = [
-        (stood.clone(), true),
-        (Device { name: "another name".to_owned(), ..stood.clone() }, true),
-        (Device { kind: "fan".to_owned(), ..stood.clone() }, true),
-        (Device { declaration: Declaration::Personal, ..stood.clone() }, false),
+        (Some(Device { name: "another name".to_owned(), ..stood.clone() }), true),
+        (Some(Device { kind: "fan".to_owned(), ..stood.clone() }), true),
+        (Some(Device { declaration: Declaration::Personal, ..stood.clone() }), false),
+        (Some(stood), true),
+        (None, false),
     ];
+    let mut concealed = None;
     for (changed, says_it) in changes {
-        tx.device_update(&changed, None).await.expect("changed");
-        note_declared(&tx, &stood, &changed).await.expect("noted");
-        let waiting = tx.outbox_thread("rule device to").await.expect("a thread").waiting;
-        let [mail] = waiting.as_slice() else { panic!("{waiting:?}") };
-        let text = String::from_utf8(mail.payload.clone()).expect("text");
+        let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+        match &changed {
+            Some(changed) => tx.device_update(changed, None).await.expect("changed"),
+            None => tx.device_delete(customer.device).await.expect("deleted"),
+        }
+        tx.commit().await.expect("written");
+        let mut payload = written();
+        let judged = world.app.conceal_closed(customer.tenant(), &mut payload).await;
+        judged.expect("judged");
+        let text = serde_json::to_string(&payload).expect("text");
         assert_eq!(text.contains(VALUE), says_it, "{text}");
         assert_eq!(text.contains("Sign in to see it"), !says_it, "{text}");
         assert!(text.contains("ops@example.org"), "{text}");
+        if !says_it {
+            concealed = Some(payload);
+        }
     }
-    drop(tx);
+    // What was concealed once is not judged again.
+    let mut again = concealed.expect("concealed");
+    let before = serde_json::to_string(&again).expect("text");
+    world.app.conceal_closed(customer.tenant(), &mut again).await.expect("judged");
+    assert_eq!(serde_json::to_string(&again).expect("text"), before);
     world.app.close().await;
 }
