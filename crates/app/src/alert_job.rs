@@ -20,7 +20,7 @@ use crate::directory::TenantDevices;
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
-use crate::rule_sight::Withheld;
+use crate::rule_streams::Withheld;
 use crate::rules::{all_rules, stored};
 use crate::{App, Error, Result};
 

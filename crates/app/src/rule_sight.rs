@@ -2,27 +2,21 @@
 //! of somebody who may not read closed streams where it watches is kept off them: it would answer
 //! what its writer may not ask.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use veritwin_access::{Action, Resource};
 use veritwin_alerting::Rule;
-use veritwin_domain::{ActorKind, DeviceId, Key, OpContext, Place, Role, RuleId};
+use veritwin_domain::{ActorKind, OpContext, Place, Role, RuleId};
 use veritwin_metastore::{ActivityFilter, Error as StoreError, Page, TenantTx};
 
 use crate::activity::{Details, Envelope, resource_text};
-use crate::directory::TenantDevices;
 use crate::kept::Kept;
 use crate::sight::Sight;
 use crate::{App, Result};
 
-/// Devices that are judged at a time.
-const DEVICES_AT_ONCE: usize = 512;
 /// Most records that are looked through for who wrote rules of before.
 const RECORDS_MAX: usize = 10_000;
-
-/// For each device the rules that may not watch it.
-pub(crate) type Withheld = HashMap<DeviceId, Arc<BTreeSet<RuleId>>>;
 
 /// Of the rules that do not say it: those whose writers may read closed streams.
 pub(crate) type RulesBefore = Kept<HashSet<RuleId>>;
@@ -115,45 +109,5 @@ impl App {
             rule.sees_closed = Some(seeing.contains(&rule.id));
         }
         Ok(())
-    }
-
-    /// What rules may not watch now: a stream that is not open, unless their writers may read it.
-    /// That a device is heard at all is shown with it, so its silence is withheld from nobody.
-    pub(crate) async fn withheld(
-        &self,
-        context: &OpContext,
-        rules: &BTreeMap<RuleId, Rule>,
-        devices: &TenantDevices,
-    ) -> Result<Withheld> {
-        let mut bound: BTreeMap<&Key, Vec<RuleId>> = BTreeMap::new();
-        for rule in rules.values().filter(|rule| rule.enabled && rule.sees_closed != Some(true)) {
-            if let Some(key) = rule.condition.key() {
-                bound.entry(key).or_default().push(rule.id);
-            }
-        }
-        let mut withheld = Withheld::new();
-        if bound.is_empty() {
-            return Ok(withheld);
-        }
-        let book = self.stream_book(context).await?;
-        // Devices of a kind mostly share one set.
-        let mut sets: HashSet<Arc<BTreeSet<RuleId>>> = HashSet::new();
-        for (count, device) in devices.all().enumerate() {
-            if count.is_multiple_of(DEVICES_AT_ONCE) {
-                tokio::task::yield_now().await;
-            }
-            let closed = bound.iter().filter(|(key, _)| {
-                let key: &str = key;
-                !book.is_open(device, Some(key))
-            });
-            let set: BTreeSet<RuleId> = closed.flat_map(|(_, rules)| rules).copied().collect();
-            if set.is_empty() {
-                continue;
-            }
-            let set = sets.get(&set).cloned().unwrap_or_else(|| Arc::new(set));
-            sets.insert(Arc::clone(&set));
-            withheld.insert(device.id, set);
-        }
-        Ok(withheld)
     }
 }
