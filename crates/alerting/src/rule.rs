@@ -172,6 +172,9 @@ pub struct Rule {
     /// Whether whoever wrote it may read personal streams wherever it watches; not known of rules
     /// that were written before it was asked.
     pub sees_closed: Option<bool>,
+    /// Whether they may read them in the whole tenant, so that it goes along with a device that is
+    /// put elsewhere.
+    pub sees_closed_anywhere: bool,
 }
 
 /// Upper bounds of one rule.

@@ -221,6 +221,7 @@ mod tests {
             notify_emails: Vec::new(),
             what_helps: String::new(),
             sees_closed,
+            sees_closed_anywhere: false,
         }
     }
 

@@ -4392,6 +4392,12 @@ export interface components {
             name: string;
             notify_emails?: string[];
             scope?: components["schemas"]["ScopeBody"];
+            /**
+             * @description Whether it watches streams that are personal or not declared, too: worked out from what
+             *     whoever writes it may read where it watches. A change that makes it false is refused with
+             *     409, unless false is given.
+             */
+            sees_closed?: boolean | null;
             /** @enum {string} */
             severity: "critical" | "high" | "medium" | "low";
             /** @description What usually helps. */
