@@ -20,7 +20,7 @@ use crate::model::{
 use crate::records::{Names, store_page};
 use crate::stream_book::{rules_in, stored, to_store};
 use crate::stream_heads::{Head, recorded};
-use crate::stream_steps::carry_out;
+use crate::stream_steps::{bound_steps, carry_out};
 use crate::streams::{Among, checked, make_room, shown};
 use crate::{App, Error, Result};
 
@@ -278,6 +278,7 @@ impl App {
             return Err(Error::Conflict("it was taken back already".to_owned()));
         }
         let steps: Vec<Step> = act.steps.iter().rev().cloned().map(Step::reversed).collect();
+        bound_steps(among.sight.book(), &steps)?;
         let rules = StreamRules::new(rules_in(&tx).await?);
         for step in &steps {
             carry_out(&tx, (&among, &rules), (step, row.created_at), context.at).await?;

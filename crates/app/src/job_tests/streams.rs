@@ -1,14 +1,18 @@
 //! Declarations of streams, judged as of the transaction of a change.
 
-use veritwin_domain::StreamRuleId;
-use veritwin_governance::streams::{GroupRule, Statement};
+use veritwin_access::Action;
+use veritwin_domain::{Actor, ActorKind, ApiKeyId, Role, StreamRuleId};
+use veritwin_governance::streams::{DeviceStatements, GroupRule, Statement, StreamRules};
 use veritwin_metastore::{Device, StreamRule};
-use veritwin_telemetry::Point;
+use veritwin_telemetry::{Point, TimeRange};
 
 use super::*;
 use crate::Error;
 use crate::mail::MailPayload;
-use crate::stream_book::to_store;
+use crate::stream_acts::{Said, Step};
+use crate::stream_book::{say_in, to_store};
+use crate::stream_steps::carry_out;
+use crate::streams::STREAMS_SAID_MAX;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_device_is_judged_by_what_is_declared_in_its_transaction() {
@@ -54,13 +58,22 @@ async fn a_series_that_is_too_long_is_looked_through_as_far_as_allowed_and_says_
     drop(tx);
     let key = Key::new(KEY).expect("a key");
     let seen = sight.series(&device, &key).expect("it is open");
-    for (readings_max, expect) in [(2, (2, true)), (3, (3, true)), (5, (4, false))] {
+    // Readings are a microsecond apart, and the last is of now.
+    let third = app.clock().now().saturating_sub(Duration::from_micros(1));
+    let later = TimeRange { from: third, ..TimeRange::ALL };
+    for (range, readings_max, first, expect) in [
+        (TimeRange::ALL, 2, 0, (2, true)),
+        (TimeRange::ALL, 3, 0, (3, true)),
+        (TimeRange::ALL, 5, 0, (4, false)),
+        (later, 1, 2, (1, true)),
+        (later, 2, 2, (2, false)),
+    ] {
         let mut values = Vec::new();
         let add = |point: &Point| values.push(point.value.as_f64());
-        let found = app.each_point(&seen, readings_max, add).await.expect("read");
+        let found = app.each_point(&seen, (range, readings_max), add).await.expect("read");
         assert_eq!(found, expect, "{readings_max}");
-        let wanted: Vec<Option<f64>> = sent[..expect.0].iter().copied().map(Some).collect();
-        assert_eq!(values, wanted, "the beginning of it");
+        let wanted = sent[first..first + expect.0].iter().copied().map(Some);
+        assert_eq!(values, wanted.collect::<Vec<_>>(), "the beginning of it");
     }
     world.app.close().await;
 }
@@ -121,5 +134,49 @@ async fn a_mail_says_nothing_of_a_stream_that_is_not_open_when_it_leaves() {
     let before = serde_json::to_string(&again).expect("text");
     world.app.conceal_closed(customer.tenant(), &mut again).await.expect("judged");
     assert_eq!(serde_json::to_string(&again).expect("text"), before);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_brought_back_stays_within_what_a_device_may_have() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
+    let actor = Actor::with_roles(key, vec![Role::Owner]);
+    let context = OpContext { actor, ..customer.context.clone() };
+    let among = world.app.among(&context, Action::StreamDeclare).await.expect("a reach");
+    let statement =
+        Statement { is_personal: true, subject: None, by: "user:1".to_owned(), at_us: 1 };
+    let mut said = DeviceStatements::default();
+    for number in 0..STREAMS_SAID_MAX {
+        said.streams.insert(number.to_string(), statement.clone());
+    }
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    say_in(&tx, customer.device, &said).await.expect("said");
+    let rules = StreamRules::default();
+    let step = |key: &str, before: Option<&Statement>, after: Option<&Statement>| {
+        let said = |statement: Option<&Statement>| Said {
+            declaration: statement.map_or(Declaration::Undeclared, Statement::declaration),
+            statement: statement.cloned(),
+            person: None,
+        };
+        Step::stream(customer.device, Some(key.to_owned()), said(before), said(after))
+    };
+    let known = Some(&statement);
+    for (step, fits) in [
+        (step("one more", None, known), false),
+        (step("1", known, None), true),
+        (step("one more", None, known), true),
+        (step("2", known, known), true),
+        (step("1", None, known), false),
+    ] {
+        let done = carry_out(&tx, (&among, &rules), (&step, context.at), context.at).await;
+        match done {
+            Ok(()) => assert!(fits, "{step:?}"),
+            Err(Error::Limit(limit)) => assert_eq!((limit.name, fits), ("streams_said_max", false)),
+            Err(other) => panic!("{other}: {step:?}"),
+        }
+    }
+    drop(tx);
     world.app.close().await;
 }
