@@ -44,6 +44,7 @@ impl<'a> BoundRules<'a> {
             // That a device is heard at all is shown with it, so its silence is withheld from
             // nobody.
             let Some(key) = rule.condition.key() else { continue };
+            let key: &str = key;
             let bound = Bound { rule, key };
             all.of_key.entry(bound.key).or_default().push(bound);
             match &rule.scope {

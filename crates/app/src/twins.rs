@@ -315,10 +315,8 @@ impl App {
         let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
-        let mut released = Vec::new();
-        if !sight.sees_everything() {
-            released = bound_devices(&tx, id).await?;
-        }
+        let mut released =
+            if sight.sees_everything() { Vec::new() } else { bound_devices(&tx, id).await? };
         tx.twin_delete(id).await?;
         released.iter_mut().for_each(|device| (device.twin, device.placement) = (None, None));
         self.rules_stay(&tx, context, &sight, &released).await?;

@@ -99,7 +99,7 @@ fn types_that_count_alike_are_judged_alike() {
         rule(3, "Door Reader", "state", false),
     ]);
     let kinds = ["pump", "PUMP", "fan", "valve", "", "badge reader", "turnstile", "door reader"];
-    for (one, other) in kinds.iter().flat_map(|one| kinds.iter().map(move |other| (one, other))) {
+    for (&one, &other) in kinds.iter().flat_map(|one| kinds.iter().map(move |other| (one, other))) {
         if rules.kind_counts(one) != rules.kind_counts(other) {
             continue;
         }

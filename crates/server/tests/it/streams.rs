@@ -379,10 +379,19 @@ fn a_rule_of_somebody_who_may_not_read_a_stream_is_kept_off_it() {
     officer.declare(&pump, Some("flow"), "personal").expect(201);
     until(&bound, "cleared_unacknowledged");
     assert_eq!(states(&seeing), ["active_unacknowledged"]);
-    // Who writes it is who asks.
+    // Who writes it is who asks, and what asks the same asks nothing new.
     let path = format!("/v1/rules/{bound}");
+    assert_eq!(integrator.get(&path).expect(200)["sees_closed"], false);
     tenant.person("PUT", &path).json(&rule).send().expect(200);
     until(&bound, "active_unacknowledged");
-    integrator.request("PUT", &path).json(&rule).send().expect(200);
+    let put = |rule: &Value| integrator.request("PUT", &path).json(rule).send();
+    let mut changed = rule.clone();
+    changed["name"] = json!("another name");
+    assert_eq!(put(&changed).expect(200)["sees_closed"], true);
+    changed["condition"]["threshold"] = json!(50);
+    put(&changed).problem(409);
+    assert_eq!(states(&bound), ["active_unacknowledged"], "nothing is lost unasked");
+    changed["sees_closed"] = json!(false);
+    assert_eq!(put(&changed).expect(200)["sees_closed"], false);
     until(&bound, "cleared_unacknowledged");
 }
