@@ -1,6 +1,6 @@
 //! Which streams alert rules are kept off: those that are not open, where the writer of a rule may
-//! read open ones only. Devices of which the same counts are judged once, and others have their turn
-//! in between: one job judges for all tenants.
+//! read open ones only. Devices of which the same counts are judged once, and others have their
+//! turn in between: one job judges for all tenants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

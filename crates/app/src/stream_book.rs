@@ -16,8 +16,8 @@ use veritwin_metastore::{Device, StreamStatements, TenantTx, every_row};
 use crate::kept::Kept;
 use crate::{App, Error, Result};
 
-/// Most memory of a tenant in which it is kept whether streams are open; past that, it is worked out
-/// again from the first. Named `worked_out_bytes_max` in the documents.
+/// Most memory of a tenant in which it is kept whether streams are open; past that, it is worked
+/// out again from the first. Named `worked_out_bytes_max` in the documents.
 const WORKED_OUT_BYTES_MAX: usize = 256 << 10;
 /// What one type or key weighs besides its name.
 const ENTRY_BYTES: usize = 128;
