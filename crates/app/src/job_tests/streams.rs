@@ -66,7 +66,7 @@ async fn a_series_that_is_too_long_is_looked_through_as_far_as_allowed_and_says_
         (TimeRange::ALL, 3, 0, (3, true)),
         (TimeRange::ALL, 5, 0, (4, false)),
         (later, 1, 2, (1, true)),
-        (later, 2, 2, (2, false)),
+        (later, 5, 2, (2, false)),
     ] {
         let mut values = Vec::new();
         let add = |point: &Point| values.push(point.value.as_f64());
