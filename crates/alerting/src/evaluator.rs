@@ -14,7 +14,7 @@ use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, RuleId, Site
 use crate::device_clock::{DeviceClock, is_untrue, shifted};
 use crate::judge::Judged;
 use crate::pending::Pending;
-use crate::rule::{Condition, Rule, RuleError, RuleLimits, Scope};
+use crate::rule::{Condition, Rule, RuleError, RuleLimits};
 use crate::series::{Reason, Sample, SeriesId, SeriesState, Tick, Transition};
 
 /// Upper bounds of one evaluator.
@@ -90,6 +90,7 @@ pub struct Evaluator {
     pub(crate) clocks: BTreeMap<DeviceId, DeviceClock>,
     pub(crate) unjudged_rules: BTreeSet<RuleId>,
     pub(crate) unjudged_devices: BTreeSet<DeviceId>,
+    pub(crate) unjudged_pairs: BTreeSet<(RuleId, DeviceId)>,
     /// The platform itself was away until then.
     resumed_at: Timestamp,
     /// Enabled rules that cover a device; made when first asked for, dropped when anything
@@ -115,6 +116,7 @@ impl Evaluator {
             clocks: BTreeMap::new(),
             unjudged_rules: BTreeSet::new(),
             unjudged_devices: BTreeSet::new(),
+            unjudged_pairs: BTreeSet::new(),
             resumed_at: Timestamp::EPOCH,
             covering: HashMap::new(),
             series: BTreeMap::new(),
@@ -206,8 +208,12 @@ impl Evaluator {
         self.coverage_changed = true;
         let Some(known) = known else { return Ok(Vec::new()) };
         let has_moved = (known.device_type, known.twin) != place;
-        if has_moved || !known.withheld.is_subset(&withheld) {
+        if has_moved {
             self.unjudged_devices.insert(id);
+        } else {
+            let room = self.limits.series_max.saturating_sub(self.unjudged_pairs.len());
+            let shown = known.withheld.difference(&withheld).take(room);
+            self.unjudged_pairs.extend(shown.map(|rule| (*rule, id)));
         }
         if !has_moved && known.withheld == withheld {
             return Ok(Vec::new());
@@ -456,15 +462,8 @@ pub(crate) fn first_of(rule: RuleId) -> SeriesId {
 }
 
 pub(crate) fn covers(rule: &Rule, device: &DeviceFacts) -> bool {
-    if device.withheld.contains(&rule.id) {
-        return false;
-    }
-    match &rule.scope {
-        Scope::All => true,
-        Scope::Device(id) => *id == device.device,
-        Scope::DeviceType(device_type) => *device_type == device.device_type,
-        Scope::Twin(twin) => device.twin == Some(*twin),
-    }
+    !device.withheld.contains(&rule.id)
+        && rule.scope.covers(device.device, &device.device_type, device.twin)
 }
 
 /// Readings of `key` that a threshold can judge, their times put right. Bad quality and text are no

@@ -40,6 +40,7 @@ impl Evaluator {
     pub fn take_unjudged(&mut self) -> Vec<SeriesId> {
         let rules = std::mem::take(&mut self.unjudged_rules);
         let devices = std::mem::take(&mut self.unjudged_devices);
+        let pairs = std::mem::take(&mut self.unjudged_pairs);
         let mut unjudged = BTreeSet::new();
         for rule in rules.iter().filter_map(|id| self.rules.get(id)) {
             for device in self.devices.values().filter(|device| covers(rule, device)) {
@@ -56,6 +57,15 @@ impl Evaluator {
                 {
                     unjudged.insert(series_of(rule, device));
                 }
+            }
+        }
+        // A rule that is off, or gone, is withheld from nothing and asks for nothing.
+        for (id, device) in pairs {
+            let rule = self.rules.get(&id).filter(|rule| rule.enabled);
+            let facts = self.devices.get(&device);
+            let (Some(rule), Some(facts)) = (rule, facts) else { continue };
+            if covers(rule, facts) && unjudged.len() < self.limits.series_max {
+                unjudged.insert(series_of(rule, device));
             }
         }
         unjudged.into_iter().collect()

@@ -113,6 +113,18 @@ pub enum Scope {
     Twin(SiteId),
 }
 
+impl Scope {
+    /// Whether it takes in a device of this type that is bound to this twin.
+    pub fn covers(&self, device: DeviceId, device_type: &str, twin: Option<SiteId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Device(id) => *id == device,
+            Self::DeviceType(wanted) => *wanted == *device_type,
+            Self::Twin(wanted) => twin == Some(*wanted),
+        }
+    }
+}
+
 /// When a rule raises.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
@@ -160,6 +172,9 @@ pub struct Rule {
     /// Whether whoever wrote it may read personal streams wherever it watches; not known of rules
     /// that were written before it was asked.
     pub sees_closed: Option<bool>,
+    /// Whether they may read them in the whole tenant, so that it goes along with a device that is
+    /// put elsewhere.
+    pub sees_closed_anywhere: bool,
 }
 
 /// Upper bounds of one rule.

@@ -40,6 +40,8 @@ struct RuleWire {
     what_helps: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sees_closed: Option<bool>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sees_closed_anywhere: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +74,7 @@ impl Rule {
             notify_emails: self.notify_emails.clone(),
             what_helps: self.what_helps.clone(),
             sees_closed: self.sees_closed,
+            sees_closed_anywhere: self.sees_closed_anywhere,
         };
         Ok(serde_json::to_vec(&wire)?)
     }
@@ -93,6 +96,7 @@ impl Rule {
             notify_emails: wire.notify_emails,
             what_helps: wire.what_helps,
             sees_closed: wire.sees_closed,
+            sees_closed_anywhere: wire.sees_closed_anywhere,
         })
     }
 }

@@ -20,8 +20,7 @@ use crate::directory::TenantDevices;
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
-use crate::rule_sight::Withheld;
-use crate::rules::{all_rules, stored};
+use crate::rule_streams::Withheld;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "alerts";
@@ -110,14 +109,7 @@ type Read = Result<(TenantAlerts, Sources)>;
 impl App {
     async fn alert_sources(&self, tenant: TenantId) -> Result<Sources> {
         let context = self.job_in(jobs::ALERTS, tenant);
-        let tx = self.0.store.read(&context).await?;
-        let mut rules: BTreeMap<RuleId, Rule> = all_rules(&tx)
-            .await?
-            .iter()
-            .map(|row| stored(row).map(|rule| (rule.id, rule)))
-            .collect::<Result<_>>()?;
-        self.fill_sight(&context, &tx, &mut rules).await?;
-        drop(tx);
+        let rules = self.rules_with_sight(&context).await?;
         let devices = self.tenant_devices(&context).await?;
         let withheld = self.withheld(&context, &rules, &devices).await?;
         Ok(Sources { rules, devices, withheld })

@@ -2,19 +2,19 @@
 //! once, then one that gathers what happened since. Nothing is left out without a note.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use veritwin_access::jobs;
 use veritwin_alerting::{Message, Rule, SeriesId, Severity, Transition, TransitionKind};
-use veritwin_domain::{AlertId, DeviceId, Timestamp};
+use veritwin_domain::{AlertId, TenantId, Timestamp};
 use veritwin_metastore::{
     AlertEventKind, Error as StoreError, MailAbout, MailRank, NewMail, TenantTx, WaitingMail,
 };
 
 use crate::alerts::{Detail, detail_of};
 use crate::mail::{MAILS_WAITING_MAX, MailNote, MailPayload, mail_key, note_on};
-use crate::stream_book::StreamBook;
+use crate::stream_book::is_open_now;
 use crate::{App, Error, Result};
 
 /// After a mail about a rule on a device to somebody, the next one gathers what happened for this
@@ -27,6 +27,8 @@ const ALERTS_OF_A_MAIL_MAX: usize = 16;
 
 /// What a mail says of a stream that is not open.
 const CONCEALED: &str = "An alert was raised. Sign in to see it.";
+/// What such a mail is about when its alert is gone.
+const NAMELESS: &str = "an alert";
 /// Alerts whose mail is asked for at once.
 const ALERTS_ASKED_MAX: usize = 1_000;
 
@@ -283,44 +285,48 @@ async fn tell_end(tx: &TenantTx, stories: &[Story]) -> Result<()> {
     Ok(())
 }
 
-/// Takes the values out of mail that has not left, where its stream is not open as of this
-/// transaction: of one device, or of all.
-pub(crate) async fn conceal_waiting(tx: &TenantTx, only: Option<DeviceId>) -> Result<()> {
-    let (mut mails, mut devices) = (Vec::new(), HashMap::new());
-    for mail in tx.outbox_of_alerts().await?.into_iter().filter(|mail| !mail.is_leaving) {
-        let Some(id) = mail.alert else { continue };
-        let alert = match tx.alert(id).await {
-            // It went with what it was about.
-            Err(StoreError::NotFound { .. }) => continue,
-            other => other?,
-        };
-        let device = alert.device.filter(|id| only.is_none_or(|only| only == *id));
-        let (Some(device), Ok(detail)) = (device, detail_of(&alert)) else { continue };
-        if let Entry::Vacant(place) = devices.entry(device) {
-            place.insert(tx.device(device).await?);
-        }
-        mails.push((mail, id, device, detail));
+/// What is there no more is none.
+fn found<T>(read: std::result::Result<T, StoreError>) -> Result<Option<T>> {
+    match read {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        other => Ok(Some(other?)),
     }
-    if mails.is_empty() {
-        return Ok(());
-    }
-    let book = StreamBook::of_devices(tx, devices.keys().copied()).await?;
-    for (mail, alert, device, Detail { rule_name, key, .. }) in mails {
-        let Some(device) = devices.get(&device) else { continue };
-        let Some((MailPayload { to, waits, .. }, mut digest)) = gathered(&mail.payload) else {
-            continue;
-        };
-        if digest.paragraph == CONCEALED || book.verdict(device, key.as_deref()).is_open() {
-            continue;
-        }
-        (digest.headline, digest.paragraph) = (rule_name, CONCEALED.to_owned());
-        let body = write(&to, alert, digest, waits)?;
-        tx.outbox_rewrite(mail.id, alert, &body).await?;
-    }
-    Ok(())
 }
 
 impl App {
+    /// Takes the values out of a mail that is about to leave, unless its stream is open now: it
+    /// may have been closed, or its device deleted, since the mail was written. What it says then
+    /// is what it says when it is tried again.
+    pub(crate) async fn conceal_closed(
+        &self,
+        tenant: TenantId,
+        payload: &mut MailPayload,
+    ) -> Result<()> {
+        let Some(digest) = payload.digest.as_mut().filter(|one| one.paragraph != CONCEALED) else {
+            return Ok(());
+        };
+        let tx = self.0.store.read(&self.job_in(jobs::MAIL, tenant)).await?;
+        let alert = match payload.alert.as_ref().and_then(|id| id.parse::<AlertId>().ok()) {
+            Some(id) => found(tx.alert(id).await)?,
+            None => None,
+        };
+        let device = match alert.as_ref().and_then(|alert| alert.device) {
+            Some(id) => found(tx.device(id).await)?,
+            None => None,
+        };
+        let detail = alert.and_then(|alert| detail_of(&alert).ok());
+        if let (Some(device), Some(Detail { key, .. })) = (&device, &detail)
+            && is_open_now(&tx, device, key.as_deref()).await?
+        {
+            return Ok(());
+        }
+        let rule_name = detail.map(|detail| detail.rule_name);
+        digest.headline = rule_name.unwrap_or_else(|| NAMELESS.to_owned());
+        CONCEALED.clone_into(&mut digest.paragraph);
+        (payload.subject, payload.text) = (digest.subject(), digest.text());
+        Ok(())
+    }
+
     /// Queues what a write has to say by mail, in the same transaction.
     pub(crate) async fn queue_stories(&self, tx: &TenantTx, stories: Stories) -> Result<()> {
         if stories.all.is_empty() {

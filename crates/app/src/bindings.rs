@@ -8,6 +8,7 @@ use veritwin_metastore::{Device, TenantTx};
 use crate::change::Change;
 use crate::devices::{recorded, store_placement};
 use crate::model::Placement;
+use crate::rule_sight::is_elsewhere;
 use crate::sight::Sight;
 use crate::{App, Error, Result};
 
@@ -77,6 +78,9 @@ impl App {
     ) -> Result<()> {
         self.authorize_protection(tx, context, sight, (stood, device)).await?;
         tx.device_update(device, None).await?;
+        if is_elsewhere(stood, device) {
+            self.rules_stay(tx, context, sight, std::slice::from_ref(device)).await?;
+        }
         self.move_alerts(tx, stood, device).await?;
         let resource = Resource::device(context.tenant, device.id);
         let change = Change::from_to(recorded(stood), recorded(device));

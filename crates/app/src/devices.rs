@@ -20,6 +20,7 @@ use crate::model::{
     PageRequest, Placement,
 };
 use crate::records::store_page;
+use crate::rule_sight::is_elsewhere;
 use crate::sight::Sight;
 use crate::stream_book::note_declared;
 use crate::{App, DeviceCommand, Error, Result};
@@ -327,6 +328,9 @@ impl App {
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
         note_declared(&tx, &stood, &device).await?;
+        if is_elsewhere(&stood, &device) {
+            self.rules_stay(&tx, context, &sight, std::slice::from_ref(&device)).await?;
+        }
         self.move_alerts(&tx, &stood, &device).await?;
         let stored = tx.device(id).await?;
         let change = Change::from_to(before, recorded(&stored));

@@ -13,6 +13,7 @@ use veritwin_metastore::{Device, TenantTx};
 use veritwin_twin::inventory::{self, InventoryDevice, InventoryLimits};
 
 use crate::model::{DeviceInput, InventoryOutcome, Placement};
+use crate::rule_sight::is_elsewhere;
 use crate::sight::Sight;
 use crate::stream_book::note_declared;
 use crate::{App, Error, Result};
@@ -93,10 +94,18 @@ impl App {
             let made_since = |place: usize| (place < done_before).then_some(began_at);
             let written = async {
                 let tx = self.0.store.begin(context).await?;
+                let (mut counts_otherwise, mut moved) = (false, Vec::new());
                 for (offset, row) in batch.iter().enumerate() {
                     let since = made_since(place + offset);
-                    self.import_row(&tx, context, &sight, row, since, &mut outcome).await?;
+                    let row = self.import_row(&tx, context, &sight, row, since, &mut outcome);
+                    let Some((stood, known)) = row.await? else { continue };
+                    counts_otherwise |=
+                        (stood.declaration, &stood.kind) != (known.declaration, &known.kind);
+                    if is_elsewhere(&stood, &known) {
+                        moved.push(known);
+                    }
                 }
+                self.rules_stay(&tx, context, &sight, &moved).await?;
                 let count = tx.usage().await?.devices;
                 self.check_quota(context.tenant, crate::tree::Quota::Devices, count)?;
                 let body =
@@ -106,12 +115,14 @@ impl App {
                     let resource = Resource::all(context.tenant, Kind::Device);
                     self.record(&tx, context, Action::DeviceImport, &resource).await?;
                 }
-                Ok(tx.commit().await?)
+                tx.commit().await?;
+                Ok(counts_otherwise)
             };
-            written.await.map_err(|error| cut_off(error, place, rows.len()))?;
-            // What a batch closed is closed from then on, not from the end of the file.
-            self.0.stream_books.changed(context.tenant);
-            self.note_devices_changed(context.tenant, twin);
+            if written.await.map_err(|error| cut_off(error, place, rows.len()))? {
+                // What a batch closed is closed from then on, not from the end of the file.
+                self.0.stream_books.changed(context.tenant);
+                self.note_devices_changed(context.tenant, twin);
+            }
             place = end;
         }
         Ok(outcome)
@@ -198,6 +209,7 @@ impl App {
         }))
     }
 
+    /// Writes a row; of a device that was there, how it stood and how it stands.
     async fn import_row(
         &self,
         tx: &TenantTx,
@@ -206,14 +218,14 @@ impl App {
         Row { row, device, has_place }: &Row,
         made_since: Option<Timestamp>,
         outcome: &mut InventoryOutcome,
-    ) -> Result<()> {
+    ) -> Result<Option<(Device, Device)>> {
         let Some(mut known) = tx.device_by_name(&row.name).await? else {
             self.authorize_new(context, Action::DeviceImport, device)?;
             tx.device_create(device).await?;
             let (_, token) = self.new_token(tx, context, device.id).await?;
             outcome.created += 1;
             outcome.tokens.push((row.name.clone(), token));
-            return Ok(());
+            return Ok(None);
         };
         if let Some(since) = made_since.filter(|since| known.created_at >= *since) {
             // The token that was made with it never reached anybody.
@@ -225,7 +237,7 @@ impl App {
             let (_, token) = self.new_token(tx, context, known.id).await?;
             outcome.created += 1;
             outcome.tokens.push((row.name.clone(), token));
-            return Ok(());
+            return Ok(None);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
         let stood = known.clone();
@@ -247,7 +259,7 @@ impl App {
         note_declared(tx, &stood, &known).await?;
         self.move_alerts(tx, &stood, &known).await?;
         outcome.updated += 1;
-        Ok(())
+        Ok(Some((stood, known)))
     }
 }
 

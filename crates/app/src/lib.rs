@@ -94,6 +94,7 @@ mod retained;
 mod retention;
 mod rights;
 mod rule_sight;
+mod rule_streams;
 mod rules;
 mod safe_again;
 mod screening;

@@ -217,6 +217,9 @@ impl App {
         let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
             Outcome::Dropped(MailNote::of("too_old"))
         } else {
+            if let Some(tenant) = entry.tenant {
+                self.conceal_closed(tenant, &mut payload).await?;
+            }
             Outcome::of(self.hand_over(mailer, &entry, &payload).await, entry.attempts)
         };
         match &outcome {

@@ -1,42 +1,61 @@
 //! What an alert rule may watch (promise P04). An alert says that a value passed a line, so a rule
 //! of somebody who may not read closed streams where it watches is kept off them: it would answer
-//! what its writer may not ask.
+//! what its writer may not ask. What was found is kept with the rule, where people see it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use veritwin_access::{Action, Resource};
-use veritwin_alerting::Rule;
-use veritwin_domain::{ActorKind, DeviceId, Key, OpContext, Place, Role, RuleId};
-use veritwin_metastore::{ActivityFilter, Error as StoreError, Page, TenantTx};
+use veritwin_alerting::{Rule, Scope};
+use veritwin_domain::{ActorKind, DeviceId, OpContext, Place, Role, RuleId};
+use veritwin_metastore::{ActivityFilter, Device, Error as StoreError, Page, TenantTx};
 
+use crate::access::place_of;
 use crate::activity::{Details, Envelope, resource_text};
-use crate::directory::TenantDevices;
-use crate::kept::Kept;
+use crate::change::Change;
+use crate::rules::{all_rules, recorded, stored};
 use crate::sight::Sight;
-use crate::{App, Result};
+use crate::{App, Error, Result};
 
-/// Devices that are judged at a time.
-const DEVICES_AT_ONCE: usize = 512;
 /// Most records that are looked through for who wrote rules of before.
 const RECORDS_MAX: usize = 10_000;
 
-/// For each device the rules that may not watch it.
-pub(crate) type Withheld = HashMap<DeviceId, Arc<BTreeSet<RuleId>>>;
-
-/// Of the rules that do not say it: those whose writers may read closed streams.
-pub(crate) type RulesBefore = Kept<HashSet<RuleId>>;
-
-/// Whether who writes a rule may read closed streams wherever it is to watch. What a job of the
-/// platform writes asks for nobody.
-pub(crate) fn sees_closed(context: &OpContext, sight: &Sight, place: Place<'_>) -> bool {
+/// Whether somebody may have rules that watch closed streams of a place. What a job of the platform
+/// writes asks for nobody.
+fn sees_closed(context: &OpContext, sight: &Sight, place: Place<'_>) -> bool {
     matches!(context.actor.kind, ActorKind::Job(_) | ActorKind::LocalOperator)
         || sight.sees_personal_at(place)
 }
 
-/// Whether it was an owner or administrator, by what they are now.
+/// Notes with a rule whether whoever writes it may read closed streams wherever it is to watch. One
+/// that watches what it watched asks nothing new, whoever gave it another name or switched it off.
+pub(crate) fn give_sight(
+    context: &OpContext,
+    sight: &Sight,
+    place: Place<'_>,
+    (known, rule): (Option<&Rule>, &mut Rule),
+) {
+    let asks_the_same =
+        |known: &&Rule| (&known.scope, &known.condition) == (&rule.scope, &rule.condition);
+    (rule.sees_closed, rule.sees_closed_anywhere) = if sees_closed(context, sight, place) {
+        (Some(true), sees_closed(context, sight, Place::Tenant))
+    } else if let Some(known) = known.filter(asks_the_same) {
+        (known.sees_closed, known.sees_closed_anywhere)
+    } else {
+        (Some(false), false)
+    };
+}
+
+/// Whether a device stands elsewhere, for rights.
+pub(crate) fn is_elsewhere(stood: &Device, device: &Device) -> bool {
+    place_of(stood) != place_of(device)
+}
+
+/// Whether it was an owner or administrator, by what they are now, or the platform itself.
 async fn is_in_charge(tx: &TenantTx, actor: &str) -> Result<bool> {
     let rules = |role: &Role| matches!(role, Role::Owner | Role::Administrator);
+    if actor == "local operator" {
+        return Ok(true);
+    }
     let found = match actor.split_once(':') {
         Some(("job", _)) => return Ok(true),
         Some(("user", id)) => match id.parse() {
@@ -56,7 +75,10 @@ async fn is_in_charge(tx: &TenantTx, actor: &str) -> Result<bool> {
 }
 
 /// Who wrote rules last, by the records, as far back as is looked.
-async fn writers(tx: &TenantTx, asked: &HashMap<String, RuleId>) -> Result<Vec<(RuleId, String)>> {
+async fn writers(
+    tx: &TenantTx,
+    asked: &HashMap<String, RuleId>,
+) -> Result<BTreeMap<RuleId, String>> {
     let filter = ActivityFilter {
         action: Some(Action::RuleWrite.to_string()),
         outcome: Some("done".to_owned()),
@@ -77,83 +99,98 @@ async fn writers(tx: &TenantTx, asked: &HashMap<String, RuleId>) -> Result<Vec<(
         let Some(next) = listed.next else { break };
         page = Page { after: Some(next), ..Page::whole() };
     }
-    Ok(found.into_iter().collect())
+    Ok(found)
+}
+
+async fn read_rules(tx: &TenantTx) -> Result<BTreeMap<RuleId, Rule>> {
+    let rows = all_rules(tx).await?;
+    rows.iter().map(|row| stored(row).map(|rule| (rule.id, rule))).collect()
 }
 
 impl App {
-    /// Rules that were written before it was asked who may see what: those of an owner or
-    /// administrator see closed streams, all others do not.
-    pub(crate) async fn fill_sight(
+    /// Every rule of a tenant. Of rules that were written before it was asked who may see what,
+    /// those of an owner or administrator see closed streams and all others do not, which is
+    /// written into them once.
+    pub(crate) async fn rules_with_sight(
         &self,
         context: &OpContext,
-        tx: &TenantTx,
-        rules: &mut BTreeMap<RuleId, Rule>,
-    ) -> Result<()> {
-        if rules.values().all(|rule| rule.sees_closed.is_some()) {
-            return Ok(());
+    ) -> Result<BTreeMap<RuleId, Rule>> {
+        let tx = self.0.store.read(context).await?;
+        let rules = read_rules(&tx).await?;
+        let unknown: Vec<RuleId> =
+            rules.values().filter(|rule| rule.sees_closed.is_none()).map(|rule| rule.id).collect();
+        if unknown.is_empty() {
+            return Ok(rules);
         }
-        let seeing = match self.0.rules_before.get(context.tenant) {
-            Ok(known) => known,
-            Err(ticket) => {
-                let unknown = rules.values().filter(|rule| rule.sees_closed.is_none());
-                let named = |rule: &Rule| {
-                    (resource_text(&Resource::rule(context.tenant, rule.id)), rule.id)
-                };
-                let asked: HashMap<String, RuleId> = unknown.map(named).collect();
-                let mut seeing = HashSet::new();
-                for (rule, actor) in writers(tx, &asked).await? {
-                    if is_in_charge(tx, &actor).await? {
-                        seeing.insert(rule);
-                    }
-                }
-                let seeing = Arc::new(seeing);
-                self.0.rules_before.put(ticket, &seeing);
-                seeing
-            }
-        };
-        for rule in rules.values_mut().filter(|rule| rule.sees_closed.is_none()) {
-            rule.sees_closed = Some(seeing.contains(&rule.id));
+        let named = |id: &RuleId| (resource_text(&Resource::rule(context.tenant, *id)), *id);
+        let writers = writers(&tx, &unknown.iter().map(named).collect()).await?;
+        let mut seen = Vec::with_capacity(unknown.len());
+        for id in unknown {
+            let sees = match writers.get(&id) {
+                Some(actor) => is_in_charge(&tx, actor).await?,
+                None => false,
+            };
+            seen.push((id, sees));
         }
-        Ok(())
+        drop(tx);
+        let tx = self.0.store.begin(context).await?;
+        for (id, sees) in seen {
+            self.write_sight(&tx, context, id, (None, sees)).await?;
+        }
+        let rules = read_rules(&tx).await?;
+        tx.commit().await?;
+        Ok(rules)
     }
 
-    /// What rules may not watch now: a stream that is not open, unless their writers may read it.
-    /// That a device is heard at all is shown with it, so its silence is withheld from nobody.
-    pub(crate) async fn withheld(
+    /// Writes into a rule, with a record, whether it sees closed streams; nothing where that is not
+    /// what was noted any more, or the rule is gone.
+    async fn write_sight(
         &self,
+        tx: &TenantTx,
         context: &OpContext,
-        rules: &BTreeMap<RuleId, Rule>,
-        devices: &TenantDevices,
-    ) -> Result<Withheld> {
-        let mut bound: BTreeMap<&Key, Vec<RuleId>> = BTreeMap::new();
-        for rule in rules.values().filter(|rule| rule.enabled && rule.sees_closed != Some(true)) {
-            if let Some(key) = rule.condition.key() {
-                bound.entry(key).or_default().push(rule.id);
+        id: RuleId,
+        (noted, sees): (Option<bool>, bool),
+    ) -> Result<()> {
+        let mut row = match tx.rule(id).await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            other => other?,
+        };
+        let mut rule = stored(&row)?;
+        if rule.sees_closed != noted {
+            return Ok(());
+        }
+        let before = recorded(&row);
+        (rule.sees_closed, rule.sees_closed_anywhere) = (Some(sees), sees);
+        row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
+        tx.rule_update(&row, None).await?;
+        let change = Change { before, after: recorded(&row) };
+        let resource = Resource::rule(context.tenant, id);
+        self.record_change(tx, context, Action::RuleWrite, &resource, change).await
+    }
+
+    /// Devices were put elsewhere in this transaction. A rule for one of them alone is worth what
+    /// its writer may read where the device stood: it goes along only where they may read it
+    /// anywhere, or whoever put the device there may read it there.
+    pub(crate) async fn rules_stay(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        sight: &Sight,
+        moved: &[Device],
+    ) -> Result<()> {
+        let is_unseen = |device: &&Device| !sees_closed(context, sight, place_of(device));
+        let moved: HashSet<DeviceId> =
+            moved.iter().filter(is_unseen).map(|device| device.id).collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        for (id, rule) in read_rules(tx).await? {
+            let Scope::Device(device) = rule.scope else { continue };
+            let sees_there_only = rule.sees_closed == Some(true) && !rule.sees_closed_anywhere;
+            if sees_there_only && moved.contains(&device) {
+                self.write_sight(tx, context, id, (Some(true), false)).await?;
             }
         }
-        let mut withheld = Withheld::new();
-        if bound.is_empty() {
-            return Ok(withheld);
-        }
-        let book = self.stream_book(context).await?;
-        // Devices of a kind mostly share one set.
-        let mut sets: HashSet<Arc<BTreeSet<RuleId>>> = HashSet::new();
-        for (count, device) in devices.all().enumerate() {
-            if count.is_multiple_of(DEVICES_AT_ONCE) {
-                tokio::task::yield_now().await;
-            }
-            let closed = bound.iter().filter(|(key, _)| {
-                let key: &str = key;
-                !book.is_open(device, Some(key))
-            });
-            let set: BTreeSet<RuleId> = closed.flat_map(|(_, rules)| rules).copied().collect();
-            if set.is_empty() {
-                continue;
-            }
-            let set = sets.get(&set).cloned().unwrap_or_else(|| Arc::new(set));
-            sets.insert(Arc::clone(&set));
-            withheld.insert(device.id, set);
-        }
-        Ok(withheld)
+        Ok(())
     }
 }

@@ -10,14 +10,19 @@ use crate::access::place_of;
 use crate::change::Change;
 use crate::directory::TenantDevices;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
-use crate::rule_sight::sees_closed;
+use crate::rule_sight::give_sight;
 use crate::{App, Error, Result};
 
 /// Most rules of a tenant.
 const RULES_MAX: usize = 1000;
 
+/// Why a change of a rule is refused that would keep it off streams.
+const KEPT_OFF: &str = "this rule watches personal streams and those that nobody declared; changed \
+    by you it would watch open streams only, because you may not read the others where it watches. \
+    To accept that, send sees_closed false";
+
 /// A rule as a change of it is recorded.
-fn recorded(row: &veritwin_metastore::Rule) -> Option<serde_json::Value> {
+pub(crate) fn recorded(row: &veritwin_metastore::Rule) -> Option<serde_json::Value> {
     serde_json::from_slice(&row.body).ok()
 }
 
@@ -73,6 +78,7 @@ fn parse(id: RuleId, input: RuleInput) -> Result<Rule> {
         notify_emails: input.notify_emails.into_iter().map(Secret::into_exposed).collect(),
         what_helps: input.what_helps,
         sees_closed: Some(false),
+        sees_closed_anywhere: false,
     };
     if let Some(index) =
         rule.notify_emails.iter().position(|email| !veritwin_outbound::mail::is_address(email))
@@ -118,6 +124,7 @@ fn view(rule: Rule, version: u64) -> RuleView {
             condition,
             notify_emails: rule.notify_emails.into_iter().map(Secret::new).collect(),
             what_helps: rule.what_helps,
+            sees_closed: Some(rule.sees_closed == Some(true)),
         },
         version: i64::try_from(version).unwrap_or(i64::MAX),
     }
@@ -222,7 +229,7 @@ impl App {
         let sight = self.sight(context).await?;
         let mut rule = parse(RuleId::generate(context.at, self.rng()), input)?;
         confine_new(&reach, &devices, &rule)?;
-        rule.sees_closed = Some(sees_closed(context, &sight, place_of_rule(&devices, &rule)));
+        give_sight(context, &sight, place_of_rule(&devices, &rule), (None, &mut rule));
         let tx = self.0.store.begin(context).await?;
         if all_rules(&tx).await?.len() >= RULES_MAX {
             let limit = veritwin_domain::LimitExceeded {
@@ -245,7 +252,8 @@ impl App {
         self.rule_written(tx, context, rule.id, None).await
     }
 
-    /// Replaces a rule.
+    /// Replaces a rule. Refused where it would watch open streams only from then on, unless that
+    /// is accepted.
     #[boxed]
     pub async fn replace_rule(
         &self,
@@ -259,11 +267,17 @@ impl App {
         let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut row = tx.rule(id).await?;
-        confine(&reach, &devices, &stored(&row)?)?;
+        let known = stored(&row)?;
+        confine(&reach, &devices, &known)?;
         let before = recorded(&row);
+        let accepts = input.sees_closed == Some(false);
         let mut rule = parse(id, input)?;
         confine_new(&reach, &devices, &rule)?;
-        rule.sees_closed = Some(sees_closed(context, &sight, place_of_rule(&devices, &rule)));
+        give_sight(context, &sight, place_of_rule(&devices, &rule), (Some(&known), &mut rule));
+        let is_kept_off = known.sees_closed == Some(true) && rule.sees_closed == Some(false);
+        if is_kept_off && rule.condition.key().is_some() && !accepts {
+            return Err(Error::Conflict(KEPT_OFF.to_owned()));
+        }
         check_scope(&tx, &rule).await?;
         row.enabled = rule.enabled;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;

@@ -85,7 +85,7 @@ impl Sight {
 
     /// A series of a device, if its reader may see it.
     pub(crate) fn series(&self, device: &Device, key: &Key) -> Option<SeenSeries> {
-        let is_open = self.book.is_open(device, Some(key));
+        let is_open = self.verdict(device, Some(key)).is_open();
         let series = Series { tenant: self.tenant, device: device.id, key: key.clone() };
         (is_open || self.sees_personal_of(device)).then_some(SeenSeries { series, is_open })
     }

@@ -13,7 +13,6 @@ use veritwin_governance::streams::{DeviceStatements, Ground, GroupRule, Statemen
 use veritwin_metastore::{Device, StreamAct, StreamActHead, TenantTx};
 
 use crate::activity::actor_text;
-use crate::alert_mail::conceal_waiting;
 use crate::change::Change;
 use crate::model::{
     Page, PageRequest, StreamActView, StreamRuleInput, StreamRuleView, StreamSubject,
@@ -21,7 +20,7 @@ use crate::model::{
 use crate::records::{Names, store_page};
 use crate::stream_book::{rules_in, stored, to_store};
 use crate::stream_heads::{Head, recorded};
-use crate::stream_steps::carry_out;
+use crate::stream_steps::{bound_steps, carry_out};
 use crate::streams::{Among, checked, make_room, shown};
 use crate::{App, Error, Result};
 
@@ -109,15 +108,6 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn stream(device: DeviceId, key: Option<String>, before: Said, after: Said) -> Self {
         Self::Stream { device: device.to_string(), key, before, after }
-    }
-
-    /// Whether something that was open may be closed by it.
-    fn may_close(&self) -> bool {
-        let after = match self {
-            Self::Stream { after, .. } => Some(after.declaration),
-            Self::Rule { after, .. } => after.as_ref().map(|rule| rule.statement.declaration()),
-        };
-        after != Some(Declaration::NonPersonal)
     }
 
     /// The other way round.
@@ -231,12 +221,8 @@ impl App {
         Ok(head.view((row.id, row.created_at), None, (among, &names)))
     }
 
-    /// Records what was done, and sees to it that mail which has not left says no more of what it
-    /// closed.
+    /// Records what was done.
     async fn record_act(&self, tx: &TenantTx, context: &OpContext, steps: &[Step]) -> Result<()> {
-        if steps.iter().any(Step::may_close) {
-            conceal_waiting(tx, None).await?;
-        }
         let (before, after) = recorded(steps);
         let change = Change::from_to(before, after);
         let resource = Resource::all(context.tenant, Kind::Telemetry);
@@ -292,6 +278,7 @@ impl App {
             return Err(Error::Conflict("it was taken back already".to_owned()));
         }
         let steps: Vec<Step> = act.steps.iter().rev().cloned().map(Step::reversed).collect();
+        bound_steps(among.sight.book(), &steps)?;
         let rules = StreamRules::new(rules_in(&tx).await?);
         for step in &steps {
             carry_out(&tx, (&among, &rules), (step, row.created_at), context.at).await?;

@@ -13,13 +13,14 @@ use veritwin_governance::streams::{
 };
 use veritwin_metastore::{Device, StreamStatements, TenantTx, every_row};
 
-use crate::alert_mail::conceal_waiting;
 use crate::kept::Kept;
 use crate::{App, Error, Result};
 
-/// Most streams of a tenant of which it is kept whether they are open; past that, it is worked out
-/// again from the first.
-const WORKED_OUT_MAX: usize = 65_536;
+/// Most memory of a tenant in which it is kept whether streams are open; past that, it is worked
+/// out again from the first. Named `worked_out_bytes_max` in the documents.
+const WORKED_OUT_BYTES_MAX: usize = 256 << 10;
+/// What one type or key weighs besides its name.
+const ENTRY_BYTES: usize = 128;
 
 /// What is declared of a tenant's streams.
 #[derive(Debug, Default)]
@@ -30,45 +31,33 @@ pub(crate) struct StreamBook {
     worked_out: RwLock<WorkedOut>,
 }
 
-/// Which streams are open, as far as it was worked out. It goes with its book, and what is of a
-/// device goes when the device changes.
+/// Which streams are open of which nothing is said by themselves or by their devices, as far as it
+/// was worked out: by type, then by key. It goes with its book.
 #[derive(Debug, Default)]
 struct WorkedOut {
-    count: usize,
-    devices: HashMap<DeviceId, OpenStreams>,
-}
-
-#[derive(Debug)]
-struct OpenStreams {
-    kind: String,
-    declaration: Declaration,
-    is_open: HashMap<Box<str>, bool>,
-}
-
-impl OpenStreams {
-    fn is_of(&self, device: &Device) -> bool {
-        self.declaration == device.declaration && self.kind == device.kind
-    }
+    bytes: usize,
+    kinds: HashMap<Box<str>, HashMap<Box<str>, bool>>,
 }
 
 impl WorkedOut {
-    fn get(&self, device: &Device, key: &str) -> Option<bool> {
-        let known = self.devices.get(&device.id).filter(|known| known.is_of(device))?;
-        known.is_open.get(key).copied()
+    fn get(&self, kind: &str, key: &str) -> Option<bool> {
+        self.kinds.get(kind)?.get(key).copied()
     }
 
-    fn put(&mut self, device: &Device, key: &str, is_open: bool) {
-        if self.count >= WORKED_OUT_MAX {
+    fn put(&mut self, kind: &str, key: &str, is_open: bool) {
+        let both = kind.len() + key.len() + 2 * ENTRY_BYTES;
+        if both > WORKED_OUT_BYTES_MAX {
+            return;
+        }
+        if self.bytes + both > WORKED_OUT_BYTES_MAX {
             *self = Self::default();
         }
-        if self.devices.get(&device.id).is_none_or(|known| !known.is_of(device)) {
-            let (kind, declaration) = (device.kind.clone(), device.declaration);
-            let fresh = OpenStreams { kind, declaration, is_open: HashMap::new() };
-            let gone = self.devices.insert(device.id, fresh);
-            self.count -= gone.map_or(0, |gone| gone.is_open.len());
+        if !self.kinds.contains_key(kind) {
+            self.bytes += kind.len() + ENTRY_BYTES;
         }
-        if let Some(known) = self.devices.get_mut(&device.id) {
-            self.count += usize::from(known.is_open.insert(key.into(), is_open).is_none());
+        let of_kind = self.kinds.entry(kind.into()).or_default();
+        if of_kind.insert(key.into(), is_open).is_none() {
+            self.bytes += key.len() + ENTRY_BYTES;
         }
     }
 }
@@ -79,18 +68,7 @@ pub(crate) type StreamBooks = Kept<StreamBook>;
 impl StreamBook {
     /// What is declared of one device as of a transaction, and the tenant's rules.
     pub(crate) async fn of_device(tx: &TenantTx, device: DeviceId) -> Result<Self> {
-        Self::of_devices(tx, [device]).await
-    }
-
-    /// What is declared of some devices as of a transaction, and the tenant's rules.
-    pub(crate) async fn of_devices(
-        tx: &TenantTx,
-        devices: impl IntoIterator<Item = DeviceId, IntoIter: Send> + Send,
-    ) -> Result<Self> {
-        let mut said = HashMap::new();
-        for device in devices {
-            said.insert(device, said_in(tx, device).await?);
-        }
+        let said = HashMap::from([(device, said_in(tx, device).await?)]);
         Ok(Self { said, rules: StreamRules::new(rules_in(tx).await?), ..Self::default() })
     }
 
@@ -115,13 +93,18 @@ impl StreamBook {
     }
 
     /// Whether a stream of a device is open to everybody who reads telemetry: asked for each
-    /// reading that somebody follows, so what was found is kept.
+    /// reading that somebody follows, so what rules make of it is kept.
     pub(crate) fn is_open(&self, device: &Device, key: Option<&str>) -> bool {
-        let Some(key) = key else { return self.verdict(device, None).is_open() };
-        let known = self.worked_out.read().get(device, key);
+        let judged = || self.verdict(device, key).is_open();
+        let Some(key) = key else { return judged() };
+        let is_said = self.said(device.id).is_some_and(|said| said.streams.contains_key(key));
+        if is_said || device.declaration != Declaration::Undeclared {
+            return judged();
+        }
+        let known = self.worked_out.read().get(&device.kind, key);
         known.unwrap_or_else(|| {
-            let is_open = self.verdict(device, Some(key)).is_open();
-            self.worked_out.write().put(device, key, is_open);
+            let is_open = judged();
+            self.worked_out.write().put(&device.kind, key, is_open);
             is_open
         })
     }
@@ -171,9 +154,8 @@ pub(crate) async fn is_open_now(tx: &TenantTx, device: &Device, key: Option<&str
     Ok(StreamBook::of_device(tx, device.id).await?.verdict(device, key).is_open())
 }
 
-/// A device was changed that counts for its streams. Of its own declaration, whoever declared it
-/// before is not who says it now: who changed it stands in the record of the change. Mail that has
-/// not left says no more of what is closed by it.
+/// A device was changed. Of its own declaration, whoever declared it before is not who says it now:
+/// who changed it stands in the record of the change.
 pub(crate) async fn note_declared(tx: &TenantTx, stood: &Device, device: &Device) -> Result<()> {
     if stood.declaration != device.declaration {
         let mut said = said_in(tx, device.id).await?;
@@ -181,10 +163,7 @@ pub(crate) async fn note_declared(tx: &TenantTx, stood: &Device, device: &Device
             say_in(tx, device.id, &said).await?;
         }
     }
-    if (stood.declaration, &stood.kind) == (device.declaration, &device.kind) {
-        return Ok(());
-    }
-    conceal_waiting(tx, Some(device.id)).await
+    Ok(())
 }
 
 impl App {
@@ -221,8 +200,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use veritwin_domain::Timestamp;
+    use veritwin_governance::streams::Statement;
 
     use super::*;
+
+    fn said_at(is_personal: bool) -> Statement {
+        Statement { is_personal, subject: None, by: "user:1".to_owned(), at_us: 1 }
+    }
 
     fn device(number: u8, kind: &str, declaration: Declaration) -> Device {
         Device {
@@ -241,36 +225,57 @@ mod tests {
     }
 
     #[test]
-    fn what_was_worked_out_goes_with_a_change_of_the_device() {
-        let book = StreamBook::default();
+    fn what_was_worked_out_is_what_is_judged() {
+        let rule = |kind: &str| GroupRule {
+            device_type: Some(kind.to_owned()),
+            key: None,
+            statement: said_at(false),
+        };
+        let id = StreamRuleId::from_bytes([1; 16]);
+        let mut said = DeviceStatements::default();
+        said.streams.insert("flow".to_owned(), said_at(true));
+        let book = StreamBook {
+            said: HashMap::from([(DeviceId::from_bytes([2; 16]), said)]),
+            rules: StreamRules::new([(id, rule("pump"))]),
+            ..StreamBook::default()
+        };
         let (open, unsaid) = (Declaration::NonPersonal, Declaration::Undeclared);
-        for (number, kind, declaration, expect) in [
-            (1, "pump", open, true),
-            (1, "pump", open, true),
-            (1, "pump", unsaid, false),
-            (2, "pump", open, true),
-            (1, "pump", open, true),
-            (1, "fan", Declaration::Personal, false),
-            (2, "pump", open, true),
-        ] {
-            let device = device(number, kind, declaration);
-            for key in [Some("flow"), Some("heat"), None] {
-                let found = book.is_open(&device, key);
-                assert_eq!(found, expect, "{number} {kind} {declaration:?} {key:?}");
+        for _ in 0..2 {
+            for (number, kind, declaration, expect) in [
+                (1, "pump", unsaid, [true, true]),
+                (1, "fan", unsaid, [false, false]),
+                (1, "fan", open, [true, true]),
+                (1, "pump", Declaration::Personal, [false, false]),
+                (2, "pump", unsaid, [false, true]),
+                (2, "pump", open, [false, true]),
+            ] {
+                let device = device(number, kind, declaration);
+                let found = ["flow", "heat"].map(|key| book.is_open(&device, Some(key)));
+                assert_eq!(found, expect, "{number} {kind} {declaration:?}");
+                assert_eq!(book.is_open(&device, None), expect[1], "{number} {kind}");
             }
         }
-        assert_eq!(book.worked_out.read().count, 4);
+        let worked_out = book.worked_out.read();
+        let kept: usize = worked_out.kinds.values().map(HashMap::len).sum();
+        assert_eq!(kept, 4, "two keys of two types");
     }
 
     #[test]
     fn no_more_is_kept_than_the_bound() {
-        let book = StreamBook::default();
-        let device = device(1, "pump", Declaration::NonPersonal);
-        for number in 0..=WORKED_OUT_MAX {
-            assert!(book.is_open(&device, Some(&number.to_string())));
+        let mut worked_out = WorkedOut::default();
+        for number in 0..10_000 {
+            worked_out.put(&format!("type {}", number / 100), &number.to_string(), true);
+            let names = |all: &HashMap<Box<str>, bool>| -> usize {
+                all.keys().map(|key| key.len() + ENTRY_BYTES).sum()
+            };
+            let of_kinds = worked_out.kinds.iter();
+            let bytes: usize =
+                of_kinds.map(|(kind, all)| kind.len() + ENTRY_BYTES + names(all)).sum();
+            assert_eq!(worked_out.bytes, bytes, "{number}");
+            assert!(bytes <= WORKED_OUT_BYTES_MAX, "{number} {bytes}");
         }
-        let worked_out = book.worked_out.read();
-        let kept: usize = worked_out.devices.values().map(|one| one.is_open.len()).sum();
-        assert_eq!((worked_out.count, kept), (1, 1));
+        let long = "k".repeat(WORKED_OUT_BYTES_MAX);
+        worked_out.put(&long, "key", true);
+        assert_eq!(worked_out.get(&long, "key"), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::streams::Among;
 
 /// Most steps of an act that are shown.
 const STEPS_SHOWN_MAX: usize = 20;
-/// Most keys of one device that a record names.
+/// Most keys that a record names.
 const KEYS_RECORDED_MAX: usize = 20;
 
 /// What an act is listed by, as it is stored.
@@ -153,7 +153,7 @@ fn told<'a>(
     all: &mut BTreeMap<Alike<'a>, Told>,
     (device, key): (&'a str, Option<&String>),
     said: &Said,
-    is_open: bool,
+    is_named: bool,
 ) {
     let subject = said.statement.as_ref().and_then(|one| one.subject.as_ref()).map(kind);
     let told = all.entry((device, said.declaration.as_str(), subject)).or_default();
@@ -161,7 +161,7 @@ fn told<'a>(
         None => told.whole = true,
         Some(key) => {
             told.streams += 1;
-            if is_open && told.keys.len() < KEYS_RECORDED_MAX {
+            if is_named {
                 told.keys.push(key.clone());
             }
         }
@@ -179,12 +179,12 @@ fn values(all: BTreeMap<Alike<'_>, Told>) -> impl Iterator<Item = Value> {
 }
 
 fn rule_value(id: &str, rule: &GroupRule) -> Value {
-    // As the key of a stream: it may say what is closed.
-    let key = rule.key.as_ref().filter(|_| !rule.statement.is_personal);
     json!({
         "rule": id,
         "device_type": rule.device_type,
-        "key": key,
+        // It may say what is closed, or was before the rule.
+        "key": null,
+        "has_key": rule.key.is_some(),
         "declaration": rule.statement.declaration().as_str(),
         "subject": rule.statement.subject.as_ref().map(kind),
     })
@@ -195,13 +195,15 @@ fn rule_value(id: &str, rule: &GroupRule) -> Value {
 pub(crate) fn recorded(steps: &[Step]) -> (Value, Value) {
     let (mut before_all, mut after_all) = (BTreeMap::new(), BTreeMap::new());
     let (mut rules_before, mut rules_after) = (Vec::new(), Vec::new());
+    let mut named = 0;
     for step in steps {
         match step {
             Step::Stream { device, key, before, after } => {
                 let open = [before, after].map(|said| said.declaration == Declaration::NonPersonal);
-                let is_open = open == [true, true];
-                told(&mut before_all, (device, key.as_ref()), before, is_open);
-                told(&mut after_all, (device, key.as_ref()), after, is_open);
+                let is_named = open == [true, true] && key.is_some() && named < KEYS_RECORDED_MAX;
+                named += usize::from(is_named);
+                told(&mut before_all, (device, key.as_ref()), before, is_named);
+                told(&mut after_all, (device, key.as_ref()), after, is_named);
             }
             Step::Rule { id, before, after } => {
                 rules_before.extend(before.as_ref().map(|rule| rule_value(id, rule)));
@@ -257,6 +259,31 @@ mod tests {
         let all = format!("{before}{after}");
         for hidden in ["badge", "steps", "holder", "Person"] {
             assert!(!all.contains(hidden), "{hidden}: {all}");
+        }
+    }
+
+    #[test]
+    fn a_record_names_few_keys_of_all_devices_together_and_none_of_a_rule() {
+        let open = Some(false);
+        let steps: Vec<Step> =
+            (0..100).map(|number| step(number, Some("flow"), open, open)).collect();
+        let (before, after) = recorded(&steps);
+        for told in [before, after] {
+            let said = told["said"].as_array().expect("said").iter();
+            let keys = said.filter_map(|one| one["keys"].as_array()).map(Vec::len).sum::<usize>();
+            assert_eq!((keys, &told["count"]), (KEYS_RECORDED_MAX, &json!(100)));
+        }
+        for key in [None, Some("badge*".to_owned())] {
+            let has_key = key.is_some();
+            let statement =
+                Statement { is_personal: false, subject: None, by: "user:1".to_owned(), at_us: 1 };
+            let rule = GroupRule { device_type: Some("gate".to_owned()), key, statement };
+            let step = Step::Rule { id: "1".to_owned(), before: None, after: Some(rule) };
+            let (_, after) = recorded(&[step]);
+            let said = &after["said"][0];
+            assert_eq!((&said["key"], &said["has_key"]), (&Value::Null, &json!(has_key)));
+            assert_eq!(said["device_type"], "gate", "{after}");
+            assert!(!after.to_string().contains("badge"), "{after}");
         }
     }
 

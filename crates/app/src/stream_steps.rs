@@ -6,8 +6,8 @@ use veritwin_metastore::{Device, StreamRule, TenantTx};
 
 use crate::rights::bounded;
 use crate::stream_acts::{STREAM_RULES_MAX, Said, Step};
-use crate::stream_book::{judged, said_in, say_in, to_store};
-use crate::streams::Among;
+use crate::stream_book::{StreamBook, judged, said_in, say_in, to_store};
+use crate::streams::{Among, STATEMENTS_MAX, STREAMS_SAID_MAX};
 use crate::{Error, Result};
 
 /// What counts for a stream of a device as it stands in a transaction.
@@ -30,6 +30,20 @@ fn closed_since(
     let closed =
         verdict(rules, device, said, key).statement.filter(|statement| statement.is_personal);
     closed.map_or(Timestamp::MIN, |statement| Timestamp::from_micros(statement.at_us))
+}
+
+/// Refuses steps that would bring back more statements than a tenant adds to.
+pub(crate) fn bound_steps(book: &StreamBook, steps: &[Step]) -> Result<()> {
+    let adds = |step: &&Step| match step {
+        Step::Stream { before, after, .. } => {
+            before.statement.is_none() && after.statement.is_some()
+        }
+        Step::Rule { .. } => false,
+    };
+    match steps.iter().filter(adds).count() {
+        0 => Ok(()),
+        added => bounded("statements_max", STATEMENTS_MAX, book.statements() + added),
+    }
 }
 
 /// Carries out one step of an act of `since`, with the rules as they stand before the act; refused
@@ -69,6 +83,9 @@ pub(crate) async fn carry_out(
             };
             let closed_at = closed_since(rules, &device, &said, key);
             after.put(&mut device, &mut said, key);
+            if after.statement.is_some() {
+                bounded("streams_said_max", STREAMS_SAID_MAX, said.streams.len())?;
+            }
             if closed_at > since && verdict(rules, &device, &said, key).is_open() {
                 return Err(changed());
             }
@@ -98,5 +115,43 @@ pub(crate) async fn carry_out(
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use veritwin_domain::Declaration;
+    use veritwin_governance::streams::Statement;
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_brings_no_more_statements_than_the_bound() {
+        let said = |is_said: bool| Said {
+            declaration: Declaration::Undeclared,
+            statement: is_said.then(|| Statement {
+                is_personal: false,
+                subject: None,
+                by: "user:1".to_owned(),
+                at_us: 1,
+            }),
+            person: None,
+        };
+        let step = |before: bool, after: bool| {
+            let key = Some("flow".to_owned());
+            Step::stream(DeviceId::from_bytes([1; 16]), key, said(before), said(after))
+        };
+        let check = |statements: usize, steps: &[(bool, bool)], fits: bool| {
+            let book = StreamBook::counting(statements, HashMap::new());
+            let steps: Vec<Step> =
+                steps.iter().map(|(before, after)| step(*before, *after)).collect();
+            assert_eq!(bound_steps(&book, &steps).is_ok(), fits, "{statements} {}", steps.len());
+        };
+        check(STATEMENTS_MAX - 1, &[(false, true), (true, true), (true, false)], true);
+        check(STATEMENTS_MAX - 1, &[(false, true), (false, true)], false);
+        check(STATEMENTS_MAX, &[(false, true)], false);
+        check(STATEMENTS_MAX + 9, &[(true, false), (true, true)], true);
     }
 }

@@ -11,7 +11,7 @@ use veritwin_domain::{Declaration, Key, OpContext, Timestamp, Value};
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Order, Point, RangeQuery, TimeRange};
 
-use crate::model::{Page, PageRequest, StreamSubject, SubjectStreamView};
+use crate::model::{Page, PageRequest, StreamSubject, SubjectQuery, SubjectStreamView};
 use crate::sight::SeenSeries;
 use crate::streams::{Among, PERSON_CHARS_MAX, behind, make_room, subject_of};
 use crate::{App, Error, Result};
@@ -52,6 +52,7 @@ struct Named {
 struct Search<'a> {
     among: &'a Among,
     person: &'a str,
+    range: TimeRange,
     /// Readings that were looked through.
     looked: usize,
     /// Of the device that is looked through: each of its fields is read once.
@@ -68,27 +69,35 @@ fn names(value: &Value, person: &str) -> bool {
 }
 
 impl App {
-    /// The personal streams with readings about a person, and how many there are in each, by
-    /// device. A page may have few rows, or none, where much was looked through for it.
+    /// The personal streams with readings about a person in a time, and how many there are in each,
+    /// by device. A page may have few rows, or none, where much was looked through for it.
     #[boxed]
     pub async fn streams_about(
         &self,
         context: &OpContext,
-        person: &str,
+        query: &SubjectQuery,
         page: &PageRequest,
     ) -> Result<Page<SubjectStreamView>> {
         let among = self.among(context, Action::StreamRead).await?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
-        let person = person.trim();
+        let person = query.person.trim();
         if person.is_empty() || person.chars().count() > PERSON_CHARS_MAX {
             let detail = format!("needs 1 to {PERSON_CHARS_MAX} characters");
             return Err(Error::invalid_at("person", detail));
+        }
+        let range = TimeRange {
+            from: query.from.unwrap_or(TimeRange::ALL.from),
+            to: query.to.unwrap_or(TimeRange::ALL.to),
+        };
+        if range.from >= range.to {
+            return Err(Error::invalid_at("to", "must be after from"));
         }
         let behind = page.cursor.as_deref().map(behind).transpose()?;
         let mut devices: Vec<_> = among.devices.all().filter(|one| among.has(one)).collect();
         devices.retain(|one| behind.is_none_or(|(from, _)| from <= one.id));
         devices.sort_by_key(|one| one.id);
-        let mut search = Search { among: &among, person, looked: 0, fields: HashMap::new() };
+        let fields = HashMap::new();
+        let mut search = Search { among: &among, person, range, looked: 0, fields };
         let (mut items, mut next_cursor) = (Vec::new(), None);
         'devices: for (turn, device) in devices.into_iter().enumerate() {
             make_room(turn).await;
@@ -125,7 +134,7 @@ impl App {
     /// What one stream has about a person: all of it, or what stands at the times at which its
     /// field names them.
     async fn tally(&self, search: &mut Search<'_>, device: &Device, key: &Key) -> Result<Tally> {
-        let (among, person) = (search.among, search.person);
+        let (among, person, range) = (search.among, search.person, search.range);
         let mut tally = Tally::default();
         let verdict = among.sight.verdict(device, Some(key));
         let subject = subject_of(&verdict, among.sight.book().said(device.id));
@@ -135,8 +144,10 @@ impl App {
         let Some(seen) = among.sight.series(device, key) else { return Ok(tally) };
         match subject {
             Some(StreamSubject::Device { person: Some(named) }) if named.trim() == person => {
-                let stats = self.read_stats(&seen, TimeRange::ALL).await?;
+                let stats = self.read_stats(&seen, range).await?;
                 tally.readings = stats.count;
+                let looked = usize::try_from(stats.count).unwrap_or(usize::MAX);
+                search.looked = search.looked.saturating_add(looked);
                 (tally.first_at, tally.last_at) = (stats.first_at, stats.last_at);
             }
             Some(StreamSubject::Field { key: field }) => {
@@ -152,8 +163,8 @@ impl App {
                         }
                     };
                     let (looked, is_cut) =
-                        self.each_point(&seen, SUBJECT_READINGS_MAX, add).await?;
-                    search.looked += looked;
+                        self.each_point(&seen, (range, SUBJECT_READINGS_MAX), add).await?;
+                    search.looked = search.looked.saturating_add(looked);
                     tally.truncated |= is_cut;
                 }
             }
@@ -179,8 +190,9 @@ impl App {
                 times.insert(point.at);
             }
         };
-        let (looked, truncated) = self.each_point(&seen, SUBJECT_READINGS_MAX, add).await?;
-        search.looked += looked;
+        let within = (search.range, SUBJECT_READINGS_MAX);
+        let (looked, truncated) = self.each_point(&seen, within, add).await?;
+        search.looked = search.looked.saturating_add(looked);
         let named = Arc::new(Named { times, truncated });
         if search.fields.len() >= FIELDS_KEPT_MAX {
             search.fields.clear();
@@ -189,17 +201,17 @@ impl App {
         Ok(Some(named))
     }
 
-    /// Looks through a series from its beginning, so many readings at most; answers how many it
-    /// were, and whether there may be more.
+    /// Looks through a series from the beginning of a time, so many readings at most; answers how
+    /// many it were, and whether there may be more.
     pub(crate) async fn each_point(
         &self,
         seen: &SeenSeries,
-        readings_max: usize,
+        (range, readings_max): (TimeRange, usize),
         mut take: impl FnMut(&Point) + Send,
     ) -> Result<(usize, bool)> {
         let (mut after, mut count) = (None, 0);
         loop {
-            let (range, order) = (TimeRange::ALL, Order::Ascending);
+            let order = Order::Ascending;
             let limit = POINTS_AT_ONCE.min(readings_max - count);
             let page = self.read_range(seen, RangeQuery { range, order, limit, after }).await?;
             count += page.points.len();

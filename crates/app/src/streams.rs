@@ -28,9 +28,9 @@ use crate::{App, Error, Result};
 /// Most streams and devices that one act declares.
 const TARGETS_MAX: usize = 500;
 /// Most streams of one device that something is said of by themselves.
-const STREAMS_SAID_MAX: usize = 1024;
+pub(crate) const STREAMS_SAID_MAX: usize = 1024;
 /// Most statements about devices and their streams that a tenant adds to.
-const STATEMENTS_MAX: usize = 100_000;
+pub(crate) const STATEMENTS_MAX: usize = 100_000;
 /// Devices whose streams are judged before others have their turn.
 const DEVICES_AT_ONCE: usize = 256;
 /// Longest name of the person whose device it is, in characters.

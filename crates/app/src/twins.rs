@@ -14,6 +14,7 @@ use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{GraphQuery, ModelView, TwinCounts, TwinOutcome, TwinView};
 use crate::model_view::model_view;
+use crate::rule_sight::is_elsewhere;
 use crate::{App, Error, Result};
 
 const NAME_CHARS_MAX: usize = 200;
@@ -222,6 +223,7 @@ impl App {
         let old = tx.twin(id).await?;
         let old_model = self.load_model(context.tenant, &old).await?;
         drop(tx);
+        let sight = self.sight(context).await?;
         let ifc::Import { model, mut warnings } = self.extract(bytes.clone()).await?;
         let source_object = self.put_object(context.tenant, "source", bytes).await?;
         let model_bytes = model.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
@@ -241,7 +243,8 @@ impl App {
         twin.geometry_object = None;
         twin.detail = counts_to_bytes(&model);
         tx.twin_update(&twin, Some(old.version)).await?;
-        self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
+        let moved = self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
+        self.rules_stay(&tx, context, &sight, &moved).await?;
         self.record(&tx, context, Action::TwinImport, &resource).await?;
         let view = self.twin_view(context, &tx, twin).await?;
         tx.commit().await?;
@@ -254,6 +257,7 @@ impl App {
         Ok(TwinOutcome { twin: view, warnings })
     }
 
+    /// Binds devices anew to what is in the new file; answers those that stand elsewhere now.
     async fn rebind(
         &self,
         tx: &TenantTx,
@@ -261,7 +265,7 @@ impl App {
         old: &TwinModel,
         new: &TwinModel,
         warnings: &mut Vec<String>,
-    ) -> Result<()> {
+    ) -> Result<Vec<veritwin_metastore::Device>> {
         let devices = bound_devices(tx, id).await?;
         let bindings: Vec<Binding> = devices.iter().map(binding).collect();
         let outcome = veritwin_twin::rebind(old, new, &bindings);
@@ -281,7 +285,9 @@ impl App {
         }
         // Storeys may have changed where rooms did not.
         let alerting = tx.alerting_devices().await?;
+        let mut moved = Vec::new();
         for mut device in devices {
+            let stood = device.clone();
             let kept = outcome.kept.iter().find(|kept| kept.device == device.id);
             device.placement = kept.map(|kept| veritwin_metastore::Placement {
                 space_id: kept.space.as_ref().map(ToString::to_string),
@@ -295,17 +301,25 @@ impl App {
             if alerting.contains(&device.id) {
                 self.put_alerts(tx, &device).await?;
             }
+            if is_elsewhere(&stood, &device) {
+                moved.push(device);
+            }
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Deletes a twin with its objects; its devices stay with their open alerts, bound to nothing.
     #[boxed]
     pub async fn delete_twin(&self, context: &OpContext, id: SiteId) -> Result<()> {
         let resource = self.authorize_twin(context, Action::TwinDelete, id)?;
+        let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
+        let mut released =
+            if sight.sees_everything() { Vec::new() } else { bound_devices(&tx, id).await? };
         tx.twin_delete(id).await?;
+        released.iter_mut().for_each(|device| (device.twin, device.placement) = (None, None));
+        self.rules_stay(&tx, context, &sight, &released).await?;
         let change = Change::from(serde_json::json!({"name": twin.name}));
         self.record_change(&tx, context, Action::TwinDelete, &resource, change).await?;
         tx.commit().await?;

@@ -70,7 +70,7 @@ pub struct Scope {
 }
 
 /// Where a thing stands in its tenant.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// It belongs to the whole tenant.
     Tenant,

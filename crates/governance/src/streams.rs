@@ -170,6 +170,16 @@ pub struct JudgedDevice<'a> {
     pub said: Option<&'a DeviceStatements>,
 }
 
+/// What of a device's type counts where its streams are judged: of two types with the same, streams
+/// with the same key are judged alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KindCounts<'a> {
+    /// The type as rules name it.
+    named: Option<&'a str>,
+    /// It looks like access control.
+    is_presumed: bool,
+}
+
 #[derive(Debug)]
 struct Prepared {
     id: StreamRuleId,
@@ -225,6 +235,16 @@ impl StreamRules {
     /// The rules, the most specific first.
     pub fn iter(&self) -> impl Iterator<Item = (StreamRuleId, &GroupRule)> {
         self.0.iter().map(|one| (one.id, &one.rule))
+    }
+
+    /// What of a device's type counts for these rules.
+    pub fn kind_counts(&self, kind: &str) -> KindCounts<'_> {
+        let folded = kind.to_lowercase();
+        let mut kinds = self.0.iter().filter_map(|one| one.kind.as_deref());
+        KindCounts {
+            named: kinds.find(|named| *named == folded),
+            is_presumed: presumed(kind, None).is_some(),
+        }
     }
 
     /// What counts for a stream of a device; without a key, for whatever it will send. The most

@@ -3885,7 +3885,7 @@ export interface components {
                 readings: number;
                 /**
                  * @description The stream, or the field that names whose it is, is longer than is looked through: this is
-                 *     about its first 1,000,000 readings.
+                 *     about the first 1,000,000 readings of the time that was asked for. Ask for a later one.
                  */
                 truncated: boolean;
             }[];
@@ -4170,10 +4170,14 @@ export interface components {
         PersonBody: {
             /** @description As given by the page before. */
             cursor?: string | null;
+            /** @description From this time on; from the first reading when not given. */
+            from?: string | null;
             /** @description Rows of a page, at most 500. A page that was much to look through has fewer. */
             limit?: number | null;
             /** @description As declarations, or the fields that they name, write it. */
             person: string;
+            /** @description Before this time; to the last reading when not given. */
+            to?: string | null;
         };
         /** @description A plan. */
         PlanBody: {
@@ -4392,6 +4396,12 @@ export interface components {
             name: string;
             notify_emails?: string[];
             scope?: components["schemas"]["ScopeBody"];
+            /**
+             * @description Whether it watches streams that are personal or not declared, too: worked out from what
+             *     whoever writes it may read where it watches. A change that makes it false is refused with
+             *     409, unless false is given.
+             */
+            sees_closed?: boolean | null;
             /** @enum {string} */
             severity: "critical" | "high" | "medium" | "low";
             /** @description What usually helps. */
@@ -4668,7 +4678,7 @@ export interface components {
             readings: number;
             /**
              * @description The stream, or the field that names whose it is, is longer than is looked through: this is
-             *     about its first 1,000,000 readings.
+             *     about the first 1,000,000 readings of the time that was asked for. Ask for a later one.
              */
             truncated: boolean;
         };

@@ -2,6 +2,7 @@
 import { i18n } from '@lingui/core'
 import {
   Autocomplete,
+  Checkbox,
   NumberInput,
   Select,
   SegmentedControl,
@@ -14,6 +15,8 @@ import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
 import { foundDevicesQuery } from '../api/deviceQueries'
+import { ProblemError } from '../api/problem'
+import { useAllowed } from '../app/Allowed'
 import { useDeviceOptions, useDevicesById } from '../app/useDevices'
 import { useTwins } from '../app/useTwins'
 import type { Device, NewRule, Rule } from '../api/types'
@@ -92,6 +95,12 @@ export function ruleOf(draft: Draft): NewRule {
   }
 }
 
+/** Whether it asks for something else than before; names and who is told do not count. */
+function asksAnew(draft: Draft, rule: Rule): boolean {
+  const asked = ({ scope, condition }: NewRule) => JSON.stringify([scope, condition])
+  return asked(ruleOf(draft)) !== asked(ruleOf(draftOf(rule)))
+}
+
 /** Devices whose types and values the fields propose; any other may be typed. */
 const SAMPLE = 200
 
@@ -113,6 +122,9 @@ export function RuleForm(props: {
   onReload: () => void
 }) {
   const [draft, setDraft] = useState(() => draftOf(props.rule))
+  const [isRefused, setIsRefused] = useState(false)
+  const [accepts, setAccepts] = useState(false)
+  const isBlind = !useAllowed()('telemetry.read_personal') || isRefused
   const twins = useTwins()
   const chosen = useMemo(
     () => (draft.scopeKind === 'device_id' && draft.scopeValue ? [draft.scopeValue] : []),
@@ -130,11 +142,23 @@ export function RuleForm(props: {
     draft.name.trim() !== '' &&
     (!threshold || draft.key !== '') &&
     (draft.scopeKind === 'all' || draft.scopeValue !== '')
+  const { rule } = props
+  const loses =
+    isBlind && rule?.sees_closed === true && draft.key !== '' && asksAnew(draft, rule)
+  const save = async () => {
+    try {
+      await props.onSave({ ...ruleOf(draft), ...(loses && accepts && { sees_closed: false }) })
+    } catch (error) {
+      // Whoever may read personal streams elsewhere learns here that they may not where it watches.
+      if (ProblemError.of(error).problem.type === '/problems/conflict') setIsRefused(true)
+      throw error
+    }
+  }
   return (
     <SubmitForm
       action={i18n.t('Save')}
-      submit={() => props.onSave(ruleOf(draft))}
-      incomplete={!complete}
+      submit={save}
+      incomplete={!complete || (loses && !accepts)}
       onCancel={props.onCancel}
       onReload={props.onReload}
     >
@@ -267,6 +291,21 @@ export function RuleForm(props: {
         value={draft.emails}
         onChange={(emails) => set({ emails })}
       />
+      {rule === null && isBlind && draft.key !== '' && (
+        <p className="hint">
+          {i18n.t('It will watch open streams only: you may not read personal ones.')}
+        </p>
+      )}
+      {loses && (
+        <Checkbox
+          label={i18n.t('Let it watch open streams only from now on')}
+          description={i18n.t(
+            'Now it watches personal streams too. You may not read those, so they are left out once you change what it asks. Whoever may read them can change it without that.',
+          )}
+          checked={accepts}
+          onChange={(event) => setAccepts(event.currentTarget.checked)}
+        />
+      )}
     </SubmitForm>
   )
 }

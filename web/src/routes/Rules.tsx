@@ -66,6 +66,11 @@ function RuleName({ rule, scope }: { rule: Rule; scope: string }) {
       <span className="dim narrow-only">
         {conditionText(rule.condition, lingui.locale)} · {scope}
       </span>
+      {rule.sees_closed === false && rule.condition.key !== null && (
+        <span className="dim">
+          {i18n.t('Watches open streams only: whoever wrote it may not read personal ones.')}
+        </span>
+      )}
     </>
   )
 }

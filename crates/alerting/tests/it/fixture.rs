@@ -36,6 +36,7 @@ pub(crate) fn rule(condition: Condition) -> Rule {
         notify_emails: vec!["ops@example.org".into()],
         what_helps: "Check the pump".into(),
         sees_closed: None,
+        sees_closed_anywhere: false,
     }
 }
 

@@ -201,6 +201,33 @@ fn a_device_that_is_withheld_from_a_rule_is_not_watched_and_its_alerts_end() {
 }
 
 #[test]
+fn a_rule_that_is_withheld_no_more_asks_for_its_own_series_only() {
+    let other = RuleId::from_bytes([9; 16]);
+    // What becomes of the withheld rule in the same turn, and whether it is asked for.
+    for (enabled, is_there, asks) in
+        [(true, true, true), (false, true, false), (true, false, false)]
+    {
+        let mut evaluator = evaluator(above(0));
+        evaluator.put_rule(Rule { id: other, ..rule(above(0)) }, at(1)).unwrap();
+        let mut closed = device(DEVICE);
+        closed.withheld = Arc::new([other].into());
+        evaluator.put_device(closed, at(2)).unwrap();
+        evaluator.take_unjudged();
+        evaluator.put_device(device(DEVICE), at(3)).unwrap();
+        if is_there {
+            let changed = Rule { id: other, enabled, ..rule(above(0)) };
+            evaluator.put_rule(changed, at(3)).unwrap();
+        } else {
+            evaluator.remove_rule(other, at(3));
+        }
+        let asked: Vec<RuleId> =
+            evaluator.take_unjudged().into_iter().map(|series| series.rule).collect();
+        assert_eq!(asked, if asks { vec![other] } else { Vec::new() }, "{enabled} {is_there}");
+        assert_eq!(evaluator.take_unjudged(), [], "once");
+    }
+}
+
+#[test]
 fn a_silence_is_judged_from_what_was_last_heard() {
     // (measured, received) known at 1000; from then on nothing comes.
     let check = |(measured, received), expect: &[(char, i64, u64)]| {

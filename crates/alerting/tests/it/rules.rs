@@ -45,7 +45,8 @@ fn mistakes_name_the_field() {
 fn stored_rules_come_back() {
     let mut rules = vec![rule(above(5)), rule(silence(None)), rule(silence(Some(key("溫度"))))];
     rules[0].scope = Scope::Device(DeviceId::from_bytes([5; 16]));
-    rules[0].sees_closed = Some(true);
+    (rules[0].sees_closed, rules[0].sees_closed_anywhere) = (Some(true), true);
+    rules[2].sees_closed = Some(false);
     rules[1].scope = Scope::Twin(SiteId::from_bytes([6; 16]));
     rules[2].scope = Scope::DeviceType("chiller".into());
     for rule in rules {

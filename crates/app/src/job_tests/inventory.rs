@@ -1,6 +1,7 @@
 //! Inventories: others write in between, and a cut is mended by the same file.
 
 use super::*;
+use crate::live::LiveEvent;
 
 /// A file with this many devices.
 fn inventory(devices: usize) -> String {
@@ -91,5 +92,30 @@ async fn what_a_file_does_not_say_stays() {
     assert_eq!(device.kind, "chiller");
     assert_eq!(device.units.keys().collect::<Vec<_>>(), ["flow", "t"]);
     drop(tx);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_memory_learns_of_a_batch_only_where_streams_may_count_otherwise() {
+    const DEVICES: usize = 150;
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let told = async |file: String| {
+        let mut events = world.app.0.live.subscribe(customer.tenant());
+        let imported = world.app.import_inventory(&customer.context, None, file.as_bytes());
+        imported.await.expect("imported");
+        let mut count = 0;
+        while let Ok(event) = events.try_recv() {
+            count += usize::from(matches!(event, LiveEvent::Devices));
+        }
+        count
+    };
+    let file = inventory(DEVICES);
+    assert_eq!(told(file.clone()).await, 1, "new devices");
+    assert_eq!(told(file.clone()).await, 1, "nothing changes");
+    let last = format!("sensor-{:05},sensor,non_personal", DEVICES - 1);
+    let one = file.replace(&last, &last.replace("non_personal", "personal"));
+    assert_eq!(told(one).await, 2, "one is closed, in the last batch");
+    assert_eq!(told(file.replace(",sensor,", ",meter,")).await, 4, "a type of each batch");
     world.app.close().await;
 }

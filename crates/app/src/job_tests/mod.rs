@@ -7,6 +7,7 @@ mod audit;
 mod inventory;
 mod ledger;
 mod retained;
+mod rule_sight;
 mod streams;
 
 use std::collections::BTreeSet;
@@ -264,6 +265,7 @@ fn rule(enabled: bool) -> RuleInput {
         },
         notify_emails: Vec::new(),
         what_helps: String::new(),
+        sees_closed: None,
     }
 }
 

@@ -60,6 +60,9 @@ pub struct RuleInput {
     pub notify_emails: Vec<Secret<String>>,
     /// What usually helps.
     pub what_helps: String,
+    /// Whether it watches streams that are personal or not declared, too. As it is read, known;
+    /// as it is written, false accepts that it does not.
+    pub sees_closed: Option<bool>,
 }
 
 /// An alert rule.

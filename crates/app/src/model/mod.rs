@@ -48,7 +48,7 @@ pub use security::{
 pub use streams::{
     DeclarationInput, StreamActStep, StreamActView, StreamCounts, StreamPage, StreamQuery,
     StreamRuleInput, StreamRuleView, StreamState, StreamSubject, StreamTarget, StreamView,
-    SubjectStreamView,
+    SubjectQuery, SubjectStreamView,
 };
 pub use telemetry::{
     BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,

@@ -84,6 +84,17 @@ pub struct StreamQuery {
     pub device: Option<DeviceId>,
 }
 
+/// Whose readings are wanted, and of which time.
+#[derive(Debug, Clone)]
+pub struct SubjectQuery {
+    /// As declarations, or the fields that they name, write it.
+    pub person: String,
+    /// From this moment on; from the first reading, if none.
+    pub from: Option<Timestamp>,
+    /// Before this moment; to the last reading, if none.
+    pub to: Option<Timestamp>,
+}
+
 /// How many streams there are in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamCounts {

@@ -394,6 +394,7 @@ impl App {
             condition: RuleCondition::NoData { key: None, after_seconds: 86_400 },
             notify_emails: Vec::new(),
             what_helps: String::new(),
+            sees_closed: None,
         };
         Ok(self.create_rule(context, input).await?.id)
     }

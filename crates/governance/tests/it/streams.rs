@@ -92,6 +92,31 @@ fn a_stream_comes_before_its_device_and_the_device_before_rules() {
 }
 
 #[test]
+fn types_that_count_alike_are_judged_alike() {
+    let rules = StreamRules::new([
+        rule(1, "Pump", "", false),
+        rule(2, "", "flow*", false),
+        rule(3, "Door Reader", "state", false),
+    ]);
+    let kinds = ["pump", "PUMP", "fan", "valve", "", "badge reader", "turnstile", "door reader"];
+    for (&one, &other) in kinds.iter().flat_map(|one| kinds.iter().map(move |other| (one, other))) {
+        if rules.kind_counts(one) != rules.kind_counts(other) {
+            continue;
+        }
+        for key in [None, Some("flow_1"), Some("state"), Some("badge"), Some("heat")] {
+            let judge = |kind| {
+                let declaration = Declaration::Undeclared;
+                rules.judge(JudgedDevice { kind, declaration, said: None }, key)
+            };
+            assert_eq!(judge(one), judge(other), "{one} {other} {key:?}");
+        }
+    }
+    assert_eq!(rules.kind_counts("pump"), rules.kind_counts("PUMP"));
+    assert_eq!(rules.kind_counts("fan"), rules.kind_counts("valve"));
+    assert_ne!(rules.kind_counts("fan"), rules.kind_counts("turnstile"));
+}
+
+#[test]
 fn statements_are_stored_and_read_back() {
     let streams = BTreeMap::from([(
         "badge".to_owned(),

@@ -196,18 +196,6 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| self.load_waiting(row)).collect()
     }
 
-    /// The messages about any alert that have not left, the oldest first.
-    #[boxed]
-    pub async fn outbox_of_alerts(&self) -> Result<Vec<WaitingMail>> {
-        let select = self
-            .select(TABLE)
-            .filter(is_null("done_at"))
-            .filter(is_set("alert_id"))
-            .ascending("created_at")
-            .limit(WAITING_MAX);
-        self.core.all(select).await?.iter().map(|row| self.load_waiting(row)).collect()
-    }
-
     /// Changes what a message about an alert says; false if it has left, or is leaving.
     #[boxed]
     pub async fn outbox_rewrite(

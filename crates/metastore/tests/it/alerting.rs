@@ -349,8 +349,7 @@ async fn mail_about_an_alert_can_change_until_it_leaves() {
         assert!(tx.outbox_rewrite(waiting.id, second.id, b"raised twice").await.expect("changed"));
         assert_eq!(tx.outbox_about(&[first.id]).await.expect("none"), []);
         assert_eq!(tx.outbox_about(&[first.id, second.id]).await.expect("one").len(), 1);
-        let of_alerts = tx.outbox_of_alerts().await.expect("of any alert");
-        assert_eq!(of_alerts, tx.outbox_about(&[second.id]).await.expect("the same"));
+        assert_eq!(tx.outbox_about(&[second.id]).await.expect("one").len(), 1);
         assert_eq!(tx.outbox_waiting().await.expect("a count"), 1);
         assert_eq!(tx.outbox_invitations(START).await.expect("a count"), 0);
         tx.commit().await.expect("commit");

@@ -70,6 +70,10 @@ struct RuleBody {
     /// What usually helps.
     #[serde(default)]
     what_helps: String,
+    /// Whether it watches streams that are personal or not declared, too: worked out from what
+    /// whoever writes it may read where it watches. A change that makes it false is refused with
+    /// 409, unless false is given.
+    sees_closed: Option<bool>,
 }
 
 const fn enabled() -> bool {
@@ -113,6 +117,7 @@ impl RuleBody {
             condition,
             notify_emails: self.notify_emails.into_iter().map(Secret::new).collect(),
             what_helps: self.what_helps,
+            sees_closed: self.sees_closed,
         })
     }
 }
@@ -143,6 +148,7 @@ impl From<RuleView> for StoredRuleBody {
                 condition,
                 notify_emails: rule.notify_emails.into_iter().map(Secret::into_exposed).collect(),
                 what_helps: rule.what_helps,
+                sees_closed: rule.sees_closed,
             },
         }
     }

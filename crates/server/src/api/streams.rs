@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
     DeclarationInput, StreamActView, StreamCounts, StreamPage, StreamQuery, StreamRuleInput,
-    StreamRuleView, StreamState, StreamSubject, StreamTarget, StreamView, SubjectStreamView,
+    StreamRuleView, StreamState, StreamSubject, StreamTarget, StreamView, SubjectQuery,
+    SubjectStreamView,
 };
 use veritwin_domain::{Declaration, Key};
 
@@ -314,6 +315,12 @@ async fn list(
 struct PersonBody {
     /// As declarations, or the fields that they name, write it.
     person: String,
+    /// From this time on; from the first reading when not given.
+    #[serde(default)]
+    from: Option<String>,
+    /// Before this time; to the last reading when not given.
+    #[serde(default)]
+    to: Option<String>,
     /// As given by the page before.
     #[serde(default)]
     cursor: Option<String>,
@@ -333,7 +340,7 @@ struct SubjectStreamBody {
     first_at: Option<String>,
     last_at: Option<String>,
     /// The stream, or the field that names whose it is, is longer than is looked through: this is
-    /// about its first 1,000,000 readings.
+    /// about the first 1,000,000 readings of the time that was asked for. Ask for a later one.
     truncated: bool,
 }
 
@@ -357,10 +364,15 @@ impl From<SubjectStreamView> for SubjectStreamBody {
 async fn about(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(body): Json<PersonBody>,
+    Json(asked): Json<PersonBody>,
 ) -> Answer<axum::Json<ListBody<SubjectStreamBody>>> {
-    let page = PageQuery { cursor: body.cursor, limit: body.limit }.into();
-    let found = api.app.streams_about(&context, &body.person, &page).await?;
+    let page = PageQuery { cursor: asked.cursor, limit: asked.limit }.into();
+    let time = |field: &str, text: Option<String>| {
+        text.map(|text| body::parse_time(field, &text)).transpose()
+    };
+    let (from, to) = (time("from", asked.from)?, time("to", asked.to)?);
+    let query = SubjectQuery { person: asked.person, from, to };
+    let found = api.app.streams_about(&context, &query, &page).await?;
     Ok(axum::Json(ListBody::of(found, SubjectStreamBody::from)))
 }
 

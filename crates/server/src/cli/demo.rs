@@ -217,6 +217,7 @@ async fn rules(app: &App, context: &OpContext) -> anyhow::Result<()> {
             condition,
             notify_emails: Vec::new(),
             what_helps: what_helps.to_owned(),
+            sees_closed: None,
         };
         app.create_rule(context, rule).await.with_context(|| format!("rule {name}"))?;
     }

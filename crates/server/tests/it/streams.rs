@@ -321,6 +321,19 @@ fn taking_back_leaves_alone_what_was_said_elsewhere_since() {
     undo(&act).expect(200);
     let found = officer.post("/v1/streams/subject", &json!({"person": "B. Person"})).expect(200);
     assert!(keys_of(&found["items"]).contains(&"steps".to_owned()), "{found}");
+    // Of a time only.
+    let within = |times: Value| {
+        let mut body = json!({"person": "B. Person"});
+        body.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+        officer.post("/v1/streams/subject", &body)
+    };
+    let (old, future) = ("2001-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+    let all = within(json!({"from": old, "to": future})).expect(200);
+    assert!(keys_of(&all["items"]).contains(&"steps".to_owned()), "{all}");
+    assert_eq!(within(json!({"to": old})).expect(200)["items"], json!([]));
+    assert_eq!(within(json!({"from": future})).expect(200)["items"], json!([]));
+    within(json!({"from": future, "to": old})).problem(400);
+    within(json!({"from": "yesterday"})).problem(400);
     // What the device was closed by since is not opened.
     officer.declare(&watch, Some("load"), "non_personal").expect(201);
     let back = officer.declare(&watch, Some("load"), "undeclared").expect(201);
@@ -367,10 +380,19 @@ fn a_rule_of_somebody_who_may_not_read_a_stream_is_kept_off_it() {
     officer.declare(&pump, Some("flow"), "personal").expect(201);
     until(&bound, "cleared_unacknowledged");
     assert_eq!(states(&seeing), ["active_unacknowledged"]);
-    // Who writes it is who asks.
+    // Who writes it is who asks, and what asks the same asks nothing new.
     let path = format!("/v1/rules/{bound}");
+    assert_eq!(integrator.get(&path).expect(200)["sees_closed"], false);
     tenant.person("PUT", &path).json(&rule).send().expect(200);
     until(&bound, "active_unacknowledged");
-    integrator.request("PUT", &path).json(&rule).send().expect(200);
+    let put = |rule: &Value| integrator.request("PUT", &path).json(rule).send();
+    let mut changed = rule.clone();
+    changed["name"] = json!("another name");
+    assert_eq!(put(&changed).expect(200)["sees_closed"], true);
+    changed["condition"]["threshold"] = json!(50);
+    put(&changed).problem(409);
+    assert_eq!(states(&bound), ["active_unacknowledged"], "nothing is lost unasked");
+    changed["sees_closed"] = json!(false);
+    assert_eq!(put(&changed).expect(200)["sees_closed"], false);
     until(&bound, "cleared_unacknowledged");
 }
