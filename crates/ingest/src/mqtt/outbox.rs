@@ -54,6 +54,11 @@ impl Bytes {
         Arc::new(Self { tenant: AtomicUsize::new(0), all })
     }
 
+    /// A place for what waits for somebody who is away, if there is room.
+    pub(super) fn place(self: &Arc<Self>, content_bytes: usize) -> Option<Reserved> {
+        self.reserve(MESSAGE_BYTES + content_bytes, Claim::Away).ok()
+    }
+
     /// A place for so many bytes, or the bound that is reached.
     fn reserve(self: &Arc<Self>, bytes: usize, claim: Claim) -> Result<Reserved, &'static str> {
         let reserved = Reserved { bytes, of: Arc::clone(self) };

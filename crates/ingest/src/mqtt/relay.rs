@@ -47,8 +47,12 @@ impl Relays {
             known.sweep_at = known.tenants.len() * 2;
         }
         let bytes = Bytes::new(Arc::clone(&self.bytes));
-        let under_way = AtomicUsize::new(0);
-        let relay = Arc::new(TenantRelay { tree: RwLock::default(), bytes, under_way });
+        let relay = Arc::new(TenantRelay {
+            tree: RwLock::default(),
+            bytes,
+            under_way: AtomicUsize::new(0),
+            waiting_wills: AtomicUsize::new(0),
+        });
         known.tenants.insert(tenant, Arc::downgrade(&relay));
         relay
     }
@@ -61,6 +65,8 @@ pub(super) struct TenantRelay {
     bytes: Arc<Bytes>,
     /// How many sessions the messages wait for that are under way.
     under_way: AtomicUsize,
+    /// Wills that wait for their delay.
+    pub(super) waiting_wills: AtomicUsize,
 }
 
 /// A device to which a message was not delivered, the first one of a row, and the bound.

@@ -105,6 +105,8 @@ pub(crate) struct Session {
     /// Tells the connection that something waits in the outbox.
     wake: Notify,
     is_connected: AtomicBool,
+    /// The link of the last connection. It changes while the table of sessions is locked.
+    last_link: AtomicU64,
     state: Mutex<SessionState>,
 }
 
@@ -116,6 +118,7 @@ impl Session {
             relay,
             wake: Notify::new(),
             is_connected: AtomicBool::new(false),
+            last_link: AtomicU64::new(0),
             state: Mutex::default(),
         })
     }
@@ -130,6 +133,14 @@ impl Session {
 
     pub(super) const fn relay(&self) -> &Arc<TenantRelay> {
         &self.relay
+    }
+
+    pub(super) fn last_link(&self) -> u64 {
+        self.last_link.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_last_link(&self, link: u64) {
+        self.last_link.store(link, Ordering::Relaxed);
     }
 
     pub(super) const fn wake(&self) -> &Notify {
