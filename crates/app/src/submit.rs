@@ -181,14 +181,18 @@ impl App {
         written: BTreeSet<DeviceId>,
         retaining: BTreeSet<DeviceId>,
     ) -> Result<Vec<RefusedPart>> {
-        let turn = self.0.attribute_lines.turn(tenant, &(&written | &retaining)).await?;
+        let (devices, writes) = (&written | &retaining, !written.is_empty());
+        let turn = self.0.attribute_lines.turn(tenant, &devices, writes).await?;
         let mut drafts = if written.is_empty() {
             ClientDrafts::default()
         } else {
             self.client_drafts(tenant, written).await?
         };
-        let mut retained =
-            if retaining.is_empty() { None } else { Some(self.retained_draft(tenant).await?) };
+        let mut retained = if retaining.is_empty() {
+            None
+        } else {
+            Some(self.retained_draft_of(tenant, &retaining).await?)
+        };
         let mut decided = decide(tenant, submissions, &mut drafts, retained.as_mut())?;
         for (device, bytes) in drafts.rewritten() {
             self.count_rewritten(tenant, device, bytes);

@@ -1,12 +1,14 @@
-//! Retained messages go with their device, and are deleted when they have expired.
+//! Retained messages go with their device, and are deleted when they have expired. They cannot be
+//! read without the tenant's key, and a damaged one does not hide the others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use veritwin_domain::{CredentialId, RelayMessage};
+use veritwin_domain::{CredentialId, MessageId, RelayMessage};
+use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
-use crate::{RetainedPage, Submission};
+use crate::{Result, RetainedPage, Submission};
 
 impl World {
     /// A device of the customer retains a message, which may expire.
@@ -30,9 +32,13 @@ impl World {
     }
 
     async fn retained(&self, customer: &Customer) -> Vec<String> {
+        self.try_retained(customer).await.expect("read")
+    }
+
+    async fn try_retained(&self, customer: &Customer) -> Result<Vec<String>> {
         let page = RetainedPage { after: None, messages_max: 9, bytes_max: 9_000 };
-        let found = self.app.retained(customer.tenant(), &|_: &str| true, page).await;
-        found.expect("read").iter().map(|one| one.topic.to_string()).collect()
+        let found = self.app.retained(customer.tenant(), &|_: &str| true, page).await?;
+        Ok(found.iter().map(|one| one.topic.to_string()).collect())
     }
 
     /// How many are in the records.
@@ -54,6 +60,46 @@ async fn they_go_with_their_device() {
     world.app.delete_device(&customer.context, customer.device).await.expect("deleted");
     assert!(world.retained(&customer).await.is_empty());
     assert_eq!(world.stored(&customer).await, 0);
+    // What it had sent before, and its will, come too late.
+    world.retain(&customer, "a", None).await;
+    assert!(world.retained(&customer).await.is_empty());
+    assert_eq!(world.stored(&customer).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_key_a_tenant_has_none() {
+    let world = World::new().await;
+    let customer = world.customer("withdrawn").await;
+    world.retain(&customer, "a", None).await;
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    world.app.0.keys.revoke(customer.tenant()).expect("revoked");
+    assert!(world.try_retained(&customer).await.is_err(), "also from memory");
+    world.app.0.keys.restore(customer.tenant()).expect("restored");
+    assert_eq!(world.retained(&customer).await, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_one_is_left_out() {
+    let world = World::new().await;
+    let customer = world.customer("damaged").await;
+    let id = MessageId::from_bytes([7; 16]);
+    let damaged = RetainedMessage { id, body: b"\xff".to_vec(), expires_at: None };
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    tx.retained_put(&damaged).await.expect("written");
+    tx.commit().await.expect("committed");
+    world.retain(&customer, "a", None).await;
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    assert_eq!(world.stored(&customer).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_does_not_wait_for_who_writes() {
+    let world = World::new().await;
+    let customer = world.customer("busy").await;
+    world.retain(&customer, "a", None).await;
+    let writing = world.app.retained_draft(customer.tenant()).await.expect("the turn");
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    drop(writing);
 }
 
 #[tokio::test(flavor = "multi_thread")]
