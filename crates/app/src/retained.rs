@@ -18,8 +18,8 @@ use crate::{App, Result};
 pub(crate) use draft::RetainedDraft;
 use draft::is_expired;
 use form::{decode, encode};
-pub(crate) use shelf::RetainedBook;
-use shelf::{Change, Kept, Shelf, Turn};
+use shelf::{Change, Kept, Turn};
+pub(crate) use shelf::{RetainedBook, Shelf};
 
 /// Most retained messages of a tenant.
 pub const RETAINED_MESSAGES_MAX: usize = 10_000;
@@ -93,15 +93,14 @@ impl App {
         Ok(RetainedDraft::new(shelf, turn, kept, self.clock().now()))
     }
 
-    /// The same to retain messages of these devices. Of one that is gone nothing is retained: nobody
-    /// would ever take it back.
-    pub(crate) async fn retained_draft_of(
+    /// Of these devices, those that are gone retain nothing: nobody would ever take it back.
+    pub(crate) async fn leave_out_gone(
         &self,
         tenant: TenantId,
+        draft: &mut RetainedDraft,
         devices: &BTreeSet<DeviceId>,
-    ) -> Result<RetainedDraft> {
-        let mut draft = self.retained_draft(tenant).await?;
-        // A device is deleted by who has the turn: this is its last word.
+    ) -> Result<()> {
+        // A device is deleted by who has the turn, as the draft has: nothing changes meanwhile.
         let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
         for device in devices {
             match tx.device(*device).await {
@@ -112,7 +111,7 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(draft)
+        Ok(())
     }
 
     /// Stores what is durable in the log already, in one transaction.

@@ -4,19 +4,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use veritwin_domain::{CredentialId, MessageId, RelayMessage};
+use futures::future::{join, join_all};
+use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, RelayMessage};
 use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
+use crate::model::DeviceInput;
 use crate::{Result, RetainedPage, Submission};
 
 impl World {
     /// A device of the customer retains a message, which may expire.
     async fn retain(&self, customer: &Customer, topic: &str, expiry: Option<Duration>) {
+        self.retain_of(customer, customer.device, topic, expiry).await;
+    }
+
+    async fn retain_of(
+        &self,
+        customer: &Customer,
+        device: DeviceId,
+        topic: &str,
+        expiry: Option<Duration>,
+    ) {
         let received_at = self.app.clock().now();
         let message = Arc::new(RelayMessage {
             tenant: customer.tenant(),
-            device: customer.device,
+            device,
             credential: CredentialId::from_bytes([1; 16]),
             received_at,
             expires_at: expiry.map(|expiry| received_at.saturating_add(expiry)),
@@ -114,4 +126,33 @@ async fn expired_ones_are_deleted() {
     world.app.expire_retained(now.saturating_add(Duration::from_secs(60))).await;
     assert_eq!(world.stored(&customer).await, 1);
     assert_eq!(world.retained(&customer).await, ["long"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_turn_is_stored_together() {
+    let world = World::new().await;
+    let customer = world.customer("many").await;
+    let mut devices = Vec::new();
+    for number in 0..5 {
+        let input = DeviceInput {
+            name: format!("pump {number}"),
+            declaration: Declaration::NonPersonal,
+            ..DeviceInput::default()
+        };
+        let made = world.app.create_device(&customer.context, input).await.expect("a device");
+        devices.push(made.0.id);
+    }
+    // One of them is gone: the others' messages are retained all the same.
+    world.app.delete_device(&customer.context, devices[4]).await.expect("deleted");
+    let turn = world.app.retained_draft(customer.tenant()).await.expect("the turn");
+    let topics: Vec<String> = (0..5).map(|number| format!("t/{number}")).collect();
+    let retain = |at: usize| world.retain_of(&customer, devices[at], &topics[at], None);
+    let shelf = world.app.0.retained.shelf(customer.tenant());
+    let all_wait = async {
+        world.until("all of them", async || (shelf.waiting.len() == 5).then_some(())).await;
+        drop(turn);
+    };
+    join(join_all((0..5).map(retain)), all_wait).await;
+    assert_eq!(world.retained(&customer).await, &topics[..4]);
+    assert_eq!(world.stored(&customer).await, 4);
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore, SemaphorePermit};
 use veritwin_domain::{MessageId, RelayMessage, TenantId};
 
 use super::RetainedPage;
+use crate::submit::{Queue, Waiting};
 
 /// Most bytes that are held in memory; above it tenants that have not used theirs for longest give
 /// way, and theirs are read again when they are needed.
@@ -79,7 +80,9 @@ impl Kept {
 
 /// A tenant's retained messages, once they are read.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
+    /// Submissions that wait for the turn.
+    pub(crate) waiting: Queue<Waiting>,
     turn: Arc<Turns<()>>,
     kept: Mutex<Option<Arc<Kept>>>,
     bytes: AtomicUsize,
@@ -140,7 +143,7 @@ impl Default for RetainedBook {
 }
 
 impl RetainedBook {
-    pub(super) fn shelf(&self, tenant: TenantId) -> Arc<Shelf> {
+    pub(crate) fn shelf(&self, tenant: TenantId) -> Arc<Shelf> {
         let used = self.uses.fetch_add(1, Ordering::Relaxed);
         let mut shelves = self.shelves.lock();
         let shelf = shelves.entry(tenant).or_default();
