@@ -85,6 +85,7 @@ fn again(error: &Error) -> Error {
     match error {
         Error::Forbidden(detail) => Error::Forbidden(detail.clone()),
         Error::Crowded(limit) => Error::Crowded(limit.clone()),
+        Error::Unavailable(detail) => Error::Unavailable(detail.clone()),
         other => Error::Unavailable(other.to_string()),
     }
 }

@@ -364,10 +364,9 @@ mod tests {
         assert!(!present);
         assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
         // A clean start is the client's own wish.
-        let link = link();
-        let (state, _) = sessions.attach(key(0), false, &link, now);
+        let (state, _) = sessions.attach(key(0), false, &link(), now);
         assert_eq!(state.offer(message()), None);
-        sessions.attach(key(0), true, &self::link(), now);
+        sessions.attach(key(0), true, &link(), now);
         assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
     }
 
