@@ -35,12 +35,13 @@ pub(crate) struct Turn {
 }
 
 impl AttributeLines {
-    /// Waits until nobody else writes attributes of these devices, and for one of the tenant's
-    /// places.
+    /// Waits until nobody else writes attributes of these devices or retains messages of theirs,
+    /// and, to write attributes, for one of the tenant's places.
     pub(crate) async fn turn(
         &self,
         tenant: TenantId,
         devices: &BTreeSet<DeviceId>,
+        writes: bool,
     ) -> Result<Turn> {
         let places = async {
             let mut places = Vec::with_capacity(devices.len());
@@ -48,6 +49,9 @@ impl AttributeLines {
             for device in devices {
                 let line = self.devices.of((tenant, *device), Line::default);
                 places.push(line.lock_owned().await);
+            }
+            if !writes {
+                return Turn { _places: places, _permit: None };
             }
             let permits = self.tenants.of(tenant, || Semaphore::new(TENANT_WRITES_MAX));
             // Never closed: there is always a permit to come.
@@ -108,7 +112,7 @@ mod tests {
 
     fn now(lines: &AttributeLines, tenant: TenantId, number: usize) -> Option<Turn> {
         let devices = BTreeSet::from([device(number)]);
-        lines.turn(tenant, &devices).now_or_never().map(|turn| turn.expect("a turn"))
+        lines.turn(tenant, &devices, true).now_or_never().map(|turn| turn.expect("a turn"))
     }
 
     #[tokio::test]
@@ -119,6 +123,8 @@ mod tests {
         let mut held: Vec<Turn> =
             (1..TENANT_WRITES_MAX).map(|number| now(&lines, TENANT, number).unwrap()).collect();
         assert!(now(&lines, TENANT, TENANT_WRITES_MAX).is_none(), "the tenant's places are taken");
+        let devices = BTreeSet::from([device(TENANT_WRITES_MAX)]);
+        assert!(lines.turn(TENANT, &devices, false).now_or_never().is_some(), "none is needed");
         let other = TenantId::from_bytes([2; 16]);
         assert!(now(&lines, other, 0).is_some());
         held.pop();
@@ -132,10 +138,10 @@ mod tests {
         let lines = AttributeLines::default();
         let held = now(&lines, TENANT, 0).expect("free");
         let devices = BTreeSet::from([device(0)]);
-        assert!(matches!(lines.turn(TENANT, &devices).await, Err(Error::Crowded(_))));
+        assert!(matches!(lines.turn(TENANT, &devices, false).await, Err(Error::Crowded(_))));
         assert!(matches!(lines.behind(TENANT, device(0)).await, Err(Error::Crowded(_))));
         drop(held);
-        assert!(lines.turn(TENANT, &devices).await.is_ok());
+        assert!(lines.turn(TENANT, &devices, true).await.is_ok());
     }
 
     #[tokio::test]
@@ -144,7 +150,7 @@ mod tests {
         assert!(lines.behind(TENANT, device(0)).await.unwrap().is_none(), "nothing is on its way");
         let first = now(&lines, TENANT, 0).expect("free");
         let devices = BTreeSet::from([device(0)]);
-        let (second, third) = (lines.turn(TENANT, &devices), lines.behind(TENANT, device(0)));
+        let (second, third) = (lines.turn(TENANT, &devices, true), lines.behind(TENANT, device(0)));
         pin_mut!(second, third);
         assert!(poll!(second.as_mut()).is_pending() && poll!(third.as_mut()).is_pending());
         assert!(lines.behind(TENANT, device(1)).await.unwrap().is_none());

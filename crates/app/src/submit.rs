@@ -1,6 +1,8 @@
 //! The one place where what devices send becomes durable. What passes a bound of the records is
 //! refused by name before any of it is in the log; the rest of a submission is taken.
 
+mod joined;
+
 use std::collections::BTreeSet;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::attributes::ClientDrafts;
 use crate::model::RefusalView;
 use crate::retained::RetainedDraft;
 use crate::{App, Error, RefusedPart, Result, Submission};
+pub(crate) use joined::{Queue, Waiting};
 
 /// How long a submission waits for room in memory before the sender is told to come back.
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,6 +154,9 @@ impl App {
         self.refuse_unserved(tenant)?;
         let written = devices_written(&submissions);
         let retaining = devices_retaining(&submissions);
+        if written.is_empty() && !retaining.is_empty() && joined::is_of_messages(&submissions) {
+            return self.submit_joined(tenant, submissions, retaining).await;
+        }
         if !(written.is_empty() && retaining.is_empty()) {
             return self.submit_stored(tenant, submissions, written, retaining).await;
         }
@@ -181,7 +187,8 @@ impl App {
         written: BTreeSet<DeviceId>,
         retaining: BTreeSet<DeviceId>,
     ) -> Result<Vec<RefusedPart>> {
-        let turn = self.0.attribute_lines.turn(tenant, &(&written | &retaining)).await?;
+        let (devices, writes) = (&written | &retaining, !written.is_empty());
+        let turn = self.0.attribute_lines.turn(tenant, &devices, writes).await?;
         let mut drafts = if written.is_empty() {
             ClientDrafts::default()
         } else {
@@ -189,6 +196,9 @@ impl App {
         };
         let mut retained =
             if retaining.is_empty() { None } else { Some(self.retained_draft(tenant).await?) };
+        if let Some(retained) = &mut retained {
+            self.leave_out_gone(tenant, retained, &retaining).await?;
+        }
         let mut decided = decide(tenant, submissions, &mut drafts, retained.as_mut())?;
         for (device, bytes) in drafts.rewritten() {
             self.count_rewritten(tenant, device, bytes);

@@ -1,20 +1,34 @@
-//! Retained messages go with their device, and are deleted when they have expired.
+//! Retained messages go with their device, and are deleted when they have expired. They cannot be
+//! read without the tenant's key, and a damaged one does not hide the others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use veritwin_domain::{CredentialId, RelayMessage};
+use futures::future::{join, join_all};
+use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, RelayMessage};
+use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
-use crate::{RetainedPage, Submission};
+use crate::model::DeviceInput;
+use crate::{Result, RetainedPage, Submission};
 
 impl World {
     /// A device of the customer retains a message, which may expire.
     async fn retain(&self, customer: &Customer, topic: &str, expiry: Option<Duration>) {
+        self.retain_of(customer, customer.device, topic, expiry).await;
+    }
+
+    async fn retain_of(
+        &self,
+        customer: &Customer,
+        device: DeviceId,
+        topic: &str,
+        expiry: Option<Duration>,
+    ) {
         let received_at = self.app.clock().now();
         let message = Arc::new(RelayMessage {
             tenant: customer.tenant(),
-            device: customer.device,
+            device,
             credential: CredentialId::from_bytes([1; 16]),
             received_at,
             expires_at: expiry.map(|expiry| received_at.saturating_add(expiry)),
@@ -30,9 +44,13 @@ impl World {
     }
 
     async fn retained(&self, customer: &Customer) -> Vec<String> {
+        self.try_retained(customer).await.expect("read")
+    }
+
+    async fn try_retained(&self, customer: &Customer) -> Result<Vec<String>> {
         let page = RetainedPage { after: None, messages_max: 9, bytes_max: 9_000 };
-        let found = self.app.retained(customer.tenant(), &|_: &str| true, page).await;
-        found.expect("read").iter().map(|one| one.topic.to_string()).collect()
+        let found = self.app.retained(customer.tenant(), &|_: &str| true, page).await?;
+        Ok(found.iter().map(|one| one.topic.to_string()).collect())
     }
 
     /// How many are in the records.
@@ -54,6 +72,46 @@ async fn they_go_with_their_device() {
     world.app.delete_device(&customer.context, customer.device).await.expect("deleted");
     assert!(world.retained(&customer).await.is_empty());
     assert_eq!(world.stored(&customer).await, 0);
+    // What it had sent before, and its will, come too late.
+    world.retain(&customer, "a", None).await;
+    assert!(world.retained(&customer).await.is_empty());
+    assert_eq!(world.stored(&customer).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_key_a_tenant_has_none() {
+    let world = World::new().await;
+    let customer = world.customer("withdrawn").await;
+    world.retain(&customer, "a", None).await;
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    world.app.0.keys.revoke(customer.tenant()).expect("revoked");
+    assert!(world.try_retained(&customer).await.is_err(), "also from memory");
+    world.app.0.keys.restore(customer.tenant()).expect("restored");
+    assert_eq!(world.retained(&customer).await, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_one_is_left_out() {
+    let world = World::new().await;
+    let customer = world.customer("damaged").await;
+    let id = MessageId::from_bytes([7; 16]);
+    let damaged = RetainedMessage { id, body: b"\xff".to_vec(), expires_at: None };
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    tx.retained_put(&damaged).await.expect("written");
+    tx.commit().await.expect("committed");
+    world.retain(&customer, "a", None).await;
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    assert_eq!(world.stored(&customer).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_does_not_wait_for_who_writes() {
+    let world = World::new().await;
+    let customer = world.customer("busy").await;
+    world.retain(&customer, "a", None).await;
+    let writing = world.app.retained_draft(customer.tenant()).await.expect("the turn");
+    assert_eq!(world.retained(&customer).await, ["a"]);
+    drop(writing);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,4 +126,33 @@ async fn expired_ones_are_deleted() {
     world.app.expire_retained(now.saturating_add(Duration::from_secs(60))).await;
     assert_eq!(world.stored(&customer).await, 1);
     assert_eq!(world.retained(&customer).await, ["long"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_turn_is_stored_together() {
+    let world = World::new().await;
+    let customer = world.customer("many").await;
+    let mut devices = Vec::new();
+    for number in 0..5 {
+        let input = DeviceInput {
+            name: format!("pump {number}"),
+            declaration: Declaration::NonPersonal,
+            ..DeviceInput::default()
+        };
+        let made = world.app.create_device(&customer.context, input).await.expect("a device");
+        devices.push(made.0.id);
+    }
+    // One of them is gone: the others' messages are retained all the same.
+    world.app.delete_device(&customer.context, devices[4]).await.expect("deleted");
+    let turn = world.app.retained_draft(customer.tenant()).await.expect("the turn");
+    let topics: Vec<String> = (0..5).map(|number| format!("t/{number}")).collect();
+    let retain = |at: usize| world.retain_of(&customer, devices[at], &topics[at], None);
+    let shelf = world.app.0.retained.shelf(customer.tenant());
+    let all_wait = async {
+        world.until("all of them", async || (shelf.waiting.len() == 5).then_some(())).await;
+        drop(turn);
+    };
+    join(join_all((0..5).map(retain)), all_wait).await;
+    assert_eq!(world.retained(&customer).await, &topics[..4]);
+    assert_eq!(world.stored(&customer).await, 4);
 }

@@ -68,7 +68,7 @@ pub(super) fn decode(tenant: TenantId, stored: &RetainedMessage) -> Option<Relay
 mod tests {
     use veritwin_domain::MessageId;
 
-    use super::super::tests::message;
+    use super::super::draft::tests::message;
     use super::*;
 
     #[test]

@@ -197,7 +197,7 @@ impl Broker {
             Arc::clone(self),
             Arc::clone(&session),
             link.clone(),
-            state,
+            Arc::clone(&state),
             hello,
         ));
         device.output = acknowledgement.encode(present);
@@ -210,12 +210,12 @@ impl Broker {
         // Who may not connect any more has no session, and no will.
         let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
-        let is_taken_over = !registration.end(keep_seconds);
+        registration.end(keep_seconds);
         attached.detach().await;
         // Of the connection nothing else is kept.
         let will = device.will.take().filter(|_| !is_revoked)?;
         let (broker, version) = (Arc::clone(self), device.encoder.version);
-        Some(WaitingWill { broker, session, version, will, key, link, is_taken_over, keep_seconds })
+        Some(WaitingWill { broker, session, version, will, state, key, link, keep_seconds })
     }
 }
 
@@ -238,16 +238,17 @@ impl Registration {
         Self { broker, place: Some((key, link)) }
     }
 
-    /// Ends the connection's hold; the session stays for `keep_seconds`. False when another
-    /// connection has it already.
-    fn end(mut self, keep_seconds: u32) -> bool {
-        self.give_up(keep_seconds)
+    /// Ends the connection's hold, unless another connection has the session already; the session
+    /// stays for `keep_seconds`.
+    fn end(mut self, keep_seconds: u32) {
+        self.give_up(keep_seconds);
     }
 
-    fn give_up(&mut self, keep_seconds: u32) -> bool {
+    fn give_up(&mut self, keep_seconds: u32) {
         let now = self.broker.clock.monotonic();
-        let place = self.place.take();
-        place.is_some_and(|(key, link)| self.broker.sessions.detach(&key, &link, keep_seconds, now))
+        if let Some((key, link)) = self.place.take() {
+            self.broker.sessions.detach(&key, &link, keep_seconds, now);
+        }
     }
 }
 

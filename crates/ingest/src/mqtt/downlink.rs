@@ -130,12 +130,20 @@ impl Device {
     /// Sends what waits, as far as the client's window is open: answers and downlinks, then
     /// retained messages, then what was published since.
     pub(crate) fn pump(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
+        self.resend();
         self.send_ready(downlinks);
         self.fetch_retained();
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
         // An older connection, which is ending, leaves it to the newer one.
-        if state.holder != self.link.id() || !self.to_resend.is_empty() {
+        if state.holder != self.link.id() {
+            return;
+        }
+        if !self.to_resend.is_empty() {
+            // The rest follows when this is written, or acknowledged.
+            if self.output.len() >= PUMP_BYTES_MAX {
+                session.wake().notify_one();
+            }
             return;
         }
         if state.outbox.is_idle() && state.retained.is_empty() {
@@ -146,7 +154,7 @@ impl Device {
             let is_open = state.unacknowledged.len() < window;
             let fits = |delivery: &Delivery| delivery.qos == 0 || is_open;
             let next = if !state.retained.is_empty() {
-                self.retained.next(&mut state, is_open)
+                self.retained.next(&mut state, is_open, session.relay().bytes())
             } else if state.outbox.front().is_some_and(fits) {
                 state.outbox.pop()
             } else {
@@ -170,6 +178,7 @@ impl Device {
             session.wake().notify_one();
         }
         self.fetch_retained();
+        self.retry_retained();
     }
 
     /// PUBACK: the client has a QoS 1 message.
@@ -224,15 +233,17 @@ impl Device {
         self.resend();
     }
 
-    /// Sends again as much as the client's Receive Maximum leaves room for. A message over its
-    /// Maximum Packet Size counts as delivered (MQTT-3.1.2-25).
+    /// Sends again as much as the client's Receive Maximum leaves room for, and is written at
+    /// once. A message over its Maximum Packet Size counts as delivered (MQTT-3.1.2-25).
     fn resend(&mut self) {
         if self.to_resend.is_empty() {
             return;
         }
         let (window, now) = (self.window(), self.broker.clock.now());
         let mut state = self.state.lock();
-        while state.unacknowledged.len().saturating_sub(self.to_resend.len()) < window {
+        while self.output.len() < PUMP_BYTES_MAX
+            && state.unacknowledged.len().saturating_sub(self.to_resend.len()) < window
+        {
             let Some(packet_id) = self.to_resend.pop_front() else { return };
             let kept = &mut state.unacknowledged;
             let Some(at) = kept.iter().position(|message| message.packet_id == packet_id) else {

@@ -68,9 +68,12 @@ impl Device {
     fn relay_up_to_bound(&mut self, report: &mut Report) -> Result<(), Close> {
         let session = Arc::clone(&self.state);
         let mut visits = 0;
-        while visits < RELAY_VISITS_MAX {
+        while visits < RELAY_VISITS_MAX || self.has_to_finish() {
             if let Some(fanout) = &mut self.relaying.current {
-                visits += fanout.go_on(RELAY_VISITS_MAX - visits, report);
+                // Where much is under way it has no end before it is done.
+                let is_busy = session.relay().is_busy();
+                let max = if is_busy { usize::MAX } else { RELAY_VISITS_MAX };
+                visits += fanout.go_on(max.saturating_sub(visits), report);
                 if fanout.is_done() {
                     self.relaying.current = None;
                 }
@@ -79,13 +82,18 @@ impl Device {
             let Some(finished) = self.relaying.waiting.front_mut() else { return Ok(()) };
             if let Some((_, message)) = finished.relayed.pop() {
                 let fanout = session.relay().begin(message, session.number());
-                visits += 1 + fanout.len();
+                visits += 1 + fanout.subscriptions();
                 self.relaying.current = Some(fanout);
             } else if let Some(finished) = self.relaying.waiting.pop_front() {
                 self.settle(finished)?;
             }
         }
         Ok(())
+    }
+
+    /// Too much of the tenant's is under way to let this message wait for another turn.
+    fn has_to_finish(&self) -> bool {
+        self.relaying.current.is_some() && self.state.relay().is_busy()
     }
 
     /// Deliveries count as readings do; over a rate nothing more is read for a while.

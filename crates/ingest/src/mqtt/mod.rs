@@ -45,4 +45,4 @@ pub use parked::{
 pub use retained::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX};
 pub use session::SESSION_SECONDS_MAX;
 pub use topic::matches as topic_matches;
-pub use wills::{WAITING_WILLS_MAX, WaitingWill};
+pub use wills::{TENANT_WAITING_WILLS_MAX, WAITING_WILLS_MAX, WaitingWill};

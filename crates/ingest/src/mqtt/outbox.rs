@@ -54,6 +54,11 @@ impl Bytes {
         Arc::new(Self { tenant: AtomicUsize::new(0), all })
     }
 
+    /// A place for what waits for somebody who is away, if there is room.
+    pub(super) fn place(self: &Arc<Self>, content_bytes: usize) -> Option<Reserved> {
+        self.reserve(MESSAGE_BYTES + content_bytes, Claim::Away).ok()
+    }
+
     /// A place for so many bytes, or the bound that is reached.
     fn reserve(self: &Arc<Self>, bytes: usize, claim: Claim) -> Result<Reserved, &'static str> {
         let reserved = Reserved { bytes, of: Arc::clone(self) };
@@ -124,6 +129,15 @@ impl Delivery {
         }
         let seconds = u64::try_from(micros).unwrap_or(0).div_ceil(1_000_000);
         Ok(Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+
+    /// Takes a place for what is kept until the client acknowledges it, if it has none; whether
+    /// there is room.
+    pub(super) fn take_place(&mut self, bytes: &Arc<Bytes>) -> bool {
+        if self.reserved.is_none() {
+            self.reserved = bytes.reserve(self.bytes(), Claim::Next).ok();
+        }
+        self.reserved.is_some()
     }
 
     fn bytes(&self) -> usize {
@@ -278,6 +292,19 @@ mod tests {
         check(0, ALL - 5000, 4000, Claim::Behind, None);
         check(0, ALL - 5000, 5001, Claim::Behind, Some("relay_bytes_max"));
         check(0, ALL / 2, 1, Claim::Away, Some("relay_bytes_max"));
+    }
+
+    #[test]
+    fn what_is_kept_has_one_place() {
+        let all: Arc<AtomicUsize> = Arc::default();
+        let bytes = Bytes::new(Arc::clone(&all));
+        let mut kept = delivery(1000);
+        assert!(kept.take_place(&bytes) && kept.take_place(&bytes));
+        assert_eq!(all.load(Ordering::Relaxed), kept.bytes());
+        all.fetch_add(RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4, Ordering::Relaxed);
+        assert!(!delivery(0).take_place(&bytes), "no room");
+        drop(kept);
+        assert_eq!(all.load(Ordering::Relaxed), RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4);
     }
 
     #[test]

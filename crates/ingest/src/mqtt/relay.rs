@@ -1,7 +1,6 @@
 //! Relaying inside a tenant: each has a tree of subscriptions of its own, so that no message can
 //! leave it. What is handed to it is durable already.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,13 +9,17 @@ use parking_lot::{Mutex, RwLock};
 use veritwin_domain::{DeviceId, RelayMessage, TenantId};
 
 use super::outbox::{Bytes, Delivery};
-use super::packet::Options;
 use super::session::{Session, Subscription};
 use super::topic;
 use super::tree::{Leaf, Subscriber, Tree};
 
 /// Below so many tenants nothing is swept.
 const SWEEP_MIN: usize = 64;
+/// So many sessions of a tenant may wait for messages that are under way. While there are more, a
+/// message is put before all of its subscribers at once.
+const UNDER_WAY_MAX: usize = 256 * 1024;
+/// So many subscription identifiers take as much memory as a session that waits.
+const IDS_OF_ONE: usize = 16;
 
 /// The trees of every tenant with a session.
 #[derive(Debug, Default)]
@@ -44,7 +47,12 @@ impl Relays {
             known.sweep_at = known.tenants.len() * 2;
         }
         let bytes = Bytes::new(Arc::clone(&self.bytes));
-        let relay = Arc::new(TenantRelay { tree: RwLock::default(), bytes });
+        let relay = Arc::new(TenantRelay {
+            tree: RwLock::default(),
+            bytes,
+            under_way: AtomicUsize::new(0),
+            waiting_wills: AtomicUsize::new(0),
+        });
         known.tenants.insert(tenant, Arc::downgrade(&relay));
         relay
     }
@@ -55,19 +63,60 @@ impl Relays {
 pub(super) struct TenantRelay {
     tree: RwLock<Tree>,
     bytes: Arc<Bytes>,
+    /// How many sessions the messages wait for that are under way.
+    under_way: AtomicUsize,
+    /// Wills that wait for their delay.
+    pub(super) waiting_wills: AtomicUsize,
 }
 
 /// A device to which a message was not delivered, the first one of a row, and the bound.
 pub(super) type Dropped = (DeviceId, &'static str);
 
-/// A subscription that matches a message.
+/// A session that a message is for, by all of its subscriptions that match, or as a member of a
+/// share.
 struct Match {
     session: Arc<Session>,
-    number: u64,
-    options: Options,
-    id: Option<u32>,
+    /// The highest of its subscriptions (MQTT-3.3.4-2).
+    qos: u8,
+    as_published: bool,
+    /// Subscription Identifiers.
+    ids: Vec<u32>,
     /// Whose turn it is in the share.
     turn: Option<Arc<AtomicUsize>>,
+}
+
+impl Match {
+    /// A session is not let go before the tree is: its end takes it out of the tree.
+    fn of(leaf: &Leaf) -> Option<Self> {
+        let session = leaf.session.upgrade()?;
+        let turn = leaf.turn.clone();
+        let mut one = Self { session, qos: 0, as_published: false, ids: Vec::new(), turn };
+        one.add(leaf);
+        Some(one)
+    }
+
+    fn add(&mut self, leaf: &Leaf) {
+        self.qos = self.qos.max(leaf.options.qos);
+        self.as_published |= leaf.options.retain_as_published;
+        self.ids.extend(leaf.id);
+    }
+
+    fn delivery(&self, message: &RelayMessage) -> Delivery {
+        let retain = message.retain && self.as_published;
+        Delivery::of(message, self.qos, retain, self.ids.clone())
+    }
+}
+
+/// Whom a message is for.
+#[derive(Default)]
+struct Matches {
+    /// By the session's number.
+    found: BTreeMap<u64, Match>,
+    /// The members of each share.
+    shares: BTreeMap<Arc<str>, Vec<Match>>,
+    subscriptions: usize,
+    /// Subscription Identifiers.
+    ids: usize,
 }
 
 /// What came of putting messages before their subscribers.
@@ -107,70 +156,86 @@ impl TenantRelay {
     /// Begins to put a message of the session `from` before every client that has subscribed to
     /// it: once each, at the highest QoS of its filters (MQTT-3.3.4-2), and to one member of each
     /// share.
-    pub(super) fn begin(&self, message: Arc<RelayMessage>, from: u64) -> Fanout {
-        let (mut found, shares) = self.matches(&message, from);
-        found.sort_by_key(|one| Reverse(one.number));
-        Fanout { message, found, shares: shares.into_values().collect() }
+    pub(super) fn begin(self: &Arc<Self>, message: Arc<RelayMessage>, from: u64) -> Fanout {
+        let Matches { found, shares, subscriptions, ids } = self.matches(&message, from);
+        let found: Vec<Match> = found.into_values().rev().collect();
+        let shares: Vec<Vec<Match>> = shares.into_values().collect();
+        let sessions = found.len() + shares.iter().map(Vec::len).sum::<usize>();
+        let counted = sessions + ids / IDS_OF_ONE;
+        self.under_way.fetch_add(counted, Ordering::Relaxed);
+        Fanout { relay: Arc::clone(self), message, found, shares, subscriptions, counted }
     }
 
-    fn matches(
-        &self,
-        message: &RelayMessage,
-        from: u64,
-    ) -> (Vec<Match>, BTreeMap<Arc<str>, Vec<Match>>) {
+    /// Whether what is begun is to be finished at once.
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > UNDER_WAY_MAX
+    }
+
+    fn matches(&self, message: &RelayMessage, from: u64) -> Matches {
         let is_own = topic::owner(&message.topic).is_some();
-        let mut found = Vec::new();
-        let mut shares: BTreeMap<Arc<str>, Vec<Match>> = BTreeMap::new();
+        let mut matches = Matches::default();
         let tree = self.tree.read();
         tree.matching(&message.topic, &mut |(share, number), leaf| {
             let is_foreign = is_own && leaf.device != message.device;
             if is_foreign || (leaf.options.no_local && *number == from) {
                 return;
             }
-            // A session is not let go before the tree is: its end takes it out of the tree.
-            let Some(session) = leaf.session.upgrade() else { return };
-            let (options, id, turn) = (leaf.options, leaf.id, leaf.turn.clone());
-            let one = Match { session, number: *number, options, id, turn };
+            matches.subscriptions += 1;
+            matches.ids += usize::from(leaf.id.is_some());
+            if share.is_none()
+                && let Some(known) = matches.found.get_mut(number)
+            {
+                known.add(leaf);
+                return;
+            }
+            let Some(one) = Match::of(leaf) else { return };
             match share {
-                None => found.push(one),
-                Some(share) => shares.entry(Arc::clone(share)).or_default().push(one),
+                None => drop(matches.found.insert(*number, one)),
+                Some(share) => matches.shares.entry(Arc::clone(share)).or_default().push(one),
             }
         });
         drop(tree);
-        (found, shares)
+        matches
     }
 }
 
 /// A message on its way to who has subscribed to it.
 pub(super) struct Fanout {
+    relay: Arc<TenantRelay>,
     message: Arc<RelayMessage>,
-    /// The subscriptions of each session are together; the next one's are last.
+    /// The next one is last.
     found: Vec<Match>,
     /// The members of each share.
     shares: Vec<Vec<Match>>,
+    subscriptions: usize,
+    /// What of the tenant's bound it takes.
+    counted: usize,
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        self.relay.under_way.fetch_sub(self.counted, Ordering::Relaxed);
+    }
 }
 
 impl Fanout {
-    /// How many subscriptions are still to be looked at.
-    pub(super) fn len(&self) -> usize {
-        self.found.len() + self.shares.iter().map(Vec::len).sum::<usize>()
+    /// How many subscriptions match.
+    pub(super) const fn subscriptions(&self) -> usize {
+        self.subscriptions
     }
 
     pub(super) const fn is_done(&self) -> bool {
         self.found.is_empty() && self.shares.is_empty()
     }
 
-    /// Puts the message before sessions until so many subscriptions are looked at, and the last
-    /// session's or share's are; gives how many were.
+    /// Puts the message before so many sessions, and before the rest of the last one's share;
+    /// gives how many were looked at.
     pub(super) fn go_on(&mut self, max: usize, report: &mut Report) -> usize {
         let mut visits = 0;
         while visits < max {
-            if let Some(number) = self.found.last().map(|one| one.number) {
-                let other = self.found.iter().rposition(|one| one.number != number);
-                let from = other.map_or(0, |at| at + 1);
-                report.dropped.extend(offer(&self.message, &self.found[from..]));
-                visits += self.found.len() - from;
-                self.found.truncate(from);
+            if let Some(one) = self.found.pop() {
+                report.dropped.extend(offer(&self.message, &one));
+                visits += 1;
             } else if let Some(members) = self.shares.pop() {
                 report.dropped.extend(offer_share(&self.message, &members));
                 visits += members.len();
@@ -183,38 +248,28 @@ impl Fanout {
     }
 }
 
-/// Offers a message to a session, whose subscriptions all match it.
-fn offer(message: &RelayMessage, of_session: &[Match]) -> Option<Dropped> {
-    let session = &of_session.first()?.session;
-    let limit = session.offer(delivery(message, of_session))?;
-    Some((session.device(), limit))
+fn offer(message: &RelayMessage, one: &Match) -> Option<Dropped> {
+    let limit = one.session.offer(one.delivery(message))?;
+    Some((one.session.device(), limit))
 }
 
-/// Offers a message to a member of a share, in turn: who is connected before who is not. It is lost
-/// when no connected member can take it.
+/// Offers a message to a member of a share, in turn: to those that are connected, or to all where
+/// none is. It is lost when none of these can take it.
 fn offer_share(message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
     let turn =
         members.first()?.turn.as_ref().map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed));
     let (before, from) = members.split_at(turn % members.len());
     let in_turn = || from.iter().chain(before);
     let connected = || in_turn().filter(|one| one.session.is_connected());
-    let accepts = |one: &Match| {
-        let of_one = std::slice::from_ref(one);
-        one.session.accept(delivery(message, of_one)).is_ok()
+    let accepts = |one: &Match| one.session.accept(one.delivery(message)).is_ok();
+    let is_taken = match connected().next() {
+        Some(_) => connected().any(accepts),
+        None => in_turn().any(accepts),
     };
-    if connected().any(accepts) {
+    if is_taken {
         return None;
     }
-    let member = connected().next().or_else(|| in_turn().next())?;
-    offer(message, std::slice::from_ref(member))
-}
-
-/// What a session is sent, whose subscriptions all match the message.
-fn delivery(message: &RelayMessage, of_session: &[Match]) -> Delivery {
-    let qos = of_session.iter().map(|one| one.options.qos).max().unwrap_or(0);
-    let as_published = of_session.iter().any(|one| one.options.retain_as_published);
-    let ids = of_session.iter().filter_map(|one| one.id).collect();
-    Delivery::of(message, qos, message.retain && as_published, ids)
+    offer(message, connected().next().or_else(|| in_turn().next())?)
 }
 
 #[cfg(test)]
@@ -222,6 +277,7 @@ mod tests {
     use veritwin_domain::{CredentialId, Timestamp};
 
     use super::super::outbox::RELAY_QUEUE_MESSAGES_MAX;
+    use super::super::packet::Options;
     use super::super::topic::FilterKind;
     use super::*;
 
@@ -269,7 +325,7 @@ mod tests {
         while !fanout.is_done() {
             turns.push(fanout.go_on(3, &mut report));
         }
-        assert_eq!(turns, [4, 4, 2]);
+        assert_eq!(turns, [3, 2]);
         assert!(report.dropped.is_empty());
         assert_eq!(report.deliveries, 5);
         assert!(sessions.iter().all(|session| session.lock().outbox.len() == 1));
@@ -280,7 +336,7 @@ mod tests {
         let relay = relay();
         let session = session(&relay, &["#", "a", "$share/g/a"]);
         let mut fanout = relay.begin(message("a"), 0);
-        assert_eq!(fanout.len(), 3);
+        assert_eq!(fanout.subscriptions(), 3);
         session.end();
         fanout.go_on(usize::MAX, &mut Report::default());
         assert_eq!(session.lock().outbox.len(), 0);
@@ -288,10 +344,44 @@ mod tests {
     }
 
     /// Puts a message before its subscribers; whom it could not be put before.
-    fn tell(relay: &TenantRelay, topic: &str) -> Vec<Dropped> {
+    fn tell(relay: &Arc<TenantRelay>, topic: &str) -> Vec<Dropped> {
         let mut report = Report::default();
         relay.begin(message(topic), 0).go_on(usize::MAX, &mut report);
         report.dropped
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded() {
+        let relay = relay();
+        let sessions: Vec<_> = (0..256).map(|_| session(&relay, &["#", "a"])).collect();
+        let mut under_way: Vec<_> = (0..1024).map(|_| relay.begin(message("a"), 0)).collect();
+        assert!(!relay.is_busy(), "each session counts once");
+        under_way.push(relay.begin(message("a"), 0));
+        assert!(relay.is_busy());
+        under_way.pop();
+        assert!(!relay.is_busy());
+        drop(under_way);
+        assert_eq!(relay.under_way.load(Ordering::Relaxed), 0);
+        drop(sessions);
+    }
+
+    #[test]
+    fn a_share_goes_on_to_members_that_are_away() {
+        let relay = relay();
+        let members: Vec<_> = (0..3).map(|_| session(&relay, &["$share/g/a"])).collect();
+        members[0].end();
+        let gone = relay.begin(message("a"), 0);
+        assert_eq!(gone.subscriptions(), 2);
+        let mut both = relay.begin(message("a"), 0);
+        members[1].end();
+        members[2].hold(2, 0);
+        // Whose turn it is has ended meanwhile; the other one is away and keeps it.
+        both.go_on(usize::MAX, &mut Report::default());
+        assert_eq!(members[2].lock().outbox.len(), 1);
+        let (mut gone, mut report) = (gone, Report::default());
+        members[2].end();
+        gone.go_on(usize::MAX, &mut report);
+        assert!(report.dropped.is_empty(), "nobody is there to be told");
     }
 
     #[test]

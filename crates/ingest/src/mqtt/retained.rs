@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use veritwin_domain::RelayMessage;
 
 use super::device::{Close, Device};
-use super::outbox::Delivery;
+use super::outbox::{Bytes, Delivery};
 use super::session::{SessionState, Subscription};
 use super::topic;
 use crate::traits::SubmitError;
@@ -25,6 +25,10 @@ pub const RETAINED_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// So often they are asked for again, after so long, before the connection is closed.
 const RETRIES_MAX: usize = 3;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// So many deliveries a look for retained messages counts in the rates, whatever it finds.
+const LOOK_DELIVERIES: usize = 256;
+/// The number of no subscription.
+const NOTHING: u64 = 0;
 
 /// A subscription that waits for its retained messages.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub(super) struct Retained {
     backlog: VecDeque<Delivery>,
     /// The topic up to which they go.
     end: Option<Arc<str>>,
+    /// There was no room to keep the next one until it is acknowledged.
+    lacks_room: bool,
 }
 
 impl Retained {
@@ -85,12 +91,22 @@ impl Retained {
         self.backlog.is_empty()
     }
 
-    /// The next message to send, if there is one and it may be sent.
-    pub(super) fn next(&mut self, state: &mut SessionState, is_open: bool) -> Option<Delivery> {
+    /// The next message to send, if there is one and it may be sent. One that the client has to
+    /// acknowledge has its place from now on, or waits for it.
+    pub(super) fn next(
+        &mut self,
+        state: &mut SessionState,
+        is_open: bool,
+        bytes: &Arc<Bytes>,
+    ) -> Option<Delivery> {
+        self.lacks_room = false;
         let wanted = state.retained.wanted.front_mut()?;
-        let is_ready = self.of == wanted.number
-            && self.backlog.front().is_some_and(|next| next.qos == 0 || is_open);
-        if !is_ready {
+        let next = self.backlog.front_mut().filter(|next| next.qos == 0 || is_open)?;
+        if self.of != wanted.number {
+            return None;
+        }
+        if next.qos > 0 && !next.take_place(bytes) {
+            self.lacks_room = true;
             return None;
         }
         let delivery = self.backlog.pop_front()?;
@@ -140,6 +156,17 @@ impl Device {
         self.fetching.push(fetch.boxed());
     }
 
+    /// Comes back to a message for which there was no room.
+    pub(super) fn retry_retained(&mut self) {
+        if self.retained.lacks_room && self.fetching.is_empty() {
+            let later = async {
+                sleep(RETRY_AFTER).await;
+                Found { number: NOTHING, messages: Ok(Vec::new()) }
+            };
+            self.fetching.push(later.boxed());
+        }
+    }
+
     /// Retained messages were read: none when there are no more. They count in the rate. `Err`
     /// closes the connection: the session still wants them.
     pub(crate) fn found_retained(&mut self, found: Found) -> Result<(), Close> {
@@ -155,11 +182,13 @@ impl Device {
         };
         let Some(last) = messages.last() else {
             state.retained.wanted.pop_front();
+            drop(state);
+            self.pace_deliveries(LOOK_DELIVERIES);
             return Ok(());
         };
         self.retained.end = Some(Arc::clone(&last.topic));
         let Subscription { options, id, .. } = &wanted.subscription;
-        let mut counted = 0;
+        let mut counted = LOOK_DELIVERIES;
         for message in &messages {
             counted += 1 + message.content_bytes() / 1024;
             let is_own = topic::owner(&message.topic).is_some();
@@ -175,5 +204,61 @@ impl Device {
         drop(state);
         self.pace_deliveries(counted);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use veritwin_domain::{CredentialId, DeviceId, TenantId, Timestamp};
+
+    use super::super::outbox::RELAY_BYTES_MAX;
+    use super::super::packet::Options;
+    use super::super::topic::FilterKind;
+    use super::*;
+
+    fn delivery(qos: u8) -> Delivery {
+        let message = RelayMessage {
+            tenant: TenantId::from_bytes([1; 16]),
+            device: DeviceId::from_bytes([2; 16]),
+            credential: CredentialId::from_bytes([3; 16]),
+            received_at: Timestamp::EPOCH,
+            expires_at: None,
+            topic: "a".into(),
+            properties: Arc::default(),
+            payload: Arc::default(),
+            qos,
+            retain: true,
+        };
+        Delivery::of(&message, qos, true, Vec::new())
+    }
+
+    #[test]
+    fn what_is_to_be_acknowledged_waits_for_room() {
+        let full = RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4;
+        let check = |qos: u8, used: usize, is_open: bool, (is_sent, lacks_room): (bool, bool)| {
+            let all = Arc::new(AtomicUsize::new(used));
+            let bytes = Bytes::new(Arc::clone(&all));
+            let mut state = SessionState::default();
+            let (options, kind) = (Options::default(), FilterKind::Relay);
+            let filter = "#".to_owned();
+            state.retained.want(&Subscription { filter, kind, options, id: None });
+            let mut retained = Retained { of: 1, ..Retained::default() };
+            retained.backlog.push_back(delivery(qos));
+            let next = retained.next(&mut state, is_open, &bytes);
+            assert_eq!(
+                (next.is_some(), retained.lacks_room),
+                (is_sent, lacks_room),
+                "{qos} {used}"
+            );
+            let is_kept = next.is_some_and(|next| next.reserved.is_some());
+            assert_eq!(is_kept, is_sent && qos > 0);
+        };
+        check(0, full, false, (true, false));
+        check(1, 0, true, (true, false));
+        check(1, 0, false, (false, false));
+        check(1, full, true, (false, true));
+        check(2, full, false, (false, false));
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Session {
     /// Tells the connection that something waits in the outbox.
     wake: Notify,
     is_connected: AtomicBool,
+    /// The link of the last connection. It changes while the table of sessions is locked.
+    last_link: AtomicU64,
     state: Mutex<SessionState>,
 }
 
@@ -116,6 +118,7 @@ impl Session {
             relay,
             wake: Notify::new(),
             is_connected: AtomicBool::new(false),
+            last_link: AtomicU64::new(0),
             state: Mutex::default(),
         })
     }
@@ -130,6 +133,14 @@ impl Session {
 
     pub(super) const fn relay(&self) -> &Arc<TenantRelay> {
         &self.relay
+    }
+
+    pub(super) fn last_link(&self) -> u64 {
+        self.last_link.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_last_link(&self, link: u64) {
+        self.last_link.store(link, Ordering::Relaxed);
     }
 
     pub(super) const fn wake(&self) -> &Notify {
@@ -181,21 +192,21 @@ impl Session {
     /// Takes a message for the client. Of a row of messages that it cannot take, the first one
     /// gives the bound; all are counted.
     pub(super) fn offer(&self, delivery: Delivery) -> Option<&'static str> {
-        let limit = self.accept(delivery).err()?;
+        let limit = self.accept(delivery).err().flatten()?;
         let is_first = self.state.lock().outbox.lose(limit);
         metrics::counter!("veritwin_ingest_relay_dropped_total", "limit" => limit).increment(1);
         is_first.then_some(limit)
     }
 
     /// Takes a message for the client, or names the bound that is in the way: it is not lost yet.
-    /// QoS 0 is not kept for a client that is away.
-    pub(super) fn accept(&self, delivery: Delivery) -> Result<(), &'static str> {
+    /// No bound keeps it from a session that is over, nor QoS 0 from a client that is away.
+    pub(super) fn accept(&self, delivery: Delivery) -> Result<(), Option<&'static str>> {
         let mut state = self.state.lock();
         let is_away = state.holder == 0;
         if state.is_over || (is_away && delivery.qos == 0) {
-            return Ok(());
+            return Err(None);
         }
-        state.outbox.push(delivery, is_away, self.relay.bytes())?;
+        state.outbox.push(delivery, is_away, self.relay.bytes()).map_err(Some)?;
         drop(state);
         self.wake.notify_one();
         Ok(())

@@ -1,10 +1,12 @@
 //! The table of all sessions: who is connected, take-over, and who goes when its time is over or a
 //! bound is reached. Nothing waits, and nothing is let go, while the table is locked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -23,6 +25,8 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 const ENDED_MAX: usize = 256;
 /// Most losses that wait to be recorded; further ones are only counted.
 const LOSSES_MAX: usize = 10_000;
+/// Of so many tenants losses are recorded at once: one whose records are slow holds up no others.
+const RECORDED_TENANTS_MAX: usize = 8;
 /// What nobody's credential has sent.
 pub(super) const NO_CREDENTIAL: CredentialId = CredentialId::from_bytes([0; 16]);
 
@@ -31,8 +35,6 @@ struct Registered {
     state: SharedState,
     /// The live connection.
     link: Option<DeviceLink>,
-    /// The link of the last connection.
-    last_link: u64,
     /// Its place among the sessions without a connection.
     place: Option<Place>,
     /// Dropped when the session is attached to again, or ends. Of one whose will waits.
@@ -97,7 +99,7 @@ impl Sessions {
         now: Duration,
     ) -> (SharedState, bool) {
         let mut table = self.table.lock();
-        let gone = table.take_ended(now);
+        let mut gone = table.take_ended(now);
         let (mut kept, mut ended) = (None, None);
         if let Some(old) = table.sessions.remove(&key) {
             // A session may have ended that was not taken out yet.
@@ -108,15 +110,20 @@ impl Sessions {
             if let Some(older) = old.link {
                 older.close(CloseReason::TakenOver);
             }
-            let of_old = if clean_start || is_over { &mut ended } else { &mut kept };
-            *of_old = Some(old.state);
+            if is_over {
+                gone.push((key.clone(), old.state, "session_expiry"));
+            } else if clean_start {
+                ended = Some(old.state);
+            } else {
+                kept = Some(old.state);
+            }
         }
         let present = kept.is_some();
         let state = kept.unwrap_or_else(|| Session::new(key.device, self.relays.of(key.tenant)));
+        state.set_last_link(link.id());
         let registered = Registered {
             state: Arc::clone(&state),
             link: Some(link.clone()),
-            last_link: link.id(),
             place: None,
             waited_for: None,
         };
@@ -169,10 +176,11 @@ impl Sessions {
         true
     }
 
-    /// Whether the session has had another connection since the one with this link.
-    pub(crate) fn is_resumed(&self, key: &SessionKey, link: &DeviceLink) -> bool {
-        let table = self.table.lock();
-        table.sessions.get(key).is_some_and(|session| session.last_link != link.id())
+    /// Whether the session has had another connection since the one with this link. One that ended
+    /// for a clean start has not.
+    pub(super) fn is_resumed(&self, session: &Session, link: &DeviceLink) -> bool {
+        let _table = self.table.lock();
+        session.last_link() != link.id()
     }
 
     /// Ends when the session is attached to again, or ends itself; `None` when it has.
@@ -183,17 +191,11 @@ impl Sessions {
     ) -> Option<watch::Receiver<()>> {
         let mut table = self.table.lock();
         let registered = table.sessions.get_mut(key)?;
-        if registered.last_link != link.id() || registered.link.is_some() {
+        if registered.state.last_link() != link.id() || registered.link.is_some() {
             return None;
         }
         let sender = registered.waited_for.get_or_insert_with(|| watch::Sender::new(()));
         Some(sender.subscribe())
-    }
-
-    /// The session, or a new one that nobody else has where it is over: for its last word.
-    pub(super) fn of_will(&self, key: &SessionKey) -> SharedState {
-        let known = self.table.lock().sessions.get(key).map(|known| Arc::clone(&known.state));
-        known.unwrap_or_else(|| Session::new(key.device, self.relays.of(key.tenant)))
     }
 
     /// Closes every connection.
@@ -231,30 +233,57 @@ impl Sessions {
 }
 
 impl Broker {
-    /// Ends sessions in their time, until every connection is closed.
+    /// Ends sessions in their time, until every connection is closed. Records are made meanwhile.
     pub async fn tend_sessions(self: Arc<Self>) {
-        let mut closing = self.closing.subscribe();
-        loop {
-            tokio::select! {
-                () = sleep(TEND_INTERVAL) => {}
-                _ = closing.wait_for(|is_closing| *is_closing) => return,
+        let ending = async {
+            while self.is_tending().await {
+                self.end_in_time().await;
             }
-            self.end_sessions().await;
+        };
+        let recording = async {
+            while self.is_tending().await {
+                self.record_all_losses().await;
+            }
+        };
+        tokio::join!(ending, recording);
+    }
+
+    /// Waits for the next time; whether there is one.
+    async fn is_tending(&self) -> bool {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            () = sleep(TEND_INTERVAL) => true,
+            _ = closing.wait_for(|is_closing| *is_closing) => false,
         }
     }
 
     /// Ends the sessions without a connection whose time is over, and records what was thrown away
     /// with them and with those that a bound has ended.
     pub async fn end_sessions(&self) {
+        self.end_in_time().await;
+        self.record_all_losses().await;
+    }
+
+    async fn end_in_time(&self) {
         while self.sessions.end_some(self.clock.monotonic()) {
             tokio::task::yield_now().await;
         }
-        let mut losses = std::mem::take(&mut *self.sessions.losses.lock());
-        losses.sort_by_key(|loss| loss.tenant);
-        for of_tenant in losses.chunk_by(|left, right| left.tenant == right.tenant) {
-            for some in of_tenant.chunks(ENDED_MAX) {
-                self.record_losses(some).await;
-            }
+    }
+
+    async fn record_all_losses(&self) {
+        let losses = std::mem::take(&mut *self.sessions.losses.lock());
+        let mut tenants: BTreeMap<TenantId, Vec<Loss>> = BTreeMap::new();
+        for loss in losses {
+            tenants.entry(loss.tenant).or_default().push(loss);
+        }
+        let of_tenants = stream::iter(tenants.into_values());
+        let record = |losses| self.record_of_tenant(losses);
+        of_tenants.for_each_concurrent(RECORDED_TENANTS_MAX, record).await;
+    }
+
+    async fn record_of_tenant(&self, losses: Vec<Loss>) {
+        for some in losses.chunks(ENDED_MAX) {
+            self.record_losses(some).await;
         }
     }
 
@@ -281,6 +310,81 @@ impl Broker {
         let entries = losses.iter().map(record).collect();
         if let Err(error) = self.sink.submit(Origin::Device(&session), entries).await {
             tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{RelayMessage, Timestamp};
+
+    use super::super::outbox::Delivery;
+    use super::*;
+    use crate::model::Transport;
+
+    const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+
+    fn key(number: usize) -> SessionKey {
+        let device = DeviceId::from_bytes((number as u128).to_be_bytes());
+        SessionKey { tenant: TENANT, device, client_id: "c".to_owned() }
+    }
+
+    fn link() -> DeviceLink {
+        DeviceLink::new(Transport::Mqtt5).0
+    }
+
+    fn message() -> Delivery {
+        let message = RelayMessage {
+            tenant: TENANT,
+            device: DeviceId::from_bytes([2; 16]),
+            credential: NO_CREDENTIAL,
+            received_at: Timestamp::EPOCH,
+            expires_at: None,
+            topic: "a".into(),
+            properties: Arc::default(),
+            payload: Arc::default(),
+            qos: 1,
+            retain: false,
+        };
+        Delivery::of(&message, 1, false, Vec::new())
+    }
+
+    #[test]
+    fn what_ends_with_a_session_is_counted_however_it_ends() {
+        let sessions = Sessions::default();
+        let links: Vec<DeviceLink> = (0..=ENDED_MAX).map(|_| link()).collect();
+        for (number, link) in links.iter().enumerate() {
+            let (state, _) = sessions.attach(key(number), false, link, Duration::ZERO);
+            assert_eq!(state.offer(message()), None);
+            assert!(sessions.detach(&key(number), link, 1, Duration::ZERO));
+        }
+        // One more than are taken out at once: the client is back before it is.
+        let now = Duration::from_secs(1);
+        let (_, present) = sessions.attach(key(ENDED_MAX), false, &link(), now);
+        assert!(!present);
+        assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
+        // A clean start is the client's own wish.
+        let (state, _) = sessions.attach(key(0), false, &link(), now);
+        assert_eq!(state.offer(message()), None);
+        sessions.attach(key(0), true, &link(), now);
+        assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
+    }
+
+    #[test]
+    fn a_session_that_is_had_again_is_resumed_and_one_begun_anew_is_not() {
+        for (clean_start, resumed) in [(false, true), (true, false)] {
+            let (sessions, first, second) = (Sessions::default(), link(), link());
+            let (state, _) = sessions.attach(key(1), false, &first, Duration::ZERO);
+            assert!(!sessions.is_resumed(&state, &first));
+            assert!(sessions.detach(&key(1), &first, 60, Duration::ZERO));
+            let waiting = sessions.wait_for(&key(1), &first).expect("nobody has it");
+            sessions.attach(key(1), clean_start, &second, Duration::ZERO);
+            assert!(waiting.has_changed().is_err(), "it does not wait any longer");
+            assert_eq!(sessions.is_resumed(&state, &first), resumed);
+            assert!(sessions.wait_for(&key(1), &first).is_none());
+            // What becomes of it later does not change that.
+            assert!(sessions.detach(&key(1), &second, 0, Duration::ZERO));
+            assert_eq!(sessions.is_resumed(&state, &first), resumed);
         }
     }
 }

@@ -13,12 +13,16 @@ use super::connect::{Hello, Will};
 use super::connection::drain;
 use super::device::Device;
 use super::frame::Version;
-use super::session::SessionKey;
+use super::relay::TenantRelay;
+use super::session::{SessionKey, SharedState};
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Place};
 
-/// Most wills that wait for their delay. Further ones are published at once.
+/// Most wills that wait for their delay. Further ones are published at once, and so are those whose
+/// content finds no room among the bytes that wait for clients that are away.
 pub const WAITING_WILLS_MAX: usize = 10_000;
+/// The same of one tenant.
+pub const TENANT_WAITING_WILLS_MAX: usize = 5_000;
 
 /// The will of a lost connection, to be published by [`WaitingWill::publish`].
 #[must_use = "a will that is not published is lost"]
@@ -27,10 +31,10 @@ pub struct WaitingWill {
     pub(super) session: Arc<DeviceSession>,
     pub(super) version: Version,
     pub(super) will: Will,
+    /// The connection's session, which may be over.
+    pub(super) state: SharedState,
     pub(super) key: SessionKey,
     pub(super) link: DeviceLink,
-    /// Another connection has taken the session over.
-    pub(super) is_taken_over: bool,
     /// How long the session outlives the connection.
     pub(super) keep_seconds: u32,
 }
@@ -41,51 +45,72 @@ impl std::fmt::Debug for WaitingWill {
     }
 }
 
-/// One waiting will, counted.
-struct Counted<'a>(&'a Broker);
+/// One waiting will, counted among all and those of its tenant.
+struct Counted<'a>(&'a Broker, &'a TenantRelay);
+
+impl<'a> Counted<'a> {
+    /// Counts one, and whether it is within the bounds.
+    fn new(broker: &'a Broker, relay: &'a TenantRelay) -> (Self, bool) {
+        let all = broker.waiting_wills.fetch_add(1, Ordering::AcqRel);
+        let of_tenant = relay.waiting_wills.fetch_add(1, Ordering::AcqRel);
+        let fits = all < WAITING_WILLS_MAX && of_tenant < TENANT_WAITING_WILLS_MAX;
+        (Self(broker, relay), fits)
+    }
+}
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.waiting_wills.fetch_sub(1, Ordering::AcqRel);
+        self.1.waiting_wills.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl WaitingWill {
     /// Waits for the will's delay, or the end of its session if that is sooner, and publishes it,
-    /// unless the client is back by then. When the platform stops, it is published at once.
+    /// unless the client is back in its session by then. When the platform stops, it is published
+    /// at once.
     pub async fn publish(self) {
-        let Self { broker, session, version, will, key, link, is_taken_over, keep_seconds } = self;
+        let Self { broker, session: own, version, will, state, key, link, keep_seconds } = self;
         // The place that the application holds for the connection is given up.
-        let session = Arc::new(DeviceSession { place: Place::default(), ..(*session).clone() });
-        let mut delay = will.delay_seconds.min(keep_seconds);
-        if delay > 0 && is_taken_over {
-            return;
-        }
-        let waiting = broker.waiting_wills.fetch_add(1, Ordering::AcqRel);
-        let counted = Counted(&broker);
-        if delay > 0 && waiting >= WAITING_WILLS_MAX {
-            metrics::counter!("veritwin_ingest_wills_hurried_total").increment(1);
-            delay = 0;
-        }
+        let session = Arc::new(DeviceSession { place: Place::default(), ..(*own).clone() });
+        drop(own);
+        let delay = will.delay_seconds.min(keep_seconds);
         if delay > 0 {
-            let session_over = broker.sessions.wait_for(&key, &link);
-            let mut closing = broker.closing.subscribe();
-            tokio::select! {
-                () = sleep(Duration::from_secs(u64::from(delay))) => {}
-                () = dropped(session_over) => {}
-                _ = closing.wait_for(|is_closing| *is_closing) => {}
-            }
-            if broker.sessions.is_resumed(&key, &link) {
+            wait(&broker, &will, &state, (&key, &link), delay).await;
+            if broker.sessions.is_resumed(&state, &link) {
                 return;
             }
         }
-        drop(counted);
-        let state = broker.sessions.of_will(&key);
         let mut hello = Hello::of_will(version);
         hello.will = Some(will);
         let mut device = Box::new(Device::new(Arc::clone(&broker), session, link, state, hello));
         device.publish_will();
         drain(&mut device).await;
+    }
+}
+
+/// Waits for so many seconds, or until the session is had again or ends, or the platform stops. A
+/// will over a bound does not wait.
+async fn wait(
+    broker: &Broker,
+    will: &Will,
+    state: &SharedState,
+    (key, link): (&SessionKey, &DeviceLink),
+    seconds: u32,
+) {
+    let bytes = will.topic.len() + will.payload.len() + will.properties.len();
+    let place = state.relay().bytes().place(bytes);
+    let (_counted, fits) = Counted::new(broker, state.relay());
+    if !fits || place.is_none() {
+        metrics::counter!("veritwin_ingest_wills_hurried_total").increment(1);
+        return;
+    }
+    let session_over = broker.sessions.wait_for(key, link);
+    let mut closing = broker.closing.subscribe();
+    tokio::select! {
+        () = sleep(Duration::from_secs(u64::from(seconds))) => {}
+        () = dropped(session_over) => {}
+        _ = closing.wait_for(|is_closing| *is_closing) => {}
     }
 }
 

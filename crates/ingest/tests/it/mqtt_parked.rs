@@ -4,11 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use veritwin_domain::{IngestLimits, ManualClock, Secret, SeededRng, Timestamp};
 use veritwin_ingest::mqtt::{
     Broker, BrokerParts, DEVICE_DETACHED_SESSIONS_MAX, SESSION_SECONDS_MAX,
 };
-use veritwin_ingest::{Refusal, Sink, SinkEntry};
+use veritwin_ingest::{
+    Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Refusal, Sink, SinkEntry,
+    Writer, WriterSession,
+};
 
 use crate::platform::{
     Client, DEVICE, Door, NOW_MICROS, Store, TELEMETRY, connect, packet, publish, subscribe, text,
@@ -22,10 +30,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Arc::new(Door))
+    }
+
+    fn with(login: Arc<dyn Login>) -> Self {
         let store = Arc::new(Store::default());
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS)));
         let broker = Broker::new(BrokerParts {
-            login: Arc::new(Door),
+            login,
             sink: Arc::clone(&store) as Arc<dyn Sink>,
             clock: Arc::clone(&clock) as _,
             rng: Arc::new(SeededRng::new(1)),
@@ -60,6 +72,20 @@ impl World {
             other.expect(&[0x40, 2, 0, id]).await;
         }
         other.leave().await;
+    }
+
+    /// A client is cut off, and its will waits; who waits for that.
+    async fn cut_off(&self) -> JoinHandle<()> {
+        let mut client = Client::open(&self.broker);
+        client.send(&mortal()).await;
+        assert_eq!(client.packet().await[0], 0x20);
+        let Client { stream, server } = client;
+        drop(stream);
+        while !self.store.links.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        server
     }
 
     fn refusals(&self) -> Vec<Refusal> {
@@ -126,35 +152,73 @@ fn mortal() -> Vec<u8> {
 async fn a_will_that_waits_ends_with_its_reason() {
     // The client is back.
     let world = World::new();
-    let mut client = Client::open(&world.broker);
-    client.send(&mortal()).await;
-    assert_eq!(client.packet().await[0], 0x20);
-    let Client { stream, server } = client;
-    drop(stream);
-    let start = tokio::time::Instant::now();
-    while !world.store.links.lock().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    tokio::task::yield_now().await;
+    let (server, start) = (world.cut_off().await, Instant::now());
     let client = world.open("c1", 1).await;
     server.await.expect("served");
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert!(world.store.readings().is_empty());
     drop(client);
 
+    // It is back, and begins anew: the session of the will is over.
+    let world = World::new();
+    let (server, start) = (world.cut_off().await, Instant::now());
+    let mut client = Client::open(&world.broker);
+    client.send(&connect(4, 2, "c1", "token")).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    server.await.expect("served");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(world.store.readings().len(), 1);
+    drop(client);
+
     // Its session is over before the delay is.
     let world = World::new();
-    let mut client = Client::open(&world.broker);
-    client.send(&mortal()).await;
-    assert_eq!(client.packet().await[0], 0x20);
-    let Client { stream, server } = client;
-    drop(stream);
-    while !world.store.links.lock().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    tokio::task::yield_now().await;
+    let server = world.cut_off().await;
     world.clock.advance(Duration::from_secs(7_200));
     world.broker.end_sessions().await;
+    server.await.expect("served");
+    assert_eq!(world.store.readings().len(), 1);
+}
+
+/// The first session holds this for the application.
+struct Placing(Mutex<Option<watch::Sender<()>>>);
+
+#[async_trait]
+impl Login for Placing {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        peer: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        let session = Door.authenticate(credential, peer).await?;
+        let place = self.0.lock().take().map(Place::new).unwrap_or_default();
+        Ok(Arc::new(DeviceSession { place, ..(*session).clone() }))
+    }
+
+    async fn authenticate_writer(
+        &self,
+        token: Secret<String>,
+        peer: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        Door.authenticate_writer(token, peer).await
+    }
+
+    async fn devices_by_name(
+        &self,
+        session: &WriterSession,
+        names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        Door.devices_by_name(session, names).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_will_that_waits_holds_no_place_of_a_connection() {
+    let (held, mut place) = watch::channel(());
+    let world = World::with(Arc::new(Placing(Mutex::new(Some(held)))));
+    let (server, start) = (world.cut_off().await, Instant::now());
+    assert!(place.changed().await.is_err(), "given up");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(world.store.readings().is_empty());
     server.await.expect("served");
     assert_eq!(world.store.readings().len(), 1);
 }
