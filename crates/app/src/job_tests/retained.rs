@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, RelayMessage};
+use veritwin_domain::{
+    Actor, ActorKind, CredentialId, Declaration, DeviceId, MessageId, OpContext, RelayMessage, Role,
+};
 use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
@@ -69,7 +71,9 @@ async fn they_go_with_their_device() {
         world.retain(&customer, topic, None).await;
     }
     assert_eq!(world.retained(&customer).await, ["a", &own]);
-    world.app.delete_device(&customer.context, customer.device).await.expect("deleted");
+    let administrator = Actor::with_roles(ActorKind::LocalOperator, vec![Role::Administrator]);
+    let context = OpContext { actor: administrator, ..customer.context.clone() };
+    world.app.delete_device(&context, customer.device).await.expect("deleted");
     assert!(world.retained(&customer).await.is_empty());
     assert_eq!(world.stored(&customer).await, 0);
     // What it had sent before, and its will, come too late.
