@@ -100,9 +100,10 @@ async fn what_is_in_memory_learns_of_a_batch_only_where_streams_may_count_otherw
     const DEVICES: usize = 150;
     let world = World::new().await;
     let customer = world.customer("Only").await;
+    let owner = customer.somebody(Role::Owner);
     let told = async |file: String| {
         let mut events = world.app.0.live.subscribe(customer.tenant());
-        let imported = world.app.import_inventory(&customer.context, None, file.as_bytes());
+        let imported = world.app.import_inventory(&owner, None, file.as_bytes());
         imported.await.expect("imported");
         let mut count = 0;
         while let Ok(event) = events.try_recv() {

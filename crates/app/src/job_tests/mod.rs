@@ -17,8 +17,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use veritwin_domain::{
-    CredentialId, Declaration, DeviceBatch, DeviceId, Key, ManualClock, OpContext, Quality,
-    Reading, RuleId, Secret, TenantId, Timestamp, Value,
+    Actor, ActorKind, ApiKeyId, CredentialId, Declaration, DeviceBatch, DeviceId, Key, ManualClock,
+    OpContext, Quality, Reading, Role, RuleId, Secret, TenantId, Timestamp, Value,
 };
 use veritwin_metastore::{Alert, AlertState, Page};
 use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server, generate_client};
@@ -40,6 +40,13 @@ struct Customer {
 impl Customer {
     fn tenant(&self) -> TenantId {
         self.context.tenant
+    }
+
+    /// Somebody of the customer who has a role.
+    fn somebody(&self, role: Role) -> OpContext {
+        let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
+        let actor = Actor::with_roles(key, vec![role]);
+        OpContext { actor, ..self.context.clone() }
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use veritwin_domain::{
-    Actor, ActorKind, CredentialId, Declaration, DeviceId, MessageId, OpContext, RelayMessage, Role,
-};
+use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, RelayMessage, Role};
 use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
@@ -71,9 +69,8 @@ async fn they_go_with_their_device() {
         world.retain(&customer, topic, None).await;
     }
     assert_eq!(world.retained(&customer).await, ["a", &own]);
-    let administrator = Actor::with_roles(ActorKind::LocalOperator, vec![Role::Administrator]);
-    let context = OpContext { actor: administrator, ..customer.context.clone() };
-    world.app.delete_device(&context, customer.device).await.expect("deleted");
+    let administrator = customer.somebody(Role::Administrator);
+    world.app.delete_device(&administrator, customer.device).await.expect("deleted");
     assert!(world.retained(&customer).await.is_empty());
     assert_eq!(world.stored(&customer).await, 0);
     // What it had sent before, and its will, come too late.
@@ -147,7 +144,8 @@ async fn what_waits_for_the_turn_is_stored_together() {
         devices.push(made.0.id);
     }
     // One of them is gone: the others' messages are retained all the same.
-    world.app.delete_device(&customer.context, devices[4]).await.expect("deleted");
+    let administrator = customer.somebody(Role::Administrator);
+    world.app.delete_device(&administrator, devices[4]).await.expect("deleted");
     let turn = world.app.retained_draft(customer.tenant()).await.expect("the turn");
     let topics: Vec<String> = (0..5).map(|number| format!("t/{number}")).collect();
     let retain = |at: usize| world.retain_of(&customer, devices[at], &topics[at], None);

@@ -2,7 +2,6 @@
 
 use veritwin_access::{Action, Resource};
 use veritwin_alerting::Scope;
-use veritwin_domain::{Actor, ActorKind, ApiKeyId, Role};
 use veritwin_metastore::TenantTx;
 
 use super::*;
@@ -11,9 +10,7 @@ use crate::change::Change;
 
 /// Somebody who writes rules and may not read what is personal.
 fn integrator(customer: &Customer) -> OpContext {
-    let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
-    let actor = Actor::with_roles(key, vec![Role::Integrator]);
-    OpContext { actor, ..customer.context.clone() }
+    customer.somebody(Role::Integrator)
 }
 
 async fn stored(tx: &TenantTx, id: RuleId) -> veritwin_alerting::Rule {

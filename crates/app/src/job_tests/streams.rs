@@ -1,7 +1,7 @@
 //! Declarations of streams, judged as of the transaction of a change.
 
 use veritwin_access::Action;
-use veritwin_domain::{Actor, ActorKind, ApiKeyId, Role, StreamRuleId};
+use veritwin_domain::StreamRuleId;
 use veritwin_governance::streams::{DeviceStatements, GroupRule, Statement, StreamRules};
 use veritwin_metastore::{Device, StreamRule};
 use veritwin_telemetry::{Point, TimeRange};
@@ -141,9 +141,7 @@ async fn a_mail_says_nothing_of_a_stream_that_is_not_open_when_it_leaves() {
 async fn what_is_brought_back_stays_within_what_a_device_may_have() {
     let world = World::new().await;
     let customer = world.customer("Only").await;
-    let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
-    let actor = Actor::with_roles(key, vec![Role::Owner]);
-    let context = OpContext { actor, ..customer.context.clone() };
+    let context = customer.somebody(Role::Owner);
     let among = world.app.among(&context, Action::StreamDeclare).await.expect("a reach");
     let statement =
         Statement { is_personal: true, subject: None, by: "user:1".to_owned(), at_us: 1 };
