@@ -138,7 +138,9 @@ impl App {
         draft: RetainedDraft,
     ) -> Result<RetainedWritten> {
         let RetainedDraft { shelf, turn, kept, changes, .. } = draft;
-        let mut written = Vec::with_capacity(changes.len());
+        let room = Vec::with_capacity(changes.len());
+        // From here on what is in memory counts as stale, whatever fails.
+        let mut written = RetainedWritten { shelf, changes: room, is_stored: false, _turn: turn };
         for (topic, change) in changes {
             let known = kept.messages.get(&topic).map(|(id, _)| *id);
             match (change, known) {
@@ -147,16 +149,16 @@ impl App {
                     let id = known.unwrap_or_else(generate);
                     let (body, expires_at) = (encode(&message)?, message.expires_at);
                     tx.retained_put(&RetainedMessage { id, body, expires_at }).await?;
-                    written.push((topic, Some((id, message))));
+                    written.changes.push((topic, Some((id, message))));
                 }
                 (None, Some(id)) => {
                     tx.retained_delete(id).await?;
-                    written.push((topic, None));
+                    written.changes.push((topic, None));
                 }
                 (None, None) => {}
             }
         }
-        Ok(RetainedWritten { shelf, changes: written, is_stored: false, _turn: turn })
+        Ok(written)
     }
 
     /// What was written is committed.

@@ -106,6 +106,24 @@ async fn a_damaged_one_is_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_memory_is_read_again_after_a_write_that_failed() {
+    let world = World::new().await;
+    let customer = world.customer("healing").await;
+    world.retain(&customer, "a", None).await;
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    let stored = tx.retained_messages().await.expect("read");
+    tx.retained_delete(stored[0].id).await.expect("deleted");
+    tx.commit().await.expect("committed");
+    assert_eq!(world.retained(&customer).await, ["a"], "from memory");
+    let mut draft = world.app.retained_draft(customer.tenant()).await.expect("the turn");
+    draft.forget_device(customer.device);
+    assert!(world.app.store_retained(customer.tenant(), draft).await.is_err());
+    assert!(world.retained(&customer).await.is_empty());
+    world.retain(&customer, "a", None).await;
+    assert_eq!((world.retained(&customer).await.len(), world.stored(&customer).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_reads_does_not_wait_for_who_writes() {
     let world = World::new().await;
     let customer = world.customer("busy").await;
