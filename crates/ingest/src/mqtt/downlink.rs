@@ -241,6 +241,10 @@ impl Device {
         }
         let (window, now) = (self.window(), self.broker.clock.now());
         let mut state = self.state.lock();
+        // An older connection has lost what it was to send again.
+        if state.holder != self.link.id() {
+            return;
+        }
         while self.output.len() < PUMP_BYTES_MAX
             && state.unacknowledged.len().saturating_sub(self.to_resend.len()) < window
         {
