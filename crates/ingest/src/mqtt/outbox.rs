@@ -54,9 +54,10 @@ impl Bytes {
         Arc::new(Self { tenant: AtomicUsize::new(0), all })
     }
 
-    /// A place for what waits for somebody who is away, if there is room.
+    /// A place for what waits for nobody yet, if there is room. It may pass the half that those
+    /// who are away share: a few tenants whose clients are away do not take it from everybody.
     pub(super) fn place(self: &Arc<Self>, content_bytes: usize) -> Option<Reserved> {
-        self.reserve(MESSAGE_BYTES + content_bytes, Claim::Away).ok()
+        self.reserve(MESSAGE_BYTES + content_bytes, Claim::Behind).ok()
     }
 
     /// A place for so many bytes, or the bound that is reached.
@@ -292,6 +293,18 @@ mod tests {
         check(0, ALL - 5000, 4000, Claim::Behind, None);
         check(0, ALL - 5000, 5001, Claim::Behind, Some("relay_bytes_max"));
         check(0, ALL / 2, 1, Claim::Away, Some("relay_bytes_max"));
+    }
+
+    #[test]
+    fn what_waits_for_nobody_yet_has_room_beside_those_who_are_away() {
+        let place = |used: usize, of_others: usize| {
+            let all: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(used + of_others));
+            Arc::new(Bytes { tenant: AtomicUsize::new(used), all }).place(1).is_some()
+        };
+        assert!(place(RELAY_TENANT_BYTES_MAX / 2, 0));
+        assert!(place(0, RELAY_BYTES_MAX / 2), "four tenants do not take it from the others");
+        assert!(!place(RELAY_TENANT_BYTES_MAX, 0));
+        assert!(!place(0, RELAY_BYTES_MAX));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Place};
 
 /// Most wills that wait for their delay. Further ones are published at once, and so are those whose
-/// content finds no room among the bytes that wait for clients that are away.
+/// content finds no room among the bytes that wait for clients.
 pub const WAITING_WILLS_MAX: usize = 10_000;
 /// The same of one tenant.
 pub const TENANT_WAITING_WILLS_MAX: usize = 5_000;
