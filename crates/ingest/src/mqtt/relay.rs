@@ -20,6 +20,8 @@ const SWEEP_MIN: usize = 64;
 const UNDER_WAY_MAX: usize = 256 * 1024;
 /// So many subscription identifiers take as much memory as a session that waits.
 const IDS_OF_ONE: usize = 16;
+/// So many members of a share that were matched count in the rates as a delivery.
+const MEMBERS_OF_ONE: usize = 16;
 
 /// The trees of every tenant with a session.
 #[derive(Debug, Default)]
@@ -236,13 +238,14 @@ impl Fanout {
             if let Some(one) = self.found.pop() {
                 report.dropped.extend(offer(&self.message, &one));
                 visits += 1;
+                report.deliveries += 1;
             } else if let Some(members) = self.shares.pop() {
                 report.dropped.extend(offer_share(&self.message, &members));
                 visits += members.len();
+                report.deliveries += 1 + members.len() / MEMBERS_OF_ONE;
             } else {
                 break;
             }
-            report.deliveries += 1;
         }
         visits
     }
@@ -329,6 +332,24 @@ mod tests {
         assert!(report.dropped.is_empty());
         assert_eq!(report.deliveries, 5);
         assert!(sessions.iter().all(|session| session.lock().outbox.len() == 1));
+    }
+
+    #[test]
+    fn what_a_share_has_matched_counts_in_the_rate() {
+        let relay = relay();
+        let mut members = Vec::new();
+        for (count, expect) in [(1, 1), (15, 1), (16, 2), (40, 3)] {
+            while members.len() < count {
+                members.push(session(&relay, &["$share/g/a"]));
+            }
+            let mut report = Report::default();
+            let visits = relay.begin(message("a"), 0).go_on(usize::MAX, &mut report);
+            assert_eq!((visits, report.deliveries), (count, expect));
+        }
+        members.push(session(&relay, &["a"]));
+        let mut report = Report::default();
+        relay.begin(message("a"), 0).go_on(usize::MAX, &mut report);
+        assert_eq!(report.deliveries, 3 + 1);
     }
 
     #[test]
