@@ -99,9 +99,10 @@ impl App {
                     let since = made_since(place + offset);
                     let row = self.import_row(&tx, context, &sight, row, since, &mut outcome);
                     let Some((stood, known)) = row.await? else { continue };
-                    counts_otherwise |=
-                        (stood.declaration, &stood.kind) != (known.declaration, &known.kind);
-                    if is_elsewhere(&stood, &known) {
+                    let is_moved = is_elsewhere(&stood, &known);
+                    counts_otherwise |= is_moved
+                        || (stood.declaration, &stood.kind) != (known.declaration, &known.kind);
+                    if is_moved {
                         moved.push(known);
                     }
                 }
@@ -119,7 +120,7 @@ impl App {
                 Ok(counts_otherwise)
             };
             if written.await.map_err(|error| cut_off(error, place, rows.len()))? {
-                // What a batch closed is closed from then on, not from the end of the file.
+                // What a batch closed or put elsewhere is so from then on, not from the file's end.
                 self.0.stream_books.changed(context.tenant);
                 self.note_devices_changed(context.tenant, twin);
             }
