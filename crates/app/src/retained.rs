@@ -193,7 +193,8 @@ impl App {
         self.store_retained(tenant, draft).await
     }
 
-    /// Reads them. One that is damaged is left out, and told: it is no reason to lose the others.
+    /// Reads them. One that is damaged, or does not open and comes empty, is left out and told: it
+    /// is no reason to lose the others.
     async fn fill_shelf(&self, tenant: TenantId, shelf: &Shelf) -> Result<Arc<Kept>> {
         let _place = self.0.retained.load().await;
         let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;

@@ -95,14 +95,17 @@ async fn without_its_key_a_tenant_has_none() {
 async fn a_damaged_one_is_left_out() {
     let world = World::new().await;
     let customer = world.customer("damaged").await;
-    let id = MessageId::from_bytes([7; 16]);
-    let damaged = RetainedMessage { id, body: b"\xff".to_vec(), expires_at: None };
     let tx = world.app.0.store.begin(&customer.context).await.expect("records");
-    tx.retained_put(&damaged).await.expect("written");
+    // The second is as one comes whose seal does not open.
+    for (number, body) in [(7, b"\xff".as_slice()), (8, b"")] {
+        let id = MessageId::from_bytes([number; 16]);
+        let damaged = RetainedMessage { id, body: body.to_vec(), expires_at: None };
+        tx.retained_put(&damaged).await.expect("written");
+    }
     tx.commit().await.expect("committed");
     world.retain(&customer, "a", None).await;
     assert_eq!(world.retained(&customer).await, ["a"]);
-    assert_eq!(world.stored(&customer).await, 2);
+    assert_eq!(world.stored(&customer).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
