@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{Actor, Facet, HeldRole, OpContext, Place, Scope};
+use veritwin_domain::{Actor, Facet, HeldRole, OpContext, Place, Scope, SiteId};
 
 use crate::authorizer::{Class, Question, RoleSet, Verdict, classify};
 use crate::{Action, Authorizer, Denied, Kind, Resource};
@@ -96,6 +96,16 @@ impl Reach {
     /// Whether what stands at a place is in it.
     pub fn covers(&self, place: Place<'_>) -> bool {
         self.parts.iter().all(|part| part.covers(place))
+    }
+
+    /// Whether a whole twin is in it, with whatever stands there. Where anything is denied it is
+    /// not: that may be a part of the twin.
+    pub fn covers_whole_twin(&self, twin: SiteId) -> bool {
+        let is_whole = |part: &Part| {
+            part.denied.is_empty()
+                && part.allowed.iter().any(|scope| scope.covers(Place::Twin(twin)))
+        };
+        self.parts.iter().all(is_whole)
     }
 }
 
@@ -291,4 +301,37 @@ impl Authorizer {
 /// A session is its holder's own, wherever their rights are.
 fn is_inside(kind: Kind, scope: &Scope, covers: &dyn Fn(&Scope) -> bool) -> bool {
     kind == Kind::Session || scope.is_whole() || covers(scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use veritwin_domain::{Branch, ScopeOf};
+
+    use super::*;
+
+    #[test]
+    fn a_whole_twin_is_covered_only_where_nothing_is_denied() {
+        let twin = SiteId::from_bytes([1; 16]);
+        let scope = |twins: &[SiteId], branch: Option<Branch>| {
+            let (of, devices) = (ScopeOf::Twin { twin, node: None }, HashSet::new());
+            Arc::new(Scope { of, devices, twins: twins.iter().copied().collect(), branch })
+        };
+        let whole = || Arc::new(Scope::whole());
+        let of_twin = || scope(&[twin], None);
+        let of_branch = || scope(&[], Some(Branch { twin, nodes: HashSet::new() }));
+        let check = |parts: Vec<(Vec<Arc<Scope>>, Vec<Arc<Scope>>)>, expect: bool| {
+            let parts = parts.into_iter().map(|(allowed, denied)| Part { allowed, denied });
+            let reach = Reach { parts: parts.collect() };
+            assert_eq!(reach.covers_whole_twin(twin), expect, "{reach:?}");
+        };
+        check(vec![], true);
+        check(vec![(vec![of_twin()], vec![])], true);
+        check(vec![(vec![of_branch()], vec![])], false);
+        check(vec![(vec![of_branch(), whole()], vec![])], true);
+        check(vec![(vec![of_twin()], vec![of_branch()])], false);
+        check(vec![(vec![whole()], vec![]), (vec![of_branch()], vec![])], false);
+        check(vec![(vec![scope(&[], None)], vec![])], false);
+    }
 }

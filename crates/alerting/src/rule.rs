@@ -175,6 +175,9 @@ pub struct Rule {
     /// Whether they may read them in the whole tenant, so that it goes along with a device that is
     /// put elsewhere.
     pub sees_closed_anywhere: bool,
+    /// The twin throughout which they may read them, if it watches one device there: it goes along
+    /// with the device inside this twin.
+    pub sees_closed_twin: Option<SiteId>,
 }
 
 /// Upper bounds of one rule.

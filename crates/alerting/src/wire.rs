@@ -42,6 +42,8 @@ struct RuleWire {
     sees_closed: Option<bool>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     sees_closed_anywhere: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sees_closed_twin: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +77,7 @@ impl Rule {
             what_helps: self.what_helps.clone(),
             sees_closed: self.sees_closed,
             sees_closed_anywhere: self.sees_closed_anywhere,
+            sees_closed_twin: self.sees_closed_twin.map(|twin| twin.to_string()),
         };
         Ok(serde_json::to_vec(&wire)?)
     }
@@ -97,6 +100,10 @@ impl Rule {
             what_helps: wire.what_helps,
             sees_closed: wire.sees_closed,
             sees_closed_anywhere: wire.sees_closed_anywhere,
+            sees_closed_twin: wire
+                .sees_closed_twin
+                .map(|twin| parsed("sees_closed_twin", &twin))
+                .transpose()?,
         })
     }
 }

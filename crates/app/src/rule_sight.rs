@@ -2,11 +2,11 @@
 //! of somebody who may not read closed streams where it watches is kept off them: it would answer
 //! what its writer may not ask. What was found is kept with the rule, where people see it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use veritwin_access::{Action, Resource};
 use veritwin_alerting::{Rule, Scope};
-use veritwin_domain::{ActorKind, DeviceId, OpContext, Place, Role, RuleId};
+use veritwin_domain::{ActorKind, DeviceId, OpContext, Place, Role, RuleId, SiteId};
 use veritwin_metastore::{ActivityFilter, Device, Error as StoreError, Page, TenantTx};
 
 use crate::access::place_of;
@@ -22,8 +22,17 @@ const RECORDS_MAX: usize = 10_000;
 /// Whether somebody may have rules that watch closed streams of a place. What a job of the platform
 /// writes asks for nobody.
 fn sees_closed(context: &OpContext, sight: &Sight, place: Place<'_>) -> bool {
+    is_platform(context) || sight.sees_personal_at(place)
+}
+
+const fn is_platform(context: &OpContext) -> bool {
     matches!(context.actor.kind, ActorKind::Job(_) | ActorKind::LocalOperator)
-        || sight.sees_personal_at(place)
+}
+
+/// The twin of a device's place throughout which somebody may read closed streams.
+fn twin_seen(sight: &Sight, place: Place<'_>) -> Option<SiteId> {
+    let Place::Device { twin, .. } = place else { return None };
+    twin.filter(|twin| sight.sees_personal_throughout(*twin))
 }
 
 /// Notes with a rule whether whoever writes it may read closed streams wherever it is to watch. One
@@ -36,13 +45,22 @@ pub(crate) fn give_sight(
 ) {
     let asks_the_same =
         |known: &&Rule| (&known.scope, &known.condition) == (&rule.scope, &rule.condition);
-    (rule.sees_closed, rule.sees_closed_anywhere) = if sees_closed(context, sight, place) {
-        (Some(true), sees_closed(context, sight, Place::Tenant))
-    } else if let Some(known) = known.filter(asks_the_same) {
-        (known.sees_closed, known.sees_closed_anywhere)
-    } else {
-        (Some(false), false)
-    };
+    let known = known.filter(asks_the_same);
+    (rule.sees_closed, rule.sees_closed_anywhere, rule.sees_closed_twin) =
+        if sees_closed(context, sight, place) {
+            let sees_everything = is_platform(context) || sight.sees_everything();
+            (Some(true), sees_everything, twin_seen(sight, place))
+        } else if let Some(known) = known {
+            (known.sees_closed, known.sees_closed_anywhere, known.sees_closed_twin)
+        } else {
+            (Some(false), false, None)
+        };
+}
+
+/// Whether a rule for a device alone may watch it where it was put, by what its writer may read.
+fn goes_along(rule: &Rule, device: &Device) -> bool {
+    let is_inside = rule.sees_closed_twin.is_some() && rule.sees_closed_twin == device.twin;
+    rule.sees_closed_anywhere || is_inside
 }
 
 /// Whether a device stands elsewhere, for rights.
@@ -161,6 +179,7 @@ impl App {
         }
         let before = recorded(&row);
         (rule.sees_closed, rule.sees_closed_anywhere) = (Some(sees), sees);
+        rule.sees_closed_twin = None;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
         tx.rule_update(&row, None).await?;
         let change = Change { before, after: recorded(&row) };
@@ -170,7 +189,8 @@ impl App {
 
     /// Devices were put elsewhere in this transaction. A rule for one of them alone is worth what
     /// its writer may read where the device stood: it goes along only where they may read it
-    /// anywhere, or whoever put the device there may read it there.
+    /// anywhere, or throughout the twin in which the device stays, or whoever put the device there
+    /// may read it there.
     pub(crate) async fn rules_stay(
         &self,
         tx: &TenantTx,
@@ -179,15 +199,15 @@ impl App {
         moved: &[Device],
     ) -> Result<()> {
         let is_unseen = |device: &&Device| !sees_closed(context, sight, place_of(device));
-        let moved: HashSet<DeviceId> =
-            moved.iter().filter(is_unseen).map(|device| device.id).collect();
+        let moved: HashMap<DeviceId, &Device> =
+            moved.iter().filter(is_unseen).map(|device| (device.id, device)).collect();
         if moved.is_empty() {
             return Ok(());
         }
         for (id, rule) in read_rules(tx).await? {
             let Scope::Device(device) = rule.scope else { continue };
-            let sees_there_only = rule.sees_closed == Some(true) && !rule.sees_closed_anywhere;
-            if sees_there_only && moved.contains(&device) {
+            let Some(device) = moved.get(&device) else { continue };
+            if rule.sees_closed == Some(true) && !goes_along(&rule, device) {
                 self.write_sight(tx, context, id, (Some(true), false)).await?;
             }
         }

@@ -223,6 +223,7 @@ mod tests {
             what_helps: String::new(),
             sees_closed,
             sees_closed_anywhere: false,
+            sees_closed_twin: None,
         }
     }
 

@@ -79,6 +79,7 @@ fn parse(id: RuleId, input: RuleInput) -> Result<Rule> {
         what_helps: input.what_helps,
         sees_closed: Some(false),
         sees_closed_anywhere: false,
+        sees_closed_twin: None,
     };
     if let Some(index) =
         rule.notify_emails.iter().position(|email| !veritwin_outbound::mail::is_address(email))
@@ -166,6 +167,16 @@ fn place_of_rule<'a>(devices: &'a TenantDevices, rule: &Rule) -> Place<'a> {
     }
 }
 
+/// The device that a rule is for alone, as it stands in this transaction: what is in memory may not
+/// know yet that it was put elsewhere.
+async fn stands_in(tx: &TenantTx, rule: &Rule) -> Result<Option<veritwin_metastore::Device>> {
+    let Scope::Device(id) = rule.scope else { return Ok(None) };
+    match tx.device(id).await {
+        Err(veritwin_metastore::Error::NotFound { .. }) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
 fn confine(reach: &Reach, devices: &TenantDevices, rule: &Rule) -> Result<()> {
     let is_inside = reach.covers(place_of_rule(devices, rule));
     if is_inside { Ok(()) } else { Err(Error::NotFound("rule")) }
@@ -229,8 +240,10 @@ impl App {
         let sight = self.sight(context).await?;
         let mut rule = parse(RuleId::generate(context.at, self.rng()), input)?;
         confine_new(&reach, &devices, &rule)?;
-        give_sight(context, &sight, place_of_rule(&devices, &rule), (None, &mut rule));
         let tx = self.0.store.begin(context).await?;
+        let stands = stands_in(&tx, &rule).await?;
+        let place = stands.as_ref().map_or_else(|| place_of_rule(&devices, &rule), place_of);
+        give_sight(context, &sight, place, (None, &mut rule));
         if all_rules(&tx).await?.len() >= RULES_MAX {
             let limit = veritwin_domain::LimitExceeded {
                 name: "rules_max",
@@ -273,7 +286,9 @@ impl App {
         let accepts = input.sees_closed == Some(false);
         let mut rule = parse(id, input)?;
         confine_new(&reach, &devices, &rule)?;
-        give_sight(context, &sight, place_of_rule(&devices, &rule), (Some(&known), &mut rule));
+        let stands = stands_in(&tx, &rule).await?;
+        let place = stands.as_ref().map_or_else(|| place_of_rule(&devices, &rule), place_of);
+        give_sight(context, &sight, place, (Some(&known), &mut rule));
         let is_kept_off = known.sees_closed == Some(true) && rule.sees_closed == Some(false);
         if is_kept_off && rule.condition.key().is_some() && !accepts {
             return Err(Error::Conflict(KEPT_OFF.to_owned()));

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Reach};
-use veritwin_domain::{DeviceId, Key, OpContext, Place, TenantId};
+use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId};
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{Bucket, Latest, Page, RangeQuery, Series, Stats, TimeRange};
@@ -71,6 +71,11 @@ impl Sight {
     /// Whether the actor sees what is personal or not declared at a place.
     pub(crate) fn sees_personal_at(&self, place: Place<'_>) -> bool {
         self.personal.covers(place)
+    }
+
+    /// Whether the actor sees what is personal or not declared wherever it stands in a twin.
+    pub(crate) fn sees_personal_throughout(&self, twin: SiteId) -> bool {
+        self.personal.covers_whole_twin(twin)
     }
 
     /// Whether the actor sees what is personal or not declared in the whole tenant.

@@ -37,6 +37,7 @@ pub(crate) fn rule(condition: Condition) -> Rule {
         what_helps: "Check the pump".into(),
         sees_closed: None,
         sees_closed_anywhere: false,
+        sees_closed_twin: None,
     }
 }
 

@@ -46,6 +46,7 @@ fn stored_rules_come_back() {
     let mut rules = vec![rule(above(5)), rule(silence(None)), rule(silence(Some(key("溫度"))))];
     rules[0].scope = Scope::Device(DeviceId::from_bytes([5; 16]));
     (rules[0].sees_closed, rules[0].sees_closed_anywhere) = (Some(true), true);
+    rules[1].sees_closed_twin = Some(SiteId::from_bytes([6; 16]));
     rules[2].sees_closed = Some(false);
     rules[1].scope = Scope::Twin(SiteId::from_bytes([6; 16]));
     rules[2].scope = Scope::DeviceType("chiller".into());

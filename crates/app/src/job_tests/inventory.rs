@@ -1,8 +1,5 @@
 //! Inventories: others write in between, and a cut is mended by the same file.
 
-use veritwin_domain::SiteId;
-use veritwin_metastore::Twin;
-
 use super::*;
 use crate::live::LiveEvent;
 
@@ -121,21 +118,7 @@ async fn what_is_in_memory_learns_of_a_batch_only_where_streams_may_count_otherw
     let one = file.replace(&last, &last.replace("non_personal", "personal"));
     assert_eq!(told(one).await, 2, "one is closed, in the last batch");
     assert_eq!(told(file.replace(",sensor,", ",meter,")).await, 4, "a type of each batch");
-    let twin = Twin {
-        id: SiteId::from_bytes([3; 16]),
-        name: "Home".to_owned(),
-        source_kind: "ifc".to_owned(),
-        source_schema: "IFC4".to_owned(),
-        source_sha256: [9; 32],
-        source_bytes: 1,
-        source_object: "twins/1/source".to_owned(),
-        model_object: "twins/1/model".to_owned(),
-        geometry_object: None,
-        detail: b"{}".to_vec(),
-        version: 0,
-        created_at: owner.at,
-        updated_at: owner.at,
-    };
+    let twin = some_twin(SiteId::from_bytes([3; 16]), &customer);
     let tx = world.app.0.store.begin(&owner).await.expect("records");
     tx.twin_create(&twin).await.expect("a twin");
     let mut device = tx.device_by_name("sensor-00000").await.expect("a look").expect("a device");

@@ -18,9 +18,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use veritwin_domain::{
     Actor, ActorKind, ApiKeyId, CredentialId, Declaration, DeviceBatch, DeviceId, Key, ManualClock,
-    OpContext, Quality, Reading, Role, RuleId, Secret, TenantId, Timestamp, Value,
+    OpContext, Quality, Reading, Role, RuleId, Secret, SiteId, TenantId, Timestamp, Value,
 };
-use veritwin_metastore::{Alert, AlertState, Page};
+use veritwin_metastore::{Alert, AlertState, Page, Twin};
 use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server, generate_client};
 
 use crate::model::{DeviceInput, RuleCondition, RuleInput, RuleScope, TenantInput};
@@ -255,6 +255,25 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
     };
     std::fs::create_dir_all(&config.data).expect("data directory");
     App::open(config).await.expect("a platform")
+}
+
+/// A twin without a file.
+fn some_twin(id: SiteId, customer: &Customer) -> Twin {
+    Twin {
+        id,
+        name: "Home".to_owned(),
+        source_kind: "ifc".to_owned(),
+        source_schema: "IFC4".to_owned(),
+        source_sha256: [9; 32],
+        source_bytes: 1,
+        source_object: "twins/1/source".to_owned(),
+        model_object: "twins/1/model".to_owned(),
+        geometry_object: None,
+        detail: b"{}".to_vec(),
+        version: 0,
+        created_at: customer.context.at,
+        updated_at: customer.context.at,
+    }
 }
 
 fn rule(enabled: bool) -> RuleInput {

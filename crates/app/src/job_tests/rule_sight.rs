@@ -1,8 +1,11 @@
 //! What rules may watch, as it is kept with them.
 
+use std::collections::HashSet;
+
 use veritwin_access::{Action, Resource};
 use veritwin_alerting::Scope;
-use veritwin_metastore::TenantTx;
+use veritwin_domain::{Facet, HeldRole, Rights, Scope as Part, ScopeOf};
+use veritwin_metastore::{Device, TenantTx};
 
 use super::*;
 use crate::Error;
@@ -11,6 +14,22 @@ use crate::change::Change;
 /// Somebody who writes rules and may not read what is personal.
 fn integrator(customer: &Customer) -> OpContext {
     customer.somebody(Role::Integrator)
+}
+
+/// An administrator of one twin and of nothing else.
+fn administrator_of(customer: &Customer, twin: SiteId) -> OpContext {
+    let scope = Part {
+        of: ScopeOf::Twin { twin, node: None },
+        devices: HashSet::new(),
+        twins: HashSet::from([twin]),
+        branch: None,
+    };
+    let role = HeldRole::BuiltIn(Role::Administrator);
+    let facets = vec![Facet { grant: None, role, scope: Arc::new(scope) }];
+    let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
+    let rights = Rights { facets, bounds: Vec::new() };
+    let actor = Actor { rights, ..Actor::without_roles(key) };
+    OpContext { actor, ..customer.context.clone() }
 }
 
 async fn stored(tx: &TenantTx, id: RuleId) -> veritwin_alerting::Rule {
@@ -120,12 +139,18 @@ async fn a_rule_for_a_device_that_is_put_elsewhere_loses_what_was_seen_there_onl
     let world = World::new().await;
     let customer = world.customer("Only").await;
     let app = &world.app;
-    // Where the rule watches, whether its writer sees everything, who puts the device elsewhere.
-    for (is_of_device, anywhere, mover_sees, expect) in [
-        (true, false, false, false),
-        (true, true, false, true),
-        (true, false, true, true),
-        (false, false, false, true),
+    let [here, there] = [Some(SiteId::from_bytes([4; 16])), Some(SiteId::from_bytes([5; 16]))];
+    // Where the rule watches, whether its writer sees everything, or all of a twin, who puts the
+    // device elsewhere, and into which twin.
+    for (is_of_device, anywhere, throughout, mover_sees, twin, expect) in [
+        (true, false, None, false, None, false),
+        (true, true, None, false, None, true),
+        (true, false, None, true, None, true),
+        (false, false, None, false, None, true),
+        (true, false, here, false, here, true),
+        (true, false, here, false, there, false),
+        (true, false, here, false, None, false),
+        (true, false, None, false, here, false),
     ] {
         let mover = if mover_sees { customer.context.clone() } else { integrator(&customer) };
         let sight = app.sight(&mover).await.expect("a sight");
@@ -133,14 +158,54 @@ async fn a_rule_for_a_device_that_is_put_elsewhere_loses_what_was_seen_there_onl
         store(&tx, customer.rule, |rule| {
             rule.scope = if is_of_device { Scope::Device(customer.device) } else { Scope::All };
             (rule.sees_closed, rule.sees_closed_anywhere) = (Some(true), anywhere);
+            rule.sees_closed_twin = throughout;
         })
         .await;
-        let moved = [tx.device(customer.device).await.expect("a device")];
+        let device = tx.device(customer.device).await.expect("a device");
+        let moved = [Device { twin, ..device }];
         app.rules_stay(&tx, &mover, &sight, &moved).await.expect("judged");
         let found = stored(&tx, customer.rule).await;
-        let case = format!("{is_of_device} {anywhere} {mover_sees}");
+        let case = format!("{is_of_device} {anywhere} {throughout:?} {mover_sees} {twin:?}");
         assert_eq!(found.sees_closed, Some(expect), "{case}");
         drop(tx);
     }
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_is_judged_by_where_its_device_stands_in_the_records() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, twin) = (&world.app, SiteId::from_bytes([3; 16]));
+    let put = async |device_twin: Option<SiteId>| {
+        let tx = app.0.store.begin(&customer.context).await.expect("records");
+        let mut device = tx.device(customer.device).await.expect("a device");
+        device.twin = device_twin;
+        tx.device_update(&device, None).await.expect("put there");
+        tx.commit().await.expect("committed");
+    };
+    let tx = app.0.store.begin(&customer.context).await.expect("records");
+    tx.twin_create(&some_twin(twin, &customer)).await.expect("a twin");
+    tx.commit().await.expect("committed");
+    put(Some(twin)).await;
+    app.note_devices_changed(customer.tenant(), None);
+    let writer = administrator_of(&customer, twin);
+    let scope = RuleScope { device_id: Some(customer.device), ..RuleScope::default() };
+    let asked = RuleInput { scope, ..rule(true) };
+    let made = app.create_rule(&writer, asked.clone()).await.expect("a rule");
+    let sight = async |id: RuleId| {
+        let tx = app.0.store.read(&customer.context).await.expect("records");
+        let rule = stored(&tx, id).await;
+        (rule.sees_closed, rule.sees_closed_anywhere, rule.sees_closed_twin)
+    };
+    assert_eq!(sight(made.id).await, (Some(true), false, Some(twin)));
+    // It is put elsewhere, which is not told yet.
+    put(None).await;
+    let late = app.create_rule(&writer, asked.clone()).await.expect("a rule");
+    assert_eq!(sight(late.id).await, (Some(false), false, None));
+    let silence = RuleCondition::NoData { key: None, after_seconds: 60 };
+    let changed = RuleInput { condition: silence, ..asked };
+    app.replace_rule(&writer, made.id, changed, None).await.expect("changed");
+    assert_eq!(sight(made.id).await, (Some(false), false, None));
     world.app.close().await;
 }
