@@ -154,7 +154,7 @@ impl Device {
             let is_open = state.unacknowledged.len() < window;
             let fits = |delivery: &Delivery| delivery.qos == 0 || is_open;
             let next = if !state.retained.is_empty() {
-                self.retained.next(&mut state, is_open, session.relay().bytes())
+                self.retained.next(&mut state, is_open)
             } else if state.outbox.front().is_some_and(fits) {
                 state.outbox.pop()
             } else {

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::sleep;
-use veritwin_domain::RelayMessage;
+use veritwin_domain::{DeviceId, RelayMessage};
 
 use super::device::{Close, Device};
 use super::outbox::{Bytes, Delivery};
@@ -26,7 +26,7 @@ pub const RETAINED_PAGE_BYTES_MAX: usize = 1024 * 1024;
 const RETRIES_MAX: usize = 3;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// So many deliveries a look for retained messages counts in the rates, whatever it finds.
-const LOOK_DELIVERIES: usize = 256;
+const LOOK_DELIVERIES: usize = 2_048;
 /// The number of no subscription.
 const NOTHING: u64 = 0;
 
@@ -78,11 +78,12 @@ pub(crate) type Fetching = FuturesUnordered<BoxFuture<'static, Found>>;
 pub(super) struct Retained {
     /// The number of what it is for.
     of: u64,
-    /// Messages that wait to be sent. They share their content with the store.
+    /// Messages that wait to be sent, each with its place among the bytes that wait for clients:
+    /// they share their content with the store, which may let go of it.
     backlog: VecDeque<Delivery>,
     /// The topic up to which they go.
     end: Option<Arc<str>>,
-    /// There was no room to keep the next one until it is acknowledged.
+    /// There was no room for the first one: it is asked for again after a while.
     lacks_room: bool,
 }
 
@@ -91,22 +92,46 @@ impl Retained {
         self.backlog.is_empty()
     }
 
-    /// The next message to send, if there is one and it may be sent. One that the client has to
-    /// acknowledge has its place from now on, or waits for it.
-    pub(super) fn next(
+    /// Takes what was read for a subscription, as far as there is room; of messages of devices' own
+    /// topics those of this device. Gives what that counts in the rates.
+    fn take(
         &mut self,
-        state: &mut SessionState,
-        is_open: bool,
+        wanted: &mut Wanted,
+        messages: &[Arc<RelayMessage>],
+        device: DeviceId,
         bytes: &Arc<Bytes>,
-    ) -> Option<Delivery> {
-        self.lacks_room = false;
-        let wanted = state.retained.wanted.front_mut()?;
-        let next = self.backlog.front_mut().filter(|next| next.qos == 0 || is_open)?;
-        if self.of != wanted.number {
-            return None;
+    ) -> usize {
+        let Subscription { options, id, .. } = &wanted.subscription;
+        let (mut counted, mut end) = (LOOK_DELIVERIES, None);
+        for message in messages {
+            let is_own = topic::owner(&message.topic).is_some();
+            if !is_own || message.device == device {
+                let ids = id.iter().copied().collect();
+                let mut delivery = Delivery::of(message, options.qos, true, ids);
+                // It is held here from now on, whatever becomes of its topic.
+                if !delivery.take_place(bytes) {
+                    self.lacks_room = self.backlog.is_empty();
+                    break;
+                }
+                self.backlog.push_back(delivery);
+            }
+            counted += 1 + message.content_bytes() / 1024;
+            end = Some(Arc::clone(&message.topic));
         }
-        if next.qos > 0 && !next.take_place(bytes) {
-            self.lacks_room = true;
+        self.end = end;
+        if self.backlog.is_empty()
+            && let Some(end) = self.end.take()
+        {
+            wanted.after = Some(end);
+        }
+        counted
+    }
+
+    /// The next message to send, if there is one and it may be sent.
+    pub(super) fn next(&mut self, state: &mut SessionState, is_open: bool) -> Option<Delivery> {
+        let wanted = state.retained.wanted.front_mut()?;
+        self.backlog.front().filter(|next| next.qos == 0 || is_open)?;
+        if self.of != wanted.number {
             return None;
         }
         let delivery = self.backlog.pop_front()?;
@@ -122,7 +147,7 @@ impl Retained {
 impl Device {
     /// Asks for the next retained messages, once those before are sent.
     pub(super) fn fetch_retained(&mut self) {
-        if !self.fetching.is_empty() {
+        if !self.fetching.is_empty() || self.retained.lacks_room {
             return;
         }
         let session = Arc::clone(&self.state);
@@ -130,7 +155,11 @@ impl Device {
         if state.holder != self.link.id() {
             return;
         }
-        let Some(wanted) = state.retained.wanted.front() else { return };
+        let Some(wanted) = state.retained.wanted.front() else {
+            // What waits for nobody any more gives its place back.
+            self.retained.backlog.clear();
+            return;
+        };
         if wanted.number == self.retained.of && !self.retained.is_empty() {
             return;
         }
@@ -156,7 +185,7 @@ impl Device {
         self.fetching.push(fetch.boxed());
     }
 
-    /// Comes back to a message for which there was no room.
+    /// Asks again after a while where there was no room for the first message.
     pub(super) fn retry_retained(&mut self) {
         if self.retained.lacks_room && self.fetching.is_empty() {
             let later = async {
@@ -170,6 +199,10 @@ impl Device {
     /// Retained messages were read: none when there are no more. They count in the rate. `Err`
     /// closes the connection: the session still wants them.
     pub(crate) fn found_retained(&mut self, found: Found) -> Result<(), Close> {
+        if found.number == NOTHING {
+            self.retained.lacks_room = false;
+            return Ok(());
+        }
         let messages = found.messages.map_err(|error| {
             Close::new(0x80, format!("retained messages could not be read: {error}"))
         })?;
@@ -180,27 +213,14 @@ impl Device {
         let Some(wanted) = wanted.filter(|wanted| wanted.number == found.number) else {
             return Ok(());
         };
-        let Some(last) = messages.last() else {
+        if messages.is_empty() {
             state.retained.wanted.pop_front();
             drop(state);
             self.pace_deliveries(LOOK_DELIVERIES);
             return Ok(());
-        };
-        self.retained.end = Some(Arc::clone(&last.topic));
-        let Subscription { options, id, .. } = &wanted.subscription;
-        let mut counted = LOOK_DELIVERIES;
-        for message in &messages {
-            counted += 1 + message.content_bytes() / 1024;
-            let is_own = topic::owner(&message.topic).is_some();
-            if is_own && message.device != self.session.device {
-                continue;
-            }
-            let ids = id.iter().copied().collect();
-            self.retained.backlog.push_back(Delivery::of(message, options.qos, true, ids));
         }
-        if self.retained.is_empty() {
-            wanted.after = self.retained.end.take();
-        }
+        let bytes = session.relay().bytes();
+        let counted = self.retained.take(wanted, &messages, self.session.device, bytes);
         drop(state);
         self.pace_deliveries(counted);
         Ok(())
@@ -209,56 +229,99 @@ impl Device {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use veritwin_domain::{CredentialId, DeviceId, TenantId, Timestamp};
+    use veritwin_domain::{CredentialId, TenantId, Timestamp};
 
     use super::super::outbox::RELAY_BYTES_MAX;
     use super::super::packet::Options;
     use super::super::topic::FilterKind;
     use super::*;
 
-    fn delivery(qos: u8) -> Delivery {
-        let message = RelayMessage {
+    const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
+    /// What a connected client may take.
+    const FULL: usize = RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4;
+
+    fn message(topic: &str, qos: u8) -> Arc<RelayMessage> {
+        Arc::new(RelayMessage {
             tenant: TenantId::from_bytes([1; 16]),
-            device: DeviceId::from_bytes([2; 16]),
+            device: DEVICE,
             credential: CredentialId::from_bytes([3; 16]),
             received_at: Timestamp::EPOCH,
             expires_at: None,
-            topic: "a".into(),
+            topic: topic.into(),
             properties: Arc::default(),
-            payload: Arc::default(),
+            payload: vec![0; 1000].into(),
             qos,
             retain: true,
-        };
-        Delivery::of(&message, qos, true, Vec::new())
+        })
+    }
+
+    /// A session that wants them all.
+    fn state(qos: u8) -> SessionState {
+        let mut state = SessionState::default();
+        let options = Options { qos, ..Options::default() };
+        let (filter, kind) = ("#".to_owned(), FilterKind::Relay);
+        state.retained.want(&Subscription { filter, kind, options, id: None });
+        state
     }
 
     #[test]
-    fn what_is_to_be_acknowledged_waits_for_room() {
-        let full = RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4;
-        let check = |qos: u8, used: usize, is_open: bool, (is_sent, lacks_room): (bool, bool)| {
-            let all = Arc::new(AtomicUsize::new(used));
-            let bytes = Bytes::new(Arc::clone(&all));
-            let mut state = SessionState::default();
-            let (options, kind) = (Options::default(), FilterKind::Relay);
-            let filter = "#".to_owned();
-            state.retained.want(&Subscription { filter, kind, options, id: None });
-            let mut retained = Retained { of: 1, ..Retained::default() };
-            retained.backlog.push_back(delivery(qos));
-            let next = retained.next(&mut state, is_open, &bytes);
-            assert_eq!(
-                (next.is_some(), retained.lacks_room),
-                (is_sent, lacks_room),
-                "{qos} {used}"
-            );
-            let is_kept = next.is_some_and(|next| next.reserved.is_some());
-            assert_eq!(is_kept, is_sent && qos > 0);
+    fn what_is_fetched_has_its_place_or_is_asked_for_again() {
+        // Another device's own.
+        let other = "devices/00000000-0000-4000-8000-000000000009/a";
+        let size = 128 + 1 + 1000;
+        // How much is free, what was read, what is held of it, whether it is asked for later, and
+        // after which topic it goes on once that is sent.
+        let check = |free: usize,
+                     topics: &[&str],
+                     (held, lacks_room, after): (usize, bool, Option<&str>)| {
+            for qos in 0..=2 {
+                let all = Arc::new(AtomicUsize::new(FULL - free));
+                let bytes = Bytes::new(Arc::clone(&all));
+                let mut state = state(qos);
+                let mut retained = Retained { of: 1, ..Retained::default() };
+                let messages: Vec<_> = topics.iter().map(|topic| message(topic, qos)).collect();
+                let wanted = state.retained.wanted.front_mut().expect("wanted");
+                let reader = DeviceId::from_bytes([8; 16]);
+                retained.take(wanted, &messages, reader, &bytes);
+                let case = format!("{free} {topics:?} {qos}");
+                assert_eq!(
+                    (retained.backlog.len(), retained.lacks_room),
+                    (held, lacks_room),
+                    "{case}"
+                );
+                assert_eq!(all.load(Ordering::Relaxed), FULL - free + held * size, "{case}");
+                while retained.next(&mut state, true).is_some() {}
+                let wanted = state.retained.wanted.front().expect("wanted");
+                assert_eq!(wanted.after.as_deref(), after, "{case}");
+                assert_eq!(all.load(Ordering::Relaxed), FULL - free, "given back: {case}");
+            }
         };
-        check(0, full, false, (true, false));
-        check(1, 0, true, (true, false));
-        check(1, 0, false, (false, false));
-        check(1, full, true, (false, true));
-        check(2, full, false, (false, false));
+        check(FULL, &["a", "b"], (2, false, Some("b")));
+        check(FULL, &["a", other], (1, false, Some(other)));
+        check(FULL, &[other], (0, false, Some(other)));
+        check(size, &["a", "b"], (1, false, Some("a")));
+        check(0, &["a", "b"], (0, true, None));
+        check(0, &[other, "a"], (0, true, Some(other)));
+    }
+
+    #[test]
+    fn what_is_to_be_acknowledged_waits_for_the_window() {
+        let check = |qos: u8, is_open: bool, is_sent: bool| {
+            let mut state = state(qos);
+            let mut retained = Retained { of: 1, ..Retained::default() };
+            let wanted = state.retained.wanted.front_mut().expect("wanted");
+            let bytes = Bytes::new(Arc::default());
+            retained.take(wanted, &[message("a", qos)], DEVICE, &bytes);
+            let next = retained.next(&mut state, is_open);
+            assert_eq!(next.is_some(), is_sent, "{qos} {is_open}");
+            assert!(next.is_none_or(|next| next.reserved.is_some()));
+        };
+        check(0, false, true);
+        check(1, false, false);
+        check(1, true, true);
+        check(2, false, false);
+        check(2, true, true);
     }
 }

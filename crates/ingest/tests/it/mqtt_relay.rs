@@ -166,7 +166,7 @@ async fn every_delivery_counts_in_the_rate() {
     listen(&mut other, 5, "plant/+", 0).await;
     listen(&mut client, 5, "plant/+", 0).await;
     // A look for retained messages counts, whatever it finds.
-    while *store.paced.lock() != [256, 256] {
+    while *store.paced.lock() != [2_048, 2_048] {
         tokio::task::yield_now().await;
     }
     store.paced.lock().clear();
