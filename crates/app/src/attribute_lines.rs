@@ -13,8 +13,14 @@ use crate::{Error, Result, Submission};
 /// Most submissions of a tenant whose attributes are decided and stored at once: each holds a
 /// scope in memory, and all writers of the tenant share its turns at the records.
 const TENANT_WRITES_MAX: usize = 4;
+/// Of a device, one submission is stored at a time that writes attributes or retains messages.
+const DEVICE_WRITES_MAX: usize = 1;
 /// How long a submission waits for those before it, of its device and of its tenant.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The bound of who writes attributes, and the one of who only waits for those who do.
+const OF_TENANT: (&str, usize) = ("tenant_attribute_writes_max", TENANT_WRITES_MAX);
+const OF_DEVICE: (&str, usize) = ("device_writes_max", DEVICE_WRITES_MAX);
 
 type Owned = (TenantId, DeviceId);
 
@@ -58,7 +64,8 @@ impl AttributeLines {
             let permit = permits.acquire_owned().await.ok();
             Turn { _places: places, _permit: permit }
         };
-        tokio::time::timeout(TURN_WAIT_MAX, places).await.map_err(|_| crowded())
+        let (name, max) = if writes { OF_TENANT } else { OF_DEVICE };
+        tokio::time::timeout(TURN_WAIT_MAX, places).await.map_err(|_| crowded(name, max))
     }
 
     /// Waits behind what the device sent before, if attributes are on their way there: the log has
@@ -66,16 +73,13 @@ impl AttributeLines {
     pub(crate) async fn behind(&self, tenant: TenantId, device: DeviceId) -> Result<Option<Place>> {
         let Some(line) = self.devices.known(&(tenant, device)) else { return Ok(None) };
         let place = tokio::time::timeout(TURN_WAIT_MAX, line.lock_owned()).await;
-        place.map(Some).map_err(|_| crowded())
+        place.map(Some).map_err(|_| crowded(OF_DEVICE.0, OF_DEVICE.1))
     }
 }
 
-fn crowded() -> Error {
-    Error::Crowded(LimitExceeded {
-        name: "tenant_attribute_writes_max",
-        max: TENANT_WRITES_MAX,
-        actual: LimitExceeded::MORE,
-    })
+/// What is told to who has waited too long behind so many.
+pub(crate) fn crowded(name: &'static str, max: usize) -> Error {
+    Error::Crowded(LimitExceeded { name, max, actual: LimitExceeded::MORE })
 }
 
 /// The devices whose attributes these write.
@@ -138,8 +142,15 @@ mod tests {
         let lines = AttributeLines::default();
         let held = now(&lines, TENANT, 0).expect("free");
         let devices = BTreeSet::from([device(0)]);
-        assert!(matches!(lines.turn(TENANT, &devices, false).await, Err(Error::Crowded(_))));
-        assert!(matches!(lines.behind(TENANT, device(0)).await, Err(Error::Crowded(_))));
+        let bound = |late: Option<Error>| match late {
+            Some(Error::Crowded(limit)) => (limit.name, limit.max),
+            other => panic!("{other:?}"),
+        };
+        let of_device = ("device_writes_max", 1);
+        assert_eq!(bound(lines.turn(TENANT, &devices, false).await.err()), of_device);
+        assert_eq!(bound(lines.behind(TENANT, device(0)).await.err()), of_device);
+        let of_tenant = ("tenant_attribute_writes_max", TENANT_WRITES_MAX);
+        assert_eq!(bound(lines.turn(TENANT, &devices, true).await.err()), of_tenant);
         drop(held);
         assert!(lines.turn(TENANT, &devices, true).await.is_ok());
     }

@@ -81,10 +81,11 @@ impl App {
         Ok(())
     }
 
-    /// Takes the tenant's turn to change its retained messages.
+    /// Takes the tenant's turn to change its retained messages. `Error::Crowded` where it does not
+    /// come in time.
     pub(crate) async fn retained_draft(&self, tenant: TenantId) -> Result<RetainedDraft> {
         let shelf = self.0.retained.shelf(tenant);
-        let turn = shelf.turn().await;
+        let turn = shelf.turn_in_time().await?;
         self.check_retained_key(tenant)?;
         let kept = match shelf.kept() {
             Some(kept) => kept,

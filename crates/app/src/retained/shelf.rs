@@ -11,6 +11,8 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore, SemaphorePermit};
 use veritwin_domain::{MessageId, RelayMessage, TenantId};
 
 use super::RetainedPage;
+use crate::Result;
+use crate::attribute_lines::{TURN_WAIT_MAX, crowded};
 use crate::submit::{Queue, Waiting};
 
 /// Most bytes that are held in memory; above it tenants that have not used theirs for longest give
@@ -18,6 +20,8 @@ use crate::submit::{Queue, Waiting};
 const CACHED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What a message takes in memory besides its content.
 const MESSAGE_BYTES: usize = 256;
+/// Of a tenant, so many change them at once.
+const WRITES_MAX: usize = 1;
 /// Of so many tenants they are read at once.
 const LOADS_MAX: usize = 2;
 
@@ -93,6 +97,12 @@ impl Shelf {
     /// Waits for the tenant's turn.
     pub(super) async fn turn(&self) -> Turn {
         Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// Waits for the tenant's turn, and for no longer than submissions wait for each other.
+    pub(super) async fn turn_in_time(&self) -> Result<Turn> {
+        let late = |_| crowded("tenant_retained_writes_max", WRITES_MAX);
+        tokio::time::timeout(TURN_WAIT_MAX, self.turn()).await.map_err(late)
     }
 
     /// What is there now, if it is read: it does not change any more.
@@ -176,6 +186,17 @@ impl RetainedBook {
 mod tests {
     use super::super::draft::tests::message;
     use super::*;
+    use crate::Error;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_the_turn_for_ever() {
+        let shelf = Shelf::default();
+        let held = shelf.turn_in_time().await.expect("free");
+        let Err(Error::Crowded(limit)) = shelf.turn_in_time().await else { panic!("no bound") };
+        assert_eq!((limit.name, limit.max), ("tenant_retained_writes_max", 1));
+        drop(held);
+        assert!(shelf.turn_in_time().await.is_ok());
+    }
 
     #[test]
     fn who_looks_keeps_what_there_was() {

@@ -29,7 +29,9 @@ pub(crate) struct Waiting {
     line: Turn,
 }
 
-/// What waits, each with its bytes.
+/// What waits, each with its bytes. Each holds its devices' lines until it is answered: of a device
+/// one waits (`device_writes_max`), and none for longer than a turn may take to come
+/// (`tenant_retained_writes_max`).
 pub(crate) struct Queue<T>(Mutex<VecDeque<(usize, T)>>);
 
 impl<T> Default for Queue<T> {
@@ -43,13 +45,13 @@ impl<T> Queue<T> {
         self.0.lock().push_back((bytes, waiting));
     }
 
-    /// Those that are stored next, the first one whatever its size.
-    fn take(&self) -> Vec<T> {
+    /// Those that are stored next, at most so many, the first one whatever its size.
+    fn take(&self, max: usize) -> Vec<T> {
         let (mut taken, mut all) = (Vec::new(), 0);
         let mut queue = self.0.lock();
         while let Some((bytes, waiting)) = queue.pop_front() {
             all += bytes;
-            let is_full = taken.len() >= JOINED_MAX || all > JOINED_BYTES_MAX;
+            let is_full = taken.len() >= max || all > JOINED_BYTES_MAX;
             if is_full && !taken.is_empty() {
                 queue.push_front((bytes, waiting));
                 break;
@@ -121,7 +123,9 @@ impl App {
     async fn store_joined(&self, tenant: TenantId, shelf: &Shelf) {
         let draft = self.retained_draft(tenant).await;
         let (mut submissions, mut devices, mut senders) = (Vec::new(), BTreeSet::new(), Vec::new());
-        for waiting in shelf.waiting.take() {
+        // Without the turn one is answered, that has waited at least as long: each has a task.
+        let max = if draft.is_ok() { JOINED_MAX } else { 1 };
+        for waiting in shelf.waiting.take(max) {
             submissions.push(waiting.submissions);
             devices.extend(waiting.devices);
             senders.push((waiting.answer, waiting.line));
@@ -185,13 +189,17 @@ mod tests {
             }
             let (mut counts, mut all) = (Vec::new(), Vec::new());
             while queue.len() > 0 {
-                let taken = queue.take();
+                let taken = queue.take(JOINED_MAX);
                 counts.push(taken.len());
                 all.extend(taken);
             }
             assert_eq!(counts, expect, "{sizes:?}");
             assert!(all.into_iter().eq(0..sizes.len()), "{sizes:?}");
         };
+        let queue = Queue::default();
+        queue.push(1, "first");
+        queue.push(1, "second");
+        assert_eq!(queue.take(1), ["first"]);
         check(&[], &[]);
         check(&[1; JOINED_MAX + 1], &[JOINED_MAX, 1]);
         check(&[JOINED_BYTES_MAX, 1], &[1, 1]);
