@@ -25,8 +25,8 @@ pub struct RetainedMessage {
 opaque_debug!(RetainedMessage { id, expires_at });
 
 impl TenantTx {
-    /// All retained messages of the tenant, in the order of their ids. The body of one that does not
-    /// open is empty; without the tenant's keys none is given.
+    /// All retained messages of the tenant, in the order of their ids. The body of one whose seal
+    /// does not open is empty; without the tenant's keys none is given.
     #[boxed]
     pub async fn retained_messages(&self) -> Result<Vec<RetainedMessage>> {
         let vault = self.vault();
