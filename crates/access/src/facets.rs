@@ -313,6 +313,7 @@ mod tests {
 
     #[test]
     fn a_whole_twin_is_covered_only_where_nothing_is_denied() {
+        type Scopes = Vec<Arc<Scope>>;
         let twin = SiteId::from_bytes([1; 16]);
         let scope = |twins: &[SiteId], branch: Option<Branch>| {
             let (of, devices) = (ScopeOf::Twin { twin, node: None }, HashSet::new());
@@ -321,7 +322,7 @@ mod tests {
         let whole = || Arc::new(Scope::whole());
         let of_twin = || scope(&[twin], None);
         let of_branch = || scope(&[], Some(Branch { twin, nodes: HashSet::new() }));
-        let check = |parts: Vec<(Vec<Arc<Scope>>, Vec<Arc<Scope>>)>, expect: bool| {
+        let check = |parts: Vec<(Scopes, Scopes)>, expect: bool| {
             let parts = parts.into_iter().map(|(allowed, denied)| Part { allowed, denied });
             let reach = Reach { parts: parts.collect() };
             assert_eq!(reach.covers_whole_twin(twin), expect, "{reach:?}");
