@@ -41,8 +41,9 @@ const SIZES = { 390: 844, 1280: 800, 2560: 1300 }
 const ALERT_TIMEOUT_MS = 150_000
 const OPENED_TIMEOUT_MS = 60_000
 
+/** What moves into its place is shown when it is there. */
 async function shoot(page, name) {
-  await page.screenshot({ path: path.join(OUT, `${name}.png`) })
+  await page.screenshot({ path: path.join(OUT, `${name}.png`), animations: 'disabled' })
   say(name)
 }
 
