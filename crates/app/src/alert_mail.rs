@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_alerting::{Message, Rule, SeriesId, Severity, Transition, TransitionKind};
 use veritwin_domain::{AlertId, TenantId, Timestamp};
-use veritwin_metastore::{
-    AlertEventKind, Error as StoreError, MailAbout, MailRank, NewMail, TenantTx, WaitingMail,
-};
+use veritwin_metastore::{AlertEventKind, MailAbout, MailRank, NewMail, TenantTx, WaitingMail};
 
 use crate::alerts::{Detail, detail_of};
+use crate::error::found;
 use crate::mail::{MAILS_WAITING_MAX, MailNote, MailPayload, mail_key, note_on};
 use crate::stream_book::is_open_now;
 use crate::{App, Error, Result};
@@ -283,14 +282,6 @@ async fn tell_end(tx: &TenantTx, stories: &[Story]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is there no more is none.
-fn found<T>(read: std::result::Result<T, StoreError>) -> Result<Option<T>> {
-    match read {
-        Err(StoreError::NotFound { .. }) => Ok(None),
-        other => Ok(Some(other?)),
-    }
 }
 
 impl App {

@@ -19,6 +19,7 @@ use crate::alert_mail::Stories;
 use crate::alert_place::detail;
 use crate::alerts::{LEFT_OUT, to_domain, to_store};
 use crate::directory::TenantDevices;
+use crate::error::found;
 use crate::stream_book::is_open_now;
 use crate::{App, Error, LATEST_AHEAD_MAX, Result};
 
@@ -202,10 +203,7 @@ impl App {
         transition: &Transition,
     ) -> Result<Option<AlertId>> {
         let series = &transition.id.series;
-        let device = match tx.device(series.device).await {
-            Err(veritwin_metastore::Error::NotFound { .. }) => return Ok(None),
-            other => other?,
-        };
+        let Some(device) = found(tx.device(series.device).await)? else { return Ok(None) };
         let names = self.place_names(tx, &device, series).await;
         let message = Message::of(transition, rule, &names.names);
         let event = raised_event(transition);
@@ -271,13 +269,10 @@ async fn clear(
     transition: &Transition,
 ) -> Result<Option<AlertId>> {
     let Some(id) = open.get(&transition.id.series).copied() else { return Ok(None) };
-    let mut alert = match tx.alert(id).await {
+    let Some(mut alert) = found(tx.alert(id).await)? else {
         // It went with what it was about.
-        Err(veritwin_metastore::Error::NotFound { .. }) => {
-            open.remove(&transition.id.series);
-            return Ok(None);
-        }
-        other => other?,
+        open.remove(&transition.id.series);
+        return Ok(None);
     };
     let state = match to_domain(alert.state).apply(Step::Clear) {
         // It ended with its device, whose removal is still to be told.

@@ -110,6 +110,14 @@ impl From<Denied> for Error {
 /// The answer of a use case.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What the records say of something that may be gone: what is there no more is none.
+pub(crate) fn found<T>(asked: veritwin_metastore::Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(veritwin_metastore::Error::NotFound { .. }) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
 impl From<veritwin_keys::KeyError> for Error {
     fn from(error: veritwin_keys::KeyError) -> Self {
         if error.is_denied() {

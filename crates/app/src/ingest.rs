@@ -16,6 +16,7 @@ use veritwin_domain::{
 use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
 
 use crate::access::place_of;
+use crate::error::found;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
@@ -330,11 +331,8 @@ impl App {
         let context = self.job_in(jobs::INGEST, tenant);
         let tx = self.0.store.begin(&context).await?;
         for (device, at) in seen {
-            match tx.device_seen(device, at).await {
-                // It was deleted in the meantime.
-                Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            // It may have been deleted in the meantime.
+            found(tx.device_seen(device, at).await)?;
         }
         Ok(tx.commit().await?)
     }

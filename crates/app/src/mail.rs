@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use veritwin_access::jobs;
 use veritwin_domain::{AlertId, Secret, TenantId, Timestamp};
-use veritwin_metastore::{
-    AlertEvent, AlertEventKind, Error as StoreError, MailTurns, OutboxEntry, TenantTx,
-};
+use veritwin_metastore::{AlertEvent, AlertEventKind, MailTurns, OutboxEntry, TenantTx};
 use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, Mailer, Trouble};
 
 use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
+use crate::error::found;
 use crate::job_board::JobWatch;
 use crate::model::AlertEventView;
 use crate::{App, Error, Result};
@@ -102,10 +101,7 @@ pub(crate) fn mail_key(event: &str, email: &str) -> String {
 
 /// Notes something on an alert, if it is still there.
 pub(crate) async fn note_on(tx: &TenantTx, alert: AlertId, event: &AlertEvent) -> Result<()> {
-    match tx.alert_event_add(alert, event).await {
-        Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    found(tx.alert_event_add(alert, event).await).map(|_| ())
 }
 
 /// What became of a mail.

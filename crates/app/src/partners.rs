@@ -9,6 +9,7 @@ use veritwin_domain::{OpContext, PlanId, Secret, TenantId};
 use veritwin_metastore::{Plan, PlatformTx, Tenant, TenantKind, TenantPlace};
 
 use crate::change::Change;
+use crate::error::found;
 use crate::links::text;
 use crate::mail_bounds::Places;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
@@ -316,10 +317,7 @@ impl App {
         host: &str,
     ) -> Result<()> {
         tx.host_remove(tenant, host).await?;
-        match tx.host_certificate_delete(tenant, host).await {
-            Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        found(tx.host_certificate_delete(tenant, host).await)?;
         self.order_end(tx, host).await.map(|_| ())
     }
 

@@ -10,10 +10,11 @@ use veritwin_domain::{
 };
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
 use veritwin_metastore::{
-    Error as StoreError, GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
+    GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
 };
 
 use crate::change::Change;
+use crate::error::found;
 use crate::model::{Belonging, Erasure, SessionView, SignedIn, TenantView, UserView};
 use crate::sign_in::{ENDED, is_by_provider, person};
 use crate::{App, Error, Result};
@@ -357,9 +358,8 @@ impl App {
         if !tx.memberships(id).await?.is_empty() {
             return Ok(false);
         }
-        match tx.user_delete(id).await {
-            Err(StoreError::NotFound { .. }) => return Ok(true),
-            deleted => deleted?,
+        if found(tx.user_delete(id).await)?.is_none() {
+            return Ok(true);
         }
         tx.commit().await?;
         self.destroy_keys_of(id)?;

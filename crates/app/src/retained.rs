@@ -14,6 +14,7 @@ use veritwin_domain::{DeviceId, MessageId, RelayMessage, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekScope};
 use veritwin_metastore::{RetainedMessage, TenantTx};
 
+use crate::error::found;
 use crate::{App, Result};
 pub(crate) use draft::RetainedDraft;
 use draft::is_expired;
@@ -104,12 +105,8 @@ impl App {
         // A device is deleted by who has the turn, as the draft has: nothing changes meanwhile.
         let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
         for device in devices {
-            match tx.device(*device).await {
-                Ok(_) => {}
-                Err(veritwin_metastore::Error::NotFound { .. }) => {
-                    draft.gone.insert(*device);
-                }
-                Err(error) => return Err(error.into()),
+            if found(tx.device(*device).await)?.is_none() {
+                draft.gone.insert(*device);
             }
         }
         Ok(())

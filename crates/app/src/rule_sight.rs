@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use veritwin_access::{Action, Resource};
 use veritwin_alerting::{Rule, Scope};
 use veritwin_domain::{ActorKind, DeviceId, OpContext, Place, Role, RuleId, SiteId};
-use veritwin_metastore::{ActivityFilter, Device, Error as StoreError, Page, TenantTx};
+use veritwin_metastore::{ActivityFilter, Device, Page, TenantTx};
 
 use crate::access::place_of;
 use crate::activity::{Details, Envelope, resource_text};
 use crate::change::Change;
+use crate::error::found;
 use crate::rules::{all_rules, recorded, stored};
 use crate::sight::Sight;
 use crate::{App, Error, Result};
@@ -74,22 +75,19 @@ async fn is_in_charge(tx: &TenantTx, actor: &str) -> Result<bool> {
     if actor == "local operator" {
         return Ok(true);
     }
-    let found = match actor.split_once(':') {
+    let is_in_charge = match actor.split_once(':') {
         Some(("job", _)) => return Ok(true),
         Some(("user", id)) => match id.parse() {
-            Ok(id) => tx.member(id).await.map(|member| member.roles.iter().any(rules)),
+            Ok(id) => found(tx.member(id).await.map(|member| member.roles.iter().any(rules)))?,
             Err(_) => return Ok(false),
         },
         Some(("api_key", id)) => match id.parse() {
-            Ok(id) => tx.api_key(id).await.map(|key| rules(&key.role)),
+            Ok(id) => found(tx.api_key(id).await.map(|key| rules(&key.role)))?,
             Err(_) => return Ok(false),
         },
         _ => return Ok(false),
     };
-    match found {
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        other => Ok(other?),
-    }
+    Ok(is_in_charge.unwrap_or(false))
 }
 
 /// Who wrote rules last, by the records, as far back as is looked.
@@ -169,10 +167,7 @@ impl App {
         id: RuleId,
         (noted, sees): (Option<bool>, bool),
     ) -> Result<()> {
-        let mut row = match tx.rule(id).await {
-            Err(StoreError::NotFound { .. }) => return Ok(()),
-            other => other?,
-        };
+        let Some(mut row) = found(tx.rule(id).await)? else { return Ok(()) };
         let mut rule = stored(&row)?;
         if rule.sees_closed != noted {
             return Ok(());

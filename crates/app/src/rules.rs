@@ -9,6 +9,7 @@ use veritwin_metastore::{TenantTx, every_row};
 use crate::access::place_of;
 use crate::change::Change;
 use crate::directory::TenantDevices;
+use crate::error::found;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
 use crate::rule_sight::give_sight;
 use crate::{App, Error, Result};
@@ -171,10 +172,7 @@ fn place_of_rule<'a>(devices: &'a TenantDevices, rule: &Rule) -> Place<'a> {
 /// know yet that it was put elsewhere.
 async fn stands_in(tx: &TenantTx, rule: &Rule) -> Result<Option<veritwin_metastore::Device>> {
     let Scope::Device(id) = rule.scope else { return Ok(None) };
-    match tx.device(id).await {
-        Err(veritwin_metastore::Error::NotFound { .. }) => Ok(None),
-        other => Ok(Some(other?)),
-    }
+    found(tx.device(id).await)
 }
 
 fn confine(reach: &Reach, devices: &TenantDevices, rule: &Rule) -> Result<()> {

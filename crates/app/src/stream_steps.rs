@@ -4,6 +4,7 @@ use veritwin_domain::{DeviceId, StreamRuleId, Timestamp};
 use veritwin_governance::streams::{DeviceStatements, StreamRules, Verdict};
 use veritwin_metastore::{Device, StreamRule, TenantTx};
 
+use crate::error::found;
 use crate::rights::bounded;
 use crate::stream_acts::{STREAM_RULES_MAX, Said, Step};
 use crate::stream_book::{StreamBook, judged, said_in, say_in, to_store};
@@ -59,11 +60,8 @@ pub(crate) async fn carry_out(
     match step {
         Step::Stream { device, key, before, after } => {
             let id: DeviceId = device.parse().map_err(|_| Error::NotFound("device"))?;
-            let mut device = match tx.device(id).await {
-                // What was said of it went with it.
-                Err(veritwin_metastore::Error::NotFound { .. }) => return Ok(()),
-                other => other?,
-            };
+            // What was said of a device that is gone went with it.
+            let Some(mut device) = found(tx.device(id).await)? else { return Ok(()) };
             if !among.has(&device) {
                 return Err(Error::NotFound("declaration"));
             }

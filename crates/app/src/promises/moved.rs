@@ -19,6 +19,7 @@ use veritwin_metastore::{
 use super::fixture::{IDENTITY_LIFETIME, NAME};
 use crate::activity::{Details, Envelope, resource_text};
 use crate::change::Change;
+use crate::error::found;
 use crate::links::Payload;
 use crate::provision::PLATFORM_TENANT;
 use crate::rules::{all_rules, stored};
@@ -232,10 +233,7 @@ impl App {
         let platform = self.job(jobs::PROMISES);
         let tx = self.0.store.begin_platform(&platform).await?;
         let host = format!("{PLATFORM_TENANT}.invalid");
-        match tx.host_certificate_delete(PLATFORM_TENANT, &host).await {
-            Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        found(tx.host_certificate_delete(PLATFORM_TENANT, &host).await)?;
         // Whoever made the account a member elsewhere keeps it.
         if let Some(user) = user
             && tx.memberships(user).await?.is_empty()
@@ -318,10 +316,7 @@ async fn remove_old_rows(tx: &TenantTx, left: &Left) -> Result<()> {
         tx.ticket_delete(*id).await?;
     }
     if let Some(user) = left.user {
-        match tx.member_remove(user).await {
-            Ok(()) | Err(veritwin_metastore::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        found(tx.member_remove(user).await)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
 use super::{Run, UNSEALED_MAX, Unsealed};
+use crate::error::found;
 use crate::job_board::{Job, JobWatch};
 use crate::{App, Result};
 
@@ -239,11 +240,9 @@ impl App {
                 return Ok(());
             };
             let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
-            match tx.evidence_ledgered(id, index).await {
-                Ok(()) => tx.commit().await?,
-                // It was deleted in the meantime.
-                Err(veritwin_metastore::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+            // It may have been deleted in the meantime.
+            if found(tx.evidence_ledgered(id, index).await)?.is_some() {
+                tx.commit().await?;
             }
             let mut board = self.0.promises.board.lock();
             board.unsealed.remove(&id);
