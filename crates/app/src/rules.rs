@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::directory::TenantDevices;
 use crate::error::found;
 use crate::model::{RuleCondition, RuleInput, RuleScope, RuleView};
+use crate::rights::missing;
 use crate::rule_sight::give_sight;
 use crate::{App, Error, Result};
 
@@ -142,14 +143,6 @@ pub(crate) async fn all_rules(tx: &TenantTx) -> Result<Vec<veritwin_metastore::R
 }
 
 async fn check_scope(tx: &TenantTx, rule: &Rule) -> Result<()> {
-    let missing = |field: &'static str| {
-        move |error: veritwin_metastore::Error| match error {
-            veritwin_metastore::Error::NotFound { .. } => {
-                Error::invalid_at(field, "there is no such thing in this tenant")
-            }
-            other => other.into(),
-        }
-    };
     match rule.scope {
         Scope::Device(device) => {
             tx.device(device).await.map(|_| ()).map_err(missing("scope.device_id"))
