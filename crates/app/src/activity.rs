@@ -2,6 +2,7 @@
 //! with their effect; reads and refusals wait in a bounded queue of their tenant and are written
 //! soon. What a queue cannot take leaves a record of the gap; nothing is dropped in silence.
 
+mod actor;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,7 @@ use crate::change::Change;
 use crate::provision::PLATFORM_TENANT;
 use crate::redact::redacted;
 use crate::{App, Result};
+pub(crate) use actor::{ActorName, actor_text};
 use queue::{Gap, Queue, Seen, Slot};
 
 /// Most reads of one tenant that are remembered so as to count their repetitions.
@@ -108,18 +110,6 @@ pub(crate) struct ActivityWriter {
     wake: Notify,
     /// One write at a time, so that who asks for the records afterwards sees all of them.
     writing: tokio::sync::Mutex<()>,
-}
-
-pub(crate) fn actor_text(kind: &ActorKind) -> String {
-    match kind {
-        ActorKind::User { user, .. } => format!("user:{user}"),
-        ActorKind::Support { user, .. } => format!("support:{user}"),
-        ActorKind::ApiKey(key) => format!("api_key:{key}"),
-        ActorKind::Device { device, .. } => format!("device:{device}"),
-        ActorKind::Job(name) => format!("job:{name}"),
-        ActorKind::LocalOperator => "local operator".to_owned(),
-        ActorKind::Anonymous => "anonymous".to_owned(),
-    }
 }
 
 /// The id by which an actor's records are found: of support, the grant's.

@@ -9,6 +9,7 @@ use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{ActivityId, ActorKind, AlertId, IncidentId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{Incident, IncidentNote, TenantTx, every_row};
 
+use crate::activity::ActorName;
 use crate::change::Change;
 use crate::holds::words;
 use crate::model::{IncidentNoteView, IncidentView, Page, PageRequest, SecurityAlertView};
@@ -31,8 +32,11 @@ pub(crate) async fn people(tx: &TenantTx) -> Result<HashMap<UserId, String>> {
 
 /// Puts the name of a member in the place of the account's id.
 fn name_person(value: &mut String, people: &HashMap<UserId, String>) {
-    let id = value.strip_prefix("user:").unwrap_or(value).parse().ok();
-    if let Some(name) = id.and_then(|id: UserId| people.get(&id)) {
+    let id = match ActorName::read(value) {
+        Some(ActorName::User(id)) => Some(id),
+        _ => value.parse().ok(),
+    };
+    if let Some(name) = id.and_then(|id| people.get(&id)) {
         value.clone_from(name);
     }
 }

@@ -8,7 +8,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{ActivityId, OpContext, RequestId, TenantId, UserId};
 use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx, every_row};
 
-use crate::activity::{Details, Envelope};
+use crate::activity::{ActorName, Details, Envelope};
 use crate::change::Change;
 use crate::model::{ActivityQuery, ActivityView, Page, PageRequest};
 use crate::{App, Error, Result};
@@ -29,10 +29,10 @@ pub(crate) async fn names(tx: &TenantTx) -> Result<Names> {
     let mut names = Names::new();
     for member in every_row(|page| async move { tx.members(&page).await }).await? {
         let shown = member.user.name.filter(|name| !name.is_empty()).unwrap_or(member.user.email);
-        names.insert(format!("user:{}", member.user.id), shown);
+        names.insert(ActorName::User(member.user.id).to_string(), shown);
     }
     for key in every_row(|page| async move { tx.api_keys(&page).await }).await? {
-        names.insert(format!("api_key:{}", key.id), format!("API key {}", key.name));
+        names.insert(ActorName::ApiKey(key.id).to_string(), format!("API key {}", key.name));
     }
     Ok(names)
 }

@@ -10,7 +10,7 @@ use veritwin_domain::{ActorKind, DeviceId, OpContext, Place, Role, RuleId, SiteI
 use veritwin_metastore::{ActivityFilter, Device, Page, TenantTx};
 
 use crate::access::place_of;
-use crate::activity::{Details, Envelope, resource_text};
+use crate::activity::{ActorName, Details, Envelope, resource_text};
 use crate::change::Change;
 use crate::error::found;
 use crate::rules::{all_rules, recorded, stored};
@@ -72,22 +72,16 @@ pub(crate) fn is_elsewhere(stood: &Device, device: &Device) -> bool {
 /// Whether it was an owner or administrator, by what they are now, or the platform itself.
 async fn is_in_charge(tx: &TenantTx, actor: &str) -> Result<bool> {
     let rules = |role: &Role| matches!(role, Role::Owner | Role::Administrator);
-    if actor == "local operator" {
-        return Ok(true);
-    }
-    let is_in_charge = match actor.split_once(':') {
-        Some(("job", _)) => return Ok(true),
-        Some(("user", id)) => match id.parse() {
-            Ok(id) => found(tx.member(id).await.map(|member| member.roles.iter().any(rules)))?,
-            Err(_) => return Ok(false),
-        },
-        Some(("api_key", id)) => match id.parse() {
-            Ok(id) => found(tx.api_key(id).await.map(|key| rules(&key.role)))?,
-            Err(_) => return Ok(false),
-        },
-        _ => return Ok(false),
-    };
-    Ok(is_in_charge.unwrap_or(false))
+    Ok(match ActorName::read(actor) {
+        Some(ActorName::LocalOperator | ActorName::Job(_)) => true,
+        Some(ActorName::User(id)) => {
+            found(tx.member(id).await)?.is_some_and(|member| member.roles.iter().any(rules))
+        }
+        Some(ActorName::ApiKey(id)) => {
+            found(tx.api_key(id).await)?.is_some_and(|key| rules(&key.role))
+        }
+        Some(ActorName::Support(_) | ActorName::Device(_) | ActorName::Anonymous) | None => false,
+    })
 }
 
 /// Who wrote rules last, by the records, as far back as is looked.

@@ -17,7 +17,7 @@ use veritwin_metastore::{
 };
 
 use super::fixture::{IDENTITY_LIFETIME, NAME};
-use crate::activity::{Details, Envelope, resource_text};
+use crate::activity::{ActorName, Details, Envelope, resource_text};
 use crate::change::Change;
 use crate::error::found;
 use crate::links::Payload;
@@ -194,11 +194,12 @@ impl App {
         let action = Some(Action::ApiKeyCreate.as_str().to_owned());
         let before = ActivityFilter { action, from, to, ..ActivityFilter::default() };
         let keys = tx.activity(&before, &Page::whole()).await?.items;
+        let by = ActorName::Job(jobs::PROMISES);
         let by_checks: HashSet<String> = keys
             .iter()
             .filter(|record| {
                 let envelope = serde_json::from_slice(&record.envelope);
-                envelope.is_ok_and(|it: Envelope| it.actor == format!("job:{}", jobs::PROMISES))
+                envelope.is_ok_and(|it: Envelope| ActorName::read(&it.actor) == Some(by))
             })
             .filter_map(|record| {
                 let details: Details = serde_json::from_slice(record.details.as_ref()?).ok()?;

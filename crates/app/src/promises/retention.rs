@@ -11,7 +11,7 @@ use veritwin_metastore::{Activity, ActivityFilter, Hold, HoldReason, HoldScope};
 
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
-use crate::activity::{Details, Envelope};
+use crate::activity::{ActorName, Details, Envelope};
 use crate::maintenance::RECORDS_KEPT;
 use crate::{App, Result};
 
@@ -97,7 +97,7 @@ impl App {
 
     fn old_record(&self, at: Timestamp) -> Activity {
         let envelope = Envelope {
-            actor: "job:promises".to_owned(),
+            actor: ActorName::Job(jobs::PROMISES).to_string(),
             action: ACTION.to_owned(),
             outcome: "done".to_owned(),
             ..Envelope::default()
