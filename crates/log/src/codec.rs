@@ -52,12 +52,7 @@ const TYPE_DELETED: u8 = 6;
 pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), String> {
     match &entry.record {
         Record::Readings(batch) => {
-            if batch.tenant != entry.tenant {
-                return Err(format!(
-                    "its readings are of tenant {}, the entry of tenant {}",
-                    batch.tenant, entry.tenant
-                ));
-            }
+            check_tenant(entry, "its readings are", batch.tenant)?;
             out.push(KIND_READINGS);
             encode_readings(batch, out);
         }
@@ -89,18 +84,21 @@ pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), String> {
             put_text(out, &refusal.reason);
         }
         Record::Relay(message) => {
-            if message.tenant != entry.tenant {
-                return Err(format!(
-                    "its message is of tenant {}, the entry of tenant {}",
-                    message.tenant, entry.tenant
-                ));
-            }
+            check_tenant(entry, "its message is", message.tenant)?;
             out.push(KIND_RELAY);
             encode_relay(message, out);
         }
         Record::Unreadable(_) => return Err("unreadable entries are read, never appended".into()),
     }
     Ok(())
+}
+
+/// The form leaves out whose a record is: it is of its entry's tenant.
+fn check_tenant(entry: &Entry, what: &str, tenant: TenantId) -> Result<(), String> {
+    if tenant == entry.tenant {
+        return Ok(());
+    }
+    Err(format!("{what} of tenant {tenant}, the entry of tenant {}", entry.tenant))
 }
 
 struct KeyTable<'a> {
