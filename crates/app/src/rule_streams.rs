@@ -200,10 +200,11 @@ impl App {
 #[cfg(test)]
 mod tests {
     use veritwin_alerting::{Condition, Operator, Severity};
-    use veritwin_domain::{Key, Timestamp};
+    use veritwin_domain::Key;
     use veritwin_governance::streams::{DeviceStatements, Statement};
 
     use super::*;
+    use crate::stream_book::tests::device;
 
     fn rule(number: u8, scope: Scope, key: &str, sees_closed: Option<bool>) -> Rule {
         Rule {
@@ -227,20 +228,8 @@ mod tests {
         }
     }
 
-    fn device(number: u8, kind: &str, declaration: Declaration, twin: Option<u8>) -> Device {
-        Device {
-            id: DeviceId::from_bytes([number; 16]),
-            name: format!("device {number}"),
-            kind: kind.to_owned(),
-            units: BTreeMap::new(),
-            twin: twin.map(|twin| SiteId::from_bytes([twin; 16])),
-            placement: None,
-            declaration,
-            version: 1,
-            created_at: Timestamp::EPOCH,
-            updated_at: Timestamp::EPOCH,
-            last_seen_at: None,
-        }
+    fn in_twin(twin: u8, device: Device) -> Device {
+        Device { twin: Some(SiteId::from_bytes([twin; 16])), ..device }
     }
 
     #[test]
@@ -268,12 +257,12 @@ mod tests {
         let book = StreamBook::counting(2, HashMap::from([of(5, false), of(6, true)]));
         let rules = BoundRules::of(all.iter());
         let devices = [
-            (device(1, "pump", unsaid, None), vec![1, 2]),
-            (device(2, "fan", unsaid, Some(7)), vec![1, 3, 4]),
-            (device(3, "fan", open, Some(7)), vec![]),
-            (device(4, "fan", Declaration::Personal, Some(8)), vec![1]),
-            (device(5, "pump", unsaid, Some(7)), vec![3]),
-            (device(6, "pump", open, None), vec![1, 2]),
+            (device(1, "pump", unsaid), vec![1, 2]),
+            (in_twin(7, device(2, "fan", unsaid)), vec![1, 3, 4]),
+            (in_twin(7, device(3, "fan", open)), vec![]),
+            (in_twin(8, device(4, "fan", Declaration::Personal)), vec![1]),
+            (in_twin(7, device(5, "pump", unsaid)), vec![3]),
+            (device(6, "pump", open), vec![1, 2]),
         ];
         let mut judging = Judging::new(&rules, &book);
         for (device, expect) in &devices {
@@ -291,7 +280,7 @@ mod tests {
             (0..50).map(|n| rule(n, Scope::All, &keys[usize::from(n)], Some(false))).collect();
         let (rules, book) = (BoundRules::of(all.iter()), StreamBook::default());
         let devices: Vec<Device> = (0..200)
-            .map(|number| device(number, &format!("type {number}"), Declaration::Undeclared, None))
+            .map(|number| device(number, &format!("type {number}"), Declaration::Undeclared))
             .collect();
         let mut judging = Judging::new(&rules, &book);
         let sets: Vec<_> = devices.iter().map(|one| judging.withheld_from(one)).collect();

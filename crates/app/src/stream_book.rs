@@ -196,7 +196,7 @@ impl StreamBook {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use veritwin_domain::Timestamp;
@@ -208,10 +208,10 @@ mod tests {
         Statement { is_personal, subject: None, by: "user:1".to_owned(), at_us: 1 }
     }
 
-    fn device(number: u8, kind: &str, declaration: Declaration) -> Device {
+    pub(crate) fn device(number: u8, kind: &str, declaration: Declaration) -> Device {
         Device {
             id: DeviceId::from_bytes([number; 16]),
-            name: "a device".to_owned(),
+            name: format!("device {number}"),
             kind: kind.to_owned(),
             units: BTreeMap::new(),
             twin: None,

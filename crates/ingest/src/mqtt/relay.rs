@@ -276,7 +276,7 @@ fn offer_share(message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use veritwin_domain::{CredentialId, Timestamp};
 
     use super::super::outbox::RELAY_QUEUE_MESSAGES_MAX;
@@ -284,13 +284,13 @@ mod tests {
     use super::super::topic::FilterKind;
     use super::*;
 
-    const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
+    pub(in crate::mqtt) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
 
     fn relay() -> Arc<TenantRelay> {
         Relays::default().of(TenantId::from_bytes([1; 16]))
     }
 
-    fn message(topic: &str) -> Arc<RelayMessage> {
+    pub(in crate::mqtt) fn message(topic: &str) -> Arc<RelayMessage> {
         Arc::new(RelayMessage {
             tenant: TenantId::from_bytes([1; 16]),
             device: DEVICE,

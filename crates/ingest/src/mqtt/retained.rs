@@ -231,30 +231,18 @@ impl Device {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use veritwin_domain::{CredentialId, TenantId, Timestamp};
-
     use super::super::outbox::RELAY_BYTES_MAX;
     use super::super::packet::Options;
+    use super::super::relay::tests::{DEVICE, message as relayed};
     use super::super::topic::FilterKind;
     use super::*;
 
-    const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
     /// What a connected client may take.
     const FULL: usize = RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4;
 
     fn message(topic: &str, qos: u8) -> Arc<RelayMessage> {
-        Arc::new(RelayMessage {
-            tenant: TenantId::from_bytes([1; 16]),
-            device: DEVICE,
-            credential: CredentialId::from_bytes([3; 16]),
-            received_at: Timestamp::EPOCH,
-            expires_at: None,
-            topic: topic.into(),
-            properties: Arc::default(),
-            payload: vec![0; 1000].into(),
-            qos,
-            retain: true,
-        })
+        let payload = vec![0u8; 1000].into();
+        Arc::new(RelayMessage { payload, qos, retain: true, ..(*relayed(topic)).clone() })
     }
 
     /// A session that wants them all.

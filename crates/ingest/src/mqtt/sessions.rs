@@ -316,9 +316,8 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{RelayMessage, Timestamp};
-
     use super::super::outbox::Delivery;
+    use super::super::relay::tests::message as relayed;
     use super::*;
     use crate::model::Transport;
 
@@ -334,19 +333,7 @@ mod tests {
     }
 
     fn message() -> Delivery {
-        let message = RelayMessage {
-            tenant: TENANT,
-            device: DeviceId::from_bytes([2; 16]),
-            credential: NO_CREDENTIAL,
-            received_at: Timestamp::EPOCH,
-            expires_at: None,
-            topic: "a".into(),
-            properties: Arc::default(),
-            payload: Arc::default(),
-            qos: 1,
-            retain: false,
-        };
-        Delivery::of(&message, 1, false, Vec::new())
+        Delivery::of(&relayed("a"), 1, false, Vec::new())
     }
 
     #[test]
