@@ -62,6 +62,17 @@ impl Core {
         self.run(update.table, &update.statement).await
     }
 
+    /// Updates a row that is known by the same id. Tells one that changed from one that is not
+    /// there.
+    async fn update_known(&self, update: Update, known: Select) -> Result<()> {
+        if self.update(update).await? > 0 {
+            return Ok(());
+        }
+        let what = known.table;
+        self.one(known).await?;
+        Err(Error::Conflict { what, reason: CHANGED })
+    }
+
     pub(crate) async fn delete(&self, delete: Delete) -> Result<u64> {
         self.run(delete.table, &delete.statement).await
     }
@@ -230,13 +241,8 @@ impl TenantTx {
         id: [u8; 16],
         expected: Option<u64>,
     ) -> Result<()> {
-        let table = update.table;
-        let update = versioned(update, expected).eq("id", id);
-        if self.core.update(update).await? > 0 {
-            return Ok(());
-        }
-        self.core.one(self.select(table).eq("id", id)).await?;
-        Err(Error::Conflict { what: table, reason: CHANGED })
+        let known = self.select(update.table).eq("id", id);
+        self.core.update_known(versioned(update, expected).eq("id", id), known).await
     }
 
     /// Drops the tenant's names from memory once this is committed.
@@ -328,13 +334,8 @@ impl PlatformTx {
         id: [u8; 16],
         expected: Option<u64>,
     ) -> Result<()> {
-        let table = update.table;
-        let update = versioned(update, expected).eq("id", id);
-        if self.core.update(update).await? > 0 {
-            return Ok(());
-        }
-        self.core.one(self.select(table).eq("id", id)).await?;
-        Err(Error::Conflict { what: table, reason: CHANGED })
+        let known = self.select(update.table).eq("id", id);
+        self.core.update_known(versioned(update, expected).eq("id", id), known).await
     }
 }
 
