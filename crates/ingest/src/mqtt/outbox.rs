@@ -132,11 +132,12 @@ impl Delivery {
         Ok(Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
     }
 
-    /// Takes a place for what is kept until the client acknowledges it, if it has none; whether
-    /// there is room.
-    pub(super) fn take_place(&mut self, bytes: &Arc<Bytes>) -> bool {
+    /// Takes a place for what is held for a connected client, as the next one or behind others, if
+    /// it has none; whether there is room.
+    pub(super) fn take_place(&mut self, bytes: &Arc<Bytes>, is_next: bool) -> bool {
         if self.reserved.is_none() {
-            self.reserved = bytes.reserve(self.bytes(), Claim::Next).ok();
+            let claim = if is_next { Claim::Next } else { Claim::Behind };
+            self.reserved = bytes.reserve(self.bytes(), claim).ok();
         }
         self.reserved.is_some()
     }
@@ -312,10 +313,13 @@ mod tests {
         let all: Arc<AtomicUsize> = Arc::default();
         let bytes = Bytes::new(Arc::clone(&all));
         let mut kept = delivery(1000);
-        assert!(kept.take_place(&bytes) && kept.take_place(&bytes));
+        assert!(kept.take_place(&bytes, true) && kept.take_place(&bytes, true));
         assert_eq!(all.load(Ordering::Relaxed), kept.bytes());
-        all.fetch_add(RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4, Ordering::Relaxed);
-        assert!(!delivery(0).take_place(&bytes), "no room");
+        all.fetch_add(RELAY_BYTES_MAX, Ordering::Relaxed);
+        assert!(delivery(0).take_place(&bytes, true), "the next one passes by a quarter");
+        assert!(!delivery(0).take_place(&bytes, false), "no room behind others");
+        all.fetch_add(RELAY_BYTES_MAX / 4, Ordering::Relaxed);
+        assert!(!delivery(0).take_place(&bytes, true), "no room");
         drop(kept);
         assert_eq!(all.load(Ordering::Relaxed), RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4);
     }

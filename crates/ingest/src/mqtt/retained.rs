@@ -108,9 +108,11 @@ impl Retained {
             if !is_own || message.device == device {
                 let ids = id.iter().copied().collect();
                 let mut delivery = Delivery::of(message, options.qos, true, ids);
-                // It is held here from now on, whatever becomes of its topic.
-                if !delivery.take_place(bytes) {
-                    self.lacks_room = self.backlog.is_empty();
+                // It is held here from now on, whatever becomes of its topic. Only the first one
+                // may pass the bounds, so that who reads slowly leaves that room to the others.
+                let is_next = self.backlog.is_empty();
+                if !delivery.take_place(bytes, is_next) {
+                    self.lacks_room = is_next;
                     break;
                 }
                 self.backlog.push_back(delivery);
@@ -289,6 +291,8 @@ mod tests {
         check(FULL, &["a", "b"], (2, false, Some("b")));
         check(FULL, &["a", other], (1, false, Some(other)));
         check(FULL, &[other], (0, false, Some(other)));
+        check(FULL - RELAY_BYTES_MAX, &["a", "b"], (1, false, Some("a")));
+        check(FULL - RELAY_BYTES_MAX + 3 * size, &["a", "b", "c"], (2, false, Some("b")));
         check(size, &["a", "b"], (1, false, Some("a")));
         check(0, &["a", "b"], (0, true, None));
         check(0, &[other, "a"], (0, true, Some(other)));
