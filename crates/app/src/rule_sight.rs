@@ -170,7 +170,8 @@ impl App {
         (rule.sees_closed, rule.sees_closed_anywhere) = (Some(sees), sees);
         rule.sees_closed_twin = None;
         row.body = rule.to_bytes().map_err(|error| Error::Internal(error.to_string()))?;
-        tx.rule_update(&row, None).await?;
+        // Somebody may write it meanwhile: theirs is not overwritten.
+        tx.rule_update(&row, Some(row.version)).await?;
         let change = Change { before, after: recorded(&row) };
         let resource = Resource::rule(context.tenant, id);
         self.record_change(tx, context, Action::RuleWrite, &resource, change).await

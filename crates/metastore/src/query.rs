@@ -63,6 +63,12 @@ impl Select {
         self
     }
 
+    /// Nobody else changes these rows before the transaction ends. SQLite has one writer anyway.
+    pub(crate) fn held(mut self) -> Self {
+        self.statement.lock_shared();
+        self
+    }
+
     pub(crate) fn group_by(mut self, column: &'static str) -> Self {
         self.statement.group_by_col(column);
         self

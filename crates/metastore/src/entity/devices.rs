@@ -234,6 +234,12 @@ impl TenantTx {
         load(&self.core.one(self.select(TABLE).eq("id", id)).await?, &self.vault())
     }
 
+    /// One device, which nobody else changes before this transaction ends. For one that writes.
+    #[boxed]
+    pub async fn device_held(&self, id: DeviceId) -> Result<Device> {
+        load(&self.core.one(self.select(TABLE).eq("id", id).held()).await?, &self.vault())
+    }
+
     /// The device with this name, in any case.
     #[boxed]
     pub async fn device_by_name(&self, name: &str) -> Result<Option<Device>> {

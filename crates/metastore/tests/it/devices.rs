@@ -45,6 +45,7 @@ async fn devices_are_made_changed_and_deleted() {
         let tx = world.begin().await;
         tx.device_create(&pump).await.expect("a device");
         assert_eq!(tx.device(pump.id).await.expect("found"), pump);
+        assert_eq!(tx.device_held(pump.id).await.expect("found"), pump);
         let by_name = tx.device_by_name(" pump 1").await.expect("look-up");
         assert_eq!(by_name.map(|found| found.id), Some(pump.id));
         assert_eq!(tx.device_by_name("pump 2").await.expect("look-up"), None);

@@ -72,6 +72,7 @@ async fn everything_of_another_tenant_is_not_found() {
 
         let tx = world.begin_in(world.other).await;
         hidden("device", tx.device(pump.id).await);
+        hidden("device", tx.device_held(pump.id).await);
         hidden("device update", tx.device_update(&pump, Some(1)).await);
         hidden("device update, any version", tx.device_update(&pump, None).await);
         hidden("device delete", tx.device_delete(pump.id).await);

@@ -84,6 +84,33 @@ async fn row_level_security_holds_when_a_query_forgets_the_tenant() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_held_is_changed_by_nobody_else() {
+    let Some(server) = server() else { return };
+    let (name, config) = server.config();
+    let world = World::on(Database::Postgres(config), "postgres").await;
+    let pump = device(&world, "pump");
+    let tx = world.begin().await;
+    tx.device_create(&pump).await.expect("a device");
+    tx.commit().await.expect("commit");
+    let mut raw = server.connect(RUNTIME, &name).await;
+    let enter = format!(
+        "BEGIN; SET LOCAL ROLE {}; SET LOCAL veritwin.tenant = '{}'; SET LOCAL lock_timeout = 10",
+        server.group("tenant", &name),
+        world.tenant.to_string().replace('-', "")
+    );
+    let tx = world.begin().await;
+    for is_held in [false, true] {
+        if is_held {
+            tx.device_held(pump.id).await.expect("held");
+        }
+        raw.execute(AssertSqlSafe(enter.clone())).await.expect("enter");
+        let changed = raw.execute("UPDATE devices SET version = version + 1").await;
+        assert_eq!(changed.is_err(), is_held, "{changed:?}");
+        raw.execute("ROLLBACK").await.expect("rollback");
+    }
+}
+
+#[tokio::test]
 async fn a_superuser_or_owner_is_refused_as_runtime_role() {
     let Some(server) = server() else { return };
     let (name, config) = server.config();
