@@ -188,7 +188,13 @@ impl App {
         let mut draft = self.retained_draft(tenant).await?;
         draft.now = now;
         draft.forget_expired();
-        self.store_retained(tenant, draft).await
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        let written = self.write_retained(&tx, draft).await?;
+        // Those that are damaged are not in memory.
+        tx.retained_delete_expired(now).await?;
+        tx.commit().await?;
+        self.retained_stored(written);
+        Ok(())
     }
 
     /// Reads them. One that is damaged, or does not open and comes empty, is left out and told: it

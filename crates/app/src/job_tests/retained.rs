@@ -143,8 +143,14 @@ async fn expired_ones_are_deleted() {
     world.retain(&customer, "short", Some(Duration::from_secs(60))).await;
     world.retain(&customer, "long", None).await;
     let now = world.app.clock().now();
+    let expires_at = Some(now.saturating_add(Duration::from_secs(60)));
+    let id = MessageId::from_bytes([7; 16]);
+    let damaged = RetainedMessage { id, body: b"\xff".to_vec(), expires_at };
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    tx.retained_put(&damaged).await.expect("written");
+    tx.commit().await.expect("committed");
     world.app.expire_retained(now).await;
-    assert_eq!(world.stored(&customer).await, 2);
+    assert_eq!(world.stored(&customer).await, 3);
     world.app.expire_retained(now.saturating_add(Duration::from_secs(60))).await;
     assert_eq!(world.stored(&customer).await, 1);
     assert_eq!(world.retained(&customer).await, ["long"]);

@@ -50,6 +50,14 @@ impl TenantTx {
         self.core.one(select).await?.get("count")
     }
 
+    /// Removes the retained messages of the tenant that are past their time, whatever has become of
+    /// their content.
+    #[boxed]
+    pub async fn retained_delete_expired(&self, now: Timestamp) -> Result<()> {
+        let delete = self.delete(TABLE).filter(at_most("expires_at", now));
+        self.core.delete(delete).await.map(drop)
+    }
+
     /// Writes a retained message, over the one with its id if there is one.
     #[boxed]
     pub async fn retained_put(&self, message: &RetainedMessage) -> Result<()> {

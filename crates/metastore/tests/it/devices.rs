@@ -294,8 +294,16 @@ async fn retained_messages_are_the_tenants_own_and_go_with_it() {
         let read = world.read().await.retained_messages().await.expect("read");
         assert_eq!(read, [second, more.clone()]);
         for (now, expect) in [(later(59), 0), (later(60), 1)] {
+            let tx = world.begin_in(world.other).await;
+            tx.retained_delete_expired(now).await.expect("nothing of another tenant's");
+            tx.commit().await.expect("commit");
             let tx = world.read().await;
             assert_eq!(tx.retained_expired(now).await.expect("counted"), expect, "{now:?}");
+            drop(tx);
+            // What is dropped without a commit is there still.
+            let tx = world.begin().await;
+            tx.retained_delete_expired(now).await.expect("deleted");
+            assert_eq!(tx.retained_expired(now).await.expect("counted"), 0, "{now:?}");
         }
 
         let tx = world.begin_in(world.other).await;
