@@ -123,7 +123,8 @@ impl App {
     async fn store_joined(&self, tenant: TenantId, shelf: &Shelf) {
         let draft = self.retained_draft(tenant).await;
         let (mut submissions, mut devices, mut senders) = (Vec::new(), BTreeSet::new(), Vec::new());
-        // Without the turn one is answered, that has waited at least as long: each has a task.
+        // Without the turn one is answered, the first: each that waits has a task, and where others
+        // stored this one's the first may have come later.
         let max = if draft.is_ok() { JOINED_MAX } else { 1 };
         for waiting in shelf.waiting.take(max) {
             submissions.push(waiting.submissions);
