@@ -162,8 +162,8 @@ fn place_of_rule<'a>(devices: &'a TenantDevices, rule: &Rule) -> Place<'a> {
 }
 
 /// The device that a rule is for alone, as it stands in this transaction: what is in memory may not
-/// know yet that it was put elsewhere. Whoever puts it elsewhere waits until the rule is written, and
-/// finds it then.
+/// know yet that it was put elsewhere. Whoever puts it elsewhere waits until the rule is written,
+/// and finds it then.
 async fn stands_in(tx: &TenantTx, rule: &Rule) -> Result<Option<veritwin_metastore::Device>> {
     let Scope::Device(id) = rule.scope else { return Ok(None) };
     found(tx.device_held(id).await)
