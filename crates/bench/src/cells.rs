@@ -260,7 +260,7 @@ async fn soak(options: &CellOptions, server: &Server, minutes: u32) -> Result<Ve
             sleep(MINUTE).await;
             samples.push(resident_bytes(server.pid)? as f64 / MB);
         }
-        Ok(samples)
+        Ok::<_, anyhow::Error>(samples)
     };
     let (report, samples) = tokio::try_join!(loading, looking)?;
     let (first, last) = (samples.first().copied(), samples.last().copied());

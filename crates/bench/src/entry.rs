@@ -69,10 +69,8 @@ pub fn table(entries: &[Entry]) -> String {
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in entries {
         let (name, value, unit) = (&entry.name, entry.value, entry.unit);
-        let _ = match value.is_nan() {
-            true => write!(out, "{name:width$}  {:>14} {unit}", "-"),
-            false => write!(out, "{name:width$}  {value:>14.3} {unit}"),
-        };
+        let value = if value.is_nan() { "-".to_owned() } else { format!("{value:.3}") };
+        let _ = write!(out, "{name:width$}  {value:>14} {unit}");
         if let (Some(peer), Some(ratio)) = (&entry.peer, entry.ratio) {
             let _ = write!(out, "  ({}: {:.3}, ratio {ratio:.2})", peer.name, peer.value);
         }
