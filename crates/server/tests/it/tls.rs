@@ -61,7 +61,8 @@ fn listening(pid: u32) -> Option<Vec<u16>> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut sockets = Vec::new();
     for file in files {
-        let target = fs::read_link(file.ok()?.path()).ok()?;
+        // A connection may have ended meanwhile.
+        let Ok(target) = fs::read_link(file.ok()?.path()) else { continue };
         let target = target.to_string_lossy().into_owned();
         let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
         sockets.extend(inode.map(str::to_owned));
@@ -102,7 +103,7 @@ fn serve_cannot_be_made_to_listen_without_tls() {
         assert_eq!(output.code, 1, "{name}: {output:?}");
         assert!(output.stderr.contains("unknown key"), "{name}: {output:?}");
     }
-    let platform = Platform::shared();
+    let platform = Platform::serve();
     assert!(platform.run()["mqtt_plain"].is_null(), "{}", platform.run());
     let ports = platform.ports();
     let mut expect = vec![port(&ports.https), port(&ports.mqtts)];
@@ -137,7 +138,8 @@ fn a_benchmarks_platform_is_new_and_ends_with_the_benchmark() {
     stream.write_all(&connect_packet(Version::V311, "plain", "wrong")).unwrap();
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, [0x20, 2, 0, 4], "a wrong token is refused there too");
+    assert_eq!(answer[..3], [0x20, 2, 0], "CONNACK");
+    assert!(answer[3] > 0, "a wrong token is refused there too");
     // Its standard input ends, as it does when the benchmark has gone.
     drop(child.stdin.take());
     assert!(wait_for("its end", || child.try_wait().unwrap()).success());
