@@ -93,7 +93,7 @@ pub async fn cell(options: &CellOptions) -> Result<Vec<Entry>> {
         tokens: options.tokens.clone(),
     };
     let ours = Server { target: target.clone(), pid: options.pid };
-    let ours = figures(options, &ours).await.context("loading the platform")?;
+    let ours = Box::pin(figures(options, &ours)).await.context("loading the platform")?;
     let peer = match &options.peer {
         // Half an hour of somebody else's memory says nothing about ours.
         Some(files) if Mosquitto::is_installed() && !matches!(options.cell, Cell::Soak { .. }) => {
@@ -102,7 +102,7 @@ pub async fn cell(options: &CellOptions) -> Result<Vec<Entry>> {
             let (address, tokens) = (mosquitto.address.clone(), Vec::new());
             let server =
                 Server { target: Target { address, tokens, ..target }, pid: mosquitto.pid };
-            Some((mosquitto.name.clone(), figures(options, &server).await))
+            Some((mosquitto.name.clone(), Box::pin(figures(options, &server)).await))
         }
         _ => None,
     };
