@@ -28,7 +28,7 @@ pub struct Peer {
 pub struct Entry {
     /// What was measured, like `mqtt.qos1.tls.durable.messages_per_s`.
     pub name: String,
-    /// The figure.
+    /// The figure; not a number, in JSON `null`, where it could not be measured.
     pub value: f64,
     /// Its unit.
     pub unit: &'static str,
@@ -38,6 +38,9 @@ pub struct Entry {
     pub peer: Option<Peer>,
     /// Figure divided by the peer's.
     pub ratio: Option<f64>,
+    /// Why the figure, or the peer's, is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 impl Entry {
@@ -50,7 +53,13 @@ impl Entry {
         peer: Option<Peer>,
     ) -> Self {
         let ratio = peer.as_ref().map(|peer| value / peer.value).filter(|ratio| ratio.is_finite());
-        Self { name: name.to_owned(), value, unit, better, peer, ratio }
+        Self { name: name.to_owned(), value, unit, better, peer, ratio, missing: None }
+    }
+
+    /// A figure that could not be measured, and why.
+    pub fn missing(name: &str, unit: &'static str, better: Better, why: String) -> Self {
+        let entry = Self::new(name, unit, better, f64::NAN, None);
+        Self { missing: Some(why), ..entry }
     }
 }
 
@@ -60,9 +69,13 @@ pub fn table(entries: &[Entry]) -> String {
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in entries {
         let (name, value, unit) = (&entry.name, entry.value, entry.unit);
-        let _ = write!(out, "{name:width$}  {value:>14.3} {unit}");
+        let value = if value.is_nan() { "-".to_owned() } else { format!("{value:.3}") };
+        let _ = write!(out, "{name:width$}  {value:>14} {unit}");
         if let (Some(peer), Some(ratio)) = (&entry.peer, entry.ratio) {
             let _ = write!(out, "  ({}: {:.3}, ratio {ratio:.2})", peer.name, peer.value);
+        }
+        if let Some(why) = &entry.missing {
+            let _ = write!(out, "  ({why})");
         }
         out.push('\n');
     }
@@ -85,5 +98,11 @@ mod tests {
             r#"[{"name":"a.b","value":3.0,"unit":"ms","better":"lower","peer":{"name":"mosquitto 2.0.11","value":2.0},"ratio":1.5},{"name":"c","value":1.0,"unit":"1/s","better":"higher","peer":null,"ratio":null}]"#
         );
         assert!(table(&entries).contains("mosquitto 2.0.11: 2.000, ratio 1.50"));
+        let entries = [Entry::missing("d", "1/s", Better::Higher, "limit x exceeded".to_owned())];
+        assert_eq!(
+            serde_json::to_string(&entries).expect("JSON"),
+            r#"[{"name":"d","value":null,"unit":"1/s","better":"higher","peer":null,"ratio":null,"missing":"limit x exceeded"}]"#
+        );
+        assert_eq!(table(&entries), "d               - 1/s  (limit x exceeded)\n");
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustls_pki_types::ServerName;
 use veritwin_domain::Clock;
-use veritwin_simulator::load::{self, LoadOptions, LoadReport};
+use veritwin_simulator::load::{self, LoadOptions, LoadReport, Qos, Target};
 
 use crate::entry::{Better, Entry, Peer};
-use crate::mqtt::client_config;
+use crate::mqtt::{TOPIC, client_config};
 
 /// Connections of the quiet tenant, and its messages a second.
 const QUIET_CONNECTIONS: usize = 10;
@@ -44,12 +44,17 @@ pub struct FairOptions {
 /// Measures a running platform.
 pub async fn fair(options: &FairOptions) -> Result<Vec<Entry>> {
     let name = options.server_name.clone();
-    let quiet = LoadOptions {
+    let target = Target {
         address: options.address.clone(),
         server_name: ServerName::try_from(name).context("the server name is not a DNS name")?,
-        tls: client_config(&options.ca_pem)?,
+        tls: Some(client_config(&options.ca_pem)?),
         tokens: options.quiet_tokens.clone(),
-        topic: "v1/devices/me/telemetry".to_owned(),
+    };
+    let flooded = Target { tokens: options.flood_tokens.clone(), ..target.clone() };
+    let quiet = LoadOptions {
+        target,
+        topic: TOPIC.to_owned(),
+        qos: Qos::AtLeastOnce,
         connections: QUIET_CONNECTIONS,
         window: 4,
         payload_bytes: PAYLOAD_BYTES,
@@ -59,7 +64,7 @@ pub async fn fair(options: &FairOptions) -> Result<Vec<Entry>> {
         clock: Arc::clone(&options.clock),
     };
     let flood = LoadOptions {
-        tokens: options.flood_tokens.clone(),
+        target: flooded,
         connections: FLOOD_CONNECTIONS,
         window: FLOOD_WINDOW,
         messages_per_s_max: None,

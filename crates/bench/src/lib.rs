@@ -2,6 +2,8 @@
 //! in directories of their own; beside a peer where one is installed. They print what they measure
 //! and judge nothing.
 
+mod cell;
+mod cells;
 mod entry;
 mod fair;
 mod influx;
@@ -12,6 +14,8 @@ mod process;
 mod shape;
 mod telemetry;
 
+pub use cell::{Cell, Qos};
+pub use cells::{CellOptions, cell};
 pub use entry::{Better, Entry, Peer, table};
 pub use fair::{FairOptions, fair};
 pub use influx::INFLUXD;

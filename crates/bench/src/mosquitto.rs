@@ -42,11 +42,14 @@ impl Mosquitto {
         Path::new(MOSQUITTO).exists()
     }
 
-    pub(crate) async fn start(files: &PeerCertificate) -> Result<Self> {
+    /// Starts it, with TLS where there is a certificate. `more` are further lines for its
+    /// configuration.
+    pub(crate) async fn start(files: Option<&PeerCertificate>, more: &str) -> Result<Self> {
         let directory = tempfile::tempdir().context("a directory for mosquitto's configuration")?;
         let port = free_port()?;
         let configuration = directory.path().join("mosquitto.conf");
-        std::fs::write(&configuration, text(files, port)).context("mosquitto's configuration")?;
+        std::fs::write(&configuration, text(files, port, more))
+            .context("mosquitto's configuration")?;
         let child = Command::new(MOSQUITTO)
             .arg("-c")
             .arg(&configuration)
@@ -83,15 +86,17 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn text(files: &PeerCertificate, port: u16) -> String {
+fn text(files: Option<&PeerCertificate>, port: u16, more: &str) -> String {
     // Started by root it would change its user, who cannot read our key.
     let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
+    let tls = files.map_or_else(String::new, |files| {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        format!("certfile {certificate}\nkeyfile {key}\n")
+    });
     format!(
-        "{user}listener {port} 127.0.0.1\ncertfile {}\nkeyfile {}\nallow_anonymous true\n\
+        "{user}listener {port} 127.0.0.1\n{tls}allow_anonymous true\n\
          persistence false\nlog_dest none\nconnection_messages false\nset_tcp_nodelay true\n\
-         max_queued_messages 0\n",
-        files.certificate.display(),
-        files.key.display()
+         max_queued_messages 0\n{more}"
     )
 }
 
@@ -103,5 +108,20 @@ async fn version() -> String {
     match first.strip_prefix("mosquitto version ") {
         Some(version) => format!("mosquitto {version}"),
         None => "mosquitto".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_speaks_tls_where_there_is_a_certificate() {
+        let (certificate, key) = (PathBuf::from("/c.pem"), PathBuf::from("/k.pem"));
+        let files = PeerCertificate { certificate, key };
+        let secured = text(Some(&files), 1234, "");
+        assert!(secured.contains("listener 1234 127.0.0.1\ncertfile /c.pem\nkeyfile /k.pem\n"));
+        let plain = text(None, 1234, "max_inflight_messages 1000\n");
+        assert!(!plain.contains("file /") && plain.ends_with("\nmax_inflight_messages 1000\n"));
     }
 }

@@ -8,11 +8,14 @@ use anyhow::{Context, Result};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use veritwin_domain::Clock;
-use veritwin_simulator::load::{self, LoadOptions, LoadReport, Moment};
+use veritwin_simulator::load::{self, LoadOptions, LoadReport, Moment, Qos, Target};
 
 use crate::entry::{Better, Entry, Peer};
 use crate::mosquitto::{Mosquitto, PeerCertificate};
 use crate::process::cpu_seconds;
+
+/// Readings go here.
+pub(crate) const TOPIC: &str = "v1/devices/me/telemetry";
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -71,13 +74,13 @@ impl MqttOptions {
 }
 
 /// One run: what the client saw and the server's CPU seconds.
-struct Run {
-    report: LoadReport,
+pub(crate) struct Run {
+    pub(crate) report: LoadReport,
     cpu_s: f64,
 }
 
 impl Run {
-    fn cpu_s_per_million(&self) -> f64 {
+    pub(crate) fn cpu_s_per_million(&self) -> f64 {
         self.cpu_s / (self.report.messages.max(1) as f64 / 1e6)
     }
 }
@@ -87,12 +90,16 @@ pub async fn mqtt(options: &MqttOptions) -> Result<Vec<Entry>> {
     let tls = client_config(&options.ca_pem)?;
     let name = options.server_name.clone();
     let server_name = ServerName::try_from(name).context("the server name is not a DNS name")?;
-    let full = LoadOptions {
+    let target = Target {
         address: options.address.clone(),
         server_name,
-        tls,
+        tls: Some(tls),
         tokens: options.tokens.clone(),
-        topic: "v1/devices/me/telemetry".to_owned(),
+    };
+    let full = LoadOptions {
+        target,
+        topic: TOPIC.to_owned(),
+        qos: Qos::AtLeastOnce,
         connections: options.connections,
         window: options.window,
         payload_bytes: options.payload_bytes,
@@ -108,9 +115,9 @@ pub async fn mqtt(options: &MqttOptions) -> Result<Vec<Entry>> {
 
     let peer = match &options.peer {
         Some(files) if Mosquitto::is_installed() => {
-            let mosquitto = Mosquitto::start(files).await?;
+            let mosquitto = Mosquitto::start(Some(files), "").await?;
             let (address, tokens) = (mosquitto.address.clone(), Vec::new());
-            let load = LoadOptions { address, tokens, ..full };
+            let load = LoadOptions { target: Target { address, tokens, ..full.target }, ..full };
             let run = measure(load, mosquitto.pid).await.context("loading mosquitto")?;
             Some((mosquitto.name.clone(), run))
         }
@@ -119,7 +126,8 @@ pub async fn mqtt(options: &MqttOptions) -> Result<Vec<Entry>> {
     Ok(entries(&ours, &half, peer.as_ref()))
 }
 
-async fn measure(options: LoadOptions, pid: u32) -> Result<Run> {
+/// Loads a server and reads its process's CPU time at both ends of measuring.
+pub(crate) async fn measure(options: LoadOptions, pid: u32) -> Result<Run> {
     let (mut before, mut after) = (Ok(0.0), Ok(0.0));
     let report = load::run(options, |moment| match moment {
         Moment::MeasuringStarts => before = cpu_seconds(pid),

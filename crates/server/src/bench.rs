@@ -1,6 +1,7 @@
 //! What the benchmarks need of a platform: a private one in a temporary folder, as a process of
 //! its own so that its CPU time can be told from the load generator's.
 
+mod cells;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +17,11 @@ use veritwin_bench::{
 };
 use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 
+use crate::config::Config;
 use crate::control::{self, Request};
 use crate::datadir::{Paths, write_private};
 
+pub(crate) use cells::cells;
 pub(crate) use tenants::{TenantsOptions, tenants};
 
 /// A platform with many tenants takes its time.
@@ -26,6 +29,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
 /// Devices that the connections share.
 const DEVICES: usize = 50;
+/// Connections that a platform makes to itself, and those that have just ended.
+const CONNECTIONS_BESIDE: usize = 100;
 
 /// Rates that would stop a benchmark's load, which comes from one address and one tenant.
 const LIFTED: [&str; 9] = [
@@ -47,6 +52,34 @@ enum Rates {
     Lifted,
 }
 
+/// What a private platform is started with.
+#[derive(Debug, Clone, Copy)]
+struct Setup {
+    rates: Rates,
+    /// With a listener without TLS, which no configuration opens.
+    is_plain: bool,
+    /// Room for so many connections beside the usual bounds.
+    connections: usize,
+}
+
+impl Setup {
+    const fn new(rates: Rates) -> Self {
+        Self { rates, is_plain: false, connections: 0 }
+    }
+
+    /// Where the usual bounds are lower than what is to come, the bounds.
+    fn connection_bounds(self) -> Vec<(&'static str, String)> {
+        let usual = Config::default();
+        [
+            ("VERITWIN__MQTT__CONNECTIONS_MAX", usual.mqtt.connections_max),
+            ("VERITWIN__MQTT__CONNECTIONS_PER_ADDRESS_MAX", usual.mqtt.connections_per_address_max),
+            ("VERITWIN__LIMITS__TENANT_CONNECTIONS_MAX", usual.limits.tenant_connections_max),
+        ]
+        .map(|(name, max)| (name, max.max(self.connections + CONNECTIONS_BESIDE).to_string()))
+        .into()
+    }
+}
+
 /// A platform of its own, ended and removed when dropped.
 struct Private {
     root: PathBuf,
@@ -64,17 +97,20 @@ impl Drop for Private {
 
 impl Private {
     async fn start(clock: &dyn Clock, rng: &dyn Rng, rates: Rates) -> anyhow::Result<Self> {
-        Self::start_in(new_folder(clock, rng)?, rates).await
+        Self::start_in(new_folder(clock, rng)?, Setup::new(rates)).await
     }
 
-    async fn start_in(root: PathBuf, rates: Rates) -> anyhow::Result<Self> {
-        let limits = match rates {
+    async fn start_in(root: PathBuf, setup: Setup) -> anyhow::Result<Self> {
+        let limits = match setup.rates {
             Rates::Lifted => LIFTED.as_slice(),
             Rates::Usual => &[],
         };
         let data = root.join("data");
+        let command = if setup.is_plain { "bench-platform" } else { "serve" };
+        // The plain one ends when this process does, for then this pipe is closed.
+        let input = if setup.is_plain { Stdio::piped() } else { Stdio::null() };
         let child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--data"])
+            .args([command, "--data"])
             .arg(&data)
             .env("VERITWIN__KEYS__ROOT_DIR", root.join("keys"))
             .env("VERITWIN__HTTP__PORT", "0")
@@ -84,7 +120,8 @@ impl Private {
             .env("VERITWIN__ARCHIVE__PORT", "0")
             .env("VERITWIN_LOG", "warn")
             .envs(limits.iter().map(|name| (name, "100000000")))
-            .stdin(Stdio::null())
+            .envs(setup.connection_bounds())
+            .stdin(input)
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start a private platform")?;
@@ -112,15 +149,20 @@ impl Private {
         Ok(value.to_owned())
     }
 
-    /// A new tenant with devices.
+    /// A new tenant with devices that connections share.
     async fn tokens(&self) -> anyhow::Result<Vec<String>> {
+        self.tokens_of(DEVICES).await
+    }
+
+    /// A new tenant with so many devices.
+    async fn tokens_of(&self, devices: usize) -> anyhow::Result<Vec<String>> {
         let socket = Paths::new(&self.root.join("data")).control_socket();
         // The peer keeps nothing at all; sealing into the archive is a service of its own.
         let arguments = json!({"name": "Bench", "archive_subscribed": false});
         let made = control::call(&socket, Request::new("create_tenant", arguments)).await?;
         let tenant = made["tenant"].clone();
-        let mut tokens = Vec::with_capacity(DEVICES);
-        for number in 0..DEVICES {
+        let mut tokens = Vec::with_capacity(devices);
+        for number in 0..devices {
             let arguments = json!({
                 "tenant": tenant,
                 "name": format!("load-{number:03}"),

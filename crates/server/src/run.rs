@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -432,9 +432,9 @@ fn spawn_mqtt(
 }
 
 impl Platform {
-    /// Writes `run.json`: everything listens. `demo` holds the demo's credentials, if any. Whoever
-    /// waits for that file may send a signal at once.
-    pub(crate) fn announce(&self, demo: Option<serde_json::Value>) -> anyhow::Result<Signals> {
+    /// Writes `run.json`: everything listens. `more` is a further fact, such as the credentials of
+    /// the demo. Whoever waits for that file may send a signal at once.
+    pub(crate) fn announce(&self, more: Option<(&str, Value)>) -> anyhow::Result<Signals> {
         let signals = Signals::listen()?;
         let mut facts = json!({
             "https": self.https,
@@ -445,11 +445,16 @@ impl Platform {
         if let Some(archive) = &self.archive {
             facts["archive"] = json!(archive);
         }
-        if let Some(demo) = demo {
-            facts["demo"] = demo;
+        if let Some((name, value)) = more {
+            facts[name] = value;
         }
         write_private(&self.paths.run_json(), &serde_json::to_vec_pretty(&facts)?)?;
         Ok(signals)
+    }
+
+    /// For the listener of a benchmark; a platform that serves has no other than those above.
+    pub(crate) fn broker(&self) -> (&Arc<Broker>, &CancellationToken, &TaskTracker) {
+        (&self.broker, &self.stop, &self.tasks)
     }
 
     /// Stops: no new connections, open requests finish, what is durable is sealed, stores close.

@@ -1,5 +1,5 @@
 //! TLS 1.2 and 1.3 for every listener, with a certificate that can be replaced while running.
-//! There is no plaintext listener and no older protocol.
+//! There is no plaintext listener, but for a benchmark's own, and no older protocol.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -1,8 +1,11 @@
 //! The MQTT benchmark against the ingest broker over TLS, briefly: the figures are not judged,
 //! only that everything that was sent is acknowledged, stored and counted.
 
-use std::sync::Arc;
+mod load;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,9 +14,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use veritwin_bench::{Better, MOSQUITTO, MqttOptions, PeerCertificate, mqtt};
 use veritwin_domain::{
-    CredentialId, DeviceId, IngestLimits, Secret, SeededRng, SystemClock, TenantId,
+    CredentialId, DeviceId, IngestLimits, RelayMessage, Secret, SeededRng, SystemClock, TenantId,
 };
-use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
     EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError,
@@ -24,6 +27,7 @@ use veritwin_ingest::{
 struct Counter {
     arrivals: Arrivals,
     readings: AtomicU64,
+    kept: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
 }
 
 #[async_trait]
@@ -73,10 +77,33 @@ impl Sink for Counter {
         entries: Vec<SinkEntry>,
     ) -> Result<Vec<EntryRefused>, SubmitError> {
         for entry in entries {
-            let SinkEntry::Readings(batch) = entry else { panic!("not a reading: {entry:?}") };
-            self.readings.fetch_add(batch.readings.len() as u64, Ordering::Relaxed);
+            match entry {
+                SinkEntry::Readings(batch) => {
+                    self.readings.fetch_add(batch.readings.len() as u64, Ordering::Relaxed);
+                }
+                SinkEntry::Relay { message, .. } if message.retain => {
+                    let topic = Arc::clone(&message.topic);
+                    self.kept.lock().expect("no test panicked").insert(topic, message);
+                }
+                SinkEntry::Relay { .. } => {}
+                other => panic!("neither a reading nor a message: {other:?}"),
+            }
         }
         Ok(Vec::new())
+    }
+
+    async fn retained(
+        &self,
+        _: &DeviceSession,
+        filter: &str,
+        after: Option<Arc<str>>,
+    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        let kept = self.kept.lock().expect("no test panicked");
+        let matching = kept.iter().filter(|(topic, _)| {
+            topic_matches(filter, topic) && after.as_ref().is_none_or(|after| *topic > after)
+        });
+        let page = matching.take(RETAINED_PAGE_MESSAGES_MAX);
+        Ok(page.map(|(_, message)| Arc::clone(message)).collect())
     }
 
     async fn attributes(
@@ -102,6 +129,8 @@ impl Sink for Counter {
 
 struct Server {
     address: String,
+    /// Without TLS.
+    plain: String,
     ca_pem: String,
     certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
     counter: Arc<Counter>,
@@ -129,6 +158,17 @@ async fn serve() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let acceptor = TlsAcceptor::from(Arc::new(config));
+    let plain_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let plain = plain_listener.local_addr().expect("an address").to_string();
+    let plain_broker = Arc::clone(&broker);
+    tokio::spawn(async move {
+        while let Ok((tcp, address)) = plain_listener.accept().await {
+            let broker = Arc::clone(&plain_broker);
+            tokio::spawn(async move {
+                broker.serve(tcp, PeerInfo::new(Some(address), Transport::Mqtt3)).await;
+            });
+        }
+    });
     tokio::spawn(async move {
         while let Ok((tcp, address)) = listener.accept().await {
             let (acceptor, broker) = (acceptor.clone(), Arc::clone(&broker));
@@ -139,7 +179,7 @@ async fn serve() -> Server {
             });
         }
     });
-    Server { address, ca_pem: certificate.cert.pem(), certificate, counter }
+    Server { address, plain, ca_pem: certificate.cert.pem(), certificate, counter }
 }
 
 fn options(server: &Server, token: &str) -> MqttOptions {

@@ -17,7 +17,7 @@ use veritwin_app::{App, Population, populated_email};
 use veritwin_bench::{Better, Entry};
 use veritwin_domain::{Clock, Secret, SystemClock, TenantId};
 
-use super::{Private, new_folder};
+use super::{Private, Rates, Setup, new_folder};
 use crate::cli::demo_tls as client_tls;
 use crate::config::Config;
 use crate::datadir::DataDir;
@@ -190,7 +190,7 @@ pub(crate) async fn tenants(
         }
     };
     let started = clock.monotonic();
-    let private = Private::start_in(root, super::Rates::Lifted).await?;
+    let private = Private::start_in(root, Setup::new(Rates::Lifted)).await?;
     let start = clock.monotonic().saturating_sub(started);
     let ca_pem = std::fs::read_to_string(private.text("ca")?)?;
     let mut client = Client::connect(&private.text("https")?, &ca_pem).await?;

@@ -1,5 +1,5 @@
-//! The short commands: administrators, clock, import, keys, promises, certificate authority,
-//! benchmarks. Each asks the platform through the control socket, or a stopped one under its lock.
+//! The short commands: administrators, clock, import, keys, promises, certificate authority.
+//! Each asks the platform through the control socket, or a stopped one under its lock.
 
 mod import;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use veritwin_domain::{TenantId, Timestamp};
 
-use super::{BenchArguments, BenchName, JsonPlace, Place, print, print_json};
+use super::{JsonPlace, Place, print, print_json};
 use crate::control::Request;
 use crate::datadir::Paths;
 use crate::dispatch;
@@ -39,7 +39,7 @@ fn typed<T: serde::de::DeserializeOwned>(facts: Value) -> anyhow::Result<T> {
 }
 
 /// A spinner for work of unknown length; silent unless standard error is a terminal.
-fn spinner(message: String) -> ProgressBar {
+pub(super) fn spinner(message: String) -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
@@ -334,45 +334,6 @@ pub(super) fn ca_fingerprint(place: &JsonPlace) -> anyhow::Result<ExitCode> {
 /// `veritwin openapi`
 pub(super) fn openapi() -> anyhow::Result<ExitCode> {
     print_json(&crate::api::openapi())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `veritwin bench NAME`
-pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
-    let bar = spinner("measuring".to_owned());
-    let is = |name| arguments.name == name || arguments.name == BenchName::All;
-    let measured = block_on(async {
-        let mut entries = Vec::new();
-        if is(BenchName::Mqtt) {
-            entries.extend(crate::bench::mqtt().await?);
-        }
-        if is(BenchName::Telemetry) {
-            entries.extend(crate::bench::telemetry().await?);
-        }
-        if is(BenchName::Ledger) {
-            entries.extend(crate::bench::ledger().await?);
-        }
-        if is(BenchName::Fair) {
-            entries.extend(crate::bench::fair().await?);
-        }
-        if is(BenchName::Tenants) {
-            let options = crate::bench::TenantsOptions {
-                tenants: arguments.tenants,
-                users_per_tenant: arguments.users,
-            };
-            let made =
-                |made: usize| bar.set_message(format!("{made} of {} tenants", options.tenants));
-            entries.extend(crate::bench::tenants(options, made).await?);
-        }
-        Ok(entries)
-    });
-    bar.finish_and_clear();
-    let entries = measured?;
-    if arguments.json {
-        print_json(&entries)?;
-    } else {
-        print(veritwin_bench::table(&entries).trim_end());
-    }
     Ok(ExitCode::SUCCESS)
 }
 

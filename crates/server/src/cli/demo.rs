@@ -294,14 +294,17 @@ pub(crate) async fn run(platform: Platform, started: Instant) -> anyhow::Result<
         tokio::spawn(veritwin_simulator::devices::run(config, Arc::clone(&status), stop.clone()));
     let tenant = state.tenant.context("the demo has no tenant")?;
     let vkey = vkey(&platform, tenant).await;
-    let signals = platform.announce(Some(json!({
-        "tenant": tenant,
-        "user": state.email,
-        "password": state.password,
-        "api_key": state.api_key,
-        "device_token": first_token,
-        "ledger_vkey": vkey,
-    })))?;
+    let signals = platform.announce(Some((
+        "demo",
+        json!({
+            "tenant": tenant,
+            "user": state.email,
+            "password": state.password,
+            "api_key": state.api_key,
+            "device_token": first_token,
+            "ledger_vkey": vkey,
+        }),
+    )))?;
     print(&format!("Veritwin demo: {}", platform.https));
     print(&format!("  sign in as {} with {}", state.email, state.password));
     print(

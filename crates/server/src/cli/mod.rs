@@ -1,6 +1,8 @@
 //! The command line. Each command parses here, does its work in a file of its own, and exits with
 //! 2 for bad arguments. What needs the platform goes over the control socket when it runs.
 
+mod bench;
+mod bench_platform;
 mod commands;
 mod demo;
 mod doctor;
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use veritwin_domain::{SiteId, TenantId};
 
 pub(crate) use demo::client_tls as demo_tls;
@@ -112,8 +114,12 @@ enum Command {
     #[command(after_help = "Example: veritwin openapi > openapi.json")]
     Openapi,
     /// Runs a benchmark on a private platform in a temporary directory.
-    #[command(after_help = "Example: veritwin bench mqtt --json")]
-    Bench(BenchArguments),
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArguments),
+    /// The platform of a benchmark: a new directory, and MQTT without TLS on the loopback
+    /// interface. It ends with its standard input.
+    #[command(hide = true, after_help = "Example: veritwin bench mqtt --plain")]
+    BenchPlatform(ServeArguments),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -235,38 +241,6 @@ enum CaCommand {
     },
 }
 
-/// Which benchmark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchName {
-    /// MQTT over TLS, QoS 1, durable; beside mosquitto where it is installed.
-    Mqtt,
-    /// Durable encrypted ingest, size on disk, questions; beside InfluxDB where it is installed.
-    Telemetry,
-    /// Durable appends, audit, fingerprints, proofs; beside OpenSSL where it is installed.
-    Ledger,
-    /// A quiet tenant's wait beside another tenant's flood.
-    Fair,
-    /// Many tenants with people: signing in, listing, deciding.
-    Tenants,
-    /// Every one there is.
-    All,
-}
-
-#[derive(Args, Debug, Clone)]
-pub(crate) struct BenchArguments {
-    /// Which benchmark.
-    pub(crate) name: BenchName,
-    /// Tenants of `bench tenants`.
-    #[arg(long, default_value_t = 10_000)]
-    pub(crate) tenants: usize,
-    /// People in each of them.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) users: usize,
-    /// Prints JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// The arguments parse, but what they name cannot be meant: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -306,7 +280,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),
         Command::Doctor(place) => doctor::run(&place),
         Command::Openapi => commands::openapi(),
-        Command::Bench(arguments) => commands::bench(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::BenchPlatform(arguments) => serve::run(&arguments, serve::Mode::Bench),
     };
     outcome.unwrap_or_else(|error| {
         print_error(&format!("{error:#}"));
@@ -366,6 +341,15 @@ mod tests {
         check("veritwin clock advance 5");
         check("veritwin admin link --tenant 7");
         check("veritwin bench everything");
+        check("veritwin bench mqtt --qos 3");
+        check("veritwin bench mqtt --connections 0");
+        check("veritwin bench mqtt --matrix --plain");
+        check("veritwin bench mqtt --fan-out 10 --retained 10");
+        check("veritwin bench mqtt --fan-out 10 --connections 10");
+        check("veritwin bench mqtt --retained 10 --qos 2");
+        check("veritwin bench mqtt --idle 10 --plain");
+        check("veritwin bench mqtt --soak 0");
+        check("veritwin serve --plain");
         check("veritwin ledger verify ./x --vkey nonsense");
         check("veritwin ledger proof ./x");
         check("veritwin replay");

@@ -1,4 +1,4 @@
-//! `veritwin serve`, `veritwin demo` and `veritwin archive serve`.
+//! `veritwin serve`, `veritwin demo`, `veritwin archive serve` and a benchmark's platform.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,16 +10,18 @@ use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
 use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
 
-use super::{ServeArguments, demo, print};
+use super::{ServeArguments, bench_platform, demo, print};
 use crate::archive_child::ArchiveFile;
 use crate::process::Signals;
 use crate::{process, run};
 
-/// Which of the two.
+/// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Serve,
     Demo,
+    /// The platform of a benchmark, with a listener that the others cannot have.
+    Bench,
 }
 
 /// Threads that serve connections.
@@ -47,8 +49,11 @@ pub(crate) fn run(arguments: &ServeArguments, mode: Mode) -> anyhow::Result<Exit
         .map(|text| Timestamp::parse_rfc3339(text).context("--simulated-clock"))
         .transpose()?;
     let mut config = run::load_config(arguments.place.config.as_deref())?;
-    if mode == Mode::Demo {
-        // A demo is for this machine's own user.
+    if mode == Mode::Bench {
+        bench_platform::refuse_old(&arguments.place.data, &config)?;
+    }
+    if mode != Mode::Serve {
+        // A demo is for this machine's own user, and so is a benchmark.
         for bind in [&mut config.http.bind, &mut config.mqtt.bind] {
             if bind == "0.0.0.0" {
                 "127.0.0.1".clone_into(bind);
@@ -71,6 +76,7 @@ pub(crate) fn run(arguments: &ServeArguments, mode: Mode) -> anyhow::Result<Exit
                 platform.run_until(signals).await?;
             }
             Mode::Demo => demo::run(platform, started).await?,
+            Mode::Bench => bench_platform::run(platform).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -1,12 +1,15 @@
 //! No port speaks plaintext or an old protocol: raw bytes, hand-made handshakes, and OpenSSL's
 //! own client where it is installed.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Platform};
+use serde_json::Value;
+
+use crate::harness::{Mode, Options, PATIENCE, Platform, wait_for};
 use crate::mqtt::{Version, connect_packet};
 use crate::skipped::skipped;
 
@@ -51,6 +54,104 @@ fn plaintext_is_refused_on_every_port() {
             assert!(answer.is_empty() || is_alert, "{name}, {what}: {answer:02x?}");
         }
     }
+}
+
+/// Ports on which a process listens (proc(5)); none where nobody may look.
+fn listening(pid: u32) -> Option<Vec<u16>> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut sockets = Vec::new();
+    for file in files {
+        // A connection may have ended meanwhile.
+        let Ok(target) = fs::read_link(file.ok()?.path()) else { continue };
+        let target = target.to_string_lossy().into_owned();
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        sockets.extend(inode.map(str::to_owned));
+    }
+    let mut ports = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            // 0A is LISTEN.
+            if fields[3] == "0A" && sockets.iter().any(|inode| inode == fields[9]) {
+                let (_, port) = fields[1].rsplit_once(':').unwrap();
+                ports.push(u16::from_str_radix(port, 16).unwrap());
+            }
+        }
+    }
+    ports.sort_unstable();
+    Some(ports)
+}
+
+fn port(address: &str) -> u16 {
+    address.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn serve_cannot_be_made_to_listen_without_tls() {
+    for (section, key) in [
+        ("MQTT", "PLAIN"),
+        ("MQTT", "PLAIN_PORT"),
+        ("MQTT", "PLAIN_BIND"),
+        ("MQTT", "TLS"),
+        ("TLS", "ENABLED"),
+        ("HTTP", "PLAIN_PORT"),
+    ] {
+        let name = format!("VERITWIN__{section}__{key}");
+        let platform = Platform::new(Mode::Serve, Options::default().environment(&name, "true"));
+        let output = platform.cli(&["serve"]);
+        assert_eq!(output.code, 1, "{name}: {output:?}");
+        assert!(output.stderr.contains("unknown key"), "{name}: {output:?}");
+    }
+    let platform = Platform::serve();
+    assert!(platform.run()["mqtt_plain"].is_null(), "{}", platform.run());
+    let ports = platform.ports();
+    let mut expect = vec![port(&ports.https), port(&ports.mqtts)];
+    expect.sort_unstable();
+    // A process that cannot be dumped shows its files to root only.
+    match listening(platform.pid()) {
+        Some(found) => assert_eq!(found, expect, "further listeners"),
+        None => skipped("the files of the process may not be looked at"),
+    }
+}
+
+#[test]
+fn a_benchmarks_platform_is_new_and_ends_with_the_benchmark() {
+    let platform = Platform::new(Mode::Serve, Options::default());
+    let command = || {
+        let mut command = platform.command();
+        // Whatever the other tests keep their records in.
+        command.env_remove("VERITWIN__DATABASE__URL").env_remove("VERITWIN__DATABASE__OWNER_URL");
+        command.args(["bench-platform", "--data"]).arg(platform.data()).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let mut child = command().spawn().unwrap();
+    let run: Value = wait_for("run.json", || {
+        assert!(child.try_wait().unwrap().is_none(), "it ended at its start");
+        serde_json::from_slice(&fs::read(platform.data().join("run.json")).ok()?).ok()
+    });
+    let plain = run["mqtt_plain"].as_str().unwrap();
+    assert!(plain.starts_with("127.0.0.1:"), "{plain}");
+    let mut stream = TcpStream::connect(plain).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&connect_packet(Version::V311, "plain", "wrong")).unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..3], [0x20, 2, 0], "CONNACK");
+    assert!(answer[3] > 0, "a wrong token is refused there too");
+    // Its standard input ends, as it does when the benchmark has gone.
+    drop(child.stdin.take());
+    assert!(wait_for("its end", || child.try_wait().unwrap()).success());
+    let refused = |mut command: Command, what: &str| {
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(what), "{text}");
+    };
+    refused(command(), "is there already");
+    let mut elsewhere = command();
+    elsewhere.env("VERITWIN__DATABASE__URL", "postgres://records.example/veritwin");
+    refused(elsewhere, "in a directory of its own");
 }
 
 /// A ClientHello of one protocol version without extensions (RFC 5246, section 7.4.1.2).

@@ -23,6 +23,11 @@ impl Default for Histogram {
 
 impl Histogram {
     pub(super) fn record(&mut self, duration: Duration) {
+        self.record_many(duration, 1);
+    }
+
+    /// The same duration, so many times.
+    pub(super) fn record_many(&mut self, duration: Duration, times: u64) {
         let micros = usize::try_from(duration.as_micros()).unwrap_or(usize::MAX);
         let bucket = if micros < SUB_BUCKETS {
             micros
@@ -31,8 +36,8 @@ impl Histogram {
             let power = (usize::BITS - 1 - micros.leading_zeros()) as usize - 5;
             (power + 1) * SUB_BUCKETS + ((micros >> power) - SUB_BUCKETS)
         };
-        self.buckets[bucket.min(BUCKETS - 1)] += 1;
-        self.count += 1;
+        self.buckets[bucket.min(BUCKETS - 1)] += times;
+        self.count += times;
     }
 
     pub(super) fn add(&mut self, other: &Self) {
