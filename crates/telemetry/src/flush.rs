@@ -10,6 +10,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError};
 
+use crate::apart::apart;
 use crate::catalog::{Catalog, LatestPlace, Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::{Commits, Engine, Inner};
@@ -115,8 +116,7 @@ impl Engine {
             let latest = self.latest_of(frozen);
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
             let build = move || build(&engine, &frozen, &latest, generation);
-            let task = tokio::task::spawn_blocking(build);
-            Some(task.await.map_err(|_| TelemetryError::Stopped)??)
+            Some(apart(build).await??)
         };
         let mut new_packs = Vec::new();
         let mut next = (*base).clone();
