@@ -34,6 +34,9 @@ pub(crate) fn build_needs() -> Vec<Need> {
     needs
 }
 
+/// To build libFuzzer.
+pub(crate) const FUZZ: [Need; 2] = [need("cc", "gcc"), need("c++", "g++")];
+
 /// To test against real parts.
 pub(crate) const TEST: [Need; 10] = [
     need("/usr/bin/chromium", "chromium"),

@@ -1,7 +1,8 @@
-//! Project tasks: `cargo xtask demo`, `test`, `tidy`, `openapi`, `bench`, `soak`, `ci`. Each
-//! installs what it needs, or says exactly what to install, and then does its job.
+//! Project tasks: `cargo xtask demo`, `test`, `tidy`, `openapi`, `bench`, `soak`, `fuzz`,
+//! `ci`. Each installs what it needs, or says exactly what to install, and then does its job.
 
 mod demo;
+mod fuzz;
 mod install;
 mod openapi;
 mod run;
@@ -59,6 +60,17 @@ enum Task {
     },
     /// The long runs: 200 kill rounds and more.
     Soak,
+    /// Coverage-guided fuzzing, all targets or one. Example: cargo xtask fuzz senml --seconds 1800
+    Fuzz {
+        /// A name in fuzz/fuzz_targets.
+        target: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Makes the kept corpus of what was found, as small as it can be.
+        #[arg(long)]
+        merge: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,5 +84,8 @@ fn main() -> anyhow::Result<()> {
         Task::Openapi { check } => openapi::run(check),
         Task::Bench { rest } => demo::bench(&rest),
         Task::Soak => test::soak(),
+        Task::Fuzz { target, seconds, merge } => {
+            fuzz::run(&fuzz::Options { target: target.as_deref(), seconds, merge })
+        }
     }
 }

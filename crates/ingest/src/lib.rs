@@ -5,6 +5,8 @@
 mod arrivals;
 mod attached;
 pub mod bulk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 mod link;
 mod model;

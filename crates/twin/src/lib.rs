@@ -3,6 +3,8 @@
 //! import gives a whole model or an error that says what is wrong and where.
 
 mod brick;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod graph;
 pub mod ifc;
 pub mod inventory;

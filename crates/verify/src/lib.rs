@@ -7,6 +7,8 @@ mod bundle;
 mod chain;
 mod checkpoint;
 mod digest;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod leaf;
 mod merkle;
 mod note;

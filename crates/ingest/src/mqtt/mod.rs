@@ -12,6 +12,8 @@ mod downlink;
 mod encode;
 mod fanout;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod message;
 mod outbox;
 mod packet;

@@ -1,0 +1,4 @@
+//! Calls `veritwin_twin::fuzzing::ifc`, where it is said what has to hold.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| veritwin_twin::fuzzing::ifc(data));
