@@ -14,6 +14,7 @@ use veritwin_domain::{
     CredentialId, DeviceId, OpContext, Origin, Purpose, RequestId, Secret, TenantId, Timestamp,
 };
 use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
+use veritwin_metastore::CredentialKind;
 
 use crate::access::place_of;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
@@ -28,7 +29,7 @@ const PRESENCE_MAX: usize = 1_000_000;
 /// A clock that is off by less is not spoken of.
 const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 
-const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
+pub(crate) const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
 
 struct Remembered {
     login: DeviceLogin,
@@ -39,6 +40,8 @@ struct Remembered {
 #[derive(Default)]
 pub(crate) struct LoginCache {
     by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
+    /// When credentials last let their devices in, until that is written down.
+    used: Mutex<HashMap<(TenantId, CredentialId), Timestamp>>,
 }
 
 impl LoginCache {
@@ -55,6 +58,18 @@ impl LoginCache {
         if logins.len() < LOGINS_MAX {
             logins.insert(digest, Remembered { login, until: now + LOGIN_TTL });
         }
+    }
+
+    /// Notes that a credential let its device in; one more than is remembered is not written down.
+    pub(crate) fn note_use(&self, tenant: TenantId, credential: CredentialId, at: Timestamp) {
+        let mut used = self.used.lock();
+        if used.len() < LOGINS_MAX || used.contains_key(&(tenant, credential)) {
+            used.insert((tenant, credential), at);
+        }
+    }
+
+    fn take_used(&self) -> HashMap<(TenantId, CredentialId), Timestamp> {
+        std::mem::take(&mut *self.used.lock())
     }
 
     pub(crate) fn forget_device(&self, device: DeviceId) {
@@ -207,21 +222,15 @@ impl App {
             UNKNOWN
         };
         let digest = TokenKind::Device.digest(token.expose()).ok_or_else(refused)?.0;
-        let now = self.clock().monotonic();
-        if let Some(login) = self.0.logins.get(&digest, now) {
+        let (now, at) = (self.clock().monotonic(), self.clock().now());
+        let known = self.0.logins.get(&digest, now);
+        if let Some(login) = known.filter(|login| login.ends_at.is_none_or(|end| at < end)) {
             return Ok(login);
         }
         self.check_device_logins(address)?;
-        let context = self.job(jobs::INGEST);
-        self.authorize_platform(&context, Action::DeviceAuthenticate)?;
-        let tx = self.0.store.read_platform(&context).await?;
-        let found = tx.credential_by_digest(digest).await?.ok_or_else(refused)?;
-        let login = DeviceLogin {
-            tenant: found.tenant,
-            device: found.credential.device,
-            credential: found.credential.id,
-            name: found.device_name.expose().as_str().into(),
-        };
+        let found = self.find_credential(digest, CredentialKind::AccessToken).await?;
+        let found = found.ok_or_else(refused)?;
+        let login = self.counting(&found)?;
         self.0.logins.put(digest, login.clone(), now);
         Ok(login)
     }
@@ -320,6 +329,27 @@ impl App {
                 tracing::debug!(%tenant, %error, "presence was not written down");
             }
         }
+        let mut used: HashMap<TenantId, Vec<(CredentialId, Timestamp)>> = HashMap::new();
+        for ((tenant, credential), at) in self.0.logins.take_used() {
+            used.entry(tenant).or_default().push((credential, at));
+        }
+        for (tenant, used) in used {
+            if let Err(error) = self.write_used(tenant, used).await {
+                tracing::debug!(%tenant, %error, "use of credentials was not written down");
+            }
+        }
+    }
+
+    async fn write_used(
+        &self,
+        tenant: TenantId,
+        used: Vec<(CredentialId, Timestamp)>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        for (credential, at) in used {
+            tx.credential_used(credential, at).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn write_presence(

@@ -2,6 +2,7 @@
 //! context. It does no input or output and depends on (almost) nothing; a type earns its place
 //! here only when two crates that must not know each other both need it.
 
+mod certificate;
 mod clock;
 mod context;
 mod ids;
@@ -19,6 +20,7 @@ mod support;
 mod text;
 mod time;
 
+pub use certificate::ClientCertificate;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{

@@ -6,6 +6,7 @@ mod api;
 mod archive_child;
 mod bench;
 mod cli;
+mod client_certificates;
 mod clock;
 mod config;
 mod control;

@@ -34,6 +34,8 @@ use crate::{control, listen};
 
 /// Open requests may finish for this long when the platform stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked for sessions of devices that are over.
+const SESSION_ENDS_INTERVAL: Duration = Duration::from_secs(1);
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 /// A certificate that ends sooner than this is an alarm.
 const CERTIFICATE_ALARM: Duration = Duration::from_secs(14 * 86_400);
@@ -237,6 +239,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
+    tasks.spawn(end_sessions(app.clone(), Arc::clone(&live), stop.clone()));
     let current = || Arc::clone(&certificates.current);
     let (clock, end) = (Arc::clone(&machine), stop.clone());
     tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
@@ -267,6 +270,18 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         tasks,
         _dir: dir,
     })
+}
+
+/// Ends the sessions of devices whose credential or certificate has ended, by the platform's clock.
+async fn end_sessions(app: App, live: Arc<LiveState>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(SESSION_ENDS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => live.end_what_ended(app.clock().now()),
+        }
+    }
 }
 
 /// A restored platform goes on with the ledger archive it had; a new one would be a second ledger.
@@ -416,7 +431,8 @@ fn spawn_mqtt(
         move |tls, peer, slot| {
             let broker = Arc::clone(&broker);
             async move {
-                let peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
+                let mut peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
+                peer.certificate = client_certificates::shown(tls.get_ref().1);
                 if let Some(limit) = slot.over() {
                     broker.turn_away(tls, peer, limit).await;
                     return;

@@ -208,7 +208,7 @@ impl Broker {
         drop(stream);
 
         // Who may not connect any more has no session, and no will.
-        let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
+        let is_revoked = link_end.close.borrow().is_some_and(CloseReason::is_refusal);
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
         registration.end(keep_seconds);
         attached.detach().await;

@@ -99,6 +99,7 @@ pub(super) fn finding() -> Object {
         "denied_spike",
         "refused_keys",
         "odd_hours",
+        "certificates_ending",
         "other",
     ])
 }

@@ -15,8 +15,8 @@ use veritwin_app::{
     App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage, Submission,
 };
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
-    Screening, TenantId, Value, count_readings,
+    AddressList, ClientCertificate, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded,
+    Reading, RelayMessage, Screening, TenantId, Timestamp, Value, count_readings,
 };
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
@@ -38,7 +38,21 @@ const IDLE_SECONDS_MIN: u32 = 3;
 struct Attached {
     credential: CredentialId,
     address: Option<IpAddr>,
+    /// When the credential ends.
+    ends_at: Option<Timestamp>,
+    /// The certificate it came with, and when that ends.
+    certificate: Option<(Arc<ClientCertificate>, Timestamp)>,
     link: DeviceLink,
+}
+
+impl Attached {
+    /// Why it is over at a moment.
+    fn ended(&self, now: Timestamp) -> Option<CloseReason> {
+        if self.certificate.as_ref().is_some_and(|(_, end)| *end <= now) {
+            return Some(CloseReason::CertificateEnded);
+        }
+        self.ends_at.filter(|end| *end <= now).map(|_| CloseReason::CredentialEnded)
+    }
 }
 
 /// A device and the tenant it belongs to: nothing is kept under an id alone.
@@ -223,6 +237,57 @@ impl LiveState {
         for one in self.attached.lock().get(&(tenant, device)).into_iter().flatten() {
             if credential.is_none_or(|id| id == one.credential) {
                 one.link.close(CloseReason::Revoked);
+            }
+        }
+    }
+
+    /// A credential has another end: the live connections that it opened end then.
+    pub(crate) fn credential_ends(
+        &self,
+        tenant: TenantId,
+        (device, credential): (DeviceId, CredentialId),
+        ends_at: Option<Timestamp>,
+    ) {
+        for one in self.attached.lock().get_mut(&(tenant, device)).into_iter().flatten() {
+            if one.credential == credential {
+                one.ends_at = ends_at;
+            }
+        }
+    }
+
+    /// Ends the live connections whose credential or certificate has ended.
+    pub(crate) fn end_what_ended(&self, now: Timestamp) {
+        for one in self.attached.lock().values().flatten() {
+            if let Some(reason) = one.ended(now) {
+                one.link.close(reason);
+            }
+        }
+    }
+
+    /// Looks at the certificates of a tenant's live connections again: those that do not let their
+    /// device in any more are ended.
+    pub(crate) async fn recheck_certificates(&self, tenant: TenantId) {
+        let shown: Vec<_> = {
+            let attached = self.attached.lock();
+            let own = attached.iter().filter(|(owned, _)| owned.0 == tenant);
+            let all = own.flat_map(|(_, all)| all);
+            all.filter_map(|one| {
+                let (certificate, _) = one.certificate.as_ref()?;
+                Some((one.link.clone(), one.credential, Arc::clone(certificate)))
+            })
+            .collect()
+        };
+        for (link, credential, certificate) in shown {
+            // Where it came from was looked at when it came.
+            let login = self.app.recheck_certificate(&certificate).await;
+            let counts = match login {
+                Ok(login) => login.is_some_and(|id| id == credential),
+                // What cannot be said now is said at the next log-in.
+                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => true,
+                Err(_) => false,
+            };
+            if !counts {
+                link.close(CloseReason::CertificateRevoked);
             }
         }
     }
@@ -422,8 +487,9 @@ impl Sink for LiveState {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
+        let (ends_at, certificate) = (session.ends_at, session.certificate.clone());
         let (credential, address) = (session.credential, session.address);
-        let attached = Attached { credential, address, link };
+        let attached = Attached { credential, address, ends_at, certificate, link };
         let owned = (session.tenant, session.device);
         self.attached.lock().entry(owned).or_default().push(attached);
         self.app.device_connected(session.tenant, session.device, session.credential, true);

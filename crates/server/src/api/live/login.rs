@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_app::{DeviceLogin, Error, WriterLogin};
+use veritwin_app::{BasicLogin, DeviceLogin, Error, WriterLogin};
 use veritwin_domain::Secret;
 use veritwin_ingest::{
     Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer, WriterSession,
@@ -43,6 +43,8 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
+    session.ends_at = login.ends_at;
+    session.certificate.clone_from(&login.certificate);
     session
 }
 
@@ -55,8 +57,12 @@ impl Login for LiveState {
     ) -> Result<Arc<DeviceSession>, LoginError> {
         let login = match credential {
             Credential::Token(token) => self.app().login_device(&token, address_of(peer)).await,
-            Credential::Password { .. } | Credential::Certificate(_) => {
-                Err(Error::Unauthenticated("this kind of credential is not set up"))
+            Credential::Password { client_id, user, password } => {
+                let shown = BasicLogin { client_id, user, password };
+                self.app().login_device_basic(&shown, address_of(peer)).await
+            }
+            Credential::Certificate(shown) => {
+                self.app().login_device_certificate(&shown, address_of(peer)).await
             }
         };
         let mut session = session(&login.map_err(login_error)?, peer);
