@@ -197,9 +197,8 @@ impl App {
     ) -> Result<AuthorityView> {
         let resource = self.authorize_all(context, Action::ProvisioningWrite, Kind::Tenant)?;
         check_input(&input)?;
-        let at = |field: &'static str| move |fault: CertificateFault| {
-            invalid_certificate(field, &fault)
-        };
+        let at =
+            |field: &'static str| move |fault: CertificateFault| invalid_certificate(field, &fault);
         let der = x509::certificate_of_pem(certificate).map_err(at("certificate"))?;
         let proof = x509::certificate_of_pem(proof).map_err(at("proof"))?;
         let said = x509::read_authority(&der, context.at).map_err(at("certificate"))?;

@@ -338,10 +338,8 @@ impl App {
         let change = Change::to(recorded(&credential));
         self.record_change(&tx, context, Action::CredentialCreate, &resource, change).await?;
         if let Some((old, until)) = new.replaces {
-            let change = CredentialChange {
-                valid_until: Some(Some(until)),
-                ..CredentialChange::default()
-            };
+            let change =
+                CredentialChange { valid_until: Some(Some(until)), ..CredentialChange::default() };
             self.change_credential(&tx, context, (id, old), change).await?;
         }
         tx.commit().await?;

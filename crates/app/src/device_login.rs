@@ -17,9 +17,7 @@ use veritwin_keys::{constant_time_eq, hmac_sha256, password};
 use veritwin_metastore::{CredentialKind, CredentialMatch, FoundAuthority};
 
 use crate::authorities::StoredAuthority;
-use crate::device_credentials::{
-    RANDOM_HASH, basic_digest, common_name_digest, random_hash,
-};
+use crate::device_credentials::{RANDOM_HASH, basic_digest, common_name_digest, random_hash};
 use crate::ingest::UNKNOWN;
 use crate::{App, BasicLogin, DeviceLogin, Error, Result};
 

@@ -16,8 +16,7 @@ use crate::access::place_of;
 use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
-    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, Page,
-    PageRequest, Placement,
+    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, Page, PageRequest, Placement,
 };
 use crate::records::store_page;
 use crate::rule_sight::is_elsewhere;

@@ -15,7 +15,9 @@ use crate::change::Change;
 use crate::knock::Knock;
 use crate::links::text;
 use crate::mail_names::refuse_address;
-use crate::model::{NewApiKey, NewCredential, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
+use crate::model::{
+    NewApiKey, NewCredential, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome,
+};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result, recorded};

@@ -281,8 +281,7 @@ impl App {
         let by = json!(authority.to_string());
         let newcomer = Newcomer { name, landing: &stored.landing, by };
         let device = self.make_newcomer(&tx, &context, &newcomer).await?;
-        let input =
-            CredentialInput::CommonName { authority, common_name: common_name.to_owned() };
+        let input = CredentialInput::CommonName { authority, common_name: common_name.to_owned() };
         let prepared = self.prepare_credential(&tx, &context, input).await?;
         self.write_credential(&tx, &context, device.id, &prepared).await?;
         let resource = Resource::device(tenant, device.id);

@@ -30,7 +30,7 @@ use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
-use crate::{control, listen};
+use crate::{client_certificates, control, listen};
 
 /// Open requests may finish for this long when the platform stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

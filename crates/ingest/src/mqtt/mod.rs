@@ -13,6 +13,7 @@ mod encode;
 mod fanout;
 mod frame;
 mod message;
+mod newcomer;
 mod outbox;
 mod packet;
 mod parked;

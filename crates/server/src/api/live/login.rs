@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use veritwin_app::model::{ProvisionAnswer, ProvisionCredential, ProvisionRequest};
 use veritwin_app::{BasicLogin, DeviceLogin, Error, WriterLogin};
 use veritwin_domain::Secret;
 use veritwin_ingest::{
-    Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer, WriterSession,
+    AskedCredential, Credential, DeviceSession, Login, LoginError, PeerInfo, Place, ProvisionAsk,
+    Provisioned, Transport, Writer, WriterSession,
 };
 
 use super::devices::LiveState;
@@ -32,6 +34,17 @@ fn login_error(error: Error) -> LoginError {
             LoginError::Busy { detail: "attempts".to_owned(), limit: None, retry_after }
         }
         other => LoginError::Unavailable(other.to_string()),
+    }
+}
+
+/// What is wrong with the request itself reaches whoever knows the profile's secret.
+fn provision_error(error: Error) -> LoginError {
+    match error {
+        Error::Conflict(detail) => LoginError::Denied(detail),
+        Error::Invalid { detail, at: Some(at) } => LoginError::Denied(format!("{at}: {detail}")),
+        Error::Invalid { detail, at: None } => LoginError::Denied(detail),
+        Error::Limit(limit) => LoginError::Denied(limit.to_string()),
+        other => login_error(other),
     }
 }
 
@@ -114,5 +127,30 @@ impl Login for LiveState {
                 Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
             })
             .collect())
+    }
+
+    async fn provision(
+        &self,
+        ask: ProvisionAsk,
+        peer: &PeerInfo,
+    ) -> Result<Provisioned, LoginError> {
+        let credential = match ask.credential {
+            AskedCredential::Token(token) => ProvisionCredential::Token(token),
+            AskedCredential::Basic { client_id, user, password } => {
+                ProvisionCredential::Basic { client_id, user, password }
+            }
+            AskedCredential::Certificate(pem) => ProvisionCredential::Certificate(pem),
+        };
+        let ProvisionAsk { name, key, secret, .. } = ask;
+        let request = ProvisionRequest { name, key, secret, credential };
+        let shown = peer.certificate.as_ref();
+        let given = self.app().provision_device(request, shown, address_of(peer)).await;
+        Ok(match given.map_err(provision_error)? {
+            ProvisionAnswer::Token(token) => Provisioned::Token(token),
+            ProvisionAnswer::Basic { client_id, user, password } => {
+                Provisioned::Basic { client_id, user, password }
+            }
+            ProvisionAnswer::Certificate => Provisioned::Certificate,
+        })
     }
 }
