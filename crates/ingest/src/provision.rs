@@ -67,13 +67,13 @@ pub enum Provisioned {
 #[serde(rename_all = "camelCase")]
 struct Wire {
     device_name: String,
-    provision_device_key: Secret<String>,
-    provision_device_secret: Secret<String>,
+    provision_device_key: String,
+    provision_device_secret: String,
     credentials_type: Option<String>,
-    token: Option<Secret<String>>,
+    token: Option<String>,
     client_id: Option<String>,
     username: Option<String>,
-    password: Option<Secret<String>>,
+    password: Option<String>,
     hash: Option<String>,
 }
 
@@ -85,11 +85,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<ProvisionAsk, String> {
     }
     let wire: Wire = serde_json::from_slice(bytes).map_err(|_| FORM.to_owned())?;
     let credential = match wire.credentials_type.as_deref() {
-        None | Some("ACCESS_TOKEN") => AskedCredential::Token(wire.token),
+        None | Some("ACCESS_TOKEN") => AskedCredential::Token(wire.token.map(Secret::new)),
         Some("MQTT_BASIC") => AskedCredential::Basic {
             client_id: wire.client_id,
             user: wire.username,
-            password: wire.password,
+            password: wire.password.map(Secret::new),
         },
         Some("X509_CERTIFICATE") => {
             let hash = wire.hash.ok_or("X509_CERTIFICATE needs hash: the certificate in PEM")?;
@@ -99,8 +99,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<ProvisionAsk, String> {
     };
     Ok(ProvisionAsk {
         name: wire.device_name,
-        key: wire.provision_device_key,
-        secret: wire.provision_device_secret,
+        key: Secret::new(wire.provision_device_key),
+        secret: Secret::new(wire.provision_device_secret),
         credential,
     })
 }

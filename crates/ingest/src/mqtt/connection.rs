@@ -77,7 +77,8 @@ impl Broker {
                 Err(rejection.within(hello.packet_bytes_max))
             }
             Ok(Ok(Some(hello))) if is_newcomer(&hello) => {
-                self.serve_newcomer(&mut stream, input, hello, &peer).await;
+                // Rare, and large: no part of every connection's future.
+                Box::pin(self.serve_newcomer(&mut stream, input, hello, &peer)).await;
                 return None;
             }
             Ok(Ok(Some(hello))) => self.log_in(hello, &peer).await,

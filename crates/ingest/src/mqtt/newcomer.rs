@@ -18,7 +18,7 @@ use super::device::Close;
 use super::encode::{Encoder, Outgoing, PUBACK, PUBCOMP, PUBREC};
 use super::frame::{self, Header, PublishView, Version};
 use super::packet::{self, Packet};
-use super::wire::MALFORMED;
+use super::wire::{Fault, MALFORMED};
 use crate::model::{Credential, PeerInfo};
 use crate::provision::{self, PROVISION_BYTES_MAX};
 use crate::traits::LoginError;
@@ -99,12 +99,15 @@ impl Newcomer<'_> {
                     Err(end) => return end,
                 }
             }
+            if *closing.borrow_and_update() {
+                return Some(Close::new(0x8b, "the platform is shutting down"));
+            }
             let output = self.output.split();
             write(stream, &output).await.ok()?;
             input.reserve(1024);
             let read = tokio::select! {
                 read = timeout_at(until, stream.read_buf(input)) => read,
-                _ = closing.wait_for(|is_closing| *is_closing) => {
+                _ = closing.changed() => {
                     return Some(Close::new(0x8b, "the platform is shutting down"));
                 }
             };
@@ -133,7 +136,7 @@ impl Newcomer<'_> {
 
     async fn packet(&mut self, header: Header, packet: &[u8]) -> Result<(), Option<Close>> {
         let version = self.encoder.version;
-        let close = |fault| Some(Close::from(fault));
+        let close = |fault: Fault| Some(Close::from(fault));
         header.check_length(version).map_err(close)?;
         if header.is_publish() {
             let view = frame::publish_view(version, header, packet).map_err(close)?;

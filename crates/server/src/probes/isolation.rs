@@ -64,6 +64,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
     let kinds = [
         ("alerts", "alert"),
         ("api-keys", "api_key"),
+        ("device-authorities", "device_authority"),
         ("devices", "device"),
         ("holds", "hold"),
         ("incidents", "incident"),
@@ -77,6 +78,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("support-tickets", "ticket"),
         ("twins", "twin"),
         ("users", "user"),
+        ("provision-profiles", "provision_profile"),
         ("roles", "role"),
         ("groups", "group"),
         ("workspaces", "workspace"),
