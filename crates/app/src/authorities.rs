@@ -27,16 +27,16 @@ const PROOF_KEY: &str = "device certificate proofs v1";
 /// What is kept of an authority.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StoredAuthority {
-    name: String,
+    pub(crate) name: String,
     /// DER, in hexadecimal.
-    certificate: String,
-    subject: String,
+    pub(crate) certificate: String,
+    pub(crate) subject: String,
     pub(crate) creates: bool,
     pub(crate) device_name: String,
     pub(crate) devices_max: u64,
     pub(crate) made: u64,
     pub(crate) landing: Landing,
-    revoked: Option<u64>,
+    pub(crate) revoked: Option<u64>,
 }
 
 /// Where devices land that come in by themselves, as it is kept.

@@ -24,8 +24,8 @@ const SECRET_PREFIX: &str = "vtq";
 /// What is kept of a profile.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StoredProfile {
-    name: String,
-    strategy: String,
+    pub(crate) name: String,
+    pub(crate) strategy: String,
     pub(crate) devices_max: u64,
     pub(crate) landing: Landing,
 }
@@ -36,7 +36,7 @@ impl StoredProfile {
         serde_json::from_slice(&profile.body).map_err(damaged)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
 

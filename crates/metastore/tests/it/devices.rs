@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, Secret, SiteId};
 use veritwin_metastore::{
-    AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement,
-    RetainedMessage, Twin,
+    AttributeScope, Credential, CredentialFacts, CredentialKind, Device, DeviceFilter, Error, Page,
+    Placement, RetainedMessage, Twin,
 };
 
 use crate::world::{START, World, device, everywhere, later};
@@ -33,7 +33,12 @@ pub(crate) fn credential(world: &World, device: DeviceId) -> Credential {
         id: CredentialId::generate(START, world.rng.as_ref()),
         device,
         kind: CredentialKind::AccessToken,
+        facts: CredentialFacts::default(),
         created_at: START,
+        valid_from: None,
+        valid_until: None,
+        disabled_at: None,
+        used_at: None,
         revoked_at: None,
     }
 }

@@ -174,7 +174,7 @@ impl CredentialFields {
 
 /// A new credential.
 #[derive(Serialize, ToSchema)]
-struct MadeBody {
+struct MadeCredentialBody {
     credential: CredentialBody,
     /// The access token that was made here; shown once.
     token: Option<String>,
@@ -186,7 +186,7 @@ struct MadeBody {
 /// a stated time, so that the device can be changed over in between.
 #[utoipa::path(post, path = "/v1/devices/{id}/credentials", tag = "devices",
     params(("id" = String, Path)), request_body = Option<CredentialFields>,
-    responses((status = 201, body = MadeBody), (status = 400), (status = 404), (status = 409)))]
+    responses((status = 201, body = MadeCredentialBody), (status = 400), (status = 404), (status = 409)))]
 async fn add(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -202,14 +202,14 @@ async fn add(
     let secret = made.secret.map(Secret::into_exposed);
     let is_password = made.view.kind == "basic";
     let (token, password) = if is_password { (None, secret) } else { (secret, None) };
-    let body = MadeBody { credential: made.view.into(), token, password };
+    let body = MadeCredentialBody { credential: made.view.into(), token, password };
     Ok((StatusCode::CREATED, axum::Json(body)))
 }
 
 /// A change: only what is given changes.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct ChangeFields {
+struct CredentialChangeFields {
     name: Option<String>,
     /// Until when it counts; null: without an end of its own.
     #[serde(deserialize_with = "given")]
@@ -237,13 +237,13 @@ pub(super) fn given_time(
 
 /// Renames a credential, says until when it counts, disables it or enables it again.
 #[utoipa::path(patch, path = "/v1/devices/{id}/credentials/{credential}", tag = "devices",
-    params(("id" = String, Path), ("credential" = String, Path)), request_body = ChangeFields,
+    params(("id" = String, Path), ("credential" = String, Path)), request_body = CredentialChangeFields,
     responses((status = 200, body = CredentialBody), (status = 400), (status = 404)))]
 async fn update(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, credential)): Path<(String, String)>,
-    Json(fields): Json<ChangeFields>,
+    Json(fields): Json<CredentialChangeFields>,
 ) -> Answer<axum::Json<CredentialBody>> {
     let (id, credential) = (body::id(&id)?, body::id(&credential)?);
     let change = CredentialChange {

@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, DeviceChange, DeviceInput, DeviceView, Placement,
-    RefusalView,
+    AttributesChange, AttributesView, DeviceChange, DeviceInput, DeviceView, Placement, RefusalView,
 };
 use veritwin_domain::{Declaration, Key, Value};
 

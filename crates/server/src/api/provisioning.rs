@@ -184,7 +184,7 @@ impl Secrets for CodeFields {
 
 /// What the proof for a certificate has to carry as its common name.
 #[derive(Serialize, ToSchema)]
-struct CodeBody {
+struct ProofCodeBody {
     code: String,
 }
 
@@ -192,14 +192,14 @@ struct CodeBody {
 /// a device. It is always the same for one certificate and organisation.
 #[utoipa::path(post, path = "/v1/device-authorities/code", tag = "provisioning",
     request_body = CodeFields,
-    responses((status = 200, body = CodeBody), (status = 400), (status = 403)))]
+    responses((status = 200, body = ProofCodeBody), (status = 400), (status = 403)))]
 async fn code(
     State(api): State<Api>,
     Caller(context): Caller,
     SecretJson(fields): SecretJson<CodeFields>,
-) -> Answer<axum::Json<CodeBody>> {
+) -> Answer<axum::Json<ProofCodeBody>> {
     let code = api.app.certificate_code(&context, &fields.certificate).await?;
-    Ok(axum::Json(CodeBody { code }))
+    Ok(axum::Json(ProofCodeBody { code }))
 }
 
 /// Changes what is set of an authority; live connections of its devices are looked at again.
@@ -252,7 +252,7 @@ async fn set_list(
 
 /// A provisioning profile.
 #[derive(Serialize, ToSchema)]
-struct ProfileBody {
+struct ProvisionProfileBody {
     id: String,
     name: String,
     /// `create_new`: a device with a new name is made. `pre_provisioned`: a device that was made
@@ -272,7 +272,7 @@ struct ProfileBody {
     created_at: String,
 }
 
-impl From<ProfileView> for ProfileBody {
+impl From<ProfileView> for ProvisionProfileBody {
     fn from(view: ProfileView) -> Self {
         let ProfileInput { name, strategy, devices_max, landing, expires_at } = view.input;
         Self {
@@ -308,8 +308,8 @@ struct ProfileFields {
 
 /// A new profile with what devices show.
 #[derive(Serialize, ToSchema)]
-struct MadeProfileBody {
-    profile: ProfileBody,
+struct MadeProvisionProfileBody {
+    profile: ProvisionProfileBody,
     /// `provisionDeviceKey`; shown once.
     key: String,
     /// `provisionDeviceSecret`; shown once.
@@ -318,19 +318,19 @@ struct MadeProfileBody {
 
 /// Lists the provisioning profiles.
 #[utoipa::path(get, path = "/v1/provision-profiles", tag = "provisioning",
-    responses((status = 200, body = ListBody<ProfileBody>), (status = 403)))]
+    responses((status = 200, body = ListBody<ProvisionProfileBody>), (status = 403)))]
 async fn profiles(
     State(api): State<Api>,
     Caller(context): Caller,
-) -> Answer<axum::Json<ListBody<ProfileBody>>> {
+) -> Answer<axum::Json<ListBody<ProvisionProfileBody>>> {
     let all = api.app.provision_profiles(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(ProfileBody::from).collect())))
+    Ok(axum::Json(ListBody::whole(all.into_iter().map(ProvisionProfileBody::from).collect())))
 }
 
 /// Makes a provisioning profile; devices come in with its key and secret.
 #[utoipa::path(post, path = "/v1/provision-profiles", tag = "provisioning",
     request_body = ProfileFields,
-    responses((status = 201, body = MadeProfileBody), (status = 400), (status = 403)))]
+    responses((status = 201, body = MadeProvisionProfileBody), (status = 400), (status = 403)))]
 async fn create_profile(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -350,7 +350,7 @@ async fn create_profile(
     let (view, key, secret) = api.app.create_profile(&context, input).await?;
     let (key, secret) = (key.into_exposed(), secret.into_exposed());
     let version = view.version;
-    let made = MadeProfileBody { profile: view.into(), key, secret };
+    let made = MadeProvisionProfileBody { profile: view.into(), key, secret };
     Ok((StatusCode::CREATED, body::etag(version), axum::Json(made)))
 }
 
@@ -371,7 +371,7 @@ struct ProfileChangeFields {
 /// Changes a profile; it holds from the next request of a device on.
 #[utoipa::path(patch, path = "/v1/provision-profiles/{id}", tag = "provisioning",
     params(("id" = String, Path)), request_body = ProfileChangeFields,
-    responses((status = 200, body = ProfileBody), (status = 400), (status = 404),
+    responses((status = 200, body = ProvisionProfileBody), (status = 400), (status = 404),
         (status = 409)))]
 async fn update_profile(
     State(api): State<Api>,
@@ -388,7 +388,7 @@ async fn update_profile(
         disabled: fields.disabled,
     };
     let view = api.app.update_profile(&context, id, change, version).await?;
-    Ok((body::etag(view.version), axum::Json(ProfileBody::from(view))))
+    Ok((body::etag(view.version), axum::Json(ProvisionProfileBody::from(view))))
 }
 
 /// Deletes a profile. Devices that came in by it stay.

@@ -78,6 +78,16 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
+        (_, "/v1/device-authorities") => request(method, &filled)
+            .json(&json!({"certificate": "", "proof": "", "settings": {"name": ""}})),
+        (_, "/v1/device-authorities/code") => {
+            request(method, &filled).json(&json!({"certificate": ""}))
+        }
+        (_, "/v1/device-authorities/{id}/revocation-list") => {
+            request(method, &filled).body("application/pkix-crl", b"nothing")
+        }
+        (_, "/v1/provision-profiles") => request(method, &filled)
+            .json(&json!({"name": "", "strategy": "create_new", "devices_max": 1})),
         (_, "/v1/certificates/{host}") => {
             request(method, &filled).json(&json!({"chain": "", "private_key": ""}))
         }
