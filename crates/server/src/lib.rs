@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod controls;
 mod datadir;
+mod device_sessions;
 mod dispatch;
 mod guard;
 mod host_certificates;

@@ -30,12 +30,10 @@ use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
-use crate::{client_certificates, control, listen};
+use crate::{client_certificates, control, device_sessions, listen};
 
 /// Open requests may finish for this long when the platform stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked for sessions of devices that are over.
-const SESSION_ENDS_INTERVAL: Duration = Duration::from_secs(1);
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 /// A certificate that ends sooner than this is an alarm.
 const CERTIFICATE_ALARM: Duration = Duration::from_secs(14 * 86_400);
@@ -239,7 +237,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
-    tasks.spawn(end_sessions(app.clone(), Arc::clone(&live), stop.clone()));
+    tasks.spawn(device_sessions::end(app.clone(), Arc::clone(&live), stop.clone()));
     let current = || Arc::clone(&certificates.current);
     let (clock, end) = (Arc::clone(&machine), stop.clone());
     tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
@@ -270,18 +268,6 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         tasks,
         _dir: dir,
     })
-}
-
-/// Ends the sessions of devices whose credential or certificate has ended, by the platform's clock.
-async fn end_sessions(app: App, live: Arc<LiveState>, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(SESSION_ENDS_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = interval.tick() => live.end_what_ended(app.clock().now()),
-        }
-    }
 }
 
 /// A restored platform goes on with the ledger archive it had; a new one would be a second ledger.

@@ -2,7 +2,6 @@
 //! keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,8 +14,8 @@ use veritwin_app::{
     App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage, Submission,
 };
 use veritwin_domain::{
-    AddressList, ClientCertificate, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded,
-    Reading, RelayMessage, Screening, TenantId, Timestamp, Value, count_readings,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
+    Screening, TenantId, Value, count_readings,
 };
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
@@ -26,6 +25,7 @@ use veritwin_ingest::{
 };
 
 use super::caps::{Caps, Places};
+use super::ends::Attached;
 use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
@@ -34,26 +34,6 @@ const CALLS_MAX: usize = 10_000;
 const DEVICE_SOCKETS_MAX: usize = 16;
 /// The shortest time without a word after which a device's WebSocket is closed.
 const IDLE_SECONDS_MIN: u32 = 3;
-
-struct Attached {
-    credential: CredentialId,
-    address: Option<IpAddr>,
-    /// When the credential ends.
-    ends_at: Option<Timestamp>,
-    /// The certificate it came with, and when that ends.
-    certificate: Option<(Arc<ClientCertificate>, Timestamp)>,
-    link: DeviceLink,
-}
-
-impl Attached {
-    /// Why it is over at a moment.
-    fn ended(&self, now: Timestamp) -> Option<CloseReason> {
-        if self.certificate.as_ref().is_some_and(|(_, end)| *end <= now) {
-            return Some(CloseReason::CertificateEnded);
-        }
-        self.ends_at.filter(|end| *end <= now).map(|_| CloseReason::CredentialEnded)
-    }
-}
 
 /// A device and the tenant it belongs to: nothing is kept under an id alone.
 pub(super) type Owned = (TenantId, DeviceId);
@@ -79,7 +59,7 @@ pub(crate) struct LiveState {
     limits: IngestLimits,
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
-    attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
@@ -237,57 +217,6 @@ impl LiveState {
         for one in self.attached.lock().get(&(tenant, device)).into_iter().flatten() {
             if credential.is_none_or(|id| id == one.credential) {
                 one.link.close(CloseReason::Revoked);
-            }
-        }
-    }
-
-    /// A credential has another end: the live connections that it opened end then.
-    pub(crate) fn credential_ends(
-        &self,
-        tenant: TenantId,
-        (device, credential): (DeviceId, CredentialId),
-        ends_at: Option<Timestamp>,
-    ) {
-        for one in self.attached.lock().get_mut(&(tenant, device)).into_iter().flatten() {
-            if one.credential == credential {
-                one.ends_at = ends_at;
-            }
-        }
-    }
-
-    /// Ends the live connections whose credential or certificate has ended.
-    pub(crate) fn end_what_ended(&self, now: Timestamp) {
-        for one in self.attached.lock().values().flatten() {
-            if let Some(reason) = one.ended(now) {
-                one.link.close(reason);
-            }
-        }
-    }
-
-    /// Looks at the certificates of a tenant's live connections again: those that do not let their
-    /// device in any more are ended.
-    pub(crate) async fn recheck_certificates(&self, tenant: TenantId) {
-        let shown: Vec<_> = {
-            let attached = self.attached.lock();
-            let own = attached.iter().filter(|(owned, _)| owned.0 == tenant);
-            let all = own.flat_map(|(_, all)| all);
-            all.filter_map(|one| {
-                let (certificate, _) = one.certificate.as_ref()?;
-                Some((one.link.clone(), one.credential, Arc::clone(certificate)))
-            })
-            .collect()
-        };
-        for (link, credential, certificate) in shown {
-            // Where it came from was looked at when it came.
-            let login = self.app.recheck_certificate(&certificate).await;
-            let counts = match login {
-                Ok(login) => login.is_some_and(|id| id == credential),
-                // What cannot be said now is said at the next log-in.
-                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => true,
-                Err(_) => false,
-            };
-            if !counts {
-                link.close(CloseReason::CertificateRevoked);
             }
         }
     }
