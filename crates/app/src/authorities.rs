@@ -16,9 +16,9 @@ use crate::model::{AuthorityInput, AuthorityView, LandingInput};
 use crate::{App, Error, Result};
 
 /// Most authorities of a tenant.
-pub const DEVICE_AUTHORITIES_MAX: usize = 32;
+const DEVICE_AUTHORITIES_MAX: usize = 32;
 /// Most devices that an authority or a profile may let in.
-pub const PROVISIONED_DEVICES_MAX: u64 = 100_000;
+const PROVISIONED_DEVICES_MAX: u64 = 100_000;
 const NAME_CHARS_MAX: usize = 100;
 const KIND_CHARS_MAX: usize = 100;
 /// Under which key the codes of proofs are made: the same after a restart.

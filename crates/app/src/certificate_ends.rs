@@ -7,15 +7,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Finding, jobs};
 use veritwin_domain::{TenantId, Timestamp};
-use veritwin_metastore::{Error as StoreError, TenantTx};
+use veritwin_metastore::TenantTx;
 
 use crate::security::{Found, fact};
 use crate::{App, Error, Result};
 
 /// A certificate is told of this long before it ends.
-pub const CERTIFICATE_WARNED: Duration = Duration::from_secs(30 * 86_400);
+const CERTIFICATE_WARNED: Duration = Duration::from_secs(30 * 86_400);
 /// A revocation list is told of this long before its next update: it is made anew often.
-pub const REVOCATION_WARNED: Duration = Duration::from_secs(3 * 86_400);
+const REVOCATION_WARNED: Duration = Duration::from_secs(3 * 86_400);
 /// Most certificates of devices that are told of at once; the others come with the next round.
 const TOLD_AT_ONCE_MAX: u64 = 1000;
 /// Most facts of one alert.
@@ -90,7 +90,7 @@ impl App {
 }
 
 /// What of a tenant ends soon, by what it is.
-async fn ending(tx: &TenantTx, now: Timestamp) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+async fn ending(tx: &TenantTx, now: Timestamp) -> Result<BTreeMap<String, Timestamp>> {
     let soon = now.saturating_add(CERTIFICATE_WARNED);
     let mut ending = BTreeMap::new();
     for authority in tx.device_authorities().await? {

@@ -18,13 +18,13 @@ use crate::model::{
 use crate::{App, Error, Result};
 
 /// Most credentials of a device that were not revoked.
-pub const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
+const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
 /// Shortest password that somebody chose, in bytes. A token of a device's own is held to it too.
-pub const DEVICE_PASSWORD_BYTES_MIN: usize = 12;
+const DEVICE_PASSWORD_BYTES_MIN: usize = 12;
 /// Longest password of a device, in bytes.
-pub const DEVICE_PASSWORD_BYTES_MAX: usize = 256;
+const DEVICE_PASSWORD_BYTES_MAX: usize = 256;
 /// Longest MQTT client id or user name of a credential, in bytes.
-pub const DEVICE_USER_BYTES_MAX: usize = 256;
+const DEVICE_USER_BYTES_MAX: usize = 256;
 const NAME_CHARS_MAX: usize = 100;
 /// What passwords begin with that are made here.
 const PASSWORD_PREFIX: &str = "vtw";
@@ -70,7 +70,7 @@ pub(crate) fn random_hash(password: &[u8]) -> String {
     format!("{RANDOM_HASH}{}", hex::encode(sha256(password)))
 }
 
-pub(crate) fn credential_view(one: &Credential) -> CredentialView {
+fn credential_view(one: &Credential) -> CredentialView {
     let facts = one.facts.clone();
     CredentialView {
         id: one.id,

@@ -162,9 +162,7 @@ pub use submit::ROOM_TIMEOUT;
 pub use system::Vault;
 pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
-pub use veritwin_access::x509::{
-    CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX, REVOCATION_BYTES_MAX,
-};
+pub use veritwin_access::x509::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};
 pub use veritwin_access::{Rate, RateExceeded, RateLimiter};
 pub use veritwin_metastore::{PendingStep, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};

@@ -16,7 +16,7 @@ use crate::model::{ProfileChange, ProfileInput, ProfileView, ProvisionStrategy};
 use crate::{App, Error, Result};
 
 /// Most provisioning profiles of a tenant.
-pub const PROVISION_PROFILES_MAX: usize = 100;
+const PROVISION_PROFILES_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 100;
 const KEY_PREFIX: &str = "vtp";
 const SECRET_PREFIX: &str = "vtq";

@@ -186,7 +186,8 @@ struct MadeCredentialBody {
 /// a stated time, so that the device can be changed over in between.
 #[utoipa::path(post, path = "/v1/devices/{id}/credentials", tag = "devices",
     params(("id" = String, Path)), request_body = Option<CredentialFields>,
-    responses((status = 201, body = MadeCredentialBody), (status = 400), (status = 404), (status = 409)))]
+    responses((status = 201, body = MadeCredentialBody), (status = 400), (status = 404),
+        (status = 409)))]
 async fn add(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -237,7 +238,8 @@ pub(super) fn given_time(
 
 /// Renames a credential, says until when it counts, disables it or enables it again.
 #[utoipa::path(patch, path = "/v1/devices/{id}/credentials/{credential}", tag = "devices",
-    params(("id" = String, Path), ("credential" = String, Path)), request_body = CredentialChangeFields,
+    params(("id" = String, Path), ("credential" = String, Path)),
+    request_body = CredentialChangeFields,
     responses((status = 200, body = CredentialBody), (status = 400), (status = 404)))]
 async fn update(
     State(api): State<Api>,
