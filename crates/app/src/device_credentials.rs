@@ -390,6 +390,11 @@ impl App {
         tx.device(device).await?;
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
+        if credential.disabled_at.is_some() {
+            self.0.logins.note_ended(*id.as_bytes(), self.clock().monotonic());
+        } else {
+            self.0.logins.forget_ended(*id.as_bytes());
+        }
         self.0.logins.forget_device(device);
         Ok(credential_view(&credential))
     }
@@ -411,6 +416,7 @@ impl App {
         let change = known.map(|one| Change::from(recorded(one))).unwrap_or_default();
         self.record_change(&tx, context, Action::CredentialDelete, &resource, change).await?;
         tx.commit().await?;
+        self.0.logins.note_ended(*credential.as_bytes(), self.clock().monotonic());
         self.0.logins.forget_device(id);
         Ok(())
     }

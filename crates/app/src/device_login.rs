@@ -117,7 +117,8 @@ impl App {
     /// The login by a credential that was shown, if it counts now.
     pub(crate) fn counting(&self, found: &CredentialMatch) -> Result<DeviceLogin> {
         let (credential, now) = (&found.credential, self.clock().now());
-        if credential.disabled_at.is_some() {
+        let is_ended = self.is_login_ended(credential.device, credential.id);
+        if credential.disabled_at.is_some() || is_ended {
             return Err(Error::Forbidden("this credential is disabled".to_owned()));
         }
         if let Some(from) = credential.valid_from.filter(|from| now < *from) {

@@ -23,6 +23,9 @@ use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
+/// How long it is remembered that a credential or device was ended: longer than a look-up of
+/// before is believed, and than a log-in takes.
+const ENDED_KEPT: Duration = Duration::from_secs(60);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
@@ -42,6 +45,9 @@ pub(crate) struct LoginCache {
     by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
     /// When credentials last let their devices in, until that is written down.
     used: Mutex<HashMap<(TenantId, CredentialId), Timestamp>>,
+    /// Credentials and devices that were ended a moment ago: a log-in that was under way when they
+    /// were lets nobody in.
+    ended: Mutex<HashMap<[u8; 16], Duration>>,
 }
 
 impl LoginCache {
@@ -66,6 +72,25 @@ impl LoginCache {
         if used.len() < LOGINS_MAX || used.contains_key(&(tenant, credential)) {
             used.insert((tenant, credential), at);
         }
+    }
+
+    /// A credential or device lets nobody in any more, by the bytes of its id.
+    pub(crate) fn note_ended(&self, id: [u8; 16], now: Duration) {
+        let mut ended = self.ended.lock();
+        if ended.len() >= LOGINS_MAX {
+            ended.retain(|_, until| now < *until);
+        }
+        ended.insert(id, now + ENDED_KEPT);
+    }
+
+    /// It does again.
+    pub(crate) fn forget_ended(&self, id: [u8; 16]) {
+        self.ended.lock().remove(&id);
+    }
+
+    fn is_ended(&self, ids: [&[u8; 16]; 2], now: Duration) -> bool {
+        let ended = self.ended.lock();
+        !ended.is_empty() && ids.iter().any(|id| ended.get(*id).is_some_and(|until| now < *until))
     }
 
     fn take_used(&self) -> HashMap<(TenantId, CredentialId), Timestamp> {
@@ -212,6 +237,12 @@ impl App {
         Ok(login)
     }
 
+    /// Whether a credential, or its device, was ended while a log-in by it was under way.
+    pub fn is_login_ended(&self, device: DeviceId, credential: CredentialId) -> bool {
+        let ids = [device.as_bytes(), credential.as_bytes()];
+        self.0.logins.is_ended(ids, self.clock().monotonic())
+    }
+
     async fn known_device(
         &self,
         token: &Secret<String>,
@@ -224,7 +255,11 @@ impl App {
         let digest = TokenKind::Device.digest(token.expose()).ok_or_else(refused)?.0;
         let (now, at) = (self.clock().monotonic(), self.clock().now());
         let known = self.0.logins.get(&digest, now);
-        if let Some(login) = known.filter(|login| login.ends_at.is_none_or(|end| at < end)) {
+        let counts = |login: &DeviceLogin| {
+            login.ends_at.is_none_or(|end| at < end)
+                && !self.is_login_ended(login.device, login.credential)
+        };
+        if let Some(login) = known.filter(counts) {
             return Ok(login);
         }
         self.check_device_logins(address)?;
@@ -373,6 +408,19 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_ended_is_remembered_for_a_while() {
+        let logins = LoginCache::default();
+        let (device, credential, now) = ([1; 16], [2; 16], Duration::from_secs(9));
+        assert!(!logins.is_ended([&device, &credential], now));
+        logins.note_ended(credential, now);
+        assert!(logins.is_ended([&device, &credential], now));
+        assert!(!logins.is_ended([&device, &[3; 16]], now));
+        assert!(!logins.is_ended([&device, &credential], now + ENDED_KEPT));
+        logins.forget_ended(credential);
+        assert!(!logins.is_ended([&device, &credential], now));
+    }
 
     #[test]
     fn presence_is_a_tenants_own_even_where_ids_are_equal() {

@@ -420,7 +420,12 @@ impl Sink for LiveState {
         let (credential, address) = (session.credential, session.address);
         let attached = Attached { credential, address, ends_at, certificate, link };
         let owned = (session.tenant, session.device);
+        let link = attached.link.clone();
         self.attached.lock().entry(owned).or_default().push(attached);
+        // Ended between its log-in and now: whoever ended it did not find it here.
+        if self.app.is_login_ended(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }
 
