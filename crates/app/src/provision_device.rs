@@ -148,14 +148,16 @@ impl App {
         request: &ProvisionRequest,
     ) -> Result<Option<[u8; 32]>> {
         let parts: Vec<&[u8]> = match &request.credential {
-            ProvisionCredential::Token(Some(token)) => vec![b"token", token.expose().as_bytes()],
+            ProvisionCredential::Token(Some(token)) => {
+                vec![&b"token"[..], token.expose().as_bytes()]
+            }
             ProvisionCredential::Basic { client_id, user, password: Some(password) } => vec![
-                b"basic",
+                &b"basic"[..],
                 client_id.as_deref().unwrap_or_default().as_bytes(),
                 user.as_deref().unwrap_or_default().as_bytes(),
                 password.expose().as_bytes(),
             ],
-            ProvisionCredential::Certificate(pem) => vec![b"x509", pem.as_bytes()],
+            ProvisionCredential::Certificate(pem) => vec![&b"x509"[..], pem.as_bytes()],
             ProvisionCredential::Token(None) | ProvisionCredential::Basic { .. } => {
                 return Ok(None);
             }
