@@ -43,6 +43,7 @@ impl Action {
                 | Self::ApiKeyDelete
                 | Self::CertificateWrite
                 | Self::CredentialDelete
+                | Self::CredentialUpdate
                 | Self::DeviceDelete
                 | Self::GrantWrite
                 | Self::HoldApprove
@@ -50,6 +51,7 @@ impl Action {
                 | Self::IdentityProviderWrite
                 | Self::KeyManage
                 | Self::PlanWrite
+                | Self::ProvisioningWrite
                 | Self::RoleWrite
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
@@ -148,6 +150,8 @@ define_actions! {
     CredentialDelete = "credential.delete" on Device;
     /// List a device's credentials (never their secrets).
     CredentialList = "credential.list" on Device;
+    /// Say until when a device's credential counts; disable it or enable it again.
+    CredentialUpdate = "credential.update" on Device;
     /// Find the device behind a presented credential.
     DeviceAuthenticate = "device.authenticate" on Platform;
     /// Send a command (RPC) to a device.
@@ -162,6 +166,8 @@ define_actions! {
     DeviceList = "device.list" on Device;
     /// Note when a device was last seen.
     DevicePresence = "device.presence" on Device;
+    /// Let a device in that comes by itself.
+    DeviceProvision = "device.provision" on Platform;
     /// Read one device.
     DeviceRead = "device.read" on Device;
     /// Call the platform's side, or answer its call, as the device.
@@ -234,6 +240,10 @@ define_actions! {
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.
     PromiseRead = "promise.read" on Promise;
+    /// Read how devices come in by themselves: authorities, revocation lists, profiles.
+    ProvisioningRead = "provisioning.read" on Tenant;
+    /// Set, change or take away how devices come in by themselves.
+    ProvisioningWrite = "provisioning.write" on Tenant;
     /// List roles and what they may do.
     RoleRead = "role.read" on Access;
     /// Make, change or delete roles of the tenant's own.

@@ -16,6 +16,7 @@ mod session;
 mod throttle;
 mod token;
 mod watch;
+pub mod x509;
 
 pub use action::Action;
 pub use authorizer::{Authorizer, Denied, PolicyError};

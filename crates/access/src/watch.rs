@@ -56,11 +56,13 @@ pub enum Finding {
     RefusedKeys,
     /// A sign-in at an hour of the day at which the account was never seen.
     OddHours,
+    /// A certificate or revocation list by which devices come in ends soon.
+    CertificatesEnding,
 }
 
 impl Finding {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CredentialStuffing,
         Self::ImpossibleTravel,
         Self::NewDevice,
@@ -68,6 +70,7 @@ impl Finding {
         Self::DeniedSpike,
         Self::RefusedKeys,
         Self::OddHours,
+        Self::CertificatesEnding,
     ];
 
     /// The name used in records and the API.
@@ -80,6 +83,7 @@ impl Finding {
             Self::DeniedSpike => "denied_spike",
             Self::RefusedKeys => "refused_keys",
             Self::OddHours => "odd_hours",
+            Self::CertificatesEnding => "certificates_ending",
         }
     }
 
@@ -87,7 +91,7 @@ impl Finding {
     pub const fn severity(self) -> &'static str {
         match self {
             Self::CredentialStuffing | Self::ImpossibleTravel => "critical",
-            Self::BulkExport | Self::RefusedKeys => "high",
+            Self::BulkExport | Self::RefusedKeys | Self::CertificatesEnding => "high",
             Self::DeniedSpike => "medium",
             Self::NewDevice | Self::OddHours => "low",
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use veritwin_access::{Action, Denied, Kind, Resource};
 use veritwin_domain::{
-    Actor, ActorKind, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, Origin,
-    PlatformContext, Purpose, RelayMessage, RequestId, TenantId, Timestamp, Value,
+    Actor, ActorKind, ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded,
+    OpContext, Origin, PlatformContext, Purpose, RelayMessage, RequestId, Secret, TenantId,
+    Timestamp, Value,
 };
 
 use crate::sign_in::check_proof;
@@ -33,6 +34,21 @@ pub struct DeviceLogin {
     pub credential: CredentialId,
     /// Its name.
     pub name: Arc<str>,
+    /// When the credential ends.
+    pub ends_at: Option<Timestamp>,
+    /// The certificate that it showed, and when that or what vouches for it ends.
+    pub certificate: Option<(Arc<ClientCertificate>, Timestamp)>,
+}
+
+/// A user name and a password as they are shown.
+#[derive(Debug, Clone)]
+pub struct BasicLogin {
+    /// The MQTT client id.
+    pub client_id: Secret<String>,
+    /// The user name.
+    pub user: Secret<String>,
+    /// The password.
+    pub password: Secret<Vec<u8>>,
 }
 
 /// Whoever may use the bulk write.

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_access::{Action, Kind, Resource, TokenKind};
+use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    CredentialId, DeviceId, NAME_RULE, OpContext, Secret, SiteId, TenantId, Timestamp, find_unseen,
+    DeviceId, NAME_RULE, OpContext, Secret, SiteId, TenantId, Timestamp, find_unseen,
 };
-use veritwin_metastore::{Credential, CredentialKind, Device, TenantTx};
+use veritwin_metastore::{Device, TenantTx};
 use veritwin_twin::inventory::COORDINATE_M_MAX;
 
 use crate::access::place_of;
 use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{
-    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, Page,
-    PageRequest, Placement,
+    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, Page, PageRequest, Placement,
 };
 use crate::records::store_page;
 use crate::rule_sight::is_elsewhere;
@@ -71,7 +70,7 @@ pub(crate) fn store_placement(place: &Placement) -> Option<veritwin_metastore::P
     (stored != veritwin_metastore::Placement::default()).then_some(stored)
 }
 
-fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
+pub(crate) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
     if text.chars().count() > chars_max {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
@@ -93,7 +92,7 @@ fn check_units(units: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<String> {
+pub(crate) fn check_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.len() > veritwin_metastore::DEVICE_NAME_BYTES_MAX {
         let detail = format!("needs 1 to {} bytes", veritwin_metastore::DEVICE_NAME_BYTES_MAX);
@@ -245,24 +244,6 @@ impl App {
         })
     }
 
-    pub(crate) async fn new_token(
-        &self,
-        tx: &TenantTx,
-        context: &OpContext,
-        device: DeviceId,
-    ) -> Result<(Credential, Secret<String>)> {
-        let (token, digest) = TokenKind::Device.generate(self.0.rng.as_ref());
-        let credential = Credential {
-            id: CredentialId::generate(context.at, self.rng()),
-            device,
-            kind: CredentialKind::AccessToken,
-            created_at: context.at,
-            revoked_at: None,
-        };
-        tx.credential_create(&credential, digest.0, None).await?;
-        Ok((credential, token))
-    }
-
     /// Makes a device and its first access token, which is given out this once.
     #[boxed]
     pub async fn create_device(
@@ -363,6 +344,7 @@ impl App {
         let retained = self.write_retained(&tx, retained).await?;
         tx.commit().await?;
         self.retained_stored(retained);
+        self.0.logins.note_ended(*id.as_bytes(), self.clock().monotonic());
         self.0.logins.forget_device(id);
         self.devices_changed(context, device.twin).await
     }
@@ -399,59 +381,6 @@ impl App {
         self.alert_sources_changed(tenant);
     }
 
-    /// A device's credentials, without their secrets.
-    #[boxed]
-    pub async fn credentials(
-        &self,
-        context: &OpContext,
-        id: DeviceId,
-    ) -> Result<Vec<CredentialView>> {
-        let resource = self.authorize_device(context, Action::CredentialList, id).await?;
-        let tx = self.0.store.read(context).await?;
-        tx.device(id).await?;
-        let credentials = tx.credentials(id).await?;
-        self.note(context, Action::CredentialList, &resource, "done");
-        Ok(credentials
-            .into_iter()
-            .filter(|credential| credential.revoked_at.is_none())
-            .map(|credential| credential_view(&credential))
-            .collect())
-    }
-
-    /// Gives a device another access token.
-    #[boxed]
-    pub async fn add_credential(
-        &self,
-        context: &OpContext,
-        id: DeviceId,
-    ) -> Result<(CredentialView, Secret<String>)> {
-        let resource = self.authorize_device(context, Action::CredentialCreate, id).await?;
-        let tx = self.0.store.begin(context).await?;
-        tx.device(id).await?;
-        let (credential, token) = self.new_token(&tx, context, id).await?;
-        self.record(&tx, context, Action::CredentialCreate, &resource).await?;
-        tx.commit().await?;
-        Ok((credential_view(&credential), token))
-    }
-
-    /// Revokes a credential of a device.
-    #[boxed]
-    pub async fn revoke_credential(
-        &self,
-        context: &OpContext,
-        id: DeviceId,
-        credential: CredentialId,
-    ) -> Result<()> {
-        let resource = self.authorize_device(context, Action::CredentialDelete, id).await?;
-        let tx = self.0.store.begin(context).await?;
-        tx.device(id).await?;
-        tx.credential_revoke(id, credential, context.at).await?;
-        self.record(&tx, context, Action::CredentialDelete, &resource).await?;
-        tx.commit().await?;
-        self.0.logins.forget_device(id);
-        Ok(())
-    }
-
     /// Whether the actor may send this command to the device.
     #[boxed]
     pub async fn authorize_command(
@@ -475,13 +404,5 @@ impl App {
     /// The name of a device for people; its id when it is gone.
     pub(crate) fn device_name(devices: &crate::directory::TenantDevices, id: DeviceId) -> Arc<str> {
         devices.get(id).map_or_else(|| id.to_string().into(), |device| device.name.as_str().into())
-    }
-}
-
-fn credential_view(credential: &Credential) -> CredentialView {
-    CredentialView {
-        id: credential.id,
-        kind: credential.kind.as_str(),
-        created_at: credential.created_at,
     }
 }

@@ -14,6 +14,7 @@ use veritwin_domain::{
     CredentialId, DeviceId, OpContext, Origin, Purpose, RequestId, Secret, TenantId, Timestamp,
 };
 use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
+use veritwin_metastore::CredentialKind;
 
 use crate::access::place_of;
 use crate::error::found;
@@ -23,13 +24,16 @@ use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
+/// How long it is remembered that a credential or device was ended: longer than a look-up of
+/// before is believed, and than a log-in takes.
+const ENDED_KEPT: Duration = Duration::from_secs(60);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
 /// A clock that is off by less is not spoken of.
 const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 
-const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
+pub(crate) const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
 
 struct Remembered {
     login: DeviceLogin,
@@ -40,6 +44,11 @@ struct Remembered {
 #[derive(Default)]
 pub(crate) struct LoginCache {
     by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
+    /// When credentials last let their devices in, until that is written down.
+    used: Mutex<HashMap<(TenantId, CredentialId), Timestamp>>,
+    /// Credentials and devices that were ended a moment ago: a log-in that was under way when they
+    /// were lets nobody in.
+    ended: Mutex<HashMap<[u8; 16], Duration>>,
 }
 
 impl LoginCache {
@@ -56,6 +65,37 @@ impl LoginCache {
         if logins.len() < LOGINS_MAX {
             logins.insert(digest, Remembered { login, until: now + LOGIN_TTL });
         }
+    }
+
+    /// Notes that a credential let its device in; one more than is remembered is not written down.
+    pub(crate) fn note_use(&self, tenant: TenantId, credential: CredentialId, at: Timestamp) {
+        let mut used = self.used.lock();
+        if used.len() < LOGINS_MAX || used.contains_key(&(tenant, credential)) {
+            used.insert((tenant, credential), at);
+        }
+    }
+
+    /// A credential or device lets nobody in any more, by the bytes of its id.
+    pub(crate) fn note_ended(&self, id: [u8; 16], now: Duration) {
+        let mut ended = self.ended.lock();
+        if ended.len() >= LOGINS_MAX {
+            ended.retain(|_, until| now < *until);
+        }
+        ended.insert(id, now + ENDED_KEPT);
+    }
+
+    /// It does again.
+    pub(crate) fn forget_ended(&self, id: [u8; 16]) {
+        self.ended.lock().remove(&id);
+    }
+
+    fn is_ended(&self, ids: [&[u8; 16]; 2], now: Duration) -> bool {
+        let ended = self.ended.lock();
+        !ended.is_empty() && ids.iter().any(|id| ended.get(*id).is_some_and(|until| now < *until))
+    }
+
+    fn take_used(&self) -> HashMap<(TenantId, CredentialId), Timestamp> {
+        std::mem::take(&mut *self.used.lock())
     }
 
     pub(crate) fn forget_device(&self, device: DeviceId) {
@@ -198,6 +238,12 @@ impl App {
         Ok(login)
     }
 
+    /// Whether a credential, or its device, was ended while a log-in by it was under way.
+    pub fn is_login_ended(&self, device: DeviceId, credential: CredentialId) -> bool {
+        let ids = [device.as_bytes(), credential.as_bytes()];
+        self.0.logins.is_ended(ids, self.clock().monotonic())
+    }
+
     async fn known_device(
         &self,
         token: &Secret<String>,
@@ -208,21 +254,19 @@ impl App {
             UNKNOWN
         };
         let digest = TokenKind::Device.digest(token.expose()).ok_or_else(refused)?.0;
-        let now = self.clock().monotonic();
-        if let Some(login) = self.0.logins.get(&digest, now) {
+        let (now, at) = (self.clock().monotonic(), self.clock().now());
+        let known = self.0.logins.get(&digest, now);
+        let counts = |login: &DeviceLogin| {
+            login.ends_at.is_none_or(|end| at < end)
+                && !self.is_login_ended(login.device, login.credential)
+        };
+        if let Some(login) = known.filter(counts) {
             return Ok(login);
         }
         self.check_device_logins(address)?;
-        let context = self.job(jobs::INGEST);
-        self.authorize_platform(&context, Action::DeviceAuthenticate)?;
-        let tx = self.0.store.read_platform(&context).await?;
-        let found = tx.credential_by_digest(digest).await?.ok_or_else(refused)?;
-        let login = DeviceLogin {
-            tenant: found.tenant,
-            device: found.credential.device,
-            credential: found.credential.id,
-            name: found.device_name.expose().as_str().into(),
-        };
+        let found = self.find_credential(digest, CredentialKind::AccessToken).await?;
+        let found = found.ok_or_else(refused)?;
+        let login = self.counting(&found)?;
         self.0.logins.put(digest, login.clone(), now);
         Ok(login)
     }
@@ -321,6 +365,27 @@ impl App {
                 tracing::debug!(%tenant, %error, "presence was not written down");
             }
         }
+        let mut used: HashMap<TenantId, Vec<(CredentialId, Timestamp)>> = HashMap::new();
+        for ((tenant, credential), at) in self.0.logins.take_used() {
+            used.entry(tenant).or_default().push((credential, at));
+        }
+        for (tenant, used) in used {
+            if let Err(error) = self.write_used(tenant, used).await {
+                tracing::debug!(%tenant, %error, "use of credentials was not written down");
+            }
+        }
+    }
+
+    async fn write_used(
+        &self,
+        tenant: TenantId,
+        used: Vec<(CredentialId, Timestamp)>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        for (credential, at) in used {
+            tx.credential_used(credential, at).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn write_presence(
@@ -341,6 +406,19 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_ended_is_remembered_for_a_while() {
+        let logins = LoginCache::default();
+        let (device, credential, now) = ([1; 16], [2; 16], Duration::from_secs(9));
+        assert!(!logins.is_ended([&device, &credential], now));
+        logins.note_ended(credential, now);
+        assert!(logins.is_ended([&device, &credential], now));
+        assert!(!logins.is_ended([&device, &[3; 16]], now));
+        assert!(!logins.is_ended([&device, &credential], now + ENDED_KEPT));
+        logins.forget_ended(credential);
+        assert!(!logins.is_ended([&device, &credential], now));
+    }
 
     #[test]
     fn presence_is_a_tenants_own_even_where_ids_are_equal() {

@@ -16,13 +16,17 @@ mod api_keys;
 mod attribute_lines;
 mod attributes;
 mod audit;
+mod authorities;
 mod backup;
 mod bindings;
 mod brands;
+mod certificate_ends;
 mod change;
 mod contact;
 mod context;
 mod desk;
+mod device_credentials;
+mod device_login;
 mod devices;
 mod directory;
 mod domains;
@@ -83,6 +87,8 @@ mod provider_flow;
 mod provider_sign_in;
 mod providers;
 mod provision;
+mod provision_device;
+mod provisioning;
 mod rates;
 mod recorded;
 mod records;
@@ -126,7 +132,9 @@ pub use backup::{
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
-pub use context::{Arrival, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin};
+pub use context::{
+    Arrival, BasicLogin, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin,
+};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
@@ -154,6 +162,7 @@ pub use submit::ROOM_TIMEOUT;
 pub use system::Vault;
 pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
+pub use veritwin_access::x509::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};
 pub use veritwin_access::{Rate, RateExceeded, RateLimiter};
 pub use veritwin_metastore::{PendingStep, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};

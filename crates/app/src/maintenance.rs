@@ -129,6 +129,7 @@ impl App {
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.tell_untold();
+        self.warn_of_certificates().await;
         self.destroy_all_of_nobody().await?;
         self.expire_retained(trusted).await;
         let readings = self.expire_readings(trusted, &holds).await;

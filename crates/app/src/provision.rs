@@ -15,7 +15,9 @@ use crate::change::Change;
 use crate::knock::Knock;
 use crate::links::text;
 use crate::mail_names::refuse_address;
-use crate::model::{NewApiKey, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome};
+use crate::model::{
+    NewApiKey, NewCredential, RightView, RoleOf, SignedIn, TenantInput, TenantView, Welcome,
+};
 use crate::people::tenant_view;
 use crate::sign_in::Proof;
 use crate::{App, Arrival, Error, Result, recorded};
@@ -257,6 +259,7 @@ impl App {
         for known in self.credentials(&context, device).await? {
             self.revoke_credential(&context, device, known.id).await?;
         }
-        Ok(self.add_credential(&context, device).await?.1)
+        let made = self.add_credential(&context, device, NewCredential::default()).await?;
+        made.secret.ok_or(Error::NotFound("token"))
     }
 }

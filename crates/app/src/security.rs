@@ -111,10 +111,11 @@ const fn title(kind: Finding) -> &'static str {
         Finding::DeniedSpike => "Many refusals of one actor",
         Finding::RefusedKeys => "Many refused API keys from one address",
         Finding::OddHours => "Sign-in at an unusual hour",
+        Finding::CertificatesEnding => "Certificates of devices end soon",
     }
 }
 
-fn fact(name: &str, value: impl ToString) -> (String, String) {
+pub(crate) fn fact(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 

@@ -124,6 +124,8 @@ define_ids! {
     AlertId;
     /// A program's API key.
     ApiKeyId;
+    /// A certificate authority whose certificates let a tenant's devices in.
+    AuthorityId;
     /// One sealed ledger batch.
     BatchId;
     /// One credential of one device (a token, a password, a certificate).
@@ -156,6 +158,8 @@ define_ids! {
     MessageId;
     /// A plan: named limits of tenants.
     PlanId;
+    /// What lets devices come in by themselves: a provisioning profile.
+    ProvisionProfileId;
     /// One request through any listener, for tracing.
     RequestId;
     /// An alert rule.

@@ -2,6 +2,7 @@
 //! context. It does no input or output and depends on (almost) nothing; a type earns its place
 //! here only when two crates that must not know each other both need it.
 
+mod certificate;
 mod clock;
 mod context;
 mod ids;
@@ -19,13 +20,14 @@ mod support;
 mod text;
 mod time;
 
+pub use certificate::ClientCertificate;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, BatchId, CredentialId, CustomRoleId, DeviceId, EvidenceId,
-    FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId, LogId, MessageId,
-    PlanId, RequestId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId,
-    TenantId, TicketId, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CredentialId, CustomRoleId, DeviceId,
+    EvidenceId, FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId, LogId,
+    MessageId, PlanId, ProvisionProfileId, RequestId, RuleId, SessionId, SiteId, StreamActId,
+    StreamRuleId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

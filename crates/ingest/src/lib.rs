@@ -12,6 +12,7 @@ mod link;
 mod model;
 pub mod mqtt;
 pub mod payload;
+mod provision;
 mod traits;
 pub mod ws;
 
@@ -22,4 +23,5 @@ pub use model::{
     DeviceSession, Downlink, EntryRefused, Origin, PeerInfo, Place, Refusal, RefusalReason,
     RpcReply, RpcRequest, SinkEntry, Transport, Writer, WriterSession,
 };
+pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

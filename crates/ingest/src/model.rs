@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, RelayMessage, Secret,
-    TenantId, Timestamp, Value,
+    ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext,
+    RelayMessage, Secret, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -41,8 +41,9 @@ pub struct PeerInfo {
     pub address: Option<SocketAddr>,
     /// How it speaks to us. The MQTT listener replaces it by the version the client asks for.
     pub transport: Transport,
-    /// The client certificate's DER encoding, when TLS asked for and checked one.
-    pub certificate: Option<Arc<[u8]>>,
+    /// The certificates that the client showed, when TLS asked for them: the handshake proved that
+    /// it holds the private key of its own.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl PeerInfo {
@@ -66,8 +67,9 @@ pub enum Credential {
         /// The password; bytes in MQTT.
         password: Secret<Vec<u8>>,
     },
-    /// An X.509 client certificate in DER, already checked against the trusted authorities.
-    Certificate(Arc<[u8]>),
+    /// X.509 client certificates whose private key TLS proved. Whether anybody trusts them is for
+    /// the application to say.
+    Certificate(Arc<ClientCertificate>),
 }
 
 /// A device that was let in.
@@ -85,6 +87,10 @@ pub struct DeviceSession {
     pub gateway: bool,
     /// Where it came from. Personal data: never logged by this crate.
     pub address: Option<IpAddr>,
+    /// When the credential ends.
+    pub ends_at: Option<Timestamp>,
+    /// The certificate it showed, and when that or what vouches for it ends.
+    pub certificate: Option<(Arc<ClientCertificate>, Timestamp)>,
     /// What is held for as long as the session is.
     pub place: Place,
 }
@@ -117,6 +123,8 @@ impl DeviceSession {
             name: None,
             gateway: false,
             address: None,
+            ends_at: None,
+            certificate: None,
             place: Place(None),
         }
     }
@@ -349,6 +357,20 @@ pub enum CloseReason {
     TakenOver,
     /// The credential or the device was disabled.
     Revoked,
+    /// The credential ended at its time.
+    CredentialEnded,
+    /// The certificate, or what vouches for it, ended at its time.
+    CertificateEnded,
+    /// The certificate does not count any more: it was revoked by its authority, or the authority
+    /// was disabled or taken away.
+    CertificateRevoked,
     /// The platform stops.
     ShuttingDown,
+}
+
+impl CloseReason {
+    /// Whether the device may not connect as it did: nothing of its session is kept.
+    pub const fn is_refusal(self) -> bool {
+        !matches!(self, Self::TakenOver | Self::ShuttingDown)
+    }
 }

@@ -12,6 +12,7 @@ use crate::model::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
     PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
 };
+use crate::provision::{ProvisionAsk, Provisioned};
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
 /// say which part of a credential was wrong.
@@ -117,6 +118,15 @@ pub trait Login: Send + Sync {
         writer: &WriterSession,
         names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError>;
+
+    /// Lets a device in that comes by itself, with the key and secret of a provisioning profile.
+    async fn provision(
+        &self,
+        _ask: ProvisionAsk,
+        _peer: &PeerInfo,
+    ) -> Result<Provisioned, LoginError> {
+        Err(LoginError::Denied("no device comes in by itself here".to_owned()))
+    }
 }
 
 /// Where what devices send goes. `Ok` of [`Sink::submit`] means durable: the acknowledgement

@@ -30,7 +30,7 @@ use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
-use crate::{control, listen};
+use crate::{client_certificates, control, device_sessions, listen};
 
 /// Open requests may finish for this long when the platform stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -237,6 +237,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
+    tasks.spawn(device_sessions::end(app.clone(), Arc::clone(&live), stop.clone()));
     let current = || Arc::clone(&certificates.current);
     let (clock, end) = (Arc::clone(&machine), stop.clone());
     tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
@@ -416,7 +417,8 @@ fn spawn_mqtt(
         move |tls, peer, slot| {
             let broker = Arc::clone(&broker);
             async move {
-                let peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
+                let mut peer = PeerInfo::new(Some(peer), Transport::Mqtt3);
+                peer.certificate = client_certificates::shown(tls.get_ref().1);
                 if let Some(limit) = slot.over() {
                     broker.turn_away(tls, peer, limit).await;
                     return;

@@ -8,10 +8,12 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use veritwin_domain::Timestamp;
 
+use crate::client_certificates::ShownCertificates;
 use crate::pki::Identity;
 
 /// The protocol of the TLS-ALPN-01 challenge (RFC 8737).
@@ -162,17 +164,27 @@ pub(crate) fn web_config(
     server_config(Arc::<CurrentCertificate>::clone(certificate), alpn)
 }
 
-/// A configuration for the listener of MQTT: devices of all tenants trust the platform alone.
+/// A configuration for the listener of MQTT: devices of all tenants trust the platform alone, and
+/// may show a certificate of their own.
 pub(crate) fn device_config(certificate: &Arc<CurrentCertificate>) -> Arc<ServerConfig> {
-    server_config(Arc::new(PlatformOnly(Arc::clone(certificate))), &[b"mqtt"])
+    let resolver = Arc::new(PlatformOnly(Arc::clone(certificate)));
+    configured(resolver, &[b"mqtt"], ShownCertificates::new())
 }
 
 fn server_config(resolver: Arc<dyn ResolvesServerCert>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    configured(resolver, alpn, Arc::new(NoClientAuth))
+}
+
+fn configured(
+    resolver: Arc<dyn ResolvesServerCert>,
+    alpn: &[&[u8]],
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_protocol_versions(&[
         &rustls::version::TLS13,
         &rustls::version::TLS12,
     ])
-    .with_no_client_auth()
+    .with_client_cert_verifier(clients)
     .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.send_half_rtt_data = false;

@@ -339,6 +339,16 @@ export const apiKeysQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/api-keys')),
 })
 
+export const deviceAuthoritiesQuery = queryOptions({
+  queryKey: ['device-authorities'],
+  queryFn: () => body(client.GET('/v1/device-authorities')),
+})
+
+export const provisionProfilesQuery = queryOptions({
+  queryKey: ['provision-profiles'],
+  queryFn: () => body(client.GET('/v1/provision-profiles')),
+})
+
 export const keysQuery = queryOptions({
   queryKey: ['keys'],
   queryFn: () => body(client.GET('/v1/keys')),

@@ -6,15 +6,15 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
-import { body, client } from '../api/client'
+import { client } from '../api/client'
 import { alertsQuery } from '../api/alertQueries'
-import { attributesQuery, credentialsQuery, deviceQuery } from '../api/deviceQueries'
+import { attributesQuery, deviceQuery } from '../api/deviceQueries'
 import { queryClient } from '../api/queries'
 import type { Device } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
-import { formatScalar, formatValue, shorten } from '../lib/format'
+import { formatScalar, formatValue } from '../lib/format'
 import { humanised, keyLabel } from '../lib/keys'
 import { formatDuration, isStale } from '../lib/time'
 import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
@@ -23,12 +23,11 @@ import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
-import { credentialLabel, declarationLabel } from './declaration'
-import { TokenOnce } from './NewDevice'
+import { declarationLabel } from './declaration'
+import { Credentials } from './DeviceCredentials'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
 import { declareDevice } from './streams/act'
-import { Modal } from '../ui/overlays'
 
 export function DevicePage() {
   const { id } = useParams({ strict: false }) as { id: string }
@@ -238,93 +237,6 @@ function Hidden({ count }: { count: number }) {
         )}{' '}
         {i18n.t('A privacy officer, an administrator or an owner can release what waits.')}
       </p>
-    </section>
-  )
-}
-
-function Credentials({ device }: { device: Device }) {
-  const query = useQuery(credentialsQuery(device.id))
-  const may = useAllowed({ device_id: device.id })
-  const [token, setToken] = useState<string | null>(null)
-  const [revoking, setRevoking] = useState<string | null>(null)
-  const [error, setError] = useState<unknown>(null)
-  const add = async () => {
-    setError(null)
-    try {
-      const made = await body(
-        client.POST('/v1/devices/{id}/credentials', {
-          params: { path: { id: device.id } },
-        }),
-      )
-      setToken(made.token)
-      await query.refetch()
-    } catch (failure) {
-      setError(failure)
-    }
-  }
-  return (
-    <section className="block">
-      <h2>{i18n.t('Credentials')}</h2>
-      {(query.isError || error !== null) && <Failure error={error ?? query.error} compact />}
-      <ul className="plain-list">
-        {(query.data?.items ?? []).map((credential) => (
-          <li key={credential.id}>
-            <Icon name="key" size={16} />
-            <span>
-              {credentialLabel(credential.kind)} <code>{shorten(credential.id, 6)}</code>
-              <span className="dim">
-                {' '}
-                {i18n.t('since')} <Instant at={credential.created_at} age={false} />
-              </span>
-            </span>
-            {may('credential.delete') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() => setRevoking(credential.id)}
-              >
-                {i18n.t('Revoke')}
-              </Button>
-            )}
-          </li>
-        ))}
-      </ul>
-      {may('credential.create') && (
-        <Button
-          size="xs"
-          variant="default"
-          leftSection={<Icon name="plus" size={14} />}
-          onClick={() => void add()}
-        >
-          {i18n.t('New token')}
-        </Button>
-      )}
-      <Modal
-        opened={token !== null}
-        onClose={() => setToken(null)}
-        title={i18n.t('New token')}
-        size="lg"
-        closeOnClickOutside={false}
-      >
-        {token !== null && (
-          <TokenOnce name={device.name} token={token} onDone={() => setToken(null)} />
-        )}
-      </Modal>
-      <ConfirmTyped
-        opened={revoking !== null}
-        onClose={() => setRevoking(null)}
-        title={i18n.t('Revoke the credential')}
-        name={device.name}
-        action={i18n.t('Revoke')}
-        onConfirm={async () => {
-          await client.DELETE('/v1/devices/{id}/credentials/{credential}', {
-            params: { path: { id: device.id, credential: revoking ?? '' } },
-          })
-          await query.refetch()
-        }}
-      >
-        {i18n.t('A device that uses it is disconnected and cannot report until it has another.')}
-      </ConfirmTyped>
     </section>
   )
 }

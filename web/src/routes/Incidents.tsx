@@ -41,6 +41,8 @@ export function findingLabel(kind: Incident['kind']): string {
       return i18n.t('Many refused API keys from one address')
     case 'odd_hours':
       return i18n.t('Sign-in at an unusual hour')
+    case 'certificates_ending':
+      return i18n.t('Certificates of devices end soon')
     case 'other':
       return i18n.t('Opened by hand')
   }
@@ -60,6 +62,10 @@ function advice(kind: Incident['kind']): string | null {
     case 'bulk_export':
     case 'denied_spike':
       return i18n.t('Ask whoever it was what for. If nobody knows, revoke the key or the session.')
+    case 'certificates_ending':
+      return i18n.t(
+        'Give the devices new certificates, or the authority a new list, before the stated time.',
+      )
     case 'refused_keys':
       return i18n.t('Often a program with an expired key. If not, block the address.')
     case 'other':

@@ -12,6 +12,7 @@ import { LanguageSelect } from './LanguageSelect'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
 import { Networks } from './settings/Networks'
+import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
 import { ProviderBlock } from './settings/Provider'
 import { PlanKeeps } from './settings/PlanKeeps'
@@ -45,6 +46,7 @@ export function SettingsPage() {
         <PlanKeeps tenant={session.data.tenant.id} />
       )}
       {may.whole('tenant.read') && <Networks />}
+      {may.whole('provisioning.read') && <Newcomers />}
       {may.whole('key.read') && <Keys />}
     </Page>
   )

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use veritwin_domain::{CredentialId, Declaration, DeviceId, Key, Secret, SiteId, Timestamp, Value};
+use veritwin_domain::{
+    AuthorityId, CredentialId, Declaration, DeviceId, Key, Secret, SiteId, Timestamp, Value,
+};
 
 use super::Page;
 
@@ -112,10 +114,100 @@ pub struct DevicePage {
 pub struct CredentialView {
     /// The credential.
     pub id: CredentialId,
-    /// `access_token`, ...
+    /// `access_token`, `basic` or `x509`.
     pub kind: &'static str,
+    /// What people call it.
+    pub name: String,
+    /// The MQTT client id it is bound to.
+    pub client_id: Option<String>,
+    /// The user name.
+    pub user: Option<String>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: Option<String>,
+    /// The certificate's common name.
+    pub common_name: Option<String>,
+    /// The authority that vouches for the common name, by its id.
+    pub authority: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From when it counts.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it counts.
+    pub valid_until: Option<Timestamp>,
+    /// Since when it lets nobody in.
+    pub disabled_at: Option<Timestamp>,
+    /// When it last let the device in.
+    pub used_at: Option<Timestamp>,
+}
+
+/// What a new credential is made of.
+#[derive(Debug, Clone, Default)]
+pub enum CredentialInput {
+    /// An access token, made here.
+    #[default]
+    Token,
+    /// An access token that the device has already.
+    OwnToken(Secret<String>),
+    /// A user name and a password, with or without an MQTT client id.
+    Basic {
+        /// The client id, which the device then has to give.
+        client_id: Option<String>,
+        /// The user name.
+        user: Option<String>,
+        /// The password; none: one is made here.
+        password: Option<Secret<String>>,
+    },
+    /// A certificate of the device.
+    Certificate {
+        /// PEM.
+        certificate: String,
+        /// The proof that its private key is at hand, PEM.
+        proof: String,
+    },
+    /// A common name that an authority vouches for.
+    CommonName {
+        /// The authority.
+        authority: AuthorityId,
+        /// The common name.
+        common_name: String,
+    },
+}
+
+/// A new credential.
+#[derive(Debug, Clone, Default)]
+pub struct NewCredential {
+    /// What people call it.
+    pub name: String,
+    /// What it is made of.
+    pub input: CredentialInput,
+    /// From when it counts.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it counts.
+    pub valid_until: Option<Timestamp>,
+    /// The credential it takes the place of, and until when that one goes on.
+    pub replaces: Option<(CredentialId, Timestamp)>,
+}
+
+/// A new credential with what is shown this once.
+#[derive(Debug)]
+pub struct MadeCredential {
+    /// The credential.
+    pub view: CredentialView,
+    /// The token or password that was made here.
+    pub secret: Option<Secret<String>>,
+    /// The credential that it takes the place of ends then.
+    pub replaced: Option<(CredentialId, Timestamp)>,
+}
+
+/// A change to a credential: only what is given changes.
+#[derive(Debug, Clone, Default)]
+pub struct CredentialChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Until when it counts; some none: without an end.
+    pub valid_until: Option<Option<Timestamp>>,
+    /// Whether it lets nobody in.
+    pub disabled: Option<bool>,
 }
 
 /// What an inventory import did.

@@ -9,6 +9,7 @@ mod page;
 mod partners;
 mod people;
 mod providers;
+mod provisioning;
 mod security;
 mod streams;
 mod telemetry;
@@ -20,8 +21,9 @@ pub use alerts::{
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
-    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DevicePage, DeviceView, InventoryOutcome, Placement, RefusalView,
+    AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,
+    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, InventoryOutcome,
+    MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};
@@ -40,6 +42,10 @@ pub use people::{
 };
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
+};
+pub use provisioning::{
+    AuthorityInput, AuthorityView, LandingInput, ProfileChange, ProfileInput, ProfileView,
+    ProvisionAnswer, ProvisionCredential, ProvisionRequest, ProvisionStrategy,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

@@ -7,6 +7,7 @@ mod canary;
 mod fingerprints;
 mod fixture;
 mod moved;
+mod newcomers;
 mod nobody;
 mod partners;
 mod passwords;

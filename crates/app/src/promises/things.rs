@@ -71,6 +71,7 @@ impl App {
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         self.probe_cases(context, &mut things).await?;
         self.probe_streams(context, &mut things).await?;
+        self.probe_provisioning(context, &mut things).await?;
         Ok(things)
     }
 

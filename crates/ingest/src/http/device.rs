@@ -10,13 +10,15 @@ use axum::response::{IntoResponse, Response};
 use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_readings};
 
 use super::problem::Problem;
-use super::{Api, Authenticated, body};
+use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
     KeyTable, MessageContext, PayloadError, attributes_json, key_list, parse_attributes,
     parse_client_rpc, parse_json_text, parse_telemetry,
 };
+use crate::provision;
+use crate::traits::LoginError;
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -168,6 +170,24 @@ pub(super) async fn claim(Authenticated(_): Authenticated) -> Problem {
     Problem::new(StatusCode::NOT_IMPLEMENTED, "claiming is not supported yet")
 }
 
-pub(super) async fn provision() -> Problem {
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "provisioning is not supported yet")
+/// Lets a device in that comes by itself. Refused ones are answered as ThingsBoard does, with 200;
+/// what can be tried again later has a status of its own.
+pub(super) async fn provision(
+    State(api): State<Arc<Api>>,
+    peer: ProvisioningPeer,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let limits = &api.parts.limits;
+    let received = body::received(&headers, body, limits)?;
+    let ask = body::read(&headers, received, limits, |body, _| Ok(provision::parse(body))).await?;
+    let ask = match ask {
+        Ok(ask) => ask,
+        Err(text) => return Ok(json(provision::failure(&text))),
+    };
+    match api.parts.login.provision(ask, &peer.0).await {
+        Ok(given) => Ok(json(provision::success(&given))),
+        Err(error @ (LoginError::Busy { .. } | LoginError::Unavailable(_))) => Err(error.into()),
+        Err(error) => Ok(json(provision::refused(&error))),
+    }
 }

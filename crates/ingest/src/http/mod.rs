@@ -110,3 +110,17 @@ impl FromRequestParts<Arc<Api>> for Authenticated {
         Ok(Self(session))
     }
 }
+
+/// Where a device comes from that shows no token.
+struct ProvisioningPeer(PeerInfo);
+
+impl FromRequestParts<Arc<Api>> for ProvisioningPeer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _api: &Arc<Api>,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self(peer(parts)))
+    }
+}

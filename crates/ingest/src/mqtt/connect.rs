@@ -218,6 +218,12 @@ impl<'a> Connect<'a> {
                 user: Secret::new(user.to_owned()),
                 password: Secret::new(password.to_vec()),
             }),
+            // Version 5 allows a password without a user name.
+            (None, Some(password)) => Some(Credential::Password {
+                client_id: Secret::new(self.client_id.to_owned()),
+                user: Secret::new(String::new()),
+                password: Secret::new(password.to_vec()),
+            }),
             _ => peer.certificate.clone().map(Credential::Certificate),
         }
     }

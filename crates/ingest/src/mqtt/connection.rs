@@ -18,6 +18,7 @@ use super::connack::{self, Rejection};
 use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
+use super::newcomer::is_newcomer;
 use super::session::SessionKey;
 use super::wills::WaitingWill;
 use crate::attached::Attached;
@@ -74,6 +75,11 @@ impl Broker {
                 let limit = LimitExceeded { name: "connections_max", max, actual: connections };
                 let rejection = Rejection::new(hello.version, 0x97, 3, limit.to_string());
                 Err(rejection.within(hello.packet_bytes_max))
+            }
+            Ok(Ok(Some(hello))) if is_newcomer(&hello) => {
+                // Rare, and large: no part of every connection's future.
+                Box::pin(self.serve_newcomer(&mut stream, input, hello, &peer)).await;
+                return None;
             }
             Ok(Ok(Some(hello))) => self.log_in(hello, &peer).await,
         };
@@ -208,7 +214,7 @@ impl Broker {
         drop(stream);
 
         // Who may not connect any more has no session, and no will.
-        let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
+        let is_revoked = link_end.close.borrow().is_some_and(CloseReason::is_refusal);
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
         registration.end(keep_seconds);
         attached.detach().await;
@@ -220,7 +226,7 @@ impl Broker {
 }
 
 /// Tells a client that it is refused, as far as its version can be told, and closes.
-async fn refuse<S: Stream>(stream: &mut S, rejection: &Rejection) {
+pub(super) async fn refuse<S: Stream>(stream: &mut S, rejection: &Rejection) {
     tracing::info!(reason = %rejection.text, "MQTT connection refused");
     metrics::counter!("veritwin_ingest_connections_refused_total").increment(1);
     let _ = write(stream, &rejection.encode()).await;
@@ -441,7 +447,7 @@ async fn write_output<S: Stream>(stream: &mut S, device: &mut Device) -> std::io
     result
 }
 
-async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }

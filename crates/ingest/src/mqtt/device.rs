@@ -54,6 +54,17 @@ impl Close {
                 Self::new(0x8e, "session taken over by another connection with this client id")
             }
             CloseReason::Revoked => Self::new(0x98, "the device or its credential was disabled"),
+            CloseReason::CredentialEnded => {
+                Self::new(0x87, "the credential of this session has ended: use a newer one")
+            }
+            CloseReason::CertificateEnded => Self::new(
+                0x87,
+                "the certificate of this session, or what vouches for it, has ended: use a newer \
+                 one",
+            ),
+            CloseReason::CertificateRevoked => {
+                Self::new(0x98, "the certificate of this session does not count any more")
+            }
             CloseReason::ShuttingDown => Self::new(0x8b, "the platform is shutting down"),
         }
     }

@@ -15,6 +15,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod message;
+mod newcomer;
 mod outbox;
 mod packet;
 mod parked;

@@ -20,7 +20,7 @@ const OWN: &str = "devices/";
 const RESERVED: [(&str, &str); 3] = [
     ("v1/gateway/", "the gateway API (v1/gateway/...)"),
     ("spBv1.0/", "Sparkplug B (spBv1.0/...)"),
-    ("/provision/", "provisioning (/provision/request)"),
+    ("/provision/", "provisioning by a device that is in (it asks with the user name provision)"),
 ];
 
 /// What a device can publish to.

@@ -2,11 +2,14 @@
 //! hash only, sealed.
 
 use async_recursion::async_recursion as boxed;
+use serde::{Deserialize, Serialize};
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
+use veritwin_keys::sha256;
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::is_null;
+use crate::query::{above, at_most, is_null};
 use crate::seal::Cell;
+use crate::tx::Vault;
 use crate::{Error, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "credentials";
@@ -24,8 +27,27 @@ stored_enum! {
     }
 }
 
+/// What a credential says of itself: shown to whoever looks after the device, and never enough to
+/// come in with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CredentialFacts {
+    /// What people call it.
+    pub name: String,
+    /// The MQTT client id it is bound to.
+    pub client_id: Option<String>,
+    /// The user name.
+    pub user: Option<String>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: Option<String>,
+    /// The certificate's common name.
+    pub common_name: Option<String>,
+    /// The authority that vouches for the common name, by its id.
+    pub authority: Option<String>,
+}
+
 /// A credential as its owner sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// Its id.
     pub id: CredentialId,
@@ -33,11 +55,23 @@ pub struct Credential {
     pub device: DeviceId,
     /// What is presented.
     pub kind: CredentialKind,
+    /// What it says of itself.
+    pub facts: CredentialFacts,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was revoked.
+    /// From when it counts.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it counts.
+    pub valid_until: Option<Timestamp>,
+    /// Since when it lets nobody in, until it is enabled again.
+    pub disabled_at: Option<Timestamp>,
+    /// When it last let the device in.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked, for good.
     pub revoked_at: Option<Timestamp>,
 }
+
+opaque_debug!(Credential { id, device, kind, created_at, revoked_at });
 
 /// What a presented credential leads to.
 #[derive(Clone)]
@@ -54,14 +88,27 @@ pub struct CredentialMatch {
 
 opaque_debug!(CredentialMatch { tenant, credential });
 
-fn load(row: &Row) -> Result<Credential> {
+fn load(row: &Row, vault: &Vault<'_>) -> Result<Credential> {
+    let id: CredentialId = row.get("id")?;
+    let facts = vault.maybe_open(row, "body", id.as_bytes())?;
+    let facts = facts.map(|body| serde_json::from_slice(&body)).transpose();
     Ok(Credential {
-        id: row.get("id")?,
+        id,
         device: row.get("device_id")?,
         kind: row.get("kind")?,
+        facts: facts.map_err(|_| Error::Corrupt { what: TABLE })?.unwrap_or_default(),
         created_at: row.get("created_at")?,
+        valid_from: row.maybe("valid_from")?,
+        valid_until: row.maybe("valid_until")?,
+        disabled_at: row.maybe("disabled_at")?,
+        used_at: row.maybe("used_at")?,
         revoked_at: row.maybe("revoked_at")?,
     })
+}
+
+/// What stands in the place of a revoked credential's digest: what it was made of is free again.
+fn spent_digest(id: CredentialId) -> [u8; 32] {
+    sha256(&[&b"veritwin spent credential\0"[..], id.as_bytes()].concat())
 }
 
 impl TenantTx {
@@ -83,9 +130,69 @@ impl TenantTx {
             .set("kind", credential.kind)
             .set("lookup_digest", lookup_digest)
             .set("secret_hash", secret_hash.map(seal).transpose()?)
+            .set("body", self.seal_facts(credential)?)
             .set("created_at", credential.created_at)
+            .set("valid_from", credential.valid_from)
+            .set("valid_until", credential.valid_until)
+            .set("disabled_at", credential.disabled_at)
             .set("revoked_at", credential.revoked_at);
         self.core.insert(insert).await.map(|_| ())
+    }
+
+    fn seal_facts(&self, credential: &Credential) -> Result<Vec<u8>> {
+        let cell = Cell { table: TABLE, column: "body", row: credential.id.as_bytes() };
+        self.vault().seal_json(cell, &credential.facts)
+    }
+
+    /// One credential of a device that was not revoked.
+    #[boxed]
+    pub async fn credential(&self, device: DeviceId, id: CredentialId) -> Result<Credential> {
+        let this = self.select(TABLE).eq("id", id).eq("device_id", device);
+        let row = self.core.one(this.filter(is_null("revoked_at"))).await?;
+        load(&row, &self.vault())
+    }
+
+    /// Writes what a credential says of itself, until when it counts and whether it is disabled.
+    #[boxed]
+    pub async fn credential_update(&self, credential: &Credential) -> Result<()> {
+        let update = self
+            .update(TABLE)
+            .set("body", self.seal_facts(credential)?)
+            .set("valid_until", credential.valid_until)
+            .set("disabled_at", credential.disabled_at)
+            .eq("id", credential.id)
+            .eq("device_id", credential.device)
+            .filter(is_null("revoked_at"));
+        if self.core.update(update).await? == 0 {
+            return Err(Error::NotFound { what: TABLE });
+        }
+        Ok(())
+    }
+
+    /// Notes when a credential last let its device in; nothing if it is gone.
+    #[boxed]
+    pub async fn credential_used(&self, id: CredentialId, at: Timestamp) -> Result<()> {
+        let update = self.update(TABLE).set("used_at", at).eq("id", id);
+        self.core.update(update).await.map(drop)
+    }
+
+    /// Certificates of devices that count and end after `after` and by `until`, at most `limit`.
+    #[boxed]
+    pub async fn certificates_ending(
+        &self,
+        (after, until): (Timestamp, Timestamp),
+        limit: u64,
+    ) -> Result<Vec<Credential>> {
+        let select = self
+            .select(TABLE)
+            .eq("kind", CredentialKind::X509)
+            .filter(above("valid_until", after))
+            .filter(at_most("valid_until", until))
+            .filter(is_null("revoked_at"))
+            .filter(is_null("disabled_at"));
+        let vault = self.vault();
+        let rows = self.core.all(select.ascending("valid_until").limit(limit)).await?;
+        rows.iter().map(|row| load(row, &vault)).collect()
     }
 
     /// A device's credentials, revoked ones too, oldest first.
@@ -93,10 +200,12 @@ impl TenantTx {
     pub async fn credentials(&self, device: DeviceId) -> Result<Vec<Credential>> {
         self.core.one(self.select(DEVICES).eq("id", device)).await?;
         let select = self.select(TABLE).eq("device_id", device).ascending("id");
-        self.core.all(select).await?.iter().map(load).collect()
+        let vault = self.vault();
+        self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
     }
 
-    /// Revokes a credential of a device; nothing changes if it was revoked.
+    /// Revokes a credential of a device; nothing changes if it was revoked. Its token, name or
+    /// certificate is free to be used anew.
     #[boxed]
     pub async fn credential_revoke(
         &self,
@@ -107,12 +216,14 @@ impl TenantTx {
         let this = self.select(TABLE).eq("id", id).eq("device_id", device);
         self.core.one(this).await?;
         let update = self.update(TABLE).set("revoked_at", at).eq("id", id);
+        let update = update.set("lookup_digest", spent_digest(id));
         self.core.update(update.filter(is_null("revoked_at"))).await.map(|_| ())
     }
 }
 
 impl PlatformTx {
-    /// What a presented credential leads to; revoked ones lead nowhere.
+    /// What a presented credential leads to; revoked ones lead nowhere. Whether it counts now is
+    /// for the caller to say.
     #[boxed]
     pub async fn credential_by_digest(
         &self,
@@ -121,8 +232,9 @@ impl PlatformTx {
         let select = self.select(TABLE).eq("lookup_digest", lookup_digest);
         let row = self.core.maybe(select.filter(is_null("revoked_at"))).await?;
         let Some(row) = row else { return Ok(None) };
-        let (tenant, credential) = (row.get("tenant_id")?, load(&row)?);
+        let tenant = row.get("tenant_id")?;
         let vault = self.vault_of(tenant);
+        let credential = load(&row, &vault)?;
         let secret_hash = vault.maybe_open(&row, "secret_hash", credential.id.as_bytes())?;
         let secret_hash = secret_hash
             .map(|hash| String::from_utf8(hash).map_err(|_| Error::Corrupt { what: TABLE }))

@@ -200,6 +200,14 @@ impl TenantTx {
         Ok(())
     }
 
+    /// Puts a device into a group; nothing changes if it is in it.
+    #[boxed]
+    pub async fn group_device_add(&self, group: GroupId, device: DeviceId) -> Result<()> {
+        let insert = self.insert(DEVICES).set("group_id", group).set("device_id", device);
+        let insert = insert.or_ignore(&["tenant_id", "group_id", "device_id"]);
+        self.core.insert(insert).await.map(drop)
+    }
+
     /// Deletes a group with the grants over it; its devices stay.
     #[boxed]
     pub async fn device_group_delete(&self, id: GroupId) -> Result<()> {

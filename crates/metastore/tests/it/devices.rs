@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, Secret, SiteId};
+use veritwin_domain::{
+    AuthorityId, CredentialId, Declaration, DeviceId, MessageId, ProvisionProfileId, Secret, SiteId,
+};
 use veritwin_metastore::{
-    AttributeScope, Credential, CredentialKind, Device, DeviceFilter, Error, Page, Placement,
-    RetainedMessage, Twin,
+    AttributeScope, Credential, CredentialFacts, CredentialKind, Device, DeviceAuthority,
+    DeviceFilter, Error, Page, Placement, RetainedMessage, Twin,
 };
 
 use crate::world::{START, World, device, everywhere, later};
@@ -33,7 +35,12 @@ pub(crate) fn credential(world: &World, device: DeviceId) -> Credential {
         id: CredentialId::generate(START, world.rng.as_ref()),
         device,
         kind: CredentialKind::AccessToken,
+        facts: CredentialFacts::default(),
         created_at: START,
+        valid_from: None,
+        valid_until: None,
+        disabled_at: None,
+        used_at: None,
         revoked_at: None,
     }
 }
@@ -223,6 +230,76 @@ async fn credentials_lead_to_their_device_until_revoked() {
         tx.commit().await.expect("commit");
         let tx = world.platform().await;
         assert!(tx.credential_by_digest([2; 32]).await.expect("look-up").is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lets_devices_in_is_its_tenants_own() {
+    everywhere(async |world| {
+        let authority = DeviceAuthority {
+            id: AuthorityId::generate(START, world.rng.as_ref()),
+            body: b"a".to_vec(),
+            revocation: Some(b"list".to_vec()),
+            valid_until: later(60),
+            revocation_until: Some(later(30)),
+            disabled_at: None,
+            version: 1,
+            created_at: START,
+        };
+        let profile = ProvisionProfile {
+            id: ProvisionProfileId::generate(START, world.rng.as_ref()),
+            body: b"p".to_vec(),
+            made: 0,
+            expires_at: None,
+            disabled_at: None,
+            version: 1,
+            created_at: START,
+        };
+        let pump = device(world, "Pump");
+        let provisioned =
+            ProvisionedDevice { device: pump.id, profile: profile.id, request_digest: [5; 32] };
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        tx.device_authority_create(&authority, ([1; 32], [2; 32])).await.expect("an authority");
+        tx.provision_profile_create(&profile, ([3; 32], [4; 32])).await.expect("a profile");
+        tx.provisioned_add(&provisioned).await.expect("noted");
+        assert!(tx.provision_profile_count(profile.id, 1).await.expect("the first"));
+        assert!(!tx.provision_profile_count(profile.id, 1).await.expect("one too many"));
+        tx.commit().await.expect("commit");
+
+        let tx = world.begin_in(world.other).await;
+        let missing = |answer: Result<(), Error>| {
+            assert!(matches!(answer, Err(Error::NotFound { .. })), "{answer:?}");
+        };
+        missing(tx.device_authority(authority.id).await.map(drop));
+        missing(tx.device_authority_update(&authority, None).await);
+        missing(tx.device_authority_delete(authority.id).await);
+        missing(tx.provision_profile(profile.id).await.map(drop));
+        missing(tx.provision_profile_update(&profile, None).await);
+        missing(tx.provision_profile_delete(profile.id).await);
+        assert!(!tx.provision_profile_count(profile.id, 9).await.expect("not theirs"));
+        assert!(tx.device_authorities().await.expect("none").is_empty());
+        assert!(tx.provision_profiles().await.expect("none").is_empty());
+        assert_eq!(tx.provisioned(pump.id).await.expect("none"), None);
+        let taken = tx.device_authority_create(&authority, ([1; 32], [9; 32])).await;
+        assert!(matches!(taken, Err(Error::Conflict { .. })), "{taken:?}");
+        drop(tx);
+
+        let tx = world.platform().await;
+        let named = tx.device_authorities_named([2; 32], 9).await.expect("look-up");
+        assert_eq!((named.len(), named[0].tenant), (1, world.tenant));
+        assert_eq!(named[0].authority, authority);
+        let found = tx.provision_profile_by_key([3; 32]).await.expect("look-up").expect("found");
+        assert_eq!((found.tenant, found.secret_digest), (world.tenant, [4; 32]));
+        assert_eq!(found.profile.made, 1);
+        drop(tx);
+
+        let tx = world.begin().await;
+        assert_eq!(tx.provisioned(pump.id).await.expect("noted"), Some(provisioned));
+        tx.device_delete(pump.id).await.expect("deleted");
+        assert_eq!(tx.provisioned(pump.id).await.expect("gone with it"), None);
+        tx.commit().await.expect("commit");
     })
     .await;
 }

@@ -78,6 +78,9 @@ async fn everything_of_another_tenant_is_not_found() {
         hidden("device delete", tx.device_delete(pump.id).await);
         hidden("credentials", tx.credentials(pump.id).await);
         hidden("revoke", tx.credential_revoke(pump.id, token.id, later(1)).await);
+        hidden("credential", tx.credential(pump.id, token.id).await);
+        hidden("credential update", tx.credential_update(&token).await);
+        tx.credential_used(token.id, later(7)).await.expect("nothing happens");
         hidden("attributes", tx.attributes(pump.id).await);
         hidden("twin", tx.twin(home.id).await);
         hidden("twin update", tx.twin_update(&home, None).await);

@@ -28,7 +28,9 @@ fn purpose(path: &str) -> Purpose {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
         | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
         | "roles" | "groups" | "workspaces" | "grants" | "access" | "networks"
-        | "identity-provider" => Purpose::AuthenticationSecurity,
+        | "identity-provider" | "device-authorities" | "provision-profiles" => {
+            Purpose::AuthenticationSecurity
+        }
         "ledger" => Purpose::LedgerArchive,
         "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"

@@ -2,7 +2,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,23 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         take(request, state, &[]).await.map(Self)
+    }
+}
+
+/// A body that may be left out, with its content type.
+impl<S, T> OptionalFromRequest<S> for SecretJson<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Secrets,
+    Api: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        if !request.headers().contains_key(header::CONTENT_TYPE) {
+            return Ok(None);
+        }
+        take(request, state, T::NAMES).await.map(Self).map(Some)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Devices: inventory, credentials, attributes, commands.
+//! Devices: inventory, attributes, commands.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceInput, DeviceView,
-    Placement, RefusalView,
+    AttributesChange, AttributesView, DeviceChange, DeviceInput, DeviceView, Placement, RefusalView,
 };
 use veritwin_domain::{Declaration, Key, Value};
 
@@ -25,8 +24,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(device_list::list, create))
         .routes(routes!(import))
         .routes(routes!(read, update, delete))
-        .routes(routes!(credentials, add_credential))
-        .routes(routes!(revoke_credential))
         .routes(routes!(attributes, change_attributes))
         .routes(routes!(refusals))
         .routes(routes!(rpc))
@@ -262,69 +259,6 @@ async fn import(
             .map(|(device, token)| ImportedToken { device, token: token.into_exposed() })
             .collect(),
     }))
-}
-
-/// A credential, without its secret.
-#[derive(Serialize, ToSchema)]
-struct CredentialBody {
-    id: String,
-    kind: &'static str,
-    created_at: String,
-}
-
-/// Lists a device's credentials.
-#[utoipa::path(get, path = "/v1/devices/{id}/credentials", tag = "devices",
-    params(("id" = String, Path)),
-    responses((status = 200, body = ListBody<CredentialBody>), (status = 404)))]
-async fn credentials(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Path(id): Path<String>,
-) -> Answer<axum::Json<ListBody<CredentialBody>>> {
-    let credentials = api.app.credentials(&context, body::id(&id)?).await?;
-    Ok(axum::Json(ListBody::whole(credentials.into_iter().map(CredentialBody::from).collect())))
-}
-
-impl From<CredentialView> for CredentialBody {
-    fn from(view: CredentialView) -> Self {
-        Self { id: view.id.to_string(), kind: view.kind, created_at: body::time(view.created_at) }
-    }
-}
-
-/// A new access token.
-#[derive(Serialize, ToSchema)]
-struct TokenBody {
-    credential: CredentialBody,
-    /// Shown once.
-    token: String,
-}
-
-/// Gives a device another access token; the old ones keep working until they are revoked.
-#[utoipa::path(post, path = "/v1/devices/{id}/credentials", tag = "devices",
-    params(("id" = String, Path)), responses((status = 201, body = TokenBody), (status = 404)))]
-async fn add_credential(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Path(id): Path<String>,
-) -> Answer<impl IntoResponse> {
-    let (credential, token) = api.app.add_credential(&context, body::id(&id)?).await?;
-    let body = TokenBody { credential: credential.into(), token: token.into_exposed() };
-    Ok((StatusCode::CREATED, axum::Json(body)))
-}
-
-/// Revokes a credential; a live connection that uses it ends at once.
-#[utoipa::path(delete, path = "/v1/devices/{id}/credentials/{credential}", tag = "devices",
-    params(("id" = String, Path), ("credential" = String, Path)),
-    responses((status = 204), (status = 404)))]
-async fn revoke_credential(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Path((id, credential)): Path<(String, String)>,
-) -> Answer<StatusCode> {
-    let (id, credential) = (body::id(&id)?, body::id(&credential)?);
-    api.app.revoke_credential(&context, id, credential).await?;
-    api.live.disconnect(context.tenant, id, Some(credential));
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A message of a device that was refused, without anything that it held.

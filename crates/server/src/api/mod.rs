@@ -12,6 +12,7 @@ mod brand;
 mod catalogue;
 mod certificates;
 mod contact;
+mod device_credentials;
 mod device_list;
 mod devices;
 mod docs;
@@ -31,6 +32,7 @@ mod passkeys;
 mod plans;
 mod problem;
 mod promises;
+mod provisioning;
 mod repeat;
 mod rights;
 mod rules;
@@ -109,6 +111,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(rights::routes())
         .merge(devices::routes())
+        .merge(device_credentials::routes())
+        .merge(provisioning::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
         .merge(streams::routes())

@@ -74,6 +74,14 @@ pub(super) fn declared() -> Object {
     one_of(&["non_personal", "personal"])
 }
 
+pub(super) fn credential() -> Object {
+    one_of(&["access_token", "basic", "x509"])
+}
+
+pub(super) fn strategy() -> Object {
+    one_of(&["create_new", "pre_provisioned"])
+}
+
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
 }
@@ -99,6 +107,7 @@ pub(super) fn finding() -> Object {
         "denied_spike",
         "refused_keys",
         "odd_hours",
+        "certificates_ending",
         "other",
     ])
 }

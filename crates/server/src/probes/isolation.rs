@@ -64,10 +64,12 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
     let kinds = [
         ("alerts", "alert"),
         ("api-keys", "api_key"),
+        ("device-authorities", "device_authority"),
         ("devices", "device"),
         ("holds", "hold"),
         ("incidents", "incident"),
         ("invitations", "invitation"),
+        ("provision-profiles", "provision_profile"),
         ("rules", "rule"),
         ("tenants", "tenant"),
         ("security-alerts", "security_alert"),
@@ -141,6 +143,8 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         }),
         _ if path.starts_with("/v1/users/") => json!({"roles": ["viewer"]}),
         _ if path.starts_with("/v1/roles/") => json!({"name": "probe", "denies": ["device.list"]}),
+        "revocation-list" => return ("application/pkix-crl", b"nothing".to_vec()),
+        _ if path.starts_with("/v1/device-authorities/") => json!({"name": "probe"}),
         _ if path.starts_with("/v1/groups/") || path.starts_with("/v1/workspaces/") => {
             json!({"name": "probe"})
         }

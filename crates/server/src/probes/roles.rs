@@ -86,6 +86,11 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, path) if of_partners(path) => partners(path, never),
         (_, "/v1/alerts/acknowledge") => json!({"ids": [never]}),
         (_, "/v1/api-keys") => json!({"name": "", "role": "viewer"}),
+        (_, "/v1/device-authorities") => {
+            json!({"certificate": "", "proof": "", "settings": {"name": ""}})
+        }
+        (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
+        (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
         (_, "/v1/devices") => json!({"name": ""}),
         (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         (_, "/v1/grants") => json!({"user_id": never, "role": "viewer"}),
@@ -100,6 +105,9 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             "name": "", "issuer": "", "client_id": "", "domains": [], "enabled": false,
         }),
         (_, "/v1/networks") => json!({"people": ["nowhere"], "devices": []}),
+        (_, "/v1/provision-profiles") => {
+            json!({"name": "", "strategy": "create_new", "devices_max": 1})
+        }
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use veritwin_domain::Timestamp;
 use veritwin_simulator::building::demo_ifc;
 
+use crate::device_ca::Ca;
 use crate::harness::{Platform, now_ms, wait_for};
 use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
@@ -88,6 +89,8 @@ struct Access {
     grant: String,
     stream_rule: String,
     stream_act: String,
+    authority: String,
+    profile: String,
 }
 
 impl Access {
@@ -102,7 +105,11 @@ impl Access {
         let rule = json!({"device_type": "none of these", "declaration": "non_personal"});
         let stream_rule = id(tenant.post("/v1/stream-rules", &rule).expect(201));
         let stream_act = id(tenant.get("/v1/stream-declarations").expect(200)["items"][0].clone());
-        Self { role, group, workspace, grant, stream_rule, stream_act }
+        let authority = id(Ca::new().register(tenant, &json!({"name": "a"})).expect(201));
+        let profile = json!({"name": "p", "strategy": "create_new", "devices_max": 1});
+        let profile = tenant.post("/v1/provision-profiles", &profile).expect(201);
+        let profile = id(profile["profile"].clone());
+        Self { role, group, workspace, grant, stream_rule, stream_act, authority, profile }
     }
 
     fn absent(&self) -> Self {
@@ -113,6 +120,8 @@ impl Access {
             grant: other(&self.grant),
             stream_rule: other(&self.stream_rule),
             stream_act: other(&self.stream_act),
+            authority: other(&self.authority),
+            profile: other(&self.profile),
         }
     }
 }
@@ -307,6 +316,8 @@ impl Ids {
             "groups" => &self.access.group,
             "workspaces" => &self.access.workspace,
             "grants" => &self.access.grant,
+            "device-authorities" => &self.access.authority,
+            "provision-profiles" => &self.access.profile,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
@@ -338,6 +349,15 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.header("x-source-sha256", &"0".repeat(64)).body("model/gltf-binary", EMPTY_GLB)
         }
         ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
+        ("PUT", "/v1/device-authorities/{id}") | ("PATCH", "/v1/provision-profiles/{id}") => {
+            request.json(&json!({"name": "x"}))
+        }
+        ("PUT", "/v1/device-authorities/{id}/revocation-list") => {
+            request.body("application/pkix-crl", b"nothing")
+        }
+        ("PATCH", "/v1/devices/{id}/credentials/{credential}") => {
+            request.json(&json!({"disabled": true}))
+        }
         ("PATCH", "/v1/devices/{id}") => request.json(&json!({"name": "mine now"})),
         ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
         ("POST", "/v1/devices/{id}/rpc") => {

@@ -61,6 +61,27 @@ fn condition() -> Value {
     json!({"kind": "no_data", "after_seconds": 600})
 }
 
+fn is_of_newcomers(path: &str) -> bool {
+    path.starts_with("/v1/device-authorities") || path.starts_with("/v1/provision-profiles")
+}
+
+/// How devices come in by themselves.
+fn fill_newcomers(request: Request, path: &str) -> Request {
+    match path {
+        "/v1/device-authorities" => {
+            request.json(&json!({"certificate": "", "proof": "", "settings": {"name": ""}}))
+        }
+        "/v1/device-authorities/code" => request.json(&json!({"certificate": ""})),
+        "/v1/device-authorities/{id}/revocation-list" => {
+            request.body("application/pkix-crl", b"nothing")
+        }
+        "/v1/provision-profiles" => {
+            request.json(&json!({"name": "", "strategy": "create_new", "devices_max": 1}))
+        }
+        _ => request.json(&json!({"name": ""})),
+    }
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -78,6 +99,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
+        (_, path) if is_of_newcomers(path) => fill_newcomers(request(method, &filled), path),
         (_, "/v1/certificates/{host}") => {
             request(method, &filled).json(&json!({"chain": "", "private_key": ""}))
         }

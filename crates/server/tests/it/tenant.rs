@@ -71,13 +71,15 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 10] = [
+        const GIVES: [&str; 12] = [
             "/v1/api-keys",
             "/v1/certificates",
+            "/v1/device-authorities",
             "/v1/grants",
             "/v1/holds",
             "/v1/identity-provider",
             "/v1/networks",
+            "/v1/provision-profiles",
             "/v1/roles",
             "/v1/support-",
             "/v1/tenants",

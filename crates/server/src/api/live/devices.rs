@@ -2,7 +2,6 @@
 //! keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use veritwin_ingest::{
 };
 
 use super::caps::{Caps, Places};
+use super::ends::Attached;
 use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
@@ -34,12 +34,6 @@ const CALLS_MAX: usize = 10_000;
 const DEVICE_SOCKETS_MAX: usize = 16;
 /// The shortest time without a word after which a device's WebSocket is closed.
 const IDLE_SECONDS_MIN: u32 = 3;
-
-struct Attached {
-    credential: CredentialId,
-    address: Option<IpAddr>,
-    link: DeviceLink,
-}
 
 /// A device and the tenant it belongs to: nothing is kept under an id alone.
 pub(super) type Owned = (TenantId, DeviceId);
@@ -65,7 +59,7 @@ pub(crate) struct LiveState {
     limits: IngestLimits,
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
-    attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
@@ -422,10 +416,16 @@ impl Sink for LiveState {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
+        let (ends_at, certificate) = (session.ends_at, session.certificate.clone());
         let (credential, address) = (session.credential, session.address);
-        let attached = Attached { credential, address, link };
+        let attached = Attached { credential, address, ends_at, certificate, link };
         let owned = (session.tenant, session.device);
+        let link = attached.link.clone();
         self.attached.lock().entry(owned).or_default().push(attached);
+        // Ended between its log-in and now: whoever ended it did not find it here.
+        if self.app.is_login_ended(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }
 

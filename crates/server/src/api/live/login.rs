@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_app::{DeviceLogin, Error, WriterLogin};
+use veritwin_app::model::{ProvisionAnswer, ProvisionCredential, ProvisionRequest};
+use veritwin_app::{BasicLogin, DeviceLogin, Error, WriterLogin};
 use veritwin_domain::Secret;
 use veritwin_ingest::{
-    Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer, WriterSession,
+    AskedCredential, Credential, DeviceSession, Login, LoginError, PeerInfo, Place, ProvisionAsk,
+    Provisioned, Transport, Writer, WriterSession,
 };
 
 use super::devices::LiveState;
@@ -35,6 +37,17 @@ fn login_error(error: Error) -> LoginError {
     }
 }
 
+/// What is wrong with the request itself reaches whoever knows the profile's secret.
+fn provision_error(error: Error) -> LoginError {
+    match error {
+        Error::Conflict(detail) => LoginError::Denied(detail),
+        Error::Invalid { detail, at: Some(at) } => LoginError::Denied(format!("{at}: {detail}")),
+        Error::Invalid { detail, at: None } => LoginError::Denied(detail),
+        Error::Limit(limit) => LoginError::Denied(limit.to_string()),
+        other => login_error(other),
+    }
+}
+
 fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
     peer.address.map(|address| address.ip().to_canonical())
 }
@@ -43,6 +56,8 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
+    session.ends_at = login.ends_at;
+    session.certificate.clone_from(&login.certificate);
     session
 }
 
@@ -55,8 +70,12 @@ impl Login for LiveState {
     ) -> Result<Arc<DeviceSession>, LoginError> {
         let login = match credential {
             Credential::Token(token) => self.app().login_device(&token, address_of(peer)).await,
-            Credential::Password { .. } | Credential::Certificate(_) => {
-                Err(Error::Unauthenticated("this kind of credential is not set up"))
+            Credential::Password { client_id, user, password } => {
+                let shown = BasicLogin { client_id, user, password };
+                self.app().login_device_basic(&shown, address_of(peer)).await
+            }
+            Credential::Certificate(shown) => {
+                self.app().login_device_certificate(&shown, address_of(peer)).await
             }
         };
         let mut session = session(&login.map_err(login_error)?, peer);
@@ -108,5 +127,30 @@ impl Login for LiveState {
                 Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
             })
             .collect())
+    }
+
+    async fn provision(
+        &self,
+        ask: ProvisionAsk,
+        peer: &PeerInfo,
+    ) -> Result<Provisioned, LoginError> {
+        let credential = match ask.credential {
+            AskedCredential::Token(token) => ProvisionCredential::Token(token),
+            AskedCredential::Basic { client_id, user, password } => {
+                ProvisionCredential::Basic { client_id, user, password }
+            }
+            AskedCredential::Certificate(pem) => ProvisionCredential::Certificate(pem),
+        };
+        let ProvisionAsk { name, key, secret, .. } = ask;
+        let request = ProvisionRequest { name, key, secret, credential };
+        let shown = peer.certificate.as_ref();
+        let given = self.app().provision_device(request, shown, address_of(peer)).await;
+        Ok(match given.map_err(provision_error)? {
+            ProvisionAnswer::Token(token) => Provisioned::Token(token),
+            ProvisionAnswer::Basic { client_id, user, password } => {
+                Provisioned::Basic { client_id, user, password }
+            }
+            ProvisionAnswer::Certificate => Provisioned::Certificate,
+        })
     }
 }

@@ -1,0 +1,93 @@
+//! What lets devices in by themselves, for the checks that ask for others' things: an authority
+//! that is nobody's and a profile whose secret nobody knows.
+
+use std::collections::BTreeMap;
+
+use veritwin_domain::{AuthorityId, OpContext, ProvisionProfileId};
+use veritwin_metastore::{DeviceAuthority, ProvisionProfile};
+
+use crate::authorities::{Landing, StoredAuthority};
+use crate::model::ProvisionStrategy;
+use crate::provisioning::StoredProfile;
+use crate::{App, Result};
+
+impl App {
+    /// Finds or makes an authority and a profile, both disabled.
+    pub(super) async fn probe_provisioning(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let authority = match tx.device_authorities().await?.first() {
+            Some(known) => known.id,
+            None => {
+                let made = self.no_authority(context)?;
+                let digests = (self.random_digest(), self.random_digest());
+                tx.device_authority_create(&made, digests).await?;
+                made.id
+            }
+        };
+        let profile = match tx.provision_profiles().await?.first() {
+            Some(known) => known.id,
+            None => {
+                let made = self.no_profile(context)?;
+                let digests = (self.random_digest(), self.random_digest());
+                tx.provision_profile_create(&made, digests).await?;
+                made.id
+            }
+        };
+        tx.commit().await?;
+        things.insert("device_authority", authority.to_string());
+        things.insert("provision_profile", profile.to_string());
+        Ok(())
+    }
+
+    fn random_digest(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.rng().fill(&mut bytes);
+        bytes
+    }
+
+    fn no_authority(&self, context: &OpContext) -> Result<DeviceAuthority> {
+        let stored = StoredAuthority {
+            name: "probe".to_owned(),
+            certificate: String::new(),
+            subject: String::new(),
+            creates: false,
+            device_name: "*".to_owned(),
+            devices_max: 1,
+            made: 0,
+            landing: Landing::default(),
+            revoked: None,
+        };
+        Ok(DeviceAuthority {
+            id: AuthorityId::generate(context.at, self.rng()),
+            body: stored.bytes()?,
+            revocation: None,
+            valid_until: context.at,
+            revocation_until: None,
+            disabled_at: Some(context.at),
+            version: 1,
+            created_at: context.at,
+        })
+    }
+
+    fn no_profile(&self, context: &OpContext) -> Result<ProvisionProfile> {
+        let stored = StoredProfile {
+            name: "probe".to_owned(),
+            strategy: ProvisionStrategy::CreateNew.as_str().to_owned(),
+            devices_max: 1,
+            landing: Landing::default(),
+        };
+        Ok(ProvisionProfile {
+            id: ProvisionProfileId::generate(context.at, self.rng()),
+            body: stored.bytes()?,
+            made: 0,
+            expires_at: None,
+            disabled_at: Some(context.at),
+            version: 1,
+            created_at: context.at,
+        })
+    }
+}
