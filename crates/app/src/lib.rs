@@ -99,6 +99,7 @@ mod rules;
 mod safe_again;
 mod screening;
 mod security;
+mod session_log;
 mod sight;
 mod sign_in;
 mod storage;
@@ -126,7 +127,9 @@ pub use backup::{
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
-pub use context::{Arrival, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin};
+pub use context::{
+    Arrival, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
+};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
@@ -147,6 +150,7 @@ pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
+pub use session_log::SessionEntry;
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{
     CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext, RelayMessage, Secret,
-    TenantId, Timestamp, Value,
+    SessionNote, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -282,7 +282,13 @@ pub enum SinkEntry {
         /// As [`AttributesUpdate::refusal_recorded`].
         refusal_recorded: bool,
     },
+    /// What became of a client's session.
+    Note(SessionNote),
 }
+
+/// Where a message or a note stands: its place in the submission, and its position among all that
+/// is durable.
+pub type Placed = (usize, u64);
 
 /// Which attributes a device asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod pki;
 mod probes;
 mod process;
 mod run;
+mod sessions;
 mod stores;
 mod tls;
 mod web;

@@ -28,6 +28,7 @@ use crate::dispatch::Dispatcher;
 use crate::guard::Guard;
 use crate::pki::{self, Authority, BlobSealer};
 use crate::process::Signals;
+use crate::sessions::restore_sessions;
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
 use crate::{control, listen};
@@ -341,6 +342,7 @@ async fn open_listeners(
         rng: app.shared_rng(),
         limits,
     });
+    restore_sessions(app, &broker, tasks).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),
@@ -462,6 +464,7 @@ impl Platform {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not finish in time and are cut");
         }
+        self.broker.flush_sessions().await;
         self.app.close().await;
         self.archive_stop.cancel();
         if let Some(task) = self.archive_task.take() {

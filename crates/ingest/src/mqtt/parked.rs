@@ -9,9 +9,9 @@ use veritwin_domain::{DeviceId, TenantId};
 use super::session::SessionKey;
 
 /// Most sessions that are kept without a connection. Over it the tenant with most gives one up.
-pub const DETACHED_SESSIONS_MAX: usize = 10_000;
+pub const DETACHED_SESSIONS_MAX: usize = 50_000;
 /// The same of one tenant.
-pub const TENANT_DETACHED_SESSIONS_MAX: usize = 5_000;
+pub const TENANT_DETACHED_SESSIONS_MAX: usize = 25_000;
 /// The same of one device.
 pub const DEVICE_DETACHED_SESSIONS_MAX: usize = 16;
 

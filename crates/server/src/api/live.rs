@@ -3,6 +3,7 @@
 
 mod caps;
 mod devices;
+mod entries;
 mod login;
 mod protocol;
 mod seats;
