@@ -342,6 +342,7 @@ async fn open_listeners(
         rng: app.shared_rng(),
         limits,
     });
+    live.set_broker(&broker);
     restore_sessions(app, &broker, tasks).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use veritwin_domain::{TenantId, Timestamp};
+use veritwin_domain::{DeviceId, TenantId, Timestamp};
 
 use super::broker::Broker;
 use super::device::Device;
@@ -318,6 +318,19 @@ impl Device {
 }
 
 impl Broker {
+    /// A device is gone: its sessions without a connection are over, and so is what waits for
+    /// them. Those of its connections end with these.
+    pub fn end_sessions_of(&self, tenant: TenantId, device: DeviceId) {
+        let mut table = self.sessions.table.lock();
+        let keys = table.parked.take_of(tenant, device);
+        let ended: Vec<_> = keys.iter().filter_map(|key| table.sessions.remove(key)).collect();
+        drop(table);
+        for registered in ended {
+            self.sessions.tell_ended(&registered.state);
+            registered.state.end();
+        }
+    }
+
     /// What is told of a connection that is gone.
     pub(super) fn tell_gone(
         &self,

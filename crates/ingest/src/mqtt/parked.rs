@@ -62,6 +62,12 @@ impl Parked {
         Some(key)
     }
 
+    /// Takes out those of one device.
+    pub(super) fn take_of(&mut self, tenant: TenantId, device: DeviceId) -> Vec<SessionKey> {
+        let places = self.devices.get(&(tenant, device)).cloned().unwrap_or_default();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
     /// Takes out a session that has ended by now.
     pub(super) fn take_ended(&mut self, now: Duration) -> Option<SessionKey> {
         let place = *self.all.first_key_value()?.0;
@@ -136,6 +142,21 @@ mod tests {
         let gone = put(&mut parked, next(), &key(3, 1, "c"));
         assert_eq!(gone, Some((1, "detached_sessions_max")));
         assert_eq!(parked.all.len(), DETACHED_SESSIONS_MAX);
+    }
+
+    #[test]
+    fn a_device_that_is_gone_takes_its_sessions_with_it() {
+        let mut parked = Parked::default();
+        for number in 0..6u16 {
+            let key = key(1, number % 2, &number.to_string());
+            parked.insert(&key, (Duration::ZERO, u64::from(number)));
+        }
+        let (tenant, device) = (key(1, 1, "").tenant, key(1, 1, "").device);
+        let gone: Vec<String> =
+            parked.take_of(tenant, device).into_iter().map(|key| key.client_id).collect();
+        assert_eq!(gone, ["1", "3", "5"]);
+        assert!(parked.take_of(tenant, device).is_empty());
+        assert_eq!(parked.all.len(), 3);
     }
 
     #[test]

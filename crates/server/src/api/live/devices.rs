@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,9 @@ use veritwin_domain::{
     AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
     Screening, TenantId, Value, count_readings,
 };
-use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
+use veritwin_ingest::mqtt::{
+    Broker, RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches,
+};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
     Downlink, EntryRefused, LinkError, Objection, Origin, Placed, RpcReply, RpcRequest, Sink,
@@ -68,6 +70,8 @@ pub(crate) struct LiveState {
     arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
+    /// Holds sessions of devices that are not connected.
+    broker: OnceLock<Weak<Broker>>,
 }
 
 impl LiveState {
@@ -84,7 +88,13 @@ impl LiveState {
             arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
+            broker: OnceLock::new(),
         }
+    }
+
+    /// The broker whose sessions are these devices'.
+    pub(crate) fn set_broker(&self, broker: &Arc<Broker>) {
+        let _known = self.broker.set(Arc::downgrade(broker));
     }
 
     /// The use cases.
@@ -212,7 +222,8 @@ impl LiveState {
         }
     }
 
-    /// Ends the live connections of a device, or of one of its credentials.
+    /// Ends the live connections of a device, or of one of its credentials; of a device its sessions
+    /// as well.
     pub(crate) fn disconnect(
         &self,
         tenant: TenantId,
@@ -223,6 +234,10 @@ impl LiveState {
             if credential.is_none_or(|id| id == one.credential) {
                 one.link.close(CloseReason::Revoked);
             }
+        }
+        let broker = self.broker.get().and_then(Weak::upgrade).filter(|_| credential.is_none());
+        if let Some(broker) = broker {
+            broker.end_sessions_of(tenant, device);
         }
     }
 
