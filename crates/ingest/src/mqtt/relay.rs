@@ -269,7 +269,7 @@ impl Fanout {
                 report.deliveries += 1;
             } else if let Some((share, members)) = self.shares.pop() {
                 let place = place.map(|place| place | 1);
-                report.dropped.extend(offer_share(&self.message, (&share, &members), place));
+                report.dropped.extend(offer_share(&self.message, (&share, &members[..]), place));
                 visits += members.len();
                 report.deliveries += 1 + members.len() / MEMBERS_OF_ONE;
             } else {
