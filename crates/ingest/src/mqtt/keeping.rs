@@ -20,9 +20,9 @@ use crate::model::{DeviceSession, Origin, SinkEntry};
 use crate::traits::SubmitError;
 
 /// So often everything is told anew, at most.
-pub const SESSION_ROUND_SECONDS_MIN: u64 = 60;
+pub const SESSION_ROUND_SECONDS_MIN: u64 = 10;
 /// So much of it is told in a second, on average: a large round is followed by a longer pause.
-pub const SESSION_ROUND_BYTES_PER_SECOND_MAX: usize = 4 * 1024 * 1024;
+pub const SESSION_ROUND_BYTES_PER_SECOND_MAX: usize = 1024 * 1024;
 /// A round that failed is tried again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// So many notes, and bytes of them, are told in one submission.

@@ -222,8 +222,8 @@ impl LiveState {
         }
     }
 
-    /// Ends the live connections of a device, or of one of its credentials; of a device its sessions
-    /// as well.
+    /// Ends the live connections of a device, or of one of its credentials; of a device its
+    /// sessions as well.
     pub(crate) fn disconnect(
         &self,
         tenant: TenantId,
