@@ -313,6 +313,8 @@ impl Device {
         self.state.keep(key, held.clone());
         self.receive();
         self.note(&Note::Held(held));
+        // Without it nothing that is noted later would be anybody's.
+        self.pending.is_vital = true;
         self.submit_pending();
     }
 }

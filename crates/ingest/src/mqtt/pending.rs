@@ -51,6 +51,8 @@ pub(crate) struct Pending {
     pub(crate) relayed: Vec<Relayed>,
     /// Packets that are sent once it is durable; without that the connection ends.
     pub(crate) late: BytesMut,
+    /// Without it the connection ends, whatever else it holds.
+    pub(crate) is_vital: bool,
     /// Held until its messages are put before who has subscribed.
     pub(crate) epoch: Option<Arc<()>>,
     pub(crate) messages: u64,
@@ -71,6 +73,7 @@ pub(crate) struct Finished {
     /// Where its messages stand, in their order.
     pub(crate) placed: Vec<Placed>,
     pub(crate) late: BytesMut,
+    pub(crate) is_vital: bool,
     /// Dropped with it.
     pub(crate) epoch: Option<Arc<()>>,
     pub(crate) bytes: usize,
@@ -95,7 +98,7 @@ impl Finished {
     /// again is acknowledged instead, since a durable record says it.
     pub(crate) fn closes(&self, version: Version) -> bool {
         let may_succeed = self.result.as_ref().is_err_and(|error| !error.is_final());
-        let is_untold = self.result.is_err() && !self.late.is_empty();
+        let is_untold = self.result.is_err() && (self.is_vital || !self.late.is_empty());
         is_untold || (version == Version::V3 && !self.acks.is_empty() && may_succeed)
     }
 
@@ -186,7 +189,8 @@ impl Pending {
         session: Arc<DeviceSession>,
         received_at: Timestamp,
     ) -> Finished {
-        let Self { entries, replies, acks, relayed, late, epoch, bytes, fate, before, .. } = self;
+        let Self { entries, replies, acks, relayed, late, is_vital, .. } = self;
+        let Self { epoch, bytes, fate, before, .. } = self;
         let submitted = submit(&*sink, &session, replies, entries).await;
         let (mut result, placed) = match submitted {
             Ok((refused, placed)) => (Ok(refused), placed),
@@ -205,7 +209,7 @@ impl Pending {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, relayed, placed, late, epoch, bytes, fate }
+        Finished { result, acks, relayed, placed, late, is_vital, epoch, bytes, fate }
     }
 }
 

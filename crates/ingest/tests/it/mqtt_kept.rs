@@ -317,3 +317,23 @@ async fn a_clean_start_and_a_deleted_device_leave_nothing() {
     let broker = journal.start();
     open(&broker, "c1", "token", 0).await.leave().await;
 }
+
+#[tokio::test]
+async fn a_restart_ends_no_session_for_a_bound() {
+    const SESSIONS: usize = 2_000;
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    for number in 0..SESSIONS {
+        let mut client = open(&broker, &number.to_string(), "token", 0).await;
+        client.send(&subscribe(4, 1, &[("plant/+", 1)])).await;
+        client.expect(&[0x90, 3, 0, 1, 1]).await;
+        client.leave().await;
+    }
+    tell(&broker, 1, &["one"]).await;
+    // That clients have left was not told: to the journal each is connected.
+    let broker = journal.start();
+    for number in [0, SESSIONS / 2, SESSIONS - 1] {
+        let mut client = open(&broker, &number.to_string(), "token", 1).await;
+        message(&mut client, 0x3a, "one").await;
+    }
+}
