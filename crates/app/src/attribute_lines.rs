@@ -97,6 +97,7 @@ pub(crate) fn only_device(submissions: &[Submission]) -> Option<DeviceId> {
         Submission::Readings(batch) => batch.device,
         Submission::ClientAttributes { device, .. } | Submission::Refusal { device, .. } => *device,
         Submission::Relay { message, .. } => message.device,
+        Submission::Note(note) => note.device,
     });
     let first = devices.next()?;
     devices.all(|device| device == first).then_some(first)

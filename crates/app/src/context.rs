@@ -5,8 +5,8 @@ use std::sync::Arc;
 use veritwin_access::{Action, Denied, Kind, Resource};
 use veritwin_domain::{
     Actor, ActorKind, ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded,
-    OpContext, Origin, PlatformContext, Purpose, RelayMessage, RequestId, Secret, TenantId,
-    Timestamp, Value,
+    OpContext, Origin, PlatformContext, Purpose, RelayMessage, RequestId, Secret, SessionNote,
+    TenantId, Timestamp, Value,
 };
 
 use crate::sign_in::check_proof;
@@ -101,7 +101,13 @@ pub enum Submission {
         /// As that of attributes.
         refusal_recorded: bool,
     },
+    /// What became of a client's session.
+    Note(SessionNote),
 }
+
+/// Where a message or a note of a submission stands in the log: its place among the submissions,
+/// and its position.
+pub type Placed = (usize, u64);
 
 /// A part of what was submitted that passes a bound. Nothing of it is stored; the rest is.
 #[derive(Debug, Clone, PartialEq, Eq)]

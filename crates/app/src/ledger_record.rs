@@ -120,7 +120,8 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
             record.detail = format!("QoS {qos}, {bytes} bytes{retained}");
             (message.received_at, message.received_at)
         }
-        Record::Unreadable(_) => return None,
+        // Where a client's session stands is no evidence of anything.
+        Record::Note(_) | Record::Unreadable(_) => return None,
     };
     Some((record, from, to))
 }

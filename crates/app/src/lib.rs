@@ -105,6 +105,7 @@ mod rules;
 mod safe_again;
 mod screening;
 mod security;
+mod session_log;
 mod sight;
 mod sign_in;
 mod storage;
@@ -133,7 +134,7 @@ pub use backup::{
 };
 pub use brands::Door;
 pub use context::{
-    Arrival, BasicLogin, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin,
+    Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
@@ -155,6 +156,7 @@ pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
+pub use session_log::SessionEntry;
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

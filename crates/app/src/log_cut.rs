@@ -37,11 +37,12 @@ impl LogCut {
 
 impl App {
     /// How far each consumer is, by name.
-    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 4] {
         [
             ("segments", self.0.engine.persisted_position()),
             ("alerts", self.0.alerts.saved_position()),
             ("ledger", self.sealed_position()),
+            ("sessions", self.sessions_position()),
         ]
     }
 

@@ -130,6 +130,8 @@ pub(crate) struct Inner {
     pub(crate) refusals: crate::refusals::Refusals,
     pub(crate) attribute_lines: crate::attribute_lines::AttributeLines,
     pub(crate) retained: crate::retained::RetainedBook,
+    /// Where in the log the sessions of clients begin, once a broker has asked.
+    pub(crate) sessions_from: Mutex<Option<u64>>,
     pub(crate) security: Security,
     pub(crate) in_flight: crate::idempotency::InFlight,
     pub(crate) directory: Directory,
@@ -341,6 +343,7 @@ impl App {
             refusals: crate::refusals::Refusals::default(),
             attribute_lines: crate::attribute_lines::AttributeLines::default(),
             retained: crate::retained::RetainedBook::default(),
+            sessions_from: Mutex::default(),
             security: Security::new(rng.as_ref()),
             in_flight: crate::idempotency::InFlight::default(),
             directory: Directory::default(),

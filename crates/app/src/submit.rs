@@ -16,7 +16,7 @@ use crate::attribute_lines::{devices_written, only_device};
 use crate::attributes::ClientDrafts;
 use crate::model::RefusalView;
 use crate::retained::RetainedDraft;
-use crate::{App, Error, RefusedPart, Result, Submission};
+use crate::{App, Error, Placed, RefusedPart, Result, Submission};
 pub(crate) use joined::{Queue, Waiting};
 
 /// How long a submission waits for room in memory before the sender is told to come back.
@@ -40,9 +40,27 @@ struct Decided {
     entries: Vec<Entry>,
     refused: Vec<Refused>,
     parts: Vec<RefusedPart>,
+    /// Messages and notes, each with its place among the entries.
+    placed: Vec<Placed>,
+}
+
+/// What became of a submission that is durable.
+type Submitted = (Vec<RefusedPart>, Vec<Placed>);
+
+/// Places in the log of what stands there from a position on.
+fn placed_from(first: u64, mut placed: Vec<Placed>) -> Vec<Placed> {
+    for (_, at) in &mut placed {
+        *at += first;
+    }
+    placed
 }
 
 impl Decided {
+    /// Of an entry that is put in next.
+    fn place(&mut self, index: usize) {
+        self.placed.push((index, self.entries.len() as u64));
+    }
+
     fn push(&mut self, tenant: TenantId, record: Record) {
         self.entries.push(Entry { tenant, record });
     }
@@ -78,6 +96,7 @@ fn decide(
             Submission::Relay { message, refusal_recorded } => {
                 let kept = retained.as_mut().filter(|_| message.retain);
                 let Some(limit) = kept.and_then(|kept| kept.take(&message)) else {
+                    decided.place(index);
                     decided.push(tenant, Record::Relay(message));
                     continue;
                 };
@@ -87,6 +106,13 @@ fn decide(
                     decided.push_refusal(tenant, message.credential, (message.device, refusal));
                 }
                 decided.parts.push(RefusedPart { index, limit });
+            }
+            Submission::Note(note) if note.tenant != tenant => {
+                return Err(Error::NotFound("device"));
+            }
+            Submission::Note(note) => {
+                decided.place(index);
+                decided.push(tenant, Record::Note(note));
             }
             Submission::ClientAttributes {
                 device,
@@ -151,7 +177,20 @@ impl App {
         tenant: TenantId,
         submissions: Vec<Submission>,
     ) -> Result<Vec<RefusedPart>> {
-        self.refuse_unserved(tenant)?;
+        self.submit_placed(tenant, submissions).await.map(|(refused, _)| refused)
+    }
+
+    /// The same, and where messages and notes stand in the log.
+    #[boxed]
+    pub async fn submit_placed(
+        &self,
+        tenant: TenantId,
+        submissions: Vec<Submission>,
+    ) -> Result<(Vec<RefusedPart>, Vec<Placed>)> {
+        // Where sessions stand is said of a tenant that is suspended, too.
+        if !submissions.iter().all(|one| matches!(one, Submission::Note(_))) {
+            self.refuse_unserved(tenant)?;
+        }
         let written = devices_written(&submissions);
         let retaining = devices_retaining(&submissions);
         if written.is_empty() && !retaining.is_empty() && joined::is_of_messages(&submissions) {
@@ -166,15 +205,16 @@ impl App {
         };
         let mut decided = decide(tenant, submissions, &mut ClientDrafts::default(), None)?;
         let parts = std::mem::take(&mut decided.parts);
+        let placed = std::mem::take(&mut decided.placed);
         let mut appending = std::pin::pin!(self.append(tenant, decided));
         if let Some(place) = place {
             // Its place in the log's queue is taken when it is first polled.
             if let Poll::Ready(appended) = futures::poll!(appending.as_mut()) {
-                return appended.map(|()| parts);
+                return appended.map(|first| (parts, placed_from(first, placed)));
             }
             drop(place);
         }
-        appending.await.map(|()| parts)
+        appending.await.map(|first| (parts, placed_from(first, placed)))
     }
 
     /// The attributes and what is to be retained are decided first, so that nothing over a bound is
@@ -186,7 +226,7 @@ impl App {
         submissions: Vec<Submission>,
         written: BTreeSet<DeviceId>,
         retaining: BTreeSet<DeviceId>,
-    ) -> Result<Vec<RefusedPart>> {
+    ) -> Result<Submitted> {
         let (devices, writes) = (&written | &retaining, !written.is_empty());
         let turn = self.0.attribute_lines.turn(tenant, &devices, writes).await?;
         let mut drafts = if written.is_empty() {
@@ -204,36 +244,41 @@ impl App {
             self.count_rewritten(tenant, device, bytes);
         }
         let parts = std::mem::take(&mut decided.parts);
+        let placed = std::mem::take(&mut decided.placed);
         let app = self.clone();
         let storing = self.0.tasks.spawn(async move {
             let stored = match app.append(tenant, decided).await {
-                Ok(()) => app.store_client_attributes(tenant, &drafts).await,
+                Ok(first) => app.store_client_attributes(tenant, &drafts).await.map(|()| first),
                 Err(error) => Err(error),
             };
             let stored = match (stored, retained) {
-                (Ok(()), Some(retained)) => app.store_retained(tenant, retained).await,
+                (Ok(first), Some(retained)) => {
+                    app.store_retained(tenant, retained).await.map(|()| first)
+                }
                 (stored, _) => stored,
             };
             drop(turn);
             stored
         });
         let stored = storing.await;
-        stored.map_err(|_| Error::Internal("storing attributes stopped".to_owned()))??;
-        Ok(parts)
+        let stored =
+            stored.map_err(|_| Error::Internal("storing attributes stopped".to_owned()))?;
+        Ok((parts, placed_from(stored?, placed)))
     }
 
-    async fn append(&self, tenant: TenantId, decided: Decided) -> Result<()> {
+    /// The position of the first entry.
+    async fn append(&self, tenant: TenantId, decided: Decided) -> Result<u64> {
         let Decided { entries, refused, .. } = decided;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let room = self.room_for(tenant, &entries).await?;
-        self.0.log.append(entries).await?;
+        let appended = self.0.log.append(entries).await?;
         room.filled();
         for (device, refusal) in refused {
             self.0.refusals.note((tenant, device), refusal);
         }
-        Ok(())
+        Ok(appended.first)
     }
 
     /// Room in memory for entries of a tenant, or the bound that stays in the way.

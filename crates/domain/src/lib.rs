@@ -39,7 +39,7 @@ pub use reading::{
     count_readings, count_text_bytes,
 };
 pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, Screening};
-pub use relay::RelayMessage;
+pub use relay::{RelayMessage, SessionNote};
 pub use rights::{Branch, CustomRole, Facet, HeldRole, Place, Rights, Scope, ScopeOf};
 pub use rng::{Rng, SeededRng};
 pub use secret::Secret;

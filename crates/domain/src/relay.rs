@@ -1,5 +1,5 @@
 //! A message from one device to others of its tenant. The platform keeps none of its content but
-//! what the sender wants retained.
+//! what the sender wants retained, and what waits for clients that are away.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +49,29 @@ impl fmt::Debug for RelayMessage {
             .field("content_bytes", &self.content_bytes())
             .field("qos", &self.qos)
             .field("retain", &self.retain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a session of a client that outlives its connection, so that it outlives the
+/// process as well. Only the broker knows its form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionNote {
+    /// The session's tenant.
+    pub tenant: TenantId,
+    /// The device whose session it is.
+    pub device: DeviceId,
+    /// The client id, in a form of the broker's, and what happened.
+    pub body: Arc<[u8]>,
+}
+
+impl fmt::Debug for SessionNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Topics and contents are the tenant's.
+        f.debug_struct("SessionNote")
+            .field("tenant", &self.tenant)
+            .field("device", &self.device)
+            .field("bytes", &self.body.len())
             .finish_non_exhaustive()
     }
 }

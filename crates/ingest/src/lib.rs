@@ -20,7 +20,7 @@ pub use arrivals::{Arrivals, UNTIMED};
 pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ClientRpc, CloseReason, Credential,
-    DeviceSession, Downlink, EntryRefused, Origin, PeerInfo, Place, Refusal, RefusalReason,
+    DeviceSession, Downlink, EntryRefused, Origin, PeerInfo, Place, Placed, Refusal, RefusalReason,
     RpcReply, RpcRequest, SinkEntry, Transport, Writer, WriterSession,
 };
 pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};

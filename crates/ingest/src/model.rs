@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{
     ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext,
-    RelayMessage, Secret, TenantId, Timestamp, Value,
+    RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -290,7 +290,13 @@ pub enum SinkEntry {
         /// As [`AttributesUpdate::refusal_recorded`].
         refusal_recorded: bool,
     },
+    /// What became of a client's session.
+    Note(SessionNote),
 }
+
+/// Where a message or a note stands: its place in the submission, and its position among all that
+/// is durable.
+pub type Placed = (usize, u64);
 
 /// Which attributes a device asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -369,8 +375,9 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the device may not connect as it did: nothing of its session is kept.
+    /// Whether somebody has shut the device out: nothing of its session is kept. A device whose
+    /// credential ended at its time comes back with the next one.
     pub const fn is_refusal(self) -> bool {
-        !matches!(self, Self::TakenOver | Self::ShuttingDown)
+        matches!(self, Self::Revoked | Self::CertificateRevoked)
     }
 }

@@ -10,7 +10,7 @@ use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
-    PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
+    PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
 
@@ -153,6 +153,31 @@ pub trait Sink: Send + Sync {
         origin: Origin<'_>,
         entries: Vec<SinkEntry>,
     ) -> Result<Vec<EntryRefused>, SubmitError>;
+
+    /// The same, and where messages and notes stand among all that is durable, in their order.
+    async fn submit_placed(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
+        self.submit(origin, entries).await.map(|refused| (refused, Vec::new()))
+    }
+
+    /// Whether notes of sessions come back after a restart: [`Restoring`](crate::mqtt::Restoring).
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
+    /// The position that what is made durable next will have, at least.
+    fn log_tail(&self) -> u64 {
+        0
+    }
+
+    /// From this position on the notes say where every session stands. What is before it is not
+    /// needed any more.
+    async fn sessions_kept_from(&self, _position: u64) -> Result<(), SubmitError> {
+        Ok(())
+    }
 
     /// Asked before messages of one request are submitted: [`SubmitError::Busy`] refuses them over
     /// a rate, and they cost nothing.

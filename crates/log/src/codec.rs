@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, RelayMessage, TenantId, Timestamp,
-    Value,
+    CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, RelayMessage, SessionNote,
+    TenantId, Timestamp, Value,
 };
 
 use crate::record::{
@@ -26,6 +26,7 @@ const KIND_ATTRIBUTES: u8 = 2;
 const KIND_SESSION: u8 = 3;
 const KIND_REFUSAL: u8 = 4;
 const KIND_RELAY: u8 = 5;
+const KIND_NOTE: u8 = 6;
 
 // A relayed message has one byte of QoS and two flags.
 const QOS_MASK: u8 = 0b0000_0011;
@@ -87,6 +88,13 @@ pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), String> {
             check_tenant(entry, "its message is", message.tenant)?;
             out.push(KIND_RELAY);
             encode_relay(message, out);
+        }
+        Record::Note(note) => {
+            check_tenant(entry, "its note is", note.tenant)?;
+            out.push(KIND_NOTE);
+            out.extend_from_slice(note.device.as_bytes());
+            put_unsigned(out, note.body.len() as u64);
+            out.extend_from_slice(&note.body);
         }
         Record::Unreadable(_) => return Err("unreadable entries are read, never appended".into()),
     }
@@ -256,6 +264,7 @@ impl Decoder {
             KIND_SESSION => Record::Session(session(&mut input)?),
             KIND_REFUSAL => Record::Refusal(self.refusal(&mut input)?),
             KIND_RELAY => Record::Relay(Arc::new(relay(tenant, &mut input)?)),
+            KIND_NOTE => Record::Note(note(tenant, &mut input)?),
             _ => return None,
         };
         input.0.is_empty().then_some(record)
@@ -374,6 +383,12 @@ fn relay(tenant: TenantId, input: &mut Input<'_>) -> Option<RelayMessage> {
         qos,
         retain,
     })
+}
+
+fn note(tenant: TenantId, input: &mut Input<'_>) -> Option<SessionNote> {
+    let device = DeviceId::from_bytes(input.array()?);
+    let bytes = input.count()?;
+    Some(SessionNote { tenant, device, body: input.bytes(bytes)?.into() })
 }
 
 fn session(input: &mut Input<'_>) -> Option<SessionEvent> {

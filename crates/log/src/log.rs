@@ -241,6 +241,7 @@ fn memory_bytes(entry: &Entry) -> usize {
         Record::Readings(batch) => batch.readings.len(),
         Record::Attributes(attributes) => attributes.entries.len(),
         Record::Relay(message) => return ENTRY_MEMORY_BYTES + message.content_bytes(),
+        Record::Note(note) => return ENTRY_MEMORY_BYTES + note.body.len(),
         Record::Session(_) | Record::Refusal(_) | Record::Unreadable(_) => 0,
     };
     ENTRY_MEMORY_BYTES + items * size_of::<Reading>()

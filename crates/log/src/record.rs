@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use veritwin_domain::{
-    CredentialId, DeviceBatch, DeviceId, Key, RelayMessage, TenantId, Timestamp, Value,
+    CredentialId, DeviceBatch, DeviceId, Key, RelayMessage, SessionNote, TenantId, Timestamp, Value,
 };
 
 /// One entry: a record and the tenant under whose key it is sealed.
@@ -35,6 +35,8 @@ pub enum Record {
     Refusal(Refusal),
     /// A message of one device to others; its tenant has to be the entry's.
     Relay(Arc<RelayMessage>),
+    /// What became of a client's session; its tenant has to be the entry's.
+    Note(SessionNote),
     /// Read back only, never appended: the entry is there, but its key is not.
     Unreadable(Unreadable),
 }

@@ -20,23 +20,22 @@ use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
 use crate::api::{self, Api, LiveState, MetricsHandle, Uploads};
 use crate::archive_child::{ArchiveChild, ArchiveOptions};
+use crate::certificates::Certificates;
 use crate::clock::SimulatedClock;
 use crate::config::Config;
 use crate::controls::Controls;
 use crate::datadir::{DataDir, Paths, write_private};
 use crate::dispatch::Dispatcher;
 use crate::guard::Guard;
-use crate::pki::{self, Authority, BlobSealer};
+use crate::pki::BlobSealer;
 use crate::process::Signals;
+use crate::sessions::restore_sessions;
 use crate::stores::app_config;
-use crate::tls::{ACME_ALPN, CurrentCertificate, WatchedFiles, device_config, web_config};
-use crate::{client_certificates, control, device_sessions, listen};
+use crate::tls::{ACME_ALPN, CurrentCertificate, device_config, web_config};
+use crate::{certificates, client_certificates, control, device_sessions, listen};
 
 /// Open requests may finish for this long when the platform stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
-/// A certificate that ends sooner than this is an alarm.
-const CERTIFICATE_ALARM: Duration = Duration::from_secs(14 * 86_400);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -88,90 +87,6 @@ pub(crate) fn clock_of(dir: &DataDir) -> anyhow::Result<DirectoryClock> {
     }
 }
 
-struct Certificates {
-    current: Arc<CurrentCertificate>,
-    own: bool,
-    ca_fingerprint: String,
-    names: Vec<String>,
-}
-
-fn certificates(
-    app: &App,
-    config: &Config,
-    paths: &Paths,
-    now: Timestamp,
-) -> anyhow::Result<Certificates> {
-    let names = pki::server_names(&config.http.public_name, &config.http.extra_names);
-    let vault = app.vault();
-    let authority = Authority::open_or_create(paths, &names, &vault, now, app.rng())?;
-    let ca_fingerprint = pki::fingerprint(authority.certificate_pem())?;
-    let (identity, own) = match (&config.tls.certificate, &config.tls.private_key) {
-        (Some(certificate), Some(key)) => (pki::operator_identity(certificate, key)?, true),
-        (None, None) => {
-            (pki::own_identity(paths, &names, &authority, &vault, now, app.rng())?, false)
-        }
-        _ => anyhow::bail!("tls.certificate and tls.private_key go together: set both or neither"),
-    };
-    let current = CurrentCertificate::new(identity, &names)?;
-    Ok(Certificates { current, own, ca_fingerprint, names })
-}
-
-/// Replaces certificates: the operator's when their files change, our own before it ends.
-async fn watch_certificates(
-    app: App,
-    config: Config,
-    paths: Paths,
-    certificates: Arc<CurrentCertificate>,
-    names: Vec<String>,
-    (machine, stop): (Arc<dyn Clock>, CancellationToken),
-) {
-    let mut watched = match (config.tls.certificate, config.tls.private_key) {
-        (Some(certificate), Some(key)) => Some(WatchedFiles::new(certificate, key)),
-        _ => None,
-    };
-    let mut alarmed = false;
-    let mut interval = tokio::time::interval(CERTIFICATE_INTERVAL);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = interval.tick() => {}
-        }
-        let now = machine.now();
-        let left = certificates.not_after().since(now);
-        metrics::gauge!("veritwin_certificate_seconds_left").set(left.as_secs_f64());
-        if let Some(files) = &mut watched {
-            if files.changed() {
-                let fresh = pki::operator_identity(&files.certificate, &files.private_key)
-                    .and_then(|identity| certificates.replace(identity));
-                match fresh {
-                    Ok(()) => tracing::info!("the operator's certificate was reloaded"),
-                    Err(error) => tracing::error!(
-                        %error, "the new certificate cannot be used; the old one stays"
-                    ),
-                }
-            }
-        } else if left < pki::LEAF_RENEW_BEFORE {
-            let vault = app.vault();
-            let renewed = Authority::open_or_create(&paths, &names, &vault, now, app.rng())
-                .and_then(|authority| {
-                    pki::own_identity(&paths, &names, &authority, &vault, now, app.rng())
-                })
-                .and_then(|identity| certificates.replace(identity));
-            if let Err(error) = renewed {
-                tracing::error!(%error, "the server certificate was not renewed");
-            }
-        }
-        let is_near = certificates.not_after().since(now) < CERTIFICATE_ALARM;
-        if is_near && !alarmed {
-            tracing::error!(
-                ends_at = %certificates.not_after(),
-                "the server certificate ends soon: replace it, or devices will be turned away"
-            );
-        }
-        alarmed = is_near;
-    }
-}
-
 /// Starts a platform.
 pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::Result<Platform> {
     let Options { config, data, simulated_clock, demo } = options;
@@ -185,7 +100,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let app_config = app_config(&config, &dir, clock, demo)?;
     let root_key_dir = app_config.root_key_dir.clone();
     let app = App::open(app_config).await?;
-    let certificates = certificates(&app, &config, &paths, machine.now())?;
+    let certificates = certificates::open(&app, &config, &paths, machine.now())?;
     crate::host_certificates::load(&app, &certificates.current).await?;
     let stop = CancellationToken::new();
     let archive_stop = CancellationToken::new();
@@ -228,7 +143,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     spawn_http(&config, http, &certificates.current, side, &tasks);
     tasks.spawn(Arc::clone(&broker).tend_sessions());
     spawn_mqtt(&config, mqtt, &certificates.current, (&broker, guard), &stop, &tasks);
-    let watch = watch_certificates(
+    let watch = certificates::watch(
         app.clone(),
         config,
         paths.clone(),
@@ -342,6 +257,8 @@ async fn open_listeners(
         rng: app.shared_rng(),
         limits,
     });
+    live.set_broker(&broker);
+    restore_sessions(app, &broker, tasks).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),
@@ -469,6 +386,7 @@ impl Platform {
         if tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not finish in time and are cut");
         }
+        self.broker.flush_sessions().await;
         self.app.close().await;
         self.archive_stop.cancel();
         if let Some(task) = self.archive_task.take() {

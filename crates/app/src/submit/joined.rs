@@ -7,18 +7,18 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_domain::{DeviceId, TenantId};
 
-use super::{Decided, decide};
+use super::{Decided, Submitted, decide, placed_from};
 use crate::attribute_lines::Turn;
 use crate::attributes::ClientDrafts;
 use crate::retained::{RetainedDraft, Shelf};
-use crate::{App, Error, RefusedPart, Result, Submission};
+use crate::{App, Error, Result, Submission};
 
 /// Most submissions that are joined.
 const JOINED_MAX: usize = 64;
 /// Most bytes of topics, properties and payloads of several that are joined.
 const JOINED_BYTES_MAX: usize = 256 * 1024;
 
-type Answer = Result<Vec<RefusedPart>>;
+type Answer = Result<Submitted>;
 
 /// A submission that waits to be stored.
 pub(crate) struct Waiting {
@@ -69,9 +69,10 @@ impl<T> Queue<T> {
 
 /// Whether a submission is nothing but messages, and refusals of such.
 pub(super) fn is_of_messages(submissions: &[Submission]) -> bool {
-    let is_one =
-        |one: &Submission| matches!(one, Submission::Relay { .. } | Submission::Refusal { .. });
-    submissions.iter().all(is_one)
+    submissions.iter().all(|one| match one {
+        Submission::Relay { .. } | Submission::Refusal { .. } | Submission::Note(_) => true,
+        Submission::Readings(_) | Submission::ClientAttributes { .. } => false,
+    })
 }
 
 fn content_bytes(submissions: &[Submission]) -> usize {
@@ -103,6 +104,7 @@ impl App {
     ) -> Answer {
         let is_foreign = |one: &Submission| match one {
             Submission::Relay { message, .. } => message.tenant != tenant,
+            Submission::Note(note) => note.tenant != tenant,
             _ => false,
         };
         if submissions.iter().any(is_foreign) {
@@ -161,19 +163,21 @@ impl App {
         mut draft: RetainedDraft,
         joined: Vec<Vec<Submission>>,
         devices: &BTreeSet<DeviceId>,
-    ) -> Result<Vec<Vec<RefusedPart>>> {
+    ) -> Result<Vec<Submitted>> {
         self.leave_out_gone(tenant, &mut draft, devices).await?;
         let (mut all, mut parts) = (Decided::default(), Vec::with_capacity(joined.len()));
         for submissions in joined {
             let drafts = &mut ClientDrafts::default();
             let mut decided = decide(tenant, submissions, drafts, Some(&mut draft))?;
+            let placed = placed_from(all.entries.len() as u64, decided.placed);
             all.entries.append(&mut decided.entries);
             all.refused.append(&mut decided.refused);
-            parts.push(decided.parts);
+            parts.push((decided.parts, placed));
         }
-        self.append(tenant, all).await?;
+        let first = self.append(tenant, all).await?;
         self.store_retained(tenant, draft).await?;
-        Ok(parts)
+        let at = |(refused, placed)| (refused, placed_from(first, placed));
+        Ok(parts.into_iter().map(at).collect())
     }
 }
 

@@ -98,6 +98,7 @@ fn shown(entry: &SinkEntry) -> Vec<String> {
             let (topic, retain, payload) = (&message.topic, message.retain, &message.payload);
             vec![format!("relay {topic} {retain} {payload:?}")]
         }
+        SinkEntry::Note(note) => vec![format!("note {note:?}")],
     }
 }
 

@@ -18,6 +18,7 @@ use super::connack::{self, Rejection};
 use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
+use super::keeping::WillFate;
 use super::newcomer::is_newcomer;
 use super::session::SessionKey;
 use super::wills::WaitingWill;
@@ -207,6 +208,7 @@ impl Broker {
             hello,
         ));
         device.output = acknowledgement.encode(present);
+        device.keep_session(&key, present);
         device.start_resend();
         let Err(end) =
             exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
@@ -217,9 +219,12 @@ impl Broker {
         let is_revoked = link_end.close.borrow().is_some_and(CloseReason::is_refusal);
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
         registration.end(keep_seconds);
-        attached.detach().await;
         // Of the connection nothing else is kept.
-        let will = device.will.take().filter(|_| !is_revoked)?;
+        let will = device.will.take().filter(|_| !is_revoked);
+        let fate = if will.is_some() { WillFate::Waits } else { WillFate::Gone };
+        self.tell_gone(&state, &link, keep_seconds, fate);
+        attached.detach().await;
+        let will = will?;
         let (broker, version) = (Arc::clone(self), device.encoder.version);
         Some(WaitingWill { broker, session, version, will, state, key, link, keep_seconds })
     }

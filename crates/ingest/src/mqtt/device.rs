@@ -17,6 +17,7 @@ use super::connect::{Hello, Will};
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
+use super::note::Note;
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
 use super::retained::{Fetching, Retained};
@@ -331,10 +332,16 @@ impl Device {
         End::Disconnected
     }
 
-    /// PUBREL: the packet id is free again.
+    /// PUBREL: the packet id is free again, of a session that is kept once that is durable: else
+    /// the next message with it could be taken for this one.
     fn release(&mut self, packet_id: u16) {
-        let reason = if self.forget(packet_id) { 0 } else { 0x92 };
-        self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, reason, None);
+        if !self.forget(packet_id) {
+            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0x92, None);
+        } else if self.note(&Note::Freed(vec![packet_id])) {
+            self.encoder.acknowledge(&mut self.pending.late, PUBCOMP, packet_id, 0, None);
+        } else {
+            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0, None);
+        }
     }
 
     /// The id of a QoS 2 message is free again; false if it was.
@@ -346,11 +353,15 @@ impl Device {
 
     pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
+        self.note_arrived();
         self.pending.close_batch(&session, received_at);
         if self.pending.is_empty() {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
+        if !pending.relayed.is_empty() {
+            pending.epoch = Some(self.broker.sessions.epoch());
+        }
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
         self.broker.count(self.link.transport(), &pending);
         self.pace(pending.messages + pending.refusals, pending.count_readings());
@@ -392,7 +403,9 @@ impl Device {
             return failure.map_or(Ok(()), Err);
         }
         self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
-        let Finished { result, acks, fate, .. } = finished;
+        let Finished { result, acks, fate, late, epoch, .. } = finished;
+        drop(epoch);
+        self.output.extend_from_slice(&late);
         let refused = result.unwrap_or_default();
         for ack in acks {
             let (reason, text) = match self.encoder.version {
@@ -400,8 +413,8 @@ impl Device {
                 Version::V5 if ack.is_repeat => (0, None),
                 Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
-            if ack.packet_type == PUBREC && reason >= 0x80 {
-                self.forget(ack.packet_id);
+            if ack.packet_type == PUBREC && reason >= 0x80 && self.forget(ack.packet_id) {
+                self.broker.sessions.freed(&self.state, ack.packet_id);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
             self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::alias::Naming;
 use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
+use super::note::Note;
 use super::outbox::Delivery;
 use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::topic;
@@ -96,13 +97,15 @@ impl Device {
             retain: false,
             ids,
             reserved: None,
+            place: None,
+            again: false,
         };
         self.was_own |= delivery.qos > 0;
         self.send(&mut state, delivery, None);
     }
 
     fn send(&mut self, state: &mut SessionState, delivery: Delivery, expiry_seconds: Option<u32>) {
-        let packet_id = (delivery.qos > 0).then(|| state.next_packet_id());
+        let packet_id = (delivery.qos > 0).then(|| state.packet_id_of(&delivery));
         let naming = self.outbound_aliases.naming(&delivery.topic);
         let message = Outgoing {
             topic: &delivery.topic,
@@ -110,7 +113,7 @@ impl Device {
             payload: &delivery.payload,
             qos: delivery.qos,
             packet_id,
-            dup: false,
+            dup: delivery.again && delivery.qos > 0,
             retain: delivery.retain,
             properties: &delivery.properties,
             expiry_seconds,
@@ -118,6 +121,7 @@ impl Device {
         };
         if !self.encoder.publish(&mut self.output, message) {
             tracing::warn!(device = %self.session.device, "message over the client's limit");
+            state.settle(delivery.place);
             return;
         }
         self.outbound_aliases.sent(&delivery.topic, naming);
@@ -152,10 +156,12 @@ impl Device {
         let (now, window) = (self.broker.clock.now(), self.window());
         while self.output.len() < PUMP_BYTES_MAX {
             let is_open = state.unacknowledged.len() < window;
-            let fits = |delivery: &Delivery| delivery.qos == 0 || is_open;
+            let fits =
+                |delivery: &Delivery| delivery.qos == 0 || (is_open && state.has_id_for(delivery));
+            let is_next = state.outbox.front().is_some_and(fits);
             let next = if !state.retained.is_empty() {
                 self.retained.next(&mut state, is_open)
-            } else if state.outbox.front().is_some_and(fits) {
+            } else if is_next {
                 state.outbox.pop()
             } else {
                 None
@@ -164,6 +170,8 @@ impl Device {
             if let Ok(left) = delivery.seconds_left(now) {
                 self.was_own &= delivery.qos == 0;
                 self.send(&mut state, delivery, left);
+            } else {
+                state.settle(delivery.place);
             }
         }
         let dropped = match state.outbox.front() {
@@ -184,7 +192,7 @@ impl Device {
     /// PUBACK: the client has a QoS 1 message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 1;
-        self.state.lock().unacknowledged.retain(|kept| !is_it(kept));
+        self.state.lock().done_with(is_it);
         self.resend();
     }
 
@@ -192,17 +200,20 @@ impl Device {
     pub(super) fn received(&mut self, packet_id: u16, reason: u8) {
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
+        let mut place = None;
         let kept = &mut state.unacknowledged;
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 2;
         let answer = match kept.iter().position(is_it) {
             None => UNKNOWN_ID,
             Some(at) if reason >= 0x80 => {
-                kept.remove(at);
+                let place = kept.remove(at).and_then(|refused| refused.delivery.place);
+                state.settle(place);
                 drop(state);
                 self.resend();
                 return;
             }
             Some(at) => {
+                place = kept.get(at).and_then(|kept| kept.delivery.place);
                 if let Some(kept) = kept.get_mut(at) {
                     // Only the packet id is needed from now on.
                     kept.is_received = true;
@@ -214,13 +225,16 @@ impl Device {
             }
         };
         drop(state);
-        self.encoder.acknowledge(&mut self.output, PUBREL, packet_id, answer, None);
+        // Released it is never sent again: of a session that is kept, not after a restart either.
+        let is_told = place.is_some_and(|place| self.note(&Note::Released(vec![place])));
+        let out = if is_told { &mut self.pending.late } else { &mut self.output };
+        self.encoder.acknowledge(out, PUBREL, packet_id, answer, None);
     }
 
     /// PUBCOMP: the packet id is free again.
     pub(super) fn completed(&mut self, packet_id: u16) {
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.is_received;
-        self.state.lock().unacknowledged.retain(|kept| !is_it(kept));
+        self.state.lock().done_with(is_it);
         self.resend();
     }
 
@@ -272,7 +286,8 @@ impl Device {
                 subscription_ids: &delivery.ids,
             };
             if !self.encoder.publish(&mut self.output, outgoing) {
-                kept.remove(at);
+                let place = kept.remove(at).and_then(|lost| lost.delivery.place);
+                state.settle(place);
             }
         }
     }

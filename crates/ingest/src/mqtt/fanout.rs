@@ -80,8 +80,9 @@ impl Device {
                 continue;
             }
             let Some(finished) = self.relaying.waiting.front_mut() else { return Ok(()) };
-            if let Some((_, message)) = finished.relayed.pop() {
-                let fanout = session.relay().begin(message, session.number());
+            if let Some((at, message)) = finished.relayed.pop() {
+                let position = finished.position(at);
+                let fanout = session.relay().begin(message, session.number()).at(position);
                 visits += 1 + fanout.subscriptions();
                 self.relaying.current = Some(fanout);
             } else if let Some(finished) = self.relaying.waiting.pop_front() {

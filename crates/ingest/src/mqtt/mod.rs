@@ -14,8 +14,10 @@ mod fanout;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod keeping;
 mod message;
 mod newcomer;
+mod note;
 mod outbox;
 mod packet;
 mod parked;
@@ -25,6 +27,7 @@ mod properties;
 mod receipts;
 mod relay;
 mod relaying;
+mod restoring;
 mod retained;
 mod session;
 mod sessions;
@@ -39,12 +42,14 @@ pub use alias::TOPIC_ALIAS_MAXIMUM;
 pub use broker::{Broker, BrokerParts};
 pub use connect::CLIENT_ID_BYTES_MAX;
 pub use connection::Stream;
+pub use keeping::{SESSION_ROUND_BYTES_PER_SECOND_MAX, SESSION_ROUND_SECONDS_MIN};
 pub use outbox::{
     RELAY_BYTES_MAX, RELAY_QUEUE_BYTES_MAX, RELAY_QUEUE_MESSAGES_MAX, RELAY_TENANT_BYTES_MAX,
 };
 pub use parked::{
     DETACHED_SESSIONS_MAX, DEVICE_DETACHED_SESSIONS_MAX, TENANT_DETACHED_SESSIONS_MAX,
 };
+pub use restoring::Restoring;
 pub use retained::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX};
 pub use session::SESSION_SECONDS_MAX;
 pub use topic::matches as topic_matches;

@@ -19,6 +19,9 @@ pub const RELAY_BYTES_MAX: usize = 512 * 1024 * 1024;
 const TIMES_FREE_MAX: usize = 3;
 /// What a message that waits counts for besides its content.
 const MESSAGE_BYTES: usize = 128;
+/// So many times as many messages wait while sessions are restored: what the client has had is
+/// only told later.
+const RESTORING_TIMES: usize = 4;
 
 /// For whom a message is to wait: so that who is away, or reads slowly, leaves a share to the
 /// others.
@@ -104,6 +107,11 @@ pub(super) struct Delivery {
     /// Subscription Identifiers of the subscriptions it is for.
     pub(super) ids: Vec<u32>,
     pub(super) reserved: Option<Reserved>,
+    /// Which message it is, of what is durable: twice its position, one more if it came to the
+    /// session as a member of a share.
+    pub(super) place: Option<u64>,
+    /// It may have been sent before the platform started.
+    pub(super) again: bool,
 }
 
 impl Delivery {
@@ -118,6 +126,36 @@ impl Delivery {
             retain,
             ids,
             reserved: None,
+            place: None,
+            again: false,
+        }
+    }
+
+    /// Of a QoS 2 message that the client has: only its place and its id are needed.
+    pub(super) fn completed(place: u64) -> Self {
+        Self {
+            topic: Arc::from(""),
+            payload: Arc::default(),
+            properties: Arc::default(),
+            expires_at: None,
+            qos: 2,
+            retain: false,
+            ids: Vec::new(),
+            reserved: None,
+            place: Some(place),
+            again: true,
+        }
+    }
+
+    /// The message as it is told: it shares its content and takes no place.
+    pub(super) fn told(&self) -> Self {
+        Self {
+            topic: Arc::clone(&self.topic),
+            payload: Arc::clone(&self.payload),
+            properties: Arc::clone(&self.properties),
+            ids: self.ids.clone(),
+            reserved: None,
+            ..*self
         }
     }
 
@@ -155,9 +193,33 @@ pub(super) struct Outbox {
     dropped: u64,
     /// The bound that the last dropped message passed.
     limit: &'static str,
+    is_restoring: bool,
 }
 
 impl Outbox {
+    /// A session is being restored: it counts as connected.
+    pub(super) const fn begin_restoring(&mut self) {
+        self.is_restoring = true;
+    }
+
+    /// It is restored: the client may have had any of what waits.
+    pub(super) fn end_restoring(&mut self) {
+        self.is_restoring = false;
+        self.waiting.iter_mut().for_each(|delivery| delivery.again = true);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.waiting.iter()
+    }
+
+    /// Takes out the message with this place.
+    pub(super) fn take(&mut self, place: u64) -> Option<Delivery> {
+        let at = self.waiting.iter().position(|delivery| delivery.place == Some(place))?;
+        let delivery = self.waiting.remove(at)?;
+        self.bytes -= delivery.bytes();
+        Some(delivery)
+    }
+
     /// Puts a message behind the others. `Err` names the bound that it would pass.
     pub(super) fn push(
         &mut self,
@@ -166,14 +228,15 @@ impl Outbox {
         bytes: &Arc<Bytes>,
     ) -> Result<(), &'static str> {
         let size = delivery.bytes();
-        let claim = match (is_away, self.waiting.is_empty()) {
+        let times = if self.is_restoring { RESTORING_TIMES } else { 1 };
+        let claim = match (is_away && !self.is_restoring, self.waiting.is_empty()) {
             (true, _) => Claim::Away,
             (false, true) => Claim::Next,
             (false, false) => Claim::Behind,
         };
-        let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX {
+        let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX * times {
             Err("relay_queue_messages_max")
-        } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX {
+        } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX * times {
             Err("relay_queue_bytes_max")
         } else {
             bytes.reserve(size, claim)
@@ -232,7 +295,25 @@ mod tests {
             retain: false,
             ids: Vec::new(),
             reserved: None,
+            place: None,
+            again: false,
         }
+    }
+
+    #[test]
+    fn what_is_restored_may_have_been_sent_and_is_found_by_its_place() {
+        let bytes = Bytes::new(Arc::default());
+        let mut outbox = Outbox::default();
+        outbox.begin_restoring();
+        for place in 0..RELAY_QUEUE_MESSAGES_MAX as u64 + 1 {
+            let one = Delivery { place: Some(place), ..delivery(0) };
+            assert_eq!(outbox.push(one, true, &bytes), Ok(()));
+        }
+        assert!(outbox.take(3).is_some() && outbox.take(3).is_none());
+        outbox.end_restoring();
+        assert!(outbox.iter().all(|delivery| delivery.again));
+        assert_eq!(outbox.len(), RELAY_QUEUE_MESSAGES_MAX);
+        assert_eq!(outbox.push(delivery(0), true, &bytes), Err("relay_queue_messages_max"));
     }
 
     #[test]

@@ -9,9 +9,9 @@ use veritwin_domain::{DeviceId, TenantId};
 use super::session::SessionKey;
 
 /// Most sessions that are kept without a connection. Over it the tenant with most gives one up.
-pub const DETACHED_SESSIONS_MAX: usize = 10_000;
+pub const DETACHED_SESSIONS_MAX: usize = 50_000;
 /// The same of one tenant.
-pub const TENANT_DETACHED_SESSIONS_MAX: usize = 5_000;
+pub const TENANT_DETACHED_SESSIONS_MAX: usize = 25_000;
 /// The same of one device.
 pub const DEVICE_DETACHED_SESSIONS_MAX: usize = 16;
 
@@ -60,6 +60,18 @@ impl Parked {
             }
         }
         Some(key)
+    }
+
+    /// Takes out those of one device that are wanted.
+    pub(super) fn take_of(
+        &mut self,
+        tenant: TenantId,
+        device: DeviceId,
+        is_wanted: impl Fn(&SessionKey) -> bool,
+    ) -> Vec<SessionKey> {
+        let mut places = self.devices.get(&(tenant, device)).cloned().unwrap_or_default();
+        places.retain(|place| self.all.get(place).is_some_and(&is_wanted));
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
     /// Takes out a session that has ended by now.
@@ -136,6 +148,24 @@ mod tests {
         let gone = put(&mut parked, next(), &key(3, 1, "c"));
         assert_eq!(gone, Some((1, "detached_sessions_max")));
         assert_eq!(parked.all.len(), DETACHED_SESSIONS_MAX);
+    }
+
+    #[test]
+    fn a_device_that_is_gone_takes_its_sessions_with_it() {
+        let mut parked = Parked::default();
+        for number in 0..6u16 {
+            let key = key(1, number % 2, &number.to_string());
+            parked.insert(&key, (Duration::ZERO, u64::from(number)));
+        }
+        let (tenant, device) = (key(1, 1, "").tenant, key(1, 1, "").device);
+        let mut take = |is_wanted: fn(&SessionKey) -> bool| -> Vec<String> {
+            let gone = parked.take_of(tenant, device, is_wanted);
+            gone.into_iter().map(|key| key.client_id).collect()
+        };
+        assert_eq!(take(|key| key.client_id == "3"), ["3"]);
+        assert_eq!(take(|_| true), ["1", "5"]);
+        assert!(take(|_| true).is_empty());
+        assert_eq!(parked.all.len(), 3);
     }
 
     #[test]

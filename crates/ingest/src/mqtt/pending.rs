@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use tokio::sync::watch;
 use veritwin_domain::{
     DeviceBatch, Reading, RelayMessage, Timestamp, count_attributes, count_readings,
@@ -12,7 +13,7 @@ use super::device::Close;
 use super::frame::Version;
 use super::receipts::Fate;
 use crate::model::{
-    DeviceSession, EntryRefused, Origin, Refusal, RefusalReason, RpcReply, SinkEntry,
+    DeviceSession, EntryRefused, Origin, Placed, Refusal, RefusalReason, RpcReply, SinkEntry,
 };
 use crate::traits::{Sink, SubmitError};
 
@@ -48,6 +49,12 @@ pub(crate) struct Pending {
     pub(crate) replies: Vec<RpcReply>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
+    /// Packets that are sent once it is durable; without that the connection ends.
+    pub(crate) late: BytesMut,
+    /// Without it the connection ends, whatever else it holds.
+    pub(crate) is_vital: bool,
+    /// Held until its messages are put before who has subscribed.
+    pub(crate) epoch: Option<Arc<()>>,
     pub(crate) messages: u64,
     pub(crate) refusals: u64,
     pub(crate) bytes: usize,
@@ -63,6 +70,12 @@ pub(crate) struct Finished {
     pub(crate) result: Result<Vec<EntryRefused>, SubmitError>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
+    /// Where its messages stand, in their order.
+    pub(crate) placed: Vec<Placed>,
+    pub(crate) late: BytesMut,
+    pub(crate) is_vital: bool,
+    /// Dropped with it.
+    pub(crate) epoch: Option<Arc<()>>,
     pub(crate) bytes: usize,
     /// Dropped when the receipts of its QoS 2 messages say what became of them.
     pub(crate) fate: Option<watch::Sender<()>>,
@@ -85,7 +98,14 @@ impl Finished {
     /// again is acknowledged instead, since a durable record says it.
     pub(crate) fn closes(&self, version: Version) -> bool {
         let may_succeed = self.result.as_ref().is_err_and(|error| !error.is_final());
-        version == Version::V3 && !self.acks.is_empty() && may_succeed
+        let is_untold = self.result.is_err() && (self.is_vital || !self.late.is_empty());
+        is_untold || (version == Version::V3 && !self.acks.is_empty() && may_succeed)
+    }
+
+    /// The position of the message with this place in the submission.
+    pub(crate) fn position(&self, at: usize) -> Option<u64> {
+        let found = self.placed.binary_search_by_key(&at, |(index, _)| *index).ok()?;
+        self.placed.get(found).map(|(_, position)| *position)
     }
 
     /// Entries that the sink refused by themselves.
@@ -155,6 +175,7 @@ impl Pending {
             SinkEntry::Relay { message, .. } => {
                 u32::try_from(1 + message.content_bytes() / 1024).unwrap_or(u32::MAX)
             }
+            SinkEntry::Note(_) => 1,
             SinkEntry::Refusal(_) => 0,
         });
         counts.fold(0, u32::saturating_add)
@@ -168,8 +189,13 @@ impl Pending {
         session: Arc<DeviceSession>,
         received_at: Timestamp,
     ) -> Finished {
-        let Self { entries, replies, acks, relayed, bytes, fate, before, .. } = self;
-        let mut result = submit(&*sink, &session, replies, entries).await;
+        let Self { entries, replies, acks, relayed, late, is_vital, .. } = self;
+        let Self { epoch, bytes, fate, before, .. } = self;
+        let submitted = submit(&*sink, &session, replies, entries).await;
+        let (mut result, placed) = match submitted {
+            Ok((refused, placed)) => (Ok(refused), placed),
+            Err(error) => (Err(error), Vec::new()),
+        };
         if let Err(error) = &result
             && error.is_final()
         {
@@ -183,7 +209,7 @@ impl Pending {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, relayed, bytes, fate }
+        Finished { result, acks, relayed, placed, late, is_vital, epoch, bytes, fate }
     }
 }
 
@@ -215,12 +241,12 @@ async fn submit(
     session: &DeviceSession,
     replies: Vec<RpcReply>,
     entries: Vec<SinkEntry>,
-) -> Result<Vec<EntryRefused>, SubmitError> {
+) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
     // Entries first: submissions have to reach the sink in the order of their reads.
-    let refused = if entries.is_empty() {
-        Vec::new()
+    let submitted = if entries.is_empty() {
+        (Vec::new(), Vec::new())
     } else {
-        sink.submit(Origin::Device(session), entries).await?
+        sink.submit_placed(Origin::Device(session), entries).await?
     };
     for reply in replies {
         match sink.rpc_reply(session, reply).await {
@@ -229,5 +255,5 @@ async fn submit(
             Err(error) => return Err(error),
         }
     }
-    Ok(refused)
+    Ok(submitted)
 }

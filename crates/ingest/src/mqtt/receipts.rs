@@ -56,6 +56,19 @@ impl Receipts {
         self.0.get(&id).is_some_and(|receipt| receipt.arriving.is_none())
     }
 
+    /// Ids of messages that are stored.
+    pub(crate) fn stored_ids(&self) -> Vec<u16> {
+        let stored = self.0.iter().filter(|(_, receipt)| receipt.arriving.is_none());
+        let mut ids: Vec<u16> = stored.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Messages with these ids were stored before the platform started.
+    pub(crate) fn restore(&mut self, ids: &[u16]) {
+        self.0.extend(ids.iter().map(|id| (*id, Receipt { link: 0, arriving: None })));
+    }
+
     /// The id is free again. Gives the connection that the message came on, if one did.
     pub(crate) fn forget(&mut self, id: u16) -> Option<u64> {
         self.0.remove(&id).map(|receipt| receipt.link)

@@ -20,6 +20,8 @@ const SWEEP_MIN: usize = 64;
 const UNDER_WAY_MAX: usize = 256 * 1024;
 /// So many subscription identifiers take as much memory as a session that waits.
 const IDS_OF_ONE: usize = 16;
+/// The number of no session: what comes from it is read again after a restart.
+pub(super) const READ_AGAIN: u64 = 0;
 /// So many members of a share that were matched count in the rates as a delivery.
 const MEMBERS_OF_ONE: usize = 16;
 
@@ -103,9 +105,10 @@ impl Match {
         self.ids.extend(leaf.id);
     }
 
-    fn delivery(&self, message: &RelayMessage) -> Delivery {
+    fn delivery(&self, message: &RelayMessage, place: Option<u64>) -> Delivery {
         let retain = message.retain && self.as_published;
-        Delivery::of(message, self.qos, retain, self.ids.clone())
+        let delivery = Delivery::of(message, self.qos, retain, self.ids.clone());
+        Delivery { place: place.filter(|_| delivery.qos > 0), ..delivery }
     }
 }
 
@@ -155,17 +158,31 @@ impl TenantRelay {
         self.tree.write().remove(filter, &key);
     }
 
+    /// The sessions that are members of a share, which is named by its whole filter.
+    pub(super) fn members(&self, share: &str) -> Vec<Arc<Session>> {
+        let (_, filter) = topic::share(share);
+        let mut members = Vec::new();
+        self.tree.read().at(filter, &mut |(of, _), leaf| {
+            if of.as_deref() == Some(share) {
+                members.extend(leaf.session.upgrade());
+            }
+        });
+        members
+    }
+
     /// Begins to put a message of the session `from` before every client that has subscribed to
     /// it: once each, at the highest QoS of its filters (MQTT-3.3.4-2), and to one member of each
     /// share.
     pub(super) fn begin(self: &Arc<Self>, message: Arc<RelayMessage>, from: u64) -> Fanout {
         let Matches { found, shares, subscriptions, ids } = self.matches(&message, from);
         let found: Vec<Match> = found.into_values().rev().collect();
-        let shares: Vec<Vec<Match>> = shares.into_values().collect();
-        let sessions = found.len() + shares.iter().map(Vec::len).sum::<usize>();
+        let shares: Vec<(Arc<str>, Vec<Match>)> = shares.into_iter().collect();
+        let members = shares.iter().map(|(_, members)| members.len());
+        let sessions = found.len() + members.sum::<usize>();
         let counted = sessions + ids / IDS_OF_ONE;
         self.under_way.fetch_add(counted, Ordering::Relaxed);
-        Fanout { relay: Arc::clone(self), message, found, shares, subscriptions, counted }
+        let (relay, position) = (Arc::clone(self), None);
+        Fanout { relay, message, position, found, shares, subscriptions, counted }
     }
 
     /// Whether what is begun is to be finished at once.
@@ -179,7 +196,9 @@ impl TenantRelay {
         let tree = self.tree.read();
         tree.matching(&message.topic, &mut |(share, number), leaf| {
             let is_foreign = is_own && leaf.device != message.device;
-            if is_foreign || (leaf.options.no_local && *number == from) {
+            // Which of its sessions a device has published from is not known after a restart.
+            let is_local = *number == from || (from == READ_AGAIN && leaf.device == message.device);
+            if is_foreign || (leaf.options.no_local && is_local) {
                 return;
             }
             matches.subscriptions += 1;
@@ -205,10 +224,12 @@ impl TenantRelay {
 pub(super) struct Fanout {
     relay: Arc<TenantRelay>,
     message: Arc<RelayMessage>,
+    /// Where it stands among all that is durable, if that is known.
+    position: Option<u64>,
     /// The next one is last.
     found: Vec<Match>,
     /// The members of each share.
-    shares: Vec<Vec<Match>>,
+    shares: Vec<(Arc<str>, Vec<Match>)>,
     subscriptions: usize,
     /// What of the tenant's bound it takes.
     counted: usize,
@@ -221,6 +242,12 @@ impl Drop for Fanout {
 }
 
 impl Fanout {
+    /// The message stands at a position among all that is durable.
+    pub(super) fn at(mut self, position: Option<u64>) -> Self {
+        self.position = position;
+        self
+    }
+
     /// How many subscriptions match.
     pub(super) const fn subscriptions(&self) -> usize {
         self.subscriptions
@@ -235,12 +262,14 @@ impl Fanout {
     pub(super) fn go_on(&mut self, max: usize, report: &mut Report) -> usize {
         let mut visits = 0;
         while visits < max {
+            let place = self.position.map(|position| position << 1);
             if let Some(one) = self.found.pop() {
-                report.dropped.extend(offer(&self.message, &one));
+                report.dropped.extend(offer(&self.message, &one, place));
                 visits += 1;
                 report.deliveries += 1;
-            } else if let Some(members) = self.shares.pop() {
-                report.dropped.extend(offer_share(&self.message, &members));
+            } else if let Some((share, members)) = self.shares.pop() {
+                let place = place.map(|place| place | 1);
+                report.dropped.extend(offer_share(&self.message, (&share, &members[..]), place));
                 visits += members.len();
                 report.deliveries += 1 + members.len() / MEMBERS_OF_ONE;
             } else {
@@ -251,28 +280,45 @@ impl Fanout {
     }
 }
 
-fn offer(message: &RelayMessage, one: &Match) -> Option<Dropped> {
-    let limit = one.session.offer(one.delivery(message))?;
+fn offer(message: &RelayMessage, one: &Match, place: Option<u64>) -> Option<Dropped> {
+    let limit = one.session.offer(one.delivery(message, place))?;
     Some((one.session.device(), limit))
 }
 
 /// Offers a message to a member of a share, in turn: to those that are connected, or to all where
 /// none is. It is lost when none of these can take it.
-fn offer_share(message: &RelayMessage, members: &[Match]) -> Option<Dropped> {
+fn offer_share(
+    message: &RelayMessage,
+    (share, members): (&Arc<str>, &[Match]),
+    place: Option<u64>,
+) -> Option<Dropped> {
     let turn =
         members.first()?.turn.as_ref().map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed));
     let (before, from) = members.split_at(turn % members.len());
     let in_turn = || from.iter().chain(before);
     let connected = || in_turn().filter(|one| one.session.is_connected());
-    let accepts = |one: &Match| one.session.accept(one.delivery(message)).is_ok();
-    let is_taken = match connected().next() {
-        Some(_) => connected().any(accepts),
-        None => in_turn().any(accepts),
+    let accepts = |one: &&Match| one.session.accept(one.delivery(message, place)).is_ok();
+    let taker = match connected().next() {
+        Some(_) => connected().find(accepts),
+        None => in_turn().find(accepts),
     };
-    if is_taken {
+    if let Some(taker) = taker {
+        if let Some(place) = place.filter(|_| message.qos > 0) {
+            note_taken(taker, (share, members), place);
+        }
         return None;
     }
-    offer(message, connected().next().or_else(|| in_turn().next())?)
+    offer(message, connected().next().or_else(|| in_turn().next())?, place)
+}
+
+/// Tells who has taken a message of a share, where that outlives the process.
+fn note_taken(taker: &Match, (share, members): (&Arc<str>, &[Match]), place: u64) {
+    let is_kept = |one: &&Match| one.session.kept().is_some();
+    if is_kept(&taker) {
+        taker.session.lock().note_taken(place, share, false);
+    } else if let Some(other) = members.iter().find(is_kept) {
+        other.session.lock().note_taken(place, share, true);
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! A session by (tenant, device, client id): what outlives a connection (subscriptions, messages
-//! that wait or are unacknowledged, QoS 2 ids). In memory, bounded, gone at a restart.
+//! that wait or are unacknowledged, QoS 2 ids). Bounded; one that is kept tells what becomes of it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use veritwin_domain::{DeviceId, TenantId};
 
+use super::note::{Held, Note};
 use super::outbox::{Delivery, Outbox};
 use super::packet::Options;
 use super::receipts::Receipts;
@@ -20,6 +21,12 @@ use super::topic::{self, FilterKind};
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
 /// Most unacknowledged messages to one session.
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// Ids of QoS 2 messages of a session that is kept follow from their places, so that a message has
+/// its id after a restart as well. Other messages to such a client have higher ids.
+const PLACED_IDS: u16 = 60_000;
+/// Most of what is told of one session at once.
+const TOLD_MAX: usize = 1000;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
@@ -56,6 +63,12 @@ pub(crate) struct SessionState {
     /// It is out of the table: nothing is kept for it any more.
     is_over: bool,
     last_packet_id: u16,
+    /// Who has it, of a session that outlives the process.
+    pub(super) held: Option<Held>,
+    /// Places of messages that are done with, and that is not told yet.
+    settled: Vec<u64>,
+    /// Messages of shares, and which: taken by this session, or (true) by one that is not kept.
+    taken: Vec<(u64, Arc<str>, bool)>,
 }
 
 impl SessionState {
@@ -82,15 +95,92 @@ impl SessionState {
         (self.matching(topic::ATTRIBUTES).is_some(), self.matching(&call).is_some())
     }
 
+    pub(super) const fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// The id that a message has to have.
+    fn own_id(&self, delivery: &Delivery) -> Option<u16> {
+        let place = delivery.place.filter(|_| self.held.is_some() && delivery.qos == 2)?;
+        u16::try_from(place % u64::from(PLACED_IDS)).ok().map(|id| id + 1)
+    }
+
+    fn is_free(&self, id: u16) -> bool {
+        self.unacknowledged.iter().all(|message| message.packet_id != id)
+    }
+
+    /// Whether a message can have an id now.
+    pub(super) fn has_id_for(&self, delivery: &Delivery) -> bool {
+        self.own_id(delivery).is_none_or(|id| self.is_free(id))
+    }
+
+    /// The packet id of a message that is sent.
+    pub(super) fn packet_id_of(&mut self, delivery: &Delivery) -> u16 {
+        self.own_id(delivery).unwrap_or_else(|| self.next_packet_id())
+    }
+
     /// A packet id that is not in use.
-    pub(crate) fn next_packet_id(&mut self) -> u16 {
+    fn next_packet_id(&mut self) -> u16 {
+        let first = if self.held.is_some() { PLACED_IDS + 1 } else { 1 };
         loop {
-            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(first).max(first);
             let id = self.last_packet_id;
-            if self.unacknowledged.iter().all(|message| message.packet_id != id) {
+            if self.is_free(id) {
                 return id;
             }
         }
+    }
+
+    /// The client has a message, or it is not for it any more.
+    pub(super) fn settle(&mut self, place: Option<u64>) {
+        if let Some(place) = place
+            && self.held.is_some()
+        {
+            self.settled.push(place);
+        }
+    }
+
+    /// The client has done its part for these.
+    pub(super) fn done_with(&mut self, is_it: impl Fn(&Unacknowledged) -> bool) {
+        while let Some(at) = self.unacknowledged.iter().position(&is_it) {
+            let done = self.unacknowledged.remove(at);
+            self.settle(done.and_then(|done| done.delivery.place));
+        }
+    }
+
+    /// Takes out a message that waits or is unacknowledged.
+    pub(super) fn take(&mut self, place: u64) -> Option<Delivery> {
+        if let Some(delivery) = self.outbox.take(place) {
+            return Some(delivery);
+        }
+        let is_it = |kept: &Unacknowledged| kept.delivery.place == Some(place);
+        let at = self.unacknowledged.iter().position(is_it)?;
+        self.unacknowledged.remove(at).map(|kept| kept.delivery)
+    }
+
+    /// It is restored. Who has taken what of shares is said already.
+    pub(super) fn end_restoring(&mut self) {
+        self.outbox.end_restoring();
+        self.taken.clear();
+    }
+
+    /// A message of a share was taken by this session, or by one that is not kept.
+    pub(super) fn note_taken(&mut self, place: u64, share: &Arc<str>, elsewhere: bool) {
+        self.taken.push((place, Arc::clone(share), elsewhere));
+    }
+
+    /// What has become of its messages since the last time.
+    pub(super) fn take_notes(&mut self) -> Vec<Note> {
+        let taken = std::mem::take(&mut self.taken).into_iter();
+        let of_one = |(place, share, elsewhere): (u64, Arc<str>, bool)| Note::Taken {
+            place,
+            share: share.as_ref().to_owned(),
+            elsewhere,
+        };
+        let mut notes: Vec<Note> = taken.map(of_one).collect();
+        let settled = std::mem::take(&mut self.settled);
+        notes.extend(settled.chunks(TOLD_MAX).map(|some| Note::Settled(some.to_vec())));
+        notes
     }
 }
 
@@ -107,6 +197,8 @@ pub(crate) struct Session {
     is_connected: AtomicBool,
     /// The link of the last connection. It changes while the table of sessions is locked.
     last_link: AtomicU64,
+    /// Of one that is kept beyond the process.
+    kept: OnceLock<SessionKey>,
     state: Mutex<SessionState>,
 }
 
@@ -119,6 +211,7 @@ impl Session {
             wake: Notify::new(),
             is_connected: AtomicBool::new(false),
             last_link: AtomicU64::new(0),
+            kept: OnceLock::new(),
             state: Mutex::default(),
         })
     }
@@ -141,6 +234,17 @@ impl Session {
 
     pub(super) fn set_last_link(&self, link: u64) {
         self.last_link.store(link, Ordering::Relaxed);
+    }
+
+    /// Its key, if it is kept beyond the process.
+    pub(super) fn kept(&self) -> Option<&SessionKey> {
+        self.kept.get()
+    }
+
+    /// It is kept beyond the process from now on, and `held` so.
+    pub(super) fn keep(&self, key: &SessionKey, held: Held) {
+        let _known = self.kept.set(key.clone());
+        self.state.lock().held = Some(held);
     }
 
     pub(super) const fn wake(&self) -> &Notify {
@@ -192,8 +296,12 @@ impl Session {
     /// Takes a message for the client. Of a row of messages that it cannot take, the first one
     /// gives the bound; all are counted.
     pub(super) fn offer(&self, delivery: Delivery) -> Option<&'static str> {
+        let place = delivery.place;
         let limit = self.accept(delivery).err().flatten()?;
-        let is_first = self.state.lock().outbox.lose(limit);
+        let mut state = self.state.lock();
+        state.settle(place);
+        let is_first = state.outbox.lose(limit);
+        drop(state);
         metrics::counter!("veritwin_ingest_relay_dropped_total", "limit" => limit).increment(1);
         is_first.then_some(limit)
     }

@@ -13,6 +13,8 @@ use tokio::time::sleep;
 use veritwin_domain::{CredentialId, DeviceId, TenantId};
 
 use super::broker::Broker;
+use super::keeping::Rounds;
+use super::note::Note;
 use super::parked::{Parked, Place};
 use super::relay::Relays;
 use super::session::{Session, SessionKey, SharedState};
@@ -31,14 +33,14 @@ const RECORDED_TENANTS_MAX: usize = 8;
 pub(super) const NO_CREDENTIAL: CredentialId = CredentialId::from_bytes([0; 16]);
 
 #[derive(Debug)]
-struct Registered {
-    state: SharedState,
+pub(super) struct Registered {
+    pub(super) state: SharedState,
     /// The live connection.
-    link: Option<DeviceLink>,
+    pub(super) link: Option<DeviceLink>,
     /// Its place among the sessions without a connection.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// Dropped when the session is attached to again, or ends. Of one whose will waits.
-    waited_for: Option<watch::Sender<()>>,
+    pub(super) waited_for: Option<watch::Sender<()>>,
 }
 
 /// Messages that were thrown away with a session, and why it ended.
@@ -53,17 +55,22 @@ struct Loss {
 /// All sessions of a broker.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    table: Mutex<Table>,
-    relays: Relays,
+    pub(super) table: Mutex<Table>,
+    pub(super) relays: Relays,
     losses: Mutex<Vec<Loss>>,
+    /// What became of sessions that outlive the process, and is not told yet.
+    pub(super) notes: Mutex<Vec<(SessionKey, Note)>>,
+    /// Held by who puts messages before their subscribers; a new one for each round.
+    pub(super) epoch: Mutex<Arc<()>>,
+    pub(super) rounds: Mutex<Rounds>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    sessions: HashMap<SessionKey, Registered>,
-    parked: Parked,
+pub(super) struct Table {
+    pub(super) sessions: HashMap<SessionKey, Registered>,
+    pub(super) parked: Parked,
     /// Counts attaching and detaching, so that the last word on a session holds.
-    turn: u64,
+    pub(super) turn: u64,
 }
 
 /// A session that is out of the table, with the bound that it went for.
@@ -131,6 +138,7 @@ impl Sessions {
         let turn = table.next_turn();
         drop(table);
         if let Some(ended) = ended {
+            self.tell_ended(&ended);
             ended.end();
         }
         state.hold(turn, link.id());
@@ -156,6 +164,7 @@ impl Sessions {
         if keep_seconds == 0 {
             table.sessions.remove(key);
             drop(table);
+            self.tell_ended(&state);
             state.end();
             return true;
         }
@@ -198,6 +207,13 @@ impl Sessions {
         Some(sender.subscribe())
     }
 
+    /// The sessions that outlive the process.
+    pub(super) fn all_kept(&self) -> Vec<SharedState> {
+        let table = self.table.lock();
+        let states = table.sessions.values().map(|session| &session.state);
+        states.filter(|state| state.kept().is_some()).map(Arc::clone).collect()
+    }
+
     /// Closes every connection.
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for session in self.table.lock().sessions.values() {
@@ -218,6 +234,7 @@ impl Sessions {
     /// Ends sessions that are out of the table. What is thrown away with them is counted.
     fn end(&self, gone: Vec<Gone>) {
         for (key, state, limit) in gone {
+            self.tell_ended(&state);
             let messages = state.end();
             if messages == 0 {
                 continue;
@@ -245,7 +262,13 @@ impl Broker {
                 self.record_all_losses().await;
             }
         };
-        tokio::join!(ending, recording);
+        let telling = async {
+            while self.is_tending().await {
+                self.flush_sessions().await;
+                self.tend_round().await;
+            }
+        };
+        tokio::join!(ending, recording, telling);
     }
 
     /// Waits for the next time; whether there is one.

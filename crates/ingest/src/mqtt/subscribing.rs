@@ -6,6 +6,7 @@ use veritwin_domain::LimitExceeded;
 
 use super::device::Device;
 use super::frame::Version;
+use super::note::Note;
 use super::packet::{Options, Subscribe, Unsubscribe};
 use super::session::{SessionState, Subscription};
 use super::topic::{self, FilterKind, TopicError};
@@ -18,7 +19,7 @@ impl Device {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let Subscribe { packet_id, filters, id } = subscribe;
         let mut codes = Vec::with_capacity(filters.len());
-        let mut first_error = None;
+        let (mut first_error, mut told) = (None, Vec::new());
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
         let me = self.session.device.to_string();
@@ -40,6 +41,9 @@ impl Device {
             if wants_retained(&subscription, known.is_none()) {
                 state.retained.want(&subscription);
             }
+            if state.held.is_some() {
+                told.push((subscription.clone(), known.is_none()));
+            }
             match known.and_then(|at| state.subscriptions.get_mut(at)) {
                 Some(known) => *known = subscription,
                 None => state.subscriptions.push(subscription),
@@ -49,7 +53,10 @@ impl Device {
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
+        // Of a session that is kept a subscription is durable before the client is told.
+        let is_told = !told.is_empty() && self.note(&Note::Subscribed(told));
+        let out = if is_told { &mut self.pending.late } else { &mut self.output };
+        self.encoder.subscribed(out, *packet_id, &codes, first_error.as_deref());
     }
 
     fn check_subscription(
@@ -85,7 +92,7 @@ impl Device {
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) {
         let Unsubscribe { packet_id, filters } = unsubscribe;
-        let mut codes = Vec::with_capacity(filters.len());
+        let (mut codes, mut told) = (Vec::with_capacity(filters.len()), Vec::new());
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
         for filter in filters {
@@ -97,12 +104,15 @@ impl Device {
                 session.relay().remove(session.number(), filter);
             }
             state.retained.forget(filter);
+            told.push((*filter).to_owned());
             codes.push(0);
         }
         let (attributes, rpc) = state.interests();
         drop(state);
         self.link.set_interests(attributes, rpc);
-        self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
+        let is_told = !told.is_empty() && self.note(&Note::Unsubscribed(told));
+        let out = if is_told { &mut self.pending.late } else { &mut self.output };
+        self.encoder.unsubscribed(out, *packet_id, &codes);
     }
 }
 

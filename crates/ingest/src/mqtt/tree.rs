@@ -68,6 +68,16 @@ impl Tree {
         }
     }
 
+    /// Shows every subscription to exactly this filter.
+    pub(super) fn at<'a>(&'a self, filter: &str, found: &mut impl FnMut(&'a Subscriber, &'a Leaf)) {
+        let mut node = self;
+        for level in filter.split('/') {
+            let Some(child) = node.children.get(level) else { return };
+            node = child;
+        }
+        node.here.iter().for_each(|(subscriber, leaf)| found(subscriber, leaf));
+    }
+
     /// Shows every subscription whose filter matches the topic. Wildcards at the start do not match
     /// topics that begin with `$` (MQTT-4.7.2-1).
     pub(super) fn matching<'a>(

@@ -86,6 +86,7 @@ impl WaitingWill {
         let mut device = Box::new(Device::new(Arc::clone(&broker), session, link, state, hello));
         device.publish_will();
         drain(&mut device).await;
+        broker.sessions.tell_will_done(&device.state);
     }
 }
 

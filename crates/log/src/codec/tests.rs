@@ -69,6 +69,10 @@ fn record() -> impl Strategy<Value = Record> {
                 }))
             }
         ),
+        1 => prop::collection::vec(any::<u8>(), 0..99).prop_map(move |body| {
+            let tenant = TenantId::from_bytes([1; 16]);
+            Record::Note(SessionNote { tenant, device, body: body.into() })
+        }),
     ]
 }
 

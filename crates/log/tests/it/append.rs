@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use veritwin_domain::{CredentialId, DeviceId, Key, RelayMessage, Value};
+use veritwin_domain::{CredentialId, DeviceId, Key, RelayMessage, SessionNote, Value};
 use veritwin_log::{
     AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, Entry, FileLog, LogError,
     Record, Refusal, SessionEvent, SessionEventKind,
@@ -66,6 +66,7 @@ async fn every_kind_of_record_comes_back() {
             qos: 2,
             retain: true,
         })),
+        Record::Note(SessionNote { tenant: tenant(1), device, body: b"\x00on"[..].into() }),
     ];
     let entries = records.map(|record| Entry { tenant: tenant(1), record }).to_vec();
     log.append(entries.clone()).await.unwrap();

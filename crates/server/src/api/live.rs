@@ -4,6 +4,7 @@
 mod caps;
 mod devices;
 mod ends;
+mod entries;
 mod login;
 mod protocol;
 mod seats;

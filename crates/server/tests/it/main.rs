@@ -41,6 +41,7 @@ mod mail_bounds;
 mod malformed;
 mod mqtt;
 mod mqtt_websocket;
+mod offline;
 mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]

@@ -1,5 +1,5 @@
 //! A small MQTT client over TLS, 3.1.1 and 5.0, from raw packets: what it sends is exactly what a
-//! test says, also when that is wrong. It keeps no session.
+//! test says, also when that is wrong.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -62,11 +62,15 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 /// A CONNECT with the token as user name.
 pub(crate) fn connect_packet(version: Version, client: &str, token: &str) -> Vec<u8> {
+    connect_with(version, 0x82, client, token)
+}
+
+/// User name, and clean session where the flags say so; keep-alive of a minute.
+fn connect_with(version: Version, flags: u8, client: &str, token: &str) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, "MQTT");
     body.push(if version == Version::V5 { 5 } else { 4 });
-    // User name and clean session; keep-alive of a minute.
-    body.extend_from_slice(&[0x82, 0, 60]);
+    body.extend_from_slice(&[flags, 0, 60]);
     if version == Version::V5 {
         body.push(0);
     }
@@ -125,6 +129,18 @@ impl Mqtt {
             Packet::ConnAck(code) => Err(code),
             other => panic!("the first packet is {other:?}"),
         }
+    }
+
+    /// Connects with 3.1.1 as a client whose session is kept; whether it was there. What comes is
+    /// read by [`Mqtt::read_raw`].
+    pub(crate) fn connect_kept(http: &Http, client: &str, token: &str) -> (Self, bool) {
+        let stream = connect(&http.ports().mqtts, http.tls()).expect("a connection");
+        let version = Version::V311;
+        let mut kept = Self { stream, version, next_id: 0, inbox: VecDeque::new() };
+        kept.write(&connect_with(version, 0x80, client, token)).expect("a CONNECT");
+        let (first, body) = kept.read_raw().expect("a CONNACK");
+        assert_eq!((first, body[1]), (0x20, 0));
+        (kept, body[0] == 1)
     }
 
     /// Sends bytes as they are.
@@ -206,6 +222,16 @@ impl Mqtt {
 
     /// Reads one packet; a publication at QoS 1 is acknowledged.
     pub(crate) fn read(&mut self) -> io::Result<Packet> {
+        let (first, body) = self.read_raw()?;
+        let packet = self.decode(first, &body);
+        if let Packet::Publish { id: Some(id), .. } = &packet {
+            self.write(&[0x40, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]])?;
+        }
+        Ok(packet)
+    }
+
+    /// Reads one packet as it is: its first byte, and what follows its length.
+    pub(crate) fn read_raw(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut byte = [0u8; 1];
         self.stream.read_exact(&mut byte)?;
         let first = byte[0];
@@ -220,11 +246,7 @@ impl Mqtt {
         }
         let mut body = vec![0u8; length];
         self.stream.read_exact(&mut body)?;
-        let packet = self.decode(first, &body);
-        if let Packet::Publish { id: Some(id), .. } = &packet {
-            self.write(&[0x40, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]])?;
-        }
-        Ok(packet)
+        Ok((first, body))
     }
 
     fn decode(&self, first: u8, body: &[u8]) -> Packet {

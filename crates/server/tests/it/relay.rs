@@ -14,7 +14,7 @@ use crate::kill::{below, number};
 use crate::mqtt::{Mqtt, Packet, Version, packet};
 
 /// One of mosquitto's clients, which is to connect as a device.
-fn mosquitto(platform: &Platform, program: &str, version: &str, token: &str) -> Command {
+pub(crate) fn mosquitto(platform: &Platform, program: &str, version: &str, token: &str) -> Command {
     let ports = platform.ports();
     let (host, port) = ports.mqtts.split_once(':').unwrap();
     let mut command = Command::new(program);

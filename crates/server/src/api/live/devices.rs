@@ -2,30 +2,31 @@
 //! keeps who is connected and which calls wait for an answer, both bounded.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{
-    App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage, Submission,
-};
+use veritwin_app::model::AttributesView;
+use veritwin_app::{App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage};
 use veritwin_domain::{
     AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
     Screening, TenantId, Value, count_readings,
 };
-use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
+use veritwin_ingest::mqtt::{
+    Broker, RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches,
+};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
-    Downlink, EntryRefused, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry,
-    SubmitError, ws,
+    Downlink, EntryRefused, LinkError, Objection, Origin, Placed, RpcReply, RpcRequest, Sink,
+    SinkEntry, SubmitError, ws,
 };
 
 use super::caps::{Caps, Places};
 use super::ends::Attached;
+use super::entries::{submission_of, submit_error};
 use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
@@ -63,6 +64,8 @@ pub(crate) struct LiveState {
     arrivals: Arrivals,
     calls: Calls,
     next_call: AtomicU32,
+    /// Holds sessions of devices that are not connected.
+    broker: OnceLock<Weak<Broker>>,
 }
 
 impl LiveState {
@@ -79,7 +82,13 @@ impl LiveState {
             arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
+            broker: OnceLock::new(),
         }
+    }
+
+    /// The broker whose sessions are these devices'.
+    pub(crate) fn set_broker(&self, broker: &Arc<Broker>) {
+        let _known = self.broker.set(Arc::downgrade(broker));
     }
 
     /// The use cases.
@@ -207,7 +216,8 @@ impl LiveState {
         }
     }
 
-    /// Ends the live connections of a device, or of one of its credentials.
+    /// Ends the live connections of a device, or of one of its credentials, and the sessions that
+    /// outlive them.
     pub(crate) fn disconnect(
         &self,
         tenant: TenantId,
@@ -218,6 +228,9 @@ impl LiveState {
             if credential.is_none_or(|id| id == one.credential) {
                 one.link.close(CloseReason::Revoked);
             }
+        }
+        if let Some(broker) = self.broker.get().and_then(Weak::upgrade) {
+            broker.end_sessions_of(tenant, device, credential);
         }
     }
 
@@ -236,28 +249,6 @@ impl LiveState {
         for one in self.attached.lock().values().flatten() {
             one.link.close(CloseReason::ShuttingDown);
         }
-    }
-}
-
-fn submit_error(error: Error) -> SubmitError {
-    match error {
-        Error::Forbidden(detail) => SubmitError::Denied(detail),
-        Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
-        Error::Rate(exceeded) => SubmitError::Busy {
-            detail: exceeded.to_string(),
-            limit: Some(exceeded.name),
-            retry_after: exceeded.retry_after,
-        },
-        Error::Crowded(limit) => SubmitError::Busy {
-            detail: format!("limit {} is reached, others wait to be written", limit.name),
-            limit: Some(limit.name),
-            retry_after: veritwin_app::ROOM_TIMEOUT,
-        },
-        // Sent again they would be refused again.
-        Error::Limit(limit) => SubmitError::Limit(limit),
-        Error::Invalid { detail, at: Some(at) } => SubmitError::Invalid(format!("{at}: {detail}")),
-        Error::Invalid { detail, at: None } => SubmitError::Invalid(detail),
-        other => SubmitError::Unavailable(other.to_string()),
     }
 }
 
@@ -297,39 +288,34 @@ impl Sink for LiveState {
         origin: Origin<'_>,
         entries: Vec<SinkEntry>,
     ) -> Result<Vec<EntryRefused>, SubmitError> {
+        self.submit_placed(origin, entries).await.map(|(refused, _)| refused)
+    }
+
+    async fn submit_placed(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
         let tenant = origin.tenant();
-        let submissions = entries
-            .into_iter()
-            .map(|entry| match entry {
-                SinkEntry::Readings(batch) => Submission::Readings(batch),
-                SinkEntry::Attributes(update) => Submission::ClientAttributes {
-                    device: update.device,
-                    credential: update.credential,
-                    received_at: update.received_at,
-                    entries: update.entries,
-                    payload_bytes: update.payload_bytes,
-                    refusal_recorded: update.refusal_recorded,
-                },
-                SinkEntry::Relay { message, refusal_recorded } => {
-                    Submission::Relay { message, refusal_recorded }
-                }
-                SinkEntry::Refusal(refusal) => Submission::Refusal {
-                    device: refusal.device,
-                    credential: refusal.credential,
-                    refusal: RefusalView {
-                        at: refusal.received_at,
-                        reason: refusal.reason.as_str(),
-                        detail: refusal.detail,
-                        position: refusal.position,
-                        limit: refusal.limit,
-                        payload_bytes: refusal.payload_bytes,
-                    },
-                },
-            })
-            .collect();
-        let refused = self.app.submit(tenant, submissions).await.map_err(submit_error)?;
+        let submissions = entries.into_iter().map(submission_of).collect();
+        let submitted = self.app.submit_placed(tenant, submissions).await;
+        let (refused, placed) = submitted.map_err(submit_error)?;
         let refused = refused.into_iter();
-        Ok(refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect())
+        let refused =
+            refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect();
+        Ok((refused, placed))
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        true
+    }
+
+    fn log_tail(&self) -> u64 {
+        self.app.log_tail()
+    }
+
+    async fn sessions_kept_from(&self, position: u64) -> Result<(), SubmitError> {
+        self.app.sessions_kept_from(position).await.map_err(submit_error)
     }
 
     fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {

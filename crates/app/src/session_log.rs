@@ -1,0 +1,75 @@
+//! What the log holds of clients' sessions: it is read again at the start, and kept until the
+//! broker has written all of it anew.
+
+use std::sync::Arc;
+
+use async_recursion::async_recursion as boxed;
+use veritwin_access::jobs;
+use veritwin_domain::{RelayMessage, SessionNote};
+use veritwin_log::Record;
+
+use crate::{App, Result};
+
+const CONSUMER: &str = "sessions";
+
+/// Something in the log that concerns sessions.
+#[derive(Debug)]
+pub enum SessionEntry {
+    /// A message that may be for some.
+    Message(Arc<RelayMessage>),
+    /// What became of one.
+    Note(SessionNote),
+}
+
+impl App {
+    /// The position from which the log says where every session stands. From now on the log is not
+    /// cut behind it: call it before [`App::start`].
+    #[boxed]
+    pub async fn sessions_from(&self) -> Result<u64> {
+        let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
+        let offset = tx.offset(CONSUMER).await?.unwrap_or(0);
+        drop(tx);
+        let from = offset.clamp(self.0.log.first_position(), self.0.log.tail_position());
+        *self.0.sessions_from.lock() = Some(from);
+        Ok(from)
+    }
+
+    /// Reads what concerns sessions from a position on, in order. Blocks.
+    pub fn read_sessions(&self, from: u64, each: &mut dyn FnMut(u64, SessionEntry)) -> Result<()> {
+        for batch in self.0.log.read_from(from)? {
+            let batch = batch?;
+            for (position, entry) in batch.iter() {
+                match &entry.record {
+                    Record::Relay(message) => {
+                        each(position, SessionEntry::Message(Arc::clone(message)));
+                    }
+                    Record::Note(note) => each(position, SessionEntry::Note(note.clone())),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The position that the next entry of the log will get.
+    pub fn log_tail(&self) -> u64 {
+        self.0.log.tail_position()
+    }
+
+    /// From a position on the log says where every session stands: what is before it may go.
+    #[boxed]
+    pub async fn sessions_kept_from(&self, position: u64) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::INGEST)).await?;
+        if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
+            tx.offset_advance(CONSUMER, position).await?;
+            tx.commit().await?;
+        }
+        *self.0.sessions_from.lock() = Some(position);
+        Ok(())
+    }
+
+    /// How far the sessions need the log; everything may go while no broker runs.
+    pub(crate) fn sessions_position(&self) -> u64 {
+        self.0.sessions_from.lock().unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,57 @@
+//! What devices send in the application's terms, and its errors in theirs.
+
+use veritwin_app::model::RefusalView;
+use veritwin_app::{Error, Submission};
+use veritwin_ingest::{SinkEntry, SubmitError};
+
+pub(super) fn submission_of(entry: SinkEntry) -> Submission {
+    match entry {
+        SinkEntry::Readings(batch) => Submission::Readings(batch),
+        SinkEntry::Attributes(update) => Submission::ClientAttributes {
+            device: update.device,
+            credential: update.credential,
+            received_at: update.received_at,
+            entries: update.entries,
+            payload_bytes: update.payload_bytes,
+            refusal_recorded: update.refusal_recorded,
+        },
+        SinkEntry::Relay { message, refusal_recorded } => {
+            Submission::Relay { message, refusal_recorded }
+        }
+        SinkEntry::Note(note) => Submission::Note(note),
+        SinkEntry::Refusal(refusal) => Submission::Refusal {
+            device: refusal.device,
+            credential: refusal.credential,
+            refusal: RefusalView {
+                at: refusal.received_at,
+                reason: refusal.reason.as_str(),
+                detail: refusal.detail,
+                position: refusal.position,
+                limit: refusal.limit,
+                payload_bytes: refusal.payload_bytes,
+            },
+        },
+    }
+}
+
+pub(super) fn submit_error(error: Error) -> SubmitError {
+    match error {
+        Error::Forbidden(detail) => SubmitError::Denied(detail),
+        Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
+        Error::Rate(exceeded) => SubmitError::Busy {
+            detail: exceeded.to_string(),
+            limit: Some(exceeded.name),
+            retry_after: exceeded.retry_after,
+        },
+        Error::Crowded(limit) => SubmitError::Busy {
+            detail: format!("limit {} is reached, others wait to be written", limit.name),
+            limit: Some(limit.name),
+            retry_after: veritwin_app::ROOM_TIMEOUT,
+        },
+        // Sent again they would be refused again.
+        Error::Limit(limit) => SubmitError::Limit(limit),
+        Error::Invalid { detail, at: Some(at) } => SubmitError::Invalid(format!("{at}: {detail}")),
+        Error::Invalid { detail, at: None } => SubmitError::Invalid(detail),
+        other => SubmitError::Unavailable(other.to_string()),
+    }
+}
