@@ -166,6 +166,8 @@ define_actions! {
     DeviceRead = "device.read" on Device;
     /// Call the platform's side, or answer its call, as the device.
     DeviceRpc = "device.rpc" on Device;
+    /// Speak for the devices behind it, and make them, as a gateway.
+    DeviceSpeakFor = "device.speak_for" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
     /// List grants.

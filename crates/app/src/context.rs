@@ -33,6 +33,8 @@ pub struct DeviceLogin {
     pub credential: CredentialId,
     /// Its name.
     pub name: Arc<str>,
+    /// Whether it may speak for other devices.
+    pub is_gateway: bool,
 }
 
 /// Whoever may use the bulk write.

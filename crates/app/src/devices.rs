@@ -25,7 +25,7 @@ use crate::sight::Sight;
 use crate::stream_book::note_declared;
 use crate::{App, DeviceCommand, Error, Result};
 
-const KIND_CHARS_MAX: usize = 100;
+pub(crate) const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
 const METHOD_CHARS_MAX: usize = 128;
@@ -54,6 +54,8 @@ pub(crate) fn recorded(device: &Device) -> serde_json::Value {
         "name": device.name,
         "type": device.kind,
         "declaration": device.declaration.as_str(),
+        "is_gateway": device.is_gateway,
+        "gateway": device.gateway,
         "units": device.units,
         "twin": device.twin,
         "space": place.space_id,
@@ -71,7 +73,7 @@ pub(crate) fn store_placement(place: &Placement) -> Option<veritwin_metastore::P
     (stored != veritwin_metastore::Placement::default()).then_some(stored)
 }
 
-fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
+pub(crate) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()> {
     if text.chars().count() > chars_max {
         return Err(Error::invalid_at(field, format!("at most {chars_max} characters")));
     }
@@ -93,7 +95,7 @@ fn check_units(units: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<String> {
+pub(crate) fn check_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.len() > veritwin_metastore::DEVICE_NAME_BYTES_MAX {
         let detail = format!("needs 1 to {} bytes", veritwin_metastore::DEVICE_NAME_BYTES_MAX);
@@ -140,6 +142,8 @@ impl App {
             placement: placement_view(device),
             declaration: device.declaration,
             counts_as: sight.verdict(device, None).declaration,
+            is_gateway: device.is_gateway,
+            gateway: device.gateway,
             units: device.units.clone(),
             // Names of series may tell as much as their values.
             keys,
@@ -238,6 +242,8 @@ impl App {
             twin: input.placement.twin_id,
             placement: store_placement(&input.placement),
             declaration: input.declaration,
+            is_gateway: false,
+            gateway: None,
             version: 0,
             created_at: context.at,
             updated_at: context.at,
@@ -320,6 +326,7 @@ impl App {
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;
         }
+        self.bind_gateway(&tx, context, &mut device, change.gateway).await?;
         self.authorize_protection(&tx, context, &sight, (&stood, &device)).await?;
         if let Some(units) = change.units {
             check_units(&units)?;
@@ -336,6 +343,7 @@ impl App {
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
+        self.0.logins.forget_device(id);
         if stored.declaration != stood.declaration {
             self.0.stream_books.changed(context.tenant);
         }

@@ -16,6 +16,7 @@ use veritwin_domain::{
 use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
 
 use crate::access::place_of;
+use crate::gateways::ChildCache;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
@@ -39,6 +40,7 @@ struct Remembered {
 #[derive(Default)]
 pub(crate) struct LoginCache {
     by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
+    pub(crate) children: ChildCache,
 }
 
 impl LoginCache {
@@ -59,10 +61,12 @@ impl LoginCache {
 
     pub(crate) fn forget_device(&self, device: DeviceId) {
         self.by_digest.lock().retain(|_, one| one.login.device != device);
+        self.children.forget(device);
     }
 
     pub(crate) fn forget_all(&self) {
         self.by_digest.lock().clear();
+        self.children.forget_all();
     }
 }
 
@@ -221,6 +225,7 @@ impl App {
             device: found.credential.device,
             credential: found.credential.id,
             name: found.device_name.expose().as_str().into(),
+            is_gateway: found.is_gateway,
         };
         self.0.logins.put(digest, login.clone(), now);
         Ok(login)

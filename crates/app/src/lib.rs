@@ -32,6 +32,7 @@ mod factors;
 mod figures;
 #[cfg(feature = "test-controls")]
 mod full_disk;
+mod gateways;
 mod geo;
 mod grants;
 mod held;
@@ -129,6 +130,7 @@ pub use brands::Door;
 pub use context::{Arrival, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
+pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};

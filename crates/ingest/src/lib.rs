@@ -16,7 +16,7 @@ pub mod ws;
 pub use arrivals::{Arrivals, UNTIMED};
 pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
 pub use model::{
-    Attributes, AttributesRequest, AttributesUpdate, ClientRpc, CloseReason, Credential,
+    Attributes, AttributesRequest, AttributesUpdate, ChildName, ClientRpc, CloseReason, Credential,
     DeviceSession, Downlink, EntryRefused, Origin, PeerInfo, Place, Refusal, RefusalReason,
     RpcReply, RpcRequest, SinkEntry, Transport, Writer, WriterSession,
 };

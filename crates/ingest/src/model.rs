@@ -122,6 +122,15 @@ impl DeviceSession {
     }
 }
 
+/// A device that a gateway speaks for, as the gateway names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildName {
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is, if it is made now.
+    pub kind: Option<String>,
+}
+
 /// A program that may write for several devices of its tenant.
 #[derive(Debug, Clone)]
 pub struct WriterSession {

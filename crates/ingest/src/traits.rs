@@ -9,8 +9,8 @@ use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
-    PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceSession, EntryRefused,
+    Origin, PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
 };
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
@@ -117,6 +117,18 @@ pub trait Login: Send + Sync {
         writer: &WriterSession,
         names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError>;
+
+    /// The devices that a gateway speaks for under these names, in the same order, each by itself
+    /// let in or not; one that there is not yet is made. The sessions carry the gateway's
+    /// credential and address. A name of a device that is not behind this gateway is refused, and
+    /// so is everything when the session is no gateway.
+    async fn children(
+        &self,
+        _gateway: &DeviceSession,
+        _names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        Err(LoginError::Denied("this device is no gateway".to_owned()))
+    }
 }
 
 /// Where what devices send goes. `Ok` of [`Sink::submit`] means durable: the acknowledgement

@@ -177,6 +177,7 @@ function aboutThePlatform(): Record<string, string> {
     'device.authenticate': i18n.t('Find the device behind a credential'),
     'device.presence': i18n.t('Note when a device was last seen'),
     'device.rpc': i18n.t('Call or answer, as the device'),
+    'device.speak_for': i18n.t('Speak for devices behind it, as the gateway'),
     'incident.raise': i18n.t('Raise a security alert'),
     'key.manage': i18n.t('Rotate, revoke or destroy keys'),
     'ledger.maintain': i18n.t('Destroy what of the ledger is past its time'),

@@ -21,7 +21,7 @@ pub use alerts::{
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
-    DevicePage, DeviceView, InventoryOutcome, Placement, RefusalView,
+    DevicePage, DeviceView, GatewayChange, InventoryOutcome, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};

@@ -17,6 +17,7 @@ mod v20;
 mod v21;
 mod v22;
 mod v23;
+mod v25;
 mod v3;
 mod v4;
 mod v6;
@@ -208,6 +209,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 21, tables: v21::TABLES, added: &[] },
     Migration { version: 22, tables: v22::TABLES, added: &[] },
     Migration { version: 23, tables: &[], added: v23::ADDED },
+    Migration { version: 25, tables: &[], added: v25::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

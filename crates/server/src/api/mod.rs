@@ -13,6 +13,7 @@ mod catalogue;
 mod certificates;
 mod contact;
 mod device_list;
+mod device_rpc;
 mod devices;
 mod docs;
 mod holds;
@@ -109,6 +110,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(api_keys::routes())
         .merge(rights::routes())
         .merge(devices::routes())
+        .merge(device_rpc::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
         .merge(streams::routes())

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_app::{DeviceLogin, Error, WriterLogin};
+use veritwin_app::{ChildWanted, DeviceLogin, Error, WriterLogin};
 use veritwin_domain::Secret;
 use veritwin_ingest::{
-    Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer, WriterSession,
+    ChildName, Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer,
+    WriterSession,
 };
 
 use super::devices::LiveState;
@@ -35,6 +36,17 @@ fn login_error(error: Error) -> LoginError {
     }
 }
 
+/// Why a gateway may not speak for one name; the text is for the gateway.
+fn child_error(error: Error) -> LoginError {
+    match error {
+        Error::Limit(limit) => LoginError::Denied(limit.to_string()),
+        Error::Invalid { detail, at } => {
+            LoginError::Denied(format!("{}: {detail}", at.as_deref().unwrap_or("name")))
+        }
+        other => login_error(other),
+    }
+}
+
 fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
     peer.address.map(|address| address.ip().to_canonical())
 }
@@ -43,6 +55,7 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
+    session.gateway = login.is_gateway;
     session
 }
 
@@ -108,5 +121,34 @@ impl Login for LiveState {
                 Some(Arc::new(DeviceSession::new(writer.tenant, device, writer.credential)))
             })
             .collect())
+    }
+
+    async fn children(
+        &self,
+        gateway: &DeviceSession,
+        names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        if !gateway.gateway {
+            return Err(LoginError::Denied("this device is no gateway".to_owned()));
+        }
+        let login = DeviceLogin {
+            tenant: gateway.tenant,
+            device: gateway.device,
+            credential: gateway.credential,
+            name: "".into(),
+            is_gateway: true,
+        };
+        let wanted = names
+            .iter()
+            .map(|one| ChildWanted { name: one.name.clone(), kind: one.kind.clone() })
+            .collect::<Vec<_>>();
+        let found = self.app().gateway_children(&login, &wanted).await.map_err(child_error)?;
+        let child = |login: DeviceLogin| {
+            let mut child = DeviceSession::new(login.tenant, login.device, login.credential);
+            child.address = gateway.address;
+            child.name = Some(Secret::new(login.name.to_string()));
+            Arc::new(child)
+        };
+        Ok(found.into_iter().map(|one| one.map(child).map_err(child_error)).collect())
     }
 }
