@@ -14,10 +14,14 @@ mod traits;
 pub mod ws;
 
 pub use arrivals::{Arrivals, UNTIMED};
-pub use link::{DOWNLINKS_MAX, DeviceLink, LinkEnd, LinkError};
+/// Largest piece of a package that is sent at once, in bytes.
+pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
+
+pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
 pub use model::{
-    Attributes, AttributesRequest, AttributesUpdate, ChildName, ClientRpc, CloseReason, Credential,
-    DeviceSession, Downlink, EntryRefused, Origin, PeerInfo, Place, Refusal, RefusalReason,
-    RpcReply, RpcRequest, SinkEntry, Transport, Writer, WriterSession,
+    Attributes, AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, ClientRpc,
+    CloseReason, Credential, DeviceSession, Downlink, EntryRefused, Origin, PackageKind, PeerInfo,
+    Place, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
+    WriterSession,
 };
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

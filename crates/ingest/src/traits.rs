@@ -9,8 +9,8 @@ use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceSession, EntryRefused,
-    Origin, PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
+    EntryRefused, Origin, PeerInfo, RpcReply, SinkEntry, Writer, WriterSession,
 };
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
@@ -200,6 +200,16 @@ pub trait Sink: Send + Sync {
         _after: Option<Arc<str>>,
     ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
         Ok(Vec::new())
+    }
+
+    /// A piece of the package that is assigned to the device; at most
+    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end.
+    async fn chunk(
+        &self,
+        _session: &DeviceSession,
+        _request: ChunkRequest,
+    ) -> Result<Vec<u8>, SubmitError> {
+        Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
     }
 
     /// A device's answer to a call of the application.

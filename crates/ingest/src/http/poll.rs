@@ -74,7 +74,8 @@ async fn wait(
         Ok(Some(Downlink::AttributesUpdated(entries))) => Ok(json(entries_json(&entries))),
         Ok(Some(Downlink::AttributesDeleted(keys))) => Ok(json(deleted_json(&keys))),
         Ok(Some(Downlink::Rpc(request))) => Ok(json(rpc_json(&request, true))),
-        Ok(None) => {
+        // What is for others comes over the gateway's connection.
+        Ok(Some(Downlink::OfChild { .. } | Downlink::ChildGone(_)) | None) => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the wait was ended by the platform")
                 .retry_after(5))
         }

@@ -178,7 +178,8 @@ impl Broker {
             Version::V3 => Transport::Mqtt3,
             Version::V5 => Transport::Mqtt5,
         };
-        let (link, mut link_end) = DeviceLink::new(transport);
+        let new_link = if session.gateway { DeviceLink::of_gateway } else { DeviceLink::new };
+        let (link, mut link_end) = new_link(transport);
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
@@ -187,8 +188,7 @@ impl Broker {
         let now = self.clock.monotonic();
         let (state, present) = self.sessions.attach(key.clone(), hello.clean_start, &link, now);
         let registration = Registration::new(Arc::clone(self), key.clone(), link.clone());
-        let (attributes, rpc) = state.lock().interests();
-        link.set_interests(attributes, rpc);
+        state.lock().state_interests(&link, session.gateway);
         let (sink, device) = (Arc::clone(&self.sink), Arc::clone(&session));
         let attached = Attached::new(sink, device, link.clone()).await;
 
@@ -211,6 +211,9 @@ impl Broker {
         let is_revoked = *link_end.close.borrow() == Some(CloseReason::Revoked);
         let keep_seconds = if is_revoked { 0 } else { device.session_seconds };
         registration.end(keep_seconds);
+        if let Some(children) = device.children.take() {
+            children.end().await;
+        }
         attached.detach().await;
         // Of the connection nothing else is kept.
         let will = device.will.take().filter(|_| !is_revoked)?;
@@ -322,8 +325,8 @@ async fn exchange<S: Stream>(
                 let reason = *closed;
                 return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
             }
-            Some((topic, payload)) = device.answers.next(),
-                if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
+            Some(answer) = device.answers.next(),
+                if can_send && !device.answers.is_empty() => device.answer(answer),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 device.found_retained(found)?;

@@ -12,6 +12,7 @@ mod downlink;
 mod encode;
 mod fanout;
 mod frame;
+mod gateway;
 mod message;
 mod outbox;
 mod packet;

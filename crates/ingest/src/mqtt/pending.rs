@@ -2,6 +2,7 @@
 //! them. Acknowledgements leave in the order in which the messages came.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use veritwin_domain::{
@@ -10,6 +11,7 @@ use veritwin_domain::{
 
 use super::device::Close;
 use super::frame::Version;
+use super::gateway::{GatewayMessage, Speaker};
 use super::receipts::Fate;
 use crate::model::{
     DeviceSession, EntryRefused, Origin, Refusal, RefusalReason, RpcReply, SinkEntry,
@@ -48,6 +50,10 @@ pub(crate) struct Pending {
     pub(crate) replies: Vec<RpcReply>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
+    /// What a gateway says for devices behind it.
+    pub(crate) spoken: Vec<GatewayMessage>,
+    /// How many names there are in that.
+    pub(crate) named: u64,
     pub(crate) messages: u64,
     pub(crate) refusals: u64,
     pub(crate) bytes: usize,
@@ -64,6 +70,8 @@ pub(crate) struct Finished {
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
     pub(crate) bytes: usize,
+    /// How long nothing more is read: what a gateway said for others is over their rates.
+    pub(crate) hold: Duration,
     /// Dropped when the receipts of its QoS 2 messages say what became of them.
     pub(crate) fate: Option<watch::Sender<()>>,
 }
@@ -113,6 +121,7 @@ impl Pending {
         self.readings.is_empty()
             && self.entries.is_empty()
             && self.replies.is_empty()
+            && self.spoken.is_empty()
             && self.acks.is_empty()
     }
 
@@ -167,9 +176,17 @@ impl Pending {
         sink: Arc<dyn Sink>,
         session: Arc<DeviceSession>,
         received_at: Timestamp,
+        speaker: Option<Speaker>,
     ) -> Finished {
-        let Self { entries, replies, acks, relayed, bytes, fate, before, .. } = self;
-        let mut result = submit(&*sink, &session, replies, entries).await;
+        let Self { entries, replies, mut acks, relayed, spoken, bytes, fate, before, .. } = self;
+        let mut hold = Duration::ZERO;
+        let mut result = match speaker {
+            None => submit(&*sink, &session, replies, entries).await,
+            Some(speaker) => {
+                let own = (entries, replies);
+                Box::pin(speaker.submit(own, (spoken, received_at), &mut acks, &mut hold)).await
+            }
+        };
         if let Err(error) = &result
             && error.is_final()
         {
@@ -183,7 +200,7 @@ impl Pending {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, relayed, bytes, fate }
+        Finished { result, acks, relayed, bytes, hold, fate }
     }
 }
 
@@ -210,7 +227,7 @@ fn refusal_of(
     }
 }
 
-async fn submit(
+pub(super) async fn submit(
     sink: &dyn Sink,
     session: &DeviceSession,
     replies: Vec<RpcReply>,

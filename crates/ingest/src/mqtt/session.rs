@@ -15,6 +15,7 @@ use super::receipts::Receipts;
 use super::relay::TenantRelay;
 use super::retained::AllWanted;
 use super::topic::{self, FilterKind};
+use crate::link::DeviceLink;
 
 /// Longest time a session outlives its connection.
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
@@ -77,9 +78,25 @@ impl SessionState {
     }
 
     /// What the device listens to: attribute updates, calls.
-    pub(crate) fn interests(&self) -> (bool, bool) {
+    fn interests(&self) -> (bool, bool) {
         let call = format!("{}1", topic::RPC_REQUEST);
         (self.matching(topic::ATTRIBUTES).is_some(), self.matching(&call).is_some())
+    }
+
+    /// What a gateway listens to for the devices behind it: attribute updates, calls.
+    fn child_interests(&self) -> (bool, bool) {
+        let attributes = self.matching(topic::GATEWAY_ATTRIBUTES).is_some();
+        (attributes, self.matching(topic::GATEWAY_RPC).is_some())
+    }
+
+    /// States to a link what the device listens to.
+    pub(crate) fn state_interests(&self, link: &DeviceLink, is_gateway: bool) {
+        let (attributes, rpc) = self.interests();
+        link.set_interests(attributes, rpc);
+        if is_gateway {
+            let (attributes, rpc) = self.child_interests();
+            link.set_child_interests(attributes, rpc);
+        }
     }
 
     /// A packet id that is not in use.

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::frame::Version;
 use super::packet::{Options, Subscribe, Unsubscribe};
 use super::session::{SessionState, Subscription};
-use super::topic::{self, FilterKind, TopicError};
+use super::topic::{self, FilterKind, Subscriber, TopicError};
 
 /// Retain Handling (MQTT 5.0, 3.8.3.1).
 const ONLY_NEW: u8 = 1;
@@ -46,9 +46,8 @@ impl Device {
             }
             codes.push(options.qos);
         }
-        let (attributes, rpc) = state.interests();
+        state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        self.link.set_interests(attributes, rpc);
         self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
     }
 
@@ -61,7 +60,9 @@ impl Device {
         let limits = self.limits();
         // Version 3 knows no shares.
         let is_v5 = self.encoder.version == Version::V5;
-        let kind = topic::check_filter(filter, is_v5, me, limits)?;
+        let is_gateway = self.session.gateway;
+        let who = Subscriber { id: me, is_gateway, knows_shared: is_v5 };
+        let kind = topic::check_filter(filter, who, limits)?;
         let max = limits.subscriptions_max;
         if find(state, filter).is_none() && state.subscriptions.len() >= max {
             let limit = LimitExceeded { name: "subscriptions_max", max, actual: max + 1 };
@@ -79,7 +80,7 @@ impl Device {
             TopicError::Limit(_) => 0x97,
             TopicError::Unsupported(_) if filter.starts_with(topic::SHARED) => 0x9e,
             TopicError::Unsupported(_) => 0x83,
-            TopicError::Unknown | TopicError::Foreign => 0x87,
+            TopicError::Unknown | TopicError::Foreign | TopicError::NoGateway => 0x87,
         }
     }
 
@@ -99,9 +100,8 @@ impl Device {
             state.retained.forget(filter);
             codes.push(0);
         }
-        let (attributes, rpc) = state.interests();
+        state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        self.link.set_interests(attributes, rpc);
         self.encoder.unsubscribed(&mut self.output, *packet_id, &codes);
     }
 }
