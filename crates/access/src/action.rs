@@ -232,6 +232,10 @@ define_actions! {
     PlanWrite = "plan.write" on Tenant;
     /// Make somebody an owner, or take that away.
     OwnerAppoint = "owner.appoint" on User;
+    /// See which packages there are, and which devices are to have them.
+    PackageRead = "package.read" on Device;
+    /// Keep and delete firmware and software packages.
+    PackageWrite = "package.write" on Device;
     /// Run a promise's check now.
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.

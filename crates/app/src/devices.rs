@@ -23,12 +23,11 @@ use crate::records::store_page;
 use crate::rule_sight::is_elsewhere;
 use crate::sight::Sight;
 use crate::stream_book::note_declared;
-use crate::{App, DeviceCommand, Error, Result};
+use crate::{App, Error, Result};
 
 pub(crate) const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
-const METHOD_CHARS_MAX: usize = 128;
 /// Longest search: a whole name fits.
 const SEARCH_CHARS_MAX: usize = 256;
 const SEARCH_WORDS_MAX: usize = 16;
@@ -458,26 +457,6 @@ impl App {
         tx.commit().await?;
         self.0.logins.forget_device(id);
         Ok(())
-    }
-
-    /// Whether the actor may send this command to the device.
-    #[boxed]
-    pub async fn authorize_command(
-        &self,
-        context: &OpContext,
-        id: DeviceId,
-        method: &str,
-    ) -> Result<DeviceCommand> {
-        if method.is_empty() {
-            return Err(Error::invalid_at("method", "needs a name"));
-        }
-        check_text("method", method, METHOD_CHARS_MAX)?;
-        let resource = self.authorize_device(context, Action::DeviceCommand, id).await?;
-        let tx = self.0.store.begin(context).await?;
-        tx.device(id).await?;
-        self.record(&tx, context, Action::DeviceCommand, &resource).await?;
-        tx.commit().await?;
-        Ok(DeviceCommand { tenant: context.tenant, device: id })
     }
 
     /// The name of a device for people; its id when it is gone.

@@ -19,6 +19,7 @@ mod audit;
 mod backup;
 mod bindings;
 mod brands;
+mod calls;
 mod change;
 mod contact;
 mod context;
@@ -71,6 +72,7 @@ pub mod model;
 mod model_view;
 mod objects;
 mod open;
+mod packages;
 mod pages;
 mod papers;
 mod partners;
@@ -127,6 +129,10 @@ pub use backup::{
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
+pub use calls::{
+    CALL_BYTES_MAX, CALL_LASTS_MAX, CALL_NUMBER_MIN, CALL_RETRIES_MAX, DEVICE_CALLS_MAX,
+    TENANT_CALLS_KEPT_MAX, TENANT_CALLS_MAX,
+};
 pub use context::{Arrival, DeviceCommand, DeviceLogin, RefusedPart, Submission, WriterLogin};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
@@ -140,6 +146,10 @@ pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};
+pub use packages::{
+    PACKAGE_BYTES_MAX, PACKAGE_PIECE_BYTES_MAX, PACKAGE_TARGETS_MAX, PACKAGES_MAX,
+    TENANT_PACKAGES_BYTES_MAX, Told,
+};
 pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,

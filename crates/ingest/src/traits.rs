@@ -222,6 +222,13 @@ pub trait Sink: Send + Sync {
         call: ClientRpc,
     ) -> Result<String, SubmitError>;
 
+    /// A device listens to calls from now on: those that were kept for it can be sent. Never
+    /// waits.
+    fn listens(&self, _session: &DeviceSession) {}
+
+    /// A device has the call with this number, and has not answered it yet. Never waits.
+    fn call_delivered(&self, _session: &DeviceSession, _id: u32) {}
+
     /// A device is connected (MQTT, WebSocket) or waits in a long poll (HTTP). Through `link` it
     /// can be sent attribute updates and calls, or be disconnected, until [`Sink::detach`].
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink);

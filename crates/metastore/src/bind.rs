@@ -45,9 +45,9 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId CredentialId CustomRoleId DeviceId EvidenceId FactorId GrantId
-    GroupId HoldId IncidentId LinkId LogId MessageId PlanId RuleId SessionId SiteId StreamActId
-    StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
+    ActivityId AlertId ApiKeyId CallId CredentialId CustomRoleId DeviceId EvidenceId FactorId
+    GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId RuleId SessionId
+    SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -334,6 +334,7 @@ async fn open_listeners(
         person_sockets_max: config.limits.person_sockets_max,
     };
     let live = Arc::new(LiveState::new(app.clone(), limits, idle_max, caps));
+    let _calls = tokio::spawn(Arc::<LiveState>::clone(&live).keep_calls());
     let broker = Broker::new(BrokerParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),

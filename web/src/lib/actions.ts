@@ -63,6 +63,8 @@ function aboutThings(): Record<string, string> {
     'device.update': i18n.t('Change devices'),
     'device.delete': i18n.t('Remove devices'),
     'device.command': i18n.t('Send commands to devices'),
+    'package.read': i18n.t('See packages for devices'),
+    'package.write': i18n.t('Keep and delete packages'),
     'attribute.read': i18n.t('Read attributes'),
     'attribute.write': i18n.t('Write attributes'),
     'credential.list': i18n.t('List a device’s credentials'),

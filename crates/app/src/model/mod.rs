@@ -2,6 +2,7 @@
 
 mod alerts;
 mod assurance;
+mod calls;
 mod devices;
 mod ledger;
 mod networks;
@@ -19,6 +20,9 @@ pub use alerts::{
     MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
+pub use calls::{
+    CallInput, CallToSend, CallView, PackageInput, PackageTargets, PackageView, PieceWanted,
+};
 pub use devices::{
     AttributesChange, AttributesView, CredentialView, DeviceChange, DeviceFilter, DeviceInput,
     DevicePage, DeviceView, GatewayChange, InventoryOutcome, Placement, RefusalView,

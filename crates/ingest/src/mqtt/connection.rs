@@ -202,6 +202,7 @@ impl Broker {
         ));
         device.output = acknowledgement.encode(present);
         device.start_resend();
+        device.listens();
         let Err(end) =
             exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;

@@ -143,7 +143,13 @@ impl Device {
             reserved: None,
         };
         self.was_own |= delivery.qos > 0;
+        let unasked = (delivery.qos == 0).then(|| Arc::clone(&delivery.payload));
         self.send(&mut state, delivery, None);
+        drop(state);
+        // It is not acknowledged.
+        if let Some(payload) = unasked {
+            self.delivered(name, &payload);
+        }
     }
 
     fn send(&mut self, state: &mut SessionState, delivery: Delivery, expiry_seconds: Option<u32>) {
@@ -229,7 +235,13 @@ impl Device {
     /// PUBACK: the client has a QoS 1 message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 1;
-        self.state.lock().unacknowledged.retain(|kept| !is_it(kept));
+        let mut state = self.state.lock();
+        let kept = state.unacknowledged.iter().position(is_it);
+        let kept = kept.and_then(|at| state.unacknowledged.remove(at));
+        drop(state);
+        if let Some(Unacknowledged { delivery, .. }) = kept {
+            self.delivered(&delivery.topic, &delivery.payload);
+        }
         self.resend();
     }
 

@@ -7,38 +7,29 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use parking_lot::Mutex;
 use veritwin_domain::{
-    DeviceBatch, DeviceId, Key, LimitExceeded, Reading, Timestamp, Value, count_attributes,
-    count_readings,
+    DeviceBatch, DeviceId, Key, Reading, Timestamp, Value, count_attributes, count_readings,
 };
 
 use super::broker::Broker;
-use super::device::{self, Device};
-use super::frame::PublishView;
-use super::message::{Refused, error_json, reason_code};
-use super::pending::{self, Ack, Pending};
-use super::topic::{self, GatewayTopic, TopicError};
+use super::message::reason_code;
+use super::pending::{self, Ack};
 use crate::attached::Attached;
 use crate::link::DeviceLink;
 use crate::model::{
-    AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, DeviceSession, EntryRefused,
-    Origin, PackageKind, Refusal, RefusalReason, RpcReply, SinkEntry,
+    AttributesUpdate, ChildName, DeviceSession, EntryRefused, Origin, Refusal, RefusalReason,
+    RpcReply, SinkEntry,
 };
-use crate::payload::{
-    CHILD_NAMES_MAX, ChildMessage, MessageContext, child_values_json, parse_child_message,
-    parse_children_attributes, parse_children_telemetry,
-};
-use crate::traits::{LoginError, SubmitError};
-use crate::{CHUNK_BYTES_MAX, Sink};
+use crate::payload::CHILD_NAMES_MAX;
+use crate::traits::{LoginError, Sink, SubmitError};
 
 /// Most devices that are connected through one gateway's connection.
 const CHILDREN_CONNECTED_MAX: usize = 10_000;
 
 /// What is said for one device.
 #[derive(Debug)]
-enum Act {
+pub(super) enum Act {
     Connect,
     Disconnect,
     Readings(Vec<Reading>),
@@ -47,19 +38,19 @@ enum Act {
 }
 
 #[derive(Debug)]
-struct Spoken {
-    name: String,
-    kind: Option<String>,
-    act: Act,
+pub(super) struct Spoken {
+    pub(super) name: String,
+    pub(super) kind: Option<String>,
+    pub(super) act: Act,
 }
 
 /// One message of a gateway.
 #[derive(Debug)]
 pub(crate) struct GatewayMessage {
-    spoken: Vec<Spoken>,
+    pub(super) spoken: Vec<Spoken>,
     /// Its acknowledgement, if that can carry a refusal.
-    ack: Option<usize>,
-    payload_bytes: u64,
+    pub(super) ack: Option<usize>,
+    pub(super) payload_bytes: u64,
 }
 
 /// What becomes of a device once the submission is durable.
@@ -112,11 +103,30 @@ impl Children {
             }
             children.insert(name.to_owned(), (device, None));
         }
-        let attached = Attached::new(Arc::clone(sink), child, gateway.for_child(name)).await;
+        let link = gateway.for_child(name);
+        let wants_rpc = link.wants_rpc();
+        let attached = Attached::new(Arc::clone(sink), Arc::clone(&child), link).await;
+        if wants_rpc {
+            sink.listens(&child);
+        }
         // It may have been disconnected meanwhile: then it is detached again.
         if let Some((_, place)) = self.0.lock().get_mut(name) {
             *place = Some(attached);
         }
+    }
+
+    /// The sessions of all of them.
+    pub(super) fn sessions(&self) -> Vec<Arc<DeviceSession>> {
+        let children = self.0.lock();
+        let attached = children.values().filter_map(|(_, attached)| attached.as_ref());
+        attached.map(|attached| Arc::clone(attached.session())).collect()
+    }
+
+    /// The session of one of them.
+    pub(super) fn session(&self, name: &str) -> Option<Arc<DeviceSession>> {
+        let children = self.0.lock();
+        let (_, attached) = children.get(name)?;
+        attached.as_ref().map(|attached| Arc::clone(attached.session()))
     }
 
     async fn detach(&self, name: &str) {
@@ -145,10 +155,10 @@ impl Children {
 
 /// Speaks for the devices behind a gateway, apart from its connection.
 pub(crate) struct Speaker {
-    broker: Arc<Broker>,
-    session: Arc<DeviceSession>,
-    link: DeviceLink,
-    children: Arc<Children>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) session: Arc<DeviceSession>,
+    pub(super) link: DeviceLink,
+    pub(super) children: Arc<Children>,
 }
 
 impl Speaker {
@@ -345,7 +355,7 @@ fn act_of(
     }
 }
 
-fn submit_error(error: LoginError) -> SubmitError {
+pub(super) fn submit_error(error: LoginError) -> SubmitError {
     match error {
         LoginError::Busy { detail, limit, retry_after } => {
             SubmitError::Busy { detail, limit, retry_after }
@@ -354,173 +364,4 @@ fn submit_error(error: LoginError) -> SubmitError {
         LoginError::Denied(detail) => SubmitError::Denied(detail),
         LoginError::Unknown => SubmitError::Denied(LoginError::Unknown.to_string()),
     }
-}
-
-impl Device {
-    /// Who speaks for what a gateway has said, if it has said something.
-    pub(super) fn speaker(&self, pending: &Pending) -> Option<Speaker> {
-        if pending.spoken.is_empty() {
-            return None;
-        }
-        Some(Speaker {
-            broker: Arc::clone(&self.broker),
-            session: Arc::clone(&self.session),
-            link: self.link.clone(),
-            children: self.children.clone()?,
-        })
-    }
-
-    /// Takes a message of a gateway.
-    pub(super) fn gateway(
-        &mut self,
-        topic: GatewayTopic,
-        view: &PublishView<'_>,
-    ) -> Result<(), Refused> {
-        if !self.session.gateway {
-            return Err(TopicError::NoGateway.into());
-        }
-        let spoken = match topic {
-            GatewayTopic::AttributesRequest => return self.child_attributes_request(view.payload),
-            GatewayTopic::Telemetry => self.children_telemetry(view.payload)?,
-            GatewayTopic::Attributes => {
-                let limits = &self.broker.limits;
-                let all = parse_children_attributes(view.payload, limits, &mut self.keys)?;
-                let spoken = |(name, attributes)| Spoken {
-                    name,
-                    kind: None,
-                    act: Act::Attributes(attributes),
-                };
-                all.into_iter().map(spoken).collect()
-            }
-            GatewayTopic::Connect | GatewayTopic::Disconnect | GatewayTopic::Rpc => {
-                vec![about_one(topic, parse_child_message(view.payload, self.limits())?)?]
-            }
-        };
-        if spoken.is_empty() {
-            return Ok(());
-        }
-        // The acknowledgement that comes next is this message's.
-        let ack = self.can_tell(view).then_some(self.pending.acks.len());
-        self.pending.named += spoken.len() as u64;
-        let payload_bytes = view.payload.len() as u64;
-        self.pending.spoken.push(GatewayMessage { spoken, ack, payload_bytes });
-        Ok(())
-    }
-
-    fn children_telemetry(&mut self, payload: &[u8]) -> Result<Vec<Spoken>, Refused> {
-        let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };
-        let (children, next_at) = parse_children_telemetry(payload, context, &mut self.keys)?;
-        self.next_at = next_at;
-        let origin = Origin::Device(&self.session);
-        for (_, readings) in &children {
-            self.broker.sink.inspect(origin, readings)?;
-        }
-        let spoken = |(name, readings)| Spoken { name, kind: None, act: Act::Readings(readings) };
-        Ok(children.into_iter().map(spoken).collect())
-    }
-
-    fn child_attributes_request(&mut self, payload: &[u8]) -> Result<(), Refused> {
-        self.room_for_request()?;
-        let message = parse_child_message(payload, self.limits())?;
-        let id = number_of(&message)?;
-        let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&self.session));
-        self.answers.push(
-            async move {
-                let payload = match child_attributes(&broker, &session, &message).await {
-                    Ok(entries) => child_values_json(&message.name, id, message.single, &entries),
-                    Err(error) => error_json(&error.to_string()),
-                };
-                device::Answer::new(topic::GATEWAY_ATTRIBUTES_RESPONSE.to_owned(), payload)
-            }
-            .boxed(),
-        );
-        Ok(())
-    }
-
-    /// Answers with a piece of a package; what is wrong is said on `v2/fw/error`.
-    pub(super) fn chunk(
-        &mut self,
-        (kind, id, chunk): (PackageKind, u32, u32),
-        payload: &[u8],
-    ) -> Result<(), Refused> {
-        self.room_for_request()?;
-        let chunk_bytes = chunk_bytes(payload)?;
-        let request = ChunkRequest { kind, expected: None, chunk_bytes, chunk };
-        let (sink, session) = (Arc::clone(&self.broker.sink), Arc::clone(&self.session));
-        self.answers.push(
-            async move {
-                match sink.chunk(&session, request).await {
-                    Ok(bytes) => {
-                        let counted = u32::try_from(bytes.len() / 1024).unwrap_or(u32::MAX);
-                        let hold = sink.pace(Origin::Device(&session), 0, counted);
-                        let (topic, short) = topic::chunk_response(kind, id, chunk);
-                        let subscribed = Some(short);
-                        device::Answer { topic, subscribed, payload: bytes, hold, qos_max: 0 }
-                    }
-                    Err(error) => {
-                        let topic = topic::chunk_error(kind).to_owned();
-                        device::Answer::new(topic, error.to_string())
-                    }
-                }
-            }
-            .boxed(),
-        );
-        Ok(())
-    }
-}
-
-/// What is said of one device.
-fn about_one(topic: GatewayTopic, message: ChildMessage) -> Result<Spoken, Refused> {
-    let act = match topic {
-        GatewayTopic::Connect => Act::Connect,
-        GatewayTopic::Disconnect => Act::Disconnect,
-        _ => {
-            let expected = "\"id\": expected the call's number, up to 4294967295";
-            let id = u32::try_from(number_of(&message)?)
-                .map_err(|_| Refused::new(RefusalReason::Payload, expected.to_owned()))?;
-            let body = message.data.unwrap_or_else(|| "null".to_owned());
-            Act::Reply(RpcReply { id, body })
-        }
-    };
-    Ok(Spoken { name: message.name, kind: message.kind, act })
-}
-
-fn number_of(message: &ChildMessage) -> Result<i64, Refused> {
-    let expected = "payload: expected a key \"id\" with a number";
-    message.id.ok_or_else(|| Refused::new(RefusalReason::Payload, expected.to_owned()))
-}
-
-async fn child_attributes(
-    broker: &Broker,
-    session: &DeviceSession,
-    message: &ChildMessage,
-) -> Result<Vec<(Key, Value)>, SubmitError> {
-    let name = ChildName { name: message.name.clone(), kind: None };
-    let mut found = broker.login.children(session, &[name]).await.map_err(submit_error)?;
-    let child = found.pop().unwrap_or(Err(LoginError::Unknown)).map_err(submit_error)?;
-    let keys = Some(message.keys.clone());
-    let request = if message.client {
-        AttributesRequest { client: keys, shared: None }
-    } else {
-        AttributesRequest { client: None, shared: keys }
-    };
-    let attributes = broker.sink.attributes(&child, request).await?;
-    Ok(if message.client { attributes.client } else { attributes.shared })
-}
-
-/// The bytes of a chunk that a request's payload asks for: nothing, or zero, for all at once.
-fn chunk_bytes(payload: &[u8]) -> Result<Option<u32>, Refused> {
-    let text = std::str::from_utf8(payload).unwrap_or("?").trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let expected = "payload: expected the bytes of a chunk as a number, or nothing";
-    let bytes: u32 =
-        text.parse().map_err(|_| Refused::new(RefusalReason::Payload, expected.to_owned()))?;
-    if bytes > CHUNK_BYTES_MAX {
-        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let (max, actual) = (size(CHUNK_BYTES_MAX), size(bytes));
-        return Err(LimitExceeded { name: "chunk_bytes_max", max, actual }.into());
-    }
-    Ok((bytes > 0).then_some(bytes))
 }

@@ -26,6 +26,7 @@ mod relaying;
 mod retained;
 mod session;
 mod sessions;
+mod speaking;
 mod subscribing;
 mod topic;
 mod tree;

@@ -86,7 +86,12 @@ impl SessionState {
     /// What a gateway listens to for the devices behind it: attribute updates, calls.
     fn child_interests(&self) -> (bool, bool) {
         let attributes = self.matching(topic::GATEWAY_ATTRIBUTES).is_some();
-        (attributes, self.matching(topic::GATEWAY_RPC).is_some())
+        (attributes, self.wants_child_rpc())
+    }
+
+    /// Whether a gateway listens to calls to the devices behind it.
+    pub(crate) fn wants_child_rpc(&self) -> bool {
+        self.matching(topic::GATEWAY_RPC).is_some()
     }
 
     /// States to a link what the device listens to.

@@ -48,6 +48,7 @@ impl Device {
         }
         state.state_interests(&self.link, self.session.gateway);
         drop(state);
+        self.listens();
         self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
     }
 

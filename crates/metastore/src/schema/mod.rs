@@ -209,7 +209,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 21, tables: v21::TABLES, added: &[] },
     Migration { version: 22, tables: v22::TABLES, added: &[] },
     Migration { version: 23, tables: &[], added: v23::ADDED },
-    Migration { version: 25, tables: &[], added: v25::ADDED },
+    Migration { version: 25, tables: v25::TABLES, added: v25::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -52,7 +52,7 @@ const NEVER: &str = "00000000-0000-7000-8000-000000000000";
 /// A path to nothing.
 fn filled(path: &str) -> String {
     let path = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    let ids = ["{id}", "{credential}", "{device}"];
+    let ids = ["{id}", "{credential}", "{device}", "{call}"];
     let path = ids.iter().fold(path, |path, name| path.replace(name, NEVER));
     path.replace("{host}", "nowhere.invalid")
 }
@@ -75,6 +75,13 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &format!("{filled}?device_id={NEVER}&key=t"))
         }
         ("GET" | "DELETE", _) => request(method, &filled),
+        (_, "/v1/packages") => {
+            let query = "kind=firmware&title=&version=";
+            request(method, &format!("{filled}?{query}")).body("application/octet-stream", b"nothing")
+        }
+        (_, "/v1/packages/{id}/devices" | "/v1/packages/{id}/release") => {
+            request(method, &filled).json(&json!({"device_ids": [NEVER]}))
+        }
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }

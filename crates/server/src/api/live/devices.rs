@@ -1,5 +1,5 @@
-//! The platform's side of connected devices: the ingest crate's `Sink`, answered by use cases. It
-//! keeps who is connected and which calls wait for an answer, both bounded.
+//! The platform's side of connected devices: who is connected and which calls wait for an answer,
+//! both bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,24 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_app::model::{AttributesView, RefusalView};
-use veritwin_app::{
-    App, DeviceCommand, DeviceLogin, Error, Load, RefusedPart, RetainedPage, Submission,
-};
+use veritwin_app::{App, CALL_NUMBER_MIN, DeviceCommand, DeviceLogin, Error};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, RelayMessage,
-    Screening, TenantId, Value, count_readings,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId,
+    Value, count_readings,
 };
-use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, DeviceLink, DeviceSession,
-    Downlink, EntryRefused, LinkError, Objection, Origin, RpcReply, RpcRequest, Sink, SinkEntry,
-    SubmitError, ws,
+    Arrivals, CloseReason, DeviceLink, DeviceSession, Downlink, LinkError, Origin, RpcRequest,
+    Sink, ws,
 };
 
+use super::calls::CallNotes;
 use super::caps::{Caps, Places};
 use super::seats::{Seat, Seats};
 
@@ -35,16 +30,16 @@ const DEVICE_SOCKETS_MAX: usize = 16;
 /// The shortest time without a word after which a device's WebSocket is closed.
 const IDLE_SECONDS_MIN: u32 = 3;
 
-struct Attached {
-    credential: CredentialId,
-    address: Option<IpAddr>,
-    link: DeviceLink,
+pub(super) struct Attached {
+    pub(super) credential: CredentialId,
+    pub(super) address: Option<IpAddr>,
+    pub(super) link: DeviceLink,
 }
 
 /// A device and the tenant it belongs to: nothing is kept under an id alone.
 pub(super) type Owned = (TenantId, DeviceId);
 
-type Calls = Mutex<HashMap<(Owned, u32), oneshot::Sender<String>>>;
+pub(super) type Calls = Mutex<HashMap<(Owned, u32), oneshot::Sender<String>>>;
 
 /// A call that waits for its device; forgotten when dropped.
 struct OpenCall<'a> {
@@ -60,15 +55,16 @@ impl Drop for OpenCall<'_> {
 
 /// Connected devices and open calls.
 pub(crate) struct LiveState {
-    app: App,
+    pub(super) app: App,
     places: Places,
-    limits: IngestLimits,
+    pub(super) limits: IngestLimits,
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
-    attached: Mutex<HashMap<Owned, Vec<Attached>>>,
-    arrivals: Arrivals,
-    calls: Calls,
+    pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    pub(super) arrivals: Arrivals,
+    pub(super) calls: Calls,
     next_call: AtomicU32,
+    call_notes: CallNotes,
 }
 
 impl LiveState {
@@ -85,6 +81,7 @@ impl LiveState {
             arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
+            call_notes: CallNotes::default(),
         }
     }
 
@@ -140,7 +137,8 @@ impl LiveState {
         (method, params): (String, String),
         timeout: Duration,
     ) -> Result<String, Error> {
-        let id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        // Higher numbers are those of calls that are kept.
+        let id = self.next_call.fetch_add(1, Ordering::Relaxed) % CALL_NUMBER_MIN;
         let owned = (command.tenant, command.device);
         let (answer, waiting) = oneshot::channel();
         {
@@ -168,7 +166,7 @@ impl LiveState {
     }
 
     /// Offers something to each of a device's links until one takes it.
-    fn send(
+    pub(super) fn send(
         &self,
         tenant: TenantId,
         device: DeviceId,
@@ -184,6 +182,35 @@ impl LiveState {
             }
         }
         Err(reason)
+    }
+
+    /// What is to be done about kept calls.
+    pub(super) const fn call_notes(&self) -> &CallNotes {
+        &self.call_notes
+    }
+
+    /// The credential by which a device listens to calls; none when it does not.
+    pub(super) fn listener(&self, device: Owned) -> Option<CredentialId> {
+        let attached = self.attached.lock();
+        let links = attached.get(&device)?;
+        links.iter().find(|one| one.link.wants_rpc()).map(|one| one.credential)
+    }
+
+    /// A call waits for a device.
+    pub(crate) fn call_waits(&self, tenant: TenantId, device: DeviceId) {
+        self.call_notes.waits((tenant, device));
+    }
+
+    /// Sends a command to a connected device that answers nothing.
+    pub(crate) fn tell_device(
+        &self,
+        command: &DeviceCommand,
+        (method, params): (String, String),
+    ) -> Result<(), Error> {
+        let id = self.next_call.fetch_add(1, Ordering::Relaxed) % CALL_NUMBER_MIN;
+        let request = RpcRequest { id, method, params };
+        let send = |link: &DeviceLink| link.send(Downlink::Rpc(request.clone()));
+        self.send(command.tenant, command.device, send).map_err(Error::Unavailable)
     }
 
     /// Tells a connected device about its shared attributes.
@@ -242,229 +269,5 @@ impl LiveState {
         for one in self.attached.lock().values().flatten() {
             one.link.close(CloseReason::ShuttingDown);
         }
-    }
-}
-
-fn submit_error(error: Error) -> SubmitError {
-    match error {
-        Error::Forbidden(detail) => SubmitError::Denied(detail),
-        Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
-        Error::Rate(exceeded) => SubmitError::Busy {
-            detail: exceeded.to_string(),
-            limit: Some(exceeded.name),
-            retry_after: exceeded.retry_after,
-        },
-        Error::Crowded(limit) => SubmitError::Busy {
-            detail: format!("limit {} is reached, others wait to be written", limit.name),
-            limit: Some(limit.name),
-            retry_after: veritwin_app::ROOM_TIMEOUT,
-        },
-        // Sent again they would be refused again.
-        Error::Limit(limit) => SubmitError::Limit(limit),
-        Error::Invalid { detail, at: Some(at) } => SubmitError::Invalid(format!("{at}: {detail}")),
-        Error::Invalid { detail, at: None } => SubmitError::Invalid(detail),
-        other => SubmitError::Unavailable(other.to_string()),
-    }
-}
-
-/// The device that is counted: a program writes for many.
-const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
-    match origin {
-        Origin::Device(session) => Some(session.device),
-        Origin::Writer(_) => None,
-    }
-}
-
-fn attributes_of(
-    scope: std::collections::BTreeMap<String, Value>,
-    wanted: Option<&[Key]>,
-    everything: bool,
-) -> Vec<(Key, Value)> {
-    let pairs = scope.into_iter().filter_map(|(key, value)| Some((Key::new(&key).ok()?, value)));
-    match wanted {
-        Some(keys) => pairs.filter(|(key, _)| keys.contains(key)).collect(),
-        None if everything => pairs.collect(),
-        None => Vec::new(),
-    }
-}
-
-#[async_trait]
-impl Sink for LiveState {
-    fn arrivals(&self) -> &Arrivals {
-        &self.arrivals
-    }
-
-    fn screening(&self) -> Screening {
-        self.app.screening()
-    }
-
-    async fn submit(
-        &self,
-        origin: Origin<'_>,
-        entries: Vec<SinkEntry>,
-    ) -> Result<Vec<EntryRefused>, SubmitError> {
-        let tenant = origin.tenant();
-        let submissions = entries
-            .into_iter()
-            .map(|entry| match entry {
-                SinkEntry::Readings(batch) => Submission::Readings(batch),
-                SinkEntry::Attributes(update) => Submission::ClientAttributes {
-                    device: update.device,
-                    credential: update.credential,
-                    received_at: update.received_at,
-                    entries: update.entries,
-                    payload_bytes: update.payload_bytes,
-                    refusal_recorded: update.refusal_recorded,
-                },
-                SinkEntry::Relay { message, refusal_recorded } => {
-                    Submission::Relay { message, refusal_recorded }
-                }
-                SinkEntry::Refusal(refusal) => Submission::Refusal {
-                    device: refusal.device,
-                    credential: refusal.credential,
-                    refusal: RefusalView {
-                        at: refusal.received_at,
-                        reason: refusal.reason.as_str(),
-                        detail: refusal.detail,
-                        position: refusal.position,
-                        limit: refusal.limit,
-                        payload_bytes: refusal.payload_bytes,
-                    },
-                },
-            })
-            .collect();
-        let refused = self.app.submit(tenant, submissions).await.map_err(submit_error)?;
-        let refused = refused.into_iter();
-        Ok(refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect())
-    }
-
-    fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {
-        self.app.admit_messages(origin.tenant(), device_of(origin), messages).map_err(submit_error)
-    }
-
-    fn admit_readings(&self, origin: Origin<'_>, readings: u32) -> Result<(), SubmitError> {
-        self.app.admit_readings(origin.tenant(), device_of(origin), readings).map_err(submit_error)
-    }
-
-    fn inspect(&self, origin: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
-        self.app.check_storage(origin.tenant(), readings).map_err(|error| match error {
-            Error::StorageFull(limit) => Objection::Storage(limit),
-            other => Objection::Policy(other.to_string()),
-        })
-    }
-
-    fn pace(&self, origin: Origin<'_>, messages: u32, readings: u32) -> Duration {
-        self.app.pace(origin.tenant(), device_of(origin), Load { messages, readings })
-    }
-
-    async fn attributes(
-        &self,
-        session: &DeviceSession,
-        request: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        let AttributesView { client, shared, .. } = self
-            .app
-            .device_attributes(session.tenant, session.device, session.credential)
-            .await
-            .map_err(submit_error)?;
-        let everything = request.client.is_none() && request.shared.is_none();
-        Ok(Attributes {
-            client: attributes_of(client, request.client.as_deref(), everything),
-            shared: attributes_of(shared, request.shared.as_deref(), everything),
-        })
-    }
-
-    async fn retained(
-        &self,
-        session: &DeviceSession,
-        filter: &str,
-        after: Option<Arc<str>>,
-    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
-        let matches = |topic: &str| topic_matches(filter, topic);
-        let page = RetainedPage {
-            after,
-            messages_max: RETAINED_PAGE_MESSAGES_MAX,
-            bytes_max: RETAINED_PAGE_BYTES_MAX,
-        };
-        self.app.retained(session.tenant, &matches, page).await.map_err(submit_error)
-    }
-
-    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
-        let waiting = self.calls.lock().remove(&((session.tenant, session.device), reply.id));
-        match waiting {
-            // The caller may have gone; the device has done its part.
-            Some(answer) => {
-                let _ = answer.send(reply.body);
-                Ok(())
-            }
-            None => Err(SubmitError::NotFound("no open call has this number".to_owned())),
-        }
-    }
-
-    async fn rpc_call(
-        &self,
-        _session: &DeviceSession,
-        call: ClientRpc,
-    ) -> Result<String, SubmitError> {
-        match call.method.as_str() {
-            "getCurrentTime" => Ok(self.app.clock().now().as_millis().to_string()),
-            // ThingsBoard's own client libraries ask this when they connect.
-            "getSessionLimits" => Ok(serde_json::json!({
-                "maxPayloadSize": self.limits.packet_bytes_max,
-                "maxInflightMessages": self.limits.receive_maximum,
-                "rateLimits": {},
-            })
-            .to_string()),
-            _ => Err(SubmitError::NotFound(
-                "the platform answers getCurrentTime and getSessionLimits".to_owned(),
-            )),
-        }
-    }
-
-    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        let (credential, address) = (session.credential, session.address);
-        let attached = Attached { credential, address, link };
-        let owned = (session.tenant, session.device);
-        self.attached.lock().entry(owned).or_default().push(attached);
-        self.app.device_connected(session.tenant, session.device, session.credential, true);
-    }
-
-    async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink) {
-        let mut attached = self.attached.lock();
-        let owned = (session.tenant, session.device);
-        if let Some(links) = attached.get_mut(&owned) {
-            links.retain(|one| one.link.id() != link.id());
-            if links.is_empty() {
-                attached.remove(&owned);
-            }
-        }
-        drop(attached);
-        self.app.device_connected(session.tenant, session.device, session.credential, false);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_answer_names_the_limit() {
-        let limit = LimitExceeded { name: "tenant_memory_bytes_max", max: 1, actual: 2 };
-        let text = submit_error(Error::Crowded(limit)).to_string();
-        assert!(text.contains("tenant_memory_bytes_max") && text.contains("5s"), "{text}");
-    }
-
-    #[test]
-    fn what_would_be_refused_again_is_not_asked_for_again() {
-        let limit = || LimitExceeded { name: "append_bytes_max", max: 1, actual: 2 };
-        let check = |error: Error, is_final: bool, part: &str| {
-            let error = submit_error(error);
-            assert!(error.is_final() == is_final && error.to_string().contains(part), "{error:?}");
-        };
-        check(Error::Limit(limit()), true, "limit append_bytes_max exceeded: at most 1, got 2");
-        check(Error::invalid("expected a number"), true, "expected a number");
-        check(Error::invalid_at("attributes", "too long"), true, "attributes: too long");
-        check(Error::Crowded(limit()), false, "append_bytes_max");
-        check(Error::Unavailable("the disk is full".to_owned()), false, "not durable");
     }
 }
