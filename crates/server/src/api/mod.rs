@@ -27,6 +27,7 @@ mod mqtt_socket;
 mod networks;
 mod observe;
 mod origin;
+mod packages;
 mod parameters;
 mod passkeys;
 mod plans;
@@ -111,6 +112,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(rights::routes())
         .merge(devices::routes())
         .merge(device_rpc::routes())
+        .merge(packages::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
         .merge(streams::routes())
@@ -126,6 +128,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
+        .merge(packages::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.
