@@ -77,7 +77,8 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         ("GET" | "DELETE", _) => request(method, &filled),
         (_, "/v1/packages") => {
             let query = "kind=firmware&title=&version=";
-            request(method, &format!("{filled}?{query}")).body("application/octet-stream", b"nothing")
+            request(method, &format!("{filled}?{query}"))
+                .body("application/octet-stream", b"nothing")
         }
         (_, "/v1/packages/{id}/devices" | "/v1/packages/{id}/release") => {
             request(method, &filled).json(&json!({"device_ids": [NEVER]}))
