@@ -4,6 +4,7 @@
 mod demo;
 mod install;
 mod openapi;
+mod python;
 mod run;
 mod test;
 mod tidy;

@@ -147,12 +147,12 @@ impl App {
         tx.device(device).await?;
         let open = tx.calls_open(device, DEVICE_CALLS_MAX as u64).await?.len();
         if open >= DEVICE_CALLS_MAX {
-            return Err(over("device_calls_max", DEVICE_CALLS_MAX as u64, open as u64 + 1));
+            return Err(over("device_kept_calls_max", DEVICE_CALLS_MAX as u64, open as u64 + 1));
         }
         let (kept, of_tenant) = tx.calls_count().await?;
         let bounds = [
-            ("tenant_calls_max", TENANT_CALLS_MAX, of_tenant + 1),
-            ("tenant_calls_kept_max", TENANT_CALLS_KEPT_MAX, kept + 1),
+            ("tenant_open_calls_max", TENANT_CALLS_MAX, of_tenant + 1),
+            ("tenant_kept_calls_max", TENANT_CALLS_KEPT_MAX, kept + 1),
         ];
         if let Some((name, max, actual)) = bounds.into_iter().find(|(_, max, is)| is > max) {
             return Err(over(name, max, actual));

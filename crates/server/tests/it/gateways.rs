@@ -41,7 +41,7 @@ fn a_gateway_speaks_for_its_own_devices_and_for_no_other() {
     assert_eq!(client.publish(TELEMETRY, readings), (0, String::new()));
     let one = found(&tenant, "one").unwrap();
     assert_eq!((&one["gateway_id"], &one["online"]), (&json!(mine.id), &json!(true)));
-    let child = Device { id: id_of(&one), token: String::new() };
+    let child = Device { id: id_of(&one), name: "one".to_owned(), token: String::new() };
     assert_eq!(tenant.points(&child, "t"), [(1_767_225_600_000, json!(1))]);
 
     // One that is there, one of another gateway, the gateway itself: told, and nothing is stored.

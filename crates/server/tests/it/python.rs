@@ -146,7 +146,7 @@ fn thingsboards_own_gateway_client() {
         let found = tenant.get(&path).expect(200)["items"][0].clone();
         assert_eq!(found["gateway_id"], json!(gateway.id), "{found}");
         let id = found["id"].as_str().unwrap().to_owned();
-        (Device { id, token: String::new() }, found)
+        (Device { id, name: name.to_owned(), token: String::new() }, found)
     };
     let (first, found) = child("Meter A");
     assert_eq!((&found["type"], &found["online"]), (&json!("meter"), &json!(true)));
