@@ -24,6 +24,8 @@ import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 import { credentialLabel, declarationLabel } from './declaration'
+import { Calls } from './Calls'
+import { Gateway } from './Gateway'
 import { TokenOnce } from './NewDevice'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
@@ -105,6 +107,10 @@ function Loaded({ device }: { device: Device }) {
         </Allowed>
         <Attributes device={device} />
       </div>
+      <Gateway device={device} />
+      <Allowed to="device.command" on={thing}>
+        <Calls device={device} />
+      </Allowed>
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
         <section className="block danger">
