@@ -85,9 +85,9 @@ pub struct ChildMessage {
     pub data: Option<String>,
 }
 
-/// Parses `{"device":"name",...}`: `type` when a device connects, `id`, `client` and `key` or `keys`
-/// when attributes are asked for, `id` and `data` when a call is answered. Other members are left
-/// out.
+/// Parses `{"device":"name",...}`: `type` when a device connects, `id`, `client` and `key` or
+/// `keys` when attributes are asked for, `id` and `data` when a call is answered. Other members
+/// are left out.
 pub fn parse_child_message(
     payload: &[u8],
     limits: &IngestLimits,

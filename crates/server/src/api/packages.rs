@@ -64,7 +64,7 @@ impl From<PackageView> for PackageBody {
 }
 
 /// Lists the packages, newest first.
-#[utoipa::path(get, path = "/v1/packages", tag = "devices",
+#[utoipa::path(get, path = "/v1/packages", tag = "packages",
     responses((status = 200, body = ListBody<PackageBody>)))]
 async fn list(
     State(api): State<Api>,
@@ -89,7 +89,7 @@ struct UploadQuery {
 }
 
 /// Keeps a package of at most 256 MiB.
-#[utoipa::path(post, path = "/v1/packages", tag = "devices", params(UploadQuery),
+#[utoipa::path(post, path = "/v1/packages", tag = "packages", params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = PackageBody), (status = 400), (status = 409), (status = 413)))]
 async fn upload(
@@ -113,7 +113,7 @@ async fn upload(
 }
 
 /// Deletes a package that no device is to have.
-#[utoipa::path(delete, path = "/v1/packages/{id}", tag = "devices", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/packages/{id}", tag = "packages", params(("id" = String, Path)),
     responses((status = 204), (status = 404), (status = 409)))]
 async fn delete(
     State(api): State<Api>,
@@ -132,7 +132,7 @@ struct PackageDevicesBody {
 }
 
 /// Lists the devices that are to have a package, those that you may see.
-#[utoipa::path(get, path = "/v1/packages/{id}/devices", tag = "devices",
+#[utoipa::path(get, path = "/v1/packages/{id}/devices", tag = "packages",
     params(("id" = String, Path)),
     responses((status = 200, body = PackageDevicesBody), (status = 404)))]
 async fn devices(
@@ -171,7 +171,7 @@ struct AssignedBody {
 
 /// Devices are to have this package: their shared attributes say so, and those that are connected
 /// hear it at once.
-#[utoipa::path(post, path = "/v1/packages/{id}/devices", tag = "devices",
+#[utoipa::path(post, path = "/v1/packages/{id}/devices", tag = "packages",
     params(("id" = String, Path)), request_body = TargetsBody,
     responses((status = 200, body = AssignedBody), (status = 400), (status = 404)))]
 async fn assign(
@@ -184,7 +184,7 @@ async fn assign(
 }
 
 /// Devices are to have this package no longer. What they have, they keep.
-#[utoipa::path(post, path = "/v1/packages/{id}/release", tag = "devices",
+#[utoipa::path(post, path = "/v1/packages/{id}/release", tag = "packages",
     params(("id" = String, Path)), request_body = TargetsBody,
     responses((status = 200, body = AssignedBody), (status = 400), (status = 404)))]
 async fn release(
