@@ -30,7 +30,7 @@ fn purpose(path: &str) -> Purpose {
         | "roles" | "groups" | "workspaces" | "grants" | "access" | "networks"
         | "identity-provider" => Purpose::AuthenticationSecurity,
         "ledger" => Purpose::LedgerArchive,
-        "devices" | "telemetry" | "ws" => Purpose::IngestRouting,
+        "devices" | "packages" | "telemetry" | "ws" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
         | "support" | "support-tickets" | "support-grants" | "support-desk" => {
             Purpose::SecuritySupport
