@@ -17,6 +17,7 @@ const NEVER: u8 = 2;
 impl Device {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let Subscribe { packet_id, filters, id } = subscribe;
+        let did_listen = self.link.wants_rpc();
         let mut codes = Vec::with_capacity(filters.len());
         let mut first_error = None;
         let session = Arc::clone(&self.state);
@@ -48,7 +49,9 @@ impl Device {
         }
         state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        self.listens();
+        if self.session.gateway || !did_listen {
+            self.listens();
+        }
         self.encoder.subscribed(&mut self.output, *packet_id, &codes, first_error.as_deref());
     }
 
