@@ -192,7 +192,7 @@ impl Speaker {
         let found = self.find(&messages).await?;
         let (first, mut said) = (entries.len(), Said::default());
         for message in messages {
-            self.take(message, &found, (received_at, entries), &mut said);
+            self.take(message, &found, (received_at, &mut *entries), &mut said);
         }
         if let Some(own) = entries.get_mut(first..) {
             self.broker.sink.arrivals().settle_all(own);
@@ -240,7 +240,7 @@ impl Speaker {
                 // Nothing has to be looked up to disconnect it.
                 _ if matches!(act, Act::Disconnect) => said.after.push(After::Detach(name)),
                 Some(Ok(child)) => {
-                    let counted = act_of(child, act, context, (entries, said));
+                    let counted = act_of(child, act, context, (&mut *entries, &mut *said));
                     let hold = self.broker.sink.pace(Origin::Device(child), 1, counted);
                     said.hold = said.hold.max(hold);
                     said.after.push(After::Attach(name, Arc::clone(child)));
