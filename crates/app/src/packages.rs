@@ -125,6 +125,7 @@ impl App {
         let algorithm = ChecksumAlgorithm::parse(&input.checksum_algorithm)
             .ok_or_else(|| Error::invalid_at("checksum_algorithm", "sha256, sha384 or sha512"))?;
         self.check_packages_room(context, bytes.len() as u64).await?;
+        self.check_storage_for(context.tenant, bytes.len()).await?;
         let (summed, length) = (bytes.clone(), bytes.len() as u64);
         let checksum = tokio::task::spawn_blocking(move || algorithm.of(&summed))
             .await
@@ -145,8 +146,9 @@ impl App {
             created_at: context.at,
         };
         let kept = self.write_package(context, &package).await;
-        if kept.is_err() {
-            self.delete_objects(vec![package.object]).await;
+        match &kept {
+            Ok(_) => self.twins_stored(context.tenant).await,
+            Err(_) => self.delete_objects(vec![package.object]).await,
         }
         kept
     }
@@ -225,6 +227,7 @@ impl App {
         self.record_change(&tx, context, Action::PackageWrite, &resource, change).await?;
         tx.commit().await?;
         self.delete_objects(vec![package.object]).await;
+        self.twins_stored(context.tenant).await;
         Ok(())
     }
 
