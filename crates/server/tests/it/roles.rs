@@ -75,14 +75,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &format!("{filled}?device_id={NEVER}&key=t"))
         }
         ("GET" | "DELETE", _) => request(method, &filled),
-        (_, "/v1/packages") => {
-            let query = "kind=firmware&title=&version=";
-            request(method, &format!("{filled}?{query}"))
-                .body("application/octet-stream", b"nothing")
-        }
-        (_, "/v1/packages/{id}/devices" | "/v1/packages/{id}/release") => {
-            request(method, &filled).json(&json!({"device_ids": [NEVER]}))
-        }
+        (_, path) if path.starts_with("/v1/packages") => package(request, method, &filled),
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
@@ -162,6 +155,15 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
         _ => request(method, &filled).json(&json!({"name": ""})),
     }
+}
+
+/// What packages are asked.
+fn package(request: impl Fn(&str, &str) -> Request, method: &str, filled: &str) -> Request {
+    if filled != "/v1/packages" {
+        return request(method, filled).json(&json!({"device_ids": [NEVER]}));
+    }
+    let path = format!("{filled}?kind=firmware&title=&version=");
+    request(method, &path).body("application/octet-stream", b"nothing")
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use veritwin_app::CALL_NUMBER_MIN;
-use veritwin_domain::CredentialId;
+use veritwin_app::{App, CALL_NUMBER_MIN};
+use veritwin_domain::{CredentialId, IngestLimits};
 use veritwin_ingest::{DeviceSession, Downlink, RpcRequest};
 
+use super::caps::Caps;
 use super::devices::{LiveState, Owned};
 
 /// Devices that are looked after at once.
@@ -64,8 +65,20 @@ impl CallNotes {
 }
 
 impl LiveState {
-    /// Works off the notes, for as long as the platform runs.
-    pub(crate) async fn keep_calls(self: Arc<Self>) {
+    /// As [`LiveState::new`], with kept calls looked after for as long as the platform runs.
+    pub(crate) fn start(
+        app: App,
+        limits: IngestLimits,
+        idle_seconds_max: u32,
+        caps: Caps,
+    ) -> Arc<Self> {
+        let live = Arc::new(Self::new(app, limits, idle_seconds_max, caps));
+        let _calls = tokio::spawn(Arc::clone(&live).keep_calls());
+        live
+    }
+
+    /// Works off the notes.
+    async fn keep_calls(self: Arc<Self>) {
         loop {
             self.call_notes().wake.notified().await;
             let notes = std::mem::take(&mut *self.call_notes().notes.lock());

@@ -70,7 +70,7 @@ pub(crate) struct LiveState {
 impl LiveState {
     /// Devices are held to `limits`; a WebSocket of theirs without a word for `idle_seconds_max`
     /// is closed.
-    pub(crate) fn new(app: App, limits: IngestLimits, idle_seconds_max: u32, caps: Caps) -> Self {
+    pub(super) fn new(app: App, limits: IngestLimits, idle_seconds_max: u32, caps: Caps) -> Self {
         Self {
             app,
             places: Places::new(caps),
