@@ -38,7 +38,11 @@ export function Gateway({ device }: { device: Device }) {
       {device.is_gateway ? (
         <Speaks mayChange={mayChange} onEnd={(patch, said) => void change(patch, said)} />
       ) : (
-        <Behind device={device} mayChange={mayChange} onChange={(id, said) => void change({ gateway_id: id }, said)} />
+        <Behind
+          device={device}
+          mayChange={mayChange}
+          onChange={(id, said) => void change({ gateway_id: id }, said)}
+        />
       )}
       {mayChange && mayMake && !device.is_gateway && device.gateway_id === null && (
         <>

@@ -127,7 +127,10 @@ function Keep({ onDone }: { onDone: () => void }) {
       />
       <Select
         label={i18n.t('Checksum')}
-        data={['sha256', 'sha384', 'sha512'].map((value) => ({ value, label: value.toUpperCase() }))}
+        data={['sha256', 'sha384', 'sha512'].map((value) => ({
+          value,
+          label: value.toUpperCase(),
+        }))}
         value={algorithm}
         onChange={setAlgorithm}
         allowDeselect={false}
@@ -208,7 +211,10 @@ function Devices({ one }: { one: Package }) {
   const mayAssign = useAllowed()('device.update')
   const [chosen, setChosen] = useState<string[]>([])
   const { options, field } = useDeviceOptions(chosen)
-  const change = async (path: '/v1/packages/{id}/devices' | '/v1/packages/{id}/release', list: string[]) => {
+  const change = async (
+    path: '/v1/packages/{id}/devices' | '/v1/packages/{id}/release',
+    list: string[],
+  ) => {
     await body(
       client.POST(path, { params: { path: { id: one.id } }, body: { device_ids: list } }),
     )
