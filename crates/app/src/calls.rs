@@ -1,6 +1,6 @@
 //! Calls to devices that are kept, sealed, until their end: sent in their order, one at a time,
-//! when the device listens, and again after a crash. At least once: whoever must not do it twice looks
-//! at the number.
+//! when the device listens, and again after a crash. At least once: whoever must not do it twice
+//! looks at the number.
 
 use std::time::Duration;
 

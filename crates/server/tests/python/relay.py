@@ -1,5 +1,5 @@
-"""Eclipse Paho's client, MQTT 3.1.1 and 5: QoS 0, 1 and 2, retained messages, a will, a session that
-is resumed, a shared subscription. Fails at the first surprise."""
+"""Eclipse Paho's client, MQTT 3.1.1 and 5: QoS 0, 1 and 2, retained messages, a will, a session
+that is resumed, a shared subscription. Fails at the first surprise."""
 
 import queue
 import sys
@@ -24,7 +24,7 @@ class Client:
         if will:
             self.client.will_set(will, b"gone", qos=1)
         self.connacks, self.subacks, self.messages = queue.Queue(), queue.Queue(), queue.Queue()
-        self.client.on_connect = lambda _c, _u, flags, reason, _p: self.connacks.put((flags, reason))
+        self.client.on_connect = lambda _c, _u, flags, why, _p: self.connacks.put((flags, why))
         self.client.on_subscribe = lambda _c, _u, _m, reasons, _p: self.subacks.put(reasons)
         self.client.on_message = lambda _c, _u, message: self.messages.put(message)
         options = {}
