@@ -124,7 +124,8 @@ fn thingsboards_own_device_client() {
     script.tell("update");
     let checksum = package["checksum"].as_str().unwrap();
     assert_eq!(script.hear("firmware"), format!("2 {checksum}"));
-    assert_eq!(tenant.latest(&device, "fw_state"), "VERIFIED");
+    let state = || (tenant.latest(&device, "fw_state") == "VERIFIED").then_some(());
+    wait_for("the state", state);
     script.end();
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import threading
 
@@ -16,7 +17,7 @@ def say(*words):
 
 
 def on_rpc(number, content):
-    client.send_rpc_reply(number, {"echo": content["params"]}, wait_for_publish=True)
+    client.send_rpc_reply(number, {"echo": content["params"]})
 
 
 def on_limit(content, error):
@@ -47,5 +48,8 @@ say("listening")
 if sys.stdin.readline().strip() == "update":
     client.get_firmware_update()
     assert done.wait(60), "no firmware"
+client.stop()
 client.disconnect()
 say("over")
+# Threads of the client may still wait.
+os._exit(0)

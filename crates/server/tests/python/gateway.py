@@ -1,6 +1,7 @@
 """ThingsBoard's own Python client as a gateway with two devices behind it, a line for each word."""
 
 import json
+import os
 import sys
 import threading
 
@@ -42,5 +43,8 @@ sys.stdin.readline()
 client.gw_disconnect_device("Meter B").get()
 say("gone")
 sys.stdin.readline()
+client.stop()
 client.disconnect()
 say("over")
+# Threads of the client may still wait.
+os._exit(0)
