@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod install;
 mod openapi;
+mod python;
 mod run;
 mod test;
 mod tidy;

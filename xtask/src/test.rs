@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 
-use crate::{demo, install, run, tidy, web};
+use crate::{demo, install, python, run, tidy, web};
 
 /// The switches that break features on purpose, for the sabotage tests. The browser's binary is
 /// the same one: one build for all tests.
@@ -144,6 +144,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let cargo = env!("CARGO");
     install::ensure(&install::build_needs())?;
     install::ensure(&install::TEST)?;
+    python::install()?;
     let mut steps = Steps { totals: Totals::default(), broken: Vec::new() };
     steps.step("format", |_| {
         run::run_watched(run::command(&root, cargo, &["fmt", "--all", "--check"]), |_| {})

@@ -172,6 +172,8 @@ define_actions! {
     DeviceRead = "device.read" on Device;
     /// Call the platform's side, or answer its call, as the device.
     DeviceRpc = "device.rpc" on Device;
+    /// Speak for the devices behind it, and make them, as a gateway.
+    DeviceSpeakFor = "device.speak_for" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
     /// List grants.
@@ -236,6 +238,10 @@ define_actions! {
     PlanWrite = "plan.write" on Tenant;
     /// Make somebody an owner, or take that away.
     OwnerAppoint = "owner.appoint" on User;
+    /// See which packages there are, and which devices are to have them.
+    PackageRead = "package.read" on Device;
+    /// Keep and delete firmware and software packages.
+    PackageWrite = "package.write" on Device;
     /// Run a promise's check now.
     PromiseCheck = "promise.check" on Promise;
     /// Read the promises' states.

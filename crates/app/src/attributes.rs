@@ -83,7 +83,7 @@ async fn read_scope(tx: &TenantTx, device: DeviceId, wanted: AttributeScope) -> 
 /// The first byte of a stored scope; the last one counts with the last attribute.
 const BRACE_BYTES: usize = 1;
 
-type Changes = BTreeMap<String, Option<Value>>;
+pub(crate) type Changes = BTreeMap<String, Option<Value>>;
 
 /// A scope with the changes that were found to be within its bounds.
 struct Draft {
@@ -181,7 +181,8 @@ fn check(changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-async fn merge(
+/// Changes attributes of a device.
+pub(crate) async fn merge(
     tx: &TenantTx,
     device: DeviceId,
     scope: AttributeScope,

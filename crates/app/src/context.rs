@@ -34,6 +34,8 @@ pub struct DeviceLogin {
     pub credential: CredentialId,
     /// Its name.
     pub name: Arc<str>,
+    /// Whether it may speak for other devices.
+    pub is_gateway: bool,
     /// When the credential ends.
     pub ends_at: Option<Timestamp>,
     /// The certificate that it showed, and when that or what vouches for it ends.

@@ -133,6 +133,7 @@ impl App {
             device: credential.device,
             credential: credential.id,
             name: found.device_name.expose().as_str().into(),
+            is_gateway: found.is_gateway,
             ends_at: credential.valid_until,
             certificate: None,
         })

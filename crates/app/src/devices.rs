@@ -22,12 +22,11 @@ use crate::records::store_page;
 use crate::rule_sight::is_elsewhere;
 use crate::sight::Sight;
 use crate::stream_book::note_declared;
-use crate::{App, DeviceCommand, Error, Result};
+use crate::{App, Error, Result};
 
-const KIND_CHARS_MAX: usize = 100;
+pub(crate) const KIND_CHARS_MAX: usize = 100;
 const UNITS_MAX: usize = 1024;
 const UNIT_CHARS_MAX: usize = 32;
-const METHOD_CHARS_MAX: usize = 128;
 /// Longest search: a whole name fits.
 const SEARCH_CHARS_MAX: usize = 256;
 const SEARCH_WORDS_MAX: usize = 16;
@@ -53,6 +52,8 @@ pub(crate) fn recorded(device: &Device) -> serde_json::Value {
         "name": device.name,
         "type": device.kind,
         "declaration": device.declaration.as_str(),
+        "is_gateway": device.is_gateway,
+        "gateway": device.gateway,
         "units": device.units,
         "twin": device.twin,
         "space": place.space_id,
@@ -139,6 +140,8 @@ impl App {
             placement: placement_view(device),
             declaration: device.declaration,
             counts_as: sight.verdict(device, None).declaration,
+            is_gateway: device.is_gateway,
+            gateway: device.gateway,
             units: device.units.clone(),
             // Names of series may tell as much as their values.
             keys,
@@ -237,6 +240,8 @@ impl App {
             twin: input.placement.twin_id,
             placement: store_placement(&input.placement),
             declaration: input.declaration,
+            is_gateway: false,
+            gateway: None,
             version: 0,
             created_at: context.at,
             updated_at: context.at,
@@ -301,6 +306,7 @@ impl App {
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;
         }
+        self.bind_gateway(&tx, context, &mut device, change.gateway).await?;
         self.authorize_protection(&tx, context, &sight, (&stood, &device)).await?;
         if let Some(units) = change.units {
             check_units(&units)?;
@@ -317,6 +323,7 @@ impl App {
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
+        self.0.logins.forget_device(id);
         if stored.declaration != stood.declaration {
             self.0.stream_books.changed(context.tenant);
         }
@@ -379,26 +386,6 @@ impl App {
             self.0.live.publish(tenant, || LiveEvent::Twin(twin, TwinChange::Bindings));
         }
         self.alert_sources_changed(tenant);
-    }
-
-    /// Whether the actor may send this command to the device.
-    #[boxed]
-    pub async fn authorize_command(
-        &self,
-        context: &OpContext,
-        id: DeviceId,
-        method: &str,
-    ) -> Result<DeviceCommand> {
-        if method.is_empty() {
-            return Err(Error::invalid_at("method", "needs a name"));
-        }
-        check_text("method", method, METHOD_CHARS_MAX)?;
-        let resource = self.authorize_device(context, Action::DeviceCommand, id).await?;
-        let tx = self.0.store.begin(context).await?;
-        tx.device(id).await?;
-        self.record(&tx, context, Action::DeviceCommand, &resource).await?;
-        tx.commit().await?;
-        Ok(DeviceCommand { tenant: context.tenant, device: id })
     }
 
     /// The name of a device for people; its id when it is gone.

@@ -18,6 +18,7 @@ use veritwin_metastore::CredentialKind;
 
 use crate::access::place_of;
 use crate::error::found;
+use crate::gateways::ChildCache;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
@@ -49,6 +50,7 @@ pub(crate) struct LoginCache {
     /// Credentials and devices that were ended a moment ago: a log-in that was under way when they
     /// were lets nobody in.
     ended: Mutex<HashMap<[u8; 16], Duration>>,
+    pub(crate) children: ChildCache,
 }
 
 impl LoginCache {
@@ -100,10 +102,12 @@ impl LoginCache {
 
     pub(crate) fn forget_device(&self, device: DeviceId) {
         self.by_digest.lock().retain(|_, one| one.login.device != device);
+        self.children.forget(device);
     }
 
     pub(crate) fn forget_all(&self) {
         self.by_digest.lock().clear();
+        self.children.forget_all();
     }
 }
 

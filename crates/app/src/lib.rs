@@ -20,6 +20,7 @@ mod authorities;
 mod backup;
 mod bindings;
 mod brands;
+mod calls;
 mod certificate_ends;
 mod change;
 mod contact;
@@ -36,6 +37,7 @@ mod factors;
 mod figures;
 #[cfg(feature = "test-controls")]
 mod full_disk;
+mod gateways;
 mod geo;
 mod grants;
 mod held;
@@ -74,6 +76,7 @@ pub mod model;
 mod model_view;
 mod objects;
 mod open;
+mod packages;
 mod pages;
 mod papers;
 mod partners;
@@ -133,11 +136,16 @@ pub use backup::{
     RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
+pub use calls::{
+    CALL_BYTES_MAX, CALL_LASTS_MAX, CALL_NUMBER_MIN, CALL_RETRIES_MAX, DEVICE_CALLS_MAX,
+    TENANT_CALLS_KEPT_MAX, TENANT_CALLS_MAX,
+};
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
+pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
@@ -147,6 +155,10 @@ pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
 pub use open::{App, Config, Outbound};
+pub use packages::{
+    PACKAGE_BYTES_MAX, PACKAGE_PIECE_BYTES_MAX, PACKAGE_TARGETS_MAX, PACKAGES_MAX,
+    TENANT_PACKAGES_BYTES_MAX, Told,
+};
 pub use population::{Population, populated_email};
 pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,

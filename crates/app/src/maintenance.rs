@@ -77,6 +77,9 @@ impl App {
             let mut done = self.flush_activity().await;
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
+                if let Err(error) = self.tend_calls().await {
+                    tracing::warn!(%error, "calls to devices were not ended; trying again");
+                }
                 self.0.geo.reload();
             }
             let now = self.clock().now();
@@ -126,6 +129,7 @@ impl App {
         tx.key_makers_purge(before).await?;
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
+        tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.tell_untold();

@@ -1,6 +1,7 @@
 //! Sealed objects in the object store: sources, models and geometry of twins. Each is one file
 //! under a key of its own, written whole before anything names it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,12 +17,16 @@ use crate::{App, Error, Result};
 /// Plaintext bytes sealed at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
 const TAG_BYTES: usize = 16;
+/// Opened chunks of objects that are read piece by piece, which are kept.
+const CHUNKS_KEPT_MAX: usize = 16;
 /// Models that are kept decoded.
 const MODELS_MAX: usize = 16;
 
 /// Models that were used a moment ago, by tenant and object.
 pub(crate) type ModelCache = Mutex<Vec<(ModelName, Arc<TwinModel>)>>;
 type ModelName = (TenantId, String);
+/// Chunks that were used a moment ago, by tenant, object and number.
+pub(crate) type ChunkCache = Mutex<Vec<((TenantId, String, u64), Bytes)>>;
 
 impl App {
     /// Seals and stores an object; answers its path. The bytes are durable when this returns.
@@ -86,6 +91,75 @@ impl App {
             key.open(number, Aad::new(tenant, DataClass::Twin, context), chunk, &mut out)?;
             rest = after;
         }
+        Ok(out.into())
+    }
+
+    /// Reads a part of an object, within its length, and opens no more of it than that is in.
+    pub(crate) async fn get_object_part(
+        &self,
+        tenant: TenantId,
+        path: &str,
+        part: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let chunk_bytes = CHUNK_BYTES as u64;
+        let mut out = Vec::new();
+        let mut at = part.start;
+        while at < part.end {
+            let number = at / chunk_bytes;
+            let chunk = self.get_object_chunk(tenant, path, number).await?;
+            let from = usize::try_from(at - number * chunk_bytes).unwrap_or(usize::MAX);
+            let to = usize::try_from(part.end - number * chunk_bytes).unwrap_or(usize::MAX);
+            let some = chunk.get(from..to.min(chunk.len())).unwrap_or_default();
+            if some.is_empty() {
+                return Err(Error::Internal("a stored object is damaged".to_owned()));
+            }
+            out.extend_from_slice(some);
+            at += some.len() as u64;
+        }
+        Ok(out)
+    }
+
+    async fn get_object_chunk(&self, tenant: TenantId, path: &str, number: u64) -> Result<Bytes> {
+        if !path.starts_with(&format!("twins/{tenant}/")) {
+            return Err(Error::NotFound("object"));
+        }
+        let name = (tenant, path.to_owned(), number);
+        let kept = self.0.chunks.lock().iter().find(|(known, _)| *known == name).cloned();
+        if let Some((_, chunk)) = kept {
+            // What was opened before the key was withdrawn is not given out after it.
+            let _dek = self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Twin))?;
+            return Ok(chunk);
+        }
+        let head_bytes = FileHeader::BYTES as u64 + 8;
+        let sealed_bytes = (CHUNK_BYTES + TAG_BYTES) as u64;
+        let start = head_bytes + number * sealed_bytes;
+        let path = Path::from(path);
+        let head = self.0.objects.get_range(&path, 0..head_bytes).await?;
+        let sealed = self.0.objects.get_range(&path, start..start + sealed_bytes).await?;
+        let app = self.clone();
+        let opened =
+            tokio::task::spawn_blocking(move || app.open_chunk(tenant, &head, number, &sealed));
+        let chunk = opened.await.map_err(|_| Error::Internal("opening stopped".to_owned()))??;
+        let mut chunks = self.0.chunks.lock();
+        if chunks.len() >= CHUNKS_KEPT_MAX {
+            chunks.remove(0);
+        }
+        chunks.push((name, chunk.clone()));
+        Ok(chunk)
+    }
+
+    fn open_chunk(
+        &self,
+        tenant: TenantId,
+        head: &[u8],
+        number: u64,
+        sealed: &[u8],
+    ) -> Result<Bytes> {
+        let key = self.0.keys.open_file(&FileHeader::read(head)?)?;
+        let damaged = || Error::Internal("a stored object is damaged".to_owned());
+        let context = head.get(FileHeader::BYTES..).ok_or_else(damaged)?;
+        let mut out = Vec::with_capacity(sealed.len());
+        key.open(number, Aad::new(tenant, DataClass::Twin, context), sealed, &mut out)?;
         Ok(out.into())
     }
 

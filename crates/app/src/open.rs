@@ -141,6 +141,7 @@ pub(crate) struct Inner {
     pub(crate) presence: Arc<Presence>,
     pub(crate) live: Arc<LiveBus>,
     pub(crate) models: crate::objects::ModelCache,
+    pub(crate) chunks: crate::objects::ChunkCache,
     pub(crate) storage: crate::storage::TwinBytes,
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
@@ -353,6 +354,7 @@ impl App {
             presence,
             live,
             models: crate::objects::ModelCache::default(),
+            chunks: crate::objects::ChunkCache::default(),
             storage: crate::storage::TwinBytes::default(),
             #[cfg(feature = "test-controls")]
             disk,

@@ -91,7 +91,7 @@ fn bytes_of(readings: &[Reading]) -> u64 {
 }
 
 impl App {
-    /// Bytes of a tenant's readings and twins.
+    /// Bytes of a tenant's readings, twins and packages.
     pub(crate) async fn storage_bytes(&self, tenant: TenantId) -> Result<u64> {
         let twins = match self.0.storage.of(tenant) {
             Some(bytes) => bytes,
@@ -126,7 +126,7 @@ impl App {
         refuse_over(STORAGE_BYTES_MAX, max, self.storage_bytes(tenant).await? + bytes as u64)
     }
 
-    /// Twins changed: what they take is counted again.
+    /// Twins or packages changed: what they take is counted again.
     pub(crate) async fn twins_stored(&self, tenant: TenantId) {
         if let Err(error) = self.count_twin_bytes(tenant).await {
             tracing::warn!(%tenant, %error, "what twins take was not counted");
@@ -154,6 +154,7 @@ impl App {
                 }
             }
         }
+        bytes += tx.packages().await?.iter().map(|package| package.bytes).sum::<u64>();
         self.0.storage.tenants.lock().insert(tenant, bytes);
         Ok(bytes)
     }

@@ -220,6 +220,8 @@ pub(crate) mod tests {
             version: 1,
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
+            is_gateway: false,
+            gateway: None,
             last_seen_at: None,
         }
     }

@@ -128,6 +128,8 @@ define_ids! {
     AuthorityId;
     /// One sealed ledger batch.
     BatchId;
+    /// A call to a device that is kept until its end.
+    CallId;
     /// One credential of one device (a token, a password, a certificate).
     CredentialId;
     /// A device. Sensors that share a connection and a credential are keys of one device.
@@ -140,6 +142,8 @@ define_ids! {
     GroupId;
     /// A role of a tenant's own.
     CustomRoleId;
+    /// A firmware or software package.
+    PackageId;
     /// Something an account signs in with besides its password: a passkey, an authenticator.
     FactorId;
     /// A one-time link, an invitation among them.

@@ -26,6 +26,10 @@ impl Attached {
         attached
     }
 
+    pub(crate) const fn session(&self) -> &Arc<DeviceSession> {
+        &self.session
+    }
+
     pub(crate) async fn detach(mut self) {
         if let Some(link) = self.link.take() {
             self.sink.detach(&self.session, &link).await;

@@ -10,6 +10,8 @@ use crate::model::{CloseReason, Downlink, Transport};
 
 /// Most downlinks that wait for one device.
 pub const DOWNLINKS_MAX: usize = 64;
+/// Most downlinks that wait for a gateway, those of the devices behind it included.
+pub const GATEWAY_DOWNLINKS_MAX: usize = 1_024;
 
 const WANTS_ATTRIBUTES: u8 = 1;
 const WANTS_RPC: u8 = 2;
@@ -23,7 +25,10 @@ pub enum LinkError {
     #[error("the device has not subscribed to this")]
     NotSubscribed,
     /// The device reads too slowly: [`DOWNLINKS_MAX`] messages wait already.
-    #[error("limit downlinks_max exceeded: at most {DOWNLINKS_MAX} messages wait for a device")]
+    #[error(
+        "limit downlinks_max exceeded: at most {DOWNLINKS_MAX} messages wait for a device, \
+         {GATEWAY_DOWNLINKS_MAX} for a gateway"
+    )]
     Full,
     /// The device is gone.
     #[error("the device is not connected")]
@@ -39,8 +44,22 @@ struct Inner {
     id: u64,
     transport: Transport,
     interests: AtomicU8,
+    /// What a gateway listens to for the devices behind it.
+    child_interests: AtomicU8,
     downlinks: mpsc::Sender<Downlink>,
     close: watch::Sender<Option<CloseReason>>,
+    child: Option<Child>,
+}
+
+/// Of a device behind a gateway: the gateway's link, and its name there.
+#[derive(Debug)]
+struct Child {
+    gateway: DeviceLink,
+    name: Arc<str>,
+}
+
+fn bits(attributes: bool, rpc: bool) -> u8 {
+    (u8::from(attributes) * WANTS_ATTRIBUTES) | (u8::from(rpc) * WANTS_RPC)
 }
 
 /// The connection's end of a [`DeviceLink`].
@@ -55,12 +74,38 @@ pub struct LinkEnd {
 impl DeviceLink {
     /// A new link and the connection's end of it.
     pub fn new(transport: Transport) -> (Self, LinkEnd) {
-        let (downlinks, receiver) = mpsc::channel(DOWNLINKS_MAX);
+        Self::with_room(transport, DOWNLINKS_MAX)
+    }
+
+    /// A new link of a gateway.
+    pub fn of_gateway(transport: Transport) -> (Self, LinkEnd) {
+        Self::with_room(transport, GATEWAY_DOWNLINKS_MAX)
+    }
+
+    fn with_room(transport: Transport, downlinks_max: usize) -> (Self, LinkEnd) {
+        let (downlinks, receiver) = mpsc::channel(downlinks_max);
         let (close, closed) = watch::channel(None);
-        let id = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
-        let interests = AtomicU8::new(0);
-        let link = Self(Arc::new(Inner { id, transport, interests, downlinks, close }));
+        let link = Self::made(transport, downlinks, close, None);
         (link, LinkEnd { downlinks: receiver, close: closed })
+    }
+
+    fn made(
+        transport: Transport,
+        downlinks: mpsc::Sender<Downlink>,
+        close: watch::Sender<Option<CloseReason>>,
+        child: Option<Child>,
+    ) -> Self {
+        let id = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
+        let (interests, child_interests) = (AtomicU8::new(0), AtomicU8::new(0));
+        let inner = Inner { id, transport, interests, child_interests, downlinks, close, child };
+        Self(Arc::new(inner))
+    }
+
+    /// The link of a device behind this gateway: what is sent through it goes to the gateway.
+    pub fn for_child(&self, name: &str) -> Self {
+        let (close, _) = watch::channel(None);
+        let child = Child { gateway: self.clone(), name: name.into() };
+        Self::made(self.transport(), self.0.downlinks.clone(), close, Some(child))
     }
 
     /// Unique in this process.
@@ -75,18 +120,30 @@ impl DeviceLink {
 
     /// States what the device listens to.
     pub fn set_interests(&self, attributes: bool, rpc: bool) {
-        let bits = (u8::from(attributes) * WANTS_ATTRIBUTES) | (u8::from(rpc) * WANTS_RPC);
-        self.0.interests.store(bits, Ordering::Release);
+        self.0.interests.store(bits(attributes, rpc), Ordering::Release);
+    }
+
+    /// States what a gateway listens to for the devices behind it.
+    pub fn set_child_interests(&self, attributes: bool, rpc: bool) {
+        self.0.child_interests.store(bits(attributes, rpc), Ordering::Release);
+    }
+
+    fn wants(&self, bit: u8) -> bool {
+        let bits = match &self.0.child {
+            Some(child) => &child.gateway.0.child_interests,
+            None => &self.0.interests,
+        };
+        bits.load(Ordering::Acquire) & bit != 0
     }
 
     /// Whether the device listens to attribute updates.
     pub fn wants_attributes(&self) -> bool {
-        self.0.interests.load(Ordering::Acquire) & WANTS_ATTRIBUTES != 0
+        self.wants(WANTS_ATTRIBUTES)
     }
 
     /// Whether the device listens to calls.
     pub fn wants_rpc(&self) -> bool {
-        self.0.interests.load(Ordering::Acquire) & WANTS_RPC != 0
+        self.wants(WANTS_RPC)
     }
 
     /// Queues a message for the device. Never waits.
@@ -96,24 +153,37 @@ impl DeviceLink {
                 self.wants_attributes()
             }
             Downlink::Rpc(_) => self.wants_rpc(),
+            Downlink::OfChild { .. } | Downlink::ChildGone(_) => true,
         };
         if !wanted {
             return Err(LinkError::NotSubscribed);
         }
+        let downlink = match &self.0.child {
+            Some(child) => {
+                let (name, downlink) = (Arc::clone(&child.name), Box::new(downlink));
+                Downlink::OfChild { name, downlink }
+            }
+            None => downlink,
+        };
         self.0.downlinks.try_send(downlink).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LinkError::Full,
             mpsc::error::TrySendError::Closed(_) => LinkError::Closed,
         })
     }
 
-    /// Ends the connection; the first reason given counts.
+    /// Ends the connection; the first reason given counts. For a device behind a gateway it ends
+    /// what the gateway says for it, not the gateway's connection.
     pub fn close(&self, reason: CloseReason) {
-        self.0.close.send_if_modified(|current| {
+        let is_first = self.0.close.send_if_modified(|current| {
             let first = current.is_none();
             if first {
                 *current = Some(reason);
             }
             first
         });
+        if let Some(child) = self.0.child.as_ref().filter(|_| is_first) {
+            // A gateway that reads too slowly is told by what it says next being refused.
+            let _ = self.0.downlinks.try_send(Downlink::ChildGone(Arc::clone(&child.name)));
+        }
     }
 }

@@ -130,6 +130,15 @@ impl DeviceSession {
     }
 }
 
+/// A device that a gateway speaks for, as the gateway names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildName {
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is, if it is made now.
+    pub kind: Option<String>,
+}
+
 /// A program that may write for several devices of its tenant.
 #[derive(Debug, Clone)]
 pub struct WriterSession {
@@ -354,6 +363,37 @@ pub enum Downlink {
     AttributesDeleted(Vec<Key>),
     /// A call.
     Rpc(RpcRequest),
+    /// Something for a device behind a gateway, sent to the gateway.
+    OfChild {
+        /// The device's name, as the gateway gives it.
+        name: Arc<str>,
+        /// What it is.
+        downlink: Box<Downlink>,
+    },
+    /// The gateway speaks for this device no longer.
+    ChildGone(Arc<str>),
+}
+
+/// Which package of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PackageKind {
+    /// What the device runs on.
+    Firmware,
+    /// What runs on the device.
+    Software,
+}
+
+/// A piece of a package that a device asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkRequest {
+    /// Which package.
+    pub kind: PackageKind,
+    /// The title and version it expects, if it says so.
+    pub expected: Option<(String, String)>,
+    /// Bytes of each chunk; none: all of it at once.
+    pub chunk_bytes: Option<u32>,
+    /// Which chunk, from 0.
+    pub chunk: u32,
 }
 
 /// Why the platform ends a device's connection.

@@ -9,8 +9,8 @@ use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
-    PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
+    EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
 
@@ -127,6 +127,18 @@ pub trait Login: Send + Sync {
     ) -> Result<Provisioned, LoginError> {
         Err(LoginError::Denied("no device comes in by itself here".to_owned()))
     }
+
+    /// The devices that a gateway speaks for under these names, in the same order, each by itself
+    /// let in or not; one that there is not yet is made. The sessions carry the gateway's
+    /// credential and address. A name of a device that is not behind this gateway is refused, and
+    /// so is everything when the session is no gateway.
+    async fn children(
+        &self,
+        _gateway: &DeviceSession,
+        _names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        Err(LoginError::Denied("this device is no gateway".to_owned()))
+    }
 }
 
 /// Where what devices send goes. `Ok` of [`Sink::submit`] means durable: the acknowledgement
@@ -225,6 +237,16 @@ pub trait Sink: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// A piece of the package that is assigned to the device; at most
+    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end.
+    async fn chunk(
+        &self,
+        _session: &DeviceSession,
+        _request: ChunkRequest,
+    ) -> Result<Vec<u8>, SubmitError> {
+        Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
+    }
+
     /// A device's answer to a call of the application.
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError>;
 
@@ -234,6 +256,13 @@ pub trait Sink: Send + Sync {
         session: &DeviceSession,
         call: ClientRpc,
     ) -> Result<String, SubmitError>;
+
+    /// A device listens to calls from now on: those that were kept for it can be sent. Never
+    /// waits.
+    fn listens(&self, _session: &DeviceSession) {}
+
+    /// A device has the call with this number, and has not answered it yet. Never waits.
+    fn call_delivered(&self, _session: &DeviceSession, _id: u32) {}
 
     /// A device is connected (MQTT, WebSocket) or waits in a long poll (HTTP). Through `link` it
     /// can be sent attribute updates and calls, or be disconnected, until [`Sink::detach`].

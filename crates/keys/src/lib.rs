@@ -29,7 +29,9 @@ pub use file::{FileHeader, FileKey, FileSealer};
 pub use jose::{JoseAlgorithm, JoseKey};
 pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
-pub use primitive::{SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256};
+pub use primitive::{
+    ChecksumAlgorithm, SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256,
+};
 pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
 pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
 pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};

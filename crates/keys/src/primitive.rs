@@ -51,6 +51,45 @@ impl Sha256 {
     }
 }
 
+/// Which checksum of a file others are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl ChecksumAlgorithm {
+    /// The name used in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// From the name, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Sha256, Self::Sha384, Self::Sha512]
+            .into_iter()
+            .find(|one| one.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// The checksum, in hexadecimal digits.
+    pub fn of(self, bytes: &[u8]) -> String {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        hex::encode(digest::digest(algorithm, bytes).as_ref())
+    }
+}
+
 /// HMAC-SHA-256 (RFC 2104).
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     into_32(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref())

@@ -249,7 +249,7 @@ async fn open_listeners(
         tenant_sockets_max: config.limits.tenant_sockets_max,
         person_sockets_max: config.limits.person_sockets_max,
     };
-    let live = Arc::new(LiveState::new(app.clone(), limits, idle_max, caps));
+    let live = LiveState::start(app.clone(), limits, idle_max, caps);
     let broker = Broker::new(BrokerParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),

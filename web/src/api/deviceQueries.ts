@@ -134,3 +134,45 @@ export function attributesQuery(id: string) {
     queryFn: () => body(client.GET('/v1/devices/{id}/attributes', { params: { path: { id } } })),
   })
 }
+
+/** The kept commands to a device, newest first: the first page, looked at again while one waits. */
+export function callsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'calls'],
+    queryFn: () =>
+      body(
+        client.GET('/v1/devices/{id}/rpc', { params: { path: { id }, query: { limit: 50 } } }),
+      ),
+    refetchInterval: (query) =>
+      query.state.data?.items.some((call) => ['queued', 'sent', 'delivered'].includes(call.state))
+        ? 5_000
+        : false,
+  })
+}
+
+export const packagesQuery = queryOptions({
+  queryKey: ['packages'],
+  queryFn: () => body(client.GET('/v1/packages')),
+})
+
+/** The devices that are to have a package. */
+export function packageDevicesQuery(id: string) {
+  return queryOptions({
+    queryKey: ['packages', id, 'devices'],
+    queryFn: () => body(client.GET('/v1/packages/{id}/devices', { params: { path: { id } } })),
+  })
+}
+
+/** What devices say of their update, as far as it may be read. */
+export function packageStatesQuery(ids: string[], key: string) {
+  return queryOptions({
+    queryKey: ['packages', 'states', key, ids],
+    queryFn: async () => {
+      const wanted = { device_ids: ids, keys: [key] }
+      const found = await body(client.POST('/v1/telemetry/latest', { body: wanted }))
+      return new Map(found.items.map((one) => [one.device_id, String(one.value)]))
+    },
+    enabled: ids.length > 0,
+    refetchInterval: 10_000,
+  })
+}

@@ -121,6 +121,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/streams/Streams'), 'StreamsPage'),
     ),
     page(
+      '/packages',
+      lazyRouteComponent(() => import('../routes/Packages'), 'PackagesPage'),
+    ),
+    page(
       '/twins',
       lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage'),
     ),

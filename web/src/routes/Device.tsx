@@ -23,8 +23,10 @@ import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
+import { Calls } from './Calls'
 import { declarationLabel } from './declaration'
 import { Credentials } from './DeviceCredentials'
+import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
 import { declareDevice } from './streams/act'
@@ -104,6 +106,10 @@ function Loaded({ device }: { device: Device }) {
         </Allowed>
         <Attributes device={device} />
       </div>
+      <Gateway device={device} />
+      <Allowed to="device.command" on={thing}>
+        <Calls device={device} />
+      </Allowed>
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
         <section className="block danger">

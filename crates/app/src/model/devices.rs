@@ -38,6 +38,10 @@ pub struct DeviceView {
     /// What counts for its streams unless something else is said of one: its declaration, a rule
     /// for its type, or what is presumed of it.
     pub counts_as: Declaration,
+    /// Whether it may speak for other devices.
+    pub is_gateway: bool,
+    /// The gateway that speaks for it.
+    pub gateway: Option<DeviceId>,
     /// Unit of each series, such as `°C`.
     pub units: BTreeMap<String, String>,
     /// Its series that may be seen.
@@ -72,6 +76,17 @@ pub struct DeviceInput {
     pub units: BTreeMap<String, String>,
 }
 
+/// What a device is to gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayChange {
+    /// It may speak for others, or no longer.
+    Speaks(bool),
+    /// This gateway speaks for it.
+    Behind(DeviceId),
+    /// It speaks for itself.
+    Alone,
+}
+
 /// A change to a device: only what is given changes.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceChange {
@@ -85,6 +100,8 @@ pub struct DeviceChange {
     pub declaration: Option<Declaration>,
     /// New units.
     pub units: Option<BTreeMap<String, String>>,
+    /// Whether it is a gateway, or which one is its own.
+    pub gateway: Option<GatewayChange>,
     /// The version it was read at; a newer one is a conflict.
     pub if_version: Option<i64>,
 }

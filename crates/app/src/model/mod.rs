@@ -2,6 +2,7 @@
 
 mod alerts;
 mod assurance;
+mod calls;
 mod devices;
 mod ledger;
 mod networks;
@@ -20,10 +21,13 @@ pub use alerts::{
     MailNote, RuleCondition, RuleInput, RuleScope, RuleView,
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
+pub use calls::{
+    CallInput, CallToSend, CallView, PackageInput, PackageTargets, PackageView, PieceWanted,
+};
 pub use devices::{
     AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,
-    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, InventoryOutcome,
-    MadeCredential, NewCredential, Placement, RefusalView,
+    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
+    InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};

@@ -3,6 +3,7 @@
 
 mod body;
 mod device;
+mod package;
 mod poll;
 mod problem;
 mod write;
@@ -60,6 +61,8 @@ pub fn router(parts: HttpParts) -> Router {
             .route(&format!("{prefix}/attributes/updates"), get(poll::attributes))
             .route(&format!("{prefix}/rpc"), post(device::rpc_call).get(poll::rpc))
             .route(&format!("{prefix}/rpc/{{id}}"), post(device::rpc_reply))
+            .route(&format!("{prefix}/firmware"), get(package::firmware))
+            .route(&format!("{prefix}/software"), get(package::software))
             .route(&format!("{prefix}/claim"), post(device::claim));
     }
     router

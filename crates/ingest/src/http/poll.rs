@@ -64,7 +64,11 @@ async fn wait(
     };
     let (link, mut end) = DeviceLink::new(Transport::Http);
     link.set_interests(wants_attributes, wants_rpc);
+    let device = Arc::clone(&session);
     let attached = Attached::new(Arc::clone(&api.parts.sink), session, link).await;
+    if wants_rpc {
+        api.parts.sink.listens(&device);
+    }
     let first = tokio::select! {
         first = timeout(Duration::from_millis(millis), end.downlinks.recv()) => first,
         _ = end.close.wait_for(Option::is_some) => Ok(None),
@@ -73,8 +77,12 @@ async fn wait(
     match first {
         Ok(Some(Downlink::AttributesUpdated(entries))) => Ok(json(entries_json(&entries))),
         Ok(Some(Downlink::AttributesDeleted(keys))) => Ok(json(deleted_json(&keys))),
-        Ok(Some(Downlink::Rpc(request))) => Ok(json(rpc_json(&request, true))),
-        Ok(None) => {
+        Ok(Some(Downlink::Rpc(request))) => {
+            api.parts.sink.call_delivered(&device, request.id);
+            Ok(json(rpc_json(&request, true)))
+        }
+        // What is for others comes over the gateway's connection.
+        Ok(Some(Downlink::OfChild { .. } | Downlink::ChildGone(_)) | None) => {
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the wait was ended by the platform")
                 .retry_after(5))
         }

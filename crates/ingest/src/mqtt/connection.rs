@@ -185,7 +185,8 @@ impl Broker {
             Version::V3 => Transport::Mqtt3,
             Version::V5 => Transport::Mqtt5,
         };
-        let (link, mut link_end) = DeviceLink::new(transport);
+        let new_link = if session.gateway { DeviceLink::of_gateway } else { DeviceLink::new };
+        let (link, mut link_end) = new_link(transport);
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
@@ -194,8 +195,7 @@ impl Broker {
         let now = self.clock.monotonic();
         let (state, present) = self.sessions.attach(key.clone(), hello.clean_start, &link, now);
         let registration = Registration::new(Arc::clone(self), key.clone(), link.clone());
-        let (attributes, rpc) = state.lock().interests();
-        link.set_interests(attributes, rpc);
+        state.lock().state_interests(&link, session.gateway);
         let (sink, device) = (Arc::clone(&self.sink), Arc::clone(&session));
         let attached = Attached::new(sink, device, link.clone()).await;
 
@@ -210,6 +210,7 @@ impl Broker {
         device.output = acknowledgement.encode(present);
         device.keep_session(&key, present);
         device.start_resend();
+        device.listens();
         let Err(end) =
             exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;
@@ -223,6 +224,9 @@ impl Broker {
         let will = device.will.take().filter(|_| !is_revoked);
         let fate = if will.is_some() { WillFate::Waits } else { WillFate::Gone };
         self.tell_gone(&state, &link, keep_seconds, fate);
+        if let Some(children) = device.children.take() {
+            children.end().await;
+        }
         attached.detach().await;
         let will = will?;
         let (broker, version) = (Arc::clone(self), device.encoder.version);
@@ -333,8 +337,8 @@ async fn exchange<S: Stream>(
                 let reason = *closed;
                 return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
             }
-            Some((topic, payload)) = device.answers.next(),
-                if can_send && !device.answers.is_empty() => device.deliver(&topic, payload),
+            Some(answer) = device.answers.next(),
+                if can_send && !device.answers.is_empty() => device.answer(answer),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 device.found_retained(found)?;

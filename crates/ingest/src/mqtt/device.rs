@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
@@ -17,6 +18,7 @@ use super::connect::{Hello, Will};
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
+use super::gateway::Children;
 use super::note::Note;
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
@@ -94,8 +96,24 @@ impl From<Close> for End {
     }
 }
 
-/// The answer to an attribute request or call: topic and payload.
-pub(crate) type Answer = (String, String);
+/// The answer to a request or call.
+pub(crate) struct Answer {
+    pub(crate) topic: String,
+    /// A subscription to this topic will do as well.
+    pub(crate) subscribed: Option<String>,
+    pub(crate) payload: Vec<u8>,
+    /// How long nothing more is read.
+    pub(crate) hold: Duration,
+    /// Large answers are not kept for a client that does not acknowledge them.
+    pub(crate) qos_max: u8,
+}
+
+impl Answer {
+    pub(crate) fn new(topic: String, payload: String) -> Self {
+        let payload = payload.into_bytes();
+        Self { topic, subscribed: None, payload, hold: Duration::ZERO, qos_max: 1 }
+    }
+}
 
 pub(crate) struct Device {
     pub(crate) broker: Arc<Broker>,
@@ -112,6 +130,8 @@ pub(crate) struct Device {
     pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
     pub(super) relaying: Relaying,
+    /// Of a gateway: the devices behind it that are connected through it.
+    pub(super) children: Option<Arc<Children>>,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
     /// The number of the next reading of this read that carries no time.
@@ -145,6 +165,7 @@ impl Device {
         hello: Hello,
     ) -> Self {
         let keys = KeyTable::new(broker.sink.screening());
+        let children = session.gateway.then(Arc::default);
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -164,6 +185,7 @@ impl Device {
             fetching: Fetching::new(),
             pending: Pending::default(),
             relaying: Relaying::default(),
+            children,
             keys,
             received_at: Timestamp::EPOCH,
             next_at: UNTIMED,
@@ -364,11 +386,13 @@ impl Device {
         }
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
         self.broker.count(self.link.transport(), &pending);
-        self.pace(pending.messages + pending.refusals, pending.count_readings());
+        let messages = pending.messages + pending.refusals + pending.named;
+        self.pace(messages, pending.count_readings());
         self.in_flight_acks += pending.acks.len();
         self.in_flight_bytes += pending.bytes;
         let sink = Arc::clone(&self.broker.sink);
-        self.queue.push_back(pending.submit(sink, session, received_at).boxed());
+        let speaker = self.speaker(&pending);
+        self.queue.push_back(pending.submit(sink, session, received_at, speaker).boxed());
     }
 
     /// Counts what was read; over a rate nothing more is read for a while.

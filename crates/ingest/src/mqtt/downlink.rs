@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::alias::Naming;
-use super::device::Device;
+use super::device::{Answer, Device};
 use super::encode::{Outgoing, PUBREL};
 use super::note::Note;
 use super::outbox::Delivery;
 use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::topic;
 use crate::model::Downlink;
-use crate::payload::{deleted_json, entries_json, rpc_json};
+use crate::payload::{
+    child_deleted_json, child_entries_json, child_gone_json, child_rpc_json, deleted_json,
+    entries_json, rpc_json,
+};
 
 /// So much output is gathered before it is written.
 const PUMP_BYTES_MAX: usize = 64 * 1024;
@@ -57,8 +61,8 @@ impl Device {
             if self.output.len() >= PUMP_BYTES_MAX || !self.can_send() {
                 return;
             }
-            if let Some(Some((name, payload))) = self.answers.next().now_or_never() {
-                self.deliver(&name, payload);
+            if let Some(Some(answer)) = self.answers.next().now_or_never() {
+                self.answer(answer);
             } else if let Ok(downlink) = downlinks.try_recv() {
                 self.downlink(&downlink);
             } else {
@@ -80,20 +84,61 @@ impl Device {
                 let name = format!("{}{}", topic::RPC_REQUEST, request.id);
                 self.deliver(&name, rpc_json(request, false));
             }
+            Downlink::OfChild { name, downlink } => self.child_downlink(name, downlink),
+            Downlink::ChildGone(name) => {
+                if let Some(children) = &self.children {
+                    children.forget(name);
+                }
+                self.deliver(topic::GATEWAY_DISCONNECT, child_gone_json(name));
+            }
+        }
+    }
+
+    /// The same for a device behind this gateway.
+    fn child_downlink(&mut self, name: &str, downlink: &Downlink) {
+        match downlink {
+            Downlink::AttributesUpdated(entries) => {
+                self.deliver(topic::GATEWAY_ATTRIBUTES, child_entries_json(name, entries));
+            }
+            Downlink::AttributesDeleted(keys) => {
+                self.deliver(topic::GATEWAY_ATTRIBUTES, child_deleted_json(name, keys));
+            }
+            Downlink::Rpc(request) => {
+                self.deliver(topic::GATEWAY_RPC, child_rpc_json(name, request));
+            }
+            // No gateway is behind another one.
+            Downlink::OfChild { .. } | Downlink::ChildGone(_) => {}
         }
     }
 
     /// Publishes to the device at the QoS it was granted; the platform's own messages have QoS 1.
-    pub(crate) fn deliver(&mut self, name: &str, payload: String) {
+    pub(crate) fn deliver(&mut self, name: &str, payload: impl Into<Vec<u8>>) {
+        self.deliver_as((name, name), payload.into(), 1);
+    }
+
+    /// An answer to a request of the device.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        let Answer { topic, subscribed, payload, hold, qos_max } = answer;
+        if !hold.is_zero() {
+            self.held_until = self.held_until.max(Some(Instant::now() + hold));
+        }
+        let is_wanted = self.state.lock().matching(&topic).is_some();
+        let subscribed = subscribed.filter(|_| !is_wanted);
+        let subscribed = subscribed.as_deref().unwrap_or(&topic);
+        self.deliver_as((&topic, subscribed), payload, qos_max);
+    }
+
+    /// Publishes to who has subscribed to the topic `subscribed`.
+    fn deliver_as(&mut self, (name, subscribed): (&str, &str), payload: Vec<u8>, qos_max: u8) {
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
-        let Some((qos, ids)) = state.matching(name) else { return };
+        let Some((qos, ids)) = state.matching(subscribed) else { return };
         let delivery = Delivery {
             topic: name.into(),
-            payload: payload.into_bytes().into(),
+            payload: payload.into(),
             properties: Arc::default(),
             expires_at: None,
-            qos: qos.min(1),
+            qos: qos.min(qos_max),
             retain: false,
             ids,
             reserved: None,
@@ -101,7 +146,13 @@ impl Device {
             again: false,
         };
         self.was_own |= delivery.qos > 0;
+        let unasked = (delivery.qos == 0).then(|| Arc::clone(&delivery.payload));
         self.send(&mut state, delivery, None);
+        drop(state);
+        // It is not acknowledged.
+        if let Some(payload) = unasked {
+            self.delivered(name, &payload);
+        }
     }
 
     fn send(&mut self, state: &mut SessionState, delivery: Delivery, expiry_seconds: Option<u32>) {
@@ -192,7 +243,10 @@ impl Device {
     /// PUBACK: the client has a QoS 1 message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.delivery.qos == 1;
-        self.state.lock().done_with(is_it);
+        let done = self.state.lock().done_with(is_it);
+        if let Some(Unacknowledged { delivery, .. }) = done {
+            self.delivered(&delivery.topic, &delivery.payload);
+        }
         self.resend();
     }
 

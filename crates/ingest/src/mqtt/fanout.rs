@@ -39,6 +39,9 @@ impl Device {
     /// A submission came back. What the sink has refused is not relayed.
     pub(crate) fn finish(&mut self, mut finished: Finished) {
         self.note_stored(&finished);
+        if !finished.hold.is_zero() {
+            self.held_until = self.held_until.max(Some(Instant::now() + finished.hold));
+        }
         match &finished.result {
             Ok(refused) if refused.is_empty() => {}
             Ok(refused) => {

@@ -272,7 +272,8 @@ pub fn mqtt_topic(data: &[u8]) {
     let _ = topic::classify(name, &limits);
     let filters: Vec<&str> = lines.take(FILTERS_MAX).collect();
     for filter in &filters {
-        if topic::check_filter(filter, true, "d1", &limits).is_ok()
+        let who = topic::Subscriber { id: "d1", is_gateway: true, knows_shared: true };
+        if topic::check_filter(filter, who, &limits).is_ok()
             && topic::filter_fault(filter, true).is_none()
         {
             let (_, plain) = topic::share(filter);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use veritwin_domain::LimitExceeded;
 
-use super::device::{Device, REQUESTS_MAX};
+use super::device::{self, Device, REQUESTS_MAX};
 use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
 use super::pending::{Ack, Answer};
@@ -68,14 +68,14 @@ impl From<TopicError> for Refused {
             TopicError::Malformed(_) | TopicError::Unknown => RefusalReason::Topic,
             TopicError::Limit(limit) => return limit.into(),
             TopicError::Unsupported(_) => RefusalReason::Unsupported,
-            TopicError::Foreign => RefusalReason::NotAllowed,
+            TopicError::Foreign | TopicError::NoGateway => RefusalReason::NotAllowed,
         };
         Self::new(reason, error.text())
     }
 }
 
 /// The version 5 reason code of a refusal.
-fn reason_code(reason: RefusalReason) -> u8 {
+pub(super) fn reason_code(reason: RefusalReason) -> u8 {
     match reason {
         RefusalReason::Payload => 0x99,
         RefusalReason::Topic => 0x90,
@@ -178,6 +178,10 @@ impl Device {
         match topic::classify(view.topic, self.limits())? {
             DeviceTopic::Attributes => return self.attributes(view),
             DeviceTopic::Relay => return self.relay(view),
+            DeviceTopic::Gateway(topic) => self.gateway(topic, view)?,
+            DeviceTopic::Chunk { kind, id, chunk } => {
+                self.chunk((kind, id, chunk), view.payload)?
+            }
             DeviceTopic::Telemetry => self.telemetry(view.payload)?,
             DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
@@ -219,7 +223,7 @@ impl Device {
         Ok(Some(self.pending.push(&self.session, self.received_at, entry)))
     }
 
-    fn room_for_request(&self) -> Result<(), Refused> {
+    pub(super) fn room_for_request(&self) -> Result<(), Refused> {
         let (max, waiting) = (REQUESTS_MAX, self.answers.len());
         if waiting < max {
             return Ok(());
@@ -237,7 +241,7 @@ impl Device {
                     Ok(attributes) => attributes_json(&request, &attributes),
                     Err(error) => error_json(&error.to_string()),
                 };
-                (format!("{}{id}", topic::ATTRIBUTES_RESPONSE), answer)
+                device::Answer::new(format!("{}{id}", topic::ATTRIBUTES_RESPONSE), answer)
             }
             .boxed(),
         );
@@ -254,7 +258,7 @@ impl Device {
                     Ok(answer) => answer,
                     Err(error) => error_json(&error.to_string()),
                 };
-                (format!("{}{id}", topic::RPC_RESPONSE), answer)
+                device::Answer::new(format!("{}{id}", topic::RPC_RESPONSE), answer)
             }
             .boxed(),
         );
@@ -262,6 +266,6 @@ impl Device {
     }
 }
 
-fn error_json(text: &str) -> String {
+pub(super) fn error_json(text: &str) -> String {
     serde_json::json!({ "error": text }).to_string()
 }

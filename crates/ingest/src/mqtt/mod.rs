@@ -14,6 +14,7 @@ mod fanout;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod gateway;
 mod keeping;
 mod message;
 mod newcomer;
@@ -31,6 +32,7 @@ mod restoring;
 mod retained;
 mod session;
 mod sessions;
+mod speaking;
 mod subscribing;
 mod topic;
 mod tree;

@@ -2,6 +2,7 @@
 //! them. Acknowledgements leave in the order in which the messages came.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use veritwin_domain::{
 
 use super::device::Close;
 use super::frame::Version;
+use super::gateway::{GatewayMessage, Speaker};
 use super::receipts::Fate;
 use crate::model::{
     DeviceSession, EntryRefused, Origin, Placed, Refusal, RefusalReason, RpcReply, SinkEntry,
@@ -55,6 +57,10 @@ pub(crate) struct Pending {
     pub(crate) is_vital: bool,
     /// Held until its messages are put before who has subscribed.
     pub(crate) epoch: Option<Arc<()>>,
+    /// What a gateway says for devices behind it.
+    pub(crate) spoken: Vec<GatewayMessage>,
+    /// How many names there are in that.
+    pub(crate) named: u64,
     pub(crate) messages: u64,
     pub(crate) refusals: u64,
     pub(crate) bytes: usize,
@@ -77,6 +83,8 @@ pub(crate) struct Finished {
     /// Dropped with it.
     pub(crate) epoch: Option<Arc<()>>,
     pub(crate) bytes: usize,
+    /// How long nothing more is read: what a gateway said for others is over their rates.
+    pub(crate) hold: Duration,
     /// Dropped when the receipts of its QoS 2 messages say what became of them.
     pub(crate) fate: Option<watch::Sender<()>>,
 }
@@ -133,6 +141,7 @@ impl Pending {
         self.readings.is_empty()
             && self.entries.is_empty()
             && self.replies.is_empty()
+            && self.spoken.is_empty()
             && self.acks.is_empty()
     }
 
@@ -188,10 +197,18 @@ impl Pending {
         sink: Arc<dyn Sink>,
         session: Arc<DeviceSession>,
         received_at: Timestamp,
+        speaker: Option<Speaker>,
     ) -> Finished {
-        let Self { entries, replies, acks, relayed, late, is_vital, .. } = self;
+        let Self { entries, replies, mut acks, relayed, spoken, late, is_vital, .. } = self;
         let Self { epoch, bytes, fate, before, .. } = self;
-        let submitted = submit(&*sink, &session, replies, entries).await;
+        let mut hold = Duration::ZERO;
+        let submitted = match speaker {
+            None => submit(&*sink, &session, replies, entries).await,
+            Some(speaker) => {
+                let own = (entries, replies);
+                Box::pin(speaker.submit(own, (spoken, received_at), &mut acks, &mut hold)).await
+            }
+        };
         let (mut result, placed) = match submitted {
             Ok((refused, placed)) => (Ok(refused), placed),
             Err(error) => (Err(error), Vec::new()),
@@ -209,7 +226,7 @@ impl Pending {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, relayed, placed, late, is_vital, epoch, bytes, fate }
+        Finished { result, acks, relayed, placed, late, is_vital, epoch, bytes, hold, fate }
     }
 }
 
@@ -236,7 +253,7 @@ fn refusal_of(
     }
 }
 
-async fn submit(
+pub(super) async fn submit(
     sink: &dyn Sink,
     session: &DeviceSession,
     replies: Vec<RpcReply>,

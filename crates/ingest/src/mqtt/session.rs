@@ -16,6 +16,7 @@ use super::receipts::Receipts;
 use super::relay::TenantRelay;
 use super::retained::AllWanted;
 use super::topic::{self, FilterKind};
+use crate::link::DeviceLink;
 
 /// Longest time a session outlives its connection.
 pub const SESSION_SECONDS_MAX: u32 = 86_400;
@@ -90,9 +91,30 @@ impl SessionState {
     }
 
     /// What the device listens to: attribute updates, calls.
-    pub(crate) fn interests(&self) -> (bool, bool) {
+    fn interests(&self) -> (bool, bool) {
         let call = format!("{}1", topic::RPC_REQUEST);
         (self.matching(topic::ATTRIBUTES).is_some(), self.matching(&call).is_some())
+    }
+
+    /// What a gateway listens to for the devices behind it: attribute updates, calls.
+    fn child_interests(&self) -> (bool, bool) {
+        let attributes = self.matching(topic::GATEWAY_ATTRIBUTES).is_some();
+        (attributes, self.wants_child_rpc())
+    }
+
+    /// Whether a gateway listens to calls to the devices behind it.
+    pub(crate) fn wants_child_rpc(&self) -> bool {
+        self.matching(topic::GATEWAY_RPC).is_some()
+    }
+
+    /// States to a link what the device listens to.
+    pub(crate) fn state_interests(&self, link: &DeviceLink, is_gateway: bool) {
+        let (attributes, rpc) = self.interests();
+        link.set_interests(attributes, rpc);
+        if is_gateway {
+            let (attributes, rpc) = self.child_interests();
+            link.set_child_interests(attributes, rpc);
+        }
     }
 
     pub(super) const fn turn(&self) -> u64 {
@@ -140,12 +162,18 @@ impl SessionState {
         }
     }
 
-    /// The client has done its part for these.
-    pub(super) fn done_with(&mut self, is_it: impl Fn(&Unacknowledged) -> bool) {
+    /// The client has done its part for these; gives the last of them.
+    pub(super) fn done_with(
+        &mut self,
+        is_it: impl Fn(&Unacknowledged) -> bool,
+    ) -> Option<Unacknowledged> {
+        let mut last = None;
         while let Some(at) = self.unacknowledged.iter().position(&is_it) {
-            let done = self.unacknowledged.remove(at);
-            self.settle(done.and_then(|done| done.delivery.place));
+            let done = self.unacknowledged.remove(at)?;
+            self.settle(done.delivery.place);
+            last = Some(done);
         }
+        last
     }
 
     /// Takes out a message that waits or is unacknowledged.

@@ -9,7 +9,7 @@ use super::frame::Version;
 use super::note::Note;
 use super::packet::{Options, Subscribe, Unsubscribe};
 use super::session::{SessionState, Subscription};
-use super::topic::{self, FilterKind, TopicError};
+use super::topic::{self, FilterKind, Subscriber, TopicError};
 
 /// Retain Handling (MQTT 5.0, 3.8.3.1).
 const ONLY_NEW: u8 = 1;
@@ -18,6 +18,7 @@ const NEVER: u8 = 2;
 impl Device {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let Subscribe { packet_id, filters, id } = subscribe;
+        let did_listen = self.link.wants_rpc();
         let mut codes = Vec::with_capacity(filters.len());
         let (mut first_error, mut told) = (None, Vec::new());
         let session = Arc::clone(&self.state);
@@ -50,9 +51,11 @@ impl Device {
             }
             codes.push(options.qos);
         }
-        let (attributes, rpc) = state.interests();
+        state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        self.link.set_interests(attributes, rpc);
+        if self.session.gateway || !did_listen {
+            self.listens();
+        }
         // Of a session that is kept a subscription is durable before the client is told.
         let is_told = !told.is_empty() && self.note(&Note::Subscribed(told));
         let out = if is_told { &mut self.pending.late } else { &mut self.output };
@@ -68,7 +71,9 @@ impl Device {
         let limits = self.limits();
         // Version 3 knows no shares.
         let is_v5 = self.encoder.version == Version::V5;
-        let kind = topic::check_filter(filter, is_v5, me, limits)?;
+        let is_gateway = self.session.gateway;
+        let who = Subscriber { id: me, is_gateway, knows_shared: is_v5 };
+        let kind = topic::check_filter(filter, who, limits)?;
         let max = limits.subscriptions_max;
         if find(state, filter).is_none() && state.subscriptions.len() >= max {
             let limit = LimitExceeded { name: "subscriptions_max", max, actual: max + 1 };
@@ -86,7 +91,7 @@ impl Device {
             TopicError::Limit(_) => 0x97,
             TopicError::Unsupported(_) if filter.starts_with(topic::SHARED) => 0x9e,
             TopicError::Unsupported(_) => 0x83,
-            TopicError::Unknown | TopicError::Foreign => 0x87,
+            TopicError::Unknown | TopicError::Foreign | TopicError::NoGateway => 0x87,
         }
     }
 
@@ -107,9 +112,8 @@ impl Device {
             told.push((*filter).to_owned());
             codes.push(0);
         }
-        let (attributes, rpc) = state.interests();
+        state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        self.link.set_interests(attributes, rpc);
         let is_told = !told.is_empty() && self.note(&Note::Unsubscribed(told));
         let out = if is_told { &mut self.pending.late } else { &mut self.output };
         self.encoder.unsubscribed(out, *packet_id, &codes);

@@ -3,22 +3,29 @@
 
 use veritwin_domain::{IngestLimits, LimitExceeded};
 
+use crate::model::PackageKind;
+
 pub(crate) const ATTRIBUTES: &str = "v1/devices/me/attributes";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
 pub(crate) const RPC_REQUEST: &str = "v1/devices/me/rpc/request/";
 pub(crate) const RPC_RESPONSE: &str = "v1/devices/me/rpc/response/";
 pub(crate) const TELEMETRY: &str = "v1/devices/me/telemetry";
+pub(crate) const GATEWAY_ATTRIBUTES: &str = "v1/gateway/attributes";
+pub(crate) const GATEWAY_ATTRIBUTES_RESPONSE: &str = "v1/gateway/attributes/response";
+pub(crate) const GATEWAY_DISCONNECT: &str = "v1/gateway/disconnect";
+pub(crate) const GATEWAY_RPC: &str = "v1/gateway/rpc";
 /// What a shared subscription's filter starts with (MQTT 5.0, 4.8.2).
 pub(crate) const SHARED: &str = "$share/";
 const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
 const DEVICE: &str = "v1/devices/me/";
 /// Topics of the platform's device API, those that it does not have included.
 const DEVICES: &str = "v1/devices/";
+/// Topics of gateways.
+const GATEWAY: &str = "v1/gateway/";
 /// Below it each device has topics of its own: `devices/ID/...`.
 const OWN: &str = "devices/";
 /// What the platform keeps for an API that it has not yet.
-const RESERVED: [(&str, &str); 3] = [
-    ("v1/gateway/", "the gateway API (v1/gateway/...)"),
+const RESERVED: [(&str, &str); 2] = [
     ("spBv1.0/", "Sparkplug B (spBv1.0/...)"),
     ("/provision/", "provisioning by a device that is in (it asks with the user name provision)"),
 ];
@@ -33,8 +40,38 @@ pub(crate) enum DeviceTopic {
     RpcRequest(u32),
     /// The answer to a call to the device.
     RpcResponse(u32),
+    /// Of a gateway, for the devices behind it.
+    Gateway(GatewayTopic),
+    /// A piece of a package is asked for.
+    Chunk {
+        kind: PackageKind,
+        id: u32,
+        chunk: u32,
+    },
     /// None of the platform's own: relayed inside the tenant.
     Relay,
+}
+
+/// What a gateway can publish to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GatewayTopic {
+    Connect,
+    Disconnect,
+    Telemetry,
+    Attributes,
+    AttributesRequest,
+    /// The answer to a call to a device behind it.
+    Rpc,
+}
+
+/// Who subscribes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscriber<'a> {
+    /// The device's id.
+    pub(crate) id: &'a str,
+    pub(crate) is_gateway: bool,
+    /// Whether its version of the protocol has shared subscriptions.
+    pub(crate) knows_shared: bool,
 }
 
 /// Why a topic is refused.
@@ -48,6 +85,8 @@ pub(crate) enum TopicError {
     Unknown,
     /// Another device's own.
     Foreign,
+    /// A gateway's, and the device is none.
+    NoGateway,
 }
 
 impl TopicError {
@@ -64,6 +103,11 @@ impl TopicError {
             Self::Foreign => "topics below devices/ID/ are the device's own that has this id: \
                 expected the id of this device, or a topic elsewhere"
                 .to_owned(),
+            Self::NoGateway => {
+                "topics below v1/gateway/ are for gateways: this device is none until \
+                somebody makes it one"
+                    .to_owned()
+            }
         }
     }
 }
@@ -96,8 +140,64 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
     if topic == "v1/devices/me/claim" {
         return Err(TopicError::Unsupported("claiming (v1/devices/me/claim)"));
     }
+    if let Some(rest) = topic.strip_prefix(GATEWAY) {
+        return of_gateway(rest).map(DeviceTopic::Gateway);
+    }
+    if let Some((kind, rest)) = package(topic) {
+        return chunk(kind, rest);
+    }
     check_reserved(topic)?;
     if topic.starts_with(DEVICES) { Err(TopicError::Unknown) } else { Ok(DeviceTopic::Relay) }
+}
+
+fn of_gateway(rest: &str) -> Result<GatewayTopic, TopicError> {
+    match rest {
+        "connect" => Ok(GatewayTopic::Connect),
+        "disconnect" => Ok(GatewayTopic::Disconnect),
+        "telemetry" => Ok(GatewayTopic::Telemetry),
+        "attributes" => Ok(GatewayTopic::Attributes),
+        "attributes/request" => Ok(GatewayTopic::AttributesRequest),
+        "rpc" => Ok(GatewayTopic::Rpc),
+        "claim" => Err(TopicError::Unsupported("claiming (v1/gateway/claim)")),
+        _ => Err(TopicError::Malformed(
+            "unknown topic: gateways publish to v1/gateway/connect, disconnect, telemetry, \
+             attributes, attributes/request or rpc",
+        )),
+    }
+}
+
+/// Topics of packages, and what is below.
+fn package(topic: &str) -> Option<(PackageKind, &str)> {
+    let firmware = topic.strip_prefix("v2/fw/").map(|rest| (PackageKind::Firmware, rest));
+    firmware.or_else(|| topic.strip_prefix("v2/sw/").map(|rest| (PackageKind::Software, rest)))
+}
+
+/// `request/ID/chunk/N`.
+fn chunk(kind: PackageKind, rest: &str) -> Result<DeviceTopic, TopicError> {
+    let parts = rest.strip_prefix("request/").and_then(|rest| rest.split_once("/chunk/"));
+    let numbers = parts.and_then(|(id, chunk)| Some((id.parse().ok()?, chunk.parse().ok()?)));
+    let (id, chunk) = numbers.ok_or(TopicError::Malformed(
+        "the topic: expected v2/fw/request/ID/chunk/N or v2/sw/request/ID/chunk/N, with numbers",
+    ))?;
+    Ok(DeviceTopic::Chunk { kind, id, chunk })
+}
+
+/// Where a piece of a package goes to: `v2/fw/response/ID/chunk/N`, and its first four levels.
+pub(crate) fn chunk_response(kind: PackageKind, id: u32, chunk: u32) -> (String, String) {
+    let kind = match kind {
+        PackageKind::Firmware => "fw",
+        PackageKind::Software => "sw",
+    };
+    let short = format!("v2/{kind}/response/{id}");
+    (format!("{short}/chunk/{chunk}"), short)
+}
+
+/// Where it is said that a piece of a package is not to be had.
+pub(crate) const fn chunk_error(kind: PackageKind) -> &'static str {
+    match kind {
+        PackageKind::Firmware => "v2/fw/error",
+        PackageKind::Software => "v2/sw/error",
+    }
 }
 
 /// What is neither published to nor subscribed to.
@@ -188,15 +288,22 @@ pub(crate) enum FilterKind {
     Relay,
 }
 
-/// A well-formed filter that the device with the id `me` can subscribe to.
+/// A well-formed filter that a device can subscribe to.
 pub(crate) fn check_filter(
     filter: &str,
-    knows_shared: bool,
-    me: &str,
+    who: Subscriber<'_>,
     limits: &IngestLimits,
 ) -> Result<FilterKind, TopicError> {
     check_size(filter, limits)?;
-    let (name, filter) = if knows_shared { share(filter) } else { (None, filter) };
+    let (name, filter) = if who.knows_shared { share(filter) } else { (None, filter) };
+    if filter.starts_with(GATEWAY) || package(filter).is_some() {
+        let is_of_gateway = filter.starts_with(GATEWAY);
+        return match name {
+            Some(_) => Err(TopicError::Unsupported("a shared subscription to this topic")),
+            None if is_of_gateway && !who.is_gateway => Err(TopicError::NoGateway),
+            None => Ok(FilterKind::Downlinks),
+        };
+    }
     if filter.strip_prefix(DEVICE).is_some_and(|rest| !rest.is_empty()) {
         if name.is_some() {
             return Err(TopicError::Unsupported("a shared subscription to v1/devices/me/..."));
@@ -208,7 +315,7 @@ pub(crate) fn check_filter(
         return Err(TopicError::Unknown);
     }
     match owner(filter) {
-        Some(id) if !id.is_empty() && id != me && id != "+" && id != "#" => {
+        Some(id) if !id.is_empty() && id != who.id && id != "+" && id != "#" => {
             Err(TopicError::Foreign)
         }
         _ => Ok(FilterKind::Relay),
@@ -270,7 +377,16 @@ mod tests {
             assert!(text.contains(part), "{topic}: {text}");
         };
         bad("v1/devices/me/rpc/request/x", "number");
-        bad("v1/gateway/telemetry", "gateway API");
+        ok("v1/gateway/telemetry", DeviceTopic::Gateway(GatewayTopic::Telemetry));
+        ok("v1/gateway/attributes/request", DeviceTopic::Gateway(GatewayTopic::AttributesRequest));
+        bad("v1/gateway/claim", "claiming");
+        bad("v1/gateway/telemetry/", "gateways publish to");
+        let kind = PackageKind::Firmware;
+        ok("v2/fw/request/7/chunk/2", DeviceTopic::Chunk { kind, id: 7, chunk: 2 });
+        let kind = PackageKind::Software;
+        ok("v2/sw/request/0/chunk/0", DeviceTopic::Chunk { kind, id: 0, chunk: 0 });
+        bad("v2/fw/request/x/chunk/2", "expected v2/fw/request");
+        bad("v2/sw/response/1/chunk/2", "expected v2/fw/request");
         bad("spBv1.0/g/NBIRTH/n", "Sparkplug");
         bad("v1/devices/me/telemetry/", "unknown topic");
         bad("$SYS/uptime", "unknown topic");
@@ -284,7 +400,8 @@ mod tests {
     fn filters_are_checked() {
         let limits = IngestLimits::default();
         let check = |filter: &str, expect: Result<FilterKind, &str>| {
-            let found = check_filter(filter, true, "d1", &limits).map_err(|error| error.text());
+            let who = Subscriber { id: "d1", is_gateway: false, knows_shared: true };
+            let found = check_filter(filter, who, &limits).map_err(|error| error.text());
             match (found, expect) {
                 (Ok(found), Ok(expect)) => assert_eq!(found, expect, "{filter}"),
                 (Err(text), Err(part)) => assert!(text.contains(part), "{filter}: {text}"),
@@ -300,7 +417,11 @@ mod tests {
         check("v1/devices/me/", Err("unknown topic"));
         check("$SYS/#", Err("unknown topic"));
         check("$share/g/v1/devices/me/+", Err("shared subscription"));
-        check("v1/gateway/telemetry", Err("gateway API"));
+        check("v1/gateway/rpc", Err("for gateways"));
+        check("v2/fw/response/+", Ok(FilterKind::Downlinks));
+        check("$share/g/v2/sw/response/+", Err("shared subscription"));
+        let who = Subscriber { id: "d1", is_gateway: true, knows_shared: true };
+        assert_eq!(check_filter("v1/gateway/+", who, &limits), Ok(FilterKind::Downlinks));
         check("devices/d2/#", Err("devices/ID/"));
     }
 

@@ -17,33 +17,44 @@ pub fn parse_attributes(
     keys: &mut KeyTable,
 ) -> Result<Vec<(Key, Value)>, PayloadError> {
     let mut cursor = Cursor::new(payload)?;
-    let mut entries = Vec::new();
-    cursor.expect(b'{', "an object with keys and values")?;
-    if !cursor.take(b'}') {
-        loop {
-            cursor.skip_whitespace();
-            let key_at = cursor.position;
-            let key = cursor.string("a key in double quotes")?;
-            cursor.expect(b':', "':' after a key")?;
-            if let Some(value) = cursor.value(limits.value_bytes_max, 1)? {
-                let key = checked_key(&key, key_at, limits, keys)?;
-                check_value(keys.screening(), &key, &value, Kept::Attribute)
-                    .map_err(|refused| PayloadError::refused_value(key_at, refused))?;
-                let (max, actual) = (limits.keys_per_message_max, entries.len() + 1);
-                if actual > max {
-                    let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
-                    return Err(PayloadError::limit(key_at, limit));
-                }
-                entries.push((key, value));
-            }
-            if cursor.take(b'}') {
-                break;
-            }
-            cursor.expect(b',', "',' or '}'")?;
-        }
-    }
+    let entries = attributes_of(&mut cursor, limits, keys, 1)?;
     cursor.end()?;
     Ok(entries)
+}
+
+/// The next object of keys and values. `depth` counts it and what encloses it.
+pub(super) fn attributes_of(
+    cursor: &mut Cursor<'_>,
+    limits: &IngestLimits,
+    keys: &mut KeyTable,
+    depth: usize,
+) -> Result<Vec<(Key, Value)>, PayloadError> {
+    let mut entries = Vec::new();
+    cursor.expect(b'{', "an object with keys and values")?;
+    if cursor.take(b'}') {
+        return Ok(entries);
+    }
+    loop {
+        cursor.skip_whitespace();
+        let key_at = cursor.position;
+        let key = cursor.string("a key in double quotes")?;
+        cursor.expect(b':', "':' after a key")?;
+        if let Some(value) = cursor.value(limits.value_bytes_max, depth)? {
+            let key = checked_key(&key, key_at, limits, keys)?;
+            check_value(keys.screening(), &key, &value, Kept::Attribute)
+                .map_err(|refused| PayloadError::refused_value(key_at, refused))?;
+            let (max, actual) = (limits.keys_per_message_max, entries.len() + 1);
+            if actual > max {
+                let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
+                return Err(PayloadError::limit(key_at, limit));
+            }
+            entries.push((key, value));
+        }
+        if cursor.take(b'}') {
+            return Ok(entries);
+        }
+        cursor.expect(b',', "',' or '}'")?;
+    }
 }
 
 /// Parses `{"clientKeys":"a,b","sharedKeys":"c"}`; both may be missing.

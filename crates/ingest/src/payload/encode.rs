@@ -61,6 +61,68 @@ pub fn rpc_json(request: &RpcRequest, with_id: bool) -> String {
     out
 }
 
+/// `{"device":"name","data":{"key":value,...}}`.
+pub(crate) fn child_entries_json(name: &str, entries: &[(Key, Value)]) -> String {
+    of_child(name, &entries_json(entries))
+}
+
+/// `{"device":"name","data":{"deleted":["key",...]}}`.
+pub(crate) fn child_deleted_json(name: &str, keys: &[Key]) -> String {
+    of_child(name, &deleted_json(keys))
+}
+
+/// `{"device":"name","data":{"id":1,"method":"name","params":any}}`.
+pub(crate) fn child_rpc_json(name: &str, request: &RpcRequest) -> String {
+    of_child(name, &rpc_json(request, true))
+}
+
+/// `{"device":"name","reason":152}`: the gateway speaks for it no longer (MQTT 5's reason code for
+/// an administrative action).
+pub(crate) fn child_gone_json(name: &str) -> String {
+    let mut out = device_member(name);
+    out.push_str(",\"reason\":152}");
+    out
+}
+
+/// `{"device":"name","id":1,"value":any}`, or `"values":{"key":any,...}` when they were asked for
+/// as several. A single one that is not there has no value.
+pub(crate) fn child_values_json(
+    name: &str,
+    id: i64,
+    is_single: bool,
+    entries: &[(Key, Value)],
+) -> String {
+    let mut out = device_member(name);
+    let _ = write!(out, ",\"id\":{id}");
+    match entries {
+        [(_, value)] if is_single => {
+            out.push_str(",\"value\":");
+            push_value(&mut out, value);
+        }
+        [] if is_single => {}
+        _ => {
+            out.push_str(",\"values\":");
+            out.push_str(&entries_json(entries));
+        }
+    }
+    out.push('}');
+    out
+}
+
+fn device_member(name: &str) -> String {
+    let mut out = String::from("{\"device\":");
+    push_text(&mut out, name);
+    out
+}
+
+fn of_child(name: &str, data: &str) -> String {
+    let mut out = device_member(name);
+    out.push_str(",\"data\":");
+    out.push_str(data);
+    out.push('}');
+    out
+}
+
 fn separate(out: &mut String, opening: char) {
     if !out.ends_with(opening) {
         out.push(',');

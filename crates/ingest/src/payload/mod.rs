@@ -4,6 +4,7 @@
 mod cursor;
 mod device;
 mod encode;
+mod gateway;
 mod keys;
 mod telemetry;
 
@@ -15,8 +16,17 @@ pub(crate) use cursor::{Cursor, Number, check_json};
 pub(crate) use device::key_list;
 pub use device::{parse_attributes, parse_attributes_request, parse_client_rpc, parse_json_text};
 pub use encode::{attributes_json, deleted_json, entries_json, rpc_json};
+pub(crate) use encode::{
+    child_deleted_json, child_entries_json, child_gone_json, child_rpc_json, child_values_json,
+};
+pub use gateway::{
+    CHILD_NAMES_MAX, ChildMessage, ChildrenAttributes, parse_child_message,
+    parse_children_attributes,
+};
 pub use keys::{KEYS_INTERNED_MAX, KeyRefused, KeyTable};
-pub use telemetry::{MessageContext, parse_telemetry, parse_values};
+pub use telemetry::{
+    ChildrenReadings, MessageContext, parse_children_telemetry, parse_telemetry, parse_values,
+};
 
 /// Deepest nesting of objects and arrays in one payload.
 pub const NESTING_MAX: usize = 32;

@@ -5,6 +5,7 @@
 use veritwin_domain::{IngestLimits, Key, LimitExceeded, Quality, Reading, Timestamp, Value};
 
 use super::cursor::{Cursor, Number};
+use super::gateway::child_name;
 use super::{Kept, KeyTable, PayloadError, check_value};
 
 /// What a message's readings take from outside the payload.
@@ -33,6 +34,26 @@ pub fn parse_telemetry(
             _ => Err(parser.cursor.unexpected("an object or an array of objects")),
         }
     })
+}
+
+/// Readings of several devices, each with its name.
+pub type ChildrenReadings = Vec<(String, Vec<Reading>)>;
+
+/// Parses `{"device":[...],...}`: after each name what a device itself would send. Gives the first
+/// time of receipt that it left unused.
+pub fn parse_children_telemetry(
+    payload: &[u8],
+    context: MessageContext<'_>,
+    keys: &mut KeyTable,
+) -> Result<(ChildrenReadings, Timestamp), PayloadError> {
+    let (mut readings, mut starts) = (Vec::new(), Vec::new());
+    let unused = run(payload, context, keys, &mut readings, |parser| parser.children(&mut starts))?;
+    let mut children = ChildrenReadings::with_capacity(starts.len());
+    while let Some((name, start)) = starts.pop() {
+        children.push((name, readings.split_off(start)));
+    }
+    children.reverse();
+    Ok((children, unused))
 }
 
 /// Parses one flat object of keys and values, all at one time, and appends its readings.
@@ -88,6 +109,29 @@ struct Envelope {
 }
 
 impl Parser<'_, '_> {
+    /// Notes with each name where its readings start.
+    fn children(&mut self, starts: &mut Vec<(String, usize)>) -> Result<(), PayloadError> {
+        self.cursor.expect(b'{', "an object with devices' names and readings")?;
+        if self.cursor.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let name = child_name(&mut self.cursor, starts.len())?;
+            starts.push((name, self.out.len()));
+            self.cursor.expect(b':', "':' after a name")?;
+            self.cursor.skip_whitespace();
+            match self.cursor.peek() {
+                Some(b'{') => self.object(1)?,
+                Some(b'[') => self.array()?,
+                _ => return Err(self.cursor.unexpected("an object or an array of objects")),
+            }
+            if self.cursor.take(b'}') {
+                return Ok(());
+            }
+            self.cursor.expect(b',', "',' or '}'")?;
+        }
+    }
+
     fn array(&mut self) -> Result<(), PayloadError> {
         self.cursor.expect(b'[', "'['")?;
         if self.cursor.take(b']') {

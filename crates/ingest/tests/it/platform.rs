@@ -16,14 +16,15 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal, RefusalReason,
-    RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    Arrivals, Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceLink,
+    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
+    RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
 pub(crate) const OTHER: DeviceId = DeviceId::from_bytes([3; 16]);
+pub(crate) const GATEWAY: DeviceId = DeviceId::from_bytes([6; 16]);
 pub(crate) const CREDENTIAL: CredentialId = CredentialId::from_bytes([4; 16]);
 pub(crate) const API_KEY: CredentialId = CredentialId::from_bytes([5; 16]);
 pub(crate) const NOW_MICROS: i64 = 1_700_000_000_000_000;
@@ -237,6 +238,11 @@ impl Login for Door {
             Credential::Token(token) => match token.expose().as_str() {
                 "token" => Ok(session(DEVICE)),
                 "other" => Ok(session(OTHER)),
+                "gateway" => {
+                    let mut gateway = DeviceSession::new(TENANT, GATEWAY, CREDENTIAL);
+                    gateway.gateway = true;
+                    Ok(Arc::new(gateway))
+                }
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {
                     limit: None,
@@ -281,6 +287,29 @@ impl Login for Door {
         };
         Ok(names.iter().map(device).collect())
     }
+
+    async fn children(
+        &self,
+        gateway: &DeviceSession,
+        names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        assert!(gateway.gateway, "asked by gateways only");
+        if names.iter().any(|one| one.name == "later") {
+            return Ok(names.iter().map(|_| Err(LoginError::Unavailable("full".into()))).collect());
+        }
+        let child = |one: &ChildName| match one.name.as_str() {
+            "foreign" => Err(LoginError::Denied("not behind this gateway".to_owned())),
+            name => Ok(session(child_of(name))),
+        };
+        Ok(names.iter().map(child).collect())
+    }
+}
+
+/// The device behind the gateway with this name.
+pub(crate) fn child_of(name: &str) -> DeviceId {
+    let mut id = [0xc0; 16];
+    id.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
+    DeviceId::from_bytes(id)
 }
 
 pub(crate) fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {

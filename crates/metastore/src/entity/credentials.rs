@@ -84,6 +84,8 @@ pub struct CredentialMatch {
     pub secret_hash: Option<Secret<String>>,
     /// The device's name.
     pub device_name: Secret<String>,
+    /// Whether the device may speak for others.
+    pub is_gateway: bool,
 }
 
 opaque_debug!(CredentialMatch { tenant, credential });
@@ -244,6 +246,7 @@ impl PlatformTx {
         let device = self.core.one(device).await?;
         let name = vault.open_text(&device, "name", credential.device.as_bytes())?;
         let device_name = Secret::new(name);
-        Ok(Some(CredentialMatch { tenant, credential, secret_hash, device_name }))
+        let is_gateway = device.maybe("is_gateway")?.unwrap_or_default();
+        Ok(Some(CredentialMatch { tenant, credential, secret_hash, device_name, is_gateway }))
     }
 }

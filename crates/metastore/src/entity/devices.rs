@@ -53,6 +53,10 @@ pub struct Device {
     pub placement: Option<Placement>,
     /// What the customer says of personal data in its readings.
     pub declaration: Declaration,
+    /// Whether it may speak for other devices.
+    pub is_gateway: bool,
+    /// The gateway that speaks for it.
+    pub gateway: Option<DeviceId>,
     /// Counts changes: the ETag.
     pub version: u64,
     /// When it was made.
@@ -127,6 +131,8 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Device> {
         twin: row.maybe("twin_id")?,
         placement,
         declaration: row.get("declaration")?,
+        is_gateway: row.maybe("is_gateway")?.unwrap_or_default(),
+        gateway: row.maybe("gateway_id")?,
         version: row.get("version")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
@@ -181,6 +187,8 @@ impl TenantTx {
             .set("twin_id", device.twin)
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
+            .set("is_gateway", device.is_gateway)
+            .set("gateway_id", device.gateway)
             .set("version", 1u64)
             .set("created_at", self.core.at)
             .set("updated_at", self.core.at)
@@ -202,16 +210,21 @@ impl TenantTx {
             .set("twin_id", device.twin)
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
+            .set("is_gateway", device.is_gateway)
+            .set("gateway_id", device.gateway)
             .set("updated_at", self.core.at);
         self.update_version(update, *device.id.as_bytes(), expected).await?;
         self.name_changed(device);
         Ok(())
     }
 
-    /// Deletes a device with its credentials and attributes; its alerts are over.
+    /// Deletes a device with its credentials and attributes; its alerts are over. Devices behind it
+    /// stay, and are behind no gateway.
     #[boxed]
     pub async fn device_delete(&self, id: DeviceId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
+        let freed = self.update(TABLE).set("gateway_id", None::<DeviceId>).eq("gateway_id", id);
+        self.core.update(freed).await?;
         self.alerts_end_with(id).await?;
         let gone = NameChange::Remove { tenant: self.tenant, device: id };
         self.core.name_changes.lock().push(gone);
@@ -245,6 +258,14 @@ impl TenantTx {
     pub async fn device_by_name(&self, name: &str) -> Result<Option<Device>> {
         let select = self.select(TABLE).eq("name_index", self.device_name_index(name));
         self.core.maybe(select).await?.map(|row| load(&row, &self.vault())).transpose()
+    }
+
+    /// How many devices speak through a gateway.
+    #[boxed]
+    pub async fn devices_behind(&self, gateway: DeviceId) -> Result<u64> {
+        let count = Expr::cust("count(*)");
+        let select = self.select(TABLE).eq("gateway_id", gateway).only(count, "count");
+        self.core.one(select).await?.get("count")
     }
 
     /// The devices with these ids that exist, in the order asked for. At most as many as one page

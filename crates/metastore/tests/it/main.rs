@@ -3,6 +3,7 @@
 
 mod accounts;
 mod alerting;
+mod calls;
 mod devices;
 mod dump;
 mod isolation;

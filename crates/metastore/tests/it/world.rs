@@ -150,6 +150,8 @@ pub(crate) fn device(world: &World, name: &str) -> Device {
         version: 1,
         created_at: START,
         updated_at: START,
+        is_gateway: false,
+        gateway: None,
         last_seen_at: None,
     }
 }

@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AttributesChange, AttributesView, DeviceChange, DeviceInput, DeviceView, Placement, RefusalView,
+    AttributesChange, AttributesView, DeviceChange, DeviceInput, DeviceView, GatewayChange,
+    Placement, RefusalView,
 };
 use veritwin_domain::{Declaration, Key, Value};
 
@@ -26,7 +26,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(read, update, delete))
         .routes(routes!(attributes, change_attributes))
         .routes(routes!(refusals))
-        .routes(routes!(rpc))
 }
 
 /// A device.
@@ -51,6 +50,10 @@ pub(super) struct DeviceBody {
     /// rule for its type, or what is presumed of it.
     #[schema(schema_with = words::declaration)]
     counts_as: &'static str,
+    /// Whether it may speak for other devices.
+    is_gateway: bool,
+    /// The gateway that speaks for it.
+    gateway_id: Option<String>,
     created_at: String,
     last_seen_at: Option<String>,
     /// By how many seconds its clock is slow; negative: fast. None: right within two minutes, or
@@ -77,6 +80,8 @@ impl From<DeviceView> for DeviceBody {
             position: view.placement.position,
             declaration: view.declaration.as_str(),
             counts_as: view.counts_as.as_str(),
+            is_gateway: view.is_gateway,
+            gateway_id: view.gateway.map(|id| id.to_string()),
             created_at: body::time(view.created_at),
             last_seen_at: view.last_seen_at.map(body::time),
             clock_slow_seconds: view.clock_slow_seconds,
@@ -174,6 +179,22 @@ struct UpdateBody {
     /// `undeclared`, `non_personal` or `personal`.
     declaration: Option<String>,
     units: Option<BTreeMap<String, String>>,
+    /// Whether it may speak for other devices; alone, without `gateway_id`.
+    is_gateway: Option<bool>,
+    /// The gateway that speaks for it; empty: none.
+    gateway_id: Option<String>,
+}
+
+fn gateway(body: &UpdateBody) -> Result<Option<GatewayChange>, Problem> {
+    match (body.is_gateway, body.gateway_id.as_deref()) {
+        (None, None) => Ok(None),
+        (Some(is_gateway), None) => Ok(Some(GatewayChange::Speaks(is_gateway))),
+        (None, Some("")) => Ok(Some(GatewayChange::Alone)),
+        (None, Some(id)) => Ok(Some(GatewayChange::Behind(body::id_at("gateway_id", id)?))),
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid("send is_gateway or gateway_id, not both").at("gateway_id"))
+        }
+    }
 }
 
 /// Changes a device. `If-Match` refuses the change when somebody else was first.
@@ -187,15 +208,22 @@ async fn update(
     headers: HeaderMap,
     Json(body): Json<UpdateBody>,
 ) -> Answer<impl IntoResponse> {
+    let gateway = gateway(&body)?;
     let change = DeviceChange {
         name: body.name,
         kind: body.kind,
         placement: None,
         declaration: declaration(body.declaration.as_deref())?,
         units: body.units,
+        gateway,
         if_version: body::if_match(&headers)?,
     };
-    let device = api.app.update_device(&context, body::id(&id)?, change).await?;
+    let id = body::id(&id)?;
+    let device = api.app.update_device(&context, id, change).await?;
+    if gateway.is_some() {
+        // Its sessions were let in as what it was.
+        api.live.disconnect(context.tenant, id, None);
+    }
     Ok((body::etag(device.version), axum::Json(DeviceBody::from(device))))
 }
 
@@ -370,40 +398,4 @@ async fn change_attributes(
     let after = api.app.change_attributes(&context, id, change).await?;
     api.live.attributes_changed(context.tenant, id, &shared);
     Ok(axum::Json(after.into()))
-}
-
-/// A command to a device.
-#[derive(Deserialize, ToSchema)]
-struct RpcBody {
-    method: String,
-    #[schema(value_type = serde_json::Value)]
-    params: Option<Box<RawValue>>,
-    /// How long to wait for the answer; 10 s when not given, at most 60 s.
-    timeout_ms: Option<u64>,
-}
-
-/// A device's answer.
-#[derive(Serialize, ToSchema)]
-struct RpcAnswer {
-    result: serde_json::Value,
-}
-
-/// Sends a command to a connected device and waits for its answer.
-#[utoipa::path(post, path = "/v1/devices/{id}/rpc", tag = "devices",
-    params(("id" = String, Path)), request_body = RpcBody,
-    responses((status = 200, body = RpcAnswer), (status = 404), (status = 503)))]
-async fn rpc(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Path(id): Path<String>,
-    Json(body): Json<RpcBody>,
-) -> Answer<axum::Json<RpcAnswer>> {
-    let id = body::id(&id)?;
-    let call = api.app.authorize_command(&context, id, &body.method).await?;
-    let timeout_ms = body.timeout_ms.unwrap_or(10_000).clamp(100, 60_000);
-    let timeout = std::time::Duration::from_millis(timeout_ms);
-    let params = body.params.map_or_else(|| "null".to_owned(), |params| params.get().to_owned());
-    let answer = api.live.call_device(&call, (body.method, params), timeout).await?;
-    let result = serde_json::from_str(&answer).unwrap_or(serde_json::Value::String(answer));
-    Ok(axum::Json(RpcAnswer { result }))
 }

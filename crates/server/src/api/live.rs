@@ -1,6 +1,7 @@
 //! `/v1/ws`: JSON commands and live changes. Latest values are coalesced to at most four messages
 //! a second; a subscriber that falls behind gets a new snapshot instead of a growing queue.
 
+mod calls;
 mod caps;
 mod devices;
 mod ends;
@@ -8,6 +9,7 @@ mod entries;
 mod login;
 mod protocol;
 mod seats;
+mod sink;
 mod subscriptions;
 
 use std::convert::Infallible;

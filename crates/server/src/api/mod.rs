@@ -14,6 +14,7 @@ mod certificates;
 mod contact;
 mod device_credentials;
 mod device_list;
+mod device_rpc;
 mod devices;
 mod docs;
 mod holds;
@@ -27,6 +28,7 @@ mod mqtt_socket;
 mod networks;
 mod observe;
 mod origin;
+mod packages;
 mod parameters;
 mod passkeys;
 mod plans;
@@ -112,6 +114,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(rights::routes())
         .merge(devices::routes())
         .merge(device_credentials::routes())
+        .merge(device_rpc::routes())
+        .merge(packages::routes())
         .merge(provisioning::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
@@ -128,6 +132,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
+        .merge(packages::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -58,7 +58,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
     const JSON: &str = "application/json";
     let mut uri =
         endpoint.path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    for name in ["{id}", "{credential}", "{device}"] {
+    for name in ["{id}", "{credential}", "{device}", "{call}"] {
         uri = uri.replace(name, never);
     }
     uri = uri.replace("{host}", "nowhere.invalid");
@@ -74,6 +74,13 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             return (uri, "", Vec::new());
         }
         ("GET" | "DELETE", _) => return (uri, "", Vec::new()),
+        (_, "/v1/packages") => {
+            uri = format!("{uri}?kind=firmware&title=&version=");
+            return (uri, "application/octet-stream", b"nothing".to_vec());
+        }
+        (_, "/v1/packages/{id}/devices" | "/v1/packages/{id}/release") => {
+            json!({"device_ids": [never]})
+        }
         (_, "/v1/devices/import" | "/v1/users/import") => {
             return (uri, "text/csv", b"nothing".to_vec());
         }

@@ -70,6 +70,8 @@ struct Owned {
     tenant: Tenant,
     device: String,
     credential: String,
+    call: String,
+    package: String,
     twin: String,
     rule: String,
     alert: String,
@@ -189,6 +191,12 @@ impl Owned {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
         let device = tenant.device("theirs");
         let credentials = tenant.get(&format!("/v1/devices/{}/credentials", device.id)).expect(200);
+        let call = json!({"method": "m", "persistent": true});
+        let call = tenant.post(&format!("/v1/devices/{}/rpc", device.id), &call).expect(200);
+        let package = tenant
+            .request("POST", "/v1/packages?kind=firmware&title=t&version=1")
+            .body("application/octet-stream", b"theirs");
+        let package = package.send().expect(201);
         let model = demo_ifc();
         let twin = tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes());
         let twin = twin.send().expect(201);
@@ -209,6 +217,8 @@ impl Owned {
             access: Access::new(&tenant, &colleague),
             device: device.id,
             credential: text(&credentials["items"][0]["id"]),
+            call: text(&call["call"]["id"]),
+            package: text(&package["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
@@ -225,6 +235,8 @@ impl Owned {
         Ids {
             device: other(&self.device),
             credential: other(&self.credential),
+            call: other(&self.call),
+            package: other(&self.package),
             twin: other(&self.twin),
             rule: other(&self.rule),
             alert: other(&self.alert),
@@ -241,6 +253,8 @@ impl Owned {
         Ids {
             device: self.device.clone(),
             credential: self.credential.clone(),
+            call: self.call.clone(),
+            package: self.package.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
             alert: self.alert.clone(),
@@ -288,6 +302,8 @@ impl Owned {
 struct Ids {
     device: String,
     credential: String,
+    call: String,
+    package: String,
     twin: String,
     rule: String,
     alert: String,
@@ -305,6 +321,7 @@ impl Ids {
         let resource = path.strip_prefix("/v1/")?.split('/').next()?;
         let id = match resource {
             "devices" => &self.device,
+            "packages" => &self.package,
             "twins" => &self.twin,
             "rules" => &self.rule,
             "alerts" => &self.alert,
@@ -330,6 +347,7 @@ impl Ids {
         let filled = path
             .replace("{id}", id)
             .replace("{credential}", &self.credential)
+            .replace("{call}", &self.call)
             .replace("{device}", &self.device);
         (!filled.contains('{')).then_some(filled)
     }
@@ -362,6 +380,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
         ("POST", "/v1/devices/{id}/rpc") => {
             request.json(&json!({"method": "reboot", "params": {}, "timeout_ms": 100}))
+        }
+        ("POST", "/v1/packages/{id}/devices" | "/v1/packages/{id}/release") => {
+            request.json(&json!({"device_ids": ["00000000-0000-7000-8000-000000000000"]}))
         }
         ("PATCH", "/v1/tenants/{id}") => request.json(&json!({"state": "suspended"})),
         ("PUT", "/v1/tenants/{id}/hosts") => request.json(&json!({"hosts": ["mine.example"]})),

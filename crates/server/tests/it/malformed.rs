@@ -126,7 +126,7 @@ fn mqtt_payloads_topics_and_sizes() {
         (TELEMETRY, r#"{"t":NaN}"#, 0x99, "NaN"),
         (TELEMETRY, "hello", 0x99, "byte 0: expected an object or an array"),
         ("v1/devices/me/telemetri", r#"{"t":1}"#, 0x90, "unknown topic"),
-        ("v1/gateway/telemetry", r#"{"a":[{"t":1}]}"#, 0x83, "gateway"),
+        ("v1/gateway/telemetry", r#"{"a":[{"t":1}]}"#, 0x87, "gateway"),
         ("v1/devices/me/attributes", "[]", 0x99, "byte 0: expected an object"),
     ];
     let mut told = world.platform.mqtt(Version::V5, &world.device.token);

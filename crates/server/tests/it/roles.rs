@@ -52,7 +52,7 @@ const NEVER: &str = "00000000-0000-7000-8000-000000000000";
 /// A path to nothing.
 fn filled(path: &str) -> String {
     let path = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    let ids = ["{id}", "{credential}", "{device}"];
+    let ids = ["{id}", "{credential}", "{device}", "{call}"];
     let path = ids.iter().fold(path, |path, name| path.replace(name, NEVER));
     path.replace("{host}", "nowhere.invalid")
 }
@@ -82,6 +82,15 @@ fn fill_newcomers(request: Request, path: &str) -> Request {
     }
 }
 
+/// A path to nothing that is read, with what it has to be asked with.
+fn asked(path: &str, filled: String) -> String {
+    match path {
+        "/v1/access/explain" => format!("{filled}?user_id={NEVER}&action=device.read"),
+        "/v1/ledger/papers" => format!("{filled}?device_id={NEVER}&key=t"),
+        _ => filled,
+    }
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -89,13 +98,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
     let query =
         json!({"series": series, "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"});
     match (method, path) {
-        ("GET", "/v1/access/explain") => {
-            request(method, &format!("{filled}?user_id={NEVER}&action=device.read"))
-        }
-        ("GET", "/v1/ledger/papers") => {
-            request(method, &format!("{filled}?device_id={NEVER}&key=t"))
-        }
-        ("GET" | "DELETE", _) => request(method, &filled),
+        ("GET", path) => request(method, &asked(path, filled)),
+        ("DELETE", _) => request(method, &filled),
+        (_, path) if path.starts_with("/v1/packages") => package(request, method, &filled),
         (_, "/v1/users/import" | "/v1/devices/import" | "/v1/twins" | "/v1/twins/{id}/source") => {
             request(method, &filled).body("application/octet-stream", b"nothing")
         }
@@ -176,6 +181,15 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
         _ => request(method, &filled).json(&json!({"name": ""})),
     }
+}
+
+/// What packages are asked.
+fn package(request: impl Fn(&str, &str) -> Request, method: &str, filled: &str) -> Request {
+    if filled != "/v1/packages" {
+        return request(method, filled).json(&json!({"device_ids": [NEVER]}));
+    }
+    let path = format!("{filled}?kind=firmware&title=&version=");
+    request(method, &path).body("application/octet-stream", b"nothing")
 }
 
 #[test]

@@ -55,3 +55,31 @@ pub(super) fn submit_error(error: Error) -> SubmitError {
         other => SubmitError::Unavailable(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::LimitExceeded;
+
+    use super::*;
+
+    #[test]
+    fn a_busy_answer_names_the_limit() {
+        let limit = LimitExceeded { name: "tenant_memory_bytes_max", max: 1, actual: 2 };
+        let text = submit_error(Error::Crowded(limit)).to_string();
+        assert!(text.contains("tenant_memory_bytes_max") && text.contains("5s"), "{text}");
+    }
+
+    #[test]
+    fn what_would_be_refused_again_is_not_asked_for_again() {
+        let limit = || LimitExceeded { name: "append_bytes_max", max: 1, actual: 2 };
+        let check = |error: Error, is_final: bool, part: &str| {
+            let error = submit_error(error);
+            assert!(error.is_final() == is_final && error.to_string().contains(part), "{error:?}");
+        };
+        check(Error::Limit(limit()), true, "limit append_bytes_max exceeded: at most 1, got 2");
+        check(Error::invalid("expected a number"), true, "expected a number");
+        check(Error::invalid_at("attributes", "too long"), true, "attributes: too long");
+        check(Error::Crowded(limit()), false, "append_bytes_max");
+        check(Error::Unavailable("the disk is full".to_owned()), false, "not durable");
+    }
+}

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use veritwin_app::model::{ProvisionAnswer, ProvisionCredential, ProvisionRequest};
-use veritwin_app::{BasicLogin, DeviceLogin, Error, WriterLogin};
+use veritwin_app::{BasicLogin, ChildWanted, DeviceLogin, Error, WriterLogin};
 use veritwin_domain::Secret;
 use veritwin_ingest::{
-    AskedCredential, Credential, DeviceSession, Login, LoginError, PeerInfo, Place, ProvisionAsk,
-    Provisioned, Transport, Writer, WriterSession,
+    AskedCredential, ChildName, Credential, DeviceSession, Login, LoginError, PeerInfo, Place,
+    ProvisionAsk, Provisioned, Transport, Writer, WriterSession,
 };
 
 use super::devices::LiveState;
@@ -48,6 +48,17 @@ fn provision_error(error: Error) -> LoginError {
     }
 }
 
+/// Why a gateway may not speak for one name; the text is for the gateway.
+fn child_error(error: Error) -> LoginError {
+    match error {
+        Error::Limit(limit) => LoginError::Denied(limit.to_string()),
+        Error::Invalid { detail, at } => {
+            LoginError::Denied(format!("{}: {detail}", at.as_deref().unwrap_or("name")))
+        }
+        other => login_error(other),
+    }
+}
+
 fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
     peer.address.map(|address| address.ip().to_canonical())
 }
@@ -56,6 +67,7 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
+    session.gateway = login.is_gateway;
     session.ends_at = login.ends_at;
     session.certificate.clone_from(&login.certificate);
     session
@@ -152,5 +164,36 @@ impl Login for LiveState {
             }
             ProvisionAnswer::Certificate => Provisioned::Certificate,
         })
+    }
+
+    async fn children(
+        &self,
+        gateway: &DeviceSession,
+        names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        if !gateway.gateway {
+            return Err(LoginError::Denied("this device is no gateway".to_owned()));
+        }
+        let login = DeviceLogin {
+            tenant: gateway.tenant,
+            device: gateway.device,
+            credential: gateway.credential,
+            name: "".into(),
+            is_gateway: true,
+            ends_at: gateway.ends_at,
+            certificate: gateway.certificate.clone(),
+        };
+        let wanted = names
+            .iter()
+            .map(|one| ChildWanted { name: one.name.clone(), kind: one.kind.clone() })
+            .collect::<Vec<_>>();
+        let found = self.app().gateway_children(&login, &wanted).await.map_err(child_error)?;
+        let child = |login: DeviceLogin| {
+            let mut child = DeviceSession::new(login.tenant, login.device, login.credential);
+            child.address = gateway.address;
+            child.name = Some(Secret::new(login.name.to_string()));
+            Arc::new(child)
+        };
+        Ok(found.into_iter().map(|one| one.map(child).map_err(child_error)).collect())
     }
 }

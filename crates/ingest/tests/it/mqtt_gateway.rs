@@ -1,0 +1,111 @@
+//! Gateways: what they say for others becomes entries of one submission, is refused name by name,
+//! and comes back down by name.
+
+use std::sync::Arc;
+
+use veritwin_domain::{DeviceId, IngestLimits, Key, Value};
+use veritwin_ingest::mqtt::Broker;
+use veritwin_ingest::{CloseReason, Downlink, RpcRequest, SinkEntry};
+
+use crate::platform::{Client, broker, child_of, connect, packet, publish, subscribe, text};
+
+async fn gateway(broker: &Arc<Broker>, level: u8) -> Client {
+    let mut client = Client::open(broker);
+    client.send(&connect(level, 2, "g1", "gateway")).await;
+    let answer = client.packet().await;
+    assert_eq!((answer[0], answer[3]), (0x20, 0), "{answer:02x?}");
+    client
+}
+
+fn devices(entries: &[SinkEntry]) -> Vec<DeviceId> {
+    let device = |entry: &SinkEntry| match entry {
+        SinkEntry::Readings(batch) => batch.device,
+        SinkEntry::Attributes(update) => update.device,
+        SinkEntry::Refusal(refusal) => refusal.device,
+        SinkEntry::Relay { message, .. } => message.device,
+    };
+    entries.iter().map(device).collect()
+}
+
+#[tokio::test]
+async fn readings_of_several_devices_are_one_submission() {
+    for level in [4, 5] {
+        let (broker, store) = broker(IngestLimits::default());
+        let mut client = gateway(&broker, level).await;
+        let payload = br#"{"a":[{"ts":5,"values":{"t":1}},{"t":2}],"b":{"t":3}}"#;
+        client.send(&publish(level, 1, 7, "v1/gateway/telemetry", payload)).await;
+        client.expect(&[0x40, 2, 0, 7]).await;
+        assert_eq!(store.submissions.lock().len(), 1);
+        assert_eq!(devices(&store.entries()), [child_of("a"), child_of("b")]);
+        let values: Vec<Value> = store.readings().into_iter().map(|one| one.2).collect();
+        assert_eq!(values, [Value::Integer(1), Value::Integer(2), Value::Integer(3)]);
+        // Both are connected through it, and are not when it is gone.
+        assert_eq!(store.links.lock().len(), 3);
+        client.leave().await;
+        assert!(store.links.lock().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn each_name_is_refused_by_itself() {
+    let payload = br#"{"foreign":{"t":1},"a":{"t":2}}"#;
+    let part = "1 of 2 devices refused, the others are taken";
+    let (five, store) = broker(IngestLimits::default());
+    let mut told = gateway(&five, 5).await;
+    told.send(&publish(5, 1, 7, "v1/gateway/telemetry", payload)).await;
+    let answer = told.packet().await;
+    assert_eq!((answer[0], answer[4]), (0x40, 0x87), "{answer:02x?}");
+    assert!(String::from_utf8_lossy(&answer).contains(part), "{answer:02x?}");
+    assert_eq!(devices(&store.entries()), [child_of("a")]);
+
+    let (three, store) = broker(IngestLimits::default());
+    let mut recorded = gateway(&three, 4).await;
+    recorded.send(&publish(4, 1, 7, "v1/gateway/telemetry", payload)).await;
+    recorded.expect(&[0x40, 2, 0, 7]).await;
+    assert!(store.refusals()[0].contains(part), "{:?}", store.refusals());
+    assert_eq!(store.readings().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_now_is_not_acknowledged() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = gateway(&broker, 4).await;
+    client
+        .send(&publish(4, 1, 7, "v1/gateway/telemetry", br#"{"a":{"t":1},"later":{"t":1}}"#))
+        .await;
+    assert!(client.rest().await.is_empty(), "closed without an acknowledgement");
+    assert!(store.entries().is_empty());
+}
+
+#[tokio::test]
+async fn downlinks_carry_the_devices_name() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = gateway(&broker, 4).await;
+    client.send(&subscribe(4, 1, &[("v1/gateway/+", 0)])).await;
+    client.expect(&[0x90, 3, 0, 1, 0]).await;
+    let own = *store.links.lock().keys().next().expect("its own link");
+    client.send(&publish(4, 1, 7, "v1/gateway/connect", br#"{"device":"a","type":"x"}"#)).await;
+    client.expect(&[0x40, 2, 0, 7]).await;
+    let links = store.links.lock().clone();
+    let link = links.iter().find(|(id, _)| **id != own).expect("the device's").1.clone();
+    let expected = |topic: &str, payload: &str| {
+        packet(0x30, &[text(topic), payload.as_bytes().to_vec()].concat())
+    };
+    let key = Key::new("k").expect("a key");
+    link.send(Downlink::AttributesUpdated(vec![(key, Value::Integer(3))])).expect("sent");
+    client.expect(&expected("v1/gateway/attributes", r#"{"device":"a","data":{"k":3}}"#)).await;
+    let request = RpcRequest { id: 4, method: "m".to_owned(), params: "[1]".to_owned() };
+    link.send(Downlink::Rpc(request)).expect("sent");
+    let payload = r#"{"device":"a","data":{"id":4,"method":"m","params":[1]}}"#;
+    client.expect(&expected("v1/gateway/rpc", payload)).await;
+    let reply = br#"{"device":"a","id":4,"data":{"ok":true}}"#;
+    client.send(&publish(4, 1, 8, "v1/gateway/rpc", reply)).await;
+    client.expect(&[0x40, 2, 0, 8]).await;
+    assert_eq!(store.replies.lock()[0].body, r#"{"ok":true}"#);
+    link.close(CloseReason::Revoked);
+    let payload = r#"{"device":"a","reason":152}"#;
+    client.expect(&expected("v1/gateway/disconnect", payload)).await;
+    // The gateway's own connection goes on.
+    client.send(&[0xc0, 0]).await;
+    client.expect(&[0xd0, 0]).await;
+}

@@ -1,0 +1,226 @@
+//! What devices send, ask and answer: the ingest crate's `Sink`, answered by use cases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use veritwin_app::model::{AttributesView, PieceWanted};
+use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
+use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
+use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
+use veritwin_ingest::{
+    Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, CloseReason, DeviceLink,
+    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry,
+    SubmitError,
+};
+
+use super::devices::LiveState;
+use super::ends::Attached;
+use super::entries::{submission_of, submit_error};
+
+/// The device that is counted: a program writes for many.
+const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
+    match origin {
+        Origin::Device(session) => Some(session.device),
+        Origin::Writer(_) => None,
+    }
+}
+
+fn attributes_of(
+    scope: std::collections::BTreeMap<String, Value>,
+    wanted: Option<&[Key]>,
+    everything: bool,
+) -> Vec<(Key, Value)> {
+    let pairs = scope.into_iter().filter_map(|(key, value)| Some((Key::new(&key).ok()?, value)));
+    match wanted {
+        Some(keys) => pairs.filter(|(key, _)| keys.contains(key)).collect(),
+        None if everything => pairs.collect(),
+        None => Vec::new(),
+    }
+}
+
+#[async_trait]
+impl Sink for LiveState {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    fn screening(&self) -> Screening {
+        self.app.screening()
+    }
+
+    async fn submit(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError> {
+        self.submit_placed(origin, entries).await.map(|(refused, _)| refused)
+    }
+
+    async fn submit_placed(
+        &self,
+        origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
+        let tenant = origin.tenant();
+        let submissions = entries.into_iter().map(submission_of).collect();
+        let submitted = self.app.submit_placed(tenant, submissions).await;
+        let (refused, placed) = submitted.map_err(submit_error)?;
+        let refused = refused.into_iter();
+        let refused =
+            refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect();
+        Ok((refused, placed))
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        true
+    }
+
+    fn log_tail(&self) -> u64 {
+        self.app.log_tail()
+    }
+
+    async fn sessions_kept_from(&self, position: u64) -> Result<(), SubmitError> {
+        self.app.sessions_kept_from(position).await.map_err(submit_error)
+    }
+
+    fn admit(&self, origin: Origin<'_>, messages: u32) -> Result<(), SubmitError> {
+        self.app.admit_messages(origin.tenant(), device_of(origin), messages).map_err(submit_error)
+    }
+
+    fn admit_readings(&self, origin: Origin<'_>, readings: u32) -> Result<(), SubmitError> {
+        self.app.admit_readings(origin.tenant(), device_of(origin), readings).map_err(submit_error)
+    }
+
+    fn inspect(&self, origin: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
+        self.app.check_storage(origin.tenant(), readings).map_err(|error| match error {
+            Error::StorageFull(limit) => Objection::Storage(limit),
+            other => Objection::Policy(other.to_string()),
+        })
+    }
+
+    fn pace(&self, origin: Origin<'_>, messages: u32, readings: u32) -> Duration {
+        self.app.pace(origin.tenant(), device_of(origin), Load { messages, readings })
+    }
+
+    async fn attributes(
+        &self,
+        session: &DeviceSession,
+        request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        let AttributesView { client, shared, .. } = self
+            .app
+            .device_attributes(session.tenant, session.device, session.credential)
+            .await
+            .map_err(submit_error)?;
+        let everything = request.client.is_none() && request.shared.is_none();
+        Ok(Attributes {
+            client: attributes_of(client, request.client.as_deref(), everything),
+            shared: attributes_of(shared, request.shared.as_deref(), everything),
+        })
+    }
+
+    async fn retained(
+        &self,
+        session: &DeviceSession,
+        filter: &str,
+        after: Option<Arc<str>>,
+    ) -> Result<Vec<Arc<RelayMessage>>, SubmitError> {
+        let matches = |topic: &str| topic_matches(filter, topic);
+        let page = RetainedPage {
+            after,
+            messages_max: RETAINED_PAGE_MESSAGES_MAX,
+            bytes_max: RETAINED_PAGE_BYTES_MAX,
+        };
+        self.app.retained(session.tenant, &matches, page).await.map_err(submit_error)
+    }
+
+    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
+        let device = (session.tenant, session.device);
+        if reply.id >= CALL_NUMBER_MIN {
+            let RpcReply { id, body } = reply;
+            let answered = self.app.answer_call(device, session.credential, (id, body)).await;
+            self.call_notes().waits(device);
+            return answered.map_err(submit_error);
+        }
+        let waiting = self.calls.lock().remove(&(device, reply.id));
+        match waiting {
+            // The caller may have gone; the device has done its part.
+            Some(answer) => {
+                let _ = answer.send(reply.body);
+                Ok(())
+            }
+            None => Err(SubmitError::NotFound("no open call has this number".to_owned())),
+        }
+    }
+
+    async fn rpc_call(
+        &self,
+        _session: &DeviceSession,
+        call: ClientRpc,
+    ) -> Result<String, SubmitError> {
+        match call.method.as_str() {
+            "getCurrentTime" => Ok(self.app.clock().now().as_millis().to_string()),
+            // ThingsBoard's own client libraries ask this when they connect.
+            "getSessionLimits" => Ok(serde_json::json!({
+                "maxPayloadSize": self.limits.packet_bytes_max,
+                "maxInflightMessages": self.limits.receive_maximum,
+                "rateLimits": {},
+            })
+            .to_string()),
+            _ => Err(SubmitError::NotFound(
+                "the platform answers getCurrentTime and getSessionLimits".to_owned(),
+            )),
+        }
+    }
+
+    fn listens(&self, session: &DeviceSession) {
+        self.call_notes().listens(session);
+    }
+
+    fn call_delivered(&self, session: &DeviceSession, id: u32) {
+        self.call_notes().delivered(session, id);
+    }
+
+    async fn chunk(
+        &self,
+        session: &DeviceSession,
+        request: ChunkRequest,
+    ) -> Result<Vec<u8>, SubmitError> {
+        let wanted = PieceWanted {
+            is_firmware: request.kind == PackageKind::Firmware,
+            expected: request.expected,
+            piece_bytes: request.chunk_bytes,
+            piece: request.chunk,
+        };
+        let device = (session.tenant, session.device);
+        self.app.package_piece(device, session.credential, wanted).await.map_err(submit_error)
+    }
+
+    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
+        let (ends_at, certificate) = (session.ends_at, session.certificate.clone());
+        let (credential, address) = (session.credential, session.address);
+        let attached = Attached { credential, address, ends_at, certificate, link };
+        let owned = (session.tenant, session.device);
+        let link = attached.link.clone();
+        self.attached.lock().entry(owned).or_default().push(attached);
+        // Ended between its log-in and now: whoever ended it did not find it here.
+        if self.app.is_login_ended(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
+        self.app.device_connected(session.tenant, session.device, session.credential, true);
+    }
+
+    async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink) {
+        let mut attached = self.attached.lock();
+        let owned = (session.tenant, session.device);
+        if let Some(links) = attached.get_mut(&owned) {
+            links.retain(|one| one.link.id() != link.id());
+            if links.is_empty() {
+                attached.remove(&owned);
+            }
+        }
+        drop(attached);
+        self.app.device_connected(session.tenant, session.device, session.credential, false);
+    }
+}

@@ -1,0 +1,178 @@
+//! Clients of Python that others wrote, unchanged: ThingsBoard's device and gateway, and Eclipse
+//! Paho. `cargo xtask test` installs them below `target/python`; where they are not the tests say
+//! that they are skipped.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Platform, wait_for};
+use crate::skipped::skipped;
+use crate::tenant::{Device, Tenant};
+
+/// The interpreter with these packages; none where they are not installed.
+fn interpreter(packages: &str) -> Option<PathBuf> {
+    let target = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
+    let found = target.join("python").join(packages).join("bin/python3");
+    if found.exists() {
+        return Some(found);
+    }
+    skipped(&format!("the Python packages {packages} are not installed (cargo xtask test does)"));
+    None
+}
+
+/// A script that talks, a line at a time.
+struct Script {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Script {
+    fn start(platform: &Platform, python: &PathBuf, name: &str, tokens: &[&str]) -> Self {
+        let ports = platform.ports();
+        let (host, port) = ports.mqtts.split_once(':').unwrap();
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
+        let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
+        let mut child = Command::new(python)
+            .arg(script)
+            .args([host, port])
+            .arg(ca)
+            .args(tokens)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let input = child.stdin.take().unwrap();
+        Self { child, input, lines }
+    }
+
+    /// The next line that begins with this word; what follows it.
+    #[track_caller]
+    fn hear(&self, word: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {word}"));
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    fn tell(&mut self, word: &str) {
+        writeln!(self.input, "{word}").unwrap();
+    }
+
+    fn end(mut self) {
+        self.hear("over");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shared(tenant: &Tenant, device: &str, attributes: &Value) {
+    let path = format!("/v1/devices/{device}/attributes");
+    tenant.patch(&path, &json!({"shared": attributes})).expect(200);
+}
+
+fn call(tenant: &Tenant, device: &str, params: &Value) -> Value {
+    let body = json!({"method": "m", "params": params, "timeout_ms": 60_000});
+    tenant.post(&format!("/v1/devices/{device}/rpc"), &body).expect(200)["result"].clone()
+}
+
+#[test]
+fn thingsboards_own_device_client() {
+    let Some(python) = interpreter("thingsboard") else { return };
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("of thingsboard");
+    shared(&tenant, &device.id, &json!({"limit": 3}));
+    let mut script = Script::start(platform, &python, "device.py", &[&device.token]);
+    let asked: Value = serde_json::from_str(&script.hear("attributes")).unwrap();
+    assert_eq!(asked, json!({"client": {"serial": "A-7"}, "shared": {"limit": 3}}));
+    assert_eq!(tenant.latest(&device, "temperature"), 21.5);
+    shared(&tenant, &device.id, &json!({"limit": 4}));
+    assert_eq!(script.hear("updated"), r#"{"limit": 4}"#);
+    assert_eq!(call(&tenant, &device.id, &json!([1])), json!({"echo": [1]}));
+
+    let bytes: Vec<u8> = (0..10_500u32).map(|number| (number % 251) as u8).collect();
+    let upload = tenant
+        .request("POST", "/v1/packages?kind=firmware&title=Pump&version=2")
+        .body("application/octet-stream", &bytes);
+    let package = upload.send().expect(201);
+    let id = package["id"].as_str().unwrap();
+    let path = format!("/v1/packages/{id}/devices");
+    tenant.post(&path, &json!({"device_ids": [device.id]})).expect(200);
+    script.tell("update");
+    let checksum = package["checksum"].as_str().unwrap();
+    assert_eq!(script.hear("firmware"), format!("2 {checksum}"));
+    let state = || (tenant.latest(&device, "fw_state") == "VERIFIED").then_some(());
+    wait_for("the state", state);
+    script.end();
+}
+
+#[test]
+fn thingsboards_own_gateway_client() {
+    let Some(python) = interpreter("thingsboard") else { return };
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let gateway = tenant.device("gateway of thingsboard");
+    tenant.patch(&format!("/v1/devices/{}", gateway.id), &json!({"is_gateway": true})).expect(200);
+    let mut script = Script::start(platform, &python, "gateway.py", &[&gateway.token]);
+    let asked: Value = serde_json::from_str(&script.hear("attributes")).unwrap();
+    assert_eq!(
+        (&asked["device"], &asked["values"]),
+        (&json!("Meter A"), &json!({"serial": "M-1"}))
+    );
+    let child = |name: &str| {
+        let path = format!("/v1/devices?search={}", name.replace(' ', "%20"));
+        let found = tenant.get(&path).expect(200)["items"][0].clone();
+        assert_eq!(found["gateway_id"], json!(gateway.id), "{found}");
+        let id = found["id"].as_str().unwrap().to_owned();
+        (Device { id, name: name.to_owned(), token: String::new() }, found)
+    };
+    let (first, found) = child("Meter A");
+    assert_eq!((&found["type"], &found["online"]), (&json!("meter"), &json!(true)));
+    let (second, _) = child("Meter B");
+    assert_eq!(tenant.latest(&first, "power"), 7);
+    assert_eq!(tenant.points(&second, "power").len(), 2);
+    shared(&tenant, &first.id, &json!({"limit": 5}));
+    let updated: Value = serde_json::from_str(&script.hear("updated")).unwrap();
+    assert_eq!(updated, json!({"device": "Meter A", "data": {"limit": 5}}));
+    assert_eq!(call(&tenant, &second.id, &json!({})), json!({"ok": "Meter B"}));
+    script.tell("on");
+    script.hear("gone");
+    let body = json!({"method": "m", "timeout_ms": 100});
+    let path = format!("/v1/devices/{}/rpc", second.id);
+    wait_for("it to be gone", || (tenant.post(&path, &body).status == 503).then_some(()));
+    script.tell("on");
+    script.end();
+}
+
+#[test]
+fn pahos_client_in_both_versions() {
+    let Some(python) = interpreter("paho") else { return };
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let (speaker, listener) = (tenant.device("paho a"), tenant.device("paho b"));
+    let tokens = [speaker.token.as_str(), listener.token.as_str()];
+    Script::start(platform, &python, "relay.py", &tokens).end();
+}
