@@ -10,6 +10,7 @@ mod link;
 mod model;
 pub mod mqtt;
 pub mod payload;
+pub mod sparkplug;
 mod traits;
 pub mod ws;
 

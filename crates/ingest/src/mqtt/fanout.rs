@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::device::{Close, Device};
 use super::pending::Finished;
 use super::relay::{Fanout, Report};
+use super::sessions::NO_CREDENTIAL;
 use crate::model::Origin;
 
 /// So many subscriptions are looked at before the connection's other work has its turn. One message
@@ -81,7 +82,10 @@ impl Device {
             }
             let Some(finished) = self.relaying.waiting.front_mut() else { return Ok(()) };
             if let Some((_, message)) = finished.relayed.pop() {
-                let fanout = session.relay().begin(message, session.number());
+                // What the platform says is for the client itself, too, whatever it asked for.
+                let is_own = message.credential == NO_CREDENTIAL;
+                let from = if is_own { 0 } else { session.number() };
+                let fanout = session.relay().begin(message, from);
                 visits += 1 + fanout.subscriptions();
                 self.relaying.current = Some(fanout);
             } else if let Some(finished) = self.relaying.waiting.pop_front() {

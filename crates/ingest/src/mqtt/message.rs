@@ -178,6 +178,7 @@ impl Device {
         match topic::classify(view.topic, self.limits())? {
             DeviceTopic::Attributes => return self.attributes(view),
             DeviceTopic::Relay => return self.relay(view),
+            DeviceTopic::Sparkplug => return self.sparkplug(view),
             DeviceTopic::Telemetry => self.telemetry(view.payload)?,
             DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,

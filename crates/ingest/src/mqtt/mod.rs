@@ -25,6 +25,8 @@ mod relaying;
 mod retained;
 mod session;
 mod sessions;
+mod sparkplug;
+mod sparkplug_host;
 mod subscribing;
 mod topic;
 mod tree;
@@ -44,5 +46,6 @@ pub use parked::{
 };
 pub use retained::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX};
 pub use session::SESSION_SECONDS_MAX;
+pub use sparkplug_host::CommandError;
 pub use topic::matches as topic_matches;
 pub use wills::{TENANT_WAITING_WILLS_MAX, WAITING_WILLS_MAX, WaitingWill};

@@ -3,6 +3,8 @@
 
 use veritwin_domain::{IngestLimits, LimitExceeded};
 
+use crate::sparkplug;
+
 pub(crate) const ATTRIBUTES: &str = "v1/devices/me/attributes";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
 pub(crate) const RPC_REQUEST: &str = "v1/devices/me/rpc/request/";
@@ -17,9 +19,8 @@ const DEVICES: &str = "v1/devices/";
 /// Below it each device has topics of its own: `devices/ID/...`.
 const OWN: &str = "devices/";
 /// What the platform keeps for an API that it has not yet.
-const RESERVED: [(&str, &str); 3] = [
+const RESERVED: [(&str, &str); 2] = [
     ("v1/gateway/", "the gateway API (v1/gateway/...)"),
-    ("spBv1.0/", "Sparkplug B (spBv1.0/...)"),
     ("/provision/", "provisioning (/provision/request)"),
 ];
 
@@ -35,6 +36,8 @@ pub(crate) enum DeviceTopic {
     RpcResponse(u32),
     /// None of the platform's own: relayed inside the tenant.
     Relay,
+    /// Sparkplug B: relayed, and understood.
+    Sparkplug,
 }
 
 /// Why a topic is refused.
@@ -97,7 +100,11 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
         return Err(TopicError::Unsupported("claiming (v1/devices/me/claim)"));
     }
     check_reserved(topic)?;
-    if topic.starts_with(DEVICES) { Err(TopicError::Unknown) } else { Ok(DeviceTopic::Relay) }
+    match topic {
+        _ if topic.starts_with(DEVICES) => Err(TopicError::Unknown),
+        _ if topic.starts_with(sparkplug::PREFIX) => Ok(DeviceTopic::Sparkplug),
+        _ => Ok(DeviceTopic::Relay),
+    }
 }
 
 /// What is neither published to nor subscribed to.
@@ -203,7 +210,10 @@ pub(crate) fn check_filter(
         }
         return Ok(FilterKind::Downlinks);
     }
-    check_reserved(filter)?;
+    // Where the platform keeps birth certificates everybody may read, and nobody writes.
+    if !filter.starts_with(sparkplug::CERTIFICATES) {
+        check_reserved(filter)?;
+    }
     if filter.starts_with(DEVICES) {
         return Err(TopicError::Unknown);
     }
@@ -271,7 +281,8 @@ mod tests {
         };
         bad("v1/devices/me/rpc/request/x", "number");
         bad("v1/gateway/telemetry", "gateway API");
-        bad("spBv1.0/g/NBIRTH/n", "Sparkplug");
+        bad("$sparkplug/certificates/spBv1.0/g/NBIRTH/n", "unknown topic");
+        ok("spBv1.0/g/NBIRTH/n", DeviceTopic::Sparkplug);
         bad("v1/devices/me/telemetry/", "unknown topic");
         bad("$SYS/uptime", "unknown topic");
         ok("plant/line 1/speed", DeviceTopic::Relay);
@@ -294,7 +305,10 @@ mod tests {
         for good in ["v1/devices/me/attributes", "v1/devices/me/+", "v1/devices/me/rpc/#"] {
             check(good, Ok(FilterKind::Downlinks));
         }
-        for good in ["#", "+/a", "a", "$share/g/a/#", "devices/d1/#", "devices/+/a", "devices/#"] {
+        let sparkplug = "$sparkplug/certificates/#";
+        for good in
+            ["#", "+/a", "$share/g/a/#", "devices/d1/#", "devices/+/a", "devices/#", sparkplug]
+        {
             check(good, Ok(FilterKind::Relay));
         }
         check("v1/devices/me/", Err("unknown topic"));

@@ -1,0 +1,368 @@
+//! The payload of Sparkplug B (`org.eclipse.tahu.protobuf.Payload`), read in one pass and in place,
+//! within bounds of nesting and of parts. What it holds is looked at where it is used.
+
+use veritwin_domain::{LimitExceeded, Rule, Screening};
+
+use super::wire::{Field, Reader};
+use crate::payload::PayloadError;
+
+/// Most metrics, properties, parameters, columns, rows and cells of one payload together.
+pub const PARTS_MAX: usize = 65_536;
+/// Deepest nesting of templates and property sets.
+pub const NESTING_MAX: usize = 8;
+
+/// A payload.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Payload<'a> {
+    /// Milliseconds since the epoch.
+    pub(crate) timestamp: Option<u64>,
+    pub(crate) metrics: Vec<Metric<'a>>,
+    pub(crate) seq: Option<u64>,
+}
+
+/// A metric, in a birth or with a value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Metric<'a> {
+    /// Where it begins in the payload.
+    pub(crate) at: usize,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) alias: Option<u64>,
+    pub(crate) timestamp: Option<u64>,
+    pub(crate) datatype: Option<u32>,
+    pub(crate) is_historical: bool,
+    pub(crate) is_transient: bool,
+    pub(crate) is_null: bool,
+    pub(crate) properties: Properties<'a>,
+    pub(crate) value: Raw<'a>,
+}
+
+/// What is made use of in a metric's properties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Properties<'a> {
+    /// `Quality`.
+    pub(crate) quality: Option<u32>,
+    /// `engUnit`.
+    pub(crate) unit: Option<&'a str>,
+}
+
+/// A value as it was sent; what it means its data type says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Raw<'a> {
+    #[default]
+    None,
+    Number(u64),
+    Float(f32),
+    Double(f64),
+    Boolean(bool),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    DataSet(Box<DataSet<'a>>),
+    Template(Box<Template<'a>>),
+    /// Something of the sender's own.
+    Extension,
+}
+
+/// A table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DataSet<'a> {
+    pub(crate) at: usize,
+    pub(crate) columns: Vec<&'a str>,
+    pub(crate) types: Vec<u32>,
+    pub(crate) rows: Vec<Vec<Raw<'a>>>,
+    count: Option<u64>,
+}
+
+/// A value with parts of its own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Template<'a> {
+    pub(crate) version: Option<&'a str>,
+    pub(crate) reference: Option<&'a str>,
+    pub(crate) is_definition: bool,
+    pub(crate) metrics: Vec<Metric<'a>>,
+    pub(crate) parameters: Vec<Parameter<'a>>,
+}
+
+/// A parameter of a template.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Parameter<'a> {
+    pub(crate) at: usize,
+    pub(crate) name: &'a str,
+    pub(crate) datatype: u32,
+    pub(crate) value: Raw<'a>,
+}
+
+/// Reads a payload. Properties are held to the rules on what must not be kept; names and values
+/// are where they become keys and values.
+pub(crate) fn read(bytes: &[u8], screening: Screening) -> Result<Payload<'_>, PayloadError> {
+    let mut decoder = Decoder { screening, parts: 0 };
+    let (mut reader, mut payload) = (Reader::new(bytes), Payload::default());
+    while let Some(field) = reader.next_field()? {
+        match field.number {
+            1 => payload.timestamp = Some(field.number()?),
+            2 => payload.metrics.push(decoder.metric(&field, 0)?),
+            3 => payload.seq = Some(field.number()?),
+            // The UUID of its schema, a body of another form, and what is not known.
+            4 => {
+                field.text()?;
+            }
+            _ => {}
+        }
+    }
+    Ok(payload)
+}
+
+struct Decoder {
+    screening: Screening,
+    parts: usize,
+}
+
+fn rule_broken(at: usize, rule: Rule, part: &str) -> PayloadError {
+    PayloadError { rule: Some(rule), ..PayloadError::new(at, rule.refusal(part)) }
+}
+
+impl Decoder {
+    fn count(&mut self, at: usize) -> Result<(), PayloadError> {
+        self.parts += 1;
+        if self.parts > PARTS_MAX {
+            let (max, actual) = (PARTS_MAX, LimitExceeded::MORE);
+            let limit = LimitExceeded { name: "sparkplug_parts_max", max, actual };
+            return Err(PayloadError::limit(at, limit));
+        }
+        Ok(())
+    }
+
+    fn deeper(at: usize, depth: usize) -> Result<usize, PayloadError> {
+        if depth >= NESTING_MAX {
+            let (max, actual) = (NESTING_MAX, depth + 1);
+            let limit = LimitExceeded { name: "sparkplug_nesting_max", max, actual };
+            return Err(PayloadError::limit(at, limit));
+        }
+        Ok(depth + 1)
+    }
+
+    fn metric<'a>(&mut self, field: &Field<'a>, depth: usize) -> Result<Metric<'a>, PayloadError> {
+        self.count(field.at)?;
+        let mut metric = Metric { at: field.at, ..Metric::default() };
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => metric.name = Some(field.text()?),
+                2 => metric.alias = Some(field.number()?),
+                3 => metric.timestamp = Some(field.number()?),
+                4 => metric.datatype = Some(field.number_32()?),
+                5 => metric.is_historical = field.flag()?,
+                6 => metric.is_transient = field.flag()?,
+                7 => metric.is_null = field.flag()?,
+                8 => Self::metadata(&field)?,
+                9 => metric.properties = self.property_set(&field, depth)?,
+                10 => metric.value = Raw::Number(field.number_32()?.into()),
+                11 => metric.value = Raw::Number(field.number()?),
+                12 => metric.value = Raw::Float(field.float()?),
+                13 => metric.value = Raw::Double(field.double()?),
+                14 => metric.value = Raw::Boolean(field.flag()?),
+                15 => metric.value = Raw::Text(field.text()?),
+                16 => metric.value = Raw::Bytes(field.bytes()?),
+                17 => metric.value = Raw::DataSet(Box::new(self.data_set(&field)?)),
+                18 => metric.value = Raw::Template(Box::new(self.template(&field, depth)?)),
+                19 => metric.value = Raw::Extension,
+                _ => {}
+            }
+        }
+        Ok(metric)
+    }
+
+    /// What a file or a part of one is. It is checked, and nothing of it is made use of.
+    fn metadata(field: &Field<'_>) -> Result<(), PayloadError> {
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 | 3 | 4 => {
+                    field.number()?;
+                }
+                2 | 5..=8 => {
+                    field.text()?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn property_set<'a>(
+        &mut self,
+        field: &Field<'a>,
+        depth: usize,
+    ) -> Result<Properties<'a>, PayloadError> {
+        let depth = Self::deeper(field.at, depth)?;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    self.count(field.at)?;
+                    let key = field.text()?;
+                    if let Some(rule) = self.screening.key(key) {
+                        return Err(rule_broken(field.at, rule, "the name of a property"));
+                    }
+                    keys.push(key);
+                }
+                2 => values.push((field.at, self.property(&field, depth)?)),
+                _ => {}
+            }
+        }
+        if keys.len() != values.len() {
+            let text = "a property set: expected as many values as keys";
+            return Err(PayloadError::new(field.at, text));
+        }
+        let mut properties = Properties::default();
+        for (key, (at, value)) in keys.into_iter().zip(values) {
+            match (key, &value) {
+                ("engUnit", Raw::Text(text)) => properties.unit = Some(*text),
+                ("Quality" | "quality", Raw::Number(number)) => {
+                    properties.quality = u32::try_from(*number).ok();
+                }
+                _ => {}
+            }
+            if let Raw::Text(text) = value
+                && let Some(rule) = self.screening.text(Some(key), text)
+            {
+                return Err(rule_broken(at, rule, "the value of a property"));
+            }
+        }
+        Ok(properties)
+    }
+
+    /// The value of a property. Of sets inside it nothing is made use of.
+    fn property<'a>(&mut self, field: &Field<'a>, depth: usize) -> Result<Raw<'a>, PayloadError> {
+        self.count(field.at)?;
+        let (mut value, mut is_null) = (Raw::None, false);
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => {
+                    field.number_32()?;
+                }
+                2 => is_null = field.flag()?,
+                3 => value = Raw::Number(field.number_32()?.into()),
+                4 => value = Raw::Number(field.number()?),
+                5 => value = Raw::Float(field.float()?),
+                6 => value = Raw::Double(field.double()?),
+                7 => value = Raw::Boolean(field.flag()?),
+                8 => value = Raw::Text(field.text()?),
+                9 => {
+                    self.property_set(&field, depth)?;
+                }
+                10 => {
+                    let depth = Self::deeper(field.at, depth)?;
+                    let mut list = field.message()?;
+                    while let Some(field) = list.next_field()? {
+                        if field.number == 1 {
+                            self.property_set(&field, depth)?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(if is_null { Raw::None } else { value })
+    }
+
+    fn data_set<'a>(&mut self, field: &Field<'a>) -> Result<DataSet<'a>, PayloadError> {
+        let mut table = DataSet { at: field.at, ..DataSet::default() };
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => table.count = Some(field.number()?),
+                2 => {
+                    self.count(field.at)?;
+                    table.columns.push(field.text()?);
+                }
+                3 => {
+                    field.numbers_32(&mut table.types)?;
+                    if table.types.len() > PARTS_MAX {
+                        self.parts = PARTS_MAX;
+                        self.count(field.at)?;
+                    }
+                }
+                4 => table.rows.push(self.row(&field)?),
+                _ => {}
+            }
+        }
+        let width = table.columns.len();
+        let is_counted = table.count.is_none_or(|count| usize::try_from(count) == Ok(width));
+        let fits = |row: &Vec<Raw<'_>>| row.len() == width;
+        if !is_counted || table.types.len() != width || !table.rows.iter().all(fits) {
+            let text = "a data set: expected a name, a type and in each row a value for each of \
+                its columns";
+            return Err(PayloadError::new(table.at, text));
+        }
+        Ok(table)
+    }
+
+    fn row<'a>(&mut self, field: &Field<'a>) -> Result<Vec<Raw<'a>>, PayloadError> {
+        self.count(field.at)?;
+        let (mut row, mut reader) = (Vec::new(), field.message()?);
+        while let Some(field) = reader.next_field()? {
+            if field.number != 1 {
+                continue;
+            }
+            self.count(field.at)?;
+            let (mut value, mut cell) = (Raw::None, field.message()?);
+            while let Some(field) = cell.next_field()? {
+                match field.number {
+                    1 => value = Raw::Number(field.number_32()?.into()),
+                    2 => value = Raw::Number(field.number()?),
+                    3 => value = Raw::Float(field.float()?),
+                    4 => value = Raw::Double(field.double()?),
+                    5 => value = Raw::Boolean(field.flag()?),
+                    6 => value = Raw::Text(field.text()?),
+                    7 => value = Raw::Extension,
+                    _ => {}
+                }
+            }
+            row.push(value);
+        }
+        Ok(row)
+    }
+
+    fn template<'a>(
+        &mut self,
+        field: &Field<'a>,
+        depth: usize,
+    ) -> Result<Template<'a>, PayloadError> {
+        let depth = Self::deeper(field.at, depth)?;
+        let (mut template, mut reader) = (Template::default(), field.message()?);
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => template.version = Some(field.text()?),
+                2 => template.metrics.push(self.metric(&field, depth)?),
+                3 => template.parameters.push(self.parameter(&field)?),
+                4 => template.reference = Some(field.text()?),
+                5 => template.is_definition = field.flag()?,
+                _ => {}
+            }
+        }
+        Ok(template)
+    }
+
+    fn parameter<'a>(&mut self, field: &Field<'a>) -> Result<Parameter<'a>, PayloadError> {
+        self.count(field.at)?;
+        let mut parameter = Parameter { at: field.at, ..Parameter::default() };
+        let mut reader = field.message()?;
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => parameter.name = field.text()?,
+                2 => parameter.datatype = field.number_32()?,
+                3 => parameter.value = Raw::Number(field.number_32()?.into()),
+                4 => parameter.value = Raw::Number(field.number()?),
+                5 => parameter.value = Raw::Float(field.float()?),
+                6 => parameter.value = Raw::Double(field.double()?),
+                7 => parameter.value = Raw::Boolean(field.flag()?),
+                8 => parameter.value = Raw::Text(field.text()?),
+                9 => parameter.value = Raw::Extension,
+                _ => {}
+            }
+        }
+        Ok(parameter)
+    }
+}
