@@ -102,6 +102,7 @@ mod screening;
 mod security;
 mod sight;
 mod sign_in;
+mod sparkplug;
 mod storage;
 mod store_check;
 mod stream_acts;

@@ -192,8 +192,9 @@ impl Device {
             sparkplug::read(view.payload, self.keys.screening())?;
             return self.relay(view);
         }
-        let message = self.relayable(view)?;
+        let message = self.relayable(view);
         let node = self.known_node(to)?;
+        let message = message.inspect_err(|_| self.count(&node, to, view))?;
         let told = self.hear(&node, to, view);
         let asks = {
             let mut node = node.lock();
@@ -252,6 +253,19 @@ impl Device {
         Ok(node)
     }
 
+    /// Counts a message that is refused before anybody looks at it.
+    fn count(&self, node: &SharedNode, to: Addressed<'_>, view: &PublishView<'_>) {
+        let is_numbered = to.device.is_some() || to.kind == Kind::Data;
+        let payload = sparkplug::read(view.payload, self.keys.screening());
+        if let (true, Ok(payload)) = (is_numbered, payload) {
+            let _refused = node.lock().go_on(self.sender(), &payload);
+        }
+    }
+
+    fn sender(&self) -> Sender {
+        Sender { device: self.session.device, link: self.link.id(), at: self.received_at }
+    }
+
     /// What an edge node says.
     fn hear(
         &mut self,
@@ -261,15 +275,16 @@ impl Device {
     ) -> Result<Told, Fault> {
         let payload = sparkplug::read(view.payload, self.keys.screening())?;
         let device = self.session.device;
-        let sender = Sender { device, link: self.link.id(), at: self.received_at };
+        let sender = self.sender();
         let child = match (to.kind, to.device) {
-            (Kind::Birth, Some(name)) => Some(self.child_of_birth(to, name)?),
-            (Kind::Data, Some(name)) => {
-                self.check_child(node, name)?;
-                None
-            }
-            _ => None,
+            (Kind::Birth, Some(name)) => self.child_of_birth(to, name).map(Some),
+            (Kind::Data, Some(name)) => self.check_child(node, name).map(|()| None),
+            _ => Ok(None),
         };
+        if child.is_err() {
+            node.lock().go_on(sender, &payload)?;
+        }
+        let child = child?;
         let mut context =
             Context { keys: &mut self.keys, limits: &self.broker.limits, untimed: self.next_at };
         let mut node = node.lock();

@@ -195,8 +195,9 @@ impl Node {
         Ok(readings)
     }
 
-    /// What every later message passes: the node is alive on this connection, and numbers count on.
-    fn go_on(&mut self, sender: Sender, payload: &Payload<'_>) -> Result<(), Fault> {
+    /// What every later message passes, also one that is refused for another reason: the node is
+    /// alive on this connection, and its numbers count on.
+    pub(crate) fn go_on(&mut self, sender: Sender, payload: &Payload<'_>) -> Result<(), Fault> {
         if self.device != sender.device && self.is_online {
             return Err(Fault::Foreign("this edge node is another device's"));
         }

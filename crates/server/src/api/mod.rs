@@ -36,6 +36,7 @@ mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod sparkplug;
 mod streams;
 mod support;
 mod system;
@@ -57,6 +58,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use veritwin_app::App;
 use veritwin_domain::{Clock, Rng};
+use veritwin_ingest::mqtt::Broker;
 
 use crate::web;
 
@@ -78,6 +80,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Api {
     pub(crate) app: App,
     pub(crate) live: Arc<LiveState>,
+    pub(crate) broker: Arc<Broker>,
     pub(crate) metrics: MetricsHandle,
     pub(crate) facts: Arc<Facts>,
     pub(crate) uploads: Uploads,
@@ -111,6 +114,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(rights::routes())
         .merge(devices::routes())
         .merge(device_rpc::routes())
+        .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
         .merge(streams::routes())
