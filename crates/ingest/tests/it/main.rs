@@ -11,3 +11,4 @@ mod mqtt_relay;
 mod payload;
 mod platform;
 mod refused;
+mod sparkplug;

@@ -16,14 +16,16 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal, RefusalReason,
-    RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    Arrivals, Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceLink,
+    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
+    RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
 pub(crate) const OTHER: DeviceId = DeviceId::from_bytes([3; 16]);
+/// What the gateway speaks for as `g/n/pump`.
+pub(crate) const CHILD: DeviceId = DeviceId::from_bytes([6; 16]);
 pub(crate) const CREDENTIAL: CredentialId = CredentialId::from_bytes([4; 16]);
 pub(crate) const API_KEY: CredentialId = CredentialId::from_bytes([5; 16]);
 pub(crate) const NOW_MICROS: i64 = 1_700_000_000_000_000;
@@ -237,6 +239,10 @@ impl Login for Door {
             Credential::Token(token) => match token.expose().as_str() {
                 "token" => Ok(session(DEVICE)),
                 "other" => Ok(session(OTHER)),
+                "gateway" => {
+                    let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
+                    Ok(Arc::new(DeviceSession { gateway: true, ..plain }))
+                }
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {
                     limit: None,
@@ -280,6 +286,23 @@ impl Login for Door {
             _ => None,
         };
         Ok(names.iter().map(device).collect())
+    }
+
+    async fn children(
+        &self,
+        gateway: &DeviceSession,
+        names: &[ChildName],
+    ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        if !gateway.gateway {
+            return Err(LoginError::Denied("this device is no gateway".to_owned()));
+        }
+        // The device behind the gateway is found after a while.
+        tokio::task::yield_now().await;
+        let child = |one: &ChildName| match one.name.as_str() {
+            "g/n/pump" => Ok(session(CHILD)),
+            _ => Err(LoginError::Denied("not behind this gateway".to_owned())),
+        };
+        Ok(names.iter().map(child).collect())
     }
 }
 
