@@ -14,9 +14,10 @@ use crate::platform::{
 
 const DOCUMENT: &str = include_str!("../../../../docs/reference/sparkplug-conformance.md");
 /// The tests that a row may name.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
     ("node", include_str!("../../src/sparkplug/node/tests.rs")),
     ("value", include_str!("../../src/sparkplug/value.rs")),
+    ("topic", include_str!("../../src/sparkplug/topic.rs")),
     ("encode", include_str!("../../src/sparkplug/encode.rs")),
     ("sparkplug", include_str!("sparkplug.rs")),
 ];
@@ -217,6 +218,9 @@ async fn devices_behind_a_node_are_looked_up_first() {
     assert_eq!(of_device(&store, CHILD), [flow(1), flow(2)]);
     assert!(broker.sparkplug_view(TENANT, CHILD).expect("born").is_online);
 
+    let mut late = listener(&broker, "$sparkplug/certificates/spBv1.0/g/DBIRTH/#").await;
+    let expect = "$sparkplug/certificates/spBv1.0/g/DBIRTH/n/pump".to_owned();
+    assert_eq!(heard(&mut late, 4).await, (expect, device_birth));
     let death = payload(Some(4), &[]);
     assert_eq!(tell(&mut node, "spBv1.0/g/DDEATH/n/pump", &death).await, 0);
     let view = broker.sparkplug_view(TENANT, CHILD).expect("known");
