@@ -9,7 +9,7 @@ use veritwin_domain::{DeviceId, RelayMessage, TenantId};
 use super::broker::Broker;
 use super::relay::Report;
 use super::topic;
-use crate::sparkplug::{self, PREFIX, Place, SparkplugView};
+use crate::sparkplug::{self, PREFIX, Place, SparkplugView, Written};
 
 /// Why nothing was sent to an edge node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,7 @@ impl Broker {
     ) -> Result<(), CommandError> {
         let place = self.sparkplug.place(tenant, device).ok_or(CommandError::Unknown)?;
         let found = place.node.lock().writable(place.device.as_deref(), metric);
-        let Some(datatype) = found else {
+        let Some((datatype, alias)) = found else {
             let is_alive = self.sparkplug.view(tenant, device).is_some_and(|view| view.is_online);
             let text = "metric: expected the name of one that the birth has defined";
             let unknown = || CommandError::Invalid(text.to_owned());
@@ -53,7 +53,8 @@ impl Broker {
         };
         let sent = sparkplug::to_send(datatype, value)
             .map_err(|text| CommandError::Invalid(format!("value: {text}")))?;
-        let payload = sparkplug::command(metric, datatype, &sent, self.clock.now());
+        let of = alias.map_or(Written::Name(metric), Written::Alias);
+        let payload = sparkplug::command(of, datatype, &sent, self.clock.now());
         self.send_command((tenant, device), &place, place.device.as_deref(), payload)
     }
 

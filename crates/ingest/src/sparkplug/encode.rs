@@ -16,9 +16,19 @@ fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or_default()
 }
 
-fn written(name: &str, datatype: u32, value: &Sent, at: Timestamp) -> Vec<u8> {
+/// Which metric is written: one with an alias by that alone (6.4.3).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Written<'a> {
+    Name(&'a str),
+    Alias(u64),
+}
+
+fn written(of: Written<'_>, datatype: u32, value: &Sent, at: Timestamp) -> Vec<u8> {
     let mut metric = Writer::default();
-    metric.bytes(1, name.as_bytes());
+    match of {
+        Written::Name(name) => metric.bytes(1, name.as_bytes()),
+        Written::Alias(alias) => metric.number(2, alias),
+    }
     metric.number(3, millis(at));
     metric.number(4, datatype.into());
     match value {
@@ -36,13 +46,13 @@ fn written(name: &str, datatype: u32, value: &Sent, at: Timestamp) -> Vec<u8> {
 }
 
 /// The payload of NCMD or DCMD: one metric is to have a value.
-pub(crate) fn command(name: &str, datatype: DataType, value: &Sent, at: Timestamp) -> Vec<u8> {
-    written(name, datatype.number(), value, at)
+pub(crate) fn command(of: Written<'_>, datatype: DataType, value: &Sent, at: Timestamp) -> Vec<u8> {
+    written(of, datatype.number(), value, at)
 }
 
 /// The payload of the NCMD that asks for a new birth.
 pub(crate) fn rebirth(at: Timestamp) -> Vec<u8> {
-    written(REBIRTH, BOOLEAN, &Sent::Boolean(true), at)
+    written(Written::Name(REBIRTH), BOOLEAN, &Sent::Boolean(true), at)
 }
 
 /// The payload of STATE (4.3): since when the host is there, or was.

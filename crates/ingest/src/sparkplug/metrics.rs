@@ -230,9 +230,10 @@ impl Metrics {
         self.by_alias.keys().copied()
     }
 
-    /// The data type of a metric.
-    pub(super) fn datatype(&self, name: &str) -> Option<DataType> {
-        Some(self.all.get(*self.by_name.get(name)?)?.datatype)
+    /// The data type of a metric, and its alias.
+    pub(super) fn of_name(&self, name: &str) -> Option<(DataType, Option<u64>)> {
+        let definition = self.all.get(*self.by_name.get(name)?)?;
+        Some((definition.datatype, definition.alias))
     }
 
     /// What there is to show.

@@ -17,7 +17,7 @@ pub use node::{DEVICES_MAX, REBIRTH_INTERVAL};
 pub use payload::{NESTING_MAX, PARTS_MAX};
 pub use view::{MetricView, SparkplugView};
 
-pub(crate) use encode::{command, death_at, rebirth};
+pub(crate) use encode::{Written, command, death_at, rebirth};
 pub(crate) use host::{Host, NO_CREDENTIAL, Place, SharedNode, said};
 pub(crate) use metrics::Context;
 pub(crate) use node::{Fault, Sender};

@@ -323,13 +323,17 @@ impl Node {
         }
     }
 
-    /// The data type of a metric that may be written: of the node, or of a device.
-    pub(crate) fn writable(&self, device: Option<&str>, metric: &str) -> Option<DataType> {
+    /// The data type and the alias of a metric that may be written: of the node, or of a device.
+    pub(crate) fn writable(
+        &self,
+        device: Option<&str>,
+        metric: &str,
+    ) -> Option<(DataType, Option<u64>)> {
         match device {
-            None if self.is_online => self.metrics.datatype(metric),
+            None if self.is_online => self.metrics.of_name(metric),
             Some(name) => {
                 let behind = self.devices.get(name).filter(|behind| behind.is_online)?;
-                behind.metrics.datatype(metric)
+                behind.metrics.of_name(metric)
             }
             None => None,
         }

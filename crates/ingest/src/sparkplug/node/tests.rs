@@ -244,8 +244,8 @@ fn what_is_written_has_the_type_of_its_birth() {
     let mut world = World::new();
     assert_eq!(world.node.writable(None, "line/speed"), None);
     world.birth(0, 0).expect("born");
-    let datatype = world.node.writable(None, "line/speed").expect("defined");
-    assert_eq!(datatype.name(), "Double");
+    let (datatype, alias) = world.node.writable(None, "line/speed").expect("defined");
+    assert_eq!((datatype.name(), alias), ("Double", Some(1)));
     assert_eq!(world.node.writable(None, "unknown"), None);
     world.device_birth(1, "pump", 5).expect("born");
     assert!(world.node.writable(Some("pump"), "flow").is_some());
