@@ -27,6 +27,7 @@ import { credentialLabel, declarationLabel } from './declaration'
 import { TokenOnce } from './NewDevice'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { Sparkplug } from './Sparkplug'
 import { declareDevice } from './streams/act'
 import { Modal } from '../ui/overlays'
 
@@ -105,6 +106,7 @@ function Loaded({ device }: { device: Device }) {
         </Allowed>
         <Attributes device={device} />
       </div>
+      <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
         <section className="block danger">
