@@ -9,7 +9,8 @@ use veritwin_domain::{DeviceId, RelayMessage, TenantId};
 use super::broker::Broker;
 use super::relay::Report;
 use super::topic;
-use crate::sparkplug::{self, PREFIX, Place, SparkplugView, Written};
+use crate::model::DeviceSession;
+use crate::sparkplug::{self, CERTIFICATES, NO_CREDENTIAL, PREFIX, Place, SparkplugView, Written};
 
 /// Why nothing was sent to an edge node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +30,32 @@ const DEAD: &str = "the edge node or device is not online";
 const DEAF: &str = "the edge node has not subscribed to its commands";
 
 impl Broker {
-    /// What is known of a device as an edge node, or behind one.
+    /// What is known of a device as an edge node, or behind one, since the start.
     pub fn sparkplug_view(&self, tenant: TenantId, device: DeviceId) -> Option<SparkplugView> {
         self.sparkplug.view(tenant, device)
+    }
+
+    /// The same, and of one that was not born since what its birth certificate says.
+    pub async fn sparkplug_known(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+    ) -> Option<SparkplugView> {
+        let known = self.sparkplug.view(tenant, device);
+        if known.is_some() {
+            return known;
+        }
+        let session = DeviceSession::new(tenant, device, NO_CREDENTIAL);
+        let (filter, mut after) = (format!("{CERTIFICATES}#"), None);
+        loop {
+            let page = self.sink.retained(&session, &filter, after).await;
+            let page = page.inspect_err(|error| tracing::warn!(%error, "birth certificates"));
+            let page = page.ok()?;
+            if let Some(found) = page.iter().find(|one| one.device == device) {
+                return sparkplug::of_certificate(found, &self.limits);
+            }
+            after = Some(Arc::clone(&page.last()?.topic));
+        }
     }
 
     /// Writes a metric: NCMD to an edge node, DCMD to a device behind one, in the type that its

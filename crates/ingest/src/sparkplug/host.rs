@@ -81,11 +81,14 @@ impl TenantNodes {
 
     fn place(&self, id: DeviceId) -> Option<Place> {
         let nodes = self.nodes.lock();
-        nodes.iter().find_map(|((group, name), node)| {
-            let device = node.lock().name_of(id)?.map(str::to_owned);
-            let (group, node_name, node) = (group.clone(), name.clone(), Arc::clone(node));
-            Some(Place { group, node_name, node, device })
-        })
+        let places = nodes.iter().filter_map(|((group, name), shared)| {
+            let node = shared.lock();
+            let device = node.name_of(id)?.map(str::to_owned);
+            let (group, node_name, node_of) = (group.clone(), name.clone(), Arc::clone(shared));
+            Some((node.is_alive(id), Place { group, node_name, node: node_of, device }))
+        });
+        // It may have been another one before.
+        places.max_by_key(|(is_alive, _)| *is_alive).map(|(_, place)| place)
     }
 }
 

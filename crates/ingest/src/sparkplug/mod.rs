@@ -1,6 +1,7 @@
 //! Sparkplug B 3.0 with the platform as host application: payloads, topics, edge nodes and what is
 //! known of them. The MQTT broker hands it messages; it opens no connection and keeps no reading.
 
+mod certificate;
 mod encode;
 mod host;
 mod metrics;
@@ -17,6 +18,7 @@ pub use node::{DEVICES_MAX, REBIRTH_INTERVAL};
 pub use payload::{NESTING_MAX, PARTS_MAX};
 pub use view::{MetricView, SparkplugView};
 
+pub(crate) use certificate::of_certificate;
 pub(crate) use encode::{Written, command, death_at, rebirth};
 pub(crate) use host::{Host, NO_CREDENTIAL, Place, SharedNode, said};
 pub(crate) use metrics::Context;

@@ -136,6 +136,12 @@ impl Node {
         self.born_at
     }
 
+    /// Whether this device of the platform's, the node's or one behind it, is alive.
+    pub(crate) fn is_alive(&self, id: DeviceId) -> bool {
+        let is_behind = |behind: &Behind| behind.id == id && behind.is_online;
+        (self.device == id && self.is_online) || self.devices.values().any(is_behind)
+    }
+
     /// The device behind it that is this one of the platform's.
     pub(crate) fn name_of(&self, id: DeviceId) -> Option<Option<&str>> {
         if self.device == id {
@@ -371,7 +377,7 @@ fn seq_of(payload: &Payload<'_>) -> Result<u8, PayloadError> {
     seq.ok_or_else(|| PayloadError::new(0, "seq: expected a number from 0 to 255"))
 }
 
-fn bd_seq_of(payload: &Payload<'_>) -> Option<u64> {
+pub(super) fn bd_seq_of(payload: &Payload<'_>) -> Option<u64> {
     let metric = payload.metrics.iter().find(|metric| metric.name == Some(BD_SEQ))?;
     match metric.value {
         Raw::Number(number) => Some(number),

@@ -308,14 +308,22 @@ impl Login for Door {
 
 pub(crate) fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {
     let store = Arc::new(Store::default());
-    let broker = Broker::new(BrokerParts {
+    (of_store(&store, limits), store)
+}
+
+/// Another broker on what is stored, as after a restart.
+pub(crate) fn again(store: &Arc<Store>) -> Arc<Broker> {
+    of_store(store, IngestLimits::default())
+}
+
+fn of_store(store: &Arc<Store>, limits: IngestLimits) -> Arc<Broker> {
+    Broker::new(BrokerParts {
         login: Arc::new(Door),
-        sink: Arc::clone(&store) as Arc<dyn Sink>,
+        sink: Arc::clone(store) as Arc<dyn Sink>,
         clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
         rng: Arc::new(SeededRng::new(1)),
         limits,
-    });
-    (broker, store)
+    })
 }
 
 /// A client of raw bytes.

@@ -9,7 +9,7 @@ use veritwin_ingest::SinkEntry;
 use veritwin_ingest::mqtt::{Broker, CommandError};
 
 use crate::platform::{
-    CHILD, Client, DEVICE, Store, TENANT, broker, connect, packet, publish, subscribe, text,
+    CHILD, Client, DEVICE, Store, TENANT, again, broker, connect, packet, publish, subscribe, text,
 };
 
 const DOCUMENT: &str = include_str!("../../../../docs/reference/sparkplug-conformance.md");
@@ -174,7 +174,7 @@ async fn a_node_reports_is_heard_and_dies_with_its_will() {
 
 #[tokio::test]
 async fn births_are_there_for_who_subscribes_later() {
-    let (broker, _store) = broker(IngestLimits::default());
+    let (broker, store) = broker(IngestLimits::default());
     let mut node = edge_node(&broker, "token", 0).await;
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
     let mut late = listener(&broker, "$sparkplug/certificates/#").await;
@@ -182,6 +182,12 @@ async fn births_are_there_for_who_subscribes_later() {
     assert_eq!(topic, "$sparkplug/certificates/spBv1.0/g/NBIRTH/n");
     assert_eq!(certificate, birth(0), "as it came");
     assert_eq!(tell(&mut node, &topic, b"x").await, 0x90, "nobody else writes there");
+    // After a restart it is what there is to show.
+    let broker = again(&store);
+    assert_eq!(broker.sparkplug_view(TENANT, DEVICE), None);
+    let view = broker.sparkplug_known(TENANT, DEVICE).await.expect("a certificate");
+    assert_eq!((view.is_online, view.bd_seq, view.metrics.len()), (false, Some(0), 3));
+    assert_eq!(broker.sparkplug_known(TENANT, CHILD).await, None);
 }
 
 #[tokio::test]

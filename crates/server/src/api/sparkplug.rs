@@ -25,11 +25,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// A device in the world of Sparkplug.
 #[derive(Serialize, ToSchema)]
 struct SparkplugAnswer {
-    /// None as long as it has not been born since the platform started.
+    /// None of a device that was never born so.
     node: Option<SparkplugBody>,
 }
 
-/// An edge node, or a device behind one, since the platform started.
+/// An edge node, or a device behind one: since the platform started, or as its birth certificate
+/// has it when it was not born since.
 #[derive(Serialize, ToSchema)]
 struct SparkplugBody {
     group: String,
@@ -138,7 +139,7 @@ async fn read(
     Path(id): Path<String>,
 ) -> Answer<axum::Json<SparkplugAnswer>> {
     let device = api.app.device(&context, body::id(&id)?).await?;
-    let view = api.broker.sparkplug_view(context.tenant, device.id);
+    let view = api.broker.sparkplug_known(context.tenant, device.id).await;
     let node = view.map(|view| SparkplugBody::of(view, &device));
     Ok(axum::Json(SparkplugAnswer { node }))
 }
