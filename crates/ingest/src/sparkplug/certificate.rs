@@ -3,7 +3,7 @@
 
 use veritwin_domain::{IngestLimits, RelayMessage, Screening};
 
-use super::metrics::{Context, Metrics};
+use super::metric::{Context, Metrics};
 use super::node::bd_seq_of;
 use super::payload;
 use super::topic::{CERTIFICATES, Kind, Topic};

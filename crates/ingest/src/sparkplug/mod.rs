@@ -4,7 +4,7 @@
 mod certificate;
 mod encode;
 mod host;
-mod metrics;
+mod metric;
 mod node;
 mod payload;
 mod topic;
@@ -13,7 +13,7 @@ mod view;
 mod wire;
 
 pub use host::{HOST_ID, NODES_MAX};
-pub use metrics::METRICS_MAX;
+pub use metric::METRICS_MAX;
 pub use node::{DEVICES_MAX, REBIRTH_INTERVAL};
 pub use payload::{NESTING_MAX, PARTS_MAX};
 pub use view::{MetricView, SparkplugView};
@@ -21,7 +21,7 @@ pub use view::{MetricView, SparkplugView};
 pub(crate) use certificate::of_certificate;
 pub(crate) use encode::{Written, command, death_at, rebirth};
 pub(crate) use host::{Host, NO_CREDENTIAL, Place, SharedNode, said};
-pub(crate) use metrics::Context;
+pub(crate) use metric::Context;
 pub(crate) use node::{Fault, Sender};
 pub(crate) use payload::read;
 pub(crate) use topic::{CERTIFICATES, Kind, PREFIX, Topic, of_command};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use veritwin_domain::{DeviceId, LimitExceeded, Reading, Timestamp};
 
-use super::metrics::{BD_SEQ, Context, Metrics, Share, Wrong};
+use super::metric::{BD_SEQ, Context, Metrics, Share, Wrong};
 use super::payload::{Payload, Raw};
 use super::value::DataType;
 use super::view::SparkplugView;

@@ -366,3 +366,82 @@ impl Decoder {
         Ok(parameter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Writer;
+    use super::*;
+
+    fn message(field: u64, content: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.bytes(field, content);
+        writer.finish()
+    }
+
+    /// A payload with one metric, whose value is this field.
+    fn with(field: u64, content: &[u8]) -> Vec<u8> {
+        message(2, &message(field, content))
+    }
+
+    fn fault(bytes: &[u8]) -> (usize, String) {
+        let error = read(bytes, Screening::ALL).expect_err("refused");
+        let name = error.limit.as_ref().map(|limit| limit.name.to_owned());
+        (error.position, name.unwrap_or_else(|| error.detail.into_owned()))
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| {
+            let template = (1..depth).fold(Vec::new(), |inner, _| message(2, &message(18, &inner)));
+            with(18, &template)
+        };
+        assert!(read(&nested(NESTING_MAX), Screening::ALL).is_ok());
+        assert_eq!(fault(&nested(NESTING_MAX + 1)).1, "sparkplug_nesting_max");
+        let sets = (0..=NESTING_MAX).fold(Vec::new(), |inner, _| {
+            [message(1, b"k"), message(2, &message(9, &inner))].concat()
+        });
+        assert_eq!(fault(&with(9, &sets)).1, "sparkplug_nesting_max");
+    }
+
+    #[test]
+    fn parts_are_bounded() {
+        let metric = message(2, b"");
+        assert!(read(&metric.repeat(PARTS_MAX), Screening::ALL).is_ok());
+        let (position, limit) = fault(&metric.repeat(PARTS_MAX + 1));
+        assert_eq!((position, &*limit), (PARTS_MAX * metric.len(), "sparkplug_parts_max"));
+        let types = [0x1a, 3, 1, 1, 1].repeat(PARTS_MAX);
+        assert_eq!(fault(&with(17, &types)).1, "sparkplug_parts_max");
+    }
+
+    #[test]
+    fn tables_and_property_sets_are_whole() {
+        let cell = message(1, &[0x08, 7]);
+        let row = message(4, &cell);
+        let table = |parts: &[&[u8]]| with(17, &parts.concat());
+        let column = message(2, b"a");
+        let good = table(&[&[0x08, 1], &column, &[0x18, 3], &row, &row]);
+        let found = read(&good, Screening::ALL).expect("whole");
+        let Raw::DataSet(set) = &found.metrics[0].value else { panic!("no data set") };
+        assert_eq!((set.columns.len(), set.rows.len()), (1, 2));
+        assert_eq!(set.rows[0], [Raw::Number(7)]);
+        for bad in [
+            table(&[&[0x08, 2], &column, &[0x18, 3], &row]),
+            table(&[&column, &row]),
+            table(&[&column, &[0x18, 3], &message(4, &[cell.clone(), cell.clone()].concat())]),
+        ] {
+            assert!(fault(&bad).1.contains("a data set"), "{bad:02x?}");
+        }
+        assert!(fault(&with(9, &message(1, b"k"))).1.contains("as many values as keys"));
+    }
+
+    #[test]
+    fn quality_and_unit_are_made_use_of() {
+        let property = |key: &[u8], value: &[u8]| [message(1, key), message(2, value)].concat();
+        let unit = property(b"engUnit", &message(8, "°C".as_bytes()));
+        let quality = property(b"Quality", &[0x18, 0xc0, 1]);
+        let bytes = with(9, &[unit, quality].concat());
+        let found = read(&bytes, Screening::ALL).expect("well formed");
+        let expect = Properties { quality: Some(192), unit: Some("°C") };
+        assert_eq!(found.metrics[0].properties, expect);
+    }
+}
