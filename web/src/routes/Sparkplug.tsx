@@ -202,7 +202,9 @@ function WriteForm(props: { device: Device; metric: SparkplugMetric; onDone: () 
         data-autofocus
         label={metric.name}
         description={
-          metric.type === 'Boolean' ? i18n.t('{type}: true or false', { type: metric.type }) : metric.type
+          metric.type === 'Boolean'
+            ? i18n.t('{type}: true or false', { type: metric.type })
+            : metric.type
         }
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}

@@ -409,7 +409,7 @@ mod tests {
         assert!(read(&metric.repeat(PARTS_MAX), Screening::ALL).is_ok());
         let (position, limit) = fault(&metric.repeat(PARTS_MAX + 1));
         assert_eq!((position, &*limit), (PARTS_MAX * metric.len(), "sparkplug_parts_max"));
-        let types = [0x1a, 3, 1, 1, 1].repeat(PARTS_MAX);
+        let types = [0x1a_u8, 3, 1, 1, 1].repeat(PARTS_MAX);
         assert_eq!(fault(&with(17, &types)).1, "sparkplug_parts_max");
     }
 
