@@ -435,6 +435,31 @@ mod tests {
     }
 
     #[test]
+    fn whatever_comes_is_read_or_refused_with_its_byte() {
+        let cell = message(1, &[0x08, 7]);
+        let table = [message(2, b"a"), vec![0x18, 3], message(4, &cell)].concat();
+        let property = [message(1, b"k"), message(2, &message(8, b"text"))].concat();
+        let metric = [message(1, b"name"), message(9, &property), message(17, &table)].concat();
+        let good = [vec![0x08, 5], message(2, &metric), vec![0x18, 1]].concat();
+        assert!(read(&good, Screening::ALL).is_ok());
+        let check = |bytes: &[u8]| {
+            if let Err(error) = read(bytes, Screening::ALL) {
+                assert!(error.position <= bytes.len(), "{bytes:02x?}: {error}");
+            }
+        };
+        for end in 0..good.len() {
+            check(&good[..end]);
+        }
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                check(&bad);
+            }
+        }
+    }
+
+    #[test]
     fn quality_and_unit_are_made_use_of() {
         let property = |key: &[u8], value: &[u8]| [message(1, key), message(2, value)].concat();
         let unit = property(b"engUnit", &message(8, "°C".as_bytes()));

@@ -280,6 +280,25 @@ async fn the_hosts_state_is_its_own_and_its_last_word() {
 }
 
 #[tokio::test]
+async fn the_hosts_state_has_its_place_among_retained_messages() {
+    let (broker, _store) = broker(IngestLimits::default());
+    let mut node = edge_node(&broker, "token", 0).await;
+    assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
+    for topic in ["a", "spBv1.0/STATE/a", "z"] {
+        let mut message = publish(5, 1, 9, topic, b"x");
+        message[0] |= 1;
+        node.send(&message).await;
+        node.expect(&[0x40, 2, 0, 9]).await;
+    }
+    let mut late = listener(&broker, "#").await;
+    for topic in ["a", "spBv1.0/STATE/a", "spBv1.0/STATE/veritwin", "z"] {
+        assert_eq!(heard(&mut late, 4).await.0, topic);
+    }
+    assert_eq!(tell(&mut node, "each/once", b"x").await, 0);
+    assert_eq!(heard(&mut late, 4).await.0, "each/once");
+}
+
+#[tokio::test]
 async fn what_must_not_be_kept_is_refused_by_name_and_by_value() {
     let (broker, store) = broker(IngestLimits::default());
     let mut node = edge_node(&broker, "token", 0).await;

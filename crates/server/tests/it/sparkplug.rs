@@ -94,7 +94,7 @@ fn view(tenant: &Tenant, device: &str) -> Value {
 fn gateway(tenant: &Tenant) -> Device {
     let device = tenant.device("edge node");
     let path = format!("/v1/devices/{}", device.id);
-    tenant.request("PATCH", &path).json(&json!({"is_gateway": true})).send().expect(200);
+    tenant.person("PATCH", &path).json(&json!({"is_gateway": true})).send().expect(200);
     device
 }
 
