@@ -133,7 +133,7 @@ export function sparkplugQuery(id: string) {
   return queryOptions({
     queryKey: ['devices', 'one', id, 'sparkplug'],
     queryFn: () => body(client.GET('/v1/devices/{id}/sparkplug', { params: { path: { id } } })),
-    refetchInterval: 10_000,
+    refetchInterval: (query) => (query.state.data?.node == null ? 60_000 : 10_000),
   })
 }
 
