@@ -29,6 +29,7 @@ import { Credentials } from './DeviceCredentials'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { Sparkplug } from './Sparkplug'
 import { declareDevice } from './streams/act'
 
 export function DevicePage() {
@@ -106,10 +107,11 @@ function Loaded({ device }: { device: Device }) {
         </Allowed>
         <Attributes device={device} />
       </div>
-      <Gateway device={device} />
       <Allowed to="device.command" on={thing}>
         <Calls device={device} />
       </Allowed>
+      <Gateway device={device} />
+      <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
         <section className="block danger">
