@@ -5,7 +5,12 @@ import { entered } from './sparkplugValue'
 describe('entered', () => {
   it.each([
     ['Int32', ' 7 ', 7],
+    ['Int32', '7.5', undefined],
+    ['UInt64', '9007199254740991', 9007199254740991],
+    ['UInt64', '9007199254740993', undefined],
+    ['Int64', '-9223372036854775807', undefined],
     ['Double', '-0.5', -0.5],
+    ['Double', '1e300', 1e300],
     ['Double', '', undefined],
     ['Double', 'fast', undefined],
     ['Boolean', 'true', true],

@@ -2,6 +2,7 @@
 import type { SparkplugMetric, Value } from '../api/types'
 
 /** Types that the platform writes. */
+const WHOLE = /^(U?Int(8|16|32|64)|DateTime)$/
 const NUMBERS = /^(U?Int(8|16|32|64)|Float|Double|DateTime)$/
 const TEXTS = /^(String|Text|UUID)$/
 
@@ -12,7 +13,9 @@ export function entered(type: string, text: string): Value | undefined {
   if (type === 'Boolean') return trimmed === 'true' ? true : trimmed === 'false' ? false : undefined
   if (!NUMBERS.test(type) || trimmed === '') return undefined
   const number = Number(trimmed)
-  return Number.isFinite(number) ? number : undefined
+  // What a browser would round is not sent: it would be another command.
+  const isExact = WHOLE.test(type) ? Number.isSafeInteger(number) : Number.isFinite(number)
+  return isExact ? number : undefined
 }
 
 /** Whether a value of the metric can be entered here. */

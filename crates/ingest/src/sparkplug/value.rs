@@ -158,7 +158,7 @@ fn meaning<'a>(
         (Raw::Text(text), 12 | 14 | 15) => Some(Meaning::Text(text)),
         (Raw::Bytes(_), 17 | 18) => Some(Meaning::Opaque),
         (Raw::Bytes(bytes), 22..=34) => {
-            let (max, actual) = (limits.value_bytes_max, bytes.len());
+            let (max, actual) = (limits.value_bytes_max, counted_bytes(datatype, bytes));
             if actual > max {
                 let limit = LimitExceeded { name: "value_bytes_max", max, actual };
                 return Err(PayloadError::limit(at, limit));
@@ -187,7 +187,8 @@ impl Meaning<'_> {
 }
 
 /// What is kept of a metric's value: nothing of null, of numbers that are not finite, of bytes and
-/// of files. Unsigned numbers above the signed ones become doubles.
+/// of files. Unsigned numbers above the signed ones are kept digit by digit, as JSON: they are
+/// serial numbers and bits, which a double would round.
 pub(crate) fn kept(
     datatype: DataType,
     metric: &Metric<'_>,
@@ -199,7 +200,7 @@ pub(crate) fn kept(
     let value = match meaning(datatype, &metric.value, metric.at, limits)? {
         Meaning::Nothing | Meaning::Opaque => return Ok(None),
         Meaning::Integer(number) => Value::Integer(number),
-        Meaning::Large(number) => Value::Double(number as f64),
+        Meaning::Large(number) => Value::Json(number.to_string().into()),
         Meaning::Double(number) => Value::Double(number),
         Meaning::Boolean(flag) => Value::Boolean(flag),
         Meaning::Text(text) => Value::Text(text.into()),
@@ -211,6 +212,15 @@ pub(crate) fn kept(
         return Err(PayloadError::limit(metric.at, limit));
     }
     Ok(Some(value))
+}
+
+/// What an array counts for before anything is made of it: its bytes, and of bits at least the words
+/// that they become.
+const fn counted_bytes(datatype: DataType, bytes: &[u8]) -> usize {
+    match datatype.0 {
+        BOOLEAN_ARRAY => bytes.len().saturating_sub(5).saturating_mul(8 * "true,".len()),
+        _ => bytes.len(),
+    }
 }
 
 /// An array of 3.0 (6.4.16): little-endian numbers, bits with the highest first behind their
@@ -408,8 +418,11 @@ mod tests {
         check(7, 0xffff_ffff, Some(4_294_967_295));
         check(8, 7, Some(7));
         check(13, 1_700_000_000_000, Some(1_700_000_000_000));
-        let large = found(8, Raw::Number(u64::MAX));
-        assert_eq!(large, Ok(Some(Value::Double(18_446_744_073_709_551_615.0))));
+        check(8, i64::MAX.cast_unsigned(), Some(i64::MAX));
+        for large in [1 << 63, u64::MAX - 1, u64::MAX] {
+            let digits = Value::Json(large.to_string().into());
+            assert_eq!(found(8, Raw::Number(large)), Ok(Some(digits)), "to the last digit");
+        }
     }
 
     #[test]
@@ -439,6 +452,9 @@ mod tests {
         let expect = "[false,false,true,true,false,true,false,false,true,true,false,true]";
         check(32, Raw::Bytes(&bits), Ok(Some(Value::Json(expect.into()))));
         check(32, Raw::Bytes(&[9, 0, 0, 0, 1]), Err(()));
+        let mut many = vec![0; 16_004];
+        many[..4].copy_from_slice(&128_000u32.to_le_bytes());
+        check(32, Raw::Bytes(&many), Err(()));
         let long = "x".repeat(70_000);
         check(12, Raw::Text(&long), Err(()));
     }
