@@ -183,13 +183,17 @@ impl Device {
                 let text = "the platform says itself whether it is there".to_owned();
                 return Err(Refused::new(RefusalReason::NotAllowed, text));
             }
-            Topic::State(_) => return self.relay(view),
+            Topic::State(_) => {
+                self.check_host()?;
+                return self.relay(view);
+            }
             Topic::Node { group, node, kind, device } => Addressed { group, node, kind, device },
         };
         // None of them is retained (4.1): births are, elsewhere.
         let view = &PublishView { retain: false, ..*view };
         if to.kind == Kind::Command {
-            sparkplug::read(view.payload, self.keys.screening())?;
+            self.check_host()?;
+            sparkplug::read_passed_on(view.payload, self.keys.screening())?;
             return self.relay(view);
         }
         let message = self.relayable(view);
@@ -225,6 +229,17 @@ impl Device {
             self.push_relayed(Arc::new(certificate), true);
         }
         Ok(Some(at))
+    }
+
+    /// Whether the device may be a host application, which commands the tenant's nodes and tells
+    /// them whether to report: a token of any other is worth its own readings and no more.
+    fn check_host(&self) -> Result<(), Refused> {
+        if self.session.gateway {
+            return Ok(());
+        }
+        let text = "commands to edge nodes and the state of a host: expected a device that a \
+            person has made a gateway";
+        Err(Refused::new(RefusalReason::NotAllowed, text.to_owned()))
     }
 
     /// The edge node that a message names. With its first one the tenant's tree is told that the
@@ -273,7 +288,12 @@ impl Device {
         to: Addressed<'_>,
         view: &PublishView<'_>,
     ) -> Result<Told, Fault> {
-        let payload = sparkplug::read(view.payload, self.keys.screening())?;
+        let screening = self.keys.screening();
+        let payload = match to.kind {
+            Kind::Birth | Kind::Data => sparkplug::read(view.payload, screening)?,
+            // Of its metrics nothing is made.
+            Kind::Death | Kind::Command => sparkplug::read_passed_on(view.payload, screening)?,
+        };
         let device = self.session.device;
         let sender = self.sender();
         let child = match (to.kind, to.device) {

@@ -23,6 +23,6 @@ pub(crate) use encode::{Written, command, death_at, rebirth};
 pub(crate) use host::{Host, NO_CREDENTIAL, Place, SharedNode, said};
 pub(crate) use metric::Context;
 pub(crate) use node::{Fault, Sender};
-pub(crate) use payload::read;
+pub(crate) use payload::{read, read_passed_on};
 pub(crate) use topic::{CERTIFICATES, Kind, PREFIX, Topic, of_command};
 pub(crate) use value::to_send;

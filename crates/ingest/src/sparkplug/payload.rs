@@ -91,29 +91,26 @@ pub(crate) struct Parameter<'a> {
     pub(crate) value: Raw<'a>,
 }
 
-/// Reads a payload. Properties are held to the rules on what must not be kept; names and values
-/// are where they become keys and values.
+/// Reads a payload whose metrics become keys and values, where they are held to the rules on what
+/// must not be kept. Here that is done with everything else: properties, and what is inside of
+/// tables and templates.
 pub(crate) fn read(bytes: &[u8], screening: Screening) -> Result<Payload<'_>, PayloadError> {
-    let mut decoder = Decoder { screening, parts: 0 };
-    let (mut reader, mut payload) = (Reader::new(bytes), Payload::default());
-    while let Some(field) = reader.next_field()? {
-        match field.number {
-            1 => payload.timestamp = Some(field.number()?),
-            2 => payload.metrics.push(decoder.metric(&field, 0)?),
-            3 => payload.seq = Some(field.number()?),
-            // The UUID of its schema, a body of another form, and what is not known.
-            4 => {
-                field.text()?;
-            }
-            _ => {}
-        }
-    }
-    Ok(payload)
+    Decoder { screening, parts: 0, is_passed_on: false }.payload(bytes)
+}
+
+/// Reads a payload that is only passed on: its metrics are held to the rules, too.
+pub(crate) fn read_passed_on(
+    bytes: &[u8],
+    screening: Screening,
+) -> Result<Payload<'_>, PayloadError> {
+    Decoder { screening, parts: 0, is_passed_on: true }.payload(bytes)
 }
 
 struct Decoder {
     screening: Screening,
     parts: usize,
+    /// Nobody makes keys and values of its metrics.
+    is_passed_on: bool,
 }
 
 fn rule_broken(at: usize, rule: Rule, part: &str) -> PayloadError {
@@ -121,6 +118,23 @@ fn rule_broken(at: usize, rule: Rule, part: &str) -> PayloadError {
 }
 
 impl Decoder {
+    fn payload(mut self, bytes: &[u8]) -> Result<Payload<'_>, PayloadError> {
+        let (mut reader, mut payload) = (Reader::new(bytes), Payload::default());
+        while let Some(field) = reader.next_field()? {
+            match field.number {
+                1 => payload.timestamp = Some(field.number()?),
+                2 => payload.metrics.push(self.metric(&field, 0)?),
+                3 => payload.seq = Some(field.number()?),
+                // The UUID of its schema, a body of another form, and what is not known.
+                4 => {
+                    field.text()?;
+                }
+                _ => {}
+            }
+        }
+        Ok(payload)
+    }
+
     fn count(&mut self, at: usize) -> Result<(), PayloadError> {
         self.parts += 1;
         if self.parts > PARTS_MAX {
@@ -140,13 +154,41 @@ impl Decoder {
         Ok(depth + 1)
     }
 
+    /// A name that becomes no key by itself.
+    fn name<'a>(&self, field: &Field<'a>) -> Result<&'a str, PayloadError> {
+        let name = field.text()?;
+        match self.screening.key(name) {
+            Some(rule) => Err(rule_broken(field.at, rule, "the name of a part")),
+            None => Ok(name),
+        }
+    }
+
+    /// A text, which may be the value of a name.
+    fn screen(&self, at: usize, name: Option<&str>, value: &Raw<'_>) -> Result<(), PayloadError> {
+        if let Raw::Text(text) = value
+            && let Some(rule) = self.screening.text(name, text)
+        {
+            return Err(rule_broken(at, rule, "the text of a part"));
+        }
+        Ok(())
+    }
+
     fn metric<'a>(&mut self, field: &Field<'a>, depth: usize) -> Result<Metric<'a>, PayloadError> {
         self.count(field.at)?;
         let mut metric = Metric { at: field.at, ..Metric::default() };
+        let becomes_key = depth == 0 && !self.is_passed_on;
         let mut reader = field.message()?;
         while let Some(field) = reader.next_field()? {
             match field.number {
-                1 => metric.name = Some(field.text()?),
+                // Of two the one that does not count would be looked at by nobody.
+                1 if metric.name.is_some() => {
+                    return Err(PayloadError::new(field.at, "a metric with two names"));
+                }
+                10..=19 if !matches!(metric.value, Raw::None) => {
+                    return Err(PayloadError::new(field.at, "a metric with two values"));
+                }
+                1 if becomes_key => metric.name = Some(field.text()?),
+                1 => metric.name = Some(self.name(&field)?),
                 2 => metric.alias = Some(field.number()?),
                 3 => metric.timestamp = Some(field.number()?),
                 4 => metric.datatype = Some(field.number_32()?),
@@ -167,6 +209,9 @@ impl Decoder {
                 19 => metric.value = Raw::Extension,
                 _ => {}
             }
+        }
+        if !becomes_key || metric.is_null {
+            self.screen(metric.at, metric.name, &metric.value)?;
         }
         Ok(metric)
     }
@@ -275,7 +320,7 @@ impl Decoder {
                 1 => table.count = Some(field.number()?),
                 2 => {
                     self.count(field.at)?;
-                    table.columns.push(field.text()?);
+                    table.columns.push(self.name(&field)?);
                 }
                 3 => {
                     field.numbers_32(&mut table.types)?;
@@ -320,6 +365,7 @@ impl Decoder {
                     _ => {}
                 }
             }
+            self.screen(field.at, None, &value)?;
             row.push(value);
         }
         Ok(row)
@@ -351,7 +397,7 @@ impl Decoder {
         let mut reader = field.message()?;
         while let Some(field) = reader.next_field()? {
             match field.number {
-                1 => parameter.name = field.text()?,
+                1 => parameter.name = self.name(&field)?,
                 2 => parameter.datatype = field.number_32()?,
                 3 => parameter.value = Raw::Number(field.number_32()?.into()),
                 4 => parameter.value = Raw::Number(field.number()?),
@@ -363,110 +409,10 @@ impl Decoder {
                 _ => {}
             }
         }
+        self.screen(parameter.at, Some(parameter.name), &parameter.value)?;
         Ok(parameter)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wire::Writer;
-    use super::*;
-
-    fn message(field: u64, content: &[u8]) -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.bytes(field, content);
-        writer.finish()
-    }
-
-    /// A payload with one metric, whose value is this field.
-    fn with(field: u64, content: &[u8]) -> Vec<u8> {
-        message(2, &message(field, content))
-    }
-
-    fn fault(bytes: &[u8]) -> (usize, String) {
-        let error = read(bytes, Screening::ALL).expect_err("refused");
-        let name = error.limit.as_ref().map(|limit| limit.name.to_owned());
-        (error.position, name.unwrap_or_else(|| error.detail.into_owned()))
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let nested = |depth: usize| {
-            let template = (1..depth).fold(Vec::new(), |inner, _| message(2, &message(18, &inner)));
-            with(18, &template)
-        };
-        assert!(read(&nested(NESTING_MAX), Screening::ALL).is_ok());
-        assert_eq!(fault(&nested(NESTING_MAX + 1)).1, "sparkplug_nesting_max");
-        let sets = (0..=NESTING_MAX).fold(Vec::new(), |inner, _| {
-            [message(1, b"k"), message(2, &message(9, &inner))].concat()
-        });
-        assert_eq!(fault(&with(9, &sets)).1, "sparkplug_nesting_max");
-    }
-
-    #[test]
-    fn parts_are_bounded() {
-        let metric = message(2, b"");
-        assert!(read(&metric.repeat(PARTS_MAX), Screening::ALL).is_ok());
-        let (position, limit) = fault(&metric.repeat(PARTS_MAX + 1));
-        assert_eq!((position, &*limit), (PARTS_MAX * metric.len(), "sparkplug_parts_max"));
-        let types = [0x1a_u8, 3, 1, 1, 1].repeat(PARTS_MAX);
-        assert_eq!(fault(&with(17, &types)).1, "sparkplug_parts_max");
-    }
-
-    #[test]
-    fn tables_and_property_sets_are_whole() {
-        let cell = message(1, &[0x08, 7]);
-        let row = message(4, &cell);
-        let table = |parts: &[&[u8]]| with(17, &parts.concat());
-        let column = message(2, b"a");
-        let good = table(&[&[0x08, 1], &column, &[0x18, 3], &row, &row]);
-        let found = read(&good, Screening::ALL).expect("whole");
-        let Raw::DataSet(set) = &found.metrics[0].value else { panic!("no data set") };
-        assert_eq!((set.columns.len(), set.rows.len()), (1, 2));
-        assert_eq!(set.rows[0], [Raw::Number(7)]);
-        for bad in [
-            table(&[&[0x08, 2], &column, &[0x18, 3], &row]),
-            table(&[&column, &row]),
-            table(&[&column, &[0x18, 3], &message(4, &[cell.clone(), cell.clone()].concat())]),
-        ] {
-            assert!(fault(&bad).1.contains("a data set"), "{bad:02x?}");
-        }
-        assert!(fault(&with(9, &message(1, b"k"))).1.contains("as many values as keys"));
-    }
-
-    #[test]
-    fn whatever_comes_is_read_or_refused_with_its_byte() {
-        let cell = message(1, &[0x08, 7]);
-        let table = [message(2, b"a"), vec![0x18, 3], message(4, &cell)].concat();
-        let property = [message(1, b"k"), message(2, &message(8, b"text"))].concat();
-        let metric = [message(1, b"name"), message(9, &property), message(17, &table)].concat();
-        let good = [vec![0x08, 5], message(2, &metric), vec![0x18, 1]].concat();
-        assert!(read(&good, Screening::ALL).is_ok());
-        let check = |bytes: &[u8]| {
-            if let Err(error) = read(bytes, Screening::ALL) {
-                assert!(error.position <= bytes.len(), "{bytes:02x?}: {error}");
-            }
-        };
-        for end in 0..good.len() {
-            check(&good[..end]);
-        }
-        for at in 0..good.len() {
-            for bit in 0..8 {
-                let mut bad = good.clone();
-                bad[at] ^= 1 << bit;
-                check(&bad);
-            }
-        }
-    }
-
-    #[test]
-    fn quality_and_unit_are_made_use_of() {
-        let property = |key: &[u8], value: &[u8]| [message(1, key), message(2, value)].concat();
-        let unit = property(b"engUnit", &message(8, "°C".as_bytes()));
-        let quality = property(b"Quality", &[0x18, 0xc0, 1]);
-        let bytes = with(9, &[unit, quality].concat());
-        let found = read(&bytes, Screening::ALL).expect("well formed");
-        let expect = Properties { quality: Some(192), unit: Some("°C") };
-        assert_eq!(found.metrics[0].properties, expect);
-    }
-}
+mod tests;

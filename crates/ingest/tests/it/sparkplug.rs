@@ -265,11 +265,32 @@ async fn metrics_are_written_in_their_type() {
 }
 
 #[tokio::test]
+async fn who_is_no_gateway_commands_nobody() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut node = edge_node(&broker, "token", 0).await;
+    let mut thief = Client::open(&broker);
+    thief.send(&connect(5, 2, "thief", "other")).await;
+    assert_eq!(thief.packet().await[0], 0x20);
+    let reboot = payload(None, &[metric("Node Control/Reboot", 0, 11, &number(14, 1))]);
+    for topic in ["g/NCMD/n", "g/DCMD/n/pump", "STATE/other"] {
+        assert_eq!(tell(&mut thief, &format!("spBv1.0/{topic}"), &reboot).await, 0x87, "{topic}");
+    }
+    let is_relayed = |entry: &SinkEntry| matches!(entry, SinkEntry::Relay { .. });
+    assert!(!store.entries().iter().any(is_relayed));
+    // One that a person has made a gateway is a host like the platform itself.
+    let mut host = Client::open(&broker);
+    host.send(&connect(5, 2, "host", "gateway")).await;
+    assert_eq!(host.packet().await[0], 0x20);
+    assert_eq!(tell(&mut host, "spBv1.0/g/NCMD/n", &reboot).await, 0);
+    assert_eq!(heard(&mut node, 5).await, ("spBv1.0/g/NCMD/n".to_owned(), reboot));
+}
+
+#[tokio::test]
 async fn the_hosts_state_is_its_own_and_its_last_word() {
     let (broker, _store) = broker(IngestLimits::default());
     let mut host = listener(&broker, "spBv1.0/STATE/+").await;
     assert_eq!(heard(&mut host, 4).await.0, "spBv1.0/STATE/veritwin");
-    let mut node = edge_node(&broker, "token", 0).await;
+    let mut node = edge_node(&broker, "gateway", 0).await;
     assert_eq!(tell(&mut node, "spBv1.0/STATE/veritwin", b"{}").await, 0x87);
     // Others of the tenant say theirs.
     assert_eq!(tell(&mut node, "spBv1.0/STATE/other", b"{}").await, 0);
@@ -282,7 +303,7 @@ async fn the_hosts_state_is_its_own_and_its_last_word() {
 #[tokio::test]
 async fn the_hosts_state_has_its_place_among_retained_messages() {
     let (broker, _store) = broker(IngestLimits::default());
-    let mut node = edge_node(&broker, "token", 0).await;
+    let mut node = edge_node(&broker, "gateway", 0).await;
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
     for topic in ["a", "spBv1.0/STATE/a", "z"] {
         let mut message = publish(5, 1, 9, topic, b"x");
@@ -311,6 +332,20 @@ async fn what_must_not_be_kept_is_refused_by_name_and_by_value() {
         assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth).await, 0x87);
     }
     assert!(of_device(&store, DEVICE).is_empty());
+    // Nor is it in what is only passed on, or where a value is said to be none.
+    let mut host = Client::open(&broker);
+    host.send(&connect(5, 2, "host", "gateway")).await;
+    assert_eq!(host.packet().await[0], 0x20);
+    let named = metric("religion", 1, 4, &integer(1));
+    for topic in ["g/NCMD/n", "g/DCMD/n/pump", "g/NDEATH/n"] {
+        let bad = payload(None, &[bd_seq(0), named.clone()]);
+        assert_eq!(tell(&mut host, &format!("spBv1.0/{topic}"), &bad).await, 0x87, "{topic}");
+    }
+    let inner = bytes(2, &bytes(1, b"religion"));
+    let template = [vec![0x92, 1, u8::try_from(inner.len()).expect("short")], inner].concat();
+    let null = metric("a", 1, 19, &[number(7, 1), template].concat());
+    let birth_of_null = payload(Some(0), &[bd_seq(0), null]);
+    assert_eq!(tell(&mut host, "spBv1.0/g/NBIRTH/n", &birth_of_null).await, 0x87);
     let broken = &birth(0)[..20];
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", broken).await, 0x99);
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH", &birth(0)).await, 0x90);
