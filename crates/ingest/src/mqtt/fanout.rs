@@ -49,7 +49,12 @@ impl Device {
                 let is_refused = |at: usize| refused.iter().any(|one| one.index == at);
                 finished.relayed.retain(|(at, _)| !is_refused(*at));
             }
-            Err(_) => finished.relayed.clear(),
+            Err(error) => {
+                finished.relayed.clear();
+                if !error.is_final() {
+                    self.note_lost();
+                }
+            }
         }
         finished.relayed.reverse();
         self.relaying.waiting.push_back(finished);

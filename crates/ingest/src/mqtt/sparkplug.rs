@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::timeout;
 use veritwin_domain::{DeviceBatch, DeviceId, LimitExceeded, Reading, RelayMessage};
 
 use super::device::Device;
@@ -22,6 +24,8 @@ use crate::traits::LoginError;
 
 /// Most edge nodes that speak through one connection.
 const NODES_OF_ONE_MAX: usize = 64;
+/// A device is looked up within this time; nothing else is read meanwhile.
+const LOOK_UP_MAX: Duration = Duration::from_secs(10);
 /// What kind of device one behind an edge node becomes.
 const CHILD_KIND: &str = "sparkplug";
 
@@ -140,8 +144,15 @@ impl Device {
         else {
             return false;
         };
-        let name = child_name(group, node, device);
+        let (name, sender) = (child_name(group, node, device), self.sender());
         let spoken = self.spoken();
+        // Behind a node that was not born here nothing is made, whatever it is called.
+        let of =
+            |known: &&(Box<str>, Box<str>, SharedNode)| *known.0 == *group && *known.1 == *node;
+        let known = spoken.nodes.iter().find(of);
+        if !known.is_some_and(|(_, _, node)| node.lock().is_born_by(sender)) {
+            return false;
+        }
         let is_denied = spoken.denied.as_ref().is_some_and(|(denied, _)| *denied == name);
         if is_denied || spoken.child(&name).is_some() {
             return false;
@@ -152,7 +163,9 @@ impl Device {
         let look_up = async move {
             let kind = Some(CHILD_KIND.to_owned());
             let names = [ChildName { name: name.clone(), kind }];
-            let found = login.children(&gateway, &names).await;
+            let late = || LoginError::Unavailable("looking it up took too long".to_owned());
+            let found = timeout(LOOK_UP_MAX, login.children(&gateway, &names)).await;
+            let found = found.unwrap_or_else(|_| Err(late()));
             let found = found.and_then(|mut all| all.pop().unwrap_or(Err(LoginError::Unknown)));
             let child = match found {
                 Ok(session) => {
@@ -199,6 +212,9 @@ impl Device {
         let message = self.relayable(view);
         let node = self.known_node(to)?;
         let message = message.inspect_err(|_| self.count(&node, to, view))?;
+        if to.kind == Kind::Birth {
+            self.broker.sparkplug.make_room(self.session.tenant);
+        }
         let told = self.hear(&node, to, view);
         let asks = {
             let mut node = node.lock();
@@ -390,6 +406,15 @@ impl Device {
             readings,
         };
         self.pending.push(&self.session, self.received_at, SinkEntry::Readings(batch));
+    }
+
+    /// Something of this connection was read and is not stored: what its nodes have said may be
+    /// missing, and is said again with their next births only.
+    pub(super) fn note_lost(&self) {
+        let link = self.link.id();
+        for (_, _, node) in self.spoken.iter().flat_map(|spoken| &spoken.nodes) {
+            node.lock().miss(link);
+        }
     }
 
     /// NCMD of the host: the node is to be born again.

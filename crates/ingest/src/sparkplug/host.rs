@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use veritwin_domain::{CredentialId, DeviceId, LimitExceeded, RelayMessage, TenantId, Timestamp};
 
 use super::encode;
+use super::metric::{ALL_METRICS_MAX, Counts};
 use super::node::Node;
 use super::topic::PREFIX;
 use super::view::SparkplugView;
@@ -17,6 +18,8 @@ use super::view::SparkplugView;
 pub const HOST_ID: &str = "veritwin";
 /// Most edge nodes of a tenant.
 pub const NODES_MAX: usize = 1_000;
+/// Most of them that the connections of one device speak for.
+pub const DEVICE_NODES_MAX: usize = 256;
 /// What the platform says names no credential.
 pub(crate) const NO_CREDENTIAL: CredentialId = CredentialId::from_bytes([0; 16]);
 
@@ -26,10 +29,10 @@ pub(crate) type SharedNode = Arc<Mutex<Node>>;
 type Name = (Box<str>, Box<str>);
 
 /// The edge nodes of a tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TenantNodes {
     nodes: Mutex<HashMap<Name, SharedNode>>,
-    metrics: Arc<AtomicUsize>,
+    counts: Counts,
     is_announced: AtomicBool,
 }
 
@@ -44,6 +47,16 @@ pub(crate) struct Place {
 }
 
 impl TenantNodes {
+    fn new(counts: Counts) -> Self {
+        Self { nodes: Mutex::default(), counts, is_announced: AtomicBool::new(false) }
+    }
+
+    /// Forgets nodes that are dead and that no connection knows any more, with their metrics.
+    fn forget_dead(&self) {
+        let is_known = |node: &SharedNode| Arc::strong_count(node) > 1 || node.lock().is_online();
+        self.nodes.lock().retain(|_, node| is_known(node));
+    }
+
     /// Whether the tenant's tree has not been told yet that the host is there. Then it counts as
     /// told.
     pub(crate) fn announce(&self) -> bool {
@@ -61,6 +74,12 @@ impl TenantNodes {
         if let Some(node) = nodes.get(&key) {
             return Ok(Arc::clone(node));
         }
+        let is_own = |node: &&SharedNode| Arc::strong_count(node) > 1 && node.lock().is_of(device);
+        let own = nodes.values().filter(is_own).count();
+        if own >= DEVICE_NODES_MAX {
+            let (max, actual) = (DEVICE_NODES_MAX, own + 1);
+            return Err(LimitExceeded { name: "sparkplug_device_nodes_max", max, actual });
+        }
         if nodes.len() >= NODES_MAX {
             // One that is dead, and that no connection knows any more, makes room.
             let idle = nodes.iter().filter(|(_, node)| Arc::strong_count(node) == 1);
@@ -74,7 +93,7 @@ impl TenantNodes {
             };
             nodes.remove(&gone);
         }
-        let node = Arc::new(Mutex::new(Node::new(device, &self.metrics)));
+        let node = Arc::new(Mutex::new(Node::new(device, &self.counts)));
         nodes.insert(key, Arc::clone(&node));
         Ok(node)
     }
@@ -97,17 +116,33 @@ impl TenantNodes {
 pub(crate) struct Host {
     /// Since when it is there.
     since: Timestamp,
+    /// Metrics of the nodes of all tenants.
+    metrics: Arc<AtomicUsize>,
     tenants: Mutex<HashMap<TenantId, Arc<TenantNodes>>>,
 }
 
 impl Host {
     pub(crate) fn new(since: Timestamp) -> Self {
-        Self { since, tenants: Mutex::default() }
+        Self { since, metrics: Arc::default(), tenants: Mutex::default() }
     }
 
     /// The nodes of a tenant, which makes use of Sparkplug from now on.
     pub(crate) fn tenant(&self, tenant: TenantId) -> Arc<TenantNodes> {
-        Arc::clone(self.tenants.lock().entry(tenant).or_default())
+        let new = || Arc::new(TenantNodes::new(Counts::of(&self.metrics)));
+        Arc::clone(self.tenants.lock().entry(tenant).or_insert_with(new))
+    }
+
+    /// Where metrics become scarce, of a tenant or of all, the dead are forgotten before another
+    /// node is born.
+    pub(crate) fn make_room(&self, tenant: TenantId) {
+        if self.metrics.load(Ordering::Acquire) > ALL_METRICS_MAX / 2 {
+            let all: Vec<_> = self.tenants.lock().values().map(Arc::clone).collect();
+            all.iter().for_each(|nodes| nodes.forget_dead());
+        }
+        let nodes = self.tenant(tenant);
+        if nodes.counts.is_scarce() {
+            nodes.forget_dead();
+        }
     }
 
     /// Whether a tenant makes use of Sparkplug.
@@ -183,6 +218,16 @@ mod tests {
         assert!(host.place(mine, device).is_some(), "a connection knows it");
         assert!(host.place(theirs, device).is_none());
         drop(kept);
+        nodes.forget_dead();
+        assert!(host.place(mine, device).is_none());
+        let held: Vec<_> = (0..DEVICE_NODES_MAX)
+            .map(|number| nodes.node(("of one", &number.to_string()), device).expect("room"))
+            .collect();
+        let limit = nodes.node(("of one", "more"), device).expect_err("too many of one device");
+        assert_eq!(limit.name, "sparkplug_device_nodes_max");
+        assert!(nodes.node(("g", "of another"), DeviceId::from_bytes([4; 16])).is_ok());
+        drop(held);
+        assert!(nodes.node(("of one", "more"), device).is_ok());
         assert!(host.is_used_by(mine) && !host.is_used_by(theirs));
     }
 }

@@ -255,29 +255,71 @@ impl Metrics {
 
 /// Most metrics of the edge nodes of a tenant and their devices, together.
 pub const METRICS_MAX: usize = 200_000;
+/// The same of all tenants.
+pub const ALL_METRICS_MAX: usize = 2_000_000;
 
-/// What an edge node takes of its tenant's bound; given back when dropped.
+/// How many metrics the nodes of a tenant have, and those of all.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    of_tenant: Arc<AtomicUsize>,
+    of_all: Arc<AtomicUsize>,
+}
+
+/// Counts more, or names the bound.
+fn add(
+    count: &AtomicUsize,
+    more: usize,
+    (name, max): (&'static str, usize),
+) -> Result<(), LimitExceeded> {
+    let others = count.fetch_add(more, Ordering::AcqRel);
+    if more > 0 && others + more > max {
+        count.fetch_sub(more, Ordering::AcqRel);
+        return Err(LimitExceeded { name, max, actual: others + more });
+    }
+    Ok(())
+}
+
+impl Counts {
+    /// Of one more tenant.
+    pub(super) fn of(all: &Arc<AtomicUsize>) -> Self {
+        Self { of_tenant: Arc::default(), of_all: Arc::clone(all) }
+    }
+
+    /// Whether the tenant has half of what it may.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.of_tenant.load(Ordering::Acquire) > METRICS_MAX / 2
+    }
+
+    fn add(&self, more: usize) -> Result<(), LimitExceeded> {
+        add(&self.of_tenant, more, ("sparkplug_metrics_max", METRICS_MAX))?;
+        add(&self.of_all, more, ("sparkplug_all_metrics_max", ALL_METRICS_MAX)).inspect_err(|_| {
+            self.of_tenant.fetch_sub(more, Ordering::AcqRel);
+        })
+    }
+
+    fn give_back(&self, count: usize) {
+        self.of_tenant.fetch_sub(count, Ordering::AcqRel);
+        self.of_all.fetch_sub(count, Ordering::AcqRel);
+    }
+}
+
+/// What an edge node takes of the bounds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
-    all: Arc<AtomicUsize>,
+    counts: Counts,
     taken: usize,
 }
 
 impl Share {
-    pub(super) fn of(all: &Arc<AtomicUsize>) -> Self {
-        Self { all: Arc::clone(all), taken: 0 }
+    pub(super) fn of(counts: &Counts) -> Self {
+        let (of_tenant, of_all) = (Arc::clone(&counts.of_tenant), Arc::clone(&counts.of_all));
+        Self { counts: Counts { of_tenant, of_all }, taken: 0 }
     }
 
     /// Takes so many instead of what it has taken, or names the bound.
     pub(super) fn set(&mut self, count: usize) -> Result<(), LimitExceeded> {
-        let more = count.saturating_sub(self.taken);
-        let others = self.all.fetch_add(more, Ordering::AcqRel);
-        if more > 0 && others + more > METRICS_MAX {
-            self.all.fetch_sub(more, Ordering::AcqRel);
-            let (max, actual) = (METRICS_MAX, others + more);
-            return Err(LimitExceeded { name: "sparkplug_metrics_max", max, actual });
-        }
-        self.all.fetch_sub(self.taken.saturating_sub(count), Ordering::AcqRel);
+        self.counts.add(count.saturating_sub(self.taken))?;
+        self.counts.give_back(self.taken.saturating_sub(count));
         self.taken = count;
         Ok(())
     }
@@ -285,6 +327,34 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.taken, Ordering::AcqRel);
+        self.counts.give_back(self.taken);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_take_is_bounded_of_a_tenant_and_of_all() {
+        let all: Arc<AtomicUsize> = Arc::default();
+        let tenants: Vec<Counts> = (0..11).map(|_| Counts::of(&all)).collect();
+        let mut shares: Vec<Share> = tenants.iter().map(Share::of).collect();
+        assert_eq!(shares[0].set(METRICS_MAX), Ok(()));
+        assert!(tenants[0].is_scarce() && !tenants[1].is_scarce());
+        let mut other = Share::of(&tenants[0]);
+        let name = |found: Result<(), LimitExceeded>| found.map_err(|limit| limit.name);
+        assert_eq!(name(other.set(1)), Err("sparkplug_metrics_max"));
+        for share in &mut shares[1..10] {
+            assert_eq!(share.set(METRICS_MAX), Ok(()));
+        }
+        // What is refused takes nothing, of the tenant neither.
+        assert_eq!(name(shares[10].set(1)), Err("sparkplug_all_metrics_max"));
+        assert_eq!(shares[0].set(METRICS_MAX - 2), Ok(()));
+        assert_eq!((shares[10].set(1), other.set(1)), (Ok(()), Ok(())));
+        drop(shares);
+        drop(other);
+        assert_eq!(all.load(Ordering::Acquire), 0);
+        assert!(!tenants[0].is_scarce());
     }
 }

@@ -12,8 +12,8 @@ mod value;
 mod view;
 mod wire;
 
-pub use host::{HOST_ID, NODES_MAX};
-pub use metric::METRICS_MAX;
+pub use host::{DEVICE_NODES_MAX, HOST_ID, NODES_MAX};
+pub use metric::{ALL_METRICS_MAX, METRICS_MAX};
 pub use node::{DEVICES_MAX, REBIRTH_INTERVAL};
 pub use payload::{NESTING_MAX, PARTS_MAX};
 pub use view::{MetricView, SparkplugView};

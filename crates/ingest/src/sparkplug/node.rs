@@ -2,13 +2,11 @@
 //! aliases. Pure: messages go in, readings and what has to be asked for come out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use veritwin_domain::{DeviceId, LimitExceeded, Reading, Timestamp};
 
-use super::metric::{BD_SEQ, Context, Metrics, Share, Wrong};
+use super::metric::{BD_SEQ, Context, Counts, Metrics, Share, Wrong};
 use super::payload::{Payload, Raw};
 use super::value::DataType;
 use super::view::SparkplugView;
@@ -105,7 +103,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(device: DeviceId, all_metrics: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(device: DeviceId, counts: &Counts) -> Self {
         Self {
             device,
             holder: NOBODY,
@@ -116,7 +114,7 @@ impl Node {
             metrics: Metrics::default(),
             devices: BTreeMap::new(),
             aliases: HashMap::new(),
-            share: Share::of(all_metrics),
+            share: Share::of(counts),
             births: 0,
             deaths: 0,
             gaps: 0,
@@ -129,6 +127,21 @@ impl Node {
 
     pub(crate) const fn is_online(&self) -> bool {
         self.is_online
+    }
+
+    /// Whether it is the node of this device, alive or not.
+    pub(crate) fn is_of(&self, device: DeviceId) -> bool {
+        self.device == device
+    }
+
+    /// Whether it was born on this connection, and is alive.
+    pub(crate) fn is_born_by(&self, sender: Sender) -> bool {
+        self.is_online && self.device == sender.device && self.holder == sender.link
+    }
+
+    /// Something that it said on this connection may be missing: it is to say everything again.
+    pub(crate) fn miss(&mut self, link: u64) {
+        self.wants_rebirth |= self.is_online && self.holder == link;
     }
 
     /// When it was heard of last, for who has to make room.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use veritwin_domain::{DeviceId, IngestLimits, Value};
-use veritwin_ingest::SinkEntry;
 use veritwin_ingest::mqtt::{Broker, CommandError};
+use veritwin_ingest::{SinkEntry, SubmitError};
 
 use crate::platform::{
     CHILD, Client, DEVICE, Store, TENANT, again, broker, connect, packet, publish, subscribe, text,
@@ -242,6 +242,35 @@ async fn a_node_that_is_no_gateway_has_no_devices() {
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
     let device_birth = payload(Some(1), &[metric("flow", 7, 4, &integer(1))]);
     assert_eq!(tell(&mut node, "spBv1.0/g/DBIRTH/n/pump", &device_birth).await, 0x87);
+}
+
+#[tokio::test]
+async fn behind_a_node_that_is_not_born_nothing_is_made() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut node = edge_node(&broker, "gateway", 0).await;
+    let device_birth = payload(Some(1), &[metric("flow", 7, 4, &integer(1))]);
+    assert_eq!(tell(&mut node, "spBv1.0/g/DBIRTH/n/pump", &device_birth).await, 0x99);
+    assert_eq!(heard(&mut node, 5).await.0, "spBv1.0/g/NCMD/n", "a birth is asked for");
+    assert_eq!(store.links.lock().len(), 1, "the node's own");
+    assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
+    assert_eq!(tell(&mut node, "spBv1.0/g/DBIRTH/n/pump", &device_birth).await, 0);
+    assert_eq!(store.links.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn what_could_not_be_stored_is_said_again() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut node = edge_node(&broker, "token", 0).await;
+    assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
+    let data = |seq, value| payload(Some(seq), &[metric("", 1, 0, &integer(value))]);
+    *store.failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+    assert_eq!(tell(&mut node, "spBv1.0/g/NDATA/n", &data(1, 11)).await, 0x80);
+    *store.failure.lock() = None;
+    assert_eq!(tell(&mut node, "spBv1.0/g/NDATA/n", &data(2, 12)).await, 0);
+    assert_eq!(heard(&mut node, 5).await.0, "spBv1.0/g/NCMD/n", "a birth is asked for");
+    let view = broker.sparkplug_view(TENANT, DEVICE).expect("born");
+    assert_eq!((view.rebirths, view.gaps), (1, 0));
+    assert_eq!(of_device(&store, DEVICE), [speed(10), speed(12)]);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ type Found = Result<Vec<(String, Value)>, Fault>;
 
 impl World {
     fn new() -> Self {
-        let node = Node::new(DEVICE, &Arc::default());
+        let node = Node::new(DEVICE, &Counts::default());
         let keys = KeyTable::new(Screening::ALL);
         let sender = Sender { device: DEVICE, link: LINK, at: Timestamp::from_micros(5) };
         Self { node, keys, sender }
