@@ -8,12 +8,13 @@ mod json;
 use veritwin_domain::{Reading, Screening, Value};
 
 pub use crate::mqtt::fuzzing::{mqtt_connect, mqtt_packet, mqtt_topic};
+pub use crate::sparkplug::fuzzing::sparkplug;
 pub use bulk::{line_protocol, ndjson, senml};
 pub use connection::mqtt_connection;
 pub use json::{device_json, ws_command};
 
 /// Whatever was let in passes the whole screening when it is asked once more.
-fn check_screened(readings: &[Reading]) {
+pub(crate) fn check_screened(readings: &[Reading]) {
     for Reading { key, value, .. } in readings {
         assert_eq!(Screening::ALL.key(key), None, "a refused key was let in");
         let found = Screening::ALL.value(key, value, false);
@@ -53,5 +54,6 @@ mod tests {
         check("line_protocol", super::line_protocol);
         check("senml", super::senml);
         check("ws_command", super::ws_command);
+        check("sparkplug", super::sparkplug);
     }
 }

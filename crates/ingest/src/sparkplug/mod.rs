@@ -3,6 +3,8 @@
 
 mod certificate;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod host;
 mod metric;
 mod node;

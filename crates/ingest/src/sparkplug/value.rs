@@ -187,7 +187,7 @@ impl Meaning<'_> {
 }
 
 /// What is kept of a metric's value: nothing of null, of numbers that are not finite, of bytes and
-/// of files. Unsigned numbers above the signed ones are kept digit by digit, as JSON: they are
+/// of files. Unsigned numbers above the signed ones are kept as a text, digit by digit: they are
 /// serial numbers and bits, which a double would round.
 pub(crate) fn kept(
     datatype: DataType,
@@ -200,7 +200,7 @@ pub(crate) fn kept(
     let value = match meaning(datatype, &metric.value, metric.at, limits)? {
         Meaning::Nothing | Meaning::Opaque => return Ok(None),
         Meaning::Integer(number) => Value::Integer(number),
-        Meaning::Large(number) => Value::Json(number.to_string().into()),
+        Meaning::Large(number) => Value::Text(number.to_string().into()),
         Meaning::Double(number) => Value::Double(number),
         Meaning::Boolean(flag) => Value::Boolean(flag),
         Meaning::Text(text) => Value::Text(text.into()),
@@ -420,7 +420,7 @@ mod tests {
         check(13, 1_700_000_000_000, Some(1_700_000_000_000));
         check(8, i64::MAX.cast_unsigned(), Some(i64::MAX));
         for large in [1 << 63, u64::MAX - 1, u64::MAX] {
-            let digits = Value::Json(large.to_string().into());
+            let digits = Value::Text(large.to_string().into());
             assert_eq!(found(8, Raw::Number(large)), Ok(Some(digits)), "to the last digit");
         }
     }
