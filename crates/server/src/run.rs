@@ -124,6 +124,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         &app,
         &crate::probes::Wiring {
             router: open.router.clone(),
+            broker: Arc::clone(&open.broker),
             controls: Arc::clone(&open.controls),
             guard: Arc::clone(&open.guard),
             proxy_protocol: config.proxies.http_protocol,

@@ -9,6 +9,7 @@ mod flood;
 mod isolation;
 mod opening;
 mod refused;
+mod refused_mqtt;
 mod roles;
 mod scan;
 mod streams;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use veritwin_app::{App, PlatformProbe};
+use veritwin_ingest::mqtt::Broker;
 
 use self::walk::Walker;
 use crate::controls::Controls;
@@ -29,6 +31,7 @@ use crate::guard::Guard;
 pub(crate) struct Wiring {
     /// Everything the HTTPS listener serves.
     pub(crate) router: Router,
+    pub(crate) broker: Arc<Broker>,
     pub(crate) controls: Arc<Controls>,
     pub(crate) guard: Arc<Guard>,
     /// Listed balancers begin connections to the HTTPS listener with the PROXY protocol.

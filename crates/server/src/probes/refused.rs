@@ -1,14 +1,18 @@
-//! P05 and P06: samples of what must not be kept are written by every door of the HTTPS listener,
-//! by devices, programs and people. Each has to be refused by its rule, nothing of it may come
+//! P05 and P06: samples of what must not be kept are written by every door of the HTTPS listener
+//! and of the broker, by devices, programs and people. Each has to be refused by its rule, nothing of it may come
 //! back in the answer, and no file holds it afterwards. What is exempt has to be taken.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use veritwin_app::{App, Error, ProbeAnswer, RefusedFixture};
+use veritwin_ingest::mqtt::Broker;
 
 use super::Wiring;
+use super::refused_mqtt::{self, Letter};
 use super::walk::{Answered, Ask, Walk, ask};
 
 const CARDS: u8 = 5;
@@ -50,6 +54,7 @@ const NUMBERS: [(&str, &str); 12] = [
 pub(super) struct Refused {
     app: App,
     router: Router,
+    broker: Arc<Broker>,
     promise: u8,
 }
 
@@ -91,11 +96,16 @@ pub(super) struct Walked {
 
 impl Refused {
     pub(super) fn cards(app: &App, wiring: &Wiring) -> Self {
-        Self { app: app.clone(), router: wiring.router.clone(), promise: CARDS }
+        Self::of(app, wiring, CARDS)
     }
 
     pub(super) fn people(app: &App, wiring: &Wiring) -> Self {
-        Self { app: app.clone(), router: wiring.router.clone(), promise: PEOPLE }
+        Self::of(app, wiring, PEOPLE)
+    }
+
+    fn of(app: &App, wiring: &Wiring, promise: u8) -> Self {
+        let (router, broker) = (wiring.router.clone(), Arc::clone(&wiring.broker));
+        Self { app: app.clone(), router, broker, promise }
     }
 
     /// A random number that passes for a card's, and a random text to mark other samples with.
@@ -186,6 +196,10 @@ impl Refused {
             }
             walked.taken += 1;
         }
+        self.write_over_mqtt(fixture, &samples, &mut walked).await?;
+        if walked.wrong.is_some() {
+            return Ok(walked);
+        }
         let needle = if self.promise == CARDS { card } else { mark };
         let searched = self.app.search_files(&needle).await.map_err(|error| error.to_string())?;
         walked.files = searched.files;
@@ -193,6 +207,45 @@ impl Refused {
             ("What was refused can be read in a file of the data directory.".to_owned(), place)
         });
         Ok(walked)
+    }
+
+    /// The same over MQTT, and one that is exempt at last.
+    async fn write_over_mqtt(
+        &self,
+        fixture: &RefusedFixture,
+        samples: &[Sample],
+        walked: &mut Walked,
+    ) -> Result<(), String> {
+        let (mut of, mut letters): (Vec<&Sample>, Vec<Letter>) = (Vec::new(), Vec::new());
+        for sample in samples {
+            for letter in refused_mqtt::letters(&sample.key, &sample.text) {
+                of.push(sample);
+                letters.push(letter);
+            }
+        }
+        let (key, text) = match self.promise {
+            CARDS => ("serial", "4111111111111112"),
+            _ => ("battery_health", "98"),
+        };
+        letters.push(refused_mqtt::birth("Sparkplug B, exempt", key, text));
+        let told = refused_mqtt::tell(&self.broker, fixture.token(), &letters).await?;
+        for ((sample, letter), told) in of.into_iter().zip(&letters).zip(&told) {
+            let answered = (told.code == refused_mqtt::REFUSED, told.code.into());
+            if let Some(problem) = judge_words(sample, None, answered, &told.text) {
+                walked.wrong = Some((problem, letter.name.to_owned()));
+                return Ok(());
+            }
+            walked.refused += 1;
+        }
+        match (letters.last(), told.last()) {
+            (Some(_), Some(told)) if told.code == 0 => walked.taken += 1,
+            (Some(letter), Some(told)) => {
+                let problem = format!("What is exempt was answered {}.", told.code);
+                walked.wrong = Some((problem, letter.name.to_owned()));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -297,16 +350,26 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
 
 /// What is wrong with an answer to a sample; none when it was refused as it has to be.
 fn judge(sample: &Sample, unreadable: Option<&'static str>, answered: &Answered) -> Option<String> {
-    let Sample { key, text, rule, is_text } = sample;
+    let status = answered.status;
+    let is_refusal = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST);
     let body = String::from_utf8_lossy(&answered.body);
-    let is_refused =
-        matches!(answered.status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST)
-            && match unreadable {
-                Some(why) => body.contains(why),
-                None => body.contains(&format!("(rule {rule})")),
-            };
+    judge_words(sample, unreadable, (is_refusal, status.as_u16()), &body)
+}
+
+/// The same of an answer that is a refusal or none, by its code and words.
+fn judge_words(
+    sample: &Sample,
+    unreadable: Option<&'static str>,
+    (is_refusal, status): (bool, u16),
+    body: &str,
+) -> Option<String> {
+    let Sample { key, text, rule, is_text } = sample;
+    let is_refused = is_refusal
+        && match unreadable {
+            Some(why) => body.contains(why),
+            None => body.contains(&format!("(rule {rule})")),
+        };
     if !is_refused {
-        let status = answered.status.as_u16();
         return Some(format!("A sample of rule {rule} was answered {status}, not refused by it."));
     }
     // Some keys have the name of their rule.
@@ -343,7 +406,7 @@ impl Walk for Refused {
     type Fixture = RefusedFixture;
     type Walked = Walked;
 
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn promise(&self) -> u8 {
         self.promise
