@@ -419,7 +419,7 @@ mod tests {
         check(8, 7, Some(7));
         check(13, 1_700_000_000_000, Some(1_700_000_000_000));
         check(8, i64::MAX.cast_unsigned(), Some(i64::MAX));
-        for large in [1 << 63, u64::MAX - 1, u64::MAX] {
+        for large in [1u64 << 63, u64::MAX - 1, u64::MAX] {
             let digits = Value::Text(large.to_string().into());
             assert_eq!(found(8, Raw::Number(large)), Ok(Some(digits)), "to the last digit");
         }

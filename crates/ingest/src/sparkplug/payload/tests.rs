@@ -104,7 +104,7 @@ fn quality_and_unit_are_made_use_of() {
 fn nothing_that_must_not_be_kept_is_inside() {
     let named = |name: &[u8], value: &[u8]| [message(1, name), value.to_vec()].concat();
     let text = |field: u64| message(field, b"4111 1111 1111 1111");
-    let is_null = [0x38, 1];
+    let is_null = [0x38u8, 1];
     let in_template = |part: u64, content: &[u8]| with(18, &message(part, content));
     let inside: [(&str, Vec<u8>); 8] = [
         ("a metric of a template", in_template(2, &named(b"religion", &[0x50, 1]))),
