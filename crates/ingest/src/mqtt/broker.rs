@@ -10,7 +10,7 @@ use super::pending::Pending;
 use super::sessions::Sessions;
 use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
-use crate::sparkplug::Host;
+use crate::sparkplug::{Certificates, Host};
 use crate::traits::{Login, Sink};
 
 /// Connections beyond `connections_max` that may wait to be told so; further ones are dropped.
@@ -40,6 +40,7 @@ pub struct Broker {
     pub(super) limits: IngestLimits,
     pub(super) sessions: Sessions,
     pub(super) sparkplug: Host,
+    pub(super) certificates: Certificates,
     pub(super) turns: Turns,
     /// Wills that wait for their delay.
     pub(super) waiting_wills: AtomicUsize,
@@ -79,6 +80,7 @@ impl Broker {
             limits,
             sessions,
             sparkplug,
+            certificates: Certificates::default(),
             turns,
             waiting_wills,
             closing,

@@ -242,6 +242,7 @@ impl Device {
             // The birth itself is taken, also where there is no room for its certificate.
             let topic = format!("{CERTIFICATES}{}", message.topic).into();
             let certificate = RelayMessage { topic, device, retain: true, ..(*message).clone() };
+            self.broker.certificates.note(&certificate);
             self.push_relayed(Arc::new(certificate), true);
         }
         Ok(Some(at))

@@ -1,6 +1,7 @@
 //! The broker as host application: what it shows of edge nodes, what it writes to them, and what it
 //! says of itself in each tenant's tree.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -46,16 +47,41 @@ impl Broker {
             return known;
         }
         let session = DeviceSession::new(tenant, device, NO_CREDENTIAL);
-        let (filter, mut after) = (format!("{CERTIFICATES}#"), None);
-        loop {
-            let page = self.sink.retained(&session, &filter, after).await;
-            let page = page.inspect_err(|error| tracing::warn!(%error, "birth certificates"));
-            let page = page.ok()?;
-            if let Some(found) = page.iter().find(|one| one.device == device) {
-                return sparkplug::of_certificate(found, &self.limits);
+        let topic = match self.certificates.of(tenant, device) {
+            Some(topic) => topic?,
+            None => {
+                self.look_through_certificates(&session).await?;
+                self.certificates.of(tenant, device)??
             }
-            after = Some(Arc::clone(&page.last()?.topic));
+        };
+        let page = self.certificates_of(&session, &topic, None).await?;
+        // It may be another device's by now.
+        let found = page.iter().find(|one| one.device == device)?;
+        sparkplug::of_certificate(found, &self.limits)
+    }
+
+    async fn certificates_of(
+        &self,
+        session: &DeviceSession,
+        filter: &str,
+        after: Option<Arc<str>>,
+    ) -> Option<Vec<Arc<RelayMessage>>> {
+        let page = self.sink.retained(session, filter, after).await;
+        page.inspect_err(|error| tracing::warn!(%error, "birth certificates")).ok()
+    }
+
+    /// Notes which devices of a tenant have certificates; nothing when they cannot be read.
+    async fn look_through_certificates(&self, session: &DeviceSession) -> Option<()> {
+        let (filter, mut after) = (format!("{CERTIFICATES}#"), None);
+        let mut found = HashMap::new();
+        loop {
+            let page = self.certificates_of(session, &filter, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(Arc::clone(&last.topic));
+            found.extend(page.iter().map(|one| (one.device, Arc::clone(&one.topic))));
         }
+        self.certificates.note_all(session.tenant, found);
+        Some(())
     }
 
     /// Writes a metric: NCMD to an edge node, DCMD to a device behind one, in the type that its

@@ -20,7 +20,7 @@ pub use node::{DEVICES_MAX, REBIRTH_INTERVAL};
 pub use payload::{NESTING_MAX, PARTS_MAX};
 pub use view::{MetricView, SparkplugView};
 
-pub(crate) use certificate::of_certificate;
+pub(crate) use certificate::{Certificates, of_certificate};
 pub(crate) use encode::{Written, command, death_at, rebirth};
 pub(crate) use host::{Host, NO_CREDENTIAL, Place, SharedNode, said};
 pub(crate) use metric::Context;
