@@ -46,7 +46,9 @@ struct Newcomer<'a> {
 }
 
 impl App {
-    /// Lets a device in that shows the key and secret of a provisioning profile.
+    /// Lets a device in that shows the key and secret of a provisioning profile. What is refused
+    /// counts as a failed log-in: the secret is in every device of a lot, and whoever has taken it
+    /// out of one tries names with it.
     #[boxed]
     pub async fn provision_device(
         &self,
@@ -55,10 +57,23 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<ProvisionAnswer> {
         let found = self.find_profile(&request, address).await?;
+        let answer = self.provision_known(&found, request, shown).await;
+        if let Err(Error::Conflict(_) | Error::Invalid { .. } | Error::Limit(_)) = &answer {
+            self.count_failed_device_login(address);
+        }
+        answer
+    }
+
+    async fn provision_known(
+        &self,
+        found: &FoundProfile,
+        request: ProvisionRequest,
+        shown: Option<&Arc<ClientCertificate>>,
+    ) -> Result<ProvisionAnswer> {
         let stored = StoredProfile::read(&found.profile)?;
         let context = self.job_in(jobs::INGEST, found.tenant);
         let name = check_name(&request.name)?;
-        let digest = self.request_digest(&found, &request)?;
+        let digest = self.request_digest(found, &request)?;
         let (prepared, answer) = self.prepare_asked(&context, request.credential, shown).await?;
         let tx = self.0.store.begin(&context).await?;
         let known = tx.device_by_name(&name).await?;
@@ -79,7 +94,10 @@ impl App {
                 let newcomer = Newcomer { name, landing: &stored.landing, by };
                 self.make_newcomer(&tx, &context, &newcomer).await?
             }
-            (ProvisionStrategy::PreProvisioned, Some(device)) => device,
+            (ProvisionStrategy::PreProvisioned, Some(device)) => {
+                self.check_waits(&tx, &device, &stored.landing).await?;
+                device
+            }
             (ProvisionStrategy::PreProvisioned, None) => {
                 return Err(Error::Conflict(NO_DEVICE.to_owned()));
             }
@@ -104,6 +122,28 @@ impl App {
         tx.commit().await?;
         self.newcomer_in(found.tenant, &stored.landing);
         Ok(answer)
+    }
+
+    /// Refuses a device that does not wait for its credential: one that was heard of, that came in
+    /// by another, or that is not of the type and group which the profile is for. Otherwise the
+    /// secret of a lot would open every device of the organisation.
+    async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
+        let presence = self.0.presence.of(tx.tenant_id(), device.id);
+        let is_heard_of = device.last_seen_at.or(presence.last_seen_at).is_some();
+        let credentials = tx.credentials(device.id).await?;
+        let is_used = credentials.iter().any(|one| one.used_at.is_some());
+        let is_of_type = landing.kind.is_empty() || landing.kind == device.kind;
+        let is_in_group = match landing.group {
+            None => true,
+            Some(group) => {
+                let groups = tx.device_groups().await?;
+                groups.iter().any(|known| known.id == group && known.devices.contains(&device.id))
+            }
+        };
+        if is_heard_of || presence.connected || is_used || !is_of_type || !is_in_group {
+            return Err(Error::Conflict(NO_DEVICE.to_owned()));
+        }
+        Ok(())
     }
 
     /// The profile whose key and secret were shown, if it lets devices in from there now. Whoever
@@ -263,23 +303,19 @@ impl App {
         let context = self.job_in(jobs::INGEST, tenant);
         self.check_device_network(&self.job(jobs::INGEST), tenant, address).await?;
         let tx = self.0.store.begin(&context).await?;
-        let mut known = tx.device_authority(authority).await?;
-        let mut stored = StoredAuthority::read(&known)?;
+        let stored = StoredAuthority::read(&tx.device_authority(authority).await?)?;
         if !stored.creates {
             let text = "no device is set up for the common name of this certificate";
             return Err(Error::Forbidden(text.to_owned()));
-        }
-        if stored.made >= stored.devices_max {
-            return Err(Error::Forbidden("the authority has let in as many as it may".to_owned()));
         }
         let name = check_name(&stored.device_name_of(common_name))?;
         if tx.device_by_name(&name).await?.is_some() {
             return Err(Error::Forbidden(format!("{EXISTS}, without this certificate")));
         }
-        stored.made += 1;
-        let version = known.version;
-        known.body = stored.bytes()?;
-        tx.device_authority_update(&known, Some(version)).await?;
+        if !tx.device_authority_count(authority, stored.devices_max).await? {
+            let text = "the authority is disabled, or has let in as many devices as it may";
+            return Err(Error::Forbidden(text.to_owned()));
+        }
         let by = json!(authority.to_string());
         let newcomer = Newcomer { name, landing: &stored.landing, by };
         let device = self.make_newcomer(&tx, &context, &newcomer).await?;

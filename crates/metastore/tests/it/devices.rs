@@ -7,7 +7,8 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{
     AttributeScope, Credential, CredentialFacts, CredentialKind, Device, DeviceAuthority,
-    DeviceFilter, Error, Page, Placement, RetainedMessage, Twin,
+    DeviceFilter, Error, Page, Placement, ProvisionProfile, ProvisionedDevice, RetainedMessage,
+    Twin,
 };
 
 use crate::world::{START, World, device, everywhere, later};
