@@ -18,7 +18,7 @@ const CERTIFICATE_WARNED: Duration = Duration::from_secs(30 * 86_400);
 /// A revocation list is told of this long before its next update: it is made anew often.
 const REVOCATION_WARNED: Duration = Duration::from_secs(3 * 86_400);
 /// Most certificates of devices that are told of before the first of them ends; more end too.
-const TOLD_MAX: usize = 10_000;
+const TOLD_MAX: usize = 5000;
 /// Most facts of one alert.
 const FACTS_MAX: usize = 20;
 const SETTING: &str = "device_certificates_told";

@@ -216,7 +216,7 @@ async fn update_authority(
 ) -> Answer<impl IntoResponse> {
     let (id, version) = (body::id(&id)?, body::if_match(&headers)?);
     let view = api.app.update_authority(&context, id, fields.parsed()?, version).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok((body::etag(view.version), axum::Json(AuthorityBody::from(view))))
 }
 
@@ -229,7 +229,7 @@ async fn delete_authority(
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     api.app.delete_authority(&context, body::id(&id)?).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -246,7 +246,7 @@ async fn set_list(
     File(bytes): File,
 ) -> Answer<axum::Json<AuthorityBody>> {
     let view = api.app.set_revocation_list(&context, body::id(&id)?, &bytes).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok(axum::Json(view.into()))
 }
 
