@@ -427,6 +427,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_guesses_is_slowed_down_whatever_client_id_is_made_up() {
+        let passwords = DevicePasswords::new(&SeededRng::new(1));
+        let (here, elsewhere) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let ask = |client: &str, from: [u8; 4]| {
+            let attempt = passwords.attempt((client, "pump"), Some(IpAddr::from(from)));
+            let now = Duration::from_secs(1);
+            let answer = passwords.throttle.lock().attempt(&attempt, now);
+            answer.map(|()| attempt)
+        };
+        let own = ask("own", here).expect("the first");
+        passwords.throttle.lock().succeeded(&own, Duration::from_secs(1));
+        assert_eq!((0..9).filter(|_| ask("c", here).is_ok()).count(), 6, "one client id");
+        let tries = (0..1000).filter(|number| ask(&format!("c{number}"), here).is_ok()).count();
+        assert!(tries <= 100, "any client id: {tries}");
+        assert!(ask("own", here).is_ok(), "who came in before is not held to it");
+        assert!(ask("c", elsewhere).is_ok(), "nor is another address");
+    }
+
+    #[test]
     fn what_is_remembered_is_of_one_hash_and_bounded() {
         let passwords = DevicePasswords::new(&SeededRng::new(1));
         let now = Duration::from_secs(1);
