@@ -1,4 +1,5 @@
-// One device: values with history, credentials, declaration, attributes, removal.
+// One device: values with history, declaration, attributes, commands, credentials, what it is to
+// gateways and edge nodes, removal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
@@ -102,15 +103,17 @@ function Loaded({ device }: { device: Device }) {
         </div>
       )}
       <div className="columns">
+        <Attributes device={device} />
+        <Allowed to="device.command" on={thing}>
+          <Calls device={device} />
+        </Allowed>
+      </div>
+      <div className="columns">
         <Allowed to="credential.list" on={thing}>
           <Credentials device={device} />
         </Allowed>
-        <Attributes device={device} />
+        <Gateway device={device} />
       </div>
-      <Allowed to="device.command" on={thing}>
-        <Calls device={device} />
-      </Allowed>
-      <Gateway device={device} />
       <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>

@@ -1,6 +1,6 @@
 //! Clients of Python that others wrote, unchanged: ThingsBoard's device and gateway, Eclipse Paho,
-//! and elsewhere a node of Sparkplug. `cargo xtask test` installs them below `target/python`; where they are not the tests say
-//! that they are skipped.
+//! and elsewhere a node of Sparkplug. `cargo xtask test` installs them below `target/python`; where
+//! they are not the tests say that they are skipped.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
