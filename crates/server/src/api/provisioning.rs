@@ -153,8 +153,9 @@ async fn authorities(
     Ok(axum::Json(ListBody::whole(all.into_iter().map(AuthorityBody::from).collect())))
 }
 
-/// Registers an authority. Its private key has to be at hand: the proof shows it. An authority is
-/// one organisation's; another that registers it is answered 409.
+/// Registers an authority. Its private key has to be at hand: the proof shows it. A newer
+/// certificate of the same name and key takes the place of the one that is registered, and the id
+/// stays. An authority is one organisation's; another that registers it is answered 409.
 #[utoipa::path(post, path = "/v1/device-authorities", tag = "provisioning",
     request_body = RegisterFields,
     responses((status = 201, body = AuthorityBody), (status = 400), (status = 403),
