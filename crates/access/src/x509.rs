@@ -8,8 +8,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use veritwin_domain::Timestamp;
 use veritwin_keys::{hmac_sha256, sha256};
 use webpki::{
-    ALL_VERIFICATION_ALGS, BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
-    OwnedCertRevocationList, RevocationOptionsBuilder, UnknownStatusPolicy,
+    ALL_VERIFICATION_ALGS, BorrowedCertRevocationList, CertRevocationList, EndEntityCert,
+    ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
 };
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
@@ -45,8 +46,10 @@ pub enum CertificateFault {
     #[error("not an X.509 {0}, or one of a form that is not understood")]
     Malformed(&'static str),
     /// Not what a handshake takes.
-    #[error("no TLS handshake takes this certificate: it needs version 3 and no critical extension \
-             of its own")]
+    #[error(
+        "no TLS handshake takes this certificate: it needs version 3 and no critical extension \
+             of its own"
+    )]
     Unusable,
     /// A certificate that may not vouch for others.
     #[error("not the certificate of an authority: it needs {0}")]

@@ -13,7 +13,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
-    CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
+    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
 };
 
 use crate::authorities::{Landing, StoredAuthority};
@@ -35,6 +35,7 @@ const REQUEST_KEY: &str = "provisioning requests v1";
 const EXISTS: &str = "a device of this name is there already";
 const NO_DEVICE: &str = "there is no device of this name that waits for its credential";
 const FULL: &str = "the profile has let in as many devices as it may";
+const MAKES_NONE: &str = "the authority is disabled, or has let in as many devices as it may";
 const NOT_SHOWN: &str = "expected the certificate that the device shows in its TLS handshake \
                          (MQTT), as PEM in hash";
 
@@ -82,8 +83,12 @@ impl App {
         {
             let is_same = before.profile == found.profile.id
                 && digest.is_some_and(|digest| constant_time_eq(&digest, &before.request_digest));
-            // Its answer was lost: what it brought counts already.
-            return if is_same { Ok(answer) } else { Err(Error::Conflict(EXISTS.to_owned())) };
+            let in_force = |one: &Credential| one.revoked_at.is_none() && one.disabled_at.is_none();
+            let lets_in = tx.credentials(device.id).await?.iter().any(in_force);
+            // Its answer was lost: what it brought counts already. One that was shut out since is
+            // not told that it is in.
+            let is_in = is_same && lets_in;
+            return if is_in { Ok(answer) } else { Err(Error::Conflict(EXISTS.to_owned())) };
         }
         let device = match (stored.strategy()?, known) {
             (ProvisionStrategy::CreateNew, Some(_)) => {
@@ -293,6 +298,29 @@ impl App {
         }
     }
 
+    /// What an authority makes of a common name, and under which name, if it may make a device.
+    async fn check_makes(
+        &self,
+        tx: &TenantTx,
+        authority: AuthorityId,
+        common_name: &str,
+    ) -> Result<(StoredAuthority, String)> {
+        let known = tx.device_authority(authority).await?;
+        let stored = StoredAuthority::read(&known)?;
+        if !stored.creates {
+            let text = "no device is set up for the common name of this certificate";
+            return Err(Error::Forbidden(text.to_owned()));
+        }
+        if known.disabled_at.is_some() || known.made >= stored.devices_max {
+            return Err(Error::Forbidden(MAKES_NONE.to_owned()));
+        }
+        let name = check_name(&stored.device_name_of(common_name))?;
+        if tx.device_by_name(&name).await?.is_some() {
+            return Err(Error::Forbidden(format!("{EXISTS}, without this certificate")));
+        }
+        Ok((stored, name))
+    }
+
     /// Makes the device for a common name that an authority vouches for, if it may.
     pub(crate) async fn provision_by_certificate(
         &self,
@@ -302,19 +330,14 @@ impl App {
         self.authorize_platform(&self.job(jobs::INGEST), Action::DeviceProvision)?;
         let context = self.job_in(jobs::INGEST, tenant);
         self.check_device_network(&self.job(jobs::INGEST), tenant, address).await?;
+        // A device that is refused comes again and again: no turn to write is taken for it.
+        let tx = self.0.store.read(&context).await?;
+        self.check_makes(&tx, authority, common_name).await?;
+        drop(tx);
         let tx = self.0.store.begin(&context).await?;
-        let stored = StoredAuthority::read(&tx.device_authority(authority).await?)?;
-        if !stored.creates {
-            let text = "no device is set up for the common name of this certificate";
-            return Err(Error::Forbidden(text.to_owned()));
-        }
-        let name = check_name(&stored.device_name_of(common_name))?;
-        if tx.device_by_name(&name).await?.is_some() {
-            return Err(Error::Forbidden(format!("{EXISTS}, without this certificate")));
-        }
+        let (stored, name) = self.check_makes(&tx, authority, common_name).await?;
         if !tx.device_authority_count(authority, stored.devices_max).await? {
-            let text = "the authority is disabled, or has let in as many devices as it may";
-            return Err(Error::Forbidden(text.to_owned()));
+            return Err(Error::Forbidden(MAKES_NONE.to_owned()));
         }
         let by = json!(authority.to_string());
         let newcomer = Newcomer { name, landing: &stored.landing, by };

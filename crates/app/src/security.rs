@@ -268,12 +268,12 @@ impl App {
     }
 
     /// Writes a finding down, where that can be waited for.
-    pub(crate) async fn raise(&self, found: Found) -> Result<()> {
+    pub(crate) async fn raise(&self, found: &Found) -> Result<()> {
         if self.is_watch_broken() {
             return Ok(());
         }
-        count(&found);
-        self.raise_found(&found).await.map(drop)
+        count(found);
+        self.raise_found(found).await.map(drop)
     }
 
     /// Writes a finding down in a task of its own: the transaction it was found in ends first.

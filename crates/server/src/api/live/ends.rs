@@ -120,7 +120,8 @@ impl LiveState {
         self.doubts.waiting.lock().extend(doubts);
     }
 
-    /// Looks at the certificates that are in doubt. What cannot be said now waits for the next time.
+    /// Looks at the certificates that are in doubt. What cannot be said now waits for the next
+    /// time.
     pub(crate) async fn settle_doubts(&self) {
         let mut doubts = std::mem::take(&mut *self.doubts.waiting.lock()).into_iter();
         while let Some((id, doubt)) = doubts.next() {
