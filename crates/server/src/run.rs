@@ -152,7 +152,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
-    tasks.spawn(device_sessions::end(app.clone(), Arc::clone(&live), stop.clone()));
+    tasks.spawn(device_sessions::watch(app.clone(), Arc::clone(&live), stop.clone()));
     let current = || Arc::clone(&certificates.current);
     let (clock, end) = (Arc::clone(&machine), stop.clone());
     tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
