@@ -214,8 +214,8 @@ pub(crate) fn kept(
     Ok(Some(value))
 }
 
-/// What an array counts for before anything is made of it: its bytes, and of bits at least the words
-/// that they become.
+/// What an array counts for before anything is made of it: its bytes, and of bits at least the
+/// words that they become.
 const fn counted_bytes(datatype: DataType, bytes: &[u8]) -> usize {
     match datatype.0 {
         BOOLEAN_ARRAY => bytes.len().saturating_sub(5).saturating_mul(8 * "true,".len()),

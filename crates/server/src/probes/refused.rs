@@ -1,6 +1,7 @@
 //! P05 and P06: samples of what must not be kept are written by every door of the HTTPS listener
-//! and of the broker, by devices, programs and people. Each has to be refused by its rule, nothing of it may come
-//! back in the answer, and no file holds it afterwards. What is exempt has to be taken.
+//! and of the broker, by devices, programs and people. Each has to be refused by its rule, nothing
+//! of it may come back in the answer, and no file holds it afterwards. What is exempt has to be
+//! taken.
 
 use std::sync::Arc;
 
