@@ -51,7 +51,7 @@ pub(super) fn letters(key: &str, text: &str) -> Vec<Letter> {
     let null = [number(7, 1), inner.clone()].concat();
     let value = [number(1, STRING), bytes(8, text.as_bytes())].concat();
     let set = [bytes(1, key.as_bytes()), bytes(2, &value)].concat();
-    let property = [bytes(9, &set), number(11, 1)].concat();
+    let property = [number(11, 1), bytes(9, &set)].concat();
     vec![
         letter("MQTT, telemetry", "v1/devices/me/telemetry", plain.clone()),
         letter("MQTT, client attributes", "v1/devices/me/attributes", plain.clone()),
