@@ -3,13 +3,15 @@
 //! its token has those, and not the tenant.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
+use tokio::sync::Mutex as Line;
 use veritwin_access::{Action, Kind, Rate, RateLimiter, Resource};
-use veritwin_domain::{DeviceId, LimitExceeded, OpContext, TenantId};
+use veritwin_domain::{DeviceId, LimitExceeded, OpContext, Shared, TenantId};
 use veritwin_metastore::{Device, TenantTx};
 
 use crate::change::Change;
@@ -80,8 +82,8 @@ pub(crate) struct ChildCache {
     /// Counts changes: what was read before one is not kept after it.
     changes: AtomicU64,
     made: Mutex<RateLimiter<Gateway>>,
-    /// Held while devices are made: two that name the same one make it once.
-    making: tokio::sync::Mutex<()>,
+    /// Of each tenant, held while devices are made: two that name the same one make it once.
+    making: Shared<TenantId, Line<()>>,
 }
 
 impl Default for ChildCache {
@@ -90,7 +92,7 @@ impl Default for ChildCache {
             names: Mutex::default(),
             changes: AtomicU64::new(0),
             made: Mutex::new(RateLimiter::new("gateway_devices_made_per_second")),
-            making: tokio::sync::Mutex::default(),
+            making: Shared::default(),
         }
     }
 }
@@ -133,6 +135,11 @@ impl ChildCache {
         }
         let more = of_gateway.len() - before;
         names.count += more;
+    }
+
+    /// Where those wait that make devices of a tenant: nobody waits for another tenant's.
+    fn line(&self, tenant: TenantId) -> Arc<Line<()>> {
+        self.making.of(tenant, Line::default)
     }
 
     /// Forgets a device, as a gateway and behind one.
@@ -269,7 +276,8 @@ impl App {
         gateway: &DeviceLogin,
         asked: &mut Asked<'_>,
     ) -> Result<()> {
-        let _making = self.0.logins.children.making.lock().await;
+        let line = self.0.logins.children.line(gateway.tenant);
+        let _making = line.lock().await;
         let tx = self.0.store.begin(context).await?;
         let mut devices = tx.usage().await?.devices;
         let mut behind = tx.devices_behind(gateway.device).await?;
@@ -405,6 +413,17 @@ mod tests {
         cache.keep(OWNER, &[("meter", device)], Duration::ZERO, 1);
         cache.forget(OWNER.1);
         assert_eq!((find(&cache, OWNER, "meter", 1), cache.names.lock().count), (None, 0));
+    }
+
+    #[test]
+    fn who_makes_devices_holds_up_no_other_tenant() {
+        let cache = ChildCache::default();
+        let (one, other) = (cache.line(OWNER.0), cache.line(TenantId::from_bytes([9; 16])));
+        let held = one.try_lock().expect("free");
+        assert!(cache.line(OWNER.0).try_lock().is_err(), "one after the other");
+        assert!(other.try_lock().is_ok());
+        drop(held);
+        assert!(cache.line(OWNER.0).try_lock().is_ok());
     }
 
     #[test]
