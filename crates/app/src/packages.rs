@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::devices::check_text;
 use crate::model::{PackageInput, PackageTargets, PackageView, PieceWanted};
 use crate::tree::over;
-use crate::{App, Error, Result};
+use crate::{App, Error, Load, Result};
 
 /// Longest package, in bytes.
 pub const PACKAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -76,6 +76,20 @@ fn told(changes: &Changes) -> Vec<(Key, Option<Value>)> {
     pairs.filter_map(|(key, value)| Some((Key::new(key).ok()?, value.clone()))).collect()
 }
 
+/// Refuses one more package, of this length, than a tenant may have.
+async fn check_room(tx: &TenantTx, more: u64) -> Result<()> {
+    let packages = tx.packages().await?;
+    let count = packages.len() as u64 + 1;
+    if count > PACKAGES_MAX {
+        return Err(over("packages_max", PACKAGES_MAX, count));
+    }
+    let bytes = packages.iter().map(|package| package.bytes).sum::<u64>() + more;
+    if bytes > TENANT_PACKAGES_BYTES_MAX {
+        return Err(over("tenant_packages_bytes_max", TENANT_PACKAGES_BYTES_MAX, bytes));
+    }
+    Ok(())
+}
+
 async fn view(tx: &TenantTx, package: &Package) -> Result<PackageView> {
     Ok(PackageView {
         id: package.id,
@@ -124,7 +138,7 @@ impl App {
         }
         let algorithm = ChecksumAlgorithm::parse(&input.checksum_algorithm)
             .ok_or_else(|| Error::invalid_at("checksum_algorithm", "sha256, sha384 or sha512"))?;
-        self.check_packages_room(context, bytes.len() as u64).await?;
+        check_room(&self.0.store.read(context).await?, bytes.len() as u64).await?;
         self.check_storage_for(context.tenant, bytes.len()).await?;
         let (summed, length) = (bytes.clone(), bytes.len() as u64);
         let checksum = tokio::task::spawn_blocking(move || algorithm.of(&summed))
@@ -153,21 +167,10 @@ impl App {
         kept
     }
 
-    async fn check_packages_room(&self, context: &OpContext, more: u64) -> Result<()> {
-        let packages = self.0.store.read(context).await?.packages().await?;
-        let count = packages.len() as u64 + 1;
-        if count > PACKAGES_MAX {
-            return Err(over("packages_max", PACKAGES_MAX, count));
-        }
-        let bytes = packages.iter().map(|package| package.bytes).sum::<u64>() + more;
-        if bytes > TENANT_PACKAGES_BYTES_MAX {
-            return Err(over("tenant_packages_bytes_max", TENANT_PACKAGES_BYTES_MAX, bytes));
-        }
-        Ok(())
-    }
-
     async fn write_package(&self, context: &OpContext, package: &Package) -> Result<PackageView> {
         let tx = self.0.store.begin(context).await?;
+        // Others may have been kept while the bytes came.
+        check_room(&tx, package.bytes).await?;
         tx.package_create(package).await?;
         let resource = Resource::all(context.tenant, Kind::Device);
         let change = Change::to(recorded(package));
@@ -321,7 +324,11 @@ impl App {
         if end - start > max {
             return Err(over("chunk_bytes_max", max, end - start));
         }
-        self.get_object_part(tenant, &package.object, start..end).await
+        let (bytes, opened) = self.get_object_part(tenant, &package.object, start..end).await?;
+        // However little is asked for, a whole chunk of the object may have to be opened for it.
+        let readings = u32::try_from(opened / 1024).unwrap_or(u32::MAX);
+        self.pace(tenant, Some(device), Load { messages: 0, readings });
+        Ok(bytes)
     }
 }
 

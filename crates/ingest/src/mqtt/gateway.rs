@@ -246,7 +246,8 @@ impl Speaker {
                 _ if matches!(act, Act::Disconnect) => said.after.push(After::Detach(name)),
                 Some(Ok(child)) => {
                     let counted = act_of(child, act, context, (&mut *entries, &mut *said));
-                    let hold = self.broker.sink.pace(Origin::Device(child), 1, counted);
+                    // Its name has counted as a message of the gateway's.
+                    let hold = self.broker.sink.pace(Origin::Device(child), 0, counted);
                     said.hold = said.hold.max(hold);
                     said.after.push(After::Attach(name, Arc::clone(child)));
                 }
