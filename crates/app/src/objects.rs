@@ -185,8 +185,7 @@ impl App {
         if !path.starts_with(&format!("twins/{tenant}/")) {
             return Err(Error::NotFound("object"));
         }
-        // What was opened before the key was withdrawn is not given out after it.
-        let _dek = self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Twin))?;
+        self.check_objects_key(tenant)?;
         let (cache, name) = (&self.0.chunks, (tenant, path.to_owned(), number));
         if let Some(chunk) = cache.find(&name) {
             return Ok((chunk, false));
@@ -211,6 +210,12 @@ impl App {
         let chunk = opened.await.map_err(|_| Error::Internal("opening stopped".to_owned()))??;
         cache.keep(name, chunk.clone());
         Ok((chunk, true))
+    }
+
+    /// What was opened before the key was withdrawn is not given out after it.
+    fn check_objects_key(&self, tenant: TenantId) -> Result<()> {
+        let _dek = self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Twin))?;
+        Ok(())
     }
 
     fn open_chunk(

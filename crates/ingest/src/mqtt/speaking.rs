@@ -38,13 +38,14 @@ impl Device {
         })
     }
 
-    /// Tells the sink for whom calls are listened to.
-    pub(super) fn listens(&self) {
+    /// Tells the sink for whom calls are listened to from now on, and were not before: what is on
+    /// its way is sent again.
+    pub(super) fn listens(&self, (own, of_others): (bool, bool)) {
         let sink = &self.broker.sink;
-        if self.link.wants_rpc() {
+        if !own && self.link.wants_rpc() {
             sink.listens(&self.session);
         }
-        let wants_child_rpc = self.state.lock().wants_child_rpc();
+        let wants_child_rpc = !of_others && self.state.lock().wants_child_rpc();
         if let Some(children) = self.children.as_ref().filter(|_| wants_child_rpc) {
             for child in children.sessions() {
                 sink.listens(&child);
