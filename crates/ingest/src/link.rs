@@ -77,6 +77,12 @@ impl DeviceLink {
         Self::with_room(transport, DOWNLINKS_MAX)
     }
 
+    /// A new link of a device that waits for one call: a second one goes elsewhere, or is refused
+    /// at once.
+    pub fn of_call(transport: Transport) -> (Self, LinkEnd) {
+        Self::with_room(transport, 1)
+    }
+
     /// A new link of a gateway.
     pub fn of_gateway(transport: Transport) -> (Self, LinkEnd) {
         Self::with_room(transport, GATEWAY_DOWNLINKS_MAX)

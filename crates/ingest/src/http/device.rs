@@ -14,7 +14,7 @@ use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
-    KeyTable, MessageContext, PayloadError, attributes_json, key_list, parse_attributes,
+    KeyTable, MessageContext, PayloadError, asked, attributes_json, key_list, parse_attributes,
     parse_client_rpc, parse_json_text, parse_telemetry,
 };
 use crate::provision;
@@ -132,7 +132,7 @@ pub(super) async fn attributes(
     let limits = &api.parts.limits;
     let keys = |name: &str| {
         let list = parameter(query.as_deref(), name);
-        list.map(|list| key_list(&list, limits)).transpose()
+        Ok::<_, PayloadError>(list.map(|list| key_list(&list, limits)).transpose()?.and_then(asked))
     };
     let request = AttributesRequest { client: keys("clientKeys")?, shared: keys("sharedKeys")? };
     let attributes = api.parts.sink.attributes(&session, request.clone()).await?;

@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::time::timeout;
-use veritwin_domain::LimitExceeded;
+use veritwin_domain::{Key, LimitExceeded, Value};
 
 use super::device::{json, parameter};
 use super::problem::Problem;
@@ -16,11 +16,43 @@ use super::{Api, Authenticated, LONG_POLLS_MAX};
 use crate::attached::Attached;
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Downlink, Transport};
-use crate::payload::{deleted_json, entries_json, rpc_json};
+use crate::payload::{changes_json, rpc_json};
 
-/// Wait when the request names none, and the longest it may name.
+/// Wait when the request names none, or 0, and the longest it may name.
 const WAIT_MILLIS_DEFAULT: u64 = 20_000;
 const WAIT_MILLIS_MAX: u64 = 300_000;
+
+/// Attributes that changed while somebody waited; the later change of one counts.
+#[derive(Default)]
+struct Changes {
+    set: Vec<(Key, Value)>,
+    deleted: Vec<Key>,
+}
+
+impl Changes {
+    fn take(&mut self, downlink: Downlink) {
+        match downlink {
+            Downlink::AttributesUpdated(entries) => {
+                for (key, value) in entries {
+                    self.forget(&key);
+                    self.set.push((key, value));
+                }
+            }
+            Downlink::AttributesDeleted(keys) => {
+                for key in keys {
+                    self.forget(&key);
+                    self.deleted.push(key);
+                }
+            }
+            Downlink::Rpc(_) | Downlink::OfChild { .. } | Downlink::ChildGone(_) => {}
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.set.retain(|(known, _)| known != key);
+        self.deleted.retain(|known| known != key);
+    }
+}
 
 pub(super) async fn attributes(
     State(api): State<Arc<Api>>,
@@ -44,7 +76,7 @@ async fn wait(
     query: Option<&str>,
     (wants_attributes, wants_rpc): (bool, bool),
 ) -> Result<Response, Problem> {
-    let millis = match parameter(query, "timeout") {
+    let millis = match parameter(query, "timeout").filter(|text| text != "0") {
         None => WAIT_MILLIS_DEFAULT,
         Some(text) => {
             text.parse().ok().filter(|millis| *millis <= WAIT_MILLIS_MAX).ok_or_else(|| {
@@ -62,7 +94,8 @@ async fn wait(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, limit.to_string());
         return Err(problem.retry_after(5));
     };
-    let (link, mut end) = DeviceLink::new(Transport::Http);
+    let new_link = if wants_rpc { DeviceLink::of_call } else { DeviceLink::new };
+    let (link, mut end) = new_link(Transport::Http);
     link.set_interests(wants_attributes, wants_rpc);
     let device = Arc::clone(&session);
     let attached = Attached::new(Arc::clone(&api.parts.sink), session, link).await;
@@ -75,8 +108,15 @@ async fn wait(
     };
     attached.detach().await;
     match first {
-        Ok(Some(Downlink::AttributesUpdated(entries))) => Ok(json(entries_json(&entries))),
-        Ok(Some(Downlink::AttributesDeleted(keys))) => Ok(json(deleted_json(&keys))),
+        Ok(Some(first @ (Downlink::AttributesUpdated(_) | Downlink::AttributesDeleted(_)))) => {
+            // What else came meanwhile: of one change, what it sets and what it deletes.
+            let mut changes = Changes::default();
+            changes.take(first);
+            while let Ok(more) = end.downlinks.try_recv() {
+                changes.take(more);
+            }
+            Ok(json(changes_json(&changes.set, &changes.deleted)))
+        }
         Ok(Some(Downlink::Rpc(request))) => {
             api.parts.sink.call_delivered(&device, request.id);
             Ok(json(rpc_json(&request, true)))

@@ -10,17 +10,17 @@ use super::broker::Broker;
 use super::device::{self, Device};
 use super::frame::PublishView;
 use super::gateway::{Act, GatewayMessage, Speaker, Spoken, submit_error};
-use super::message::{Refused, error_json};
+use super::message::Refused;
 use super::pending::Pending;
 use super::topic::{self, GatewayTopic, TopicError};
 use crate::CHUNK_BYTES_MAX;
 use crate::model::{
-    AttributesRequest, ChildName, ChunkRequest, DeviceSession, Origin, PackageKind, RefusalReason,
-    RpcReply,
+    Attributes, AttributesRequest, ChildName, ChunkRequest, DeviceSession, Origin, PackageKind,
+    RefusalReason, RpcReply,
 };
 use crate::payload::{
-    ChildMessage, MessageContext, child_values_json, parse_child_message,
-    parse_children_attributes, parse_children_telemetry,
+    ChildMessage, MessageContext, asked, child_error_json, child_scopes_json, child_values_json,
+    parse_child_message, parse_children_attributes, parse_children_telemetry,
 };
 use crate::traits::{LoginError, SubmitError};
 
@@ -124,10 +124,10 @@ impl Device {
         let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&self.session));
         self.answers.push(
             async move {
-                let payload = match child_attributes(&broker, &session, &message).await {
-                    Ok(entries) => child_values_json(&message.name, id, message.single, &entries),
-                    Err(error) => error_json(&error.to_string()),
-                };
+                let answer = child_attributes(&broker, &session, &message, id).await;
+                let payload = answer.unwrap_or_else(|error| {
+                    child_error_json(&message.name, id, &error.to_string())
+                });
                 device::Answer::new(topic::GATEWAY_ATTRIBUTES_RESPONSE.to_owned(), payload)
             }
             .boxed(),
@@ -205,18 +205,28 @@ async fn child_attributes(
     broker: &Broker,
     session: &DeviceSession,
     message: &ChildMessage,
-) -> Result<Vec<(Key, Value)>, SubmitError> {
+    id: i64,
+) -> Result<String, SubmitError> {
     let name = ChildName { name: message.name.clone(), kind: None };
     let mut found = broker.login.children(session, &[name]).await.map_err(submit_error)?;
     let child = found.pop().unwrap_or(Err(LoginError::Unknown)).map_err(submit_error)?;
-    let keys = Some(message.keys.clone());
-    let request = if message.client {
-        AttributesRequest { client: keys, shared: None }
-    } else {
-        AttributesRequest { client: None, shared: keys }
+    let request = match &message.scopes {
+        Some((client, shared)) => {
+            AttributesRequest { client: asked(client.clone()), shared: asked(shared.clone()) }
+        }
+        None if message.client => {
+            AttributesRequest { client: asked(message.keys.clone()), shared: None }
+        }
+        None => AttributesRequest { client: None, shared: asked(message.keys.clone()) },
     };
-    let attributes = broker.sink.attributes(&child, request).await?;
-    Ok(if message.client { attributes.client } else { attributes.shared })
+    let attributes = broker.sink.attributes(&child, request.clone()).await?;
+    if message.scopes.is_some() {
+        return Ok(child_scopes_json(&message.name, id, &request, &attributes));
+    }
+    let Attributes { client, shared } = attributes;
+    let entries: Vec<(Key, Value)> = client.into_iter().chain(shared).collect();
+    // The value of one that was asked for stands by itself.
+    Ok(child_values_json(&message.name, id, message.keys.len() == 1, &entries))
 }
 
 /// The bytes of a chunk that a request's payload asks for: nothing, or zero, for all at once.
