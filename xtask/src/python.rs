@@ -3,14 +3,24 @@
 //! say that they are skipped.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::run;
 
-/// The lists, as `crates/server/tests/python/NAME.txt`.
-const LISTS: [&str; 2] = ["thingsboard", "paho"];
+/// A list, as `crates/server/tests/python/NAME.txt`.
+struct List {
+    name: &'static str,
+    /// What those are built with that come as source only; none where all of them come built.
+    build: Option<&'static str>,
+}
+
+const LISTS: [List; 3] = [
+    List { name: "thingsboard", build: None },
+    List { name: "paho", build: None },
+    List { name: "sparkplug", build: Some("sparkplug-build") },
+];
 
 /// Makes sure that the packages are there, as far as they can be.
 pub(crate) fn install() -> anyhow::Result<()> {
@@ -18,15 +28,19 @@ pub(crate) fn install() -> anyhow::Result<()> {
         run::say("python3 is not there: tests with clients of Python are skipped");
         return Ok(());
     }
-    for name in LISTS {
-        let list = run::root().join("crates/server/tests/python").join(format!("{name}.txt"));
-        let wanted = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    for List { name, build } in LISTS {
+        let (list, build) = (file(name), build.map(file));
+        let mut wanted = String::new();
+        for file in build.iter().chain([&list]) {
+            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            wanted.push_str(&text);
+        }
         let folder = run::target_dir().join("python").join(name);
         let stamp = folder.join("installed.txt");
         if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
             continue;
         }
-        if let Err(error) = install_list(&list, &folder) {
+        if let Err(error) = install_list(&list, build.as_deref(), &folder) {
             run::say(&format!("{name} is not installed, its tests are skipped: {error:#}"));
             // What is half there would be taken for whole.
             let _ = fs::remove_dir_all(&folder);
@@ -37,13 +51,27 @@ pub(crate) fn install() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_list(list: &Path, folder: &Path) -> anyhow::Result<()> {
-    let (list, folder) = (list.display().to_string(), folder.display().to_string());
+fn file(name: &str) -> PathBuf {
+    run::root().join("crates/server/tests/python").join(format!("{name}.txt"))
+}
+
+fn install_list(list: &Path, build: Option<&Path>, folder: &Path) -> anyhow::Result<()> {
+    let folder = folder.display().to_string();
     let root = run::root();
     run::run(run::command(&root, "python3", &["-m", "venv", "--clear", &folder]))?;
     let python = format!("{folder}/bin/python3");
-    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let mut command = run::command(&root, &python, &arguments);
-    command.args(["--require-hashes", "--only-binary", ":all:", "--requirement", &list]);
-    run::run(command)
+    let install = |list: &Path, how: &[&str]| {
+        let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let mut command = run::command(&root, &python, &arguments);
+        command.args(how).arg("--require-hashes").arg("--requirement").arg(list);
+        run::run(command)
+    };
+    let built = ["--only-binary", ":all:"];
+    match build {
+        None => install(list, &built),
+        Some(build) => {
+            install(build, &built)?;
+            install(list, &["--no-build-isolation"])
+        }
+    }
 }

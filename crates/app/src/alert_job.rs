@@ -17,7 +17,7 @@ use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
 
 use crate::alert_state::TenantAlerts;
 use crate::directory::TenantDevices;
-use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of, step_aside};
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::live::LiveEvent;
 use crate::rule_streams::Withheld;
@@ -138,7 +138,7 @@ impl AlertJob {
                     Ok(Some(batch)) => {
                         // A rule that was written before a reading came counts for it.
                         self.reload_changed().await;
-                        self.take(&batch, false).await;
+                        self.take(&batch, false);
                         self.here = batch.end();
                         self.resume_at(caught_up_at);
                         self.settle(false).await;
@@ -286,9 +286,8 @@ impl AlertJob {
     }
 
     /// Gives the entries to the tenants they belong to: to late ones, or to all others.
-    async fn take(&mut self, batch: &Committed, late: bool) {
-        for (number, (position, entry)) in (1..).zip(batch.iter()) {
-            step_aside(number).await;
+    fn take(&mut self, batch: &Committed, late: bool) {
+        for (position, entry) in batch.iter() {
             let tenant = entry.tenant;
             let Some(alerts) = self.tenants.get_mut(&tenant).filter(|one| one.late == late) else {
                 continue;
@@ -309,7 +308,7 @@ impl AlertJob {
     async fn take_late(&mut self, next: Batch) {
         match next {
             Ok(Some(batch)) => {
-                self.take(&batch, true).await;
+                self.take(&batch, true);
                 self.settle(false).await;
                 self.join().await;
             }

@@ -17,8 +17,6 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Tenants tried again in one go, so that many of them do not keep the others waiting.
 const TRIED_AT_ONCE_MAX: usize = 16;
-/// Entries that a job takes before others on its thread get their turn.
-const ENTRIES_AT_ONCE: usize = 256;
 
 /// One held tenant.
 #[derive(Debug, Clone)]
@@ -69,13 +67,6 @@ impl Lane {
     /// The position of the next entry that it hands out.
     pub(crate) const fn position(&self) -> u64 {
         self.position
-    }
-}
-
-/// Lets others on the thread go first after every so many of the entries that a job takes.
-pub(crate) async fn step_aside(taken: usize) {
-    if taken.is_multiple_of(ENTRIES_AT_ONCE) {
-        tokio::task::yield_now().await;
     }
 }
 

@@ -16,7 +16,7 @@ use veritwin_ledger::{
 use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
 use veritwin_outbound::archive::ArchiveError;
 
-use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of, step_aside};
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
@@ -242,8 +242,7 @@ impl LedgerJob {
 
     /// Gives the entries to the logs they belong to: of late tenants, or of all others.
     async fn take(&mut self, batch: &Committed, late: bool) -> Result<()> {
-        for (number, (position, entry)) in (1..).zip(batch.iter()) {
-            step_aside(number).await;
+        for (position, entry) in batch.iter() {
             if let Err(error) = self.take_entry(position, entry, late).await {
                 self.failed(entry.tenant, position, error).await?;
             }

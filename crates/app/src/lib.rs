@@ -111,6 +111,7 @@ mod security;
 mod session_log;
 mod sight;
 mod sign_in;
+mod sparkplug;
 mod storage;
 mod store_check;
 mod stream_acts;

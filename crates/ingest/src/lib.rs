@@ -13,6 +13,7 @@ mod model;
 pub mod mqtt;
 pub mod payload;
 mod provision;
+pub mod sparkplug;
 mod traits;
 pub mod ws;
 

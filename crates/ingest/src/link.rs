@@ -194,9 +194,9 @@ impl DeviceLink {
             }
             first
         });
-        // When the platform stops, the gateway's own connection says so.
-        let is_told = is_first && reason != CloseReason::ShuttingDown;
-        if let Some(child) = self.0.child.as_ref().filter(|_| is_told) {
+        // When the platform stops the gateway itself is told, and nothing else is over.
+        let is_over = is_first && reason != CloseReason::ShuttingDown;
+        if let Some(child) = self.0.child.as_ref().filter(|_| is_over) {
             // A gateway that reads too slowly is told by what it says next being refused.
             let _ = self.0.downlinks.try_send(Downlink::ChildGone(Arc::clone(&child.name)));
         }

@@ -195,19 +195,11 @@ impl Shared {
         }
     }
 
-    /// Shows a durable batch to the readers. Those that wait for one are woken by [`Self::wake`].
+    /// Shows a durable batch to the readers.
     pub(crate) fn publish(&self, batch: Arc<Committed>, memory_bytes: usize) {
         let tail = batch.end();
         self.recent.lock().push(batch, memory_bytes);
-        self.progress.send_if_modified(|progress| {
-            progress.tail = tail;
-            false
-        });
-    }
-
-    /// Wakes the readers that wait for more.
-    pub(crate) fn wake(&self) {
-        self.progress.send_modify(|_| {});
+        self.progress.send_modify(|progress| progress.tail = tail);
     }
 
     pub(crate) fn finish(&self) {

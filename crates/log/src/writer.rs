@@ -207,8 +207,6 @@ impl Writer {
             request.answer(Ok(AppendedRange { first, count }));
             first += count;
         }
-        // Whoever waits for an answer comes before whoever works on what was written.
-        self.shared.wake();
         Ok(())
     }
 

@@ -268,6 +268,7 @@ async fn open_listeners(
     let api = Api {
         app: app.clone(),
         live: Arc::clone(&live),
+        broker: Arc::clone(&broker),
         metrics,
         facts: Arc::clone(&facts),
         uploads: Uploads::default(),
@@ -380,8 +381,9 @@ impl Platform {
     pub(crate) async fn shut_down(mut self) {
         let _ = std::fs::remove_file(self.paths.run_json());
         self.stop.cancel();
-        self.live.shut_down();
+        // The broker first: it says in every tenant's tree that the host goes.
         self.broker.close_all(CloseReason::ShuttingDown);
+        self.live.shut_down();
         self.tasks.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not finish in time and are cut");

@@ -13,7 +13,6 @@ use veritwin_domain::{DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{FileKey, KeyError};
 
 use crate::TelemetryError;
-use crate::apart::apart;
 use crate::catalog::{Catalog, Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::{Engine, EngineLimits, Inner};
@@ -127,7 +126,8 @@ impl Engine {
         let inputs: Vec<(Arc<Section>, Bytes)> = plan.inputs.iter().cloned().zip(read).collect();
         let (engine, tenant, window) = (Arc::clone(inner), plan.tenant, plan.window);
         let merge = move || merge_sections(&engine, tenant, window, &inputs);
-        let (pack, section, bytes) = apart(merge).await??;
+        let (pack, section, bytes) =
+            tokio::task::spawn_blocking(merge).await.map_err(|_| TelemetryError::Stopped)??;
         put_pack(inner, &pack, bytes).await?;
         let removed = ids(&plan.inputs);
         let mut commits = inner.commits.lock().await;

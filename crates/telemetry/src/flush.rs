@@ -10,7 +10,6 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError};
 
-use crate::apart::apart;
 use crate::catalog::{Catalog, LatestPlace, Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::{Commits, Engine, Inner};
@@ -116,7 +115,8 @@ impl Engine {
             let latest = self.latest_of(frozen);
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
             let build = move || build(&engine, &frozen, &latest, generation);
-            Some(apart(build).await??)
+            let task = tokio::task::spawn_blocking(build);
+            Some(task.await.map_err(|_| TelemetryError::Stopped)??)
         };
         let mut new_packs = Vec::new();
         let mut next = (*base).clone();

@@ -6,7 +6,6 @@
 //! `persisted_position` never passes a reading that is not in a segment.
 
 mod aggregate;
-mod apart;
 mod cache;
 mod catalog;
 mod codec;

@@ -128,6 +128,15 @@ export function refusalsQuery(id: string) {
   })
 }
 
+/** A device as an edge node of Sparkplug B, or behind one; `node` is null when it is none. */
+export function sparkplugQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'sparkplug'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/sparkplug', { params: { path: { id } } })),
+    refetchInterval: (query) => (query.state.data?.node == null ? 60_000 : 10_000),
+  })
+}
+
 export function attributesQuery(id: string) {
   return queryOptions({
     queryKey: ['devices', 'one', id, 'attributes'],

@@ -1,4 +1,5 @@
-// One device: values with history, credentials, declaration, attributes, removal.
+// One device: values with history, declaration, attributes, commands, credentials, what it is to
+// gateways and edge nodes, removal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
@@ -29,6 +30,7 @@ import { Credentials } from './DeviceCredentials'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { Sparkplug } from './Sparkplug'
 import { declareDevice } from './streams/act'
 
 export function DevicePage() {
@@ -101,15 +103,18 @@ function Loaded({ device }: { device: Device }) {
         </div>
       )}
       <div className="columns">
+        <Attributes device={device} />
+        <Allowed to="device.command" on={thing}>
+          <Calls device={device} />
+        </Allowed>
+      </div>
+      <div className="columns">
         <Allowed to="credential.list" on={thing}>
           <Credentials device={device} />
         </Allowed>
-        <Attributes device={device} />
+        <Gateway device={device} />
       </div>
-      <Gateway device={device} />
-      <Allowed to="device.command" on={thing}>
-        <Calls device={device} />
-      </Allowed>
+      <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
         <section className="block danger">

@@ -30,10 +30,10 @@ export function Gateway({ device }: { device: Device }) {
     }
   }
   const mayChange = may('device.update')
-  if (!mayChange && !device.is_gateway && device.gateway_id === null) return null
-  return (
-    <section className="block">
-      <h2>{i18n.t('Gateway')}</h2>
+  const isNeither = !device.is_gateway && device.gateway_id === null
+  if (!mayChange && isNeither) return null
+  const content = (
+    <>
       {error !== null && <Failure error={error} compact />}
       {device.is_gateway ? (
         <Speaks mayChange={mayChange} onEnd={(patch, said) => void change(patch, said)} />
@@ -44,7 +44,7 @@ export function Gateway({ device }: { device: Device }) {
           onChange={(id, said) => void change({ gateway_id: id }, said)}
         />
       )}
-      {mayChange && mayMake && !device.is_gateway && device.gateway_id === null && (
+      {mayChange && mayMake && isNeither && (
         <>
           <p className="hint">
             {i18n.t(
@@ -59,6 +59,20 @@ export function Gateway({ device }: { device: Device }) {
             {i18n.t('Make it a gateway')}
           </Button>
         </>
+      )}
+    </>
+  )
+  return (
+    <section className="block">
+      <h2>{i18n.t('Gateway')}</h2>
+      {isNeither ? (
+        // Most devices have nothing to do with one.
+        <details>
+          <summary>{i18n.t('It is no gateway and behind none')}</summary>
+          {content}
+        </details>
+      ) : (
+        content
       )}
     </section>
   )

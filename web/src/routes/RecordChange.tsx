@@ -33,6 +33,7 @@ function labels(): Record<string, string> {
     keys: i18n.t('API keys'),
     ledger_days: i18n.t('Days of the ledger'),
     ledger_days_under_a_hold: i18n.t('Days of the ledger under a hold'),
+    metric: i18n.t('Metric'),
     name: i18n.t('Name'),
     not_after: i18n.t('Valid until'),
     plan: tariff(),
@@ -49,6 +50,7 @@ function labels(): Record<string, string> {
     twins_put_in: i18n.t('Twins put in'),
     twins_taken_out: i18n.t('Twins taken out'),
     users: i18n.t('People'),
+    value: i18n.t('Value'),
     workspace: i18n.t('Workspace'),
   }
 }

@@ -10,6 +10,7 @@ use super::pending::Pending;
 use super::sessions::Sessions;
 use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
+use crate::sparkplug::Host;
 use crate::traits::{Login, Sink};
 
 /// Connections beyond `connections_max` that may wait to be told so; further ones are dropped.
@@ -38,6 +39,7 @@ pub struct Broker {
     pub(super) rng: Arc<dyn Rng>,
     pub(super) limits: IngestLimits,
     pub(super) sessions: Sessions,
+    pub(super) sparkplug: Host,
     pub(super) turns: Turns,
     /// Wills that wait for their delay.
     pub(super) waiting_wills: AtomicUsize,
@@ -68,6 +70,7 @@ impl Broker {
         let (sessions, turns) = (Sessions::default(), Turns::default());
         let (connections, waiting_wills) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let closing = watch::Sender::new(false);
+        let sparkplug = Host::new(clock.now());
         Arc::new(Self {
             login,
             sink,
@@ -75,6 +78,7 @@ impl Broker {
             rng,
             limits,
             sessions,
+            sparkplug,
             turns,
             waiting_wills,
             closing,
@@ -90,6 +94,9 @@ impl Broker {
     /// Ends every connection, at shut-down with [`CloseReason::ShuttingDown`]. Messages that were
     /// read are still made durable and acknowledged; wills do not wait any longer.
     pub fn close_all(&self, reason: CloseReason) {
+        if reason == CloseReason::ShuttingDown {
+            self.end_host();
+        }
         self.sessions.close_all(reason);
         self.closing.send_replace(true);
     }

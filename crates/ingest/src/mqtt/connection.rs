@@ -335,13 +335,20 @@ async fn exchange<S: Stream>(
             }
             Ok(closed) = link.close.wait_for(Option::is_some) => {
                 let reason = *closed;
+                drop(closed);
+                if reason == Some(CloseReason::ShuttingDown) {
+                    // The last word of the host, where it has said one.
+                    device.pump(&mut link.downlinks);
+                }
                 return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
             }
             Some(answer) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.answer(answer),
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
-                device.found_retained(found)?;
+                if device.found(found)? {
+                    device.handle_input(input)?;
+                }
             }
             () = yield_now(), if device.is_relaying() => device.relay_some()?,
             result = read_little(stream, input), if can_read && !wants_turn => {

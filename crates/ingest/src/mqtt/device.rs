@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
@@ -15,6 +14,7 @@ use veritwin_domain::{IngestLimits, LimitExceeded, Timestamp};
 use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
+use super::downlink::Answer;
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
@@ -24,10 +24,12 @@ use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
 use super::retained::{Fetching, Retained};
 use super::session::SharedState;
+use super::sparkplug::Spoken;
 use super::wire::{Fault, MALFORMED, PROTOCOL_ERROR};
 use crate::arrivals::UNTIMED;
 use crate::model::{CloseReason, DeviceSession, Origin};
 use crate::payload::KeyTable;
+use crate::sparkplug::death_at;
 
 /// Most submissions of one connection that wait for the sink at once.
 pub(crate) const SUBMISSIONS_MAX: usize = 64;
@@ -96,25 +98,6 @@ impl From<Close> for End {
     }
 }
 
-/// The answer to a request or call.
-pub(crate) struct Answer {
-    pub(crate) topic: String,
-    /// A subscription to this topic will do as well.
-    pub(crate) subscribed: Option<String>,
-    pub(crate) payload: Vec<u8>,
-    /// How long nothing more is read.
-    pub(crate) hold: Duration,
-    /// Large answers are not kept for a client that does not acknowledge them.
-    pub(crate) qos_max: u8,
-}
-
-impl Answer {
-    pub(crate) fn new(topic: String, payload: String) -> Self {
-        let payload = payload.into_bytes();
-        Self { topic, subscribed: None, payload, hold: Duration::ZERO, qos_max: 1 }
-    }
-}
-
 pub(crate) struct Device {
     pub(crate) broker: Arc<Broker>,
     pub(crate) session: Arc<DeviceSession>,
@@ -126,6 +109,8 @@ pub(crate) struct Device {
     pub(crate) answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     pub(crate) will: Option<Will>,
     pub(crate) session_seconds: u32,
+    /// Nothing of a client that does not speak Sparkplug.
+    pub(super) spoken: Option<Box<Spoken>>,
     pub(super) retained: Retained,
     pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
@@ -181,6 +166,7 @@ impl Device {
             answers: FuturesUnordered::new(),
             will: hello.will,
             session_seconds: hello.session_seconds,
+            spoken: None,
             retained: Retained::default(),
             fetching: Fetching::new(),
             pending: Pending::default(),
@@ -216,6 +202,7 @@ impl Device {
         messages_fit
             && self.held_until.is_none()
             && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+            && !self.is_waiting()
             && !self.is_relaying()
             && self.queue.len() < SUBMISSIONS_MAX
     }
@@ -260,6 +247,10 @@ impl Device {
             if let Err(end) = self.handle_packet(header, packet) {
                 return (used, Err(end));
             }
+            if self.is_waiting() {
+                // The packet is read again when what it waits for is there.
+                return (used - packet.len(), Ok(()));
+            }
         }
     }
 
@@ -289,6 +280,11 @@ impl Device {
         let Ok(view) = view else { return Err(close()) };
         self.refuse_limit(&view, limit, header.body_bytes);
         Ok(Some(taken))
+    }
+
+    /// Whether the next packet waits for something.
+    fn is_waiting(&self) -> bool {
+        self.spoken.as_ref().is_some_and(|spoken| spoken.is_waiting())
     }
 
     fn handle_packet(&mut self, header: Header, packet: &[u8]) -> Result<(), End> {
@@ -327,6 +323,9 @@ impl Device {
     }
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
+        if self.waits_for_child(view) {
+            return Ok(());
+        }
         if self.encoder.version == Version::V5 {
             let max = usize::from(self.limits().receive_maximum);
             let unfinished = self.unacknowledged + self.unreleased;
@@ -470,8 +469,11 @@ impl Device {
 
     /// Submits the will through the same path as any message.
     pub(crate) fn publish_will(&mut self) {
-        if let Some(will) = self.will.take() {
+        if let Some(mut will) = self.will.take() {
             self.receive();
+            if let Some(payload) = death_at(&will.topic, &will.payload, self.received_at) {
+                will.payload = payload;
+            }
             self.message(&PublishView {
                 topic: &will.topic,
                 qos: 0,

@@ -2,13 +2,14 @@
 //! Maximum Packet Size, and what it had not acknowledged before it was cut off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::alias::Naming;
-use super::device::{Answer, Device};
+use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
 use super::note::Note;
 use super::outbox::Delivery;
@@ -26,6 +27,25 @@ const PUMP_BYTES_MAX: usize = 64 * 1024;
 const READY_MAX: usize = 64;
 /// Packet Identifier not found.
 const UNKNOWN_ID: u8 = 0x92;
+
+/// The answer to a request or call.
+pub(crate) struct Answer {
+    pub(crate) topic: String,
+    /// A subscription to this topic will do as well.
+    pub(crate) subscribed: Option<String>,
+    pub(crate) payload: Vec<u8>,
+    /// How long nothing more is read.
+    pub(crate) hold: Duration,
+    /// Large answers are not kept for a client that does not acknowledge them.
+    pub(crate) qos_max: u8,
+}
+
+impl Answer {
+    pub(crate) fn new(topic: String, payload: String) -> Self {
+        let payload = payload.into_bytes();
+        Self { topic, subscribed: None, payload, hold: Duration::ZERO, qos_max: 1 }
+    }
+}
 
 impl Device {
     /// Most QoS 1 and 2 messages that may be on their way (MQTT-3.3.4-9).

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::device::{Close, Device};
 use super::pending::Finished;
-use super::relay::{Fanout, Report};
+use super::relay::{Fanout, NOBODY, Report};
+use super::sessions::NO_CREDENTIAL;
 use crate::model::Origin;
 
 /// So many subscriptions are looked at before the connection's other work has its turn. One message
@@ -85,7 +86,10 @@ impl Device {
             let Some(finished) = self.relaying.waiting.front_mut() else { return Ok(()) };
             if let Some((at, message)) = finished.relayed.pop() {
                 let position = finished.position(at);
-                let fanout = session.relay().begin(message, session.number()).at(position);
+                // What the platform says is for the client itself, too, whatever it asked for.
+                let is_own = message.credential == NO_CREDENTIAL;
+                let from = if is_own { NOBODY } else { session.number() };
+                let fanout = session.relay().begin(message, from).at(position);
                 visits += 1 + fanout.subscriptions();
                 self.relaying.current = Some(fanout);
             } else if let Some(finished) = self.relaying.waiting.pop_front() {

@@ -14,7 +14,7 @@ use super::encode::PUBREC;
 use super::note::{Held, Kept, KeptWill, Note};
 use super::pending::Ack;
 use super::session::{Session, SessionKey, SharedState};
-use super::sessions::{NO_CREDENTIAL, Sessions, Table};
+use super::sessions::{NO_CREDENTIAL, Sessions};
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Origin, SinkEntry};
 use crate::traits::SubmitError;
@@ -74,6 +74,28 @@ impl Sessions {
             let turn = session.lock().turn();
             self.tell(key.clone(), Note::Ended(turn));
         }
+    }
+
+    /// The sessions of a device that have no connection.
+    fn parked_of(&self, tenant: TenantId, device: DeviceId) -> Vec<(SessionKey, SharedState)> {
+        let table = self.table.lock();
+        let keys = table.parked.of(tenant, device).into_iter();
+        let found = keys.filter_map(|key| {
+            let state = Arc::clone(&table.sessions.get(&key)?.state);
+            Some((key, state))
+        });
+        found.collect()
+    }
+
+    /// Takes a session out of the table, unless it has a connection again.
+    fn take_parked(&self, key: &SessionKey, state: &SharedState) -> bool {
+        let mut table = self.table.lock();
+        let known = table.sessions.get(key).filter(|known| Arc::ptr_eq(&known.state, state));
+        let Some(place) = known.and_then(|known| known.place) else { return false };
+        table.parked.remove(place);
+        let gone = table.sessions.remove(key);
+        drop(table);
+        gone.is_some()
     }
 
     /// A session has no connection any more since `at`.
@@ -330,20 +352,15 @@ impl Broker {
         device: DeviceId,
         credential: Option<CredentialId>,
     ) {
-        let mut table = self.sessions.table.lock();
-        let Table { sessions, parked, .. } = &mut *table;
         let is_its = |state: &Session| match (&state.lock().held, credential) {
             (Some(held), Some(credential)) => held.credential == credential,
             (_, credential) => credential.is_none(),
         };
-        let keys = parked.take_of(tenant, device, |key| {
-            sessions.get(key).is_some_and(|session| is_its(&session.state))
-        });
-        let ended: Vec<_> = keys.iter().filter_map(|key| sessions.remove(key)).collect();
-        drop(table);
-        for registered in ended {
-            self.sessions.tell_ended(&registered.state);
-            registered.state.end();
+        for (key, state) in self.sessions.parked_of(tenant, device) {
+            if is_its(&state) && self.sessions.take_parked(&key, &state) {
+                self.sessions.tell_ended(&state);
+                state.end();
+            }
         }
     }
 

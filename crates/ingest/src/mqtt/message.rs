@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use veritwin_domain::LimitExceeded;
 
-use super::device::{self, Device, REQUESTS_MAX};
+use super::device::{Device, REQUESTS_MAX};
+use super::downlink;
 use super::encode::{PUBACK, PUBREC};
 use super::frame::{PublishView, Version};
 use super::pending::{Ack, Answer};
@@ -178,6 +179,7 @@ impl Device {
         match topic::classify(view.topic, self.limits())? {
             DeviceTopic::Attributes => return self.attributes(view),
             DeviceTopic::Relay => return self.relay(view),
+            DeviceTopic::Sparkplug => return self.sparkplug(view),
             DeviceTopic::Gateway(topic) => self.gateway(topic, view)?,
             DeviceTopic::Chunk { kind, id, chunk } => {
                 self.chunk((kind, id, chunk), view.payload)?
@@ -241,7 +243,7 @@ impl Device {
                     Ok(attributes) => attributes_json(&request, &attributes),
                     Err(error) => error_json(&error.to_string()),
                 };
-                device::Answer::new(format!("{}{id}", topic::ATTRIBUTES_RESPONSE), answer)
+                downlink::Answer::new(format!("{}{id}", topic::ATTRIBUTES_RESPONSE), answer)
             }
             .boxed(),
         );
@@ -258,7 +260,7 @@ impl Device {
                     Ok(answer) => answer,
                     Err(error) => error_json(&error.to_string()),
                 };
-                device::Answer::new(format!("{}{id}", topic::RPC_RESPONSE), answer)
+                downlink::Answer::new(format!("{}{id}", topic::RPC_RESPONSE), answer)
             }
             .boxed(),
         );

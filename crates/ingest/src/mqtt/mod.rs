@@ -32,6 +32,8 @@ mod restoring;
 mod retained;
 mod session;
 mod sessions;
+mod sparkplug;
+mod sparkplug_host;
 mod speaking;
 mod subscribing;
 mod topic;
@@ -54,5 +56,6 @@ pub use parked::{
 pub use restoring::Restoring;
 pub use retained::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX};
 pub use session::SESSION_SECONDS_MAX;
+pub use sparkplug_host::CommandError;
 pub use topic::matches as topic_matches;
 pub use wills::{TENANT_WAITING_WILLS_MAX, WAITING_WILLS_MAX, WaitingWill};

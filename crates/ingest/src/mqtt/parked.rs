@@ -62,16 +62,10 @@ impl Parked {
         Some(key)
     }
 
-    /// Takes out those of one device that are wanted.
-    pub(super) fn take_of(
-        &mut self,
-        tenant: TenantId,
-        device: DeviceId,
-        is_wanted: impl Fn(&SessionKey) -> bool,
-    ) -> Vec<SessionKey> {
-        let mut places = self.devices.get(&(tenant, device)).cloned().unwrap_or_default();
-        places.retain(|place| self.all.get(place).is_some_and(&is_wanted));
-        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    /// Those of one device.
+    pub(super) fn of(&self, tenant: TenantId, device: DeviceId) -> Vec<SessionKey> {
+        let places = self.devices.get(&(tenant, device)).into_iter().flatten();
+        places.filter_map(|place| self.all.get(place).cloned()).collect()
     }
 
     /// Takes out a session that has ended by now.
@@ -151,21 +145,20 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_gone_takes_its_sessions_with_it() {
+    fn the_sessions_of_one_device_are_found() {
         let mut parked = Parked::default();
         for number in 0..6u16 {
             let key = key(1, number % 2, &number.to_string());
             parked.insert(&key, (Duration::ZERO, u64::from(number)));
         }
         let (tenant, device) = (key(1, 1, "").tenant, key(1, 1, "").device);
-        let mut take = |is_wanted: fn(&SessionKey) -> bool| -> Vec<String> {
-            let gone = parked.take_of(tenant, device, is_wanted);
-            gone.into_iter().map(|key| key.client_id).collect()
+        let own = |parked: &Parked| -> Vec<String> {
+            parked.of(tenant, device).into_iter().map(|key| key.client_id).collect()
         };
-        assert_eq!(take(|key| key.client_id == "3"), ["3"]);
-        assert_eq!(take(|_| true), ["1", "5"]);
-        assert!(take(|_| true).is_empty());
-        assert_eq!(parked.all.len(), 3);
+        assert_eq!(own(&parked), ["1", "3", "5"]);
+        parked.remove((Duration::ZERO, 3));
+        assert_eq!(own(&parked), ["1", "5"]);
+        assert!(parked.of(key(2, 1, "").tenant, device).is_empty());
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(crate) struct Answer {
 /// A message that is relayed once it is durable, with its entry of the submission.
 pub(crate) type Relayed = (usize, Arc<RelayMessage>);
 
+/// The place of a message of the platform's own, which is no entry.
+pub(crate) const UNSTORED: usize = usize::MAX;
+
 /// A submission being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {

@@ -22,6 +22,8 @@ const UNDER_WAY_MAX: usize = 256 * 1024;
 const IDS_OF_ONE: usize = 16;
 /// The number of no session: what comes from it is read again after a restart.
 pub(super) const READ_AGAIN: u64 = 0;
+/// The number of no session: what the platform says itself.
+pub(super) const NOBODY: u64 = u64::MAX;
 /// So many members of a share that were matched count in the rates as a delivery.
 const MEMBERS_OF_ONE: usize = 16;
 

@@ -19,6 +19,13 @@ use crate::model::{Refusal, RefusalReason, SinkEntry};
 impl Device {
     /// Takes a message that is to be relayed; its place in the submission.
     pub(super) fn relay(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
+        let message = self.relayable(view)?;
+        let refusal_recorded = !self.can_tell(view);
+        Ok(Some(self.push_relayed(message, refusal_recorded)))
+    }
+
+    /// A message that may be relayed.
+    pub(super) fn relayable(&self, view: &PublishView<'_>) -> Result<Arc<RelayMessage>, Refused> {
         let is_own = |id: &str| id == self.session.device.to_string();
         if topic::owner(view.topic).is_some_and(|id| !is_own(id)) {
             return Err(TopicError::Foreign.into());
@@ -29,7 +36,7 @@ impl Device {
             return Err(Refused::new(RefusalReason::Policy, rule.refusal(part)));
         }
         let expiry = passed.expiry_seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
-        let message = Arc::new(RelayMessage {
+        Ok(Arc::new(RelayMessage {
             tenant: self.session.tenant,
             device: self.session.device,
             credential: self.session.credential,
@@ -40,12 +47,19 @@ impl Device {
             payload: view.payload.into(),
             qos: view.relay_qos,
             retain: view.retain,
-        });
-        let refusal_recorded = !self.can_tell(view);
+        }))
+    }
+
+    /// Its place in the submission.
+    pub(super) fn push_relayed(
+        &mut self,
+        message: Arc<RelayMessage>,
+        refusal_recorded: bool,
+    ) -> usize {
         let entry = SinkEntry::Relay { message: Arc::clone(&message), refusal_recorded };
         let at = self.pending.push(&self.session, self.received_at, entry);
         self.pending.relayed.push((at, message));
-        Ok(Some(at))
+        at
     }
 
     /// Durable records, each with its subscriber, that messages are dropped from now on. They name

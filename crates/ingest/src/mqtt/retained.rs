@@ -15,6 +15,7 @@ use veritwin_domain::{DeviceId, RelayMessage};
 use super::device::{Close, Device};
 use super::outbox::{Bytes, Delivery};
 use super::session::{SessionState, Subscription};
+use super::sparkplug::FoundChild;
 use super::topic;
 use crate::traits::SubmitError;
 
@@ -70,8 +71,15 @@ pub(crate) struct Found {
     messages: Result<Vec<Arc<RelayMessage>>, SubmitError>,
 }
 
-/// Where retained messages are read.
-pub(crate) type Fetching = FuturesUnordered<BoxFuture<'static, Found>>;
+/// What a connection has asked for, and got.
+pub(crate) enum Fetched {
+    Retained(Found),
+    /// The device behind an edge node for whose birth nothing is read meanwhile.
+    Child(Box<FoundChild>),
+}
+
+/// Where retained messages are read, and devices looked up.
+pub(crate) type Fetching = FuturesUnordered<BoxFuture<'static, Fetched>>;
 
 /// What a connection has fetched of retained messages.
 #[derive(Default)]
@@ -182,7 +190,7 @@ impl Device {
                     result => break result,
                 }
             };
-            Found { number, messages }
+            Fetched::Retained(Found { number, messages })
         };
         self.fetching.push(fetch.boxed());
     }
@@ -192,15 +200,26 @@ impl Device {
         if self.retained.lacks_room && self.fetching.is_empty() {
             let later = async {
                 sleep(RETRY_AFTER).await;
-                Found { number: NOTHING, messages: Ok(Vec::new()) }
+                Fetched::Retained(Found { number: NOTHING, messages: Ok(Vec::new()) })
             };
             self.fetching.push(later.boxed());
         }
     }
 
+    /// Something was fetched; whether the input is to be read again that has waited for it.
+    pub(crate) fn found(&mut self, fetched: Fetched) -> Result<bool, Close> {
+        match fetched {
+            Fetched::Retained(found) => self.found_retained(found).map(|()| false),
+            Fetched::Child(found) => {
+                self.found_child(*found);
+                Ok(true)
+            }
+        }
+    }
+
     /// Retained messages were read: none when there are no more. They count in the rate. `Err`
     /// closes the connection: the session still wants them.
-    pub(crate) fn found_retained(&mut self, found: Found) -> Result<(), Close> {
+    fn found_retained(&mut self, found: Found) -> Result<(), Close> {
         if found.number == NOTHING {
             self.retained.lacks_room = false;
             return Ok(());
@@ -215,6 +234,8 @@ impl Device {
         let Some(wanted) = wanted.filter(|wanted| wanted.number == found.number) else {
             return Ok(());
         };
+        let (filter, after) = (&wanted.subscription.filter, wanted.after.as_deref());
+        let messages = self.broker.with_state(self.session.tenant, filter, after, messages);
         if messages.is_empty() {
             state.retained.wanted.pop_front();
             drop(state);

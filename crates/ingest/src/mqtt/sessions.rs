@@ -16,7 +16,7 @@ use super::broker::Broker;
 use super::keeping::Rounds;
 use super::note::Note;
 use super::parked::{Parked, Place};
-use super::relay::Relays;
+use super::relay::{Relays, TenantRelay};
 use super::session::{Session, SessionKey, SharedState};
 use crate::link::DeviceLink;
 use crate::model::{CloseReason, DeviceSession, Origin, Refusal, RefusalReason, SinkEntry};
@@ -30,7 +30,7 @@ const LOSSES_MAX: usize = 10_000;
 /// Of so many tenants losses are recorded at once: one whose records are slow holds up no others.
 const RECORDED_TENANTS_MAX: usize = 8;
 /// What nobody's credential has sent.
-pub(super) const NO_CREDENTIAL: CredentialId = CredentialId::from_bytes([0; 16]);
+pub(super) const NO_CREDENTIAL: CredentialId = crate::sparkplug::NO_CREDENTIAL;
 
 #[derive(Debug)]
 pub(super) struct Registered {
@@ -205,6 +205,11 @@ impl Sessions {
         }
         let sender = registered.waited_for.get_or_insert_with(|| watch::Sender::new(()));
         Some(sender.subscribe())
+    }
+
+    /// Where messages of a tenant are relayed.
+    pub(super) fn relay_of(&self, tenant: TenantId) -> Arc<TenantRelay> {
+        self.relays.of(tenant)
     }
 
     /// The sessions that outlive the process.

@@ -7,7 +7,8 @@ use futures::FutureExt;
 use veritwin_domain::{Key, LimitExceeded, Value};
 
 use super::broker::Broker;
-use super::device::{self, Device};
+use super::device::Device;
+use super::downlink::Answer;
 use super::frame::PublishView;
 use super::gateway::{Act, GatewayMessage, Speaker, Spoken, submit_error};
 use super::message::Refused;
@@ -128,7 +129,7 @@ impl Device {
                 let payload = answer.unwrap_or_else(|error| {
                     child_error_json(&message.name, id, &error.to_string())
                 });
-                device::Answer::new(topic::GATEWAY_ATTRIBUTES_RESPONSE.to_owned(), payload)
+                Answer::new(topic::GATEWAY_ATTRIBUTES_RESPONSE.to_owned(), payload)
             }
             .boxed(),
         );
@@ -153,11 +154,11 @@ impl Device {
                         let hold = sink.pace(Origin::Device(&session), 0, counted);
                         let (topic, short) = topic::chunk_response(kind, id, chunk);
                         let subscribed = Some(short);
-                        device::Answer { topic, subscribed, payload: bytes, hold, qos_max: 0 }
+                        Answer { topic, subscribed, payload: bytes, hold, qos_max: 0 }
                     }
                     Err(error) => {
                         let topic = topic::chunk_error(kind).to_owned();
-                        device::Answer::new(topic, error.to_string())
+                        Answer::new(topic, error.to_string())
                     }
                 }
             }

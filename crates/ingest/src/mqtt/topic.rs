@@ -4,6 +4,7 @@
 use veritwin_domain::{IngestLimits, LimitExceeded};
 
 use crate::model::PackageKind;
+use crate::sparkplug;
 
 pub(crate) const ATTRIBUTES: &str = "v1/devices/me/attributes";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
@@ -25,10 +26,8 @@ const GATEWAY: &str = "v1/gateway/";
 /// Below it each device has topics of its own: `devices/ID/...`.
 const OWN: &str = "devices/";
 /// What the platform keeps for an API that it has not yet.
-const RESERVED: [(&str, &str); 2] = [
-    ("spBv1.0/", "Sparkplug B (spBv1.0/...)"),
-    ("/provision/", "provisioning by a device that is in (it asks with the user name provision)"),
-];
+const RESERVED: [(&str, &str); 1] =
+    [("/provision/", "provisioning by a device that is in (it asks with the user name provision)")];
 
 /// What a device can publish to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +49,8 @@ pub(crate) enum DeviceTopic {
     },
     /// None of the platform's own: relayed inside the tenant.
     Relay,
+    /// Sparkplug B: relayed, and understood.
+    Sparkplug,
 }
 
 /// What a gateway can publish to.
@@ -147,7 +148,11 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
         return chunk(kind, rest);
     }
     check_reserved(topic)?;
-    if topic.starts_with(DEVICES) { Err(TopicError::Unknown) } else { Ok(DeviceTopic::Relay) }
+    match topic {
+        _ if topic.starts_with(DEVICES) => Err(TopicError::Unknown),
+        _ if topic.starts_with(sparkplug::PREFIX) => Ok(DeviceTopic::Sparkplug),
+        _ => Ok(DeviceTopic::Relay),
+    }
 }
 
 fn of_gateway(rest: &str) -> Result<GatewayTopic, TopicError> {
@@ -310,7 +315,10 @@ pub(crate) fn check_filter(
         }
         return Ok(FilterKind::Downlinks);
     }
-    check_reserved(filter)?;
+    // Where the platform keeps birth certificates everybody may read, and nobody writes.
+    if !filter.starts_with(sparkplug::CERTIFICATES) {
+        check_reserved(filter)?;
+    }
     if filter.starts_with(DEVICES) {
         return Err(TopicError::Unknown);
     }
@@ -387,7 +395,9 @@ mod tests {
         ok("v2/sw/request/0/chunk/0", DeviceTopic::Chunk { kind, id: 0, chunk: 0 });
         bad("v2/fw/request/x/chunk/2", "expected v2/fw/request");
         bad("v2/sw/response/1/chunk/2", "expected v2/fw/request");
-        bad("spBv1.0/g/NBIRTH/n", "Sparkplug");
+        bad("$sparkplug/certificates/spBv1.0/g/NBIRTH/n", "unknown topic");
+        ok("spBv1.0/g/NBIRTH/n", DeviceTopic::Sparkplug);
+        bad("/provision/request", "provisioning");
         bad("v1/devices/me/telemetry/", "unknown topic");
         bad("$SYS/uptime", "unknown topic");
         ok("plant/line 1/speed", DeviceTopic::Relay);
@@ -411,7 +421,10 @@ mod tests {
         for good in ["v1/devices/me/attributes", "v1/devices/me/+", "v1/devices/me/rpc/#"] {
             check(good, Ok(FilterKind::Downlinks));
         }
-        for good in ["#", "+/a", "a", "$share/g/a/#", "devices/d1/#", "devices/+/a", "devices/#"] {
+        let sparkplug = "$sparkplug/certificates/#";
+        for good in
+            ["#", "+/a", "$share/g/a/#", "devices/d1/#", "devices/+/a", "devices/#", sparkplug]
+        {
             check(good, Ok(FilterKind::Relay));
         }
         check("v1/devices/me/", Err("unknown topic"));

@@ -13,3 +13,4 @@ mod mqtt_relay;
 mod payload;
 mod platform;
 mod refused;
+mod sparkplug;

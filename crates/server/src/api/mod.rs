@@ -39,6 +39,7 @@ mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod sparkplug;
 mod streams;
 mod support;
 mod system;
@@ -60,6 +61,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use veritwin_app::App;
 use veritwin_domain::{Clock, Rng};
+use veritwin_ingest::mqtt::Broker;
 
 use crate::web;
 
@@ -81,6 +83,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Api {
     pub(crate) app: App,
     pub(crate) live: Arc<LiveState>,
+    pub(crate) broker: Arc<Broker>,
     pub(crate) metrics: MetricsHandle,
     pub(crate) facts: Arc<Facts>,
     pub(crate) uploads: Uploads,
@@ -117,6 +120,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(device_rpc::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())
+        .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
         .merge(streams::routes())

@@ -99,6 +99,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
         (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
         (_, "/v1/devices") => json!({"name": ""}),
+        (_, "/v1/devices/{id}/sparkplug/commands") => json!({"metric": "probe", "value": 1}),
         (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         (_, "/v1/grants") => json!({"user_id": never, "role": "viewer"}),
         (_, "/v1/groups" | "/v1/groups/{id}" | "/v1/workspaces" | "/v1/workspaces/{id}") => {

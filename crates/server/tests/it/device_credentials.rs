@@ -8,15 +8,13 @@ use time::OffsetDateTime;
 
 use crate::device_ca::{Ca, Held, own_proof};
 use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::mqtt::Mqtt;
+use crate::relay::nameless_mosquitto;
 use crate::tenant::{Device, Tenant};
 
-/// One of mosquitto's clients.
+/// One of mosquitto's clients, quietly.
 pub(crate) fn mosquitto(platform: &Platform, program: &str) -> Command {
-    let ports = platform.ports();
-    let (host, port) = ports.mqtts.split_once(':').unwrap();
-    let mut command = Command::new(program);
-    command.args(["-h", host, "-p", port, "-V", "mqttv5", "--cafile"]);
-    command.arg(platform.data().join(platform.run()["ca"].as_str().unwrap()));
+    let mut command = nameless_mosquitto(platform, program, "mqttv5");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -97,6 +95,32 @@ fn a_password_is_bound_to_its_names_and_is_changed_over() {
     tenant.delete(&format!("{}/{id}", path(&device))).expect(204);
     assert!(!with("c1", "correct horse battery"));
     made(&tenant, &device, &chosen);
+}
+
+#[test]
+fn what_is_shut_out_leaves_no_session_without_a_connection() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("keeper");
+    let list = tenant.get(&path(&device)).expect(200);
+    let first = format!("{}/{}", path(&device), list["items"][0]["id"].as_str().unwrap());
+    let second = made(&tenant, &device, &json!({}));
+    let token = second["token"].as_str().unwrap();
+    let second = format!("{}/{}", path(&device), second["credential"]["id"].as_str().unwrap());
+    // Whether the session was there; it is kept when the client has gone.
+    let was_there = |token: &str| {
+        let (mut client, was_there) = Mqtt::connect_kept(platform.http(), "kept", token);
+        client.write(&[0xe0, 0]).unwrap();
+        assert!(client.read_raw().is_err());
+        was_there
+    };
+    assert!(!was_there(&device.token));
+    assert!(was_there(token), "it is the device's, whatever it shows");
+    tenant.delete(&first).expect(204);
+    assert!(was_there(token), "the first one did not have it last");
+    tenant.patch(&second, &json!({"disabled": true})).expect(200);
+    tenant.patch(&second, &json!({"disabled": false})).expect(200);
+    assert!(!was_there(token));
 }
 
 #[test]

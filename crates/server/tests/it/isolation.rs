@@ -378,6 +378,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         }
         ("PATCH", "/v1/devices/{id}") => request.json(&json!({"name": "mine now"})),
         ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
+        ("POST", "/v1/devices/{id}/sparkplug/commands") => {
+            request.json(&json!({"metric": "speed", "value": 1}))
+        }
         ("POST", "/v1/devices/{id}/rpc") => {
             request.json(&json!({"method": "reboot", "params": {}, "timeout_ms": 100}))
         }

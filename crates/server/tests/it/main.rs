@@ -60,6 +60,7 @@ mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod smtp;
+mod sparkplug;
 mod start;
 mod storage;
 mod streams;

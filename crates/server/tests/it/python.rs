@@ -1,9 +1,9 @@
-//! Clients of Python that others wrote, unchanged: ThingsBoard's device and gateway, and Eclipse
-//! Paho. `cargo xtask test` installs them below `target/python`; where they are not the tests say
-//! that they are skipped.
+//! Clients of Python that others wrote, unchanged: ThingsBoard's device and gateway, Eclipse Paho,
+//! and elsewhere a node of Sparkplug. `cargo xtask test` installs them below `target/python`; where
+//! they are not the tests say that they are skipped.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -14,7 +14,7 @@ use crate::skipped::skipped;
 use crate::tenant::{Device, Tenant};
 
 /// The interpreter with these packages; none where they are not installed.
-fn interpreter(packages: &str) -> Option<PathBuf> {
+pub(crate) fn interpreter(packages: &str) -> Option<PathBuf> {
     let target = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
     let found = target.join("python").join(packages).join("bin/python3");
@@ -26,14 +26,19 @@ fn interpreter(packages: &str) -> Option<PathBuf> {
 }
 
 /// A script that talks, a line at a time.
-struct Script {
+pub(crate) struct Script {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Script {
-    fn start(platform: &Platform, python: &PathBuf, name: &str, tokens: &[&str]) -> Self {
+    pub(crate) fn start(
+        platform: &Platform,
+        python: &Path,
+        name: &str,
+        arguments: &[&str],
+    ) -> Self {
         let ports = platform.ports();
         let (host, port) = ports.mqtts.split_once(':').unwrap();
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
@@ -42,7 +47,7 @@ impl Script {
             .arg(script)
             .args([host, port])
             .arg(ca)
-            .args(tokens)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -60,6 +65,12 @@ impl Script {
         Self { child, input, lines }
     }
 
+    /// The next line.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line")
+    }
+
     /// The next line that begins with this word; what follows it.
     #[track_caller]
     fn hear(&self, word: &str) -> String {
@@ -71,8 +82,13 @@ impl Script {
         }
     }
 
-    fn tell(&mut self, word: &str) {
+    pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.input, "{word}").unwrap();
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
     }
 
     fn end(mut self) {

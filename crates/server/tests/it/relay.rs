@@ -15,10 +15,17 @@ use crate::mqtt::{Mqtt, Packet, Version, packet};
 
 /// One of mosquitto's clients, which is to connect as a device.
 pub(crate) fn mosquitto(platform: &Platform, program: &str, version: &str, token: &str) -> Command {
+    let mut command = nameless_mosquitto(platform, program, version);
+    command.args(["-u", token]);
+    command
+}
+
+/// The same, without a credential.
+pub(crate) fn nameless_mosquitto(platform: &Platform, program: &str, version: &str) -> Command {
     let ports = platform.ports();
     let (host, port) = ports.mqtts.split_once(':').unwrap();
     let mut command = Command::new(program);
-    command.args(["-h", host, "-p", port, "-V", version, "-u", token, "--cafile"]);
+    command.args(["-h", host, "-p", port, "-V", version, "--cafile"]);
     command.arg(platform.data().join(platform.run()["ca"].as_str().unwrap()));
     command
 }

@@ -130,6 +130,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             .header("x-source-sha256", &"0".repeat(64))
             .body("model/gltf-binary", b"nothing"),
         (_, "/v1/alerts/acknowledge") => request(method, &filled).json(&json!({"ids": [NEVER]})),
+        (_, "/v1/devices/{id}/sparkplug/commands") => {
+            request(method, &filled).json(&json!({"metric": "m", "value": 1}))
+        }
         (_, "/v1/devices/{id}/rpc") => {
             let call = json!({"method": "m", "params": {}, "timeout_ms": 100});
             request(method, &filled).json(&call)
