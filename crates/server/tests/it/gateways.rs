@@ -127,6 +127,26 @@ fn calls_and_attributes_reach_a_device_through_its_gateway() {
     assert_eq!(client.publish("v1/gateway/attributes/request", ask).0, 0);
     let expected = json!({"device": "a", "id": 3, "value": 1});
     assert_eq!(message(&mut client).1, expected);
+    assert_eq!(client.publish("v1/gateway/attributes", br#"{"a":{"own":2}}"#).0, 0);
+    for (asked, answer) in [
+        (json!({"client": false, "keys": ["k"]}), json!({"value": 1})),
+        (json!({"client": false, "keys": ["k", "absent"]}), json!({"values": {"k": 1}})),
+        (json!({"client": true, "key": "absent"}), json!({})),
+        (json!({"client": false, "keys": []}), json!({"values": {"own": 2, "k": 1}})),
+        (json!({"client": [], "shared": ["k", "own"]}), json!({"shared": {"k": 1}})),
+        (
+            json!({"client": ["own"], "shared": ["k"]}),
+            json!({"client": {"own": 2}, "shared": {"k": 1}}),
+        ),
+    ] {
+        let with = |mut value: Value| {
+            (value["device"], value["id"]) = (json!("a"), json!(9));
+            value
+        };
+        let ask = with(asked.clone()).to_string();
+        assert_eq!(client.publish("v1/gateway/attributes/request", ask.as_bytes()).0, 0);
+        assert_eq!(message(&mut client).1, with(answer), "{asked}");
+    }
 
     let body = json!({"method": "m", "params": [1], "persistent": true});
     let path = format!("/v1/devices/{id}/rpc");
@@ -186,6 +206,38 @@ fn kept_calls_come_in_their_order_when_the_device_does_and_outlive_a_kill() {
     let all = tenant.get(&path).expect(200);
     let states: Vec<_> = all["items"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
     assert_eq!(states, ["deleted", "successful", "successful"]);
+}
+
+/// That a device has a call and that it answers it are written at about the same time: neither
+/// undoes the other, and each call is sent once.
+#[test]
+fn answers_and_acknowledgements_do_not_undo_one_another() {
+    const CALLS: usize = 40;
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("quick");
+    let path = format!("/v1/devices/{}/rpc", device.id);
+    let mut client = platform.mqtt(Version::V5, &device.token);
+    client.subscribe("v1/devices/me/rpc/request/+");
+    for number in 0..CALLS {
+        let body = json!({"method": "m", "params": number, "persistent": true});
+        tenant.post(&path, &body).expect(200);
+    }
+    for number in 0..CALLS {
+        let (topic, call) = message(&mut client);
+        assert_eq!(call["params"], number, "in their order");
+        // Subscribing again is not listening anew: nothing is sent a second time.
+        client.subscribe("v1/devices/me/rpc/request/+");
+        let answer = topic.replace("request", "response");
+        assert_eq!(client.publish(&answer, number.to_string().as_bytes()).0, 0);
+    }
+    let kept = tenant.get(&format!("{path}?limit=100")).expect(200);
+    let kept = kept["items"].as_array().unwrap();
+    assert_eq!(kept.len(), CALLS);
+    for call in kept {
+        assert_eq!((&call["state"], &call["result"]), (&json!("successful"), &call["params"]));
+        assert_eq!(call["attempts"], 1, "{call}");
+    }
 }
 
 #[test]
