@@ -286,6 +286,9 @@ fn packages_are_told_and_fetched_in_pieces() {
         let path = format!("/api/v1/{}/software?{query}", device.token);
         platform.http().get(&path).send()
     };
+    // Without a size it is all of it, in as many pieces as it takes.
+    let whole = at("title=App&version=1");
+    assert!(whole.status == 200 && whole.body == bytes, "{} bytes", whole.body.len());
     let piece = at("title=App&version=1&size=100&chunk=2");
     assert_eq!((piece.status, piece.body.as_slice()), (200, &bytes[200..300]));
     assert_eq!(at("title=App&version=2&size=100&chunk=2").status, 404);
