@@ -13,6 +13,7 @@ use super::frame::PublishView;
 use super::gateway::{Act, GatewayMessage, Speaker, Spoken, submit_error};
 use super::message::Refused;
 use super::pending::Pending;
+use super::short;
 use super::topic::{self, GatewayTopic, TopicError};
 use crate::CHUNK_BYTES_MAX;
 use crate::model::{
@@ -56,6 +57,8 @@ impl Device {
 
     /// The client has a message of the platform: if it is a call, its device has it.
     pub(super) fn delivered(&self, name: &str, payload: &[u8]) {
+        let long = short::long_of(name);
+        let name = long.as_deref().unwrap_or(name);
         if let Some(id) = name.strip_prefix(topic::RPC_REQUEST) {
             if let Ok(id) = id.parse() {
                 self.broker.sink.call_delivered(&self.session, id);

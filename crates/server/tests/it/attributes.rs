@@ -31,7 +31,7 @@ fn scopes_keys_and_updates_are_those_of_thingsboards_api() {
     let path = format!("/v1/devices/{}", device.id);
     let attributes = format!("{path}/attributes");
     let write = |change: Value| tenant.patch(&attributes, &change).expect(200);
-    save(&tenant, &device, &json!({"own": 1}));
+    save(&tenant, &device, &json!({"own": 1})).expect(200);
     write(json!({"shared": {"a": 1, "b": 2}, "server": {"hidden": 3, "kept": "x"}}));
     let all = json!({"client": {"own": 1}, "shared": {"a": 1, "b": 2}});
     let cases = [
@@ -56,6 +56,27 @@ fn scopes_keys_and_updates_are_those_of_thingsboards_api() {
         let answer: Value = serde_json::from_slice(&client.message().1).unwrap();
         assert_eq!(answer, expected, "{payload}");
     }
+
+    // The short names of the same topics.
+    let mut short = platform.mqtt(Version::V5, &device.token);
+    for filter in ["v2/a", "v2/a/res/+", "v2/r/req/+"] {
+        short.subscribe(filter);
+    }
+    assert_eq!(short.publish("v2/t", br#"{"t":1}"#).0, 0);
+    assert_eq!(short.publish("v2/a", br#"{"own":2}"#).0, 0);
+    short.publish("v2/a/req/5", br#"{"clientKeys":"own"}"#);
+    let (topic, payload) = short.message();
+    let answer: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!((topic.as_str(), answer), ("v2/a/res/5", json!({"client": {"own": 2}})));
+    write(json!({"shared": {"a": 7}}));
+    assert_eq!(short.message(), ("v2/a".to_owned(), br#"{"a":7}"#.to_vec()));
+    let call = json!({"method": "m", "persistent": true, "one_way": true});
+    tenant.post(&format!("{path}/rpc"), &call).expect(200);
+    assert!(short.message().0.starts_with("v2/r/req/"));
+    wait_for("the call to be had", || {
+        let calls = tenant.get(&format!("{path}/rpc")).expect(200);
+        (calls["items"][0]["state"] == "successful").then_some(())
+    });
 
     // Who waits hears of shared attributes only, and of all that one change does to them.
     let waits = tenant.device("waits");
