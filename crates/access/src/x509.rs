@@ -8,8 +8,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use veritwin_domain::Timestamp;
 use veritwin_keys::{hmac_sha256, sha256};
 use webpki::{
-    ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
-    OwnedCertRevocationList, RevocationOptionsBuilder, UnknownStatusPolicy,
+    ALL_VERIFICATION_ALGS, BorrowedCertRevocationList, CertRevocationList, EndEntityCert,
+    ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
 };
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
@@ -44,6 +45,12 @@ pub enum CertificateFault {
     /// Not what it should be.
     #[error("not an X.509 {0}, or one of a form that is not understood")]
     Malformed(&'static str),
+    /// Not what a handshake takes.
+    #[error(
+        "no TLS handshake takes this certificate: it needs version 3 and no critical extension \
+             of its own"
+    )]
+    Unusable,
     /// A certificate that may not vouch for others.
     #[error("not the certificate of an authority: it needs {0}")]
     NotAuthority(&'static str),
@@ -174,6 +181,20 @@ pub fn read_certificate(der: &[u8]) -> Result<CertificateFacts, CertificateFault
     })
 }
 
+/// Reads a certificate that a device can come in with now: one that a handshake takes too, which
+/// knows neither version 1 nor critical extensions of its own.
+pub fn read_device_certificate(
+    der: &[u8],
+    now: Timestamp,
+) -> Result<CertificateFacts, CertificateFault> {
+    let facts = read_certificate(der)?;
+    facts.check_time(now)?;
+    if EndEntityCert::try_from(&CertificateDer::from(der)).is_err() {
+        return Err(CertificateFault::Unusable);
+    }
+    Ok(facts)
+}
+
 /// Reads the certificate of an authority that may vouch for devices now.
 pub fn read_authority(der: &[u8], now: Timestamp) -> Result<CertificateFacts, CertificateFault> {
     let certificate = parse(der)?;
@@ -291,7 +312,8 @@ pub fn check_chain(
         .take(CERTIFICATES_BETWEEN_MAX)
         .map(|der| CertificateDer::from(*der))
         .collect();
-    let list = revocation.map(OwnedCertRevocationList::from_der).transpose();
+    // Looked through once and not kept: no map of all that it names is made.
+    let list = revocation.map(BorrowedCertRevocationList::from_der).transpose();
     let list = list.map_err(|_| CertificateFault::Malformed("revocation list"))?;
     let list = list.map(CertRevocationList::from);
     let lists: Vec<&CertRevocationList<'_>> = list.iter().collect();

@@ -17,6 +17,8 @@ use crate::{App, Error, Result};
 
 /// Most authorities of a tenant.
 const DEVICE_AUTHORITIES_MAX: usize = 32;
+/// Most authorities of one name in a tenant: all of a name are looked at when a device comes.
+pub(crate) const AUTHORITIES_OF_NAME_MAX: usize = 4;
 /// Most devices that an authority or a profile may let in.
 const PROVISIONED_DEVICES_MAX: u64 = 100_000;
 const NAME_CHARS_MAX: usize = 100;
@@ -34,7 +36,6 @@ pub(crate) struct StoredAuthority {
     pub(crate) creates: bool,
     pub(crate) device_name: String,
     pub(crate) devices_max: u64,
-    pub(crate) made: u64,
     pub(crate) landing: Landing,
     pub(crate) revoked: Option<u64>,
 }
@@ -88,6 +89,12 @@ impl StoredAuthority {
     }
 }
 
+/// What the certificate of a registered authority says; nothing of one that is nobody's.
+fn said_of(authority: &DeviceAuthority) -> Result<Option<CertificateFacts>> {
+    let certificate = StoredAuthority::read(authority)?.certificate()?;
+    Ok(x509::read_certificate(&certificate).ok())
+}
+
 /// What is wrong with a certificate that somebody hands in.
 pub(crate) fn invalid_certificate(field: &str, fault: &CertificateFault) -> Error {
     Error::invalid_at(field, fault.to_string())
@@ -103,7 +110,7 @@ fn view(authority: &DeviceAuthority) -> Result<AuthorityView> {
         valid_until: authority.valid_until,
         revoked: stored.revoked,
         revocation_until: authority.revocation_until,
-        made: stored.made,
+        made: authority.made,
         created_at: authority.created_at,
         version: i64::try_from(authority.version).unwrap_or(i64::MAX),
         input: AuthorityInput {
@@ -187,7 +194,9 @@ impl App {
         all.iter().map(view).collect()
     }
 
-    /// Registers an authority: its certificate, and the proof that its private key is at hand.
+    /// Registers an authority: its certificate, and the proof that its private key is at hand. A
+    /// newer certificate of the same name and key takes the place of the one that is registered:
+    /// what it let in stays.
     #[boxed]
     pub async fn register_authority(
         &self,
@@ -205,10 +214,28 @@ impl App {
         let code = self.proof_code(context.tenant, &said.fingerprint)?;
         x509::check_proof(&proof, &der, &code).map_err(at("proof"))?;
         let tx = self.0.store.begin(context).await?;
-        let known = tx.device_authorities().await?.len();
-        if known >= DEVICE_AUTHORITIES_MAX {
-            let (name, max) = ("device_authorities_max", DEVICE_AUTHORITIES_MAX);
-            return Err(Error::Limit(LimitExceeded { name, max, actual: known + 1 }));
+        let known = tx.device_authorities().await?;
+        let names = known.iter().map(said_of).collect::<Result<Vec<_>>>()?;
+        let same = |one: &Option<CertificateFacts>| {
+            one.as_ref().is_some_and(|one| one.subject_digest == said.subject_digest)
+        };
+        let renewed = known.iter().zip(&names).find(|(_, one)| {
+            same(one) && one.as_ref().is_some_and(|one| one.key_digest == said.key_digest)
+        });
+        if let Some((authority, _)) = renewed {
+            let stored =
+                self.renew(&tx, context, (&resource, authority), (&der, &said), &input).await?;
+            tx.commit().await?;
+            return Ok(stored);
+        }
+        let of_name = names.iter().filter(|one| same(one)).count();
+        for (name, max, count) in [
+            ("device_authorities_max", DEVICE_AUTHORITIES_MAX, known.len()),
+            ("authorities_of_name_max", AUTHORITIES_OF_NAME_MAX, of_name),
+        ] {
+            if count >= max {
+                return Err(Error::Limit(LimitExceeded { name, max, actual: count + 1 }));
+            }
         }
         let authority = self.new_authority(&tx, context, (&der, &said), &input).await?;
         let digests = (said.key_digest, said.subject_digest);
@@ -227,6 +254,30 @@ impl App {
         Ok(stored)
     }
 
+    /// Puts a newer certificate of an authority in the place of the one that is registered.
+    async fn renew(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (resource, known): (&Resource, &DeviceAuthority),
+        (der, said): (&[u8], &CertificateFacts),
+        input: &AuthorityInput,
+    ) -> Result<AuthorityView> {
+        let before = view(known)?;
+        let mut stored = StoredAuthority::read(known)?;
+        stored.certificate = hex::encode(der);
+        stored.set(input, self.landing(tx, &input.landing).await?);
+        let since = known.disabled_at.unwrap_or(context.at);
+        let authority = DeviceAuthority {
+            body: stored.bytes()?,
+            valid_until: said.not_after,
+            disabled_at: input.disabled.then_some(since),
+            ..known.clone()
+        };
+        self.write_authority(tx, context, resource, (&authority, &before), None).await?;
+        view(&tx.device_authority(known.id).await?)
+    }
+
     async fn new_authority(
         &self,
         tx: &TenantTx,
@@ -241,7 +292,6 @@ impl App {
             creates: false,
             device_name: String::new(),
             devices_max: 0,
-            made: 0,
             landing: Landing::default(),
             revoked: None,
         };
@@ -249,9 +299,9 @@ impl App {
         Ok(DeviceAuthority {
             id: AuthorityId::generate(context.at, self.rng()),
             body: stored.bytes()?,
-            revocation: None,
             valid_until: said.not_after,
             revocation_until: None,
+            made: 0,
             disabled_at: input.disabled.then_some(context.at),
             version: 1,
             created_at: context.at,
@@ -312,14 +362,14 @@ impl App {
         let before = view(&authority)?;
         let mut stored = StoredAuthority::read(&authority)?;
         if list.is_empty() {
-            (authority.revocation, authority.revocation_until) = (None, None);
-            stored.revoked = None;
+            (authority.revocation_until, stored.revoked) = (None, None);
+            tx.device_authority_list(id, None).await?;
         } else {
             let read = x509::read_revocation_list(list, &stored.certificate()?, context.at)
                 .map_err(|fault| invalid_certificate("list", &fault))?;
             stored.revoked = Some(read.revoked as u64);
             authority.revocation_until = Some(read.next_update);
-            authority.revocation = Some(read.der);
+            tx.device_authority_list(id, Some(&read.der)).await?;
         }
         authority.body = stored.bytes()?;
         self.write_authority(&tx, context, &resource, (&authority, &before), None).await?;

@@ -1,5 +1,6 @@
 //! Certificates and revocation lists by which devices come in, told of before they end: each once
-//! as a security alert of its tenant, with mail to its administrators.
+//! as a security alert of its tenant, with mail to its administrators. The alert is written before
+//! it is noted that it was told: after a crash in between it is told again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::{App, Error, Result};
 const CERTIFICATE_WARNED: Duration = Duration::from_secs(30 * 86_400);
 /// A revocation list is told of this long before its next update: it is made anew often.
 const REVOCATION_WARNED: Duration = Duration::from_secs(3 * 86_400);
-/// Most certificates of devices that are told of at once; the others come with the next round.
-const TOLD_AT_ONCE_MAX: u64 = 1000;
+/// Most certificates of devices that are told of before the first of them ends; more end too.
+const TOLD_MAX: usize = 5000;
 /// Most facts of one alert.
 const FACTS_MAX: usize = 20;
 const SETTING: &str = "device_certificates_told";
@@ -70,23 +71,28 @@ impl App {
         if told == before {
             return Ok(());
         }
+        if !new.is_empty() {
+            let kind = Finding::CertificatesEnding;
+            let found = Found { tenant, kind, facts: facts(&new), session: None };
+            self.raise(&found).await?;
+        }
         let body = serde_json::to_vec(&told).map_err(|error| Error::Internal(error.to_string()))?;
         let tx = self.0.store.begin(&context).await?;
         tx.setting_put(SETTING, &body, Some(version)).await?;
-        tx.commit().await?;
-        if new.is_empty() {
-            return Ok(());
-        }
-        let more = new.len().saturating_sub(FACTS_MAX);
-        let mut facts: Vec<_> =
-            new.iter().take(FACTS_MAX).map(|(name, end)| fact(name, end)).collect();
-        if more > 0 {
-            facts.push(fact("more", more));
-        }
-        let kind = Finding::CertificatesEnding;
-        self.raise_soon(Found { tenant, kind, facts, session: None });
-        Ok(())
+        Ok(tx.commit().await?)
     }
+}
+
+/// What is told: the first by name, of the others how many.
+fn facts(new: &[(String, Timestamp)]) -> Vec<(String, String)> {
+    let mut facts: Vec<_> = new.iter().take(FACTS_MAX).map(|(name, end)| fact(name, end)).collect();
+    let more = new.len().saturating_sub(FACTS_MAX);
+    if new.len() >= TOLD_MAX {
+        facts.push(fact("more", format!("at least {more}")));
+    } else if more > 0 {
+        facts.push(fact("more", more));
+    }
+    facts
 }
 
 /// What of a tenant ends soon, by what it is.
@@ -106,10 +112,9 @@ async fn ending(tx: &TenantTx, now: Timestamp) -> Result<BTreeMap<String, Timest
             ending.insert(format!("revocation list of authority {}", authority.id), end);
         }
     }
-    for one in tx.certificates_ending((now, soon), TOLD_AT_ONCE_MAX).await? {
-        if let Some(end) = one.valid_until {
-            ending.insert(format!("certificate {} of device {}", one.id, one.device), end);
-        }
+    for one in tx.certificates_ending((now, soon), TOLD_MAX as u64).await? {
+        let name = format!("certificate {} of device {}", one.credential, one.device);
+        ending.insert(name, one.ends_at);
     }
     Ok(ending)
 }
@@ -117,6 +122,17 @@ async fn ending(tx: &TenantTx, now: Timestamp) -> Result<BTreeMap<String, Timest
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_names_the_first_and_counts_the_others() {
+        let new = |count: usize| -> Vec<(String, Timestamp)> {
+            (0..count).map(|one| (one.to_string(), Timestamp::from_micros(1))).collect()
+        };
+        assert_eq!(facts(&new(FACTS_MAX)).len(), FACTS_MAX);
+        assert_eq!(facts(&new(FACTS_MAX + 7)).last(), Some(&fact("more", 7)));
+        let many = facts(&new(TOLD_MAX));
+        assert!(many.last().is_some_and(|(_, text)| text.starts_with("at least")));
+    }
 
     #[test]
     fn what_ends_soon_is_told_once_and_again_after_it_was_renewed() {

@@ -33,7 +33,8 @@ const PASSWORD_PREFIX: &str = "vtw";
 pub(crate) const RANDOM_HASH: &str = "sha256$";
 
 const TAKEN: &str = "a credential of this or another device uses this already: choose another \
-                     client id, user name, token or certificate, or let one be made";
+                     client id, user name, token or certificate, or let the password or token be \
+                     made here";
 
 /// What a credential is found by and checked against, with what is shown once.
 pub(crate) struct Prepared {
@@ -57,6 +58,17 @@ pub(crate) fn basic_digest(client_id: Option<&str>, user: Option<&str>) -> [u8; 
         text.extend_from_slice(part.as_bytes());
     }
     sha256(&text)
+}
+
+/// What a client id and a user name with a password that was made here are found by. The password
+/// is nobody else's, so that others may use the same names, and the device itself while it is
+/// changed over; and whoever tries names learns nothing.
+pub(crate) fn made_digest(
+    (client_id, user): (Option<&str>, Option<&str>),
+    password: &[u8],
+) -> [u8; 32] {
+    let label = &b"veritwin basic credential made here v1\0"[..];
+    sha256(&[label, &basic_digest(client_id, user), &sha256(password)].concat())
 }
 
 /// What a common name below an authority is found by.
@@ -176,8 +188,8 @@ impl App {
                 };
                 let der = x509::certificate_of_pem(&certificate).map_err(at("certificate"))?;
                 let proof = x509::certificate_of_pem(&proof).map_err(at("proof"))?;
-                let said = x509::read_certificate(&der).map_err(at("certificate"))?;
-                said.check_time(context.at).map_err(at("certificate"))?;
+                let said = x509::read_device_certificate(&der, context.at);
+                let said = said.map_err(at("certificate"))?;
                 let code = self.proof_code(context.tenant, &said.fingerprint)?;
                 x509::check_proof(&proof, &der, &code).map_err(at("proof"))?;
                 let mut prepared = nothing(CredentialKind::X509, said.fingerprint);
@@ -215,17 +227,19 @@ impl App {
             let detail = "needs a user name, a client id or both, and has a password in any case";
             return Err(Error::invalid_at("user", detail));
         }
-        let (hash, secret) = match password {
+        let names = (client_id.as_deref(), user.as_deref());
+        let (digest, hash, secret) = match password {
             Some(chosen) => {
                 check_chosen("password", &chosen)?;
-                (self.hash_password(chosen).await?, None)
+                let hash = self.hash_device_password(chosen).await?;
+                (basic_digest(names.0, names.1), hash, None)
             }
             None => {
                 let made = token::generate(self.0.rng.as_ref(), PASSWORD_PREFIX);
-                (Secret::new(random_hash(made.expose().as_bytes())), Some(made))
+                let bytes = made.expose().as_bytes();
+                (made_digest(names, bytes), Secret::new(random_hash(bytes)), Some(made))
             }
         };
-        let digest = basic_digest(client_id.as_deref(), user.as_deref());
         let facts = CredentialFacts { client_id, user, ..CredentialFacts::default() };
         let kind = CredentialKind::Basic;
         Ok(Prepared { kind, facts, digest, hash: Some(hash), secret, ends_at: None })
@@ -249,6 +263,7 @@ impl App {
             valid_until: prepared.ends_at,
             disabled_at: None,
             used_at: None,
+            certificate_until: prepared.ends_at,
             revoked_at: None,
         };
         self.keep_credential(tx, &credential, prepared).await?;
@@ -324,6 +339,7 @@ impl App {
             valid_until,
             disabled_at: None,
             used_at: None,
+            certificate_until: prepared.ends_at,
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
@@ -337,15 +353,38 @@ impl App {
         self.keep_credential(&tx, &credential, &prepared).await?;
         let change = Change::to(recorded(&credential));
         self.record_change(&tx, context, Action::CredentialCreate, &resource, change).await?;
-        if let Some((old, until)) = new.replaces {
-            let change =
-                CredentialChange { valid_until: Some(Some(until)), ..CredentialChange::default() };
-            self.change_credential(&tx, context, (id, old), change).await?;
-        }
+        let replaced = match new.replaces {
+            Some((old, until)) => Some((old, self.end_by(&tx, context, (id, old), until).await?)),
+            None => None,
+        };
         tx.commit().await?;
+        if let Some((old, until)) = replaced {
+            self.0.logins.ends.note(*old.as_bytes(), Some(until), self.clock().monotonic());
+        }
         self.0.logins.forget_device(id);
         let (view, secret) = (credential_view(&credential), prepared.secret.take());
-        Ok(MadeCredential { view, secret, replaced: new.replaces })
+        Ok(MadeCredential { view, secret, replaced })
+    }
+
+    /// Ends a credential by a stated time: when it ends earlier by itself, then. Gives when.
+    async fn end_by(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (device, id): (DeviceId, CredentialId),
+        until: Timestamp,
+    ) -> Result<Timestamp> {
+        if until <= context.at {
+            return Err(Error::invalid_at("replaces.until", "must be later than now"));
+        }
+        let known = tx.credential(device, id).await?;
+        if let Some(end) = known.valid_until.filter(|end| *end <= until) {
+            return Ok(end);
+        }
+        let change =
+            CredentialChange { valid_until: Some(Some(until)), ..CredentialChange::default() };
+        self.change_credential(tx, context, (device, id), change).await?;
+        Ok(until)
     }
 
     async fn change_credential(
@@ -390,11 +429,13 @@ impl App {
         tx.device(device).await?;
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
+        let now = self.clock().monotonic();
         if credential.disabled_at.is_some() {
-            self.0.logins.note_ended(*id.as_bytes(), self.clock().monotonic());
+            self.0.logins.ended.note(*id.as_bytes(), (), now);
         } else {
-            self.0.logins.forget_ended(*id.as_bytes());
+            self.0.logins.ended.forget(id.as_bytes());
         }
+        self.0.logins.ends.note(*id.as_bytes(), credential.valid_until, now);
         self.0.logins.forget_device(device);
         Ok(credential_view(&credential))
     }
@@ -416,7 +457,7 @@ impl App {
         let change = known.map(|one| Change::from(recorded(one))).unwrap_or_default();
         self.record_change(&tx, context, Action::CredentialDelete, &resource, change).await?;
         tx.commit().await?;
-        self.0.logins.note_ended(*credential.as_bytes(), self.clock().monotonic());
+        self.0.logins.ended.note(*credential.as_bytes(), (), self.clock().monotonic());
         self.0.logins.forget_device(id);
         Ok(())
     }
@@ -447,6 +488,10 @@ mod tests {
                 assert!(seen.insert(basic_digest(client, user)), "{client:?} {user:?}");
             }
         }
+        let made = made_digest((Some("a"), None), b"p");
+        assert!(!seen.contains(&made), "what is chosen never meets what is made");
+        assert_ne!(made, made_digest((Some("a"), None), b"q"));
+        assert_ne!(made, made_digest((None, Some("a")), b"p"));
         let (one, two) = (AuthorityId::from_bytes([1; 16]), AuthorityId::from_bytes([2; 16]));
         assert_ne!(common_name_digest(one, "a"), common_name_digest(two, "a"));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use veritwin_access::x509::CertificateFault;
 use veritwin_access::{Action, Attempt, Throttle, jobs, x509};
 use veritwin_domain::{ClientCertificate, CredentialId, Rng, Secret, Timestamp};
@@ -17,7 +17,9 @@ use veritwin_keys::{constant_time_eq, hmac_sha256, password};
 use veritwin_metastore::{CredentialKind, CredentialMatch, FoundAuthority};
 
 use crate::authorities::StoredAuthority;
-use crate::device_credentials::{RANDOM_HASH, basic_digest, common_name_digest, random_hash};
+use crate::device_credentials::{
+    RANDOM_HASH, basic_digest, common_name_digest, made_digest, random_hash,
+};
 use crate::ingest::UNKNOWN;
 use crate::{App, BasicLogin, DeviceLogin, Error, Result};
 
@@ -29,8 +31,9 @@ const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
 const VERIFIED_MAX: usize = 65_536;
 /// How long a verified password is remembered.
 const VERIFIED_TTL: Duration = Duration::from_secs(24 * 3600);
-/// Most authorities of one name that a certificate is held to.
-const AUTHORITIES_PER_NAME_MAX: u64 = 64;
+/// Most authorities of one name that a certificate is held to: each organisation may have
+/// [`crate::authorities::AUTHORITIES_OF_NAME_MAX`] of a name, so that no few crowd out another.
+const AUTHORITIES_PER_NAME_MAX: u64 = 256;
 
 /// What checking passwords of devices needs.
 pub(crate) struct DevicePasswords {
@@ -80,15 +83,23 @@ impl DevicePasswords {
         verified.insert(mark, now + VERIFIED_TTL);
     }
 
-    /// Who guesses at one name from one address is slowed down, and nobody else is.
-    fn attempt(&self, name: &[u8; 32], address: Option<IpAddr>) -> Attempt {
-        let mut text = name.to_vec();
-        match address {
-            Some(IpAddr::V4(address)) => text.extend_from_slice(&address.octets()),
-            Some(IpAddr::V6(address)) => text.extend_from_slice(&address.octets()[..8]),
-            None => {}
-        }
-        Attempt::new(hmac_sha256(&self.key, &text), None)
+    /// Who guesses from one address is slowed down, and nobody else is: soon at one client id and
+    /// user name, and later at one user name or client id whatever stands beside it, since the
+    /// other is free for the guesser to choose. A device that came in before is not held to what
+    /// others do with its user name.
+    fn attempt(&self, (client, user): (&str, &str), address: Option<IpAddr>) -> Attempt {
+        let subject = |name: [u8; 32]| {
+            let mut text = name.to_vec();
+            match address {
+                Some(IpAddr::V4(address)) => text.extend_from_slice(&address.octets()),
+                Some(IpAddr::V6(address)) => text.extend_from_slice(&address.octets()[..8]),
+                None => {}
+            }
+            hmac_sha256(&self.key, &text)
+        };
+        let by_client = subject(basic_digest(Some(client), None));
+        let by_user = subject(basic_digest(None, Some(user)));
+        Attempt::new(if user.is_empty() { by_client } else { by_user }, Some(by_client))
     }
 }
 
@@ -114,6 +125,46 @@ impl App {
         Ok(found.filter(|found| found.credential.kind == kind))
     }
 
+    /// The credential of a client id, a user name and a password: one whose password was made here
+    /// is found by all it has, whatever others use its names; then one whose password was chosen.
+    async fn find_basic(
+        &self,
+        (client, user): (&str, &str),
+        shown: &[u8],
+    ) -> Result<Option<CredentialMatch>> {
+        // The narrower first: a user name that is bound to a client id counts with that only.
+        let names = [(Some(client), Some(user)), (None, Some(user)), (Some(client), None)];
+        let made = names.map(|names| made_digest(names, shown));
+        let chosen = names.map(|(client, user)| basic_digest(client, user));
+        let context = self.job(jobs::INGEST);
+        self.authorize_platform(&context, Action::DeviceAuthenticate)?;
+        let tx = self.0.store.read_platform(&context).await?;
+        let found = tx.credential_by_first_digest(&[made, chosen].concat()).await?;
+        Ok(found.filter(|found| found.credential.kind == CredentialKind::Basic))
+    }
+
+    /// The hash of a password that somebody chose for a device, in one of the devices' turns.
+    pub(crate) async fn hash_device_password(
+        &self,
+        chosen: Secret<String>,
+    ) -> Result<Secret<String>> {
+        let _turn = self.device_hashing_turn().await?;
+        let app = self.clone();
+        let hashed = tokio::task::spawn_blocking(move || {
+            password::hash(app.0.rng.as_ref(), chosen.expose())
+        });
+        let stopped = |_| Error::Internal("password hashing stopped".to_owned());
+        Ok(Secret::new(hashed.await.map_err(stopped)??))
+    }
+
+    async fn device_hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = self.0.device_passwords.hashing.acquire();
+        match tokio::time::timeout(HASHING_TIMEOUT, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
+        }
+    }
+
     /// The login by a credential that was shown, if it counts now.
     pub(crate) fn counting(&self, found: &CredentialMatch) -> Result<DeviceLogin> {
         let (credential, now) = (&found.credential, self.clock().now());
@@ -127,7 +178,6 @@ impl App {
         if let Some(until) = credential.valid_until.filter(|until| *until <= now) {
             return Err(Error::Forbidden(format!("this credential ended at {until}")));
         }
-        self.0.logins.note_use(found.tenant, credential.id, now);
         Ok(DeviceLogin {
             tenant: found.tenant,
             device: credential.device,
@@ -152,23 +202,13 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<DeviceLogin> {
         self.check_device_logins(address)?;
-        let (client, user) = (shown.client_id.expose().as_str(), shown.user.expose().as_str());
-        let (client, user) = (Some(client), Some(user));
-        // The narrower first: a user name that is bound to a client id counts with that only.
-        let names = [(client, user), (None, user), (client, None)];
+        let names = (shown.client_id.expose().as_str(), shown.user.expose().as_str());
         let passwords = &self.0.device_passwords;
-        let attempt = passwords.attempt(&basic_digest(client, user), address);
+        let attempt = passwords.attempt(names, address);
         let now = self.clock().monotonic();
         let throttled = passwords.throttle.lock().attempt(&attempt, now);
         throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
-        let mut found = None;
-        for (client, user) in names {
-            let digest = basic_digest(client, user);
-            found = self.find_credential(digest, CredentialKind::Basic).await?;
-            if found.is_some() {
-                break;
-            }
-        }
+        let found = self.find_basic(names, shown.password.expose()).await?;
         let matches = self.device_password_matches(found.as_ref(), &shown.password).await?;
         let Some(found) = found.filter(|_| matches) else {
             self.count_failed_device_login(address);
@@ -177,6 +217,7 @@ impl App {
         passwords.throttle.lock().succeeded(&attempt, self.clock().monotonic());
         let login = self.counting(&found)?;
         self.check_served(&login, address).await?;
+        self.note_use(&found, None);
         Ok(login)
     }
 
@@ -204,10 +245,7 @@ impl App {
                 slow = Some((mark, hash));
             }
         }
-        let turn = tokio::time::timeout(HASHING_TIMEOUT, passwords.hashing.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Error::Busy { retry_after: HASHING_TIMEOUT });
-        };
+        let _turn = self.device_hashing_turn().await?;
         let text = String::from_utf8(shown.expose().clone()).unwrap_or_default();
         let (app, text) = (self.clone(), Secret::new(text));
         let (mark, hash) = slow.unzip();
@@ -248,6 +286,7 @@ impl App {
             let mut login = self.counting(&found)?;
             login.certificate = Some((Arc::clone(shown), said.not_after));
             self.check_served(&login, address).await?;
+            self.note_use(&found, Some(said.not_after));
             return Ok(login);
         }
         let vouched = self.vouched_for(shown, now).await?.ok_or_else(refused)?;
@@ -265,13 +304,18 @@ impl App {
         if found.is_none() {
             self.refuse_unserved(vouched.tenant)?;
             let asked = (vouched.tenant, authority, common_name.as_str());
-            self.provision_by_certificate(asked, address).await?;
+            let made = self.provision_by_certificate(asked, address).await;
             found = self.find_credential(digest, CredentialKind::X509).await?;
+            // It may have come on two connections at once, and the other one made it.
+            if found.is_none() {
+                made?;
+            }
         }
         let found = found.filter(|found| found.tenant == vouched.tenant).ok_or_else(refused)?;
         let mut login = self.counting(&found)?;
         login.certificate = Some((Arc::clone(shown), vouched.ends_at));
         self.check_served(&login, address).await?;
+        self.note_use(&found, Some(said.not_after));
         Ok(login)
     }
 
@@ -314,19 +358,35 @@ impl App {
             let named = tx.device_authorities_named(said.issuer_digest, AUTHORITIES_PER_NAME_MAX);
             let named = named.await?;
             drop(tx);
+            let chain = (shown.leaf.as_slice(), between);
             for found in named {
-                let stored = StoredAuthority::read(&found.authority)?;
-                let own = (stored.certificate()?, found.authority.revocation.clone());
-                let chain = (shown.leaf.as_slice(), between);
-                match x509::check_chain(chain, (&own.0, own.1.as_deref()), now) {
-                    Ok(()) => return self.vouched(shown, (found, stored), now).map(Some),
-                    // Of the same name, with another key: nothing is told of it.
-                    Err(CertificateFault::Chain(_) | CertificateFault::Malformed(_)) => {}
-                    Err(fault) => return Err(not_counting(&fault)),
+                // One that is damaged is not in the way of others of its name.
+                let Ok(stored) = StoredAuthority::read(&found.authority) else { continue };
+                let Ok(own) = stored.certificate() else { continue };
+                // Another key may have the same name: nothing is told of it.
+                if x509::check_chain(chain, (&own, None), now).is_err() {
+                    continue;
                 }
+                // Lists are large: only that of the authority which the chain leads to is read.
+                if let Some(list) = self.revocation_list(&found).await? {
+                    x509::check_chain(chain, (&own, Some(&list)), now)
+                        .map_err(|fault| not_counting(&fault))?;
+                }
+                return self.vouched(shown, (found, stored), now).map(Some);
             }
         }
         Ok(None)
+    }
+
+    async fn revocation_list(&self, found: &FoundAuthority) -> Result<Option<Vec<u8>>> {
+        if found.authority.revocation_until.is_none() {
+            return Ok(None);
+        }
+        let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
+        let list = tx.device_authority_revocation(found.tenant, found.authority.id).await?;
+        // It, or its list, is gone since: whoever tries again is told.
+        let gone = || Error::Unavailable("the authority changed meanwhile: try again".to_owned());
+        list.ok_or_else(gone).map(Some)
     }
 
     fn vouched(
@@ -365,6 +425,25 @@ mod tests {
     use veritwin_domain::SeededRng;
 
     use super::*;
+
+    #[test]
+    fn who_guesses_is_slowed_down_whatever_client_id_is_made_up() {
+        let passwords = DevicePasswords::new(&SeededRng::new(1));
+        let (here, elsewhere) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let ask = |client: &str, from: [u8; 4]| {
+            let attempt = passwords.attempt((client, "pump"), Some(IpAddr::from(from)));
+            let now = Duration::from_secs(1);
+            let answer = passwords.throttle.lock().attempt(&attempt, now);
+            answer.map(|()| attempt)
+        };
+        let own = ask("own", here).expect("the first");
+        passwords.throttle.lock().succeeded(&own, Duration::from_secs(1));
+        assert_eq!((0..9).filter(|_| ask("c", here).is_ok()).count(), 6, "one client id");
+        let tries = (0..1000).filter(|number| ask(&format!("c{number}"), here).is_ok()).count();
+        assert!(tries <= 100, "any client id: {tries}");
+        assert!(ask("own", here).is_ok(), "who came in before is not held to it");
+        assert!(ask("c", elsewhere).is_ok(), "nor is another address");
+    }
 
     #[test]
     fn what_is_remembered_is_of_one_hash_and_bounded() {

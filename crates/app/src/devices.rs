@@ -351,7 +351,7 @@ impl App {
         let retained = self.write_retained(&tx, retained).await?;
         tx.commit().await?;
         self.retained_stored(retained);
-        self.0.logins.note_ended(*id.as_bytes(), self.clock().monotonic());
+        self.0.logins.ended.note(*id.as_bytes(), (), self.clock().monotonic());
         self.0.logins.forget_device(id);
         self.devices_changed(context, device.twin).await
     }

@@ -14,20 +14,20 @@ use veritwin_domain::{
     CredentialId, DeviceId, OpContext, Origin, Purpose, RequestId, Secret, TenantId, Timestamp,
 };
 use veritwin_log::{CommitObserver, Committed, Entry, Record, SessionEvent, SessionEventKind};
-use veritwin_metastore::CredentialKind;
+use veritwin_metastore::{CredentialKind, CredentialMatch};
 
 use crate::access::place_of;
 use crate::error::found;
 use crate::gateways::ChildCache;
+use crate::lately::Lately;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 
 /// How long a looked-up credential is believed without asking again.
 const LOGIN_TTL: Duration = Duration::from_secs(30);
 /// Most credentials that are remembered.
 const LOGINS_MAX: usize = 65_536;
-/// How long it is remembered that a credential or device was ended: longer than a look-up of
-/// before is believed, and than a log-in takes.
-const ENDED_KEPT: Duration = Duration::from_secs(60);
+/// A credential that was used since is not noted as used again.
+const USE_NOTED: Duration = Duration::from_secs(600);
 /// Most devices whose presence is kept.
 const PRESENCE_MAX: usize = 1_000_000;
 
@@ -35,6 +35,14 @@ const PRESENCE_MAX: usize = 1_000_000;
 const CLOCK_OFF_SECONDS_MIN: i64 = 120;
 
 pub(crate) const UNKNOWN: Error = Error::Unauthenticated("unknown credential");
+
+/// When a credential let its device in.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    at: Timestamp,
+    /// When the certificate ends that was shown.
+    certificate_until: Option<Timestamp>,
+}
 
 struct Remembered {
     login: DeviceLogin,
@@ -46,10 +54,11 @@ struct Remembered {
 pub(crate) struct LoginCache {
     by_digest: Mutex<HashMap<[u8; 32], Remembered>>,
     /// When credentials last let their devices in, until that is written down.
-    used: Mutex<HashMap<(TenantId, CredentialId), Timestamp>>,
-    /// Credentials and devices that were ended a moment ago: a log-in that was under way when they
-    /// were lets nobody in.
-    ended: Mutex<HashMap<[u8; 16], Duration>>,
+    used: Mutex<HashMap<(TenantId, CredentialId), Use>>,
+    /// Credentials and devices that were ended.
+    pub(crate) ended: Lately<()>,
+    /// Credentials that were given another end.
+    pub(crate) ends: Lately<Option<Timestamp>>,
     pub(crate) children: ChildCache,
 }
 
@@ -70,33 +79,14 @@ impl LoginCache {
     }
 
     /// Notes that a credential let its device in; one more than is remembered is not written down.
-    pub(crate) fn note_use(&self, tenant: TenantId, credential: CredentialId, at: Timestamp) {
+    fn note_use(&self, tenant: TenantId, credential: CredentialId, now: Use) {
         let mut used = self.used.lock();
         if used.len() < LOGINS_MAX || used.contains_key(&(tenant, credential)) {
-            used.insert((tenant, credential), at);
+            used.insert((tenant, credential), now);
         }
     }
 
-    /// A credential or device lets nobody in any more, by the bytes of its id.
-    pub(crate) fn note_ended(&self, id: [u8; 16], now: Duration) {
-        let mut ended = self.ended.lock();
-        if ended.len() >= LOGINS_MAX {
-            ended.retain(|_, until| now < *until);
-        }
-        ended.insert(id, now + ENDED_KEPT);
-    }
-
-    /// It does again.
-    pub(crate) fn forget_ended(&self, id: [u8; 16]) {
-        self.ended.lock().remove(&id);
-    }
-
-    fn is_ended(&self, ids: [&[u8; 16]; 2], now: Duration) -> bool {
-        let ended = self.ended.lock();
-        !ended.is_empty() && ids.iter().any(|id| ended.get(*id).is_some_and(|until| now < *until))
-    }
-
-    fn take_used(&self) -> HashMap<(TenantId, CredentialId), Timestamp> {
+    fn take_used(&self) -> HashMap<(TenantId, CredentialId), Use> {
         std::mem::take(&mut *self.used.lock())
     }
 
@@ -244,8 +234,28 @@ impl App {
 
     /// Whether a credential, or its device, was ended while a log-in by it was under way.
     pub fn is_login_ended(&self, device: DeviceId, credential: CredentialId) -> bool {
+        let (ended, now) = (&self.0.logins.ended, self.clock().monotonic());
         let ids = [device.as_bytes(), credential.as_bytes()];
-        self.0.logins.is_ended(ids, self.clock().monotonic())
+        ids.into_iter().any(|id| ended.get(id, now).is_some())
+    }
+
+    /// The end that a credential was given while a log-in by it was under way; some none: it has
+    /// no end now.
+    pub fn new_login_end(&self, credential: CredentialId) -> Option<Option<Timestamp>> {
+        self.0.logins.ends.get(credential.as_bytes(), self.clock().monotonic())
+    }
+
+    /// Notes that a credential let its device in, with the end of the certificate that was shown.
+    /// What was noted lately is not noted again: a device that asks by HTTP comes in all day.
+    pub(crate) fn note_use(&self, found: &CredentialMatch, certificate_until: Option<Timestamp>) {
+        let (credential, at) = (&found.credential, self.clock().now());
+        let is_fresh = credential.used_at.is_some_and(|used| at < used.saturating_add(USE_NOTED));
+        let is_known =
+            certificate_until.is_none() || certificate_until == credential.certificate_until;
+        if !(is_fresh && is_known) {
+            let now = Use { at, certificate_until };
+            self.0.logins.note_use(found.tenant, credential.id, now);
+        }
     }
 
     async fn known_device(
@@ -259,7 +269,12 @@ impl App {
         };
         let digest = TokenKind::Device.digest(token.expose()).ok_or_else(refused)?.0;
         let (now, at) = (self.clock().monotonic(), self.clock().now());
-        let known = self.0.logins.get(&digest, now);
+        let known = self.0.logins.get(&digest, now).map(|mut login| {
+            if let Some(ends_at) = self.new_login_end(login.credential) {
+                login.ends_at = ends_at;
+            }
+            login
+        });
         let counts = |login: &DeviceLogin| {
             login.ends_at.is_none_or(|end| at < end)
                 && !self.is_login_ended(login.device, login.credential)
@@ -271,6 +286,7 @@ impl App {
         let found = self.find_credential(digest, CredentialKind::AccessToken).await?;
         let found = found.ok_or_else(refused)?;
         let login = self.counting(&found)?;
+        self.note_use(&found, None);
         self.0.logins.put(digest, login.clone(), now);
         Ok(login)
     }
@@ -369,9 +385,9 @@ impl App {
                 tracing::debug!(%tenant, %error, "presence was not written down");
             }
         }
-        let mut used: HashMap<TenantId, Vec<(CredentialId, Timestamp)>> = HashMap::new();
-        for ((tenant, credential), at) in self.0.logins.take_used() {
-            used.entry(tenant).or_default().push((credential, at));
+        let mut used: HashMap<TenantId, Vec<(CredentialId, Use)>> = HashMap::new();
+        for ((tenant, credential), now) in self.0.logins.take_used() {
+            used.entry(tenant).or_default().push((credential, now));
         }
         for (tenant, used) in used {
             if let Err(error) = self.write_used(tenant, used).await {
@@ -380,14 +396,10 @@ impl App {
         }
     }
 
-    async fn write_used(
-        &self,
-        tenant: TenantId,
-        used: Vec<(CredentialId, Timestamp)>,
-    ) -> Result<()> {
+    async fn write_used(&self, tenant: TenantId, used: Vec<(CredentialId, Use)>) -> Result<()> {
         let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
-        for (credential, at) in used {
-            tx.credential_used(credential, at).await?;
+        for (credential, Use { at, certificate_until }) in used {
+            tx.credential_used(credential, at, certificate_until).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -410,19 +422,6 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_ended_is_remembered_for_a_while() {
-        let logins = LoginCache::default();
-        let (device, credential, now) = ([1; 16], [2; 16], Duration::from_secs(9));
-        assert!(!logins.is_ended([&device, &credential], now));
-        logins.note_ended(credential, now);
-        assert!(logins.is_ended([&device, &credential], now));
-        assert!(!logins.is_ended([&device, &[3; 16]], now));
-        assert!(!logins.is_ended([&device, &credential], now + ENDED_KEPT));
-        logins.forget_ended(credential);
-        assert!(!logins.is_ended([&device, &credential], now));
-    }
 
     #[test]
     fn presence_is_a_tenants_own_even_where_ids_are_equal() {

@@ -58,6 +58,7 @@ mod job_tests;
 mod kept;
 mod key_level;
 mod knock;
+mod lately;
 mod ledger;
 mod ledger_head;
 mod ledger_job;

@@ -13,7 +13,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
-    CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
+    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
 };
 
 use crate::authorities::{Landing, StoredAuthority};
@@ -35,6 +35,7 @@ const REQUEST_KEY: &str = "provisioning requests v1";
 const EXISTS: &str = "a device of this name is there already";
 const NO_DEVICE: &str = "there is no device of this name that waits for its credential";
 const FULL: &str = "the profile has let in as many devices as it may";
+const MAKES_NONE: &str = "the authority is disabled, or has let in as many devices as it may";
 const NOT_SHOWN: &str = "expected the certificate that the device shows in its TLS handshake \
                          (MQTT), as PEM in hash";
 
@@ -46,7 +47,9 @@ struct Newcomer<'a> {
 }
 
 impl App {
-    /// Lets a device in that shows the key and secret of a provisioning profile.
+    /// Lets a device in that shows the key and secret of a provisioning profile. What is refused
+    /// counts as a failed log-in: the secret is in every device of a lot, and whoever has taken it
+    /// out of one tries names with it.
     #[boxed]
     pub async fn provision_device(
         &self,
@@ -55,10 +58,23 @@ impl App {
         address: Option<IpAddr>,
     ) -> Result<ProvisionAnswer> {
         let found = self.find_profile(&request, address).await?;
+        let answer = self.provision_known(&found, request, shown).await;
+        if let Err(Error::Conflict(_) | Error::Invalid { .. } | Error::Limit(_)) = &answer {
+            self.count_failed_device_login(address);
+        }
+        answer
+    }
+
+    async fn provision_known(
+        &self,
+        found: &FoundProfile,
+        request: ProvisionRequest,
+        shown: Option<&Arc<ClientCertificate>>,
+    ) -> Result<ProvisionAnswer> {
         let stored = StoredProfile::read(&found.profile)?;
         let context = self.job_in(jobs::INGEST, found.tenant);
         let name = check_name(&request.name)?;
-        let digest = self.request_digest(&found, &request)?;
+        let digest = self.request_digest(found, &request)?;
         let (prepared, answer) = self.prepare_asked(&context, request.credential, shown).await?;
         let tx = self.0.store.begin(&context).await?;
         let known = tx.device_by_name(&name).await?;
@@ -67,8 +83,12 @@ impl App {
         {
             let is_same = before.profile == found.profile.id
                 && digest.is_some_and(|digest| constant_time_eq(&digest, &before.request_digest));
-            // Its answer was lost: what it brought counts already.
-            return if is_same { Ok(answer) } else { Err(Error::Conflict(EXISTS.to_owned())) };
+            let in_force = |one: &Credential| one.revoked_at.is_none() && one.disabled_at.is_none();
+            let lets_in = tx.credentials(device.id).await?.iter().any(in_force);
+            // Its answer was lost: what it brought counts already. One that was shut out since is
+            // not told that it is in.
+            let is_in = is_same && lets_in;
+            return if is_in { Ok(answer) } else { Err(Error::Conflict(EXISTS.to_owned())) };
         }
         let device = match (stored.strategy()?, known) {
             (ProvisionStrategy::CreateNew, Some(_)) => {
@@ -79,7 +99,10 @@ impl App {
                 let newcomer = Newcomer { name, landing: &stored.landing, by };
                 self.make_newcomer(&tx, &context, &newcomer).await?
             }
-            (ProvisionStrategy::PreProvisioned, Some(device)) => device,
+            (ProvisionStrategy::PreProvisioned, Some(device)) => {
+                self.check_waits(&tx, &device, &stored.landing).await?;
+                device
+            }
             (ProvisionStrategy::PreProvisioned, None) => {
                 return Err(Error::Conflict(NO_DEVICE.to_owned()));
             }
@@ -104,6 +127,28 @@ impl App {
         tx.commit().await?;
         self.newcomer_in(found.tenant, &stored.landing);
         Ok(answer)
+    }
+
+    /// Refuses a device that does not wait for its credential: one that was heard of, that came in
+    /// by another, or that is not of the type and group which the profile is for. Otherwise the
+    /// secret of a lot would open every device of the organisation.
+    async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
+        let presence = self.0.presence.of(tx.tenant_id(), device.id);
+        let is_heard_of = device.last_seen_at.or(presence.last_seen_at).is_some();
+        let credentials = tx.credentials(device.id).await?;
+        let is_used = credentials.iter().any(|one| one.used_at.is_some());
+        let is_of_type = landing.kind.is_empty() || landing.kind == device.kind;
+        let is_in_group = match landing.group {
+            None => true,
+            Some(group) => {
+                let groups = tx.device_groups().await?;
+                groups.iter().any(|known| known.id == group && known.devices.contains(&device.id))
+            }
+        };
+        if is_heard_of || presence.connected || is_used || !is_of_type || !is_in_group {
+            return Err(Error::Conflict(NO_DEVICE.to_owned()));
+        }
+        Ok(())
     }
 
     /// The profile whose key and secret were shown, if it lets devices in from there now. Whoever
@@ -253,6 +298,29 @@ impl App {
         }
     }
 
+    /// What an authority makes of a common name, and under which name, if it may make a device.
+    async fn check_makes(
+        &self,
+        tx: &TenantTx,
+        authority: AuthorityId,
+        common_name: &str,
+    ) -> Result<(StoredAuthority, String)> {
+        let known = tx.device_authority(authority).await?;
+        let stored = StoredAuthority::read(&known)?;
+        if !stored.creates {
+            let text = "no device is set up for the common name of this certificate";
+            return Err(Error::Forbidden(text.to_owned()));
+        }
+        if known.disabled_at.is_some() || known.made >= stored.devices_max {
+            return Err(Error::Forbidden(MAKES_NONE.to_owned()));
+        }
+        let name = check_name(&stored.device_name_of(common_name))?;
+        if tx.device_by_name(&name).await?.is_some() {
+            return Err(Error::Forbidden(format!("{EXISTS}, without this certificate")));
+        }
+        Ok((stored, name))
+    }
+
     /// Makes the device for a common name that an authority vouches for, if it may.
     pub(crate) async fn provision_by_certificate(
         &self,
@@ -262,24 +330,15 @@ impl App {
         self.authorize_platform(&self.job(jobs::INGEST), Action::DeviceProvision)?;
         let context = self.job_in(jobs::INGEST, tenant);
         self.check_device_network(&self.job(jobs::INGEST), tenant, address).await?;
+        // A device that is refused comes again and again: no turn to write is taken for it.
+        let tx = self.0.store.read(&context).await?;
+        self.check_makes(&tx, authority, common_name).await?;
+        drop(tx);
         let tx = self.0.store.begin(&context).await?;
-        let mut known = tx.device_authority(authority).await?;
-        let mut stored = StoredAuthority::read(&known)?;
-        if !stored.creates {
-            let text = "no device is set up for the common name of this certificate";
-            return Err(Error::Forbidden(text.to_owned()));
+        let (stored, name) = self.check_makes(&tx, authority, common_name).await?;
+        if !tx.device_authority_count(authority, stored.devices_max).await? {
+            return Err(Error::Forbidden(MAKES_NONE.to_owned()));
         }
-        if stored.made >= stored.devices_max {
-            return Err(Error::Forbidden("the authority has let in as many as it may".to_owned()));
-        }
-        let name = check_name(&stored.device_name_of(common_name))?;
-        if tx.device_by_name(&name).await?.is_some() {
-            return Err(Error::Forbidden(format!("{EXISTS}, without this certificate")));
-        }
-        stored.made += 1;
-        let version = known.version;
-        known.body = stored.bytes()?;
-        tx.device_authority_update(&known, Some(version)).await?;
         let by = json!(authority.to_string());
         let newcomer = Newcomer { name, landing: &stored.landing, by };
         let device = self.make_newcomer(&tx, &context, &newcomer).await?;

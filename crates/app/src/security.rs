@@ -115,6 +115,16 @@ const fn title(kind: Finding) -> &'static str {
     }
 }
 
+fn count(found: &Found) {
+    let kind = found.kind.as_str();
+    if found.tenant == PROBE_TENANT {
+        tracing::debug!(kind, "a live check staged an anomalous access, and it was found");
+    } else {
+        tracing::warn!(kind, "anomalous access");
+        metrics::counter!("veritwin_security_findings_total", "kind" => kind).increment(1);
+    }
+}
+
 pub(crate) fn fact(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
@@ -257,18 +267,22 @@ impl App {
         Ok(())
     }
 
+    /// Writes a finding down, where that can be waited for.
+    pub(crate) async fn raise(&self, found: &Found) -> Result<()> {
+        if self.is_watch_broken() {
+            return Ok(());
+        }
+        count(found);
+        self.raise_found(found).await.map(drop)
+    }
+
     /// Writes a finding down in a task of its own: the transaction it was found in ends first.
     pub(crate) fn raise_soon(&self, found: Found) {
         if self.is_watch_broken() {
             return;
         }
         let kind = found.kind.as_str();
-        if found.tenant == PROBE_TENANT {
-            tracing::debug!(kind, "a live check staged an anomalous access, and it was found");
-        } else {
-            tracing::warn!(kind, "anomalous access");
-            metrics::counter!("veritwin_security_findings_total", "kind" => kind).increment(1);
-        }
+        count(&found);
         let Ok(turn) = Arc::clone(&self.0.security.raising).try_acquire_owned() else {
             tracing::error!(kind, "too many findings at once");
             return;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
-use veritwin_domain::{RelayMessage, SessionNote};
+use veritwin_domain::{CredentialId, DeviceId, RelayMessage, SessionNote, TenantId};
 use veritwin_log::Record;
 
+use crate::error::found;
 use crate::{App, Result};
 
 const CONSUMER: &str = "sessions";
@@ -49,6 +50,20 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// Whether a device and one of its credentials are there, and the credential is not disabled.
+    #[boxed]
+    pub async fn is_credential(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        credential: CredentialId,
+    ) -> Result<bool> {
+        let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
+        let is_there = found(tx.device(device).await)?.is_some();
+        let known = found(tx.credential(device, credential).await)?;
+        Ok(is_there && known.is_some_and(|known| known.disabled_at.is_none()))
     }
 
     /// The position that the next entry of the log will get.

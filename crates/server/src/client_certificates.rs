@@ -15,7 +15,8 @@ use rustls::{
 use veritwin_app::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};
 use veritwin_domain::ClientCertificate;
 
-/// Takes any certificate of a bounded size whose private key the client proves.
+/// Takes any certificates of a bounded size, all together, whose private key the client proves:
+/// they are kept for as long as the connection is, before anybody is logged in.
 #[derive(Debug)]
 pub(crate) struct ShownCertificates(CryptoProvider);
 
@@ -41,9 +42,9 @@ impl ClientCertVerifier for ShownCertificates {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let fits = |der: &CertificateDer<'_>| der.len() <= CERTIFICATE_BYTES_MAX;
-        let all_fit = fits(end_entity) && intermediates.iter().all(fits);
-        if !all_fit || intermediates.len() > CERTIFICATES_BETWEEN_MAX {
+        let between: usize = intermediates.iter().map(|der| der.len()).sum();
+        let is_large = end_entity.len() + between > CERTIFICATE_BYTES_MAX;
+        if is_large || intermediates.len() > CERTIFICATES_BETWEEN_MAX {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }
         Ok(ClientCertVerified::assertion())

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_app::App;
 use veritwin_domain::{Clock, IngestLimits, SystemClock, Timestamp};
-use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, WaitingWill};
 use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
 use crate::api::{self, Api, LiveState, MetricsHandle, Uploads};
@@ -29,7 +29,7 @@ use crate::dispatch::Dispatcher;
 use crate::guard::Guard;
 use crate::pki::BlobSealer;
 use crate::process::Signals;
-use crate::sessions::restore_sessions;
+use crate::sessions::{publish_wills, restore_sessions};
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, device_config, web_config};
 use crate::{certificates, client_certificates, control, device_sessions, listen};
@@ -138,11 +138,12 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
             own_certificate: certificates.own,
         },
     );
-    let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard } = open;
-    let side = listen::HttpSide { router, guard: Arc::clone(&guard), stop: stop.clone() };
+    let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, .. } = open;
+    let side = listen::HttpSide { router, guard: Arc::clone(&open.guard), stop: stop.clone() };
     spawn_http(&config, http, &certificates.current, side, &tasks);
     tasks.spawn(Arc::clone(&broker).tend_sessions());
-    spawn_mqtt(&config, mqtt, &certificates.current, (&broker, guard), &stop, &tasks);
+    tasks.spawn(publish_wills(app.clone(), open.wills, tasks.clone()));
+    spawn_mqtt(&config, mqtt, &certificates.current, (&broker, open.guard), &stop, &tasks);
     let watch = certificates::watch(
         app.clone(),
         config,
@@ -152,7 +153,7 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         (Arc::clone(&machine), stop.clone()),
     );
     tasks.spawn(watch);
-    tasks.spawn(device_sessions::end(app.clone(), Arc::clone(&live), stop.clone()));
+    tasks.spawn(device_sessions::watch(app.clone(), Arc::clone(&live), stop.clone()));
     let current = || Arc::clone(&certificates.current);
     let (clock, end) = (Arc::clone(&machine), stop.clone());
     tasks.spawn(crate::host_certificates::watch(app.clone(), current(), clock, end));
@@ -209,6 +210,8 @@ struct Listeners {
     router: Router,
     controls: Arc<Controls>,
     guard: Arc<Guard>,
+    /// Of connections that the last end has cut off.
+    wills: Vec<WaitingWill>,
 }
 
 async fn open_listeners(
@@ -258,7 +261,7 @@ async fn open_listeners(
         limits,
     });
     live.set_broker(&broker);
-    restore_sessions(app, &broker, tasks).await?;
+    let wills = restore_sessions(app, &broker).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),
@@ -275,7 +278,7 @@ async fn open_listeners(
     };
     let devices = devices.merge(api::mqtt_sockets(Arc::clone(&broker), tasks.clone()));
     let router = api::router(api, devices);
-    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard })
+    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard, wills })
 }
 
 fn spawn_http(

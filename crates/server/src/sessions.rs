@@ -6,22 +6,36 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::task::TaskTracker;
 use veritwin_app::{App, SessionEntry};
-use veritwin_ingest::mqtt::{Broker, Restoring};
+use veritwin_ingest::mqtt::{Broker, Restoring, WaitingWill};
 
-/// Restores the sessions, and publishes the wills of those whose connection is lost in their time.
+/// Restores the sessions; gives the wills of those whose connection is lost.
 pub(crate) async fn restore_sessions(
     app: &App,
     broker: &Arc<Broker>,
-    tasks: &TaskTracker,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<WaitingWill>> {
     let from = app.sessions_from().await?;
     let (app, restoring) = (app.clone(), Restoring::new(Arc::clone(broker), from));
     let reading = tokio::task::spawn_blocking(move || read(&app, from, restoring));
     let restored = reading.await.context("reading sessions stopped")??;
-    for will in restored.finish() {
+    Ok(restored.finish())
+}
+
+/// Publishes wills in their time. Whose credential is not one any more has none: that it was
+/// revoked may be newer than what the log says of its session.
+pub(crate) async fn publish_wills(app: App, wills: Vec<WaitingWill>, tasks: TaskTracker) {
+    for will in wills {
+        let own = will.session();
+        let (tenant, device) = (own.tenant, own.device);
+        match app.is_credential(tenant, device, own.credential).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!(%tenant, %device, "the will of a lost credential is none");
+                continue;
+            }
+            Err(error) => tracing::warn!(%tenant, %device, %error, "a will is published unasked"),
+        }
         tasks.spawn(will.publish());
     }
-    Ok(())
 }
 
 fn read(app: &App, from: u64, mut restoring: Restoring) -> veritwin_app::Result<Restoring> {

@@ -161,8 +161,8 @@ function CredentialForm(props: {
   const { device, replaces } = props
   const [kind, setKind] = useState<Kind>((replaces?.kind as Kind | undefined) ?? 'access_token')
   const [name, setName] = useState('')
-  const [clientId, setClientId] = useState('')
-  const [user, setUser] = useState('')
+  const [clientId, setClientId] = useState(replaces?.client_id ?? '')
+  const [user, setUser] = useState(replaces?.user ?? '')
   const [password, setPassword] = useState('')
   const [certificate, setCertificate] = useState('')
   const [proof, setProof] = useState('')
@@ -304,14 +304,15 @@ export function ProofField(props: {
   /** The proof is the device's own. */
   own?: boolean
 }) {
-  const [code, setCode] = useState<string | null>(null)
+  const [made, setMade] = useState<{ certificate: string; code: string } | null>(null)
   const { busy, error, run } = useSubmit()
   const ask = async () => {
-    const answer = await body(
-      client.POST('/v1/device-authorities/code', { body: { certificate: props.certificate } }),
-    )
-    setCode(answer.code)
+    const { certificate } = props
+    const answer = await body(client.POST('/v1/device-authorities/code', { body: { certificate } }))
+    setMade({ certificate, code: answer.code })
   }
+  // A code is of one certificate: another one in the field needs its own.
+  const code = made?.certificate === props.certificate ? made.code : null
   const command = props.own
     ? `openssl req -x509 -key device.key -subj "/CN=${code}" -days 1`
     : `openssl req -new -newkey rsa:2048 -nodes -keyout proof.key -subj "/CN=${code}" -out proof.csr\nopenssl x509 -req -in proof.csr -CA ca.pem -CAkey ca.key -days 1`

@@ -1,7 +1,7 @@
 //! Certificates are made here as operators make them, and judged at moments around their times.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber,
 };
@@ -86,6 +86,15 @@ fn an_authority_may_vouch_and_a_device_may_not() {
     assert!(matches!(refused, CertificateFault::NotAuthority(_)), "{refused}");
     let late = read_authority(&ca.der, now().saturating_add(DAY * 2000)).expect_err("ended");
     assert!(matches!(late, CertificateFault::OutOfTime(..)), "{late}");
+    assert_eq!(read_device_certificate(&leaf, now()), read_certificate(&leaf));
+    let ended = read_device_certificate(&leaf, now().saturating_add(DAY * 31)).expect_err("ended");
+    assert!(matches!(ended, CertificateFault::OutOfTime(..)), "{ended}");
+    let mut params = named("pump-1", (-1, 30));
+    let mut odd = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+    odd.set_criticality(true);
+    params.custom_extensions = vec![odd];
+    let odd = ca.issue(params);
+    assert_eq!(read_device_certificate(&odd, now()), Err(CertificateFault::Unusable));
     assert_eq!(read_certificate(b"none"), Err(CertificateFault::Malformed("certificate")));
     let large = read_certificate(&vec![0x30; CERTIFICATE_BYTES_MAX + 1]).expect_err("large");
     assert!(matches!(large, CertificateFault::Large { .. }), "{large}");

@@ -57,16 +57,15 @@ impl App {
             creates: false,
             device_name: "*".to_owned(),
             devices_max: 1,
-            made: 0,
             landing: Landing::default(),
             revoked: None,
         };
         Ok(DeviceAuthority {
             id: AuthorityId::generate(context.at, self.rng()),
             body: stored.bytes()?,
-            revocation: None,
             valid_until: context.at,
             revocation_until: None,
+            made: 0,
             disabled_at: Some(context.at),
             version: 1,
             created_at: context.at,

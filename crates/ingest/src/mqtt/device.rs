@@ -19,7 +19,6 @@ use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::gateway::Children;
-use super::note::Note;
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Ack, Finished, Pending, outcome};
 use super::retained::{Fetching, Retained};
@@ -358,7 +357,7 @@ impl Device {
     fn release(&mut self, packet_id: u16) {
         if !self.forget(packet_id) {
             self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0x92, None);
-        } else if self.note(&Note::Freed(vec![packet_id])) {
+        } else if self.note_freed(packet_id) {
             self.encoder.acknowledge(&mut self.pending.late, PUBCOMP, packet_id, 0, None);
         } else {
             self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0, None);
@@ -374,7 +373,7 @@ impl Device {
 
     pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
-        self.note_arrived();
+        self.note_read();
         self.pending.close_batch(&session, received_at);
         if self.pending.is_empty() {
             return;
@@ -437,12 +436,15 @@ impl Device {
                 Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
             if ack.packet_type == PUBREC && reason >= 0x80 && self.forget(ack.packet_id) {
-                self.broker.sessions.freed(&self.state, ack.packet_id);
+                self.note_freed(ack.packet_id);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
             self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());
         }
         drop(fate);
+        if !self.pending.freed.is_empty() {
+            self.submit_pending();
+        }
         Ok(())
     }
 

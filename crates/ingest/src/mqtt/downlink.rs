@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::alias::Naming;
 use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
-use super::note::Note;
 use super::outbox::Delivery;
 use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::short;
@@ -307,7 +306,7 @@ impl Device {
         };
         drop(state);
         // Released it is never sent again: of a session that is kept, not after a restart either.
-        let is_told = place.is_some_and(|place| self.note(&Note::Released(vec![place])));
+        let is_told = place.is_some_and(|place| self.note_released(place));
         let out = if is_told { &mut self.pending.late } else { &mut self.output };
         self.encoder.acknowledge(out, PUBREL, packet_id, answer, None);
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use veritwin_domain::{CredentialId, DeviceId, TenantId, Timestamp};
 
 use super::broker::Broker;
@@ -28,8 +29,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// So many notes, and bytes of them, are told in one submission.
 const NOTES_AT_ONCE: usize = 256;
 const NOTE_BYTES_AT_ONCE: usize = 1024 * 1024;
+/// Of so many tenants notes are told at once: one whose notes are slow holds up no others.
+const TENANTS_AT_ONCE: usize = 8;
 /// Most notes that wait to be told; further ones are lost, and the next round makes up for them.
 const NOTES_MAX: usize = 100_000;
+
+/// The link of no connection.
+const NOBODY: u64 = 0;
 
 /// When everything is told anew.
 #[derive(Debug, Default)]
@@ -61,13 +67,6 @@ impl Sessions {
         }
     }
 
-    /// A packet id of a message that was not taken is free again.
-    pub(super) fn freed(&self, session: &Session, id: u16) {
-        if let Some(key) = session.kept() {
-            self.tell(key.clone(), Note::Freed(vec![id]));
-        }
-    }
-
     /// A session is over.
     pub(super) fn tell_ended(&self, session: &Session) {
         if let Some(key) = session.kept() {
@@ -94,6 +93,8 @@ impl Sessions {
         let Some(place) = known.and_then(|known| known.place) else { return false };
         table.parked.remove(place);
         let gone = table.sessions.remove(key);
+        // Nobody speaks for it any more: a will that waits is not published.
+        state.set_last_link(NOBODY);
         drop(table);
         gone.is_some()
     }
@@ -182,35 +183,37 @@ impl Broker {
     /// Tells what has become of sessions since the last time. Call it before the end, when every
     /// connection is gone.
     pub async fn flush_sessions(&self) {
-        let mut batches: BTreeMap<TenantId, Vec<Batch>> = BTreeMap::new();
-        let mut put = |key: &SessionKey, note: &Note| {
-            let of_tenant = batches.entry(key.tenant).or_default();
-            match of_tenant.last_mut() {
-                Some(batch) if !batch.is_full() => batch.push(key, note),
-                _ => {
-                    let mut batch = Batch::default();
-                    batch.push(key, note);
-                    of_tenant.push(batch);
-                }
-            }
-        };
+        let mut tenants: BTreeMap<TenantId, Vec<(SessionKey, Note)>> = BTreeMap::new();
         let notes = std::mem::take(&mut *self.sessions.notes.lock());
-        for (key, note) in &notes {
-            put(key, note);
+        for (key, note) in notes {
+            tenants.entry(key.tenant).or_default().push((key, note));
         }
         for session in self.sessions.all_kept() {
+            let Some(key) = session.kept() else { continue };
             let notes = session.lock().take_notes();
-            if let Some(key) = session.kept() {
-                notes.iter().for_each(|note| put(key, note));
+            for note in notes {
+                tenants.entry(key.tenant).or_default().push((key.clone(), note));
             }
         }
-        for (tenant, batches) in batches {
-            for batch in batches {
-                // What is not told is done again after a restart, at worst.
-                if let Err(error) = self.submit_notes(tenant, batch).await {
-                    tracing::warn!(%tenant, %error, "what became of sessions is not on record");
-                }
+        let tell = |(tenant, notes)| self.tell_notes(tenant, notes);
+        stream::iter(tenants).for_each_concurrent(TENANTS_AT_ONCE, tell).await;
+    }
+
+    async fn tell_notes(&self, tenant: TenantId, notes: Vec<(SessionKey, Note)>) {
+        let mut batch = Batch::default();
+        for (key, note) in notes {
+            batch.push(&key, &note);
+            if batch.is_full() {
+                self.tell_batch(tenant, std::mem::take(&mut batch)).await;
             }
+        }
+        self.tell_batch(tenant, batch).await;
+    }
+
+    async fn tell_batch(&self, tenant: TenantId, batch: Batch) {
+        // What is not told is done again after a restart, at worst.
+        if let Err(error) = self.submit_notes(tenant, batch).await {
+            tracing::warn!(%tenant, %error, "what became of sessions is not on record");
         }
     }
 
@@ -261,55 +264,109 @@ impl Broker {
 
     /// Tells where every session stands; how many bytes that were.
     async fn tell_all(&self, from: u64) -> Result<usize, SubmitError> {
-        self.flush_sessions().await;
-        let mut sessions = self.sessions.all_kept();
-        sessions.sort_by_key(|session| session.kept().map(|key| key.tenant));
-        let (mut bytes, mut batch, mut tenant) = (0, Batch::default(), None);
-        for session in sessions {
-            let Some(key) = session.kept() else { continue };
-            for note in session.all_notes(from) {
-                if tenant != Some(key.tenant) || batch.is_full() {
-                    bytes += self.tell_some(tenant, std::mem::take(&mut batch)).await?;
-                    tenant = Some(key.tenant);
-                }
-                batch.push(key, &note);
+        let mut tenants: BTreeMap<TenantId, Vec<SharedState>> = BTreeMap::new();
+        for session in self.sessions.all_kept() {
+            if let Some(tenant) = session.kept().map(|key| key.tenant) {
+                tenants.entry(tenant).or_default().push(session);
             }
         }
-        bytes += self.tell_some(tenant, batch).await?;
+        let tell = |(tenant, sessions)| self.tell_tenant(from, tenant, sessions);
+        let mut told = stream::iter(tenants).map(tell).buffer_unordered(TENANTS_AT_ONCE);
+        let mut bytes = 0;
+        while let Some(of_tenant) = told.next().await {
+            bytes += of_tenant?;
+        }
         self.sink.sessions_kept_from(from).await?;
         Ok(bytes)
     }
 
-    /// Tells notes of a tenant. One whose keys are withdrawn has no sessions after a restart.
-    async fn tell_some(
+    async fn tell_tenant(
         &self,
-        tenant: Option<TenantId>,
-        batch: Batch,
+        from: u64,
+        tenant: TenantId,
+        sessions: Vec<SharedState>,
     ) -> Result<usize, SubmitError> {
+        let (mut bytes, mut batch) = (0, Batch::default());
+        for session in sessions {
+            let Some(key) = session.kept() else { continue };
+            for note in session.all_notes(from) {
+                batch.push(key, &note);
+                if batch.is_full() {
+                    bytes += self.tell_some(tenant, std::mem::take(&mut batch)).await?;
+                }
+            }
+        }
+        Ok(bytes + self.tell_some(tenant, batch).await?)
+    }
+
+    /// Tells notes of a tenant. One whose keys are withdrawn has no sessions after a restart; nor
+    /// does what is refused for good hold up the others.
+    async fn tell_some(&self, tenant: TenantId, batch: Batch) -> Result<usize, SubmitError> {
         let bytes = batch.bytes;
-        let Some(tenant) = tenant else { return Ok(bytes) };
         match self.submit_notes(tenant, batch).await {
             Ok(()) => Ok(bytes),
             Err(SubmitError::Denied(_) | SubmitError::NotFound(_)) => Ok(0),
+            Err(error) if error.is_final() => {
+                tracing::warn!(%tenant, %error, "where some sessions stand is not on record");
+                Ok(0)
+            }
             Err(error) => Err(error),
         }
     }
 }
 
 impl Device {
+    /// Whether the session outlives the process. One that is over does not: what was noted of it
+    /// would be taken for a note of the one that has its name now.
+    fn is_kept(&self) -> bool {
+        self.state.kept().is_some() && !self.state.lock().is_over()
+    }
+
     /// Makes a note of the session durable with everything else of the read; false where the
     /// session does not outlive the process.
     pub(super) fn note(&mut self, note: &Note) -> bool {
+        if !self.is_kept() {
+            return false;
+        }
         let Some(told) = self.state.kept().map(|key| note.of(key)) else { return false };
         let (session, at) = (Arc::clone(&self.session), self.received_at);
         self.pending.push(&session, at, SinkEntry::Note(told));
         true
     }
 
-    /// Notes the QoS 2 messages of this read, so that they are taken once after a restart, too.
-    pub(super) fn note_arrived(&mut self) {
+    /// The id of a QoS 2 message is free again: that is noted with the read, as above.
+    pub(super) fn note_freed(&mut self, packet_id: u16) -> bool {
+        let is_kept = self.is_kept();
+        if is_kept {
+            self.pending.freed.push(packet_id);
+        }
+        is_kept
+    }
+
+    /// The client has the QoS 2 message with this place: that is noted with the read, as above.
+    pub(super) fn note_released(&mut self, place: u64) -> bool {
+        let is_kept = self.is_kept();
+        if is_kept {
+            self.pending.released.push(place);
+        }
+        is_kept
+    }
+
+    /// Notes what the read came to for QoS 2 messages: whose ids are free, which ones the client
+    /// has, and which came, so that they are taken once after a restart, too.
+    pub(super) fn note_read(&mut self) {
         if self.state.kept().is_none() {
             return;
+        }
+        let freed = std::mem::take(&mut self.pending.freed);
+        if !freed.is_empty() {
+            self.note(&Note::Freed(freed));
+        }
+        let mut released = std::mem::take(&mut self.pending.released);
+        released.sort_unstable();
+        released.dedup();
+        if !released.is_empty() {
+            self.note(&Note::Released(released));
         }
         let is_new =
             |ack: &&Ack| ack.packet_type == PUBREC && !ack.is_repeat && ack.answer.reason < 0x80;
@@ -329,13 +386,24 @@ impl Device {
         }
         let (version, credential) = (self.encoder.version, self.session.credential);
         let will = self.will.as_ref().map(|will| KeptWill::of(will, version, credential));
-        let turn = self.state.lock().turn();
+        let state = self.state.lock();
+        // Another connection has it by now, and notes that.
+        if state.holder != self.link.id() {
+            return;
+        }
+        let (turn, known) = (state.turn(), state.subscriptions.clone());
+        drop(state);
+        // One that was not kept before is told whole: for who reads this it begins here.
+        let is_untold = self.state.kept().is_none();
         let keep_seconds = self.session_seconds;
-        let (away_at, clean) = (None, !present);
+        let (away_at, clean) = (None, !present || is_untold);
         let held = Held { turn, credential, keep_seconds, away_at, clean, will };
         self.state.keep(key, held.clone());
         self.receive();
         self.note(&Note::Held(held));
+        if is_untold && !known.is_empty() {
+            self.note(&Note::Subscribed(known.into_iter().map(|one| (one, true)).collect()));
+        }
         // Without it nothing that is noted later would be anybody's.
         self.pending.is_vital = true;
         self.submit_pending();

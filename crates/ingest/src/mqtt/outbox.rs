@@ -193,18 +193,34 @@ pub(super) struct Outbox {
     dropped: u64,
     /// The bound that the last dropped message passed.
     limit: &'static str,
-    is_restoring: bool,
+    restoring: Option<Restored>,
+}
+
+/// How a session is restored.
+#[derive(Debug)]
+struct Restored {
+    /// Places of messages that it is done with later, in their order.
+    settled: Arc<[u64]>,
+    /// Whether the client was connected when what is read now came.
+    is_connected: bool,
 }
 
 impl Outbox {
-    /// A session is being restored: it counts as connected.
-    pub(super) const fn begin_restoring(&mut self) {
-        self.is_restoring = true;
+    /// A session is being restored. What it is done with later is not put in.
+    pub(super) fn begin_restoring(&mut self, settled: Arc<[u64]>, is_connected: bool) {
+        self.restoring = Some(Restored { settled, is_connected });
+    }
+
+    /// From here on the client was connected, or was not.
+    pub(super) const fn restore_as(&mut self, is_connected: bool) {
+        if let Some(restoring) = &mut self.restoring {
+            restoring.is_connected = is_connected;
+        }
     }
 
     /// It is restored: the client may have had any of what waits.
     pub(super) fn end_restoring(&mut self) {
-        self.is_restoring = false;
+        self.restoring = None;
         self.waiting.iter_mut().for_each(|delivery| delivery.again = true);
     }
 
@@ -227,24 +243,58 @@ impl Outbox {
         is_away: bool,
         bytes: &Arc<Bytes>,
     ) -> Result<(), &'static str> {
+        if self.is_settled(&delivery) {
+            return Ok(());
+        }
         let size = delivery.bytes();
-        let times = if self.is_restoring { RESTORING_TIMES } else { 1 };
-        let claim = match (is_away && !self.is_restoring, self.waiting.is_empty()) {
-            (true, _) => Claim::Away,
-            (false, true) => Claim::Next,
-            (false, false) => Claim::Behind,
-        };
-        let place = if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX * times {
-            Err("relay_queue_messages_max")
-        } else if self.bytes + size > RELAY_QUEUE_BYTES_MAX * times {
-            Err("relay_queue_bytes_max")
-        } else {
-            bytes.reserve(size, claim)
-        };
+        let was_connected = self.restoring.as_ref().is_some_and(|one| one.is_connected);
+        let (mut place, mut freed) = (self.room(size, is_away, bytes), 0);
+        // A client that was connected has had the oldest, and not said so in time.
+        while place.is_err()
+            && was_connected
+            && freed < size
+            && let Some(oldest) = self.pop()
+        {
+            freed += oldest.bytes();
+            drop(oldest);
+            place = self.room(size, is_away, bytes);
+        }
         delivery.reserved = Some(place?);
         self.bytes += size;
         self.waiting.push_back(delivery);
         Ok(())
+    }
+
+    /// A place for so many bytes, or the bound that is reached.
+    fn room(
+        &self,
+        size: usize,
+        is_away: bool,
+        bytes: &Arc<Bytes>,
+    ) -> Result<Reserved, &'static str> {
+        let is_restoring = self.restoring.is_some();
+        let times = if is_restoring { RESTORING_TIMES } else { 1 };
+        if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX * times {
+            return Err("relay_queue_messages_max");
+        }
+        if self.bytes + size > RELAY_QUEUE_BYTES_MAX * times {
+            return Err("relay_queue_bytes_max");
+        }
+        let claim = match (is_away, self.waiting.is_empty()) {
+            _ if is_restoring => Claim::Next,
+            (true, _) => Claim::Away,
+            (false, true) => Claim::Next,
+            (false, false) => Claim::Behind,
+        };
+        bytes.reserve(size, claim)
+    }
+
+    /// Whether a session that is restored is done with a message later.
+    fn is_settled(&self, delivery: &Delivery) -> bool {
+        let Some((restoring, place)) = self.restoring.as_ref().zip(delivery.place) else {
+            return false;
+        };
+        restoring.settled.binary_search(&place).is_ok()
     }
 
     /// A message is lost for that bound; whether it is the first one of a row.
@@ -304,7 +354,7 @@ mod tests {
     fn what_is_restored_may_have_been_sent_and_is_found_by_its_place() {
         let bytes = Bytes::new(Arc::default());
         let mut outbox = Outbox::default();
-        outbox.begin_restoring();
+        outbox.begin_restoring(Arc::default(), false);
         for place in 0..RELAY_QUEUE_MESSAGES_MAX as u64 + 1 {
             let one = Delivery { place: Some(place), ..delivery(0) };
             assert_eq!(outbox.push(one, true, &bytes), Ok(()));
@@ -314,6 +364,27 @@ mod tests {
         assert!(outbox.iter().all(|delivery| delivery.again));
         assert_eq!(outbox.len(), RELAY_QUEUE_MESSAGES_MAX);
         assert_eq!(outbox.push(delivery(0), true, &bytes), Err("relay_queue_messages_max"));
+    }
+
+    #[test]
+    fn what_a_client_has_had_takes_no_room_while_its_session_is_restored() {
+        let bytes = Bytes::new(Arc::default());
+        let max = (RELAY_QUEUE_MESSAGES_MAX * RESTORING_TIMES) as u64;
+        let put = |outbox: &mut Outbox, place: u64| {
+            outbox.push(Delivery { place: Some(place), ..delivery(0) }, true, &bytes)
+        };
+        let mut outbox = Outbox::default();
+        outbox.begin_restoring((0..max).collect(), false);
+        for place in 0..2 * max {
+            assert_eq!(put(&mut outbox, place), Ok(()), "{place}");
+        }
+        assert_eq!(outbox.front().and_then(|first| first.place), Some(max));
+        // Who was away has the first ones, who was connected the last ones.
+        assert_eq!(put(&mut outbox, 2 * max), Err("relay_queue_messages_max"));
+        outbox.restore_as(true);
+        assert_eq!(put(&mut outbox, 2 * max), Ok(()));
+        assert_eq!(outbox.front().and_then(|first| first.place), Some(max + 1));
+        assert_eq!(outbox.len() as u64, max);
     }
 
     #[test]

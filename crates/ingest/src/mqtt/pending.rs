@@ -54,6 +54,10 @@ pub(crate) struct Pending {
     pub(crate) replies: Vec<RpcReply>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
+    /// Packet ids of QoS 2 messages that are free again, and that is to be noted.
+    pub(crate) freed: Vec<u16>,
+    /// Places of QoS 2 messages that the client has, and that is to be noted.
+    pub(crate) released: Vec<u64>,
     /// Packets that are sent once it is durable; without that the connection ends.
     pub(crate) late: BytesMut,
     /// Without it the connection ends, whatever else it holds.
@@ -139,6 +143,11 @@ pub(crate) fn outcome(
     }
 }
 
+/// What so many bytes count for in a rate of readings.
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(1 + bytes / 1024).unwrap_or(u32::MAX)
+}
+
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.readings.is_empty()
@@ -184,10 +193,8 @@ impl Pending {
         let counts = self.entries.iter().map(|entry| match entry {
             SinkEntry::Readings(batch) => count_readings(&batch.readings),
             SinkEntry::Attributes(update) => count_attributes(&update.entries),
-            SinkEntry::Relay { message, .. } => {
-                u32::try_from(1 + message.content_bytes() / 1024).unwrap_or(u32::MAX)
-            }
-            SinkEntry::Note(_) => 1,
+            SinkEntry::Relay { message, .. } => weight(message.content_bytes()),
+            SinkEntry::Note(note) => weight(note.body.len()),
             SinkEntry::Refusal(_) => 0,
         });
         counts.fold(0, u32::saturating_add)

@@ -2,6 +2,7 @@
 //! durable since, in its order. What the client had is told apart from what it has yet to get.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,21 @@ use super::wills::WaitingWill;
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Transport};
 
+/// So many messages are remembered that clients are done with since the last round. Of further ones
+/// that is known only when it is read again, and meanwhile they wait like any other.
+const SETTLED_MAX: usize = 16 * 1024 * 1024;
+
 /// Puts sessions into a broker that has none yet. Everything from a position on is read twice:
 /// first for [`Restoring::look`], then for [`Restoring::message`] and [`Restoring::note`].
 pub struct Restoring {
     broker: Arc<Broker>,
     from: u64,
     told: HashMap<SessionKey, Told>,
+    /// Places of messages that a session is done with since the round, in their order.
+    settled: HashMap<SessionKey, Arc<[u64]>>,
+    settled_count: usize,
+    /// Names filters in less than their length.
+    names: RandomState,
     sessions: HashMap<SessionKey, SharedState>,
     /// Of tenants with a session.
     relays: HashMap<TenantId, Arc<TenantRelay>>,
@@ -42,17 +52,26 @@ struct Told {
     /// Where the round has left it.
     kept: Option<Box<Kept>>,
     waits: Vec<Delivery>,
-    /// Whether the first thing since then is that it begins anew.
-    begins: Option<bool>,
+    /// The first turn since then with which it begins anew.
+    begins: Option<u64>,
     /// Whether the first thing since then about a filter is that it is a new one.
-    filters: HashMap<String, bool>,
+    filters: HashMap<u64, bool>,
+    settled: Vec<u64>,
 }
 
 impl Restoring {
     /// Begins to restore the sessions whose last round was for the position `from`.
     pub fn new(broker: Arc<Broker>, from: u64) -> Self {
-        let (told, sessions, relays) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { broker, from, told, sessions, relays }
+        Self {
+            broker,
+            from,
+            told: HashMap::new(),
+            settled: HashMap::new(),
+            settled_count: 0,
+            names: RandomState::new(),
+            sessions: HashMap::new(),
+            relays: HashMap::new(),
+        }
     }
 
     /// Takes a note of the first reading.
@@ -65,18 +84,25 @@ impl Restoring {
                 told.waits.clear();
             }
             Note::Waits(round, delivery) if round == self.from => told.waits.push(delivery),
-            Note::Held(held) => {
-                told.begins.get_or_insert(held.clean);
+            Note::Held(held) if held.clean => {
+                let first = told.begins.map_or(held.turn, |first| first.min(held.turn));
+                told.begins = Some(first);
             }
             Note::Subscribed(all) => {
                 for (subscription, is_new) in all {
-                    told.filters.entry(subscription.filter).or_insert(is_new);
+                    let name = self.names.hash_one(subscription.filter.as_str());
+                    told.filters.entry(name).or_insert(is_new);
                 }
             }
             Note::Unsubscribed(filters) => {
                 for filter in filters {
-                    told.filters.entry(filter).or_insert(false);
+                    let name = self.names.hash_one(filter.as_str());
+                    told.filters.entry(name).or_insert(false);
                 }
+            }
+            Note::Settled(places) if self.settled_count < SETTLED_MAX => {
+                self.settled_count += places.len();
+                told.settled.extend(places);
             }
             _ => {}
         }
@@ -85,13 +111,21 @@ impl Restoring {
     /// The first reading is over: the sessions are as they were at the position.
     pub fn begin(&mut self) {
         for (key, told) in std::mem::take(&mut self.told) {
-            let Told { kept, waits, begins, filters } = told;
-            let Some(kept) = kept.filter(|_| begins != Some(true)) else { continue };
+            let Told { kept, waits, begins, filters, mut settled } = told;
+            if !settled.is_empty() {
+                settled.sort_unstable();
+                self.settled.insert(key.clone(), settled.into());
+            }
+            // One that began since then is built from its own notes: what was noted of another
+            // with its name is not for it.
+            let is_older = |kept: &Kept| begins.is_none_or(|first| first > kept.held.turn);
+            let Some(kept) = kept.filter(|kept| is_older(kept)) else { continue };
             let Kept { held, subscriptions, received, released, .. } = *kept;
             let session = self.put(&key, held);
             for subscription in subscriptions {
                 // One that is new since then has to wait for its place among the messages.
-                if filters.get(&subscription.filter) != Some(&true) {
+                let name = self.names.hash_one(subscription.filter.as_str());
+                if filters.get(&name) != Some(&true) {
                     subscribe(&session, subscription);
                 }
             }
@@ -169,8 +203,9 @@ impl Restoring {
         let relay = self.broker.sessions.relays.of(key.tenant);
         self.relays.insert(key.tenant, Arc::clone(&relay));
         let session = Session::new(key.device, relay);
+        let (is_connected, settled) = (held.away_at.is_none(), self.settled.get(key).cloned());
         session.keep(key, held);
-        session.lock().outbox.begin_restoring();
+        session.lock().outbox.begin_restoring(settled.unwrap_or_default(), is_connected);
         if let Some(older) = self.sessions.insert(key.clone(), Arc::clone(&session)) {
             older.end();
         }
@@ -180,7 +215,11 @@ impl Restoring {
     fn hold(&mut self, key: &SessionKey, held: Held) {
         match self.sessions.get(key) {
             Some(session) if turn_of(session) > held.turn => {}
-            Some(session) if !held.clean => session.lock().held = Some(held),
+            Some(session) if !held.clean => {
+                let mut state = session.lock();
+                state.outbox.restore_as(held.away_at.is_none());
+                state.held = Some(held);
+            }
             _ => drop(self.put(key, held)),
         }
     }

@@ -270,10 +270,14 @@ impl Broker {
         let telling = async {
             while self.is_tending().await {
                 self.flush_sessions().await;
+            }
+        };
+        let rounds = async {
+            while self.is_tending().await {
                 self.tend_round().await;
             }
         };
-        tokio::join!(ending, recording, telling);
+        tokio::join!(ending, recording, telling, rounds);
     }
 
     /// Waits for the next time; whether there is one.

@@ -66,6 +66,11 @@ impl Drop for Counted<'_> {
 }
 
 impl WaitingWill {
+    /// Whose will it is.
+    pub fn session(&self) -> &DeviceSession {
+        &self.session
+    }
+
     /// Waits for the will's delay, or the end of its session if that is sooner, and publishes it,
     /// unless the client is back in its session by then. When the platform stops, it is published
     /// at once.

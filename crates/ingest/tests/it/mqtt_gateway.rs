@@ -23,6 +23,7 @@ fn devices(entries: &[SinkEntry]) -> Vec<DeviceId> {
         SinkEntry::Attributes(update) => update.device,
         SinkEntry::Refusal(refusal) => refusal.device,
         SinkEntry::Relay { message, .. } => message.device,
+        SinkEntry::Note(note) => note.device,
     };
     entries.iter().map(device).collect()
 }

@@ -46,14 +46,9 @@ impl Sink for Journal {
         _: Origin<'_>,
         entries: Vec<SinkEntry>,
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
-        let mut all = self.entries.lock();
-        let mut placed = Vec::new();
-        for (index, entry) in entries.into_iter().enumerate() {
-            let position = all.last().map_or(0, |(last, _)| last + 1);
-            placed.push((index, position));
-            all.push((position, entry));
-        }
-        Ok((Vec::new(), placed))
+        let entries = entries.into_iter().enumerate();
+        let placed = entries.map(|(index, entry)| (index, self.put(entry)));
+        Ok((Vec::new(), placed.collect()))
     }
 
     fn keeps_sessions(&self) -> bool {
@@ -95,6 +90,14 @@ const fn is_relay(entry: &SinkEntry) -> bool {
 }
 
 impl Journal {
+    /// Puts an entry in; its position.
+    fn put(&self, entry: SinkEntry) -> u64 {
+        let mut all = self.entries.lock();
+        let position = all.last().map_or(0, |(last, _)| last + 1);
+        all.push((position, entry));
+        position
+    }
+
     /// A broker that goes on where the last one was.
     fn start(self: &Arc<Self>) -> Arc<Broker> {
         self.start_without(|_| false)
@@ -302,6 +305,64 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
     let broker = journal.start();
     let mut client = open(&broker, "c1", "token", 1).await;
     message(&mut client, 0x32, "gone").await;
+}
+
+/// A CONNECT of 5.0 that begins a session of two hours anew.
+fn begin_anew(client_id: &str) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend_from_slice(&[5, 0x82, 0, 60, 5, 0x11, 0, 0, 0x1c, 0x20]);
+    body.extend([text(client_id), text("token")].concat());
+    packet(0x10, &body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_began_anew_has_nothing_of_the_one_before_it() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    open(&broker, "c1", "token", 0).await.leave().await;
+    let start = journal.entries.lock().len();
+    // One that was there has a message without PUBREL; another begins, and is resumed.
+    let mut client = open(&broker, "c1", "token", 1).await;
+    client.send(&publish(4, 2, 5, "plant/a", b"one")).await;
+    client.expect(&[0x50, 2, 0, 5]).await;
+    client.leave().await;
+    let mut client = Client::open(&broker);
+    client.send(&begin_anew("c1")).await;
+    let acknowledged = client.packet().await;
+    assert_eq!((acknowledged[0], acknowledged[2]), (0x20, 0), "no session is present");
+    client.leave().await;
+    open(&broker, "c1", "token", 1).await.leave().await;
+    let told: Vec<(u64, SinkEntry)> = journal.entries.lock()[start..].to_vec();
+    broker.flush_sessions().await;
+    let tending = tokio::spawn(Arc::clone(&broker).tend_sessions());
+    let mut from = journal.from.subscribe();
+    from.wait_for(|from| *from > 0).await.expect("a round");
+    tending.abort();
+    // As if all of that had been told while the round was.
+    for (_, note) in told.into_iter().filter(|(_, entry)| !is_relay(entry)) {
+        journal.put(note);
+    }
+    let broker = journal.start();
+    let mut client = open(&broker, "c1", "token", 1).await;
+    client.send(&publish(4, 2, 5, "plant/a", b"two")).await;
+    client.expect(&[0x50, 2, 0, 5]).await;
+    assert_eq!(journal.relayed(), 2, "the id is the new session's own");
+}
+
+#[tokio::test]
+async fn a_session_that_is_kept_from_a_later_connection_on_has_its_filters() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    let mut first = Client::open(&broker);
+    first.send(&connect(4, 2, "c1", "token")).await;
+    first.expect(&[0x20, 2, 0, 0]).await;
+    first.send(&subscribe(4, 1, &[("plant/+", 1)])).await;
+    first.expect(&[0x90, 3, 0, 1, 1]).await;
+    let mut second = open(&broker, "c1", "token", 1).await;
+    nothing_waits(&mut second).await;
+    let broker = journal.start();
+    tell(&broker, 1, &["one"]).await;
+    message(&mut open(&broker, "c1", "token", 1).await, 0x32, "one").await;
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ use veritwin_ingest::{
 };
 
 use crate::platform::{
-    Client, DEVICE, Door, NOW_MICROS, Store, TELEMETRY, connect, packet, publish, subscribe, text,
+    Client, DEVICE, Door, NOW_MICROS, Store, TELEMETRY, TENANT, connect, packet, publish,
+    subscribe, text,
 };
 
 struct World {
@@ -177,6 +178,14 @@ async fn a_will_that_waits_ends_with_its_reason() {
     world.broker.end_sessions().await;
     server.await.expect("served");
     assert_eq!(world.store.readings().len(), 1);
+
+    // Nobody speaks for it any more.
+    let world = World::new();
+    let (server, start) = (world.cut_off().await, Instant::now());
+    world.broker.end_sessions_of(TENANT, DEVICE, None);
+    server.await.expect("served");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(world.store.readings().is_empty());
 }
 
 /// The first session holds this for the application.

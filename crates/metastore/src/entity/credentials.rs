@@ -2,12 +2,13 @@
 //! hash only, sealed.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
 use veritwin_keys::sha256;
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{above, at_most, is_null};
+use crate::query::{above, at_most, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Error, PlatformTx, Result, TenantTx};
@@ -67,11 +68,24 @@ pub struct Credential {
     pub disabled_at: Option<Timestamp>,
     /// When it last let the device in.
     pub used_at: Option<Timestamp>,
+    /// When the certificate ends that was shown last.
+    pub certificate_until: Option<Timestamp>,
     /// When it was revoked, for good.
     pub revoked_at: Option<Timestamp>,
 }
 
 opaque_debug!(Credential { id, device, kind, created_at, revoked_at });
+
+/// A certificate that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndingCertificate {
+    /// The credential it is shown for.
+    pub credential: CredentialId,
+    /// The device.
+    pub device: DeviceId,
+    /// When it ends.
+    pub ends_at: Timestamp,
+}
 
 /// What a presented credential leads to.
 #[derive(Clone)]
@@ -104,6 +118,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Credential> {
         valid_until: row.maybe("valid_until")?,
         disabled_at: row.maybe("disabled_at")?,
         used_at: row.maybe("used_at")?,
+        certificate_until: row.maybe("certificate_until")?,
         revoked_at: row.maybe("revoked_at")?,
     })
 }
@@ -115,7 +130,8 @@ fn spent_digest(id: CredentialId) -> [u8; 32] {
 
 impl TenantTx {
     /// Writes a new credential. `lookup_digest` is the digest of the token, of the certificate,
-    /// or of client id and user name; `Conflict` if another device anywhere uses it.
+    /// or of client id and user name, with the password where that was made here; `Conflict` if
+    /// another credential anywhere uses it.
     #[boxed]
     pub async fn credential_create(
         &self,
@@ -137,6 +153,7 @@ impl TenantTx {
             .set("valid_from", credential.valid_from)
             .set("valid_until", credential.valid_until)
             .set("disabled_at", credential.disabled_at)
+            .set("certificate_until", credential.certificate_until)
             .set("revoked_at", credential.revoked_at);
         self.core.insert(insert).await.map(|_| ())
     }
@@ -171,30 +188,49 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Notes when a credential last let its device in; nothing if it is gone.
+    /// Notes when a credential last let its device in, and when the certificate ends that was
+    /// shown; nothing if it is gone.
     #[boxed]
-    pub async fn credential_used(&self, id: CredentialId, at: Timestamp) -> Result<()> {
-        let update = self.update(TABLE).set("used_at", at).eq("id", id);
+    pub async fn credential_used(
+        &self,
+        id: CredentialId,
+        at: Timestamp,
+        certificate_until: Option<Timestamp>,
+    ) -> Result<()> {
+        let mut update = self.update(TABLE).set("used_at", at).eq("id", id);
+        if certificate_until.is_some() {
+            update = update.set("certificate_until", certificate_until);
+        }
         self.core.update(update).await.map(drop)
     }
 
-    /// Certificates of devices that count and end after `after` and by `until`, at most `limit`.
+    /// Certificates of devices that end after `after` and by `until` and whose credentials are in
+    /// force, at most `limit`, the first to end first.
     #[boxed]
     pub async fn certificates_ending(
         &self,
         (after, until): (Timestamp, Timestamp),
         limit: u64,
-    ) -> Result<Vec<Credential>> {
+    ) -> Result<Vec<EndingCertificate>> {
         let select = self
             .select(TABLE)
             .eq("kind", CredentialKind::X509)
-            .filter(above("valid_until", after))
-            .filter(at_most("valid_until", until))
+            .filter(above("certificate_until", after))
+            .filter(at_most("certificate_until", until))
             .filter(is_null("revoked_at"))
-            .filter(is_null("disabled_at"));
-        let vault = self.vault();
-        let rows = self.core.all(select.ascending("valid_until").limit(limit)).await?;
-        rows.iter().map(|row| load(row, &vault)).collect()
+            .filter(is_null("disabled_at"))
+            .only(Expr::col("id"), "id")
+            .also(Expr::col("device_id"), "device_id")
+            .also(Expr::col("certificate_until"), "certificate_until");
+        let rows = self.core.all(select.ascending("certificate_until").limit(limit)).await?;
+        let ending = |row: &Row| -> Result<EndingCertificate> {
+            Ok(EndingCertificate {
+                credential: row.get("id")?,
+                device: row.get("device_id")?,
+                ends_at: row.get("certificate_until")?,
+            })
+        };
+        rows.iter().map(ending).collect()
     }
 
     /// A device's credentials, revoked ones too, oldest first.
@@ -233,7 +269,37 @@ impl PlatformTx {
     ) -> Result<Option<CredentialMatch>> {
         let select = self.select(TABLE).eq("lookup_digest", lookup_digest);
         let row = self.core.maybe(select.filter(is_null("revoked_at"))).await?;
-        let Some(row) = row else { return Ok(None) };
+        match row {
+            Some(row) => self.credential_match(row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::credential_by_digest`], for the first of some digests that leads anywhere.
+    #[boxed]
+    pub async fn credential_by_first_digest(
+        &self,
+        lookup_digests: &[[u8; 32]],
+    ) -> Result<Option<CredentialMatch>> {
+        let among = one_of("lookup_digest", lookup_digests.iter().copied());
+        let select = self.select(TABLE).filter(among).filter(is_null("revoked_at"));
+        let mut found: Option<(usize, Row)> = None;
+        for row in self.core.all(select).await? {
+            let digest: [u8; 32] = row.get("lookup_digest")?;
+            let rank = lookup_digests.iter().position(|one| *one == digest);
+            if let Some(rank) = rank
+                && found.as_ref().is_none_or(|(first, _)| rank < *first)
+            {
+                found = Some((rank, row));
+            }
+        }
+        match found {
+            Some((_, row)) => self.credential_match(row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn credential_match(&self, row: Row) -> Result<CredentialMatch> {
         let tenant = row.get("tenant_id")?;
         let vault = self.vault_of(tenant);
         let credential = load(&row, &vault)?;
@@ -247,6 +313,6 @@ impl PlatformTx {
         let name = vault.open_text(&device, "name", credential.device.as_bytes())?;
         let device_name = Secret::new(name);
         let is_gateway = device.maybe("is_gateway")?.unwrap_or_default();
-        Ok(Some(CredentialMatch { tenant, credential, secret_hash, device_name, is_gateway }))
+        Ok(CredentialMatch { tenant, credential, secret_hash, device_name, is_gateway })
     }
 }

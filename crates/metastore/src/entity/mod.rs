@@ -52,7 +52,9 @@ pub use brands::Brand;
 pub use bringers::{Bringer, Line};
 pub use calls::{CallState, StoredCall};
 pub use contact::ContactMessage;
-pub use credentials::{Credential, CredentialFacts, CredentialKind, CredentialMatch};
+pub use credentials::{
+    Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,
+};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};

@@ -14,8 +14,10 @@ pub(super) const ADDED: &[AddedColumns] = &[AddedColumns {
         nullable(column("valid_until", ColumnKind::Time, Category::Authentication)),
         nullable(column("disabled_at", ColumnKind::Time, Category::Authentication)),
         nullable(column("used_at", ColumnKind::Time, Category::Authentication)),
+        // When the certificate ends that was shown last.
+        nullable(column("certificate_until", ColumnKind::Time, Category::Authentication)),
     ],
-    indexes: &[&["tenant_id", "kind", "valid_until"]],
+    indexes: &[&["tenant_id", "kind", "certificate_until"]],
 }];
 
 pub(super) const TABLES: &[TableDef] = &[
@@ -33,6 +35,8 @@ pub(super) const TABLES: &[TableDef] = &[
             nullable(column("revocation", ColumnKind::Sealed, Category::Authentication)),
             column("valid_until", ColumnKind::Time, Category::Authentication),
             nullable(column("revocation_until", ColumnKind::Time, Category::Authentication)),
+            // How many devices it made.
+            column("made", ColumnKind::Integer, Category::Authentication),
             nullable(column("disabled_at", ColumnKind::Time, Category::Authentication)),
             column("version", ColumnKind::Integer, Category::Authentication),
             column("created_at", ColumnKind::Time, Category::Authentication),

@@ -7,7 +7,8 @@ use veritwin_domain::{
 };
 use veritwin_metastore::{
     AttributeScope, Credential, CredentialFacts, CredentialKind, Device, DeviceAuthority,
-    DeviceFilter, Error, Page, Placement, RetainedMessage, Twin,
+    DeviceFilter, Error, Page, Placement, ProvisionProfile, ProvisionedDevice, RetainedMessage,
+    Twin,
 };
 
 use crate::world::{START, World, device, everywhere, later};
@@ -41,6 +42,7 @@ pub(crate) fn credential(world: &World, device: DeviceId) -> Credential {
         valid_until: None,
         disabled_at: None,
         used_at: None,
+        certificate_until: None,
         revoked_at: None,
     }
 }
@@ -207,6 +209,11 @@ async fn credentials_lead_to_their_device_until_revoked() {
         assert_eq!((found.tenant, found.credential.clone()), (world.tenant, basic.clone()));
         assert_eq!(found.secret_hash, Some(hash));
         assert_eq!(found.device_name.expose(), "Pump");
+        for (digests, first) in [([[1; 32], [2; 32]], &token), ([[9; 32], [2; 32]], &basic)] {
+            let found = tx.credential_by_first_digest(&digests).await.expect("look-up");
+            assert_eq!(found.expect("found").credential, *first, "the first of these");
+        }
+        assert!(tx.credential_by_first_digest(&[[9; 32]]).await.expect("look-up").is_none());
         drop(tx);
 
         let tx = world.begin_in(world.other).await;
@@ -235,14 +242,45 @@ async fn credentials_lead_to_their_device_until_revoked() {
 }
 
 #[tokio::test]
+async fn certificates_that_end_soon_are_found_while_their_credentials_are_in_force() {
+    everywhere(async |world| {
+        let pump = device(world, "Pump");
+        let of = |until| Credential {
+            kind: CredentialKind::X509,
+            certificate_until: until,
+            ..credential(world, pump.id)
+        };
+        let (soon, late, unseen) = (of(Some(later(5))), of(Some(later(90))), of(None));
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        for (one, digest) in [(&soon, [1; 32]), (&late, [2; 32]), (&unseen, [3; 32])] {
+            tx.credential_create(one, digest, None).await.expect("a certificate");
+        }
+        let found = tx.certificates_ending((START, later(30)), 9).await.expect("found");
+        assert_eq!(found.iter().map(|one| one.credential).collect::<Vec<_>>(), [soon.id]);
+        assert_eq!((found[0].device, found[0].ends_at), (pump.id, later(5)));
+        // Another one was shown, and then one without an end that is known.
+        tx.credential_used(soon.id, later(1), Some(later(80))).await.expect("used");
+        tx.credential_used(unseen.id, later(1), Some(later(6))).await.expect("used");
+        tx.credential_used(unseen.id, later(2), None).await.expect("used");
+        let found = tx.certificates_ending((START, later(30)), 9).await.expect("found");
+        assert_eq!(found.iter().map(|one| one.credential).collect::<Vec<_>>(), [unseen.id]);
+        tx.credential_revoke(pump.id, unseen.id, later(3)).await.expect("revoked");
+        assert!(tx.certificates_ending((START, later(30)), 9).await.expect("none").is_empty());
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_lets_devices_in_is_its_tenants_own() {
     everywhere(async |world| {
         let authority = DeviceAuthority {
             id: AuthorityId::generate(START, world.rng.as_ref()),
             body: b"a".to_vec(),
-            revocation: Some(b"list".to_vec()),
             valid_until: later(60),
             revocation_until: Some(later(30)),
+            made: 0,
             disabled_at: None,
             version: 1,
             created_at: START,
@@ -262,6 +300,9 @@ async fn what_lets_devices_in_is_its_tenants_own() {
         let tx = world.begin().await;
         tx.device_create(&pump).await.expect("a device");
         tx.device_authority_create(&authority, ([1; 32], [2; 32])).await.expect("an authority");
+        tx.device_authority_list(authority.id, Some(b"list")).await.expect("a list");
+        assert!(tx.device_authority_count(authority.id, 1).await.expect("the first"));
+        assert!(!tx.device_authority_count(authority.id, 1).await.expect("one too many"));
         tx.provision_profile_create(&profile, ([3; 32], [4; 32])).await.expect("a profile");
         tx.provisioned_add(&provisioned).await.expect("noted");
         assert!(tx.provision_profile_count(profile.id, 1).await.expect("the first"));
@@ -275,6 +316,8 @@ async fn what_lets_devices_in_is_its_tenants_own() {
         missing(tx.device_authority(authority.id).await.map(drop));
         missing(tx.device_authority_update(&authority, None).await);
         missing(tx.device_authority_delete(authority.id).await);
+        assert!(!tx.device_authority_count(authority.id, 9).await.expect("not theirs"));
+        tx.device_authority_list(authority.id, None).await.expect("nothing happens");
         missing(tx.provision_profile(profile.id).await.map(drop));
         missing(tx.provision_profile_update(&profile, None).await);
         missing(tx.provision_profile_delete(profile.id).await);
@@ -289,7 +332,11 @@ async fn what_lets_devices_in_is_its_tenants_own() {
         let tx = world.platform().await;
         let named = tx.device_authorities_named([2; 32], 9).await.expect("look-up");
         assert_eq!((named.len(), named[0].tenant), (1, world.tenant));
-        assert_eq!(named[0].authority, authority);
+        assert_eq!(named[0].authority, DeviceAuthority { made: 1, ..authority.clone() });
+        let list = tx.device_authority_revocation(world.tenant, authority.id).await;
+        assert_eq!(list.expect("look-up").as_deref(), Some(&b"list"[..]));
+        let theirs = tx.device_authority_revocation(world.other, authority.id).await;
+        assert_eq!(theirs.expect("look-up"), None);
         let found = tx.provision_profile_by_key([3; 32]).await.expect("look-up").expect("found");
         assert_eq!((found.tenant, found.secret_digest), (world.tenant, [4; 32]));
         assert_eq!(found.profile.made, 1);

@@ -45,7 +45,7 @@ struct CredentialBody {
     valid_until: Option<String>,
     /// Since when it lets nobody in.
     disabled_at: Option<String>,
-    /// When it last let the device in, within half a minute.
+    /// When it last let the device in, within ten minutes.
     last_used_at: Option<String>,
 }
 
@@ -182,7 +182,7 @@ struct MadeCredentialBody {
     password: Option<String>,
 }
 
-/// Gives a device another credential; the others keep working. With `replaces` one of them ends at
+/// Gives a device another credential; the others keep working. With `replaces` one of them ends by
 /// a stated time, so that the device can be changed over in between.
 #[utoipa::path(post, path = "/v1/devices/{id}/credentials", tag = "devices",
     params(("id" = String, Path)), request_body = Option<CredentialFields>,

@@ -153,8 +153,9 @@ async fn authorities(
     Ok(axum::Json(ListBody::whole(all.into_iter().map(AuthorityBody::from).collect())))
 }
 
-/// Registers an authority. Its private key has to be at hand: the proof shows it. An authority is
-/// one organisation's; another that registers it is answered 409.
+/// Registers an authority. Its private key has to be at hand: the proof shows it. A newer
+/// certificate of the same name and key takes the place of the one that is registered, and the id
+/// stays. An authority is one organisation's; another that registers it is answered 409.
 #[utoipa::path(post, path = "/v1/device-authorities", tag = "provisioning",
     request_body = RegisterFields,
     responses((status = 201, body = AuthorityBody), (status = 400), (status = 403),
@@ -216,7 +217,7 @@ async fn update_authority(
 ) -> Answer<impl IntoResponse> {
     let (id, version) = (body::id(&id)?, body::if_match(&headers)?);
     let view = api.app.update_authority(&context, id, fields.parsed()?, version).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok((body::etag(view.version), axum::Json(AuthorityBody::from(view))))
 }
 
@@ -229,7 +230,7 @@ async fn delete_authority(
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     api.app.delete_authority(&context, body::id(&id)?).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -246,7 +247,7 @@ async fn set_list(
     File(bytes): File,
 ) -> Answer<axum::Json<AuthorityBody>> {
     let view = api.app.set_revocation_list(&context, body::id(&id)?, &bytes).await?;
-    api.live.recheck_certificates(context.tenant).await;
+    api.live.doubt_certificates(context.tenant);
     Ok(axum::Json(view.into()))
 }
 

@@ -61,6 +61,12 @@ impl Ca {
         Self { params, key, certificate, now }
     }
 
+    /// A newer certificate with the same name and key.
+    pub(crate) fn renew(&mut self, days: i64) {
+        self.params.not_after = self.now + Duration::days(days);
+        self.certificate = self.params.self_signed(&self.key).unwrap().pem();
+    }
+
     /// A device's certificate.
     pub(crate) fn leaf(&self, name: &str, serial: u8, days: i64) -> Held {
         let mut params = named(name, self.now, days);

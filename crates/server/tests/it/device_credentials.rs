@@ -98,6 +98,43 @@ fn a_password_is_bound_to_its_names_and_is_changed_over() {
 }
 
 #[test]
+fn a_password_that_is_made_here_stands_beside_others_of_its_names() {
+    let platform = Platform::shared();
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let (device, theirs) = (tenant.device("pump"), other.device("pump"));
+    let user = format!("pump-{}", device.id);
+    let names = json!({"kind": "basic", "client_id": "c1", "user": user});
+    let first = made(&tenant, &device, &names);
+    // Another organisation uses the same names, is told nothing, and its device is its own.
+    let elsewhere = made(&other, &theirs, &names);
+    let with = |made: &Value| -> Vec<String> {
+        let password = made["password"].as_str().unwrap();
+        ["-i", "c1", "-u", &user, "-P", password].map(str::to_owned).to_vec()
+    };
+    let mut child = stays(platform, &other, &theirs.id, &borrowed(&with(&elsewhere)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The device itself is changed over without another name.
+    let mut second = names.clone();
+    second["replaces"] = json!({"id": first["credential"]["id"], "until": "2199-01-01T00:00:00Z"});
+    let second = made(&tenant, &device, &second);
+    for made in [&first, &second, &elsewhere] {
+        assert!(gets_in(platform, &borrowed(&with(made))));
+    }
+    // What ends before is not prolonged by being changed over.
+    let mut third = names.clone();
+    third["valid_until"] = json!("2150-01-01T00:00:00Z");
+    let third = made(&tenant, &device, &third);
+    let mut fourth = names.clone();
+    fourth["replaces"] = json!({"id": third["credential"]["id"], "until": "2199-01-01T00:00:00Z"});
+    made(&tenant, &device, &fourth);
+    let all = tenant.get(&path(&device)).expect(200);
+    let ends = |one: &&Value| one["id"] == third["credential"]["id"];
+    let kept = all["items"].as_array().unwrap().iter().find(ends).unwrap();
+    assert!(kept["valid_until"].as_str().unwrap().starts_with("2150-"), "{kept}");
+}
+
+#[test]
 fn what_is_shut_out_leaves_no_session_without_a_connection() {
     let platform = Platform::shared();
     let tenant = platform.tenant();
@@ -177,7 +214,7 @@ fn a_certificate_is_registered_by_whoever_holds_its_key() {
 fn an_authority_lets_in_until_it_revokes() {
     let platform = Platform::shared();
     let (tenant, other) = (platform.tenant(), platform.tenant());
-    let ca = Ca::new();
+    let mut ca = Ca::new();
     let settings = json!({"name": "Works", "creates": true, "device_name": "works-*"});
     let authority = ca.register(&tenant, &settings).expect(201);
     ca.register(&other, &settings).problem(409);
@@ -211,6 +248,13 @@ fn an_authority_lets_in_until_it_revokes() {
     is_out(child);
     assert!(!gets_in(platform, &borrowed(&first)) && gets_in(platform, &borrowed(&second)));
     put(b"").expect(200);
+    assert!(gets_in(platform, &borrowed(&first)));
+    // Its certificate is renewed with the same key: what it let in stays.
+    ca.renew(2000);
+    let renewed = ca.register(&tenant, &settings).expect(201);
+    assert_eq!(renewed["id"], authority["id"]);
+    assert_ne!(renewed["valid_until"], authority["valid_until"]);
+    assert_eq!(renewed["made"], 2);
     assert!(gets_in(platform, &borrowed(&first)));
     tenant.delete(path.trim_end_matches("/revocation-list")).expect(204);
     assert!(!gets_in(platform, &borrowed(&second)));

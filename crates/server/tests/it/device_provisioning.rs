@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::device_credentials::mosquitto;
-use crate::harness::Platform;
+use crate::harness::{Platform, wait_for};
 use crate::mqtt::{Packet, Version};
 use crate::tenant::Tenant;
 
@@ -83,8 +83,21 @@ fn a_device_that_was_made_before_gets_its_credential_once() {
     let (tenant, other) = (platform.tenant(), platform.tenant());
     tenant.device("waiting");
     other.device("theirs");
+    let running = tenant.device("running");
+    tenant.send(&running, &json!({"t": 1})).expect(200);
+    wait_for("the device to be heard of", || {
+        let device = tenant.get(&format!("/v1/devices/{}", running.id)).expect(200);
+        (device["last_seen_at"] != Value::Null).then_some(())
+    });
+    let narrow = json!({
+        "name": "valves", "strategy": "pre_provisioned", "devices_max": 9, "type": "valve",
+    });
+    let narrow = tenant.post("/v1/provision-profiles", &narrow).expect(201);
     let profile = profile(&tenant, "pre_provisioned", 9);
-    refused(&ask(platform, &request(&profile, "theirs", &json!({}))), "no device");
+    // Whoever has the secret of a lot opens no device of others, of another type or in use.
+    for (profile, name) in [(&profile, "theirs"), (&profile, "running"), (&narrow, "waiting")] {
+        refused(&ask(platform, &request(profile, name, &json!({}))), "no device");
+    }
     let more = json!({"credentialsType": "MQTT_BASIC", "username": format!("w-{}", tenant.id)});
     let answer = ask(platform, &request(&profile, "waiting", &more));
     assert_eq!(answer["credentialsType"], "MQTT_BASIC", "{answer}");

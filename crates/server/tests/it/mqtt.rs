@@ -134,10 +134,30 @@ impl Mqtt {
     /// Connects with 3.1.1 as a client whose session is kept; whether it was there. What comes is
     /// read by [`Mqtt::read_raw`].
     pub(crate) fn connect_kept(http: &Http, client: &str, token: &str) -> (Self, bool) {
+        Self::connect_raw(http, &connect_with(Version::V311, 0x80, client, token))
+    }
+
+    /// The same with a will of QoS 1.
+    pub(crate) fn connect_mortal(
+        http: &Http,
+        client: &str,
+        token: &str,
+        (topic, message): (&str, &str),
+    ) -> (Self, bool) {
+        let mut body = Vec::new();
+        text(&mut body, "MQTT");
+        body.extend_from_slice(&[4, 0x8c, 0, 60]);
+        for part in [client, topic, message, token] {
+            text(&mut body, part);
+        }
+        Self::connect_raw(http, &packet(0x10, &body))
+    }
+
+    fn connect_raw(http: &Http, packet: &[u8]) -> (Self, bool) {
         let stream = connect(&http.ports().mqtts, http.tls()).expect("a connection");
         let version = Version::V311;
         let mut kept = Self { stream, version, next_id: 0, inbox: VecDeque::new() };
-        kept.write(&connect_with(version, 0x80, client, token)).expect("a CONNECT");
+        kept.write(packet).expect("a CONNECT");
         let (first, body) = kept.read_raw().expect("a CONNACK");
         assert_eq!((first, body[1]), (0x20, 0));
         (kept, body[0] == 1)

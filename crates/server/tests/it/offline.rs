@@ -207,6 +207,51 @@ fn differences(found: &[u64], expect: &[u64]) -> (Vec<u64>, Vec<u64>, Vec<u64>) 
     (missing, twice, late)
 }
 
+/// A message of QoS 1 to a client that keeps its session, which is acknowledged; its text.
+fn hear(client: &mut Mqtt) -> String {
+    let (first, body) = client.read_raw().unwrap();
+    assert_eq!(first & 0xf6, 0x32, "{first:#x}");
+    let start = 2 + usize::from(id_of(&body));
+    client.write(&answer(0x40, id_of(&body[start..]))).unwrap();
+    String::from_utf8(body[start + 2..].to_vec()).unwrap()
+}
+
+#[test]
+fn after_a_kill_wills_are_those_of_devices_that_are_still_there() {
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let listener = tenant.device("listener");
+    let (mut client, _) = Mqtt::connect_kept(platform.http(), "reader", &listener.token);
+    client.write(&packet(0x82, &[&[0, 1, 0, 6][..], b"gone/#", &[1]].concat())).unwrap();
+    assert_eq!(client.read_raw().unwrap(), (0x90, vec![0, 1, 1]));
+    drop(client);
+    let mortals = ["stays", "deleted", "revoked"].map(|name| {
+        let device = tenant.device(name);
+        let will = ("gone/a", name);
+        let (mut client, _) = Mqtt::connect_mortal(platform.http(), name, &device.token, will);
+        // What was sent before is read before this is answered, and noted.
+        client.write(&packet(0x82, &[&[0, 1, 0, 1][..], b"x", &[1]].concat())).unwrap();
+        assert_eq!(client.read_raw().unwrap(), (0x90, vec![0, 1, 1]));
+        (device, client)
+    });
+    let [_, (deleted, _), (revoked, _)] = &mortals;
+    let credentials = format!("/v1/devices/{}/credentials", revoked.id);
+    let listed = tenant.get(&credentials).expect(200);
+    let credential = listed["items"][0]["id"].as_str().unwrap().to_owned();
+    tenant.delete(&format!("{credentials}/{credential}")).expect(204);
+    tenant.delete(&format!("/v1/devices/{}", deleted.id)).expect(204);
+    platform.kill();
+    drop(mortals);
+    platform.start_again();
+    let (mut client, present) = Mqtt::connect_kept(platform.http(), "reader", &listener.token);
+    assert!(present);
+    assert_eq!(hear(&mut client), "stays");
+    let mut command = mosquitto(&platform, "mosquitto_pub", "mqttv311", &listener.token);
+    command.args(["-t", "gone/b", "-q", "1", "-m", "after"]);
+    assert!(command.status().unwrap().success());
+    assert_eq!(hear(&mut client), "after");
+}
+
 #[test]
 fn a_client_of_a_real_library_has_its_session_after_a_kill() {
     let mut platform = Platform::serve();

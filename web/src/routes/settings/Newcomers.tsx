@@ -1,7 +1,7 @@
 // How devices come in by themselves: authorities whose certificates let them in, with revocation
 // lists, and provisioning profiles. Key and secret of a profile are shown once.
 import { i18n } from '@lingui/core'
-import { Button, FileButton, NumberInput, Select, Switch, TextInput } from '@mantine/core'
+import { Button, FileButton, Group, NumberInput, Select, Switch, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -68,6 +68,20 @@ function AuthorityFacts(props: { authority: DeviceAuthority; changed: () => void
       bodySerializer: (content: unknown) => content as Blob,
       headers: { 'content-type': 'application/pkix-crl' },
     })
+  const toggle = () =>
+    client.PUT('/v1/device-authorities/{id}', {
+      params: { path: { id: authority.id } },
+      body: {
+        name: authority.name,
+        creates: authority.creates,
+        device_name: authority.device_name,
+        devices_max: authority.devices_max,
+        type: authority.type,
+        group_id: authority.group_id,
+        networks: authority.networks,
+        disabled: !authority.disabled,
+      },
+    })
   return (
     <span className="key-facts">
       <span className="dim">
@@ -97,13 +111,23 @@ function AuthorityFacts(props: { authority: DeviceAuthority; changed: () => void
         )}
       </span>
       {write && (
-        <FileButton onChange={(file) => file && void run(() => send(file))}>
-          {(button) => (
-            <Button {...button} size="compact-xs" variant="default" loading={busy}>
-              {i18n.t('Hand in a revocation list')}
-            </Button>
-          )}
-        </FileButton>
+        <Group gap="xs">
+          <FileButton onChange={(file) => file && void run(() => send(file))}>
+            {(button) => (
+              <Button {...button} size="compact-xs" variant="default" loading={busy}>
+                {i18n.t('Hand in a revocation list')}
+              </Button>
+            )}
+          </FileButton>
+          <Button
+            size="compact-xs"
+            variant="default"
+            loading={busy}
+            onClick={() => void run(toggle)}
+          >
+            {authority.disabled ? i18n.t('Enable') : i18n.t('Disable')}
+          </Button>
+        </Group>
       )}
       {error !== null && <Failure error={error} compact />}
     </span>

@@ -21,7 +21,7 @@ use veritwin_ingest::{
 
 use super::calls::CallNotes;
 use super::caps::{Caps, Places};
-use super::ends::Attached;
+use super::ends::{Attached, Doubts};
 use super::seats::{Seat, Seats};
 
 /// Most calls that wait for devices at once.
@@ -56,6 +56,7 @@ pub(crate) struct LiveState {
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
     pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
+    pub(super) doubts: Doubts,
     pub(super) arrivals: Arrivals,
     pub(super) calls: Calls,
     next_call: AtomicU32,
@@ -75,6 +76,7 @@ impl LiveState {
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
             attached: Mutex::new(HashMap::new()),
+            doubts: Doubts::default(),
             arrivals: Arrivals::default(),
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),

@@ -1,14 +1,37 @@
 //! Live connections of devices end with what let them in: their credential, their certificate, or
-//! what vouches for it.
+//! what vouches for it. Certificates are looked at again one by one, away from whoever changed what
+//! vouches for them, and until it could be said whether they count.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use veritwin_app::Error;
 use veritwin_domain::{ClientCertificate, CredentialId, DeviceId, TenantId, Timestamp};
-use veritwin_ingest::{CloseReason, DeviceLink};
+use veritwin_ingest::{CloseReason, DeviceLink, DeviceSession};
 
 use super::devices::LiveState;
+
+/// A change of what vouches for certificates is remembered for this long: a log-in that was under
+/// way may have looked before.
+const CHANGE_KEPT: Duration = Duration::from_secs(60);
+
+/// The certificate of a live connection that is to be looked at again.
+struct Doubt {
+    link: DeviceLink,
+    credential: CredentialId,
+    certificate: Arc<ClientCertificate>,
+}
+
+/// Certificates that are to be looked at again, by their connections.
+#[derive(Default)]
+pub(super) struct Doubts {
+    waiting: Mutex<HashMap<u64, Doubt>>,
+    /// Tenants in which something changed, and until when that is remembered.
+    changed: Mutex<HashMap<TenantId, Duration>>,
+}
 
 /// A connection of a device.
 pub(super) struct Attached {
@@ -22,6 +45,12 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    fn doubt(&self) -> Option<(u64, Doubt)> {
+        let (certificate, _) = self.certificate.as_ref()?;
+        let (link, certificate) = (self.link.clone(), Arc::clone(certificate));
+        Some((link.id(), Doubt { link, credential: self.credential, certificate }))
+    }
+
     /// Why it is over at a moment.
     fn ended(&self, now: Timestamp) -> Option<CloseReason> {
         if self.certificate.as_ref().is_some_and(|(_, end)| *end <= now) {
@@ -55,30 +84,60 @@ impl LiveState {
         }
     }
 
-    /// Looks at the certificates of a tenant's live connections again: those that do not let their
-    /// device in any more are ended.
-    pub(crate) async fn recheck_certificates(&self, tenant: TenantId) {
-        let shown: Vec<_> = {
+    /// A connection is there now: what was changed while its log-in was under way did not find it.
+    pub(super) fn catch_up(&self, session: &DeviceSession, link: &DeviceLink) {
+        if self.app().is_login_ended(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
+        let (tenant, owned) = (session.tenant, (session.device, session.credential));
+        if let Some(ends_at) = self.app().new_login_end(session.credential) {
+            self.credential_ends(tenant, owned, ends_at);
+        }
+        let Some((certificate, _)) = &session.certificate else { return };
+        let now = self.app().clock().monotonic();
+        if self.doubts.changed.lock().get(&tenant).is_some_and(|until| now < *until) {
+            let (link, certificate) = (link.clone(), Arc::clone(certificate));
+            let doubt = Doubt { link, credential: session.credential, certificate };
+            self.doubts.waiting.lock().insert(doubt.link.id(), doubt);
+        }
+    }
+
+    /// Something changed of what vouches for certificates of a tenant's devices: those of its live
+    /// connections are looked at again, and those that do not let their device in any more end.
+    pub(crate) fn doubt_certificates(&self, tenant: TenantId) {
+        let now = self.app().clock().monotonic();
+        {
+            // Before the connections are looked through: one that comes meanwhile sees it.
+            let mut changed = self.doubts.changed.lock();
+            changed.retain(|_, until| now < *until);
+            changed.insert(tenant, now + CHANGE_KEPT);
+        }
+        let doubts: Vec<_> = {
             let attached = self.attached.lock();
-            let own = attached.iter().filter(|(owned, _)| owned.0 == tenant);
-            let all = own.flat_map(|(_, all)| all);
-            all.filter_map(|one| {
-                let (certificate, _) = one.certificate.as_ref()?;
-                Some((one.link.clone(), one.credential, Arc::clone(certificate)))
-            })
-            .collect()
+            let own = attached.iter().filter(|((of, _), _)| *of == tenant);
+            own.flat_map(|(_, all)| all).filter_map(Attached::doubt).collect()
         };
-        for (link, credential, certificate) in shown {
+        self.doubts.waiting.lock().extend(doubts);
+    }
+
+    /// Looks at the certificates that are in doubt. What cannot be said now waits for the next
+    /// time.
+    pub(crate) async fn settle_doubts(&self) {
+        let mut doubts = std::mem::take(&mut *self.doubts.waiting.lock()).into_iter();
+        while let Some((id, doubt)) = doubts.next() {
             // Where it came from was looked at when it came.
-            let login = self.app().recheck_certificate(&certificate).await;
-            let counts = match login {
-                Ok(login) => login.is_some_and(|id| id == credential),
-                // What cannot be said now is said at the next log-in.
-                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => true,
+            let counts = match self.app().recheck_certificate(&doubt.certificate).await {
+                Ok(login) => login.is_some_and(|credential| credential == doubt.credential),
+                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => {
+                    let mut waiting = self.doubts.waiting.lock();
+                    waiting.insert(id, doubt);
+                    waiting.extend(doubts);
+                    return;
+                }
                 Err(_) => false,
             };
             if !counts {
-                link.close(CloseReason::CertificateRevoked);
+                doubt.link.close(CloseReason::CertificateRevoked);
             }
         }
     }

@@ -9,9 +9,8 @@ use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
 use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, CloseReason, DeviceLink,
-    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry,
-    SubmitError,
+    Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
+    EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry, SubmitError,
 };
 
 use super::devices::LiveState;
@@ -204,10 +203,7 @@ impl Sink for LiveState {
         let owned = (session.tenant, session.device);
         let link = attached.link.clone();
         self.attached.lock().entry(owned).or_default().push(attached);
-        // Ended between its log-in and now: whoever ended it did not find it here.
-        if self.app.is_login_ended(session.device, session.credential) {
-            link.close(CloseReason::Revoked);
-        }
+        self.catch_up(session, &link);
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }
 
