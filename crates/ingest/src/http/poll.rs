@@ -7,12 +7,13 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use veritwin_domain::{Key, LimitExceeded, Value};
 
 use super::device::{json, parameter};
 use super::problem::Problem;
-use super::{Api, Authenticated, LONG_POLLS_MAX};
+use super::{Api, Authenticated, LONG_POLLS_MAX, TENANT_LONG_POLLS_MAX};
 use crate::attached::Attached;
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Downlink, Transport};
@@ -85,14 +86,17 @@ async fn wait(
             })?
         }
     };
-    let Ok(_permit) = api.polls.try_acquire() else {
-        let limit = LimitExceeded {
-            name: "long_polls_max",
-            max: LONG_POLLS_MAX,
-            actual: LONG_POLLS_MAX + 1,
-        };
+    let over = |name, max| {
+        let limit = LimitExceeded { name, max, actual: max + 1 };
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, limit.to_string());
-        return Err(problem.retry_after(5));
+        problem.retry_after(5)
+    };
+    let own = api.tenant_polls.of(session.tenant, || Semaphore::new(TENANT_LONG_POLLS_MAX));
+    let Ok(_own) = own.try_acquire() else {
+        return Err(over("tenant_long_polls_max", TENANT_LONG_POLLS_MAX));
+    };
+    let Ok(_permit) = api.polls.try_acquire() else {
+        return Err(over("long_polls_max", LONG_POLLS_MAX));
     };
     let new_link = if wants_rpc { DeviceLink::of_call } else { DeviceLink::new };
     let (link, mut end) = new_link(Transport::Http);
