@@ -1,6 +1,7 @@
 //! Long polls: a device that waits for one attribute update or call. While it waits it is linked
 //! like a connected device; 408 when nothing came in time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,35 +24,33 @@ use crate::payload::{changes_json, rpc_json};
 const WAIT_MILLIS_DEFAULT: u64 = 20_000;
 const WAIT_MILLIS_MAX: u64 = 300_000;
 
-/// Attributes that changed while somebody waited; the later change of one counts.
+/// Attributes that changed while somebody waited, none where they are deleted; the later change of
+/// one counts.
 #[derive(Default)]
-struct Changes {
-    set: Vec<(Key, Value)>,
-    deleted: Vec<Key>,
-}
+struct Changes(BTreeMap<Key, Option<Value>>);
 
 impl Changes {
     fn take(&mut self, downlink: Downlink) {
         match downlink {
             Downlink::AttributesUpdated(entries) => {
-                for (key, value) in entries {
-                    self.forget(&key);
-                    self.set.push((key, value));
-                }
+                self.0.extend(entries.into_iter().map(|(key, value)| (key, Some(value))));
             }
             Downlink::AttributesDeleted(keys) => {
-                for key in keys {
-                    self.forget(&key);
-                    self.deleted.push(key);
-                }
+                self.0.extend(keys.into_iter().map(|key| (key, None)));
             }
             Downlink::Rpc(_) | Downlink::OfChild { .. } | Downlink::ChildGone(_) => {}
         }
     }
 
-    fn forget(&mut self, key: &Key) {
-        self.set.retain(|(known, _)| known != key);
-        self.deleted.retain(|known| known != key);
+    fn json(self) -> String {
+        let (mut set, mut deleted) = (Vec::new(), Vec::new());
+        for (key, value) in self.0 {
+            match value {
+                Some(value) => set.push((key, value)),
+                None => deleted.push(key),
+            }
+        }
+        changes_json(&set, &deleted)
     }
 }
 
@@ -119,7 +118,7 @@ async fn wait(
             while let Ok(more) = end.downlinks.try_recv() {
                 changes.take(more);
             }
-            Ok(json(changes_json(&changes.set, &changes.deleted)))
+            Ok(json(changes.json()))
         }
         Ok(Some(Downlink::Rpc(request))) => {
             api.parts.sink.call_delivered(&device, request.id);
