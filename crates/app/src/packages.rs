@@ -25,6 +25,8 @@ pub const TENANT_PACKAGES_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub const PACKAGE_TARGETS_MAX: usize = 1_000;
 /// Longest piece of a package that is given out at once, in bytes.
 pub const PACKAGE_PIECE_BYTES_MAX: u32 = 512 * 1024;
+/// Devices of one transaction.
+const TARGETS_AT_ONCE: usize = 50;
 const TITLE_CHARS_MAX: usize = 255;
 
 /// Shared attributes that changed, of devices that are to be told.
@@ -234,24 +236,42 @@ impl App {
         Ok(())
     }
 
-    /// Devices are to have a package, or no longer. Whom it concerns is told by what is answered.
+    /// Devices are to have a package, or no longer; for how many of them that is new. Some at a
+    /// time, so that nobody else waits for all of them; of those, `tell` tells who is connected.
+    /// Asked again after a failure it goes on with the others.
     #[boxed]
     pub async fn assign_package(
         &self,
         context: &OpContext,
         id: PackageId,
         (targets, is_assigned): (PackageTargets, bool),
-    ) -> Result<Told> {
+        tell: &(dyn Fn(Told) + Send + Sync),
+    ) -> Result<usize> {
         self.reach(context, Action::PackageRead, Kind::Device)?;
         let devices = self.package_targets(context, targets).await?;
         for device in &devices {
             self.authorize_device(context, Action::DeviceUpdate, *device).await?;
         }
+        let mut changed = 0;
+        for some in devices.chunks(TARGETS_AT_ONCE) {
+            let told = self.assign_some(context, id, (some, is_assigned)).await?;
+            changed += told.len();
+            tell(told);
+        }
+        Ok(changed)
+    }
+
+    async fn assign_some(
+        &self,
+        context: &OpContext,
+        id: PackageId,
+        (devices, is_assigned): (&[DeviceId], bool),
+    ) -> Result<Told> {
         let tx = self.0.store.begin(context).await?;
         let package = tx.package(id).await?;
         let changes = attributes(package.kind, is_assigned.then_some(&package));
         let mut all = Told::with_capacity(devices.len());
-        for device in devices {
+        for device in devices.iter().copied() {
             tx.device(device).await?;
             let has = tx.package_of(device, package.kind).await?;
             let has_it = has.is_some_and(|has| has.id == id);

@@ -292,6 +292,22 @@ fn packages_are_told_and_fetched_in_pieces() {
     let piece = at("title=App&version=1&size=100&chunk=2");
     assert_eq!((piece.status, piece.body.as_slice()), (200, &bytes[200..300]));
     assert_eq!(at("title=App&version=2&size=100&chunk=2").status, 404);
+    // A group is who is in it now; more than are assigned at a time.
+    let rows: String = (0..120).map(|number| format!("fleet {number},pump\n")).collect();
+    let sheet = tenant.request("POST", "/v1/devices/import");
+    sheet.body("text/csv", format!("name,type\n{rows}").as_bytes()).send().expect(200);
+    let fleet = tenant.get("/v1/devices?search=fleet&limit=200").expect(200);
+    let fleet = fleet["items"].as_array().unwrap().iter().map(|one| one["id"].clone());
+    let group = json!({"name": "fleet", "device_ids": fleet.collect::<Vec<_>>()});
+    let group = tenant.post("/v1/groups", &group).expect(201);
+    let of_group = json!({"device_ids": [device.id], "group_id": group["id"]});
+    assert_eq!(tenant.post(&format!("{path}/devices"), &of_group).expect(200)["changed"], 120);
+    assert_eq!(tenant.get("/v1/packages").expect(200)["items"][0]["devices"], 121);
+    assert_eq!(tenant.post(&format!("{path}/release"), &of_group).expect(200)["changed"], 121);
+    assert_eq!(message(&mut client).1["deleted"].as_array().unwrap().len(), 6);
+    assert_eq!(tenant.post(&format!("{path}/devices"), &targets).expect(200)["changed"], 1);
+    assert_eq!(message(&mut client).1["sw_title"], "App");
+
     // Another tenant has none of it.
     let other = platform.tenant();
     other.get(&format!("{path}/devices")).problem(404);
