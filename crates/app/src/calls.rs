@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 use veritwin_access::{Action, Resource, jobs};
-use veritwin_domain::{CallId, CredentialId, DeviceId, OpContext, TenantId};
+use veritwin_domain::{CallId, CredentialId, DeviceId, OpContext, Shared, TenantId};
 use veritwin_metastore::{CallState, StoredCall, TenantTx};
 
 use crate::change::Change;
@@ -36,6 +37,10 @@ const CALLS_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// that read numbers of 32 bits with a sign read these.
 pub const CALL_NUMBER_MIN: u32 = 1 << 30;
 const CALL_NUMBER_MAX: u64 = (1 << 31) - 1;
+
+/// Where those wait that change calls of a device: what one of them has read stays so until it has
+/// written.
+pub(crate) type CallLines = Shared<(TenantId, DeviceId), Line<()>>;
 
 #[derive(Serialize, Deserialize)]
 struct Body {
@@ -92,6 +97,10 @@ async fn put(tx: &TenantTx, mut call: StoredCall, body: &Body) -> Result<()> {
 }
 
 impl App {
+    async fn calls_turn(&self, device: (TenantId, DeviceId)) -> OwnedMutexGuard<()> {
+        self.0.call_lines.of(device, Line::default).lock_owned().await
+    }
+
     /// A command that may be sent to the device by this actor.
     pub(crate) async fn check_command(
         &self,
@@ -143,6 +152,7 @@ impl App {
             return Err(Error::invalid_at("retries", detail));
         }
         self.check_command(context, device, &input.method).await?;
+        let _turn = self.calls_turn((context.tenant, device)).await;
         let tx = self.0.store.begin(context).await?;
         tx.device(device).await?;
         let open = tx.calls_open(device, DEVICE_CALLS_MAX as u64).await?.len();
@@ -224,6 +234,7 @@ impl App {
         id: CallId,
     ) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceCommand, device).await?;
+        let _turn = self.calls_turn((context.tenant, device)).await;
         let tx = self.0.store.begin(context).await?;
         let call = tx.call(device, id).await?;
         tx.call_delete(device, id).await?;
@@ -246,10 +257,11 @@ impl App {
         if self.0.store.read(&context).await?.calls_open(device, rows_max).await?.is_empty() {
             return Ok(None);
         }
+        let _turn = self.calls_turn((tenant, device)).await;
         let tx = self.0.store.begin(&context).await?;
         for mut call in tx.calls_open(device, rows_max).await? {
             match call.state {
-                CallState::Sent if !again => return Ok(None),
+                CallState::Sent if !again && call.expires_at > context.at => return Ok(None),
                 CallState::Sent | CallState::Queued => {}
                 _ => continue,
             }
@@ -266,7 +278,8 @@ impl App {
                 tx.call_put(&call).await?;
                 tx.commit().await?;
                 let Body { method, params, .. } = body;
-                return Ok(Some(CallToSend { id: call.id, number, method, params }));
+                let expires_at = call.expires_at;
+                return Ok(Some(CallToSend { id: call.id, number, method, params, expires_at }));
             }
             put(&tx, call, &body).await?;
         }
@@ -283,6 +296,7 @@ impl App {
         id: CallId,
     ) -> Result<()> {
         let context = self.call_context((tenant, device), credential)?;
+        let _turn = self.calls_turn((tenant, device)).await;
         let tx = self.0.store.begin(&context).await?;
         let mut call = tx.call(device, id).await?;
         if call.state == CallState::Sent {
@@ -302,6 +316,7 @@ impl App {
         number: u32,
     ) -> Result<()> {
         let context = self.call_context((tenant, device), credential)?;
+        let _turn = self.calls_turn((tenant, device)).await;
         let tx = self.0.store.begin(&context).await?;
         let Some(mut call) = tx.call_by_number(device, number.into()).await? else {
             return Ok(());
@@ -324,6 +339,7 @@ impl App {
         (number, answer): (u32, String),
     ) -> Result<()> {
         let context = self.call_context((tenant, device), credential)?;
+        let _turn = self.calls_turn((tenant, device)).await;
         let tx = self.0.store.begin(&context).await?;
         let found = tx.call_by_number(device, number.into()).await?;
         let Some(mut call) = found.filter(|call| call.state.is_open()) else {

@@ -74,7 +74,7 @@ impl App {
         if !new.is_empty() {
             let kind = Finding::CertificatesEnding;
             let found = Found { tenant, kind, facts: facts(&new), session: None };
-            self.raise(&found).await?;
+            self.raise_finding(&found).await?;
         }
         let body = serde_json::to_vec(&told).map_err(|error| Error::Internal(error.to_string()))?;
         let tx = self.0.store.begin(&context).await?;

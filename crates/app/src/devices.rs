@@ -323,7 +323,12 @@ impl App {
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
-        self.0.logins.forget_device(id);
+        if stored.is_gateway == stood.is_gateway {
+            // Its gateway knows it by the name it had.
+            self.0.logins.children.forget(id);
+        } else {
+            self.0.logins.forget_device(id);
+        }
         if stored.declaration != stood.declaration {
             self.0.stream_books.changed(context.tenant);
         }

@@ -3,13 +3,15 @@
 //! its token has those, and not the tenant.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
+use tokio::sync::Mutex as Line;
 use veritwin_access::{Action, Kind, Rate, RateLimiter, Resource};
-use veritwin_domain::{DeviceId, LimitExceeded, OpContext, TenantId};
+use veritwin_domain::{DeviceId, LimitExceeded, OpContext, Shared, TenantId};
 use veritwin_metastore::{Device, TenantTx};
 
 use crate::change::Change;
@@ -54,6 +56,8 @@ struct Known {
 #[derive(Debug, Default)]
 struct Names {
     by_gateway: HashMap<Gateway, HashMap<Box<str>, Known>>,
+    /// Which gateway knows a device by a name.
+    of_device: HashMap<DeviceId, Gateway>,
     count: usize,
 }
 
@@ -61,14 +65,32 @@ impl Names {
     fn drop_gateway(&mut self, gateway: &Gateway) {
         if let Some(gone) = self.by_gateway.remove(gateway) {
             self.count -= gone.len();
+            for known in gone.values() {
+                self.of_device.remove(&known.device);
+            }
+        }
+    }
+
+    /// Drops one device's names. Nothing is looked through but its gateway's.
+    fn drop_device(&mut self, device: DeviceId) {
+        let Some(gateway) = self.of_device.remove(&device) else { return };
+        let Some(names) = self.by_gateway.get_mut(&gateway) else { return };
+        let before = names.len();
+        names.retain(|_, known| known.device != device);
+        self.count -= before - names.len();
+        if names.is_empty() {
+            self.by_gateway.remove(&gateway);
         }
     }
 
     fn drop_old(&mut self, now: Duration) {
-        self.by_gateway.retain(|_, names| {
+        let mut left = HashMap::new();
+        self.by_gateway.retain(|gateway, names| {
             names.retain(|_, known| known.until > now);
+            left.extend(names.values().map(|known| (known.device, *gateway)));
             !names.is_empty()
         });
+        self.of_device = left;
         self.count = self.by_gateway.values().map(HashMap::len).sum();
     }
 }
@@ -80,8 +102,8 @@ pub(crate) struct ChildCache {
     /// Counts changes: what was read before one is not kept after it.
     changes: AtomicU64,
     made: Mutex<RateLimiter<Gateway>>,
-    /// Held while devices are made: two that name the same one make it once.
-    making: tokio::sync::Mutex<()>,
+    /// Of each tenant, held while devices are made: two that name the same one make it once.
+    making: Shared<TenantId, Line<()>>,
 }
 
 impl Default for ChildCache {
@@ -90,7 +112,7 @@ impl Default for ChildCache {
             names: Mutex::default(),
             changes: AtomicU64::new(0),
             made: Mutex::new(RateLimiter::new("gateway_devices_made_per_second")),
-            making: tokio::sync::Mutex::default(),
+            making: Shared::default(),
         }
     }
 }
@@ -126,24 +148,30 @@ impl ChildCache {
         if names.count + found.len() > CHILDREN_KEPT_MAX {
             return;
         }
-        let of_gateway = names.by_gateway.entry(gateway).or_default();
+        let Names { by_gateway, of_device, count } = &mut *names;
+        let of_gateway = by_gateway.entry(gateway).or_default();
         let before = of_gateway.len();
         for (name, device) in found {
             of_gateway.insert((*name).into(), Known { device: *device, until: now + CHILD_TTL });
+            of_device.insert(*device, gateway);
         }
-        let more = of_gateway.len() - before;
-        names.count += more;
+        *count += of_gateway.len() - before;
+    }
+
+    /// Where those wait that make devices of a tenant: nobody waits for another tenant's.
+    fn line(&self, tenant: TenantId) -> Arc<Line<()>> {
+        self.making.of(tenant, Line::default)
     }
 
     /// Forgets a device, as a gateway and behind one.
     pub(crate) fn forget(&self, device: DeviceId) {
         let mut names = self.names.lock();
         self.changes.fetch_add(1, Ordering::SeqCst);
-        names.by_gateway.retain(|gateway, names| {
-            names.retain(|_, known| known.device != device);
-            gateway.1 != device && !names.is_empty()
-        });
-        names.count = names.by_gateway.values().map(HashMap::len).sum();
+        names.drop_device(device);
+        let itself = names.by_gateway.keys().find(|gateway| gateway.1 == device).copied();
+        if let Some(gateway) = itself {
+            names.drop_gateway(&gateway);
+        }
     }
 
     pub(crate) fn forget_all(&self) {
@@ -269,7 +297,8 @@ impl App {
         gateway: &DeviceLogin,
         asked: &mut Asked<'_>,
     ) -> Result<()> {
-        let _making = self.0.logins.children.making.lock().await;
+        let line = self.0.logins.children.line(gateway.tenant);
+        let _making = line.lock().await;
         let tx = self.0.store.begin(context).await?;
         let mut devices = tx.usage().await?.devices;
         let mut behind = tx.devices_behind(gateway.device).await?;
@@ -402,9 +431,30 @@ mod tests {
         // What was read before the change is not kept after it.
         cache.keep(OWNER, &[("meter", device)], Duration::ZERO, 0);
         assert_eq!(find(&cache, OWNER, "meter", 1), None);
-        cache.keep(OWNER, &[("meter", device)], Duration::ZERO, 1);
+        cache.keep(OWNER, &[("meter", device), (" meter", device)], Duration::ZERO, 1);
         cache.forget(OWNER.1);
         assert_eq!((find(&cache, OWNER, "meter", 1), cache.names.lock().count), (None, 0));
+        // By whatever name it was called, and nothing else.
+        let other = DeviceId::from_bytes([4; 16]);
+        let all = [("meter", device), (" meter", device), ("other", other)];
+        cache.keep(OWNER, &all, Duration::ZERO, 2);
+        cache.forget(device);
+        assert_eq!(find(&cache, OWNER, " meter", 1), None);
+        assert_eq!((find(&cache, OWNER, "other", 1), cache.names.lock().count), (Some(other), 1));
+        cache.names.lock().drop_old(Duration::from_secs(300));
+        let names = cache.names.lock();
+        assert_eq!((names.count, names.of_device.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_makes_devices_holds_up_no_other_tenant() {
+        let cache = ChildCache::default();
+        let (one, other) = (cache.line(OWNER.0), cache.line(TenantId::from_bytes([9; 16])));
+        let held = one.try_lock().expect("free");
+        assert!(cache.line(OWNER.0).try_lock().is_err(), "one after the other");
+        assert!(other.try_lock().is_ok());
+        drop(held);
+        assert!(cache.line(OWNER.0).try_lock().is_ok());
     }
 
     #[test]

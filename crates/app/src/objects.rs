@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{ObjectStoreExt, path::Path};
 use parking_lot::Mutex;
-use veritwin_domain::{FileId, TenantId};
+use tokio::sync::{Mutex as Line, Semaphore};
+use veritwin_domain::{FileId, Shared, TenantId};
 use veritwin_keys::{Aad, DataClass, DekScope, FileHeader};
 use veritwin_metastore::Twin;
 use veritwin_twin::TwinModel;
@@ -17,16 +18,69 @@ use crate::{App, Error, Result};
 /// Plaintext bytes sealed at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
 const TAG_BYTES: usize = 16;
-/// Opened chunks of objects that are read piece by piece, which are kept.
-const CHUNKS_KEPT_MAX: usize = 16;
+/// Opened chunks of objects that are read piece by piece, which are kept: of all, and of a tenant.
+const CHUNKS_KEPT_MAX: usize = 32;
+const TENANT_CHUNKS_KEPT_MAX: usize = 8;
+/// Chunks that are opened at once; of a tenant it is one.
+const CHUNKS_OPENED_MAX: usize = 4;
 /// Models that are kept decoded.
 const MODELS_MAX: usize = 16;
 
 /// Models that were used a moment ago, by tenant and object.
 pub(crate) type ModelCache = Mutex<Vec<(ModelName, Arc<TwinModel>)>>;
 type ModelName = (TenantId, String);
-/// Chunks that were used a moment ago, by tenant, object and number.
-pub(crate) type ChunkCache = Mutex<Vec<((TenantId, String, u64), Bytes)>>;
+/// A chunk by tenant, object and number.
+type ChunkName = (TenantId, String, u64);
+
+/// Chunks that were used a moment ago.
+pub(crate) struct ChunkCache {
+    /// The one used last stands last.
+    kept: Mutex<Vec<(ChunkName, Bytes)>>,
+    /// Where those of a tenant wait that want one opened: most of them want the same one.
+    lines: Shared<TenantId, Line<()>>,
+    opening: Semaphore,
+}
+
+impl Default for ChunkCache {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::default(),
+            lines: Shared::default(),
+            opening: Semaphore::new(CHUNKS_OPENED_MAX),
+        }
+    }
+}
+
+impl ChunkCache {
+    fn find(&self, name: &ChunkName) -> Option<Bytes> {
+        let mut kept = self.kept.lock();
+        let at = kept.iter().position(|(known, _)| known == name)?;
+        let found = kept.remove(at);
+        let chunk = found.1.clone();
+        kept.push(found);
+        Some(chunk)
+    }
+
+    /// Keeps a chunk in the place of the tenant's oldest one, or of the oldest one of who has most.
+    fn keep(&self, name: ChunkName, chunk: Bytes) {
+        let mut kept = self.kept.lock();
+        let owners: Vec<TenantId> = kept.iter().map(|((owner, ..), _)| *owner).collect();
+        let count = |tenant: TenantId| owners.iter().filter(|owner| **owner == tenant).count();
+        let gives_way = if count(name.0) >= TENANT_CHUNKS_KEPT_MAX {
+            Some(name.0)
+        } else if owners.len() >= CHUNKS_KEPT_MAX {
+            // Of several, the one whose oldest was used longest ago.
+            owners.iter().rev().copied().max_by_key(|owner| count(*owner))
+        } else {
+            None
+        };
+        let oldest = gives_way.and_then(|tenant| owners.iter().position(|one| *one == tenant));
+        if let Some(oldest) = oldest {
+            kept.remove(oldest);
+        }
+        kept.push((name, chunk));
+    }
+}
 
 impl App {
     /// Seals and stores an object; answers its path. The bytes are durable when this returns.
@@ -94,19 +148,21 @@ impl App {
         Ok(out.into())
     }
 
-    /// Reads a part of an object, within its length, and opens no more of it than that is in.
+    /// Reads a part of an object, within its length, and opens no more of it than that is in; how
+    /// many bytes had to be opened for it comes with it.
     pub(crate) async fn get_object_part(
         &self,
         tenant: TenantId,
         path: &str,
         part: Range<u64>,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<(Vec<u8>, usize)> {
         let chunk_bytes = CHUNK_BYTES as u64;
-        let mut out = Vec::new();
+        let (mut out, mut opened) = (Vec::new(), 0);
         let mut at = part.start;
         while at < part.end {
             let number = at / chunk_bytes;
-            let chunk = self.get_object_chunk(tenant, path, number).await?;
+            let (chunk, is_opened) = self.get_object_chunk(tenant, path, number).await?;
+            opened += if is_opened { chunk.len() } else { 0 };
             let from = usize::try_from(at - number * chunk_bytes).unwrap_or(usize::MAX);
             let to = usize::try_from(part.end - number * chunk_bytes).unwrap_or(usize::MAX);
             let some = chunk.get(from..to.min(chunk.len())).unwrap_or_default();
@@ -116,20 +172,32 @@ impl App {
             out.extend_from_slice(some);
             at += some.len() as u64;
         }
-        Ok(out)
+        Ok((out, opened))
     }
 
-    async fn get_object_chunk(&self, tenant: TenantId, path: &str, number: u64) -> Result<Bytes> {
+    /// A chunk, and whether it had to be opened.
+    async fn get_object_chunk(
+        &self,
+        tenant: TenantId,
+        path: &str,
+        number: u64,
+    ) -> Result<(Bytes, bool)> {
         if !path.starts_with(&format!("twins/{tenant}/")) {
             return Err(Error::NotFound("object"));
         }
-        let name = (tenant, path.to_owned(), number);
-        let kept = self.0.chunks.lock().iter().find(|(known, _)| *known == name).cloned();
-        if let Some((_, chunk)) = kept {
-            // What was opened before the key was withdrawn is not given out after it.
-            let _dek = self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Twin))?;
-            return Ok(chunk);
+        self.check_objects_key(tenant)?;
+        let (cache, name) = (&self.0.chunks, (tenant, path.to_owned(), number));
+        if let Some(chunk) = cache.find(&name) {
+            return Ok((chunk, false));
         }
+        let line = cache.lines.of(tenant, Line::default);
+        let _turn = line.lock().await;
+        // A fleet that is updated wants the same one at the same time.
+        if let Some(chunk) = cache.find(&name) {
+            return Ok((chunk, false));
+        }
+        // Never closed: there is always a permit to come.
+        let _permit = cache.opening.acquire().await.ok();
         let head_bytes = FileHeader::BYTES as u64 + 8;
         let sealed_bytes = (CHUNK_BYTES + TAG_BYTES) as u64;
         let start = head_bytes + number * sealed_bytes;
@@ -140,12 +208,14 @@ impl App {
         let opened =
             tokio::task::spawn_blocking(move || app.open_chunk(tenant, &head, number, &sealed));
         let chunk = opened.await.map_err(|_| Error::Internal("opening stopped".to_owned()))??;
-        let mut chunks = self.0.chunks.lock();
-        if chunks.len() >= CHUNKS_KEPT_MAX {
-            chunks.remove(0);
-        }
-        chunks.push((name, chunk.clone()));
-        Ok(chunk)
+        cache.keep(name, chunk.clone());
+        Ok((chunk, true))
+    }
+
+    /// What was opened before the key was withdrawn is not given out after it.
+    fn check_objects_key(&self, tenant: TenantId) -> Result<()> {
+        let _dek = self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Twin))?;
+        Ok(())
     }
 
     fn open_chunk(
@@ -193,5 +263,39 @@ impl App {
         }
         models.push((name, Arc::clone(&model)));
         Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(tenant: u8, number: u64) -> ChunkName {
+        (TenantId::from_bytes([tenant; 16]), "object".to_owned(), number)
+    }
+
+    #[test]
+    fn no_tenant_drives_out_what_another_uses() {
+        let cache = ChunkCache::default();
+        cache.keep(name(1, 0), Bytes::from_static(b"one"));
+        for number in 0..1_000 {
+            cache.keep(name(2, number), Bytes::from_static(b"two"));
+        }
+        assert_eq!(cache.find(&name(1, 0)), Some(Bytes::from_static(b"one")));
+        assert_eq!(cache.kept.lock().len(), 1 + TENANT_CHUNKS_KEPT_MAX);
+        assert!(cache.find(&name(2, 999)).is_some() && cache.find(&name(2, 0)).is_none());
+        let fill = |tenants: Range<u8>| {
+            for tenant in tenants {
+                for number in 0..8 {
+                    cache.keep(name(tenant, number), Bytes::new());
+                }
+            }
+        };
+        fill(3..6);
+        assert_eq!(cache.kept.lock().len(), CHUNKS_KEPT_MAX);
+        assert!(cache.find(&name(1, 0)).is_some(), "who has most gives way");
+        fill(6..100);
+        assert_eq!(cache.kept.lock().len(), CHUNKS_KEPT_MAX);
+        assert!(cache.find(&name(99, 7)).is_some());
     }
 }

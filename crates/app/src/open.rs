@@ -129,6 +129,7 @@ pub(crate) struct Inner {
     pub(crate) geo: Geo,
     pub(crate) refusals: crate::refusals::Refusals,
     pub(crate) attribute_lines: crate::attribute_lines::AttributeLines,
+    pub(crate) call_lines: crate::calls::CallLines,
     pub(crate) retained: crate::retained::RetainedBook,
     /// Where in the log the sessions of clients begin, once a broker has asked.
     pub(crate) sessions_from: Mutex<Option<u64>>,
@@ -343,6 +344,7 @@ impl App {
             geo: Geo::open(config.geo_database.clone()),
             refusals: crate::refusals::Refusals::default(),
             attribute_lines: crate::attribute_lines::AttributeLines::default(),
+            call_lines: crate::calls::CallLines::default(),
             retained: crate::retained::RetainedBook::default(),
             sessions_from: Mutex::default(),
             security: Security::new(rng.as_ref()),

@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::devices::check_text;
 use crate::model::{PackageInput, PackageTargets, PackageView, PieceWanted};
 use crate::tree::over;
-use crate::{App, Error, Result};
+use crate::{App, Error, Load, Result};
 
 /// Longest package, in bytes.
 pub const PACKAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -25,6 +25,8 @@ pub const TENANT_PACKAGES_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub const PACKAGE_TARGETS_MAX: usize = 1_000;
 /// Longest piece of a package that is given out at once, in bytes.
 pub const PACKAGE_PIECE_BYTES_MAX: u32 = 512 * 1024;
+/// Devices of one transaction.
+const TARGETS_AT_ONCE: usize = 50;
 const TITLE_CHARS_MAX: usize = 255;
 
 /// Shared attributes that changed, of devices that are to be told.
@@ -76,6 +78,20 @@ fn told(changes: &Changes) -> Vec<(Key, Option<Value>)> {
     pairs.filter_map(|(key, value)| Some((Key::new(key).ok()?, value.clone()))).collect()
 }
 
+/// Refuses one more package, of this length, than a tenant may have.
+async fn check_room(tx: &TenantTx, more: u64) -> Result<()> {
+    let packages = tx.packages().await?;
+    let count = packages.len() as u64 + 1;
+    if count > PACKAGES_MAX {
+        return Err(over("packages_max", PACKAGES_MAX, count));
+    }
+    let bytes = packages.iter().map(|package| package.bytes).sum::<u64>() + more;
+    if bytes > TENANT_PACKAGES_BYTES_MAX {
+        return Err(over("tenant_packages_bytes_max", TENANT_PACKAGES_BYTES_MAX, bytes));
+    }
+    Ok(())
+}
+
 async fn view(tx: &TenantTx, package: &Package) -> Result<PackageView> {
     Ok(PackageView {
         id: package.id,
@@ -124,7 +140,7 @@ impl App {
         }
         let algorithm = ChecksumAlgorithm::parse(&input.checksum_algorithm)
             .ok_or_else(|| Error::invalid_at("checksum_algorithm", "sha256, sha384 or sha512"))?;
-        self.check_packages_room(context, bytes.len() as u64).await?;
+        check_room(&self.0.store.read(context).await?, bytes.len() as u64).await?;
         self.check_storage_for(context.tenant, bytes.len()).await?;
         let (summed, length) = (bytes.clone(), bytes.len() as u64);
         let checksum = tokio::task::spawn_blocking(move || algorithm.of(&summed))
@@ -153,21 +169,10 @@ impl App {
         kept
     }
 
-    async fn check_packages_room(&self, context: &OpContext, more: u64) -> Result<()> {
-        let packages = self.0.store.read(context).await?.packages().await?;
-        let count = packages.len() as u64 + 1;
-        if count > PACKAGES_MAX {
-            return Err(over("packages_max", PACKAGES_MAX, count));
-        }
-        let bytes = packages.iter().map(|package| package.bytes).sum::<u64>() + more;
-        if bytes > TENANT_PACKAGES_BYTES_MAX {
-            return Err(over("tenant_packages_bytes_max", TENANT_PACKAGES_BYTES_MAX, bytes));
-        }
-        Ok(())
-    }
-
     async fn write_package(&self, context: &OpContext, package: &Package) -> Result<PackageView> {
         let tx = self.0.store.begin(context).await?;
+        // Others may have been kept while the bytes came.
+        check_room(&tx, package.bytes).await?;
         tx.package_create(package).await?;
         let resource = Resource::all(context.tenant, Kind::Device);
         let change = Change::to(recorded(package));
@@ -231,24 +236,42 @@ impl App {
         Ok(())
     }
 
-    /// Devices are to have a package, or no longer. Whom it concerns is told by what is answered.
+    /// Devices are to have a package, or no longer; for how many of them that is new. Some at a
+    /// time, so that nobody else waits for all of them; of those, `tell` tells who is connected.
+    /// Asked again after a failure it goes on with the others.
     #[boxed]
     pub async fn assign_package(
         &self,
         context: &OpContext,
         id: PackageId,
         (targets, is_assigned): (PackageTargets, bool),
-    ) -> Result<Told> {
+        tell: &(dyn Fn(Told) + Send + Sync),
+    ) -> Result<usize> {
         self.reach(context, Action::PackageRead, Kind::Device)?;
         let devices = self.package_targets(context, targets).await?;
         for device in &devices {
             self.authorize_device(context, Action::DeviceUpdate, *device).await?;
         }
+        let mut changed = 0;
+        for some in devices.chunks(TARGETS_AT_ONCE) {
+            let told = self.assign_some(context, id, (some, is_assigned)).await?;
+            changed += told.len();
+            tell(told);
+        }
+        Ok(changed)
+    }
+
+    async fn assign_some(
+        &self,
+        context: &OpContext,
+        id: PackageId,
+        (devices, is_assigned): (&[DeviceId], bool),
+    ) -> Result<Told> {
         let tx = self.0.store.begin(context).await?;
         let package = tx.package(id).await?;
         let changes = attributes(package.kind, is_assigned.then_some(&package));
         let mut all = Told::with_capacity(devices.len());
-        for device in devices {
+        for device in devices.iter().copied() {
             tx.device(device).await?;
             let has = tx.package_of(device, package.kind).await?;
             let has_it = has.is_some_and(|has| has.id == id);
@@ -321,7 +344,11 @@ impl App {
         if end - start > max {
             return Err(over("chunk_bytes_max", max, end - start));
         }
-        self.get_object_part(tenant, &package.object, start..end).await
+        let (bytes, opened) = self.get_object_part(tenant, &package.object, start..end).await?;
+        // However little is asked for, a whole chunk of the object may have to be opened for it.
+        let readings = u32::try_from(opened / 1024).unwrap_or(u32::MAX);
+        self.pace(tenant, Some(device), Load { messages: 0, readings });
+        Ok(bytes)
     }
 }
 

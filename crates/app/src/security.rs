@@ -268,7 +268,7 @@ impl App {
     }
 
     /// Writes a finding down, where that can be waited for.
-    pub(crate) async fn raise(&self, found: &Found) -> Result<()> {
+    pub(crate) async fn raise_finding(&self, found: &Found) -> Result<()> {
         if self.is_watch_broken() {
             return Ok(());
         }

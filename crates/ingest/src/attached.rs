@@ -30,6 +30,11 @@ impl Attached {
         &self.session
     }
 
+    /// Whether its link was ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.link.as_ref().is_none_or(DeviceLink::is_closed)
+    }
+
     pub(crate) async fn detach(mut self) {
         if let Some(link) = self.link.take() {
             self.sink.detach(&self.session, &link).await;

@@ -77,6 +77,12 @@ impl DeviceLink {
         Self::with_room(transport, DOWNLINKS_MAX)
     }
 
+    /// A new link of a device that waits for one call: a second one goes elsewhere, or is refused
+    /// at once.
+    pub fn of_call(transport: Transport) -> (Self, LinkEnd) {
+        Self::with_room(transport, 1)
+    }
+
     /// A new link of a gateway.
     pub fn of_gateway(transport: Transport) -> (Self, LinkEnd) {
         Self::with_room(transport, GATEWAY_DOWNLINKS_MAX)
@@ -130,6 +136,8 @@ impl DeviceLink {
 
     fn wants(&self, bit: u8) -> bool {
         let bits = match &self.0.child {
+            // The gateway may not have heard yet that it is over.
+            Some(_) if self.is_closed() => return false,
             Some(child) => &child.gateway.0.child_interests,
             None => &self.0.interests,
         };
@@ -171,6 +179,11 @@ impl DeviceLink {
         })
     }
 
+    /// Whether it was ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.close.borrow().is_some()
+    }
+
     /// Ends the connection; the first reason given counts. For a device behind a gateway it ends
     /// what the gateway says for it, not the gateway's connection.
     pub fn close(&self, reason: CloseReason) {
@@ -187,5 +200,42 @@ impl DeviceLink {
             // A gateway that reads too slowly is told by what it says next being refused.
             let _ = self.0.downlinks.try_send(Downlink::ChildGone(Arc::clone(&child.name)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RpcRequest;
+
+    fn call() -> Downlink {
+        Downlink::Rpc(RpcRequest { id: 1, method: "m".to_owned(), params: "1".to_owned() })
+    }
+
+    #[tokio::test]
+    async fn what_is_over_for_a_device_takes_nothing_more() {
+        let (gateway, mut end) = DeviceLink::of_gateway(Transport::Mqtt5);
+        gateway.set_child_interests(false, true);
+        let child = gateway.for_child("a");
+        child.send(call()).expect("queued");
+        // Nobody reads, so that the gateway cannot be told that it is over.
+        while gateway.send(Downlink::ChildGone("b".into())).is_ok() {}
+        child.close(CloseReason::Revoked);
+        assert!(child.is_closed() && !gateway.is_closed());
+        let first = end.downlinks.recv().await;
+        assert!(matches!(first, Some(Downlink::OfChild { .. })), "{first:?}");
+        assert_eq!(child.send(call()), Err(LinkError::NotSubscribed));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_is_told_once_and_not_when_the_platform_stops() {
+        let (gateway, mut end) = DeviceLink::of_gateway(Transport::Mqtt5);
+        let (one, two) = (gateway.for_child("a"), gateway.for_child("b"));
+        two.close(CloseReason::ShuttingDown);
+        one.close(CloseReason::Revoked);
+        one.close(CloseReason::Revoked);
+        let told = end.downlinks.recv().await;
+        assert!(matches!(&told, Some(Downlink::ChildGone(name)) if &**name == "a"), "{told:?}");
+        assert!(end.downlinks.try_recv().is_err());
     }
 }

@@ -173,7 +173,7 @@ export function packageDevicesQuery(id: string) {
 }
 
 /** What devices say of their update, as far as it may be read. */
-export function packageStatesQuery(ids: string[], key: string) {
+export function packageStatesQuery(ids: string[], key: string, mayRead: boolean) {
   return queryOptions({
     queryKey: ['packages', 'states', key, ids],
     queryFn: async () => {
@@ -181,7 +181,7 @@ export function packageStatesQuery(ids: string[], key: string) {
       const found = await body(client.POST('/v1/telemetry/latest', { body: wanted }))
       return new Map(found.items.map((one) => [one.device_id, String(one.value)]))
     },
-    enabled: ids.length > 0,
+    enabled: mayRead && ids.length > 0,
     refetchInterval: 10_000,
   })
 }

@@ -8,6 +8,7 @@ import { useState } from 'react'
 
 import { body, client, upload } from '../api/client'
 import { packageDevicesQuery, packagesQuery, packageStatesQuery } from '../api/deviceQueries'
+import { ProblemError } from '../api/problem'
 import { queryClient } from '../api/queries'
 import type { Package } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
@@ -20,6 +21,7 @@ import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { groupsQuery } from './access/queries'
 
 function kindLabel(kind: string): string {
   return kind === 'firmware' ? i18n.t('Firmware') : i18n.t('Software')
@@ -202,29 +204,39 @@ function One({ one }: { one: Package }) {
   )
 }
 
+type Change = '/v1/packages/{id}/devices' | '/v1/packages/{id}/release'
+type Targets = { device_ids: string[]; group_id?: string }
+
 function Devices({ one }: { one: Package }) {
   const query = useQuery(packageDevicesQuery(one.id))
   const ids = query.data?.device_ids ?? []
   const named = useDevicesById(ids)
   const key = one.kind === 'firmware' ? 'fw_state' : 'sw_state'
-  const states = useQuery(packageStatesQuery(ids, key))
-  const mayAssign = useAllowed()('device.update')
-  const [chosen, setChosen] = useState<string[]>([])
-  const { options, field } = useDeviceOptions(chosen)
-  const change = async (
-    path: '/v1/packages/{id}/devices' | '/v1/packages/{id}/release',
-    list: string[],
-  ) => {
-    await body(
-      client.POST(path, { params: { path: { id: one.id } }, body: { device_ids: list } }),
+  const may = useAllowed()
+  const mayRead = may('telemetry.read')
+  const states = useQuery(packageStatesQuery(ids, key, mayRead))
+  const mayAssign = may('device.update')
+  const change = async (path: Change, targets: Targets) => {
+    const { changed } = await body(
+      client.POST(path, { params: { path: { id: one.id } }, body: targets }),
     )
     await Promise.all([refresh(), query.refetch()])
+    return changed
+  }
+  const attempt = async (path: Change, id: string) => {
+    try {
+      await change(path, { device_ids: [id] })
+      return true
+    } catch (error) {
+      toast(ProblemError.of(error).message)
+      return false
+    }
   }
   const release = async (id: string) => {
-    await change('/v1/packages/{id}/release', [id])
+    if (!(await attempt('/v1/packages/{id}/release', id))) return
     toast(i18n.t('It is not to have this package any more.'), {
       label: i18n.t('Undo'),
-      run: () => void change('/v1/packages/{id}/devices', [id]),
+      run: () => void attempt('/v1/packages/{id}/devices', id),
     })
   }
   return (
@@ -240,7 +252,9 @@ function Devices({ one }: { one: Package }) {
             <Link to="/devices/$id" params={{ id }}>
               {named.get(id)?.name ?? id}
             </Link>
-            <Tag>{states.data?.get(id) ?? i18n.t('has not said anything yet')}</Tag>
+            {states.data && (
+              <Tag>{states.data.get(id) ?? i18n.t('has not said anything yet')}</Tag>
+            )}
             {mayAssign && (
               <Button size="compact-xs" variant="default" onClick={() => void release(id)}>
                 {i18n.t('Take it back')}
@@ -250,21 +264,59 @@ function Devices({ one }: { one: Package }) {
         ))}
       </ul>
       {mayAssign && (
-        <SubmitForm
-          action={i18n.t('They are to have it')}
-          submit={() => change('/v1/packages/{id}/devices', chosen)}
-          onDone={() => setChosen([])}
-          incomplete={chosen.length === 0}
-        >
-          <MultiSelect
-            label={i18n.t('Devices')}
-            data={options}
-            value={chosen}
-            onChange={setChosen}
-            {...field}
-          />
-        </SubmitForm>
+        <Assign assign={(targets) => change('/v1/packages/{id}/devices', targets)} />
       )}
     </>
+  )
+}
+
+/** Chooses devices, and a group whose devices of this moment are meant. */
+function Assign({ assign }: { assign: (targets: Targets) => Promise<number> }) {
+  const mayGroups = useAllowed()('group.read')
+  const groups = useQuery({ ...groupsQuery, enabled: mayGroups })
+  const [chosen, setChosen] = useState<string[]>([])
+  const [group, setGroup] = useState<string | null>(null)
+  const { options, field } = useDeviceOptions(chosen)
+  const named = groups.data?.items ?? []
+  const submit = async () => {
+    const count = await assign({
+      device_ids: chosen,
+      ...(group !== null && { group_id: group }),
+    })
+    toast(
+      i18n.t(
+        '{count, plural, =0 {All of them were to have it already.} one {# device is to have it now.} other {# devices are to have it now.}}',
+        { count },
+      ),
+    )
+  }
+  return (
+    <SubmitForm
+      action={i18n.t('They are to have it')}
+      submit={submit}
+      onDone={() => {
+        setChosen([])
+        setGroup(null)
+      }}
+      incomplete={chosen.length === 0 && group === null}
+    >
+      <MultiSelect
+        label={i18n.t('Devices')}
+        data={options}
+        value={chosen}
+        onChange={setChosen}
+        {...field}
+      />
+      {named.length > 0 && (
+        <Select
+          label={i18n.t('A group: the devices that are in it now')}
+          data={named.map(({ id, name }) => ({ value: id, label: name }))}
+          value={group}
+          onChange={setGroup}
+          searchable
+          clearable
+        />
+      )}
+    </SubmitForm>
   )
 }

@@ -59,6 +59,8 @@ pub struct CallToSend {
     pub method: String,
     /// The parameters, as JSON text.
     pub params: String,
+    /// When it is over, delivered or not.
+    pub expires_at: Timestamp,
 }
 
 /// A package to be kept.

@@ -14,7 +14,7 @@ use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
-    KeyTable, MessageContext, PayloadError, attributes_json, key_list, parse_attributes,
+    KeyTable, MessageContext, PayloadError, asked, attributes_json, key_list, parse_attributes,
     parse_client_rpc, parse_json_text, parse_telemetry,
 };
 use crate::provision;
@@ -106,8 +106,21 @@ pub(super) async fn attributes_save(
 
 /// The value of a parameter in a query, percent-decoded.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&');
-    let value = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
+    decoded(values(query?, name).next()?)
+}
+
+/// The same for a list with commas, of which clients may also write one parameter for each part.
+fn list_parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let parts: Vec<String> = values(query?, name).filter_map(decoded).collect();
+    (!parts.is_empty()).then(|| parts.join(","))
+}
+
+fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+fn decoded(value: &str) -> Option<String> {
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {
@@ -131,8 +144,8 @@ pub(super) async fn attributes(
 ) -> Result<Response, Problem> {
     let limits = &api.parts.limits;
     let keys = |name: &str| {
-        let list = parameter(query.as_deref(), name);
-        list.map(|list| key_list(&list, limits)).transpose()
+        let list = list_parameter(query.as_deref(), name);
+        Ok::<_, PayloadError>(list.map(|list| key_list(&list, limits)).transpose()?.and_then(asked))
     };
     let request = AttributesRequest { client: keys("clientKeys")?, shared: keys("sharedKeys")? };
     let attributes = api.parts.sink.attributes(&session, request.clone()).await?;

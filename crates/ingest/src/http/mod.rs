@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
-use veritwin_domain::{Clock, IngestLimits, Secret};
+use veritwin_domain::{Clock, IngestLimits, Secret, Shared, TenantId};
 
 use crate::model::{Credential, DeviceSession, Origin, PeerInfo, Transport};
 use crate::traits::{Login, Sink};
@@ -24,6 +24,8 @@ use problem::Problem;
 
 /// Most long polls at once.
 pub const LONG_POLLS_MAX: usize = 1024;
+/// Most long polls of one tenant at once.
+pub const TENANT_LONG_POLLS_MAX: usize = 512;
 
 /// What the device API is made of.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ pub struct HttpParts {
 struct Api {
     parts: HttpParts,
     polls: Arc<Semaphore>,
+    tenant_polls: Shared<TenantId, Semaphore>,
 }
 
 /// The routes `/api/v1/...` and `/v1/telemetry/write`. The server may put a [`PeerInfo`] into the
@@ -49,7 +52,7 @@ struct Api {
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
     let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));
-    let api = Arc::new(Api { parts, polls });
+    let api = Arc::new(Api { parts, polls, tenant_polls: Shared::default() });
     let mut router = Router::new();
     for prefix in ["/api/v1", "/api/v1/{token}"] {
         router = router

@@ -210,7 +210,7 @@ impl Broker {
         device.output = acknowledgement.encode(present);
         device.keep_session(&key, present);
         device.start_resend();
-        device.listens();
+        device.listens((false, false));
         let Err(end) =
             exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;

@@ -13,6 +13,7 @@ use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
 use super::outbox::Delivery;
 use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
+use super::short;
 use super::topic;
 use crate::model::Downlink;
 use crate::payload::{
@@ -151,7 +152,13 @@ impl Device {
     fn deliver_as(&mut self, (name, subscribed): (&str, &str), payload: Vec<u8>, qos_max: u8) {
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
-        let Some((qos, ids)) = state.matching(subscribed) else { return };
+        let mut found = state.matching(subscribed);
+        let short = if found.is_none() { short::short_of(name) } else { None };
+        if let Some(short) = &short {
+            found = state.matching(short);
+        }
+        let Some((qos, ids)) = found else { return };
+        let name = short.as_deref().unwrap_or(name);
         let delivery = Delivery {
             topic: name.into(),
             payload: payload.into(),

@@ -87,19 +87,22 @@ type Found = HashMap<String, Result<Arc<DeviceSession>, LoginError>>;
 pub(crate) struct Children(Mutex<HashMap<String, (DeviceId, Option<Attached>)>>);
 
 impl Children {
+    /// Connects a device; false when it is, or when there is no room.
     async fn attach(
         &self,
         sink: &Arc<dyn Sink>,
         gateway: &DeviceLink,
         name: &str,
         child: Arc<DeviceSession>,
-    ) {
+    ) -> bool {
         let device = child.device;
         {
             let mut children = self.0.lock();
-            let is_known = children.get(name).is_some_and(|(known, _)| *known == device);
+            let is_known = children.get(name).is_some_and(|(known, attached)| {
+                *known == device && !attached.as_ref().is_some_and(Attached::is_over)
+            });
             if is_known || children.len() >= CHILDREN_CONNECTED_MAX {
-                return;
+                return false;
             }
             children.insert(name.to_owned(), (device, None));
         }
@@ -113,6 +116,7 @@ impl Children {
         if let Some((_, place)) = self.0.lock().get_mut(name) {
             *place = Some(attached);
         }
+        true
     }
 
     /// The sessions of all of them.
@@ -172,11 +176,12 @@ impl Speaker {
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
         let said = self.speak(spoken, received_at, &mut entries).await?;
         *hold = said.hold;
+        let sink = &*self.broker.sink;
+        let submitted = pending::submit(sink, &self.session, replies, entries).await?;
+        // Only now the others are taken.
         for (at, detail) in &said.told {
             refuse(acks, *at, RefusalReason::NotAllowed, detail.clone());
         }
-        let sink = &*self.broker.sink;
-        let submitted = pending::submit(sink, &self.session, replies, entries).await?;
         self.finish(said, &submitted.0, acks).await?;
         Ok(submitted)
     }
@@ -241,7 +246,8 @@ impl Speaker {
                 _ if matches!(act, Act::Disconnect) => said.after.push(After::Detach(name)),
                 Some(Ok(child)) => {
                     let counted = act_of(child, act, context, (&mut *entries, &mut *said));
-                    let hold = self.broker.sink.pace(Origin::Device(child), 1, counted);
+                    // Its name has counted as a message of the gateway's.
+                    let hold = self.broker.sink.pace(Origin::Device(child), 0, counted);
                     said.hold = said.hold.max(hold);
                     said.after.push(After::Attach(name, Arc::clone(child)));
                 }
@@ -298,15 +304,38 @@ impl Speaker {
                 Err(error) => return Err(error),
             }
         }
+        let mut attached = Vec::new();
         for one in after {
             match one {
                 After::Attach(name, child) => {
-                    self.children.attach(sink, &self.link, &name, child).await;
+                    let device = child.device;
+                    if self.children.attach(sink, &self.link, &name, child).await {
+                        attached.push((name, device));
+                    }
                 }
                 After::Detach(name) => self.children.detach(&name).await,
             }
         }
+        self.look_again(attached).await;
         Ok(())
+    }
+
+    /// Whoever took a device from the gateway while its message was under way did not find it
+    /// connected: it is disconnected now.
+    async fn look_again(&self, attached: Vec<(String, DeviceId)>) {
+        for some in attached.chunks(CHILD_NAMES_MAX) {
+            let names: Vec<_> =
+                some.iter().map(|(name, _)| ChildName { name: name.clone(), kind: None }).collect();
+            let found = self.broker.login.children(&self.session, &names).await;
+            let mut found = found.unwrap_or_default().into_iter();
+            for (name, device) in some {
+                let is_its =
+                    found.next().is_some_and(|one| one.is_ok_and(|one| one.device == *device));
+                if !is_its {
+                    self.children.detach(name).await;
+                }
+            }
+        }
     }
 }
 

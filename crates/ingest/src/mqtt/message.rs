@@ -268,6 +268,6 @@ impl Device {
     }
 }
 
-pub(super) fn error_json(text: &str) -> String {
+fn error_json(text: &str) -> String {
     serde_json::json!({ "error": text }).to_string()
 }

@@ -32,6 +32,7 @@ mod restoring;
 mod retained;
 mod session;
 mod sessions;
+mod short;
 mod sparkplug;
 mod sparkplug_host;
 mod speaking;

@@ -15,6 +15,7 @@ use super::packet::Options;
 use super::receipts::Receipts;
 use super::relay::TenantRelay;
 use super::retained::AllWanted;
+use super::short;
 use super::topic::{self, FilterKind};
 use crate::link::DeviceLink;
 
@@ -92,8 +93,12 @@ impl SessionState {
 
     /// What the device listens to: attribute updates, calls.
     fn interests(&self) -> (bool, bool) {
+        let is_wanted = |name: &str| {
+            let is_short = |name: String| self.matching(&name).is_some();
+            self.matching(name).is_some() || short::short_of(name).is_some_and(is_short)
+        };
         let call = format!("{}1", topic::RPC_REQUEST);
-        (self.matching(topic::ATTRIBUTES).is_some(), self.matching(&call).is_some())
+        (is_wanted(topic::ATTRIBUTES), is_wanted(&call))
     }
 
     /// What a gateway listens to for the devices behind it: attribute updates, calls.

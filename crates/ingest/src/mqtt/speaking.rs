@@ -11,17 +11,18 @@ use super::device::Device;
 use super::downlink::Answer;
 use super::frame::PublishView;
 use super::gateway::{Act, GatewayMessage, Speaker, Spoken, submit_error};
-use super::message::{Refused, error_json};
+use super::message::Refused;
 use super::pending::Pending;
+use super::short;
 use super::topic::{self, GatewayTopic, TopicError};
 use crate::CHUNK_BYTES_MAX;
 use crate::model::{
-    AttributesRequest, ChildName, ChunkRequest, DeviceSession, Origin, PackageKind, RefusalReason,
-    RpcReply,
+    Attributes, AttributesRequest, ChildName, ChunkRequest, DeviceSession, Origin, PackageKind,
+    RefusalReason, RpcReply,
 };
 use crate::payload::{
-    ChildMessage, MessageContext, child_values_json, parse_child_message,
-    parse_children_attributes, parse_children_telemetry,
+    ChildMessage, MessageContext, asked, child_error_json, child_scopes_json, child_values_json,
+    parse_child_message, parse_children_attributes, parse_children_telemetry,
 };
 use crate::traits::{LoginError, SubmitError};
 
@@ -39,13 +40,14 @@ impl Device {
         })
     }
 
-    /// Tells the sink for whom calls are listened to.
-    pub(super) fn listens(&self) {
+    /// Tells the sink for whom calls are listened to from now on, and were not before: what is on
+    /// its way is sent again.
+    pub(super) fn listens(&self, (own, of_others): (bool, bool)) {
         let sink = &self.broker.sink;
-        if self.link.wants_rpc() {
+        if !own && self.link.wants_rpc() {
             sink.listens(&self.session);
         }
-        let wants_child_rpc = self.state.lock().wants_child_rpc();
+        let wants_child_rpc = !of_others && self.state.lock().wants_child_rpc();
         if let Some(children) = self.children.as_ref().filter(|_| wants_child_rpc) {
             for child in children.sessions() {
                 sink.listens(&child);
@@ -55,6 +57,8 @@ impl Device {
 
     /// The client has a message of the platform: if it is a call, its device has it.
     pub(super) fn delivered(&self, name: &str, payload: &[u8]) {
+        let long = short::long_of(name);
+        let name = long.as_deref().unwrap_or(name);
         if let Some(id) = name.strip_prefix(topic::RPC_REQUEST) {
             if let Ok(id) = id.parse() {
                 self.broker.sink.call_delivered(&self.session, id);
@@ -124,10 +128,10 @@ impl Device {
         let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&self.session));
         self.answers.push(
             async move {
-                let payload = match child_attributes(&broker, &session, &message).await {
-                    Ok(entries) => child_values_json(&message.name, id, message.single, &entries),
-                    Err(error) => error_json(&error.to_string()),
-                };
+                let answer = child_attributes(&broker, &session, &message, id).await;
+                let payload = answer.unwrap_or_else(|error| {
+                    child_error_json(&message.name, id, &error.to_string())
+                });
                 Answer::new(topic::GATEWAY_ATTRIBUTES_RESPONSE.to_owned(), payload)
             }
             .boxed(),
@@ -205,18 +209,28 @@ async fn child_attributes(
     broker: &Broker,
     session: &DeviceSession,
     message: &ChildMessage,
-) -> Result<Vec<(Key, Value)>, SubmitError> {
+    id: i64,
+) -> Result<String, SubmitError> {
     let name = ChildName { name: message.name.clone(), kind: None };
     let mut found = broker.login.children(session, &[name]).await.map_err(submit_error)?;
     let child = found.pop().unwrap_or(Err(LoginError::Unknown)).map_err(submit_error)?;
-    let keys = Some(message.keys.clone());
-    let request = if message.client {
-        AttributesRequest { client: keys, shared: None }
-    } else {
-        AttributesRequest { client: None, shared: keys }
+    let request = match &message.scopes {
+        Some((client, shared)) => {
+            AttributesRequest { client: asked(client.clone()), shared: asked(shared.clone()) }
+        }
+        None if message.client => {
+            AttributesRequest { client: asked(message.keys.clone()), shared: None }
+        }
+        None => AttributesRequest { client: None, shared: asked(message.keys.clone()) },
     };
-    let attributes = broker.sink.attributes(&child, request).await?;
-    Ok(if message.client { attributes.client } else { attributes.shared })
+    let attributes = broker.sink.attributes(&child, request.clone()).await?;
+    if message.scopes.is_some() {
+        return Ok(child_scopes_json(&message.name, id, &request, &attributes));
+    }
+    let Attributes { client, shared } = attributes;
+    let entries: Vec<(Key, Value)> = client.into_iter().chain(shared).collect();
+    // The value of one that was asked for stands by itself.
+    Ok(child_values_json(&message.name, id, message.keys.len() == 1, &entries))
 }
 
 /// The bytes of a chunk that a request's payload asks for: nothing, or zero, for all at once.

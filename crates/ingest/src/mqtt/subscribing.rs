@@ -18,11 +18,11 @@ const NEVER: u8 = 2;
 impl Device {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let Subscribe { packet_id, filters, id } = subscribe;
-        let did_listen = self.link.wants_rpc();
         let mut codes = Vec::with_capacity(filters.len());
         let (mut first_error, mut told) = (None, Vec::new());
         let session = Arc::clone(&self.state);
         let mut state = session.lock();
+        let listened = (self.link.wants_rpc(), state.wants_child_rpc());
         let me = self.session.device.to_string();
         for (filter, options) in filters {
             let kind = match self.check_subscription(&state, filter, &me) {
@@ -53,9 +53,7 @@ impl Device {
         }
         state.state_interests(&self.link, self.session.gateway);
         drop(state);
-        if self.session.gateway || !did_listen {
-            self.listens();
-        }
+        self.listens(listened);
         // Of a session that is kept a subscription is durable before the client is told.
         let is_told = !told.is_empty() && self.note(&Note::Subscribed(told));
         let out = if is_told { &mut self.pending.late } else { &mut self.output };

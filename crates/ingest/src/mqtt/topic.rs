@@ -3,6 +3,7 @@
 
 use veritwin_domain::{IngestLimits, LimitExceeded};
 
+use super::short;
 use crate::model::PackageKind;
 use crate::sparkplug;
 
@@ -17,7 +18,7 @@ pub(crate) const GATEWAY_DISCONNECT: &str = "v1/gateway/disconnect";
 pub(crate) const GATEWAY_RPC: &str = "v1/gateway/rpc";
 /// What a shared subscription's filter starts with (MQTT 5.0, 4.8.2).
 pub(crate) const SHARED: &str = "$share/";
-const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
+pub(crate) const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
 const DEVICE: &str = "v1/devices/me/";
 /// Topics of the platform's device API, those that it does not have included.
 const DEVICES: &str = "v1/devices/";
@@ -122,6 +123,9 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
         _ => {}
     }
     check_size(topic, limits)?;
+    if short::is_short(topic) {
+        return classify(&short::long_of(topic).ok_or(TopicError::Unknown)?, limits);
+    }
     let make: fn(u32) -> DeviceTopic;
     let id = if let Some(id) = topic.strip_prefix(ATTRIBUTES_REQUEST) {
         make = DeviceTopic::AttributesRequest;
@@ -301,7 +305,8 @@ pub(crate) fn check_filter(
 ) -> Result<FilterKind, TopicError> {
     check_size(filter, limits)?;
     let (name, filter) = if who.knows_shared { share(filter) } else { (None, filter) };
-    if filter.starts_with(GATEWAY) || package(filter).is_some() {
+    let is_short = short::is_short(filter);
+    if filter.starts_with(GATEWAY) || package(filter).is_some() || is_short {
         let is_of_gateway = filter.starts_with(GATEWAY);
         return match name {
             Some(_) => Err(TopicError::Unsupported("a shared subscription to this topic")),
@@ -380,11 +385,16 @@ mod tests {
         ok("v1/devices/me/telemetry", DeviceTopic::Telemetry);
         ok("v1/devices/me/attributes/request/7", DeviceTopic::AttributesRequest(7));
         ok("v1/devices/me/rpc/response/4294967295", DeviceTopic::RpcResponse(u32::MAX));
+        ok("v2/t", DeviceTopic::Telemetry);
+        ok("v2/a/req/7", DeviceTopic::AttributesRequest(7));
+        ok("v2/r/res/3", DeviceTopic::RpcResponse(3));
         let bad = |topic: &str, part: &str| {
             let text = classify(topic, &limits).expect_err(topic).text();
             assert!(text.contains(part), "{topic}: {text}");
         };
         bad("v1/devices/me/rpc/request/x", "number");
+        bad("v2/r/req/x", "number");
+        bad("v2/a/res/7", "unknown topic");
         ok("v1/gateway/telemetry", DeviceTopic::Gateway(GatewayTopic::Telemetry));
         ok("v1/gateway/attributes/request", DeviceTopic::Gateway(GatewayTopic::AttributesRequest));
         bad("v1/gateway/claim", "claiming");
@@ -432,6 +442,7 @@ mod tests {
         check("$share/g/v1/devices/me/+", Err("shared subscription"));
         check("v1/gateway/rpc", Err("for gateways"));
         check("v2/fw/response/+", Ok(FilterKind::Downlinks));
+        check("v2/a/res/+", Ok(FilterKind::Downlinks));
         check("$share/g/v2/sw/response/+", Err("shared subscription"));
         let who = Subscriber { id: "d1", is_gateway: true, knows_shared: true };
         assert_eq!(check_filter("v1/gateway/+", who, &limits), Ok(FilterKind::Downlinks));

@@ -57,7 +57,8 @@ pub(super) fn attributes_of(
     }
 }
 
-/// Parses `{"clientKeys":"a,b","sharedKeys":"c"}`; both may be missing.
+/// Parses `{"clientKeys":"a,b","sharedKeys":"c"}`; both may be missing, and an empty list counts
+/// as missing.
 pub fn parse_attributes_request(
     payload: &[u8],
     limits: &IngestLimits,
@@ -80,8 +81,8 @@ pub fn parse_attributes_request(
             let keys = key_list(&list, limits)
                 .map_err(|error| PayloadError { position: list_at, ..error })?;
             match &*name {
-                "clientKeys" => request.client = Some(keys),
-                "sharedKeys" => request.shared = Some(keys),
+                "clientKeys" => request.client = asked(keys),
+                "sharedKeys" => request.shared = asked(keys),
                 _ => {
                     let detail = "unknown key: expected clientKeys or sharedKeys";
                     return Err(PayloadError::new(key_at, detail));
@@ -95,6 +96,11 @@ pub fn parse_attributes_request(
     }
     cursor.end()?;
     Ok(request)
+}
+
+/// An empty list asks for nothing.
+pub(crate) fn asked(keys: Vec<Key>) -> Option<Vec<Key>> {
+    Some(keys).filter(|keys| !keys.is_empty())
 }
 
 /// A list of keys with commas between them, as attribute requests write it.

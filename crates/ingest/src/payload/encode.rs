@@ -30,6 +30,19 @@ pub fn deleted_json(keys: &[Key]) -> String {
     out
 }
 
+/// `{"key":value,...,"deleted":["key",...]}`, without `deleted` when nothing is.
+pub fn changes_json(set: &[(Key, Value)], deleted: &[Key]) -> String {
+    let mut out = entries_json(set);
+    if deleted.is_empty() {
+        return out;
+    }
+    // In the same object.
+    out.pop();
+    separate(&mut out, '{');
+    out.push_str(deleted_json(deleted).trim_start_matches('{'));
+    out
+}
+
 /// `{"client":{...},"shared":{...}}`, with the scopes that were asked for.
 pub fn attributes_json(request: &AttributesRequest, attributes: &Attributes) -> String {
     let all = request.client.is_none() && request.shared.is_none();
@@ -105,6 +118,28 @@ pub(crate) fn child_values_json(
             out.push_str(&entries_json(entries));
         }
     }
+    out.push('}');
+    out
+}
+
+/// `{"device":"name","id":1,"client":{...},"shared":{...}}`, with the scopes that were asked for.
+pub(crate) fn child_scopes_json(
+    name: &str,
+    id: i64,
+    request: &AttributesRequest,
+    attributes: &Attributes,
+) -> String {
+    let mut out = device_member(name);
+    let _ = write!(out, ",\"id\":{id},");
+    out.push_str(attributes_json(request, attributes).trim_start_matches('{'));
+    out
+}
+
+/// `{"device":"name","id":1,"error":"why"}`.
+pub(crate) fn child_error_json(name: &str, id: i64, error: &str) -> String {
+    let mut out = device_member(name);
+    let _ = write!(out, ",\"id\":{id},\"error\":");
+    push_text(&mut out, error);
     out.push('}');
     out
 }

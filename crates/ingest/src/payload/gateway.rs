@@ -79,15 +79,15 @@ pub struct ChildMessage {
     pub client: bool,
     /// The attributes asked for.
     pub keys: Vec<Key>,
-    /// Whether one attribute was asked for by `key`, so that its value is the answer.
-    pub single: bool,
+    /// Those asked for by their scope, client and shared.
+    pub scopes: Option<(Vec<Key>, Vec<Key>)>,
     /// An answer, as checked JSON text.
     pub data: Option<String>,
 }
 
-/// Parses `{"device":"name",...}`: `type` when a device connects, `id`, `client` and `key` or
-/// `keys` when attributes are asked for, `id` and `data` when a call is answered. Other members
-/// are left out.
+/// Parses `{"device":"name",...}`: `type` when a device connects; `id` and lists `client` and
+/// `shared`, or `id`, whether `client`, and `key` or `keys`, when attributes are asked for; `id`
+/// and `data` when a call is answered. Other members are left out.
 pub fn parse_child_message(
     payload: &[u8],
     limits: &IngestLimits,
@@ -145,12 +145,13 @@ impl ChildMessage {
                 self.client = true;
             }
             ("key" | "keys", Some(b'"')) => {
-                self.single = member == "key";
                 let list = cursor.string("a key")?;
                 let moved = |error| PayloadError { position: at, ..error };
                 self.keys.extend(key_list(&list, limits).map_err(moved)?);
             }
-            ("keys", Some(b'[')) => self.listed(cursor, limits)?,
+            ("keys", Some(b'[')) => listed(cursor, limits, &mut self.keys)?,
+            ("client", Some(b'[')) => listed(cursor, limits, &mut self.scoped().0)?,
+            ("shared", Some(b'[')) => listed(cursor, limits, &mut self.scoped().1)?,
             ("data", _) => {
                 let mut data = String::new();
                 cursor.minify(&mut data, 1)?;
@@ -166,32 +167,36 @@ impl ChildMessage {
         Ok(())
     }
 
-    /// `["a","b"]`.
-    fn listed(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        limits: &IngestLimits,
-    ) -> Result<(), PayloadError> {
-        cursor.expect(b'[', "'['")?;
+    fn scoped(&mut self) -> &mut (Vec<Key>, Vec<Key>) {
+        self.scopes.get_or_insert_default()
+    }
+}
+
+/// `["a","b"]`.
+fn listed(
+    cursor: &mut Cursor<'_>,
+    limits: &IngestLimits,
+    keys: &mut Vec<Key>,
+) -> Result<(), PayloadError> {
+    cursor.expect(b'[', "'['")?;
+    if cursor.take(b']') {
+        return Ok(());
+    }
+    loop {
+        cursor.skip_whitespace();
+        let at = cursor.position;
+        let (max, actual) = (limits.keys_per_message_max, keys.len() + 1);
+        if actual > max {
+            let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
+            return Err(PayloadError::limit(at, limit));
+        }
+        let key = cursor.string("a key in double quotes")?;
+        let key = Key::new(&key).map_err(|error| PayloadError::new(at, error.to_string()))?;
+        keys.push(key);
         if cursor.take(b']') {
             return Ok(());
         }
-        loop {
-            cursor.skip_whitespace();
-            let at = cursor.position;
-            let (max, actual) = (limits.keys_per_message_max, self.keys.len() + 1);
-            if actual > max {
-                let limit = LimitExceeded { name: "keys_per_message_max", max, actual };
-                return Err(PayloadError::limit(at, limit));
-            }
-            let key = cursor.string("a key in double quotes")?;
-            let key = Key::new(&key).map_err(|error| PayloadError::new(at, error.to_string()))?;
-            self.keys.push(key);
-            if cursor.take(b']') {
-                return Ok(());
-            }
-            cursor.expect(b',', "',' or ']'")?;
-        }
+        cursor.expect(b',', "',' or ']'")?;
     }
 }
 
@@ -242,13 +247,13 @@ mod tests {
         let found = parse(r#"{"device":"A","type":"meter","more":[1]}"#).expect("parsed");
         assert_eq!((found.name.as_str(), found.kind.as_deref()), ("A", Some("meter")));
         let found = parse(r#"{"id":3,"device":"A","client":true,"key":"x"}"#).expect("parsed");
-        assert_eq!(
-            (found.id, found.client, found.single, found.keys.len()),
-            (Some(3), true, true, 1)
-        );
+        assert_eq!((found.id, found.client, found.keys.len()), (Some(3), true, 1));
         let found = parse(r#"{"keys":["x","y"],"device":"A","client":false,"id":4}"#);
         let found = found.expect("parsed");
-        assert_eq!((found.client, found.single, found.keys.len()), (false, false, 2));
+        assert_eq!((found.client, found.keys.len(), found.scopes), (false, 2, None));
+        let found = parse(r#"{"id":5,"device":"A","client":["x"],"shared":[]}"#).expect("parsed");
+        let scopes = found.scopes.map(|(client, shared)| (client.len(), shared.len()));
+        assert_eq!((scopes, found.client), (Some((1, 0)), false));
         let found = parse(r#"{"device":"A","id":1,"data":{"ok": true}}"#).expect("parsed");
         assert_eq!(found.data.as_deref(), Some(r#"{"ok":true}"#));
         for (bad, part) in [

@@ -13,11 +13,12 @@ use std::borrow::Cow;
 use veritwin_domain::{LimitExceeded, Rule, Screening, Value};
 
 pub(crate) use cursor::{Cursor, Number, check_json};
-pub(crate) use device::key_list;
+pub(crate) use device::{asked, key_list};
 pub use device::{parse_attributes, parse_attributes_request, parse_client_rpc, parse_json_text};
-pub use encode::{attributes_json, deleted_json, entries_json, rpc_json};
+pub use encode::{attributes_json, changes_json, deleted_json, entries_json, rpc_json};
 pub(crate) use encode::{
-    child_deleted_json, child_entries_json, child_gone_json, child_rpc_json, child_values_json,
+    child_deleted_json, child_entries_json, child_error_json, child_gone_json, child_rpc_json,
+    child_scopes_json, child_values_json,
 };
 pub use gateway::{
     CHILD_NAMES_MAX, ChildMessage, ChildrenAttributes, parse_child_message,

@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use veritwin_domain::{IngestLimits, ManualClock, Timestamp, Value};
+use veritwin_domain::{IngestLimits, Key, ManualClock, Timestamp, Value};
 use veritwin_ingest::http::{HttpParts, router};
-use veritwin_ingest::{Downlink, RpcRequest, Sink, SinkEntry, SubmitError};
+use veritwin_ingest::{Downlink, LinkError, RpcRequest, Sink, SinkEntry, SubmitError};
 
 use crate::platform::{API_KEY, Door, NOW_MICROS, OTHER, Store};
 
@@ -116,12 +116,29 @@ async fn long_polls_receive_calls_and_updates() {
     };
     let link = store.link(|link| link.wants_rpc()).await;
     let call = RpcRequest { id: 3, method: "open".to_owned(), params: "{}".to_owned() };
-    link.send(Downlink::Rpc(call)).expect("sent");
+    link.send(Downlink::Rpc(call.clone())).expect("sent");
+    // A poll takes one: whoever asks for the second is told so, and does not wait in vain.
+    assert_eq!(link.send(Downlink::Rpc(call)), Err(LinkError::Full));
     let (status, answer) = waiting.await.expect("answered");
     assert_eq!(
         (status.as_u16(), answer.as_str()),
         (200, "{\"id\":3,\"method\":\"open\",\"params\":{}}")
     );
+
+    // What one change sets and what it deletes is one answer. 0 waits as who names no time.
+    let waiting = {
+        let router = router.clone();
+        let path = "/api/v1/token/attributes/updates?timeout=0";
+        tokio::spawn(async move { send(&router, request("GET", path, &[], "")).await })
+    };
+    let link = store.link(|link| link.wants_attributes()).await;
+    let key = |text: &str| Key::new(text).expect("a key");
+    let set = vec![(key("a"), Value::Integer(1)), (key("b"), Value::Integer(2))];
+    link.send(Downlink::AttributesUpdated(set)).expect("sent");
+    link.send(Downlink::AttributesDeleted(vec![key("b"), key("c")])).expect("sent");
+    let (status, answer) = waiting.await.expect("answered");
+    let expect = r#"{"a":1,"deleted":["b","c"]}"#;
+    assert_eq!((status.as_u16(), answer.as_str()), (200, expect));
 
     // A client that goes away is detached, too.
     let abandoned = {

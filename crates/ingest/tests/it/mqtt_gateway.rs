@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{DeviceId, IngestLimits, Key, Value};
 use veritwin_ingest::mqtt::Broker;
-use veritwin_ingest::{CloseReason, Downlink, RpcRequest, SinkEntry};
+use veritwin_ingest::{CloseReason, Downlink, RpcRequest, SinkEntry, SubmitError};
 
 use crate::platform::{Client, broker, child_of, connect, packet, publish, subscribe, text};
 
@@ -67,6 +67,20 @@ async fn each_name_is_refused_by_itself() {
     assert_eq!(store.readings().len(), 1);
 }
 
+/// What is told of the others has to be true: nothing is taken before it is durable.
+#[tokio::test]
+async fn a_message_that_is_refused_in_part_and_not_stored_is_not_called_taken() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = gateway(&broker, 5).await;
+    *store.failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+    let payload = br#"{"foreign":{"t":1},"a":{"t":2}}"#;
+    client.send(&publish(5, 1, 7, "v1/gateway/telemetry", payload)).await;
+    let answer = client.packet().await;
+    assert_eq!((answer[0], answer[4]), (0x40, 0x80), "{answer:02x?}");
+    assert!(!String::from_utf8_lossy(&answer).contains("taken"), "{answer:02x?}");
+    assert!(store.entries().is_empty());
+}
+
 #[tokio::test]
 async fn what_cannot_be_decided_now_is_not_acknowledged() {
     let (broker, store) = broker(IngestLimits::default());
@@ -109,4 +123,11 @@ async fn downlinks_carry_the_devices_name() {
     // The gateway's own connection goes on.
     client.send(&[0xc0, 0]).await;
     client.expect(&[0xd0, 0]).await;
+    // What is over takes nothing more; named again the device is connected anew.
+    let request = RpcRequest { id: 5, method: "m".to_owned(), params: "[1]".to_owned() };
+    assert!(link.send(Downlink::Rpc(request)).is_err());
+    client.send(&publish(4, 1, 9, "v1/gateway/connect", br#"{"device":"a"}"#)).await;
+    client.expect(&[0x40, 2, 0, 9]).await;
+    let links = store.links.lock();
+    assert!(links.len() == 2 && !links.contains_key(&link.id()), "{links:?}");
 }

@@ -51,6 +51,7 @@ struct RpcAnswer {
     /// Null of a kept call and of one that is not answered.
     result: serde_json::Value,
     /// The call, if it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<CallBody>,
 }
 

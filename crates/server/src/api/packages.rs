@@ -170,7 +170,7 @@ struct AssignedBody {
 }
 
 /// Devices are to have this package: their shared attributes say so, and those that are connected
-/// hear it at once.
+/// hear it at once. It is done for 50 at a time: after a failure, ask again.
 #[utoipa::path(post, path = "/v1/packages/{id}/devices", tag = "packages",
     params(("id" = String, Path)), request_body = TargetsBody,
     responses((status = 200, body = AssignedBody), (status = 400), (status = 404)))]
@@ -204,9 +204,12 @@ async fn change(
     is_assigned: bool,
 ) -> Answer<axum::Json<AssignedBody>> {
     let id = body::id(id)?;
-    let told: Told = api.app.assign_package(context, id, (body.targets()?, is_assigned)).await?;
-    for (device, attributes) in &told {
-        api.live.attributes_changed(context.tenant, *device, attributes);
-    }
-    Ok(axum::Json(AssignedBody { changed: told.len() }))
+    let tell = |told: Told| {
+        for (device, attributes) in &told {
+            api.live.attributes_changed(context.tenant, *device, attributes);
+        }
+    };
+    let targets = (body.targets()?, is_assigned);
+    let changed = api.app.assign_package(context, id, targets, &tell).await?;
+    Ok(axum::Json(AssignedBody { changed }))
 }

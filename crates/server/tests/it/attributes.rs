@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::guard::{names_its_limit, start};
-use crate::harness::Platform;
+use crate::harness::{Platform, wait_for};
 use crate::mqtt::{Packet, Version};
 use crate::tenant::{Device, Tenant};
 
@@ -19,6 +19,85 @@ fn save(tenant: &Tenant, device: &Device, attributes: &Value) -> crate::http::An
 fn texts(numbers: std::ops::Range<usize>) -> Value {
     let pairs = numbers.map(|number| (format!("k{number}"), json!("y".repeat(60_000))));
     Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+/// The forms of ThingsBoard's device API: what is asked for is there, what is not there is left
+/// out, an empty list asks for nothing, and nothing of the server's own is told to a device.
+#[test]
+fn scopes_keys_and_updates_are_those_of_thingsboards_api() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("scopes");
+    let path = format!("/v1/devices/{}", device.id);
+    let attributes = format!("{path}/attributes");
+    let write = |change: Value| tenant.patch(&attributes, &change).expect(200);
+    save(&tenant, &device, &json!({"own": 1})).expect(200);
+    write(json!({"shared": {"a": 1, "b": 2}, "server": {"hidden": 3, "kept": "x"}}));
+    let all = json!({"client": {"own": 1}, "shared": {"a": 1, "b": 2}});
+    let cases = [
+        ("", all.clone()),
+        ("?clientKeys=&sharedKeys=", all.clone()),
+        ("?clientKeys=", all.clone()),
+        ("?client_keys=own", all),
+        ("?sharedKeys=a,absent,hidden,own", json!({"shared": {"a": 1}})),
+        ("?clientKeys=absent&sharedKeys=", json!({"client": {}})),
+    ];
+    let mut client = platform.mqtt(Version::V5, &device.token);
+    client.subscribe("v1/devices/me/attributes/response/+");
+    for (query, expected) in cases {
+        let asked = tenant.http().get(&format!("/api/v1/attributes{query}"));
+        assert_eq!(asked.bearer(&device.token).send().expect(200), expected, "{query}");
+    }
+    for (payload, expected) in [
+        (r#"{"clientKeys":"","sharedKeys":"b"}"#, json!({"shared": {"b": 2}})),
+        (r#"{"clientKeys":"own, hidden"}"#, json!({"client": {"own": 1}})),
+    ] {
+        client.publish("v1/devices/me/attributes/request/4", payload.as_bytes());
+        let answer: Value = serde_json::from_slice(&client.message().1).unwrap();
+        assert_eq!(answer, expected, "{payload}");
+    }
+
+    // The short names of the same topics.
+    let mut short = platform.mqtt(Version::V5, &device.token);
+    for filter in ["v2/a", "v2/a/res/+", "v2/r/req/+"] {
+        short.subscribe(filter);
+    }
+    assert_eq!(short.publish("v2/t", br#"{"t":1}"#).0, 0);
+    assert_eq!(short.publish("v2/a", br#"{"own":2}"#).0, 0);
+    short.publish("v2/a/req/5", br#"{"clientKeys":"own"}"#);
+    let (topic, payload) = short.message();
+    let answer: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!((topic.as_str(), answer), ("v2/a/res/5", json!({"client": {"own": 2}})));
+    write(json!({"shared": {"a": 7}}));
+    assert_eq!(short.message(), ("v2/a".to_owned(), br#"{"a":7}"#.to_vec()));
+    let call = json!({"method": "m", "persistent": true, "one_way": true});
+    tenant.post(&format!("{path}/rpc"), &call).expect(200);
+    assert!(short.message().0.starts_with("v2/r/req/"));
+    wait_for("the call to be had", || {
+        let calls = tenant.get(&format!("{path}/rpc")).expect(200);
+        (calls["items"][0]["state"] == "successful").then_some(())
+    });
+
+    // Who waits hears of shared attributes only, and of all that one change does to them.
+    let waits = tenant.device("waits");
+    let path = format!("/v1/devices/{}", waits.id);
+    let attributes = format!("{path}/attributes");
+    let write = |change: Value| tenant.patch(&attributes, &change).expect(200);
+    write(json!({"shared": {"b": 2, "c": 3}, "server": {"hidden": 3, "kept": "x"}}));
+    let poll = tenant.http().get("/api/v1/attributes/updates?timeout=60000").bearer(&waits.token);
+    let poll = std::thread::spawn(move || poll.send().expect(200));
+    wait_for("the device to wait", || {
+        (tenant.get(&path).expect(200)["online"] == true).then_some(())
+    });
+    let after = write(json!({"server": {"hidden": null, "absent": null}}));
+    assert_eq!(after["server"], json!({"kept": "x"}));
+    let after = write(json!({"shared": {"a": 5, "b": null, "absent": null}}));
+    assert_eq!(after["shared"], json!({"a": 5, "c": 3}));
+    let told = poll.join().unwrap();
+    assert_eq!(told["a"], 5, "{told}");
+    let mut deleted: Vec<_> = told["deleted"].as_array().unwrap().clone();
+    deleted.sort_by_key(ToString::to_string);
+    assert_eq!(deleted, ["absent", "b"], "{told}");
 }
 
 #[test]

@@ -344,6 +344,64 @@ fn a_restore_ends_access_and_tells_what_is_in_force_again() {
     }
 }
 
+/// Who is behind which gateway, what a device is to have, with its bytes, and the calls that wait
+/// for it come back; a call goes out as if nothing had been.
+#[test]
+fn gateways_packages_and_kept_calls_come_back() {
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let gateway = tenant.device("gateway");
+    let path = format!("/v1/devices/{}", gateway.id);
+    tenant.patch(&path, &json!({"is_gateway": true})).expect(200);
+    let mut client = platform.mqtt(Version::V5, &gateway.token);
+    assert_eq!(client.publish("v1/gateway/telemetry", br#"{"behind":{"t":1}}"#).0, 0);
+    let bytes: Vec<u8> = (0..1_100_000u32).map(|number| (number % 249) as u8).collect();
+    let package = tenant
+        .request("POST", "/v1/packages?kind=firmware&title=Pump&version=7")
+        .body("application/octet-stream", &bytes);
+    let package = package.send().expect(201);
+    let assigned = format!("/v1/packages/{}/devices", package["id"].as_str().unwrap());
+    let pump = tenant.device("pump");
+    tenant.post(&assigned, &json!({"device_ids": [pump.id]})).expect(200);
+    let rpc = format!("/v1/devices/{}/rpc", pump.id);
+    let call = json!({"method": "restart", "params": {"in": 5}, "persistent": true});
+    let call = tenant.post(&rpc, &call).expect(200)["call"].clone();
+    let (out, keyrings) = (platform.scratch("backup"), platform.scratch("keyrings"));
+    platform.cli(&["backup", out.to_str().unwrap()]).done();
+    let keyring = platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
+    let keyring = PathBuf::from(keyring.json()["out"].as_str().unwrap());
+    // What happens afterwards is not in it.
+    tenant.delete(&format!("{rpc}/{}", call["id"].as_str().unwrap())).expect(204);
+    platform.kill();
+
+    let mut restored = elsewhere(&platform, Options::default());
+    restore(&restored, &out, &keyring).done();
+    hand_over_archive(&platform, &restored);
+    restored.start_again();
+    let tenant = tenant.at(restored.http());
+    let get = |path: &str| tenant.get(path).expect(200);
+    let behind = get("/v1/devices?search=behind")["items"][0].clone();
+    assert_eq!(behind["gateway_id"], json!(gateway.id), "{behind}");
+    assert_eq!(get(&path)["is_gateway"], true);
+    assert_eq!(get(&assigned)["device_ids"], json!([pump.id]));
+    assert_eq!(get("/v1/packages")["items"][0]["checksum"], package["checksum"]);
+    let url = "/api/v1/firmware?title=Pump&version=7&size=300000&chunk=3";
+    let piece = restored.http().get(url).bearer(&pump.token).send();
+    assert!(piece.status == 200 && piece.body == bytes[900_000..], "{}", piece.status);
+    let kept = get(&format!("{rpc}/{}", call["id"].as_str().unwrap()));
+    assert_eq!((&kept["state"], &kept["method"]), (&json!("queued"), &json!("restart")));
+
+    let mut client = restored.mqtt(Version::V5, &pump.token);
+    client.subscribe("v1/devices/me/rpc/request/+");
+    let (topic, payload) = client.message();
+    let asked: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(asked, json!({"method": "restart", "params": {"in": 5}}));
+    assert_eq!(client.publish(&topic.replace("request", "response"), b"true").0, 0);
+    assert_eq!(get(&rpc)["items"][0]["state"], "successful");
+    let mut client = restored.mqtt(Version::V5, &gateway.token);
+    assert_eq!(client.publish("v1/gateway/telemetry", br#"{"behind":{"t":2}}"#).0, 0);
+}
+
 /// Killed in the middle, the same command goes on and uses what is there.
 #[test]
 fn a_backup_that_was_cut_off_is_taken_up_again() {

@@ -127,6 +127,26 @@ fn calls_and_attributes_reach_a_device_through_its_gateway() {
     assert_eq!(client.publish("v1/gateway/attributes/request", ask).0, 0);
     let expected = json!({"device": "a", "id": 3, "value": 1});
     assert_eq!(message(&mut client).1, expected);
+    assert_eq!(client.publish("v1/gateway/attributes", br#"{"a":{"own":2}}"#).0, 0);
+    for (asked, answer) in [
+        (json!({"client": false, "keys": ["k"]}), json!({"value": 1})),
+        (json!({"client": false, "keys": ["k", "absent"]}), json!({"values": {"k": 1}})),
+        (json!({"client": true, "key": "absent"}), json!({})),
+        (json!({"client": false, "keys": []}), json!({"values": {"own": 2, "k": 1}})),
+        (json!({"client": [], "shared": ["k", "own"]}), json!({"shared": {"k": 1}})),
+        (
+            json!({"client": ["own"], "shared": ["k"]}),
+            json!({"client": {"own": 2}, "shared": {"k": 1}}),
+        ),
+    ] {
+        let with = |mut value: Value| {
+            (value["device"], value["id"]) = (json!("a"), json!(9));
+            value
+        };
+        let ask = with(asked.clone()).to_string();
+        assert_eq!(client.publish("v1/gateway/attributes/request", ask.as_bytes()).0, 0);
+        assert_eq!(message(&mut client).1, with(answer), "{asked}");
+    }
 
     let body = json!({"method": "m", "params": [1], "persistent": true});
     let path = format!("/v1/devices/{id}/rpc");
@@ -188,6 +208,38 @@ fn kept_calls_come_in_their_order_when_the_device_does_and_outlive_a_kill() {
     assert_eq!(states, ["deleted", "successful", "successful"]);
 }
 
+/// That a device has a call and that it answers it are written at about the same time: neither
+/// undoes the other, and each call is sent once.
+#[test]
+fn answers_and_acknowledgements_do_not_undo_one_another() {
+    const CALLS: usize = 40;
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("quick");
+    let path = format!("/v1/devices/{}/rpc", device.id);
+    let mut client = platform.mqtt(Version::V5, &device.token);
+    client.subscribe("v1/devices/me/rpc/request/+");
+    for number in 0..CALLS {
+        let body = json!({"method": "m", "params": number, "persistent": true});
+        tenant.post(&path, &body).expect(200);
+    }
+    for number in 0..CALLS {
+        let (topic, call) = message(&mut client);
+        assert_eq!(call["params"], number, "in their order");
+        // Subscribing again is not listening anew: nothing is sent a second time.
+        client.subscribe("v1/devices/me/rpc/request/+");
+        let answer = topic.replace("request", "response");
+        assert_eq!(client.publish(&answer, number.to_string().as_bytes()).0, 0);
+    }
+    let kept = tenant.get(&format!("{path}?limit=100")).expect(200);
+    let kept = kept["items"].as_array().unwrap();
+    assert_eq!(kept.len(), CALLS);
+    for call in kept {
+        assert_eq!((&call["state"], &call["result"]), (&json!("successful"), &call["params"]));
+        assert_eq!(call["attempts"], 1, "{call}");
+    }
+}
+
 #[test]
 fn packages_are_told_and_fetched_in_pieces() {
     let platform = Platform::shared();
@@ -234,9 +286,28 @@ fn packages_are_told_and_fetched_in_pieces() {
         let path = format!("/api/v1/{}/software?{query}", device.token);
         platform.http().get(&path).send()
     };
+    // Without a size it is all of it, in as many pieces as it takes.
+    let whole = at("title=App&version=1");
+    assert!(whole.status == 200 && whole.body == bytes, "{} bytes", whole.body.len());
     let piece = at("title=App&version=1&size=100&chunk=2");
     assert_eq!((piece.status, piece.body.as_slice()), (200, &bytes[200..300]));
     assert_eq!(at("title=App&version=2&size=100&chunk=2").status, 404);
+    // A group is who is in it now; more than are assigned at a time.
+    let rows: String = (0..120).map(|number| format!("fleet {number},pump\n")).collect();
+    let sheet = tenant.request("POST", "/v1/devices/import");
+    sheet.body("text/csv", format!("name,type\n{rows}").as_bytes()).send().expect(200);
+    let fleet = tenant.get("/v1/devices?search=fleet&limit=200").expect(200);
+    let fleet = fleet["items"].as_array().unwrap().iter().map(|one| one["id"].clone());
+    let group = json!({"name": "fleet", "device_ids": fleet.collect::<Vec<_>>()});
+    let group = tenant.post("/v1/groups", &group).expect(201);
+    let of_group = json!({"device_ids": [device.id], "group_id": group["id"]});
+    assert_eq!(tenant.post(&format!("{path}/devices"), &of_group).expect(200)["changed"], 120);
+    assert_eq!(tenant.get("/v1/packages").expect(200)["items"][0]["devices"], 121);
+    assert_eq!(tenant.post(&format!("{path}/release"), &of_group).expect(200)["changed"], 121);
+    assert_eq!(message(&mut client).1["deleted"].as_array().unwrap().len(), 6);
+    assert_eq!(tenant.post(&format!("{path}/devices"), &targets).expect(200)["changed"], 1);
+    assert_eq!(message(&mut client).1["sw_title"], "App");
+
     // Another tenant has none of it.
     let other = platform.tenant();
     other.get(&format!("{path}/devices")).problem(404);

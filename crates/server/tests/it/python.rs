@@ -1,6 +1,6 @@
-//! Clients of Python that others wrote, unchanged: ThingsBoard's device and gateway, Eclipse Paho,
-//! and elsewhere a node of Sparkplug. `cargo xtask test` installs them below `target/python`; where
-//! they are not the tests say that they are skipped.
+//! Clients of Python that others wrote, unchanged: ThingsBoard's device, over MQTT and HTTP, and
+//! gateway, Eclipse Paho, and elsewhere a node of Sparkplug. `cargo xtask test` installs them below
+//! `target/python`; where they are not the tests say that they are skipped.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -142,6 +142,42 @@ fn thingsboards_own_device_client() {
     assert_eq!(script.hear("firmware"), format!("2 {checksum}"));
     let state = || (tenant.latest(&device, "fw_state") == "VERIFIED").then_some(());
     wait_for("the state", state);
+    script.end();
+}
+
+#[test]
+fn thingsboards_own_http_client() {
+    let Some(python) = interpreter("thingsboard") else { return };
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("of thingsboard over http");
+    shared(&tenant, &device.id, &json!({"limit": 3}));
+    let ports = platform.ports();
+    let mut script = Script::start(platform, &python, "http.py", &[&device.token, &ports.https]);
+    let asked: Value = serde_json::from_str(&script.hear("attributes")).unwrap();
+    assert_eq!(asked, json!({"client": {"serial": "H-1"}, "shared": {"limit": 3}}));
+    assert_eq!(tenant.latest(&device, "temperature"), 21.5);
+    script.hear("listening");
+    let body = json!({"method": "m", "params": [1], "timeout_ms": 60_000});
+    let path = format!("/v1/devices/{}/rpc", device.id);
+    // Between two polls nobody listens.
+    let answered = wait_for("an answer", || {
+        let answer = tenant.post(&path, &body);
+        (answer.status == 200).then(|| answer.expect(200))
+    });
+    let expected = json!({"method": "done", "params": {"echo": [1]}});
+    assert_eq!(answered["result"], expected);
+
+    // It asks for all at once, which is more than a piece.
+    let bytes: Vec<u8> = (0..1_300_000u32).map(|number| (number % 251) as u8).collect();
+    let upload = tenant
+        .request("POST", "/v1/packages?kind=firmware&title=Pump&version=3")
+        .body("application/octet-stream", &bytes);
+    let package = upload.send().expect(201);
+    let path = format!("/v1/packages/{}/devices", package["id"].as_str().unwrap());
+    tenant.post(&path, &json!({"device_ids": [device.id]})).expect(200);
+    script.tell("update");
+    assert_eq!(script.hear("firmware"), package["checksum"].as_str().unwrap());
     script.end();
 }
 

@@ -139,7 +139,7 @@ fn a_node_is_born_reports_by_alias_and_dies() {
     let mut world = World::new();
     assert_eq!(world.birth(0, 4), readings(&[("line/speed", 1.5)]), "bdSeq is no reading");
     let by_alias = metric("", 1, 0, Raw::Double(2.0));
-    assert_eq!(world.data(1, &[by_alias.clone()]), readings(&[("line/speed", 2.0)]));
+    assert_eq!(world.data(1, std::slice::from_ref(&by_alias)), readings(&[("line/speed", 2.0)]));
     let by_name = metric("line/speed", 0, 0, Raw::Double(3.0));
     assert_eq!(world.data(2, &[by_name]), readings(&[("line/speed", 3.0)]));
     assert_eq!(world.data(3, &[metric("", 1, 0, Raw::None)]), readings(&[]), "null");

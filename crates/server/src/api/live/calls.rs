@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use veritwin_app::{App, CALL_NUMBER_MIN};
-use veritwin_domain::{CredentialId, IngestLimits};
+use veritwin_app::{App, CALL_NUMBER_MIN, Error};
+use veritwin_domain::{CredentialId, DeviceId, IngestLimits, TenantId, Timestamp};
 use veritwin_ingest::{DeviceSession, Downlink, RpcRequest};
 
 use super::caps::Caps;
@@ -16,8 +17,14 @@ use super::devices::{LiveState, Owned};
 
 /// Devices that are looked after at once.
 const AT_ONCE: usize = 16;
+/// Devices of a tenant that are looked after before it is the next one's turn.
+const TURN: usize = 32;
 /// Most devices that a note is kept of. Beyond it one waits until it listens anew.
 const NOTES_MAX: usize = 1_000_000;
+/// How often it is looked which calls on their way are past their time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// When what could not be done is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of one device.
 #[derive(Debug, Default)]
@@ -28,21 +35,74 @@ struct Note {
     delivered: BTreeMap<u32, CredentialId>,
 }
 
+#[derive(Debug, Default)]
+struct Notes {
+    by_tenant: HashMap<TenantId, HashMap<DeviceId, Note>>,
+    count: usize,
+    /// Devices to look at again from a time on: what is on its way to them is over then.
+    later: HashMap<Owned, (Timestamp, Note)>,
+}
+
+impl Notes {
+    fn of(&mut self, (tenant, device): Owned) -> Option<&mut Note> {
+        let own = self.by_tenant.entry(tenant).or_default();
+        if !own.contains_key(&device) {
+            if self.count >= NOTES_MAX {
+                return None;
+            }
+            self.count += 1;
+        }
+        Some(own.entry(device).or_default())
+    }
+
+    /// Notes some devices of each tenant: nobody waits for all of another's.
+    fn take(&mut self) -> Vec<(Owned, Note)> {
+        let mut taken = Vec::new();
+        for (tenant, own) in &mut self.by_tenant {
+            let some: Vec<DeviceId> = own.keys().take(TURN).copied().collect();
+            for device in some {
+                taken.extend(own.remove(&device).map(|note| ((*tenant, device), note)));
+            }
+        }
+        self.by_tenant.retain(|_, own| !own.is_empty());
+        self.count -= taken.len();
+        taken
+    }
+
+    /// What is due is to be done now.
+    fn wake_due(&mut self, now: Timestamp) {
+        let due: Vec<_> = self.later.extract_if(|_, (at, _)| *at <= now).collect();
+        for (device, (_, note)) in due {
+            if let Some(known) = self.of(device) {
+                known.again |= note.again;
+                known.delivered.extend(note.delivered);
+            }
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Default)]
 pub(super) struct CallNotes {
-    notes: Mutex<HashMap<Owned, Note>>,
+    notes: Mutex<Notes>,
     wake: Notify,
 }
 
 impl CallNotes {
     fn add(&self, device: Owned, note: impl FnOnce(&mut Note)) {
-        let mut notes = self.notes.lock();
-        if notes.len() < NOTES_MAX || notes.contains_key(&device) {
-            note(notes.entry(device).or_default());
+        if let Some(known) = self.notes.lock().of(device) {
+            note(known);
         }
-        drop(notes);
         self.wake.notify_one();
+    }
+
+    /// The device is looked at again from this time on.
+    fn later(&self, device: Owned, at: Timestamp, note: Note) {
+        let mut notes = self.notes.lock();
+        let later = &mut notes.later;
+        if later.len() < NOTES_MAX || later.contains_key(&device) {
+            later.insert(device, (at, note));
+        }
     }
 
     /// A device listens anew.
@@ -64,6 +124,11 @@ impl CallNotes {
     }
 }
 
+/// Whether what failed may be done a little later.
+const fn may_pass(error: &Error) -> bool {
+    !matches!(error, Error::Forbidden(_) | Error::NotFound(_) | Error::Unauthenticated(_))
+}
+
 impl LiveState {
     /// As [`LiveState::new`], with kept calls looked after for as long as the platform runs.
     pub(crate) fn start(
@@ -79,19 +144,40 @@ impl LiveState {
 
     /// Works off the notes.
     async fn keep_calls(self: Arc<Self>) {
+        let CallNotes { notes, wake } = self.call_notes();
         loop {
-            self.call_notes().wake.notified().await;
-            let notes = std::mem::take(&mut *self.call_notes().notes.lock());
-            let all = futures::stream::iter(notes);
-            all.for_each_concurrent(AT_ONCE, |(device, note)| self.tend(device, note)).await;
+            // Woken or not, it is time to look.
+            let _woken = tokio::time::timeout(LOOK_EVERY, wake.notified()).await;
+            notes.lock().wake_due(self.app().clock().now());
+            loop {
+                let some = notes.lock().take();
+                if some.is_empty() {
+                    break;
+                }
+                let all = futures::stream::iter(some);
+                all.for_each_concurrent(AT_ONCE, |(device, note)| self.tend(device, note)).await;
+            }
         }
     }
 
-    async fn tend(&self, device: Owned, note: Note) {
-        for (number, credential) in note.delivered {
-            if let Err(error) = self.app().call_delivered(device, credential, number).await {
-                tracing::debug!(%error, "that a call was delivered was not written down");
+    async fn tend(&self, device: Owned, mut note: Note) {
+        let mut failed = Note::default();
+        for (number, credential) in std::mem::take(&mut note.delivered) {
+            match self.app().call_delivered(device, credential, number).await {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "that a call was delivered was not written down");
+                    if may_pass(&error) {
+                        failed.delivered.insert(number, credential);
+                    }
+                }
             }
+        }
+        let again_at = self.app().clock().now().saturating_add(TRY_AGAIN);
+        if !failed.delivered.is_empty() {
+            failed.again = note.again;
+            self.call_notes().later(device, again_at, failed);
+            return;
         }
         let Some(credential) = self.listener(device) else { return };
         let call = match self.app().next_call(device, credential, note.again).await {
@@ -99,16 +185,66 @@ impl LiveState {
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%error, "kept calls of a device were not read");
+                if may_pass(&error) {
+                    self.call_notes().later(device, again_at, note);
+                }
                 return;
             }
         };
         let request = RpcRequest { id: call.number, method: call.method, params: call.params };
         let (tenant, id) = (device.0, device.1);
+        // Should it not be acknowledged, the next one goes when it is over.
+        self.call_notes().later(device, call.expires_at, Note::default());
         let sent = self.send(tenant, id, |link| link.send(Downlink::Rpc(request.clone())));
         if sent.is_err()
             && let Err(error) = self.app().call_unsent(device, credential, call.id).await
         {
             tracing::debug!(%error, "a call that was not sent counts as sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(tenant: u8, device: usize) -> Owned {
+        let device = DeviceId::from_bytes((device as u128).to_be_bytes());
+        (TenantId::from_bytes([tenant; 16]), device)
+    }
+
+    #[test]
+    fn devices_are_looked_after_by_turns_of_tenants() {
+        let mut notes = Notes::default();
+        for device in 0..1_000 {
+            notes.of(owned(1, device)).expect("room");
+        }
+        notes.of(owned(2, 0)).expect("room").again = true;
+        let first = notes.take();
+        assert_eq!(first.len(), TURN + 1);
+        assert!(first.iter().any(|(device, note)| *device == owned(2, 0) && note.again));
+        let mut rest = first.len();
+        while notes.count > 0 {
+            rest += notes.take().len();
+        }
+        assert_eq!((rest, notes.by_tenant.len()), (1_001, 0));
+        assert!(notes.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_due_is_looked_at_again() {
+        let (notes, soon) = (CallNotes::default(), Timestamp::EPOCH.saturating_add(TRY_AGAIN));
+        let credential = CredentialId::from_bytes([3; 16]);
+        let note = Note { again: true, delivered: BTreeMap::from([(7, credential)]) };
+        notes.later(owned(1, 1), soon, note);
+        notes.later(owned(1, 2), soon.saturating_add(TRY_AGAIN), Note::default());
+        let mut inner = notes.notes.lock();
+        inner.wake_due(Timestamp::EPOCH);
+        assert!(inner.take().is_empty());
+        inner.wake_due(soon);
+        let woken = inner.take();
+        assert_eq!(woken.len(), 1);
+        assert!(woken[0].1.again && woken[0].1.delivered.contains_key(&7));
+        assert_eq!(inner.later.len(), 1);
     }
 }
