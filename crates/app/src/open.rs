@@ -228,6 +228,15 @@ fn log_config(config: &Config, keys: &KeyService, rng: &Arc<dyn Rng>) -> LogConf
     log
 }
 
+fn store_config(config: &Config, keys: &KeyService) -> Result<veritwin_metastore::Config> {
+    Ok(veritwin_metastore::Config {
+        database: database(config)?,
+        connections_max: veritwin_metastore::CONNECTIONS_DEFAULT,
+        keys: keys.clone(),
+        clock: Arc::clone(&config.clock),
+    })
+}
+
 fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     let dir = config.data.join("objects");
     std::fs::create_dir_all(&dir).map_err(|error| Error::Internal(error.to_string()))?;
@@ -295,13 +304,7 @@ impl App {
         let clock = Arc::clone(&config.clock);
         let keys = open_keys(&config, &rng)?;
         crate::upgrade::back_up_older(&config, &keys).await?;
-        let store = Metastore::open(veritwin_metastore::Config {
-            database: database(&config)?,
-            connections_max: veritwin_metastore::CONNECTIONS_DEFAULT,
-            keys: keys.clone(),
-            clock: Arc::clone(&clock),
-        })
-        .await?;
+        let store = Metastore::open(store_config(&config, &keys)?).await?;
         let objects = open_objects(&config)?;
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
