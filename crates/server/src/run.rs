@@ -120,25 +120,9 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_task =
         tokio::spawn(archive.supervise(app.clone(), paths.clone(), archive_stop.clone()));
     app.start().await?;
-    crate::probes::register(
-        &app,
-        &crate::probes::Wiring {
-            router: open.router.clone(),
-            broker: Arc::clone(&open.broker),
-            controls: Arc::clone(&open.controls),
-            guard: Arc::clone(&open.guard),
-            proxy_protocol: config.proxies.http_protocol,
-            https_address: open.http.local_addr()?,
-            mqtts_address: open.mqtt.local_addr()?,
-            // One that does not start yet is looked at where it will listen.
-            archive_address: archive_address
-                .clone()
-                .unwrap_or_else(|| format!("{}:{}", config.archive.bind, config.archive.port)),
-            ca_pem: std::fs::read_to_string(paths.ca_pem())?,
-            server_name: config.http.public_name.clone(),
-            own_certificate: certificates.own,
-        },
-    );
+    let own = certificates.own;
+    let wiring = wiring(&open, &config, &paths, archive_address.as_deref(), own)?;
+    crate::probes::register(&app, &wiring);
     let Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, .. } = open;
     let side = listen::HttpSide { router, guard: Arc::clone(&open.guard), stop: stop.clone() };
     spawn_http(&config, http, &certificates.current, side, &tasks);
@@ -184,6 +168,31 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
         stop,
         tasks,
         _dir: dir,
+    })
+}
+
+/// What the checks of promises look at.
+fn wiring(
+    open: &Listeners,
+    config: &Config,
+    paths: &Paths,
+    archive_address: Option<&str>,
+    own_certificate: bool,
+) -> anyhow::Result<crate::probes::Wiring> {
+    // One that does not start yet is looked at where it will listen.
+    let to_come = || format!("{}:{}", config.archive.bind, config.archive.port);
+    Ok(crate::probes::Wiring {
+        router: open.router.clone(),
+        broker: Arc::clone(&open.broker),
+        controls: Arc::clone(&open.controls),
+        guard: Arc::clone(&open.guard),
+        proxy_protocol: config.proxies.http_protocol,
+        https_address: open.http.local_addr()?,
+        mqtts_address: open.mqtt.local_addr()?,
+        archive_address: archive_address.map_or_else(to_come, str::to_owned),
+        ca_pem: std::fs::read_to_string(paths.ca_pem())?,
+        server_name: config.http.public_name.clone(),
+        own_certificate,
     })
 }
 

@@ -77,7 +77,7 @@ where
     let File(bytes) = File::from_request(whole, state).await?;
     screen(&bytes, Api::from_ref(state).app.screening(), secrets)?;
     let request = Request::from_parts(parts, Body::from(bytes));
-    let axum::Json(body) = axum::Json::<T>::from_request(request, state).await?;
+    let axum::Json(body) = <axum::Json<T> as FromRequest<S>>::from_request(request, state).await?;
     Ok(body)
 }
 

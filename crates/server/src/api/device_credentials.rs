@@ -93,7 +93,7 @@ struct ReplacedFields {
 
 /// What a credential is made of. Without a body: an access token that is made here.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct CredentialFields {
     /// `access_token` (the default), `basic` or `x509`.
     #[schema(schema_with = words::credential, required = false)]

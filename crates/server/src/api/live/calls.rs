@@ -114,7 +114,9 @@ impl CallNotes {
     pub(super) fn delivered(&self, session: &DeviceSession, number: u32) {
         if number >= CALL_NUMBER_MIN {
             let device = (session.tenant, session.device);
-            self.add(device, |note| drop(note.delivered.insert(number, session.credential)));
+            self.add(device, |note| {
+                note.delivered.insert(number, session.credential);
+            });
         }
     }
 
