@@ -20,12 +20,15 @@ use crate::model::{
     Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
     PeerInfo, RpcReply, SinkEntry, Transport, Writer, WriterSession,
 };
-use crate::mqtt::fuzzing::kinds_of;
+use crate::mqtt::fuzzing::{kinds_of, waits_at};
 use crate::mqtt::{Broker, BrokerParts};
 use crate::traits::{Login, LoginError, Sink, SubmitError};
 
 /// What a client acknowledges depends on what it has been sent by then: PUBACK, PUBREC, PUBCOMP.
 const OF_RECEIVERS: [u8; 3] = [4, 5, 7];
+
+/// Behind a piece that is no longer than this, nothing is read before it is handled.
+const LITTLE_BYTES_MAX: usize = 4095;
 
 /// The version in the first byte, where to cut in the second, then what a connected client sends.
 pub fn mqtt_connection(data: &[u8]) {
@@ -37,14 +40,27 @@ pub fn mqtt_connection(data: &[u8]) {
         b"\x10\x14\0\x04MQTT\x05\x82\0\0\0\0\0\0\x05token"
     };
     let bytes = [connect, rest].concat();
-    let whole = serve(vec![bytes.clone()]);
+    // What answers PUBREL depends on whether the message is stored.
+    let ends: Vec<usize> =
+        waits_at(level, rest).into_iter().map(|end| connect.len() + end).collect();
+    let most = if ends.is_empty() { bytes.len() } else { LITTLE_BYTES_MAX };
+    let whole = serve(pieces(&bytes, &ends, most));
     if kinds_of(rest).iter().any(|kind| OF_RECEIVERS.contains(kind)) {
         return;
     }
     let step = usize::from(*cut).max(1);
-    let cut = serve(bytes.chunks(step).map(<[u8]>::to_vec).collect());
+    let cut = serve(pieces(&bytes, &ends, step));
     assert_eq!(whole.entries, cut.entries, "what became durable, in pieces of {step}");
     assert_eq!(whole.answers, cut.answers, "what was answered, in pieces of {step}");
+}
+
+/// Pieces of `step` bytes, none of which goes on behind one of the `ends`.
+fn pieces(bytes: &[u8], ends: &[usize], step: usize) -> Vec<Vec<u8>> {
+    let steps = (0..bytes.len()).step_by(step);
+    let mut at: Vec<usize> = steps.chain(ends.iter().copied()).chain([bytes.len()]).collect();
+    at.sort_unstable();
+    at.dedup();
+    at.windows(2).map(|pair| bytes[pair[0]..pair[1]].to_vec()).collect()
 }
 
 struct Outcome {

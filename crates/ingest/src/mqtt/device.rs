@@ -20,7 +20,8 @@ use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::gateway::Children;
 use super::packet::{self, Disconnect, Packet};
-use super::pending::{Ack, Finished, Pending, outcome};
+use super::pending::{Finished, Pending, outcome};
+use super::receipts::Repeats;
 use super::retained::{Fetching, Retained};
 use super::session::SharedState;
 use super::sparkplug::Spoken;
@@ -133,6 +134,7 @@ pub(crate) struct Device {
     pub(super) unacknowledged: usize,
     /// QoS 2 messages of this connection without their PUBREL.
     pub(super) unreleased: usize,
+    pub(super) repeats: Repeats,
     skip_bytes: usize,
     /// Nothing is read until then: the device, or its tenant, sends faster than it may.
     pub(crate) held_until: Option<Instant>,
@@ -183,6 +185,7 @@ impl Device {
             was_own: false,
             unacknowledged: 0,
             unreleased: 0,
+            repeats: Repeats::default(),
             skip_bytes: 0,
             held_until: None,
             mute: false,
@@ -352,25 +355,6 @@ impl Device {
         End::Disconnected
     }
 
-    /// PUBREL: the packet id is free again, of a session that is kept once that is durable: else
-    /// the next message with it could be taken for this one.
-    fn release(&mut self, packet_id: u16) {
-        if !self.forget(packet_id) {
-            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0x92, None);
-        } else if self.note_freed(packet_id) {
-            self.encoder.acknowledge(&mut self.pending.late, PUBCOMP, packet_id, 0, None);
-        } else {
-            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0, None);
-        }
-    }
-
-    /// The id of a QoS 2 message is free again; false if it was.
-    fn forget(&mut self, packet_id: u16) -> bool {
-        let link = self.state.lock().received.forget(packet_id);
-        self.unreleased -= usize::from(link == Some(self.link.id()));
-        link.is_some()
-    }
-
     pub(super) fn submit_pending(&mut self) {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.note_read();
@@ -432,7 +416,7 @@ impl Device {
         for ack in acks {
             let (reason, text) = match self.encoder.version {
                 Version::V3 => (0, None),
-                Version::V5 if ack.is_repeat => (0, None),
+                Version::V5 if ack.is_repeat || ack.packet_type == PUBCOMP => (0, None),
                 Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
             if ack.packet_type == PUBREC && reason >= 0x80 && self.forget(ack.packet_id) {
@@ -458,14 +442,6 @@ impl Device {
         let mut state = self.state.lock();
         for ack in received.filter(|ack| !ack.is_repeat) {
             state.received.stored(ack.packet_id, self.link.id());
-        }
-    }
-
-    fn repeats_what_is_lost(&self, acks: &[Ack]) -> bool {
-        let mut repeats = acks.iter().filter(|ack| ack.is_repeat).peekable();
-        repeats.peek().is_some() && {
-            let state = self.state.lock();
-            repeats.any(|ack| !state.received.is_stored(ack.packet_id))
         }
     }
 

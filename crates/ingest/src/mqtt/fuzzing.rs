@@ -1,6 +1,7 @@
 //! What has to hold for any bytes of an MQTT connection: packets that are read can be written and
 //! are read as the same, faults name a byte of the packet, and the tree matches as a filter does.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use bytes::{BufMut, BytesMut};
@@ -55,6 +56,29 @@ pub(crate) fn packets_of(mut bytes: &[u8]) -> Vec<&[u8]> {
 /// Their types.
 pub(crate) fn kinds_of(bytes: &[u8]) -> Vec<u8> {
     packets_of(bytes).into_iter().map(|packet| packet[0] >> 4).collect()
+}
+
+/// Where the packets end behind which a client waits before it sends PUBREL: messages of QoS 2 that
+/// come for the first time; of version 5 all, for it sends none again on its connection.
+pub(crate) fn waits_at(level: u8, bytes: &[u8]) -> Vec<usize> {
+    let version = if level == 4 { Version::V3 } else { Version::V5 };
+    let (mut ids, mut end, mut found) = (BTreeSet::new(), 0, Vec::new());
+    for packet in packets_of(bytes) {
+        end += packet.len();
+        let Ok(Some(header)) = frame::header(packet) else { break };
+        if header.check_length(version).is_err() {
+            break;
+        }
+        if header.is_publish() {
+            let Ok(view) = frame::publish_view(version, header, packet) else { break };
+            if view.qos == 2 && (ids.insert(view.packet_id) || version == Version::V5) {
+                found.push(end);
+            }
+        } else if let Ok(Packet::Release(id)) = packet::read(version, header, packet) {
+            ids.remove(&id);
+        }
+    }
+    found
 }
 
 fn check_header(header: Header, bytes: &[u8]) {

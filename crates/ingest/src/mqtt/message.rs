@@ -8,7 +8,7 @@ use veritwin_domain::LimitExceeded;
 
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
-use super::encode::{PUBACK, PUBREC};
+use super::encode::{PUBACK, PUBCOMP, PUBREC};
 use super::frame::{PublishView, Version};
 use super::pending::{Ack, Answer};
 use super::receipts::Come;
@@ -128,9 +128,50 @@ impl Device {
             return false;
         };
         pending.before.extend(fate);
+        self.repeats.come(packet_id);
         let answer = Answer::default();
         pending.acks.push(Ack { packet_id, packet_type: PUBREC, answer, is_repeat: true });
         true
+    }
+
+    /// PUBREL: the packet id is free again, of a session that is kept once that is durable: else
+    /// the next message with it could be taken for this one. PUBCOMP goes behind the PUBREC of
+    /// every time that the message was sent again, or that could be taken for the next one's.
+    pub(super) fn release(&mut self, packet_id: u16) {
+        let is_stored = self.state.lock().received.is_stored(packet_id);
+        if !self.forget(packet_id) {
+            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0x92, None);
+            return;
+        }
+        let is_noted = self.note_freed(packet_id);
+        if is_stored && self.repeats.release(packet_id) {
+            self.pending.is_vital |= is_noted;
+            let (packet_type, answer) = (PUBCOMP, Answer::default());
+            self.pending.acks.push(Ack { packet_id, packet_type, answer, is_repeat: false });
+        } else if is_noted {
+            self.encoder.acknowledge(&mut self.pending.late, PUBCOMP, packet_id, 0, None);
+        } else {
+            self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0, None);
+        }
+    }
+
+    /// The id of a QoS 2 message is free again; false if it was.
+    pub(super) fn forget(&mut self, packet_id: u16) -> bool {
+        let link = self.state.lock().received.forget(packet_id);
+        self.unreleased -= usize::from(link == Some(self.link.id()));
+        link.is_some()
+    }
+
+    /// Whether one of them is of a message sent again that is neither stored nor was.
+    pub(super) fn repeats_what_is_lost(&mut self, acks: &[Ack]) -> bool {
+        let mut again = acks.iter().filter(|ack| ack.is_repeat).peekable();
+        again.peek().is_some() && {
+            let state = self.state.lock();
+            again.any(|ack| {
+                let was_released = self.repeats.acknowledged(ack.packet_id);
+                !was_released && !state.received.is_stored(ack.packet_id)
+            })
+        }
     }
 
     fn acknowledge(&mut self, view: &PublishView<'_>, answer: Answer) {

@@ -23,7 +23,7 @@ use crate::traits::{Sink, SubmitError};
 #[derive(Debug)]
 pub(crate) struct Ack {
     pub(crate) packet_id: u16,
-    /// PUBACK or PUBREC.
+    /// PUBACK or PUBREC; PUBCOMP where it has to follow a PUBREC.
     pub(crate) packet_type: u8,
     pub(crate) answer: Answer,
     /// Of a QoS 2 message that came before: it counts if that one is stored.
