@@ -464,6 +464,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/device-authorities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the authorities whose certificates let devices in. */
+        get: operations["provisioning_authorities"];
+        put?: never;
+        /**
+         * Registers an authority. Its private key has to be at hand: the proof shows it. A newer
+         *     certificate of the same name and key takes the place of the one that is registered, and the id
+         *     stays. An authority is one organisation's; another that registers it is answered 409.
+         */
+        post: operations["provisioning_register"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-authorities/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The code for the proof that the private key of a certificate is at hand: of an authority or of
+         *     a device. It is always the same for one certificate and organisation.
+         */
+        post: operations["provisioning_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-authorities/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes what is set of an authority; live connections of its devices are looked at again. */
+        put: operations["provisioning_update_authority"];
+        post?: never;
+        /** Takes an authority away: its certificates let nobody in any more. The devices stay. */
+        delete: operations["provisioning_delete_authority"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-authorities/{id}/revocation-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Sets the authority's revocation list, PEM or DER, signed by it and not past its next update;
+         *     an empty body takes it away. Sessions of revoked certificates end at once.
+         */
+        put: operations["provisioning_set_list"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/devices": {
         parameters: {
             query?: never;
@@ -546,7 +626,10 @@ export interface paths {
         /** Lists a device's credentials. */
         get: operations["devices_credentials"];
         put?: never;
-        /** Gives a device another access token; the old ones keep working until they are revoked. */
+        /**
+         * Gives a device another credential; the others keep working. With `replaces` one of them ends by
+         *     a stated time, so that the device can be changed over in between.
+         */
         post: operations["devices_add_credential"];
         delete?: never;
         options?: never;
@@ -568,7 +651,8 @@ export interface paths {
         delete: operations["devices_revoke_credential"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Renames a credential, says until when it counts, disables it or enables it again. */
+        patch: operations["devices_update_credential"];
         trace?: never;
     };
     "/v1/devices/{id}/refusals": {
@@ -598,10 +682,86 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** Lists the kept calls to a device, newest first; those that ended for a week. */
+        get: operations["devices_calls"];
+        put?: never;
+        /**
+         * Sends a command to a connected device and waits for its answer; or, when it is persistent, keeps
+         *     it for the device.
+         */
+        post: operations["devices_rpc"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/rpc/{call}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a kept call. */
+        get: operations["devices_call"];
+        put?: never;
+        post?: never;
+        /** Withdraws a kept call of which something can still become. What the device has, it has. */
+        delete: operations["devices_withdraw"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/sparkplug": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads what is known of a device as an edge node of Sparkplug B, or behind one. */
+        get: operations["devices_sparkplug"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/sparkplug/commands": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
         get?: never;
         put?: never;
-        /** Sends a command to a connected device and waits for its answer. */
-        post: operations["devices_rpc"];
+        /**
+         * Writes a metric (NCMD, DCMD) in the type that its birth gave. 202 says that it was sent, and not
+         *     that it was carried out: the device reports the new value.
+         */
+        post: operations["devices_sparkplug_write"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/sparkplug/rebirth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks an edge node for a new birth, or the one that the device is behind. */
+        post: operations["devices_sparkplug_rebirth"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1003,6 +1163,79 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/packages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the packages, newest first. */
+        get: operations["packages_list"];
+        put?: never;
+        /** Keeps a package of at most 256 MiB. */
+        post: operations["packages_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/packages/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a package that no device is to have. */
+        delete: operations["packages_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/packages/{id}/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the devices that are to have a package, those that you may see. */
+        get: operations["packages_devices"];
+        put?: never;
+        /**
+         * Devices are to have this package: their shared attributes say so, and those that are connected
+         *     hear it at once. It is done for 50 at a time: after a failure, ask again.
+         */
+        post: operations["packages_assign"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/packages/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Devices are to have this package no longer. What they have, they keep. */
+        post: operations["packages_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/password-reset": {
         parameters: {
             query?: never;
@@ -1117,6 +1350,42 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/v1/provision-profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the provisioning profiles. */
+        get: operations["provisioning_profiles"];
+        put?: never;
+        /** Makes a provisioning profile; devices come in with its key and secret. */
+        post: operations["provisioning_create_profile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/provision-profiles/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a profile. Devices that came in by it stay. */
+        delete: operations["provisioning_delete_profile"];
+        options?: never;
+        head?: never;
+        /** Changes a profile; it holds from the next request of a device on. */
+        patch: operations["provisioning_update_profile"];
         trace?: never;
     };
     "/v1/roles": {
@@ -2368,6 +2637,10 @@ export interface components {
             /** @description `response.signature`. */
             signature: string;
         };
+        /** @description How many devices something changed for. */
+        AssignedBody: {
+            changed: number;
+        };
         /** @description A device's attributes by scope. */
         AttributesBody: {
             /** @description Sent by the device. */
@@ -2398,6 +2671,58 @@ export interface components {
             secret: string;
             /** @description The same as `otpauth://totp/...`, for a QR code. */
             uri: string;
+        };
+        /** @description An authority whose certificates let devices in. */
+        AuthorityBody: {
+            created_at: string;
+            /** @description Whether a device is made for a common name that has none. */
+            creates: boolean;
+            /** @description The name of such a device; `*` stands for the common name. */
+            device_name: string;
+            /**
+             * Format: int64
+             * @description How many devices it may make, and how many it made.
+             */
+            devices_max: number;
+            disabled: boolean;
+            /** @description SHA-256 of its certificate, in hexadecimal. */
+            fingerprint: string;
+            group_id?: string | null;
+            id: string;
+            /** Format: int64 */
+            made: number;
+            name: string;
+            /** @description From where devices may come; empty: from anywhere. */
+            networks: string[];
+            /** @description By when its revocation list has to be replaced: afterwards its devices are refused. */
+            revocation_until?: string | null;
+            /**
+             * Format: int64
+             * @description How many certificates its revocation list names; null: there is no list.
+             */
+            revoked?: number | null;
+            /** @description The subject of its certificate. */
+            subject: string;
+            type: string;
+            /** @description When its certificate ends. */
+            valid_until: string;
+        };
+        /** @description What is set of an authority. */
+        AuthorityFields: {
+            /** @description Make a device for a common name that has none; no when not given. */
+            creates?: boolean | null;
+            /** @description The name of such a device, with one `*` for the common name; `*` when not given. */
+            device_name?: string | null;
+            /**
+             * Format: int64
+             * @description How many devices it may make; 1000 when not given.
+             */
+            devices_max?: number | null;
+            disabled?: boolean | null;
+            group_id?: string | null;
+            name: string;
+            networks?: string[] | null;
+            type?: string | null;
         };
         /** @description How a sign-in begins. */
         BeginBody: {
@@ -2505,6 +2830,30 @@ export interface components {
             /** @enum {string} */
             role: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
         };
+        /** @description A kept call and what became of it. */
+        CallBody: {
+            /**
+             * Format: int64
+             * @description How often it was sent.
+             */
+            attempts: number;
+            created_at: string;
+            device_id: string;
+            /** @description Why there is none. */
+            error?: string | null;
+            expires_at: string;
+            id: string;
+            method: string;
+            one_way: boolean;
+            params: unknown;
+            /** @description The device's answer. */
+            result?: unknown;
+            /** Format: int32 */
+            retries: number;
+            /** @description `queued`, `sent`, `delivered`, `successful`, `timeout`, `expired`, `failed` or `deleted`. */
+            state: string;
+            updated_at: string;
+        };
         /** @description A certificate in use. */
         CertificateBody: {
             /** @description SHA-256 fingerprint of the authority to trust; empty for the operator's own. */
@@ -2558,6 +2907,11 @@ export interface components {
         /** @description A code of an authenticator. */
         CodeBody: {
             code: string;
+        };
+        /** @description A certificate that somebody is about to hand in. */
+        CodeFields: {
+            /** @description PEM. */
+            certificate: string;
         };
         /** @description When a rule raises an alert. */
         ConditionBody: {
@@ -2652,9 +3006,73 @@ export interface components {
         };
         /** @description A credential, without its secret. */
         CredentialBody: {
+            /** @description The authority that vouches for the common name. */
+            authority_id?: string | null;
+            /** @description The MQTT client id that it is bound to. */
+            client_id?: string | null;
+            /** @description The certificate's common name. */
+            common_name?: string | null;
             created_at: string;
+            /** @description Since when it lets nobody in. */
+            disabled_at?: string | null;
+            /** @description SHA-256 of the certificate, in hexadecimal. */
+            fingerprint?: string | null;
             id: string;
-            kind: string;
+            /** @enum {string} */
+            kind: "access_token" | "basic" | "x509";
+            /** @description When it last let the device in, within ten minutes. */
+            last_used_at?: string | null;
+            /** @description What people call it; may be empty. */
+            name: string;
+            /** @description The user name. */
+            user?: string | null;
+            /** @description From when it counts. */
+            valid_from?: string | null;
+            /** @description Until when it counts; of a certificate its end at the latest. */
+            valid_until?: string | null;
+        };
+        /** @description A change: only what is given changes. */
+        CredentialChangeFields: {
+            /**
+             * @description Whether it lets nobody in; a live connection that it opened ends at once.
+             * @default null
+             */
+            disabled?: boolean | null;
+            /** @default null */
+            name?: string | null;
+            /**
+             * @description Until when it counts; null: without an end of its own.
+             * @default null
+             */
+            valid_until?: string | null;
+        };
+        /** @description What a credential is made of. Without a body: an access token that is made here. */
+        CredentialFields: {
+            /** @description Of `x509`, instead of a certificate: the authority that vouches for `common_name`. */
+            authority_id?: string | null;
+            /** @description Of `x509`: the device's certificate, PEM. */
+            certificate?: string | null;
+            /** @description Of `basic`: the MQTT client id that the device has to give. */
+            client_id?: string | null;
+            common_name?: string | null;
+            /** @enum {string} */
+            kind?: "access_token" | "basic" | "x509";
+            /** @description What people call it. */
+            name?: string | null;
+            /** @description Of `basic`: the password, 12 to 256 bytes; without it one is made here. */
+            password?: string | null;
+            /**
+             * @description With `certificate`: a certificate with the code of `POST /v1/device-authorities/code` as its
+             *     common name, signed with the same private key, PEM.
+             */
+            proof?: string | null;
+            replaces?: components["schemas"]["ReplacedFields"] | null;
+            /** @description Of `access_token`: a token that the device has already, 12 to 256 bytes. */
+            token?: string | null;
+            /** @description Of `basic`: the user name. It, the client id or both are needed. */
+            user?: string | null;
+            valid_from?: string | null;
+            valid_until?: string | null;
         };
         /** @description A role of the tenant's own. */
         CustomRoleBody: {
@@ -2723,7 +3141,11 @@ export interface components {
             declaration: "undeclared" | "non_personal" | "personal";
             /** @description IFC GlobalId. */
             element_id?: string | null;
+            /** @description The gateway that speaks for it. */
+            gateway_id?: string | null;
             id: string;
+            /** @description Whether it may speak for other devices. */
+            is_gateway: boolean;
             /** @description Its series that you may read. */
             keys: string[];
             last_seen_at?: string | null;
@@ -3113,7 +3535,7 @@ export interface components {
             closed_at?: string | null;
             id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
             /** @description Oldest first; empty in lists. */
             notes: components["schemas"]["IncidentNoteBody"][];
             opened_at: string;
@@ -3444,6 +3866,46 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_AuthorityBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /** @description Whether a device is made for a common name that has none. */
+                creates: boolean;
+                /** @description The name of such a device; `*` stands for the common name. */
+                device_name: string;
+                /**
+                 * Format: int64
+                 * @description How many devices it may make, and how many it made.
+                 */
+                devices_max: number;
+                disabled: boolean;
+                /** @description SHA-256 of its certificate, in hexadecimal. */
+                fingerprint: string;
+                group_id?: string | null;
+                id: string;
+                /** Format: int64 */
+                made: number;
+                name: string;
+                /** @description From where devices may come; empty: from anywhere. */
+                networks: string[];
+                /** @description By when its revocation list has to be replaced: afterwards its devices are refused. */
+                revocation_until?: string | null;
+                /**
+                 * Format: int64
+                 * @description How many certificates its revocation list names; null: there is no list.
+                 */
+                revoked?: number | null;
+                /** @description The subject of its certificate. */
+                subject: string;
+                type: string;
+                /** @description When its certificate ends. */
+                valid_until: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_BelongingBody: {
             /** @description The rows. */
             items: {
@@ -3457,12 +3919,62 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_CallBody: {
+            /** @description The rows. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description How often it was sent.
+                 */
+                attempts: number;
+                created_at: string;
+                device_id: string;
+                /** @description Why there is none. */
+                error?: string | null;
+                expires_at: string;
+                id: string;
+                method: string;
+                one_way: boolean;
+                params: unknown;
+                /** @description The device's answer. */
+                result?: unknown;
+                /** Format: int32 */
+                retries: number;
+                /** @description `queued`, `sent`, `delivered`, `successful`, `timeout`, `expired`, `failed` or `deleted`. */
+                state: string;
+                updated_at: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_CredentialBody: {
             /** @description The rows. */
             items: {
+                /** @description The authority that vouches for the common name. */
+                authority_id?: string | null;
+                /** @description The MQTT client id that it is bound to. */
+                client_id?: string | null;
+                /** @description The certificate's common name. */
+                common_name?: string | null;
                 created_at: string;
+                /** @description Since when it lets nobody in. */
+                disabled_at?: string | null;
+                /** @description SHA-256 of the certificate, in hexadecimal. */
+                fingerprint?: string | null;
                 id: string;
-                kind: string;
+                /** @enum {string} */
+                kind: "access_token" | "basic" | "x509";
+                /** @description When it last let the device in, within ten minutes. */
+                last_used_at?: string | null;
+                /** @description What people call it; may be empty. */
+                name: string;
+                /** @description The user name. */
+                user?: string | null;
+                /** @description From when it counts. */
+                valid_from?: string | null;
+                /** @description Until when it counts; of a certificate its end at the latest. */
+                valid_until?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3619,7 +4131,7 @@ export interface components {
                 closed_at?: string | null;
                 id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
                 /** @description Oldest first; empty in lists. */
                 notes: components["schemas"]["IncidentNoteBody"][];
                 opened_at: string;
@@ -3747,6 +4259,31 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_PackageBody: {
+            /** @description The rows. */
+            items: {
+                /** Format: int64 */
+                bytes: number;
+                /** @description In hexadecimal digits. */
+                checksum: string;
+                /** @description `sha256`, `sha384` or `sha512`. */
+                checksum_algorithm: string;
+                created_at: string;
+                /**
+                 * Format: int64
+                 * @description How many devices are to have it.
+                 */
+                devices: number;
+                id: string;
+                /** @description `firmware` or `software`. */
+                kind: string;
+                title: string;
+                version: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_PlanBody: {
             /** @description The rows. */
             items: {
@@ -3781,6 +4318,32 @@ export interface components {
                 /** @enum {string} */
                 state: "proven" | "failing" | "stale" | "not_evidenced" | "not_applicable";
                 text: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_ProvisionProfileBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /**
+                 * Format: int64
+                 * @description How many devices it may let in, and how many came.
+                 */
+                devices_max: number;
+                disabled_at?: string | null;
+                expires_at?: string | null;
+                group_id?: string | null;
+                id: string;
+                /** Format: int64 */
+                made: number;
+                name: string;
+                /** @description From where devices may come; empty: from anywhere. */
+                networks: string[];
+                /** @enum {string} */
+                strategy: "create_new" | "pre_provisioned";
+                type: string;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -3828,7 +4391,7 @@ export interface components {
                 id: string;
                 incident_id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
                 raised_at: string;
                 seen: components["schemas"]["SeenBody"][];
                 /** @enum {string} */
@@ -3977,6 +4540,22 @@ export interface components {
         MadeBody: {
             id: string;
         };
+        /** @description A new credential. */
+        MadeCredentialBody: {
+            credential: components["schemas"]["CredentialBody"];
+            /** @description The password that was made here; shown once. */
+            password?: string | null;
+            /** @description The access token that was made here; shown once. */
+            token?: string | null;
+        };
+        /** @description A new profile with what devices show. */
+        MadeProvisionProfileBody: {
+            /** @description `provisionDeviceKey`; shown once. */
+            key: string;
+            profile: components["schemas"]["ProvisionProfileBody"];
+            /** @description `provisionDeviceSecret`; shown once. */
+            secret: string;
+        };
         /** @description A message that came in. */
         MessageBody: {
             created_at: string;
@@ -3985,6 +4564,30 @@ export interface components {
             from?: string | null;
             id: string;
             message: string;
+        };
+        /** @description A metric of a birth certificate. */
+        MetricBody: {
+            /** Format: int64 */
+            alias?: number | null;
+            at?: string | null;
+            /** @description It is about the node itself, and no reading. */
+            control: boolean;
+            name: string;
+            /** @description Its node or device is dead. */
+            stale: boolean;
+            /** @description The data type, as the specification names it. */
+            type: string;
+            /** @description The unit that the birth gave (`engUnit`). */
+            unit?: string | null;
+            /** @description The last value; null also of long texts. */
+            value: unknown;
+        };
+        /** @description A value for a metric. */
+        MetricCommandBody: {
+            /** @description The metric's name, as the birth gave it. */
+            metric: string;
+            /** @description A value of the metric's type. */
+            value: unknown;
         };
         /** @description The model of a twin: metres, Z up; ids are IFC GlobalIds. */
         ModelBody: {
@@ -4085,6 +4688,31 @@ export interface components {
             parts: string[];
             /** @description Over the whole tenant. */
             whole: string[];
+        };
+        /** @description A package. */
+        PackageBody: {
+            /** Format: int64 */
+            bytes: number;
+            /** @description In hexadecimal digits. */
+            checksum: string;
+            /** @description `sha256`, `sha384` or `sha512`. */
+            checksum_algorithm: string;
+            created_at: string;
+            /**
+             * Format: int64
+             * @description How many devices are to have it.
+             */
+            devices: number;
+            id: string;
+            /** @description `firmware` or `software`. */
+            kind: string;
+            title: string;
+            version: string;
+        };
+        /** @description Devices by their ids. */
+        PackageDevicesBody: {
+            /** @description At most 1,000. */
+            device_ids: string[];
         };
         /** @description The batch that holds it. */
         PapersBatch: {
@@ -4200,6 +4828,38 @@ export interface components {
             /** @description The name; empty takes it away. */
             name: string;
         };
+        /** @description A change: only what is given changes. */
+        ProfileChangeFields: {
+            /**
+             * Format: int64
+             * @default null
+             */
+            devices_max?: number | null;
+            /**
+             * @description Whether it lets nobody in.
+             * @default null
+             */
+            disabled?: boolean | null;
+            /**
+             * @description When it ends; null: without an end.
+             * @default null
+             */
+            expires_at?: string | null;
+            /** @default null */
+            name?: string | null;
+        };
+        /** @description A new profile. */
+        ProfileFields: {
+            /** Format: int64 */
+            devices_max: number;
+            expires_at?: string | null;
+            group_id?: string | null;
+            name: string;
+            networks?: string[] | null;
+            /** @enum {string} */
+            strategy: "create_new" | "pre_provisioned";
+            type?: string | null;
+        };
         /** @description A promise with its live state. */
         PromiseBody: {
             checked_at?: string | null;
@@ -4232,6 +4892,10 @@ export interface components {
             /** Format: int64 */
             tree_size: number;
             vkey: string;
+        };
+        /** @description What the proof for a certificate has to carry as its common name. */
+        ProofCodeBody: {
+            code: string;
         };
         /** @description What is set. */
         ProviderBody: {
@@ -4271,6 +4935,27 @@ export interface components {
             name: string;
             /** @enum {string} */
             role_of_new?: "owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support";
+        };
+        /** @description A provisioning profile. */
+        ProvisionProfileBody: {
+            created_at: string;
+            /**
+             * Format: int64
+             * @description How many devices it may let in, and how many came.
+             */
+            devices_max: number;
+            disabled_at?: string | null;
+            expires_at?: string | null;
+            group_id?: string | null;
+            id: string;
+            /** Format: int64 */
+            made: number;
+            name: string;
+            /** @description From where devices may come; empty: from anywhere. */
+            networks: string[];
+            /** @enum {string} */
+            strategy: "create_new" | "pre_provisioned";
+            type: string;
         };
         /** @description An answer. */
         QueryAnswer: {
@@ -4330,6 +5015,14 @@ export interface components {
             /** @description `payload`, `topic`, `limit`, `not_allowed`, `policy` or `unsupported`. */
             reason: string;
         };
+        /** @description A new authority. */
+        RegisterFields: {
+            /** @description The authority's certificate, PEM. */
+            certificate: string;
+            /** @description A certificate that it issued to the code of `POST /v1/device-authorities/code`, PEM. */
+            proof: string;
+            settings: components["schemas"]["AuthorityFields"];
+        };
         /** @description A passkey that a browser made. */
         RegistrationBody: {
             /** @description `response.attestationObject`. */
@@ -4345,6 +5038,12 @@ export interface components {
             /** @description A Brick relation. */
             relation: string;
             subject: string;
+        };
+        /** @description The credential that a new one takes the place of. */
+        ReplacedFields: {
+            id: string;
+            /** @description Until when it goes on beside the new one. */
+            until: string;
         };
         /** @description A mailed link's token, with a new password. */
         ResetBody: {
@@ -4375,17 +5074,33 @@ export interface components {
             /** @description What a role of the tenant's own may permit or deny. */
             grantable: string[];
         };
-        /** @description A device's answer. */
+        /** @description A device's answer, or the call that is kept. */
         RpcAnswer: {
+            call?: components["schemas"]["CallBody"] | null;
+            /** @description Null of a kept call and of one that is not answered. */
             result: unknown;
         };
         /** @description A command to a device. */
         RpcBody: {
-            method: string;
-            params: unknown;
             /**
              * Format: int64
-             * @description How long to wait for the answer; 10 s when not given, at most 60 s.
+             * @description How long it is kept: a day when not given, at most 30 days.
+             */
+            expires_in_ms?: number | null;
+            method: string;
+            /** @description No answer is waited for. */
+            one_way?: boolean;
+            params: unknown;
+            /** @description It is kept until the device has it, or has answered it, or its time is over. */
+            persistent?: boolean;
+            /**
+             * Format: int32
+             * @description How often it is sent again when the connection was lost; 5 when not given, at most 100.
+             */
+            retries?: number | null;
+            /**
+             * Format: int64
+             * @description How long to wait for the answer; 10 s when not given, at most 60 s. Not of a kept call.
              */
             timeout_ms?: number | null;
         };
@@ -4423,7 +5138,7 @@ export interface components {
             id: string;
             incident_id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
             raised_at: string;
             seen: components["schemas"]["SeenBody"][];
             /** @enum {string} */
@@ -4537,6 +5252,58 @@ export interface components {
             /** @description Counter-clockwise, not closed. */
             polygon: number[][];
             storey_id: string;
+        };
+        /** @description A device in the world of Sparkplug. */
+        SparkplugAnswer: {
+            node?: components["schemas"]["SparkplugBody"] | null;
+        };
+        /**
+         * @description An edge node, or a device behind one: since the platform started, or as its birth certificate
+         *     has it when it was not born since.
+         */
+        SparkplugBody: {
+            /**
+             * Format: int64
+             * @description The number of the node's last birth.
+             */
+            bd_seq?: number | null;
+            /** Format: int64 */
+            births: number;
+            born_at?: string | null;
+            /** Format: int64 */
+            deaths: number;
+            /** @description Its name behind the node; none for the node itself. */
+            device?: string | null;
+            /** @description Devices that were born behind the node. */
+            devices: number;
+            devices_online: number;
+            /**
+             * Format: int64
+             * @description Gaps in the node's sequence numbers.
+             */
+            gaps: number;
+            group: string;
+            /** @description What was wrong last, and what would be right. */
+            last_error?: string | null;
+            last_error_at?: string | null;
+            /** @description Of its birth certificate the metrics that you may read. */
+            metrics: components["schemas"]["MetricBody"][];
+            /** @description How many metrics it has besides. */
+            metrics_hidden: number;
+            /** @description The edge node. */
+            node: string;
+            /** @description Born, and not dead since. */
+            online: boolean;
+            /**
+             * Format: int64
+             * @description Times the node was asked for a new birth.
+             */
+            rebirths: number;
+            /**
+             * Format: int32
+             * @description The sequence number of the node's last message.
+             */
+            seq?: number | null;
         };
         /** @description Figures of each series. */
         StatsAnswer: {
@@ -4724,6 +5491,13 @@ export interface components {
             /** @description One of its series; the device as a whole when not given. */
             key?: string | null;
         };
+        /** @description Whom a package is for: devices, the devices that are in a group now, or both; at most 1,000. */
+        TargetsBody: {
+            /** @default [] */
+            device_ids?: string[];
+            /** @default null */
+            group_id?: string | null;
+        };
         /** @description A tenant. */
         TenantBody: {
             answered_by: components["schemas"]["AnsweredByBody"];
@@ -4807,12 +5581,6 @@ export interface components {
             subject: string;
             text: string;
         };
-        /** @description A new access token. */
-        TokenBody: {
-            credential: components["schemas"]["CredentialBody"];
-            /** @description Shown once. */
-            token: string;
-        };
         /** @description A twin. */
         TwinBody: {
             active_alerts: number;
@@ -4828,6 +5596,10 @@ export interface components {
         UpdateBody: {
             /** @description `undeclared`, `non_personal` or `personal`. */
             declaration?: string | null;
+            /** @description The gateway that speaks for it; empty: none. */
+            gateway_id?: string | null;
+            /** @description Whether it may speak for other devices; alone, without `gateway_id`. */
+            is_gateway?: boolean | null;
             name?: string | null;
             type?: string | null;
             units?: {
@@ -6080,6 +6852,218 @@ export interface operations {
             };
         };
     };
+    provisioning_authorities: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_AuthorityBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_register: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisterFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CodeFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProofCodeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_update_authority: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuthorityFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_delete_authority: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_set_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/pkix-crl": string;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     devices_list: {
         parameters: {
             query?: {
@@ -6384,17 +7368,33 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CredentialFields"] | null;
+            };
+        };
         responses: {
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TokenBody"];
+                    "application/json": components["schemas"]["MadeCredentialBody"];
                 };
             };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6415,6 +7415,44 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_update_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CredentialChangeFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialBody"];
+                };
+            };
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6455,6 +7493,38 @@ export interface operations {
             };
         };
     };
+    devices_calls: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_CallBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     devices_rpc: {
         parameters: {
             query?: never;
@@ -6479,6 +7549,177 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_call: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                call: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                call: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_sparkplug: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SparkplugAnswer"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_sparkplug_write: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MetricCommandBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_sparkplug_rebirth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7409,6 +8650,208 @@ export interface operations {
             };
         };
     };
+    packages_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_PackageBody"];
+                };
+            };
+        };
+    };
+    packages_upload: {
+        parameters: {
+            query: {
+                /** @description `firmware` or `software`. */
+                kind: string;
+                /** @description With the version unique among its kind. */
+                title: string;
+                version: string;
+                /** @description `sha256` (the default), `sha384` or `sha512`. */
+                checksum_algorithm?: string | null;
+                /** @description In hexadecimal digits; bytes with another one are refused. */
+                checksum?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackageBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    packages_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    packages_devices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PackageDevicesBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    packages_assign: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TargetsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AssignedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    packages_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TargetsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AssignedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     session_reset: {
         parameters: {
             query?: never;
@@ -7690,6 +9133,140 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["PromiseBody"];
                 };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_profiles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ProvisionProfileBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_create_profile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeProvisionProfileBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_delete_profile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_update_profile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileChangeFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProvisionProfileBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             404: {
                 headers: {

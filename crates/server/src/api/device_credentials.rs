@@ -16,7 +16,9 @@ use super::body::{self, Json, ListBody, Path, SecretJson, Secrets};
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(update, revoke))
+    OpenApiRouter::new()
+        .routes(routes!(credentials, add_credential))
+        .routes(routes!(update_credential, revoke_credential))
 }
 
 /// A credential, without its secret.
@@ -73,7 +75,7 @@ impl From<CredentialView> for CredentialBody {
 #[utoipa::path(get, path = "/v1/devices/{id}/credentials", tag = "devices",
     params(("id" = String, Path)),
     responses((status = 200, body = ListBody<CredentialBody>), (status = 404)))]
-async fn list(
+async fn credentials(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -188,7 +190,7 @@ struct MadeCredentialBody {
     params(("id" = String, Path)), request_body = Option<CredentialFields>,
     responses((status = 201, body = MadeCredentialBody), (status = 400), (status = 404),
         (status = 409)))]
-async fn add(
+async fn add_credential(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -241,7 +243,7 @@ pub(super) fn given_time(
     params(("id" = String, Path), ("credential" = String, Path)),
     request_body = CredentialChangeFields,
     responses((status = 200, body = CredentialBody), (status = 400), (status = 404)))]
-async fn update(
+async fn update_credential(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, credential)): Path<(String, String)>,
@@ -265,7 +267,7 @@ async fn update(
 #[utoipa::path(delete, path = "/v1/devices/{id}/credentials/{credential}", tag = "devices",
     params(("id" = String, Path), ("credential" = String, Path)),
     responses((status = 204), (status = 404)))]
-async fn revoke(
+async fn revoke_credential(
     State(api): State<Api>,
     Caller(context): Caller,
     Path((id, credential)): Path<(String, String)>,

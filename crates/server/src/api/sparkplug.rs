@@ -19,7 +19,10 @@ use super::body::{self, Json, Path};
 use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(read)).routes(routes!(write)).routes(routes!(rebirth))
+    OpenApiRouter::new()
+        .routes(routes!(sparkplug))
+        .routes(routes!(sparkplug_write))
+        .routes(routes!(sparkplug_rebirth))
 }
 
 /// A device in the world of Sparkplug.
@@ -133,7 +136,7 @@ impl SparkplugBody {
 #[utoipa::path(get, path = "/v1/devices/{id}/sparkplug", tag = "devices",
     params(("id" = String, Path)),
     responses((status = 200, body = SparkplugAnswer), (status = 404)))]
-async fn read(
+async fn sparkplug(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -168,7 +171,7 @@ fn command_error(error: CommandError) -> Error {
 #[utoipa::path(post, path = "/v1/devices/{id}/sparkplug/commands", tag = "devices",
     params(("id" = String, Path)), request_body = MetricCommandBody,
     responses((status = 202), (status = 400), (status = 404), (status = 409), (status = 503)))]
-async fn write(
+async fn sparkplug_write(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -187,7 +190,7 @@ async fn write(
 #[utoipa::path(post, path = "/v1/devices/{id}/sparkplug/rebirth", tag = "devices",
     params(("id" = String, Path)),
     responses((status = 202), (status = 404), (status = 409), (status = 503)))]
-async fn rebirth(
+async fn sparkplug_rebirth(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
