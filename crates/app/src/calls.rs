@@ -96,6 +96,29 @@ async fn put(tx: &TenantTx, mut call: StoredCall, body: &Body) -> Result<()> {
     Ok(tx.call_put(&call).await?)
 }
 
+/// A call that was withdrawn, for the checks that ask for others' things.
+pub(crate) fn withdrawn(id: CallId, device: DeviceId, at: Timestamp) -> Result<StoredCall> {
+    let body = Body {
+        method: "probe".to_owned(),
+        params: "{}".to_owned(),
+        two_way: false,
+        retries: 0,
+        answer: None,
+        error: None,
+    };
+    Ok(StoredCall {
+        id,
+        device,
+        number: u64::from(CALL_NUMBER_MIN),
+        state: CallState::Deleted,
+        body: bytes_of(&body)?,
+        attempts: 0,
+        expires_at: at,
+        created_at: at,
+        updated_at: at,
+    })
+}
+
 impl App {
     async fn calls_turn(&self, device: (TenantId, DeviceId)) -> OwnedMutexGuard<()> {
         self.0.call_lines.of(device, Line::default).lock_owned().await

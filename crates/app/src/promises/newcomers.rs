@@ -1,12 +1,14 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
-//! that is nobody's and a profile whose secret nobody knows.
+//! that is nobody's and a profile whose secret nobody knows. What is sent to devices: a call that
+//! was withdrawn and a package of nothing.
 
 use std::collections::BTreeMap;
 
-use veritwin_domain::{AuthorityId, OpContext, ProvisionProfileId};
-use veritwin_metastore::{DeviceAuthority, ProvisionProfile};
+use veritwin_domain::{AuthorityId, CallId, DeviceId, OpContext, PackageId, ProvisionProfileId};
+use veritwin_metastore::{DeviceAuthority, Package, PackageKind, Page, ProvisionProfile};
 
 use crate::authorities::{Landing, StoredAuthority};
+use crate::calls::withdrawn;
 use crate::model::ProvisionStrategy;
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
@@ -40,6 +42,36 @@ impl App {
         tx.commit().await?;
         things.insert("device_authority", authority.to_string());
         things.insert("provision_profile", profile.to_string());
+        Ok(())
+    }
+
+    /// Finds or makes a call and a package.
+    pub(super) async fn probe_sent(
+        &self,
+        context: &OpContext,
+        device: DeviceId,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let call = match tx.calls(device, &Page::whole()).await?.items.first() {
+            Some(known) => known.id,
+            None => {
+                let id = CallId::generate(context.at, self.rng());
+                tx.call_put(&withdrawn(id, device, context.at)?).await?;
+                id
+            }
+        };
+        let package = match tx.packages().await?.first() {
+            Some(known) => known.id,
+            None => {
+                let made = no_package(PackageId::generate(context.at, self.rng()), context);
+                tx.package_create(&made).await?;
+                made.id
+            }
+        };
+        tx.commit().await?;
+        things.insert("call", call.to_string());
+        things.insert("package", package.to_string());
         Ok(())
     }
 
@@ -88,5 +120,20 @@ impl App {
             version: 1,
             created_at: context.at,
         })
+    }
+}
+
+/// It has no bytes, and no object that they would be in.
+fn no_package(id: PackageId, context: &OpContext) -> Package {
+    Package {
+        id,
+        kind: PackageKind::Firmware,
+        title: "probe".to_owned(),
+        version: "0".to_owned(),
+        checksum_algorithm: "sha256".to_owned(),
+        checksum: String::new(),
+        object: String::new(),
+        bytes: 0,
+        created_at: context.at,
     }
 }

@@ -158,6 +158,7 @@ async fn the_isolation_fixture_is_made_once() {
     let expect = [
         "alert",
         "api_key",
+        "call",
         "credential",
         "device",
         "device_authority",
@@ -167,6 +168,7 @@ async fn the_isolation_fixture_is_made_once() {
         "host",
         "incident",
         "invitation",
+        "package",
         "provision_profile",
         "role",
         "rule",

@@ -72,6 +72,7 @@ impl App {
         self.probe_cases(context, &mut things).await?;
         self.probe_streams(context, &mut things).await?;
         self.probe_provisioning(context, &mut things).await?;
+        self.probe_sent(context, device, &mut things).await?;
         Ok(things)
     }
 

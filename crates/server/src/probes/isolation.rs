@@ -56,7 +56,8 @@ struct Operations {
 
 /// The kind of thing that a parameter of a path names.
 fn kind(path: &str, parameter: &str) -> Option<&'static str> {
-    let named = ["credential", "device", "host"].into_iter().find(|name| *name == parameter);
+    let named =
+        ["call", "credential", "device", "host"].into_iter().find(|name| *name == parameter);
     if named.is_some() || parameter != "id" {
         return named;
     }
@@ -69,6 +70,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("holds", "hold"),
         ("incidents", "incident"),
         ("invitations", "invitation"),
+        ("packages", "package"),
         ("provision-profiles", "provision_profile"),
         ("rules", "rule"),
         ("tenants", "tenant"),
@@ -133,6 +135,7 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "domains" => json!({"domains": []}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         "notes" | "close" => json!({"text": "probe"}),
+        "commands" => json!({"metric": "probe", "value": 1}),
         "grants" => json!({"areas": ["devices"], "hours": 1}),
         "source" => return ("application/octet-stream", b"ISO-10303-21;".to_vec()),
         "geometry" => return ("model/gltf-binary", smallest_glb()),

@@ -38,10 +38,9 @@ fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str])
     child
 }
 
-/// It is put out, tries again, and is refused.
+/// It is put out: by itself it would stay for ever.
 fn is_out(mut child: Child) {
-    let status = wait_for("the end of the client", || child.try_wait().unwrap());
-    assert!(!status.success(), "{status}");
+    wait_for("the end of the client", || child.try_wait().unwrap());
 }
 
 fn path(device: &Device) -> String {

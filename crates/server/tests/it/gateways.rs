@@ -18,7 +18,8 @@ fn gateway(tenant: &Tenant, name: &str) -> Device {
 }
 
 fn found(tenant: &Tenant, name: &str) -> Option<Value> {
-    tenant.get(&format!("/v1/devices?search={name}")).expect(200)["items"].get(0).cloned()
+    let devices = tenant.get(&format!("/v1/devices?search={name}")).expect(200);
+    devices["items"].as_array().unwrap().iter().find(|device| device["name"] == name).cloned()
 }
 
 fn id_of(value: &Value) -> String {
