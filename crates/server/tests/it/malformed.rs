@@ -158,7 +158,7 @@ fn mqtt_payloads_topics_and_sizes() {
     assert_eq!((&last(0)["reason"], &last(0)["position"]), (&json!("payload"), &json!(5)));
     assert!(last(0)["detail"].as_str().unwrap().contains("byte 5: expected a value"), "{listed}");
     assert_eq!(last(3)["reason"], "topic");
-    assert_eq!(last(4)["reason"], "unsupported");
+    assert_eq!(last(4)["reason"], "not_allowed");
     let size = &items[0];
     assert_eq!((&size["reason"], &size["limit"]), (&json!("limit"), &json!("packet_bytes_max")));
     for sent in ["telemetri", "hello", "xxx"] {
