@@ -8,7 +8,7 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 use veritwin_access::{Action, Resource, jobs};
-use veritwin_domain::{CallId, CredentialId, DeviceId, OpContext, Shared, TenantId};
+use veritwin_domain::{CallId, CredentialId, DeviceId, OpContext, Shared, TenantId, Timestamp};
 use veritwin_metastore::{CallState, StoredCall, TenantTx};
 
 use crate::change::Change;
