@@ -15,6 +15,7 @@ const PAGES = {
   alerts: '/alerts?filter=all',
   devices: '/devices',
   streams: '/streams',
+  packages: '/packages',
   twins: '/twins',
   rules: '/rules',
   ledger: '/ledger',
@@ -72,9 +73,10 @@ async function demoPages({ demo, visitor }) {
   await page.getByRole('button', { name: /^Papers of/ }).first().click()
   await page.getByText('Which leaf of the ledger').waitFor({ timeout: OPENED_TIMEOUT_MS })
   await shoot(page, 'papers-1600-light')
+  const [device] = (await ask(page, 'GET', '/v1/devices?limit=1')).items
   for (const [width, height] of Object.entries(SIZES)) {
     await page.setViewportSize({ width: Number(width), height })
-    for (const [name, address] of Object.entries(PAGES)) {
+    for (const [name, address] of Object.entries({ ...PAGES, device: `/devices/${device.id}` })) {
       await show(address)
       await shoot(page, `${name}-${width}-light`)
     }
