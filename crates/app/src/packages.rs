@@ -248,6 +248,7 @@ impl App {
         tell: &(dyn Fn(Told) + Send + Sync),
     ) -> Result<usize> {
         self.reach(context, Action::PackageRead, Kind::Device)?;
+        self.0.store.read(context).await?.package(id).await?;
         let devices = self.package_targets(context, targets).await?;
         for device in &devices {
             self.authorize_device(context, Action::DeviceUpdate, *device).await?;
