@@ -109,7 +109,7 @@ function places(): Place[] {
     { to: '/alerts', icon: 'alerts', label: i18n.t('Alerts') },
     { to: '/devices', icon: 'devices', label: i18n.t('Devices') },
     { to: '/streams', icon: 'streams', label: i18n.t('Streams') },
-    { to: '/packages', icon: 'cube', label: i18n.t('Packages') },
+    { to: '/packages', icon: 'parcel', label: i18n.t('Packages') },
     { to: '/twins', icon: 'twins', label: i18n.t('Twins') },
     { to: '/rules', icon: 'rules', label: i18n.t('Rules') },
     { to: '/ledger', icon: 'ledger', label: i18n.t('Ledger') },

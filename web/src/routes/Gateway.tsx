@@ -91,7 +91,7 @@ function Speaks(props: {
           variant="default"
           onClick={() => props.onEnd({ is_gateway: false }, i18n.t('It is no gateway any more.'))}
         >
-          {i18n.t('No gateway any more')}
+          {i18n.t('Stop being a gateway')}
         </Button>
       )}
     </>

@@ -35,7 +35,7 @@ export function PackagesPage() {
   const keep = (
     <Allowed to="package.write">
       <Button leftSection={<Icon name="upload" size={15} />} onClick={() => setKeeping(true)}>
-        {i18n.t('Keep a package')}
+        {i18n.t('Upload a package')}
       </Button>
     </Allowed>
   )
@@ -49,9 +49,9 @@ export function PackagesPage() {
       {query.isPending && <Loading />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.data && items.length === 0 && (
-        <Empty icon="cube" title={i18n.t('No package is kept yet')} action={keep}>
+        <Empty icon="parcel" title={i18n.t('No packages yet')} action={keep}>
           {i18n.t(
-            'Keep one and choose the devices: they are told, fetch it, and say here how far they are.',
+            'Upload one and choose the devices: they are told, fetch it, and say here how far they are.',
           )}
         </Empty>
       )}
@@ -61,7 +61,7 @@ export function PackagesPage() {
       <Modal
         opened={keeping}
         onClose={() => setKeeping(false)}
-        title={i18n.t('Keep a package')}
+        title={i18n.t('Upload a package')}
         closeOnClickOutside={false}
       >
         <Keep onDone={() => setKeeping(false)} />
