@@ -291,7 +291,12 @@ impl Owned {
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
         let device = format!("/v1/devices/{}", self.device);
-        state.push(self.tenant.get(&format!("{device}/credentials")).expect(200));
+        let mut credentials = self.tenant.get(&format!("{device}/credentials")).expect(200);
+        for credential in credentials["items"].as_array_mut().unwrap() {
+            // When its own device came in last is noted later.
+            credential["last_used_at"] = Value::Null;
+        }
+        state.push(credentials);
         state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
         let keys = self.tenant.get("/v1/api-keys").expect(200);
         state.push(json!(keys["items"].as_array().unwrap().len()));
