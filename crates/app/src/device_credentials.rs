@@ -152,7 +152,6 @@ impl App {
     /// Makes what a credential is found by and checked against.
     pub(crate) async fn prepare_credential(
         &self,
-        tx: &TenantTx,
         context: &OpContext,
         input: CredentialInput,
     ) -> Result<Prepared> {
@@ -200,6 +199,7 @@ impl App {
             }
             CredentialInput::CommonName { authority, common_name } => {
                 check_user("common_name", Some(&common_name))?;
+                let tx = self.0.store.read(context).await?;
                 tx.device_authority(authority).await.map_err(|error| match error {
                     veritwin_metastore::Error::NotFound { .. } => {
                         Error::invalid_at("authority_id", "there is no such authority")
@@ -286,7 +286,7 @@ impl App {
         context: &OpContext,
         device: DeviceId,
     ) -> Result<(Credential, Secret<String>)> {
-        let mut prepared = self.prepare_credential(tx, context, CredentialInput::Token).await?;
+        let mut prepared = self.prepare_credential(context, CredentialInput::Token).await?;
         let credential = self.write_credential(tx, context, device, &prepared).await?;
         let token = prepared.secret.take();
         Ok((credential, token.ok_or(Error::NotFound("token"))?))
@@ -325,8 +325,9 @@ impl App {
         }
         let tx = self.0.store.read(context).await?;
         tx.device(id).await?;
-        let mut prepared = self.prepare_credential(&tx, context, new.input).await?;
+        // A password is hashed in a turn that is waited for: nothing of the records is held then.
         drop(tx);
+        let mut prepared = self.prepare_credential(context, new.input).await?;
         prepared.facts.name = new.name;
         let valid_until = [new.valid_until, prepared.ends_at].into_iter().flatten().min();
         let credential = Credential {

@@ -246,9 +246,7 @@ impl App {
             CredentialInput::Basic { password, .. } => password.clone(),
             _ => None,
         };
-        let tx = self.0.store.read(context).await?;
-        let mut prepared = self.prepare_credential(&tx, context, input).await?;
-        drop(tx);
+        let mut prepared = self.prepare_credential(context, input).await?;
         let secret: Option<Secret<String>> = prepared.secret.take().or(own);
         let secret = secret.ok_or(Error::NotFound("credential"))?;
         let answer = match prepared.kind {
@@ -334,6 +332,8 @@ impl App {
         let tx = self.0.store.read(&context).await?;
         self.check_makes(&tx, authority, common_name).await?;
         drop(tx);
+        let input = CredentialInput::CommonName { authority, common_name: common_name.to_owned() };
+        let prepared = self.prepare_credential(&context, input).await?;
         let tx = self.0.store.begin(&context).await?;
         let (stored, name) = self.check_makes(&tx, authority, common_name).await?;
         if !tx.device_authority_count(authority, stored.devices_max).await? {
@@ -342,8 +342,6 @@ impl App {
         let by = json!(authority.to_string());
         let newcomer = Newcomer { name, landing: &stored.landing, by };
         let device = self.make_newcomer(&tx, &context, &newcomer).await?;
-        let input = CredentialInput::CommonName { authority, common_name: common_name.to_owned() };
-        let prepared = self.prepare_credential(&tx, &context, input).await?;
         self.write_credential(&tx, &context, device.id, &prepared).await?;
         let resource = Resource::device(tenant, device.id);
         let change = Change::to(json!({
