@@ -20,7 +20,7 @@ use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::gateway::Children;
 use super::packet::{self, Disconnect, Packet};
-use super::pending::{Finished, Pending, outcome};
+use super::pending::{Failed, Finished, Pending, outcome};
 use super::receipts::Repeats;
 use super::retained::{Fetching, Retained};
 use super::session::SharedState;
@@ -363,7 +363,7 @@ impl Device {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
-        if !pending.relayed.is_empty() {
+        if !pending.relayed.is_empty() || pending.is_noted {
             pending.epoch = Some(self.broker.sessions.epoch());
         }
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
@@ -409,40 +409,33 @@ impl Device {
             return failure.map_or(Ok(()), Err);
         }
         self.broker.count_refusals(self.link.transport(), finished.refused().len() as u64);
-        let Finished { result, acks, fate, late, epoch, .. } = finished;
-        drop(epoch);
+        let Finished { result, acks, failed, fate, late, epoch, .. } = finished;
         self.output.extend_from_slice(&late);
-        let refused = result.unwrap_or_default();
-        for ack in acks {
+        let (refused, mut untold) = (result.unwrap_or_default(), None);
+        let is_v3 = self.encoder.version == Version::V3;
+        for (at, ack) in acks.into_iter().enumerate() {
+            let is_untold = |one: &&Failed| one.ack == at && (is_v3 || !one.can_tell);
+            if let Some(one) = failed.iter().find(is_untold) {
+                untold.get_or_insert_with(|| one.close.clone());
+                continue;
+            }
             let (reason, text) = match self.encoder.version {
                 Version::V3 => (0, None),
                 Version::V5 if ack.is_repeat || ack.packet_type == PUBCOMP => (0, None),
                 Version::V5 => outcome(ack.answer, failure.as_ref(), &refused),
             };
-            if ack.packet_type == PUBREC && reason >= 0x80 && self.forget(ack.packet_id) {
-                self.note_freed(ack.packet_id);
+            if ack.packet_type == PUBREC && reason >= 0x80 {
+                self.forget(ack.packet_id);
             }
             let (id, kind) = (ack.packet_id, ack.packet_type);
             self.encoder.acknowledge(&mut self.output, kind, id, reason, text.as_deref());
         }
-        drop(fate);
-        if !self.pending.freed.is_empty() {
-            self.submit_pending();
-        }
-        Ok(())
-    }
-
-    /// QoS 2 messages of a submission are stored, or refused for good, unless none of it is.
-    pub(super) fn note_stored(&self, finished: &Finished) {
-        let may_succeed = finished.result.as_ref().is_err_and(|error| !error.is_final());
-        let mut received = finished.acks.iter().filter(|ack| ack.packet_type == PUBREC).peekable();
-        if may_succeed || received.peek().is_none() {
-            return;
-        }
-        let mut state = self.state.lock();
-        for ack in received.filter(|ack| !ack.is_repeat) {
-            state.received.stored(ack.packet_id, self.link.id());
-        }
+        // Until here a round tells of the session what it does not know to be over.
+        drop((fate, epoch));
+        let Some(close) = untold else { return Ok(()) };
+        // The others are acknowledged; what is not comes again.
+        self.mute = true;
+        Err(close)
     }
 
     /// Submits the will through the same path as any message.

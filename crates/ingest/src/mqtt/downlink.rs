@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::alias::Naming;
 use super::device::Device;
 use super::encode::{Outgoing, PUBREL};
+use super::note::Note;
 use super::outbox::Delivery;
 use super::session::{SessionState, UNACKNOWLEDGED_MAX, Unacknowledged};
 use super::short;
@@ -203,7 +204,8 @@ impl Device {
         }
         self.outbound_aliases.sent(&delivery.topic, naming);
         if let Some(packet_id) = packet_id {
-            let kept = Unacknowledged { packet_id, is_received: false, delivery };
+            let kept =
+                Unacknowledged { packet_id, is_received: false, is_told: false, delivery };
             state.unacknowledged.push_back(kept);
         }
     }
@@ -212,6 +214,7 @@ impl Device {
     /// retained messages, then what was published since.
     pub(crate) fn pump(&mut self, downlinks: &mut mpsc::Receiver<Downlink>) {
         self.resend();
+        self.submit_resent();
         self.send_ready(downlinks);
         self.fetch_retained();
         let session = Arc::clone(&self.state);
@@ -287,8 +290,12 @@ impl Device {
             None => UNKNOWN_ID,
             Some(at) if reason >= 0x80 => {
                 let place = kept.remove(at).and_then(|refused| refused.delivery.place);
-                state.settle(place);
+                state.settle_id(packet_id, place);
                 drop(state);
+                // Nothing of the client's follows that would say it after a restart.
+                if let Some(place) = place {
+                    self.note(&Note::Settled(vec![place]));
+                }
                 self.resend();
                 return;
             }
@@ -314,7 +321,11 @@ impl Device {
     /// PUBCOMP: the packet id is free again.
     pub(super) fn completed(&mut self, packet_id: u16) {
         let is_it = |kept: &Unacknowledged| kept.packet_id == packet_id && kept.is_received;
-        self.state.lock().done_with(is_it);
+        let mut state = self.state.lock();
+        if let Some(done) = state.done_with(is_it) {
+            state.hold_id(packet_id, done.delivery.place);
+        }
+        drop(state);
         self.resend();
     }
 
@@ -325,6 +336,17 @@ impl Device {
             self.state.lock().unacknowledged.iter().map(|message| message.packet_id).collect();
         self.to_resend = ids;
         self.resend();
+        self.submit_resent();
+    }
+
+    /// Submits what was sent again apart from a read, and is to be durable before that.
+    fn submit_resent(&mut self) {
+        if self.pending.released.is_empty() {
+            return;
+        }
+        let held_until = self.held_until;
+        self.submit_pending();
+        self.held_until = self.held_until.max(held_until);
     }
 
     /// Sends again as much as the client's Receive Maximum leaves room for, and is written at
@@ -334,6 +356,7 @@ impl Device {
             return;
         }
         let (window, now) = (self.window(), self.broker.clock.now());
+        let is_kept = self.is_kept();
         let mut state = self.state.lock();
         // An older connection has lost what it was to send again.
         if state.holder != self.link.id() {
@@ -347,9 +370,14 @@ impl Device {
             let Some(at) = kept.iter().position(|message| message.packet_id == packet_id) else {
                 continue;
             };
-            let Unacknowledged { delivery, is_received, .. } = &kept[at];
+            let Unacknowledged { delivery, is_received, is_told, .. } = &kept[at];
             if *is_received {
-                self.encoder.acknowledge(&mut self.output, PUBREL, packet_id, 0, None);
+                // What an earlier connection has noted may not be durable yet, or never.
+                let untold = delivery.place.filter(|_| is_kept && !is_told);
+                self.pending.released.extend(untold);
+                let is_late = untold.is_some();
+                let out = if is_late { &mut self.pending.late } else { &mut self.output };
+                self.encoder.acknowledge(out, PUBREL, packet_id, 0, None);
                 continue;
             }
             let outgoing = Outgoing {

@@ -39,7 +39,7 @@ impl Device {
 
     /// A submission came back. What the sink has refused is not relayed.
     pub(crate) fn finish(&mut self, mut finished: Finished) {
-        self.note_stored(&finished);
+        self.note_durable(&finished);
         if !finished.hold.is_zero() {
             self.held_until = self.held_until.max(Some(Instant::now() + finished.hold));
         }

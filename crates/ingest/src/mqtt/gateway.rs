@@ -14,12 +14,12 @@ use veritwin_domain::{
 
 use super::broker::Broker;
 use super::message::reason_code;
-use super::pending::{self, Ack};
+use super::pending::{self, Ack, Reply, Submitted, Told};
 use crate::attached::Attached;
 use crate::link::DeviceLink;
 use crate::model::{
-    AttributesUpdate, ChildName, DeviceSession, EntryRefused, Origin, Placed, Refusal,
-    RefusalReason, RpcReply, SinkEntry,
+    AttributesUpdate, ChildName, DeviceSession, EntryRefused, Origin, Refusal, RefusalReason,
+    RpcReply, SinkEntry,
 };
 use crate::payload::CHILD_NAMES_MAX;
 use crate::traits::{LoginError, Sink, SubmitError};
@@ -50,6 +50,11 @@ pub(crate) struct GatewayMessage {
     pub(super) spoken: Vec<Spoken>,
     /// Its acknowledgement, if that can carry a refusal.
     pub(super) ack: Option<usize>,
+    /// Of QoS 2: refused in part it would be sent again as a whole if that got lost, so it is
+    /// refused as a whole or not at all, and a durable record says the rest.
+    pub(super) is_once: bool,
+    /// The acknowledgement of an answer to a call.
+    pub(super) reply: Option<usize>,
     pub(super) payload_bytes: u64,
 }
 
@@ -69,7 +74,7 @@ struct Said {
     told: Vec<(usize, String)>,
     /// The entries of each message whose acknowledgement can carry a refusal.
     parts: Vec<(usize, Range<usize>)>,
-    replies: Vec<(Arc<DeviceSession>, RpcReply)>,
+    replies: Vec<(Arc<DeviceSession>, Reply)>,
     after: Vec<After>,
 }
 
@@ -167,22 +172,29 @@ pub(crate) struct Speaker {
 
 impl Speaker {
     /// Submits what the gateway says for itself, and then for others.
-    pub(crate) async fn submit(
+    pub(super) async fn submit(
         self,
-        (mut entries, replies): (Vec<SinkEntry>, Vec<RpcReply>),
-        (spoken, received_at): (Vec<GatewayMessage>, Timestamp),
-        acks: &mut [Ack],
+        (mut entries, replies): (Vec<SinkEntry>, Vec<Reply>),
+        spoken: Vec<GatewayMessage>,
+        told: &mut Told,
         hold: &mut Duration,
-    ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
-        let said = self.speak(spoken, received_at, &mut entries).await?;
+    ) -> Submitted {
+        let mut said = self.speak(spoken, told.received_at, &mut entries).await?;
         *hold = said.hold;
         let sink = &*self.broker.sink;
-        let submitted = pending::submit(sink, &self.session, replies, entries).await?;
+        let submitted = pending::store(sink, &self.session, entries).await;
+        if pending::is_decided(&submitted) {
+            told.reply_all(sink, &self.session, replies).await;
+            for (child, reply) in std::mem::take(&mut said.replies) {
+                told.reply(sink, &child, reply).await;
+            }
+        }
+        let submitted = submitted?;
         // Only now the others are taken.
         for (at, detail) in &said.told {
-            refuse(acks, *at, RefusalReason::NotAllowed, detail.clone());
+            refuse(&mut told.acks, *at, RefusalReason::NotAllowed, detail.clone());
         }
-        self.finish(said, &submitted.0, acks).await?;
+        self.finish(said, &submitted.0, &mut told.acks).await;
         Ok(submitted)
     }
 
@@ -236,10 +248,11 @@ impl Speaker {
         (received_at, entries): (Timestamp, &mut Vec<SinkEntry>),
         said: &mut Said,
     ) {
-        let GatewayMessage { spoken, ack, payload_bytes } = message;
+        let GatewayMessage { spoken, ack, is_once, reply, payload_bytes } = message;
         let (first, all) = (entries.len(), spoken.len());
         let (mut refused, mut why) = (0usize, None);
-        let context = ActContext { received_at, payload_bytes, refusal_recorded: ack.is_none() };
+        let refusal_recorded = is_once || ack.is_none();
+        let context = ActContext { received_at, payload_bytes, refusal_recorded, reply };
         for Spoken { name, act, .. } in spoken {
             match found.get(&name) {
                 // Nothing has to be looked up to disconnect it.
@@ -260,11 +273,13 @@ impl Speaker {
         }
         if let Some(why) = why {
             let detail = format!("{refused} of {all} devices refused, the others are taken: {why}");
-            match ack {
-                Some(ack) => said.told.push((ack, detail)),
-                None => entries.push(self.refusal(detail, received_at, payload_bytes)),
+            if refusal_recorded {
+                entries.push(self.refusal(detail.clone(), received_at, payload_bytes));
             }
+            let is_whole = refused == all;
+            said.told.extend(ack.filter(|_| !is_once || is_whole).map(|ack| (ack, detail)));
         }
+        let ack = ack.filter(|_| !is_once);
         said.parts.extend(ack.map(|ack| (ack, first..entries.len())));
     }
 
@@ -282,28 +297,20 @@ impl Speaker {
         })
     }
 
-    /// The submission came back: what was refused of it is told, calls are answered, and devices
-    /// come and go.
+    /// The submission came back: what was refused of it is told, and devices come and go.
     async fn finish(
         &self,
         said: Said,
         refused: &[EntryRefused],
         acks: &mut [Ack],
-    ) -> Result<(), SubmitError> {
-        let Said { parts, replies, after, .. } = said;
+    ) {
+        let Said { parts, after, .. } = said;
         for (at, entries) in parts {
             if let Some(one) = refused.iter().find(|one| entries.contains(&one.index)) {
                 refuse(acks, at, RefusalReason::Limit, one.limit.to_string());
             }
         }
         let sink = &self.broker.sink;
-        for (child, reply) in replies {
-            match sink.rpc_reply(&child, reply).await {
-                // The caller has stopped waiting; the device did nothing wrong.
-                Ok(()) | Err(SubmitError::NotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
         let mut attached = Vec::new();
         for one in after {
             match one {
@@ -317,7 +324,6 @@ impl Speaker {
             }
         }
         self.look_again(attached).await;
-        Ok(())
     }
 
     /// Whoever took a device from the gateway while its message was under way did not find it
@@ -345,6 +351,8 @@ struct ActContext {
     received_at: Timestamp,
     payload_bytes: u64,
     refusal_recorded: bool,
+    /// The acknowledgement of an answer to a call.
+    reply: Option<usize>,
 }
 
 /// Does what is said for one device; what it counts for in rates.
@@ -355,7 +363,7 @@ fn act_of(
     (entries, said): (&mut Vec<SinkEntry>, &mut Said),
 ) -> u32 {
     let (tenant, device, credential) = (child.tenant, child.device, child.credential);
-    let ActContext { received_at, payload_bytes, refusal_recorded } = context;
+    let ActContext { received_at, payload_bytes, refusal_recorded, reply: ack } = context;
     match act {
         Act::Readings(readings) if !readings.is_empty() => {
             let counted = count_readings(&readings);
@@ -377,7 +385,7 @@ fn act_of(
             counted
         }
         Act::Reply(reply) => {
-            said.replies.push((Arc::clone(child), reply));
+            said.replies.push((Arc::clone(child), (reply, ack)));
             0
         }
         Act::Readings(_) | Act::Attributes(_) | Act::Connect | Act::Disconnect => 0,

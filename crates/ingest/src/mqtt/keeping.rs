@@ -12,9 +12,10 @@ use veritwin_domain::{CredentialId, DeviceId, TenantId, Timestamp};
 use super::broker::Broker;
 use super::device::Device;
 use super::encode::PUBREC;
+use super::frame::Version;
 use super::note::{Held, Kept, KeptWill, Note};
 use super::pending::Ack;
-use super::session::{Session, SessionKey, SharedState};
+use super::session::{Session, SessionKey, SessionState, SharedState};
 use super::sessions::{NO_CREDENTIAL, Sessions};
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Origin, SinkEntry};
@@ -144,17 +145,24 @@ impl Session {
     fn all_notes(&self, round: u64) -> Vec<Note> {
         let state = self.lock();
         let Some(held) = state.held.clone().filter(|_| !state.is_over()) else { return Vec::new() };
+        state.all_notes(round, held)
+    }
+}
+
+impl SessionState {
+    /// All that there is to say of it, as it is held.
+    pub(super) fn all_notes(&self, round: u64, held: Held) -> Vec<Note> {
         let (done, open): (Vec<_>, Vec<_>) =
-            state.unacknowledged.iter().partition(|message| message.is_received);
+            self.unacknowledged.iter().partition(|message| message.is_received);
         let kept = Kept {
             round,
             held,
-            subscriptions: state.subscriptions.clone(),
-            received: state.received.stored_ids(),
+            subscriptions: self.subscriptions.clone(),
+            received: self.received.stored_ids(),
             released: done.iter().filter_map(|message| message.delivery.place).collect(),
         };
         let open = open.into_iter().map(|message| &message.delivery);
-        let waiting = open.chain(state.outbox.iter()).filter(|one| one.place.is_some());
+        let waiting = open.chain(self.outbox.iter()).filter(|one| one.place.is_some());
         let waits = waiting.map(|one| Note::Waits(round, one.told()));
         std::iter::once(Note::Kept(Box::new(kept))).chain(waits).collect()
     }
@@ -190,7 +198,7 @@ impl Broker {
         }
         for session in self.sessions.all_kept() {
             let Some(key) = session.kept() else { continue };
-            let notes = session.lock().take_notes();
+            let notes = session.take_notes();
             for note in notes {
                 tenants.entry(key.tenant).or_default().push((key.clone(), note));
             }
@@ -318,7 +326,7 @@ impl Broker {
 impl Device {
     /// Whether the session outlives the process. One that is over does not: what was noted of it
     /// would be taken for a note of the one that has its name now.
-    fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         self.state.kept().is_some() && !self.state.lock().is_over()
     }
 
@@ -332,15 +340,6 @@ impl Device {
         let (session, at) = (Arc::clone(&self.session), self.received_at);
         self.pending.push(&session, at, SinkEntry::Note(told));
         true
-    }
-
-    /// The id of a QoS 2 message is free again: that is noted with the read, as above.
-    pub(super) fn note_freed(&mut self, packet_id: u16) -> bool {
-        let is_kept = self.is_kept();
-        if is_kept {
-            self.pending.freed.push(packet_id);
-        }
-        is_kept
     }
 
     /// The client has the QoS 2 message with this place: that is noted with the read, as above.
@@ -358,22 +357,36 @@ impl Device {
         if self.state.kept().is_none() {
             return;
         }
-        let freed = std::mem::take(&mut self.pending.freed);
-        if !freed.is_empty() {
-            self.note(&Note::Freed(freed));
+        if !self.pending.freed.is_empty() {
+            let note = Note::Freed(self.pending.freed.clone());
+            self.note(&note);
         }
-        let mut released = std::mem::take(&mut self.pending.released);
-        released.sort_unstable();
-        released.dedup();
-        if !released.is_empty() {
-            self.note(&Note::Released(released));
+        self.pending.released.sort_unstable();
+        self.pending.released.dedup();
+        if !self.pending.released.is_empty() {
+            let note = Note::Released(self.pending.released.clone());
+            self.note(&note);
         }
         let is_new =
-            |ack: &&Ack| ack.packet_type == PUBREC && !ack.is_repeat && ack.answer.reason < 0x80;
-        let ids: Vec<u16> =
-            self.pending.acks.iter().filter(is_new).map(|ack| ack.packet_id).collect();
-        if !ids.is_empty() {
-            self.note(&Note::Arrived(ids));
+            |ack: &Ack| ack.packet_type == PUBREC && !ack.is_repeat && ack.answer.reason < 0x80;
+        if !self.pending.acks.iter().any(is_new) {
+            return;
+        }
+        let of_replies = self.pending.of_replies();
+        let state = self.state.lock();
+        // One whose PUBREL is in the same read does not come again.
+        let is_it = |(at, ack): &(usize, &Ack)| {
+            is_new(ack) && !of_replies.contains(at) && state.received.is_arriving(ack.packet_id)
+        };
+        let all = self.pending.acks.iter().enumerate();
+        let ids: Vec<u16> = all.filter(is_it).map(|(_, ack)| ack.packet_id).collect();
+        drop(state);
+        if ids.is_empty() {
+            return;
+        }
+        let told = ids.clone();
+        if self.note(&Note::Arrived(ids)) && self.encoder.version == Version::V5 {
+            self.pending.arrived = Some((Arc::clone(&self.state), told));
         }
     }
 
@@ -386,25 +399,32 @@ impl Device {
         }
         let (version, credential) = (self.encoder.version, self.session.credential);
         let will = self.will.as_ref().map(|will| KeptWill::of(will, version, credential));
-        let state = self.state.lock();
-        // Another connection has it by now, and notes that.
-        if state.holder != self.link.id() {
+        let (keep_seconds, away_at) = (self.session_seconds, None);
+        // One that was not kept before is told whole: for who reads this it begins here.
+        let notes = self.state.keep_for(self.link.id(), key, |turn, is_untold| {
+            let clean = !present || is_untold;
+            Held { turn, credential, keep_seconds, away_at, clean, will }
+        });
+        self.receive();
+        let mut batch = Batch::default();
+        for note in notes {
+            batch.push(key, &note);
+            if batch.is_full() {
+                self.submit_kept(std::mem::take(&mut batch));
+            }
+        }
+        self.submit_kept(batch);
+    }
+
+    /// Without it nothing that is noted later would be anybody's: the connection ends.
+    fn submit_kept(&mut self, batch: Batch) {
+        if batch.entries.is_empty() {
             return;
         }
-        let (turn, known) = (state.turn(), state.subscriptions.clone());
-        drop(state);
-        // One that was not kept before is told whole: for who reads this it begins here.
-        let is_untold = self.state.kept().is_none();
-        let keep_seconds = self.session_seconds;
-        let (away_at, clean) = (None, !present || is_untold);
-        let held = Held { turn, credential, keep_seconds, away_at, clean, will };
-        self.state.keep(key, held.clone());
-        self.receive();
-        self.note(&Note::Held(held));
-        if is_untold && !known.is_empty() {
-            self.note(&Note::Subscribed(known.into_iter().map(|one| (one, true)).collect()));
+        let (session, at) = (Arc::clone(&self.session), self.received_at);
+        for entry in batch.entries {
+            self.pending.push(&session, at, entry);
         }
-        // Without it nothing that is noted later would be anybody's.
         self.pending.is_vital = true;
         self.submit_pending();
     }

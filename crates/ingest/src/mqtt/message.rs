@@ -10,8 +10,8 @@ use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
 use super::frame::{PublishView, Version};
-use super::pending::{Ack, Answer};
-use super::receipts::Come;
+use super::pending::{Ack, Answer, Finished};
+use super::receipts::{Come, Left};
 use super::topic::{self, DeviceTopic, TopicError};
 use crate::arrivals::UNTIMED;
 use crate::model::{AttributesUpdate, Origin, Refusal, RefusalReason, RpcReply, SinkEntry};
@@ -134,16 +134,29 @@ impl Device {
         true
     }
 
-    /// PUBREL: the packet id is free again, of a session that is kept once that is durable: else
-    /// the next message with it could be taken for this one. PUBCOMP goes behind the PUBREC of
-    /// every time that the message was sent again, or that could be taken for the next one's.
+    /// PUBREL: the packet id is free again, of a session that is kept once that is durable, and not
+    /// before that for whoever asks again: else the next message with it could be taken for this
+    /// one after a restart. PUBCOMP goes behind the PUBREC of every time that the message was sent
+    /// again, or that could be taken for the next one's.
     pub(super) fn release(&mut self, packet_id: u16) {
-        let is_stored = self.state.lock().received.is_stored(packet_id);
-        if !self.forget(packet_id) {
+        let (is_noted, own, pending) = (self.is_kept(), self.link.id(), &mut self.pending);
+        let mut state = self.state.lock();
+        let is_stored = state.received.is_stored(packet_id);
+        let left = if is_noted {
+            state.received.leave(packet_id, own, || pending.fate())
+        } else {
+            state.received.forget(packet_id).map(Left::at_once)
+        };
+        drop(state);
+        let Some(Left { link, is_first, before }) = left else {
             self.encoder.acknowledge(&mut self.output, PUBCOMP, packet_id, 0x92, None);
             return;
+        };
+        self.unreleased -= usize::from(is_first && link == own);
+        if is_noted {
+            self.pending.freed.push(packet_id);
+            self.pending.before.extend(before);
         }
-        let is_noted = self.note_freed(packet_id);
         if is_stored && self.repeats.release(packet_id) {
             self.pending.is_vital |= is_noted;
             let (packet_type, answer) = (PUBCOMP, Answer::default());
@@ -155,11 +168,40 @@ impl Device {
         }
     }
 
-    /// The id of a QoS 2 message is free again; false if it was.
-    pub(super) fn forget(&mut self, packet_id: u16) -> bool {
+    /// A QoS 2 message is refused: its id is free again.
+    pub(super) fn forget(&mut self, packet_id: u16) {
         let link = self.state.lock().received.forget(packet_id);
         self.unreleased -= usize::from(link == Some(self.link.id()));
-        link.is_some()
+    }
+
+    /// What a submission has made durable: QoS 2 messages are stored, or refused for good, ids are
+    /// free again, and messages to the client are released.
+    pub(super) fn note_durable(&self, finished: &Finished) {
+        let Finished { result, acks, failed, freed, released, .. } = finished;
+        let may_succeed = result.as_ref().is_err_and(|error| !error.is_final());
+        let received = acks.iter().enumerate();
+        let is_new = |ack: &Ack| ack.packet_type == PUBREC && !ack.is_repeat;
+        let has_come = !may_succeed && received.clone().any(|(_, ack)| is_new(ack));
+        if !has_come && freed.is_empty() && released.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if has_come {
+            let is_failed = |at: usize| failed.iter().any(|one| one.ack == at);
+            for (_, ack) in received.filter(|(at, ack)| is_new(ack) && !is_failed(*at)) {
+                state.received.stored(ack.packet_id, self.link.id());
+            }
+        }
+        if result.is_ok() {
+            state.received.freed(freed, self.link.id());
+            state.note_told(released);
+        }
+    }
+
+    /// Whether a durable record says that a message is refused: where no acknowledgement can, and
+    /// where one that was lost is not followed by another: its id is noted with what it came with.
+    pub(super) fn is_recorded(&self, view: &PublishView<'_>) -> bool {
+        !self.can_tell(view) || (view.qos == 2 && self.state.kept().is_some())
     }
 
     /// Whether one of them is of a message sent again that is neither stored nor was.
@@ -230,7 +272,9 @@ impl Device {
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
             DeviceTopic::RpcResponse(id) => {
                 let body = parse_json_text(view.payload, self.limits())?;
-                self.pending.replies.push(RpcReply { id, body });
+                // The acknowledgement that comes next is this message's.
+                let ack = (view.qos > 0).then_some(self.pending.acks.len());
+                self.pending.replies.push((RpcReply { id, body }, ack));
             }
         }
         Ok(None)
@@ -260,7 +304,7 @@ impl Device {
             received_at: self.received_at,
             entries,
             payload_bytes: view.payload.len() as u64,
-            refusal_recorded: !self.can_tell(view),
+            refusal_recorded: self.is_recorded(view),
         };
         let entry = SinkEntry::Attributes(update);
         Ok(Some(self.pending.push(&self.session, self.received_at, entry)))

@@ -14,6 +14,8 @@ use super::topic::FilterKind;
 
 /// Version of the form.
 const FORM: u8 = 1;
+/// In place of a round: a session that was not kept before is told whole.
+pub(super) const WHOLE: u64 = u64::MAX;
 /// Most items of a list.
 const ITEMS_MAX: usize = 1 << 20;
 
@@ -92,7 +94,7 @@ impl KeptWill {
 /// Where a session stands, but for what waits for it.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// From which position on everything is told anew.
+    /// From which position on everything is told anew, or [`WHOLE`].
     pub(super) round: u64,
     pub(super) held: Held,
     pub(super) subscriptions: Vec<Subscription>,
@@ -129,7 +131,8 @@ pub(super) enum Note {
     /// The will of the connection with this turn is published.
     WillDone(u64),
     Kept(Box<Kept>),
-    /// A message that waits, or is unacknowledged, told in a round.
+    /// A message that waits, or is unacknowledged, told in a round, or with [`WHOLE`] behind
+    /// where the session stands.
     Waits(u64, Delivery),
 }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use veritwin_domain::{RelayMessage, Timestamp};
 
+use super::session::UNACKNOWLEDGED_MAX;
+
 /// Most relayed messages that wait for one session.
 pub const RELAY_QUEUE_MESSAGES_MAX: usize = 1000;
 /// Most bytes of relayed messages that wait for one session.
@@ -19,8 +21,8 @@ pub const RELAY_BYTES_MAX: usize = 512 * 1024 * 1024;
 const TIMES_FREE_MAX: usize = 3;
 /// What a message that waits counts for besides its content.
 const MESSAGE_BYTES: usize = 128;
-/// So many times as many messages wait while sessions are restored: what the client has had is
-/// only told later.
+/// So many times as many messages wait while sessions are restored, besides those that may have
+/// been under way: what the client has had is only told later.
 const RESTORING_TIMES: usize = 4;
 
 /// For whom a message is to wait: so that who is away, or reads slowly, leaves a share to the
@@ -78,6 +80,14 @@ impl Bytes {
             return Err("relay_tenant_bytes_max");
         }
         Ok(reserved)
+    }
+
+    /// A place for what had one before the platform ended, whatever others have by now: none of it
+    /// is lost for the order in which it is read again.
+    fn reserve_again(self: &Arc<Self>, bytes: usize) -> Reserved {
+        self.tenant.fetch_add(bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+        Reserved { bytes, of: Arc::clone(self) }
     }
 }
 
@@ -193,6 +203,10 @@ pub(super) struct Outbox {
     dropped: u64,
     /// The bound that the last dropped message passed.
     limit: &'static str,
+    /// So many, the first ones, may have been under way to the client when the platform ended: as
+    /// little as then they count in the session's bounds.
+    had: usize,
+    had_bytes: usize,
     restoring: Option<Restored>,
 }
 
@@ -212,16 +226,48 @@ impl Outbox {
     }
 
     /// From here on the client was connected, or was not.
-    pub(super) const fn restore_as(&mut self, is_connected: bool) {
-        if let Some(restoring) = &mut self.restoring {
-            restoring.is_connected = is_connected;
+    pub(super) fn restore_as(&mut self, is_connected: bool) {
+        let Some(restoring) = &mut self.restoring else { return };
+        let was_connected = std::mem::replace(&mut restoring.is_connected, is_connected);
+        if was_connected && !is_connected {
+            // What the client has had, and has not said so in time, leaves room for what comes
+            // while it is away: none of that it has had.
+            while self.passed(0, RESTORING_TIMES / 2).is_some() && self.pop().is_some() {}
         }
     }
 
     /// It is restored: the client may have had any of what waits.
     pub(super) fn end_restoring(&mut self) {
+        (self.had, self.had_bytes) = self.under_way();
         self.restoring = None;
         self.waiting.iter_mut().for_each(|delivery| delivery.again = true);
+    }
+
+    /// The first messages, as many as are under way to a client at most, and their bytes.
+    fn under_way(&self) -> (usize, usize) {
+        let first = self.waiting.iter().take(UNACKNOWLEDGED_MAX);
+        first.fold((0, 0), |(count, bytes), one| (count + 1, bytes + one.bytes()))
+    }
+
+    /// The bound of the session, so many times, that a message of so many bytes would pass.
+    fn passed(&self, size: usize, times: usize) -> Option<&'static str> {
+        let (had, had_bytes) = match &self.restoring {
+            Some(_) => self.under_way(),
+            None => (self.had, self.had_bytes),
+        };
+        if self.waiting.len() - had >= RELAY_QUEUE_MESSAGES_MAX * times {
+            return Some("relay_queue_messages_max");
+        }
+        let is_over = self.bytes - had_bytes + size > RELAY_QUEUE_BYTES_MAX * times;
+        is_over.then_some("relay_queue_bytes_max")
+    }
+
+    /// A message is taken out that was the one with this number.
+    fn left(&mut self, at: usize, size: usize) {
+        self.bytes -= size;
+        if at < self.had {
+            (self.had, self.had_bytes) = (self.had - 1, self.had_bytes - size);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Delivery> {
@@ -232,7 +278,7 @@ impl Outbox {
     pub(super) fn take(&mut self, place: u64) -> Option<Delivery> {
         let at = self.waiting.iter().position(|delivery| delivery.place == Some(place))?;
         let delivery = self.waiting.remove(at)?;
-        self.bytes -= delivery.bytes();
+        self.left(at, delivery.bytes());
         Some(delivery)
     }
 
@@ -247,19 +293,12 @@ impl Outbox {
             return Ok(());
         }
         let size = delivery.bytes();
-        let was_connected = self.restoring.as_ref().is_some_and(|one| one.is_connected);
-        let (mut place, mut freed) = (self.room(size, is_away, bytes), 0);
-        // A client that was connected has had the oldest, and not said so in time.
-        while place.is_err()
-            && was_connected
-            && freed < size
-            && let Some(oldest) = self.pop()
-        {
-            freed += oldest.bytes();
-            drop(oldest);
-            place = self.room(size, is_away, bytes);
+        if self.restoring.as_ref().is_some_and(|one| one.is_connected) {
+            // A client that was connected has had the oldest, and not said so in time: no more
+            // than fit in the bounds were ever waiting for it.
+            while self.passed(size, RESTORING_TIMES).is_some() && self.pop().is_some() {}
         }
-        delivery.reserved = Some(place?);
+        delivery.reserved = Some(self.room(size, is_away, bytes)?);
         self.bytes += size;
         self.waiting.push_back(delivery);
         Ok(())
@@ -274,14 +313,13 @@ impl Outbox {
     ) -> Result<Reserved, &'static str> {
         let is_restoring = self.restoring.is_some();
         let times = if is_restoring { RESTORING_TIMES } else { 1 };
-        if self.waiting.len() >= RELAY_QUEUE_MESSAGES_MAX * times {
-            return Err("relay_queue_messages_max");
+        if let Some(limit) = self.passed(size, times) {
+            return Err(limit);
         }
-        if self.bytes + size > RELAY_QUEUE_BYTES_MAX * times {
-            return Err("relay_queue_bytes_max");
+        if is_restoring {
+            return Ok(bytes.reserve_again(size));
         }
         let claim = match (is_away, self.waiting.is_empty()) {
-            _ if is_restoring => Claim::Next,
             (true, _) => Claim::Away,
             (false, true) => Claim::Next,
             (false, false) => Claim::Behind,
@@ -310,7 +348,7 @@ impl Outbox {
 
     pub(super) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.waiting.pop_front()?;
-        self.bytes -= delivery.bytes();
+        self.left(0, delivery.bytes());
         Some(delivery)
     }
 
@@ -332,155 +370,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn delivery(payload_bytes: usize) -> Delivery {
-        Delivery {
-            topic: "a".into(),
-            payload: vec![0; payload_bytes].into(),
-            properties: Vec::new().into(),
-            expires_at: Some(Timestamp::from_micros(2_500_000)),
-            qos: 0,
-            retain: false,
-            ids: Vec::new(),
-            reserved: None,
-            place: None,
-            again: false,
-        }
-    }
-
-    #[test]
-    fn what_is_restored_may_have_been_sent_and_is_found_by_its_place() {
-        let bytes = Bytes::new(Arc::default());
-        let mut outbox = Outbox::default();
-        outbox.begin_restoring(Arc::default(), false);
-        for place in 0..RELAY_QUEUE_MESSAGES_MAX as u64 + 1 {
-            let one = Delivery { place: Some(place), ..delivery(0) };
-            assert_eq!(outbox.push(one, true, &bytes), Ok(()));
-        }
-        assert!(outbox.take(3).is_some() && outbox.take(3).is_none());
-        outbox.end_restoring();
-        assert!(outbox.iter().all(|delivery| delivery.again));
-        assert_eq!(outbox.len(), RELAY_QUEUE_MESSAGES_MAX);
-        assert_eq!(outbox.push(delivery(0), true, &bytes), Err("relay_queue_messages_max"));
-    }
-
-    #[test]
-    fn what_a_client_has_had_takes_no_room_while_its_session_is_restored() {
-        let bytes = Bytes::new(Arc::default());
-        let max = (RELAY_QUEUE_MESSAGES_MAX * RESTORING_TIMES) as u64;
-        let put = |outbox: &mut Outbox, place: u64| {
-            outbox.push(Delivery { place: Some(place), ..delivery(0) }, true, &bytes)
-        };
-        let mut outbox = Outbox::default();
-        outbox.begin_restoring((0..max).collect(), false);
-        for place in 0..2 * max {
-            assert_eq!(put(&mut outbox, place), Ok(()), "{place}");
-        }
-        assert_eq!(outbox.front().and_then(|first| first.place), Some(max));
-        // Who was away has the first ones, who was connected the last ones.
-        assert_eq!(put(&mut outbox, 2 * max), Err("relay_queue_messages_max"));
-        outbox.restore_as(true);
-        assert_eq!(put(&mut outbox, 2 * max), Ok(()));
-        assert_eq!(outbox.front().and_then(|first| first.place), Some(max + 1));
-        assert_eq!(outbox.len() as u64, max);
-    }
-
-    #[test]
-    fn a_session_is_bounded_by_messages_and_bytes() {
-        let all = Arc::default();
-        let bytes = Bytes::new(Arc::clone(&all));
-        let mut outbox = Outbox::default();
-        for _ in 0..RELAY_QUEUE_MESSAGES_MAX {
-            assert_eq!(outbox.push(delivery(0), false, &bytes), Ok(()));
-        }
-        assert_eq!(outbox.push(delivery(0), false, &bytes), Err("relay_queue_messages_max"));
-        while outbox.pop().is_some() {}
-        assert_eq!(all.load(Ordering::Relaxed), 0, "what is sent gives its place back");
-        let mib = 1024 * 1024;
-        for _ in 0..3 {
-            assert_eq!(outbox.push(delivery(mib), false, &bytes), Ok(()));
-        }
-        assert_eq!(outbox.push(delivery(mib), false, &bytes), Err("relay_queue_bytes_max"));
-        assert!(outbox.lose("relay_queue_messages_max") && !outbox.lose("relay_queue_bytes_max"));
-        assert_eq!(outbox.take_dropped(), Some((2, "relay_queue_bytes_max")));
-        assert_eq!(outbox.take_dropped(), None);
-        drop(outbox);
-        assert_eq!(all.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_tenant_is_bounded_and_so_are_all() {
-        let all: Arc<AtomicUsize> = Arc::default();
-        let bytes = Bytes::new(Arc::clone(&all));
-        let most = bytes.reserve(RELAY_TENANT_BYTES_MAX, Claim::Behind).unwrap();
-        assert_eq!(bytes.reserve(1, Claim::Behind).err(), Some("relay_tenant_bytes_max"));
-        let other = Bytes::new(Arc::clone(&all));
-        all.fetch_add(RELAY_BYTES_MAX - RELAY_TENANT_BYTES_MAX, Ordering::Relaxed);
-        assert_eq!(other.reserve(1, Claim::Behind).err(), Some("relay_bytes_max"));
-        drop(most);
-        assert!(other.reserve(1, Claim::Behind).is_ok());
-    }
-
-    #[test]
-    fn who_is_away_leaves_room_to_the_others() {
-        const TENANT: usize = RELAY_TENANT_BYTES_MAX;
-        const ALL: usize = RELAY_BYTES_MAX;
-        let own = Some("relay_tenant_bytes_max");
-        let check =
-            |used: usize, of_others: usize, bytes: usize, claim: Claim, expect: Option<&str>| {
-                let all: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(used + of_others));
-                let place = Arc::new(Bytes { tenant: AtomicUsize::new(used), all });
-                let found = place.reserve(bytes, claim).err();
-                assert_eq!(found, expect, "{used} {of_others} {bytes} {claim:?}");
-            };
-        check(TENANT / 2 - 1, 0, 1, Claim::Away, None);
-        check(TENANT / 2, 0, 1, Claim::Away, own);
-        check(TENANT / 2, 0, 1, Claim::Behind, None);
-        check(TENANT, 0, 1, Claim::Behind, own);
-        check(TENANT, 0, 1, Claim::Next, None);
-        check(TENANT + TENANT / 4, 0, 1, Claim::Next, own);
-        // Where little is free a tenant has less, and one without anything still gets some.
-        check(4000, ALL - 5000, 1, Claim::Behind, own);
-        check(0, ALL - 5000, 4000, Claim::Behind, None);
-        check(0, ALL - 5000, 5001, Claim::Behind, Some("relay_bytes_max"));
-        check(0, ALL / 2, 1, Claim::Away, Some("relay_bytes_max"));
-    }
-
-    #[test]
-    fn what_waits_for_nobody_yet_has_room_beside_those_who_are_away() {
-        let place = |used: usize, of_others: usize| {
-            let all: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(used + of_others));
-            Arc::new(Bytes { tenant: AtomicUsize::new(used), all }).place(1).is_some()
-        };
-        assert!(place(RELAY_TENANT_BYTES_MAX / 2, 0));
-        assert!(place(0, RELAY_BYTES_MAX / 2), "four tenants do not take it from the others");
-        assert!(!place(RELAY_TENANT_BYTES_MAX, 0));
-        assert!(!place(0, RELAY_BYTES_MAX));
-    }
-
-    #[test]
-    fn what_is_kept_has_one_place() {
-        let all: Arc<AtomicUsize> = Arc::default();
-        let bytes = Bytes::new(Arc::clone(&all));
-        let mut kept = delivery(1000);
-        assert!(kept.take_place(&bytes, true) && kept.take_place(&bytes, true));
-        assert_eq!(all.load(Ordering::Relaxed), kept.bytes());
-        all.fetch_add(RELAY_BYTES_MAX, Ordering::Relaxed);
-        assert!(delivery(0).take_place(&bytes, true), "the next one passes by a quarter");
-        assert!(!delivery(0).take_place(&bytes, false), "no room behind others");
-        all.fetch_add(RELAY_BYTES_MAX / 4, Ordering::Relaxed);
-        assert!(!delivery(0).take_place(&bytes, true), "no room");
-        drop(kept);
-        assert_eq!(all.load(Ordering::Relaxed), RELAY_BYTES_MAX + RELAY_BYTES_MAX / 4);
-    }
-
-    #[test]
-    fn the_expiry_is_lessened() {
-        let left = |micros| delivery(0).seconds_left(Timestamp::from_micros(micros));
-        assert_eq!(left(0), Ok(Some(3)));
-        assert_eq!(left(1_500_000), Ok(Some(1)));
-        assert_eq!(left(2_500_000), Err(()));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! What one socket read adds up to: entries for the sink and the acknowledgements that wait for
 //! them. Acknowledgements leave in the order in which the messages came.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use veritwin_domain::{
 };
 
 use super::device::Close;
+use super::encode::PUBREC;
 use super::frame::Version;
 use super::gateway::{GatewayMessage, Speaker};
+use super::note::Note;
 use super::receipts::Fate;
+use super::session::SharedState;
 use crate::model::{
     DeviceSession, EntryRefused, Origin, Placed, Refusal, RefusalReason, RpcReply, SinkEntry,
 };
@@ -43,6 +47,20 @@ pub(crate) struct Answer {
 /// A message that is relayed once it is durable, with its entry of the submission.
 pub(crate) type Relayed = (usize, Arc<RelayMessage>);
 
+/// An answer to a call, with the index of its acknowledgement, if it has one.
+pub(crate) type Reply = (RpcReply, Option<usize>);
+
+/// The acknowledgement of something that did not come about, and may the next time, though what
+/// came with it did.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// Its index.
+    pub(crate) ack: usize,
+    /// Version 5 is told; where nobody can be, the client sends it again on its next connection.
+    pub(crate) can_tell: bool,
+    pub(crate) close: Close,
+}
+
 /// The place of a message of the platform's own, which is no entry.
 pub(crate) const UNSTORED: usize = usize::MAX;
 
@@ -51,18 +69,24 @@ pub(crate) const UNSTORED: usize = usize::MAX;
 pub(crate) struct Pending {
     pub(crate) readings: Vec<Reading>,
     pub(crate) entries: Vec<SinkEntry>,
-    pub(crate) replies: Vec<RpcReply>,
+    pub(crate) replies: Vec<Reply>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
     /// Packet ids of QoS 2 messages that are free again, and that is to be noted.
     pub(crate) freed: Vec<u16>,
     /// Places of QoS 2 messages that the client has, and that is to be noted.
     pub(crate) released: Vec<u64>,
+    /// Ids of QoS 2 messages that are noted with it, where the client can be told that one is
+    /// refused.
+    pub(crate) arrived: Option<(SharedState, Vec<u16>)>,
+    /// What becomes of the session is noted with it.
+    pub(crate) is_noted: bool,
     /// Packets that are sent once it is durable; without that the connection ends.
     pub(crate) late: BytesMut,
     /// Without it the connection ends, whatever else it holds.
     pub(crate) is_vital: bool,
-    /// Held until its messages are put before who has subscribed.
+    /// Held until its messages are put before who has subscribed, and the session knows of what is
+    /// noted.
     pub(crate) epoch: Option<Arc<()>>,
     /// What a gateway says for devices behind it.
     pub(crate) spoken: Vec<GatewayMessage>,
@@ -82,6 +106,11 @@ pub(crate) struct Pending {
 pub(crate) struct Finished {
     pub(crate) result: Result<Vec<EntryRefused>, SubmitError>,
     pub(crate) acks: Vec<Ack>,
+    /// Those of what did not come about by itself.
+    pub(crate) failed: Vec<Failed>,
+    /// Ids that are free again, and places of messages that the client has: [`Pending`].
+    pub(crate) freed: Vec<u16>,
+    pub(crate) released: Vec<u64>,
     pub(crate) relayed: Vec<Relayed>,
     /// Where its messages stand, in their order.
     pub(crate) placed: Vec<Placed>,
@@ -99,14 +128,7 @@ pub(crate) struct Finished {
 impl Finished {
     /// Why nothing of it is stored, if nothing is.
     pub(crate) fn failure(&self) -> Option<Close> {
-        let error = self.result.as_ref().err()?;
-        let code = match error {
-            SubmitError::Unavailable(_) | SubmitError::NotFound(_) => 0x80,
-            SubmitError::Busy { .. } | SubmitError::Limit(_) => 0x97,
-            SubmitError::Denied(_) => 0x87,
-            SubmitError::Invalid(_) => 0x99,
-        };
-        Some(Close::new(code, error.to_string()))
+        self.result.as_ref().err().map(close_of)
     }
 
     /// What 3.1.1 can only say by closing: the client shall send again. What would be refused
@@ -127,6 +149,16 @@ impl Finished {
     pub(crate) fn refused(&self) -> &[EntryRefused] {
         self.result.as_deref().unwrap_or_default()
     }
+}
+
+fn close_of(error: &SubmitError) -> Close {
+    let code = match error {
+        SubmitError::Unavailable(_) | SubmitError::NotFound(_) => 0x80,
+        SubmitError::Busy { .. } | SubmitError::Limit(_) => 0x97,
+        SubmitError::Denied(_) => 0x87,
+        SubmitError::Invalid(_) => 0x99,
+    };
+    Close::new(code, error.to_string())
 }
 
 /// The reason code and text of an acknowledgement of version 5.
@@ -165,8 +197,16 @@ impl Pending {
         entry: SinkEntry,
     ) -> usize {
         self.close_batch(session, at);
+        self.is_noted |= matches!(entry, SinkEntry::Note(_));
         self.entries.push(entry);
         self.entries.len() - 1
+    }
+
+    /// Acknowledgements of answers to calls. An answer is taken once by its call's number and is
+    /// durable behind the rest: its packet id is not noted with that.
+    pub(super) fn of_replies(&self) -> BTreeSet<usize> {
+        let spoken = self.spoken.iter().filter_map(|message| message.reply);
+        self.replies.iter().filter_map(|(_, ack)| *ack).chain(spoken).collect()
     }
 
     /// What becomes of the messages of this submission.
@@ -209,14 +249,21 @@ impl Pending {
         received_at: Timestamp,
         speaker: Option<Speaker>,
     ) -> Finished {
-        let Self { entries, replies, mut acks, relayed, spoken, late, is_vital, .. } = self;
-        let Self { epoch, bytes, fate, before, .. } = self;
-        let mut hold = Duration::ZERO;
+        let Self { entries, replies, acks, relayed, spoken, late, is_vital, .. } = self;
+        let Self { epoch, bytes, fate, before, arrived, freed, released, .. } = self;
+        let (mut told, mut hold) = (Told { acks, failed: Vec::new(), received_at }, Duration::ZERO);
         let submitted = match speaker {
-            None => submit(&*sink, &session, replies, entries).await,
+            None => {
+                let submitted = store(&*sink, &session, entries).await;
+                if is_decided(&submitted) && !replies.is_empty() {
+                    // Rare, and no part of every submission's future.
+                    Box::pin(told.reply_all(&*sink, &session, replies)).await;
+                }
+                submitted
+            }
             Some(speaker) => {
                 let own = (entries, replies);
-                Box::pin(speaker.submit(own, (spoken, received_at), &mut acks, &mut hold)).await
+                Box::pin(speaker.submit(own, spoken, &mut told, &mut hold)).await
             }
         };
         let (mut result, placed) = match submitted {
@@ -232,12 +279,129 @@ impl Pending {
                 result = Err(failed);
             }
         }
+        if let (Ok(refused), Some((state, ids))) = (&result, &arrived) {
+            let at = told.refused_of(ids, refused);
+            if !at.is_empty() {
+                Box::pin(told.free(&*sink, &session, (state, at))).await;
+            }
+        }
         for mut fate in before {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _ended = fate.changed().await;
         }
-        Finished { result, acks, relayed, placed, late, is_vital, epoch, bytes, hold, fate }
+        let Told { acks, failed, .. } = told;
+        Finished {
+            result,
+            acks,
+            failed,
+            freed,
+            released,
+            relayed,
+            placed,
+            late,
+            is_vital,
+            epoch,
+            bytes,
+            hold,
+            fate,
+        }
     }
+}
+
+/// Acknowledgements of a submission that is stored, or refused for good.
+pub(super) struct Told {
+    pub(super) acks: Vec<Ack>,
+    failed: Vec<Failed>,
+    pub(super) received_at: Timestamp,
+}
+
+impl Told {
+    pub(super) async fn reply_all(
+        &mut self,
+        sink: &dyn Sink,
+        session: &DeviceSession,
+        replies: Vec<Reply>,
+    ) {
+        for reply in replies {
+            self.reply(sink, session, reply).await;
+        }
+    }
+
+    /// Hands an answer to a call to the sink. That it fails is told by its own acknowledgement:
+    /// what came with it is stored, and would be twice if it came again.
+    pub(super) async fn reply(
+        &mut self,
+        sink: &dyn Sink,
+        session: &DeviceSession,
+        (reply, ack): Reply,
+    ) {
+        let bytes = reply.body.len();
+        let mut result = sink.rpc_reply(session, reply).await;
+        if let Err(error) = &result
+            && error.is_final()
+        {
+            let refusal = refusal_of(error, session, self.received_at, bytes);
+            let entries = vec![SinkEntry::Refusal(refusal)];
+            if let Err(failed) = sink.submit(Origin::Device(session), entries).await {
+                result = Err(failed);
+            }
+        }
+        let error = match result {
+            // The caller has stopped waiting; the device did nothing wrong.
+            Ok(()) | Err(SubmitError::NotFound(_)) => return,
+            Err(error) => error,
+        };
+        tracing::warn!(device = %session.device, %error, "an answer to a call was not taken");
+        let Some(at) = ack else { return };
+        let close = close_of(&error);
+        if let Some(ack) = self.acks.get_mut(at) {
+            (ack.answer.reason, ack.answer.text) = (close.code, Some(close.text.clone()));
+        }
+        if !error.is_final() {
+            self.failed.push(Failed { ack: at, can_tell: true, close });
+        }
+    }
+
+    /// Acknowledgements that refuse a QoS 2 message whose id was noted with the submission.
+    fn refused_of(&self, noted: &[u16], refused: &[EntryRefused]) -> Vec<usize> {
+        let is_refused = |ack: &Ack| {
+            let entry = ack.answer.entry;
+            ack.answer.reason >= 0x80 || refused.iter().any(|one| Some(one.index) == entry)
+        };
+        let is_it = |ack: &Ack| {
+            ack.packet_type == PUBREC
+                && !ack.is_repeat
+                && is_refused(ack)
+                && noted.contains(&ack.packet_id)
+        };
+        let all = self.acks.iter().enumerate();
+        all.filter(|(_, ack)| is_it(ack)).map(|(at, _)| at).collect()
+    }
+
+    /// Ids of refused messages are free again, which is durable before the client is told: else the
+    /// next message with one of them would be taken for the refused one after a restart.
+    async fn free(
+        &mut self,
+        sink: &dyn Sink,
+        session: &DeviceSession,
+        (state, at): (&SharedState, Vec<usize>),
+    ) {
+        // Of one that is over nothing is noted: it would be taken for the next one's.
+        let Some(key) = state.kept().filter(|_| !state.lock().is_over()) else { return };
+        let acks = at.iter().filter_map(|at| self.acks.get(*at));
+        let note = Note::Freed(acks.map(|ack| ack.packet_id).collect()).of(key);
+        let entries = vec![SinkEntry::Note(note)];
+        if let Err(error) = sink.submit(Origin::Device(session), entries).await {
+            let close = close_of(&error);
+            let failed = |ack: usize| Failed { ack, can_tell: false, close: close.clone() };
+            self.failed.extend(at.into_iter().map(failed));
+        }
+    }
+}
+
+/// Whether a submission is stored, or refused for good.
+pub(super) fn is_decided(submitted: &Submitted) -> bool {
+    submitted.as_ref().err().is_none_or(SubmitError::is_final)
 }
 
 fn refusal_of(
@@ -263,24 +427,18 @@ fn refusal_of(
     }
 }
 
-pub(super) async fn submit(
+/// What became of the entries of a submission.
+pub(super) type Submitted = Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError>;
+
+/// Makes entries durable, before anything else is done: submissions have to reach the sink in the
+/// order of their reads.
+pub(super) async fn store(
     sink: &dyn Sink,
     session: &DeviceSession,
-    replies: Vec<RpcReply>,
     entries: Vec<SinkEntry>,
-) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
-    // Entries first: submissions have to reach the sink in the order of their reads.
-    let submitted = if entries.is_empty() {
-        (Vec::new(), Vec::new())
-    } else {
-        sink.submit_placed(Origin::Device(session), entries).await?
-    };
-    for reply in replies {
-        match sink.rpc_reply(session, reply).await {
-            // The caller has stopped waiting; the device did nothing wrong.
-            Ok(()) | Err(SubmitError::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
+) -> Submitted {
+    if entries.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
     }
-    Ok(submitted)
+    sink.submit_placed(Origin::Device(session), entries).await
 }

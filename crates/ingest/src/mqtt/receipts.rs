@@ -13,8 +13,33 @@ pub(crate) type Fate = watch::Receiver<()>;
 struct Receipt {
     /// The connection that it came on.
     link: u64,
-    /// `None` when it is stored.
-    arriving: Option<Fate>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Arriving(Fate),
+    Stored,
+    /// Its PUBREL has come, last on this connection; that is not durable yet.
+    Leaving(u64, Fate),
+}
+
+/// What a PUBREL finds.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// The connection that the message came on.
+    pub(crate) link: u64,
+    /// No PUBREL has come for it before.
+    pub(crate) is_first: bool,
+    /// Another connection's PUBREL for it, which is to be durable before the id is free.
+    pub(crate) before: Option<Fate>,
+}
+
+impl Left {
+    /// Of a message of which nothing is to be durable.
+    pub(crate) const fn at_once(link: u64) -> Self {
+        Self { link, is_first: true, before: None }
+    }
 }
 
 /// What a session has received, by packet id.
@@ -33,14 +58,17 @@ impl Receipts {
     /// A message comes on a connection.
     pub(crate) fn come(&mut self, id: u16, link: u64, fate: impl FnOnce() -> Fate) -> Come {
         match self.0.get(&id) {
-            Some(Receipt { arriving: None, .. }) => Come::Again(None),
-            Some(Receipt { link: from, arriving: Some(fate) }) if fate.has_changed().is_ok() => {
+            Some(Receipt { stage: Stage::Stored, .. }) => Come::Again(None),
+            Some(Receipt { link: from, stage: Stage::Arriving(fate) })
+                if fate.has_changed().is_ok() =>
+            {
                 // One connection's submissions come back in their order anyhow.
                 Come::Again((*from != link).then(|| fate.clone()))
             }
-            // Nobody has it, or its connection ended before it was stored.
+            // Nobody has it, its connection ended before it was stored, or its PUBREL has come:
+            // behind that it is not sent again (MQTT-4.3.3-6), and this is the next one.
             _ => {
-                self.0.insert(id, Receipt { link, arriving: Some(fate()) });
+                self.0.insert(id, Receipt { link, stage: Stage::Arriving(fate()) });
                 Come::First
             }
         }
@@ -48,18 +76,53 @@ impl Receipts {
 
     /// What came on the connection is stored.
     pub(crate) fn stored(&mut self, id: u16, link: u64) {
-        if let Some(receipt) = self.0.get_mut(&id).filter(|receipt| receipt.link == link) {
-            receipt.arriving = None;
+        if let Some(receipt) = self.0.get_mut(&id).filter(|receipt| receipt.link == link)
+            && matches!(receipt.stage, Stage::Arriving(_))
+        {
+            receipt.stage = Stage::Stored;
         }
     }
 
     pub(crate) fn is_stored(&self, id: u16) -> bool {
-        self.0.get(&id).is_some_and(|receipt| receipt.arriving.is_none())
+        self.0.get(&id).is_some_and(|receipt| !matches!(receipt.stage, Stage::Arriving(_)))
+    }
+
+    /// Whether it is not known yet that a message is stored, nor released.
+    pub(crate) fn is_arriving(&self, id: u16) -> bool {
+        self.0.get(&id).is_some_and(|receipt| matches!(receipt.stage, Stage::Arriving(_)))
+    }
+
+    /// PUBREL comes on a connection. The id is known until [`Receipts::freed`]: before that is
+    /// durable whoever asks again is not told that it is free.
+    pub(crate) fn leave(&mut self, id: u16, link: u64, fate: impl FnOnce() -> Fate) -> Option<Left> {
+        let receipt = self.0.get_mut(&id)?;
+        let (is_first, before) = match &receipt.stage {
+            Stage::Arriving(_) | Stage::Stored => (true, None),
+            Stage::Leaving(from, fate) => {
+                let is_others = *from != link && fate.has_changed().is_ok();
+                (false, is_others.then(|| fate.clone()))
+            }
+        };
+        receipt.stage = Stage::Leaving(link, fate());
+        Some(Left { link: receipt.link, is_first, before })
+    }
+
+    /// It is durable that these are free, as the connection's PUBRELs said.
+    pub(crate) fn freed(&mut self, ids: &[u16], link: u64) {
+        for id in ids {
+            let is_left = |receipt: &Receipt| {
+                matches!(receipt.stage, Stage::Leaving(from, _) if from == link)
+            };
+            if self.0.get(id).is_some_and(is_left) {
+                self.0.remove(id);
+            }
+        }
     }
 
     /// Ids of messages that are stored.
     pub(crate) fn stored_ids(&self) -> Vec<u16> {
-        let stored = self.0.iter().filter(|(_, receipt)| receipt.arriving.is_none());
+        let is_stored = |receipt: &Receipt| !matches!(receipt.stage, Stage::Arriving(_));
+        let stored = self.0.iter().filter(|(_, receipt)| is_stored(receipt));
         let mut ids: Vec<u16> = stored.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
@@ -67,7 +130,7 @@ impl Receipts {
 
     /// Messages with these ids were stored before the platform started.
     pub(crate) fn restore(&mut self, ids: &[u16]) {
-        self.0.extend(ids.iter().map(|id| (*id, Receipt { link: 0, arriving: None })));
+        self.0.extend(ids.iter().map(|id| (*id, Receipt { link: 0, stage: Stage::Stored })));
     }
 
     /// The id is free again. Gives the connection that the message came on, if one did.
@@ -118,6 +181,47 @@ impl Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_known_until_it_is_durable_that_it_is_free() {
+        let submission = || watch::Sender::new(());
+        let (first, second, mut receipts) = (submission(), submission(), Receipts::default());
+        assert!(receipts.leave(5, 1, || first.subscribe()).is_none());
+        assert!(matches!(receipts.come(5, 1, || first.subscribe()), Come::First));
+        assert!(receipts.is_arriving(5) && !receipts.is_stored(5));
+        receipts.stored(5, 1);
+        let left = receipts.leave(5, 1, || first.subscribe()).expect("it is stored");
+        assert!(left.is_first && left.link == 1 && left.before.is_none());
+        assert_eq!(receipts.stored_ids(), [5], "a round still tells it");
+        // The client asks again on the same connection, and on another one.
+        let left = receipts.leave(5, 1, || first.subscribe()).expect("it is not free yet");
+        assert!(!left.is_first && left.before.is_none());
+        let left = receipts.leave(5, 2, || second.subscribe()).expect("it is not free yet");
+        assert!(left.before.is_some(), "the first connection's note may come behind this one's");
+        receipts.freed(&[5], 1);
+        assert!(receipts.is_stored(5), "the second one answers for it");
+        receipts.freed(&[5], 2);
+        assert!(receipts.leave(5, 2, || second.subscribe()).is_none());
+        // What comes behind a PUBREL is the next message, and is not let go with the first.
+        assert!(matches!(receipts.come(5, 2, || second.subscribe()), Come::First));
+        receipts.stored(5, 2);
+        assert!(receipts.leave(5, 2, || second.subscribe()).is_some());
+        assert!(matches!(receipts.come(5, 2, || second.subscribe()), Come::First));
+        receipts.freed(&[5], 2);
+        assert!(receipts.is_arriving(5));
+    }
+
+    #[test]
+    fn what_is_left_of_a_lost_connection_is_asked_for_again() {
+        let (submission, mut receipts) = (watch::Sender::new(()), Receipts::default());
+        receipts.restore(&[5]);
+        assert!(receipts.leave(5, 1, || submission.subscribe()).is_some());
+        drop(submission);
+        let submission = watch::Sender::new(());
+        let left = receipts.leave(5, 2, || submission.subscribe()).expect("nobody said it is free");
+        assert!(left.before.is_none(), "it is not waited for who is gone");
+        assert!(matches!(receipts.0.get(&5), Some(Receipt { stage: Stage::Leaving(2, _), .. })));
+    }
 
     #[test]
     fn what_was_released_is_not_the_next_message_with_its_id() {

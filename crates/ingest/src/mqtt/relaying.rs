@@ -20,7 +20,7 @@ impl Device {
     /// Takes a message that is to be relayed; its place in the submission.
     pub(super) fn relay(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
         let message = self.relayable(view)?;
-        let refusal_recorded = !self.can_tell(view);
+        let refusal_recorded = self.is_recorded(view);
         Ok(Some(self.push_relayed(message, refusal_recorded)))
     }
 

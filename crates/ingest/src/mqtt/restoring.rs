@@ -1,7 +1,7 @@
 //! Sessions after a restart: where the last round left them, then everything again that became
 //! durable since, in its order. What the client had is told apart from what it has yet to get.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use veritwin_domain::{RelayMessage, SessionNote, TenantId, Timestamp};
 
 use super::broker::Broker;
 use super::keeping::WillFate;
-use super::note::{Held, Kept, Note};
+use super::note::{Held, Kept, Note, WHOLE};
 use super::outbox::Delivery;
 use super::relay::{READ_AGAIN, Report, TenantRelay};
 use super::session::{Session, SessionKey, SharedState, Subscription, Unacknowledged};
@@ -36,6 +36,8 @@ pub struct Restoring {
     /// Names filters in less than their length.
     names: RandomState,
     sessions: HashMap<SessionKey, SharedState>,
+    /// Sessions that are told whole, of which what waits follows.
+    whole: HashSet<SessionKey>,
     /// Of tenants with a session.
     relays: HashMap<TenantId, Arc<TenantRelay>>,
 }
@@ -59,6 +61,13 @@ struct Told {
     settled: Vec<u64>,
 }
 
+impl Told {
+    /// With this turn it begins anew.
+    fn begins_with(&mut self, turn: u64) {
+        self.begins = Some(self.begins.map_or(turn, |first| first.min(turn)));
+    }
+}
+
 impl Restoring {
     /// Begins to restore the sessions whose last round was for the position `from`.
     pub fn new(broker: Arc<Broker>, from: u64) -> Self {
@@ -70,6 +79,7 @@ impl Restoring {
             settled_count: 0,
             names: RandomState::new(),
             sessions: HashMap::new(),
+            whole: HashSet::new(),
             relays: HashMap::new(),
         }
     }
@@ -84,10 +94,8 @@ impl Restoring {
                 told.waits.clear();
             }
             Note::Waits(round, delivery) if round == self.from => told.waits.push(delivery),
-            Note::Held(held) if held.clean => {
-                let first = told.begins.map_or(held.turn, |first| first.min(held.turn));
-                told.begins = Some(first);
-            }
+            Note::Held(held) if held.clean => told.begins_with(held.turn),
+            Note::Kept(kept) if kept.round == WHOLE => told.begins_with(kept.held.turn),
             Note::Subscribed(all) => {
                 for (subscription, is_new) in all {
                     let name = self.names.hash_one(subscription.filter.as_str());
@@ -157,12 +165,16 @@ impl Restoring {
     /// Takes a note of the second reading.
     pub fn note(&mut self, note: &SessionNote) {
         let Some((key, note)) = Note::read(note) else { return };
-        if let Note::Held(held) = note {
-            self.hold(&key, held);
-            return;
-        }
+        let note = match note {
+            Note::Held(held) => return self.hold(&key, held),
+            Note::Kept(kept) if kept.round == WHOLE => return self.put_whole(&key, *kept),
+            note => note,
+        };
         let Some(session) = self.sessions.get(&key) else { return };
         match note {
+            Note::Waits(WHOLE, delivery) if self.whole.contains(&key) => {
+                wait_again(session, delivery);
+            }
             Note::Ended(turn) => {
                 if turn_of(session) <= turn {
                     session.end();
@@ -212,7 +224,30 @@ impl Restoring {
         session
     }
 
+    /// A session that was not kept before is told whole. Who has had it since is told already where
+    /// that came to the log first.
+    fn put_whole(&mut self, key: &SessionKey, kept: Kept) {
+        let Kept { held, subscriptions, received, released, .. } = kept;
+        let session = match self.sessions.get(key) {
+            Some(known) if turn_of(known) > held.turn => {
+                let begins_anew = known.lock().held.as_ref().is_some_and(|held| held.clean);
+                if begins_anew {
+                    return;
+                }
+                Arc::clone(known)
+            }
+            _ => self.put(key, held),
+        };
+        self.whole.insert(key.clone());
+        subscriptions.into_iter().for_each(|subscription| subscribe(&session, subscription));
+        session.lock().received.restore(&received);
+        released.into_iter().for_each(|place| release(&session, place));
+    }
+
     fn hold(&mut self, key: &SessionKey, held: Held) {
+        if held.clean {
+            self.whole.remove(key);
+        }
         match self.sessions.get(key) {
             Some(session) if turn_of(session) > held.turn => {}
             Some(session) if !held.clean => {
@@ -253,8 +288,8 @@ impl Restoring {
             }
             drop(table);
             if keep_seconds == 0 {
-                sessions.tell_ended(&session);
-                session.end();
+                // What is thrown away with it is on record, as of one that ends later.
+                sessions.end(vec![(key.clone(), Arc::clone(&session), "session_expiry")]);
             } else if held.away_at.is_none() {
                 sessions.tell_away(&session, (held.keep_seconds, now), WillFate::Waits);
             }
@@ -305,10 +340,10 @@ fn unsubscribe(session: &Session, filter: &str) {
     session.lock().subscriptions.retain(|known| known.filter != filter);
 }
 
-/// A message waits for the client, as it has waited before.
+/// A message waits for the client, as it has waited before. One that finds no room is counted, and
+/// on record when the client is back.
 fn wait_again(session: &Session, delivery: Delivery) {
-    let bytes = session.relay().bytes();
-    if let Err(limit) = session.lock().outbox.push(delivery, true, bytes) {
+    if let Some(limit) = session.offer(delivery) {
         tracing::warn!(device = %session.device(), limit, "a message that waited found no room");
     }
 }
@@ -323,7 +358,8 @@ fn release(session: &Session, place: u64) {
     state.take(place);
     let delivery = Delivery::completed(place);
     let packet_id = state.packet_id_of(&delivery);
-    state.unacknowledged.push_back(Unacknowledged { packet_id, is_received: true, delivery });
+    let (is_received, is_told) = (true, true);
+    state.unacknowledged.push_back(Unacknowledged { packet_id, is_received, is_told, delivery });
 }
 
 /// Who has a message of a share is told: of the others none has it.

@@ -1,7 +1,7 @@
 //! A session by (tenant, device, client id): what outlives a connection (subscriptions, messages
 //! that wait or are unacknowledged, QoS 2 ids). Bounded; one that is kept tells what becomes of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use veritwin_domain::{DeviceId, TenantId};
 
-use super::note::{Held, Note};
+use super::note::{Held, Note, WHOLE};
 use super::outbox::{Delivery, Outbox};
 use super::packet::Options;
 use super::receipts::Receipts;
@@ -24,8 +24,9 @@ pub const SESSION_SECONDS_MAX: u32 = 86_400;
 /// Most unacknowledged messages to one session.
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
 
-/// Ids of QoS 2 messages of a session that is kept follow from their places, so that a message has
-/// its id after a restart as well. Other messages to such a client have higher ids.
+/// Ids of QoS 2 messages follow from their places, so that a message has its id after a restart as
+/// well, also to a client whose session is kept only later. Other messages to a client whose
+/// session is kept have higher ids.
 const PLACED_IDS: u16 = 60_000;
 /// Most of what is told of one session at once.
 const TOLD_MAX: usize = 1000;
@@ -46,6 +47,8 @@ pub(super) struct Unacknowledged {
     pub(super) packet_id: u16,
     /// QoS 2: PUBREC has come, and PUBCOMP is waited for.
     pub(super) is_received: bool,
+    /// That is durable, of a session that is kept.
+    pub(super) is_told: bool,
     pub(super) delivery: Delivery,
 }
 
@@ -69,6 +72,11 @@ pub(crate) struct SessionState {
     pub(super) held: Option<Held>,
     /// Places of messages that are done with, and that is not told yet.
     settled: Vec<u64>,
+    /// Ids of QoS 2 messages among them: another message may have one when it is durable that the
+    /// first is done with, or the client's PUBREL after a restart would be for the wrong one.
+    unsettled_ids: BTreeSet<u16>,
+    /// The same of what was told the last time, and may not be durable yet.
+    telling_ids: BTreeSet<u16>,
     /// Messages of shares, and which: taken by this session, or (true) by one that is not kept.
     taken: Vec<(u64, Arc<str>, bool)>,
 }
@@ -126,14 +134,24 @@ impl SessionState {
         self.turn
     }
 
+    /// There is nothing to say of it yet.
+    fn is_new(&self) -> bool {
+        self.subscriptions.is_empty()
+            && self.unacknowledged.is_empty()
+            && self.outbox.len() == 0
+            && self.received.stored_ids().is_empty()
+    }
+
     /// The id that a message has to have.
     fn own_id(&self, delivery: &Delivery) -> Option<u16> {
-        let place = delivery.place.filter(|_| self.held.is_some() && delivery.qos == 2)?;
+        let place = delivery.place.filter(|_| delivery.qos == 2)?;
         u16::try_from(place % u64::from(PLACED_IDS)).ok().map(|id| id + 1)
     }
 
     fn is_free(&self, id: u16) -> bool {
         self.unacknowledged.iter().all(|message| message.packet_id != id)
+            && !self.unsettled_ids.contains(&id)
+            && !self.telling_ids.contains(&id)
     }
 
     /// Whether a message can have an id now.
@@ -164,6 +182,27 @@ impl SessionState {
             && self.held.is_some()
         {
             self.settled.push(place);
+        }
+    }
+
+    /// The same of a QoS 2 message, whose id is free when that is durable.
+    pub(super) fn settle_id(&mut self, id: u16, place: Option<u64>) {
+        self.settle(place);
+        self.hold_id(id, place);
+    }
+
+    /// The id of a message that is done with is free when that is durable.
+    pub(super) fn hold_id(&mut self, id: u16, place: Option<u64>) {
+        if place.is_some() && self.held.is_some() {
+            self.unsettled_ids.insert(id);
+        }
+    }
+
+    /// It is durable that the client has the messages with these places, which are in their order.
+    pub(super) fn note_told(&mut self, places: &[u64]) {
+        let is_told = |place: u64| places.binary_search(&place).is_ok();
+        for message in &mut self.unacknowledged {
+            message.is_told |= message.delivery.place.is_some_and(is_told);
         }
     }
 
@@ -203,7 +242,8 @@ impl SessionState {
     }
 
     /// What has become of its messages since the last time.
-    pub(super) fn take_notes(&mut self) -> Vec<Note> {
+    fn take_notes(&mut self) -> Vec<Note> {
+        self.telling_ids = std::mem::take(&mut self.unsettled_ids);
         let taken = std::mem::take(&mut self.taken).into_iter();
         let of_one = |(place, share, elsewhere): (u64, Arc<str>, bool)| Note::Taken {
             place,
@@ -278,6 +318,41 @@ impl Session {
     pub(super) fn keep(&self, key: &SessionKey, held: Held) {
         let _known = self.kept.set(key.clone());
         self.state.lock().held = Some(held);
+    }
+
+    /// The same, as the connection with this link has it, unless another one has it by now. Gives
+    /// what is to be noted: of one that was not kept before all there is to say.
+    pub(super) fn keep_for(
+        &self,
+        link: u64,
+        key: &SessionKey,
+        held: impl FnOnce(u64, bool) -> Held,
+    ) -> Vec<Note> {
+        let mut state = self.state.lock();
+        // Another connection has it by now, and notes that.
+        if state.holder != link {
+            return Vec::new();
+        }
+        let is_untold = self.kept.set(key.clone()).is_ok();
+        let held = held(state.turn, is_untold);
+        state.held = Some(held.clone());
+        if is_untold && !state.is_new() {
+            return state.all_notes(WHOLE, held);
+        }
+        vec![Note::Held(held)]
+    }
+
+    /// What has become of its messages since the last time. What was told then is durable by now:
+    /// what waits for an id of it may be sent.
+    pub(super) fn take_notes(&self) -> Vec<Note> {
+        let mut state = self.state.lock();
+        let has_freed = !state.telling_ids.is_empty();
+        let notes = state.take_notes();
+        drop(state);
+        if has_freed {
+            self.wake.notify_one();
+        }
+        notes
     }
 
     pub(super) const fn wake(&self) -> &Notify {

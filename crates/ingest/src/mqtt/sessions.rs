@@ -74,7 +74,7 @@ pub(super) struct Table {
 }
 
 /// A session that is out of the table, with the bound that it went for.
-type Gone = (SessionKey, SharedState, &'static str);
+pub(super) type Gone = (SessionKey, SharedState, &'static str);
 
 impl Table {
     fn next_turn(&mut self) -> u64 {
@@ -237,7 +237,7 @@ impl Sessions {
     }
 
     /// Ends sessions that are out of the table. What is thrown away with them is counted.
-    fn end(&self, gone: Vec<Gone>) {
+    pub(super) fn end(&self, gone: Vec<Gone>) {
         for (key, state, limit) in gone {
             self.tell_ended(&state);
             let messages = state.end();

@@ -236,7 +236,7 @@ impl Device {
         if let Some(dead) = dead {
             self.spoken().children.remove(&dead);
         }
-        let refusal_recorded = !self.can_tell(view);
+        let refusal_recorded = self.is_recorded(view);
         let at = self.push_relayed(Arc::clone(&message), refusal_recorded);
         if to.kind == Kind::Birth {
             // The birth itself is taken, also where there is no room for its certificate.

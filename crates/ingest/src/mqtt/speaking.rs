@@ -102,10 +102,13 @@ impl Device {
             return Ok(());
         }
         // The acknowledgement that comes next is this message's.
-        let ack = self.can_tell(view).then_some(self.pending.acks.len());
+        let next = self.pending.acks.len();
+        let ack = self.can_tell(view).then_some(next);
+        let reply = (view.qos > 0 && topic == GatewayTopic::Rpc).then_some(next);
         self.pending.named += spoken.len() as u64;
-        let payload_bytes = view.payload.len() as u64;
-        self.pending.spoken.push(GatewayMessage { spoken, ack, payload_bytes });
+        let (is_once, payload_bytes) = (view.qos == 2, view.payload.len() as u64);
+        let message = GatewayMessage { spoken, ack, is_once, reply, payload_bytes };
+        self.pending.spoken.push(message);
         Ok(())
     }
 
