@@ -445,3 +445,6 @@ pub(crate) struct SessionKey {
     pub(crate) device: DeviceId,
     pub(crate) client_id: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,61 @@ async fn quality_2_is_acknowledged_on_another_connection_only_when_durable() {
         assert_eq!(store.readings().len(), 1);
     }
 }
+
+/// A client that keeps its session in memory has sent a reading and an answer to a call in one
+/// read, and the answer is not taken: the reading is, and once.
+#[tokio::test]
+async fn an_answer_that_fails_does_not_fail_what_came_with_it() {
+    const RESPONSE: &str = "v1/devices/me/rpc/response/7";
+    for level in [4, 5] {
+        let (broker, store) = broker(IngestLimits::default());
+        *store.reply_failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+        let mut client = Client::open(&broker);
+        client.send(&connect(level, 0, "c1", "token")).await;
+        client.packet().await;
+        let mut reading = publish(level, 2, 9, TELEMETRY, b"{\"a\":1}");
+        let mut answer = publish(level, 2, 10, RESPONSE, b"{\"ok\":1}");
+        client.send(&[reading.clone(), answer.clone()].concat()).await;
+        client.expect(&[0x50, 2, 0, 9]).await;
+        if level == 5 {
+            let refused = client.packet().await;
+            assert_eq!((refused[0], refused[3], refused[4]), (0x50, 10, 0x80), "{refused:02x?}");
+        } else {
+            assert!(client.rest().await.is_empty(), "the answer is not acknowledged");
+            client = Client::open(&broker);
+            client.send(&connect(level, 0, "c1", "token")).await;
+            client.expect(&[0x20, 2, 1, 0]).await;
+            answer[0] |= 8;
+        }
+        assert!(store.replies.lock().is_empty());
+        *store.reply_failure.lock() = None;
+        reading[0] |= 8;
+        client.send(&reading).await;
+        client.expect(&[0x50, 2, 0, 9]).await;
+        client.send(&answer).await;
+        client.expect(&[0x50, 2, 0, 10]).await;
+        assert_eq!(store.replies.lock().len(), 1, "version {level}");
+        assert_eq!(store.readings().len(), 1, "version {level}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_refused_for_good_is_on_record() {
+    for level in [4, 5] {
+        let (broker, store) = broker(IngestLimits::default());
+        *store.reply_failure.lock() = Some(SubmitError::Invalid("no such answer".to_owned()));
+        let mut client = connected(&broker, level).await;
+        let reading = publish(level, 1, 9, TELEMETRY, b"{\"a\":1}");
+        let answer = publish(level, 1, 10, "v1/devices/me/rpc/response/7", b"1");
+        client.send(&[reading, answer].concat()).await;
+        client.expect(&[0x40, 2, 0, 9]).await;
+        if level == 4 {
+            client.expect(&[0x40, 2, 0, 10]).await;
+        } else {
+            let refused = client.packet().await;
+            assert_eq!((refused[0], refused[4]), (0x40, 0x99), "{refused:02x?}");
+        }
+        assert_eq!(store.readings().len(), 1);
+        assert!(store.refusals()[0].contains("no such answer"), "{:?}", store.refusals());
+    }
+}

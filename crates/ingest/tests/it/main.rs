@@ -2,6 +2,7 @@
 
 mod bulk;
 mod conformance;
+mod exactly_kept;
 mod exactly_once;
 mod http;
 mod mqtt;

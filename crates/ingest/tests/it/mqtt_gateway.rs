@@ -131,3 +131,53 @@ async fn downlinks_carry_the_devices_name() {
     let links = store.links.lock();
     assert!(links.len() == 2 && !links.contains_key(&link.id()), "{links:?}");
 }
+
+/// A message of QoS 2 that is refused in part, and whose refusal gets lost, would be sent again and
+/// stored twice.
+#[tokio::test]
+async fn a_message_of_the_highest_quality_is_refused_as_a_whole_or_on_record() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = gateway(&broker, 5).await;
+    let payload = br#"{"foreign":{"t":1},"a":{"t":2}}"#;
+    let message = publish(5, 2, 7, "v1/gateway/telemetry", payload);
+    for _ in 0..2 {
+        client.send(&message).await;
+        client.expect(&[0x50, 2, 0, 7]).await;
+    }
+    assert_eq!(store.readings().len(), 1);
+    assert!(store.refusals()[0].contains("1 of 2 devices refused"), "{:?}", store.refusals());
+    let payload = br#"{"foreign":{"t":1}}"#;
+    client.send(&publish(5, 2, 8, "v1/gateway/telemetry", payload)).await;
+    let answer = client.packet().await;
+    assert_eq!((answer[0], answer[4]), (0x50, 0x87), "{answer:02x?}");
+    assert_eq!(store.readings().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_does_not_fail_what_others_have_said() {
+    for level in [4, 5] {
+        let (broker, store) = broker(IngestLimits::default());
+        *store.reply_failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+        let mut client = gateway(&broker, level).await;
+        let readings = publish(level, 2, 7, "v1/gateway/telemetry", br#"{"a":{"t":1}}"#);
+        let reply = br#"{"device":"a","id":4,"data":{"ok":true}}"#;
+        let reply = publish(level, 2, 8, "v1/gateway/rpc", reply);
+        client.send(&[readings, reply].concat()).await;
+        client.expect(&[0x50, 2, 0, 7]).await;
+        if level == 4 {
+            assert!(client.rest().await.is_empty(), "the answer is not acknowledged");
+        } else {
+            let refused = client.packet().await;
+            assert_eq!((refused[0], refused[4]), (0x50, 0x80), "{refused:02x?}");
+            // Its id is free, and the other one's is not.
+            *store.reply_failure.lock() = None;
+            let again = publish(5, 2, 8, "v1/gateway/rpc", br#"{"device":"a","id":4,"data":1}"#);
+            client.send(&again).await;
+            client.expect(&[0x50, 2, 0, 8]).await;
+            assert_eq!(store.replies.lock().len(), 1);
+            client.send(&[0x62, 2, 0, 7]).await;
+            client.expect(&[0x70, 2, 0, 7]).await;
+        }
+        assert_eq!(store.readings().len(), 1);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
 use veritwin_ingest::{
@@ -15,16 +15,31 @@ use veritwin_ingest::{
 
 use crate::platform::{
     API_KEY, CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, connect, packet, publish,
-    subscribe, text,
+    refuse_wide, subscribe, text,
 };
 
 /// Keeps everything with its position.
 #[derive(Default)]
-struct Journal {
+pub(crate) struct Journal {
     arrivals: Arrivals,
-    entries: Mutex<Vec<(u64, SinkEntry)>>,
+    pub(crate) entries: Mutex<Vec<(u64, SinkEntry)>>,
     /// From where everything is told.
-    from: watch::Sender<u64>,
+    pub(crate) from: watch::Sender<u64>,
+    /// When set, nothing becomes durable.
+    pub(crate) failure: Mutex<Option<SubmitError>>,
+    /// When set, each submission takes one permit before it is durable.
+    pub(crate) gate: Mutex<Option<Arc<Semaphore>>>,
+    /// The same of one with readings, before it is known that they are durable.
+    pub(crate) told_later: Mutex<Option<Arc<Semaphore>>>,
+    /// Submissions that have begun.
+    pub(crate) started: watch::Sender<usize>,
+}
+
+async fn pass(gate: &Mutex<Option<Arc<Semaphore>>>) {
+    let gate = gate.lock().clone();
+    if let Some(gate) = gate {
+        gate.acquire().await.expect("gate").forget();
+    }
 }
 
 #[async_trait]
@@ -44,11 +59,21 @@ impl Sink for Journal {
     async fn submit_placed(
         &self,
         _: Origin<'_>,
-        entries: Vec<SinkEntry>,
+        mut entries: Vec<SinkEntry>,
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
+        self.started.send_modify(|count| *count += 1);
+        pass(&self.gate).await;
+        if let Some(error) = self.failure.lock().clone() {
+            return Err(error);
+        }
+        let refused = refuse_wide(&mut entries);
+        let is_told_later = entries.iter().any(|entry| matches!(entry, SinkEntry::Readings(_)));
         let entries = entries.into_iter().enumerate();
-        let placed = entries.map(|(index, entry)| (index, self.put(entry)));
-        Ok((Vec::new(), placed.collect()))
+        let placed = entries.map(|(index, entry)| (index, self.put(entry))).collect();
+        if is_told_later {
+            pass(&self.told_later).await;
+        }
+        Ok((refused, placed))
     }
 
     fn keeps_sessions(&self) -> bool {
@@ -91,7 +116,7 @@ const fn is_relay(entry: &SinkEntry) -> bool {
 
 impl Journal {
     /// Puts an entry in; its position.
-    fn put(&self, entry: SinkEntry) -> u64 {
+    pub(crate) fn put(&self, entry: SinkEntry) -> u64 {
         let mut all = self.entries.lock();
         let position = all.last().map_or(0, |(last, _)| last + 1);
         all.push((position, entry));
@@ -99,7 +124,7 @@ impl Journal {
     }
 
     /// A broker that goes on where the last one was.
-    fn start(self: &Arc<Self>) -> Arc<Broker> {
+    pub(crate) fn start(self: &Arc<Self>) -> Arc<Broker> {
         self.start_without(|_| false)
     }
 
@@ -135,13 +160,13 @@ impl Journal {
         broker
     }
 
-    fn relayed(&self) -> usize {
+    pub(crate) fn relayed(&self) -> usize {
         self.entries.lock().iter().filter(|(_, entry)| is_relay(entry)).count()
     }
 }
 
 /// A client that keeps its session; `present` when there is one.
-async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -> Client {
+pub(crate) async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -> Client {
     let mut client = Client::open(broker);
     client.send(&connect(4, 0, client_id, token)).await;
     client.expect(&[0x20, 2, present, 0]).await;
@@ -149,7 +174,7 @@ async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -
 }
 
 /// A client that has subscribed, and is away.
-async fn park(broker: &Arc<Broker>) {
+pub(crate) async fn park(broker: &Arc<Broker>) {
     let mut client = open(broker, "c1", "token", 0).await;
     client.send(&subscribe(4, 1, &[("plant/+", 2)])).await;
     client.expect(&[0x90, 3, 0, 1, 2]).await;
@@ -157,7 +182,7 @@ async fn park(broker: &Arc<Broker>) {
 }
 
 /// Another client publishes.
-async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
+pub(crate) async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
     let mut other = Client::open(broker);
     other.send(&connect(4, 2, "c2", "other")).await;
     other.expect(&[0x20, 2, 0, 0]).await;
@@ -175,13 +200,13 @@ async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
 }
 
 /// Nothing waits for the client, and it was heard.
-async fn nothing_waits(client: &mut Client) {
+pub(crate) async fn nothing_waits(client: &mut Client) {
     client.send(&[0xc0, 0]).await;
     client.expect(&[0xd0, 0]).await;
 }
 
 /// A message, with its first byte; its packet id.
-async fn message(client: &mut Client, first: u8, text: &str) -> [u8; 2] {
+pub(crate) async fn message(client: &mut Client, first: u8, text: &str) -> [u8; 2] {
     let message = client.packet().await;
     assert_eq!(message[0], first, "{message:02x?}");
     assert!(message.ends_with(text.as_bytes()), "{message:02x?}, expected {text}");
@@ -308,9 +333,14 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
 }
 
 /// A CONNECT of 5.0 that begins a session of two hours anew.
-fn begin_anew(client_id: &str) -> Vec<u8> {
+pub(crate) fn begin_anew(client_id: &str) -> Vec<u8> {
+    connect_for_hours(client_id, 0x82)
+}
+
+/// A CONNECT of 5.0 with these flags and a session of two hours.
+pub(crate) fn connect_for_hours(client_id: &str, flags: u8) -> Vec<u8> {
     let mut body = text("MQTT");
-    body.extend_from_slice(&[5, 0x82, 0, 60, 5, 0x11, 0, 0, 0x1c, 0x20]);
+    body.extend_from_slice(&[5, flags, 0, 60, 5, 0x11, 0, 0, 0x1c, 0x20]);
     body.extend([text(client_id), text("token")].concat());
     packet(0x10, &body)
 }

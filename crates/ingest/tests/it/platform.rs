@@ -36,6 +36,8 @@ pub(crate) struct Store {
     arrivals: Arrivals,
     pub(crate) submissions: Mutex<Vec<Vec<SinkEntry>>>,
     pub(crate) replies: Mutex<Vec<RpcReply>>,
+    /// When set, answers to calls fail with it.
+    pub(crate) reply_failure: Mutex<Option<SubmitError>>,
     retained: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
     /// So often reading retained messages fails.
@@ -104,7 +106,7 @@ impl Store {
 }
 
 /// Refuses attributes of the key `over`, as the application does over a bound of the records.
-fn refuse_wide(entries: &mut Vec<SinkEntry>) -> Vec<EntryRefused> {
+pub(crate) fn refuse_wide(entries: &mut Vec<SinkEntry>) -> Vec<EntryRefused> {
     let mut refused = Vec::new();
     let kept = std::mem::take(entries).into_iter().enumerate().filter_map(|(index, entry)| {
         let SinkEntry::Attributes(update) = &entry else { return Some(entry) };
@@ -203,6 +205,9 @@ impl Sink for Store {
     }
 
     async fn rpc_reply(&self, _: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
+        if let Some(error) = self.reply_failure.lock().clone() {
+            return Err(error);
+        }
         self.replies.lock().push(reply);
         Ok(())
     }

@@ -6,12 +6,14 @@ use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use serde_json::json;
 use veritwin_domain::SeededRng;
 
 use crate::harness::{Platform, files_below, now_ms};
 use crate::kill::{below, number};
 use crate::mqtt::{Mqtt, packet};
 use crate::relay::mosquitto;
+use crate::tenant::Device;
 
 const TOPIC: &str = "kept-in-line/a";
 /// Messages that the writer has under way.
@@ -22,10 +24,9 @@ fn answer(kind: u8, id: u16) -> Vec<u8> {
     packet(kind, &id.to_be_bytes())
 }
 
-fn publish(dup: bool, id: u16, number: u64) -> Vec<u8> {
-    let length = u16::try_from(TOPIC.len()).unwrap().to_be_bytes();
-    let text = number.to_string();
-    let body = [&length[..], TOPIC.as_bytes(), &id.to_be_bytes(), text.as_bytes()].concat();
+fn publish(dup: bool, id: u16, (topic, text): (&str, String)) -> Vec<u8> {
+    let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+    let body = [&length[..], topic.as_bytes(), &id.to_be_bytes(), text.as_bytes()].concat();
     packet(if dup { 0x3c } else { 0x34 }, &body)
 }
 
@@ -34,8 +35,9 @@ fn id_of(body: &[u8]) -> u16 {
 }
 
 /// A client that publishes at QoS 2, and keeps its session as the standard wants it.
-#[derive(Default)]
 struct Writer {
+    /// Its messages, by number.
+    message: fn(u64) -> (&'static str, String),
     next: u64,
     /// Without PUBREC, by number.
     open: BTreeMap<u64, u16>,
@@ -44,6 +46,10 @@ struct Writer {
 }
 
 impl Writer {
+    const fn new(message: fn(u64) -> (&'static str, String)) -> Self {
+        Self { message, next: 0, open: BTreeMap::new(), received: BTreeSet::new() }
+    }
+
     fn id(number: u64) -> u16 {
         u16::try_from(number % 60_000 + 1).unwrap()
     }
@@ -56,7 +62,7 @@ impl Writer {
             }
         }
         for (number, id) in &self.open {
-            if client.write(&publish(true, *id, *number)).is_err() {
+            if client.write(&publish(true, *id, (self.message)(*number))).is_err() {
                 return;
             }
         }
@@ -64,7 +70,7 @@ impl Writer {
             while self.next < until && self.open.len() + self.received.len() < AHEAD {
                 let id = Self::id(self.next);
                 self.open.insert(self.next, id);
-                if client.write(&publish(false, id, self.next)).is_err() {
+                if client.write(&publish(false, id, (self.message)(self.next))).is_err() {
                     return;
                 }
                 self.next += 1;
@@ -149,7 +155,8 @@ fn what_was_acknowledged_comes_once_and_in_order_whenever_the_platform_is_killed
     let mut platform = Platform::serve();
     let tenant = platform.tenant();
     let (speaker, listener) = (tenant.device("speaker"), tenant.device("listener"));
-    let (mut writer, mut reader) = (Writer::default(), Reader::default());
+    let text = |number: u64| (TOPIC, number.to_string());
+    let (mut writer, mut reader) = (Writer::new(text), Reader::default());
     let (mut client, present) = Mqtt::connect_kept(platform.http(), "reader", &listener.token);
     assert!(!present);
     subscribe(&mut client);
@@ -196,6 +203,50 @@ fn what_was_acknowledged_comes_once_and_in_order_whenever_the_platform_is_killed
         let found = bytes.windows(12).any(|window| window == b"kept-in-line");
         assert!(!found, "a topic stands in {}", file.display());
     }
+}
+
+/// A reading without a time is one more each time that it is stored.
+#[test]
+fn what_a_gateway_says_at_the_highest_quality_is_stored_once_whenever_the_platform_is_killed() {
+    let rounds = number("VERITWIN_KILL_ROUNDS", 6);
+    let seed = number("VERITWIN_SEED", now_ms().unsigned_abs());
+    println!("seed {seed}: repeat with VERITWIN_SEED={seed}");
+    let rng = SeededRng::new(seed);
+    let mut platform = Platform::serve();
+    let tenant = platform.tenant();
+    let gateway = tenant.device("gateway");
+    let path = format!("/v1/devices/{}", gateway.id);
+    tenant.patch(&path, &json!({"is_gateway": true})).expect(200);
+    let reading =
+        |number: u64| ("v1/gateway/telemetry", format!("{{\"behind\":{{\"k\":{number}}}}}"));
+    let mut writer = Writer::new(reading);
+    for _ in 0..rounds {
+        let (client, _) = Mqtt::connect_kept(platform.http(), "writer", &gateway.token);
+        let until = 1 + below(&rng, 300);
+        let (told, heard) = channel();
+        std::thread::scope(|scope| {
+            let writer = &mut writer;
+            scope.spawn(move || writer.write(client, u64::MAX, &told));
+            for _ in 0..until {
+                match heard.recv_timeout(Duration::from_secs(60)) {
+                    Ok(()) => {}
+                    Err(RecvTimeoutError::Timeout) => panic!("no acknowledgement"),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            platform.kill();
+        });
+        platform.start_again();
+    }
+    let (client, present) = Mqtt::connect_kept(platform.http(), "writer", &gateway.token);
+    assert!(present);
+    let end = writer.next + 1;
+    writer.write(client, end, &channel().0);
+    let tenant = tenant.at(platform.http());
+    let found = tenant.get("/v1/devices?search=behind").expect(200);
+    let id = found["items"][0]["id"].as_str().unwrap().to_owned();
+    let child = Device { id, name: "behind".to_owned(), token: String::new() };
+    assert_eq!(tenant.stats(&child, "k").0, end, "some came twice, or not at all");
 }
 
 /// What is missing, what came twice, and what came too late.
