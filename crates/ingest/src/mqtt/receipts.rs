@@ -94,7 +94,12 @@ impl Receipts {
 
     /// PUBREL comes on a connection. The id is known until [`Receipts::freed`]: before that is
     /// durable whoever asks again is not told that it is free.
-    pub(crate) fn leave(&mut self, id: u16, link: u64, fate: impl FnOnce() -> Fate) -> Option<Left> {
+    pub(crate) fn leave(
+        &mut self,
+        id: u16,
+        link: u64,
+        fate: impl FnOnce() -> Fate,
+    ) -> Option<Left> {
         let receipt = self.0.get_mut(&id)?;
         let (is_first, before) = match &receipt.stage {
             Stage::Arriving(_) | Stage::Stored => (true, None),

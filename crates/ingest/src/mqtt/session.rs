@@ -73,7 +73,7 @@ pub(crate) struct SessionState {
     /// Places of messages that are done with, and that is not told yet.
     settled: Vec<u64>,
     /// Ids of QoS 2 messages among them: another message may have one when it is durable that the
-    /// first is done with, or the client's PUBREL after a restart would be for the wrong one.
+    /// first is done with, or after a restart the first one's PUBREL would be taken for its own.
     unsettled_ids: BTreeSet<u16>,
     /// The same of what was told the last time, and may not be durable yet.
     telling_ids: BTreeSet<u16>,

@@ -166,7 +166,12 @@ impl Journal {
 }
 
 /// A client that keeps its session; `present` when there is one.
-pub(crate) async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -> Client {
+pub(crate) async fn open(
+    broker: &Arc<Broker>,
+    client_id: &str,
+    token: &str,
+    present: u8,
+) -> Client {
     let mut client = Client::open(broker);
     client.send(&connect(4, 0, client_id, token)).await;
     client.expect(&[0x20, 2, present, 0]).await;
