@@ -204,8 +204,7 @@ impl Device {
         }
         self.outbound_aliases.sent(&delivery.topic, naming);
         if let Some(packet_id) = packet_id {
-            let kept =
-                Unacknowledged { packet_id, is_received: false, is_told: false, delivery };
+            let kept = Unacknowledged { packet_id, is_received: false, is_told: false, delivery };
             state.unacknowledged.push_back(kept);
         }
     }

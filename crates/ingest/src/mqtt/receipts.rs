@@ -138,9 +138,11 @@ impl Receipts {
         self.0.extend(ids.iter().map(|id| (*id, Receipt { link: 0, stage: Stage::Stored })));
     }
 
-    /// The id is free again. Gives the connection that the message came on, if one did.
+    /// The id is free again. Gives the connection that the message came on, if one did whose PUBREL
+    /// has not come.
     pub(crate) fn forget(&mut self, id: u16) -> Option<u64> {
-        self.0.remove(&id).map(|receipt| receipt.link)
+        let is_open = |receipt: &Receipt| !matches!(receipt.stage, Stage::Leaving(..));
+        self.0.remove(&id).filter(is_open).map(|receipt| receipt.link)
     }
 }
 
@@ -214,6 +216,9 @@ mod tests {
         assert!(matches!(receipts.come(5, 2, || second.subscribe()), Come::First));
         receipts.freed(&[5], 2);
         assert!(receipts.is_arriving(5));
+        // Released already it is not open any more when it is refused.
+        assert!(receipts.leave(5, 2, || second.subscribe()).is_some());
+        assert_eq!(receipts.forget(5), None);
     }
 
     #[test]
