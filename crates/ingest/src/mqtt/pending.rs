@@ -279,8 +279,8 @@ impl Pending {
                 result = Err(failed);
             }
         }
-        if let (Ok(refused), Some((state, ids))) = (&result, &arrived) {
-            let at = told.refused_of(ids, refused);
+        if let Some((state, ids)) = &arrived {
+            let at = told.refused_of(ids, result.as_deref().ok());
             if !at.is_empty() {
                 Box::pin(told.free(&*sink, &session, (state, at))).await;
             }
@@ -362,11 +362,15 @@ impl Told {
         }
     }
 
-    /// Acknowledgements that refuse a QoS 2 message whose id was noted with the submission.
-    fn refused_of(&self, noted: &[u16], refused: &[EntryRefused]) -> Vec<usize> {
+    /// Acknowledgements that refuse a QoS 2 message whose id was noted with the submission. Where
+    /// that failed as a whole, all of them: what failed may be durable nevertheless.
+    fn refused_of(&self, noted: &[u16], refused: Option<&[EntryRefused]>) -> Vec<usize> {
         let is_refused = |ack: &Ack| {
             let entry = ack.answer.entry;
-            ack.answer.reason >= 0x80 || refused.iter().any(|one| Some(one.index) == entry)
+            let of_entry = |refused: &[EntryRefused]| {
+                refused.iter().any(|one| Some(one.index) == entry)
+            };
+            ack.answer.reason >= 0x80 || refused.is_none_or(of_entry)
         };
         let is_it = |ack: &Ack| {
             ack.packet_type == PUBREC

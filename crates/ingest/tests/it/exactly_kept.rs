@@ -133,6 +133,25 @@ async fn a_refusal_is_told_when_it_is_durable_that_the_id_is_free() {
     assert!(journal.entries.lock().iter().any(|(_, entry)| is_refusal(entry)));
 }
 
+/// What failed may be durable nevertheless: its id would be taken for the next message's.
+#[tokio::test]
+async fn a_failure_is_not_told_where_the_id_cannot_be_freed() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    let mut client = begin(&broker, "c1").await;
+    nothing_waits(&mut client).await;
+    *journal.failure.lock() = Some(SubmitError::Unavailable("disk full".to_owned()));
+    let message = publish(5, 2, 5, "plant/a", b"one");
+    client.send(&message).await;
+    let end = client.rest().await;
+    assert_eq!((end[0], end[2]), (0xe0, 0x80), "{end:02x?}");
+    *journal.failure.lock() = None;
+    let mut client = resume(&broker, "c1").await;
+    client.send(&again(&message)).await;
+    client.expect(&[0x50, 2, 0, 5]).await;
+    assert_eq!(journal.relayed(), 1);
+}
+
 #[tokio::test]
 async fn a_message_that_the_client_refused_does_not_come_again() {
     let journal = Arc::new(Journal::default());
