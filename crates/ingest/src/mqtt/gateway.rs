@@ -298,12 +298,7 @@ impl Speaker {
     }
 
     /// The submission came back: what was refused of it is told, and devices come and go.
-    async fn finish(
-        &self,
-        said: Said,
-        refused: &[EntryRefused],
-        acks: &mut [Ack],
-    ) {
+    async fn finish(&self, said: Said, refused: &[EntryRefused], acks: &mut [Ack]) {
         let Said { parts, after, .. } = said;
         for (at, entries) in parts {
             if let Some(one) = refused.iter().find(|one| entries.contains(&one.index)) {

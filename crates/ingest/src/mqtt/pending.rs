@@ -367,9 +367,8 @@ impl Told {
     fn refused_of(&self, noted: &[u16], refused: Option<&[EntryRefused]>) -> Vec<usize> {
         let is_refused = |ack: &Ack| {
             let entry = ack.answer.entry;
-            let of_entry = |refused: &[EntryRefused]| {
-                refused.iter().any(|one| Some(one.index) == entry)
-            };
+            let of_entry =
+                |refused: &[EntryRefused]| refused.iter().any(|one| Some(one.index) == entry);
             ack.answer.reason >= 0x80 || refused.is_none_or(of_entry)
         };
         let is_it = |ack: &Ack| {

@@ -299,3 +299,23 @@ async fn large_messages_that_are_under_way_are_there_after_a_restart() {
     }
     nothing_waits(&mut client).await;
 }
+
+#[tokio::test]
+async fn what_goes_with_a_session_that_ended_before_the_start_is_on_record() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    park(&broker).await;
+    tell(&broker, 1, &["one", "two"]).await;
+    broker.flush_sessions().await;
+    *journal.later_micros.lock() = 25 * 3_600_000_000;
+    let broker = journal.start();
+    broker.end_sessions().await;
+    let detail = |entry: &SinkEntry| match entry {
+        SinkEntry::Refusal(refusal) => Some(refusal.detail.clone()),
+        _ => None,
+    };
+    let records: Vec<_> =
+        journal.entries.lock().iter().filter_map(|(_, entry)| detail(entry)).collect();
+    assert_eq!(records, ["the session ended (session_expiry): 2 messages were lost"]);
+    open(&broker, "c1", "token", 0).await;
+}

@@ -25,6 +25,8 @@ pub(crate) struct Journal {
     pub(crate) entries: Mutex<Vec<(u64, SinkEntry)>>,
     /// From where everything is told.
     pub(crate) from: watch::Sender<u64>,
+    /// So much later the next broker starts.
+    pub(crate) later_micros: Mutex<i64>,
     /// When set, nothing becomes durable.
     pub(crate) failure: Mutex<Option<SubmitError>>,
     /// When set, each submission takes one permit before it is durable.
@@ -130,10 +132,11 @@ impl Journal {
 
     /// The same, and some of what is in the journal is not read.
     fn start_without(self: &Arc<Self>, is_withheld: impl Fn(&SinkEntry) -> bool) -> Arc<Broker> {
+        let now = Timestamp::from_micros(NOW_MICROS + *self.later_micros.lock());
         let broker = Broker::new(BrokerParts {
             login: Arc::new(Door),
             sink: Arc::clone(self) as Arc<dyn Sink>,
-            clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
+            clock: Arc::new(ManualClock::new(now)),
             rng: Arc::new(SeededRng::new(1)),
             limits: IngestLimits::default(),
         });
