@@ -25,8 +25,8 @@ pub const SESSION_SECONDS_MAX: u32 = 86_400;
 pub(crate) const UNACKNOWLEDGED_MAX: usize = 32;
 
 /// Ids of QoS 2 messages follow from their places, so that a message has its id after a restart as
-/// well, also to a client whose session is kept only later. Other messages to a client whose
-/// session is kept have higher ids.
+/// well, also to a client whose session is kept only later. Other messages to such a client have
+/// higher ids.
 const PLACED_IDS: u16 = 60_000;
 /// Most of what is told of one session at once.
 const TOLD_MAX: usize = 1000;
@@ -68,6 +68,8 @@ pub(crate) struct SessionState {
     /// It is out of the table: nothing is kept for it any more.
     is_over: bool,
     last_packet_id: u16,
+    /// A message with an id of its own has come.
+    has_own_ids: bool,
     /// Who has it, of a session that outlives the process.
     pub(super) held: Option<Held>,
     /// Places of messages that are done with, and that is not told yet.
@@ -166,7 +168,8 @@ impl SessionState {
 
     /// A packet id that is not in use.
     fn next_packet_id(&mut self) -> u16 {
-        let first = if self.held.is_some() { PLACED_IDS + 1 } else { 1 };
+        let is_apart = self.held.is_some() || self.has_own_ids;
+        let first = if is_apart { PLACED_IDS + 1 } else { 1 };
         loop {
             self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(first).max(first);
             let id = self.last_packet_id;
@@ -422,6 +425,7 @@ impl Session {
         if state.is_over || (is_away && delivery.qos == 0) {
             return Err(None);
         }
+        state.has_own_ids |= delivery.qos == 2 && delivery.place.is_some();
         state.outbox.push(delivery, is_away, self.relay.bytes()).map_err(Some)?;
         drop(state);
         self.wake.notify_one();
