@@ -18,9 +18,8 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError,
-    Transport, Writer, WriterSession,
+    Arrivals, Credential, DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, Sink,
+    SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 #[derive(Default)]
@@ -105,26 +104,6 @@ impl Sink for Counter {
         let page = matching.take(RETAINED_PAGE_MESSAGES_MAX);
         Ok(page.map(|(_, message)| Arc::clone(message)).collect())
     }
-
-    async fn attributes(
-        &self,
-        _: &DeviceSession,
-        _: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        Ok(Attributes::default())
-    }
-
-    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
-        Ok(())
-    }
-
-    async fn rpc_call(&self, _: &DeviceSession, _: ClientRpc) -> Result<String, SubmitError> {
-        Ok("{}".to_owned())
-    }
-
-    async fn attach(&self, _: &Arc<DeviceSession>, _: DeviceLink) {}
-
-    async fn detach(&self, _: &Arc<DeviceSession>, _: &DeviceLink) {}
 }
 
 struct Server {

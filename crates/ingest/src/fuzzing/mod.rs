@@ -9,6 +9,9 @@ use veritwin_domain::{Reading, Screening, Value};
 
 pub use crate::mqtt::fuzzing::{mqtt_connect, mqtt_packet, mqtt_topic};
 pub use crate::sparkplug::fuzzing::sparkplug;
+#[cfg(test)]
+pub(crate) use connection::Door;
+
 pub use bulk::{line_protocol, ndjson, senml};
 pub use connection::mqtt_connection;
 pub use json::{device_json, ws_command};

@@ -8,10 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
-use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, DeviceLink, DeviceSession, EntryRefused,
-    Origin, Placed, RpcReply, Sink, SinkEntry, SubmitError,
-};
+use veritwin_ingest::{Arrivals, EntryRefused, Origin, Placed, Sink, SinkEntry, SubmitError};
 
 use crate::platform::{
     API_KEY, CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, connect, packet, publish,
@@ -63,26 +60,6 @@ impl Sink for Journal {
         self.from.send_replace(position);
         Ok(())
     }
-
-    async fn attributes(
-        &self,
-        _: &DeviceSession,
-        _: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        Ok(Attributes::default())
-    }
-
-    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
-        Ok(())
-    }
-
-    async fn rpc_call(&self, _: &DeviceSession, _: ClientRpc) -> Result<String, SubmitError> {
-        Ok("{}".to_owned())
-    }
-
-    async fn attach(&self, _: &Arc<DeviceSession>, _: DeviceLink) {}
-
-    async fn detach(&self, _: &Arc<DeviceSession>, _: &DeviceLink) {}
 }
 
 const fn is_relay(entry: &SinkEntry) -> bool {
