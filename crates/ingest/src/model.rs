@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{
     ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext,
-    RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
+    PackageId, RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -394,6 +394,17 @@ pub struct ChunkRequest {
     pub chunk_bytes: Option<u32>,
     /// Which chunk, from 0.
     pub chunk: u32,
+    /// The package that earlier chunks were of: of another one nothing follows.
+    pub begun: Option<PackageId>,
+}
+
+/// A piece of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The package.
+    pub package: PackageId,
+    /// Its bytes; none beyond the end.
+    pub bytes: Vec<u8>,
 }
 
 /// Why the platform ends a device's connection.

@@ -9,8 +9,9 @@ use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
-    EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, ClientRpc, Credential,
+    DeviceSession, EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer,
+    WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
 
@@ -240,12 +241,13 @@ pub trait Sink: Send + Sync {
     }
 
     /// A piece of the package that is assigned to the device; at most
-    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end.
+    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end. Refused when the request
+    /// says that it has begun with another package.
     async fn chunk(
         &self,
         _session: &DeviceSession,
         _request: ChunkRequest,
-    ) -> Result<Vec<u8>, SubmitError> {
+    ) -> Result<Chunk, SubmitError> {
         Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
     }
 

@@ -10,6 +10,7 @@ mod mqtt_kept;
 mod mqtt_malformed;
 mod mqtt_parked;
 mod mqtt_relay;
+mod packages;
 mod payload;
 mod platform;
 mod refused;
