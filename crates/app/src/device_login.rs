@@ -184,6 +184,7 @@ impl App {
             credential: credential.id,
             name: found.device_name.expose().as_str().into(),
             is_gateway: found.is_gateway,
+            is_sparkplug_host: found.is_sparkplug_host,
             ends_at: credential.valid_until,
             certificate: None,
         })

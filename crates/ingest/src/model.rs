@@ -85,6 +85,8 @@ pub struct DeviceSession {
     pub name: Option<Secret<String>>,
     /// May speak for other devices (`v1/gateway/...`).
     pub gateway: bool,
+    /// Is a host application of Sparkplug: commands the tenant's edge nodes.
+    pub sparkplug_host: bool,
     /// Where it came from. Personal data: never logged by this crate.
     pub address: Option<IpAddr>,
     /// When the credential ends.
@@ -122,6 +124,7 @@ impl DeviceSession {
             credential,
             name: None,
             gateway: false,
+            sparkplug_host: false,
             address: None,
             ends_at: None,
             certificate: None,

@@ -250,11 +250,11 @@ impl Device {
     /// Whether the device may be a host application, which commands the tenant's nodes and tells
     /// them whether to report: a token of any other is worth its own readings and no more.
     fn check_host(&self) -> Result<(), Refused> {
-        if self.session.gateway {
+        if self.session.sparkplug_host {
             return Ok(());
         }
         let text = "commands to edge nodes and the state of a host: expected a device that a \
-            person has made a gateway";
+            person has made a Sparkplug host";
         Err(Refused::new(RefusalReason::NotAllowed, text.to_owned()))
     }
 
