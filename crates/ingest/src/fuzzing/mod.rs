@@ -12,7 +12,7 @@ pub use crate::sparkplug::fuzzing::sparkplug;
 #[cfg(test)]
 pub(crate) use connection::Door;
 
-pub use bulk::{line_protocol, ndjson, senml};
+pub use bulk::{arrow, line_protocol, ndjson, senml};
 pub use connection::mqtt_connection;
 pub use json::{device_json, ws_command};
 
@@ -56,6 +56,7 @@ mod tests {
         check("ndjson", super::ndjson);
         check("line_protocol", super::line_protocol);
         check("senml", super::senml);
+        check("arrow", super::arrow);
         check("ws_command", super::ws_command);
         check("sparkplug", super::sparkplug);
     }

@@ -1,5 +1,6 @@
 //! Ingest against its own listeners: raw bytes in, raw bytes out, and what the sink was given.
 
+mod arrow;
 mod bulk;
 mod conformance;
 mod exactly_once;
