@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use veritwin_bench::{Better, MOSQUITTO, MqttOptions, PeerCertificate, mqtt};
+use veritwin_bench::{Better, Cell, CellOptions, MOSQUITTO, PeerCertificate, cell};
 use veritwin_domain::{
     CredentialId, DeviceId, IngestLimits, RelayMessage, Secret, SeededRng, SystemClock, TenantId,
 };
@@ -161,19 +161,19 @@ async fn serve() -> Server {
     Server { address, plain, ca_pem: certificate.cert.pem(), certificate, counter }
 }
 
-fn options(server: &Server, token: &str) -> MqttOptions {
-    MqttOptions {
-        connections: 4,
+fn options(server: &Server, token: &str) -> CellOptions {
+    CellOptions {
+        cell: Cell::Usual { connections: 4 },
+        address: server.address.clone(),
+        server_name: "localhost".to_owned(),
+        ca_pem: server.ca_pem.clone().into_bytes(),
+        tokens: vec![token.to_owned()],
+        pid: std::process::id(),
+        peer: None,
+        retained_messages_max: 10,
         warm_up: Duration::from_millis(50),
         duration: Duration::from_millis(200),
-        ..MqttOptions::new(
-            server.address.clone(),
-            "localhost".to_owned(),
-            server.ca_pem.clone().into_bytes(),
-            vec![token.to_owned()],
-            std::process::id(),
-            Arc::new(SystemClock::new()),
-        )
+        clock: Arc::new(SystemClock::new()),
     }
 }
 
@@ -187,7 +187,7 @@ async fn the_figures_are_there_and_all_messages_arrived() {
     std::fs::write(&key, server.certificate.signing_key.serialize_pem()).expect("written");
     options.peer = Some(PeerCertificate { certificate, key });
 
-    let entries = mqtt(&options).await.expect("figures");
+    let entries = cell(&options).await.expect("figures");
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(
         names,
@@ -212,6 +212,6 @@ async fn the_figures_are_there_and_all_messages_arrived() {
 #[tokio::test]
 async fn a_wrong_token_is_named() {
     let server = serve().await;
-    let error = mqtt(&options(&server, "wrong")).await.expect_err("refused");
+    let error = cell(&options(&server, "wrong")).await.expect_err("refused");
     assert!(format!("{error:#}").contains("CONNACK return code 4"), "{error:#}");
 }
