@@ -2,6 +2,7 @@
 //! word is followed by another that reads the same journal.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ struct Journal {
     entries: Mutex<Vec<(u64, SinkEntry)>>,
     /// From where everything is told.
     from: watch::Sender<u64>,
+    /// Who has a will is a host application of Sparkplug now.
+    is_of_hosts: AtomicBool,
 }
 
 #[async_trait]
@@ -106,7 +109,9 @@ impl Journal {
                 _ => {}
             }
         }
+        let is_of_hosts = self.is_of_hosts.load(Ordering::SeqCst);
         for will in restoring.finish() {
+            let will = if is_of_hosts { will.of_sparkplug_host() } else { will };
             tokio::spawn(will.publish());
         }
         broker
@@ -279,6 +284,28 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
     mortal.send(&packet(0x10, &hello)).await;
     mortal.expect(&[0x20, 2, 0, 0]).await;
     nothing_waits(&mut mortal).await;
+    let broker = journal.start();
+    let mut client = open(&broker, "c1", "token", 1).await;
+    message(&mut client, 0x32, "gone").await;
+}
+
+#[tokio::test]
+async fn a_hosts_will_says_after_a_restart_that_it_is_gone() {
+    const STATE: &str = "spBv1.0/STATE/scada";
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    let mut client = open(&broker, "c1", "token", 0).await;
+    client.send(&subscribe(4, 1, &[(STATE, 1)])).await;
+    client.expect(&[0x90, 3, 0, 1, 1]).await;
+    client.leave().await;
+    let mut host = Client::open(&broker);
+    let mut hello = text("MQTT");
+    hello.extend_from_slice(&[4, 0x8c, 0, 60]);
+    hello.extend([text("c3"), text(STATE), text("gone"), text("scada")].concat());
+    host.send(&packet(0x10, &hello)).await;
+    host.expect(&[0x20, 2, 0, 0]).await;
+    nothing_waits(&mut host).await;
+    journal.is_of_hosts.store(true, Ordering::SeqCst);
     let broker = journal.start();
     let mut client = open(&broker, "c1", "token", 1).await;
     message(&mut client, 0x32, "gone").await;
