@@ -327,6 +327,10 @@ impl App {
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
+        if stored.is_sparkplug_host != stood.is_sparkplug_host {
+            let now = self.clock().monotonic();
+            self.0.logins.hosts.note(*id.as_bytes(), stored.is_sparkplug_host, now);
+        }
         let is_let_in_as = |one: &Device| (one.is_gateway, one.is_sparkplug_host);
         if is_let_in_as(&stored) == is_let_in_as(&stood) {
             // Its gateway knows it by the name it had.
