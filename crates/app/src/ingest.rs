@@ -247,7 +247,7 @@ impl App {
         self.0.logins.ends.get(credential.as_bytes(), self.clock().monotonic())
     }
 
-    /// Whether a device was made a host application of Sparkplug, or is none any more, a moment ago:
+    /// Whether a device was made a host application of Sparkplug a moment ago, or is none any more:
     /// a log-in of it that is under way may have looked before.
     pub fn new_sparkplug_host(&self, device: DeviceId) -> Option<bool> {
         self.0.logins.hosts.get(device.as_bytes(), self.clock().monotonic())
