@@ -36,6 +36,8 @@ pub struct DeviceLogin {
     pub name: Arc<str>,
     /// Whether it may speak for other devices.
     pub is_gateway: bool,
+    /// Whether it is a host application of Sparkplug.
+    pub is_sparkplug_host: bool,
     /// When the credential ends.
     pub ends_at: Option<Timestamp>,
     /// The certificate that it showed, and when that or what vouches for it ends.

@@ -178,12 +178,14 @@ impl App {
         if let Some(until) = credential.valid_until.filter(|until| *until <= now) {
             return Err(Error::Forbidden(format!("this credential ended at {until}")));
         }
+        let is_host = self.new_sparkplug_host(credential.device);
         Ok(DeviceLogin {
             tenant: found.tenant,
             device: credential.device,
             credential: credential.id,
             name: found.device_name.expose().as_str().into(),
             is_gateway: found.is_gateway,
+            is_sparkplug_host: is_host.unwrap_or(found.is_sparkplug_host),
             ends_at: credential.valid_until,
             certificate: None,
         })

@@ -53,6 +53,7 @@ pub(crate) fn recorded(device: &Device) -> serde_json::Value {
         "type": device.kind,
         "declaration": device.declaration.as_str(),
         "is_gateway": device.is_gateway,
+        "is_sparkplug_host": device.is_sparkplug_host,
         "gateway": device.gateway,
         "units": device.units,
         "twin": device.twin,
@@ -141,6 +142,7 @@ impl App {
             declaration: device.declaration,
             counts_as: sight.verdict(device, None).declaration,
             is_gateway: device.is_gateway,
+            is_sparkplug_host: device.is_sparkplug_host,
             gateway: device.gateway,
             units: device.units.clone(),
             // Names of series may tell as much as their values.
@@ -241,6 +243,7 @@ impl App {
             placement: store_placement(&input.placement),
             declaration: input.declaration,
             is_gateway: false,
+            is_sparkplug_host: false,
             gateway: None,
             version: 0,
             created_at: context.at,
@@ -307,6 +310,7 @@ impl App {
             device.declaration = declaration;
         }
         self.bind_gateway(&tx, context, &mut device, change.gateway).await?;
+        self.make_host(context, &mut device, change.is_sparkplug_host)?;
         self.authorize_protection(&tx, context, &sight, (&stood, &device)).await?;
         if let Some(units) = change.units {
             check_units(&units)?;
@@ -323,7 +327,12 @@ impl App {
         let change = Change::from_to(before, recorded(&stored));
         self.record_change(&tx, context, Action::DeviceUpdate, &resource, change).await?;
         tx.commit().await?;
-        if stored.is_gateway == stood.is_gateway {
+        if stored.is_sparkplug_host != stood.is_sparkplug_host {
+            let now = self.clock().monotonic();
+            self.0.logins.hosts.note(*id.as_bytes(), stored.is_sparkplug_host, now);
+        }
+        let is_let_in_as = |one: &Device| (one.is_gateway, one.is_sparkplug_host);
+        if is_let_in_as(&stored) == is_let_in_as(&stood) {
             // Its gateway knows it by the name it had.
             self.0.logins.children.forget(id);
         } else {

@@ -249,6 +249,7 @@ impl App {
             credential: gateway.credential,
             name: name.into(),
             is_gateway: false,
+            is_sparkplug_host: false,
             // It ends with the gateway's connection.
             ends_at: None,
             certificate: None,

@@ -59,6 +59,8 @@ pub(crate) struct LoginCache {
     pub(crate) ended: Lately<()>,
     /// Credentials that were given another end.
     pub(crate) ends: Lately<Option<Timestamp>>,
+    /// Devices that were made host applications of Sparkplug, or are none any more.
+    pub(crate) hosts: Lately<bool>,
     pub(crate) children: ChildCache,
 }
 
@@ -245,6 +247,12 @@ impl App {
         self.0.logins.ends.get(credential.as_bytes(), self.clock().monotonic())
     }
 
+    /// Whether a device was made a host application of Sparkplug a moment ago, or is none any more:
+    /// a log-in of it that is under way may have looked before.
+    pub fn new_sparkplug_host(&self, device: DeviceId) -> Option<bool> {
+        self.0.logins.hosts.get(device.as_bytes(), self.clock().monotonic())
+    }
+
     /// Notes that a credential let its device in, with the end of the certificate that was shown.
     /// What was noted lately is not noted again: a device that asks by HTTP comes in all day.
     pub(crate) fn note_use(&self, found: &CredentialMatch, certificate_until: Option<Timestamp>) {
@@ -272,6 +280,9 @@ impl App {
         let known = self.0.logins.get(&digest, now).map(|mut login| {
             if let Some(ends_at) = self.new_login_end(login.credential) {
                 login.ends_at = ends_at;
+            }
+            if let Some(is_host) = self.new_sparkplug_host(login.device) {
+                login.is_sparkplug_host = is_host;
             }
             login
         });

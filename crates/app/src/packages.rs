@@ -11,7 +11,7 @@ use veritwin_metastore::{AttributeScope, Package, PackageKind, TenantTx};
 use crate::attributes::{Changes, merge};
 use crate::change::Change;
 use crate::devices::check_text;
-use crate::model::{PackageInput, PackageTargets, PackageView, PieceWanted};
+use crate::model::{PackageInput, PackagePiece, PackageTargets, PackageView, PieceWanted};
 use crate::tree::over;
 use crate::{App, Error, Load, Result};
 
@@ -28,6 +28,8 @@ pub const PACKAGE_PIECE_BYTES_MAX: u32 = 512 * 1024;
 /// Devices of one transaction.
 const TARGETS_AT_ONCE: usize = 50;
 const TITLE_CHARS_MAX: usize = 255;
+const EXCHANGED: &str =
+    "the device is to have another package by now: expected it to be fetched from its first piece";
 
 /// Shared attributes that changed, of devices that are to be told.
 pub type Told = Vec<(DeviceId, Vec<(Key, Option<Value>)>)>;
@@ -45,6 +47,21 @@ fn recorded(package: &Package) -> serde_json::Value {
         "checksum": package.checksum,
         "bytes": package.bytes,
     })
+}
+
+/// The package that a device is to have is the one that it asks for.
+fn check_wanted(package: &Package, wanted: &PieceWanted) -> Result<()> {
+    let is_it = |(title, version): &(String, String)| {
+        *title == package.title && *version == package.version
+    };
+    if wanted.expected.as_ref().is_some_and(|expected| !is_it(expected)) {
+        return Err(Error::NotFound("package"));
+    }
+    // Another one may have the same title and version.
+    if wanted.begun.is_some_and(|begun| begun != package.id) {
+        return Err(Error::Conflict(EXCHANGED.to_owned()));
+    }
+    Ok(())
 }
 
 /// What a device is told of the package that it is to have; of none, what is no longer so.
@@ -326,18 +343,13 @@ impl App {
         (tenant, device): (TenantId, DeviceId),
         credential: CredentialId,
         wanted: PieceWanted,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<PackagePiece> {
         let context = self.device_context(tenant, device, credential);
         self.authorize(&context, Action::AttributeReport, &Resource::device(tenant, device))?;
         let kind = if wanted.is_firmware { PackageKind::Firmware } else { PackageKind::Software };
         let found = self.0.store.read(&context).await?.package_of(device, kind).await?;
         let package = found.ok_or(Error::NotFound("package"))?;
-        let is_it = |(title, version): &(String, String)| {
-            *title == package.title && *version == package.version
-        };
-        if wanted.expected.is_some_and(|expected| !is_it(&expected)) {
-            return Err(Error::NotFound("package"));
-        }
+        check_wanted(&package, &wanted)?;
         let piece_bytes = wanted.piece_bytes.map_or(package.bytes, u64::from);
         let start = u64::from(wanted.piece).saturating_mul(piece_bytes).min(package.bytes);
         let end = start.saturating_add(piece_bytes).min(package.bytes);
@@ -349,7 +361,7 @@ impl App {
         // However little is asked for, a whole chunk of the object may have to be opened for it.
         let readings = u32::try_from(opened / 1024).unwrap_or(u32::MAX);
         self.pace(tenant, Some(device), Load { messages: 0, readings });
-        Ok(bytes)
+        Ok(PackagePiece { package: package.id, bytes })
     }
 }
 
@@ -357,10 +369,9 @@ impl App {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_device_is_told_what_it_is_to_have() {
-        let package = Package {
-            id: PackageId::from_bytes([1; 16]),
+    fn pump(id: u8) -> Package {
+        Package {
+            id: PackageId::from_bytes([id; 16]),
             kind: PackageKind::Software,
             title: "Pump".to_owned(),
             version: "2".to_owned(),
@@ -369,7 +380,29 @@ mod tests {
             object: String::new(),
             bytes: 7,
             created_at: veritwin_domain::Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_was_begun_with_one_package_does_not_go_on_with_another() {
+        let wanted = |version: &str, begun: Option<u8>| PieceWanted {
+            is_firmware: false,
+            expected: Some(("Pump".to_owned(), version.to_owned())),
+            piece_bytes: None,
+            piece: 1,
+            begun: begun.map(|id| PackageId::from_bytes([id; 16])),
         };
+        let check = |package: u8, wanted: &PieceWanted| check_wanted(&pump(package), wanted);
+        assert!(check(1, &wanted("2", None)).is_ok());
+        assert!(check(1, &wanted("2", Some(1))).is_ok());
+        // Deleted and made anew, by the same name.
+        assert!(matches!(check(2, &wanted("2", Some(1))), Err(Error::Conflict(_))));
+        assert!(matches!(check(1, &wanted("3", Some(1))), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn a_device_is_told_what_it_is_to_have() {
+        let package = pump(1);
         let set = attributes(package.kind, Some(&package));
         assert_eq!(set["sw_tag"], Some(Value::Text("Pump 2".into())));
         assert_eq!(set["sw_checksum_algorithm"], Some(Value::Text("SHA256".into())));

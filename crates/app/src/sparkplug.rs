@@ -1,12 +1,15 @@
 //! Writing metrics of edge nodes and the devices behind them: who may, and what is recorded of it.
+//! Which devices are host applications, and command them over MQTT.
 
 use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
-use veritwin_access::Action;
-use veritwin_domain::{DeviceId, Key, OpContext};
+use veritwin_access::{Action, Kind, jobs};
+use veritwin_domain::{DeviceId, Key, OpContext, TenantId};
+use veritwin_metastore::Device;
 
 use crate::change::Change;
 use crate::devices::check_text;
+use crate::error::found;
 use crate::{App, DeviceCommand, Error, Result};
 
 impl App {
@@ -31,5 +34,31 @@ impl App {
         self.record_change(&tx, context, Action::DeviceCommand, &resource, change).await?;
         tx.commit().await?;
         Ok(DeviceCommand { tenant: context.tenant, device: id })
+    }
+
+    /// Makes a device a host application, or takes that from it. What a host may do, its maker has
+    /// to be able to: command every device of the tenant.
+    pub(crate) fn make_host(
+        &self,
+        context: &OpContext,
+        device: &mut Device,
+        change: Option<bool>,
+    ) -> Result<()> {
+        let Some(is_host) = change else { return Ok(()) };
+        let is_new = is_host && !device.is_sparkplug_host;
+        if is_new && !self.reach(context, Action::DeviceCommand, Kind::Device)?.is_whole() {
+            let detail = "a Sparkplug host commands every edge node: that takes the right to \
+                command devices in the whole tenant";
+            return Err(Error::Forbidden(detail.to_owned()));
+        }
+        device.is_sparkplug_host = is_host;
+        Ok(())
+    }
+
+    /// Whether a device is a host application now.
+    #[boxed]
+    pub async fn is_sparkplug_host(&self, tenant: TenantId, device: DeviceId) -> Result<bool> {
+        let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
+        Ok(found(tx.device(device).await)?.is_some_and(|device| device.is_sparkplug_host))
     }
 }

@@ -221,6 +221,7 @@ pub(crate) mod tests {
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
             is_gateway: false,
+            is_sparkplug_host: false,
             gateway: None,
             last_seen_at: None,
         }

@@ -21,6 +21,11 @@ const DEVICES: usize = 50;
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
+    /// Readings at QoS 1 with TLS: the five figures that every run of the benchmark has.
+    Usual {
+        /// Number of connections.
+        connections: usize,
+    },
     /// Readings over some connections.
     Publish {
         /// How.
@@ -59,6 +64,9 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// The usual figures, as they are published.
+    pub const USUAL: Self = Self::Usual { connections: 50 };
+
     /// Those whose figures are published.
     pub fn published() -> Vec<Self> {
         let mut cells = Vec::new();
@@ -83,6 +91,7 @@ impl Cell {
         let wire = |is_plain: bool| if is_plain { "plain" } else { "tls" };
         let plain = |is_plain: bool| if is_plain { ".plain" } else { "" };
         match *self {
+            Self::Usual { .. } => "mqtt.qos1.tls.durable".to_owned(),
             Self::Publish { qos, is_plain, connections } => {
                 // QoS 0 promises nothing.
                 let durable = if qos == Qos::AtMostOnce { "" } else { ".durable" };
@@ -106,7 +115,7 @@ impl Cell {
     /// Name, unit and better way of the figure that stands for all of them.
     pub fn main_figure(&self) -> (String, &'static str, Better) {
         let (figure, unit, better) = match self {
-            Self::Publish { .. } => ("messages_per_s", "1/s", Better::Higher),
+            Self::Usual { .. } | Self::Publish { .. } => ("messages_per_s", "1/s", Better::Higher),
             Self::FanOut { .. } => ("deliveries_per_s", "1/s", Better::Higher),
             Self::Retained { .. } => ("deliver_per_s", "1/s", Better::Higher),
             Self::Idle { .. } => ("bytes_per_connection", "B", Better::Lower),
@@ -121,7 +130,7 @@ impl Cell {
             Self::Publish { is_plain, .. }
             | Self::FanOut { is_plain, .. }
             | Self::Retained { is_plain, .. } => is_plain,
-            Self::Idle { .. } | Self::Soak { .. } => false,
+            Self::Usual { .. } | Self::Idle { .. } | Self::Soak { .. } => false,
         }
     }
 
@@ -144,7 +153,9 @@ impl Cell {
     /// Most connections at once.
     pub fn connections(&self, retained_messages_max: usize) -> usize {
         match *self {
-            Self::Publish { connections, .. } | Self::Idle { connections } => connections,
+            Self::Usual { connections }
+            | Self::Publish { connections, .. }
+            | Self::Idle { connections } => connections,
             Self::FanOut { subscribers, .. } => subscribers + 1,
             Self::Retained { .. } => 2 * self.tenants(retained_messages_max),
             Self::Soak { .. } => SOAK_CONNECTIONS,
@@ -181,6 +192,9 @@ mod tests {
         ] {
             assert!(figures.iter().any(|figure| figure == name), "{name}: {figures:?}");
         }
+        let usual = Cell::USUAL.main_figure().0;
+        assert_eq!(usual, "mqtt.qos1.tls.durable.messages_per_s");
+        assert!(!figures.contains(&usual), "it is measured beside the settings");
         let mut different = figures.clone();
         different.sort();
         different.dedup();

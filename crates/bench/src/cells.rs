@@ -133,6 +133,9 @@ fn entries(
 
 async fn figures(options: &CellOptions, server: &Server) -> Result<Vec<Figure>> {
     match options.cell {
+        Cell::Usual { connections } => {
+            publish(options, server, Qos::AtLeastOnce, connections).await
+        }
         Cell::Publish { qos, connections, .. } => publish(options, server, qos, connections).await,
         Cell::FanOut { qos, subscribers, .. } => fan_out(options, server, qos, subscribers).await,
         Cell::Retained { messages, .. } => retained(options, server, messages).await,

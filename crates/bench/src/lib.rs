@@ -21,5 +21,4 @@ pub use fair::{FairOptions, fair};
 pub use influx::INFLUXD;
 pub use ledger::{LedgerOptions, ledger};
 pub use mosquitto::{MOSQUITTO, PeerCertificate};
-pub use mqtt::{MqttOptions, mqtt};
 pub use telemetry::{TelemetryOptions, telemetry};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{
     ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext,
-    RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
+    PackageId, RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
 };
 
 /// The way a device came in.
@@ -85,6 +85,8 @@ pub struct DeviceSession {
     pub name: Option<Secret<String>>,
     /// May speak for other devices (`v1/gateway/...`).
     pub gateway: bool,
+    /// Is a host application of Sparkplug: commands the tenant's edge nodes.
+    pub sparkplug_host: bool,
     /// Where it came from. Personal data: never logged by this crate.
     pub address: Option<IpAddr>,
     /// When the credential ends.
@@ -122,6 +124,7 @@ impl DeviceSession {
             credential,
             name: None,
             gateway: false,
+            sparkplug_host: false,
             address: None,
             ends_at: None,
             certificate: None,
@@ -394,6 +397,17 @@ pub struct ChunkRequest {
     pub chunk_bytes: Option<u32>,
     /// Which chunk, from 0.
     pub chunk: u32,
+    /// The package that earlier chunks were of: of another one nothing follows.
+    pub begun: Option<PackageId>,
+}
+
+/// A piece of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The package.
+    pub package: PackageId,
+    /// Its bytes; none beyond the end.
+    pub bytes: Vec<u8>,
 }
 
 /// Why the platform ends a device's connection.

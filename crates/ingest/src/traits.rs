@@ -9,8 +9,9 @@ use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
-    EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
+    Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, ClientRpc, Credential,
+    DeviceSession, EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer,
+    WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
 
@@ -219,9 +220,11 @@ pub trait Sink: Send + Sync {
     /// A device's attributes.
     async fn attributes(
         &self,
-        session: &DeviceSession,
-        request: AttributesRequest,
-    ) -> Result<Attributes, SubmitError>;
+        _session: &DeviceSession,
+        _request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        Ok(Attributes::default())
+    }
 
     /// The retained messages of the session's tenant whose topics match a filter (see
     /// [`topic_matches`](crate::mqtt::topic_matches)), those that have expired left out: in the
@@ -238,24 +241,33 @@ pub trait Sink: Send + Sync {
     }
 
     /// A piece of the package that is assigned to the device; at most
-    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end.
+    /// [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX). Empty beyond the end. Refused when the request
+    /// says that it has begun with another package.
     async fn chunk(
         &self,
         _session: &DeviceSession,
         _request: ChunkRequest,
-    ) -> Result<Vec<u8>, SubmitError> {
+    ) -> Result<Chunk, SubmitError> {
         Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
     }
 
     /// A device's answer to a call of the application.
-    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError>;
+    async fn rpc_reply(
+        &self,
+        _session: &DeviceSession,
+        _reply: RpcReply,
+    ) -> Result<(), SubmitError> {
+        Err(SubmitError::NotFound("nobody waits for an answer".to_owned()))
+    }
 
     /// A device's call to the platform; the answer is JSON text.
     async fn rpc_call(
         &self,
-        session: &DeviceSession,
-        call: ClientRpc,
-    ) -> Result<String, SubmitError>;
+        _session: &DeviceSession,
+        _call: ClientRpc,
+    ) -> Result<String, SubmitError> {
+        Err(SubmitError::NotFound("no such method".to_owned()))
+    }
 
     /// A device listens to calls from now on: those that were kept for it can be sent. Never
     /// waits.
@@ -266,8 +278,8 @@ pub trait Sink: Send + Sync {
 
     /// A device is connected (MQTT, WebSocket) or waits in a long poll (HTTP). Through `link` it
     /// can be sent attribute updates and calls, or be disconnected, until [`Sink::detach`].
-    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink);
+    async fn attach(&self, _session: &Arc<DeviceSession>, _link: DeviceLink) {}
 
     /// The link with this id is gone. Called once for each attached link.
-    async fn detach(&self, session: &Arc<DeviceSession>, link: &DeviceLink);
+    async fn detach(&self, _session: &Arc<DeviceSession>, _link: &DeviceLink) {}
 }

@@ -12,9 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use veritwin_bench::{
-    Entry, FairOptions, LedgerOptions, MqttOptions, PeerCertificate, TelemetryOptions,
-};
+use veritwin_bench::{Cell, Entry, FairOptions, LedgerOptions, PeerCertificate, TelemetryOptions};
 use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 
 use crate::config::Config;
@@ -249,23 +247,7 @@ pub(crate) async fn fair() -> anyhow::Result<Vec<Entry>> {
     veritwin_bench::fair(&options).await
 }
 
-/// The MQTT benchmark: our broker and, when it is installed, mosquitto.
+/// The MQTT benchmark: the usual figures of our broker and, when it is installed, mosquitto.
 pub(crate) async fn mqtt() -> anyhow::Result<Vec<Entry>> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rng = veritwin_app::system_rng();
-    let private = Private::start(clock.as_ref(), &rng, Rates::Lifted).await?;
-    let tokens = private.tokens().await?;
-    let mut ca_pem = std::fs::read(private.text("ca")?)?;
-    let (peer, peer_pem) = peer_certificate(&private.root)?;
-    ca_pem.extend_from_slice(peer_pem.as_bytes());
-    let mut options = MqttOptions::new(
-        private.text("mqtts")?,
-        "localhost".to_owned(),
-        ca_pem,
-        tokens,
-        private.child.id(),
-        clock,
-    );
-    options.peer = Some(peer);
-    veritwin_bench::mqtt(&options).await
+    cells::measure(Cell::USUAL).await
 }

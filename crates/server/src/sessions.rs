@@ -34,6 +34,14 @@ pub(crate) async fn publish_wills(app: App, wills: Vec<WaitingWill>, tasks: Task
             }
             Err(error) => tracing::warn!(%tenant, %device, %error, "a will is published unasked"),
         }
+        let will = match app.is_sparkplug_host(tenant, device).await {
+            Ok(true) => will.of_sparkplug_host(),
+            Ok(false) => will,
+            Err(error) => {
+                tracing::warn!(%tenant, %device, %error, "whether a will is of a Sparkplug host");
+                will
+            }
+        };
         tasks.spawn(will.publish());
     }
 }

@@ -31,6 +31,7 @@ import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
 import { Sparkplug } from './Sparkplug'
+import { SparkplugHost } from './SparkplugHost'
 import { declareDevice } from './streams/act'
 
 export function DevicePage() {
@@ -113,6 +114,7 @@ function Loaded({ device }: { device: Device }) {
           <Credentials device={device} />
         </Allowed>
         <Gateway device={device} />
+        <SparkplugHost device={device} />
       </div>
       <Sparkplug device={device} />
       <Refusals device={device} />

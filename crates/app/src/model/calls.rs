@@ -121,4 +121,15 @@ pub struct PieceWanted {
     pub piece_bytes: Option<u32>,
     /// Which piece, from 0.
     pub piece: u32,
+    /// The package that earlier pieces were of: of another one nothing follows.
+    pub begun: Option<PackageId>,
+}
+
+/// A piece of a package.
+#[derive(Debug, Clone)]
+pub struct PackagePiece {
+    /// The package.
+    pub package: PackageId,
+    /// Its bytes; none beyond the end.
+    pub bytes: Vec<u8>,
 }

@@ -40,6 +40,8 @@ pub struct DeviceView {
     pub counts_as: Declaration,
     /// Whether it may speak for other devices.
     pub is_gateway: bool,
+    /// Whether it is a host application of Sparkplug: it commands the tenant's edge nodes.
+    pub is_sparkplug_host: bool,
     /// The gateway that speaks for it.
     pub gateway: Option<DeviceId>,
     /// Unit of each series, such as `°C`.
@@ -102,6 +104,8 @@ pub struct DeviceChange {
     pub units: Option<BTreeMap<String, String>>,
     /// Whether it is a gateway, or which one is its own.
     pub gateway: Option<GatewayChange>,
+    /// Whether it is a host application of Sparkplug.
+    pub is_sparkplug_host: Option<bool>,
     /// The version it was read at; a newer one is a conflict.
     pub if_version: Option<i64>,
 }

@@ -22,7 +22,8 @@ pub use alerts::{
 };
 pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
-    CallInput, CallToSend, CallView, PackageInput, PackageTargets, PackageView, PieceWanted,
+    CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
+    PieceWanted,
 };
 pub use devices::{
     AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,

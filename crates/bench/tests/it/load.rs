@@ -13,7 +13,7 @@ use veritwin_simulator::load::{
     self, FanOutOptions, LoadError, LoadOptions, RetainedOptions, Target,
 };
 
-use crate::{Server, serve};
+use crate::{Server, options, serve};
 
 const WARM_UP: Duration = Duration::from_millis(50);
 const DURATION: Duration = Duration::from_millis(200);
@@ -146,15 +146,8 @@ async fn a_setting_has_its_figures_beside_the_peers() {
         let options = CellOptions {
             cell: cell_,
             address: address.clone(),
-            server_name: "localhost".to_owned(),
-            ca_pem: server.ca_pem.clone().into_bytes(),
-            tokens: vec!["token".to_owned()],
-            pid: std::process::id(),
             peer: Some(PeerCertificate { certificate, key }),
-            retained_messages_max: 10,
-            warm_up: WARM_UP,
-            duration: DURATION,
-            clock: Arc::new(SystemClock::new()),
+            ..options(&server, "token")
         };
         let entries = cell(&options).await.expect("figures");
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();

@@ -12,15 +12,14 @@ use async_trait::async_trait;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use veritwin_bench::{Better, MOSQUITTO, MqttOptions, PeerCertificate, mqtt};
+use veritwin_bench::{Better, Cell, CellOptions, MOSQUITTO, PeerCertificate, cell};
 use veritwin_domain::{
     CredentialId, DeviceId, IngestLimits, RelayMessage, Secret, SeededRng, SystemClock, TenantId,
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, Credential, DeviceLink, DeviceSession,
-    EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry, SubmitError,
-    Transport, Writer, WriterSession,
+    Arrivals, Credential, DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, Sink,
+    SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 
 #[derive(Default)]
@@ -105,26 +104,6 @@ impl Sink for Counter {
         let page = matching.take(RETAINED_PAGE_MESSAGES_MAX);
         Ok(page.map(|(_, message)| Arc::clone(message)).collect())
     }
-
-    async fn attributes(
-        &self,
-        _: &DeviceSession,
-        _: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        Ok(Attributes::default())
-    }
-
-    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
-        Ok(())
-    }
-
-    async fn rpc_call(&self, _: &DeviceSession, _: ClientRpc) -> Result<String, SubmitError> {
-        Ok("{}".to_owned())
-    }
-
-    async fn attach(&self, _: &Arc<DeviceSession>, _: DeviceLink) {}
-
-    async fn detach(&self, _: &Arc<DeviceSession>, _: &DeviceLink) {}
 }
 
 struct Server {
@@ -182,19 +161,19 @@ async fn serve() -> Server {
     Server { address, plain, ca_pem: certificate.cert.pem(), certificate, counter }
 }
 
-fn options(server: &Server, token: &str) -> MqttOptions {
-    MqttOptions {
-        connections: 4,
+fn options(server: &Server, token: &str) -> CellOptions {
+    CellOptions {
+        cell: Cell::Usual { connections: 4 },
+        address: server.address.clone(),
+        server_name: "localhost".to_owned(),
+        ca_pem: server.ca_pem.clone().into_bytes(),
+        tokens: vec![token.to_owned()],
+        pid: std::process::id(),
+        peer: None,
+        retained_messages_max: 10,
         warm_up: Duration::from_millis(50),
         duration: Duration::from_millis(200),
-        ..MqttOptions::new(
-            server.address.clone(),
-            "localhost".to_owned(),
-            server.ca_pem.clone().into_bytes(),
-            vec![token.to_owned()],
-            std::process::id(),
-            Arc::new(SystemClock::new()),
-        )
+        clock: Arc::new(SystemClock::new()),
     }
 }
 
@@ -208,7 +187,7 @@ async fn the_figures_are_there_and_all_messages_arrived() {
     std::fs::write(&key, server.certificate.signing_key.serialize_pem()).expect("written");
     options.peer = Some(PeerCertificate { certificate, key });
 
-    let entries = mqtt(&options).await.expect("figures");
+    let entries = cell(&options).await.expect("figures");
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(
         names,
@@ -233,6 +212,6 @@ async fn the_figures_are_there_and_all_messages_arrived() {
 #[tokio::test]
 async fn a_wrong_token_is_named() {
     let server = serve().await;
-    let error = mqtt(&options(&server, "wrong")).await.expect_err("refused");
+    let error = cell(&options(&server, "wrong")).await.expect_err("refused");
     assert!(format!("{error:#}").contains("CONNACK return code 4"), "{error:#}");
 }

@@ -1,11 +1,13 @@
-//! Bulk writes: many readings of one or several devices in one text. All of it is parsed before
-//! anything is stored, and what is wrong is named with its line and column.
+//! Bulk writes: many readings of one or several devices in one text or table. All of it is parsed
+//! before anything is stored, and what is wrong is named with its line, or row, and column.
 
+mod arrow;
 mod line_protocol;
 mod ndjson;
 mod senml;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use veritwin_domain::{
     IngestLimits, Key, LimitExceeded, Quality, Reading, Rule, Screening, Timestamp, Value,
@@ -13,6 +15,7 @@ use veritwin_domain::{
 
 use crate::payload::{Kept, KeyTable, PayloadError, RefusedValue, check_value};
 
+pub use arrow::{ARROW_CELLS_MAX, ARROW_COLUMNS_MAX, ARROW_DICTIONARY_VALUES_MAX, ARROW_ROWS_MAX};
 pub use line_protocol::Precision;
 
 /// Most devices in one bulk write.
@@ -27,6 +30,29 @@ pub enum Format {
     NdJson,
     /// SenML JSON (RFC 8428).
     SenMl,
+    /// Arrow IPC stream.
+    Arrow,
+}
+
+impl Format {
+    /// What a mistake is found by.
+    pub const fn place(self) -> Place {
+        match self {
+            Self::LineProtocol(_) | Self::NdJson | Self::SenMl => Place::Line,
+            Self::Arrow => Place::Row,
+        }
+    }
+}
+
+/// What the line and the column of a mistake are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the text, and a byte in it, both from 1.
+    Line,
+    /// A row of the table and a column, both from 1; 0 is none of them.
+    Row,
+    /// No line: a byte of the body, from 0.
+    Byte,
 }
 
 /// What a bulk write takes from outside its text.
@@ -45,9 +71,10 @@ pub struct BulkContext<'a> {
 }
 
 /// Why a bulk write is refused. The text holds nothing of the writer's data.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {detail}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BulkError {
+    /// What the line and the column are.
+    pub place: Place,
     /// The line, from 1.
     pub line: usize,
     /// The column in bytes, from 1.
@@ -60,18 +87,45 @@ pub struct BulkError {
     pub rule: Option<Rule>,
 }
 
+impl fmt::Display for BulkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, detail, .. } = self;
+        match (self.place, line, column) {
+            (Place::Line, _, _) => write!(f, "line {line}, column {column}: {detail}"),
+            (Place::Byte, _, _) => write!(f, "byte {column}: {detail}"),
+            (Place::Row, 0, 0) => write!(f, "{detail}"),
+            (Place::Row, 0, _) => write!(f, "column {column}: {detail}"),
+            (Place::Row, _, 0) => write!(f, "row {line}: {detail}"),
+            (Place::Row, _, _) => write!(f, "row {line}, column {column}: {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for BulkError {}
+
 impl BulkError {
     fn new(line: usize, column: usize, detail: impl Into<String>) -> Self {
-        Self { line, column, detail: detail.into(), limit: None, rule: None }
+        let (place, detail) = (Place::Line, detail.into());
+        Self { place, line, column, detail, limit: None, rule: None }
     }
 
     fn of_payload(line: usize, error: PayloadError) -> Self {
         let PayloadError { position, detail, limit, rule } = error;
-        Self { line, column: position + 1, detail: detail.into_owned(), limit, rule }
+        Self { limit, rule, ..Self::new(line, position + 1, detail) }
     }
 
     fn of_limit(line: usize, column: usize, limit: LimitExceeded) -> Self {
-        Self { line, column, detail: limit.to_string(), limit: Some(limit), rule: None }
+        Self { limit: Some(limit), ..Self::new(line, column, limit.to_string()) }
+    }
+
+    fn at_byte(byte: usize, detail: &'static str) -> Self {
+        Self { place: Place::Byte, ..Self::new(0, byte, detail) }
+    }
+
+    /// The same in a table, of which rows are counted and not lines.
+    fn of_table(self) -> Self {
+        let place = if self.place == Place::Line { Place::Row } else { self.place };
+        Self { place, ..self }
     }
 }
 
@@ -80,7 +134,7 @@ impl BulkError {
 pub struct DeviceRows {
     /// The device's name, `None` for the writer itself.
     pub device: Option<String>,
-    /// The line that named it first.
+    /// The line, or row, that named it first.
     pub line: usize,
     /// Its readings, in their order.
     pub readings: Vec<Reading>,
@@ -93,18 +147,24 @@ pub fn parse(
     body: &[u8],
     context: BulkContext<'_>,
 ) -> Result<Vec<DeviceRows>, BulkError> {
-    let text = std::str::from_utf8(body).map_err(|error| {
+    let mut rows = Rows::new(context);
+    match format {
+        Format::LineProtocol(precision) => {
+            line_protocol::parse(text_of(body)?, precision, &mut rows)?;
+        }
+        Format::NdJson => ndjson::parse(text_of(body)?, &mut rows)?,
+        Format::SenMl => senml::parse(text_of(body)?, &mut rows)?,
+        Format::Arrow => arrow::parse(body, &mut rows).map_err(BulkError::of_table)?,
+    }
+    Ok(rows.devices)
+}
+
+fn text_of(body: &[u8]) -> Result<&str, BulkError> {
+    std::str::from_utf8(body).map_err(|error| {
         let before = &body[..error.valid_up_to()];
         let (line, column) = line_and_column(before, before.len());
         BulkError::new(line, column, "not UTF-8: expected text in UTF-8")
-    })?;
-    let mut rows = Rows::new(context);
-    match format {
-        Format::LineProtocol(precision) => line_protocol::parse(text, precision, &mut rows)?,
-        Format::NdJson => ndjson::parse(text, &mut rows)?,
-        Format::SenMl => senml::parse(text, &mut rows)?,
-    }
-    Ok(rows.devices)
+    })
 }
 
 /// Line and column, both from 1, of a byte position.

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 use veritwin_domain::{IngestLimits, Reading, Screening, Timestamp, Value};
 
 use super::check_screened;
-use crate::bulk::{self, BulkContext, BulkError, DeviceRows, Format, Precision};
+use crate::bulk::{
+    self, ARROW_COLUMNS_MAX, ARROW_ROWS_MAX, BulkContext, BulkError, DeviceRows, Format, Place,
+    Precision,
+};
 use crate::payload::entries_json;
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -31,6 +34,11 @@ pub fn line_protocol(data: &[u8]) {
 /// Who writes in the first byte, and SenML.
 pub fn senml(data: &[u8]) {
     check(data, |_| Format::SenMl);
+}
+
+/// Who writes in the first byte, and an Arrow IPC stream.
+pub fn arrow(data: &[u8]) {
+    check(data, |_| Format::Arrow);
 }
 
 fn check(data: &[u8], format: impl Fn(u8) -> Format) {
@@ -58,6 +66,18 @@ fn parse(format: Format, body: &[u8], one_device: bool) -> Result<Vec<DeviceRows
 }
 
 fn check_place(error: &BulkError, body: &[u8]) {
+    match error.place {
+        Place::Line => {}
+        Place::Row => {
+            assert!(error.line <= ARROW_ROWS_MAX + 1, "{error}");
+            assert!(error.column <= ARROW_COLUMNS_MAX, "{error}");
+            return;
+        }
+        Place::Byte => {
+            assert!(error.line == 0 && error.column <= body.len(), "{error}");
+            return;
+        }
+    }
     let line = error.line.checked_sub(1).and_then(|at| body.split(|byte| *byte == b'\n').nth(at));
     let bytes = line.map(<[u8]>::len);
     let is_there = bytes.is_some_and(|bytes| (1..=bytes + 1).contains(&error.column));

@@ -17,8 +17,8 @@ use veritwin_domain::{
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
-    Attributes, AttributesRequest, ClientRpc, Credential, DeviceSession, EntryRefused, Origin,
-    PeerInfo, RpcReply, SinkEntry, Transport, Writer, WriterSession,
+    ClientRpc, Credential, DeviceSession, EntryRefused, Origin, PeerInfo, SinkEntry, Transport,
+    Writer, WriterSession,
 };
 use crate::mqtt::fuzzing::{kinds_of, waits_at};
 use crate::mqtt::{Broker, BrokerParts};
@@ -183,18 +183,6 @@ impl Sink for Kept {
         Ok(Vec::new())
     }
 
-    async fn attributes(
-        &self,
-        _: &DeviceSession,
-        _: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        Ok(Attributes::default())
-    }
-
-    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
-        Ok(())
-    }
-
     async fn rpc_call(&self, _: &DeviceSession, call: ClientRpc) -> Result<String, SubmitError> {
         Ok(call.params)
     }
@@ -209,7 +197,7 @@ impl Sink for Kept {
 }
 
 /// Everybody is one device.
-struct Door;
+pub(crate) struct Door;
 
 #[async_trait]
 impl Login for Door {

@@ -9,7 +9,10 @@ use veritwin_domain::{Reading, Screening, Value};
 
 pub use crate::mqtt::fuzzing::{mqtt_connect, mqtt_packet, mqtt_topic};
 pub use crate::sparkplug::fuzzing::sparkplug;
-pub use bulk::{line_protocol, ndjson, senml};
+#[cfg(test)]
+pub(crate) use connection::Door;
+
+pub use bulk::{arrow, line_protocol, ndjson, senml};
 pub use connection::mqtt_connection;
 pub use json::{device_json, ws_command};
 
@@ -53,6 +56,7 @@ mod tests {
         check("ndjson", super::ndjson);
         check("line_protocol", super::line_protocol);
         check("senml", super::senml);
+        check("arrow", super::arrow);
         check("ws_command", super::ws_command);
         check("sparkplug", super::sparkplug);
     }

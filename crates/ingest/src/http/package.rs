@@ -1,5 +1,5 @@
 //! Packages that a device is to have, whole or in pieces, as ThingsBoard's paths have them:
-//! `?title=&version=&size=&chunk=`.
+//! `?title=&version=&size=&chunk=`. A whole one is of one package to its end, or breaks off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,9 @@ use super::device::parameter;
 use super::problem::Problem;
 use super::{Api, Authenticated};
 use crate::CHUNK_BYTES_MAX;
-use crate::model::{ChunkRequest, DeviceSession, Origin, PackageKind};
+use crate::attached::Attached;
+use crate::link::{DeviceLink, LinkEnd};
+use crate::model::{Chunk, ChunkRequest, DeviceSession, Origin, PackageKind, Transport};
 use crate::traits::SubmitError;
 
 pub(super) async fn firmware(
@@ -59,32 +61,66 @@ async fn package(
     api.parts.sink.admit_readings(Origin::Device(&session), 0)?;
     let is_whole = bytes == 0 && chunk == 0;
     let chunk_bytes = if is_whole { Some(CHUNK_BYTES_MAX) } else { (bytes > 0).then_some(bytes) };
-    let request = ChunkRequest { kind, expected: title.zip(version), chunk_bytes, chunk };
+    let expected = title.zip(version);
+    let request = ChunkRequest { kind, expected, chunk_bytes, chunk, begun: None };
     let (first, _) = fetch(&api, &session, request.clone()).await?;
-    let body = if is_whole && first.len() >= size(CHUNK_BYTES_MAX) {
-        whole(api, session, request, first)
+    let Chunk { package, bytes } = first;
+    let body = if is_whole && bytes.len() >= size(CHUNK_BYTES_MAX) {
+        let request = ChunkRequest { begun: Some(package), ..request };
+        whole(api, session, request, bytes).await
     } else {
-        Body::from(first)
+        Body::from(bytes)
     };
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
 
-/// What follows the first piece, one after the other as they are read: nobody holds all of it.
-fn whole(
+/// A package that is being given out whole. Its device is linked meanwhile, as one that is
+/// connected: what lets it in may end before all of it is read.
+struct Download {
+    api: Arc<Api>,
+    attached: Attached,
+    end: LinkEnd,
+    request: ChunkRequest,
+}
+
+impl Download {
+    async fn next(&mut self) -> Result<Vec<u8>, SubmitError> {
+        let Self { api, attached, end, request } = self;
+        request.chunk += 1;
+        let next = async {
+            let (chunk, hold) = fetch(api, attached.session(), request.clone()).await?;
+            tokio::time::sleep(hold).await;
+            Ok::<_, SubmitError>(chunk.bytes)
+        };
+        tokio::select! {
+            biased;
+            _ = end.close.wait_for(Option::is_some) => {
+                Err(SubmitError::Denied("the platform has ended what this device had open".into()))
+            }
+            next = next => next,
+        }
+    }
+}
+
+/// What follows the first piece, one after the other as they are read: nobody holds all of it. The
+/// status is sent by then: where it cannot go on the body breaks off, and no client takes what it
+/// has for all of it.
+async fn whole(
     api: Arc<Api>,
     session: Arc<DeviceSession>,
     request: ChunkRequest,
     first: Vec<u8>,
 ) -> Body {
-    let start = Some((api, session, request));
-    let rest = stream::try_unfold(start, |place| async move {
-        let Some((api, session, mut request)) = place else { return Ok(None) };
-        request.chunk += 1;
-        let (bytes, hold) = fetch(&api, &session, request.clone()).await?;
-        tokio::time::sleep(hold).await;
+    let (link, end) = DeviceLink::new(Transport::Http);
+    let attached = Attached::new(Arc::clone(&api.parts.sink), session, link).await;
+    let start = Some(Download { api, attached, end, request });
+    let rest = stream::try_unfold(start, |download| async move {
+        let Some(mut download) = download else { return Ok(None) };
+        let next = download.next().await;
+        let bytes = next.inspect_err(|error| tracing::info!(%error, "a download broke off"))?;
         let is_last = bytes.len() < size(CHUNK_BYTES_MAX);
-        let next = (!is_last).then_some((api, session, request));
-        Ok::<_, SubmitError>(Some((Bytes::from(bytes), next)))
+        let rest = (!is_last).then_some(download);
+        Ok::<_, SubmitError>(Some((Bytes::from(bytes), rest)))
     });
     let first = stream::once(async move { Ok::<_, SubmitError>(Bytes::from(first)) });
     Body::from_stream(first.chain(rest))
@@ -95,11 +131,11 @@ async fn fetch(
     api: &Api,
     session: &DeviceSession,
     request: ChunkRequest,
-) -> Result<(Vec<u8>, Duration), SubmitError> {
-    let bytes = api.parts.sink.chunk(session, request).await?;
-    let counted = u32::try_from(bytes.len() / 1024).unwrap_or(u32::MAX);
+) -> Result<(Chunk, Duration), SubmitError> {
+    let chunk = api.parts.sink.chunk(session, request).await?;
+    let counted = u32::try_from(chunk.bytes.len() / 1024).unwrap_or(u32::MAX);
     let hold = api.parts.sink.pace(Origin::Device(session), 0, counted);
-    Ok((bytes, hold))
+    Ok((chunk, hold))
 }
 
 fn size(bytes: u32) -> usize {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use veritwin_domain::{LimitExceeded, Rule};
 
-use crate::bulk::BulkError;
+use crate::bulk::{BulkError, Place};
 use crate::payload::PayloadError;
 use crate::traits::{LoginError, Objection, SubmitError};
 
@@ -28,6 +28,8 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<u32>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
@@ -43,6 +45,7 @@ impl Problem {
             limit: None,
             position: None,
             line: None,
+            row: None,
             column: None,
             retry_after_seconds: None,
         }
@@ -59,8 +62,14 @@ impl Problem {
         Self { limit, ..problem }
     }
 
-    pub(super) fn at_line(mut self, line: usize) -> Self {
-        self.line = u32::try_from(line).ok();
+    /// At a line, or what is counted instead; 0 is none.
+    pub(super) fn at(mut self, place: Place, line: usize) -> Self {
+        let number = u32::try_from(line).ok().filter(|number| *number > 0);
+        match place {
+            Place::Line => self.line = number,
+            Place::Row => self.row = number,
+            Place::Byte => {}
+        }
         self
     }
 
@@ -100,8 +109,14 @@ impl From<BulkError> for Problem {
             Some(limit) => Self::of_limit(limit),
             None => Self::new(status_of(error.rule), error.to_string()),
         };
-        let (line, column) = (u32::try_from(error.line).ok(), u32::try_from(error.column).ok());
-        Self { line, column, ..problem }
+        let number = u32::try_from(error.column).ok();
+        match error.place {
+            Place::Byte => Self { position: number, ..problem },
+            Place::Line | Place::Row => {
+                let column = number.filter(|number| *number > 0);
+                Self { column, ..problem.at(error.place, error.line) }
+            }
+        }
     }
 }
 

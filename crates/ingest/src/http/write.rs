@@ -14,7 +14,7 @@ use super::device::parameter;
 use super::problem::Problem;
 use super::{Api, bearer, body, no_token};
 use crate::arrivals::UNTIMED;
-use crate::bulk::{self, BulkContext, DeviceRows, Format, Precision};
+use crate::bulk::{self, BulkContext, DeviceRows, Format, Place, Precision};
 use crate::model::{DeviceSession, PeerInfo, SinkEntry, Transport, Writer};
 
 pub(super) async fn write(
@@ -44,7 +44,7 @@ pub(super) async fn write(
 
     let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     api.parts.sink.admit(writer.origin(), messages)?;
-    let mut entries = entries(&api, &writer, rows, received_at).await?;
+    let mut entries = entries(&api, &writer, (rows, format.place()), received_at).await?;
     let (mut devices, mut readings, mut counted) = (0usize, 0usize, 0u32);
     for entry in &entries {
         if let SinkEntry::Readings(batch) = entry {
@@ -77,10 +77,12 @@ fn format(headers: &HeaderMap, query: Option<&str>) -> Result<Format, Problem> {
         }
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Format::NdJson),
         "application/senml+json" => Ok(Format::SenMl),
+        "application/vnd.apache.arrow.stream" => Ok(Format::Arrow),
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unknown Content-Type: expected text/plain (InfluxDB line protocol), \
-             application/x-ndjson or application/senml+json",
+             application/x-ndjson, application/senml+json or \
+             application/vnd.apache.arrow.stream",
         )),
     }
 }
@@ -88,7 +90,7 @@ fn format(headers: &HeaderMap, query: Option<&str>) -> Result<Format, Problem> {
 async fn entries(
     api: &Api,
     writer: &Writer,
-    rows: Vec<DeviceRows>,
+    (rows, place): (Vec<DeviceRows>, Place),
     received_at: Timestamp,
 ) -> Result<Vec<SinkEntry>, Problem> {
     let mut entries = Vec::with_capacity(rows.len());
@@ -103,11 +105,12 @@ async fn entries(
     let mut sessions = sessions.into_iter();
     for rows in rows {
         let Some(session) = sessions.next().flatten() else {
+            let counted = if place == Place::Row { "row" } else { "line" };
             let detail = format!(
-                "line {}: unknown device: expected the name or id of a device of this tenant",
+                "{counted} {}: unknown device: expected the name or id of a device of this tenant",
                 rows.line
             );
-            return Err(Problem::new(StatusCode::BAD_REQUEST, detail).at_line(rows.line));
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail).at(place, rows.line));
         };
         if rows.readings.is_empty() {
             continue;

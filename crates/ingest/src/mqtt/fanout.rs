@@ -56,6 +56,7 @@ impl Device {
                 }
             }
         }
+        self.note_certificates(&finished.relayed);
         finished.relayed.reverse();
         self.relaying.waiting.push_back(finished);
     }

@@ -12,7 +12,7 @@ use veritwin_domain::{DeviceBatch, DeviceId, LimitExceeded, Reading, RelayMessag
 use super::device::Device;
 use super::frame::PublishView;
 use super::message::Refused;
-use super::pending::UNSTORED;
+use super::pending::{Relayed, UNSTORED};
 use super::retained::Fetched;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
@@ -242,7 +242,6 @@ impl Device {
             // The birth itself is taken, also where there is no room for its certificate.
             let topic = format!("{CERTIFICATES}{}", message.topic).into();
             let certificate = RelayMessage { topic, device, retain: true, ..(*message).clone() };
-            self.broker.certificates.note(&certificate);
             self.push_relayed(Arc::new(certificate), true);
         }
         Ok(Some(at))
@@ -251,11 +250,11 @@ impl Device {
     /// Whether the device may be a host application, which commands the tenant's nodes and tells
     /// them whether to report: a token of any other is worth its own readings and no more.
     fn check_host(&self) -> Result<(), Refused> {
-        if self.session.gateway {
+        if self.session.sparkplug_host {
             return Ok(());
         }
         let text = "commands to edge nodes and the state of a host: expected a device that a \
-            person has made a gateway";
+            person has made a Sparkplug host";
         Err(Refused::new(RefusalReason::NotAllowed, text.to_owned()))
     }
 
@@ -418,6 +417,18 @@ impl Device {
         }
     }
 
+    /// Births that are stored have certificates from now on.
+    pub(super) fn note_certificates(&self, stored: &[Relayed]) {
+        if self.spoken.is_none() {
+            return;
+        }
+        for (_, message) in stored {
+            if message.topic.starts_with(CERTIFICATES) {
+                self.broker.certificates.note(message);
+            }
+        }
+    }
+
     /// NCMD of the host: the node is to be born again.
     fn ask_for_birth(&mut self, to: Addressed<'_>) {
         let owner = (self.session.tenant, self.session.device);
@@ -428,3 +439,6 @@ impl Device {
         metrics::counter!("veritwin_sparkplug_rebirths_total").increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

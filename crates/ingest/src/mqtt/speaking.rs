@@ -17,8 +17,8 @@ use super::short;
 use super::topic::{self, GatewayTopic, TopicError};
 use crate::CHUNK_BYTES_MAX;
 use crate::model::{
-    Attributes, AttributesRequest, ChildName, ChunkRequest, DeviceSession, Origin, PackageKind,
-    RefusalReason, RpcReply,
+    Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, DeviceSession, Origin,
+    PackageKind, RefusalReason, RpcReply,
 };
 use crate::payload::{
     ChildMessage, MessageContext, asked, child_error_json, child_scopes_json, child_values_json,
@@ -150,12 +150,12 @@ impl Device {
     ) -> Result<(), Refused> {
         self.room_for_request()?;
         let chunk_bytes = chunk_bytes(payload)?;
-        let request = ChunkRequest { kind, expected: None, chunk_bytes, chunk };
+        let request = ChunkRequest { kind, expected: None, chunk_bytes, chunk, begun: None };
         let (sink, session) = (Arc::clone(&self.broker.sink), Arc::clone(&self.session));
         self.answers.push(
             async move {
                 match sink.chunk(&session, request).await {
-                    Ok(bytes) => {
+                    Ok(Chunk { bytes, .. }) => {
                         let counted = u32::try_from(bytes.len() / 1024).unwrap_or(u32::MAX);
                         let hold = sink.pace(Origin::Device(&session), 0, counted);
                         let (topic, short) = topic::chunk_response(kind, id, chunk);

@@ -71,6 +71,12 @@ impl WaitingWill {
         &self.session
     }
 
+    /// The will of a device that is a host application of Sparkplug: it may say that it is gone.
+    pub fn of_sparkplug_host(self) -> Self {
+        let session = DeviceSession { sparkplug_host: true, ..(*self.session).clone() };
+        Self { session: Arc::new(session), ..self }
+    }
+
     /// Waits for the will's delay, or the end of its session if that is sooner, and publishes it,
     /// unless the client is back in its session by then. When the platform stops, it is published
     /// at once.

@@ -91,6 +91,12 @@ pub(crate) struct Parameter<'a> {
     pub(crate) value: Raw<'a>,
 }
 
+/// The value of a property.
+struct Property<'a> {
+    value: Raw<'a>,
+    is_null: bool,
+}
+
 /// Reads a payload whose metrics become keys and values, where they are held to the rules on what
 /// must not be kept. Here that is done with everything else: properties, and what is inside of
 /// tables and templates.
@@ -125,10 +131,11 @@ impl Decoder {
                 1 => payload.timestamp = Some(field.number()?),
                 2 => payload.metrics.push(self.metric(&field, 0)?),
                 3 => payload.seq = Some(field.number()?),
-                // The UUID of its schema, a body of another form, and what is not known.
+                // The UUID of its schema.
                 4 => {
-                    field.text()?;
+                    self.text(&field)?;
                 }
+                // A body of another form, and what is not known.
                 _ => {}
             }
         }
@@ -163,6 +170,13 @@ impl Decoder {
         }
     }
 
+    /// A text that is no value.
+    fn text<'a>(&self, field: &Field<'a>) -> Result<&'a str, PayloadError> {
+        let text = field.text()?;
+        self.screen(field.at, None, &Raw::Text(text))?;
+        Ok(text)
+    }
+
     /// A text, which may be the value of a name.
     fn screen(&self, at: usize, name: Option<&str>, value: &Raw<'_>) -> Result<(), PayloadError> {
         if let Raw::Text(text) = value
@@ -195,7 +209,7 @@ impl Decoder {
                 5 => metric.is_historical = field.flag()?,
                 6 => metric.is_transient = field.flag()?,
                 7 => metric.is_null = field.flag()?,
-                8 => Self::metadata(&field)?,
+                8 => self.metadata(&field)?,
                 9 => metric.properties = self.property_set(&field, depth)?,
                 10 => metric.value = Raw::Number(field.number_32()?.into()),
                 11 => metric.value = Raw::Number(field.number()?),
@@ -217,7 +231,7 @@ impl Decoder {
     }
 
     /// What a file or a part of one is. It is checked, and nothing of it is made use of.
-    fn metadata(field: &Field<'_>) -> Result<(), PayloadError> {
+    fn metadata(&self, field: &Field<'_>) -> Result<(), PayloadError> {
         let mut reader = field.message()?;
         while let Some(field) = reader.next_field()? {
             match field.number {
@@ -225,7 +239,7 @@ impl Decoder {
                     field.number()?;
                 }
                 2 | 5..=8 => {
-                    field.text()?;
+                    self.text(&field)?;
                 }
                 _ => {}
             }
@@ -260,14 +274,16 @@ impl Decoder {
             return Err(PayloadError::new(field.at, text));
         }
         let mut properties = Properties::default();
-        for (key, (at, value)) in keys.into_iter().zip(values) {
+        for (key, (at, Property { value, is_null })) in keys.into_iter().zip(values) {
             match (key, &value) {
+                _ if is_null => {}
                 ("engUnit", Raw::Text(text)) => properties.unit = Some(*text),
                 ("Quality" | "quality", Raw::Number(number)) => {
                     properties.quality = u32::try_from(*number).ok();
                 }
                 _ => {}
             }
+            // What a null holds all the same is passed on with it.
             if let Raw::Text(text) = value
                 && let Some(rule) = self.screening.text(Some(key), text)
             {
@@ -278,11 +294,18 @@ impl Decoder {
     }
 
     /// The value of a property. Of sets inside it nothing is made use of.
-    fn property<'a>(&mut self, field: &Field<'a>, depth: usize) -> Result<Raw<'a>, PayloadError> {
+    fn property<'a>(
+        &mut self,
+        field: &Field<'a>,
+        depth: usize,
+    ) -> Result<Property<'a>, PayloadError> {
         self.count(field.at)?;
-        let (mut value, mut is_null) = (Raw::None, false);
+        let (mut value, mut is_null, mut has_value) = (Raw::None, false, false);
         let mut reader = field.message()?;
         while let Some(field) = reader.next_field()? {
+            if (3..=11).contains(&field.number) && std::mem::replace(&mut has_value, true) {
+                return Err(PayloadError::new(field.at, "a property with two values"));
+            }
             match field.number {
                 1 => {
                     field.number_32()?;
@@ -309,7 +332,7 @@ impl Decoder {
                 _ => {}
             }
         }
-        Ok(if is_null { Raw::None } else { value })
+        Ok(Property { value, is_null })
     }
 
     fn data_set<'a>(&mut self, field: &Field<'a>) -> Result<DataSet<'a>, PayloadError> {
@@ -354,6 +377,9 @@ impl Decoder {
             self.count(field.at)?;
             let (mut value, mut cell) = (Raw::None, field.message()?);
             while let Some(field) = cell.next_field()? {
+                if (1..=7).contains(&field.number) && !matches!(value, Raw::None) {
+                    return Err(PayloadError::new(field.at, "a cell with two values"));
+                }
                 match field.number {
                     1 => value = Raw::Number(field.number_32()?.into()),
                     2 => value = Raw::Number(field.number()?),
@@ -380,10 +406,10 @@ impl Decoder {
         let (mut template, mut reader) = (Template::default(), field.message()?);
         while let Some(field) = reader.next_field()? {
             match field.number {
-                1 => template.version = Some(field.text()?),
+                1 => template.version = Some(self.text(&field)?),
                 2 => template.metrics.push(self.metric(&field, depth)?),
                 3 => template.parameters.push(self.parameter(&field)?),
-                4 => template.reference = Some(field.text()?),
+                4 => template.reference = Some(self.name(&field)?),
                 5 => template.is_definition = field.flag()?,
                 _ => {}
             }
@@ -394,9 +420,15 @@ impl Decoder {
     fn parameter<'a>(&mut self, field: &Field<'a>) -> Result<Parameter<'a>, PayloadError> {
         self.count(field.at)?;
         let mut parameter = Parameter { at: field.at, ..Parameter::default() };
-        let mut reader = field.message()?;
+        let (mut has_name, mut reader) = (false, field.message()?);
         while let Some(field) = reader.next_field()? {
+            if (3..=9).contains(&field.number) && !matches!(parameter.value, Raw::None) {
+                return Err(PayloadError::new(field.at, "a parameter with two values"));
+            }
             match field.number {
+                1 if std::mem::replace(&mut has_name, true) => {
+                    return Err(PayloadError::new(field.at, "a parameter with two names"));
+                }
                 1 => parameter.name = self.name(&field)?,
                 2 => parameter.datatype = field.number_32()?,
                 3 => parameter.value = Raw::Number(field.number_32()?.into()),

@@ -230,3 +230,42 @@ async fn bulk_writes() {
         send(&router, request("POST", "/v1/telemetry/write", &token, "{\"t\":1}")).await;
     assert_eq!(status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn bulk_writes_of_tables() {
+    let (router, store) = api(IngestLimits::default());
+    let arrow = ("content-type", "application/vnd.apache.arrow.stream");
+    let named = &include_bytes!("../../../../fuzz/corpus/arrow/named")[1..];
+    let path = "/v1/telemetry/write";
+    let (status, answer) = send(&router, request("POST", path, &[KEY, arrow], named)).await;
+    assert_eq!((status.as_u16(), answer.as_str()), (200, "{\"devices\":2,\"readings\":4}"));
+    let packed = zstd::encode_all(named, 1).expect("zstd");
+    let headers = [KEY, arrow, ("content-encoding", "zstd")];
+    assert_eq!(send(&router, request("POST", path, &headers, packed)).await.0, StatusCode::OK);
+    let own = &include_bytes!("../../../../fuzz/corpus/arrow/own")[1..];
+    let (status, answer) = send(&router, request("POST", path, &[BEARER, arrow], own)).await;
+    assert_eq!((status.as_u16(), answer.as_str()), (200, "{\"devices\":1,\"readings\":5}"));
+
+    let before = store.entries().len();
+    // In place of the valve a device that there is not.
+    let at = named.windows(5).position(|part| part == b"valve").expect("a name");
+    let mut ghost = named.to_vec();
+    ghost[at..at + 5].copy_from_slice(b"ghost");
+    let card = &include_bytes!("../../../../fuzz/corpus/arrow/refused_text")[1..];
+    let unsigned = &include_bytes!("../../../../fuzz/corpus/arrow/unsigned")[1..];
+    let table: [((&str, &str), &[u8], u16, &str); 6] = [
+        (KEY, &ghost, 400, "\"row\":2"),
+        (KEY, own, 400, "expected a column device"),
+        (BEARER, named, 400, "for itself only"),
+        (BEARER, unsigned, 400, "\"row\":1,\"column\":1"),
+        (BEARER, card, 422, "\"row\":1,\"column\":1"),
+        (BEARER, b"ARROW1", 400, "\"position\":0"),
+    ];
+    for (who, body, status, part) in table {
+        let (found, answer) =
+            send(&router, request("POST", path, &[who, arrow], body.to_vec())).await;
+        assert_eq!(found.as_u16(), status, "{part}: {answer}");
+        assert!(answer.contains(part) && !answer.contains("\"line\""), "{part}: {answer}");
+    }
+    assert_eq!(store.entries().len(), before, "nothing is stored when anything is wrong");
+}

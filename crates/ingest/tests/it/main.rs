@@ -1,5 +1,6 @@
 //! Ingest against its own listeners: raw bytes in, raw bytes out, and what the sink was given.
 
+mod arrow;
 mod bulk;
 mod conformance;
 mod exactly_kept;
@@ -11,6 +12,7 @@ mod mqtt_kept;
 mod mqtt_malformed;
 mod mqtt_parked;
 mod mqtt_relay;
+mod packages;
 mod payload;
 mod platform;
 mod refused;

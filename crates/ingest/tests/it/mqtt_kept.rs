@@ -2,16 +2,14 @@
 //! word is followed by another that reads the same journal.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
-use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, DeviceLink, DeviceSession, EntryRefused,
-    Origin, Placed, RpcReply, Sink, SinkEntry, SubmitError,
-};
+use veritwin_ingest::{Arrivals, EntryRefused, Origin, Placed, Sink, SinkEntry, SubmitError};
 
 use crate::platform::{
     API_KEY, CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, connect, packet, publish,
@@ -35,6 +33,8 @@ pub(crate) struct Journal {
     pub(crate) told_later: Mutex<Option<Arc<Semaphore>>>,
     /// Submissions that have begun.
     pub(crate) started: watch::Sender<usize>,
+    /// Who has a will is a host application of Sparkplug now.
+    is_of_hosts: AtomicBool,
 }
 
 async fn pass(gate: &Mutex<Option<Arc<Semaphore>>>) {
@@ -90,26 +90,6 @@ impl Sink for Journal {
         self.from.send_replace(position);
         Ok(())
     }
-
-    async fn attributes(
-        &self,
-        _: &DeviceSession,
-        _: AttributesRequest,
-    ) -> Result<Attributes, SubmitError> {
-        Ok(Attributes::default())
-    }
-
-    async fn rpc_reply(&self, _: &DeviceSession, _: RpcReply) -> Result<(), SubmitError> {
-        Ok(())
-    }
-
-    async fn rpc_call(&self, _: &DeviceSession, _: ClientRpc) -> Result<String, SubmitError> {
-        Ok("{}".to_owned())
-    }
-
-    async fn attach(&self, _: &Arc<DeviceSession>, _: DeviceLink) {}
-
-    async fn detach(&self, _: &Arc<DeviceSession>, _: &DeviceLink) {}
 }
 
 const fn is_relay(entry: &SinkEntry) -> bool {
@@ -157,7 +137,9 @@ impl Journal {
                 _ => {}
             }
         }
+        let is_of_hosts = self.is_of_hosts.load(Ordering::SeqCst);
         for will in restoring.finish() {
+            let will = if is_of_hosts { will.of_sparkplug_host() } else { will };
             tokio::spawn(will.publish());
         }
         broker
@@ -335,6 +317,28 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
     mortal.send(&packet(0x10, &hello)).await;
     mortal.expect(&[0x20, 2, 0, 0]).await;
     nothing_waits(&mut mortal).await;
+    let broker = journal.start();
+    let mut client = open(&broker, "c1", "token", 1).await;
+    message(&mut client, 0x32, "gone").await;
+}
+
+#[tokio::test]
+async fn a_hosts_will_says_after_a_restart_that_it_is_gone() {
+    const STATE: &str = "spBv1.0/STATE/scada";
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    let mut client = open(&broker, "c1", "token", 0).await;
+    client.send(&subscribe(4, 1, &[(STATE, 1)])).await;
+    client.expect(&[0x90, 3, 0, 1, 1]).await;
+    client.leave().await;
+    let mut host = Client::open(&broker);
+    let mut hello = text("MQTT");
+    hello.extend_from_slice(&[4, 0x8c, 0, 60]);
+    hello.extend([text("c3"), text(STATE), text("gone"), text("scada")].concat());
+    host.send(&packet(0x10, &hello)).await;
+    host.expect(&[0x20, 2, 0, 0]).await;
+    nothing_waits(&mut host).await;
+    journal.is_of_hosts.store(true, Ordering::SeqCst);
     let broker = journal.start();
     let mut client = open(&broker, "c1", "token", 1).await;
     message(&mut client, 0x32, "gone").await;

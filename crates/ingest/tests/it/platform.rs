@@ -249,6 +249,10 @@ impl Login for Door {
                     let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
                     Ok(Arc::new(DeviceSession { gateway: true, ..plain }))
                 }
+                "scada" => {
+                    let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
+                    Ok(Arc::new(DeviceSession { sparkplug_host: true, ..plain }))
+                }
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {
                     limit: None,

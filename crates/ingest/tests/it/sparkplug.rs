@@ -294,21 +294,25 @@ async fn metrics_are_written_in_their_type() {
 }
 
 #[tokio::test]
-async fn who_is_no_gateway_commands_nobody() {
+async fn who_is_no_host_commands_nobody() {
     let (broker, store) = broker(IngestLimits::default());
     let mut node = edge_node(&broker, "token", 0).await;
-    let mut thief = Client::open(&broker);
-    thief.send(&connect(5, 2, "thief", "other")).await;
-    assert_eq!(thief.packet().await[0], 0x20);
     let reboot = payload(None, &[metric("Node Control/Reboot", 0, 11, &number(14, 1))]);
-    for topic in ["g/NCMD/n", "g/DCMD/n/pump", "STATE/other"] {
-        assert_eq!(tell(&mut thief, &format!("spBv1.0/{topic}"), &reboot).await, 0x87, "{topic}");
+    // A thermometer, and an edge node with devices behind it.
+    for token in ["other", "gateway"] {
+        let mut thief = Client::open(&broker);
+        thief.send(&connect(5, 2, "thief", token)).await;
+        assert_eq!(thief.packet().await[0], 0x20);
+        for topic in ["g/NCMD/n", "g/DCMD/n/pump", "STATE/other"] {
+            let code = tell(&mut thief, &format!("spBv1.0/{topic}"), &reboot).await;
+            assert_eq!(code, 0x87, "{token}: {topic}");
+        }
     }
     let is_relayed = |entry: &SinkEntry| matches!(entry, SinkEntry::Relay { .. });
     assert!(!store.entries().iter().any(is_relayed));
-    // One that a person has made a gateway is a host like the platform itself.
+    // One that a person has made a host is one like the platform itself.
     let mut host = Client::open(&broker);
-    host.send(&connect(5, 2, "host", "gateway")).await;
+    host.send(&connect(5, 2, "host", "scada")).await;
     assert_eq!(host.packet().await[0], 0x20);
     assert_eq!(tell(&mut host, "spBv1.0/g/NCMD/n", &reboot).await, 0);
     assert_eq!(heard(&mut node, 5).await, ("spBv1.0/g/NCMD/n".to_owned(), reboot));
@@ -319,7 +323,7 @@ async fn the_hosts_state_is_its_own_and_its_last_word() {
     let (broker, _store) = broker(IngestLimits::default());
     let mut host = listener(&broker, "spBv1.0/STATE/+").await;
     assert_eq!(heard(&mut host, 4).await.0, "spBv1.0/STATE/veritwin");
-    let mut node = edge_node(&broker, "gateway", 0).await;
+    let mut node = edge_node(&broker, "scada", 0).await;
     assert_eq!(tell(&mut node, "spBv1.0/STATE/veritwin", b"{}").await, 0x87);
     // Others of the tenant say theirs.
     assert_eq!(tell(&mut node, "spBv1.0/STATE/other", b"{}").await, 0);
@@ -332,7 +336,7 @@ async fn the_hosts_state_is_its_own_and_its_last_word() {
 #[tokio::test]
 async fn the_hosts_state_has_its_place_among_retained_messages() {
     let (broker, _store) = broker(IngestLimits::default());
-    let mut node = edge_node(&broker, "gateway", 0).await;
+    let mut node = edge_node(&broker, "scada", 0).await;
     assert_eq!(tell(&mut node, "spBv1.0/g/NBIRTH/n", &birth(0)).await, 0);
     for topic in ["a", "spBv1.0/STATE/a", "z"] {
         let mut message = publish(5, 1, 9, topic, b"x");
@@ -363,7 +367,7 @@ async fn what_must_not_be_kept_is_refused_by_name_and_by_value() {
     assert!(of_device(&store, DEVICE).is_empty());
     // Nor is it in what is only passed on, or where a value is said to be none.
     let mut host = Client::open(&broker);
-    host.send(&connect(5, 2, "host", "gateway")).await;
+    host.send(&connect(5, 2, "host", "scada")).await;
     assert_eq!(host.packet().await[0], 0x20);
     let named = metric("religion", 1, 4, &integer(1));
     for topic in ["g/NCMD/n", "g/DCMD/n/pump", "g/NDEATH/n"] {

@@ -100,6 +100,8 @@ pub struct CredentialMatch {
     pub device_name: Secret<String>,
     /// Whether the device may speak for others.
     pub is_gateway: bool,
+    /// Whether the device is a host application of Sparkplug.
+    pub is_sparkplug_host: bool,
 }
 
 opaque_debug!(CredentialMatch { tenant, credential });
@@ -313,6 +315,14 @@ impl PlatformTx {
         let name = vault.open_text(&device, "name", credential.device.as_bytes())?;
         let device_name = Secret::new(name);
         let is_gateway = device.maybe("is_gateway")?.unwrap_or_default();
-        Ok(CredentialMatch { tenant, credential, secret_hash, device_name, is_gateway })
+        let is_sparkplug_host = device.maybe("is_sparkplug_host")?.unwrap_or_default();
+        Ok(CredentialMatch {
+            tenant,
+            credential,
+            secret_hash,
+            device_name,
+            is_gateway,
+            is_sparkplug_host,
+        })
     }
 }

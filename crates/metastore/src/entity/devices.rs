@@ -55,6 +55,8 @@ pub struct Device {
     pub declaration: Declaration,
     /// Whether it may speak for other devices.
     pub is_gateway: bool,
+    /// Whether it is a host application of Sparkplug: it commands the tenant's edge nodes.
+    pub is_sparkplug_host: bool,
     /// The gateway that speaks for it.
     pub gateway: Option<DeviceId>,
     /// Counts changes: the ETag.
@@ -132,6 +134,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Device> {
         placement,
         declaration: row.get("declaration")?,
         is_gateway: row.maybe("is_gateway")?.unwrap_or_default(),
+        is_sparkplug_host: row.maybe("is_sparkplug_host")?.unwrap_or_default(),
         gateway: row.maybe("gateway_id")?,
         version: row.get("version")?,
         created_at: row.get("created_at")?,
@@ -188,6 +191,7 @@ impl TenantTx {
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
             .set("is_gateway", device.is_gateway)
+            .set("is_sparkplug_host", device.is_sparkplug_host)
             .set("gateway_id", device.gateway)
             .set("version", 1u64)
             .set("created_at", self.core.at)
@@ -211,6 +215,7 @@ impl TenantTx {
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
             .set("is_gateway", device.is_gateway)
+            .set("is_sparkplug_host", device.is_sparkplug_host)
             .set("gateway_id", device.gateway)
             .set("updated_at", self.core.at);
         self.update_version(update, *device.id.as_bytes(), expected).await?;

@@ -129,6 +129,12 @@ async fn devices_behind_a_gateway_outlive_it() {
         tx.device_create(&gateway).await.expect("a device");
         tx.device_create(&meter).await.expect("a device");
         assert!(tx.device(gateway.id).await.expect("read").is_gateway);
+        let scada = Device { is_sparkplug_host: true, ..device(world, "SCADA") };
+        tx.device_create(&scada).await.expect("a device");
+        assert!(tx.device(scada.id).await.expect("read").is_sparkplug_host);
+        let plain = Device { is_sparkplug_host: false, ..scada.clone() };
+        tx.device_update(&plain, None).await.expect("changed");
+        assert!(!tx.device(scada.id).await.expect("read").is_sparkplug_host);
         assert_eq!(tx.devices_behind(gateway.id).await.expect("counted"), 1);
         tx.device_delete(gateway.id).await.expect("deleted");
         assert_eq!(tx.device(meter.id).await.expect("read").gateway, None);

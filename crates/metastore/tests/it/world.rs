@@ -151,6 +151,7 @@ pub(crate) fn device(world: &World, name: &str) -> Device {
         created_at: START,
         updated_at: START,
         is_gateway: false,
+        is_sparkplug_host: false,
         gateway: None,
         last_seen_at: None,
     }

@@ -52,6 +52,9 @@ pub(super) struct DeviceBody {
     counts_as: &'static str,
     /// Whether it may speak for other devices.
     is_gateway: bool,
+    /// Whether it is a host application of Sparkplug B: it commands the tenant's edge nodes over
+    /// MQTT.
+    is_sparkplug_host: bool,
     /// The gateway that speaks for it.
     gateway_id: Option<String>,
     created_at: String,
@@ -81,6 +84,7 @@ impl From<DeviceView> for DeviceBody {
             declaration: view.declaration.as_str(),
             counts_as: view.counts_as.as_str(),
             is_gateway: view.is_gateway,
+            is_sparkplug_host: view.is_sparkplug_host,
             gateway_id: view.gateway.map(|id| id.to_string()),
             created_at: body::time(view.created_at),
             last_seen_at: view.last_seen_at.map(body::time),
@@ -183,6 +187,9 @@ struct UpdateBody {
     is_gateway: Option<bool>,
     /// The gateway that speaks for it; empty: none.
     gateway_id: Option<String>,
+    /// Whether it is a host application of Sparkplug B. To make it one takes the right to command
+    /// devices in the whole tenant.
+    is_sparkplug_host: Option<bool>,
 }
 
 fn gateway(body: &UpdateBody) -> Result<Option<GatewayChange>, Problem> {
@@ -216,11 +223,12 @@ async fn update(
         declaration: declaration(body.declaration.as_deref())?,
         units: body.units,
         gateway,
+        is_sparkplug_host: body.is_sparkplug_host,
         if_version: body::if_match(&headers)?,
     };
     let id = body::id(&id)?;
     let device = api.app.update_device(&context, id, change).await?;
-    if gateway.is_some() {
+    if gateway.is_some() || body.is_sparkplug_host.is_some() {
         // Its sessions were let in as what it was.
         api.live.disconnect(context.tenant, id, None);
     }

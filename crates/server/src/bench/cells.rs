@@ -29,7 +29,8 @@ pub(crate) async fn cells(cells: &[Cell], measuring: impl Fn(&Cell)) -> Vec<Entr
     entries
 }
 
-async fn measure(cell: Cell) -> anyhow::Result<Vec<Entry>> {
+/// Measures one.
+pub(super) async fn measure(cell: Cell) -> anyhow::Result<Vec<Entry>> {
     cell.make_room(RETAINED_MESSAGES_MAX)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let root = new_folder(clock.as_ref(), &veritwin_app::system_rng())?;

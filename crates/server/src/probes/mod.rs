@@ -4,6 +4,7 @@
 //! outside, as a client would; the app runs them and keeps what they find.
 
 mod access;
+mod arrow;
 mod cookies;
 mod flood;
 mod isolation;

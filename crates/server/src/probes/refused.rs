@@ -13,6 +13,7 @@ use veritwin_app::{App, Error, ProbeAnswer, RefusedFixture};
 use veritwin_ingest::mqtt::Broker;
 
 use super::Wiring;
+use super::arrow::{self, CONTENT_TYPE as ARROW};
 use super::refused_mqtt::{self, Letter};
 use super::walk::{Answered, Ask, Walk, ask};
 
@@ -293,6 +294,7 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
         unreadable: None,
     };
     let plain = json!({key: text});
+    let pack = json!([{"n": key, "vs": text}]);
     let write = "/v1/telemetry/write";
     let attributes = format!("/v1/devices/{device}/attributes");
     let mut doors = vec![
@@ -301,12 +303,8 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
         by_device("client attributes", "/api/v1/attributes", JSON, plain.to_string()),
         by_device("line protocol", write, "text/plain", format!("probe {key}=\"{text}\"")),
         by_device("NDJSON", write, "application/x-ndjson", plain.to_string()),
-        by_device(
-            "SenML",
-            write,
-            "application/senml+json",
-            json!([{"n": key, "vs": text}]).to_string(),
-        ),
+        by_device("SenML", write, "application/senml+json", pack.to_string()),
+        Door { body: arrow::stream(key, text), ..by_device("Arrow", write, ARROW, String::new()) },
         by_person(
             "shared attributes",
             Method::PATCH,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Platform, wait_for};
 use crate::mqtt::Version;
 use crate::python::{Script, interpreter};
+use crate::rights::{Person, id};
 use crate::tenant::{Device, Tenant};
 
 /// A running edge node.
@@ -115,4 +116,83 @@ fn an_edge_node_of_a_real_library() {
     let node = edge_node(&platform, &python, &device.token);
     hears(&node, &json!({"born": true}));
     wait_for("the birth", || (view(&tenant, &device.id)["online"] == true).then_some(()));
+}
+
+/// NCMD without a metric: whom it reaches is what counts.
+const COMMAND: (&str, &[u8]) = ("spBv1.0/plant/NCMD/line-1", &[0x08, 1]);
+const STATE: (&str, &[u8]) = ("spBv1.0/STATE/scada", br#"{"online":true,"timestamp":1}"#);
+
+fn make_host(tenant: &Tenant, device: &Device, is_host: bool) {
+    let path = format!("/v1/devices/{}", device.id);
+    let made = tenant.patch(&path, &json!({"is_sparkplug_host": is_host})).expect(200);
+    assert_eq!(made["is_sparkplug_host"], is_host, "{made}");
+}
+
+#[test]
+fn hosts_command_the_nodes_of_their_own_tenant_and_nobody_else_does() {
+    let platform = Platform::shared();
+    let (tenant, elsewhere) = (platform.tenant(), platform.tenant());
+    let (scada, plain) = (tenant.device("scada"), tenant.device("thermometer"));
+    let mut node = platform.mqtt(Version::V5, &tenant.device("node").token);
+    node.subscribe("spBv1.0/plant/NCMD/#");
+    // Neither a device like any other nor one that speaks for others.
+    let gateway = gateway(&tenant);
+    for token in [&scada.token, &plain.token, &gateway.token] {
+        let mut thief = platform.mqtt(Version::V5, token);
+        for (topic, payload) in [COMMAND, STATE] {
+            let (code, why) = thief.publish(topic, payload);
+            assert!(code == 0x87 && why.contains("Sparkplug host"), "{topic}: {code:#x} {why}");
+        }
+    }
+    // A host of another tenant is one there.
+    let other = elsewhere.device("scada");
+    make_host(&elsewhere, &other, true);
+    let mut other = platform.mqtt(Version::V5, &other.token);
+    assert_eq!(other.publish(COMMAND.0, &[0x08, 2]).0, 0);
+    let path = format!("/v1/devices/{}", scada.id);
+    elsewhere.patch(&path, &json!({"is_sparkplug_host": true})).problem(404);
+
+    make_host(&tenant, &scada, true);
+    let mut host = platform.mqtt(Version::V5, &scada.token);
+    host.subscribe("spBv1.0/#");
+    assert_eq!(host.publish(STATE.0, STATE.1).0, 0);
+    assert_eq!(host.publish(COMMAND.0, COMMAND.1).0, 0);
+    // The first that the node hears: nothing of the others.
+    assert_eq!(node.message(), (COMMAND.0.to_owned(), COMMAND.1.to_vec()));
+    // It commands, and speaks for nobody.
+    assert_eq!(host.publish("v1/gateway/telemetry", br#"{"x":{"t":1}}"#).0, 0x87);
+
+    let records = tenant.get("/v1/activity?action=device.update&limit=1").expect(200);
+    let record = &records["items"][0];
+    let said = (&record["before"]["is_sparkplug_host"], &record["after"]["is_sparkplug_host"]);
+    assert_eq!(said, (&json!(false), &json!(true)), "{record}");
+
+    // Taken back it ends what was open, and counts no more.
+    make_host(&tenant, &scada, false);
+    while host.read().is_ok() {}
+    let mut back = platform.mqtt(Version::V5, &scada.token);
+    assert_eq!(back.publish(COMMAND.0, COMMAND.1).0, 0x87);
+}
+
+#[test]
+fn who_may_not_command_all_devices_makes_no_host() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("inside");
+    let group = json!({"name": "north", "device_ids": [device.id]});
+    let group = id(&tenant.post("/v1/groups", &group).expect(201));
+    let person = Person::new(platform, &tenant, "north", "support");
+    let scope = json!({"group_id": group});
+    let grant = json!({"user_id": person.id, "role": "integrator", "scope": scope});
+    tenant.post("/v1/grants", &grant).expect(201);
+    let path = format!("/v1/devices/{}", device.id);
+    let change = |body: Value| person.request("PATCH", &path).json(&body).send();
+    change(json!({"type": "changed"})).expect(200);
+    let refused = change(json!({"is_sparkplug_host": true})).problem(403);
+    assert!(refused["detail"].as_str().unwrap().contains("whole tenant"), "{refused}");
+    assert_eq!(tenant.get(&path).expect(200)["is_sparkplug_host"], false);
+    // Whose right it is gives it; that it stays as it is anybody may say, and take it back.
+    make_host(&tenant, &device, true);
+    change(json!({"is_sparkplug_host": true})).expect(200);
+    change(json!({"is_sparkplug_host": false})).expect(200);
 }

@@ -144,3 +144,81 @@ fn nothing_that_must_not_be_kept_is_inside() {
     let twice = message(2, &[text(15), message(15, b"a")].concat());
     assert!(fault(&twice).1.contains("two values"));
 }
+
+#[test]
+fn texts_that_nothing_is_made_of_are_held_to_the_rules() {
+    let card = b"4111 1111 1111 1111";
+    let in_template = |part: u64, content: &[u8]| with(18, &message(part, content));
+    let property = |value: &[u8]| with(9, &[message(1, b"note"), message(2, value)].concat());
+    let null_text = [&[0x10u8, 1][..], &message(8, card)].concat();
+    let in_list = message(10, &message(1, &[message(1, b"k"), message(2, &null_text)].concat()));
+    let inside = [
+        ("the UUID of a payload", message(4, card)),
+        ("the content type of a metric", with(8, &message(2, card))),
+        ("its file name", with(8, &message(5, card))),
+        ("its file type", with(8, &message(6, card))),
+        ("its checksum", with(8, &message(7, card))),
+        ("its description", with(8, &message(8, card))),
+        ("the version of a template", in_template(1, card)),
+        ("the reference of a template", in_template(4, b"religion")),
+        ("the text of a null property", property(&null_text)),
+        ("a null property in a list", property(&in_list)),
+    ];
+    for (what, bytes) in inside {
+        let error = read(&bytes, Screening::ALL).expect_err(what);
+        assert!(error.rule.is_some(), "{what}: {error}");
+        assert!(error.position < bytes.len(), "{what}: {error}");
+        assert!(read(&bytes, Screening::NONE).is_ok(), "{what}");
+    }
+    let metadata = [message(2, b"text/csv"), message(5, b"log.csv"), message(6, b"csv")].concat();
+    assert!(read(&with(8, &metadata), Screening::ALL).is_ok());
+}
+
+#[test]
+fn of_two_values_none_is_taken() {
+    let (card, fine) = (b"4111 1111 1111 1111", b"fine");
+    let set = [message(1, b"k"), message(2, &message(8, fine))].concat();
+    let property = |value: &[u8]| with(9, &[message(1, b"note"), message(2, value)].concat());
+    let cell = |value: &[u8]| {
+        let table = [message(2, b"a"), vec![0x18, 12], message(4, &message(1, value))].concat();
+        with(17, &table)
+    };
+    let parameter = |value: &[u8]| with(18, &message(3, value));
+    let both = |field: u64| [message(field, card), message(field, fine)].concat();
+    let names = [message(1, b"religion"), message(1, fine)].concat();
+    let doors: [fn(&[u8], Screening) -> Result<Payload<'_>, PayloadError>; 2] =
+        [read, read_passed_on];
+    let check = |bytes: &[u8], expect: &str| {
+        // Whatever is screened, and whichever of the two it is that must not be kept.
+        for screening in [Screening::ALL, Screening::NONE] {
+            for door in doors {
+                let error = door(bytes, screening).expect_err(expect);
+                assert!(error.rule.is_some() || error.detail.contains(expect), "{error}");
+            }
+        }
+        assert!(read(bytes, Screening::NONE).expect_err(expect).detail.contains(expect));
+    };
+    check(&property(&both(8)), "a property with two values");
+    check(&property(&[message(8, card), vec![0x18, 1]].concat()), "a property with two values");
+    check(&property(&[message(9, &set), message(8, fine)].concat()), "a property with two values");
+    check(&cell(&both(6)), "a cell with two values");
+    check(&cell(&[message(6, card), vec![0x08, 1]].concat()), "a cell with two values");
+    check(&cell(&[message(6, card), message(7, b"")].concat()), "a cell with two values");
+    check(&parameter(&both(8)), "a parameter with two values");
+    check(&parameter(&[message(8, card), message(9, b"")].concat()), "a parameter with two values");
+    check(&parameter(&names), "a parameter with two names");
+    // One of each is.
+    for bytes in
+        [property(&message(8, fine)), cell(&message(6, fine)), parameter(&message(8, fine))]
+    {
+        assert!(read(&bytes, Screening::ALL).is_ok(), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn a_null_property_says_nothing() {
+    let unit = [&[0x10u8, 1][..], &message(8, "°C".as_bytes())].concat();
+    let bytes = with(9, &[message(1, b"engUnit"), message(2, &unit)].concat());
+    let found = read(&bytes, Screening::ALL).expect("well formed");
+    assert_eq!(found.metrics[0].properties, Properties::default());
+}

@@ -89,6 +89,10 @@ impl LiveState {
         if self.app().is_login_ended(session.device, session.credential) {
             link.close(CloseReason::Revoked);
         }
+        let is_host = self.app().new_sparkplug_host(session.device);
+        if session.sparkplug_host && is_host == Some(false) {
+            link.close(CloseReason::Revoked);
+        }
         let (tenant, owned) = (session.tenant, (session.device, session.credential));
         if let Some(ends_at) = self.app().new_login_end(session.credential) {
             self.credential_ends(tenant, owned, ends_at);

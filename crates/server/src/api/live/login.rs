@@ -68,6 +68,7 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
     session.gateway = login.is_gateway;
+    session.sparkplug_host = login.is_sparkplug_host;
     session.ends_at = login.ends_at;
     session.certificate.clone_from(&login.certificate);
     session
@@ -180,6 +181,7 @@ impl Login for LiveState {
             credential: gateway.credential,
             name: "".into(),
             is_gateway: true,
+            is_sparkplug_host: false,
             ends_at: gateway.ends_at,
             certificate: gateway.certificate.clone(),
         };

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_app::model::{AttributesView, PieceWanted};
+use veritwin_app::model::{AttributesView, PackagePiece, PieceWanted};
 use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
 use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
-    EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry, SubmitError,
+    Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, DeviceLink,
+    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry,
+    SubmitError,
 };
 
 use super::devices::LiveState;
@@ -185,15 +186,22 @@ impl Sink for LiveState {
         &self,
         session: &DeviceSession,
         request: ChunkRequest,
-    ) -> Result<Vec<u8>, SubmitError> {
+    ) -> Result<Chunk, SubmitError> {
         let wanted = PieceWanted {
             is_firmware: request.kind == PackageKind::Firmware,
             expected: request.expected,
             piece_bytes: request.chunk_bytes,
             piece: request.chunk,
+            begun: request.begun,
         };
         let device = (session.tenant, session.device);
-        self.app.package_piece(device, session.credential, wanted).await.map_err(submit_error)
+        let piece = self.app.package_piece(device, session.credential, wanted).await;
+        let PackagePiece { package, bytes } = piece.map_err(|error| match error {
+            // What it has begun with is not to be had any more.
+            Error::Conflict(detail) => SubmitError::NotFound(detail),
+            other => submit_error(other),
+        })?;
+        Ok(Chunk { package, bytes })
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
