@@ -13,16 +13,16 @@ use tokio::time::sleep;
 use veritwin_domain::{CredentialId, DeviceId, TenantId};
 
 use super::broker::Broker;
-use super::keeping::Rounds;
-use super::note::Note;
 use super::parked::{Parked, Place};
 use super::relay::{Relays, TenantRelay};
+use super::rounds::Rounds;
 use super::session::{Session, SessionKey, SharedState};
+use super::telling::Untold;
 use crate::link::DeviceLink;
 use crate::model::{CloseReason, DeviceSession, Origin, Refusal, RefusalReason, SinkEntry};
 
 /// So often sessions are looked for whose time is over.
-const TEND_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// So many of them end at once.
 const ENDED_MAX: usize = 256;
 /// Most losses that wait to be recorded; further ones are only counted.
@@ -59,7 +59,7 @@ pub(crate) struct Sessions {
     pub(super) relays: Relays,
     losses: Mutex<Vec<Loss>>,
     /// What became of sessions that outlive the process, and is not told yet.
-    pub(super) notes: Mutex<Vec<(SessionKey, Note)>>,
+    pub(super) untold: Arc<Mutex<Untold>>,
     /// Held by who puts messages before their subscribers; a new one for each round.
     pub(super) epoch: Mutex<Arc<()>>,
     pub(super) rounds: Mutex<Rounds>,
@@ -267,17 +267,12 @@ impl Broker {
                 self.record_all_losses().await;
             }
         };
-        let telling = async {
-            while self.is_tending().await {
-                self.flush_sessions().await;
-            }
-        };
         let rounds = async {
             while self.is_tending().await {
                 self.tend_round().await;
             }
         };
-        tokio::join!(ending, recording, telling, rounds);
+        tokio::join!(ending, recording, self.tend_notes(), rounds);
     }
 
     /// Waits for the next time; whether there is one.

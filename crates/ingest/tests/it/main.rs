@@ -8,6 +8,7 @@ mod mqtt;
 mod mqtt_gateway;
 mod mqtt_kept;
 mod mqtt_malformed;
+mod mqtt_notes;
 mod mqtt_parked;
 mod mqtt_relay;
 mod payload;

@@ -1,16 +1,17 @@
 //! Sessions outlive the broker where the sink keeps what is told of them: one that ends without a
 //! word is followed by another that reads the same journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
+use veritwin_domain::{IngestLimits, ManualClock, SeededRng, SessionNote, TenantId, Timestamp};
 use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, DeviceLink, DeviceSession, EntryRefused,
-    Origin, Placed, RpcReply, Sink, SinkEntry, SubmitError,
+    Login, Origin, Placed, RpcReply, Sink, SinkEntry, SubmitError,
 };
 
 use crate::platform::{
@@ -20,11 +21,15 @@ use crate::platform::{
 
 /// Keeps everything with its position.
 #[derive(Default)]
-struct Journal {
+pub(crate) struct Journal {
     arrivals: Arrivals,
-    entries: Mutex<Vec<(u64, SinkEntry)>>,
+    pub(crate) entries: Mutex<Vec<(u64, SinkEntry)>>,
     /// From where everything is told.
-    from: watch::Sender<u64>,
+    pub(crate) from: watch::Sender<u64>,
+    /// Tenants whose notes of sessions do not get in: they never come back, or with an error.
+    pub(crate) held_up: Mutex<HashMap<TenantId, Option<SubmitError>>>,
+    /// How often notes of sessions came.
+    pub(crate) tellings: watch::Sender<usize>,
 }
 
 #[async_trait]
@@ -53,6 +58,25 @@ impl Sink for Journal {
 
     fn keeps_sessions(&self) -> bool {
         true
+    }
+
+    async fn tell_sessions(
+        &self,
+        tenant: TenantId,
+        notes: Vec<SessionNote>,
+    ) -> Result<(), SubmitError> {
+        let held_up = self.held_up.lock().get(&tenant).cloned();
+        self.tellings.send_modify(|count| *count += 1);
+        match held_up {
+            Some(Some(error)) => Err(error),
+            Some(None) => std::future::pending().await,
+            None => {
+                for note in notes {
+                    self.put(SinkEntry::Note(note));
+                }
+                Ok(())
+            }
+        }
     }
 
     fn log_tail(&self) -> u64 {
@@ -105,10 +129,21 @@ impl Journal {
 
     /// The same, and some of what is in the journal is not read.
     fn start_without(self: &Arc<Self>, is_withheld: impl Fn(&SinkEntry) -> bool) -> Arc<Broker> {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS)));
+        self.start_with(Arc::new(Door), clock, is_withheld)
+    }
+
+    /// The same, with who may come in and the time.
+    pub(crate) fn start_with(
+        self: &Arc<Self>,
+        login: Arc<dyn Login>,
+        clock: Arc<ManualClock>,
+        is_withheld: impl Fn(&SinkEntry) -> bool,
+    ) -> Arc<Broker> {
         let broker = Broker::new(BrokerParts {
-            login: Arc::new(Door),
+            login,
             sink: Arc::clone(self) as Arc<dyn Sink>,
-            clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
+            clock,
             rng: Arc::new(SeededRng::new(1)),
             limits: IngestLimits::default(),
         });
