@@ -230,7 +230,17 @@ impl Broker {
         attached.detach().await;
         let will = will?;
         let (broker, version) = (Arc::clone(self), device.encoder.version);
-        Some(WaitingWill { broker, session, version, will, state, key, link, keep_seconds })
+        Some(WaitingWill {
+            broker,
+            session,
+            version,
+            will,
+            state,
+            key,
+            link,
+            keep_seconds,
+            is_restored: false,
+        })
     }
 }
 

@@ -271,6 +271,7 @@ impl Restoring {
                 key,
                 link,
                 keep_seconds,
+                is_restored: true,
             });
         }
         tracing::info!(sessions = count, wills = wills.len(), "MQTT sessions are restored");

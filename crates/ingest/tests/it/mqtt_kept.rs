@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use veritwin_domain::{IngestLimits, ManualClock, SeededRng, SessionNote, TenantId, Timestamp};
-use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring, WaitingWill};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, DeviceLink, DeviceSession, EntryRefused,
     Login, Origin, Placed, RpcReply, Sink, SinkEntry, SubmitError,
@@ -140,6 +140,20 @@ impl Journal {
         clock: Arc<ManualClock>,
         is_withheld: impl Fn(&SinkEntry) -> bool,
     ) -> Arc<Broker> {
+        let (broker, wills) = self.restore(login, clock, is_withheld);
+        for will in wills {
+            tokio::spawn(will.publish());
+        }
+        broker
+    }
+
+    /// The same; nobody has looked at the wills yet.
+    fn restore(
+        self: &Arc<Self>,
+        login: Arc<dyn Login>,
+        clock: Arc<ManualClock>,
+        is_withheld: impl Fn(&SinkEntry) -> bool,
+    ) -> (Arc<Broker>, Vec<WaitingWill>) {
         let broker = Broker::new(BrokerParts {
             login,
             sink: Arc::clone(self) as Arc<dyn Sink>,
@@ -164,10 +178,7 @@ impl Journal {
                 _ => {}
             }
         }
-        for will in restoring.finish() {
-            tokio::spawn(will.publish());
-        }
-        broker
+        (broker, restoring.finish())
     }
 
     fn relayed(&self) -> usize {
@@ -340,6 +351,36 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
     let broker = journal.start();
     let mut client = open(&broker, "c1", "token", 1).await;
     message(&mut client, 0x32, "gone").await;
+}
+
+#[tokio::test]
+async fn the_will_of_a_client_that_is_back_first_is_not_published() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    let mut hello = text("MQTT");
+    hello.extend_from_slice(&[4, 0x84, 0, 60]);
+    hello.extend([text("c3"), text("plant/b"), text("gone"), text("other")].concat());
+    let mortal = packet(0x10, &hello);
+    let mut client = Client::open(&broker);
+    client.send(&mortal).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    let clock = || Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS)));
+    let (broker, wills) = journal.restore(Arc::new(Door), clock(), |_| false);
+    // It is back before anybody has looked at its will, which has no delay.
+    let mut client = Client::open(&broker);
+    client.send(&mortal).await;
+    client.expect(&[0x20, 2, 1, 0]).await;
+    assert_eq!(wills.len(), 1);
+    for will in wills {
+        will.publish().await;
+    }
+    assert_eq!(journal.relayed(), 0);
+    // That of its new connection is another one.
+    let (_broker, wills) = journal.restore(Arc::new(Door), clock(), |_| false);
+    for will in wills {
+        will.publish().await;
+    }
+    assert_eq!(journal.relayed(), 1);
 }
 
 /// A CONNECT of 5.0 that begins a session of two hours anew.
