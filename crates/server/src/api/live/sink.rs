@@ -226,7 +226,11 @@ impl Sink for LiveState {
                 attached.remove(&owned);
             }
         }
+        let is_gone = !attached.contains_key(&owned);
         drop(attached);
+        if is_gone {
+            self.call_notes().gone(owned);
+        }
         self.app.device_connected(session.tenant, session.device, session.credential, false);
     }
 }
