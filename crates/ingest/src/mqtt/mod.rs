@@ -33,6 +33,7 @@ mod retained;
 mod rounds;
 mod session;
 mod sessions;
+mod settled;
 mod short;
 mod sparkplug;
 mod sparkplug_host;
