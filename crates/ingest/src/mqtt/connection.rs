@@ -326,7 +326,10 @@ async fn exchange<S: Stream>(
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
-            if write_output(stream, device).await.is_err() {
+            if let Err(error) = write_output(stream, device).await {
+                if error.kind() == std::io::ErrorKind::TimedOut {
+                    device.record_stalled(WRITE_SECONDS_MAX);
+                }
                 return Err(End::Lost);
             }
         }

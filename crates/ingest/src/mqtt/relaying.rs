@@ -100,6 +100,28 @@ impl Device {
     }
 
     /// Makes records, in one submission.
+    /// A durable record that the client has taken nothing of what is for it for so long: its
+    /// connection ends.
+    pub(super) fn record_stalled(&mut self, seconds: u64) {
+        let limit = "write_seconds_max";
+        let (session, received_at) = (&self.session, self.broker.clock.now());
+        let detail = format!(
+            "limit {limit} reached: the client took nothing of what it was sent for {seconds} s; \
+             its connection has ended"
+        );
+        self.record(vec![Refusal {
+            tenant: session.tenant,
+            device: session.device,
+            credential: session.credential,
+            received_at,
+            reason: RefusalReason::Limit,
+            detail,
+            position: None,
+            limit: Some(limit),
+            payload_bytes: 0,
+        }]);
+    }
+
     fn record(&mut self, refusals: Vec<Refusal>) {
         if refusals.is_empty() {
             return;

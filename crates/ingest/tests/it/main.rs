@@ -11,6 +11,7 @@ mod mqtt_malformed;
 mod mqtt_notes;
 mod mqtt_parked;
 mod mqtt_relay;
+mod mqtt_restarts;
 mod payload;
 mod platform;
 mod refused;

@@ -363,6 +363,26 @@ async fn silence_ends_a_connection_after_one_and_a_half_keep_alives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_vanishes_without_a_word_has_a_will_and_holds_nothing() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut body = text("MQTT");
+    // Keep-alive of ten seconds.
+    body.extend_from_slice(&[4, 0x86, 0, 10]);
+    body.extend([text("w"), text(TELEMETRY), text("{\"on\":false}"), text("token")].concat());
+    let mut client = Client::open(&broker);
+    client.send(&packet(0x10, &body)).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    let start = tokio::time::Instant::now();
+    // The socket stays open: no FIN says that nobody is there.
+    let Client { stream, server } = client;
+    server.await.expect("served");
+    assert!((15..25).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(store.readings().len(), 1, "the will");
+    assert_eq!((broker.connections(), store.links.lock().len()), (0, 0));
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_keep_alive_silence_may_last() {
     let (broker, _) = broker(IngestLimits::default());
     let mut body = text("MQTT");

@@ -123,7 +123,7 @@ impl Journal {
     }
 
     /// A broker that goes on where the last one was.
-    fn start(self: &Arc<Self>) -> Arc<Broker> {
+    pub(crate) fn start(self: &Arc<Self>) -> Arc<Broker> {
         self.start_without(|_| false)
     }
 
@@ -148,7 +148,7 @@ impl Journal {
     }
 
     /// The same; nobody has looked at the wills yet.
-    fn restore(
+    pub(crate) fn restore(
         self: &Arc<Self>,
         login: Arc<dyn Login>,
         clock: Arc<ManualClock>,
@@ -181,13 +181,18 @@ impl Journal {
         (broker, restoring.finish())
     }
 
-    fn relayed(&self) -> usize {
+    pub(crate) fn relayed(&self) -> usize {
         self.entries.lock().iter().filter(|(_, entry)| is_relay(entry)).count()
     }
 }
 
 /// A client that keeps its session; `present` when there is one.
-async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -> Client {
+pub(crate) async fn open(
+    broker: &Arc<Broker>,
+    client_id: &str,
+    token: &str,
+    present: u8,
+) -> Client {
     let mut client = Client::open(broker);
     client.send(&connect(4, 0, client_id, token)).await;
     client.expect(&[0x20, 2, present, 0]).await;
@@ -195,7 +200,7 @@ async fn open(broker: &Arc<Broker>, client_id: &str, token: &str, present: u8) -
 }
 
 /// A client that has subscribed, and is away.
-async fn park(broker: &Arc<Broker>) {
+pub(crate) async fn park(broker: &Arc<Broker>) {
     let mut client = open(broker, "c1", "token", 0).await;
     client.send(&subscribe(4, 1, &[("plant/+", 2)])).await;
     client.expect(&[0x90, 3, 0, 1, 2]).await;
@@ -203,7 +208,7 @@ async fn park(broker: &Arc<Broker>) {
 }
 
 /// Another client publishes.
-async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
+pub(crate) async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
     let mut other = Client::open(broker);
     other.send(&connect(4, 2, "c2", "other")).await;
     other.expect(&[0x20, 2, 0, 0]).await;
@@ -221,13 +226,13 @@ async fn tell(broker: &Arc<Broker>, qos: u8, texts: &[&str]) {
 }
 
 /// Nothing waits for the client, and it was heard.
-async fn nothing_waits(client: &mut Client) {
+pub(crate) async fn nothing_waits(client: &mut Client) {
     client.send(&[0xc0, 0]).await;
     client.expect(&[0xd0, 0]).await;
 }
 
 /// A message, with its first byte; its packet id.
-async fn message(client: &mut Client, first: u8, text: &str) -> [u8; 2] {
+pub(crate) async fn message(client: &mut Client, first: u8, text: &str) -> [u8; 2] {
     let message = client.packet().await;
     assert_eq!(message[0], first, "{message:02x?}");
     assert!(message.ends_with(text.as_bytes()), "{message:02x?}, expected {text}");
@@ -351,36 +356,6 @@ async fn the_will_of_a_connection_that_a_restart_cut_is_published() {
     let broker = journal.start();
     let mut client = open(&broker, "c1", "token", 1).await;
     message(&mut client, 0x32, "gone").await;
-}
-
-#[tokio::test]
-async fn the_will_of_a_client_that_is_back_first_is_not_published() {
-    let journal = Arc::new(Journal::default());
-    let broker = journal.start();
-    let mut hello = text("MQTT");
-    hello.extend_from_slice(&[4, 0x84, 0, 60]);
-    hello.extend([text("c3"), text("plant/b"), text("gone"), text("other")].concat());
-    let mortal = packet(0x10, &hello);
-    let mut client = Client::open(&broker);
-    client.send(&mortal).await;
-    client.expect(&[0x20, 2, 0, 0]).await;
-    let clock = || Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS)));
-    let (broker, wills) = journal.restore(Arc::new(Door), clock(), |_| false);
-    // It is back before anybody has looked at its will, which has no delay.
-    let mut client = Client::open(&broker);
-    client.send(&mortal).await;
-    client.expect(&[0x20, 2, 1, 0]).await;
-    assert_eq!(wills.len(), 1);
-    for will in wills {
-        will.publish().await;
-    }
-    assert_eq!(journal.relayed(), 0);
-    // That of its new connection is another one.
-    let (_broker, wills) = journal.restore(Arc::new(Door), clock(), |_| false);
-    for will in wills {
-        will.publish().await;
-    }
-    assert_eq!(journal.relayed(), 1);
 }
 
 /// A CONNECT of 5.0 that begins a session of two hours anew.

@@ -125,6 +125,31 @@ async fn a_slow_client_loses_messages_by_name_and_the_loss_is_recorded() {
     assert!(lost[1].2.contains(&format!("{count} messages were not delivered")), "{lost:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_let_go_and_that_is_recorded() {
+    let (broker, store) = broker(IngestLimits::default());
+    let (mut client, mut stalled) = (connected(&broker, 4).await, other(&broker, 4).await);
+    listen(&mut stalled, 4, "plant/+", 0).await;
+    let start = tokio::time::Instant::now();
+    for id in 1..=64u16 {
+        client.send(&publish(4, 1, id, "plant/a", &[b'x'; 1024])).await;
+        let [high, low] = id.to_be_bytes();
+        client.expect(&[0x40, 2, high, low]).await;
+    }
+    assert!(start.elapsed().as_secs() < 1, "nobody waits for it");
+    // It does not hang up either.
+    let Client { stream, server } = stalled;
+    server.await.expect("served");
+    assert!((30..60).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    drop(stream);
+    let limits = store.entries().into_iter().filter_map(|entry| match entry {
+        SinkEntry::Refusal(refusal) if refusal.device == OTHER => refusal.limit,
+        _ => None,
+    });
+    assert_eq!(limits.collect::<Vec<_>>(), ["write_seconds_max"]);
+    assert_eq!((broker.connections(), store.links.lock().len()), (1, 1));
+}
+
 #[tokio::test]
 async fn calls_and_messages_of_others_take_turns_in_a_window_of_one() {
     let (broker, store) = broker(IngestLimits::default());
