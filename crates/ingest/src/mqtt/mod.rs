@@ -15,6 +15,8 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gateway;
+mod intake;
+mod keep_alive;
 mod keeping;
 mod message;
 mod newcomer;
@@ -50,6 +52,10 @@ pub use alias::TOPIC_ALIAS_MAXIMUM;
 pub use broker::{Broker, BrokerParts};
 pub use connect::CLIENT_ID_BYTES_MAX;
 pub use connection::Stream;
+pub use intake::{
+    ALL_IN_FLIGHT_BYTES_MAX, PACKET_SECONDS_MAX, RECEIVE_BYTES_MAX, TENANT_IN_FLIGHT_BYTES_MAX,
+    TENANT_RECEIVE_BYTES_MAX,
+};
 pub use outbox::{
     RELAY_BYTES_MAX, RELAY_QUEUE_BYTES_MAX, RELAY_QUEUE_MESSAGES_MAX, RELAY_TENANT_BYTES_MAX,
 };
