@@ -1,5 +1,5 @@
-//! A disk that is full, or cannot be written, when a test says so. Exists only in builds with the feature
-//! `test-controls`.
+//! A disk that is full, or can only be read, when a test says so. Exists only in builds with the
+//! feature `test-controls`.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a restart meets that nobody planned: clients that are back before their wills are looked at,
-//! and a clock that stands elsewhere.
+//! What a restart meets that nobody planned: clients that are back before anybody has looked at
+//! their wills, and a clock that stands elsewhere.
 
 use std::sync::Arc;
 
