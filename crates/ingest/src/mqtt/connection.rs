@@ -18,6 +18,7 @@ use super::connack::{self, Rejection};
 use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
+use super::intake::OWN_RECEIVE_BYTES;
 use super::keep_alive::KeepAlive;
 use super::keeping::WillFate;
 use super::newcomer::is_newcomer;
@@ -118,6 +119,7 @@ impl Broker {
         input: &mut BytesMut,
         peer: &mut PeerInfo,
     ) -> Result<Option<Hello>, Rejection> {
+        let mut room = None;
         loop {
             if let Some(version) = connect::version_of(input)?
                 && let Ok(Some(header)) = frame::header(input)
@@ -126,6 +128,9 @@ impl Broker {
                 if actual > max {
                     let limit = LimitExceeded { name: "connect_bytes_max", max, actual };
                     return Err(Rejection::new(version, 0x95, 5, limit.to_string()));
+                }
+                if actual > OWN_RECEIVE_BYTES && room.is_none() {
+                    room = self.intake.newcomer(actual).await;
                 }
                 if input.len() >= actual {
                     let packet = input.split_to(actual);

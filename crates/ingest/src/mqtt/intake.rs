@@ -29,7 +29,9 @@ pub const TENANT_IN_FLIGHT_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// A packet that is larger than what its connection has for itself is whole within this time.
 pub const PACKET_SECONDS_MAX: u64 = 120;
 /// What each connection has for a packet that is not whole.
-const OWN_RECEIVE_BYTES: usize = 16 * 1024;
+pub(super) const OWN_RECEIVE_BYTES: usize = 16 * 1024;
+/// Most bytes of CONNECT packets that are larger than that, of all who are not signed in yet.
+pub const NEWCOMERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What each connection has on its way to the log.
 const OWN_IN_FLIGHT_BYTES: usize = 64 * 1024;
 /// Bytes that one permit stands for.
@@ -41,6 +43,7 @@ type Permits = [OwnedSemaphorePermit; 2];
 pub(super) struct Intake {
     all: Arc<Semaphore>,
     tenants: Shares,
+    newcomers: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -49,6 +52,7 @@ impl Default for Intake {
         Self {
             all: Arc::new(Semaphore::new(RECEIVE_BYTES_MAX / UNIT_BYTES)),
             tenants: Shares::new(TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES),
+            newcomers: Arc::new(Semaphore::new(NEWCOMERS_BYTES_MAX / UNIT_BYTES)),
             in_flight: Arc::default(),
         }
     }
@@ -59,6 +63,12 @@ impl Intake {
     pub(super) fn room(&self, tenant: TenantId) -> Room {
         let (share, all) = (self.tenants.of(tenant), Arc::clone(&self.all));
         Room { share, all, asking: None, held: None, until: Instant::now() }
+    }
+
+    /// Room for a large CONNECT: nobody knows whose it is.
+    pub(super) async fn newcomer(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.newcomers).acquire_many_owned(units).await.ok()
     }
 
     /// What one connection has on its way to the log.
@@ -236,6 +246,15 @@ mod tests {
         assert!(held[0].may_read(b"", PACKET_BYTES_MAX, true) && !held[0].is_engaged());
         assert_eq!(waiting.next().now_or_never(), Some(false));
         assert!(waiting.may_read(&input, PACKET_BYTES_MAX, true));
+    }
+
+    #[tokio::test]
+    async fn large_packets_of_newcomers_are_bounded_together() {
+        let intake = Intake::default();
+        let held = intake.newcomer(NEWCOMERS_BYTES_MAX).now_or_never().flatten();
+        assert!(held.is_some() && intake.newcomer(1).now_or_never().is_none());
+        drop(held);
+        assert!(intake.newcomer(128 * 1024).now_or_never().flatten().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -339,12 +339,19 @@ async fn sessions_are_taken_over_and_resumed() {
 
 #[tokio::test]
 async fn the_platform_ends_connections_with_a_reason() {
-    for (reason, code) in [(CloseReason::Revoked, 0x98), (CloseReason::ShuttingDown, 0x8b)] {
+    for (reason, code, part) in [
+        (CloseReason::Revoked, 0x98, "the device or its credential was disabled"),
+        (CloseReason::CredentialEnded, 0x87, "the credential of this session has ended"),
+        (CloseReason::CertificateEnded, 0x87, "the certificate of this session"),
+        (CloseReason::CertificateRevoked, 0x98, "does not count any more"),
+        (CloseReason::ShuttingDown, 0x8b, ""),
+    ] {
         let (broker, store) = broker(IngestLimits::default());
         let mut client = connected(&broker, 5).await;
         store.link(|_| true).await.close(reason);
         let goodbye = client.rest().await;
         assert_eq!((goodbye[0], goodbye[2]), (0xe0, code));
+        assert!(String::from_utf8_lossy(&goodbye).contains(part), "{reason:?}");
     }
 }
 
