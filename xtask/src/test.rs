@@ -213,6 +213,7 @@ pub(crate) fn soak() -> anyhow::Result<()> {
             "it",
             "--",
             "kill::",
+            "storm::",
             "--include-ignored",
             "--nocapture",
             "--test-threads",

@@ -3,7 +3,7 @@
 //! guesses is slowed down at once; an account only as a whole when very many guess, and then not
 //! for addresses it has signed in from: nobody can lock somebody else out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use veritwin_keys::sha256;
@@ -25,7 +25,7 @@ pub const THROTTLE_SUBJECTS_MAX: usize = 65_536;
 
 /// Who is being guessed at, or who guesses: a keyed digest of the account or the address. The
 /// same answer for accounts that exist and those that do not keeps them indistinguishable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ThrottleSubject {
     /// An account, by its blind index.
     Account([u8; 32]),
@@ -84,12 +84,67 @@ struct Failures {
     blocked_until: Duration,
 }
 
+/// Subjects with their failures, found by how many and how old: no step looks at all of them.
+#[derive(Debug, Default)]
+struct Subjects {
+    all: HashMap<ThrottleSubject, Failures>,
+    by_count: BTreeSet<(u32, Duration, ThrottleSubject)>,
+    by_age: BTreeSet<(Duration, ThrottleSubject)>,
+}
+
+impl Subjects {
+    fn put(&mut self, subject: ThrottleSubject, failures: Failures) {
+        self.remove(&subject);
+        self.by_count.insert((failures.count, failures.last, subject));
+        self.by_age.insert((failures.last, subject));
+        self.all.insert(subject, failures);
+    }
+
+    fn remove(&mut self, subject: &ThrottleSubject) {
+        if let Some(failures) = self.all.remove(subject) {
+            self.by_count.remove(&(failures.count, failures.last, *subject));
+            self.by_age.remove(&(failures.last, *subject));
+        }
+    }
+
+    /// Forgets one: the oldest if it is past its time; otherwise the one with the fewest failures,
+    /// the oldest of these: a flood of new subjects cannot wash out a blocked one.
+    fn forget_one(&mut self, now: Duration) {
+        let oldest = self.by_age.first().copied();
+        let past = oldest.filter(|(last, _)| now.saturating_sub(*last) >= THROTTLE_MEMORY);
+        let fewest = self.by_count.first().map(|(_, _, subject)| *subject);
+        if let Some(subject) = past.map(|(_, subject)| subject).or(fewest) {
+            self.remove(&subject);
+        }
+    }
+}
+
+/// Accounts with addresses that they have signed in from, and when; the oldest makes room.
+#[derive(Debug, Default)]
+struct Known {
+    all: HashMap<ThrottleSubject, Duration>,
+    by_age: BTreeSet<(Duration, ThrottleSubject)>,
+}
+
+impl Known {
+    fn put(&mut self, pair: ThrottleSubject, now: Duration, max: usize) {
+        if let Some(before) = self.all.insert(pair, now) {
+            self.by_age.remove(&(before, pair));
+        }
+        self.by_age.insert((now, pair));
+        while self.all.len() > max
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.all.remove(&oldest);
+        }
+    }
+}
+
 /// The failures seen lately. One per process; callers hold it behind a lock.
 #[derive(Debug)]
 pub struct Throttle {
-    subjects: HashMap<ThrottleSubject, Failures>,
-    /// Accounts with addresses that they have signed in from, and when.
-    known: HashMap<ThrottleSubject, Duration>,
+    subjects: Subjects,
+    known: Known,
     subjects_max: usize,
 }
 
@@ -102,17 +157,18 @@ impl Default for Throttle {
 impl Throttle {
     /// An empty memory for at most `subjects_max` subjects (at least one).
     pub fn with_capacity(subjects_max: usize) -> Self {
-        Self { subjects: HashMap::new(), known: HashMap::new(), subjects_max: subjects_max.max(1) }
+        let (subjects, known) = (Subjects::default(), Known::default());
+        Self { subjects, known, subjects_max: subjects_max.max(1) }
     }
 
     /// Whether an attempt may be made at `now` (monotonic). It counts as failed at once, so that
     /// many at the same time do not slip through. Ask before checking the secret.
     pub fn attempt(&mut self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
-        let is_known = self.known.contains_key(&attempt.pair());
+        let is_known = self.known.all.contains_key(&attempt.pair());
         let blocked_until = attempt
             .subjects()
             .filter(|subject| !(is_known && matches!(subject, ThrottleSubject::Account(_))))
-            .filter_map(|subject| self.subjects.get(&subject))
+            .filter_map(|subject| self.subjects.all.get(&subject))
             .map(|failures| failures.blocked_until)
             .max()
             .filter(|until| *until > now);
@@ -135,62 +191,35 @@ impl Throttle {
             attempt.address.map(ThrottleSubject::Address),
         ];
         for subject in others.into_iter().flatten() {
-            if let Some(failures) = self.subjects.get_mut(&subject) {
-                failures.count = failures.count.saturating_sub(1);
-                failures.blocked_until = Duration::ZERO;
+            if let Some(failures) = self.subjects.all.get(&subject).copied() {
+                let count = failures.count.saturating_sub(1);
+                let failures = Failures { count, blocked_until: Duration::ZERO, ..failures };
+                self.subjects.put(subject, failures);
             }
         }
-        if self.known.len() >= self.subjects_max {
-            let oldest = self.known.iter().min_by_key(|(_, at)| **at).map(|(subject, _)| *subject);
-            self.known.remove(&oldest.unwrap_or(attempt.pair()));
-        }
-        self.known.insert(attempt.pair(), now);
+        self.known.put(attempt.pair(), now, self.subjects_max);
     }
 
     /// Notes a failed attempt.
     fn failed(&mut self, subject: ThrottleSubject, now: Duration) {
-        if !self.subjects.contains_key(&subject) && self.subjects.len() >= self.subjects_max {
-            self.make_room(now);
+        let known = self.subjects.all.get(&subject);
+        let lately = known.filter(|known| now.saturating_sub(known.last) < THROTTLE_MEMORY);
+        let count = lately.map_or(0, |known| known.count).saturating_add(1);
+        if known.is_none() && self.subjects.all.len() >= self.subjects_max {
+            self.subjects.forget_one(now);
         }
-        let failures = self.subjects.entry(subject).or_insert(Failures {
-            count: 0,
-            last: now,
-            blocked_until: Duration::ZERO,
-        });
-        if now.saturating_sub(failures.last) >= THROTTLE_MEMORY {
-            failures.count = 0;
-        }
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-        failures.blocked_until = now + delay_after(failures.count, subject.free_failures());
+        let blocked_until = now + delay_after(count, subject.free_failures());
+        self.subjects.put(subject, Failures { count, last: now, blocked_until });
     }
 
     /// How many subjects are remembered.
     pub fn len(&self) -> usize {
-        self.subjects.len()
+        self.subjects.all.len()
     }
 
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.subjects.is_empty()
-    }
-
-    /// Forgets what is past its time; when that is not enough, the quarter with the fewest
-    /// failures, oldest first: a flood of new subjects cannot wash out a blocked one.
-    fn make_room(&mut self, now: Duration) {
-        self.subjects.retain(|_, failures| now.saturating_sub(failures.last) < THROTTLE_MEMORY);
-        if self.subjects.len() < self.subjects_max {
-            return;
-        }
-        let mut order: Vec<_> = self
-            .subjects
-            .iter()
-            .map(|(subject, failures)| (failures.count, failures.last, *subject))
-            .collect();
-        order.sort_by_key(|(count, last, _)| (*count, *last));
-        for (_, _, subject) in order.iter().take((self.subjects_max / 4).max(1)) {
-            self.subjects.remove(subject);
-        }
+        self.subjects.all.is_empty()
     }
 }
 
@@ -284,5 +313,34 @@ mod tests {
             assert!(throttle.len() <= 100);
         }
         assert!(wait(&mut throttle, attempt(0, 0), now) > 0);
+    }
+
+    #[test]
+    fn room_is_made_of_the_oldest_and_its_indexes_agree() {
+        let mut throttle = Throttle::with_capacity(100);
+        let second = |number: u32| Duration::from_secs(number.into());
+        for number in 0..1_000 {
+            let one = attempt(number, number);
+            assert_eq!(wait(&mut throttle, one, second(number)), 0);
+            throttle.succeeded(&one, second(number));
+        }
+        let Throttle { subjects, known, .. } = &throttle;
+        let remembered = subjects.all.len();
+        assert!(remembered > 90 && remembered <= 100, "{remembered}");
+        assert_eq!((subjects.by_count.len(), subjects.by_age.len()), (remembered, remembered));
+        assert_eq!((known.all.len(), known.by_age.len()), (100, 100));
+        assert!(known.all.contains_key(&attempt(999, 999).pair()));
+        assert!(!known.all.contains_key(&attempt(899, 899).pair()));
+        // What is past its time goes first, however many failures it has.
+        for _ in 0..9 {
+            let _ = wait(&mut throttle, attempt(1_000, 1_000), second(1_000));
+        }
+        let blocked = attempt(1_000, 1_000).pair();
+        assert!(throttle.subjects.all.contains_key(&blocked));
+        let later = second(1_000) + THROTTLE_MEMORY;
+        for number in 2_000..2_100 {
+            let _ = wait(&mut throttle, attempt(number, number), later);
+        }
+        assert!(!throttle.subjects.all.contains_key(&blocked));
     }
 }

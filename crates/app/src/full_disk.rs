@@ -1,18 +1,21 @@
-//! A disk that is full when a test says so. Exists only in builds with the feature
-//! `test-controls`.
+//! A disk that is full, or can only be read, when a test says so. Exists only in builds with the
+//! feature `test-controls`.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use veritwin_log::{DiskStorage, LogWrite, Storage};
 
 use crate::App;
 
+const FULL: u8 = 1;
+const READ_ONLY: u8 = 2;
+
 /// The switch.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Switch(Arc<AtomicBool>);
+pub(crate) struct Switch(Arc<AtomicU8>);
 
 struct SwitchedFile {
     switch: Switch,
@@ -21,7 +24,11 @@ struct SwitchedFile {
 
 impl Switch {
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        match self.0.load(Ordering::SeqCst) {
+            FULL => Err(io::ErrorKind::StorageFull.into()),
+            READ_ONLY => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -48,6 +55,11 @@ impl LogWrite for SwitchedFile {
 impl App {
     /// The log's disk is full, or has space again.
     pub fn fill_disk(&self, on: bool) {
-        self.0.disk.0.store(on, Ordering::SeqCst);
+        self.0.disk.0.store(if on { FULL } else { 0 }, Ordering::SeqCst);
+    }
+
+    /// The log's disk can only be read from now on.
+    pub fn lock_disk(&self) {
+        self.0.disk.0.store(READ_ONLY, Ordering::SeqCst);
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
 use veritwin_domain::{CredentialId, DeviceId, RelayMessage, SessionNote, TenantId};
-use veritwin_log::Record;
+use veritwin_log::{Entry, Record};
 
 use crate::error::found;
-use crate::{App, Result};
+use crate::{App, Error, Result};
 
 const CONSUMER: &str = "sessions";
 
@@ -64,6 +64,22 @@ impl App {
         let is_there = found(tx.device(device).await)?.is_some();
         let known = found(tx.credential(device, credential).await)?;
         Ok(is_there && known.is_some_and(|known| known.disabled_at.is_none()))
+    }
+
+    /// Makes notes of a tenant's sessions durable. They are the platform's own and hold no
+    /// readings: they wait for no room in memory, and behind no write of a device, so that a
+    /// tenant that floods keeps nobody's log from being cut.
+    #[boxed]
+    pub async fn note_sessions(&self, tenant: TenantId, notes: Vec<SessionNote>) -> Result<()> {
+        if notes.iter().any(|note| note.tenant != tenant) {
+            return Err(Error::NotFound("device"));
+        }
+        let of_one = |note| Entry { tenant, record: Record::Note(note) };
+        let entries: Vec<Entry> = notes.into_iter().map(of_one).collect();
+        if !entries.is_empty() {
+            self.0.log.append(entries).await?;
+        }
+        Ok(())
     }
 
     /// The position that the next entry of the log will get.

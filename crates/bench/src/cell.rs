@@ -56,6 +56,11 @@ pub enum Cell {
         /// Number of connections.
         connections: usize,
     },
+    /// Connections that are all lost, and come back at once.
+    Storm {
+        /// Number of connections.
+        connections: usize,
+    },
     /// Memory under a steady load.
     Soak {
         /// Time of measuring.
@@ -108,6 +113,7 @@ impl Cell {
                 format!("mqtt.retained{}.{messages}", plain(is_plain))
             }
             Self::Idle { connections } => format!("mqtt.idle.{connections}"),
+            Self::Storm { connections } => format!("mqtt.storm.{connections}"),
             Self::Soak { .. } => "mqtt.soak".to_owned(),
         }
     }
@@ -119,6 +125,7 @@ impl Cell {
             Self::FanOut { .. } => ("deliveries_per_s", "1/s", Better::Higher),
             Self::Retained { .. } => ("deliver_per_s", "1/s", Better::Higher),
             Self::Idle { .. } => ("bytes_per_connection", "B", Better::Lower),
+            Self::Storm { .. } => ("reconnects_per_s", "1/s", Better::Higher),
             Self::Soak { .. } => ("rss_growth_mb", "MB", Better::Lower),
         };
         (format!("{}.{figure}", self.name()), unit, better)
@@ -130,7 +137,7 @@ impl Cell {
             Self::Publish { is_plain, .. }
             | Self::FanOut { is_plain, .. }
             | Self::Retained { is_plain, .. } => is_plain,
-            Self::Usual { .. } | Self::Idle { .. } | Self::Soak { .. } => false,
+            Self::Usual { .. } | Self::Idle { .. } | Self::Storm { .. } | Self::Soak { .. } => false,
         }
     }
 
@@ -156,6 +163,8 @@ impl Cell {
             Self::Usual { connections }
             | Self::Publish { connections, .. }
             | Self::Idle { connections } => connections,
+            // The server may still have the old ones when the new ones come.
+            Self::Storm { connections } => 2 * connections,
             Self::FanOut { subscribers, .. } => subscribers + 1,
             Self::Retained { .. } => 2 * self.tenants(retained_messages_max),
             Self::Soak { .. } => SOAK_CONNECTIONS,
@@ -202,9 +211,11 @@ mod tests {
         let unusual = [
             Cell::FanOut { qos: Qos::ExactlyOnce, is_plain: true, subscribers: 7 },
             Cell::Retained { is_plain: true, messages: 5 },
+            Cell::Storm { connections: 9 },
         ];
         let unusual = unusual.map(|cell| cell.name());
-        assert_eq!(unusual, ["mqtt.fan_out.qos2.plain.7", "mqtt.retained.plain.5"]);
+        let expect = ["mqtt.fan_out.qos2.plain.7", "mqtt.retained.plain.5", "mqtt.storm.9"];
+        assert_eq!(unusual, expect);
     }
 
     #[test]

@@ -140,6 +140,7 @@ async fn figures(options: &CellOptions, server: &Server) -> Result<Vec<Figure>> 
         Cell::FanOut { qos, subscribers, .. } => fan_out(options, server, qos, subscribers).await,
         Cell::Retained { messages, .. } => retained(options, server, messages).await,
         Cell::Idle { connections } => idle(options, server, connections).await,
+        Cell::Storm { connections } => storm(options, server, connections).await,
         Cell::Soak { minutes } => soak(options, server, minutes).await,
     }
 }
@@ -245,6 +246,23 @@ async fn idle(options: &CellOptions, server: &Server, connections: usize) -> Res
         Figure::lower("bytes_per_connection", "B", grown / connections as f64),
         Figure::lower("rss_mb", "MB", after as f64 / MB),
         Figure::higher("connects_per_s", connections as f64 / took.as_secs_f64()),
+    ])
+}
+
+/// Every connection is cut at once, and as many come at once.
+async fn storm(options: &CellOptions, server: &Server, connections: usize) -> Result<Vec<Figure>> {
+    let open = load::idle(&server.target, connections).await.context("before the storm")?;
+    let before = resident_bytes(server.pid)?;
+    drop(open);
+    let started = options.clock.monotonic();
+    let mut back = load::idle(&server.target, connections).await.context("in the storm")?;
+    let took = options.clock.monotonic().saturating_sub(started);
+    back.check().await?;
+    let grown = resident_bytes(server.pid)?.saturating_sub(before) as f64;
+    Ok(vec![
+        Figure::higher("reconnects_per_s", connections as f64 / took.as_secs_f64()),
+        Figure::lower("storm_s", "s", took.as_secs_f64()),
+        Figure::lower("rss_growth_mb", "MB", grown / MB),
     ])
 }
 

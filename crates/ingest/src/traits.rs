@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
+use veritwin_domain::{
+    LimitExceeded, Reading, RelayMessage, Screening, Secret, SessionNote, TenantId,
+};
 
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
@@ -14,6 +16,7 @@ use crate::model::{
     WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
+use crate::sparkplug::NO_CREDENTIAL;
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
 /// say which part of a credential was wrong.
@@ -184,6 +187,19 @@ pub trait Sink: Send + Sync {
     /// The position that what is made durable next will have, at least.
     fn log_tail(&self) -> u64 {
         0
+    }
+
+    /// Makes notes of a tenant's sessions durable that no connection waits for. They are the
+    /// platform's own: what a device or its tenant has to wait for is not in their way.
+    async fn tell_sessions(
+        &self,
+        tenant: TenantId,
+        notes: Vec<SessionNote>,
+    ) -> Result<(), SubmitError> {
+        let Some(first) = notes.first() else { return Ok(()) };
+        let session = DeviceSession::new(tenant, first.device, NO_CREDENTIAL);
+        let entries = notes.into_iter().map(SinkEntry::Note).collect();
+        self.submit(Origin::Device(&session), entries).await.map(drop)
     }
 
     /// From this position on the notes say where every session stands. What is before it is not

@@ -31,16 +31,8 @@ async fn end(app: App, live: Arc<LiveState>, stop: CancellationToken) {
 
 /// Looks at the certificates of sessions when what vouches for them has changed.
 async fn settle(live: Arc<LiveState>, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = interval.tick() => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = live.settle_doubts() => {}
-        }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = live.settle_doubts() => {}
     }
 }

@@ -194,6 +194,11 @@ impl Dispatch for Dispatcher {
                 Ok(json!({"on": on}))
             }
             #[cfg(feature = "test-controls")]
+            "disk_read_only" => {
+                self.app.lock_disk();
+                Ok(json!({}))
+            }
+            #[cfg(feature = "test-controls")]
             "sabotage" => self.sabotage(&arguments(&request)?),
             "status" => self.status().await,
             other => bail!("unknown request {other:?}: expected one of {}", REQUESTS.join(", ")),

@@ -5,6 +5,7 @@ mod acme;
 mod api;
 mod archive_child;
 mod bench;
+mod by_tenant;
 mod certificates;
 mod cli;
 mod client_certificates;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 use veritwin_domain::{Clock, IngestLimits, Rng};
 
+use super::intake::Intake;
 use super::pending::Pending;
 use super::sessions::Sessions;
 use super::turns::Turns;
@@ -42,6 +43,7 @@ pub struct Broker {
     pub(super) sparkplug: Host,
     pub(super) certificates: Certificates,
     pub(super) turns: Turns,
+    pub(super) intake: Intake,
     /// Wills that wait for their delay.
     pub(super) waiting_wills: AtomicUsize,
     /// Becomes true when every connection is ended.
@@ -82,6 +84,7 @@ impl Broker {
             sparkplug,
             certificates: Certificates::default(),
             turns,
+            intake: Intake::default(),
             waiting_wills,
             closing,
             connections,

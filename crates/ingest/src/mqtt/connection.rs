@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
 
 use super::broker::{Broker, TURNED_AWAY_MAX};
@@ -18,6 +18,8 @@ use super::connack::{self, Rejection};
 use super::connect::{self, Hello};
 use super::device::{Close, Device, End};
 use super::frame::{self, Version};
+use super::intake::OWN_RECEIVE_BYTES;
+use super::keep_alive::KeepAlive;
 use super::keeping::WillFate;
 use super::newcomer::is_newcomer;
 use super::session::SessionKey;
@@ -117,6 +119,7 @@ impl Broker {
         input: &mut BytesMut,
         peer: &mut PeerInfo,
     ) -> Result<Option<Hello>, Rejection> {
+        let mut room = None;
         loop {
             if let Some(version) = connect::version_of(input)?
                 && let Ok(Some(header)) = frame::header(input)
@@ -125,6 +128,9 @@ impl Broker {
                 if actual > max {
                     let limit = LimitExceeded { name: "connect_bytes_max", max, actual };
                     return Err(Rejection::new(version, 0x95, 5, limit.to_string()));
+                }
+                if actual > OWN_RECEIVE_BYTES && room.is_none() {
+                    room = self.intake.newcomer(actual).await;
                 }
                 if input.len() >= actual {
                     let packet = input.split_to(actual);
@@ -230,7 +236,17 @@ impl Broker {
         attached.detach().await;
         let will = will?;
         let (broker, version) = (Arc::clone(self), device.encoder.version);
-        Some(WaitingWill { broker, session, version, will, state, key, link, keep_seconds })
+        Some(WaitingWill {
+            broker,
+            session,
+            version,
+            will,
+            state,
+            key,
+            link,
+            keep_seconds,
+            is_restored: false,
+        })
     }
 }
 
@@ -273,27 +289,6 @@ impl Drop for Registration {
     }
 }
 
-/// The client's keep-alive: one and a half times the interval it gave (MQTT 5.0, 3.1.2.10).
-struct KeepAlive {
-    interval: Option<Duration>,
-    heard_at: Instant,
-}
-
-impl KeepAlive {
-    fn new(seconds: u16) -> Self {
-        let interval = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
-        Self { interval, heard_at: Instant::now() }
-    }
-
-    fn timer(&self) -> Sleep {
-        sleep_until(self.heard_at + self.interval.unwrap_or(Duration::from_secs(3600)))
-    }
-
-    fn is_over(&self) -> bool {
-        self.interval.is_some_and(|interval| self.heard_at.elapsed() >= interval)
-    }
-}
-
 /// The main loop of a connection. It goes on until there is an end.
 async fn exchange<S: Stream>(
     stream: &mut S,
@@ -304,6 +299,7 @@ async fn exchange<S: Stream>(
 ) -> Result<Infallible, End> {
     let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
     let mut turns = device.broker.turns.of(device.session.tenant);
+    let mut room = device.broker.intake.room(device.session.tenant);
     let mut wants_turn = false;
     let timer = keep_alive.timer();
     tokio::pin!(timer);
@@ -316,11 +312,10 @@ async fn exchange<S: Stream>(
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
-            if write_output(stream, device).await.is_err() {
-                return Err(End::Lost);
-            }
+            say(stream, device).await?;
         }
-        let (can_read, can_send) = (device.can_read(), device.can_send());
+        let (is_read, can_send) = (device.can_read(), device.can_send());
+        let can_read = room.may_read(input, device.limits().packet_bytes_max, is_read) && is_read;
         let held_until = device.held_until;
         if input.is_empty() && input.capacity() > KEPT_BYTES_MAX {
             *input = BytesMut::new();
@@ -374,6 +369,9 @@ async fn exchange<S: Stream>(
                 wants_turn = false;
                 is_held = device.held_until.is_some();
             }
+            is_late = room.next(), if room.is_asking() || (can_read && room.is_engaged()) => {
+                device.check_late(is_late)?;
+            }
             () = session.wake().notified() => {}
             () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
                 device.held_until = None;
@@ -411,6 +409,15 @@ fn read_ready<S: Stream>(stream: &mut S, input: &mut BytesMut) -> usize {
         }
     }
     bytes.min(READ_BYTES_MAX - READ_BYTES_MIN)
+}
+
+/// Writes what there is for the client. Who takes nothing of it is let go, and that is recorded.
+async fn say<S: Stream>(stream: &mut S, device: &mut Device) -> Result<(), End> {
+    let Err(error) = write_output(stream, device).await else { return Ok(()) };
+    if error.kind() == std::io::ErrorKind::TimedOut {
+        device.record_stalled(WRITE_SECONDS_MAX);
+    }
+    Err(End::Lost)
 }
 
 /// The end of a connection: what was read is finished and acknowledged, then the reason is said.

@@ -19,6 +19,7 @@ use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
 use super::frame::{self, Header, PublishView, Version};
 use super::gateway::Children;
+use super::intake::InFlight;
 use super::packet::{self, Disconnect, Packet};
 use super::pending::{Failed, Finished, Pending, outcome};
 use super::receipts::Repeats;
@@ -127,7 +128,7 @@ pub(crate) struct Device {
     /// Ids of messages of an earlier connection that are still to be sent again.
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
-    in_flight_bytes: usize,
+    in_flight: InFlight,
     /// The last message of a QoS above 0 was an answer or a downlink.
     pub(super) was_own: bool,
     /// QoS 1 messages of this connection without their PUBACK.
@@ -152,6 +153,7 @@ impl Device {
     ) -> Self {
         let keys = KeyTable::new(broker.sink.screening());
         let children = session.gateway.then(Arc::default);
+        let in_flight = broker.intake.in_flight(state.relay());
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -181,7 +183,7 @@ impl Device {
             outbound_aliases: OutboundAliases::new(hello.topic_alias_maximum),
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
-            in_flight_bytes: 0,
+            in_flight,
             was_own: false,
             unacknowledged: 0,
             unreleased: 0,
@@ -203,7 +205,8 @@ impl Device {
             || self.in_flight_acks < usize::from(self.limits().receive_maximum);
         messages_fit
             && self.held_until.is_none()
-            && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+            && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX
+            && self.in_flight.has_room()
             && !self.is_waiting()
             && !self.is_relaying()
             && self.queue.len() < SUBMISSIONS_MAX
@@ -371,7 +374,7 @@ impl Device {
         let messages = pending.messages + pending.refusals + pending.named;
         self.pace(messages, pending.count_readings());
         self.in_flight_acks += pending.acks.len();
-        self.in_flight_bytes += pending.bytes;
+        self.in_flight.add(pending.bytes);
         let sink = Arc::clone(&self.broker.sink);
         let speaker = self.speaker(&pending);
         self.queue.push_back(pending.submit(sink, session, received_at, speaker).boxed());
@@ -388,7 +391,7 @@ impl Device {
     /// connection ends.
     pub(super) fn settle(&mut self, finished: Finished) -> Result<(), Close> {
         self.in_flight_acks -= finished.acks.len();
-        self.in_flight_bytes -= finished.bytes;
+        self.in_flight.remove(finished.bytes);
         let acknowledged = finished.acks.iter().filter(|ack| ack.packet_type == PUBACK);
         self.unacknowledged -= acknowledged.count();
         if self.mute {

@@ -1,12 +1,8 @@
-//! Sessions that outlive the process: what becomes of them is told the sink as notes, what waits
-//! for a client with it at once, the rest each second. From time to time all is told anew, so that
-//! what is before it may go.
+//! Sessions that outlive the process: what becomes of them is told the sink as notes, what a client
+//! waits for with everything else of its read, the rest each second (`telling`).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures::{StreamExt, stream};
 use veritwin_domain::{CredentialId, DeviceId, TenantId, Timestamp};
 
 use super::broker::Broker;
@@ -16,35 +12,12 @@ use super::frame::Version;
 use super::note::{Held, Kept, KeptWill, Note};
 use super::pending::Ack;
 use super::session::{Session, SessionKey, SessionState, SharedState};
-use super::sessions::{NO_CREDENTIAL, Sessions};
+use super::sessions::Sessions;
 use crate::link::DeviceLink;
-use crate::model::{DeviceSession, Origin, SinkEntry};
-use crate::traits::SubmitError;
-
-/// So often everything is told anew, at most.
-pub const SESSION_ROUND_SECONDS_MIN: u64 = 10;
-/// So much of it is told in a second, on average: a large round is followed by a longer pause.
-pub const SESSION_ROUND_BYTES_PER_SECOND_MAX: usize = 1024 * 1024;
-/// A round that failed is tried again after so long.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-/// So many notes, and bytes of them, are told in one submission.
-const NOTES_AT_ONCE: usize = 256;
-const NOTE_BYTES_AT_ONCE: usize = 1024 * 1024;
-/// Of so many tenants notes are told at once: one whose notes are slow holds up no others.
-const TENANTS_AT_ONCE: usize = 8;
-/// Most notes that wait to be told; further ones are lost, and the next round makes up for them.
-const NOTES_MAX: usize = 100_000;
+use crate::model::SinkEntry;
 
 /// The link of no connection.
 const NOBODY: u64 = 0;
-
-/// When everything is told anew.
-#[derive(Debug, Default)]
-pub(super) struct Rounds {
-    /// The one that has begun: the position it is for, and what was under way before.
-    open: Option<(u64, Weak<()>)>,
-    next_at: Duration,
-}
 
 /// How a connection's will fares when the connection is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +35,7 @@ impl Sessions {
     }
 
     pub(super) fn tell(&self, key: SessionKey, note: Note) {
-        let mut notes = self.notes.lock();
-        if notes.len() < NOTES_MAX {
-            notes.push((key, note));
-        }
+        self.untold.lock().push(note.of(&key));
     }
 
     /// A session is over.
@@ -142,7 +112,7 @@ impl Sessions {
 
 impl Session {
     /// All that there is to say of the session.
-    fn all_notes(&self, round: u64) -> Vec<Note> {
+    pub(super) fn all_notes(&self, round: u64) -> Vec<Note> {
         let state = self.lock();
         let Some(held) = state.held.clone().filter(|_| !state.is_over()) else { return Vec::new() };
         state.all_notes(round, held)
@@ -165,161 +135,6 @@ impl SessionState {
         let waiting = open.chain(self.outbox.iter()).filter(|one| one.place.is_some());
         let waits = waiting.map(|one| Note::Waits(round, one.told()));
         std::iter::once(Note::Kept(Box::new(kept))).chain(waits).collect()
-    }
-}
-
-/// Notes of one tenant that are told together.
-#[derive(Default)]
-struct Batch {
-    entries: Vec<SinkEntry>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, key: &SessionKey, note: &Note) {
-        let note = note.of(key);
-        self.bytes += note.body.len();
-        self.entries.push(SinkEntry::Note(note));
-    }
-
-    fn is_full(&self) -> bool {
-        self.entries.len() >= NOTES_AT_ONCE || self.bytes >= NOTE_BYTES_AT_ONCE
-    }
-}
-
-impl Broker {
-    /// Tells what has become of sessions since the last time. Call it before the end, when every
-    /// connection is gone.
-    pub async fn flush_sessions(&self) {
-        let mut tenants: BTreeMap<TenantId, Vec<(SessionKey, Note)>> = BTreeMap::new();
-        let notes = std::mem::take(&mut *self.sessions.notes.lock());
-        for (key, note) in notes {
-            tenants.entry(key.tenant).or_default().push((key, note));
-        }
-        for session in self.sessions.all_kept() {
-            let Some(key) = session.kept() else { continue };
-            let notes = session.take_notes();
-            for note in notes {
-                tenants.entry(key.tenant).or_default().push((key.clone(), note));
-            }
-        }
-        let tell = |(tenant, notes)| self.tell_notes(tenant, notes);
-        stream::iter(tenants).for_each_concurrent(TENANTS_AT_ONCE, tell).await;
-    }
-
-    async fn tell_notes(&self, tenant: TenantId, notes: Vec<(SessionKey, Note)>) {
-        let mut batch = Batch::default();
-        for (key, note) in notes {
-            batch.push(&key, &note);
-            if batch.is_full() {
-                self.tell_batch(tenant, std::mem::take(&mut batch)).await;
-            }
-        }
-        self.tell_batch(tenant, batch).await;
-    }
-
-    async fn tell_batch(&self, tenant: TenantId, batch: Batch) {
-        // What is not told is done again after a restart, at worst.
-        if let Err(error) = self.submit_notes(tenant, batch).await {
-            tracing::warn!(%tenant, %error, "what became of sessions is not on record");
-        }
-    }
-
-    async fn submit_notes(&self, tenant: TenantId, batch: Batch) -> Result<(), SubmitError> {
-        let Some(SinkEntry::Note(first)) = batch.entries.first() else { return Ok(()) };
-        let session = DeviceSession::new(tenant, first.device, NO_CREDENTIAL);
-        self.sink.submit(Origin::Device(&session), batch.entries).await.map(drop)
-    }
-
-    /// Tells everything anew when it is time, and when what was under way before is done.
-    pub(super) async fn tend_round(&self) {
-        if !self.sink.keeps_sessions() {
-            return;
-        }
-        let Some(from) = self.open_round() else { return };
-        let told = self.tell_all(from).await;
-        let now = self.clock.monotonic();
-        let mut rounds = self.sessions.rounds.lock();
-        match told {
-            Ok(bytes) => {
-                let pause = (bytes / SESSION_ROUND_BYTES_PER_SECOND_MAX) as u64;
-                let pause = Duration::from_secs(pause.max(SESSION_ROUND_SECONDS_MIN));
-                *rounds = Rounds { open: None, next_at: now + pause };
-            }
-            Err(error) => {
-                tracing::warn!(%error, "where sessions stand was not told anew; trying again");
-                *rounds = Rounds { open: None, next_at: now + RETRY_AFTER };
-            }
-        }
-    }
-
-    /// The position that a round is for, once every message before it is put before who has
-    /// subscribed.
-    fn open_round(&self) -> Option<u64> {
-        let mut rounds = self.sessions.rounds.lock();
-        if rounds.open.is_none() {
-            if self.clock.monotonic() < rounds.next_at {
-                return None;
-            }
-            // What joins the new epoch becomes durable after this.
-            let from = self.sink.log_tail();
-            let before = std::mem::take(&mut *self.sessions.epoch.lock());
-            rounds.open = Some((from, Arc::downgrade(&before)));
-        }
-        let (from, before) = rounds.open.as_ref()?;
-        (before.strong_count() == 0).then_some(*from)
-    }
-
-    /// Tells where every session stands; how many bytes that were.
-    async fn tell_all(&self, from: u64) -> Result<usize, SubmitError> {
-        let mut tenants: BTreeMap<TenantId, Vec<SharedState>> = BTreeMap::new();
-        for session in self.sessions.all_kept() {
-            if let Some(tenant) = session.kept().map(|key| key.tenant) {
-                tenants.entry(tenant).or_default().push(session);
-            }
-        }
-        let tell = |(tenant, sessions)| self.tell_tenant(from, tenant, sessions);
-        let mut told = stream::iter(tenants).map(tell).buffer_unordered(TENANTS_AT_ONCE);
-        let mut bytes = 0;
-        while let Some(of_tenant) = told.next().await {
-            bytes += of_tenant?;
-        }
-        self.sink.sessions_kept_from(from).await?;
-        Ok(bytes)
-    }
-
-    async fn tell_tenant(
-        &self,
-        from: u64,
-        tenant: TenantId,
-        sessions: Vec<SharedState>,
-    ) -> Result<usize, SubmitError> {
-        let (mut bytes, mut batch) = (0, Batch::default());
-        for session in sessions {
-            let Some(key) = session.kept() else { continue };
-            for note in session.all_notes(from) {
-                batch.push(key, &note);
-                if batch.is_full() {
-                    bytes += self.tell_some(tenant, std::mem::take(&mut batch)).await?;
-                }
-            }
-        }
-        Ok(bytes + self.tell_some(tenant, batch).await?)
-    }
-
-    /// Tells notes of a tenant. One whose keys are withdrawn has no sessions after a restart; nor
-    /// does what is refused for good hold up the others.
-    async fn tell_some(&self, tenant: TenantId, batch: Batch) -> Result<usize, SubmitError> {
-        let bytes = batch.bytes;
-        match self.submit_notes(tenant, batch).await {
-            Ok(()) => Ok(bytes),
-            Err(SubmitError::Denied(_) | SubmitError::NotFound(_)) => Ok(0),
-            Err(error) if error.is_final() => {
-                tracing::warn!(%tenant, %error, "where some sessions stand is not on record");
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

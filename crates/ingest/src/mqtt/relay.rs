@@ -58,6 +58,7 @@ impl Relays {
             bytes,
             under_way: AtomicUsize::new(0),
             waiting_wills: AtomicUsize::new(0),
+            in_flight_bytes: AtomicUsize::new(0),
         });
         known.tenants.insert(tenant, Arc::downgrade(&relay));
         relay
@@ -73,6 +74,8 @@ pub(super) struct TenantRelay {
     under_way: AtomicUsize,
     /// Wills that wait for their delay.
     pub(super) waiting_wills: AtomicUsize,
+    /// Bytes on their way to the log, beyond what each connection has for itself.
+    pub(super) in_flight_bytes: AtomicUsize,
 }
 
 /// A device to which a message was not delivered, the first one of a row, and the bound.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use veritwin_domain::{LimitExceeded, RelayMessage, Rule, Screening};
 
-use super::device::Device;
+use super::device::{Close, Device};
 use super::frame::PublishView;
+use super::intake::PACKET_SECONDS_MAX;
 use super::message::Refused;
 use super::payload_rules;
 use super::properties::{self, PassedOn};
@@ -100,6 +101,45 @@ impl Device {
     }
 
     /// Makes records, in one submission.
+    /// A durable record that the client has taken nothing of what is for it for so long: its
+    /// connection ends.
+    pub(super) fn record_stalled(&mut self, seconds: u64) {
+        let limit = "write_seconds_max";
+        let detail = format!(
+            "limit {limit} reached: the client took nothing of what it was sent for {seconds} s; \
+             its connection has ended"
+        );
+        self.record_end(limit, detail);
+    }
+
+    /// A large packet that is not whole in time: that is recorded, and the connection closed.
+    pub(super) fn check_late(&mut self, is_late: bool) -> Result<(), Close> {
+        if !is_late {
+            return Ok(());
+        }
+        let limit = "packet_seconds_max";
+        let detail =
+            format!("limit {limit} reached: a packet was not whole after {PACKET_SECONDS_MAX} s");
+        self.record_end(limit, detail.clone());
+        Err(Close::new(0x97, detail))
+    }
+
+    fn record_end(&mut self, limit: &'static str, detail: String) {
+        let (session, received_at) = (&self.session, self.broker.clock.now());
+        let refusal = Refusal {
+            tenant: session.tenant,
+            device: session.device,
+            credential: session.credential,
+            received_at,
+            reason: RefusalReason::Limit,
+            detail,
+            position: None,
+            limit: Some(limit),
+            payload_bytes: 0,
+        };
+        self.record(vec![refusal]);
+    }
+
     fn record(&mut self, refusals: Vec<Refusal>) {
         if refusals.is_empty() {
             return;

@@ -15,14 +15,11 @@ use super::outbox::Delivery;
 use super::relay::{READ_AGAIN, Report, TenantRelay};
 use super::session::{Session, SessionKey, SharedState, Subscription, Unacknowledged};
 use super::sessions::Registered;
+use super::settled::Settled;
 use super::topic::FilterKind;
 use super::wills::WaitingWill;
 use crate::link::DeviceLink;
 use crate::model::{DeviceSession, Transport};
-
-/// So many messages are remembered that clients are done with since the last round. Of further ones
-/// that is known only when it is read again, and meanwhile they wait like any other.
-const SETTLED_MAX: usize = 16 * 1024 * 1024;
 
 /// Puts sessions into a broker that has none yet. Everything from a position on is read twice:
 /// first for [`Restoring::look`], then for [`Restoring::message`] and [`Restoring::note`].
@@ -31,8 +28,7 @@ pub struct Restoring {
     from: u64,
     told: HashMap<SessionKey, Told>,
     /// Places of messages that a session is done with since the round, in their order.
-    settled: HashMap<SessionKey, Arc<[u64]>>,
-    settled_count: usize,
+    settled: Settled,
     /// Names filters in less than their length.
     names: RandomState,
     sessions: HashMap<SessionKey, SharedState>,
@@ -58,7 +54,6 @@ struct Told {
     begins: Option<u64>,
     /// Whether the first thing since then about a filter is that it is a new one.
     filters: HashMap<u64, bool>,
-    settled: Vec<u64>,
 }
 
 impl Told {
@@ -75,8 +70,7 @@ impl Restoring {
             broker,
             from,
             told: HashMap::new(),
-            settled: HashMap::new(),
-            settled_count: 0,
+            settled: Settled::default(),
             names: RandomState::new(),
             sessions: HashMap::new(),
             whole: HashSet::new(),
@@ -87,7 +81,7 @@ impl Restoring {
     /// Takes a note of the first reading.
     pub fn look(&mut self, note: &SessionNote) {
         let Some((key, note)) = Note::read(note) else { return };
-        let told = self.told.entry(key).or_default();
+        let told = self.told.entry(key.clone()).or_default();
         match note {
             Note::Kept(kept) if kept.round == self.from => {
                 told.kept = Some(kept);
@@ -108,10 +102,7 @@ impl Restoring {
                     told.filters.entry(name).or_insert(false);
                 }
             }
-            Note::Settled(places) if self.settled_count < SETTLED_MAX => {
-                self.settled_count += places.len();
-                told.settled.extend(places);
-            }
+            Note::Settled(places) => self.settled.add(&key, places),
             _ => {}
         }
     }
@@ -119,11 +110,7 @@ impl Restoring {
     /// The first reading is over: the sessions are as they were at the position.
     pub fn begin(&mut self) {
         for (key, told) in std::mem::take(&mut self.told) {
-            let Told { kept, waits, begins, filters, mut settled } = told;
-            if !settled.is_empty() {
-                settled.sort_unstable();
-                self.settled.insert(key.clone(), settled.into());
-            }
+            let Told { kept, waits, begins, filters } = told;
             // One that began since then is built from its own notes: what was noted of another
             // with its name is not for it.
             let is_older = |kept: &Kept| begins.is_none_or(|first| first > kept.held.turn);
@@ -215,9 +202,9 @@ impl Restoring {
         let relay = self.broker.sessions.relays.of(key.tenant);
         self.relays.insert(key.tenant, Arc::clone(&relay));
         let session = Session::new(key.device, relay);
-        let (is_connected, settled) = (held.away_at.is_none(), self.settled.get(key).cloned());
+        let (is_connected, settled) = (held.away_at.is_none(), self.settled.of(key));
         session.keep(key, held);
-        session.lock().outbox.begin_restoring(settled.unwrap_or_default(), is_connected);
+        session.lock().outbox.begin_restoring(settled, is_connected);
         if let Some(older) = self.sessions.insert(key.clone(), Arc::clone(&session)) {
             older.end();
         }
@@ -306,6 +293,7 @@ impl Restoring {
                 key,
                 link,
                 keep_seconds,
+                is_restored: true,
             });
         }
         tracing::info!(sessions = count, wills = wills.len(), "MQTT sessions are restored");

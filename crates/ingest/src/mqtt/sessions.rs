@@ -13,22 +13,23 @@ use tokio::time::sleep;
 use veritwin_domain::{CredentialId, DeviceId, TenantId};
 
 use super::broker::Broker;
-use super::keeping::Rounds;
-use super::note::Note;
 use super::parked::{Parked, Place};
 use super::relay::{Relays, TenantRelay};
+use super::rounds::Rounds;
 use super::session::{Session, SessionKey, SharedState};
+use super::telling::Untold;
 use crate::link::DeviceLink;
 use crate::model::{CloseReason, DeviceSession, Origin, Refusal, RefusalReason, SinkEntry};
 
 /// So often sessions are looked for whose time is over.
-const TEND_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// So many of them end at once.
 const ENDED_MAX: usize = 256;
-/// Most losses that wait to be recorded; further ones are only counted.
+/// Most losses that wait to be recorded; further ones are only counted. A tenant has no more than it
+/// leaves free.
 const LOSSES_MAX: usize = 10_000;
 /// Of so many tenants losses are recorded at once: one whose records are slow holds up no others.
-const RECORDED_TENANTS_MAX: usize = 8;
+const RECORDED_TENANTS_MAX: usize = 64;
 /// What nobody's credential has sent.
 pub(super) const NO_CREDENTIAL: CredentialId = crate::sparkplug::NO_CREDENTIAL;
 
@@ -44,7 +45,7 @@ pub(super) struct Registered {
 }
 
 /// Messages that were thrown away with a session, and why it ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Loss {
     tenant: TenantId,
     device: DeviceId,
@@ -52,14 +53,31 @@ struct Loss {
     limit: &'static str,
 }
 
+/// Losses that wait to be recorded.
+#[derive(Debug, Default)]
+struct Losses {
+    tenants: BTreeMap<TenantId, Vec<Loss>>,
+    count: usize,
+}
+
+impl Losses {
+    fn push(&mut self, loss: Loss) {
+        let own = self.tenants.entry(loss.tenant).or_default();
+        if own.len() < LOSSES_MAX.saturating_sub(self.count) {
+            own.push(loss);
+            self.count += 1;
+        }
+    }
+}
+
 /// All sessions of a broker.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     pub(super) table: Mutex<Table>,
     pub(super) relays: Relays,
-    losses: Mutex<Vec<Loss>>,
+    losses: Mutex<Losses>,
     /// What became of sessions that outlive the process, and is not told yet.
-    pub(super) notes: Mutex<Vec<(SessionKey, Note)>>,
+    pub(super) untold: Arc<Mutex<Untold>>,
     /// Held by who puts messages before their subscribers; a new one for each round.
     pub(super) epoch: Mutex<Arc<()>>,
     pub(super) rounds: Mutex<Rounds>,
@@ -246,10 +264,8 @@ impl Sessions {
             }
             metrics::counter!("veritwin_ingest_relay_dropped_total", "limit" => limit)
                 .increment(messages);
-            let mut losses = self.losses.lock();
-            if losses.len() < LOSSES_MAX {
-                losses.push(Loss { tenant: key.tenant, device: key.device, messages, limit });
-            }
+            let loss = Loss { tenant: key.tenant, device: key.device, messages, limit };
+            self.losses.lock().push(loss);
         }
     }
 }
@@ -267,17 +283,12 @@ impl Broker {
                 self.record_all_losses().await;
             }
         };
-        let telling = async {
-            while self.is_tending().await {
-                self.flush_sessions().await;
-            }
-        };
         let rounds = async {
             while self.is_tending().await {
                 self.tend_round().await;
             }
         };
-        tokio::join!(ending, recording, telling, rounds);
+        tokio::join!(ending, recording, self.tend_notes(), rounds);
     }
 
     /// Waits for the next time; whether there is one.
@@ -304,11 +315,7 @@ impl Broker {
 
     async fn record_all_losses(&self) {
         let losses = std::mem::take(&mut *self.sessions.losses.lock());
-        let mut tenants: BTreeMap<TenantId, Vec<Loss>> = BTreeMap::new();
-        for loss in losses {
-            tenants.entry(loss.tenant).or_default().push(loss);
-        }
-        let of_tenants = stream::iter(tenants.into_values());
+        let of_tenants = stream::iter(losses.tenants.into_values());
         let record = |losses| self.record_of_tenant(losses);
         of_tenants.for_each_concurrent(RECORDED_TENANTS_MAX, record).await;
     }
@@ -342,6 +349,10 @@ impl Broker {
         let entries = losses.iter().map(record).collect();
         if let Err(error) = self.sink.submit(Origin::Device(&session), entries).await {
             tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
+            if !error.is_final() {
+                let mut again = self.sessions.losses.lock();
+                losses.iter().for_each(|loss| again.push(loss.clone()));
+            }
         }
     }
 }
@@ -381,12 +392,27 @@ mod tests {
         let now = Duration::from_secs(1);
         let (_, present) = sessions.attach(key(ENDED_MAX), false, &link(), now);
         assert!(!present);
-        assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
+        assert_eq!(sessions.losses.lock().count, ENDED_MAX + 1);
         // A clean start is the client's own wish.
         let (state, _) = sessions.attach(key(0), false, &link(), now);
         assert_eq!(state.offer(message()), None);
         sessions.attach(key(0), true, &link(), now);
-        assert_eq!(sessions.losses.lock().len(), ENDED_MAX + 1);
+        assert_eq!(sessions.losses.lock().count, ENDED_MAX + 1);
+    }
+
+    #[test]
+    fn losses_of_a_tenant_leave_room_for_those_of_others() {
+        let mut losses = Losses::default();
+        let loss = |tenant: u8| Loss {
+            tenant: TenantId::from_bytes([tenant; 16]),
+            device: DeviceId::from_bytes([tenant; 16]),
+            messages: 1,
+            limit: "session_expiry",
+        };
+        (0..LOSSES_MAX).for_each(|_| losses.push(loss(1)));
+        assert_eq!(losses.count, LOSSES_MAX / 2);
+        losses.push(loss(2));
+        assert_eq!(losses.count, LOSSES_MAX / 2 + 1);
     }
 
     #[test]

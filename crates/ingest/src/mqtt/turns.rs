@@ -12,9 +12,11 @@ use veritwin_domain::TenantId;
 /// Below so many tenants nothing is swept.
 const SWEEP_MIN: usize = 64;
 
-/// The turns of every tenant with a connection.
-#[derive(Default)]
-pub(super) struct Turns(Mutex<Known>);
+/// What each tenant with a connection has of something, in permits.
+pub(super) struct Shares {
+    known: Mutex<Known>,
+    permits: usize,
+}
 
 #[derive(Default)]
 struct Known {
@@ -23,21 +25,39 @@ struct Known {
     sweep_at: usize,
 }
 
+impl Shares {
+    pub(super) fn new(permits: usize) -> Self {
+        Self { known: Mutex::default(), permits }
+    }
+
+    pub(super) fn of(&self, tenant: TenantId) -> Arc<Semaphore> {
+        let mut known = self.known.lock();
+        if let Some(share) = known.tenants.get(&tenant).and_then(Weak::upgrade) {
+            return share;
+        }
+        if known.tenants.len() >= known.sweep_at.max(SWEEP_MIN) {
+            known.tenants.retain(|_, share| share.strong_count() > 0);
+            known.sweep_at = known.tenants.len() * 2;
+        }
+        let share = Arc::new(Semaphore::new(self.permits));
+        known.tenants.insert(tenant, Arc::downgrade(&share));
+        share
+    }
+}
+
+/// The turns of every tenant with a connection.
+pub(super) struct Turns(Shares);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Shares::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)))
+    }
+}
+
 impl Turns {
     /// A connection's place in its tenant's queue. To be held over work that waits for nothing.
     pub(super) fn of(&self, tenant: TenantId) -> PollSemaphore {
-        let mut known = self.0.lock();
-        if let Some(turns) = known.tenants.get(&tenant).and_then(Weak::upgrade) {
-            return PollSemaphore::new(turns);
-        }
-        if known.tenants.len() >= known.sweep_at.max(SWEEP_MIN) {
-            known.tenants.retain(|_, turns| turns.strong_count() > 0);
-            known.sweep_at = known.tenants.len() * 2;
-        }
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let turns = Arc::new(Semaphore::new(processors));
-        known.tenants.insert(tenant, Arc::downgrade(&turns));
-        PollSemaphore::new(turns)
+        PollSemaphore::new(self.0.of(tenant))
     }
 }
 
@@ -68,7 +88,7 @@ mod tests {
         for number in 1..10_000 {
             drop(turns.of(tenant(number)));
         }
-        let known = turns.0.lock();
+        let known = turns.0.known.lock();
         assert!(known.tenants.len() <= SWEEP_MIN, "{}", known.tenants.len());
         assert!(known.tenants.contains_key(&tenant(0)));
         drop((known, kept));

@@ -37,6 +37,9 @@ pub struct WaitingWill {
     pub(super) link: DeviceLink,
     /// How long the session outlives the connection.
     pub(super) keep_seconds: u32,
+    /// The connection ended with the process: the client may have been back for long when this is
+    /// looked at.
+    pub(super) is_restored: bool,
 }
 
 impl std::fmt::Debug for WaitingWill {
@@ -81,16 +84,26 @@ impl WaitingWill {
     /// unless the client is back in its session by then. When the platform stops, it is published
     /// at once.
     pub async fn publish(self) {
-        let Self { broker, session: own, version, will, state, key, link, keep_seconds } = self;
+        let Self {
+            broker,
+            session: own,
+            version,
+            will,
+            state,
+            key,
+            link,
+            keep_seconds,
+            is_restored,
+        } = self;
+        let delay = will.delay_seconds.min(keep_seconds);
         // The place that the application holds for the connection is given up.
         let session = Arc::new(DeviceSession { place: Place::default(), ..(*own).clone() });
         drop(own);
-        let delay = will.delay_seconds.min(keep_seconds);
         if delay > 0 {
             wait(&broker, &will, &state, (&key, &link), delay).await;
-            if broker.sessions.is_resumed(&state, &link) {
-                return;
-            }
+        }
+        if (delay > 0 || is_restored) && broker.sessions.is_resumed(&state, &link) {
+            return;
         }
         let mut hello = Hello::of_will(version);
         hello.will = Some(will);

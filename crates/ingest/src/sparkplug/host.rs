@@ -133,11 +133,13 @@ impl Host {
     }
 
     /// Where metrics become scarce, of a tenant or of all, the dead are forgotten before another
-    /// node is born.
+    /// node is born: of all, those of tenants with more than an equal part.
     pub(crate) fn make_room(&self, tenant: TenantId) {
         if self.metrics.load(Ordering::Acquire) > ALL_METRICS_MAX / 2 {
             let all: Vec<_> = self.tenants.lock().values().map(Arc::clone).collect();
-            all.iter().for_each(|nodes| nodes.forget_dead());
+            let part = ALL_METRICS_MAX / 2 / all.len().max(1);
+            let large = all.iter().filter(|nodes| nodes.counts.own() > part);
+            large.for_each(|nodes| nodes.forget_dead());
         }
         let nodes = self.tenant(tenant);
         if nodes.counts.is_scarce() {

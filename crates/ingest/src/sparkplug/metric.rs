@@ -265,20 +265,6 @@ pub(crate) struct Counts {
     of_all: Arc<AtomicUsize>,
 }
 
-/// Counts more, or names the bound.
-fn add(
-    count: &AtomicUsize,
-    more: usize,
-    (name, max): (&'static str, usize),
-) -> Result<(), LimitExceeded> {
-    let others = count.fetch_add(more, Ordering::AcqRel);
-    if more > 0 && others + more > max {
-        count.fetch_sub(more, Ordering::AcqRel);
-        return Err(LimitExceeded { name, max, actual: others + more });
-    }
-    Ok(())
-}
-
 impl Counts {
     /// Of one more tenant.
     pub(super) fn of(all: &Arc<AtomicUsize>) -> Self {
@@ -290,11 +276,30 @@ impl Counts {
         self.of_tenant.load(Ordering::Acquire) > METRICS_MAX / 2
     }
 
+    /// How many the tenant has.
+    pub(super) fn own(&self) -> usize {
+        self.of_tenant.load(Ordering::Acquire)
+    }
+
+    /// Counts more, or names the bound. A tenant takes no more of all than it leaves free, so that
+    /// whoever comes later finds some.
     fn add(&self, more: usize) -> Result<(), LimitExceeded> {
-        add(&self.of_tenant, more, ("sparkplug_metrics_max", METRICS_MAX))?;
-        add(&self.of_all, more, ("sparkplug_all_metrics_max", ALL_METRICS_MAX)).inspect_err(|_| {
-            self.of_tenant.fetch_sub(more, Ordering::AcqRel);
-        })
+        if more == 0 {
+            return Ok(());
+        }
+        let own = self.of_tenant.fetch_add(more, Ordering::AcqRel) + more;
+        let all = self.of_all.fetch_add(more, Ordering::AcqRel) + more;
+        let (name, max) = if own > METRICS_MAX {
+            ("sparkplug_metrics_max", METRICS_MAX)
+        } else if own > ALL_METRICS_MAX.saturating_sub(all) {
+            // What it would be without these.
+            let free = ALL_METRICS_MAX.saturating_sub(all.saturating_sub(own));
+            ("sparkplug_all_metrics_max", free / 2)
+        } else {
+            return Ok(());
+        };
+        self.give_back(more);
+        Err(LimitExceeded { name, max, actual: own })
     }
 
     fn give_back(&self, count: usize) {
@@ -345,13 +350,18 @@ mod tests {
         let mut other = Share::of(&tenants[0]);
         let name = |found: Result<(), LimitExceeded>| found.map_err(|limit| limit.name);
         assert_eq!(name(other.set(1)), Err("sparkplug_metrics_max"));
-        for share in &mut shares[1..10] {
+        for share in &mut shares[1..9] {
             assert_eq!(share.set(METRICS_MAX), Ok(()));
         }
-        // What is refused takes nothing, of the tenant neither.
-        assert_eq!(name(shares[10].set(1)), Err("sparkplug_all_metrics_max"));
-        assert_eq!(shares[0].set(METRICS_MAX - 2), Ok(()));
-        assert_eq!((shares[10].set(1), other.set(1)), (Ok(()), Ok(())));
+        // What is left is not one tenant's: each leaves as much as it takes.
+        assert_eq!(name(shares[9].set(METRICS_MAX)), Err("sparkplug_all_metrics_max"));
+        assert_eq!(shares[9].set(METRICS_MAX / 2), Ok(()));
+        let refused = shares[10].set(METRICS_MAX / 4 + 1).expect_err("over half of what is free");
+        assert_eq!((refused.name, refused.max), ("sparkplug_all_metrics_max", METRICS_MAX / 4));
+        assert_eq!(shares[10].set(METRICS_MAX / 4), Ok(()));
+        // What is refused takes nothing, of the tenant neither; what is born again stays.
+        assert_eq!(tenants[10].own(), METRICS_MAX / 4);
+        assert_eq!(shares[0].set(METRICS_MAX), Ok(()));
         drop(shares);
         drop(other);
         assert_eq!(all.load(Ordering::Acquire), 0);

@@ -339,12 +339,19 @@ async fn sessions_are_taken_over_and_resumed() {
 
 #[tokio::test]
 async fn the_platform_ends_connections_with_a_reason() {
-    for (reason, code) in [(CloseReason::Revoked, 0x98), (CloseReason::ShuttingDown, 0x8b)] {
+    for (reason, code, part) in [
+        (CloseReason::Revoked, 0x98, "the device or its credential was disabled"),
+        (CloseReason::CredentialEnded, 0x87, "the credential of this session has ended"),
+        (CloseReason::CertificateEnded, 0x87, "the certificate of this session"),
+        (CloseReason::CertificateRevoked, 0x98, "does not count any more"),
+        (CloseReason::ShuttingDown, 0x8b, ""),
+    ] {
         let (broker, store) = broker(IngestLimits::default());
         let mut client = connected(&broker, 5).await;
         store.link(|_| true).await.close(reason);
         let goodbye = client.rest().await;
         assert_eq!((goodbye[0], goodbye[2]), (0xe0, code));
+        assert!(String::from_utf8_lossy(&goodbye).contains(part), "{reason:?}");
     }
 }
 
@@ -360,6 +367,26 @@ async fn silence_ends_a_connection_after_one_and_a_half_keep_alives() {
     client.stream.read_to_end(&mut goodbye).await.expect("closed");
     assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x8d));
     assert_eq!(start.elapsed().as_secs(), 170);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_vanishes_without_a_word_has_a_will_and_holds_nothing() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut body = text("MQTT");
+    // Keep-alive of ten seconds.
+    body.extend_from_slice(&[4, 0x86, 0, 10]);
+    body.extend([text("w"), text(TELEMETRY), text("{\"on\":false}"), text("token")].concat());
+    let mut client = Client::open(&broker);
+    client.send(&packet(0x10, &body)).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    let start = tokio::time::Instant::now();
+    // The socket stays open: no FIN says that nobody is there.
+    let Client { stream, server } = client;
+    server.await.expect("served");
+    assert!((15..25).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(store.readings().len(), 1, "the will");
+    assert_eq!((broker.connections(), store.links.lock().len()), (0, 0));
+    drop(stream);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,18 @@
 //! Sessions outlive the broker where the sink keeps what is told of them: one that ends without a
 //! word is followed by another that reads the same journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
-use veritwin_domain::{IngestLimits, ManualClock, SeededRng, Timestamp};
-use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring};
-use veritwin_ingest::{Arrivals, EntryRefused, Origin, Placed, Sink, SinkEntry, SubmitError};
+use veritwin_domain::{IngestLimits, ManualClock, SeededRng, SessionNote, TenantId, Timestamp};
+use veritwin_ingest::mqtt::{Broker, BrokerParts, Restoring, WaitingWill};
+use veritwin_ingest::{
+    Arrivals, EntryRefused, Login, Origin, Placed, Sink, SinkEntry, SubmitError,
+};
 
 use crate::platform::{
     API_KEY, CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, connect, packet, publish,
@@ -35,6 +38,10 @@ pub(crate) struct Journal {
     pub(crate) started: watch::Sender<usize>,
     /// Who has a will is a host application of Sparkplug now.
     is_of_hosts: AtomicBool,
+    /// Tenants whose notes of sessions do not get in: they never come back, or with an error.
+    pub(crate) held_up: Mutex<HashMap<TenantId, Option<SubmitError>>>,
+    /// How often notes of sessions came.
+    pub(crate) tellings: watch::Sender<usize>,
 }
 
 async fn pass(gate: &Mutex<Option<Arc<Semaphore>>>) {
@@ -82,6 +89,25 @@ impl Sink for Journal {
         true
     }
 
+    async fn tell_sessions(
+        &self,
+        tenant: TenantId,
+        notes: Vec<SessionNote>,
+    ) -> Result<(), SubmitError> {
+        let held_up = self.held_up.lock().get(&tenant).cloned();
+        self.tellings.send_modify(|count| *count += 1);
+        match held_up {
+            Some(Some(error)) => Err(error),
+            Some(None) => std::future::pending().await,
+            None => {
+                for note in notes {
+                    self.put(SinkEntry::Note(note));
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn log_tail(&self) -> u64 {
         self.entries.lock().last().map_or(0, |(last, _)| last + 1)
     }
@@ -113,10 +139,35 @@ impl Journal {
     /// The same, and some of what is in the journal is not read.
     fn start_without(self: &Arc<Self>, is_withheld: impl Fn(&SinkEntry) -> bool) -> Arc<Broker> {
         let now = Timestamp::from_micros(NOW_MICROS + *self.later_micros.lock());
+        let clock = Arc::new(ManualClock::new(now));
+        self.start_with(Arc::new(Door), clock, is_withheld)
+    }
+
+    /// The same, with who may come in and the time.
+    pub(crate) fn start_with(
+        self: &Arc<Self>,
+        login: Arc<dyn Login>,
+        clock: Arc<ManualClock>,
+        is_withheld: impl Fn(&SinkEntry) -> bool,
+    ) -> Arc<Broker> {
+        let (broker, wills) = self.restore(login, clock, is_withheld);
+        for will in wills {
+            tokio::spawn(will.publish());
+        }
+        broker
+    }
+
+    /// The same; nobody has looked at the wills yet.
+    pub(crate) fn restore(
+        self: &Arc<Self>,
+        login: Arc<dyn Login>,
+        clock: Arc<ManualClock>,
+        is_withheld: impl Fn(&SinkEntry) -> bool,
+    ) -> (Arc<Broker>, Vec<WaitingWill>) {
         let broker = Broker::new(BrokerParts {
-            login: Arc::new(Door),
+            login,
             sink: Arc::clone(self) as Arc<dyn Sink>,
-            clock: Arc::new(ManualClock::new(now)),
+            clock,
             rng: Arc::new(SeededRng::new(1)),
             limits: IngestLimits::default(),
         });
@@ -138,11 +189,8 @@ impl Journal {
             }
         }
         let is_of_hosts = self.is_of_hosts.load(Ordering::SeqCst);
-        for will in restoring.finish() {
-            let will = if is_of_hosts { will.of_sparkplug_host() } else { will };
-            tokio::spawn(will.publish());
-        }
-        broker
+        let of_host = |will: WaitingWill| if is_of_hosts { will.of_sparkplug_host() } else { will };
+        (broker, restoring.finish().into_iter().map(of_host).collect())
     }
 
     pub(crate) fn relayed(&self) -> usize {

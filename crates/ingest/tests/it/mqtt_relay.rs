@@ -125,6 +125,62 @@ async fn a_slow_client_loses_messages_by_name_and_the_loss_is_recorded() {
     assert!(lost[1].2.contains(&format!("{count} messages were not delivered")), "{lost:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_let_go_and_that_is_recorded() {
+    let (broker, store) = broker(IngestLimits::default());
+    let (mut client, mut stalled) = (connected(&broker, 4).await, other(&broker, 4).await);
+    listen(&mut stalled, 4, "plant/+", 0).await;
+    let start = tokio::time::Instant::now();
+    for id in 1..=64u16 {
+        client.send(&publish(4, 1, id, "plant/a", &[b'x'; 1024])).await;
+        let [high, low] = id.to_be_bytes();
+        client.expect(&[0x40, 2, high, low]).await;
+    }
+    assert!(start.elapsed().as_secs() < 1, "nobody waits for it");
+    // It does not hang up either.
+    let Client { stream, server } = stalled;
+    server.await.expect("served");
+    assert!((30..60).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    drop(stream);
+    let limits = store.entries().into_iter().filter_map(|entry| match entry {
+        SinkEntry::Refusal(refusal) if refusal.device == OTHER => refusal.limit,
+        _ => None,
+    });
+    assert_eq!(limits.collect::<Vec<_>>(), ["write_seconds_max"]);
+    assert_eq!((broker.connections(), store.links.lock().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_packet_that_is_never_whole_ends_its_connection_by_name() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut slow = other(&broker, 5).await;
+    let whole = publish(5, 1, 7, "plant/a", &vec![b'x'; 200_000]);
+    let start = tokio::time::Instant::now();
+    slow.send(&whole[..40_000]).await;
+    // It sends a little from time to time, so that its keep-alive does not end it.
+    let mut sent = 40_000;
+    while start.elapsed().as_secs() < 110 {
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        slow.send(&whole[sent..sent + 10]).await;
+        sent += 10;
+    }
+    let goodbye = slow.rest().await;
+    assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x97), "{goodbye:02x?}");
+    assert!(String::from_utf8_lossy(&goodbye).contains("packet_seconds_max"));
+    let limits = store.entries().into_iter().filter_map(|entry| match entry {
+        SinkEntry::Refusal(refusal) if refusal.device == OTHER => refusal.limit,
+        _ => None,
+    });
+    assert_eq!(limits.collect::<Vec<_>>(), ["packet_seconds_max"]);
+    // One that is whole in time is taken.
+    let mut client = connected(&broker, 4).await;
+    let whole = publish(4, 1, 8, "plant/a", &vec![b'x'; 200_000]);
+    client.send(&whole[..100_000]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    client.send(&whole[100_000..]).await;
+    client.expect(&[0x40, 2, 0, 8]).await;
+}
+
 #[tokio::test]
 async fn calls_and_messages_of_others_take_turns_in_a_window_of_one() {
     let (broker, store) = broker(IngestLimits::default());

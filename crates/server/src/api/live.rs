@@ -6,6 +6,7 @@ mod caps;
 mod devices;
 mod ends;
 mod entries;
+mod later;
 mod login;
 mod protocol;
 mod seats;

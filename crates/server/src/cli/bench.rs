@@ -54,7 +54,7 @@ pub(super) struct BenchArguments {
 struct MqttArguments {
     /// Of `bench mqtt`: every published setting, one after the other, for about an hour.
     #[arg(long, conflicts_with_all = [
-        "qos", "connections", "plain", "fan_out", "retained", "idle", "soak",
+        "qos", "connections", "plain", "fan_out", "retained", "idle", "storm", "soak",
     ])]
     matrix: bool,
     /// Of `bench mqtt`: publish, or fan out, at this quality of service (1).
@@ -62,7 +62,7 @@ struct MqttArguments {
         long,
         value_name = "0|1|2",
         value_parser = clap::value_parser!(u8).range(0..=2),
-        conflicts_with_all = ["retained", "idle", "soak"]
+        conflicts_with_all = ["retained", "idle", "storm", "soak"]
     )]
     qos: Option<u8>,
     /// Of `bench mqtt`: publish over so many connections (50).
@@ -70,19 +70,19 @@ struct MqttArguments {
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000),
-        conflicts_with_all = ["fan_out", "retained", "idle", "soak"]
+        conflicts_with_all = ["fan_out", "retained", "idle", "storm", "soak"]
     )]
     connections: Option<u32>,
     /// Of `bench mqtt`: without TLS, on the loopback interface between the benchmark's own
     /// processes.
-    #[arg(long, conflicts_with_all = ["idle", "soak"])]
+    #[arg(long, conflicts_with_all = ["idle", "storm", "soak"])]
     plain: bool,
     /// Of `bench mqtt`: one publisher and so many subscribers.
     #[arg(
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=99_999),
-        conflicts_with_all = ["retained", "idle", "soak"]
+        conflicts_with_all = ["retained", "idle", "storm", "soak"]
     )]
     fan_out: Option<u32>,
     /// Of `bench mqtt`: store so many retained messages, then fetch them.
@@ -90,7 +90,7 @@ struct MqttArguments {
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000_000),
-        conflicts_with_all = ["idle", "soak"]
+        conflicts_with_all = ["idle", "storm", "soak"]
     )]
     retained: Option<u32>,
     /// Of `bench mqtt`: the memory of so many connections that say nothing.
@@ -98,9 +98,17 @@ struct MqttArguments {
         long,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000),
-        conflicts_with = "soak"
+        conflicts_with_all = ["storm", "soak"]
     )]
     idle: Option<u32>,
+    /// Of `bench mqtt`: so many connections are lost, and come back at once.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=50_000),
+        conflicts_with = "soak"
+    )]
+    storm: Option<u32>,
     /// Of `bench mqtt`: how memory grows under a steady load, for so long.
     #[arg(
         long,
@@ -128,6 +136,8 @@ impl MqttArguments {
             Cell::Retained { is_plain, messages: messages as usize }
         } else if let Some(connections) = self.idle {
             Cell::Idle { connections: connections as usize }
+        } else if let Some(connections) = self.storm {
+            Cell::Storm { connections: connections as usize }
         } else if let Some(minutes) = self.soak {
             Cell::Soak { minutes }
         } else if self.qos.is_some() || self.connections.is_some() || self.plain {
@@ -224,6 +234,7 @@ mod tests {
         let retained = Cell::Retained { is_plain: false, messages: 20 };
         check("bench mqtt --retained 20", &[retained]);
         check("bench mqtt --idle 7", &[Cell::Idle { connections: 7 }]);
+        check("bench mqtt --storm 7", &[Cell::Storm { connections: 7 }]);
         check("bench mqtt --soak 30", &[Cell::Soak { minutes: 30 }]);
         check("bench mqtt --matrix", &Cell::published());
     }

@@ -1,14 +1,16 @@
 //! Certificates of host names: each tenant's own, used at once, told by name in the handshake, gone
 //! with the host name.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, Platform, link_token, now_ms, wait_for};
-use crate::http::{Answer, client_tls};
+use crate::harness::{Mode, Options, Platform, Ports, link_token, now_ms, wait_for};
+use crate::http::{Answer, Http, client_tls};
+use crate::mqtt::{Mqtt, Version};
+use crate::tenant::Tenant;
 
 /// An authority of a partner's own, with a certificate of one host name below it.
 pub(crate) struct Made {
@@ -204,6 +206,18 @@ fn the_platforms_own_names_are_nobodys_and_devices_see_its_certificate_alone() {
     assert!(shows(&ports.mqtts, &own, "own.example") && shows(&ports.https, &own, "own.example"));
 }
 
+/// The platform under the name of its certificate.
+fn over(platform: &Platform, authority: &str) -> Http {
+    let local = |address: String| {
+        let (_, port) = address.rsplit_once(':').unwrap();
+        format!("localhost:{port}")
+    };
+    let ports = platform.ports();
+    let (https, mqtts) = (local(ports.https), local(ports.mqtts));
+    let ports = Ports { https, mqtts, archive: ports.archive };
+    Http::new(Arc::new(Mutex::new(ports)), client_tls(authority.as_bytes()))
+}
+
 #[test]
 fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,6 +238,13 @@ fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_end
     assert!(answers(&platform, &first.authority, "localhost"));
     let alarm = "the server certificate ends soon";
     wait_for("the alarm", || platform.stderr().contains(alarm).then_some(()));
+    let http = over(&platform, &first.authority);
+    let made_tenant = platform.control("create_tenant", json!({"name": "Rotation"})).unwrap();
+    let link = platform.control("admin_link", json!({"tenant": made_tenant["tenant"]})).unwrap();
+    let tenant = Tenant::redeem(&http, link_token(link["link"].as_str().unwrap()), 900);
+    let device = tenant.device("meter");
+    let mut session = Mqtt::connect(&http, Version::V5, &device.token).unwrap();
+    assert_eq!(session.publish("v1/devices/me/telemetry", b"{\"t\":1}").0, 0);
 
     // A pair that does not belong together is refused; the old one stays in use.
     let next = made("localhost");
@@ -237,4 +258,10 @@ fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_end
     wait_for("the new leaf", || answers(&platform, &next.authority, "localhost").then_some(()));
     assert!(!answers(&platform, &first.authority, "localhost"));
     assert_eq!(platform.stderr().matches(alarm).count(), 1, "told once");
+    // A session that was there stays; who comes now is shown the new one.
+    assert_eq!(session.publish("v1/devices/me/telemetry", b"{\"t\":2}").0, 0);
+    assert!(Mqtt::connect(&http, Version::V5, &device.token).is_err());
+    let http = over(&platform, &next.authority);
+    assert!(Mqtt::connect(&http, Version::V5, &device.token).is_ok());
+    assert_eq!(tenant.at(&http).latest(&device, "t"), json!(2));
 }

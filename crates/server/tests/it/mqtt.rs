@@ -79,6 +79,22 @@ fn connect_with(version: Version, flags: u8, client: &str, token: &str) -> Vec<u
     packet(0x10, &body)
 }
 
+/// A CONNECT of 3.1.1 that keeps its session and has a will of QoS 1.
+pub(crate) fn mortal_packet(
+    keep_alive_seconds: u8,
+    client: &str,
+    token: &str,
+    (topic, message): (&str, &str),
+) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, "MQTT");
+    body.extend_from_slice(&[4, 0x8c, 0, keep_alive_seconds]);
+    for part in [client, topic, message, token] {
+        text(&mut body, part);
+    }
+    packet(0x10, &body)
+}
+
 /// Reads a variable byte integer; its value and length.
 fn variable(bytes: &[u8]) -> (usize, usize) {
     let (mut value, mut length) = (0usize, 0usize);
@@ -142,25 +158,28 @@ impl Mqtt {
         http: &Http,
         client: &str,
         token: &str,
-        (topic, message): (&str, &str),
+        will: (&str, &str),
     ) -> (Self, bool) {
-        let mut body = Vec::new();
-        text(&mut body, "MQTT");
-        body.extend_from_slice(&[4, 0x8c, 0, 60]);
-        for part in [client, topic, message, token] {
-            text(&mut body, part);
-        }
-        Self::connect_raw(http, &packet(0x10, &body))
+        Self::connect_raw(http, &mortal_packet(60, client, token, will))
     }
 
     fn connect_raw(http: &Http, packet: &[u8]) -> (Self, bool) {
-        let stream = connect(&http.ports().mqtts, http.tls()).expect("a connection");
+        Self::try_raw(http, packet).expect("a connection")
+    }
+
+    /// As [`Mqtt::connect_kept`]; none where the connection is refused or cut.
+    pub(crate) fn try_kept(http: &Http, client: &str, token: &str) -> Option<(Self, bool)> {
+        Self::try_raw(http, &connect_with(Version::V311, 0x80, client, token))
+    }
+
+    /// Sends a CONNECT of 3.1.1; whether a session was there.
+    pub(crate) fn try_raw(http: &Http, packet: &[u8]) -> Option<(Self, bool)> {
+        let stream = connect(&http.ports().mqtts, http.tls()).ok()?;
         let version = Version::V311;
         let mut kept = Self { stream, version, next_id: 0, inbox: VecDeque::new() };
-        kept.write(packet).expect("a CONNECT");
-        let (first, body) = kept.read_raw().expect("a CONNACK");
-        assert_eq!((first, body[1]), (0x20, 0));
-        (kept, body[0] == 1)
+        kept.write(packet).ok()?;
+        let (first, body) = kept.read_raw().ok()?;
+        ((first, body[1]) == (0x20, 0)).then_some((kept, body[0] == 1))
     }
 
     /// Sends bytes as they are.

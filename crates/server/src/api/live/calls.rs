@@ -14,13 +14,16 @@ use veritwin_ingest::{DeviceSession, Downlink, RpcRequest};
 
 use super::caps::Caps;
 use super::devices::{LiveState, Owned};
+use super::later::Later;
 
 /// Devices that are looked after at once.
 const AT_ONCE: usize = 16;
 /// Devices of a tenant that are looked after before it is the next one's turn.
 const TURN: usize = 32;
 /// Most devices that a note is kept of. Beyond it one waits until it listens anew.
-const NOTES_MAX: usize = 1_000_000;
+const NOTES_MAX: usize = 200_000;
+/// Most calls of a device that are noted as delivered: more are not open.
+const DEVICE_CALLS_MAX: usize = 128;
 /// How often it is looked which calls on their way are past their time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// When what could not be done is tried again.
@@ -28,26 +31,38 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of one device.
 #[derive(Debug, Default)]
-struct Note {
+pub(super) struct Note {
     /// What was on its way was lost with its connection.
-    again: bool,
+    pub(super) again: bool,
     /// Calls that it has, and the credential that it has them by.
-    delivered: BTreeMap<u32, CredentialId>,
+    pub(super) delivered: BTreeMap<u32, CredentialId>,
+}
+
+impl Note {
+    /// Both. There are no more calls of a device than can be open.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.again |= other.again;
+        self.delivered.extend(other.delivered);
+        while self.delivered.len() > DEVICE_CALLS_MAX {
+            self.delivered.pop_first();
+        }
+        self
+    }
 }
 
 #[derive(Debug, Default)]
 struct Notes {
     by_tenant: HashMap<TenantId, HashMap<DeviceId, Note>>,
     count: usize,
-    /// Devices to look at again from a time on: what is on its way to them is over then.
-    later: HashMap<Owned, (Timestamp, Note)>,
+    later: Later,
 }
 
 impl Notes {
     fn of(&mut self, (tenant, device): Owned) -> Option<&mut Note> {
         let own = self.by_tenant.entry(tenant).or_default();
         if !own.contains_key(&device) {
-            if self.count >= NOTES_MAX {
+            // A tenant takes no more than it leaves free.
+            if own.len() >= NOTES_MAX.saturating_sub(self.count) {
                 return None;
             }
             self.count += 1;
@@ -71,11 +86,12 @@ impl Notes {
 
     /// What is due is to be done now.
     fn wake_due(&mut self, now: Timestamp) {
-        let due: Vec<_> = self.later.extract_if(|_, (at, _)| *at <= now).collect();
-        for (device, (_, note)) in due {
-            if let Some(known) = self.of(device) {
-                known.again |= note.again;
-                known.delivered.extend(note.delivered);
+        for (device, note) in self.later.take_due(now) {
+            match self.of(device) {
+                Some(known) => *known = std::mem::take(known).and(note),
+                None => {
+                    self.later.retry_at(device, now.saturating_add(TRY_AGAIN), note);
+                }
             }
         }
     }
@@ -96,13 +112,29 @@ impl CallNotes {
         self.wake.notify_one();
     }
 
-    /// The device is looked at again from this time on.
-    fn later(&self, device: Owned, at: Timestamp, note: Note) {
-        let mut notes = self.notes.lock();
-        let later = &mut notes.later;
-        if later.len() < NOTES_MAX || later.contains_key(&device) {
-            later.insert(device, (at, note));
+    /// A call is on its way to a device: it is over at this time.
+    fn on_its_way(&self, device: Owned, until: Timestamp, number: u32) {
+        if !self.notes.lock().later.over_at(device, (until, number)) {
+            tracing::debug!("when a call to a device is over is not noted: it waits for the next");
         }
+    }
+
+    /// A call is not on its way any more.
+    fn has_come(&self, device: Owned, number: u32) {
+        self.notes.lock().later.nothing_on_its_way(device, Some(number));
+    }
+
+    /// What could not be done for a device is tried again at this time.
+    fn retry(&self, device: Owned, at: Timestamp, note: Note) {
+        let (tenant, device_id) = device;
+        if !self.notes.lock().later.retry_at(device, at, note) {
+            tracing::warn!(%tenant, device = %device_id, "what became of calls finds no room");
+        }
+    }
+
+    /// A device has no connection any more: nothing is on its way to it.
+    pub(super) fn gone(&self, device: Owned) {
+        self.notes.lock().later.nothing_on_its_way(device, None);
     }
 
     /// A device listens anew.
@@ -114,8 +146,11 @@ impl CallNotes {
     pub(super) fn delivered(&self, session: &DeviceSession, number: u32) {
         if number >= CALL_NUMBER_MIN {
             let device = (session.tenant, session.device);
+            let credential = session.credential;
             self.add(device, |note| {
-                note.delivered.insert(number, session.credential);
+                if note.delivered.len() < DEVICE_CALLS_MAX {
+                    note.delivered.insert(number, credential);
+                }
             });
         }
     }
@@ -166,7 +201,7 @@ impl LiveState {
         let mut failed = Note::default();
         for (number, credential) in std::mem::take(&mut note.delivered) {
             match self.app().call_delivered(device, credential, number).await {
-                Ok(()) => {}
+                Ok(()) => self.call_notes().has_come(device, number),
                 Err(error) => {
                     tracing::debug!(%error, "that a call was delivered was not written down");
                     if may_pass(&error) {
@@ -178,7 +213,7 @@ impl LiveState {
         let again_at = self.app().clock().now().saturating_add(TRY_AGAIN);
         if !failed.delivered.is_empty() {
             failed.again = note.again;
-            self.call_notes().later(device, again_at, failed);
+            self.call_notes().retry(device, again_at, failed);
             return;
         }
         let Some(credential) = self.listener(device) else { return };
@@ -188,7 +223,7 @@ impl LiveState {
             Err(error) => {
                 tracing::debug!(%error, "kept calls of a device were not read");
                 if may_pass(&error) {
-                    self.call_notes().later(device, again_at, note);
+                    self.call_notes().retry(device, again_at, note);
                 }
                 return;
             }
@@ -196,7 +231,7 @@ impl LiveState {
         let request = RpcRequest { id: call.number, method: call.method, params: call.params };
         let (tenant, id) = (device.0, device.1);
         // Should it not be acknowledged, the next one goes when it is over.
-        self.call_notes().later(device, call.expires_at, Note::default());
+        self.call_notes().on_its_way(device, call.expires_at, call.number);
         let sent = self.send(tenant, id, |link| link.send(Downlink::Rpc(request.clone())));
         if sent.is_err()
             && let Err(error) = self.app().call_unsent(device, credential, call.id).await
@@ -237,16 +272,32 @@ mod tests {
     fn what_is_due_is_looked_at_again() {
         let (notes, soon) = (CallNotes::default(), Timestamp::EPOCH.saturating_add(TRY_AGAIN));
         let credential = CredentialId::from_bytes([3; 16]);
-        let note = Note { again: true, delivered: BTreeMap::from([(7, credential)]) };
-        notes.later(owned(1, 1), soon, note);
-        notes.later(owned(1, 2), soon.saturating_add(TRY_AGAIN), Note::default());
+        let delivered =
+            |number: u32| Note { again: false, delivered: BTreeMap::from([(number, credential)]) };
+        notes.retry(owned(1, 1), soon, Note { again: true, ..delivered(7) });
+        // What is known already is not forgotten for what comes after it.
+        notes.retry(owned(1, 1), soon, delivered(8));
+        notes.on_its_way(owned(1, 2), soon.saturating_add(TRY_AGAIN), 9);
         let mut inner = notes.notes.lock();
         inner.wake_due(Timestamp::EPOCH);
         assert!(inner.take().is_empty());
         inner.wake_due(soon);
         let woken = inner.take();
         assert_eq!(woken.len(), 1);
-        assert!(woken[0].1.again && woken[0].1.delivered.contains_key(&7));
+        let numbers: Vec<u32> = woken[0].1.delivered.keys().copied().collect();
+        assert_eq!((woken[0].1.again, &numbers[..]), (true, &[7, 8][..]));
         assert_eq!(inner.later.len(), 1);
+        drop(inner);
+        // It is gone, and so is what was on its way.
+        notes.gone(owned(1, 2));
+        assert_eq!(notes.notes.lock().later.len(), 0);
+    }
+
+    #[test]
+    fn a_tenant_leaves_room_for_notes_of_others() {
+        let mut notes = Notes::default();
+        let taken = (0..NOTES_MAX).filter(|device| notes.of(owned(1, *device)).is_some()).count();
+        assert_eq!(taken, NOTES_MAX / 2);
+        assert!(notes.of(owned(2, 0)).is_some() && notes.of(owned(1, 0)).is_some());
     }
 }

@@ -2,18 +2,28 @@
 //! what vouches for it. Certificates are looked at again one by one, away from whoever changed what
 //! vouches for them, and until it could be said whether they count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use veritwin_app::Error;
 use veritwin_domain::{ClientCertificate, CredentialId, DeviceId, TenantId, Timestamp};
 use veritwin_ingest::{CloseReason, DeviceLink, DeviceSession};
 
 use super::devices::LiveState;
+use crate::by_tenant::TENANTS_AT_ONCE;
 
+/// How often it is looked for certificates in doubt.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the records do not say of a certificate within this time is asked again.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so many certificates of which they say nothing they are left alone for now.
+const UNSAID_MAX: u32 = 16;
 /// A change of what vouches for certificates is remembered for this long: a log-in that was under
 /// way may have looked before.
 const CHANGE_KEPT: Duration = Duration::from_secs(60);
@@ -25,10 +35,57 @@ struct Doubt {
     certificate: Arc<ClientCertificate>,
 }
 
-/// Certificates that are to be looked at again, by their connections.
+/// Those of one tenant, by their connections.
+type OfTenant = HashMap<u64, Doubt>;
+
+/// Doubts that wait, each tenant's by themselves. There are no more than live connections.
+#[derive(Default)]
+struct Waiting {
+    tenants: HashMap<TenantId, OfTenant>,
+    /// Tenants whose doubts nobody is settling, in their turns.
+    turns: VecDeque<TenantId>,
+    settling: HashSet<TenantId>,
+}
+
+impl Waiting {
+    fn add(&mut self, tenant: TenantId, doubts: impl IntoIterator<Item = (u64, Doubt)>) {
+        let mut doubts = doubts.into_iter().peekable();
+        if doubts.peek().is_none() {
+            return;
+        }
+        if !self.tenants.contains_key(&tenant) && !self.settling.contains(&tenant) {
+            self.turns.push_back(tenant);
+        }
+        self.tenants.entry(tenant).or_default().extend(doubts);
+    }
+
+    /// The doubts of so many tenants. Each is to be given back.
+    fn take(&mut self, count: usize) -> Vec<(TenantId, OfTenant)> {
+        let mut taken = Vec::new();
+        while taken.len() < count
+            && let Some(tenant) = self.turns.pop_front()
+        {
+            if let Some(doubts) = self.tenants.remove(&tenant) {
+                self.settling.insert(tenant);
+                taken.push((tenant, doubts));
+            }
+        }
+        taken
+    }
+
+    /// Nobody is settling the tenant's any more. What could not be said of these waits again.
+    fn give_back(&mut self, tenant: TenantId, rest: OfTenant) {
+        self.settling.remove(&tenant);
+        let newer = self.tenants.remove(&tenant).unwrap_or_default();
+        let rest = rest.into_iter().filter(|(_, doubt)| !doubt.link.is_closed());
+        self.add(tenant, rest.chain(newer));
+    }
+}
+
+/// Certificates that are to be looked at again.
 #[derive(Default)]
 pub(super) struct Doubts {
-    waiting: Mutex<HashMap<u64, Doubt>>,
+    waiting: Mutex<Waiting>,
     /// Tenants in which something changed, and until when that is remembered.
     changed: Mutex<HashMap<TenantId, Duration>>,
 }
@@ -102,7 +159,7 @@ impl LiveState {
         if self.doubts.changed.lock().get(&tenant).is_some_and(|until| now < *until) {
             let (link, certificate) = (link.clone(), Arc::clone(certificate));
             let doubt = Doubt { link, credential: session.credential, certificate };
-            self.doubts.waiting.lock().insert(doubt.link.id(), doubt);
+            self.doubts.waiting.lock().add(tenant, [(doubt.link.id(), doubt)]);
         }
     }
 
@@ -121,28 +178,94 @@ impl LiveState {
             let own = attached.iter().filter(|((of, _), _)| *of == tenant);
             own.flat_map(|(_, all)| all).filter_map(Attached::doubt).collect()
         };
-        self.doubts.waiting.lock().extend(doubts);
+        self.doubts.waiting.lock().add(tenant, doubts);
     }
 
-    /// Looks at the certificates that are in doubt. What cannot be said now waits for the next
-    /// time.
+    /// Looks at the certificates that are in doubt, for as long as it is polled: tenants' beside
+    /// each other. What cannot be said now waits for the next time.
     pub(crate) async fn settle_doubts(&self) {
-        let mut doubts = std::mem::take(&mut *self.doubts.waiting.lock()).into_iter();
-        while let Some((id, doubt)) = doubts.next() {
-            // Where it came from was looked at when it came.
-            let counts = match self.app().recheck_certificate(&doubt.certificate).await {
-                Ok(login) => login.is_some_and(|credential| credential == doubt.credential),
-                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => {
-                    let mut waiting = self.doubts.waiting.lock();
-                    waiting.insert(id, doubt);
-                    waiting.extend(doubts);
-                    return;
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settling = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let free = TENANTS_AT_ONCE.saturating_sub(settling.len());
+                    let taken = self.doubts.waiting.lock().take(free);
+                    settling.extend(taken.into_iter().map(|(tenant, doubts)| {
+                        self.settle_of(tenant, doubts)
+                    }));
                 }
-                Err(_) => false,
+                Some(()) = settling.next() => {}
+            }
+        }
+    }
+
+    async fn settle_of(&self, tenant: TenantId, mut doubts: OfTenant) {
+        let ids: Vec<u64> = doubts.keys().copied().collect();
+        let mut unsaid = 0;
+        for id in ids {
+            let Some(doubt) = doubts.get(&id) else { continue };
+            // Where it came from was looked at when it came.
+            let asking = self.app().recheck_certificate(&doubt.certificate);
+            let said = match timeout(ASK_TIMEOUT, asking).await {
+                Ok(Ok(login)) => Some(login.is_some_and(|known| known == doubt.credential)),
+                Ok(Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)))
+                | Err(_) => None,
+                Ok(Err(_)) => Some(false),
+            };
+            let Some(counts) = said else {
+                unsaid += 1;
+                if unsaid < UNSAID_MAX {
+                    continue;
+                }
+                break;
             };
             if !counts {
                 doubt.link.close(CloseReason::CertificateRevoked);
             }
+            doubts.remove(&id);
         }
+        self.doubts.waiting.lock().give_back(tenant, doubts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_ingest::Transport;
+
+    use super::*;
+
+    fn tenant(number: u8) -> TenantId {
+        TenantId::from_bytes([number; 16])
+    }
+
+    fn doubt() -> (u64, Doubt) {
+        let (link, _end) = DeviceLink::new(Transport::Mqtt5);
+        let certificate = ClientCertificate { leaf: Vec::new(), between: Vec::new() };
+        let credential = CredentialId::from_bytes([1; 16]);
+        (link.id(), Doubt { link, credential, certificate: Arc::new(certificate) })
+    }
+
+    #[test]
+    fn a_tenant_whose_doubts_are_being_settled_holds_up_no_others() {
+        let mut waiting = Waiting::default();
+        waiting.add(tenant(1), (0..1_000).map(|_| doubt()));
+        waiting.add(tenant(2), [doubt()]);
+        waiting.add(tenant(3), []);
+        let taken = waiting.take(1);
+        assert_eq!((taken[0].0, taken[0].1.len()), (tenant(1), 1_000));
+        // What comes meanwhile waits until these are given back; others do not.
+        waiting.add(tenant(1), [doubt()]);
+        let others: Vec<TenantId> = waiting.take(9).into_iter().map(|(tenant, _)| tenant).collect();
+        assert_eq!(others, [tenant(2)]);
+        let mut rest: OfTenant = [doubt(), doubt()].into();
+        // One that is closed is in no doubt.
+        rest.values().next().expect("one").link.close(CloseReason::TakenOver);
+        rest.extend([doubt()]);
+        waiting.give_back(tenant(1), rest);
+        waiting.give_back(tenant(2), OfTenant::new());
+        let again = waiting.take(9);
+        assert_eq!((again.len(), again[0].0, again[0].1.len()), (1, tenant(1), 3));
     }
 }

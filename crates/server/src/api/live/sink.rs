@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_app::model::{AttributesView, PackagePiece, PieceWanted};
 use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
-use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
+use veritwin_domain::{
+    DeviceId, Key, Reading, RelayMessage, Screening, SessionNote, TenantId, Value,
+};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, DeviceLink,
@@ -78,6 +80,14 @@ impl Sink for LiveState {
 
     fn log_tail(&self) -> u64 {
         self.app.log_tail()
+    }
+
+    async fn tell_sessions(
+        &self,
+        tenant: TenantId,
+        notes: Vec<SessionNote>,
+    ) -> Result<(), SubmitError> {
+        self.app.note_sessions(tenant, notes).await.map_err(submit_error)
     }
 
     async fn sessions_kept_from(&self, position: u64) -> Result<(), SubmitError> {
@@ -224,7 +234,11 @@ impl Sink for LiveState {
                 attached.remove(&owned);
             }
         }
+        let is_gone = !attached.contains_key(&owned);
         drop(attached);
+        if is_gone {
+            self.call_notes().gone(owned);
+        }
         self.app.device_connected(session.tenant, session.device, session.credential, false);
     }
 }
