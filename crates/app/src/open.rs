@@ -124,7 +124,7 @@ pub(crate) struct Inner {
     pub(crate) networks: crate::tenant_networks::KnownNetworks,
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
-    pub(crate) device_passwords: crate::device_login::DevicePasswords,
+    pub(crate) device_passwords: crate::device_passwords::DevicePasswords,
     pub(crate) activity: ActivityWriter,
     pub(crate) geo: Geo,
     pub(crate) refusals: crate::refusals::Refusals,
@@ -342,7 +342,7 @@ impl App {
             gate: crate::rates::Gate::new(config.rates),
             networks: crate::tenant_networks::KnownNetworks::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
-            device_passwords: crate::device_login::DevicePasswords::new(rng.as_ref()),
+            device_passwords: crate::device_passwords::DevicePasswords::new(rng.as_ref()),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),
             refusals: crate::refusals::Refusals::default(),

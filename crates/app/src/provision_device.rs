@@ -9,7 +9,8 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Resource, jobs, x509};
 use veritwin_domain::{
-    AuthorityId, ClientCertificate, DeviceId, GroupId, OpContext, Secret, TenantId,
+    AuthorityId, ClientCertificate, DeviceId, GroupId, OpContext, ProvisionAnswer,
+    ProvisionCredential, ProvisionRequest, Secret, TenantId,
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
@@ -21,10 +22,7 @@ use crate::change::Change;
 use crate::device_credentials::Prepared;
 use crate::devices::check_name;
 use crate::ingest::UNKNOWN;
-use crate::model::{
-    CredentialInput, DeviceInput, ProvisionAnswer, ProvisionCredential, ProvisionRequest,
-    ProvisionStrategy,
-};
+use crate::model::{CredentialInput, DeviceInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::tree::Quota;
 use crate::{App, Error, Result};
@@ -83,7 +81,12 @@ impl App {
         {
             let is_same = before.profile == found.profile.id
                 && digest.is_some_and(|digest| constant_time_eq(&digest, &before.request_digest));
-            let in_force = |one: &Credential| one.revoked_at.is_none() && one.disabled_at.is_none();
+            let in_force = |one: &Credential| {
+                one.revoked_at.is_none()
+                    && one.disabled_at.is_none()
+                    && one.valid_from.is_none_or(|from| from <= context.at)
+                    && one.valid_until.is_none_or(|end| context.at < end)
+            };
             let lets_in = tx.credentials(device.id).await?.iter().any(in_force);
             // Its answer was lost: what it brought counts already. One that was shut out since is
             // not told that it is in.

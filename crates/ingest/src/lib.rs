@@ -28,5 +28,5 @@ pub use model::{
     Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
     WriterSession,
 };
-pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};
+pub use provision::PROVISION_BYTES_MAX;
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

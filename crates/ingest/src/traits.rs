@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_domain::{LimitExceeded, Reading, RelayMessage, Screening, Secret};
+use veritwin_domain::{
+    DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading, RelayMessage, Screening,
+    Secret,
+};
 
 use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
@@ -12,7 +15,6 @@ use crate::model::{
     Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
     EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
 };
-use crate::provision::{ProvisionAsk, Provisioned};
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
 /// say which part of a credential was wrong.
@@ -122,9 +124,9 @@ pub trait Login: Send + Sync {
     /// Lets a device in that comes by itself, with the key and secret of a provisioning profile.
     async fn provision(
         &self,
-        _ask: ProvisionAsk,
+        _request: ProvisionRequest,
         _peer: &PeerInfo,
-    ) -> Result<Provisioned, LoginError> {
+    ) -> Result<ProvisionAnswer, LoginError> {
         Err(LoginError::Denied("no device comes in by itself here".to_owned()))
     }
 
@@ -137,6 +139,15 @@ pub trait Login: Send + Sync {
         _gateway: &DeviceSession,
         _names: &[ChildName],
     ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        Err(LoginError::Denied("this device is no gateway".to_owned()))
+    }
+
+    /// Which devices of these names are behind a gateway still, in the same order. None is made.
+    async fn children_there(
+        &self,
+        _gateway: &DeviceSession,
+        _names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>, LoginError> {
         Err(LoginError::Denied("this device is no gateway".to_owned()))
     }
 }

@@ -49,7 +49,7 @@ pub use providers::{
 };
 pub use provisioning::{
     AuthorityInput, AuthorityView, LandingInput, ProfileChange, ProfileInput, ProfileView,
-    ProvisionAnswer, ProvisionCredential, ProvisionRequest, ProvisionStrategy,
+    ProvisionStrategy,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

@@ -1,6 +1,6 @@
-//! How devices come in by themselves: authorities, provisioning profiles, and what a device asks.
+//! How devices come in by themselves: authorities and provisioning profiles.
 
-use veritwin_domain::{AuthorityId, GroupId, ProvisionProfileId, Secret, Timestamp};
+use veritwin_domain::{AuthorityId, GroupId, ProvisionProfileId, Timestamp};
 
 /// Where devices land that come in by themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,53 +123,4 @@ pub struct ProfileView {
     pub created_at: Timestamp,
     /// For `ETag` and `If-Match`.
     pub version: i64,
-}
-
-/// What a device asks that comes in by itself.
-#[derive(Debug, Clone)]
-pub struct ProvisionRequest {
-    /// Its name.
-    pub name: String,
-    /// The profile's key.
-    pub key: Secret<String>,
-    /// The profile's secret.
-    pub secret: Secret<String>,
-    /// The credential it is to have.
-    pub credential: ProvisionCredential,
-}
-
-/// The credential that a device asks for.
-#[derive(Debug, Clone)]
-pub enum ProvisionCredential {
-    /// An access token; none: one is made here.
-    Token(Option<Secret<String>>),
-    /// Client id, user name and password; without a password one is made here.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Option<Secret<String>>,
-    },
-    /// Its certificate, PEM, which it also shows in its TLS handshake.
-    Certificate(String),
-}
-
-/// What a device is answered.
-#[derive(Debug, Clone)]
-pub enum ProvisionAnswer {
-    /// An access token.
-    Token(Secret<String>),
-    /// Client id, user name and password.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Secret<String>,
-    },
-    /// Its certificate lets it in.
-    Certificate,
 }

@@ -20,6 +20,7 @@ const CHANGE_KEPT: Duration = Duration::from_secs(60);
 
 /// The certificate of a live connection that is to be looked at again.
 struct Doubt {
+    device: (TenantId, DeviceId),
     link: DeviceLink,
     credential: CredentialId,
     certificate: Arc<ClientCertificate>,
@@ -45,10 +46,10 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    fn doubt(&self) -> Option<(u64, Doubt)> {
+    fn doubt(&self, device: (TenantId, DeviceId)) -> Option<(u64, Doubt)> {
         let (certificate, _) = self.certificate.as_ref()?;
         let (link, certificate) = (self.link.clone(), Arc::clone(certificate));
-        Some((link.id(), Doubt { link, credential: self.credential, certificate }))
+        Some((link.id(), Doubt { device, link, credential: self.credential, certificate }))
     }
 
     /// Why it is over at a moment.
@@ -75,6 +76,17 @@ impl LiveState {
         }
     }
 
+    /// What vouches for a certificate has another end: the connection ends then.
+    fn certificate_ends(&self, doubt: &Doubt, ends_at: Timestamp) {
+        for one in self.attached.lock().get_mut(&doubt.device).into_iter().flatten() {
+            if one.link.id() == doubt.link.id()
+                && let Some((_, end)) = &mut one.certificate
+            {
+                *end = ends_at;
+            }
+        }
+    }
+
     /// Ends the live connections whose credential or certificate has ended.
     pub(crate) fn end_what_ended(&self, now: Timestamp) {
         for one in self.attached.lock().values().flatten() {
@@ -97,7 +109,8 @@ impl LiveState {
         let now = self.app().clock().monotonic();
         if self.doubts.changed.lock().get(&tenant).is_some_and(|until| now < *until) {
             let (link, certificate) = (link.clone(), Arc::clone(certificate));
-            let doubt = Doubt { link, credential: session.credential, certificate };
+            let device = (tenant, session.device);
+            let doubt = Doubt { device, link, credential: session.credential, certificate };
             self.doubts.waiting.lock().insert(doubt.link.id(), doubt);
         }
     }
@@ -115,7 +128,7 @@ impl LiveState {
         let doubts: Vec<_> = {
             let attached = self.attached.lock();
             let own = attached.iter().filter(|((of, _), _)| *of == tenant);
-            own.flat_map(|(_, all)| all).filter_map(Attached::doubt).collect()
+            own.flat_map(|(device, all)| all.iter().filter_map(|one| one.doubt(*device))).collect()
         };
         self.doubts.waiting.lock().extend(doubts);
     }
@@ -126,18 +139,21 @@ impl LiveState {
         let mut doubts = std::mem::take(&mut *self.doubts.waiting.lock()).into_iter();
         while let Some((id, doubt)) = doubts.next() {
             // Where it came from was looked at when it came.
-            let counts = match self.app().recheck_certificate(&doubt.certificate).await {
-                Ok(login) => login.is_some_and(|credential| credential == doubt.credential),
+            let ends_at = match self.app().recheck_certificate(&doubt.certificate).await {
+                Ok(found) => found
+                    .filter(|(credential, _)| *credential == doubt.credential)
+                    .map(|(_, ends_at)| ends_at),
                 Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)) => {
                     let mut waiting = self.doubts.waiting.lock();
                     waiting.insert(id, doubt);
                     waiting.extend(doubts);
                     return;
                 }
-                Err(_) => false,
+                Err(_) => None,
             };
-            if !counts {
-                doubt.link.close(CloseReason::CertificateRevoked);
+            match ends_at {
+                Some(ends_at) => self.certificate_ends(&doubt, ends_at),
+                None => doubt.link.close(CloseReason::CertificateRevoked),
             }
         }
     }
