@@ -11,6 +11,7 @@ use veritwin_metastore::{Credential, CredentialFacts, CredentialKind, TenantTx};
 
 use crate::authorities::invalid_certificate;
 use crate::change::Change;
+use crate::claims::refuse_claimed;
 use crate::credential_digests::{basic_digest, common_name_digest, made_digest, random_hash};
 use crate::devices::check_text;
 use crate::model::{
@@ -19,7 +20,7 @@ use crate::model::{
 use crate::{App, Error, Result};
 
 /// Most credentials of a device that were not revoked.
-const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
+pub(crate) const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
 /// Shortest password that somebody chose, in bytes. A token of a device's own is held to it too.
 const DEVICE_PASSWORD_BYTES_MIN: usize = 12;
 /// Longest password of a device, in bytes.
@@ -300,6 +301,7 @@ impl App {
         tx.device(id).await?;
         // No hash is made for what has no place.
         check_credential_place(&tx, id).await?;
+        refuse_claimed(&tx, id).await?;
         // A password is hashed in a turn that is waited for: nothing of the records is held then.
         drop(tx);
         let mut prepared = self.prepare_credential(context, new.input).await?;
@@ -320,6 +322,7 @@ impl App {
         };
         let tx = self.0.store.begin(context).await?;
         check_credential_place(&tx, id).await?;
+        refuse_claimed(&tx, id).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
         let change = Change::to(recorded(&credential));
         self.record_change(&tx, context, Action::CredentialCreate, &resource, change).await?;

@@ -190,7 +190,8 @@ impl App {
                 made?;
             }
         }
-        let found = found.filter(|found| found.tenant == vouched.tenant).ok_or_else(refused)?;
+        let found = found.filter(|found| self.vouches_for(vouched.tenant, found.tenant));
+        let found = found.ok_or_else(refused)?;
         let mut login = self.counting(&found)?;
         login.certificate = Some((Arc::clone(shown), vouched.ends_at));
         self.check_served(&login, address).await?;
@@ -216,7 +217,7 @@ impl App {
         {
             let digest = common_name_digest(vouched.authority.authority.id, &common_name);
             found = self.find_credential(digest, CredentialKind::X509).await?;
-            found = found.filter(|found| found.tenant == vouched.tenant);
+            found = found.filter(|found| self.vouches_for(vouched.tenant, found.tenant));
             ends_at = vouched.ends_at;
         }
         let counts = found.map(|found| self.counting(&found)).transpose()?;

@@ -23,6 +23,8 @@ mod brands;
 mod calls;
 mod certificate_ends;
 mod change;
+mod claim_lists;
+mod claims;
 mod contact;
 mod context;
 mod credential_digests;

@@ -125,6 +125,7 @@ pub(crate) struct Inner {
     /// How many passwords are hashed at once.
     pub(crate) hashing: Semaphore,
     pub(crate) device_passwords: crate::device_passwords::DevicePasswords,
+    pub(crate) claims: crate::claims::Claims,
     pub(crate) activity: ActivityWriter,
     pub(crate) geo: Geo,
     pub(crate) refusals: crate::refusals::Refusals,
@@ -343,6 +344,7 @@ impl App {
             networks: crate::tenant_networks::KnownNetworks::default(),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             device_passwords: crate::device_passwords::DevicePasswords::new(rng.as_ref()),
+            claims: crate::claims::Claims::default(),
             activity: ActivityWriter::default(),
             geo: Geo::open(config.geo_database.clone()),
             refusals: crate::refusals::Refusals::default(),

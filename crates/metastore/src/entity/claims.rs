@@ -4,7 +4,7 @@
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
 
-use crate::bind::{Row, stored_enum};
+use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{above, at_most, is_null};
 use crate::{Credential, Error, PlatformTx, Result, TenantTx};
 
@@ -64,6 +64,8 @@ pub struct TakenCredential {
     /// The hash of its password.
     pub secret_hash: Option<Secret<String>>,
 }
+
+opaque_debug!(TakenCredential { credential });
 
 fn load_window(row: &Row) -> Result<ClaimWindow> {
     Ok(ClaimWindow {
