@@ -7,7 +7,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{DeviceId, OpContext};
-use veritwin_metastore::MoveState;
+use veritwin_metastore::{ClaimWindow, DeviceMove, MoveState};
 
 use crate::change::Change;
 use crate::claims::{SETTING, by_name_alone};
@@ -34,11 +34,12 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let windows = tx.claim_windows(context.at, CLAIMS_LISTED_MAX).await?;
         let away = tx.devices_away(CLAIMS_LISTED_MAX).await?;
+        let alone = by_name_alone(&tx).await?;
         let ids = windows.iter().map(|one| one.device).chain(away.iter().map(|one| one.device));
         let devices = tx.devices_by_id(&ids.collect::<Vec<_>>()).await?;
         let names: HashMap<_, _> = devices.into_iter().map(|one| (one.id, one.name)).collect();
         let name = |id: DeviceId| names.get(&id).cloned().unwrap_or_default();
-        let waiting = windows.iter().map(|one| {
+        let waiting = |one: &ClaimWindow| -> Result<WaitingDevice> {
             Ok(WaitingDevice {
                 device: one.device,
                 name: name(one.device),
@@ -46,17 +47,17 @@ impl App {
                 expires_at: one.expires_at,
                 by_name_alone: self.is_by_name_alone(context.tenant, one)?,
             })
-        });
-        let claimed = away.iter().map(|one| ClaimedDevice {
+        };
+        let claimed = |one: &DeviceMove| ClaimedDevice {
             device: one.device,
             name: name(one.device),
             organisation: self.branch_name(context.tenant, one.other_tenant),
             claimed_at: one.moved_at,
-        });
+        };
         let view = ClaimsView {
-            waiting: waiting.collect::<Result<_>>()?,
-            claimed: claimed.collect(),
-            by_name_alone: by_name_alone(&tx).await?,
+            waiting: windows.iter().map(waiting).collect::<Result<_>>()?,
+            claimed: away.iter().map(claimed).collect(),
+            by_name_alone: alone,
         };
         self.note(context, Action::ProvisioningRead, &resource, "done");
         Ok(view)

@@ -5,6 +5,7 @@
 mod arrivals;
 mod attached;
 pub mod bulk;
+mod claim;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
@@ -28,5 +29,6 @@ pub use model::{
     Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
     WriterSession,
 };
+pub use claim::CLAIM_BYTES_MAX;
 pub use provision::PROVISION_BYTES_MAX;
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use veritwin_domain::{
-    DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading, RelayMessage, Screening,
+    ClaimRequest, DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading, RelayMessage, Screening,
     Secret,
 };
 
@@ -260,6 +260,15 @@ pub trait Sink: Send + Sync {
 
     /// A device's answer to a call of the application.
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError>;
+
+    /// A device lets itself be claimed for a while.
+    async fn claim(
+        &self,
+        _session: &DeviceSession,
+        _request: ClaimRequest,
+    ) -> Result<(), SubmitError> {
+        Err(SubmitError::Denied("devices are not claimed here".to_owned()))
+    }
 
     /// A device's call to the platform; the answer is JSON text.
     async fn rpc_call(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use veritwin_domain::LimitExceeded;
 
+use super::claiming::Claim;
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
@@ -228,6 +229,11 @@ impl Device {
             DeviceTopic::Telemetry => self.telemetry(view.payload)?,
             DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
+            DeviceTopic::Claim => {
+                // The acknowledgement that comes next is this message's.
+                let ack = self.can_tell(view).then_some(self.pending.acks.len());
+                self.pending.claims.push(Claim::read(view.payload, ack)?);
+            }
             DeviceTopic::RpcResponse(id) => {
                 let body = parse_json_text(view.payload, self.limits())?;
                 self.pending.replies.push(RpcReply { id, body });

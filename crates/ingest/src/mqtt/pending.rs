@@ -10,6 +10,7 @@ use veritwin_domain::{
     DeviceBatch, Reading, RelayMessage, Timestamp, count_attributes, count_readings,
 };
 
+use super::claiming::{self, Claim};
 use super::device::Close;
 use super::frame::Version;
 use super::gateway::{GatewayMessage, Speaker};
@@ -52,6 +53,7 @@ pub(crate) struct Pending {
     pub(crate) readings: Vec<Reading>,
     pub(crate) entries: Vec<SinkEntry>,
     pub(crate) replies: Vec<RpcReply>,
+    pub(crate) claims: Vec<Claim>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
     /// Packet ids of QoS 2 messages that are free again, and that is to be noted.
@@ -153,6 +155,7 @@ impl Pending {
         self.readings.is_empty()
             && self.entries.is_empty()
             && self.replies.is_empty()
+            && self.claims.is_empty()
             && self.spoken.is_empty()
             && self.acks.is_empty()
     }
@@ -210,7 +213,7 @@ impl Pending {
         speaker: Option<Speaker>,
     ) -> Finished {
         let Self { entries, replies, mut acks, relayed, spoken, late, is_vital, .. } = self;
-        let Self { epoch, bytes, fate, before, .. } = self;
+        let Self { epoch, bytes, fate, before, claims, .. } = self;
         let mut hold = Duration::ZERO;
         let submitted = match speaker {
             None => submit(&*sink, &session, replies, entries).await,
@@ -223,6 +226,12 @@ impl Pending {
             Ok((refused, placed)) => (Ok(refused), placed),
             Err(error) => (Err(error), Vec::new()),
         };
+        if result.is_ok()
+            && let Err(error) =
+                claiming::ask(&*sink, &session, (claims, received_at), &mut acks).await
+        {
+            result = Err(error);
+        }
         if let Err(error) = &result
             && error.is_final()
         {

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
-    CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
+    ClaimRequest, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
     Secret, SeededRng, TenantId, Timestamp, Value,
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
@@ -36,6 +36,8 @@ pub(crate) struct Store {
     arrivals: Arrivals,
     pub(crate) submissions: Mutex<Vec<Vec<SinkEntry>>>,
     pub(crate) replies: Mutex<Vec<RpcReply>>,
+    /// Secrets and durations of devices that let themselves be claimed.
+    pub(crate) claims: Mutex<Vec<(String, Option<Duration>)>>,
     retained: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
     /// So often reading retained messages fails.
@@ -204,6 +206,15 @@ impl Sink for Store {
 
     async fn rpc_reply(&self, _: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
         self.replies.lock().push(reply);
+        Ok(())
+    }
+
+    async fn claim(&self, _: &DeviceSession, request: ClaimRequest) -> Result<(), SubmitError> {
+        let secret = request.secret.into_exposed();
+        if secret == "refused" {
+            return Err(SubmitError::Denied("not this one".to_owned()));
+        }
+        self.claims.lock().push((secret, request.duration));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! what vouches for it. Certificates are looked at again one by one, away from whoever changed what
 //! vouches for them, and until it could be said whether they count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,15 +119,17 @@ impl LiveState {
     /// connections are looked at again, and those that do not let their device in any more end.
     pub(crate) fn doubt_certificates(&self, tenant: TenantId) {
         let now = self.app().clock().monotonic();
+        // Tenants below may have claimed devices that it vouches for.
+        let tenants: HashSet<_> = self.app().tenants_vouched_for(tenant).into_iter().collect();
         {
             // Before the connections are looked through: one that comes meanwhile sees it.
             let mut changed = self.doubts.changed.lock();
             changed.retain(|_, until| now < *until);
-            changed.insert(tenant, now + CHANGE_KEPT);
+            changed.extend(tenants.iter().map(|tenant| (*tenant, now + CHANGE_KEPT)));
         }
         let doubts: Vec<_> = {
             let attached = self.attached.lock();
-            let own = attached.iter().filter(|((of, _), _)| *of == tenant);
+            let own = attached.iter().filter(|((of, _), _)| tenants.contains(of));
             own.flat_map(|(device, all)| all.iter().filter_map(|one| one.doubt(*device))).collect()
         };
         self.doubts.waiting.lock().extend(doubts);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_app::model::{AttributesView, PieceWanted};
 use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
-use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
+use veritwin_domain::{
+    ClaimRequest, DeviceId, Key, Reading, RelayMessage, Screening, Value,
+};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
@@ -22,6 +24,17 @@ const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
     match origin {
         Origin::Device(session) => Some(session.device),
         Origin::Writer(_) => None,
+    }
+}
+
+/// What is in the way of a device that would be claimed; the text is for the device.
+fn claim_error(error: Error) -> SubmitError {
+    match error {
+        Error::Conflict(detail) => SubmitError::Denied(detail),
+        Error::Invalid { detail, at } => {
+            SubmitError::Invalid(format!("{}: {detail}", at.as_deref().unwrap_or("secretKey")))
+        }
+        other => submit_error(other),
     }
 }
 
@@ -151,6 +164,15 @@ impl Sink for LiveState {
             }
             None => Err(SubmitError::NotFound("no open call has this number".to_owned())),
         }
+    }
+
+    async fn claim(
+        &self,
+        session: &DeviceSession,
+        request: ClaimRequest,
+    ) -> Result<(), SubmitError> {
+        let device = (session.tenant, session.device, session.credential);
+        self.app.offer_device(device, request).await.map_err(claim_error)
     }
 
     async fn rpc_call(
