@@ -1,7 +1,9 @@
 //! What lets devices in, where the platform is busy, a credential has ended, or a gateway is none
 //! any more.
 
-use veritwin_domain::{ProvisionAnswer, ProvisionCredential, ProvisionRequest};
+use veritwin_domain::{
+    ProvisionAnswer, ProvisionCredential, ProvisionRequest, SessionId, SignIn, UserId,
+};
 
 use super::*;
 use crate::gateways::Asked;
@@ -17,6 +19,16 @@ fn basic(password: Option<&str>) -> NewCredential {
         password: password.map(|text| Secret::new(text.to_owned())),
     };
     NewCredential { name: String::new(), valid_from: None, valid_until: None, replaces: None, input }
+}
+
+/// Somebody who administers the tenant, signed in just now.
+fn administrator(world: &World, customer: &Customer) -> OpContext {
+    let at = world.app.clock().now();
+    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let (user, session) = (UserId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
+    let actor = ActorKind::User { user, session, sign_in };
+    let actor = Actor::with_roles(actor, vec![Role::Administrator]);
+    OpContext { actor, ..world.app.demo_context(customer.tenant()) }
 }
 
 fn shown(password: &str) -> BasicLogin {
@@ -80,7 +92,8 @@ async fn a_device_whose_credential_has_ended_is_not_told_that_it_is_in() {
         expires_at: None,
     };
     let app = &world.app;
-    let (_, key, secret) = app.create_profile(&customer.context, input).await.expect("a profile");
+    let person = administrator(&world, &customer);
+    let (_, key, secret) = app.create_profile(&person, input).await.expect("a profile");
     let ask = async || {
         let token = Secret::new("a token of its own".to_owned());
         let request = ProvisionRequest {
@@ -100,8 +113,7 @@ async fn a_device_whose_credential_has_ended_is_not_told_that_it_is_in() {
     drop(tx);
     let until = app.clock().now().saturating_add(Duration::from_secs(60));
     let change = CredentialChange { valid_until: Some(Some(until)), ..CredentialChange::default() };
-    let context = app.demo_context(customer.tenant());
-    app.update_credential(&context, (valve, credential), change).await.expect("an end");
+    app.update_credential(&person, (valve, credential), change).await.expect("an end");
     assert!(ask().await.is_ok(), "not yet");
     world.clock.advance(Duration::from_secs(61));
     assert!(matches!(ask().await, Err(Error::Conflict(_))), "it ended");

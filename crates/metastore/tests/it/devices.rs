@@ -275,19 +275,23 @@ async fn certificates_that_end_soon_are_found_while_their_credentials_are_in_for
     .await;
 }
 
+pub(crate) fn authority(world: &World) -> DeviceAuthority {
+    DeviceAuthority {
+        id: AuthorityId::generate(START, world.rng.as_ref()),
+        body: b"a".to_vec(),
+        valid_until: later(60),
+        revocation_until: Some(later(30)),
+        made: 0,
+        disabled_at: None,
+        version: 1,
+        created_at: START,
+    }
+}
+
 #[tokio::test]
 async fn what_lets_devices_in_is_its_tenants_own() {
     everywhere(async |world| {
-        let authority = DeviceAuthority {
-            id: AuthorityId::generate(START, world.rng.as_ref()),
-            body: b"a".to_vec(),
-            valid_until: later(60),
-            revocation_until: Some(later(30)),
-            made: 0,
-            disabled_at: None,
-            version: 1,
-            created_at: START,
-        };
+        let authority = authority(world);
         let profile = ProvisionProfile {
             id: ProvisionProfileId::generate(START, world.rng.as_ref()),
             body: b"p".to_vec(),
