@@ -75,7 +75,7 @@ fn a_device_is_claimed_comes_in_as_the_customers_and_goes_back() {
     let platform = &Platform::serve();
     let world = World::new(platform);
     world.send("before");
-    let mut client = platform.mqtt(Version::V3, &world.token);
+    let mut client = platform.mqtt(Version::V311, &world.token);
     let ask = json!({"secretKey": SECRET, "durationMs": 600_000}).to_string();
     assert_eq!(client.publish(CLAIM, ask.as_bytes()).0, 0);
     let waiting = world.list();
@@ -117,7 +117,7 @@ fn a_device_is_claimed_comes_in_as_the_customers_and_goes_back() {
     let list = world.list();
     assert_eq!(list["waiting"], json!([]));
     assert_eq!(list["claimed"][0]["organisation"], "Customer");
-    let more = json!({"kind": "access_token"});
+    let more = json!({});
     world.partner.send(platform, "POST", &format!("{former}/credentials"), &more).problem(409);
     // Both tenants' records say it.
     for who in [&world.partner, &world.customer] {
