@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use veritwin_domain::{
-    ClaimRequest, DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading, RelayMessage, Screening,
-    Secret,
+    ClaimRequest, DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading,
+    RelayMessage, Screening, Secret,
 };
 
 use crate::arrivals::Arrivals;

@@ -18,7 +18,8 @@ fn basic(password: Option<&str>) -> NewCredential {
         user: Some("pump".to_owned()),
         password: password.map(|text| Secret::new(text.to_owned())),
     };
-    NewCredential { name: String::new(), valid_from: None, valid_until: None, replaces: None, input }
+    let (valid_from, valid_until, replaces) = (None, None, None);
+    NewCredential { name: String::new(), input, valid_from, valid_until, replaces }
 }
 
 /// Somebody who administers the tenant, signed in just now.

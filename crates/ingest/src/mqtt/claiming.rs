@@ -1,5 +1,5 @@
-//! A device that lets itself be claimed: asked of the sink with the submission that its message came
-//! with, and acknowledged when that is durable.
+//! A device that lets itself be claimed: asked of the sink with the submission that its message
+//! came with, and acknowledged when that is durable.
 
 use veritwin_domain::{ClaimRequest, Timestamp};
 
@@ -25,8 +25,8 @@ impl Claim {
     }
 }
 
-/// Asks for each. What is refused is told, or a durable record says it; what may succeed later fails
-/// all of the submission.
+/// Asks for each. What is refused is told, or a durable record says it; what may succeed later
+/// fails all of the submission.
 pub(super) async fn ask(
     sink: &dyn Sink,
     session: &DeviceSession,

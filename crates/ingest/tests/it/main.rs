@@ -1,6 +1,7 @@
 //! Ingest against its own listeners: raw bytes in, raw bytes out, and what the sink was given.
 
 mod bulk;
+mod children;
 mod conformance;
 mod exactly_once;
 mod http;

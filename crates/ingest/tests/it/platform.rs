@@ -11,8 +11,8 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
-    ClaimRequest, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
-    Secret, SeededRng, TenantId, Timestamp, Value,
+    ClaimRequest, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading,
+    RelayMessage, Secret, SeededRng, TenantId, Timestamp, Value,
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
@@ -20,6 +20,8 @@ use veritwin_ingest::{
     DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
     RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
+
+pub(crate) use crate::children::child_of;
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
@@ -210,11 +212,10 @@ impl Sink for Store {
     }
 
     async fn claim(&self, _: &DeviceSession, request: ClaimRequest) -> Result<(), SubmitError> {
-        let secret = request.secret.into_exposed();
-        if secret == "refused" {
+        if request.secret.expose() == "refused" {
             return Err(SubmitError::Denied("not this one".to_owned()));
         }
-        self.claims.lock().push((secret, request.duration));
+        self.claims.lock().push((request.secret.into_exposed(), request.duration));
         Ok(())
     }
 
@@ -330,13 +331,6 @@ impl Login for Door {
         // One that is deleted as soon as it has spoken.
         Ok(names.iter().map(|name| (name != "gone").then(|| child_of(name))).collect())
     }
-}
-
-/// The device behind the gateway with this name.
-pub(crate) fn child_of(name: &str) -> DeviceId {
-    let mut id = [0xc0; 16];
-    id.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
-    DeviceId::from_bytes(id)
 }
 
 pub(crate) fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {

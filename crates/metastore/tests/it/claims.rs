@@ -33,7 +33,8 @@ async fn moved(world: &World, from: DeviceId, to: DeviceId) -> TenantTx {
     for one in taken {
         let id = CredentialId::generate(START, world.rng.as_ref());
         let credential = Credential { id, device: to, ..one.credential };
-        let created = tx.credential_create(&credential, one.lookup_digest, one.secret_hash.as_ref());
+        let hash = one.secret_hash.as_ref();
+        let created = tx.credential_create(&credential, one.lookup_digest, hash);
         created.await.expect("its own now");
     }
     let here = DeviceMove {

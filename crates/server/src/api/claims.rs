@@ -167,7 +167,8 @@ async fn settings(
 #[derive(Serialize, ToSchema)]
 struct DeviceClaimBody {
     /// `none`: nobody claimed it. `away`: it was claimed from here. `here`: it was claimed, and is
-    /// here. `given_back`: it was here, and was given back. `back`: it was away, and was given back.
+    /// here. `given_back`: it was here, and was given back. `back`: it was away, and was given
+    /// back.
     #[schema(schema_with = words::claim_state)]
     state: &'static str,
     moved_at: Option<String>,
