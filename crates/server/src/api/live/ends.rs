@@ -130,7 +130,8 @@ impl LiveState {
         let doubts: Vec<_> = {
             let attached = self.attached.lock();
             let own = attached.iter().filter(|((of, _), _)| tenants.contains(of));
-            own.flat_map(|(device, all)| all.iter().filter_map(|one| one.doubt(*device))).collect()
+            own.flat_map(|(device, all)| all.iter().filter_map(move |one| one.doubt(*device)))
+                .collect()
         };
         self.doubts.waiting.lock().extend(doubts);
     }
