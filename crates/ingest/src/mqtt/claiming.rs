@@ -33,6 +33,7 @@ pub(super) async fn ask(
     (claims, received_at): (Vec<Claim>, Timestamp),
     acks: &mut [Ack],
 ) -> Result<(), SubmitError> {
+    let mut refusals = Vec::new();
     for Claim { request, ack, payload_bytes } in claims {
         let (reason, limit, detail) = match sink.claim(session, request).await {
             Ok(()) => continue,
@@ -46,7 +47,7 @@ pub(super) async fn ask(
             ack.answer.text = Some(detail);
             continue;
         }
-        let refusal = Refusal {
+        refusals.push(SinkEntry::Refusal(Refusal {
             tenant: session.tenant,
             device: session.device,
             credential: session.credential,
@@ -56,8 +57,10 @@ pub(super) async fn ask(
             position: None,
             limit,
             payload_bytes,
-        };
-        sink.submit(Origin::Device(session), vec![SinkEntry::Refusal(refusal)]).await?;
+        }));
+    }
+    if !refusals.is_empty() {
+        sink.submit(Origin::Device(session), refusals).await?;
     }
     Ok(())
 }
