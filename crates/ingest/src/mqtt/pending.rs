@@ -222,15 +222,15 @@ impl Pending {
                 Box::pin(speaker.submit(own, (spoken, received_at), &mut acks, &mut hold)).await
             }
         };
-        let (mut result, placed) = match submitted {
+        let (mut result, mut placed) = match submitted {
             Ok((refused, placed)) => (Ok(refused), placed),
             Err(error) => (Err(error), Vec::new()),
         };
-        if result.is_ok()
-            && let Err(error) =
-                claiming::ask(&*sink, &session, (claims, received_at), &mut acks).await
-        {
-            result = Err(error);
+        if result.is_ok() && !claims.is_empty() {
+            let asked = claiming::ask(&*sink, &session, (claims, received_at), &mut acks);
+            if let Err(error) = Box::pin(asked).await {
+                (result, placed) = (Err(error), Vec::new());
+            }
         }
         if let Err(error) = &result
             && error.is_final()
