@@ -3,11 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::device_ca::Ca;
+use crate::device_credentials::{borrowed, gets_in, is_out, mosquitto, stays, with_certificate};
+use crate::harness::{Mode, Options, Platform, link_token, wait_for};
 use crate::http::Answer;
 use crate::mqtt::Version;
 use crate::partners::{Person, administration};
 use crate::python::{Script, interpreter};
+use crate::tenant::{Device, Tenant};
 
 const CLAIM: &str = "v1/devices/me/claim";
 const TELEMETRY: &str = "v1/devices/me/telemetry";
@@ -206,6 +209,52 @@ fn guessing_is_slowed_down_and_a_window_ends() {
     let late = world.customer.ask(platform, "POST", "/v1/device-claims");
     let late = late.json(&json!({"name": "pump-8", "secret": SECRET})).send();
     assert!(matches!(late.status, 401 | 404 | 429), "{}", late.text());
+}
+
+/// A tenant with an API key below another, by what makes one there.
+fn tenant_below(
+    platform: &Platform,
+    (kind, number): (&str, u32),
+    send: impl Fn(&str, &Value) -> Answer,
+) -> Tenant {
+    let made = send("/v1/tenants", &json!({"name": format!("Tenant {number}"), "kind": kind}));
+    let path = format!("/v1/tenants/{}/invitations", made.expect(201)["id"].as_str().unwrap());
+    let email = format!("admin-{number}@tenant.example");
+    let invited = send(&path, &json!({"email": email})).expect(201);
+    Tenant::redeem(platform.http(), link_token(invited["link"].as_str().unwrap()), number)
+}
+
+#[test]
+fn what_the_partners_authority_vouches_for_goes_on_at_the_customers() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let send = |path: &str, body: &Value| root.send(platform, "POST", path, body);
+    let partner = tenant_below(platform, ("partner", 901), send);
+    let send = |path: &str, body: &Value| partner.post(path, body);
+    let customer = tenant_below(platform, ("customer", 902), send);
+    let ca = Ca::new();
+    let settings = json!({"name": "Works", "creates": true, "device_name": "works-*"});
+    let authority = ca.register(&partner, &settings).expect(201);
+    let held = ca.leaf("one", 1, 30);
+    let arguments = with_certificate(platform, &held, "claimed");
+    let ask = json!({"secretKey": SECRET}).to_string();
+    let mut command = mosquitto(platform, "mosquitto_pub");
+    command.args(["-t", CLAIM, "-q", "1", "-m", &ask]).args(borrowed(&arguments));
+    assert!(command.status().unwrap().success());
+    let claim = json!({"name": "works-one", "secret": SECRET});
+    let claimed = customer.post("/v1/device-claims", &claim).expect(201);
+    let id = claimed["device_id"].as_str().unwrap().to_owned();
+    let own = Device { id, name: "works-one".to_owned(), token: String::new() };
+    assert!(gets_in(platform, &borrowed(&arguments)));
+    wait_for("the customer's reading", || (customer.latest(&own, "t") == 1).then_some(()));
+    // Its authority is the partner's still, and what it revokes is out.
+    let child = stays(platform, &customer, &own.id, &borrowed(&arguments));
+    let id = authority["id"].as_str().unwrap();
+    let path = format!("/v1/device-authorities/{id}/revocation-list");
+    let put = partner.request("PUT", &path).body("application/pkix-crl", &ca.list(&[1]));
+    put.send().expect(200);
+    is_out(child);
+    assert!(!gets_in(platform, &borrowed(&arguments)));
 }
 
 #[test]

@@ -20,14 +20,14 @@ pub(crate) fn mosquitto(platform: &Platform, program: &str) -> Command {
 }
 
 /// Whether a client with these arguments gets a reading in.
-fn gets_in(platform: &Platform, arguments: &[&str]) -> bool {
+pub(crate) fn gets_in(platform: &Platform, arguments: &[&str]) -> bool {
     let mut command = mosquitto(platform, "mosquitto_pub");
     command.args(["-t", "v1/devices/me/telemetry", "-q", "1", "-m", r#"{"t":1}"#]).args(arguments);
     command.status().unwrap().success()
 }
 
 /// A client that stays, once it is there.
-fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str]) -> Child {
+pub(crate) fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str]) -> Child {
     let mut command = mosquitto(platform, "mosquitto_sub");
     command.args(["-t", "v1/devices/me/attributes", "-q", "1"]).args(arguments);
     let child = command.spawn().unwrap();
@@ -39,7 +39,7 @@ fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str])
 }
 
 /// It is put out: by itself it would stay for ever.
-fn is_out(mut child: Child) {
+pub(crate) fn is_out(mut child: Child) {
     wait_for("the end of the client", || child.try_wait().unwrap());
 }
 
@@ -203,13 +203,13 @@ fn what_is_no_secret_is_refused() {
     }
 }
 
-fn with_certificate(platform: &Platform, held: &Held, name: &str) -> [String; 4] {
+pub(crate) fn with_certificate(platform: &Platform, held: &Held, name: &str) -> [String; 4] {
     let (certificate, key) = held.files(platform, name);
     let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     ["--cert".to_owned(), text(certificate), "--key".to_owned(), text(key)]
 }
 
-fn borrowed(arguments: &[String]) -> Vec<&str> {
+pub(crate) fn borrowed(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
