@@ -6,17 +6,24 @@ import { Link } from '@tanstack/react-router'
 
 import { client } from '../../api/client'
 import { deviceClaimsQuery } from '../../api/queries'
+import { useMay } from '../../app/places'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Instant } from '../../ui/time'
 import { useSubmit } from '../../ui/useSubmit'
-import { useMay } from '../access/queries'
+import { tenantsQuery } from '../partners/queries'
 
 export function Claims() {
   const query = useQuery(deviceClaimsQuery)
-  const write = useMay()('provisioning.write')
+  const may = useMay()
+  const write = may.whole('provisioning.write')
+  const tenants = useQuery({ ...tenantsQuery, enabled: may.answers })
   const { busy, error, run } = useSubmit(() => void query.refetch())
   const allow = (by_name_alone: boolean) =>
     client.PUT('/v1/device-claims/settings', { body: { by_name_alone } })
+  // Who has nobody below has nothing to do with it.
+  const isAbove = tenants.data !== undefined && tenants.data[0]?.kind !== 'customer'
+  const listed = (query.data?.waiting.length ?? 0) + (query.data?.claimed.length ?? 0)
+  if (!isAbove && listed === 0) return null
   return (
     <section className="block">
       <h2>{i18n.t('Devices to be claimed')}</h2>
@@ -29,7 +36,7 @@ export function Claims() {
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.data && (
         <>
-          {query.data.waiting.length === 0 && query.data.claimed.length === 0 && (
+          {listed === 0 && (
             <p className="dim">{i18n.t('None waits, and none was claimed.')}</p>
           )}
           <ul className="plain-list">
