@@ -27,7 +27,12 @@ pub(crate) fn gets_in(platform: &Platform, arguments: &[&str]) -> bool {
 }
 
 /// A client that stays, once it is there.
-pub(crate) fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str]) -> Child {
+pub(crate) fn stays(
+    platform: &Platform,
+    tenant: &Tenant,
+    device: &str,
+    arguments: &[&str],
+) -> Child {
     let mut command = mosquitto(platform, "mosquitto_sub");
     command.args(["-t", "v1/devices/me/attributes", "-q", "1"]).args(arguments);
     let child = command.spawn().unwrap();

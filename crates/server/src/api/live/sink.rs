@@ -6,9 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_app::model::{AttributesView, PieceWanted};
 use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
-use veritwin_domain::{
-    ClaimRequest, DeviceId, Key, Reading, RelayMessage, Screening, Value,
-};
+use veritwin_domain::{ClaimRequest, DeviceId, Key, Reading, RelayMessage, Screening, Value};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
