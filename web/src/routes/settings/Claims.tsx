@@ -36,9 +36,7 @@ export function Claims() {
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.data && (
         <>
-          {listed === 0 && (
-            <p className="dim">{i18n.t('None waits, and none was claimed.')}</p>
-          )}
+          {listed === 0 && <p className="dim">{i18n.t('None waits, and none was claimed.')}</p>}
           <ul className="plain-list">
             {query.data.waiting.map((one) => (
               <li key={one.device_id}>
