@@ -30,6 +30,7 @@ const DEVICE_USER_BYTES_MAX: usize = 256;
 const NAME_CHARS_MAX: usize = 100;
 /// What passwords begin with that are made here.
 const PASSWORD_PREFIX: &str = "vtw";
+
 const TAKEN: &str = "a credential of this or another device uses this already: choose another \
                      client id, user name, token or certificate, or let the password or token be \
                      made here";

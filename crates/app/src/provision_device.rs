@@ -14,7 +14,8 @@ use veritwin_domain::{
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
-    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
+    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, MoveState,
+    ProvisionedDevice, TenantTx,
 };
 
 use crate::authorities::{Landing, StoredAuthority};
@@ -133,7 +134,7 @@ impl App {
     }
 
     /// Refuses a device that does not wait for its credential: one that was heard of, that came in
-    /// by another, or that is not of the type and group which the profile is for. Otherwise the
+    /// by another or was claimed, or that is not of the type and group which the profile is for. Otherwise the
     /// secret of a lot would open every device of the organisation.
     async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
         let presence = self.0.presence.of(tx.tenant_id(), device.id);
@@ -148,7 +149,10 @@ impl App {
                 groups.iter().any(|known| known.id == group && known.devices.contains(&device.id))
             }
         };
-        if is_heard_of || presence.connected || is_used || !is_of_type || !is_in_group {
+        let moved = tx.device_move(device.id).await?;
+        let is_away = moved.is_some_and(|moved| moved.state == MoveState::Away);
+        let is_in_use = is_heard_of || presence.connected || is_used || is_away;
+        if is_in_use || !is_of_type || !is_in_group {
             return Err(Error::Conflict(NO_DEVICE.to_owned()));
         }
         Ok(())
