@@ -134,8 +134,8 @@ impl App {
     }
 
     /// Refuses a device that does not wait for its credential: one that was heard of, that came in
-    /// by another or was claimed, or that is not of the type and group which the profile is for. Otherwise the
-    /// secret of a lot would open every device of the organisation.
+    /// by another or was claimed, or that is not of the type and group which the profile is for.
+    /// Otherwise the secret of a lot would open every device of the organisation.
     async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
         let presence = self.0.presence.of(tx.tenant_id(), device.id);
         let is_heard_of = device.last_seen_at.or(presence.last_seen_at).is_some();
