@@ -110,7 +110,8 @@ impl App {
         // What could not be looked at is no guess: a platform that is busy slows nobody down.
         let looked = looked.inspect_err(|_| passwords.throttle.lock().withdrawn(&attempt))?;
         let Some((found, is_alone)) = looked else {
-            self.count_failed_device_login(address);
+            // Each slow hash that it cost.
+            (0..ways_of(names)).for_each(|_| self.count_failed_device_login(address));
             return Err(UNKNOWN);
         };
         if is_alone {
@@ -133,11 +134,8 @@ impl App {
         shown: &Secret<Vec<u8>>,
     ) -> Result<Option<(CredentialMatch, bool)>> {
         let mut found = self.find_basic(names, shown.expose()).await?;
-        // With one name only there is one way to give it.
-        let ways = if names.0.is_empty() || names.1.is_empty() { 1 } else { BASIC_WAYS };
-        let Some(at) = self.device_password_matches(&found, ways, shown).await? else {
-            return Ok(None);
-        };
+        let matches = self.device_password_matches(&found, ways_of(names), shown);
+        let Some(at) = matches.await? else { return Ok(None) };
         let owner = found[at].tenant;
         let is_alone = found.iter().all(|one| one.tenant == owner);
         Ok(Some((found.swap_remove(at), is_alone)))
@@ -294,6 +292,11 @@ impl App {
         let ends_at = ends.map(|said| said.not_after).min().unwrap_or(until).min(until);
         Ok(Vouched { tenant: authority.tenant, authority, stored, ends_at })
     }
+}
+
+/// In how many ways a credential may fit these names. With one name only there is one.
+const fn ways_of((client, user): (&str, &str)) -> usize {
+    if client.is_empty() || user.is_empty() { 1 } else { BASIC_WAYS }
 }
 
 fn not_counting(fault: &CertificateFault) -> Error {
