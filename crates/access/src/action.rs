@@ -45,6 +45,7 @@ impl Action {
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
                 | Self::DeviceDelete
+                | Self::DeviceReturn
                 | Self::GrantWrite
                 | Self::HoldApprove
                 | Self::HoldRelease
@@ -154,6 +155,8 @@ define_actions! {
     CredentialUpdate = "credential.update" on Device;
     /// Find the device behind a presented credential.
     DeviceAuthenticate = "device.authenticate" on Platform;
+    /// Claim a device that waits to be claimed: it is the tenant's own then.
+    DeviceClaim = "device.claim" on Device;
     /// Send a command (RPC) to a device.
     DeviceCommand = "device.command" on Device;
     /// Create a device.
@@ -164,12 +167,16 @@ define_actions! {
     DeviceImport = "device.import" on Device;
     /// List devices.
     DeviceList = "device.list" on Device;
+    /// Let oneself be claimed for a while, as the device.
+    DeviceOffer = "device.offer" on Device;
     /// Note when a device was last seen.
     DevicePresence = "device.presence" on Device;
     /// Let a device in that comes by itself.
     DeviceProvision = "device.provision" on Platform;
     /// Read one device.
     DeviceRead = "device.read" on Device;
+    /// Give a device that was claimed back to whoever prepared it.
+    DeviceReturn = "device.return" on Device;
     /// Call the platform's side, or answer its call, as the device.
     DeviceRpc = "device.rpc" on Device;
     /// Speak for the devices behind it, and make them, as a gateway.

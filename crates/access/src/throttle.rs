@@ -200,6 +200,18 @@ impl Throttle {
         self.known.put(attempt.pair(), now, self.subjects_max);
     }
 
+    /// Takes an attempt back whose secret was not looked at: it says nothing of who guesses. Of
+    /// other failures nothing is forgotten.
+    pub fn withdrawn(&mut self, attempt: &Attempt) {
+        for subject in attempt.subjects() {
+            if let Some(failures) = self.subjects.get_mut(&subject) {
+                failures.count = failures.count.saturating_sub(1);
+                let delay = delay_after(failures.count, subject.free_failures());
+                failures.blocked_until = failures.last + delay;
+            }
+        }
+    }
+
     /// Notes a failed attempt.
     fn failed(&mut self, subject: ThrottleSubject, now: Duration) {
         let known = self.subjects.all.get(&subject);
@@ -284,6 +296,26 @@ mod tests {
         assert!(guesses.count() <= THROTTLE_ACCOUNT_FREE_FAILURES as usize);
         assert!(wait(&mut throttle, attempt(1, 5000), now) > 0, "a stranger waits");
         assert_eq!(wait(&mut throttle, owner, now), 0, "the owner does not");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_no_guess_and_forgives_none() {
+        let mut throttle = Throttle::default();
+        let now = Duration::from_secs(1);
+        for _ in 0..1000 {
+            assert_eq!(wait(&mut throttle, attempt(1, 1), now), 0, "the platform was busy");
+            throttle.withdrawn(&attempt(1, 1));
+        }
+        let guesses = (0..1000).filter(|_| wait(&mut throttle, attempt(1, 1), now) == 0).count();
+        assert_eq!(guesses, THROTTLE_FREE_FAILURES as usize + 1);
+        // One that was under way with those ends: theirs still count.
+        let mut throttle = Throttle::default();
+        assert_eq!(wait(&mut throttle, attempt(1, 1), now), 0);
+        for _ in 0..=THROTTLE_FREE_FAILURES {
+            throttle.failed(attempt(1, 1).pair(), now);
+        }
+        throttle.withdrawn(&attempt(1, 1));
+        assert!(wait(&mut throttle, attempt(1, 1), now) > 0);
     }
 
     #[test]

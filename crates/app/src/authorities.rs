@@ -196,7 +196,8 @@ impl App {
 
     /// Registers an authority: its certificate, and the proof that its private key is at hand. A
     /// newer certificate of the same name and key takes the place of the one that is registered:
-    /// what it let in stays.
+    /// what it let in and what was set of it stay. Live connections that it opened are for the
+    /// caller to look at.
     #[boxed]
     pub async fn register_authority(
         &self,
@@ -223,8 +224,7 @@ impl App {
             same(one) && one.as_ref().is_some_and(|one| one.key_digest == said.key_digest)
         });
         if let Some((authority, _)) = renewed {
-            let stored =
-                self.renew(&tx, context, (&resource, authority), (&der, &said), &input).await?;
+            let stored = self.renew(&tx, context, (&resource, authority), (&der, &said)).await?;
             tx.commit().await?;
             return Ok(stored);
         }
@@ -261,19 +261,12 @@ impl App {
         context: &OpContext,
         (resource, known): (&Resource, &DeviceAuthority),
         (der, said): (&[u8], &CertificateFacts),
-        input: &AuthorityInput,
     ) -> Result<AuthorityView> {
         let before = view(known)?;
         let mut stored = StoredAuthority::read(known)?;
         stored.certificate = hex::encode(der);
-        stored.set(input, self.landing(tx, &input.landing).await?);
-        let since = known.disabled_at.unwrap_or(context.at);
-        let authority = DeviceAuthority {
-            body: stored.bytes()?,
-            valid_until: said.not_after,
-            disabled_at: input.disabled.then_some(since),
-            ..known.clone()
-        };
+        let (body, valid_until) = (stored.bytes()?, said.not_after);
+        let authority = DeviceAuthority { body, valid_until, ..known.clone() };
         self.write_authority(tx, context, resource, (&authority, &before), None).await?;
         view(&tx.device_authority(known.id).await?)
     }

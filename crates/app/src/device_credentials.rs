@@ -5,12 +5,14 @@ use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
 use veritwin_access::x509::CertificateFault;
 use veritwin_access::{Action, Kind, Resource, TokenKind, x509};
-use veritwin_domain::{AuthorityId, CredentialId, DeviceId, OpContext, Secret, Timestamp};
-use veritwin_keys::{sha256, token};
+use veritwin_domain::{CredentialId, DeviceId, LimitExceeded, OpContext, Secret, Timestamp};
+use veritwin_keys::token;
 use veritwin_metastore::{Credential, CredentialFacts, CredentialKind, TenantTx};
 
 use crate::authorities::invalid_certificate;
 use crate::change::Change;
+use crate::claims::refuse_claimed;
+use crate::credential_digests::{basic_digest, common_name_digest, made_digest, random_hash};
 use crate::devices::check_text;
 use crate::model::{
     CredentialChange, CredentialInput, CredentialView, MadeCredential, NewCredential,
@@ -18,7 +20,7 @@ use crate::model::{
 use crate::{App, Error, Result};
 
 /// Most credentials of a device that were not revoked.
-const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
+pub(crate) const CREDENTIALS_PER_DEVICE_MAX: usize = 16;
 /// Shortest password that somebody chose, in bytes. A token of a device's own is held to it too.
 const DEVICE_PASSWORD_BYTES_MIN: usize = 12;
 /// Longest password of a device, in bytes.
@@ -28,9 +30,6 @@ const DEVICE_USER_BYTES_MAX: usize = 256;
 const NAME_CHARS_MAX: usize = 100;
 /// What passwords begin with that are made here.
 const PASSWORD_PREFIX: &str = "vtw";
-/// How the hash of a password begins that was made here: 256 random bits, so that a fast hash is
-/// as good as a slow one.
-pub(crate) const RANDOM_HASH: &str = "sha256$";
 
 const TAKEN: &str = "a credential of this or another device uses this already: choose another \
                      client id, user name, token or certificate, or let the password or token be \
@@ -45,41 +44,6 @@ pub(crate) struct Prepared {
     pub(crate) secret: Option<Secret<String>>,
     /// The end of a certificate.
     pub(crate) ends_at: Option<Timestamp>,
-}
-
-/// What a client id and a user name are found by. Neither runs into the other, and what is not
-/// given differs from what is empty.
-pub(crate) fn basic_digest(client_id: Option<&str>, user: Option<&str>) -> [u8; 32] {
-    let mut text = b"veritwin basic credential v1\0".to_vec();
-    for part in [client_id, user] {
-        text.push(u8::from(part.is_some()));
-        let part = part.unwrap_or_default();
-        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    sha256(&text)
-}
-
-/// What a client id and a user name with a password that was made here are found by. The password
-/// is nobody else's, so that others may use the same names, and the device itself while it is
-/// changed over; and whoever tries names learns nothing.
-pub(crate) fn made_digest(
-    (client_id, user): (Option<&str>, Option<&str>),
-    password: &[u8],
-) -> [u8; 32] {
-    let label = &b"veritwin basic credential made here v1\0"[..];
-    sha256(&[label, &basic_digest(client_id, user), &sha256(password)].concat())
-}
-
-/// What a common name below an authority is found by.
-pub(crate) fn common_name_digest(authority: AuthorityId, common_name: &str) -> [u8; 32] {
-    let label = &b"veritwin x509 common name v1\0"[..];
-    sha256(&[label, authority.as_bytes(), common_name.as_bytes()].concat())
-}
-
-/// The hash of a password that was made here.
-pub(crate) fn random_hash(password: &[u8]) -> String {
-    format!("{RANDOM_HASH}{}", hex::encode(sha256(password)))
 }
 
 fn credential_view(one: &Credential) -> CredentialView {
@@ -137,6 +101,17 @@ fn check_chosen(field: &str, secret: &Secret<String>) -> Result<()> {
 fn check_period(from: Option<Timestamp>, until: Option<Timestamp>, now: Timestamp) -> Result<()> {
     if until.is_some_and(|until| until <= now || from.is_some_and(|from| until <= from)) {
         return Err(Error::invalid_at("valid_until", "must be later than now and valid_from"));
+    }
+    Ok(())
+}
+
+/// Refuses one credential of a device too many.
+async fn check_credential_place(tx: &TenantTx, device: DeviceId) -> Result<()> {
+    let kept = tx.credentials(device).await?;
+    let kept = kept.iter().filter(|one| one.revoked_at.is_none()).count();
+    if kept >= CREDENTIALS_PER_DEVICE_MAX {
+        let (name, max) = ("credentials_per_device_max", CREDENTIALS_PER_DEVICE_MAX);
+        return Err(Error::Limit(LimitExceeded { name, max, actual: kept + 1 }));
     }
     Ok(())
 }
@@ -325,6 +300,9 @@ impl App {
         }
         let tx = self.0.store.read(context).await?;
         tx.device(id).await?;
+        // No hash is made for what has no place.
+        check_credential_place(&tx, id).await?;
+        refuse_claimed(&tx, id).await?;
         // A password is hashed in a turn that is waited for: nothing of the records is held then.
         drop(tx);
         let mut prepared = self.prepare_credential(context, new.input).await?;
@@ -344,13 +322,8 @@ impl App {
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
-        let kept = tx.credentials(id).await?;
-        let kept = kept.iter().filter(|one| one.revoked_at.is_none()).count();
-        if kept >= CREDENTIALS_PER_DEVICE_MAX {
-            let (name, max) = ("credentials_per_device_max", CREDENTIALS_PER_DEVICE_MAX);
-            let limit = veritwin_domain::LimitExceeded { name, max, actual: kept + 1 };
-            return Err(Error::Limit(limit));
-        }
+        check_credential_place(&tx, id).await?;
+        refuse_claimed(&tx, id).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
         let change = Change::to(recorded(&credential));
         self.record_change(&tx, context, Action::CredentialCreate, &resource, change).await?;
@@ -473,27 +446,5 @@ impl App {
             .map_err(|fault| invalid_certificate("certificate", &fault))?;
         self.note(context, Action::ProvisioningRead, &resource, "done");
         self.proof_code(context.tenant, &said.fingerprint)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_given_and_what_is_not_never_meet() {
-        let given = [None, Some(""), Some("a"), Some("ab"), Some("b")];
-        let mut seen = std::collections::HashSet::new();
-        for client in given {
-            for user in given {
-                assert!(seen.insert(basic_digest(client, user)), "{client:?} {user:?}");
-            }
-        }
-        let made = made_digest((Some("a"), None), b"p");
-        assert!(!seen.contains(&made), "what is chosen never meets what is made");
-        assert_ne!(made, made_digest((Some("a"), None), b"q"));
-        assert_ne!(made, made_digest((None, Some("a")), b"p"));
-        let (one, two) = (AuthorityId::from_bytes([1; 16]), AuthorityId::from_bytes([2; 16]));
-        assert_ne!(common_name_digest(one, "a"), common_name_digest(two, "a"));
     }
 }

@@ -1,107 +1,25 @@
-//! How a device is let in: by the credential that it shows, if that counts now. Passwords that
-//! people chose are hashed slowly, a few at a time and away from people's own sign-ins; what was
-//! verified is remembered under a key of this process, so that a fleet that comes back is let in.
+//! How a device is let in: by the credential that it shows, if that counts now.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use veritwin_access::x509::CertificateFault;
-use veritwin_access::{Action, Attempt, Throttle, jobs, x509};
-use veritwin_domain::{ClientCertificate, CredentialId, Rng, Secret, Timestamp};
-use veritwin_keys::{constant_time_eq, hmac_sha256, password};
+use veritwin_access::{Action, jobs, x509};
+use veritwin_domain::{ClientCertificate, CredentialId, Secret, Timestamp};
 use veritwin_metastore::{CredentialKind, CredentialMatch, FoundAuthority};
 
 use crate::authorities::StoredAuthority;
-use crate::device_credentials::{
-    RANDOM_HASH, basic_digest, common_name_digest, made_digest, random_hash,
-};
+use crate::credential_digests::{basic_digest, common_name_digest, made_digest};
 use crate::ingest::UNKNOWN;
 use crate::{App, BasicLogin, DeviceLogin, Error, Result};
 
-/// Passwords of devices that are hashed at once; people's have turns of their own.
-const HASHES_AT_ONCE: usize = 2;
-/// How long a device waits for its turn.
-const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most passwords that are remembered as verified.
-const VERIFIED_MAX: usize = 65_536;
-/// How long a verified password is remembered.
-const VERIFIED_TTL: Duration = Duration::from_secs(24 * 3600);
+/// In how many ways a credential may fit a client id and a user name: by both, by the user name
+/// alone, by the client id alone.
+const BASIC_WAYS: usize = 3;
 /// Most authorities of one name that a certificate is held to: each organisation may have
 /// [`crate::authorities::AUTHORITIES_OF_NAME_MAX`] of a name, so that no few crowd out another.
 const AUTHORITIES_PER_NAME_MAX: u64 = 256;
-
-/// What checking passwords of devices needs.
-pub(crate) struct DevicePasswords {
-    /// Of this process: what is remembered means nothing elsewhere.
-    key: [u8; 32],
-    verified: Mutex<HashMap<[u8; 32], Duration>>,
-    hashing: Semaphore,
-    throttle: Mutex<Throttle>,
-}
-
-impl DevicePasswords {
-    pub(crate) fn new(rng: &dyn Rng) -> Self {
-        let mut key = [0; 32];
-        rng.fill(&mut key);
-        Self {
-            key,
-            verified: Mutex::default(),
-            hashing: Semaphore::new(HASHES_AT_ONCE),
-            throttle: Mutex::new(Throttle::default()),
-        }
-    }
-
-    /// A password with the hash that it was verified against: a new hash is another mark.
-    fn mark(&self, credential: CredentialId, hash: &str, password: &[u8]) -> [u8; 32] {
-        let mut text = credential.as_bytes().to_vec();
-        text.extend_from_slice(&(hash.len() as u64).to_be_bytes());
-        text.extend_from_slice(hash.as_bytes());
-        text.extend_from_slice(password);
-        hmac_sha256(&self.key, &text)
-    }
-
-    fn is_verified(&self, mark: &[u8; 32], now: Duration) -> bool {
-        self.verified.lock().get(mark).is_some_and(|until| now < *until)
-    }
-
-    fn remember(&self, mark: [u8; 32], now: Duration) {
-        let mut verified = self.verified.lock();
-        if verified.len() >= VERIFIED_MAX {
-            verified.retain(|_, until| now < *until);
-        }
-        if verified.len() >= VERIFIED_MAX {
-            let mut ends: Vec<Duration> = verified.values().copied().collect();
-            let (_, middle, _) = ends.select_nth_unstable(VERIFIED_MAX / 2);
-            let middle = *middle;
-            verified.retain(|_, until| *until > middle);
-        }
-        verified.insert(mark, now + VERIFIED_TTL);
-    }
-
-    /// Who guesses from one address is slowed down, and nobody else is: soon at one client id and
-    /// user name, and later at one user name or client id whatever stands beside it, since the
-    /// other is free for the guesser to choose. A device that came in before is not held to what
-    /// others do with its user name.
-    fn attempt(&self, (client, user): (&str, &str), address: Option<IpAddr>) -> Attempt {
-        let subject = |name: [u8; 32]| {
-            let mut text = name.to_vec();
-            match address {
-                Some(IpAddr::V4(address)) => text.extend_from_slice(&address.octets()),
-                Some(IpAddr::V6(address)) => text.extend_from_slice(&address.octets()[..8]),
-                None => {}
-            }
-            hmac_sha256(&self.key, &text)
-        };
-        let by_client = subject(basic_digest(Some(client), None));
-        let by_user = subject(basic_digest(None, Some(user)));
-        Attempt::new(if user.is_empty() { by_client } else { by_user }, Some(by_client))
-    }
-}
 
 /// What a certificate leads to.
 struct Vouched {
@@ -125,13 +43,14 @@ impl App {
         Ok(found.filter(|found| found.credential.kind == kind))
     }
 
-    /// The credential of a client id, a user name and a password: one whose password was made here
-    /// is found by all it has, whatever others use its names; then one whose password was chosen.
+    /// The credentials of a client id, a user name and a password: one whose password was made
+    /// here is found by all it has, whatever others use its names; then those whose password was
+    /// chosen, one for each way in which the names may be given. They may be several tenants'.
     async fn find_basic(
         &self,
         (client, user): (&str, &str),
         shown: &[u8],
-    ) -> Result<Option<CredentialMatch>> {
+    ) -> Result<Vec<CredentialMatch>> {
         // The narrower first: a user name that is bound to a client id counts with that only.
         let names = [(Some(client), Some(user)), (None, Some(user)), (Some(client), None)];
         let made = names.map(|names| made_digest(names, shown));
@@ -139,30 +58,9 @@ impl App {
         let context = self.job(jobs::INGEST);
         self.authorize_platform(&context, Action::DeviceAuthenticate)?;
         let tx = self.0.store.read_platform(&context).await?;
-        let found = tx.credential_by_first_digest(&[made, chosen].concat()).await?;
-        Ok(found.filter(|found| found.credential.kind == CredentialKind::Basic))
-    }
-
-    /// The hash of a password that somebody chose for a device, in one of the devices' turns.
-    pub(crate) async fn hash_device_password(
-        &self,
-        chosen: Secret<String>,
-    ) -> Result<Secret<String>> {
-        let _turn = self.device_hashing_turn().await?;
-        let app = self.clone();
-        let hashed = tokio::task::spawn_blocking(move || {
-            password::hash(app.0.rng.as_ref(), chosen.expose())
-        });
-        let stopped = |_| Error::Internal("password hashing stopped".to_owned());
-        Ok(Secret::new(hashed.await.map_err(stopped)??))
-    }
-
-    async fn device_hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
-        let turn = self.0.device_passwords.hashing.acquire();
-        match tokio::time::timeout(HASHING_TIMEOUT, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
-        }
+        let mut found = tx.credentials_by_digest(&[made, chosen].concat()).await?;
+        found.retain(|found| found.credential.kind == CredentialKind::Basic);
+        Ok(found)
     }
 
     /// The login by a credential that was shown, if it counts now.
@@ -210,60 +108,39 @@ impl App {
         let now = self.clock().monotonic();
         let throttled = passwords.throttle.lock().attempt(&attempt, now);
         throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
-        let found = self.find_basic(names, shown.password.expose()).await?;
-        let matches = self.device_password_matches(found.as_ref(), &shown.password).await?;
-        let Some(found) = found.filter(|_| matches) else {
-            self.count_failed_device_login(address);
+        let looked = self.look_at_password(names, &shown.password).await;
+        // What could not be looked at is no guess: a platform that is busy slows nobody down.
+        let looked = looked.inspect_err(|_| passwords.throttle.lock().withdrawn(&attempt))?;
+        let Some((found, is_alone)) = looked else {
+            // Each slow hash that it cost.
+            (0..ways_of(names)).for_each(|_| self.count_failed_device_login(address));
             return Err(UNKNOWN);
         };
-        passwords.throttle.lock().succeeded(&attempt, self.clock().monotonic());
+        if is_alone {
+            passwords.throttle.lock().succeeded(&attempt, self.clock().monotonic());
+        } else {
+            // Whoever has one beside another organisation's forgives himself no guess at that one.
+            passwords.throttle.lock().withdrawn(&attempt);
+        }
         let login = self.counting(&found)?;
         self.check_served(&login, address).await?;
         self.note_use(&found, None);
         Ok(login)
     }
 
-    /// Whether a password is the one of a credential. Of nobody's, and a wrong one, it takes as
-    /// long as one slow hash, whatever kind of hash there is.
-    async fn device_password_matches(
+    /// The credential whose names fit and whose password this is, and whether no other
+    /// organisation's has names that fit too.
+    async fn look_at_password(
         &self,
-        found: Option<&CredentialMatch>,
+        names: (&str, &str),
         shown: &Secret<Vec<u8>>,
-    ) -> Result<bool> {
-        let passwords = &self.0.device_passwords;
-        let known = found.and_then(|found| Some((found.credential.id, found.secret_hash.clone()?)));
-        let mut slow = None;
-        if let Some((credential, hash)) = known {
-            if hash.expose().starts_with(RANDOM_HASH) {
-                let own = random_hash(shown.expose());
-                if constant_time_eq(own.as_bytes(), hash.expose().as_bytes()) {
-                    return Ok(true);
-                }
-            } else {
-                let mark = passwords.mark(credential, hash.expose(), shown.expose());
-                if passwords.is_verified(&mark, self.clock().monotonic()) {
-                    return Ok(true);
-                }
-                slow = Some((mark, hash));
-            }
-        }
-        let _turn = self.device_hashing_turn().await?;
-        let text = String::from_utf8(shown.expose().clone()).unwrap_or_default();
-        let (app, text) = (self.clone(), Secret::new(text));
-        let (mark, hash) = slow.unzip();
-        let checked = tokio::task::spawn_blocking(move || match hash {
-            Some(hash) => password::verify(text.expose(), hash.expose()),
-            None => {
-                let _ = password::hash(app.0.rng.as_ref(), text.expose());
-                false
-            }
-        });
-        let stopped = |_| Error::Internal("password check stopped".to_owned());
-        let matches = checked.await.map_err(stopped)?;
-        if let Some(mark) = mark.filter(|_| matches) {
-            passwords.remember(mark, self.clock().monotonic());
-        }
-        Ok(matches)
+    ) -> Result<Option<(CredentialMatch, bool)>> {
+        let mut found = self.find_basic(names, shown.expose()).await?;
+        let matches = self.device_password_matches(&found, ways_of(names), shown);
+        let Some(at) = matches.await? else { return Ok(None) };
+        let owner = found[at].tenant;
+        let is_alone = found.iter().all(|one| one.tenant == owner);
+        Ok(Some((found.swap_remove(at), is_alone)))
     }
 
     /// The device behind a certificate whose private key a handshake has proved: one that was
@@ -296,13 +173,15 @@ impl App {
             let text = "the certificate needs one common name, which says which device it is";
             return Err(Error::Forbidden(text.to_owned()));
         };
-        if !vouched.stored.landing.allows(address) {
-            let text = "the authority lets devices in from networks of its choice only";
-            return Err(Error::Forbidden(text.to_owned()));
-        }
         let authority = vouched.authority.authority.id;
         let digest = common_name_digest(authority, &common_name);
         let mut found = self.find_credential(digest, CredentialKind::X509).await?;
+        // Of one that was claimed its own organisation says from where it comes.
+        let is_own = found.as_ref().is_none_or(|found| found.tenant == vouched.tenant);
+        if is_own && !vouched.stored.landing.allows(address) {
+            let text = "the authority lets devices in from networks of its choice only";
+            return Err(Error::Forbidden(text.to_owned()));
+        }
         if found.is_none() {
             self.refuse_unserved(vouched.tenant)?;
             let asked = (vouched.tenant, authority, common_name.as_str());
@@ -313,7 +192,8 @@ impl App {
                 made?;
             }
         }
-        let found = found.filter(|found| found.tenant == vouched.tenant).ok_or_else(refused)?;
+        let found = found.filter(|found| self.vouches_for(vouched.tenant, found.tenant));
+        let found = found.ok_or_else(refused)?;
         let mut login = self.counting(&found)?;
         login.certificate = Some((Arc::clone(shown), vouched.ends_at));
         self.check_served(&login, address).await?;
@@ -321,26 +201,29 @@ impl App {
         Ok(login)
     }
 
-    /// The credential that a certificate leads to now, without letting anybody in.
+    /// The credential that a certificate leads to now, and until when the certificate counts,
+    /// without letting anybody in.
     #[boxed]
     pub async fn recheck_certificate(
         &self,
         shown: &ClientCertificate,
-    ) -> Result<Option<CredentialId>> {
+    ) -> Result<Option<(CredentialId, Timestamp)>> {
         let now = self.clock().now();
         let said = x509::read_certificate(&shown.leaf).map_err(|_| UNKNOWN)?;
         said.check_time(now).map_err(|fault| not_counting(&fault))?;
         let mut found = self.find_credential(said.fingerprint, CredentialKind::X509).await?;
+        let mut ends_at = said.not_after;
         if found.is_none()
             && let Some(vouched) = self.vouched_for(shown, now).await?
             && let Some(common_name) = said.common_name
         {
             let digest = common_name_digest(vouched.authority.authority.id, &common_name);
             found = self.find_credential(digest, CredentialKind::X509).await?;
-            found = found.filter(|found| found.tenant == vouched.tenant);
+            found = found.filter(|found| self.vouches_for(vouched.tenant, found.tenant));
+            ends_at = vouched.ends_at;
         }
         let counts = found.map(|found| self.counting(&found)).transpose()?;
-        Ok(counts.map(|login| login.credential))
+        Ok(counts.map(|login| (login.credential, ends_at)))
     }
 
     /// The authority nearest to a certificate that vouches for it now. One that revoked it ends
@@ -413,6 +296,11 @@ impl App {
     }
 }
 
+/// In how many ways a credential may fit these names. With one name only there is one.
+const fn ways_of((client, user): (&str, &str)) -> usize {
+    if client.is_empty() || user.is_empty() { 1 } else { BASIC_WAYS }
+}
+
 fn not_counting(fault: &CertificateFault) -> Error {
     Error::Forbidden(match fault {
         CertificateFault::OutOfTime(from, until) => {
@@ -420,55 +308,4 @@ fn not_counting(fault: &CertificateFault) -> Error {
         }
         other => other.to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use veritwin_domain::SeededRng;
-
-    use super::*;
-
-    #[test]
-    fn who_guesses_is_slowed_down_whatever_client_id_is_made_up() {
-        let passwords = DevicePasswords::new(&SeededRng::new(1));
-        let (here, elsewhere) = ([192, 0, 2, 1], [192, 0, 2, 2]);
-        let ask = |client: &str, from: [u8; 4]| {
-            let attempt = passwords.attempt((client, "pump"), Some(IpAddr::from(from)));
-            let now = Duration::from_secs(1);
-            let answer = passwords.throttle.lock().attempt(&attempt, now);
-            answer.map(|()| attempt)
-        };
-        let own = ask("own", here).expect("the first");
-        passwords.throttle.lock().succeeded(&own, Duration::from_secs(1));
-        assert_eq!((0..9).filter(|_| ask("c", here).is_ok()).count(), 6, "one client id");
-        let tries = (0..1000).filter(|number| ask(&format!("c{number}"), here).is_ok()).count();
-        assert!(tries <= 100, "any client id: {tries}");
-        assert!(ask("own", here).is_ok(), "who came in before is not held to it");
-        assert!(ask("c", elsewhere).is_ok(), "nor is another address");
-    }
-
-    #[test]
-    fn what_is_remembered_is_of_one_hash_and_bounded() {
-        let passwords = DevicePasswords::new(&SeededRng::new(1));
-        let now = Duration::from_secs(1);
-        let credential = CredentialId::from_bytes([1; 16]);
-        let mark = passwords.mark(credential, "hash", b"password");
-        for other in [
-            passwords.mark(CredentialId::from_bytes([2; 16]), "hash", b"password"),
-            passwords.mark(credential, "hash2", b"password"),
-            passwords.mark(credential, "hash", b"passwore"),
-            passwords.mark(credential, "hashp", b"assword"),
-        ] {
-            assert_ne!(mark, other);
-        }
-        passwords.remember(mark, now);
-        assert!(passwords.is_verified(&mark, now));
-        assert!(!passwords.is_verified(&mark, now + VERIFIED_TTL));
-        for number in 0..VERIFIED_MAX as u64 {
-            let mut other = [0; 32];
-            other[..8].copy_from_slice(&number.to_be_bytes());
-            passwords.remember(other, now + Duration::from_micros(number));
-        }
-        assert!(passwords.verified.lock().len() <= VERIFIED_MAX);
-    }
 }

@@ -3,15 +3,11 @@
 //! its token has those, and not the tenant.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use async_recursion::async_recursion as boxed;
-use parking_lot::Mutex;
-use tokio::sync::Mutex as Line;
-use veritwin_access::{Action, Kind, Rate, RateLimiter, Resource};
-use veritwin_domain::{DeviceId, LimitExceeded, OpContext, Shared, TenantId};
+use veritwin_access::{Action, Kind, Rate, Resource};
+use veritwin_domain::{DeviceId, LimitExceeded, OpContext};
 use veritwin_metastore::{Device, TenantTx};
 
 use crate::change::Change;
@@ -26,12 +22,6 @@ pub const GATEWAY_DEVICES_MAX: u64 = 10_000;
 pub const GATEWAY_NAMES_MAX: usize = 1_024;
 /// New devices of a gateway.
 const DEVICES_MADE: Rate = Rate::new(10, 1_024);
-/// How long a device behind a gateway is believed to be there without asking again.
-const CHILD_TTL: Duration = Duration::from_secs(300);
-/// Most names of one gateway that are remembered.
-const GATEWAY_CHILDREN_KEPT_MAX: usize = 10_000;
-/// Most names of all gateways that are remembered.
-const CHILDREN_KEPT_MAX: usize = 262_144;
 
 const NOT_ITS_OWN: &str = "a device with this name is not behind this gateway";
 const NO_GATEWAY: &str = "this device is no gateway";
@@ -45,150 +35,19 @@ pub struct ChildWanted {
     pub kind: Option<String>,
 }
 
-type Gateway = (TenantId, DeviceId);
-
-#[derive(Debug)]
-struct Known {
-    device: DeviceId,
-    until: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    by_gateway: HashMap<Gateway, HashMap<Box<str>, Known>>,
-    /// Which gateway knows a device by a name.
-    of_device: HashMap<DeviceId, Gateway>,
-    count: usize,
-}
-
-impl Names {
-    fn drop_gateway(&mut self, gateway: &Gateway) {
-        if let Some(gone) = self.by_gateway.remove(gateway) {
-            self.count -= gone.len();
-            for known in gone.values() {
-                self.of_device.remove(&known.device);
-            }
-        }
-    }
-
-    /// Drops one device's names. Nothing is looked through but its gateway's.
-    fn drop_device(&mut self, device: DeviceId) {
-        let Some(gateway) = self.of_device.remove(&device) else { return };
-        let Some(names) = self.by_gateway.get_mut(&gateway) else { return };
-        let before = names.len();
-        names.retain(|_, known| known.device != device);
-        self.count -= before - names.len();
-        if names.is_empty() {
-            self.by_gateway.remove(&gateway);
-        }
-    }
-
-    fn drop_old(&mut self, now: Duration) {
-        let mut left = HashMap::new();
-        self.by_gateway.retain(|gateway, names| {
-            names.retain(|_, known| known.until > now);
-            left.extend(names.values().map(|known| (known.device, *gateway)));
-            !names.is_empty()
-        });
-        self.of_device = left;
-        self.count = self.by_gateway.values().map(HashMap::len).sum();
-    }
-}
-
-/// Devices behind gateways that were looked up a moment ago.
-#[derive(Debug)]
-pub(crate) struct ChildCache {
-    names: Mutex<Names>,
-    /// Counts changes: what was read before one is not kept after it.
-    changes: AtomicU64,
-    made: Mutex<RateLimiter<Gateway>>,
-    /// Of each tenant, held while devices are made: two that name the same one make it once.
-    making: Shared<TenantId, Line<()>>,
-}
-
-impl Default for ChildCache {
-    fn default() -> Self {
-        Self {
-            names: Mutex::default(),
-            changes: AtomicU64::new(0),
-            made: Mutex::new(RateLimiter::new("gateway_devices_made_per_second")),
-            making: Shared::default(),
-        }
-    }
-}
-
-impl ChildCache {
-    fn find<'a>(
-        &self,
-        gateway: Gateway,
-        wanted: impl Iterator<Item = &'a str>,
-        now: Duration,
-    ) -> Vec<Option<DeviceId>> {
-        let names = self.names.lock();
-        let known = names.by_gateway.get(&gateway);
-        let find = |name: &str| {
-            let known = known?.get(name)?;
-            (known.until > now).then_some(known.device)
-        };
-        wanted.map(find).collect()
-    }
-
-    fn keep(&self, gateway: Gateway, found: &[(&str, DeviceId)], now: Duration, changes: u64) {
-        let mut names = self.names.lock();
-        if self.changes.load(Ordering::SeqCst) != changes {
-            return;
-        }
-        let held = names.by_gateway.get(&gateway).map_or(0, HashMap::len);
-        if held + found.len() > GATEWAY_CHILDREN_KEPT_MAX {
-            names.drop_gateway(&gateway);
-        }
-        if names.count + found.len() > CHILDREN_KEPT_MAX {
-            names.drop_old(now);
-        }
-        if names.count + found.len() > CHILDREN_KEPT_MAX {
-            return;
-        }
-        let Names { by_gateway, of_device, count } = &mut *names;
-        let of_gateway = by_gateway.entry(gateway).or_default();
-        let before = of_gateway.len();
-        for (name, device) in found {
-            of_gateway.insert((*name).into(), Known { device: *device, until: now + CHILD_TTL });
-            of_device.insert(*device, gateway);
-        }
-        *count += of_gateway.len() - before;
-    }
-
-    /// Where those wait that make devices of a tenant: nobody waits for another tenant's.
-    fn line(&self, tenant: TenantId) -> Arc<Line<()>> {
-        self.making.of(tenant, Line::default)
-    }
-
-    /// Forgets a device, as a gateway and behind one.
-    pub(crate) fn forget(&self, device: DeviceId) {
-        let mut names = self.names.lock();
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        names.drop_device(device);
-        let itself = names.by_gateway.keys().find(|gateway| gateway.1 == device).copied();
-        if let Some(gateway) = itself {
-            names.drop_gateway(&gateway);
-        }
-    }
-
-    pub(crate) fn forget_all(&self) {
-        let mut names = self.names.lock();
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        *names = Names::default();
-    }
-}
-
 /// What a gateway asked for, and what came of it so far.
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     wanted: &'a [ChildWanted],
     found: Vec<Option<DeviceId>>,
     refused: HashMap<usize, Error>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// Nothing of it is found yet.
+    pub(crate) fn new(wanted: &'a [ChildWanted]) -> Self {
+        Self { wanted, found: vec![None; wanted.len()], refused: HashMap::new() }
+    }
+
     /// Which ones are neither found nor refused.
     fn open(&self) -> impl Iterator<Item = usize> {
         let is_open = move |at: &usize| self.found[*at].is_none() && !self.refused.contains_key(at);
@@ -233,7 +92,7 @@ impl App {
         let changes = cache.changes.load(Ordering::SeqCst);
         let names = wanted.iter().map(|one| one.name.as_str());
         let found = cache.find(owner, names, now);
-        let mut asked = Asked { wanted, found, refused: HashMap::new() };
+        let mut asked = Asked { found, ..Asked::new(wanted) };
         if asked.open().next().is_some() {
             let context = self.gateway_context(gateway)?;
             self.look_up_children(&context, gateway, &mut asked).await?;
@@ -260,6 +119,32 @@ impl App {
                 None => Err(refused.remove(&at).unwrap_or(Error::NotFound("device"))),
             });
         Ok(answers.collect())
+    }
+
+    /// Which devices of these names are behind a gateway still; none is made.
+    #[boxed]
+    pub async fn gateway_children_there(
+        &self,
+        gateway: &DeviceLogin,
+        names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>> {
+        if names.len() > GATEWAY_NAMES_MAX {
+            let (max, actual) = (GATEWAY_NAMES_MAX, names.len());
+            return Err(LimitExceeded { name: "gateway_names_max", max, actual }.into());
+        }
+        let (owner, now) = ((gateway.tenant, gateway.device), self.clock().monotonic());
+        let cache = &self.0.logins.children;
+        let changes = cache.changes.load(Ordering::SeqCst);
+        let found = cache.find(owner, names.iter().map(String::as_str), now);
+        let wanted = |name: &String| ChildWanted { name: name.clone(), kind: None };
+        let wanted: Vec<_> = names.iter().map(wanted).collect();
+        let mut asked = Asked { found, ..Asked::new(&wanted) };
+        if asked.open().next().is_some() {
+            let context = self.gateway_context(gateway)?;
+            self.look_up_children(&context, gateway, &mut asked).await?;
+            cache.keep(owner, &asked.known(), now, changes);
+        }
+        Ok(asked.found)
     }
 
     fn gateway_context(&self, gateway: &DeviceLogin) -> Result<OpContext> {
@@ -292,7 +177,7 @@ impl App {
     }
 
     /// Makes those that were not found, in one transaction.
-    async fn make_children(
+    pub(crate) async fn make_children(
         &self,
         context: &OpContext,
         gateway: &DeviceLogin,
@@ -301,6 +186,10 @@ impl App {
         let line = self.0.logins.children.line(gateway.tenant);
         let _making = line.lock().await;
         let tx = self.0.store.begin(context).await?;
+        // It may have been taken from it since it was looked up.
+        if !tx.device_held(gateway.device).await?.is_gateway {
+            return Err(Error::Forbidden(NO_GATEWAY.to_owned()));
+        }
         let mut devices = tx.usage().await?.devices;
         let mut behind = tx.devices_behind(gateway.device).await?;
         let mut is_changed = false;
@@ -376,6 +265,10 @@ impl App {
                         "a gateway makes devices: that takes the right in the whole tenant";
                     return Err(Error::Forbidden(detail.to_owned()));
                 }
+                // Held: none is made behind it meanwhile.
+                if !is_gateway {
+                    tx.device_held(device.id).await?;
+                }
                 if !is_gateway && tx.devices_behind(device.id).await? > 0 {
                     let detail = "devices are behind this gateway: take them from it first";
                     return Err(Error::Conflict(detail.to_owned()));
@@ -406,65 +299,5 @@ impl App {
             return Err(Error::invalid_at("gateway_id", detail));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OWNER: Gateway = (TenantId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
-
-    fn find(cache: &ChildCache, owner: Gateway, name: &str, seconds: u64) -> Option<DeviceId> {
-        cache.find(owner, [name].into_iter(), Duration::from_secs(seconds))[0]
-    }
-
-    #[test]
-    fn a_name_is_one_gateways_own_and_is_forgotten_in_time() {
-        let (cache, device) = (ChildCache::default(), DeviceId::from_bytes([3; 16]));
-        cache.keep(OWNER, &[("meter", device)], Duration::ZERO, 0);
-        assert_eq!(find(&cache, OWNER, "meter", 1), Some(device));
-        let other = (TenantId::from_bytes([9; 16]), OWNER.1);
-        assert_eq!(find(&cache, other, "meter", 1), None);
-        assert_eq!(find(&cache, OWNER, "meter", 300), None);
-        cache.forget(device);
-        assert_eq!(find(&cache, OWNER, "meter", 1), None);
-        // What was read before the change is not kept after it.
-        cache.keep(OWNER, &[("meter", device)], Duration::ZERO, 0);
-        assert_eq!(find(&cache, OWNER, "meter", 1), None);
-        cache.keep(OWNER, &[("meter", device), (" meter", device)], Duration::ZERO, 1);
-        cache.forget(OWNER.1);
-        assert_eq!((find(&cache, OWNER, "meter", 1), cache.names.lock().count), (None, 0));
-        // By whatever name it was called, and nothing else.
-        let other = DeviceId::from_bytes([4; 16]);
-        let all = [("meter", device), (" meter", device), ("other", other)];
-        cache.keep(OWNER, &all, Duration::ZERO, 2);
-        cache.forget(device);
-        assert_eq!(find(&cache, OWNER, " meter", 1), None);
-        assert_eq!((find(&cache, OWNER, "other", 1), cache.names.lock().count), (Some(other), 1));
-        cache.names.lock().drop_old(Duration::from_secs(300));
-        let names = cache.names.lock();
-        assert_eq!((names.count, names.of_device.len()), (0, 0));
-    }
-
-    #[test]
-    fn who_makes_devices_holds_up_no_other_tenant() {
-        let cache = ChildCache::default();
-        let (one, other) = (cache.line(OWNER.0), cache.line(TenantId::from_bytes([9; 16])));
-        let held = one.try_lock().expect("free");
-        assert!(cache.line(OWNER.0).try_lock().is_err(), "one after the other");
-        assert!(other.try_lock().is_ok());
-        drop(held);
-        assert!(cache.line(OWNER.0).try_lock().is_ok());
-    }
-
-    #[test]
-    fn names_that_are_remembered_are_bounded() {
-        let (cache, device) = (ChildCache::default(), DeviceId::from_bytes([3; 16]));
-        for number in 0..=GATEWAY_CHILDREN_KEPT_MAX {
-            let name = number.to_string();
-            cache.keep(OWNER, &[(name.as_str(), device)], Duration::ZERO, 0);
-        }
-        assert_eq!(cache.names.lock().count, 1);
     }
 }

@@ -18,7 +18,7 @@ use veritwin_metastore::{CredentialKind, CredentialMatch};
 
 use crate::access::place_of;
 use crate::error::found;
-use crate::gateways::ChildCache;
+use crate::gateway_names::ChildCache;
 use crate::lately::Lately;
 use crate::{App, Arrival, DeviceLogin, Error, Result, WriterLogin};
 

@@ -9,11 +9,13 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Resource, jobs, x509};
 use veritwin_domain::{
-    AuthorityId, ClientCertificate, DeviceId, GroupId, OpContext, Secret, TenantId,
+    AuthorityId, ClientCertificate, DeviceId, GroupId, OpContext, ProvisionAnswer,
+    ProvisionCredential, ProvisionRequest, Secret, TenantId,
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
-    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
+    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, MoveState,
+    ProvisionedDevice, TenantTx,
 };
 
 use crate::authorities::{Landing, StoredAuthority};
@@ -21,10 +23,7 @@ use crate::change::Change;
 use crate::device_credentials::Prepared;
 use crate::devices::check_name;
 use crate::ingest::UNKNOWN;
-use crate::model::{
-    CredentialInput, DeviceInput, ProvisionAnswer, ProvisionCredential, ProvisionRequest,
-    ProvisionStrategy,
-};
+use crate::model::{CredentialInput, DeviceInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::tree::Quota;
 use crate::{App, Error, Result};
@@ -83,7 +82,12 @@ impl App {
         {
             let is_same = before.profile == found.profile.id
                 && digest.is_some_and(|digest| constant_time_eq(&digest, &before.request_digest));
-            let in_force = |one: &Credential| one.revoked_at.is_none() && one.disabled_at.is_none();
+            let in_force = |one: &Credential| {
+                one.revoked_at.is_none()
+                    && one.disabled_at.is_none()
+                    && one.valid_from.is_none_or(|from| from <= context.at)
+                    && one.valid_until.is_none_or(|end| context.at < end)
+            };
             let lets_in = tx.credentials(device.id).await?.iter().any(in_force);
             // Its answer was lost: what it brought counts already. One that was shut out since is
             // not told that it is in.
@@ -130,8 +134,8 @@ impl App {
     }
 
     /// Refuses a device that does not wait for its credential: one that was heard of, that came in
-    /// by another, or that is not of the type and group which the profile is for. Otherwise the
-    /// secret of a lot would open every device of the organisation.
+    /// by another or was claimed, or that is not of the type and group which the profile is for.
+    /// Otherwise the secret of a lot would open every device of the organisation.
     async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
         let presence = self.0.presence.of(tx.tenant_id(), device.id);
         let is_heard_of = device.last_seen_at.or(presence.last_seen_at).is_some();
@@ -145,7 +149,10 @@ impl App {
                 groups.iter().any(|known| known.id == group && known.devices.contains(&device.id))
             }
         };
-        if is_heard_of || presence.connected || is_used || !is_of_type || !is_in_group {
+        let moved = tx.device_move(device.id).await?;
+        let is_away = moved.is_some_and(|moved| moved.state == MoveState::Away);
+        let is_in_use = is_heard_of || presence.connected || is_used || is_away;
+        if is_in_use || !is_of_type || !is_in_group {
             return Err(Error::Conflict(NO_DEVICE.to_owned()));
         }
         Ok(())

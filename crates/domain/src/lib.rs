@@ -8,6 +8,7 @@ mod context;
 mod ids;
 mod limits;
 mod network;
+mod provisioning;
 mod purpose;
 mod reading;
 mod refused;
@@ -33,6 +34,7 @@ pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{
     ADDRESS_LIST_NETWORKS_MAX, AddressList, AddressListError, Network, NetworkError, address_party,
 };
+pub use provisioning::{ClaimRequest, ProvisionAnswer, ProvisionCredential, ProvisionRequest};
 pub use purpose::Purpose;
 pub use reading::{
     Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_attributes,

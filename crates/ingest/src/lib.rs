@@ -5,6 +5,7 @@
 mod arrivals;
 mod attached;
 pub mod bulk;
+mod claim;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
@@ -21,6 +22,7 @@ pub use arrivals::{Arrivals, UNTIMED};
 /// Largest piece of a package that is sent at once, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
+pub use claim::CLAIM_BYTES_MAX;
 pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, Chunk, ChunkRequest, ClientRpc,
@@ -28,5 +30,5 @@ pub use model::{
     Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
     WriterSession,
 };
-pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};
+pub use provision::PROVISION_BYTES_MAX;
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

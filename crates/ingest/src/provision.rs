@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use veritwin_domain::Secret;
+use veritwin_domain::{ProvisionAnswer, ProvisionCredential, ProvisionRequest, Secret};
 
 use crate::traits::LoginError;
 
@@ -13,55 +13,6 @@ pub const PROVISION_BYTES_MAX: usize = 48 * 1024;
 const FORM: &str = "expected a JSON object with deviceName, provisionDeviceKey, \
                     provisionDeviceSecret and, if wanted, credentialsType (ACCESS_TOKEN, \
                     MQTT_BASIC or X509_CERTIFICATE), token, clientId, username, password and hash";
-
-/// What a device asks.
-#[derive(Debug, Clone)]
-pub struct ProvisionAsk {
-    /// Its name.
-    pub name: String,
-    /// The key of a profile.
-    pub key: Secret<String>,
-    /// The profile's secret.
-    pub secret: Secret<String>,
-    /// The credential it is to have.
-    pub credential: AskedCredential,
-}
-
-/// The credential that a device asks for.
-#[derive(Debug, Clone)]
-pub enum AskedCredential {
-    /// An access token; none: one is made for it.
-    Token(Option<Secret<String>>),
-    /// Client id, user name and password; without a password one is made for it.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Option<Secret<String>>,
-    },
-    /// Its certificate, PEM.
-    Certificate(String),
-}
-
-/// What a device is given.
-#[derive(Debug, Clone)]
-pub enum Provisioned {
-    /// An access token.
-    Token(Secret<String>),
-    /// Client id, user name and password.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Secret<String>,
-    },
-    /// Its certificate lets it in.
-    Certificate,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,26 +29,26 @@ struct Wire {
 }
 
 /// Reads a request; the text of an error is for the device.
-pub(crate) fn parse(bytes: &[u8]) -> Result<ProvisionAsk, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<ProvisionRequest, String> {
     if bytes.len() > PROVISION_BYTES_MAX {
         let max = PROVISION_BYTES_MAX;
         return Err(format!("limit provision_bytes_max exceeded: at most {max} bytes"));
     }
     let wire: Wire = serde_json::from_slice(bytes).map_err(|_| FORM.to_owned())?;
     let credential = match wire.credentials_type.as_deref() {
-        None | Some("ACCESS_TOKEN") => AskedCredential::Token(wire.token.map(Secret::new)),
-        Some("MQTT_BASIC") => AskedCredential::Basic {
+        None | Some("ACCESS_TOKEN") => ProvisionCredential::Token(wire.token.map(Secret::new)),
+        Some("MQTT_BASIC") => ProvisionCredential::Basic {
             client_id: wire.client_id,
             user: wire.username,
             password: wire.password.map(Secret::new),
         },
         Some("X509_CERTIFICATE") => {
             let hash = wire.hash.ok_or("X509_CERTIFICATE needs hash: the certificate in PEM")?;
-            AskedCredential::Certificate(hash)
+            ProvisionCredential::Certificate(hash)
         }
         Some(_) => return Err(FORM.to_owned()),
     };
-    Ok(ProvisionAsk {
+    Ok(ProvisionRequest {
         name: wire.device_name,
         key: Secret::new(wire.provision_device_key),
         secret: Secret::new(wire.provision_device_secret),
@@ -106,14 +57,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<ProvisionAsk, String> {
 }
 
 /// The answer to a device that is let in.
-pub(crate) fn success(given: &Provisioned) -> String {
+pub(crate) fn success(given: &ProvisionAnswer) -> String {
     let (kind, value) = match given {
-        Provisioned::Token(token) => ("ACCESS_TOKEN", json!(token.expose())),
-        Provisioned::Basic { client_id, user, password } => (
+        ProvisionAnswer::Token(token) => ("ACCESS_TOKEN", json!(token.expose())),
+        ProvisionAnswer::Basic { client_id, user, password } => (
             "MQTT_BASIC",
             json!({"clientId": client_id, "userName": user, "password": password.expose()}),
         ),
-        Provisioned::Certificate => ("X509_CERTIFICATE", json!(null)),
+        ProvisionAnswer::Certificate => ("X509_CERTIFICATE", json!(null)),
     };
     json!({"status": "SUCCESS", "credentialsType": kind, "credentialsValue": value}).to_string()
 }
@@ -143,10 +94,10 @@ mod tests {
             )
         };
         let read = parse(ask("").as_bytes()).expect("a request");
-        assert!(matches!(read.credential, AskedCredential::Token(None)));
+        assert!(matches!(read.credential, ProvisionCredential::Token(None)));
         let basic = r#","credentialsType":"MQTT_BASIC","username":"u","password":"p""#;
         let read = parse(ask(basic).as_bytes()).expect("a request");
-        assert!(matches!(read.credential, AskedCredential::Basic { user: Some(_), .. }));
+        assert!(matches!(read.credential, ProvisionCredential::Basic { user: Some(_), .. }));
         for bad in ["", "{}", "[]", &ask(r#","credentialsType":"x""#)] {
             assert!(parse(bad.as_bytes()).is_err_and(|text| text == FORM), "{bad}");
         }
@@ -158,7 +109,7 @@ mod tests {
 
     #[test]
     fn answers_have_their_form() {
-        let token = Provisioned::Token(Secret::new("t".to_owned()));
+        let token = ProvisionAnswer::Token(Secret::new("t".to_owned()));
         let expect = json!({"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "t"});
         assert_eq!(success(&token), expect.to_string());
         assert_eq!(

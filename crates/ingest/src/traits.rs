@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use veritwin_domain::{
-    LimitExceeded, Reading, RelayMessage, Screening, Secret, SessionNote, TenantId,
+    ClaimRequest, DeviceId, LimitExceeded, ProvisionAnswer, ProvisionRequest, Reading,
+    RelayMessage, Screening, Secret, SessionNote, TenantId,
 };
 
 use crate::arrivals::Arrivals;
@@ -15,7 +16,6 @@ use crate::model::{
     DeviceSession, EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer,
     WriterSession,
 };
-use crate::provision::{ProvisionAsk, Provisioned};
 use crate::sparkplug::NO_CREDENTIAL;
 
 /// Why a credential is not accepted. The texts reach the device; they hold no secret and do not
@@ -126,9 +126,9 @@ pub trait Login: Send + Sync {
     /// Lets a device in that comes by itself, with the key and secret of a provisioning profile.
     async fn provision(
         &self,
-        _ask: ProvisionAsk,
+        _request: ProvisionRequest,
         _peer: &PeerInfo,
-    ) -> Result<Provisioned, LoginError> {
+    ) -> Result<ProvisionAnswer, LoginError> {
         Err(LoginError::Denied("no device comes in by itself here".to_owned()))
     }
 
@@ -141,6 +141,15 @@ pub trait Login: Send + Sync {
         _gateway: &DeviceSession,
         _names: &[ChildName],
     ) -> Result<Vec<Result<Arc<DeviceSession>, LoginError>>, LoginError> {
+        Err(LoginError::Denied("this device is no gateway".to_owned()))
+    }
+
+    /// Which devices of these names are behind a gateway still, in the same order. None is made.
+    async fn children_there(
+        &self,
+        _gateway: &DeviceSession,
+        _names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>, LoginError> {
         Err(LoginError::Denied("this device is no gateway".to_owned()))
     }
 }
@@ -274,6 +283,15 @@ pub trait Sink: Send + Sync {
         _reply: RpcReply,
     ) -> Result<(), SubmitError> {
         Err(SubmitError::NotFound("nobody waits for an answer".to_owned()))
+    }
+
+    /// A device lets itself be claimed for a while.
+    async fn claim(
+        &self,
+        _session: &DeviceSession,
+        _request: ClaimRequest,
+    ) -> Result<(), SubmitError> {
+        Err(SubmitError::Denied("devices are not claimed here".to_owned()))
     }
 
     /// A device's call to the platform; the answer is JSON text.

@@ -7,6 +7,7 @@ use veritwin_keys::{
     seal_value, sealed_dek_id,
 };
 
+use crate::names::fold;
 use crate::{Error, Result};
 
 /// Largest value of one sealed column, in bytes.
@@ -71,6 +72,11 @@ impl Sealer {
         let context = cell.context();
         open_value(&dek, Aad::new(owner.tenant(), DataClass::Record, &context), sealed)
             .map_err(failed)
+    }
+
+    /// The blind index of a device's name in its tenant, in any case of letters.
+    pub(crate) fn device_name_index(&self, tenant: TenantId, name: &str) -> [u8; 32] {
+        self.blind_index("device name", tenant.as_bytes(), &fold(name))
     }
 
     /// A blind index: equal values of one realm and purpose have equal indexes, and without the

@@ -171,6 +171,7 @@ impl Metastore {
             transaction,
             write_permit,
             writable,
+            is_above: matches!(reach, Reach::Platform),
             failed: AtomicBool::new(false),
             sealer: Arc::clone(&self.0.sealer),
             names: Arc::clone(&self.0.names),

@@ -26,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) transaction: DatabaseTransaction,
     pub(crate) write_permit: Option<WritePermit>,
     pub(crate) writable: bool,
+    /// Whether it was begun above the tenants.
+    pub(crate) is_above: bool,
     pub(crate) failed: AtomicBool,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) names: Arc<NameIndexes>,
@@ -193,6 +195,15 @@ impl TenantTx {
         self.core.commit().await
     }
 
+    /// Back above the tenants, for one that was begun there and went into this tenant.
+    pub fn above(self) -> Result<PlatformTx> {
+        if !self.core.is_above {
+            let reason = "it was begun inside a tenant and stays there";
+            return Err(Error::Invalid { what: "transaction", reason });
+        }
+        Ok(PlatformTx { core: self.core })
+    }
+
     pub(crate) fn select(&self, table: &'static str) -> Select {
         Select::new(table).filter(self.scope(table))
     }
@@ -297,6 +308,13 @@ impl PlatformTx {
     #[boxed]
     pub async fn commit(self) -> Result<()> {
         self.core.commit().await
+    }
+
+    /// Goes on inside one tenant, where every statement is held to it: what is done to two of them
+    /// is durable together or not at all. Names are not looked through here.
+    pub fn inside(self, tenant: TenantId) -> TenantTx {
+        let name_generation = self.core.names.generation(tenant);
+        TenantTx { core: self.core, tenant, name_generation }
     }
 
     pub(crate) fn select(&self, table: &'static str) -> Select {

@@ -35,6 +35,14 @@ export function devicesOfQuery(twinId: string) {
   })
 }
 
+/** Whether a device was claimed, or waits to be. */
+export function deviceClaimQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'claim', id],
+    queryFn: () => body(client.GET('/v1/devices/{id}/claim', { params: { path: { id } } })),
+  })
+}
+
 /** Which devices are wanted: by words of their names and kinds, by their building. */
 export type DevicesWanted = { search?: string; twin_id?: string }
 

@@ -344,6 +344,11 @@ export const deviceAuthoritiesQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/device-authorities')),
 })
 
+export const deviceClaimsQuery = queryOptions({
+  queryKey: ['device-claims'],
+  queryFn: () => body(client.GET('/v1/device-claims')),
+})
+
 export const provisionProfilesQuery = queryOptions({
   queryKey: ['provision-profiles'],
   queryFn: () => body(client.GET('/v1/provision-profiles')),

@@ -30,6 +30,7 @@ export type Condition = Answer<Schemas['ConditionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>
+export type DeviceClaim = Answer<Schemas['DeviceClaimBody']>
 export type DeviceAuthority = Answer<Schemas['AuthorityBody']>
 export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>
 export type Device = Omit<Answer<Schemas['DeviceBody']>, 'position'> & { position: Point3 | null }

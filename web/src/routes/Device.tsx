@@ -26,6 +26,7 @@ import { ConditionMark } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 import { Calls } from './Calls'
 import { declarationLabel } from './declaration'
+import { DeviceClaimPart } from './DeviceClaim'
 import { Credentials } from './DeviceCredentials'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
@@ -116,6 +117,7 @@ function Loaded({ device }: { device: Device }) {
         <Gateway device={device} />
         <SparkplugHost device={device} />
       </div>
+      <DeviceClaimPart device={device} />
       <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>

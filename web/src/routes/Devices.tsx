@@ -17,6 +17,7 @@ import { Icon } from '../ui/icons'
 import { ListEnd } from '../ui/ListEnd'
 import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age } from '../ui/time'
+import { ClaimDeviceButton } from './ClaimDevice'
 import { declarationLabel } from './declaration'
 import { NewDeviceForm } from './NewDevice'
 import { Modal } from '../ui/overlays'
@@ -112,11 +113,14 @@ export function DevicesPage() {
   )
   const total = query.data?.pages[0]?.total ?? 0
   const add = (
-    <Allowed to="device.create">
-      <button type="button" className="button primary" onClick={() => setAdding(true)}>
-        <Icon name="plus" size={16} /> {i18n.t('Add a device')}
-      </button>
-    </Allowed>
+    <>
+      <ClaimDeviceButton />
+      <Allowed to="device.create">
+        <button type="button" className="button primary" onClick={() => setAdding(true)}>
+          <Icon name="plus" size={16} /> {i18n.t('Add a device')}
+        </button>
+      </Allowed>
+    </>
   )
   return (
     <Page

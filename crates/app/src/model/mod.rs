@@ -49,8 +49,9 @@ pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
 pub use provisioning::{
-    AuthorityInput, AuthorityView, LandingInput, ProfileChange, ProfileInput, ProfileView,
-    ProvisionAnswer, ProvisionCredential, ProvisionRequest, ProvisionStrategy,
+    AuthorityInput, AuthorityView, ClaimInput, ClaimState, ClaimedDevice, ClaimsView,
+    DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
+    ProvisionStrategy, WaitingDevice,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

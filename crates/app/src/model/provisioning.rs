@@ -1,6 +1,9 @@
-//! How devices come in by themselves: authorities, provisioning profiles, and what a device asks.
+//! How devices come in by themselves, authorities and provisioning profiles, and how they are
+//! claimed.
 
-use veritwin_domain::{AuthorityId, GroupId, ProvisionProfileId, Secret, Timestamp};
+use veritwin_domain::{
+    AuthorityId, DeviceId, GroupId, ProvisionProfileId, Secret, TenantId, Timestamp,
+};
 
 /// Where devices land that come in by themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,51 +128,102 @@ pub struct ProfileView {
     pub version: i64,
 }
 
-/// What a device asks that comes in by itself.
+/// What somebody claims.
 #[derive(Debug, Clone)]
-pub struct ProvisionRequest {
+pub struct ClaimInput {
+    /// The device's name.
+    pub name: String,
+    /// What it told that it is claimed by; empty: its name is enough.
+    pub secret: Secret<String>,
+    /// What kind of device it becomes.
+    pub kind: String,
+}
+
+/// A device that went from one tenant to another.
+#[derive(Debug, Clone, Copy)]
+pub struct MovedDevice {
+    /// The device, as the tenant has it that it came to.
+    pub device: DeviceId,
+    /// The device, as the tenant had it that it left.
+    pub left: (TenantId, DeviceId),
+}
+
+/// Devices that wait to be claimed, and devices that were.
+#[derive(Debug, Clone)]
+pub struct ClaimsView {
+    /// Those that wait, the first to wait no longer first.
+    pub waiting: Vec<WaitingDevice>,
+    /// Those that were claimed, the last first.
+    pub claimed: Vec<ClaimedDevice>,
+    /// Whether a device may be claimed by its name alone.
+    pub by_name_alone: bool,
+}
+
+/// A device that waits to be claimed.
+#[derive(Debug, Clone)]
+pub struct WaitingDevice {
+    /// The device.
+    pub device: DeviceId,
     /// Its name.
     pub name: String,
-    /// The profile's key.
-    pub key: Secret<String>,
-    /// The profile's secret.
-    pub secret: Secret<String>,
-    /// The credential it is to have.
-    pub credential: ProvisionCredential,
+    /// Since when it waits.
+    pub opened_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// Whether its name is enough.
+    pub by_name_alone: bool,
 }
 
-/// The credential that a device asks for.
+/// A device that was claimed.
 #[derive(Debug, Clone)]
-pub enum ProvisionCredential {
-    /// An access token; none: one is made here.
-    Token(Option<Secret<String>>),
-    /// Client id, user name and password; without a password one is made here.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Option<Secret<String>>,
-    },
-    /// Its certificate, PEM, which it also shows in its TLS handshake.
-    Certificate(String),
+pub struct ClaimedDevice {
+    /// The device, as it was here.
+    pub device: DeviceId,
+    /// Its name here.
+    pub name: String,
+    /// The tenant directly below that claimed it, or below which it was claimed.
+    pub organisation: Option<String>,
+    /// When.
+    pub claimed_at: Timestamp,
 }
 
-/// What a device is answered.
+/// Where a device is that can be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// Nobody claimed it.
+    None,
+    /// It was claimed from here.
+    Away,
+    /// It was claimed, and is here.
+    Here,
+    /// It was claimed, and given back to whoever prepared it.
+    GivenBack,
+    /// It was claimed from here, and was given back.
+    Back,
+}
+
+impl ClaimState {
+    /// The name used in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Away => "away",
+            Self::Here => "here",
+            Self::GivenBack => "given_back",
+            Self::Back => "back",
+        }
+    }
+}
+
+/// What is known of the claims of one device.
 #[derive(Debug, Clone)]
-pub enum ProvisionAnswer {
-    /// An access token.
-    Token(Secret<String>),
-    /// Client id, user name and password.
-    Basic {
-        /// The client id.
-        client_id: Option<String>,
-        /// The user name.
-        user: Option<String>,
-        /// The password.
-        password: Secret<String>,
-    },
-    /// Its certificate lets it in.
-    Certificate,
+pub struct DeviceClaimView {
+    /// Where it is.
+    pub state: ClaimState,
+    /// Since when.
+    pub moved_at: Option<Timestamp>,
+    /// The tenant directly below that has it, or below which it is.
+    pub organisation: Option<String>,
+    /// Until when it waits to be claimed.
+    pub waits_until: Option<Timestamp>,
 }

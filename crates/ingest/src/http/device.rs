@@ -12,6 +12,7 @@ use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_reading
 use super::problem::Problem;
 use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
+use crate::claim;
 use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
 use crate::payload::{
     KeyTable, MessageContext, PayloadError, asked, attributes_json, key_list, parse_attributes,
@@ -179,8 +180,18 @@ pub(super) async fn rpc_reply(
     Ok(StatusCode::OK)
 }
 
-pub(super) async fn claim(Authenticated(_): Authenticated) -> Problem {
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "claiming is not supported yet")
+pub(super) async fn claim(
+    State(api): State<Arc<Api>>,
+    Authenticated(session): Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let limits = &api.parts.limits;
+    let received = body::received(&headers, body, limits)?;
+    let request = body::read(&headers, received, limits, |body, _| Ok(claim::parse(body))).await?;
+    let request = request.map_err(|text| Problem::new(StatusCode::BAD_REQUEST, text))?;
+    api.parts.sink.claim(&session, request).await?;
+    Ok(StatusCode::OK)
 }
 
 /// Lets a device in that comes by itself. Refused ones are answered as ThingsBoard does, with 200;

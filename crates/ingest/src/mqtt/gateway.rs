@@ -325,14 +325,12 @@ impl Speaker {
     /// connected: it is disconnected now.
     async fn look_again(&self, attached: Vec<(String, DeviceId)>) {
         for some in attached.chunks(CHILD_NAMES_MAX) {
-            let names: Vec<_> =
-                some.iter().map(|(name, _)| ChildName { name: name.clone(), kind: None }).collect();
-            let found = self.broker.login.children(&self.session, &names).await;
+            let names: Vec<_> = some.iter().map(|(name, _)| name.clone()).collect();
+            // Looked up only: one that was deleted meanwhile is not made anew.
+            let found = self.broker.login.children_there(&self.session, &names).await;
             let mut found = found.unwrap_or_default().into_iter();
             for (name, device) in some {
-                let is_its =
-                    found.next().is_some_and(|one| one.is_ok_and(|one| one.device == *device));
-                if !is_its {
+                if found.next().flatten() != Some(*device) {
                     self.children.detach(name).await;
                 }
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use veritwin_domain::LimitExceeded;
 
+use super::claiming::Claim;
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
@@ -270,6 +271,12 @@ impl Device {
             DeviceTopic::Telemetry => self.telemetry(view.payload)?,
             DeviceTopic::AttributesRequest(id) => self.attributes_request(id, view.payload)?,
             DeviceTopic::RpcRequest(id) => self.rpc_call(id, view.payload)?,
+            DeviceTopic::Claim => {
+                // The acknowledgement that comes next is this message's.
+                let ack = (view.qos > 0).then_some(self.pending.acks.len());
+                let claim = Claim::read(view.payload, ack, self.can_tell(view))?;
+                self.pending.claims.push(claim);
+            }
             DeviceTopic::RpcResponse(id) => {
                 let body = parse_json_text(view.payload, self.limits())?;
                 // The acknowledgement that comes next is this message's.

@@ -4,6 +4,7 @@
 
 mod alias;
 mod broker;
+mod claiming;
 mod connack;
 mod connect;
 mod connection;

@@ -11,6 +11,7 @@ use veritwin_domain::{
     DeviceBatch, Reading, RelayMessage, Timestamp, count_attributes, count_readings,
 };
 
+use super::claiming::Claim;
 use super::device::Close;
 use super::encode::PUBREC;
 use super::frame::Version;
@@ -70,6 +71,7 @@ pub(crate) struct Pending {
     pub(crate) readings: Vec<Reading>,
     pub(crate) entries: Vec<SinkEntry>,
     pub(crate) replies: Vec<Reply>,
+    pub(crate) claims: Vec<Claim>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) relayed: Vec<Relayed>,
     /// Packet ids of QoS 2 messages that are free again, and that is to be noted.
@@ -185,6 +187,7 @@ impl Pending {
         self.readings.is_empty()
             && self.entries.is_empty()
             && self.replies.is_empty()
+            && self.claims.is_empty()
             && self.spoken.is_empty()
             && self.acks.is_empty()
     }
@@ -202,11 +205,13 @@ impl Pending {
         self.entries.len() - 1
     }
 
-    /// Acknowledgements of answers to calls. An answer is taken once by its call's number and is
-    /// durable behind the rest: its packet id is not noted with that.
+    /// Acknowledgements of answers to calls, and of claims. An answer is taken once by its call's
+    /// number and a claim may be said again; both are durable behind the rest: their packet ids are
+    /// not noted with that.
     pub(super) fn of_replies(&self) -> BTreeSet<usize> {
         let spoken = self.spoken.iter().filter_map(|message| message.reply);
-        self.replies.iter().filter_map(|(_, ack)| *ack).chain(spoken).collect()
+        let claims = self.claims.iter().filter_map(|claim| claim.ack);
+        self.replies.iter().filter_map(|(_, ack)| *ack).chain(spoken).chain(claims).collect()
     }
 
     /// What becomes of the messages of this submission.
@@ -250,7 +255,7 @@ impl Pending {
         speaker: Option<Speaker>,
     ) -> Finished {
         let Self { entries, replies, acks, relayed, spoken, late, is_vital, .. } = self;
-        let Self { epoch, bytes, fate, before, arrived, freed, released, .. } = self;
+        let Self { epoch, bytes, fate, before, arrived, freed, released, claims, .. } = self;
         let (mut told, mut hold) = (Told { acks, failed: Vec::new(), received_at }, Duration::ZERO);
         let submitted = match speaker {
             None => {
@@ -266,6 +271,9 @@ impl Pending {
                 Box::pin(speaker.submit(own, spoken, &mut told, &mut hold)).await
             }
         };
+        if is_decided(&submitted) && !claims.is_empty() {
+            Box::pin(told.claim_all(&*sink, &session, claims)).await;
+        }
         let (mut result, placed) = match submitted {
             Ok((refused, placed)) => (Ok(refused), placed),
             Err(error) => (Err(error), Vec::new()),
@@ -352,8 +360,13 @@ impl Told {
             Err(error) => error,
         };
         tracing::warn!(device = %session.device, %error, "an answer to a call was not taken");
+        self.fail(ack, &error);
+    }
+
+    /// Something by itself did not come about: its own acknowledgement says so.
+    pub(super) fn fail(&mut self, ack: Option<usize>, error: &SubmitError) {
         let Some(at) = ack else { return };
-        let close = close_of(&error);
+        let close = close_of(error);
         if let Some(ack) = self.acks.get_mut(at) {
             (ack.answer.reason, ack.answer.text) = (close.code, Some(close.text.clone()));
         }

@@ -20,6 +20,7 @@ pub(crate) const GATEWAY_RPC: &str = "v1/gateway/rpc";
 pub(crate) const SHARED: &str = "$share/";
 pub(crate) const ATTRIBUTES_REQUEST: &str = "v1/devices/me/attributes/request/";
 const DEVICE: &str = "v1/devices/me/";
+const CLAIM: &str = "v1/devices/me/claim";
 /// Topics of the platform's device API, those that it does not have included.
 const DEVICES: &str = "v1/devices/";
 /// Topics of gateways.
@@ -40,6 +41,8 @@ pub(crate) enum DeviceTopic {
     RpcRequest(u32),
     /// The answer to a call to the device.
     RpcResponse(u32),
+    /// The device lets itself be claimed.
+    Claim,
     /// Of a gateway, for the devices behind it.
     Gateway(GatewayTopic),
     /// A piece of a package is asked for.
@@ -99,8 +102,9 @@ impl TopicError {
             Self::Unsupported(what) => format!("{what} is not supported yet"),
             Self::Unknown => "unknown topic: devices publish to v1/devices/me/telemetry, \
                 v1/devices/me/attributes, v1/devices/me/attributes/request/ID, \
-                v1/devices/me/rpc/request/ID or v1/devices/me/rpc/response/ID; other topics are \
-                relayed, but for those below v1/devices/ and those that begin with '$'"
+                v1/devices/me/rpc/request/ID, v1/devices/me/rpc/response/ID or \
+                v1/devices/me/claim; other topics are relayed, but for those below v1/devices/ \
+                and those that begin with '$'"
                 .to_owned(),
             Self::Foreign => "topics below devices/ID/ are the device's own that has this id: \
                 expected the id of this device, or a topic elsewhere"
@@ -142,8 +146,8 @@ pub(crate) fn classify(topic: &str, limits: &IngestLimits) -> Result<DeviceTopic
             TopicError::Malformed("the topic's last level: expected a number up to 4294967295")
         });
     }
-    if topic == "v1/devices/me/claim" {
-        return Err(TopicError::Unsupported("claiming (v1/devices/me/claim)"));
+    if topic == CLAIM {
+        return Ok(DeviceTopic::Claim);
     }
     if let Some(rest) = topic.strip_prefix(GATEWAY) {
         return of_gateway(rest).map(DeviceTopic::Gateway);
@@ -167,7 +171,9 @@ fn of_gateway(rest: &str) -> Result<GatewayTopic, TopicError> {
         "attributes" => Ok(GatewayTopic::Attributes),
         "attributes/request" => Ok(GatewayTopic::AttributesRequest),
         "rpc" => Ok(GatewayTopic::Rpc),
-        "claim" => Err(TopicError::Unsupported("claiming (v1/gateway/claim)")),
+        "claim" => Err(TopicError::Unsupported(
+            "claiming of a device that speaks through a gateway (v1/gateway/claim)",
+        )),
         _ => Err(TopicError::Malformed(
             "unknown topic: gateways publish to v1/gateway/connect, disconnect, telemetry, \
              attributes, attributes/request or rpc",
@@ -385,6 +391,7 @@ mod tests {
         ok("v1/devices/me/telemetry", DeviceTopic::Telemetry);
         ok("v1/devices/me/attributes/request/7", DeviceTopic::AttributesRequest(7));
         ok("v1/devices/me/rpc/response/4294967295", DeviceTopic::RpcResponse(u32::MAX));
+        ok("v1/devices/me/claim", DeviceTopic::Claim);
         ok("v2/t", DeviceTopic::Telemetry);
         ok("v2/a/req/7", DeviceTopic::AttributesRequest(7));
         ok("v2/r/res/3", DeviceTopic::RpcResponse(3));

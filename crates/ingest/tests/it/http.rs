@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -81,7 +82,10 @@ async fn answers() {
         ("POST", "/api/v1/token/rpc/x", "1", 400, "expected the call's number"),
         ("GET", "/api/v1/rpc?timeout=1", "", 408, "nothing came in time"),
         ("GET", "/api/v1/rpc?timeout=x", "", 400, "expected milliseconds"),
-        ("POST", "/api/v1/claim", "{}", 501, "not supported yet"),
+        ("POST", "/api/v1/claim", "", 200, ""),
+        ("POST", "/api/v1/token/claim", "{\"secretKey\":\"s\",\"durationMs\":9}", 200, ""),
+        ("POST", "/api/v1/claim", "{\"secretKey\":7}", 400, "secretKey (text)"),
+        ("POST", "/api/v1/claim", "{\"secretKey\":\"refused\"}", 403, "not this one"),
         ("POST", "/api/v1/provision", "{}", 200, "FAILURE"),
     ];
     for (method, path, body, status, part) in table {
@@ -93,6 +97,8 @@ async fn answers() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(store.readings().len(), 2);
     assert_eq!(store.replies.lock()[0].id, 12);
+    let claims = store.claims.lock().clone();
+    assert_eq!(claims, [(String::new(), None), ("s".to_owned(), Some(Duration::from_millis(9)))]);
     assert!(store.links.lock().is_empty());
 }
 

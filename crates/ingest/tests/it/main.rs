@@ -2,6 +2,7 @@
 
 mod arrow;
 mod bulk;
+mod children;
 mod conformance;
 mod exactly_kept;
 mod exactly_once;

@@ -48,6 +48,17 @@ async fn readings_of_several_devices_are_one_submission() {
 }
 
 #[tokio::test]
+async fn a_device_that_goes_while_it_speaks_is_looked_for_and_not_made_anew() {
+    let (broker, store) = broker(IngestLimits::default());
+    let mut client = gateway(&broker, 5).await;
+    let payload = br#"{"a":{"t":1},"gone":{"t":2}}"#;
+    client.send(&publish(5, 1, 7, "v1/gateway/telemetry", payload)).await;
+    client.expect(&[0x40, 2, 0, 7]).await;
+    assert_eq!(devices(&store.entries()), [child_of("a"), child_of("gone")]);
+    assert_eq!(store.links.lock().len(), 2, "the gateway and a");
+}
+
+#[tokio::test]
 async fn each_name_is_refused_by_itself() {
     let payload = br#"{"foreign":{"t":1},"a":{"t":2}}"#;
     let part = "1 of 2 devices refused, the others are taken";

@@ -11,8 +11,8 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, watch};
 use veritwin_domain::{
-    CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading, RelayMessage,
-    Secret, SeededRng, TenantId, Timestamp, Value,
+    ClaimRequest, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, ManualClock, Reading,
+    RelayMessage, Secret, SeededRng, TenantId, Timestamp, Value,
 };
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
@@ -20,6 +20,8 @@ use veritwin_ingest::{
     DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
     RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
+
+pub(crate) use crate::children::child_of;
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
@@ -38,6 +40,8 @@ pub(crate) struct Store {
     pub(crate) replies: Mutex<Vec<RpcReply>>,
     /// When set, answers to calls fail with it.
     pub(crate) reply_failure: Mutex<Option<SubmitError>>,
+    /// Secrets and durations of devices that let themselves be claimed.
+    pub(crate) claims: Mutex<Vec<(String, Option<Duration>)>>,
     retained: Mutex<BTreeMap<Arc<str>, Arc<RelayMessage>>>,
     pub(crate) links: Mutex<HashMap<u64, DeviceLink>>,
     /// So often reading retained messages fails.
@@ -212,6 +216,14 @@ impl Sink for Store {
         Ok(())
     }
 
+    async fn claim(&self, _: &DeviceSession, request: ClaimRequest) -> Result<(), SubmitError> {
+        if request.secret.expose() == "refused" {
+            return Err(SubmitError::Denied("not this one".to_owned()));
+        }
+        self.claims.lock().push((request.secret.into_exposed(), request.duration));
+        Ok(())
+    }
+
     async fn rpc_call(&self, _: &DeviceSession, call: ClientRpc) -> Result<String, SubmitError> {
         if call.method == "echo" {
             return Ok(call.params);
@@ -319,13 +331,15 @@ impl Login for Door {
         };
         Ok(names.iter().map(child).collect())
     }
-}
 
-/// The device behind the gateway with this name.
-pub(crate) fn child_of(name: &str) -> DeviceId {
-    let mut id = [0xc0; 16];
-    id.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
-    DeviceId::from_bytes(id)
+    async fn children_there(
+        &self,
+        _: &DeviceSession,
+        names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>, LoginError> {
+        // One that is deleted as soon as it has spoken.
+        Ok(names.iter().map(|name| (name != "gone").then(|| child_of(name))).collect())
+    }
 }
 
 pub(crate) fn broker(limits: IngestLimits) -> (Arc<Broker>, Arc<Store>) {

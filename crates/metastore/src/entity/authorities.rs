@@ -168,7 +168,8 @@ impl TenantTx {
 
 impl PlatformTx {
     /// The authorities of all tenants that have this name, at most `limit`, oldest first. One
-    /// whose tenant's keys are revoked is left out.
+    /// whose tenant's keys are revoked is left out, and so is one that is damaged: it is one
+    /// tenant's, and in no other's way.
     #[boxed]
     pub async fn device_authorities_named(
         &self,
@@ -182,6 +183,9 @@ impl PlatformTx {
             match load(&row, &self.vault_of(tenant)) {
                 Ok(authority) => found.push(FoundAuthority { tenant, authority }),
                 Err(crate::Error::KeyDenied(_)) => {}
+                Err(error @ crate::Error::Corrupt { .. }) => {
+                    tracing::error!(%tenant, %error, "an authority of devices cannot be read");
+                }
                 Err(error) => return Err(error),
             }
         }

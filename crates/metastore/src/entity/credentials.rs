@@ -277,28 +277,33 @@ impl PlatformTx {
         }
     }
 
-    /// As [`Self::credential_by_digest`], for the first of some digests that leads anywhere.
+    /// As [`Self::credential_by_digest`], for all of some digests that lead anywhere, in the order
+    /// of the digests. They may be several tenants': one that cannot be read is in nobody's way.
     #[boxed]
-    pub async fn credential_by_first_digest(
+    pub async fn credentials_by_digest(
         &self,
         lookup_digests: &[[u8; 32]],
-    ) -> Result<Option<CredentialMatch>> {
+    ) -> Result<Vec<CredentialMatch>> {
         let among = one_of("lookup_digest", lookup_digests.iter().copied());
         let select = self.select(TABLE).filter(among).filter(is_null("revoked_at"));
-        let mut found: Option<(usize, Row)> = None;
+        let mut rows = Vec::new();
         for row in self.core.all(select).await? {
             let digest: [u8; 32] = row.get("lookup_digest")?;
-            let rank = lookup_digests.iter().position(|one| *one == digest);
-            if let Some(rank) = rank
-                && found.as_ref().is_none_or(|(first, _)| rank < *first)
-            {
-                found = Some((rank, row));
+            rows.push((lookup_digests.iter().position(|one| *one == digest), row));
+        }
+        rows.sort_by_key(|(rank, _)| *rank);
+        let mut found = Vec::with_capacity(rows.len());
+        for (_, row) in rows {
+            match self.credential_match(row).await {
+                Ok(one) => found.push(one),
+                Err(Error::KeyDenied(_)) => {}
+                Err(error @ Error::Corrupt { .. }) => {
+                    tracing::error!(%error, "a credential of a device cannot be read");
+                }
+                Err(error) => return Err(error),
             }
         }
-        match found {
-            Some((_, row)) => self.credential_match(row).await.map(Some),
-            None => Ok(None),
-        }
+        Ok(found)
     }
 
     async fn credential_match(&self, row: Row) -> Result<CredentialMatch> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use veritwin_domain::{Declaration, DeviceId, SiteId, Timestamp};
 
 use crate::bind::{Row, opaque_debug};
-use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, NamesTurn, fold};
+use crate::names::{NAME_INDEX_NAMES_MAX, NameChange, NameIndex, NameQuery, NamesTurn};
 use crate::query::{ONE_OF_MAX, Select, above, below, is_null, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
@@ -145,7 +145,7 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<Device> {
 
 impl TenantTx {
     fn device_name_index(&self, name: &str) -> [u8; 32] {
-        self.core.sealer.blind_index("device name", self.tenant.as_bytes(), &fold(name))
+        self.core.sealer.device_name_index(self.tenant, name)
     }
 
     fn seal_device(&self, device: &Device) -> Result<Sealed> {

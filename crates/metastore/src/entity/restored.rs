@@ -26,6 +26,8 @@ impl PlatformTx {
         let sessions = self.core.delete(self.delete("sessions")).await? + support;
         let links = self.core.delete(self.delete("one_time_links")).await?;
         self.core.delete(self.delete("idempotency_keys")).await?;
+        // A device that waited to be claimed asks again.
+        self.core.delete(self.delete("claim_windows")).await?;
         let grants = self
             .update("support_grants")
             .set("revoked_at", Some(at))

@@ -210,10 +210,13 @@ async fn credentials_lead_to_their_device_until_revoked() {
         assert_eq!(found.secret_hash, Some(hash));
         assert_eq!(found.device_name.expose(), "Pump");
         for (digests, first) in [([[1; 32], [2; 32]], &token), ([[9; 32], [2; 32]], &basic)] {
-            let found = tx.credential_by_first_digest(&digests).await.expect("look-up");
-            assert_eq!(found.expect("found").credential, *first, "the first of these");
+            let found = tx.credentials_by_digest(&digests).await.expect("look-up");
+            assert_eq!(found[0].credential, *first, "the first of these");
         }
-        assert!(tx.credential_by_first_digest(&[[9; 32]]).await.expect("look-up").is_none());
+        let found = tx.credentials_by_digest(&[[2; 32], [1; 32]]).await.expect("look-up");
+        let found: Vec<_> = found.iter().map(|one| &one.credential).collect();
+        assert_eq!(found, [&basic, &token], "all of them, in the order asked for");
+        assert!(tx.credentials_by_digest(&[[9; 32]]).await.expect("look-up").is_empty());
         drop(tx);
 
         let tx = world.begin_in(world.other).await;
@@ -272,19 +275,23 @@ async fn certificates_that_end_soon_are_found_while_their_credentials_are_in_for
     .await;
 }
 
+pub(crate) fn authority(world: &World) -> DeviceAuthority {
+    DeviceAuthority {
+        id: AuthorityId::generate(START, world.rng.as_ref()),
+        body: b"a".to_vec(),
+        valid_until: later(60),
+        revocation_until: Some(later(30)),
+        made: 0,
+        disabled_at: None,
+        version: 1,
+        created_at: START,
+    }
+}
+
 #[tokio::test]
 async fn what_lets_devices_in_is_its_tenants_own() {
     everywhere(async |world| {
-        let authority = DeviceAuthority {
-            id: AuthorityId::generate(START, world.rng.as_ref()),
-            body: b"a".to_vec(),
-            valid_until: later(60),
-            revocation_until: Some(later(30)),
-            made: 0,
-            disabled_at: None,
-            version: 1,
-            created_at: START,
-        };
+        let authority = authority(world);
         let profile = ProvisionProfile {
             id: ProvisionProfileId::generate(START, world.rng.as_ref()),
             body: b"p".to_vec(),

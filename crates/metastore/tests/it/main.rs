@@ -4,6 +4,7 @@
 mod accounts;
 mod alerting;
 mod calls;
+mod claims;
 mod devices;
 mod dump;
 mod isolation;

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use veritwin_domain::Secret;
 use veritwin_metastore::{Config, Database, Error, Metastore, PostgresConfig};
 
+use crate::devices::authority;
 use crate::postgres_server::{OWNER, RUNTIME, Server};
 use crate::world::{World, device};
 
@@ -162,6 +163,28 @@ async fn a_sealed_value_does_not_open_in_another_row() {
     let found = tx.device(first.id).map(|found| found.map(|_| ())).await;
     assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
     assert!(tx.device(second.id).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_authority_is_in_nobody_elses_way() {
+    let Some(server) = server() else { return };
+    let (name, config) = server.config();
+    let world = World::on(Database::Postgres(config), "postgres").await;
+    let (first, second) = (authority(&world), authority(&world));
+    for (tenant, one, key) in [(world.tenant, &first, [1; 32]), (world.other, &second, [2; 32])] {
+        let tx = world.begin_in(tenant).await;
+        tx.device_authority_create(one, (key, [9; 32])).await.expect("an authority");
+        tx.commit().await.expect("commit");
+    }
+    let mut admin = server.connect("postgres", &name).await;
+    let damage = format!(
+        "UPDATE device_authorities SET body = '\\x00' WHERE id = decode('{}', 'hex')",
+        first.id.to_string().replace('-', "")
+    );
+    admin.execute(AssertSqlSafe(damage)).await.expect("damaged");
+    let tx = world.platform().await;
+    let named = tx.device_authorities_named([9; 32], 9).await.expect("the others");
+    assert_eq!(named.iter().map(|one| one.tenant).collect::<Vec<_>>(), [world.other]);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod body;
 mod brand;
 mod catalogue;
 mod certificates;
+mod claims;
 mod contact;
 mod device_credentials;
 mod device_list;
@@ -120,6 +121,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(device_rpc::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())
+        .merge(claims::routes())
         .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())

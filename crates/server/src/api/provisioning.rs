@@ -154,8 +154,9 @@ async fn authorities(
 }
 
 /// Registers an authority. Its private key has to be at hand: the proof shows it. A newer
-/// certificate of the same name and key takes the place of the one that is registered, and the id
-/// stays. An authority is one organisation's; another that registers it is answered 409.
+/// certificate of the same name and key takes the place of the one that is registered: id and
+/// settings stay, those of the request are for a new one. Live connections are looked at again.
+/// An authority is one organisation's; another that registers it is answered 409.
 #[utoipa::path(post, path = "/v1/device-authorities", tag = "provisioning",
     request_body = RegisterFields,
     responses((status = 201, body = AuthorityBody), (status = 400), (status = 403),
@@ -168,6 +169,7 @@ async fn register(
     let input = fields.settings.parsed()?;
     let shown = (fields.certificate.as_str(), fields.proof.as_str());
     let view = api.app.register_authority(&context, shown, input).await?;
+    api.live.doubt_certificates(context.tenant);
     Ok((StatusCode::CREATED, body::etag(view.version), axum::Json(AuthorityBody::from(view))))
 }
 

@@ -82,6 +82,10 @@ pub(super) fn strategy() -> Object {
     one_of(&["create_new", "pre_provisioned"])
 }
 
+pub(super) fn claim_state() -> Object {
+    one_of(&["none", "away", "here", "given_back", "back"])
+}
+
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
 }

@@ -20,14 +20,19 @@ pub(crate) fn mosquitto(platform: &Platform, program: &str) -> Command {
 }
 
 /// Whether a client with these arguments gets a reading in.
-fn gets_in(platform: &Platform, arguments: &[&str]) -> bool {
+pub(crate) fn gets_in(platform: &Platform, arguments: &[&str]) -> bool {
     let mut command = mosquitto(platform, "mosquitto_pub");
     command.args(["-t", "v1/devices/me/telemetry", "-q", "1", "-m", r#"{"t":1}"#]).args(arguments);
     command.status().unwrap().success()
 }
 
 /// A client that stays, once it is there.
-fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str]) -> Child {
+pub(crate) fn stays(
+    platform: &Platform,
+    tenant: &Tenant,
+    device: &str,
+    arguments: &[&str],
+) -> Child {
     let mut command = mosquitto(platform, "mosquitto_sub");
     command.args(["-t", "v1/devices/me/attributes", "-q", "1"]).args(arguments);
     let child = command.spawn().unwrap();
@@ -39,7 +44,7 @@ fn stays(platform: &Platform, tenant: &Tenant, device: &str, arguments: &[&str])
 }
 
 /// It is put out: by itself it would stay for ever.
-fn is_out(mut child: Child) {
+pub(crate) fn is_out(mut child: Child) {
     wait_for("the end of the client", || child.try_wait().unwrap());
 }
 
@@ -94,6 +99,33 @@ fn a_password_is_bound_to_its_names_and_is_changed_over() {
     tenant.delete(&format!("{}/{id}", path(&device))).expect(204);
     assert!(!with("c1", "correct horse battery"));
     made(&tenant, &device, &chosen);
+}
+
+#[test]
+fn nobody_hides_anothers_credential_behind_narrower_names() {
+    let platform = Platform::shared();
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let (device, theirs) = (tenant.device("pump"), other.device("pump"));
+    let user = format!("pump-{}", device.id);
+    let chosen = |password: &str| json!({"kind": "basic", "user": user, "password": password});
+    made(&tenant, &device, &chosen("correct horse battery"));
+    // Another organisation takes the same user name, with the client id that the device uses.
+    let mut narrower = chosen("another horse battery");
+    narrower["client_id"] = json!("c1");
+    made(&other, &theirs, &narrower);
+    let arguments = |password: &str| ["-i", "c1", "-u", &user, "-P", password].map(str::to_owned);
+    let stays_as = |password: &str, tenant: &Tenant, device: &Device| {
+        let arguments = arguments(password);
+        let mut child = stays(platform, tenant, &device.id, &borrowed(&arguments));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    for _ in 0..2 {
+        stays_as("correct horse battery", &tenant, &device);
+        stays_as("another horse battery", &other, &theirs);
+    }
+    assert!(!gets_in(platform, &borrowed(&arguments("no horse battery"))));
+    assert!(gets_in(platform, &borrowed(&arguments("correct horse battery"))));
 }
 
 #[test]
@@ -176,13 +208,13 @@ fn what_is_no_secret_is_refused() {
     }
 }
 
-fn with_certificate(platform: &Platform, held: &Held, name: &str) -> [String; 4] {
+pub(crate) fn with_certificate(platform: &Platform, held: &Held, name: &str) -> [String; 4] {
     let (certificate, key) = held.files(platform, name);
     let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     ["--cert".to_owned(), text(certificate), "--key".to_owned(), text(key)]
 }
 
-fn borrowed(arguments: &[String]) -> Vec<&str> {
+pub(crate) fn borrowed(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
@@ -250,8 +282,12 @@ fn an_authority_lets_in_until_it_revokes() {
     assert!(gets_in(platform, &borrowed(&first)));
     // Its certificate is renewed with the same key: what it let in stays.
     ca.renew(2000);
-    let renewed = ca.register(&tenant, &settings).expect(201);
+    let others = json!({"name": "Other", "creates": false, "device_name": "*", "disabled": true});
+    let renewed = ca.register(&tenant, &others).expect(201);
     assert_eq!(renewed["id"], authority["id"]);
+    for set in ["name", "creates", "device_name", "disabled"] {
+        assert_eq!(renewed[set], authority[set], "what was set stays");
+    }
     assert_ne!(renewed["valid_until"], authority["valid_until"]);
     assert_eq!(renewed["made"], 2);
     assert!(gets_in(platform, &borrowed(&first)));
@@ -282,4 +318,25 @@ fn sessions_end_with_what_let_them_in() {
     let by_certificate = stays(&platform, &tenant, &valve, &borrowed(&arguments));
     platform.cli(&["clock", "advance", "48h"]).done();
     is_out(by_certificate);
+}
+
+#[test]
+fn sessions_end_with_an_authority_that_is_renewed_for_less() {
+    let arguments = vec!["--simulated-clock".to_owned(), "2027-01-10T00:00:00Z".to_owned()];
+    let platform = Platform::start(Mode::Serve, Options { arguments, ..Options::default() });
+    let tenant = platform.tenant();
+    let mut ca = Ca::at(OffsetDateTime::from_unix_timestamp(1_799_539_200).unwrap());
+    let settings = json!({"name": "Works", "creates": true});
+    ca.register(&tenant, &settings).expect(201);
+    let held = ca.leaf("valve", 1, 30);
+    let arguments = with_certificate(&platform, &held, "valve");
+    assert!(gets_in(&platform, &borrowed(&arguments)));
+    let list = tenant.get("/v1/devices?search=valve").expect(200);
+    let valve = list["items"][0]["id"].as_str().unwrap().to_owned();
+    let child = stays(&platform, &tenant, &valve, &borrowed(&arguments));
+    ca.renew(2);
+    ca.register(&tenant, &settings).expect(201);
+    // The certificate is looked at again within a second; its authority ends before it does.
+    platform.cli(&["clock", "advance", "49h"]).done();
+    is_out(child);
 }

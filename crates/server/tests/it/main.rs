@@ -22,6 +22,7 @@ mod database;
 mod demo;
 mod denials;
 mod device_ca;
+mod device_claims;
 mod device_credentials;
 mod device_provisioning;
 mod faults;

@@ -62,7 +62,8 @@ fn condition() -> Value {
 }
 
 fn is_of_newcomers(path: &str) -> bool {
-    path.starts_with("/v1/device-authorities") || path.starts_with("/v1/provision-profiles")
+    let prefixes = ["/v1/device-authorities", "/v1/device-claims", "/v1/provision-profiles"];
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// How devices come in by themselves.
@@ -71,6 +72,7 @@ fn fill_newcomers(request: Request, path: &str) -> Request {
         "/v1/device-authorities" => {
             request.json(&json!({"certificate": "", "proof": "", "settings": {"name": ""}}))
         }
+        "/v1/device-claims/settings" => request.json(&json!({"by_name_alone": false})),
         "/v1/device-authorities/code" => request.json(&json!({"certificate": ""})),
         "/v1/device-authorities/{id}/revocation-list" => {
             request.body("application/pkix-crl", b"nothing")

@@ -16,6 +16,7 @@ import { Instant } from '../../ui/time'
 import { useSubmit } from '../../ui/useSubmit'
 import { useMay } from '../access/queries'
 import { Pem, ProofField } from '../DeviceCredentials'
+import { Claims } from './Claims'
 
 const DAY_MS = 86_400_000
 
@@ -24,6 +25,7 @@ export function Newcomers() {
     <div className="columns">
       <Authorities />
       <Profiles />
+      <Claims />
     </div>
   )
 }

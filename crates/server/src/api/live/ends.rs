@@ -30,6 +30,7 @@ const CHANGE_KEPT: Duration = Duration::from_secs(60);
 
 /// The certificate of a live connection that is to be looked at again.
 struct Doubt {
+    device: (TenantId, DeviceId),
     link: DeviceLink,
     credential: CredentialId,
     certificate: Arc<ClientCertificate>,
@@ -102,10 +103,10 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    fn doubt(&self) -> Option<(u64, Doubt)> {
+    fn doubt(&self, device: (TenantId, DeviceId)) -> Option<Doubt> {
         let (certificate, _) = self.certificate.as_ref()?;
         let (link, certificate) = (self.link.clone(), Arc::clone(certificate));
-        Some((link.id(), Doubt { link, credential: self.credential, certificate }))
+        Some(Doubt { device, link, credential: self.credential, certificate })
     }
 
     /// Why it is over at a moment.
@@ -128,6 +129,17 @@ impl LiveState {
         for one in self.attached.lock().get_mut(&(tenant, device)).into_iter().flatten() {
             if one.credential == credential {
                 one.ends_at = ends_at;
+            }
+        }
+    }
+
+    /// What vouches for a certificate has another end: the connection ends then.
+    fn certificate_ends(&self, doubt: &Doubt, ends_at: Timestamp) {
+        for one in self.attached.lock().get_mut(&doubt.device).into_iter().flatten() {
+            if one.link.id() == doubt.link.id()
+                && let Some((_, end)) = &mut one.certificate
+            {
+                *end = ends_at;
             }
         }
     }
@@ -158,7 +170,8 @@ impl LiveState {
         let now = self.app().clock().monotonic();
         if self.doubts.changed.lock().get(&tenant).is_some_and(|until| now < *until) {
             let (link, certificate) = (link.clone(), Arc::clone(certificate));
-            let doubt = Doubt { link, credential: session.credential, certificate };
+            let device = (tenant, session.device);
+            let doubt = Doubt { device, link, credential: session.credential, certificate };
             self.doubts.waiting.lock().add(tenant, [(doubt.link.id(), doubt)]);
         }
     }
@@ -167,18 +180,24 @@ impl LiveState {
     /// connections are looked at again, and those that do not let their device in any more end.
     pub(crate) fn doubt_certificates(&self, tenant: TenantId) {
         let now = self.app().clock().monotonic();
+        // Tenants below may have claimed devices that it vouches for.
+        let tenants: HashSet<_> = self.app().tenants_vouched_for(tenant).into_iter().collect();
         {
             // Before the connections are looked through: one that comes meanwhile sees it.
             let mut changed = self.doubts.changed.lock();
             changed.retain(|_, until| now < *until);
-            changed.insert(tenant, now + CHANGE_KEPT);
+            changed.extend(tenants.iter().map(|tenant| (*tenant, now + CHANGE_KEPT)));
         }
         let doubts: Vec<_> = {
             let attached = self.attached.lock();
-            let own = attached.iter().filter(|((of, _), _)| *of == tenant);
-            own.flat_map(|(_, all)| all).filter_map(Attached::doubt).collect()
+            let own = attached.iter().filter(|((of, _), _)| tenants.contains(of));
+            own.flat_map(|(device, all)| all.iter().filter_map(move |one| one.doubt(*device)))
+                .collect()
         };
-        self.doubts.waiting.lock().add(tenant, doubts);
+        let mut waiting = self.doubts.waiting.lock();
+        for doubt in doubts {
+            waiting.add(doubt.device.0, [(doubt.link.id(), doubt)]);
+        }
     }
 
     /// Looks at the certificates that are in doubt, for as long as it is polled: tenants' beside
@@ -209,20 +228,24 @@ impl LiveState {
             // Where it came from was looked at when it came.
             let asking = self.app().recheck_certificate(&doubt.certificate);
             let said = match timeout(ASK_TIMEOUT, asking).await {
-                Ok(Ok(login)) => Some(login.is_some_and(|known| known == doubt.credential)),
+                Ok(Ok(found)) => {
+                    let own = found.filter(|(known, _)| *known == doubt.credential);
+                    Some(own.map(|(_, ends_at)| ends_at))
+                }
                 Ok(Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Internal(_)))
                 | Err(_) => None,
-                Ok(Err(_)) => Some(false),
+                Ok(Err(_)) => Some(None),
             };
-            let Some(counts) = said else {
+            let Some(ends_at) = said else {
                 unsaid += 1;
                 if unsaid < UNSAID_MAX {
                     continue;
                 }
                 break;
             };
-            if !counts {
-                doubt.link.close(CloseReason::CertificateRevoked);
+            match ends_at {
+                Some(ends_at) => self.certificate_ends(&doubt, ends_at),
+                None => doubt.link.close(CloseReason::CertificateRevoked),
             }
             doubts.remove(&id);
         }
@@ -244,7 +267,8 @@ mod tests {
         let (link, _end) = DeviceLink::new(Transport::Mqtt5);
         let certificate = ClientCertificate { leaf: Vec::new(), between: Vec::new() };
         let credential = CredentialId::from_bytes([1; 16]);
-        (link.id(), Doubt { link, credential, certificate: Arc::new(certificate) })
+        let device = (tenant(1), DeviceId::from_bytes([1; 16]));
+        (link.id(), Doubt { device, link, credential, certificate: Arc::new(certificate) })
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use veritwin_app::model::{ProvisionAnswer, ProvisionCredential, ProvisionRequest};
 use veritwin_app::{BasicLogin, ChildWanted, DeviceLogin, Error, WriterLogin};
-use veritwin_domain::Secret;
+use veritwin_domain::{DeviceId, ProvisionAnswer, ProvisionRequest, Secret};
 use veritwin_ingest::{
-    AskedCredential, ChildName, Credential, DeviceSession, Login, LoginError, PeerInfo, Place,
-    ProvisionAsk, Provisioned, Transport, Writer, WriterSession,
+    ChildName, Credential, DeviceSession, Login, LoginError, PeerInfo, Place, Transport, Writer,
+    WriterSession,
 };
 
 use super::devices::LiveState;
@@ -72,6 +71,20 @@ fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     session.ends_at = login.ends_at;
     session.certificate.clone_from(&login.certificate);
     session
+}
+
+/// A gateway as its session knows it.
+fn gateway_login(gateway: &DeviceSession) -> DeviceLogin {
+    DeviceLogin {
+        tenant: gateway.tenant,
+        device: gateway.device,
+        credential: gateway.credential,
+        name: "".into(),
+        is_gateway: true,
+        is_sparkplug_host: false,
+        ends_at: gateway.ends_at,
+        certificate: gateway.certificate.clone(),
+    }
 }
 
 #[async_trait]
@@ -144,27 +157,12 @@ impl Login for LiveState {
 
     async fn provision(
         &self,
-        ask: ProvisionAsk,
+        request: ProvisionRequest,
         peer: &PeerInfo,
-    ) -> Result<Provisioned, LoginError> {
-        let credential = match ask.credential {
-            AskedCredential::Token(token) => ProvisionCredential::Token(token),
-            AskedCredential::Basic { client_id, user, password } => {
-                ProvisionCredential::Basic { client_id, user, password }
-            }
-            AskedCredential::Certificate(pem) => ProvisionCredential::Certificate(pem),
-        };
-        let ProvisionAsk { name, key, secret, .. } = ask;
-        let request = ProvisionRequest { name, key, secret, credential };
+    ) -> Result<ProvisionAnswer, LoginError> {
         let shown = peer.certificate.as_ref();
         let given = self.app().provision_device(request, shown, address_of(peer)).await;
-        Ok(match given.map_err(provision_error)? {
-            ProvisionAnswer::Token(token) => Provisioned::Token(token),
-            ProvisionAnswer::Basic { client_id, user, password } => {
-                Provisioned::Basic { client_id, user, password }
-            }
-            ProvisionAnswer::Certificate => Provisioned::Certificate,
-        })
+        given.map_err(provision_error)
     }
 
     async fn children(
@@ -175,16 +173,7 @@ impl Login for LiveState {
         if !gateway.gateway {
             return Err(LoginError::Denied("this device is no gateway".to_owned()));
         }
-        let login = DeviceLogin {
-            tenant: gateway.tenant,
-            device: gateway.device,
-            credential: gateway.credential,
-            name: "".into(),
-            is_gateway: true,
-            is_sparkplug_host: false,
-            ends_at: gateway.ends_at,
-            certificate: gateway.certificate.clone(),
-        };
+        let login = gateway_login(gateway);
         let wanted = names
             .iter()
             .map(|one| ChildWanted { name: one.name.clone(), kind: one.kind.clone() })
@@ -197,5 +186,14 @@ impl Login for LiveState {
             Arc::new(child)
         };
         Ok(found.into_iter().map(|one| one.map(child).map_err(child_error)).collect())
+    }
+
+    async fn children_there(
+        &self,
+        gateway: &DeviceSession,
+        names: &[String],
+    ) -> Result<Vec<Option<DeviceId>>, LoginError> {
+        let login = gateway_login(gateway);
+        self.app().gateway_children_there(&login, names).await.map_err(child_error)
     }
 }

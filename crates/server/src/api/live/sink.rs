@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use veritwin_app::model::{AttributesView, PackagePiece, PieceWanted};
 use veritwin_app::{CALL_NUMBER_MIN, Error, Load, RefusedPart, RetainedPage};
 use veritwin_domain::{
-    DeviceId, Key, Reading, RelayMessage, Screening, SessionNote, TenantId, Value,
+    ClaimRequest, DeviceId, Key, Reading, RelayMessage, Screening, SessionNote, TenantId, Value,
 };
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
@@ -25,6 +25,17 @@ const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
     match origin {
         Origin::Device(session) => Some(session.device),
         Origin::Writer(_) => None,
+    }
+}
+
+/// What is in the way of a device that would be claimed; the text is for the device.
+fn claim_error(error: Error) -> SubmitError {
+    match error {
+        Error::Conflict(detail) => SubmitError::Denied(detail),
+        Error::Invalid { detail, at } => {
+            SubmitError::Invalid(format!("{}: {detail}", at.as_deref().unwrap_or("secretKey")))
+        }
+        other => submit_error(other),
     }
 }
 
@@ -162,6 +173,15 @@ impl Sink for LiveState {
             }
             None => Err(SubmitError::NotFound("no open call has this number".to_owned())),
         }
+    }
+
+    async fn claim(
+        &self,
+        session: &DeviceSession,
+        request: ClaimRequest,
+    ) -> Result<(), SubmitError> {
+        let device = (session.tenant, session.device, session.credential);
+        self.app.offer_device(device, request).await.map_err(claim_error)
     }
 
     async fn rpc_call(

@@ -1,0 +1,123 @@
+//! Devices that go from one tenant to another: both sides or neither, and neither reads the other.
+
+use veritwin_domain::{CredentialId, DeviceId, Secret};
+use veritwin_metastore::{
+    ClaimWindow, Credential, CredentialKind, Device, DeviceMove, Error, MoveState, TenantTx,
+};
+
+use crate::devices::credential;
+use crate::world::{START, World, device, everywhere, later};
+
+fn window(device: DeviceId) -> ClaimWindow {
+    let (opened_at, expires_at) = (START, later(60));
+    ClaimWindow { device, secret_digest: [7; 32], opened_at, expires_at }
+}
+
+/// Moves a device with its credentials, up to the commit.
+async fn moved(world: &World, from: DeviceId, to: DeviceId) -> TenantTx {
+    let tx = world.platform().await.inside(world.tenant);
+    let known = tx.device_held(from).await.expect("the device");
+    let taken = tx.credentials_take(from, later(1)).await.expect("its credentials");
+    tx.claim_window_close(from).await.expect("closed");
+    let away = DeviceMove {
+        device: from,
+        other_tenant: world.other,
+        other_device: to,
+        state: MoveState::Away,
+        moved_at: later(1),
+    };
+    tx.device_move_put(&away).await.expect("kept");
+    let tx = tx.above().expect("above").inside(world.other);
+    let own = Device { id: to, ..known };
+    tx.device_create(&own).await.expect("a device");
+    for one in taken {
+        let id = CredentialId::generate(START, world.rng.as_ref());
+        let credential = Credential { id, device: to, ..one.credential };
+        let hash = one.secret_hash.as_ref();
+        let created = tx.credential_create(&credential, one.lookup_digest, hash);
+        created.await.expect("its own now");
+    }
+    let here = DeviceMove {
+        device: to,
+        other_tenant: world.tenant,
+        other_device: from,
+        state: MoveState::Here,
+        moved_at: later(1),
+    };
+    tx.device_move_put(&here).await.expect("kept");
+    tx
+}
+
+#[tokio::test]
+async fn a_device_moves_whole_or_not_at_all() {
+    everywhere(async |world| {
+        let pump = device(world, "Pump");
+        let to = DeviceId::generate(START, world.rng.as_ref());
+        let (token, basic) = (credential(world, pump.id), credential(world, pump.id));
+        let basic = Credential { kind: CredentialKind::Basic, ..basic };
+        let hash = Secret::new("$argon2id$hash".to_owned());
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        tx.credential_create(&token, [11; 32], None).await.expect("a token");
+        tx.credential_create(&basic, [12; 32], Some(&hash)).await.expect("a password");
+        tx.claim_window_open(&window(pump.id)).await.expect("open");
+        tx.claim_window_open(&window(pump.id)).await.expect("again");
+        assert_eq!(tx.claim_windows(START, 9).await.expect("open"), [window(pump.id)]);
+        assert!(tx.claim_windows(later(60), 9).await.expect("past").is_empty());
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        for (tenant, name, expect) in [
+            (world.tenant, "PUMP", Some(window(pump.id))),
+            (world.tenant, "valve", None),
+            (world.other, "Pump", None),
+        ] {
+            assert_eq!(tx.claim_window_named(tenant, name).await.expect("asked"), expect);
+        }
+        drop(tx);
+
+        // What is not committed, as when the process is killed, is on neither side.
+        drop(moved(world, pump.id, to).await);
+        let owner = async |digest: [u8; 32]| {
+            let tx = world.platform().await;
+            let found = tx.credential_by_digest(digest).await.expect("look-up").expect("found");
+            (found.tenant, found.credential.device, found.secret_hash)
+        };
+        assert_eq!(owner([11; 32]).await, (world.tenant, pump.id, None));
+        let tx = world.begin_in(world.other).await;
+        assert!(matches!(tx.device(to).await, Err(Error::NotFound { .. })));
+        drop(tx);
+        let tx = world.read().await;
+        assert_eq!(tx.claim_window(pump.id).await.expect("read"), Some(window(pump.id)));
+        assert_eq!(tx.device_move(pump.id).await.expect("read"), None);
+        drop(tx);
+
+        moved(world, pump.id, to).await.commit().await.expect("commit");
+        assert_eq!(owner([11; 32]).await, (world.other, to, None));
+        assert_eq!(owner([12; 32]).await, (world.other, to, Some(hash)));
+        let tx = world.read().await;
+        assert!(
+            tx.credentials(pump.id)
+                .await
+                .expect("read")
+                .iter()
+                .all(|one| { one.revoked_at == Some(later(1)) })
+        );
+        assert_eq!(tx.claim_window(pump.id).await.expect("read"), None);
+        assert_eq!(tx.devices_away(9).await.expect("read")[0].other_device, to);
+        assert!(matches!(tx.device(to).await, Err(Error::NotFound { .. })));
+        assert_eq!(tx.device_move(to).await.expect("read"), None, "not theirs");
+        drop(tx);
+        let tx = world.begin_in(world.other).await;
+        let found = tx.device_moved_from(world.tenant, pump.id).await.expect("read");
+        assert_eq!(found.map(|one| (one.device, one.state)), Some((to, MoveState::Here)));
+        assert!(matches!(tx.device(pump.id).await, Err(Error::NotFound { .. })));
+        assert!(matches!(tx.credentials(pump.id).await, Err(Error::NotFound { .. })));
+        assert!(tx.devices_away(9).await.expect("read").is_empty());
+        // One that was begun inside a tenant does not get out of it.
+        assert!(matches!(tx.above(), Err(Error::Invalid { .. })));
+        let tx = world.begin_in(world.other).await;
+        tx.device_delete(to).await.expect("deleted");
+        assert_eq!(tx.device_move(to).await.expect("gone with it"), None);
+    })
+    .await;
+}
