@@ -5,6 +5,7 @@
 mod arrivals;
 mod attached;
 pub mod bulk;
+mod decoding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
@@ -21,6 +22,7 @@ pub use arrivals::{Arrivals, UNTIMED};
 /// Largest piece of a package that is sent at once, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
+pub use decoding::{DecodeError, Decoding, PayloadDecoder, RawPayload};
 pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, ClientRpc,
