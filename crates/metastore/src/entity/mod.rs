@@ -11,6 +11,7 @@ mod bringers;
 mod calls;
 mod contact;
 mod credentials;
+mod device_profiles;
 mod devices;
 mod evidence;
 mod factors;
@@ -55,6 +56,7 @@ pub use contact::ContactMessage;
 pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,
 };
+pub use device_profiles::{DeviceProfile, DeviceProfileVersion};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
