@@ -25,9 +25,12 @@ mod certificate_ends;
 mod change;
 mod contact;
 mod context;
+mod decode_work;
+mod decoders;
 mod desk;
 mod device_credentials;
 mod device_login;
+mod device_profiles;
 mod devices;
 mod directory;
 mod domains;
@@ -85,6 +88,7 @@ mod parts;
 mod people;
 mod png;
 mod population;
+mod profile_samples;
 mod promises;
 mod provider_client;
 mod provider_flow;
@@ -145,6 +149,8 @@ pub use calls::{
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
+pub use decoders::DecoderCounts;
+pub use device_profiles::PROFILE_TARGETS_MAX;
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};

@@ -4,7 +4,7 @@ import { i18n } from '@lingui/core'
 
 /** What actions are about, in the order of the pages, with how their names begin. */
 const AREAS = {
-  devices: ['device', 'package', 'attribute', 'credential', 'telemetry', 'stream'],
+  devices: ['device', 'decoder', 'package', 'attribute', 'credential', 'telemetry', 'stream'],
   twins: ['twin'],
   alerts: ['alert', 'rule'],
   proof: ['ledger', 'key', 'promise'],
