@@ -148,9 +148,13 @@ pub(crate) fn fault(error: ScriptError) -> DecoderFault {
 impl App {
     /// Whether a tenant's devices may have decoders, as it stands whenever it is looked at.
     #[boxed]
-    pub async fn decoders_on(&self, tenant: TenantId) -> Result<Arc<AtomicBool>> {
-        self.decoder_book(tenant).await?;
-        Ok(Arc::clone(&self.0.decoders.known.lock().entry(tenant).or_default().on))
+    pub async fn decoders_on(&self, tenant: TenantId) -> Arc<AtomicBool> {
+        if let Err(error) = self.decoder_book(tenant).await {
+            // Nobody is kept out for it: the first payload finds out.
+            tracing::warn!(%tenant, %error, "decoders could not be read");
+            self.0.decoders.changed(tenant);
+        }
+        Arc::clone(&self.0.decoders.known.lock().entry(tenant).or_default().on)
     }
 
     /// Whether a message of a device may have to be decoded, as `counts` says of its rule. Without
@@ -236,7 +240,10 @@ impl App {
         let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
         let mut book = DecoderBook::default();
         for profile in tx.device_profiles().await? {
-            let stored = StoredDeviceProfile::read(&profile.body)?;
+            let Ok(stored) = StoredDeviceProfile::read(&profile.body) else {
+                tracing::warn!(%tenant, profile = %profile.id, "a profile of devices is damaged");
+                continue;
+            };
             if stored.enabled {
                 book.heads.push(Head {
                     id: profile.id,

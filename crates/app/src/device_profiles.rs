@@ -78,7 +78,7 @@ impl StoredDeviceProfile {
         serde_json::from_slice(body).map_err(|_| damaged())
     }
 
-    fn of(input: DeviceProfileInput) -> Self {
+    pub(crate) fn of(input: DeviceProfileInput) -> Self {
         let samples = input.samples.into_iter().map(|one| StoredSample {
             name: one.name,
             format: one.format,
@@ -96,6 +96,10 @@ impl StoredDeviceProfile {
             device_types: input.device_types,
             samples: samples.collect(),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        to_store(self)
     }
 
     fn into_input(self) -> DeviceProfileInput {
@@ -253,7 +257,7 @@ impl App {
         check_types(&known, None, &input.device_types)?;
         let profile = DeviceProfile {
             id: DeviceProfileId::generate(context.at, self.rng()),
-            body: to_store(&StoredDeviceProfile::of(input))?,
+            body: StoredDeviceProfile::of(input).bytes()?,
             version: 1,
             created_at: context.at,
             updated_at: context.at,
@@ -313,7 +317,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let before = tx.device_profile(id).await?;
         check_types(&tx.device_profiles().await?, Some(id), &stored.device_types)?;
-        let next = DeviceProfile { body: to_store(&stored)?, ..before.clone() };
+        let next = DeviceProfile { body: stored.bytes()?, ..before.clone() };
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_profile_update(&next, expected).await?;
         let after = tx.device_profile(id).await?;

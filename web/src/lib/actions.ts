@@ -61,6 +61,8 @@ function aboutThings(): Record<string, string> {
     'device.read': i18n.t('Read a device'),
     'device.create': i18n.t('Add devices'),
     'device.import': i18n.t('Import devices from a file'),
+    'decoder.read': i18n.t('See device profiles and their decoders'),
+    'decoder.write': i18n.t('Write device profiles and their decoders'),
     'device.update': i18n.t('Change devices'),
     'device.delete': i18n.t('Remove devices'),
     'device.command': i18n.t('Send commands to devices'),
