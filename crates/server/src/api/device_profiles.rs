@@ -20,7 +20,7 @@ use super::{Answer, Api, Problem};
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(profiles, create))
-        .routes(routes!(test))
+        .routes(routes!(try_out))
         .routes(routes!(profile, update, delete))
         .routes(routes!(versions))
         .routes(routes!(restore))
@@ -406,7 +406,7 @@ impl From<SampleResult> for SampleResultBody {
 #[utoipa::path(post, path = "/v1/device-profiles/test", tag = "device profiles",
     request_body = DecoderTestFields,
     responses((status = 200, body = ListBody<SampleResultBody>), (status = 400), (status = 403)))]
-async fn test(
+async fn try_out(
     State(api): State<Api>,
     Caller(context): Caller,
     Json(fields): Json<DecoderTestFields>,

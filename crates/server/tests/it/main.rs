@@ -23,6 +23,7 @@ mod demo;
 mod denials;
 mod device_ca;
 mod device_credentials;
+mod device_profiles;
 mod device_provisioning;
 mod floods;
 mod gateways;
