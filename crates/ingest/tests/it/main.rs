@@ -5,6 +5,7 @@ mod conformance;
 mod exactly_once;
 mod http;
 mod mqtt;
+mod mqtt_decoding;
 mod mqtt_gateway;
 mod mqtt_kept;
 mod mqtt_malformed;

@@ -17,8 +17,9 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceLink,
-    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
-    RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PayloadDecoder, PeerInfo,
+    Place, Refusal, RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
 };
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
@@ -243,6 +244,11 @@ impl Login for Door {
                 "gateway" => {
                     let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
                     Ok(Arc::new(DeviceSession { gateway: true, ..plain }))
+                }
+                "bytes" => {
+                    let decoder = PayloadDecoder::new(Arc::new(crate::mqtt_decoding::FirstByte));
+                    let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
+                    Ok(Arc::new(DeviceSession { decoder: Some(decoder), ..plain }))
                 }
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {
