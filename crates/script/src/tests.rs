@@ -67,6 +67,46 @@ fn texts_and_json_are_read() {
 }
 
 #[test]
+fn what_devices_send_is_decoded() {
+    let registers = "#{
+        voltage: payload.u16be(0) / 10.0,
+        current: payload.i32be(2) / 1000.0,
+        energy: payload.u32be(6)
+    }";
+    let bytes = [0x08, 0xfc, 0, 0, 0x05, 0xdc, 0, 0x01, 0x86, 0xa0];
+    check(registers, &bytes, r#"[{"current":1.5,"energy":100000,"voltage":230.0}]"#);
+    let channels = "
+        let out = #{};
+        let at = 0;
+        while at + 2 <= payload.len() {
+            let channel = payload.u8(at);
+            let kind = payload.u8(at + 1);
+            at += 2;
+            if channel == 0x01 && kind == 0x75 {
+                out.battery = payload.u8(at);
+                at += 1;
+            } else if channel == 0x03 && kind == 0x67 {
+                out.temperature = payload.i16le(at) / 10.0;
+                at += 2;
+            } else {
+                throw \"a channel that is not known\";
+            }
+        }
+        out";
+    let bytes = [0x01, 0x75, 0x64, 0x03, 0x67, 0x10, 0x01];
+    check(channels, &bytes, r#"[{"battery":100,"temperature":27.2}]"#);
+    let flattening = "
+        let message = payload.json();
+        let out = #{};
+        for name in message.sensors.keys() {
+            out[name] = message.sensors[name].value;
+        }
+        #{ ts: message.time, values: out }";
+    let text = br#"{"time":1000,"sensors":{"t":{"value":21.5},"h":{"value":40}}}"#;
+    check(flattening, text, r#"[{"ts":1000,"values":{"h":40,"t":21.5}}]"#);
+}
+
+#[test]
 fn a_result_is_values_or_points_of_time() {
     check("", b"", "[]");
     check("#{ a: 1, b: (), c: \"x\", d: true }", b"", r#"[{"a":1,"c":"x","d":true}]"#);

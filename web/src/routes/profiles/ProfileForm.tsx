@@ -65,7 +65,6 @@ export function ProfileForm(props: {
           label={i18n.t('Name')}
           value={settings.name}
           maxLength={100}
-          required
           onChange={(event) => change({ name: event.currentTarget.value })}
         />
         <Textarea
