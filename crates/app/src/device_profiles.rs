@@ -29,7 +29,7 @@ const PROFILE_TOPIC_BYTES_MAX: usize = 256;
 /// Most types of a profile.
 const PROFILE_TYPES_MAX: usize = 50;
 /// Most devices that a profile is given to, or taken from, at once.
-pub const PROFILE_TARGETS_MAX: usize = 1_000;
+const PROFILE_TARGETS_MAX: usize = 1_000;
 const NAME_CHARS_MAX: usize = 100;
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
 const TYPE_CHARS_MAX: usize = 255;

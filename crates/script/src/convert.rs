@@ -76,7 +76,7 @@ pub(crate) fn from_scalar(value: &Scalar) -> Dynamic {
 
 /// What a decoder gave, as readings.
 pub(crate) fn to_decoded(result: Dynamic) -> Result<Vec<Decoded>, ScriptError> {
-    if result.is_unit() {
+    if result.is::<()>() {
         return Ok(Vec::new());
     }
     if let Some(array) = result.clone().try_cast::<Array>() {
@@ -95,13 +95,13 @@ fn to_point(value: Dynamic) -> Result<Decoded, ScriptError> {
              #{ ts: milliseconds, values: #{ ... } }",
         ));
     };
-    let is_timed = map.get("values").is_some_and(Dynamic::is_map)
+    let is_timed = map.get("values").is_some_and(|values| values.is::<Map>())
         && map.keys().all(|key| matches!(key.as_str(), "ts" | "values"));
     if !is_timed {
         return Ok(Decoded { ts: None, values: to_values(map)? });
     }
     let ts = match map.remove("ts") {
-        Some(ts) if !ts.is_unit() => match ts.as_int() {
+        Some(ts) if !ts.is::<()>() => match ts.as_int() {
             Ok(ts) => Some(ts),
             Err(_) => {
                 let detail = "ts is not a time: expected whole milliseconds since 1970";
@@ -127,7 +127,7 @@ fn to_values(map: Map) -> Result<Vec<(String, Scalar)>, ScriptError> {
 
 /// `number` is the place of the key, in the order of the keys.
 fn to_scalar(value: Dynamic, number: usize) -> Result<Option<Scalar>, ScriptError> {
-    if value.is_unit() {
+    if value.is::<()>() {
         return Ok(None);
     }
     if let Ok(flag) = value.as_bool() {

@@ -46,4 +46,4 @@ pub const JSON_DEPTH_MAX: usize = 16;
 pub const DECODED_MAX: usize = 1024;
 /// Stack that the deepest script needs, with room to spare, in bytes. Who runs scripts does so on
 /// threads that have it.
-pub const STACK_BYTES: usize = 16 * 1024 * 1024;
+pub const STACK_BYTES: usize = 64 * 1024 * 1024;

@@ -71,7 +71,7 @@ async fn decoded(
     let bytes = body::read(headers, bytes.clone(), limits, |body, _| Ok(body.to_vec())).await?;
     let (topic, content_type) = (TELEMETRY.to_owned(), content_type.to_owned());
     let raw = RawPayload { topic, content_type, meta: Vec::new(), bytes };
-    Ok(decoder.decode(raw).await?)
+    decoder.decode(raw).await.map_err(Problem::from)
 }
 
 /// The readings that a decoder gave; a place in them means nothing to the device.
