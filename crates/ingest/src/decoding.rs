@@ -49,7 +49,8 @@ pub enum DecodeError {
 /// The decoder of one device, as it stands at each moment.
 #[async_trait]
 pub trait Decoding: Send + Sync {
-    /// Whether there may be a decoder at all. Asked for every message: it must cost next to nothing.
+    /// Whether there may be a decoder at all. Asked for every message, so it must cost next to
+    /// nothing.
     fn is_on(&self) -> bool;
 
     /// Whether a message is to be decoded: one of telemetry, or one that is relayed.

@@ -45,10 +45,10 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId DeviceProfileId EvidenceId
-    FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId
-    ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId
-    TicketId UserId WorkspaceId
+    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId
+    DeviceProfileId EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId
+    PackageId PlanId ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId
+    SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -1,6 +1,6 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
-//! that is nobody's and a profile whose secret nobody knows; a profile of devices that is off. What is sent to devices: a call that
-//! was withdrawn and a package of nothing.
+//! that is nobody's and a profile whose secret nobody knows. A profile of devices that is off. What
+//! is sent to devices: a call that was withdrawn and a package of nothing.
 
 use std::collections::BTreeMap;
 
