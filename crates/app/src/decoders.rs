@@ -205,6 +205,8 @@ impl App {
             device,
             detail: error.to_string(),
         });
+        let outcome = if refusal.is_some() { "refused" } else { "decoded" };
+        metrics::counter!("veritwin_payloads_decoded_total", "outcome" => outcome).increment(1);
         self.0.decoders.count(tenant, id, refusal);
         run.map(Some).map_err(|error| NotDecoded::Refused(fault(error)))
     }

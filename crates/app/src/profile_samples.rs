@@ -114,7 +114,8 @@ impl App {
         check_samples(&samples)?;
         let work = move || try_all(&source, samples);
         let results = self.0.decoders.work.run(context.tenant, work).await?;
-        self.note(context, Action::DecoderWrite, &resource, "done");
+        // Nothing is written: the record says that somebody looked.
+        self.note(context, Action::DecoderRead, &resource, "done");
         Ok(results)
     }
 }
