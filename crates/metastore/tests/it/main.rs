@@ -4,6 +4,7 @@
 mod accounts;
 mod alerting;
 mod calls;
+mod device_profiles;
 mod devices;
 mod dump;
 mod isolation;
