@@ -7,7 +7,7 @@ use rhai::{AST, Dynamic, Map, Scope};
 use crate::bytes::Bytes;
 use crate::convert::to_decoded;
 use crate::engine::{compile, run};
-use crate::{PAYLOAD_BYTES_MAX, ScriptError};
+use crate::{META_KEYS_MAX, PAYLOAD_BYTES_MAX, STRING_BYTES_MAX, ScriptError};
 
 /// What a device sent.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +66,13 @@ impl Decoder {
     pub fn run(&self, payload: &Payload<'_>) -> Result<Vec<Decoded>, ScriptError> {
         if payload.bytes.len() > PAYLOAD_BYTES_MAX {
             return Err(ScriptError::limit("the payload", PAYLOAD_BYTES_MAX as u64, "bytes"));
+        }
+        if payload.meta.len() > META_KEYS_MAX {
+            return Err(ScriptError::limit("the properties", META_KEYS_MAX as u64, "entries"));
+        }
+        let meta_bytes: usize = payload.meta.iter().map(|(key, text)| key.len() + text.len()).sum();
+        if meta_bytes > STRING_BYTES_MAX {
+            return Err(ScriptError::limit("the properties", STRING_BYTES_MAX as u64, "bytes"));
         }
         let mut scope = scope(payload);
         to_decoded(run(&self.ast, &mut scope)?)

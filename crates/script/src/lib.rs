@@ -22,6 +22,8 @@ pub use predicate::{Inputs, Predicate};
 pub const SOURCE_BYTES_MAX: usize = 16 * 1024;
 /// Largest payload a decoder is given, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Most entries of what else is said of a payload; their texts are as long as one text may be.
+pub const META_KEYS_MAX: usize = 64;
 /// Most steps of one run: about one for each operation, call and statement.
 pub const OPERATIONS_MAX: u64 = 50_000;
 /// Deepest calls of functions in functions.

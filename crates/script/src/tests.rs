@@ -168,6 +168,20 @@ fn who_means_harm_reaches_a_bound() {
 }
 
 #[test]
+fn what_is_said_of_a_payload_is_bounded() {
+    let kind = |meta: Vec<(String, String)>| {
+        deep(move || {
+            let payload = Payload { meta: &meta, ..Payload::default() };
+            Decoder::compile("#{}").unwrap().run(&payload).map_err(|error| error.kind)
+        })
+    };
+    let entry = |text: &str| ("k".to_owned(), text.to_owned());
+    assert!(kind(vec![entry("v"); META_KEYS_MAX]).is_ok());
+    assert_eq!(kind(vec![entry("v"); META_KEYS_MAX + 1]), Err(ScriptErrorKind::Limit));
+    assert_eq!(kind(vec![entry(&"v".repeat(STRING_BYTES_MAX))]), Err(ScriptErrorKind::Limit));
+}
+
+#[test]
 fn numbers_do_not_overflow() {
     for source in [
         "9223372036854775807 + 1",
