@@ -179,7 +179,7 @@ fn a_profile_is_checked_and_its_decoder_tried_before_it_counts() {
 fn another_tenants_decoder_is_not_there_and_not_waited_for() {
     let platform = Platform::shared();
     let (slow, quick) = (platform.tenant(), platform.tenant());
-    let id = make(&slow, &of_type("let i = 0; while i < 5000 { i += 1; }\n#{ i: i }"));
+    let id = make(&slow, &of_type("let i = 0; while i < 3000 { i += 1; }\n#{ i: i }"));
     make(&quick, &of_type("#{ n: payload.u8(0) }"));
     quick.get(&format!("/v1/device-profiles/{id}")).problem(404);
     let theirs = slow.device("theirs");
