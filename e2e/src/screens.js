@@ -16,6 +16,7 @@ const PAGES = {
   devices: '/devices',
   streams: '/streams',
   packages: '/packages',
+  profiles: '/device-profiles',
   twins: '/twins',
   rules: '/rules',
   ledger: '/ledger',

@@ -13,6 +13,7 @@ import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
+import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { supportSteps } from './walk/support.js'
@@ -24,6 +25,7 @@ const WALK = [
   alertSteps,
   ledgerSteps,
   inventorySteps,
+  profileSteps,
   recordSteps,
   supportSteps,
   accessSteps,

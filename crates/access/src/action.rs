@@ -153,6 +153,10 @@ define_actions! {
     CredentialList = "credential.list" on Device;
     /// Say until when a device's credential counts; disable it or enable it again.
     CredentialUpdate = "credential.update" on Device;
+    /// Read profiles of devices: how their payloads are decoded, and what they were before.
+    DecoderRead = "decoder.read" on Tenant;
+    /// Make, change, try or delete profiles of devices, and say which devices have them.
+    DecoderWrite = "decoder.write" on Tenant;
     /// Find the device behind a presented credential.
     DeviceAuthenticate = "device.authenticate" on Platform;
     /// Claim a device that waits to be claimed: it is the tenant's own then.

@@ -28,10 +28,13 @@ mod claims;
 mod contact;
 mod context;
 mod credential_digests;
+mod decode_work;
+mod decoders;
 mod desk;
 mod device_credentials;
 mod device_login;
 mod device_passwords;
+mod device_profiles;
 mod devices;
 mod directory;
 mod domains;
@@ -90,6 +93,7 @@ mod parts;
 mod people;
 mod png;
 mod population;
+mod profile_samples;
 mod promises;
 mod provider_client;
 mod provider_flow;
@@ -150,6 +154,7 @@ pub use calls::{
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
+pub use decoders::DecoderCounts;
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};

@@ -6,6 +6,7 @@ mod arrivals;
 mod attached;
 pub mod bulk;
 mod claim;
+mod decoding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
@@ -23,6 +24,7 @@ pub use arrivals::{Arrivals, UNTIMED};
 pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
 pub use claim::CLAIM_BYTES_MAX;
+pub use decoding::{DecodeError, Decoding, PayloadDecoder, RawPayload};
 pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, Chunk, ChunkRequest, ClientRpc,

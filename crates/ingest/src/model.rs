@@ -9,6 +9,8 @@ use veritwin_domain::{
     PackageId, RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
 };
 
+use crate::decoding::PayloadDecoder;
+
 /// The way a device came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
@@ -93,6 +95,8 @@ pub struct DeviceSession {
     pub ends_at: Option<Timestamp>,
     /// The certificate it showed, and when that or what vouches for it ends.
     pub certificate: Option<(Arc<ClientCertificate>, Timestamp)>,
+    /// What makes readings of payloads of the device's own make.
+    pub decoder: Option<PayloadDecoder>,
     /// What is held for as long as the session is.
     pub place: Place,
 }
@@ -128,6 +132,7 @@ impl DeviceSession {
             address: None,
             ends_at: None,
             certificate: None,
+            decoder: None,
             place: Place(None),
         }
     }

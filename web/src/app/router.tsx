@@ -125,6 +125,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Packages'), 'PackagesPage'),
     ),
     page(
+      '/device-profiles',
+      lazyRouteComponent(() => import('../routes/profiles/DeviceProfiles'), 'DeviceProfilesPage'),
+    ),
+    page(
       '/twins',
       lazyRouteComponent(() => import('../routes/Twins'), 'TwinsPage'),
     ),

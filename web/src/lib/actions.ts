@@ -4,7 +4,7 @@ import { i18n } from '@lingui/core'
 
 /** What actions are about, in the order of the pages, with how their names begin. */
 const AREAS = {
-  devices: ['device', 'package', 'attribute', 'credential', 'telemetry', 'stream'],
+  devices: ['device', 'decoder', 'package', 'attribute', 'credential', 'telemetry', 'stream'],
   twins: ['twin'],
   alerts: ['alert', 'rule'],
   proof: ['ledger', 'key', 'promise'],
@@ -63,6 +63,8 @@ function aboutThings(): Record<string, string> {
     'device.claim': i18n.t('Claim devices'),
     'device.return': i18n.t('Give claimed devices back'),
     'device.import': i18n.t('Import devices from a file'),
+    'decoder.read': i18n.t('See device profiles and their decoders'),
+    'decoder.write': i18n.t('Write device profiles and their decoders'),
     'device.update': i18n.t('Change devices'),
     'device.delete': i18n.t('Remove devices'),
     'device.command': i18n.t('Send commands to devices'),

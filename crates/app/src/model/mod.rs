@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod device_profiles;
 mod devices;
 mod ledger;
 mod networks;
@@ -24,6 +25,11 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use device_profiles::{
+    DecoderFault, DecoderFigures, DecoderRefusal, DecoderRule, DeviceProfileInput,
+    DeviceProfileVersionView, DeviceProfileView, NotDecoded, PayloadToDecode, SamplePayload,
+    SampleResult,
 };
 pub use devices::{
     AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,

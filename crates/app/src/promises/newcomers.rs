@@ -1,15 +1,20 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
-//! that is nobody's and a profile whose secret nobody knows. What is sent to devices: a call that
-//! was withdrawn and a package of nothing.
+//! that is nobody's and a profile whose secret nobody knows. A profile of devices that is off. What
+//! is sent to devices: a call that was withdrawn and a package of nothing.
 
 use std::collections::BTreeMap;
 
-use veritwin_domain::{AuthorityId, CallId, DeviceId, OpContext, PackageId, ProvisionProfileId};
-use veritwin_metastore::{DeviceAuthority, Package, PackageKind, Page, ProvisionProfile};
+use veritwin_domain::{
+    AuthorityId, CallId, DeviceId, DeviceProfileId, OpContext, PackageId, ProvisionProfileId,
+};
+use veritwin_metastore::{
+    DeviceAuthority, DeviceProfile, Package, PackageKind, Page, ProvisionProfile,
+};
 
 use crate::authorities::{Landing, StoredAuthority};
 use crate::calls::withdrawn;
-use crate::model::ProvisionStrategy;
+use crate::device_profiles::StoredDeviceProfile;
+use crate::model::{DeviceProfileInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
 
@@ -39,8 +44,18 @@ impl App {
                 made.id
             }
         };
+        let of_devices = match tx.device_profiles().await?.first() {
+            Some(known) => known.id,
+            None => {
+                let made =
+                    no_device_profile(DeviceProfileId::generate(context.at, self.rng()), context)?;
+                tx.device_profile_create(&made).await?;
+                made.id
+            }
+        };
         tx.commit().await?;
         things.insert("device_authority", authority.to_string());
+        things.insert("device_profile", of_devices.to_string());
         things.insert("provision_profile", profile.to_string());
         Ok(())
     }
@@ -121,6 +136,18 @@ impl App {
             created_at: context.at,
         })
     }
+}
+
+/// It is off, and its decoder gives nothing.
+fn no_device_profile(id: DeviceProfileId, context: &OpContext) -> Result<DeviceProfile> {
+    let input = DeviceProfileInput { name: "probe".to_owned(), ..DeviceProfileInput::default() };
+    Ok(DeviceProfile {
+        id,
+        body: StoredDeviceProfile::of(input).bytes()?,
+        version: 1,
+        created_at: context.at,
+        updated_at: context.at,
+    })
 }
 
 /// It has no bytes, and no object that they would be in.

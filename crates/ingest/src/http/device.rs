@@ -7,13 +7,17 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, Reading, count_attributes, count_readings};
 
 use super::problem::Problem;
 use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
 use crate::claim;
-use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
+use crate::decoding::RawPayload;
+use crate::model::{
+    AttributesRequest, AttributesUpdate, DeviceSession, Origin, RpcReply, SinkEntry,
+};
+use crate::mqtt::TELEMETRY_TOPIC as TELEMETRY;
 use crate::payload::{
     KeyTable, MessageContext, PayloadError, asked, attributes_json, key_list, parse_attributes,
     parse_client_rpc, parse_json_text, parse_telemetry,
@@ -38,6 +42,46 @@ async fn read<T: Send + 'static>(
     body::read(headers, received, limits, |body, limits| Ok(parse(body, limits)?)).await
 }
 
+fn parse(
+    body: &[u8],
+    limits: &IngestLimits,
+    keys: &mut KeyTable,
+) -> Result<Vec<Reading>, PayloadError> {
+    let context = MessageContext { received_at: UNTIMED, limits };
+    let mut readings = Vec::new();
+    parse_telemetry(body, context, keys, &mut readings)?;
+    Ok(readings)
+}
+
+/// What the device's decoder made of a body that is not JSON; none: it has none for it.
+async fn decoded(
+    api: &Api,
+    session: &DeviceSession,
+    headers: &HeaderMap,
+    body: &Body,
+) -> Result<Option<String>, Problem> {
+    let Some(decoder) = session.decoder.as_ref().filter(|decoder| decoder.is_on()) else {
+        return Ok(None);
+    };
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let (Some(content_type), Ok(bytes)) = (content_type, body) else { return Ok(None) };
+    if !decoder.wants(TELEMETRY, Some(content_type), bytes) {
+        return Ok(None);
+    }
+    let limits = &api.parts.limits;
+    let bytes = body::read(headers, bytes.clone(), limits, |body, _| Ok(body.to_vec())).await?;
+    let (topic, content_type) = (TELEMETRY.to_owned(), content_type.to_owned());
+    let raw = RawPayload { topic, content_type, meta: Vec::new(), bytes };
+    decoder.decode(raw).await.map_err(Problem::from)
+}
+
+/// The readings that a decoder gave; a place in them means nothing to the device.
+fn readings_of(json: &str, api: &Api) -> Result<Vec<Reading>, Problem> {
+    let mut keys = KeyTable::new(api.parts.sink.screening());
+    let parsed = parse(json.as_bytes(), &api.parts.limits, &mut keys);
+    parsed.map_err(|error| Problem::from(error).of_decoded())
+}
+
 pub(super) async fn telemetry(
     State(api): State<Arc<Api>>,
     Authenticated(session): Authenticated,
@@ -46,14 +90,15 @@ pub(super) async fn telemetry(
 ) -> Result<StatusCode, Problem> {
     let origin = Origin::Device(&session);
     api.parts.sink.admit_readings(origin, 0)?;
-    let mut keys = KeyTable::new(api.parts.sink.screening());
-    let readings = read(&api, &headers, body, move |body, limits| {
-        let context = MessageContext { received_at: UNTIMED, limits };
-        let mut readings = Vec::new();
-        parse_telemetry(body, context, &mut keys, &mut readings)?;
-        Ok(readings)
-    });
-    let readings = readings.await?;
+    let readings = match decoded(&api, &session, &headers, &body).await? {
+        Some(json) => readings_of(&json, &api)?,
+        None => {
+            let mut keys = KeyTable::new(api.parts.sink.screening());
+            let parsed =
+                read(&api, &headers, body, move |body, limits| parse(body, limits, &mut keys));
+            parsed.await?
+        }
+    };
     if readings.is_empty() {
         return Ok(StatusCode::OK);
     }

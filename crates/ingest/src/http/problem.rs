@@ -9,6 +9,7 @@ use serde::Serialize;
 use veritwin_domain::{LimitExceeded, Rule};
 
 use crate::bulk::{BulkError, Place};
+use crate::decoding::DecodeError;
 use crate::payload::PayloadError;
 use crate::traits::{LoginError, Objection, SubmitError};
 
@@ -73,6 +74,11 @@ impl Problem {
         self
     }
 
+    /// Of readings that a decoder gave.
+    pub(super) fn of_decoded(self) -> Self {
+        Self { position: None, detail: format!("decoded readings: {}", self.detail), ..self }
+    }
+
     fn of_limit(limit: &LimitExceeded) -> Self {
         let problem = Self::new(StatusCode::PAYLOAD_TOO_LARGE, limit.to_string());
         Self { limit: Some(limit.name), ..problem }
@@ -100,6 +106,21 @@ impl From<PayloadError> for Problem {
             None => Self::new(status_of(error.rule), error.to_string()),
         };
         Self { position: u32::try_from(error.position).ok(), ..problem }
+    }
+}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DecodeError::Refused { line, column, .. } => Self {
+                line: line.and_then(|line| u32::try_from(line).ok()),
+                column: column.and_then(|column| u32::try_from(column).ok()),
+                ..Self::new(StatusCode::BAD_REQUEST, detail)
+            },
+            DecodeError::Busy { retry_after } => Self::busy(detail, None, retry_after),
+            DecodeError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use veritwin_domain::{IngestLimits, LimitExceeded, Timestamp};
 use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
+use super::decoding::Decode;
 use super::downlink::Answer;
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
@@ -116,6 +117,8 @@ pub(crate) struct Device {
     pub(crate) fetching: Fetching,
     pub(super) pending: Pending,
     pub(super) relaying: Relaying,
+    /// Nothing of a device without a decoder.
+    pub(super) decode: Decode,
     /// Of a gateway: the devices behind it that are connected through it.
     pub(super) children: Option<Arc<Children>>,
     pub(super) keys: KeyTable,
@@ -174,6 +177,7 @@ impl Device {
             fetching: Fetching::new(),
             pending: Pending::default(),
             relaying: Relaying::default(),
+            decode: Decode::default(),
             children,
             keys,
             received_at: Timestamp::EPOCH,
@@ -289,7 +293,8 @@ impl Device {
 
     /// Whether the next packet waits for something.
     fn is_waiting(&self) -> bool {
-        self.spoken.as_ref().is_some_and(|spoken| spoken.is_waiting())
+        matches!(self.decode, Decode::Waits)
+            || self.spoken.as_ref().is_some_and(|spoken| spoken.is_waiting())
     }
 
     fn handle_packet(&mut self, header: Header, packet: &[u8]) -> Result<(), End> {
@@ -328,7 +333,7 @@ impl Device {
     }
 
     fn publish(&mut self, view: &PublishView<'_>) -> Result<(), Close> {
-        if self.waits_for_child(view) {
+        if self.waits_for_child(view) || self.waits_for_decoder(view) {
             return Ok(());
         }
         if self.encoder.version == Version::V5 {
@@ -341,6 +346,8 @@ impl Device {
         }
         self.pending.bytes += view.payload.len();
         self.message(view);
+        // One that came before leaves it.
+        self.decode = Decode::None;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use veritwin_domain::LimitExceeded;
 
 use super::claiming::Claim;
+use super::decoding::Decode;
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
@@ -33,6 +34,11 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) const fn new(reason: RefusalReason, detail: String) -> Self {
         Self { reason, detail, position: None, limit: None }
+    }
+
+    /// Of readings that a decoder gave: a place in them means nothing to the device.
+    pub(super) fn of_decoded(self) -> Self {
+        Self { position: None, detail: format!("decoded readings: {}", self.detail), ..self }
     }
 }
 
@@ -260,6 +266,15 @@ impl Device {
 
     /// The answer is the entry that the sink may refuse by itself, if the message becomes one.
     fn take(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
+        if self.session.decoder.is_some()
+            && let Decode::Done(decoded) = std::mem::take(&mut self.decode)
+        {
+            return self.take_decoded(decoded, view);
+        }
+        self.take_plain(view)
+    }
+
+    pub(super) fn take_plain(&mut self, view: &PublishView<'_>) -> Result<Option<usize>, Refused> {
         match topic::classify(view.topic, self.limits())? {
             DeviceTopic::Attributes => return self.attributes(view),
             DeviceTopic::Relay => return self.relay(view),
@@ -287,7 +302,7 @@ impl Device {
         Ok(None)
     }
 
-    fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
+    pub(super) fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
         let readings = &mut self.pending.readings;
         let first = readings.len();
         let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };

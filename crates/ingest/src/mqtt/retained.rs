@@ -17,6 +17,7 @@ use super::outbox::{Bytes, Delivery};
 use super::session::{SessionState, Subscription};
 use super::sparkplug::FoundChild;
 use super::topic;
+use crate::decoding::DecodeError;
 use crate::traits::SubmitError;
 
 /// Most retained messages that are fetched at once.
@@ -76,6 +77,8 @@ pub(crate) enum Fetched {
     Retained(Found),
     /// The device behind an edge node for whose birth nothing is read meanwhile.
     Child(Box<FoundChild>),
+    /// What the message means for which nothing is read meanwhile.
+    Decoded(Result<Option<String>, DecodeError>),
 }
 
 /// Where retained messages are read, and devices looked up.
@@ -214,6 +217,7 @@ impl Device {
                 self.found_child(*found);
                 Ok(true)
             }
+            Fetched::Decoded(decoded) => self.decoded(decoded).map(|()| true),
         }
     }
 

@@ -11,7 +11,8 @@ pub(crate) const ATTRIBUTES: &str = "v1/devices/me/attributes";
 pub(crate) const ATTRIBUTES_RESPONSE: &str = "v1/devices/me/attributes/response/";
 pub(crate) const RPC_REQUEST: &str = "v1/devices/me/rpc/request/";
 pub(crate) const RPC_RESPONSE: &str = "v1/devices/me/rpc/response/";
-pub(crate) const TELEMETRY: &str = "v1/devices/me/telemetry";
+/// Where a device publishes its readings.
+pub const TELEMETRY: &str = "v1/devices/me/telemetry";
 pub(crate) const GATEWAY_ATTRIBUTES: &str = "v1/gateway/attributes";
 pub(crate) const GATEWAY_ATTRIBUTES_RESPONSE: &str = "v1/gateway/attributes/response";
 pub(crate) const GATEWAY_DISCONNECT: &str = "v1/gateway/disconnect";

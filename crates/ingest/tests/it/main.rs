@@ -8,6 +8,7 @@ mod exactly_kept;
 mod exactly_once;
 mod http;
 mod mqtt;
+mod mqtt_decoding;
 mod mqtt_gateway;
 mod mqtt_kept;
 mod mqtt_malformed;

@@ -17,8 +17,9 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{Broker, BrokerParts, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChildName, ClientRpc, Credential, DeviceLink,
-    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PeerInfo, Place, Refusal,
-    RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    DeviceSession, EntryRefused, Login, LoginError, Objection, Origin, PayloadDecoder, PeerInfo,
+    Place, Refusal, RefusalReason, RpcReply, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
 };
 
 pub(crate) use crate::children::child_of;
@@ -264,6 +265,11 @@ impl Login for Door {
                 "scada" => {
                     let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
                     Ok(Arc::new(DeviceSession { sparkplug_host: true, ..plain }))
+                }
+                "bytes" => {
+                    let plain = DeviceSession::new(TENANT, DEVICE, CREDENTIAL);
+                    let decoder = PayloadDecoder::new(Arc::new(crate::mqtt_decoding::FirstByte));
+                    Ok(Arc::new(DeviceSession { decoder: Some(decoder), ..plain }))
                 }
                 "disabled" => Err(LoginError::Denied("the device is disabled".to_owned())),
                 "busy" => Err(LoginError::Busy {

@@ -12,6 +12,7 @@ mod calls;
 mod claims;
 mod contact;
 mod credentials;
+mod device_profiles;
 mod devices;
 mod evidence;
 mod factors;
@@ -57,6 +58,7 @@ pub use contact::ContactMessage;
 pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,
 };
+pub use device_profiles::{DeviceProfile, DeviceProfileVersion};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};

@@ -5,6 +5,7 @@ mod accounts;
 mod alerting;
 mod calls;
 mod claims;
+mod device_profiles;
 mod devices;
 mod dump;
 mod isolation;

@@ -3,6 +3,7 @@
 
 mod calls;
 mod caps;
+mod decoding;
 mod devices;
 mod ends;
 mod entries;

@@ -15,6 +15,7 @@ mod claims;
 mod contact;
 mod device_credentials;
 mod device_list;
+mod device_profiles;
 mod device_rpc;
 mod devices;
 mod docs;
@@ -119,6 +120,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(devices::routes())
         .merge(device_credentials::routes())
         .merge(device_rpc::routes())
+        .merge(device_profiles::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())
         .merge(claims::routes())

@@ -66,6 +66,7 @@ fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("alerts", "alert"),
         ("api-keys", "api_key"),
         ("device-authorities", "device_authority"),
+        ("device-profiles", "device_profile"),
         ("devices", "device"),
         ("holds", "hold"),
         ("incidents", "incident"),

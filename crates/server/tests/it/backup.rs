@@ -363,6 +363,10 @@ fn gateways_packages_and_kept_calls_come_back() {
     let assigned = format!("/v1/packages/{}/devices", package["id"].as_str().unwrap());
     let pump = tenant.device("pump");
     tenant.post(&assigned, &json!({"device_ids": [pump.id]})).expect(200);
+    let profile = json!({"name": "Pump", "source": "#{ n: payload.u8(0) }"});
+    let profile = tenant.post("/v1/device-profiles", &profile).expect(201);
+    let profile = format!("/v1/device-profiles/{}", profile["id"].as_str().unwrap());
+    tenant.post(&format!("{profile}/devices"), &json!({"device_ids": [pump.id]})).expect(204);
     let rpc = format!("/v1/devices/{}/rpc", pump.id);
     let call = json!({"method": "restart", "params": {"in": 5}, "persistent": true});
     let call = tenant.post(&rpc, &call).expect(200)["call"].clone();
@@ -385,6 +389,9 @@ fn gateways_packages_and_kept_calls_come_back() {
     assert_eq!(get(&path)["is_gateway"], true);
     assert_eq!(get(&assigned)["device_ids"], json!([pump.id]));
     assert_eq!(get("/v1/packages")["items"][0]["checksum"], package["checksum"]);
+    assert_eq!(get(&profile)["settings"]["source"], "#{ n: payload.u8(0) }");
+    assert_eq!(get(&format!("{profile}/devices"))["device_ids"], json!([pump.id]));
+    assert_eq!(get(&format!("{profile}/versions"))["items"][0]["version"], 1);
     let url = "/api/v1/firmware?title=Pump&version=7&size=300000&chunk=3";
     let piece = restored.http().get(url).bearer(&pump.token).send();
     assert!(piece.status == 200 && piece.body == bytes[900_000..], "{}", piece.status);

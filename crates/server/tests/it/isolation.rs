@@ -93,6 +93,7 @@ struct Access {
     stream_act: String,
     authority: String,
     profile: String,
+    device_profile: String,
 }
 
 impl Access {
@@ -111,7 +112,19 @@ impl Access {
         let profile = json!({"name": "p", "strategy": "create_new", "devices_max": 1});
         let profile = tenant.post("/v1/provision-profiles", &profile).expect(201);
         let profile = id(profile["profile"].clone());
-        Self { role, group, workspace, grant, stream_rule, stream_act, authority, profile }
+        let decoder = json!({"name": "d", "source": "#{}"});
+        let device_profile = id(tenant.post("/v1/device-profiles", &decoder).expect(201));
+        Self {
+            role,
+            group,
+            workspace,
+            grant,
+            stream_rule,
+            stream_act,
+            authority,
+            profile,
+            device_profile,
+        }
     }
 
     fn absent(&self) -> Self {
@@ -124,6 +137,7 @@ impl Access {
             stream_act: other(&self.stream_act),
             authority: other(&self.authority),
             profile: other(&self.profile),
+            device_profile: other(&self.device_profile),
         }
     }
 }
@@ -287,6 +301,7 @@ impl Owned {
             "streams?state=all",
             "stream-rules",
             "stream-declarations",
+            "device-profiles",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -339,6 +354,7 @@ impl Ids {
             "workspaces" => &self.access.workspace,
             "grants" => &self.access.grant,
             "device-authorities" => &self.access.authority,
+            "device-profiles" => &self.access.device_profile,
             "provision-profiles" => &self.access.profile,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
@@ -372,6 +388,8 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.header("x-source-sha256", &"0".repeat(64)).body("model/gltf-binary", EMPTY_GLB)
         }
         ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
+        ("PUT", "/v1/device-profiles/{id}") => request.json(&json!({"name": "mine", "source": ""})),
+        ("POST", "/v1/device-profiles/{id}/restore") => request.json(&json!({"version": 1})),
         ("PUT", "/v1/device-authorities/{id}") | ("PATCH", "/v1/provision-profiles/{id}") => {
             request.json(&json!({"name": "x"}))
         }

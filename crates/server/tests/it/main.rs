@@ -24,6 +24,7 @@ mod denials;
 mod device_ca;
 mod device_claims;
 mod device_credentials;
+mod device_profiles;
 mod device_provisioning;
 mod faults;
 mod floods;

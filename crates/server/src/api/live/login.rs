@@ -12,6 +12,7 @@ use veritwin_ingest::{
     WriterSession,
 };
 
+use super::decoding::decoder;
 use super::devices::LiveState;
 
 /// When a device that found no place may try again.
@@ -105,6 +106,7 @@ impl Login for LiveState {
             }
         };
         let mut session = session(&login.map_err(login_error)?, peer);
+        session.decoder = Some(decoder(self.app(), session.tenant, session.device).await);
         if matches!(peer.transport, Transport::Mqtt3 | Transport::Mqtt5) {
             let place =
                 self.places().connect(session.tenant).map_err(|limit| LoginError::Busy {

@@ -1,0 +1,153 @@
+//! The test bench: a decoder, stored or not, is tried on payloads that a person gives, and nothing
+//! of it is kept.
+
+use async_recursion::async_recursion as boxed;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{LimitExceeded, OpContext};
+use veritwin_script::{Decoder, Payload, SOURCE_BYTES_MAX, decoded_json};
+
+use crate::decoders::fault;
+use crate::devices::check_text;
+use crate::model::{DecoderFault, SamplePayload, SampleResult};
+use crate::{App, Error, Result};
+
+/// Most samples of a profile, or of one try.
+const PROFILE_SAMPLES_MAX: usize = 20;
+/// Longest sample, as it is written, in bytes; and longest text of what should come out.
+const SAMPLE_BYTES_MAX: usize = 8 * 1024;
+const NAME_CHARS_MAX: usize = 100;
+const TOPIC_CHARS_MAX: usize = 256;
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+
+/// Refuses samples that are too many, too long, or not what their format says.
+pub(crate) fn check_samples(samples: &[SamplePayload]) -> Result<()> {
+    let (max, actual) = (PROFILE_SAMPLES_MAX, samples.len());
+    if actual > max {
+        return Err(Error::Limit(LimitExceeded { name: "profile_samples_max", max, actual }));
+    }
+    for (index, sample) in samples.iter().enumerate() {
+        let at = |field: &str| format!("samples[{index}].{field}");
+        check_text(&at("name"), &sample.name, NAME_CHARS_MAX)?;
+        check_text(&at("topic"), &sample.topic, TOPIC_CHARS_MAX)?;
+        if !matches!(sample.format.as_str(), "hex" | "base64" | "text") {
+            return Err(Error::invalid_at(at("format"), "hex, base64 or text"));
+        }
+        let longest = sample.data.len().max(sample.expected.as_ref().map_or(0, String::len));
+        if longest > SAMPLE_BYTES_MAX {
+            let (name, max, actual) = ("profile_sample_bytes_max", SAMPLE_BYTES_MAX, longest);
+            return Err(Error::Limit(LimitExceeded { name, max, actual }));
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(sample: &SamplePayload) -> std::result::Result<Vec<u8>, DecoderFault> {
+    let wrong = |detail: &str| DecoderFault {
+        kind: "sample",
+        line: None,
+        column: None,
+        detail: detail.to_owned(),
+        thrown: None,
+    };
+    let dense = || sample.data.chars().filter(|one| !one.is_whitespace()).collect::<String>();
+    match sample.format.as_str() {
+        "hex" => hex::decode(dense())
+            .map_err(|_| wrong("the sample: expected an even count of hexadecimal digits")),
+        "base64" => {
+            STANDARD.decode(dense()).map_err(|_| wrong("the sample: expected Base64 with padding"))
+        }
+        _ => Ok(sample.data.clone().into_bytes()),
+    }
+}
+
+/// Whether two texts are the same JSON; one point of time may stand without its array.
+fn is_same(expected: &str, decoded: &str) -> bool {
+    let read = |text: &str| match serde_json::from_str(text) {
+        Ok(serde_json::Value::Array(points)) => Some(points),
+        Ok(one) => Some(vec![one]),
+        Err(_) => None,
+    };
+    read(expected).is_some_and(|expected| read(decoded) == Some(expected))
+}
+
+fn run(decoder: &Decoder, sample: &SamplePayload) -> std::result::Result<String, DecoderFault> {
+    let bytes = bytes_of(sample)?;
+    let topic = if sample.topic.is_empty() { TELEMETRY } else { &sample.topic };
+    let payload = Payload { bytes: &bytes, topic, ..Payload::default() };
+    decoder.run(&payload).map(|decoded| decoded_json(&decoded)).map_err(fault)
+}
+
+/// Tries a source on samples. One that does not compile is the fault of each; without samples it
+/// is tried on nothing.
+fn try_all(source: &str, samples: Vec<SamplePayload>) -> Vec<SampleResult> {
+    let decoder = Decoder::compile(source).map_err(fault);
+    let samples = if samples.is_empty() { vec![SamplePayload::default()] } else { samples };
+    let each = samples.into_iter().map(|sample| {
+        let result = decoder.as_ref().map_err(Clone::clone);
+        let result = result.and_then(|decoder| run(decoder, &sample));
+        let matches = sample
+            .expected
+            .as_ref()
+            .map(|expected| result.as_ref().is_ok_and(|decoded| is_same(expected, decoded)));
+        SampleResult { name: sample.name, result, matches }
+    });
+    each.collect()
+}
+
+impl App {
+    /// Tries a decoder on samples; nothing is kept.
+    #[boxed]
+    pub async fn try_decoder(
+        &self,
+        context: &OpContext,
+        source: String,
+        samples: Vec<SamplePayload>,
+    ) -> Result<Vec<SampleResult>> {
+        let resource = self.authorize_all(context, Action::DecoderWrite, Kind::Tenant)?;
+        let (max, actual) = (SOURCE_BYTES_MAX, source.len());
+        if actual > max {
+            let name = "decoder_source_bytes_max";
+            return Err(Error::Limit(LimitExceeded { name, max, actual }));
+        }
+        check_samples(&samples)?;
+        let work = move || try_all(&source, samples);
+        let results = self.0.decoders.work.run(context.tenant, work).await?;
+        // Nothing is written: the record says that somebody looked.
+        self.note(context, Action::DecoderRead, &resource, "done");
+        Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(format: &str, data: &str, expected: Option<&str>) -> SamplePayload {
+        SamplePayload {
+            format: format.to_owned(),
+            data: data.to_owned(),
+            expected: expected.map(str::to_owned),
+            ..SamplePayload::default()
+        }
+    }
+
+    #[test]
+    fn a_decoder_is_tried_on_samples() {
+        let source = "#{ t: payload.u16be(0) / 10.0 }";
+        let samples = vec![
+            sample("hex", "00 d7", Some(r#"{"t": 21.5}"#)),
+            sample("base64", "ANc=", Some(r#"[{"t": 21.6}]"#)),
+            sample("text", "x", None),
+            sample("hex", "0", None),
+        ];
+        let results = try_all(source, samples);
+        assert_eq!(results[0].result.as_deref(), Ok(r#"[{"t":21.5}]"#));
+        let matches: Vec<Option<bool>> = results.iter().map(|one| one.matches).collect();
+        assert_eq!(matches, [Some(true), Some(false), None, None]);
+        assert_eq!(results[2].result.as_ref().unwrap_err().line, Some(1));
+        assert_eq!(results[3].result.as_ref().unwrap_err().kind, "sample");
+        assert_eq!(try_all("let", Vec::new())[0].result.as_ref().unwrap_err().kind, "source");
+    }
+}
