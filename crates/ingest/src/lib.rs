@@ -21,12 +21,14 @@ pub use arrivals::{Arrivals, UNTIMED};
 /// Largest piece of a package that is sent at once, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
-pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
+pub use link::{
+    DOWNLINKS_MAX, DeviceLink, EndedBy, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkEnded, LinkError,
+};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, ClientRpc,
     CloseReason, Credential, DeviceSession, Downlink, EntryRefused, Origin, PackageKind, PeerInfo,
-    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
-    WriterSession,
+    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SeenMessage, SinkEntry, Transport,
+    Writer, WriterSession,
 };
 pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

@@ -25,8 +25,8 @@ pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackageTargets, PackageView, PieceWanted,
 };
 pub use devices::{
-    AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,
-    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
+    AttributesChange, AttributesView, ConnectionView, CredentialChange, CredentialInput,
+    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};

@@ -12,7 +12,10 @@ use veritwin_domain::{DeviceBatch, IngestLimits, count_attributes, count_reading
 use super::problem::Problem;
 use super::{Api, Authenticated, ProvisioningPeer, body};
 use crate::arrivals::UNTIMED;
-use crate::model::{AttributesRequest, AttributesUpdate, Origin, RpcReply, SinkEntry};
+use crate::model::{
+    AttributesRequest, AttributesUpdate, DeviceSession, Origin, RpcReply, SeenMessage, SinkEntry,
+    Transport,
+};
 use crate::payload::{
     KeyTable, MessageContext, PayloadError, asked, attributes_json, key_list, parse_attributes,
     parse_client_rpc, parse_json_text, parse_telemetry,
@@ -37,16 +40,50 @@ async fn read<T: Send + 'static>(
     body::read(headers, received, limits, |body, limits| Ok(parse(body, limits)?)).await
 }
 
+/// A message over HTTP: who watches the device sees it come, and why it was refused.
+fn came<'a>(
+    api: &'a Api,
+    session: &'a DeviceSession,
+    (topic, body): (&'static str, &Body),
+) -> impl Fn(&Problem) + use<'a> {
+    let payload_bytes = body.as_ref().map_or(0, Bytes::len);
+    let sink = &api.parts.sink;
+    if sink.is_watched(session) {
+        let (transport, qos, is_retained) = (Transport::Http, 0, false);
+        sink.saw(session, SeenMessage { transport, topic, qos, is_retained, payload_bytes });
+    }
+    move |problem: &Problem| {
+        if let Some(refusal) = problem.refusal(session, api.parts.clock.now(), payload_bytes) {
+            sink.told(refusal);
+        }
+    }
+}
+
 pub(super) async fn telemetry(
     State(api): State<Arc<Api>>,
     Authenticated(session): Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let origin = Origin::Device(&session);
+    let refused = came(&api, &session, ("telemetry", &body));
+    let read = read_telemetry(&api, &session, &headers, body).await.inspect_err(refused)?;
+    if let Some(batch) = read {
+        let entries = vec![SinkEntry::Readings(batch)];
+        api.parts.sink.submit(Origin::Device(&session), entries).await?;
+    }
+    Ok(StatusCode::OK)
+}
+
+async fn read_telemetry(
+    api: &Api,
+    session: &DeviceSession,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<DeviceBatch>, Problem> {
+    let origin = Origin::Device(session);
     api.parts.sink.admit_readings(origin, 0)?;
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    let readings = read(&api, &headers, body, move |body, limits| {
+    let readings = read(api, headers, body, move |body, limits| {
         let context = MessageContext { received_at: UNTIMED, limits };
         let mut readings = Vec::new();
         parse_telemetry(body, context, &mut keys, &mut readings)?;
@@ -54,7 +91,7 @@ pub(super) async fn telemetry(
     });
     let readings = readings.await?;
     if readings.is_empty() {
-        return Ok(StatusCode::OK);
+        return Ok(None);
     }
     api.parts.sink.inspect(origin, &readings)?;
     api.parts.sink.admit_readings(origin, count_readings(&readings))?;
@@ -66,8 +103,7 @@ pub(super) async fn telemetry(
         readings,
     };
     api.parts.sink.arrivals().settle(&mut batch);
-    api.parts.sink.submit(origin, vec![SinkEntry::Readings(batch)]).await?;
-    Ok(StatusCode::OK)
+    Ok(Some(batch))
 }
 
 pub(super) async fn attributes_save(
@@ -76,19 +112,36 @@ pub(super) async fn attributes_save(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let origin = Origin::Device(&session);
+    let refused = came(&api, &session, ("attributes", &body));
+    let read = read_attributes(&api, &session, &headers, body).await.inspect_err(refused)?;
+    let Some(update) = read else { return Ok(StatusCode::OK) };
+    let entries = vec![SinkEntry::Attributes(update)];
+    let refused = api.parts.sink.submit(Origin::Device(&session), entries).await?;
+    match refused.into_iter().next() {
+        Some(refused) => Err(refused.limit.into()),
+        None => Ok(StatusCode::OK),
+    }
+}
+
+async fn read_attributes(
+    api: &Api,
+    session: &DeviceSession,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<AttributesUpdate>, Problem> {
+    let origin = Origin::Device(session);
     api.parts.sink.admit_readings(origin, 0)?;
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    let entries = read(&api, &headers, body, move |body, limits| {
+    let entries = read(api, headers, body, move |body, limits| {
         let entries = parse_attributes(body, limits, &mut keys)?;
         Ok((entries, body.len()))
     });
     let (entries, payload_bytes) = entries.await?;
     if entries.is_empty() {
-        return Ok(StatusCode::OK);
+        return Ok(None);
     }
     api.parts.sink.admit_readings(origin, count_attributes(&entries))?;
-    let update = AttributesUpdate {
+    Ok(Some(AttributesUpdate {
         tenant: session.tenant,
         device: session.device,
         credential: session.credential,
@@ -96,12 +149,7 @@ pub(super) async fn attributes_save(
         entries,
         payload_bytes: payload_bytes as u64,
         refusal_recorded: false,
-    };
-    let refused = api.parts.sink.submit(origin, vec![SinkEntry::Attributes(update)]).await?;
-    match refused.into_iter().next() {
-        Some(refused) => Err(refused.limit.into()),
-        None => Ok(StatusCode::OK),
-    }
+    }))
 }
 
 /// The value of a parameter in a query, percent-decoded.

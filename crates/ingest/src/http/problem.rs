@@ -6,9 +6,10 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use veritwin_domain::{LimitExceeded, Rule};
+use veritwin_domain::{LimitExceeded, Rule, Timestamp};
 
 use crate::bulk::BulkError;
+use crate::model::{DeviceSession, Refusal, RefusalReason};
 use crate::payload::PayloadError;
 use crate::traits::{LoginError, Objection, SubmitError};
 
@@ -62,6 +63,33 @@ impl Problem {
     pub(super) fn at_line(mut self, line: usize) -> Self {
         self.line = u32::try_from(line).ok();
         self
+    }
+
+    /// What is remembered of it for the device's people; nothing of what is wrong on this side.
+    pub(super) fn refusal(
+        &self,
+        session: &DeviceSession,
+        received_at: Timestamp,
+        payload_bytes: usize,
+    ) -> Option<Refusal> {
+        let reason = match self.status {
+            400 | 415 => RefusalReason::Payload,
+            403 => RefusalReason::NotAllowed,
+            413 | 429 | 507 => RefusalReason::Limit,
+            422 => RefusalReason::Policy,
+            _ => return None,
+        };
+        Some(Refusal {
+            tenant: session.tenant,
+            device: session.device,
+            credential: session.credential,
+            received_at,
+            reason,
+            detail: self.detail.clone(),
+            position: self.position.and_then(|position| usize::try_from(position).ok()),
+            limit: self.limit,
+            payload_bytes: payload_bytes as u64,
+        })
     }
 
     fn of_limit(limit: &LimitExceeded) -> Self {

@@ -40,6 +40,7 @@ mod subscribing;
 mod topic;
 mod tree;
 mod turns;
+mod watched;
 mod wills;
 mod wire;
 

@@ -53,6 +53,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v1/devices/{id}", &["device.update"]),
     ("GET", "/v1/devices/{id}/attributes", &["attribute.read"]),
     ("PATCH", "/v1/devices/{id}/attributes", &["attribute.write"]),
+    ("GET", "/v1/devices/{id}/connections", &["device.read"]),
     ("GET", "/v1/devices/{id}/credentials", &["credential.list"]),
     ("POST", "/v1/devices/{id}/credentials", &["credential.create"]),
     ("DELETE", "/v1/devices/{id}/credentials/{credential}", &["credential.delete"]),

@@ -3,14 +3,17 @@
 
 mod calls;
 mod caps;
+mod connections;
 mod devices;
 mod ends;
 mod entries;
+mod following;
 mod login;
 mod protocol;
 mod seats;
 mod sink;
 mod subscriptions;
+mod traffic;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -344,7 +347,9 @@ impl Connection {
             let Some(command) = received else { continue };
             let (id, outcome) = match command {
                 Err(CommandError { id, detail }) => {
-                    (id, Err(self.count_malformed(device).err().unwrap_or(detail)))
+                    let detail = self.count_malformed(device).err().unwrap_or(detail);
+                    live.malformed(device, &detail);
+                    (id, Err(detail))
                 }
                 Ok(Command::Publish { id, readings }) => {
                     // Remembered for seconds only, and forgotten at once when it is revoked.

@@ -12,6 +12,7 @@ mod brand;
 mod catalogue;
 mod certificates;
 mod contact;
+mod device_connections;
 mod device_credentials;
 mod device_list;
 mod device_rpc;
@@ -117,6 +118,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(rights::routes())
         .merge(devices::routes())
         .merge(device_credentials::routes())
+        .merge(device_connections::routes())
         .merge(device_rpc::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())

@@ -67,4 +67,5 @@ mod streams;
 mod tails;
 mod tenant;
 mod tls;
+mod traffic;
 mod websocket;
