@@ -113,6 +113,7 @@ mod security;
 mod session_log;
 mod sight;
 mod sign_in;
+mod simulations;
 mod sparkplug;
 mod storage;
 mod store_check;

@@ -6,6 +6,7 @@ import path from 'node:path'
 
 import { ROOT } from '../platform.js'
 import { Skip, until } from '../runner.js'
+import { ask } from './joining.js'
 
 const CONVERT_TIMEOUT_MS = 90_000
 
@@ -93,6 +94,23 @@ function deviceSteps({ visitor, demo }) {
         await page.getByRole('button', { name: 'Send the command' }).click()
         await page.getByText('the device is not connected').first().waitFor()
         visitor.provoked.clear()
+      },
+    },
+    {
+      name: 'a device that is silent is simulated, and the simulation is stopped',
+      run: async () => {
+        const silent = await ask(page, 'POST', '/v1/devices', { name: 'Made-up meter' })
+        const back = new URL(page.url()).pathname
+        await visitor.open(`/devices/${silent.device.id}`)
+        await page.getByRole('button', { name: 'Simulate it' }).click()
+        await page.getByText('Simulated', { exact: true }).first().waitFor()
+        await page.getByRole('heading', { name: 'humidity' }).waitFor()
+        await visitor.look('simulation')
+        await page.getByRole('button', { name: 'Stop the simulation' }).click()
+        await page.getByRole('button', { name: 'Simulate it' }).waitFor()
+        await ask(page, 'DELETE', `/v1/devices/${silent.device.id}`)
+        await visitor.open(back)
+        await page.getByRole('heading', { name, level: 1 }).waitFor()
       },
     },
     {

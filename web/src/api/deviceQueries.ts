@@ -137,6 +137,15 @@ export function connectionsQuery(id: string) {
   })
 }
 
+/** The simulation of a device that runs, or ran within the last day. */
+export function simulationQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'simulation'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/simulation', { params: { path: { id } } })),
+    refetchInterval: (query) => (query.state.data?.simulation?.running ? 3_000 : 30_000),
+  })
+}
+
 /** The streams of a device with what counts for each. */
 export function deviceStreamsQuery(id: string) {
   return queryOptions({

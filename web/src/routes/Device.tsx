@@ -9,7 +9,7 @@ import { useMemo, useState } from 'react'
 
 import { client } from '../api/client'
 import { alertsQuery } from '../api/alertQueries'
-import { connectionsQuery, deviceQuery } from '../api/deviceQueries'
+import { connectionsQuery, deviceQuery, simulationQuery } from '../api/deviceQueries'
 import { queryClient } from '../api/queries'
 import type { Device } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
@@ -33,6 +33,7 @@ import { DeviceStreams } from './DeviceStreams'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { Simulation } from './Simulation'
 import { Sparkplug } from './Sparkplug'
 import { declareDevice } from './streams/act'
 import { Traffic } from './Traffic'
@@ -111,6 +112,9 @@ function Loaded({ device }: { device: Device }) {
           <Calls key={device.id} device={device} />
         </Allowed>
       </div>
+      <Allowed to="device.update" on={thing}>
+        <Simulation key={device.id} device={device} />
+      </Allowed>
       <div className="columns">
         <Connections device={device} />
         <Allowed to="stream.read">
@@ -168,6 +172,7 @@ function Loaded({ device }: { device: Device }) {
 /** How it stands: connected since when and how, last seen, its last error. */
 function Standing({ device }: { device: Device }) {
   const connections = useQuery(connectionsQuery(device.id))
+  const simulation = useQuery(simulationQuery(device.id))
   const open = connections.data?.items.find((one) => one.ended_at == null)
   const last = device.last_refusal
   return (
@@ -177,6 +182,9 @@ function Standing({ device }: { device: Device }) {
         <span>{i18n.t('Online')}</span>
       ) : (
         <Tag tone="stale">{i18n.t('Offline')}</Tag>
+      )}
+      {simulation.data?.simulation?.running && (
+        <Tag tone="simulated">{i18n.t('Simulated')}</Tag>
       )}
       {open && (
         <span>
@@ -204,6 +212,7 @@ function Sections({ device }: { device: Device }) {
     ['traffic', i18n.t('Live traffic'), may('telemetry.read')],
     ['attributes', i18n.t('Attributes'), true],
     ['commands', i18n.t('Commands'), may('device.command')],
+    ['simulation', i18n.t('Simulation'), may('device.update')],
     ['connections', i18n.t('Connections'), true],
     ['streams', i18n.t('Streams'), may('stream.read')],
     ['credentials', i18n.t('Credentials'), may('credential.list')],

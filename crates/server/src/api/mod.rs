@@ -40,6 +40,7 @@ mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod simulation;
 mod sparkplug;
 mod streams;
 mod support;
@@ -64,6 +65,7 @@ use veritwin_app::App;
 use veritwin_domain::{Clock, Rng};
 use veritwin_ingest::mqtt::Broker;
 
+use crate::simulations::Simulations;
 use crate::web;
 
 pub(crate) use auth::Asked;
@@ -88,6 +90,7 @@ pub(crate) struct Api {
     pub(crate) metrics: MetricsHandle,
     pub(crate) facts: Arc<Facts>,
     pub(crate) uploads: Uploads,
+    pub(crate) simulations: Arc<Simulations>,
 }
 
 impl Api {
@@ -119,6 +122,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(devices::routes())
         .merge(device_credentials::routes())
         .merge(device_connections::routes())
+        .merge(simulation::routes())
         .merge(device_rpc::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())

@@ -172,3 +172,52 @@ fn a_storm_is_counted_and_not_shown() {
     }
     assert!(shown > 0, "{left_out} left out");
 }
+
+#[test]
+fn a_silent_device_is_simulated_for_a_while() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("made up");
+    let path = format!("/v1/devices/{}/simulation", device.id);
+    assert_eq!(tenant.get(&path).expect(200)["simulation"], Value::Null);
+    let wrong = [
+        (json!({"profile": "rocket"}), "profile"),
+        (json!({"interval_seconds": 0}), "interval_seconds"),
+        (json!({"minutes": 11}), "minutes"),
+    ];
+    for (body, at) in wrong {
+        assert_eq!(tenant.post(&path, &body).problem(400)["position"], at);
+    }
+    let plan = json!({"profile": "co2", "interval_seconds": 1});
+    let begun = tenant.post(&path, &plan).expect(201);
+    assert!(begun["running"] == true && begun["profile"] == "co2", "{begun}");
+    tenant.post(&path, &plan).problem(409);
+    wait_for("simulated readings", || tenant.latest(&device, "co2").is_number().then_some(()));
+    let attributes = tenant.get(&format!("/v1/devices/{}/attributes", device.id)).expect(200);
+    assert_eq!(attributes["client"]["simulated"], true, "{attributes}");
+
+    // Who may only read begins and ends none; nobody sees another tenant's.
+    let (_, viewer) = tenant.member("reads", "viewer");
+    for method in ["POST", "DELETE"] {
+        tenant.http().request(method, &path).header("cookie", &viewer).send().problem(403);
+    }
+    platform.tenant().get(&path).problem(404);
+
+    tenant.delete(&path).expect(204);
+    wait_for("the end", || {
+        let now = tenant.get(&path).expect(200);
+        (now["simulation"]["running"] == false).then_some(())
+    });
+    let credentials = tenant.get(&format!("/v1/devices/{}/credentials", device.id)).expect(200);
+    assert!(!credentials.to_string().contains("Simulation"), "{credentials}");
+    let attributes = tenant.get(&format!("/v1/devices/{}/attributes", device.id)).expect(200);
+    assert_eq!(attributes["client"]["simulated"], false, "{attributes}");
+    // Once more, since nothing real was heard; and not once something was.
+    wait_for("the next one", || (tenant.post(&path, &json!({})).status == 201).then_some(()));
+    tenant.delete(&path).expect(204);
+    let real = tenant.device("real");
+    tenant.send(&real, &json!({"t": 1})).expect(200);
+    let refused = format!("/v1/devices/{}/simulation", real.id);
+    let problem = tenant.post(&refused, &json!({})).problem(409);
+    assert!(problem["detail"].as_str().unwrap().contains("last day"), "{problem}");
+}
