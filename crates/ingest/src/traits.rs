@@ -217,8 +217,8 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Whether somebody watches what this device sends, as it comes. Asked once for all that is read
-    /// from it at a time.
+    /// Whether somebody watches what this device sends, as it comes. Asked once for all that is
+    /// read from it at a time.
     fn is_watched(&self, _session: &DeviceSession) -> bool {
         false
     }

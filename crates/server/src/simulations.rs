@@ -126,10 +126,23 @@ impl Simulations {
         device: DeviceId,
         plan: Plan,
     ) -> Result<View, Error> {
-        let owned = (context.tenant, device);
         let until = |view: View| view.ends_at.saturating_add(GOING);
-        let simulated_until = self.of(owned).map(until);
+        let simulated_until = self.of((context.tenant, device)).map(until);
         self.app.check_simulation(context, device, simulated_until).await?;
+        // Whoever asks may hang up: a place that is taken is given up all the same.
+        let (simulations, context) = (Arc::clone(self), context.clone());
+        let started =
+            self.tasks.spawn(async move { simulations.start(&context, device, plan).await });
+        started.await.map_err(|_| Error::Internal("a simulation did not start".to_owned()))?
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        context: &OpContext,
+        device: DeviceId,
+        plan: Plan,
+    ) -> Result<View, Error> {
+        let owned = (context.tenant, device);
         let status = Arc::new(SingleStatus::default());
         let stop = self.stop.child_token();
         let ends_at = context.at.saturating_add(plan.lasts);

@@ -69,10 +69,11 @@ fn what_a_device_does_is_seen_as_it_happens() {
     let event = next(&mut socket, &mut rest, "readings");
     assert_eq!(event["way"], "http", "{event}");
 
+    client.subscribe("v1/devices/me/attributes");
+    client.subscribe("v1/devices/me/rpc/request/+");
     let path = format!("/v1/devices/{}/attributes", device.id);
     tenant.patch(&path, &json!({"shared": {"limit": 5}})).expect(200);
     assert_eq!(next(&mut socket, &mut rest, "attributes_sent")["count"], 1);
-    client.subscribe("v1/devices/me/rpc/request/+");
     let path = format!("/v1/devices/{}/rpc", device.id);
     tenant.post(&path, &json!({"method": "blink", "one_way": true})).expect(200);
     assert_eq!(next(&mut socket, &mut rest, "call")["method"], "blink");

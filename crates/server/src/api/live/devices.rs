@@ -132,11 +132,11 @@ impl LiveState {
     }
 
     /// Shows whoever watches a device a call to it.
-    fn show_call(&self, device: Owned, id: u32, (method, params): (&str, &str)) {
+    pub(super) fn show_call(&self, device: Owned, request: &RpcRequest) {
         self.show_sent(device, "call", |item| {
-            item.call = Some(id);
-            item.method = Some(method.to_owned());
-            item.payload_bytes = u64::try_from(params.len()).ok();
+            item.call = Some(request.id);
+            item.method = Some(request.method.clone());
+            item.payload_bytes = u64::try_from(request.params.len()).ok();
         });
     }
 
@@ -214,9 +214,11 @@ impl LiveState {
         // Whoever asked may hang up: the call is forgotten however this ends.
         let _open = OpenCall { calls: &self.calls, id: (owned, id) };
         let request = RpcRequest { id, method, params };
-        self.show_call(owned, id, (&request.method, &request.params));
         let sent = self
             .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
+        if sent.is_ok() {
+            self.show_call(owned, &request);
+        }
         drop(request);
         let outcome = match sent {
             Ok(()) => tokio::time::timeout(timeout, waiting)
@@ -271,10 +273,10 @@ impl LiveState {
     ) -> Result<(), Error> {
         let id = self.next_call.fetch_add(1, Ordering::Relaxed) % CALL_NUMBER_MIN;
         let request = RpcRequest { id, method, params };
-        let owned = (command.tenant, command.device);
-        self.show_call(owned, id, (&request.method, &request.params));
         let send = |link: &DeviceLink| link.send(Downlink::Rpc(request.clone()));
-        self.send(command.tenant, command.device, send).map_err(Error::Unavailable)
+        self.send(command.tenant, command.device, send).map_err(Error::Unavailable)?;
+        self.show_call((command.tenant, command.device), &request);
+        Ok(())
     }
 
     /// Tells a connected device about its shared attributes.
@@ -292,18 +294,22 @@ impl LiveState {
                 None => deleted.push(key.clone()),
             }
         }
-        self.show_sent((tenant, device), "attributes_sent", |item| {
-            item.count = Some(changed.len());
-        });
+        let mut is_sent = false;
         let attached = self.attached.lock();
         for one in attached.get(&(tenant, device)).into_iter().flatten() {
             // A device that has not subscribed asks for them when it wants them.
             if !set.is_empty() {
-                let _ = one.link.send(Downlink::AttributesUpdated(set.clone()));
+                is_sent |= one.link.send(Downlink::AttributesUpdated(set.clone())).is_ok();
             }
             if !deleted.is_empty() {
-                let _ = one.link.send(Downlink::AttributesDeleted(deleted.clone()));
+                is_sent |= one.link.send(Downlink::AttributesDeleted(deleted.clone())).is_ok();
             }
+        }
+        drop(attached);
+        if is_sent {
+            self.show_sent((tenant, device), "attributes_sent", |item| {
+                item.count = Some(changed.len());
+            });
         }
     }
 
