@@ -1,24 +1,30 @@
-//! The last connections of each device since the platform started: how it came, with what, from
-//! where, and why it went. Bounded and in memory; where devices come from is told to those who may
-//! read access records, for as long as those are kept.
+//! The last connections of each device: how it came, with what, from where, and why it went. They
+//! wait in memory, one for each connection however often it changes, and are written in batches:
+//! a storm of connections is merged, bounded, and never waited for. Where devices come from is told
+//! to those who may read access records.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
-use veritwin_access::{Action, Kind};
-use veritwin_domain::{DeviceId, OpContext, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use veritwin_access::{Action, Kind, jobs};
+use veritwin_domain::{ConnectionId, CredentialId, DeviceId, OpContext, TenantId, Timestamp};
+use veritwin_metastore::StoredConnection;
 
+use crate::error::found;
 use crate::model::ConnectionView;
-use crate::{App, Result};
+use crate::{App, Error, Result};
 
-/// Most connections that are remembered of one device.
-const CONNECTIONS_PER_DEVICE_MAX: usize = 50;
-/// Most devices whose connections are remembered; the one that came longest ago makes room.
-const DEVICES_MAX: usize = 5_000;
-/// How long one that has ended is remembered: as long as records of access.
-const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Most connections that are kept of one device.
+const CONNECTIONS_PER_DEVICE_MAX: u64 = 200;
+/// Most connections that go on and are known with their number; more of them leave no end.
+const OPEN_MAX: usize = 50_000;
+/// Most connections that wait to be written; more leave a count in the metrics.
+const UNWRITTEN_MAX: usize = 20_000;
+/// Connections that are written in one round.
+const WRITTEN_AT_ONCE: usize = 1_000;
 
 type Owned = (TenantId, DeviceId);
 
@@ -33,89 +39,211 @@ pub struct ConnectionEnd {
     pub reason: String,
 }
 
-/// A connection under its number, which is unique in this process.
-type Numbered = (u64, ConnectionView);
+/// What of a connection is sealed.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    protocol: String,
+    is_relayed: bool,
+    credential: CredentialId,
+    address: Option<IpAddr>,
+    keep_alive_seconds: Option<u16>,
+    ended_by: Option<String>,
+    code: Option<u8>,
+    reason: Option<String>,
+}
 
-/// The last connections by device, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    id: ConnectionId,
+    device: Owned,
+    view: ConnectionView,
+}
+
+impl Held {
+    fn stored(&self) -> Result<StoredConnection> {
+        let view = self.view.clone();
+        let body = Body {
+            protocol: view.protocol,
+            is_relayed: view.is_relayed,
+            credential: view.credential,
+            address: view.address,
+            keep_alive_seconds: view.keep_alive_seconds,
+            ended_by: view.ended_by,
+            code: view.code,
+            reason: view.reason,
+        };
+        let damaged = |error: serde_json::Error| Error::Internal(error.to_string());
+        Ok(StoredConnection {
+            id: self.id,
+            device: self.device.1,
+            connected_at: view.connected_at,
+            ended_at: view.ended_at,
+            body: serde_json::to_vec(&body).map_err(damaged)?,
+        })
+    }
+}
+
+fn view_of(stored: &StoredConnection) -> Result<ConnectionView> {
+    let damaged = |_| Error::Internal("a connection's record is damaged".to_owned());
+    let body: Body = serde_json::from_slice(&stored.body).map_err(damaged)?;
+    Ok(ConnectionView {
+        connected_at: stored.connected_at,
+        ended_at: stored.ended_at,
+        protocol: body.protocol,
+        is_relayed: body.is_relayed,
+        credential: body.credential,
+        address: body.address,
+        keep_alive_seconds: body.keep_alive_seconds,
+        ended_by: body.ended_by,
+        code: body.code,
+        reason: body.reason,
+    })
+}
+
+/// What is known of connections and is not written yet.
 #[derive(Default)]
 pub(crate) struct Connections(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    by_device: HashMap<Owned, VecDeque<Numbered>>,
-    /// Devices in the order in which they were first remembered; may name one that is gone.
-    order: VecDeque<Owned>,
+    /// Those that go on, by their number in this process.
+    open: HashMap<u64, Held>,
+    /// Those whose row is not as it should be.
+    unwritten: BTreeMap<ConnectionId, Held>,
+    /// Those of before this process were given an end.
+    has_closed: bool,
+}
+
+impl Known {
+    fn queue(&mut self, held: Held) {
+        if self.unwritten.len() >= UNWRITTEN_MAX && !self.unwritten.contains_key(&held.id) {
+            metrics::counter!("veritwin_device_connections_unrecorded_total").increment(1);
+            return;
+        }
+        self.unwritten.insert(held.id, held);
+    }
 }
 
 impl Connections {
-    fn opened(&self, owned: Owned, number: u64, view: ConnectionView) {
+    fn opened(&self, number: u64, held: Held) {
         let mut known = self.0.lock();
-        let oldest_kept = view.connected_at.saturating_sub(KEPT);
-        if !known.by_device.contains_key(&owned) {
-            while known.by_device.len() >= DEVICES_MAX {
-                let Some(oldest) = known.order.pop_front() else { break };
-                known.by_device.remove(&oldest);
-            }
-            known.order.push_back(owned);
+        if known.open.len() < OPEN_MAX {
+            known.open.insert(number, held.clone());
         }
-        let list = known.by_device.entry(owned).or_default();
-        list.retain(|(_, one)| one.ended_at.is_none_or(|end| end >= oldest_kept));
-        list.truncate(CONNECTIONS_PER_DEVICE_MAX - 1);
-        list.push_front((number, view));
+        known.queue(held);
     }
 
-    fn ended(&self, owned: Owned, number: u64, (at, end): (Timestamp, Option<ConnectionEnd>)) {
+    fn ended(&self, number: u64, at: Timestamp, end: Option<ConnectionEnd>) {
         let mut known = self.0.lock();
-        let list = known.by_device.get_mut(&owned);
-        let Some((_, view)) = list.and_then(|list| list.iter_mut().find(|one| one.0 == number))
-        else {
-            return;
-        };
-        view.ended_at = Some(at);
+        let Some(mut held) = known.open.remove(&number) else { return };
+        held.view.ended_at = Some(at);
         if let Some(ConnectionEnd { by, code, reason }) = end {
-            (view.ended_by, view.code, view.reason) = (Some(by), code, Some(reason));
+            held.view.ended_by = Some(by.to_owned());
+            held.view.code = code;
+            held.view.reason = Some(reason);
         }
+        known.queue(held);
     }
 
-    fn of(&self, owned: Owned, now: Timestamp) -> Vec<ConnectionView> {
-        let oldest_kept = now.saturating_sub(KEPT);
-        let known = self.0.lock();
-        let list = known.by_device.get(&owned).into_iter().flatten();
-        let is_kept = |one: &&Numbered| one.1.ended_at.is_none_or(|end| end >= oldest_kept);
-        list.filter(is_kept).map(|(_, view)| view.clone()).collect()
-    }
-
-    pub(crate) fn forget(&self, owned: Owned) {
+    /// Takes some that are to be written, the oldest first.
+    fn take(&self) -> Vec<Held> {
         let mut known = self.0.lock();
-        if known.by_device.remove(&owned).is_some() {
-            known.order.retain(|one| *one != owned);
+        let mut taken = Vec::new();
+        while taken.len() < WRITTEN_AT_ONCE
+            && let Some((_, held)) = known.unwritten.pop_first()
+        {
+            taken.push(held);
         }
+        taken
+    }
+
+    /// Those that could not be written wait again, unless something newer of them does.
+    fn put_back(&self, all: Vec<Held>) {
+        let mut known = self.0.lock();
+        for held in all {
+            if !known.unwritten.contains_key(&held.id) {
+                known.queue(held);
+            }
+        }
+    }
+
+    /// Those of a device that are not written yet.
+    fn of(&self, device: Owned) -> Vec<Held> {
+        let known = self.0.lock();
+        known.unwritten.values().filter(|held| held.device == device).cloned().collect()
+    }
+
+    pub(crate) fn forget(&self, device: Owned) {
+        self.0.lock().unwritten.retain(|_, held| held.device != device);
     }
 }
 
 impl App {
-    /// A connection of a device began.
+    /// A connection of a device began. Never waits.
     pub fn connection_opened(
         &self,
         device: (TenantId, DeviceId),
         number: u64,
         view: ConnectionView,
     ) {
-        self.0.connections.opened(device, number, view);
+        let id = ConnectionId::generate(view.connected_at, self.rng());
+        self.0.connections.opened(number, Held { id, device, view });
     }
 
-    /// It ended, and how, if that is known.
-    pub fn connection_ended(
-        &self,
-        device: (TenantId, DeviceId),
-        number: u64,
-        end: Option<ConnectionEnd>,
-    ) {
-        self.0.connections.ended(device, number, (self.clock().now(), end));
+    /// It ended, and how, if that is known. Never waits.
+    pub fn connection_ended(&self, number: u64, end: Option<ConnectionEnd>) {
+        self.0.connections.ended(number, self.clock().now(), end);
     }
 
-    /// The last connections of a device since the platform started, the newest first. Where it came
-    /// from is told to those who may read the activity record.
+    /// Writes what waits. What fails for one tenant leaves the others alone.
+    pub(crate) async fn flush_connections(&self) {
+        if let Err(error) = self.close_connections().await {
+            tracing::debug!(%error, "connections of before were not ended; trying again");
+            return;
+        }
+        let mut by_tenant: HashMap<TenantId, Vec<Held>> = HashMap::new();
+        for held in self.0.connections.take() {
+            by_tenant.entry(held.device.0).or_default().push(held);
+        }
+        for (tenant, all) in by_tenant {
+            let Err(error) = self.write_connections(tenant, &all).await else { continue };
+            tracing::debug!(%tenant, %error, "connections were not written");
+            if matches!(error, Error::Unavailable(_) | Error::Busy { .. }) {
+                self.0.connections.put_back(all);
+            }
+        }
+    }
+
+    /// Gives an end to the connections of before this process; once.
+    async fn close_connections(&self) -> Result<()> {
+        if self.0.connections.0.lock().has_closed {
+            return Ok(());
+        }
+        let tx = self.0.store.begin_platform(&self.job(jobs::INGEST)).await?;
+        tx.connections_close(self.0.started_at).await?;
+        tx.commit().await?;
+        self.0.connections.0.lock().has_closed = true;
+        Ok(())
+    }
+
+    async fn write_connections(&self, tenant: TenantId, all: &[Held]) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::INGEST, tenant)).await?;
+        let devices: BTreeSet<DeviceId> = all.iter().map(|held| held.device.1).collect();
+        for device in devices {
+            // It may have been deleted in the meantime.
+            if found(tx.device(device).await)?.is_none() {
+                continue;
+            }
+            for held in all.iter().filter(|held| held.device.1 == device) {
+                tx.connection_put(&held.stored()?).await?;
+            }
+            tx.connections_trim(device, CONNECTIONS_PER_DEVICE_MAX).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// The last connections of a device, the newest first. Where it came from is told to those who
+    /// may read the activity record.
     #[boxed]
     pub async fn device_connections(
         &self,
@@ -123,74 +251,88 @@ impl App {
         id: DeviceId,
     ) -> Result<Vec<ConnectionView>> {
         let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
-        self.0.store.read(context).await?.device(id).await?;
+        let tx = self.0.store.read(context).await?;
+        tx.device(id).await?;
+        let stored = tx.connections(id, CONNECTIONS_PER_DEVICE_MAX).await?;
+        drop(tx);
+        let mut all = BTreeMap::new();
+        for one in &stored {
+            all.insert(one.id, view_of(one)?);
+        }
+        let unwritten = self.0.connections.of((context.tenant, id));
+        all.extend(unwritten.into_iter().map(|held| (held.id, held.view)));
         let records = self.0.authorizer.reach(context, Action::ActivityRead, Kind::Activity);
         let sees_addresses = records.is_ok_and(|reach| reach.is_whole());
         self.note(context, Action::DeviceRead, &resource, "done");
-        let mut connections = self.0.connections.of((context.tenant, id), context.at);
-        if !sees_addresses {
-            connections.iter_mut().for_each(|one| one.address = None);
-        }
-        Ok(connections)
+        let shown = |mut view: ConnectionView| {
+            view.address = view.address.filter(|_| sees_addresses);
+            view
+        };
+        let max = usize::try_from(CONNECTIONS_PER_DEVICE_MAX).unwrap_or(usize::MAX);
+        Ok(all.into_values().rev().take(max).map(shown).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::CredentialId;
-
     use super::*;
 
-    fn view(seconds: i64) -> ConnectionView {
-        ConnectionView {
-            connected_at: Timestamp::from_micros(seconds * 1_000_000),
+    fn held(device: u8, number: u64) -> Held {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let view = ConnectionView {
+            connected_at: Timestamp::EPOCH,
             ended_at: None,
-            protocol: "mqtt5",
+            protocol: "mqtt5".to_owned(),
             is_relayed: false,
             credential: CredentialId::from_bytes([3; 16]),
-            address: None,
+            address: Some(IpAddr::from([10, 0, 0, 7])),
             keep_alive_seconds: Some(60),
             ended_by: None,
             code: None,
             reason: None,
-        }
-    }
-
-    fn device(number: usize) -> Owned {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&u64::try_from(number).expect("small").to_be_bytes());
-        (TenantId::from_bytes([1; 16]), DeviceId::from_bytes(bytes))
+        };
+        let device = (TenantId::from_bytes([1; 16]), DeviceId::from_bytes([device; 16]));
+        Held { id: ConnectionId::from_bytes(id), device, view }
     }
 
     #[test]
-    fn the_last_ones_are_remembered_with_their_end() {
-        let (known, at) = (Connections::default(), Timestamp::from_micros);
-        for number in 0..60 {
-            known.opened(device(0), number, view(1));
-        }
-        let listed = known.of(device(0), at(0));
-        assert_eq!(listed.len(), CONNECTIONS_PER_DEVICE_MAX);
+    fn what_is_stored_is_read_as_it_was() {
+        let held = held(1, 1);
+        let stored = held.stored().expect("stored");
+        assert_eq!(view_of(&stored).expect("read"), held.view);
+    }
+
+    #[test]
+    fn a_connection_that_comes_and_goes_is_written_once() {
+        let (known, at) = (Connections::default(), Timestamp::from_micros(7));
+        known.opened(1, held(1, 1));
+        known.opened(2, held(2, 2));
         let end = ConnectionEnd { by: "network", code: None, reason: "lost".to_owned() };
-        known.ended(device(0), 59, (at(7), Some(end.clone())));
-        known.ended(device(0), 0, (at(7), Some(end)));
-        let newest = &known.of(device(0), at(0))[0];
-        assert_eq!((newest.ended_at, newest.ended_by), (Some(at(7)), Some("network")));
-        let later = at(8 + i64::try_from(KEPT.as_micros()).expect("90 days"));
-        assert_eq!(known.of(device(0), later).len(), listed.len() - 1, "its time is over");
-        assert!(known.of((TenantId::from_bytes([2; 16]), device(0).1), at(0)).is_empty());
-        known.forget(device(0));
-        assert!(known.of(device(0), at(0)).is_empty());
+        known.ended(1, at, Some(end));
+        known.ended(9, at, None);
+        let of_one = known.of(held(1, 1).device);
+        assert_eq!(of_one.len(), 1);
+        assert_eq!((of_one[0].view.ended_at, of_one[0].id), (Some(at), held(1, 1).id));
+        let taken = known.take();
+        assert_eq!(taken.len(), 2);
+        // The end that came meanwhile stands.
+        known.ended(2, at, None);
+        known.put_back(taken);
+        let again = known.take();
+        assert!(again.len() == 2 && again.iter().all(|held| held.view.ended_at.is_some()));
+        known.opened(3, held(3, 3));
+        known.forget(held(3, 3).device);
+        assert!(known.take().is_empty());
     }
 
     #[test]
-    fn a_storm_of_devices_is_bounded() {
+    fn a_storm_is_bounded() {
         let known = Connections::default();
-        for number in 0..=DEVICES_MAX {
-            known.opened(device(number), 1, view(1));
-            known.opened(device(number), 2, view(2));
+        for number in 0..30_000 {
+            known.opened(number, held(1, number));
         }
-        let held = known.0.lock();
-        assert_eq!((held.by_device.len(), held.order.len()), (DEVICES_MAX, DEVICES_MAX));
-        assert!(!held.by_device.contains_key(&device(0)), "the first one made room");
+        assert_eq!(known.0.lock().unwritten.len(), UNWRITTEN_MAX);
+        assert_eq!(known.take().len(), WRITTEN_AT_ONCE);
     }
 }

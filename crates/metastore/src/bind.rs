@@ -4,10 +4,10 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CredentialId, CustomRoleId, Declaration,
-    DeviceId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId, StreamActId,
-    StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
+    Declaration, DeviceId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId,
+    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId,
+    StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -45,7 +45,7 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId EvidenceId
+    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId DeviceId EvidenceId
     FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId
     ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId
     TicketId UserId WorkspaceId

@@ -268,7 +268,7 @@ pub struct ConnectionView {
     /// When it ended; none: it goes on.
     pub ended_at: Option<Timestamp>,
     /// The name of the protocol.
-    pub protocol: &'static str,
+    pub protocol: String,
     /// Whether a gateway or edge node speaks for the device.
     pub is_relayed: bool,
     /// What the device showed.
@@ -278,7 +278,7 @@ pub struct ConnectionView {
     /// Within which time it promises to send something; 0 is no promise.
     pub keep_alive_seconds: Option<u16>,
     /// Who ended it: `device`, `network` or `platform`.
-    pub ended_by: Option<&'static str>,
+    pub ended_by: Option<String>,
     /// The reason code of MQTT 5, where the platform ended it.
     pub code: Option<u8>,
     /// Why it ended.

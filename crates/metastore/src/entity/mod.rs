@@ -9,6 +9,7 @@ mod authorities;
 mod brands;
 mod bringers;
 mod calls;
+mod connections;
 mod contact;
 mod credentials;
 mod devices;
@@ -51,6 +52,7 @@ pub use authorities::{DeviceAuthority, FoundAuthority};
 pub use brands::Brand;
 pub use bringers::{Bringer, Line};
 pub use calls::{CallState, StoredCall};
+pub use connections::StoredConnection;
 pub use contact::ContactMessage;
 pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,

@@ -4,6 +4,7 @@
 mod accounts;
 mod alerting;
 mod calls;
+mod connections;
 mod devices;
 mod dump;
 mod isolation;

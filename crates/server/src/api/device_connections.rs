@@ -22,7 +22,7 @@ struct ConnectionBody {
     /// Null while it goes on.
     ended_at: Option<String>,
     /// `mqtt3` (3.1 or 3.1.1) or `mqtt5`.
-    protocol: &'static str,
+    protocol: String,
     /// A gateway or an edge node of Sparkplug speaks for the device over its own connection.
     is_relayed: bool,
     /// What the device showed; of one that another speaks for, what that one showed.
@@ -32,7 +32,7 @@ struct ConnectionBody {
     /// Within which time it promises to send something; 0 is no promise. Null where it is not said.
     keep_alive_seconds: Option<u16>,
     /// `device`, `network` or `platform`.
-    ended_by: Option<&'static str>,
+    ended_by: Option<String>,
     /// The reason code of MQTT 5, where the platform ended it.
     reason_code: Option<u8>,
     /// Why it ended.
@@ -56,7 +56,7 @@ impl From<ConnectionView> for ConnectionBody {
     }
 }
 
-/// The last 50 connections of a device over MQTT since the platform started, the newest first.
+/// The last 200 connections of a device over MQTT within 90 days, the newest first.
 #[utoipa::path(get, path = "/v1/devices/{id}/connections", tag = "devices",
     params(("id" = String, Path)),
     responses((status = 200, body = ListBody<ConnectionBody>), (status = 404)))]

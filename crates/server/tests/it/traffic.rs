@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Platform, wait_for};
+use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::mqtt::Version;
 use crate::tenant::{Device, Tenant};
 use crate::websocket::WebSocket;
@@ -116,6 +116,30 @@ fn the_last_error_and_the_last_connections_stay_known() {
     let seen = tenant.http().get(&connections).header("cookie", &viewer).send().expect(200);
     assert_eq!(seen["items"][0]["address"], Value::Null, "{seen}");
     assert_eq!(seen["items"][0]["protocol"], "mqtt3", "{seen}");
+}
+
+#[test]
+fn connections_outlive_the_platform() {
+    let mut platform = Platform::start(Mode::Serve, Options::default());
+    let tenant = platform.tenant();
+    let device = tenant.device("kept");
+    let path = format!("/v1/devices/{}/connections", device.id);
+    drop(platform.mqtt(Version::V5, &device.token));
+    wait_for("the end of a connection", || {
+        let found = tenant.get(&path).expect(200);
+        found["items"].get(0).filter(|one| one["ended_at"].is_string()).map(drop)
+    });
+    let open = platform.mqtt(Version::V5, &device.token);
+    assert_eq!(tenant.get(&path).expect(200)["items"][0]["ended_at"], Value::Null);
+    platform.stop();
+    drop(open);
+    platform.start_again();
+    let listed = tenant.get(&path).expect(200);
+    let ends: Vec<_> = [0, 1].map(|at| listed["items"][at]["ended_by"].clone()).into();
+    assert_eq!(ends, [json!("platform"), json!("network")], "{listed}");
+    assert_eq!(listed["items"][0]["reason_code"], 0x8b, "{listed}");
+    tenant.delete(&format!("/v1/devices/{}", device.id)).expect(204);
+    tenant.get(&path).problem(404);
 }
 
 #[test]

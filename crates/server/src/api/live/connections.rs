@@ -24,7 +24,7 @@ impl LiveState {
         let view = ConnectionView {
             connected_at: now,
             ended_at: None,
-            protocol: link.transport().as_str(),
+            protocol: link.transport().as_str().to_owned(),
             is_relayed: link.is_child(),
             credential: session.credential,
             address: session.address,
@@ -54,7 +54,7 @@ impl LiveState {
             code: *code,
             reason: text.clone(),
         });
-        self.app.connection_ended(owned, link.id(), end);
+        self.app.connection_ended(link.id(), end);
         let event = || {
             Event::new(clock.now(), "disconnected").with(|item| {
                 item.way = Some(way_of(link));
