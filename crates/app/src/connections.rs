@@ -110,6 +110,8 @@ struct Known {
     open: HashMap<u64, Held>,
     /// Those whose row is not as it should be.
     unwritten: BTreeMap<ConnectionId, Held>,
+    /// Those that are being written.
+    writing: Vec<Held>,
     /// Those of before this process were given an end.
     has_closed: bool,
 }
@@ -154,7 +156,13 @@ impl Connections {
         {
             taken.push(held);
         }
+        known.writing.clone_from(&taken);
         taken
+    }
+
+    /// Those that were taken are written, or wait again.
+    fn written(&self) {
+        self.0.lock().writing.clear();
     }
 
     /// Those that could not be written wait again, unless something newer of them does.
@@ -167,10 +175,11 @@ impl Connections {
         }
     }
 
-    /// Those of a device that are not written yet.
+    /// Those of a device that are not written yet; what is newer comes later.
     fn of(&self, device: Owned) -> Vec<Held> {
         let known = self.0.lock();
-        known.unwritten.values().filter(|held| held.device == device).cloned().collect()
+        let all = known.writing.iter().chain(known.unwritten.values());
+        all.filter(|held| held.device == device).cloned().collect()
     }
 
     pub(crate) fn forget(&self, device: Owned) {
@@ -212,6 +221,7 @@ impl App {
                 self.0.connections.put_back(all);
             }
         }
+        self.0.connections.written();
     }
 
     /// Gives an end to the connections of before this process; once.
@@ -251,16 +261,18 @@ impl App {
         id: DeviceId,
     ) -> Result<Vec<ConnectionView>> {
         let resource = self.authorize_device(context, Action::DeviceRead, id).await?;
+        // Before the records: what is written meanwhile is then in one of the two at least.
+        let unwritten = self.0.connections.of((context.tenant, id));
+        let mut all: BTreeMap<ConnectionId, ConnectionView> =
+            unwritten.into_iter().map(|held| (held.id, held.view)).collect();
         let tx = self.0.store.read(context).await?;
         tx.device(id).await?;
-        let stored = tx.connections(id, CONNECTIONS_PER_DEVICE_MAX).await?;
-        drop(tx);
-        let mut all = BTreeMap::new();
-        for one in &stored {
-            all.insert(one.id, view_of(one)?);
+        for one in &tx.connections(id, CONNECTIONS_PER_DEVICE_MAX).await? {
+            if one.ended_at.is_some() || !all.contains_key(&one.id) {
+                all.insert(one.id, view_of(one)?);
+            }
         }
-        let unwritten = self.0.connections.of((context.tenant, id));
-        all.extend(unwritten.into_iter().map(|held| (held.id, held.view)));
+        drop(tx);
         let records = self.0.authorizer.reach(context, Action::ActivityRead, Kind::Activity);
         let sees_addresses = records.is_ok_and(|reach| reach.is_whole());
         self.note(context, Action::DeviceRead, &resource, "done");
@@ -315,7 +327,9 @@ mod tests {
         assert_eq!(of_one.len(), 1);
         assert_eq!((of_one[0].view.ended_at, of_one[0].id), (Some(at), held(1, 1).id));
         let taken = known.take();
-        assert_eq!(taken.len(), 2);
+        assert_eq!((taken.len(), known.of(held(1, 1).device).len()), (2, 1));
+        known.written();
+        assert!(known.of(held(1, 1).device).is_empty());
         // The end that came meanwhile stands.
         known.ended(2, at, None);
         known.put_back(taken);

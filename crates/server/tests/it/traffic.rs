@@ -127,7 +127,7 @@ fn connections_outlive_the_platform() {
     drop(platform.mqtt(Version::V5, &device.token));
     wait_for("the end of a connection", || {
         let found = tenant.get(&path).expect(200);
-        found["items"].get(0).filter(|one| one["ended_at"].is_string()).map(drop)
+        found["items"].get(0).filter(|one| one["ended_at"].is_string()).map(|_| ())
     });
     let open = platform.mqtt(Version::V5, &device.token);
     assert_eq!(tenant.get(&path).expect(200)["items"][0]["ended_at"], Value::Null);
@@ -135,7 +135,7 @@ fn connections_outlive_the_platform() {
     drop(open);
     platform.start_again();
     let listed = tenant.get(&path).expect(200);
-    let ends: Vec<_> = [0, 1].map(|at| listed["items"][at]["ended_by"].clone()).into();
+    let ends: Vec<_> = [0usize, 1].map(|at| listed["items"][at]["ended_by"].clone()).into();
     assert_eq!(ends, [json!("platform"), json!("network")], "{listed}");
     assert_eq!(listed["items"][0]["reason_code"], 0x8b, "{listed}");
     tenant.delete(&format!("/v1/devices/{}", device.id)).expect(204);
