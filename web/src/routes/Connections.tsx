@@ -20,7 +20,7 @@ export function Connections({ device }: { device: Device }) {
       {query.data && items.length === 0 && (
         <p className="hint">
           {i18n.t(
-            'No connection over MQTT within the last 90 days. Requests over HTTP keep none.',
+            'No connection over MQTT or WebSocket within the last 90 days. Requests over HTTP keep none.',
           )}
         </p>
       )}

@@ -21,7 +21,7 @@ struct ConnectionBody {
     connected_at: String,
     /// Null while it goes on.
     ended_at: Option<String>,
-    /// `mqtt3` (3.1 or 3.1.1) or `mqtt5`.
+    /// `mqtt3` (3.1 or 3.1.1), `mqtt5` or `websocket`.
     protocol: String,
     /// A gateway or an edge node of Sparkplug speaks for the device over its own connection.
     is_relayed: bool,
@@ -56,7 +56,7 @@ impl From<ConnectionView> for ConnectionBody {
     }
 }
 
-/// The last 200 connections of a device over MQTT within 90 days, the newest first.
+/// The last 200 connections of a device over MQTT and WebSocket within 90 days, the newest first.
 #[utoipa::path(get, path = "/v1/devices/{id}/connections", tag = "devices",
     params(("id" = String, Path)),
     responses((status = 200, body = ListBody<ConnectionBody>), (status = 404)))]

@@ -28,6 +28,7 @@ use veritwin_app::{Arrival, LiveEvent};
 use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
 use veritwin_ingest::payload::KeyTable;
 use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command, CommandError};
+use veritwin_ingest::{EndedBy, LinkEnded};
 
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem, origin};
@@ -133,6 +134,18 @@ enum Ended {
     Limit(LimitExceeded),
     /// A command is larger than any may be.
     TooBig(LimitExceeded),
+}
+
+impl Ended {
+    /// The same for the list of a device's connections.
+    fn for_link(&self) -> LinkEnded {
+        let (by, text) = match self {
+            Self::Closed => (EndedBy::Network, "the socket was closed".to_owned()),
+            Self::Because(reason) => (EndedBy::Platform, (*reason).to_owned()),
+            Self::Limit(limit) | Self::TooBig(limit) => (EndedBy::Platform, limit.to_string()),
+        };
+        LinkEnded { by, code: None, text }
+    }
 }
 
 impl Connection {
@@ -330,6 +343,18 @@ impl Connection {
         let live = Arc::clone(&self.api.live);
         let _place = live.places().connect(device.tenant).map_err(Ended::Limit)?;
         let _counted = live.open_socket(device).map_err(Ended::Limit)?;
+        let noted = live.note_socket(device, self.origin.address);
+        let Err(ended) = self.take_commands(device, secret, &live).await;
+        noted.ends(ended.for_link());
+        Err(ended)
+    }
+
+    async fn take_commands(
+        &mut self,
+        device: &veritwin_app::DeviceLogin,
+        secret: &Secret<String>,
+        live: &LiveState,
+    ) -> Result<Infallible, Ended> {
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
         let idle_max = Duration::from_secs(live.idle_seconds_max().into());
         let mut ping = tokio::time::interval(idle_max / IDLE_PINGS);

@@ -111,11 +111,21 @@ fn the_last_error_and_the_last_connections_stay_known() {
     });
     assert_eq!((&ended["protocol"], &ended["ended_by"]), (&json!("mqtt3"), &json!("network")));
     assert!(ended["address"].is_string() && ended["keep_alive_seconds"].is_u64(), "{ended}");
+    let mut socket = WebSocket::authenticated(tenant.http(), &device.token);
+    socket.send(&json!({"op": "publish", "id": 1, "values": {"t": 2}}));
+    assert_eq!(socket.receive()["type"], "done");
+    let open = tenant.get(&connections).expect(200)["items"][0].clone();
+    assert_eq!((&open["protocol"], &open["ended_at"]), (&json!("websocket"), &Value::Null));
+    drop(socket);
+    wait_for("the end of a socket", || {
+        let newest = tenant.get(&connections).expect(200)["items"][0].clone();
+        (newest["ended_by"] == "network").then_some(())
+    });
     // Where it came from is told to those who may read the records of access.
     let (_, viewer) = tenant.member("reads", "viewer");
     let seen = tenant.http().get(&connections).header("cookie", &viewer).send().expect(200);
     assert_eq!(seen["items"][0]["address"], Value::Null, "{seen}");
-    assert_eq!(seen["items"][0]["protocol"], "mqtt3", "{seen}");
+    assert_eq!(seen["items"][1]["protocol"], "mqtt3", "{seen}");
 }
 
 #[test]

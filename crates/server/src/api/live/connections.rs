@@ -1,8 +1,11 @@
 //! Connections of devices, as people hear of them: those who watch one at once, others by the list
 //! of its last ones.
 
-use veritwin_app::ConnectionEnd;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use veritwin_app::model::ConnectionView;
+use veritwin_app::{ConnectionEnd, DeviceLogin};
 use veritwin_ingest::{DeviceLink, DeviceSession, LinkEnded, RpcReply, Transport};
 
 use super::devices::{LiveState, Owned};
@@ -13,7 +16,40 @@ fn is_connection(link: &DeviceLink) -> bool {
     link.transport() != Transport::Http
 }
 
+/// The WebSocket of a device; its end is noted however it comes.
+pub(super) struct NotedSocket {
+    live: Arc<LiveState>,
+    owned: Owned,
+    link: DeviceLink,
+}
+
+impl NotedSocket {
+    /// Says how it ends.
+    pub(super) fn ends(&self, ended: LinkEnded) {
+        self.link.set_ended(ended);
+    }
+}
+
+impl Drop for NotedSocket {
+    fn drop(&mut self) {
+        self.live.note_ended(self.owned, &self.link);
+    }
+}
+
 impl LiveState {
+    /// A device has opened a WebSocket.
+    pub(super) fn note_socket(
+        self: &Arc<Self>,
+        device: &DeviceLogin,
+        address: Option<IpAddr>,
+    ) -> NotedSocket {
+        let mut session = DeviceSession::new(device.tenant, device.device, device.credential);
+        session.address = address;
+        let (link, _) = DeviceLink::new(Transport::WebSocket);
+        self.note_opened(&session, &link);
+        NotedSocket { live: Arc::clone(self), owned: (device.tenant, device.device), link }
+    }
+
     /// A device is connected.
     pub(super) fn note_opened(&self, session: &DeviceSession, link: &DeviceLink) {
         if !is_connection(link) {
