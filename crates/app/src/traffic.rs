@@ -17,6 +17,7 @@ pub struct WatchedDevice {
     device: DeviceId,
     seen: SeenStreams,
     sees_attributes: bool,
+    sees_calls: bool,
 }
 
 impl WatchedDevice {
@@ -28,6 +29,11 @@ impl WatchedDevice {
     /// Whether its attributes may be shown.
     pub const fn shows_attributes(&self) -> bool {
         self.sees_attributes
+    }
+
+    /// Whether it may be shown what it is told to do.
+    pub const fn shows_calls(&self) -> bool {
+        self.sees_calls
     }
 }
 
@@ -46,13 +52,15 @@ impl App {
         self.authorize_device(context, Action::DeviceRead, id).await?;
         let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let attributes = self.0.authorizer.reach(context, Action::AttributeRead, Kind::Device);
+        let calls = self.0.authorizer.reach(context, Action::DeviceCommand, Kind::Device);
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let device = devices.get(id).filter(|device| reach.covers(place_of(device)));
         let device = device.ok_or(Error::NotFound("device"))?;
         let sees_attributes = attributes.is_ok_and(|reach| reach.covers(place_of(device)))
             && sight.shows(device, None);
+        let sees_calls = calls.is_ok_and(|reach| reach.covers(place_of(device)));
         let seen = sight.following(devices, HashSet::from([id]));
-        Ok(WatchedDevice { device: id, seen, sees_attributes })
+        Ok(WatchedDevice { device: id, seen, sees_attributes, sees_calls })
     }
 }

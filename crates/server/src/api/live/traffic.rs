@@ -123,6 +123,7 @@ impl Event {
     /// What one who watches sees of it.
     fn seen_by(&self, watched: &WatchedDevice) -> TrafficItem {
         let mut item = self.item.clone();
+        item.method = item.method.filter(|_| watched.shows_calls());
         let Some((words, values)) = &self.values else { return item };
         let may_see = |(key, _): &&(Key, TrafficValue)| match words {
             Words::Readings => watched.shows(key),
