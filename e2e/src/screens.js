@@ -49,6 +49,17 @@ async function shoot(page, name) {
   say(name)
 }
 
+/** A device that is watched while it reports. */
+async function traffic(page, show, device) {
+  for (const [width, height] of Object.entries(SIZES)) {
+    await page.setViewportSize({ width: Number(width), height })
+    await show(`/devices/${device}`)
+    await page.getByRole('button', { name: 'Watch live traffic' }).click()
+    await page.getByText('Values stored').first().waitFor({ timeout: OPENED_TIMEOUT_MS })
+    await shoot(page, `traffic-${width}-light`)
+  }
+}
+
 /** The pages of the demo's people. */
 async function demoPages({ demo, visitor }) {
   const { page, context } = visitor
@@ -82,6 +93,7 @@ async function demoPages({ demo, visitor }) {
       await shoot(page, `${name}-${width}-light`)
     }
   }
+  await traffic(page, show, device.id)
   await page.setViewportSize({ width: 1280, height: 800 })
   await page.emulateMedia({ colorScheme: 'dark' })
   for (const name of DARK) {

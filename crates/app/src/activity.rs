@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use veritwin_access::{Action, Resource};
 use veritwin_domain::{
-    ActivityId, ActorKind, OpContext, Origin, PlatformContext, RequestId, SessionId, SignIn,
-    TenantId, Timestamp, UserId,
+    ActivityId, ActorKind, DeviceId, OpContext, Origin, PlatformContext, RequestId, SessionId,
+    SignIn, TenantId, Timestamp, UserId,
 };
 use veritwin_metastore::{Activity, Error as StoreError, PlatformTx, TenantTx};
 
@@ -35,6 +35,8 @@ const WRITTEN_AT_ONCE: usize = 1024;
 pub(crate) const GAP: &str = "records.gap";
 /// The action of a record of a request for something that is not there, or not the caller's.
 pub(crate) const MISSING: &str = "api.missing";
+/// The action of a record that somebody watched what a device sends, as it came.
+const WATCH: &str = "device.watch";
 
 /// What is readable to who answers for security.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -292,6 +294,12 @@ impl App {
         outcome: &'static str,
     ) {
         self.gather(context, action.as_str(), resource_text(resource), outcome);
+    }
+
+    /// Leaves a record that somebody watches what a device sends, as it comes.
+    pub(crate) fn note_watch(&self, context: &OpContext, id: DeviceId) {
+        let resource = Resource::device(context.tenant, id);
+        self.gather(context, WATCH, resource_text(&resource), "done");
     }
 
     /// Leaves a record of a request for something that is not there. Whether it is somebody

@@ -152,6 +152,7 @@ impl App {
             last_seen_at,
             clock_slow_seconds: presence.clock_slow_seconds(),
             online: presence.connected || last_seen_at.is_some_and(recently),
+            last_refusal: self.last_refusal((context.tenant, device.id)),
             version: i64::try_from(device.version).unwrap_or(i64::MAX),
         }
     }
@@ -168,7 +169,13 @@ impl App {
         let reach = self.reach(context, Action::DeviceList, Kind::Device)?;
         let resource = Resource::all(context.tenant, Kind::Device);
         check_search(filter.search.as_deref().unwrap_or_default())?;
-        let among = chosen(self.devices_in(context, &reach).await?, filter.ids.as_deref());
+        let mut among = chosen(self.devices_in(context, &reach).await?, filter.ids.as_deref());
+        if filter.has_refusals {
+            let mut refused = self.0.refusals.devices_of(context.tenant);
+            refused.extend(self.0.told.devices_of(context.tenant));
+            let refused: Vec<DeviceId> = refused.into_iter().collect();
+            among = chosen(among, Some(&refused));
+        }
         let page = store_page(page)?;
         let filter = veritwin_metastore::DeviceFilter {
             search: filter.search.clone().filter(|text| !text.trim().is_empty()),
@@ -367,6 +374,9 @@ impl App {
         self.retained_stored(retained);
         self.0.logins.ended.note(*id.as_bytes(), (), self.clock().monotonic());
         self.0.logins.forget_device(id);
+        self.0.refusals.forget((context.tenant, id));
+        self.0.told.forget((context.tenant, id));
+        self.0.connections.forget((context.tenant, id));
         self.devices_changed(context, device.twin).await
     }
 

@@ -405,6 +405,7 @@ impl App {
                 tracing::debug!(%tenant, %error, "use of credentials was not written down");
             }
         }
+        self.flush_connections().await;
     }
 
     async fn write_used(&self, tenant: TenantId, used: Vec<(CredentialId, Use)>) -> Result<()> {

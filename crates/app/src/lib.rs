@@ -25,6 +25,7 @@ mod certificate_ends;
 mod change;
 mod claim_lists;
 mod claims;
+mod connections;
 mod contact;
 mod context;
 mod credential_digests;
@@ -121,6 +122,7 @@ mod security;
 mod session_log;
 mod sight;
 mod sign_in;
+mod simulations;
 mod sparkplug;
 mod storage;
 mod store_check;
@@ -135,6 +137,7 @@ mod support;
 mod system;
 mod tenant_networks;
 mod theme;
+mod traffic;
 mod tree;
 mod twins;
 mod two_people;
@@ -151,6 +154,7 @@ pub use calls::{
     CALL_BYTES_MAX, CALL_LASTS_MAX, CALL_NUMBER_MIN, CALL_RETRIES_MAX, DEVICE_CALLS_MAX,
     TENANT_CALLS_KEPT_MAX, TENANT_CALLS_MAX,
 };
+pub use connections::ConnectionEnd;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
@@ -186,6 +190,7 @@ pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};
 pub use submit::ROOM_TIMEOUT;
 pub use system::Vault;
+pub use traffic::WatchedDevice;
 pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_access::x509::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};

@@ -2,7 +2,7 @@
 //! QoS 0): what was wrong, where, which limit, and nothing the device wrote. Bounded and in memory;
 //! the durable record of each is in the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
@@ -39,12 +39,38 @@ impl Refusals {
         list.push_front(refusal);
     }
 
+    /// The newest one of a device.
+    pub(crate) fn newest(&self, owned: Owned) -> Option<RefusalView> {
+        self.0.lock().get(&owned).and_then(VecDeque::front).cloned()
+    }
+
+    /// The devices of a tenant that have any.
+    pub(crate) fn devices_of(&self, tenant: TenantId) -> HashSet<DeviceId> {
+        let known = self.0.lock();
+        known.keys().filter(|(of, _)| *of == tenant).map(|(_, device)| *device).collect()
+    }
+
+    pub(crate) fn forget(&self, owned: Owned) {
+        self.0.lock().remove(&owned);
+    }
+
     pub(crate) fn of(&self, owned: Owned) -> Vec<RefusalView> {
         self.0.lock().get(&owned).map(|list| list.iter().cloned().collect()).unwrap_or_default()
     }
 }
 
 impl App {
+    /// A message was refused and its sender was told why: the last ones are remembered, too.
+    pub fn note_told(&self, tenant: TenantId, device: DeviceId, refusal: RefusalView) {
+        self.0.told.note((tenant, device), refusal);
+    }
+
+    /// The newest refusal of a device since the platform started, told or not.
+    pub(crate) fn last_refusal(&self, owned: Owned) -> Option<RefusalView> {
+        let (untold, told) = (self.0.refusals.newest(owned), self.0.told.newest(owned));
+        [untold, told].into_iter().flatten().max_by_key(|refusal| refusal.at)
+    }
+
     /// The last refusals of a device since the platform started, the newest first.
     #[boxed]
     pub async fn refusals(&self, context: &OpContext, id: DeviceId) -> Result<Vec<RefusalView>> {
@@ -91,5 +117,10 @@ mod tests {
         }
         assert_eq!(refusals.of(device(0)), [], "refused longest ago");
         assert_eq!(refusals.of(device(1)).len(), 1);
+        assert_eq!(refusals.newest(device(1)).map(|refusal| refusal.detail), Some("101".into()));
+        assert_eq!(refusals.devices_of(tenant).len(), DEVICES_MAX);
+        assert!(refusals.devices_of(TenantId::from_bytes([2; 16])).is_empty());
+        refusals.forget(device(1));
+        assert_eq!(refusals.newest(device(1)), None);
     }
 }

@@ -130,6 +130,8 @@ define_ids! {
     BatchId;
     /// A call to a device that is kept until its end.
     CallId;
+    /// One connection of a device.
+    ConnectionId;
     /// One credential of one device (a token, a password, a certificate).
     CredentialId;
     /// A device. Sensors that share a connection and a credential are keys of one device.

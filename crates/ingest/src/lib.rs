@@ -25,12 +25,14 @@ pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
 pub use claim::CLAIM_BYTES_MAX;
 pub use decoding::{DecodeError, Decoding, PayloadDecoder, RawPayload};
-pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
+pub use link::{
+    DOWNLINKS_MAX, DeviceLink, EndedBy, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkEnded, LinkError,
+};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, Chunk, ChunkRequest, ClientRpc,
     CloseReason, Credential, DeviceSession, Downlink, EntryRefused, Origin, PackageKind, PeerInfo,
-    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
-    WriterSession,
+    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SeenMessage, SinkEntry, Transport,
+    Writer, WriterSession,
 };
 pub use provision::PROVISION_BYTES_MAX;
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

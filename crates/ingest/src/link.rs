@@ -1,8 +1,8 @@
 //! The platform's end of a connected device: a bounded queue of downlinks, what the device has
 //! subscribed to, and the means to disconnect it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 
@@ -35,6 +35,39 @@ pub enum LinkError {
     Closed,
 }
 
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The device said goodbye.
+    Device,
+    /// It went without a word.
+    Network,
+    /// The platform closed it.
+    Platform,
+}
+
+impl EndedBy {
+    /// The name used in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Network => "network",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// How a connection ended, in words of this crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkEnded {
+    /// Who ended it.
+    pub by: EndedBy,
+    /// The reason code of MQTT 5 for it, if the platform closed it.
+    pub code: Option<u8>,
+    /// Why.
+    pub text: String,
+}
+
 /// A handle to one connected device. Clones are the same link.
 #[derive(Debug, Clone)]
 pub struct DeviceLink(Arc<Inner>);
@@ -49,6 +82,9 @@ struct Inner {
     downlinks: mpsc::Sender<Downlink>,
     close: watch::Sender<Option<CloseReason>>,
     child: Option<Child>,
+    /// What the device promises, once that is known.
+    keep_alive_seconds: OnceLock<u16>,
+    ended: OnceLock<LinkEnded>,
 }
 
 /// Of a device behind a gateway: the gateway's link, and its name there.
@@ -103,8 +139,18 @@ impl DeviceLink {
     ) -> Self {
         let id = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
         let (interests, child_interests) = (AtomicU8::new(0), AtomicU8::new(0));
-        let inner = Inner { id, transport, interests, child_interests, downlinks, close, child };
-        Self(Arc::new(inner))
+        let (keep_alive_seconds, ended) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner {
+            id,
+            transport,
+            interests,
+            child_interests,
+            downlinks,
+            close,
+            child,
+            keep_alive_seconds,
+            ended,
+        }))
     }
 
     /// The link of a device behind this gateway: what is sent through it goes to the gateway.
@@ -122,6 +168,32 @@ impl DeviceLink {
     /// How the device is connected.
     pub fn transport(&self) -> Transport {
         self.0.transport
+    }
+
+    /// Whether the device is behind a gateway, and this is what the gateway says for it.
+    pub fn is_child(&self) -> bool {
+        self.0.child.is_some()
+    }
+
+    /// Says within which time the device promises to send something; 0 is no promise. The first
+    /// time counts.
+    pub fn set_keep_alive(&self, seconds: u16) {
+        let _known = self.0.keep_alive_seconds.set(seconds);
+    }
+
+    /// Within which time the device promises to send something, if that is known.
+    pub fn keep_alive_seconds(&self) -> Option<u16> {
+        self.0.keep_alive_seconds.get().copied()
+    }
+
+    /// Says how the connection ended. The first time counts.
+    pub fn set_ended(&self, ended: LinkEnded) {
+        let _known = self.0.ended.set(ended);
+    }
+
+    /// How the connection ended, if that is known.
+    pub fn ended(&self) -> Option<&LinkEnded> {
+        self.0.ended.get()
     }
 
     /// States what the device listens to.

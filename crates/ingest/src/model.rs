@@ -83,6 +83,8 @@ pub struct DeviceSession {
     pub device: DeviceId,
     /// The credential it showed.
     pub credential: CredentialId,
+    /// How it came; none of one that another speaks for.
+    pub transport: Option<Transport>,
     /// Its name, for answers to the device itself.
     pub name: Option<Secret<String>>,
     /// May speak for other devices (`v1/gateway/...`).
@@ -126,6 +128,7 @@ impl DeviceSession {
             tenant,
             device,
             credential,
+            transport: None,
             name: None,
             gateway: false,
             sparkplug_host: false,
@@ -288,6 +291,22 @@ pub struct Refusal {
     pub limit: Option<&'static str>,
     /// Size of the refused payload, in bytes.
     pub payload_bytes: u64,
+}
+
+/// A message as it came, for whoever watches its device. Its payload and the words of its topic are
+/// not part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenMessage {
+    /// How it came.
+    pub transport: Transport,
+    /// What its topic is for, in a word of this crate.
+    pub topic: &'static str,
+    /// The quality of service that the sender asked for; 0 where there is no such thing.
+    pub qos: u8,
+    /// Whether it is to be kept for those who subscribe later.
+    pub is_retained: bool,
+    /// Size of its payload, in bytes.
+    pub payload_bytes: usize,
 }
 
 /// One thing to make durable. A submission's entries become durable together, in their order.

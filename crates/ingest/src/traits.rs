@@ -13,7 +13,8 @@ use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, ClientRpc, Credential,
-    DeviceSession, EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer,
+    DeviceSession, EntryRefused, Origin, PeerInfo, Placed, Refusal, RpcReply, SeenMessage,
+    SinkEntry, Writer,
     WriterSession,
 };
 use crate::sparkplug::NO_CREDENTIAL;
@@ -241,6 +242,18 @@ pub trait Sink: Send + Sync {
     fn inspect(&self, _origin: Origin<'_>, _readings: &[Reading]) -> Result<(), Objection> {
         Ok(())
     }
+
+    /// Whether somebody watches what this device sends, as it comes. Asked once for all that is
+    /// read from it at a time.
+    fn is_watched(&self, _session: &DeviceSession) -> bool {
+        false
+    }
+
+    /// A message of a device that is watched has come. Never waits.
+    fn saw(&self, _session: &DeviceSession, _message: SeenMessage) {}
+
+    /// A message was refused, and its sender was told why: no durable record says it. Never waits.
+    fn told(&self, _refusal: Refusal) {}
 
     /// A device's attributes.
     async fn attributes(

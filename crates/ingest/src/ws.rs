@@ -1,6 +1,5 @@
 //! The JSON commands of `/v1/ws`, without the socket: what a client may say. A mistake is named
 //! with its byte in the frame and what would be right, and nothing the client wrote is quoted.
-//! Subscriptions themselves belong to the application.
 
 use std::ops::Range;
 
@@ -71,6 +70,8 @@ pub enum Topic {
     Alerts,
     /// Changes of twins.
     Twins,
+    /// What one device does, as it happens.
+    Traffic,
 }
 
 /// Why a command is refused.
@@ -294,6 +295,7 @@ impl Members {
 }
 
 const OPS: &str = "expected op: authenticate, subscribe, unsubscribe or publish";
+const TOPICS: &str = "unknown topic: expected latest, alerts, twins or traffic";
 
 fn op(cursor: &mut Cursor<'_>) -> Result<Op, PayloadError> {
     let at = cursor.position;
@@ -307,10 +309,8 @@ fn topic(cursor: &mut Cursor<'_>) -> Result<Topic, PayloadError> {
         "latest" => Topic::Latest,
         "alerts" => Topic::Alerts,
         "twins" => Topic::Twins,
-        _ => {
-            let detail = "unknown topic: expected latest, alerts or twins";
-            return Err(PayloadError::new(at, detail));
-        }
+        "traffic" => Topic::Traffic,
+        _ => return Err(PayloadError::new(at, TOPICS)),
     })
 }
 

@@ -4,8 +4,9 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CredentialId, CustomRoleId, Declaration,
-    DeviceId, DeviceProfileId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
+    Declaration, DeviceId, DeviceProfileId, EvidenceId, FactorId, GrantId, GroupId, HoldId,
+    IncidentId, LinkId,
     LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId,
     StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
@@ -45,7 +46,7 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId
+    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId DeviceId
     DeviceProfileId EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId
     PackageId PlanId ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId

@@ -24,6 +24,7 @@ mod probes;
 mod process;
 mod run;
 mod sessions;
+mod simulations;
 mod stores;
 mod tls;
 mod web;

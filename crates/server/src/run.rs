@@ -30,6 +30,7 @@ use crate::guard::Guard;
 use crate::pki::BlobSealer;
 use crate::process::Signals;
 use crate::sessions::{publish_wills, restore_sessions};
+use crate::simulations::{self, Simulations};
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, device_config, web_config};
 use crate::{certificates, client_certificates, control, device_sessions, listen};
@@ -108,7 +109,8 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
 
     refuse_without_archive(&paths)?;
     // A port that is taken ends the start before anything runs.
-    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics, &tasks);
+    let work = (&stop, &tasks);
+    let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics, work);
     let open = open.await?;
     let archive_options = ArchiveOptions {
         bind: config.archive.bind.clone(),
@@ -230,7 +232,7 @@ async fn open_listeners(
     certificates: &Certificates,
     simulated_clock: bool,
     metrics: MetricsHandle,
-    tasks: &TaskTracker,
+    (stop, tasks): (&CancellationToken, &TaskTracker),
 ) -> anyhow::Result<Listeners> {
     let http = listen::bind("http", &config.http.bind, config.http.port).await?;
     let mqtt = listen::bind("mqtt", &config.mqtt.bind, config.mqtt.port).await?;
@@ -285,6 +287,16 @@ async fn open_listeners(
         metrics,
         facts: Arc::clone(&facts),
         uploads: Uploads::default(),
+        simulations: Simulations::new(
+            app.clone(),
+            Arc::clone(&live),
+            &simulations::Listener {
+                address: mqtt.local_addr()?,
+                name,
+                certificate: &certificates.current,
+            },
+            (stop.clone(), tasks.clone()),
+        )?,
     };
     let devices = devices.merge(api::mqtt_sockets(Arc::clone(&broker), tasks.clone()));
     let router = api::router(api, devices);

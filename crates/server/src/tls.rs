@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use veritwin_domain::Timestamp;
 
 use crate::client_certificates::ShownCertificates;
@@ -96,6 +97,11 @@ impl CurrentCertificate {
     /// How many host names have a certificate of their own.
     pub(crate) fn hosts(&self) -> usize {
         self.hosts.read().len()
+    }
+
+    /// Whether this is the certificate that answers for the platform's own names.
+    pub(crate) fn is_leaf(&self, shown: &CertificateDer<'_>) -> bool {
+        self.key.read().cert.first().is_some_and(|leaf| leaf.as_ref() == shown.as_ref())
     }
 
     pub(crate) fn not_after(&self) -> Timestamp {

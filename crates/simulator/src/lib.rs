@@ -9,5 +9,6 @@ pub mod geo;
 pub mod load;
 pub mod plant;
 pub mod replay;
+pub mod single;
 
 pub use client::{ClientError, Endpoint};

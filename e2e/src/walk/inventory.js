@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 
 import { ROOT } from '../platform.js'
-import { Skip } from '../runner.js'
+import { Skip, until } from '../runner.js'
+import { ask } from './joining.js'
 
 const CONVERT_TIMEOUT_MS = 90_000
 
@@ -25,6 +26,7 @@ export function inventorySteps(stage) {
 function deviceSteps({ visitor, demo }) {
   const { page } = visitor
   const name = 'Hand-made thermometer'
+  let made
   return [
     {
       name: 'a new device shows its token once and reports with it',
@@ -49,10 +51,71 @@ function deviceSteps({ visitor, demo }) {
         await page.getByText('None: everything it sent was taken').waitFor()
         await demo.publish(token, 'v1/devices/me/telemetry', '{"temperature": 21.5')
         await page.reload()
-        await page.getByText('What it sent cannot be read').waitFor()
+        await page.getByText('What it sent cannot be read').first().waitFor()
         await page.getByText('byte 20', { exact: true }).waitFor()
         assert.ok(!(await page.content()).includes(token), 'the token is shown once')
         await visitor.look('device')
+        made = token
+      },
+    },
+    {
+      name: 'what it does is seen as it happens, without what was refused',
+      run: async () => {
+        await page.getByRole('button', { name: 'Watch live traffic' }).click()
+        const lines = page.getByRole('list', { name: 'Live traffic' })
+        await until('a live reading', async () => {
+          assert.equal(await demo.report(made, { temperature: 22.25 }), 200)
+          return (await lines.getByText('temperature = 22.25').count()) > 0
+        })
+        await demo.publish(made, 'v1/devices/me/telemetry', '{"temperature": 99.875')
+        await lines.getByText('What it sent cannot be read').first().waitFor()
+        assert.ok(!(await lines.innerText()).includes('99.875'), 'what was refused is not shown')
+        await page.getByRole('button', { name: 'Pause' }).click()
+        await visitor.look('live traffic')
+        await page.getByRole('button', { name: 'Stop watching' }).click()
+        await page.getByRole('button', { name: 'Watch live traffic' }).waitFor()
+      },
+    },
+    {
+      name: 'an attribute is added and taken back, and a call to nobody says so',
+      run: async () => {
+        await page.getByRole('button', { name: 'Add an attribute' }).click()
+        const dialog = page.getByRole('dialog', { name: 'Add an attribute' })
+        await dialog.getByLabel('Key').fill('limit')
+        await dialog.getByLabel('Value').fill('25')
+        await dialog.getByRole('button', { name: 'Save' }).click()
+        await dialog.waitFor({ state: 'detached' })
+        await page.getByRole('button', { name: 'Delete limit' }).waitFor()
+        await page.getByRole('button', { name: 'Undo' }).last().click()
+        await page.getByRole('button', { name: 'Delete limit' }).waitFor({ state: 'detached' })
+        const { pathname } = new URL(page.url())
+        visitor.provoked.add(`503 /v1${pathname}/rpc`)
+        await page.getByLabel('Method').fill('blink')
+        await page.getByRole('button', { name: 'Send the command' }).click()
+        await page.getByText('the device is not connected').first().waitFor()
+        visitor.provoked.clear()
+      },
+    },
+    {
+      name: 'a device that is silent is simulated, and the simulation is stopped',
+      run: async () => {
+        const silent = await ask(page, 'POST', '/v1/devices', { name: 'Made-up meter' })
+        const back = new URL(page.url()).pathname
+        await visitor.open(`/devices/${silent.device.id}`)
+        await page.getByRole('button', { name: 'Simulate it' }).click()
+        await page.getByText('Simulated', { exact: true }).first().waitFor()
+        await page.getByRole('heading', { name: 'humidity' }).waitFor()
+        await visitor.look('simulation')
+        await page.getByRole('button', { name: 'Stop the simulation' }).click()
+        await page.getByRole('button', { name: 'Simulate it' }).waitFor()
+        await visitor.open(back)
+        await page.getByRole('heading', { name, level: 1 }).waitFor()
+        const gone = `/v1/devices/${silent.device.id}`
+        const status = await page.evaluate(
+          async (address) => (await fetch(address, { method: 'DELETE' })).status,
+          gone,
+        )
+        assert.equal(status, 204)
       },
     },
     {

@@ -44,7 +44,7 @@ export function deviceClaimQuery(id: string) {
 }
 
 /** Which devices are wanted: by words of their names and kinds, by their building. */
-export type DevicesWanted = { search?: string; twin_id?: string }
+export type DevicesWanted = { search?: string; twin_id?: string; has_refusals?: boolean }
 
 /** A list of devices that is read on as far as the person wants, up to a bound. */
 export function devicePagesQuery(wanted: DevicesWanted) {
@@ -133,6 +133,37 @@ export function refusalsQuery(id: string) {
     queryKey: ['devices', 'one', id, 'refusals'],
     queryFn: () => body(client.GET('/v1/devices/{id}/refusals', { params: { path: { id } } })),
     refetchInterval: 30_000,
+  })
+}
+
+/** The last connections of a device. */
+export function connectionsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'connections'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/connections', { params: { path: { id } } })),
+    refetchInterval: 15_000,
+  })
+}
+
+/** The simulation of a device that runs, or ran within the last day. */
+export function simulationQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'simulation'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/simulation', { params: { path: { id } } })),
+    refetchInterval: (query) => (query.state.data?.simulation?.running ? 3_000 : 30_000),
+  })
+}
+
+/** The streams of a device with what counts for each. */
+export function deviceStreamsQuery(id: string) {
+  return queryOptions({
+    queryKey: ['streams', 'of', id],
+    queryFn: () =>
+      body(
+        client.GET('/v1/streams', {
+          params: { query: { device_id: id, state: 'all', limit: 500 } },
+        }),
+      ),
   })
 }
 

@@ -27,6 +27,7 @@ export type AlertFilter = 'attention' | 'active' | 'unacknowledged' | 'open' | '
 export type ApiKey = Answer<Schemas['ApiKeyBody']>
 export type Call = Answer<Schemas['CallBody']>
 export type Condition = Answer<Schemas['ConditionBody']>
+export type Connection = Answer<Schemas['ConnectionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>

@@ -32,6 +32,8 @@ export const searchSchema = z.object({
   /** Of records: whose acts, and what the action begins with. */
   actor: text,
   action: text,
+  /** Of devices: only those with an error. */
+  errors: z.boolean().optional().catch(undefined),
   q: text,
   next: text,
   /** Whose sign-in page this is. */

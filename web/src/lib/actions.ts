@@ -188,6 +188,7 @@ function aboutThePlatform(): Record<string, string> {
     'device.provision': i18n.t('Let a device in that comes by itself'),
     'device.offer': i18n.t('Let itself be claimed, as the device'),
     'device.presence': i18n.t('Note when a device was last seen'),
+    'device.watch': i18n.t('Watch what a device sends, as it comes'),
     'device.rpc': i18n.t('Call or answer, as the device'),
     'device.speak_for': i18n.t('Speak for devices behind it, as the gateway'),
     'incident.raise': i18n.t('Raise a security alert'),

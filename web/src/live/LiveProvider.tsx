@@ -16,6 +16,7 @@ import type { Alert } from '../api/types'
 import { follow } from './follow'
 import { LatestStore, type LiveValue } from './latest'
 import { LiveConnection, liveUrl, type LiveStatus } from './socket'
+import { NOTHING_YET, taken, type Traffic } from './traffic'
 
 type Live = { connection: LiveConnection; latest: LatestStore }
 
@@ -66,6 +67,33 @@ export function useLatestFeed(filter: { twin_id?: string; device_ids?: string[] 
       if (message.type === 'latest') latest.apply(message.items)
     })
   }, [connection, latest, key])
+}
+
+/** What a device does, from now on, while mounted. */
+export function useTraffic(deviceId: string) {
+  const { connection } = useLive()
+  const [traffic, setTraffic] = useState<Traffic>(NOTHING_YET)
+  const [failure, setFailure] = useState<string | null>(null)
+  const [isPaused, setPaused] = useState(false)
+  const paused = useRef(false)
+  useEffect(
+    () =>
+      connection.subscribe('traffic', { device_ids: [deviceId] }, (message) => {
+        if (message.type === 'failed') setFailure(message.detail)
+        if (message.type !== 'traffic') return
+        setFailure(null)
+        const { items, left_out: leftOut } = message
+        setTraffic((now) => taken(now, items, leftOut, paused.current))
+      }),
+    [connection, deviceId],
+  )
+  const pause = (on: boolean) => {
+    paused.current = on
+    setPaused(on)
+    if (!on) setTraffic((now) => ({ ...now, waiting: 0 }))
+  }
+  const clear = () => setTraffic(({ next }) => ({ ...NOTHING_YET, next }))
+  return { traffic, failure, isPaused, pause, clear }
 }
 
 export function useLatestValue(deviceId: string, key: string): LiveValue | undefined {

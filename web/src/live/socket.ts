@@ -1,14 +1,18 @@
 // One WebSocket for everything live: subscriptions survive reconnects, back-off is bounded.
 import type { Alert } from '../api/types'
 import type { LiveItem } from './latest'
+import type { TrafficItem } from './traffic'
 
 export type LiveStatus = 'connecting' | 'live' | 'lost'
-export type Topic = 'latest' | 'alerts' | 'twins'
+export type Topic = 'latest' | 'alerts' | 'twins' | 'traffic'
 export type LiveMessage =
   | { type: 'latest'; id: number; seq: number; items: LiveItem[] }
   | { type: 'alert'; id: number; seq: number; alert: Alert }
   | { type: 'twin'; id: number; seq: number; twin_id: string; change: string }
+  | { type: 'traffic'; id: number; seq: number; items: TrafficItem[]; left_out: number }
   | { type: 'missed'; id: number; seq: number }
+  /** It was refused, or has ended. */
+  | { type: 'failed'; id: number; detail: string }
 
 type Incoming =
   | LiveMessage
@@ -111,11 +115,17 @@ export class LiveConnection {
       case 'latest':
       case 'alert':
       case 'twin':
+      case 'traffic':
       case 'missed':
+      case 'failed':
         this.#subscriptions.get(message.id)?.handle(message)
         return
+      case 'error': {
+        const { id, detail } = message
+        if (id != null) this.#subscriptions.get(id)?.handle({ type: 'failed', id, detail })
+        return
+      }
       case 'done':
-      case 'error':
         return
     }
   }

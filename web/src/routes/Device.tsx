@@ -1,5 +1,5 @@
-// One device: values with history, declaration, attributes, commands, credentials, what it is to
-// gateways and edge nodes, removal.
+// One device: how it stands, its values with history, what it does as it happens, its connections,
+// attributes, commands, streams, credentials, what it is to gateways and edge nodes, removal.
 import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
@@ -9,31 +9,37 @@ import { useMemo, useState } from 'react'
 
 import { client } from '../api/client'
 import { alertsQuery } from '../api/alertQueries'
-import { attributesQuery, deviceQuery } from '../api/deviceQueries'
+import { connectionsQuery, deviceQuery, simulationQuery } from '../api/deviceQueries'
 import { queryClient } from '../api/queries'
 import type { Device } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { SealButton } from '../app/Papers'
 import { useNow } from '../lib/now'
-import { formatScalar, formatValue } from '../lib/format'
+import { formatValue } from '../lib/format'
 import { humanised, keyLabel } from '../lib/keys'
 import { formatDuration, isStale } from '../lib/time'
 import { useLatestFeed, useLatestValue } from '../live/LiveProvider'
 import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
-import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
 import { ConditionMark } from '../ui/marks'
-import { Age, Instant } from '../ui/time'
+import { Age } from '../ui/time'
+import { Attributes } from './Attributes'
 import { Calls } from './Calls'
+import { Connections } from './Connections'
 import { declarationLabel } from './declaration'
 import { DeviceClaimPart } from './DeviceClaim'
 import { Credentials } from './DeviceCredentials'
+import { DeviceStreams } from './DeviceStreams'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
+import { Simulation } from './Simulation'
 import { Sparkplug } from './Sparkplug'
 import { SparkplugHost } from './SparkplugHost'
 import { declareDevice } from './streams/act'
+import { Traffic } from './Traffic'
+import { reasonLabel, wayLabel } from './trafficWords'
 
 export function DevicePage() {
   const { id } = useParams({ strict: false }) as { id: string }
@@ -64,13 +70,7 @@ function Loaded({ device }: { device: Device }) {
   return (
     <Page
       title={device.name}
-      lead={
-        <>
-          {device.type ? humanised(device.type) : i18n.t('Device')} ·{' '}
-          {device.online ? i18n.t('Online') : <Tag tone="stale">{i18n.t('Offline')}</Tag>} ·{' '}
-          {i18n.t('last seen')} <Age at={device.last_seen_at} />
-        </>
-      }
+      lead={<Standing device={device} />}
       actions={
         device.twin_id && (
           <Link
@@ -83,6 +83,7 @@ function Loaded({ device }: { device: Device }) {
         )
       }
     >
+      <Sections device={device} />
       <WrongClock device={device} />
       <Allowed to="stream.declare">
         <Declare device={device} />
@@ -93,7 +94,7 @@ function Loaded({ device }: { device: Device }) {
           {i18n.t('Let it publish with its token; the first value appears here by itself.')}
         </Empty>
       ) : (
-        <div className="series-grid">
+        <div className="series-grid" id="values">
           {device.keys.map((key) => (
             <SeriesCard
               key={key}
@@ -104,10 +105,22 @@ function Loaded({ device }: { device: Device }) {
           ))}
         </div>
       )}
+      <Allowed to="telemetry.read" on={thing}>
+        <Traffic key={device.id} device={device} />
+      </Allowed>
       <div className="columns">
         <Attributes device={device} />
         <Allowed to="device.command" on={thing}>
-          <Calls device={device} />
+          <Calls key={device.id} device={device} />
+        </Allowed>
+      </div>
+      <Allowed to="device.update" on={thing}>
+        <Simulation key={device.id} device={device} />
+      </Allowed>
+      <div className="columns">
+        <Connections device={device} />
+        <Allowed to="stream.read">
+          <DeviceStreams device={device} />
         </Allowed>
       </div>
       <div className="columns">
@@ -157,6 +170,81 @@ function Loaded({ device }: { device: Device }) {
         )}
       </ConfirmTyped>
     </Page>
+  )
+}
+
+/** How it stands: connected since when and how, last seen, its last error. */
+function Standing({ device }: { device: Device }) {
+  const connections = useQuery(connectionsQuery(device.id))
+  const simulation = useQuery(simulationQuery(device.id))
+  const open = connections.data?.items.find((one) => one.ended_at == null)
+  const last = device.last_refusal
+  return (
+    <span className="standing">
+      <span>{device.type ? humanised(device.type) : i18n.t('Device')}</span>
+      {device.online ? (
+        <span>{i18n.t('Online')}</span>
+      ) : (
+        <Tag tone="stale">{i18n.t('Offline')}</Tag>
+      )}
+      {simulation.data?.simulation?.running && (
+        <Tag tone="simulated">{i18n.t('Simulated')}</Tag>
+      )}
+      {open && (
+        <span>
+          {wayLabel(open.is_relayed ? 'gateway' : open.protocol)} · {i18n.t('connected')}{' '}
+          <Age at={open.connected_at} />
+        </span>
+      )}
+      <span>
+        {i18n.t('last seen')} <Age at={device.last_seen_at} />
+      </span>
+      {last !== null && (
+        <Tag tone="warn">
+          {i18n.t('Last error')}: {reasonLabel(last.reason)} <Age at={last.at} />
+        </Tag>
+      )}
+    </span>
+  )
+}
+
+/** The way to the parts of a long page. */
+function Sections({ device }: { device: Device }) {
+  const may = useAllowed({ device_id: device.id })
+  const sections: [id: string, label: string, isThere: boolean][] = [
+    ['values', i18n.t('Values'), device.keys.length > 0],
+    ['traffic', i18n.t('Live traffic'), may('telemetry.read')],
+    ['attributes', i18n.t('Attributes'), true],
+    ['commands', i18n.t('Commands'), may('device.command')],
+    ['simulation', i18n.t('Simulation'), may('device.update')],
+    ['connections', i18n.t('Connections'), true],
+    ['streams', i18n.t('Streams'), may('stream.read')],
+    ['credentials', i18n.t('Credentials'), may('credential.list')],
+    ['refusals', i18n.t('Refused messages'), true],
+  ]
+  const go = (id: string) => {
+    const section = document.getElementById(id)
+    section?.scrollIntoView({ block: 'start' })
+    section?.setAttribute('tabindex', '-1')
+    section?.focus({ preventScroll: true })
+  }
+  return (
+    <nav className="section-nav" aria-label={i18n.t('Parts of this page')}>
+      {sections
+        .filter(([, , isThere]) => isThere)
+        .map(([id, label]) => (
+          <a
+            key={id}
+            href={`#${id}`}
+            onClick={(event) => {
+              event.preventDefault()
+              go(id)
+            }}
+          >
+            {label}
+          </a>
+        ))}
+    </nav>
   )
 }
 
@@ -252,45 +340,6 @@ function Hidden({ count }: { count: number }) {
         )}{' '}
         {i18n.t('A privacy officer, an administrator or an owner can release what waits.')}
       </p>
-    </section>
-  )
-}
-
-function Attributes({ device }: { device: Device }) {
-  const { i18n: lingui } = useLingui()
-  const may = useAllowed({ device_id: device.id })
-  const query = useQuery({ ...attributesQuery(device.id), enabled: may('attribute.read') })
-  const scopes = [
-    ['client', i18n.t('From the device')],
-    ['shared', i18n.t('Shared with the device')],
-    ['server', i18n.t('Server only')],
-  ] as const
-  return (
-    <section className="block">
-      <h2>{i18n.t('Attributes')}</h2>
-      {query.isError && <Failure error={query.error} compact />}
-      {query.data &&
-        scopes.map(([scope, label]) => {
-          const entries = Object.entries(query.data[scope])
-          return entries.length === 0 ? null : (
-            <div key={scope}>
-              <h3>{label}</h3>
-              <Facts
-                items={entries.map(([key, value]) => [
-                  key,
-                  formatScalar(value as never, lingui.locale),
-                ])}
-              />
-            </div>
-          )
-        })}
-      <Facts
-        items={[
-          [i18n.t('Identifier'), <code key="id">{device.id}</code>],
-          [i18n.t('Added'), <Instant key="c" at={device.created_at} />],
-          [i18n.t('Declared as'), declarationLabel(device.declaration)],
-        ]}
-      />
     </section>
   )
 }

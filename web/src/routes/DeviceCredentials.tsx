@@ -40,7 +40,7 @@ export function Credentials({ device }: { device: Device }) {
     void query.refetch()
   }
   return (
-    <section className="block">
+    <section className="block" id="credentials">
       <h2>{i18n.t('Credentials')}</h2>
       {(query.isError || error !== null) && <Failure error={error ?? query.error} compact />}
       <ul className="plain-list">

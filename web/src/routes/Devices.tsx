@@ -1,6 +1,6 @@
 // Devices: the list, and adding one; its token is shown once with snippets that work as they are.
 import { i18n } from '@lingui/core'
-import { Select, TextInput } from '@mantine/core'
+import { Checkbox, Select, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
@@ -45,6 +45,20 @@ function columnsOf(twins: Map<string, string>): Column<Device>[] {
       width: '110px',
       cell: (d) =>
         d.online ? <span>{i18n.t('Online')}</span> : <Tag tone="stale">{i18n.t('Offline')}</Tag>,
+    },
+    {
+      id: 'error',
+      header: i18n.t('Last error'),
+      give: 'first',
+      sort: (d) => -Date.parse(d.last_refusal?.at ?? '1970-01-01'),
+      cell: (d) =>
+        d.last_refusal === null ? (
+          <span className="dim">–</span>
+        ) : (
+          <Tag tone="warn">
+            <Age at={d.last_refusal.at} />
+          </Tag>
+        ),
     },
     {
       id: 'seen',
@@ -100,9 +114,10 @@ export function DevicesPage() {
   const wanted = {
     ...(words && { search: words }),
     ...(search.filter && { twin_id: search.filter }),
+    ...(search.errors && { has_refusals: true }),
   }
   const query = useInfiniteQuery(devicePagesQuery(wanted))
-  const isNarrowed = words !== '' || search.filter !== undefined
+  const isNarrowed = words !== '' || search.filter !== undefined || search.errors === true
   const columns = useMemo(
     () => columnsOf(new Map((twins.data?.items ?? []).map((t) => [t.id, t.name]))),
     [twins.data],
@@ -146,6 +161,12 @@ export function DevicesPage() {
           onChange={(value) => patch({ filter: value ?? undefined })}
           data={(twins.data?.items ?? []).map((t) => ({ value: t.id, label: t.name }))}
         />
+        <Checkbox
+          size="xs"
+          label={i18n.t('With errors')}
+          checked={search.errors === true}
+          onChange={(event) => patch({ errors: event.currentTarget.checked || undefined })}
+        />
         {query.isSuccess && (
           <span className="dim num" role="status">
             {i18n.t('{count, plural, one {# device} other {# devices}}', { count: total })}
@@ -162,13 +183,15 @@ export function DevicesPage() {
             <button
               type="button"
               className="button"
-              onClick={() => patch({ q: undefined, filter: undefined })}
+              onClick={() => patch({ q: undefined, filter: undefined, errors: undefined })}
             >
               {i18n.t('Show all devices')}
             </button>
           }
         >
-          {i18n.t('No device here has these words in its name or type.')}
+          {search.errors && words === ''
+            ? i18n.t('Nothing that a device here sent was refused since the platform started.')
+            : i18n.t('No device here has these words in its name or type.')}
         </Empty>
       )}
       {query.isSuccess && rows.length === 0 && !isNarrowed && (

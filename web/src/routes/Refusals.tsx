@@ -9,31 +9,13 @@ import type { Device, Refusal } from '../api/types'
 import { formatBytes } from '../lib/format'
 import { Failure, InEnglish, Loading } from '../ui/layout'
 import { Instant } from '../ui/time'
-
-function reasonLabel(reason: string): string {
-  switch (reason) {
-    case 'payload':
-      return i18n.t('What it sent cannot be read')
-    case 'topic':
-      return i18n.t('Nothing is taken on that topic')
-    case 'limit':
-      return i18n.t('A limit was passed')
-    case 'not_allowed':
-      return i18n.t('The device may not do that')
-    case 'policy':
-      return i18n.t('The organisation forbids this key or value')
-    case 'unsupported':
-      return i18n.t('Not supported here')
-    default:
-      return reason
-  }
-}
+import { reasonLabel } from './trafficWords'
 
 export function Refusals({ device }: { device: Device }) {
   const query = useQuery(refusalsQuery(device.id))
   const items = query.data?.items ?? []
   return (
-    <section className="block">
+    <section className="block" id="refusals">
       <h2>{i18n.t('Refused messages')}</h2>
       <p className="dim">
         {i18n.t(

@@ -1,6 +1,7 @@
 //! Devices with their place, credentials and attributes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use veritwin_domain::{
@@ -59,6 +60,8 @@ pub struct DeviceView {
     pub clock_slow_seconds: Option<i64>,
     /// Whether it is connected now, or sent something in the last minutes.
     pub online: bool,
+    /// Its newest refused message since the platform started.
+    pub last_refusal: Option<RefusalView>,
     /// For `ETag` and `If-Match`.
     pub version: i64,
 }
@@ -119,6 +122,8 @@ pub struct DeviceFilter {
     pub twin: Option<SiteId>,
     /// Some of these; none: of all.
     pub ids: Option<Vec<DeviceId>>,
+    /// Only those of which a message was refused since the platform started.
+    pub has_refusals: bool,
 }
 
 /// A page of devices.
@@ -257,6 +262,31 @@ pub struct RefusalView {
     pub limit: Option<&'static str>,
     /// Size of the payload.
     pub payload_bytes: u64,
+}
+
+/// A connection of a device, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionView {
+    /// When it began.
+    pub connected_at: Timestamp,
+    /// When it ended; none: it goes on.
+    pub ended_at: Option<Timestamp>,
+    /// The name of the protocol.
+    pub protocol: String,
+    /// Whether a gateway or edge node speaks for the device.
+    pub is_relayed: bool,
+    /// What the device showed.
+    pub credential: CredentialId,
+    /// From where it came, for those who may read access records.
+    pub address: Option<IpAddr>,
+    /// Within which time it promises to send something; 0 is no promise.
+    pub keep_alive_seconds: Option<u16>,
+    /// Who ended it: `device`, `network` or `platform`.
+    pub ended_by: Option<String>,
+    /// The reason code of MQTT 5, where the platform ended it.
+    pub code: Option<u8>,
+    /// Why it ended.
+    pub reason: Option<String>,
 }
 
 /// The attributes of a device, by scope, as JSON values.

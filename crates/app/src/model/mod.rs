@@ -32,8 +32,8 @@ pub use device_profiles::{
     SampleResult,
 };
 pub use devices::{
-    AttributesChange, AttributesView, CredentialChange, CredentialInput, CredentialView,
-    DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
+    AttributesChange, AttributesView, ConnectionView, CredentialChange, CredentialInput,
+    CredentialView, DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};

@@ -115,7 +115,8 @@ impl BulkError {
     }
 
     fn of_limit(line: usize, column: usize, limit: LimitExceeded) -> Self {
-        Self { limit: Some(limit), ..Self::new(line, column, limit.to_string()) }
+        let text = limit.to_string();
+        Self { limit: Some(limit), ..Self::new(line, column, text) }
     }
 
     fn at_byte(byte: usize, detail: &'static str) -> Self {

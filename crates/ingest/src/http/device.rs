@@ -15,7 +15,8 @@ use crate::arrivals::UNTIMED;
 use crate::claim;
 use crate::decoding::RawPayload;
 use crate::model::{
-    AttributesRequest, AttributesUpdate, DeviceSession, Origin, RpcReply, SinkEntry,
+    AttributesRequest, AttributesUpdate, DeviceSession, Origin, RpcReply, SeenMessage, SinkEntry,
+    Transport,
 };
 use crate::mqtt::TELEMETRY_TOPIC as TELEMETRY;
 use crate::payload::{
@@ -82,25 +83,59 @@ fn readings_of(json: &str, api: &Api) -> Result<Vec<Reading>, Problem> {
     parsed.map_err(|error| Problem::from(error).of_decoded())
 }
 
+/// A message over HTTP: who watches the device sees it come, and why it was refused.
+fn came<'a>(
+    api: &'a Api,
+    session: &'a DeviceSession,
+    (topic, body): (&'static str, &Body),
+) -> impl Fn(&Problem) + use<'a> {
+    let payload_bytes = body.as_ref().map_or(0, Bytes::len);
+    let sink = &api.parts.sink;
+    if sink.is_watched(session) {
+        let (transport, qos, is_retained) = (Transport::Http, 0, false);
+        sink.saw(session, SeenMessage { transport, topic, qos, is_retained, payload_bytes });
+    }
+    move |problem: &Problem| {
+        if let Some(refusal) = problem.refusal(session, api.parts.clock.now(), payload_bytes) {
+            sink.told(refusal);
+        }
+    }
+}
+
 pub(super) async fn telemetry(
     State(api): State<Arc<Api>>,
     Authenticated(session): Authenticated,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let origin = Origin::Device(&session);
+    let refused = came(&api, &session, ("telemetry", &body));
+    let read = read_telemetry(&api, &session, &headers, body).await.inspect_err(refused)?;
+    if let Some(batch) = read {
+        let entries = vec![SinkEntry::Readings(batch)];
+        api.parts.sink.submit(Origin::Device(&session), entries).await?;
+    }
+    Ok(StatusCode::OK)
+}
+
+async fn read_telemetry(
+    api: &Api,
+    session: &DeviceSession,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<DeviceBatch>, Problem> {
+    let origin = Origin::Device(session);
     api.parts.sink.admit_readings(origin, 0)?;
-    let readings = match decoded(&api, &session, &headers, &body).await? {
-        Some(json) => readings_of(&json, &api)?,
+    let readings = match decoded(api, session, headers, &body).await? {
+        Some(json) => readings_of(&json, api)?,
         None => {
             let mut keys = KeyTable::new(api.parts.sink.screening());
             let parsed =
-                read(&api, &headers, body, move |body, limits| parse(body, limits, &mut keys));
+                read(api, headers, body, move |body, limits| parse(body, limits, &mut keys));
             parsed.await?
         }
     };
     if readings.is_empty() {
-        return Ok(StatusCode::OK);
+        return Ok(None);
     }
     api.parts.sink.inspect(origin, &readings)?;
     api.parts.sink.admit_readings(origin, count_readings(&readings))?;
@@ -112,8 +147,7 @@ pub(super) async fn telemetry(
         readings,
     };
     api.parts.sink.arrivals().settle(&mut batch);
-    api.parts.sink.submit(origin, vec![SinkEntry::Readings(batch)]).await?;
-    Ok(StatusCode::OK)
+    Ok(Some(batch))
 }
 
 pub(super) async fn attributes_save(
@@ -122,19 +156,36 @@ pub(super) async fn attributes_save(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let origin = Origin::Device(&session);
+    let refused = came(&api, &session, ("attributes", &body));
+    let read = read_attributes(&api, &session, &headers, body).await.inspect_err(refused)?;
+    let Some(update) = read else { return Ok(StatusCode::OK) };
+    let entries = vec![SinkEntry::Attributes(update)];
+    let refused = api.parts.sink.submit(Origin::Device(&session), entries).await?;
+    match refused.into_iter().next() {
+        Some(refused) => Err(refused.limit.into()),
+        None => Ok(StatusCode::OK),
+    }
+}
+
+async fn read_attributes(
+    api: &Api,
+    session: &DeviceSession,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<AttributesUpdate>, Problem> {
+    let origin = Origin::Device(session);
     api.parts.sink.admit_readings(origin, 0)?;
     let mut keys = KeyTable::new(api.parts.sink.screening());
-    let entries = read(&api, &headers, body, move |body, limits| {
+    let entries = read(api, headers, body, move |body, limits| {
         let entries = parse_attributes(body, limits, &mut keys)?;
         Ok((entries, body.len()))
     });
     let (entries, payload_bytes) = entries.await?;
     if entries.is_empty() {
-        return Ok(StatusCode::OK);
+        return Ok(None);
     }
     api.parts.sink.admit_readings(origin, count_attributes(&entries))?;
-    let update = AttributesUpdate {
+    Ok(Some(AttributesUpdate {
         tenant: session.tenant,
         device: session.device,
         credential: session.credential,
@@ -142,12 +193,7 @@ pub(super) async fn attributes_save(
         entries,
         payload_bytes: payload_bytes as u64,
         refusal_recorded: false,
-    };
-    let refused = api.parts.sink.submit(origin, vec![SinkEntry::Attributes(update)]).await?;
-    match refused.into_iter().next() {
-        Some(refused) => Err(refused.limit.into()),
-        None => Ok(StatusCode::OK),
-    }
+    }))
 }
 
 /// The value of a parameter in a query, percent-decoded.

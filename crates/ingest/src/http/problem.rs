@@ -6,10 +6,11 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use veritwin_domain::{LimitExceeded, Rule};
+use veritwin_domain::{LimitExceeded, Rule, Timestamp};
 
 use crate::bulk::{BulkError, Place};
 use crate::decoding::DecodeError;
+use crate::model::{DeviceSession, Refusal, RefusalReason};
 use crate::payload::PayloadError;
 use crate::traits::{LoginError, Objection, SubmitError};
 
@@ -77,6 +78,33 @@ impl Problem {
     /// Of readings that a decoder gave.
     pub(super) fn of_decoded(self) -> Self {
         Self { position: None, detail: format!("decoded readings: {}", self.detail), ..self }
+    }
+
+    /// What is remembered of it for the device's people; nothing of what is wrong on this side.
+    pub(super) fn refusal(
+        &self,
+        session: &DeviceSession,
+        received_at: Timestamp,
+        payload_bytes: usize,
+    ) -> Option<Refusal> {
+        let reason = match self.status {
+            400 | 415 => RefusalReason::Payload,
+            403 => RefusalReason::NotAllowed,
+            413 | 429 | 507 => RefusalReason::Limit,
+            422 => RefusalReason::Policy,
+            _ => return None,
+        };
+        Some(Refusal {
+            tenant: session.tenant,
+            device: session.device,
+            credential: session.credential,
+            received_at,
+            reason,
+            detail: self.detail.clone(),
+            position: self.position.and_then(|position| usize::try_from(position).ok()),
+            limit: self.limit,
+            payload_bytes: payload_bytes as u64,
+        })
     }
 
     fn of_limit(limit: &LimitExceeded) -> Self {

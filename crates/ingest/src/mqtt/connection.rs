@@ -196,6 +196,7 @@ impl Broker {
         if let Some(assigned) = &assigned {
             hello.client_id.clone_from(assigned);
         }
+        link.set_keep_alive(hello.keep_alive_seconds);
         let client_id = std::mem::take(&mut hello.client_id);
         let key = SessionKey { tenant: session.tenant, device: session.device, client_id };
         let now = self.clock.monotonic();
@@ -221,6 +222,7 @@ impl Broker {
             exchange(&mut stream, &mut input, &mut device, &mut link_end, keep_alive).await;
         finish(&mut stream, &mut device, &end).await;
         drop(stream);
+        link.set_ended(end.for_link());
 
         // Who may not connect any more has no session, and no will.
         let is_revoked = link_end.close.borrow().is_some_and(CloseReason::is_refusal);

@@ -123,6 +123,8 @@ pub(crate) struct Device {
     pub(super) children: Option<Arc<Children>>,
     pub(super) keys: KeyTable,
     pub(super) received_at: Timestamp,
+    /// Somebody looks at what it sends.
+    pub(super) is_watched: bool,
     /// The number of the next reading of this read that carries no time.
     pub(super) next_at: Timestamp,
     pub(super) receive_maximum: u16,
@@ -181,6 +183,7 @@ impl Device {
             children,
             keys,
             received_at: Timestamp::EPOCH,
+            is_watched: false,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,
             inbound_aliases: InboundAliases::default(),

@@ -98,11 +98,15 @@ impl Device {
     pub(super) fn receive(&mut self) {
         self.received_at = self.broker.clock.now();
         self.next_at = UNTIMED;
+        self.is_watched = self.broker.sink.is_watched(&self.session);
     }
 
     /// Takes one message: it joins the submission of this read, or is refused.
     pub(super) fn message(&mut self, view: &PublishView<'_>) {
         self.pending.messages += 1;
+        if self.is_watched {
+            self.show(view);
+        }
         if view.qos == 2 && self.came_before(view.packet_id) {
             return;
         }
@@ -238,12 +242,6 @@ impl Device {
     /// a durable record says it, and the message counts as delivered.
     fn refuse(&mut self, view: &PublishView<'_>, refused: Refused, payload_bytes: usize) {
         self.pending.refusals += 1;
-        if self.can_tell(view) {
-            let reason = reason_code(refused.reason);
-            let text = Some(refused.detail);
-            self.acknowledge(view, Answer { reason, text, entry: None });
-            return;
-        }
         let refusal = Refusal {
             tenant: self.session.tenant,
             device: self.session.device,
@@ -255,6 +253,12 @@ impl Device {
             limit: refused.limit,
             payload_bytes: payload_bytes as u64,
         };
+        if self.can_tell(view) {
+            let (reason, text) = (reason_code(refusal.reason), Some(refusal.detail.clone()));
+            self.broker.sink.told(refusal);
+            self.acknowledge(view, Answer { reason, text, entry: None });
+            return;
+        }
         self.pending.push(&self.session, self.received_at, SinkEntry::Refusal(refusal));
         self.acknowledge(view, Answer::default());
     }

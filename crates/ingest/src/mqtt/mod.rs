@@ -47,6 +47,7 @@ mod telling;
 mod topic;
 mod tree;
 mod turns;
+mod watched;
 mod wills;
 mod wire;
 

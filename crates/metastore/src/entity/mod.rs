@@ -10,6 +10,7 @@ mod brands;
 mod bringers;
 mod calls;
 mod claims;
+mod connections;
 mod contact;
 mod credentials;
 mod device_profiles;
@@ -54,6 +55,7 @@ pub use brands::Brand;
 pub use bringers::{Bringer, Line};
 pub use calls::{CallState, StoredCall};
 pub use claims::{ClaimWindow, DeviceMove, MoveState, TakenCredential};
+pub use connections::StoredConnection;
 pub use contact::ContactMessage;
 pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,

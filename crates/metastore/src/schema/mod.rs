@@ -21,6 +21,7 @@ mod v24;
 mod v25;
 mod v26;
 mod v28;
+mod v29;
 mod v3;
 mod v30;
 mod v4;
@@ -217,6 +218,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 25, tables: v25::TABLES, added: v25::ADDED },
     Migration { version: 26, tables: v26::TABLES, added: &[] },
     Migration { version: 28, tables: v28::TABLES, added: &[] },
+    Migration { version: 29, tables: v29::TABLES, added: &[] },
     Migration { version: 30, tables: &[], added: v30::ADDED },
 ];
 

@@ -6,6 +6,7 @@ mod alerting;
 mod calls;
 mod claims;
 mod device_profiles;
+mod connections;
 mod devices;
 mod dump;
 mod isolation;

@@ -21,6 +21,8 @@ pub(super) struct ListQuery {
     twin_id: Option<String>,
     /// Some of these: ids with commas between, at most 100.
     ids: Option<String>,
+    /// Only those of which a message was refused since the platform started.
+    has_refusals: Option<bool>,
     /// As given by the page before.
     cursor: Option<String>,
     /// Rows of a page, at most 500.
@@ -62,6 +64,7 @@ pub(super) async fn list(
         search: query.search,
         twin: body::maybe_id_at("twin_id", query.twin_id.as_deref())?,
         ids: query.ids.as_deref().map(chosen).transpose()?,
+        has_refusals: query.has_refusals.unwrap_or_default(),
     };
     let page = PageQuery { cursor: query.cursor, limit: query.limit }.into();
     let DevicePage { page, total } = api.app.list_devices(&context, &filter, &page).await?;

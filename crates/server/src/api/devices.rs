@@ -63,6 +63,8 @@ pub(super) struct DeviceBody {
     /// no live message tells.
     clock_slow_seconds: Option<i64>,
     online: bool,
+    /// Its newest refused message since the platform started, whether it was told or not.
+    last_refusal: Option<RefusalBody>,
     /// Its series that you may read.
     keys: Vec<String>,
     /// How many series it has besides: personal ones, and those that wait for a declaration.
@@ -90,6 +92,7 @@ impl From<DeviceView> for DeviceBody {
             last_seen_at: view.last_seen_at.map(body::time),
             clock_slow_seconds: view.clock_slow_seconds,
             online: view.online,
+            last_refusal: view.last_refusal.map(RefusalBody::from),
             keys: view.keys.iter().map(ToString::to_string).collect(),
             streams_hidden: view.streams_hidden,
             units: view.units,

@@ -3,16 +3,19 @@
 
 mod calls;
 mod caps;
+mod connections;
 mod decoding;
 mod devices;
 mod ends;
 mod entries;
+mod following;
 mod later;
 mod login;
 mod protocol;
 mod seats;
 mod sink;
 mod subscriptions;
+mod traffic;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use veritwin_app::{Arrival, LiveEvent};
 use veritwin_domain::{LimitExceeded, OpContext, Origin, Purpose, RequestId, Secret};
 use veritwin_ingest::payload::KeyTable;
 use veritwin_ingest::ws::{self, COMMAND_BYTES_MAX, Command, CommandError};
+use veritwin_ingest::{EndedBy, LinkEnded};
 
 use super::auth::{self, Caller};
 use super::{Answer, Api, Problem, origin};
@@ -132,6 +136,18 @@ enum Ended {
     Limit(LimitExceeded),
     /// A command is larger than any may be.
     TooBig(LimitExceeded),
+}
+
+impl Ended {
+    /// The same for the list of a device's connections.
+    fn for_link(&self) -> LinkEnded {
+        let (by, text) = match self {
+            Self::Closed => (EndedBy::Network, "the socket was closed".to_owned()),
+            Self::Because(reason) => (EndedBy::Platform, (*reason).to_owned()),
+            Self::Limit(limit) | Self::TooBig(limit) => (EndedBy::Platform, limit.to_string()),
+        };
+        LinkEnded { by, code: None, text }
+    }
 }
 
 impl Connection {
@@ -329,6 +345,18 @@ impl Connection {
         let live = Arc::clone(&self.api.live);
         let _place = live.places().connect(device.tenant).map_err(Ended::Limit)?;
         let _counted = live.open_socket(device).map_err(Ended::Limit)?;
+        let noted = live.note_socket(device, self.origin.address);
+        let Err(ended) = self.take_commands(device, secret, &live).await;
+        noted.ends(ended.for_link());
+        Err(ended)
+    }
+
+    async fn take_commands(
+        &mut self,
+        device: &veritwin_app::DeviceLogin,
+        secret: &Secret<String>,
+        live: &LiveState,
+    ) -> Result<Infallible, Ended> {
         self.send(&ServerMessage::Ready { seq: 0 }).await?;
         let idle_max = Duration::from_secs(live.idle_seconds_max().into());
         let mut ping = tokio::time::interval(idle_max / IDLE_PINGS);
@@ -346,7 +374,9 @@ impl Connection {
             let Some(command) = received else { continue };
             let (id, outcome) = match command {
                 Err(CommandError { id, detail }) => {
-                    (id, Err(self.count_malformed(device).err().unwrap_or(detail)))
+                    let detail = self.count_malformed(device).err().unwrap_or(detail);
+                    live.malformed(device, &detail);
+                    (id, Err(detail))
                 }
                 Ok(Command::Publish { id, readings }) => {
                     // Remembered for seconds only, and forgotten at once when it is revoked.

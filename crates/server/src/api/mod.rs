@@ -13,6 +13,7 @@ mod catalogue;
 mod certificates;
 mod claims;
 mod contact;
+mod device_connections;
 mod device_credentials;
 mod device_list;
 mod device_profiles;
@@ -41,6 +42,7 @@ mod repeat;
 mod rights;
 mod rules;
 mod session;
+mod simulation;
 mod sparkplug;
 mod streams;
 mod support;
@@ -65,6 +67,7 @@ use veritwin_app::App;
 use veritwin_domain::{Clock, Rng};
 use veritwin_ingest::mqtt::Broker;
 
+use crate::simulations::Simulations;
 use crate::web;
 
 pub(crate) use auth::Asked;
@@ -89,6 +92,7 @@ pub(crate) struct Api {
     pub(crate) metrics: MetricsHandle,
     pub(crate) facts: Arc<Facts>,
     pub(crate) uploads: Uploads,
+    pub(crate) simulations: Arc<Simulations>,
 }
 
 impl Api {
@@ -119,6 +123,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(rights::routes())
         .merge(devices::routes())
         .merge(device_credentials::routes())
+        .merge(device_connections::routes())
+        .merge(simulation::routes())
         .merge(device_rpc::routes())
         .merge(device_profiles::routes())
         .merge(packages::routes())

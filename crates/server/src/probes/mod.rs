@@ -24,6 +24,7 @@ use axum::Router;
 use veritwin_app::{App, PlatformProbe};
 use veritwin_ingest::mqtt::Broker;
 
+pub(crate) use self::transport::reachable;
 use self::walk::Walker;
 use crate::controls::Controls;
 use crate::guard::Guard;

@@ -199,7 +199,7 @@ fn authority(ca_pem: &str) -> Result<Trust, String> {
 }
 
 /// Where a client on this host reaches a listener that may listen everywhere.
-pub(super) fn reachable(address: SocketAddr) -> String {
+pub(crate) fn reachable(address: SocketAddr) -> String {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -71,4 +71,5 @@ mod streams;
 mod tails;
 mod tenant;
 mod tls;
+mod traffic;
 mod websocket;

@@ -233,9 +233,9 @@ impl LiveState {
         // Should it not be acknowledged, the next one goes when it is over.
         self.call_notes().on_its_way(device, call.expires_at, call.number);
         let sent = self.send(tenant, id, |link| link.send(Downlink::Rpc(request.clone())));
-        if sent.is_err()
-            && let Err(error) = self.app().call_unsent(device, credential, call.id).await
-        {
+        if sent.is_ok() {
+            self.show_call(device, &request);
+        } else if let Err(error) = self.app().call_unsent(device, credential, call.id).await {
             tracing::debug!(%error, "a call that was not sent counts as sent");
         }
     }

@@ -15,14 +15,16 @@ use veritwin_domain::{
 };
 use veritwin_ingest::mqtt::Broker;
 use veritwin_ingest::{
-    Arrivals, CloseReason, DeviceLink, DeviceSession, Downlink, LinkError, Origin, RpcRequest,
-    Sink, ws,
+    Arrivals, CloseReason, DeviceLink, DeviceSession, Downlink, LinkError, Origin, Refusal,
+    RefusalReason, RpcRequest, Sink, SubmitError, Transport, ws,
 };
 
 use super::calls::CallNotes;
 use super::caps::{Caps, Places};
 use super::ends::{Attached, Doubts};
+use super::protocol::TrafficItem;
 use super::seats::{Seat, Seats};
+use super::traffic::{Event, Traffic, Watching};
 
 /// Most calls that wait for devices at once.
 const CALLS_MAX: usize = 10_000;
@@ -61,6 +63,7 @@ pub(crate) struct LiveState {
     pub(super) calls: Calls,
     next_call: AtomicU32,
     call_notes: CallNotes,
+    pub(super) traffic: Arc<Traffic>,
     /// Holds sessions of devices that are not connected.
     broker: OnceLock<Weak<Broker>>,
 }
@@ -81,6 +84,7 @@ impl LiveState {
             calls: Mutex::new(HashMap::new()),
             next_call: AtomicU32::new(1),
             call_notes: CallNotes::default(),
+            traffic: Traffic::new(),
             broker: OnceLock::new(),
         }
     }
@@ -115,17 +119,41 @@ impl LiveState {
         self.sockets.take((device.tenant, device.device))
     }
 
+    /// Watches a device from now on. Whoever asks has been authorised.
+    pub(super) fn watch(&self, device: Owned) -> Result<Watching, LimitExceeded> {
+        self.traffic.watch(device)
+    }
+
+    /// Shows whoever watches a device what was sent to it.
+    fn show_sent(&self, device: Owned, kind: &'static str, say: impl FnOnce(&mut TrafficItem)) {
+        let clock = self.app.clock();
+        let event = || Event::new(clock.now(), kind).with(say);
+        self.traffic.show(device, clock.monotonic(), event);
+    }
+
+    /// Shows whoever watches a device a call to it.
+    pub(super) fn show_call(&self, device: Owned, request: &RpcRequest) {
+        self.show_sent(device, "call", |item| {
+            item.call = Some(request.id);
+            item.method = Some(request.method.clone());
+            item.payload_bytes = u64::try_from(request.params.len()).ok();
+        });
+    }
+
     /// Readings of a device over WebSocket; `Ok` means durable.
     pub(super) async fn publish(
         &self,
         device: &DeviceLogin,
         readings: Vec<Reading>,
     ) -> Result<(), String> {
-        let session = DeviceSession::new(device.tenant, device.device, device.credential);
-        self.admit(Origin::Device(&session), 1).map_err(|error| error.to_string())?;
-        self.inspect(Origin::Device(&session), &readings).map_err(|error| error.to_string())?;
-        self.admit_readings(Origin::Device(&session), count_readings(&readings))
-            .map_err(|error| error.to_string())?;
+        let mut session = DeviceSession::new(device.tenant, device.device, device.credential);
+        session.transport = Some(Transport::WebSocket);
+        let origin = Origin::Device(&session);
+        let over = |error: SubmitError| self.refused(&session, RefusalReason::Limit, &error);
+        self.admit(origin, 1).map_err(over)?;
+        self.inspect(origin, &readings)
+            .map_err(|objection| self.refused(&session, RefusalReason::Policy, &objection))?;
+        self.admit_readings(origin, count_readings(&readings)).map_err(over)?;
         let received_at = self.app.clock().now();
         let Some(entry) = ws::entry(&self.arrivals, &session, received_at, readings) else {
             return Ok(());
@@ -133,6 +161,34 @@ impl LiveState {
         let submitted = self.submit(Origin::Device(&session), vec![entry]).await;
         // Readings are taken or not; only attributes are refused by themselves.
         submitted.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// A device's command over WebSocket cannot be read: it is told so.
+    pub(super) fn malformed(&self, device: &DeviceLogin, detail: &str) {
+        let session = DeviceSession::new(device.tenant, device.device, device.credential);
+        self.refused(&session, RefusalReason::Payload, &detail);
+    }
+
+    /// Notes what a device is told over WebSocket, and gives the text.
+    fn refused(
+        &self,
+        session: &DeviceSession,
+        reason: RefusalReason,
+        why: &dyn std::fmt::Display,
+    ) -> String {
+        let detail = why.to_string();
+        self.told(Refusal {
+            tenant: session.tenant,
+            device: session.device,
+            credential: session.credential,
+            received_at: self.app.clock().now(),
+            reason,
+            detail: detail.clone(),
+            position: None,
+            limit: None,
+            payload_bytes: 0,
+        });
+        detail
     }
 
     /// Sends a command to a connected device and waits for its answer (JSON text).
@@ -160,6 +216,9 @@ impl LiveState {
         let request = RpcRequest { id, method, params };
         let sent = self
             .send(command.tenant, command.device, |link| link.send(Downlink::Rpc(request.clone())));
+        if sent.is_ok() {
+            self.show_call(owned, &request);
+        }
         drop(request);
         let outcome = match sent {
             Ok(()) => tokio::time::timeout(timeout, waiting)
@@ -215,7 +274,9 @@ impl LiveState {
         let id = self.next_call.fetch_add(1, Ordering::Relaxed) % CALL_NUMBER_MIN;
         let request = RpcRequest { id, method, params };
         let send = |link: &DeviceLink| link.send(Downlink::Rpc(request.clone()));
-        self.send(command.tenant, command.device, send).map_err(Error::Unavailable)
+        self.send(command.tenant, command.device, send).map_err(Error::Unavailable)?;
+        self.show_call((command.tenant, command.device), &request);
+        Ok(())
     }
 
     /// Tells a connected device about its shared attributes.
@@ -233,15 +294,22 @@ impl LiveState {
                 None => deleted.push(key.clone()),
             }
         }
+        let mut is_sent = false;
         let attached = self.attached.lock();
         for one in attached.get(&(tenant, device)).into_iter().flatten() {
             // A device that has not subscribed asks for them when it wants them.
             if !set.is_empty() {
-                let _ = one.link.send(Downlink::AttributesUpdated(set.clone()));
+                is_sent |= one.link.send(Downlink::AttributesUpdated(set.clone())).is_ok();
             }
             if !deleted.is_empty() {
-                let _ = one.link.send(Downlink::AttributesDeleted(deleted.clone()));
+                is_sent |= one.link.send(Downlink::AttributesDeleted(deleted.clone())).is_ok();
             }
+        }
+        drop(attached);
+        if is_sent {
+            self.show_sent((tenant, device), "attributes_sent", |item| {
+                item.count = Some(changed.len());
+            });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use veritwin_app::model::RefusalView;
 use veritwin_app::{Error, Submission};
-use veritwin_ingest::{SinkEntry, SubmitError};
+use veritwin_ingest::{Refusal, SinkEntry, SubmitError};
 
 pub(super) fn submission_of(entry: SinkEntry) -> Submission {
     match entry {
@@ -22,15 +22,20 @@ pub(super) fn submission_of(entry: SinkEntry) -> Submission {
         SinkEntry::Refusal(refusal) => Submission::Refusal {
             device: refusal.device,
             credential: refusal.credential,
-            refusal: RefusalView {
-                at: refusal.received_at,
-                reason: refusal.reason.as_str(),
-                detail: refusal.detail,
-                position: refusal.position,
-                limit: refusal.limit,
-                payload_bytes: refusal.payload_bytes,
-            },
+            refusal: view_of(refusal),
         },
+    }
+}
+
+/// A refusal as people see it.
+pub(super) fn view_of(refusal: Refusal) -> RefusalView {
+    RefusalView {
+        at: refusal.received_at,
+        reason: refusal.reason.as_str(),
+        detail: refusal.detail,
+        position: refusal.position,
+        limit: refusal.limit,
+        payload_bytes: refusal.payload_bytes,
     }
 }
 

@@ -65,6 +65,7 @@ fn address_of(peer: &PeerInfo) -> Option<IpAddr> {
 
 fn session(login: &DeviceLogin, peer: &PeerInfo) -> DeviceSession {
     let mut session = DeviceSession::new(login.tenant, login.device, login.credential);
+    session.transport = Some(peer.transport);
     session.address = address_of(peer);
     session.name = Some(Secret::new(login.name.to_string()));
     session.gateway = login.is_gateway;

@@ -12,13 +12,13 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, DeviceLink,
-    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry,
-    SubmitError,
+    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, Refusal, RpcReply,
+    SeenMessage, Sink, SinkEntry, SubmitError,
 };
 
 use super::devices::LiveState;
 use super::ends::Attached;
-use super::entries::{submission_of, submit_error};
+use super::entries::{submission_of, submit_error, view_of};
 
 /// The device that is counted: a program writes for many.
 const fn device_of(origin: Origin<'_>) -> Option<DeviceId> {
@@ -76,13 +76,18 @@ impl Sink for LiveState {
         entries: Vec<SinkEntry>,
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
         let tenant = origin.tenant();
+        let shown = self.traffic.before(origin, &entries, || self.app.clock().monotonic());
         let submissions = entries.into_iter().map(submission_of).collect();
         let submitted = self.app.submit_placed(tenant, submissions).await;
-        let (refused, placed) = submitted.map_err(submit_error)?;
-        let refused = refused.into_iter();
-        let refused =
-            refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit }).collect();
-        Ok((refused, placed))
+        let outcome = submitted.map_err(submit_error).map(|(refused, placed)| {
+            let refused = refused.into_iter();
+            let refused = refused.map(|RefusedPart { index, limit }| EntryRefused { index, limit });
+            (refused.collect::<Vec<_>>(), placed)
+        });
+        if let Some(shown) = shown {
+            self.traffic.after(*shown, self.app.clock().monotonic(), &outcome);
+        }
+        outcome
     }
 
     fn keeps_sessions(&self) -> bool {
@@ -158,6 +163,7 @@ impl Sink for LiveState {
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
         let device = (session.tenant, session.device);
+        self.show_answer(device, &reply);
         if reply.id >= CALL_NUMBER_MIN {
             let RpcReply { id, body } = reply;
             let answered = self.app.answer_call(device, session.credential, (id, body)).await;
@@ -212,6 +218,21 @@ impl Sink for LiveState {
         self.call_notes().delivered(session, id);
     }
 
+    fn is_watched(&self, session: &DeviceSession) -> bool {
+        self.traffic.is_watched((session.tenant, session.device))
+    }
+
+    fn saw(&self, session: &DeviceSession, message: SeenMessage) {
+        let clock = self.app.clock();
+        let device = (session.tenant, session.device);
+        self.traffic.show_message(device, (clock.now(), clock.monotonic()), message);
+    }
+
+    fn told(&self, refusal: Refusal) {
+        self.traffic.show_refusal(self.app.clock().monotonic(), &refusal);
+        self.app.note_told(refusal.tenant, refusal.device, view_of(refusal));
+    }
+
     async fn chunk(
         &self,
         session: &DeviceSession,
@@ -240,6 +261,7 @@ impl Sink for LiveState {
         let attached = Attached { credential, address, ends_at, certificate, link };
         let owned = (session.tenant, session.device);
         let link = attached.link.clone();
+        self.note_opened(session, &link);
         self.attached.lock().entry(owned).or_default().push(attached);
         self.catch_up(session, &link);
         self.app.device_connected(session.tenant, session.device, session.credential, true);
@@ -259,6 +281,7 @@ impl Sink for LiveState {
         if is_gone {
             self.call_notes().gone(owned);
         }
+        self.note_ended(owned, link);
         self.app.device_connected(session.tenant, session.device, session.credential, false);
     }
 }

@@ -9,6 +9,7 @@ use veritwin_domain::{DeviceId, Key, OpContext, SiteId, Timestamp};
 use veritwin_ingest::ws::{Command, Topic};
 
 use super::super::{Api, body};
+use super::following::{Following, only_device};
 use super::protocol::{LatestDelta, ServerMessage};
 
 /// Most subscriptions of one connection.
@@ -26,6 +27,7 @@ enum Subscription {
     Latest(Latest),
     Alerts(Events),
     Twins(Events),
+    Traffic(Box<Following>),
 }
 
 /// A subscription of single events, which no snapshot stands for.
@@ -112,6 +114,13 @@ impl Subscriptions {
                         api.app.authorize_twin_list(context).map_err(|error| error.to_string())?;
                         Subscription::Twins(Events::default())
                     }
+                    Topic::Traffic => {
+                        let device = only_device(twin_id.as_deref(), device_ids.as_deref())?;
+                        // The one that it replaces gives up its place.
+                        self.by_id.remove(&id);
+                        let following = Following::begin(api, context, device).await?;
+                        Subscription::Traffic(Box::new(following))
+                    }
                 };
                 self.by_id.insert(id, subscription);
                 Ok(self.flush(api, context).await)
@@ -140,8 +149,10 @@ impl Subscriptions {
 
     fn renew_snapshots(&mut self) {
         for subscription in self.by_id.values_mut() {
-            if let Subscription::Latest(latest) = subscription {
-                latest.needs_snapshot = true;
+            match subscription {
+                Subscription::Latest(latest) => latest.needs_snapshot = true,
+                Subscription::Traffic(following) => following.renew(),
+                Subscription::Alerts(_) | Subscription::Twins(_) => {}
             }
         }
     }
@@ -280,7 +291,34 @@ impl Subscriptions {
             messages.push(ServerMessage::Latest { id: *id, seq, items });
         }
         self.seq = seq;
+        self.flush_traffic(api, context, &mut messages).await;
         messages
+    }
+
+    /// What devices that are followed did; one that may not be followed any more ends.
+    async fn flush_traffic(
+        &mut self,
+        api: &Api,
+        context: &OpContext,
+        messages: &mut Vec<ServerMessage>,
+    ) {
+        let (mut seq, mut ended) = (self.seq, Vec::new());
+        for (id, subscription) in &mut self.by_id {
+            let Subscription::Traffic(following) = subscription else { continue };
+            match following.due(api, context).await {
+                Ok(None) => {}
+                Ok(Some((items, left_out))) => {
+                    seq += 1;
+                    messages.push(ServerMessage::Traffic { id: *id, seq, items, left_out });
+                }
+                Err(detail) => {
+                    ended.push(*id);
+                    messages.push(ServerMessage::error(Some(*id), detail));
+                }
+            }
+        }
+        self.seq = seq;
+        self.by_id.retain(|id, _| !ended.contains(id));
     }
 }
 
