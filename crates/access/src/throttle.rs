@@ -204,10 +204,11 @@ impl Throttle {
     /// other failures nothing is forgotten.
     pub fn withdrawn(&mut self, attempt: &Attempt) {
         for subject in attempt.subjects() {
-            if let Some(failures) = self.subjects.get_mut(&subject) {
-                failures.count = failures.count.saturating_sub(1);
-                let delay = delay_after(failures.count, subject.free_failures());
-                failures.blocked_until = failures.last + delay;
+            if let Some(failures) = self.subjects.all.get(&subject).copied() {
+                let count = failures.count.saturating_sub(1);
+                let delay = delay_after(count, subject.free_failures());
+                let blocked_until = failures.last + delay;
+                self.subjects.put(subject, Failures { count, blocked_until, ..failures });
             }
         }
     }

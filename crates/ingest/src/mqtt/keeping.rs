@@ -13,6 +13,7 @@ use super::note::{Held, Kept, KeptWill, Note};
 use super::pending::Ack;
 use super::session::{Session, SessionKey, SessionState, SharedState};
 use super::sessions::Sessions;
+use super::telling::{NOTE_BYTES_AT_ONCE, NOTES_AT_ONCE};
 use crate::link::DeviceLink;
 use crate::model::SinkEntry;
 
@@ -221,25 +222,23 @@ impl Device {
             Held { turn, credential, keep_seconds, away_at, clean, will }
         });
         self.receive();
-        let mut batch = Batch::default();
+        let (mut count, mut bytes) = (0, 0);
         for note in notes {
-            batch.push(key, &note);
-            if batch.is_full() {
-                self.submit_kept(std::mem::take(&mut batch));
+            let note = note.of(key);
+            (count, bytes) = (count + 1, bytes + note.body.len());
+            self.pending.push(&self.session, self.received_at, SinkEntry::Note(note));
+            if count >= NOTES_AT_ONCE || bytes >= NOTE_BYTES_AT_ONCE {
+                self.submit_kept();
+                (count, bytes) = (0, 0);
             }
         }
-        self.submit_kept(batch);
+        if count > 0 {
+            self.submit_kept();
+        }
     }
 
     /// Without it nothing that is noted later would be anybody's: the connection ends.
-    fn submit_kept(&mut self, batch: Batch) {
-        if batch.entries.is_empty() {
-            return;
-        }
-        let (session, at) = (Arc::clone(&self.session), self.received_at);
-        for entry in batch.entries {
-            self.pending.push(&session, at, entry);
-        }
+    fn submit_kept(&mut self) {
         self.pending.is_vital = true;
         self.submit_pending();
     }

@@ -27,7 +27,7 @@ const LIMIT: &str = "tenant_session_notes_bytes_max";
 /// What a note takes besides its text.
 const NOTE_BYTES: usize = 64;
 /// So many notes, and bytes of them, are told in one submission.
-const NOTES_AT_ONCE: usize = 256;
+pub(super) const NOTES_AT_ONCE: usize = 256;
 pub(super) const NOTE_BYTES_AT_ONCE: usize = 1024 * 1024;
 /// Of so many tenants notes are told at once.
 const TENANTS_AT_ONCE: usize = 64;
