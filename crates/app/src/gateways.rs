@@ -34,7 +34,7 @@ const GATEWAY_CHILDREN_KEPT_MAX: usize = 10_000;
 const CHILDREN_KEPT_MAX: usize = 262_144;
 
 const NOT_ITS_OWN: &str = "a device with this name is not behind this gateway";
-const NO_GATEWAY: &str = "this device is no gateway";
+pub(crate) const NO_GATEWAY: &str = "this device is no gateway";
 
 /// A device that a gateway names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,6 +31,7 @@ mod device_login;
 mod devices;
 mod directory;
 mod domains;
+mod edges;
 mod error;
 mod explain;
 mod factors;
@@ -145,6 +146,7 @@ pub use calls::{
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
+pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};

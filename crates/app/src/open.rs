@@ -130,6 +130,7 @@ pub(crate) struct Inner {
     pub(crate) refusals: crate::refusals::Refusals,
     pub(crate) attribute_lines: crate::attribute_lines::AttributeLines,
     pub(crate) call_lines: crate::calls::CallLines,
+    pub(crate) edge_lines: crate::edges::EdgeLines,
     pub(crate) retained: crate::retained::RetainedBook,
     /// Where in the log the sessions of clients begin, once a broker has asked.
     pub(crate) sessions_from: Mutex<Option<u64>>,
@@ -348,6 +349,7 @@ impl App {
             refusals: crate::refusals::Refusals::default(),
             attribute_lines: crate::attribute_lines::AttributeLines::default(),
             call_lines: crate::calls::CallLines::default(),
+            edge_lines: crate::edges::EdgeLines::default(),
             retained: crate::retained::RetainedBook::default(),
             sessions_from: Mutex::default(),
             security: Security::new(rng.as_ref()),

@@ -134,6 +134,8 @@ define_ids! {
     CredentialId;
     /// A device. Sensors that share a connection and a credential are keys of one device.
     DeviceId;
+    /// A key that a store-and-forward edge signs its batches with.
+    EdgeKeyId;
     /// One evidence record of a promise check.
     EvidenceId;
     /// A grant of a role over a part of a tenant.

@@ -25,9 +25,10 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CredentialId, CustomRoleId,
-    DeviceId, EvidenceId, FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId,
-    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RuleId, SessionId, SiteId,
-    StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    DeviceId, EdgeKeyId, EvidenceId, FactorId, FileId, GrantId, GroupId, HoldId, IdError,
+    IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RuleId,
+    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId,
+    WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

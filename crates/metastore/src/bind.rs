@@ -5,8 +5,8 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CredentialId, CustomRoleId, Declaration,
-    DeviceId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId, StreamActId,
+    DeviceId, EdgeKeyId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId,
+    MessageId, PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId, StreamActId,
     StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
@@ -45,8 +45,8 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId EvidenceId
-    FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId
+    ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId EdgeKeyId
+    EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId
     ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId
     TicketId UserId WorkspaceId
 }

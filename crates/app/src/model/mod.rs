@@ -4,6 +4,7 @@ mod alerts;
 mod assurance;
 mod calls;
 mod devices;
+mod edges;
 mod ledger;
 mod networks;
 mod page;
@@ -29,6 +30,7 @@ pub use devices::{
     DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
+pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};

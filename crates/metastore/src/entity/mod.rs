@@ -12,6 +12,7 @@ mod calls;
 mod contact;
 mod credentials;
 mod devices;
+mod edge_keys;
 mod evidence;
 mod factors;
 mod grants;
@@ -56,6 +57,7 @@ pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,
 };
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
+pub use edge_keys::EdgeKey;
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
 pub use grants::{Grant, GrantRole, GrantScope, Holder, StoredRole};
