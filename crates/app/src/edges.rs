@@ -70,6 +70,15 @@ pub struct EdgeTurn {
     _line: OwnedMutexGuard<()>,
 }
 
+/// A batch that is durable.
+#[derive(Debug, Clone)]
+pub struct EdgeKept {
+    /// What the edge is answered.
+    pub answer: EdgeAnswer,
+    /// How many parts pass a bound of their device's: they are not kept.
+    pub parts_refused: u64,
+}
+
 /// What came of the offer of a batch.
 #[derive(Debug)]
 pub enum EdgeOffer {
@@ -196,7 +205,7 @@ impl App {
         &self,
         turn: Box<EdgeTurn>,
         submissions: Vec<Submission>,
-    ) -> Result<EdgeAnswer> {
+    ) -> Result<EdgeKept> {
         let app = self.clone();
         let keeping =
             self.0.tasks.spawn(async move { app.keep_edge_batch(*turn, submissions).await });
@@ -210,14 +219,16 @@ impl App {
         &self,
         turn: EdgeTurn,
         mut submissions: Vec<Submission>,
-    ) -> Result<EdgeAnswer> {
+    ) -> Result<EdgeKept> {
         let EdgeTurn { sender, context, statement, mut key, mut book, _line } = turn;
         book.pending = Some(hex::encode(statement.as_bytes()));
         key.pending_position = Some(self.0.log.tail_position());
         self.save_edge(&context, &mut key, &book).await?;
         submissions.push(Submission::Edge(self.edge_entry(sender, &statement)));
+        let mut parts_refused = 0;
         match self.submit(sender.tenant, submissions).await {
-            Ok(_) => {
+            Ok(refused) => {
+                parts_refused = refused.len() as u64;
                 book.keep(&statement);
                 book.pending = None;
                 key.pending_position = None;
@@ -231,7 +242,7 @@ impl App {
             }
         }
         metrics::counter!("veritwin_edge_batches_total").increment(1);
-        Ok(book.answer(EdgeOutcome::Kept))
+        Ok(EdgeKept { answer: book.answer(EdgeOutcome::Kept), parts_refused })
     }
 
     /// Finds out what became of a batch of which it is not noted.

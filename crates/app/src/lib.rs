@@ -146,7 +146,7 @@ pub use calls::{
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
-pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeOffer, EdgeTurn};
+pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};

@@ -24,8 +24,8 @@ pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkError};
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, ClientRpc,
-    CloseReason, Credential, DeviceSession, Downlink, EntryRefused, Origin, PackageKind, PeerInfo,
-    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
+    CloseReason, Credential, DeviceSession, Downlink, EdgeAnswer, EdgeBatch, EntryRefused, Origin,
+    PackageKind, PeerInfo, Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
     WriterSession,
 };
 pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};

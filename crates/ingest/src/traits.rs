@@ -10,7 +10,8 @@ use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ChildName, ChunkRequest, ClientRpc, Credential, DeviceSession,
-    EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer, WriterSession,
+    EdgeAnswer, EdgeBatch, EntryRefused, Origin, PeerInfo, Placed, RpcReply, SinkEntry, Writer,
+    WriterSession,
 };
 use crate::provision::{ProvisionAsk, Provisioned};
 
@@ -245,6 +246,16 @@ pub trait Sink: Send + Sync {
         _request: ChunkRequest,
     ) -> Result<Vec<u8>, SubmitError> {
         Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
+    }
+
+    /// A batch that an edge has signed. `Ok` with [`EdgeAnswer::is_taken`] means durable, once,
+    /// however often it comes.
+    async fn edge_batch(
+        &self,
+        _session: &Arc<DeviceSession>,
+        _batch: EdgeBatch,
+    ) -> Result<EdgeAnswer, SubmitError> {
+        Err(SubmitError::NotFound("no edge hands over batches here".to_owned()))
     }
 
     /// A device's answer to a call of the application.

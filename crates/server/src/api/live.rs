@@ -4,6 +4,7 @@
 mod calls;
 mod caps;
 mod devices;
+mod edge;
 mod ends;
 mod entries;
 mod login;

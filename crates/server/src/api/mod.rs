@@ -17,6 +17,7 @@ mod device_list;
 mod device_rpc;
 mod devices;
 mod docs;
+mod edge_keys;
 mod holds;
 mod identity_providers;
 mod incidents;
@@ -118,6 +119,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(devices::routes())
         .merge(device_credentials::routes())
         .merge(device_rpc::routes())
+        .merge(edge_keys::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())
         .merge(sparkplug::routes())

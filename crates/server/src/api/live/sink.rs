@@ -10,10 +10,11 @@ use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
-    EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry, SubmitError,
+    EdgeAnswer, EdgeBatch, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry, SubmitError,
 };
 
 use super::devices::LiveState;
+use super::edge;
 use super::ends::Attached;
 use super::entries::{submission_of, submit_error};
 
@@ -132,6 +133,14 @@ impl Sink for LiveState {
             bytes_max: RETAINED_PAGE_BYTES_MAX,
         };
         self.app.retained(session.tenant, &matches, page).await.map_err(submit_error)
+    }
+
+    async fn edge_batch(
+        &self,
+        session: &Arc<DeviceSession>,
+        batch: EdgeBatch,
+    ) -> Result<EdgeAnswer, SubmitError> {
+        edge::take(self, session, batch).await
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
