@@ -59,6 +59,27 @@ fn view(key: &EdgeKey) -> Result<EdgeKeyView> {
     })
 }
 
+/// A key that was revoked, for the checks that ask for others' things.
+pub(crate) fn revoked(
+    id: EdgeKeyId,
+    device: DeviceId,
+    digest: [u8; 32],
+    at: Timestamp,
+) -> Result<EdgeKey> {
+    let body = serde_json::to_vec(&Book::default())
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(EdgeKey {
+        id,
+        device,
+        digest,
+        body,
+        pending_position: None,
+        revoked_at: Some(at),
+        version: 1,
+        created_at: at,
+    })
+}
+
 /// A batch whose turn it is: until it is dropped no other one of its edge is looked at.
 #[derive(Debug)]
 pub struct EdgeTurn {

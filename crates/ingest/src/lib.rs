@@ -25,8 +25,8 @@ pub use link::{DOWNLINKS_MAX, DeviceLink, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkEr
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, ChunkRequest, ClientRpc,
     CloseReason, Credential, DeviceSession, Downlink, EdgeAnswer, EdgeBatch, EntryRefused, Origin,
-    PackageKind, PeerInfo, Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry, Transport, Writer,
-    WriterSession,
+    PackageKind, PeerInfo, Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SinkEntry,
+    Transport, Writer, WriterSession,
 };
 pub use provision::{AskedCredential, PROVISION_BYTES_MAX, ProvisionAsk, Provisioned};
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

@@ -162,6 +162,7 @@ async fn the_isolation_fixture_is_made_once() {
         "credential",
         "device",
         "device_authority",
+        "edge_key",
         "grant",
         "group",
         "hold",

@@ -48,8 +48,8 @@ struct Api {
     tenant_polls: Shared<TenantId, Semaphore>,
 }
 
-/// The routes `/api/v1/...`, `/v1/telemetry/write` and `/v1/edge/batches`. The server may put a [`PeerInfo`] into the
-/// request's extensions; without it the peer has no address.
+/// The routes `/api/v1/...`, `/v1/telemetry/write` and `/v1/edge/batches`. The server may put a
+/// [`PeerInfo`] into the request's extensions; without it the peer has no address.
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
     let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));

@@ -128,8 +128,8 @@ async fn register_edge_key(
 
 /// Revokes the key of an edge: nothing is taken any more that is signed with it. What was submitted
 /// stays.
-#[utoipa::path(delete, path = "/v1/devices/{id}/edge-keys/{key}", tag = "devices",
-    params(("id" = String, Path), ("key" = String, Path)),
+#[utoipa::path(delete, path = "/v1/devices/{id}/edge-keys/{edge_key}", tag = "devices",
+    params(("id" = String, Path), ("edge_key" = String, Path)),
     responses((status = 204), (status = 404)))]
 async fn revoke_edge_key(
     State(api): State<Api>,

@@ -10,7 +10,8 @@ use veritwin_domain::{DeviceId, Key, Reading, RelayMessage, Screening, Value};
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ChunkRequest, ClientRpc, DeviceLink, DeviceSession,
-    EdgeAnswer, EdgeBatch, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink, SinkEntry, SubmitError,
+    EdgeAnswer, EdgeBatch, EntryRefused, Objection, Origin, PackageKind, Placed, RpcReply, Sink,
+    SinkEntry, SubmitError,
 };
 
 use super::devices::LiveState;
