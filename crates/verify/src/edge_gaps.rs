@@ -34,6 +34,8 @@ pub struct EdgeReport {
     pub given_up: Vec<(u64, u64)>,
     /// Counters that are not there, and nobody said why: never submitted.
     pub missing: Vec<(u64, u64)>,
+    /// Statements that are there once more, word for word; they count once.
+    pub repeated: u64,
     /// Counters that were stated once more with another content.
     pub forks: Vec<u64>,
     /// Counters whose statement does not name the one before it that is there.
@@ -87,8 +89,9 @@ impl Track {
         let fields = statement.fields();
         if report.statements > 0 && counter <= report.last {
             let known = self.recent.iter().find(|(known, _)| *known == counter);
-            // The same statement once more says nothing new.
-            if known.is_none_or(|(_, known)| *known != hash) {
+            if known.is_some_and(|(_, known)| *known == hash) {
+                report.repeated += 1;
+            } else {
                 push(&mut report.forks, counter, truncated);
             }
             return;
@@ -213,6 +216,7 @@ mod tests {
         let two = state(2, EdgeKind::Batch, one.hash(), "b");
         let found = report(&[one, two, one, two]);
         assert_eq!((found.first, found.last, found.statements, found.entries), (1, 2, 2, 2));
+        assert_eq!(found.repeated, 2);
         assert!(!found.has_missing() && !found.is_contradicted(), "{found:?}");
     }
 

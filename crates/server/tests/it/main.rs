@@ -24,6 +24,7 @@ mod denials;
 mod device_ca;
 mod device_credentials;
 mod device_provisioning;
+mod edge;
 mod floods;
 mod gateways;
 mod guard;

@@ -239,6 +239,7 @@ fn edge_json(edge: &EdgeReport) -> Value {
         "entries": edge.entries,
         "given_up": ranges(&edge.given_up),
         "never_submitted": ranges(&edge.missing),
+        "repeated": edge.repeated,
         "forks": edge.forks,
         "breaks": edge.breaks,
         "unsigned": edge.unsigned,
