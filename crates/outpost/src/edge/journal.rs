@@ -170,12 +170,9 @@ impl Journal {
         first.map_or_else(|| self.stated_to(), |fields| fields.first_position)
     }
 
-    /// The oldest batches that wait, without a gap, at most so many; not the one that is on its
-    /// way.
-    pub(super) fn oldest(&self, count_max: usize, on_its_way: Option<u64>) -> Vec<EdgeStatement> {
-        let is_batch = |one: &&EdgeStatement| {
-            one.fields().kind == EdgeKind::Batch && Some(one.counter()) != on_its_way
-        };
+    /// The oldest batches that wait, without a gap, at most so many.
+    pub(super) fn oldest(&self, count_max: usize) -> Vec<EdgeStatement> {
+        let is_batch = |one: &&EdgeStatement| one.fields().kind == EdgeKind::Batch;
         let mut oldest: Vec<EdgeStatement> = Vec::new();
         for one in self.unsent.iter().filter(is_batch).take(count_max) {
             if oldest.last().is_some_and(|last| last.counter() + 1 != one.counter()) {
@@ -279,15 +276,14 @@ mod tests {
         let counters = |all: Vec<EdgeStatement>| -> Vec<u64> {
             all.iter().map(EdgeStatement::counter).collect()
         };
-        assert_eq!(counters(journal.oldest(2, None)), [1, 2]);
-        assert_eq!(counters(journal.oldest(2, Some(1))), [2, 3]);
+        assert_eq!(counters(journal.oldest(2)), [1, 2]);
         add(&mut journal, EdgeKind::DiskFull { first: 2, last: 3 });
         for journal in [&journal, &Journal::open(place.path()).expect("opened")] {
             let waiting: Vec<u64> = journal.unsent.iter().map(EdgeStatement::counter).collect();
             assert_eq!(waiting, [1, 4, 5, 6]);
             assert_eq!((journal.given_up(), journal.stated_to()), (2, 10));
         }
-        assert_eq!(counters(journal.oldest(9, None)), [1]);
+        assert_eq!(counters(journal.oldest(9)), [1]);
     }
 
     #[test]

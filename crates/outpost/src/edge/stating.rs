@@ -223,11 +223,13 @@ impl Stating {
         let bound = self.disk_bytes_max / 10 * 9;
         while self.log.size_bytes() > bound {
             let before = self.log.size_bytes();
-            let on_its_way = *self.on_its_way.lock();
+            // The oldest may be taken at this moment; its entries hold the log in any case.
+            if self.on_its_way.lock().is_some() {
+                break;
+            }
             let oldest = {
                 let journal = self.journal.lock();
-                let count = journal.waiting_count().div_ceil(GIVEN_UP_PART);
-                journal.oldest(count, on_its_way)
+                journal.oldest(journal.waiting_count().div_ceil(GIVEN_UP_PART))
             };
             let fields: Vec<EdgeFields> = oldest.iter().map(EdgeStatement::fields).collect();
             let (Some(first), Some(last)) = (fields.first(), fields.last()) else { break };

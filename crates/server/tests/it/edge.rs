@@ -292,9 +292,8 @@ impl Maker {
 
 fn content(value: i64) -> String {
     let at = T0 * 1000 + value;
-    format!(
-        "{{\"device\":\"meter\",\"received_at_us\":{at},\"readings\":[[\"t\",{at},{value},\"good\"]]}}\n"
-    )
+    let reading = format!(r#"["t",{at},{value},"good"]"#);
+    format!(r#"{{"device":"meter","received_at_us":{at},"readings":[{reading}]}}"#) + "\n"
 }
 
 fn send(tenant: &Tenant, token: &str, statement: &[u8], content: &str) -> Answer {
