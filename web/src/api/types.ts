@@ -35,6 +35,7 @@ export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>
 export type Device = Omit<Answer<Schemas['DeviceBody']>, 'position'> & { position: Point3 | null }
 export type DeviceGroup = Answer<Schemas['GroupBody']>
 export type DevicePatch = Schemas['UpdateBody']
+export type EdgeKey = Answer<Schemas['EdgeKeyBody']>
 export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
 export type Explanation = Answer<Schemas['ExplanationBody']>
 export type ImportResult = Answer<Schemas['ImportedBody']>

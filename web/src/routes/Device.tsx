@@ -27,6 +27,7 @@ import { Age, Instant } from '../ui/time'
 import { Calls } from './Calls'
 import { declarationLabel } from './declaration'
 import { Credentials } from './DeviceCredentials'
+import { Edge } from './Edge'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
@@ -114,6 +115,7 @@ function Loaded({ device }: { device: Device }) {
         </Allowed>
         <Gateway device={device} />
       </div>
+      <Edge device={device} />
       <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>
